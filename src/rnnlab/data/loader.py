@@ -1,0 +1,58 @@
+"""Batches by index from data in memory."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from rnnlab import streams
+
+
+class Loader:
+    """Yields `fetch(batch)` for each batch of an epoch's order; a stand-in for torch's DataLoader.
+
+    `order(epoch)` returns the epoch's batches, each whatever `fetch` understands (a tensor of indices, or one
+    index), always the same number of them. The order is a pure function of the epoch, so the state to save is
+    two integers: the epoch and the number of batches already given out.
+    """
+
+    def __init__(self, fetch: Callable[[Any], Any], order: Callable[[int], Sequence[Any]]) -> None:
+        self.fetch, self.order = fetch, order
+        self.epoch, self.position = 0, 0
+        self.sampler = self  # Lightning calls sampler.set_epoch at the start of every epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        if epoch != self.epoch:
+            self.epoch, self.position = epoch, 0
+
+    def __len__(self) -> int:
+        return len(self.order(self.epoch))
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = self.order(self.epoch)
+        for batch in batches[self.position :]:
+            self.position += 1
+            yield self.fetch(batch)
+        self.position = 0
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.epoch, self.position = state["epoch"], state["position"]
+
+
+def shuffled(n: int, batch_size: int, seed: int) -> Callable[[int], Sequence[torch.Tensor]]:
+    """The order of `n` items in batches of `batch_size` (0 = one batch), shuffled anew each epoch by the stream."""
+
+    def order(epoch: int) -> Sequence[torch.Tensor]:
+        permutation = streams.generator(seed, "shuffle", epoch).permutation(n)
+        return torch.from_numpy(permutation).split(batch_size or n)
+
+    return order
+
+
+def in_order(n: int, batch_size: int) -> Callable[[int], Sequence[torch.Tensor]]:
+    """The order of `n` items in batches of `batch_size` (0 = one batch), from first to last."""
+    batches = torch.arange(n).split(batch_size or max(n, 1))
+    return lambda epoch: batches

@@ -1,0 +1,55 @@
+"""What every data set of rnnlab is: a LightningDataModule in memory that knows its baselines and its floor."""
+
+from abc import abstractmethod
+from typing import Any, Literal
+
+import lightning
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+
+class SequenceData(lightning.LightningDataModule):
+    """A data set held in memory.
+
+    `setup()` may be called any number of times and does its work once. After it:
+
+    * `spec`: what a model must know to be built and what reports need (sizes, vocabulary, scale), in plain
+      types; it is saved in every checkpoint, so that a run can be used without its data.
+    * `content_hash`: SHA-256 (hex) of what the models see, whatever file it came from.
+
+    `kind` says what a batch is, and so which tasks fit:
+
+    * "series": `(x, y)`, float32, x (B, window, inputs), y (B, horizon, targets)
+    * "text": `Segment(x, y, first)`, x and y (B, T) int64, `first` true where the carry must be reset
+    * "labelled": `Labelled(x, lengths, y)`, x (B, T) int64 padded with 0 on the right, lengths (B,), y (B,)
+    """
+
+    kind: Literal["series", "text", "labelled"]
+    spec: dict[str, Any]
+    content_hash: str
+
+    @abstractmethod
+    def baselines(self, split: Split) -> dict[str, dict[str, float]]:
+        """Scores of simple predictors on a part: {baseline: {metric: value}}, in the units of the reports."""
+
+    def floor(self, split: Split) -> dict[str, float]:
+        """The lowest expected value of each metric that any model can reach; {} where it is not known."""
+        return {}
+
+    def facts(self, split: Split) -> dict[str, float]:
+        """Further numbers that a reader of the results needs, such as the realised noise; may be {}."""
+        return {}
+
+    @abstractmethod
+    def loader(self, split: Split, shuffle: bool = False) -> Any:
+        """A `Loader` over a part, or None where the part is empty."""
+
+    def train_dataloader(self) -> Any:
+        return self.loader("train", shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        return self.loader("val")
+
+    def test_dataloader(self) -> Any:
+        return self.loader("test")

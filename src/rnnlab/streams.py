@@ -1,0 +1,50 @@
+"""A run's named, counter-based sources of randomness.
+
+One integer seed gives every stream. A stream's key comes from the seed and the stream's name, its counter
+from the step or the epoch, so there is nothing to save or restore and no order of calls to preserve; the
+global generators of Python, NumPy and torch are neither read nor written.
+
+The bits are Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+"""
+
+import hashlib
+
+import numpy as np
+
+STREAMS = ("init", "data", "shuffle", "dropout", "sample")
+
+
+def key(seed: int, stream: str) -> np.ndarray:
+    """The 128-bit Philox key of a stream, as two uint64.
+
+    Raises ValueError for a stream that is not one of `STREAMS`.
+    """
+    if stream not in STREAMS:
+        raise ValueError(f"{stream!r} is no stream; the streams are {', '.join(STREAMS)}")
+    digest = hashlib.sha256(f"{seed}:{stream}".encode()).digest()
+    return np.frombuffer(digest[:16], dtype="<u8").astype(np.uint64)
+
+
+def philox(seed: int, stream: str, *counter: int) -> np.random.Philox:
+    """The bit generator of a stream at a place; `counter` holds up to two numbers, such as (step, layer).
+
+    They take the two high words of the 256-bit counter; the low ones count the blocks drawn there.
+    """
+    high = (*counter, 0, 0)[:2]
+    return np.random.Philox(key=key(seed, stream), counter=np.array([0, 0, *high], dtype=np.uint64))
+
+
+def generator(seed: int, stream: str, *counter: int) -> np.random.Generator:
+    """A NumPy generator over `philox(seed, stream, *counter)`."""
+    return np.random.Generator(philox(seed, stream, *counter))
+
+
+def keep_mask(seed: int, p: float, shape: tuple[int, ...], *counter: int) -> np.ndarray:
+    """Dropout's mask, float32: 0 with chance `p`, else 1/(1-p).
+
+    Element i, in C order, is dropped where the i-th 16-bit word of the "dropout" stream lies below
+    round(65536 p): integer arithmetic, so that every engine can make the same mask.
+    """
+    n = int(np.prod(shape))
+    words = philox(seed, "dropout", *counter).random_raw((n + 3) // 4).astype("<u8").view("<u2")[:n]
+    return np.where(words < round(p * 65536), np.float32(0), np.float32(1 / (1 - p))).reshape(shape)
