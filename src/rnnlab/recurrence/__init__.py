@@ -1,0 +1,9 @@
+"""Driving a cell through time: the stack, the carry, the engines."""
+
+from rnnlab.recurrence.carry import Carry
+from rnnlab.recurrence.conversion import from_torch, to_torch
+from rnnlab.recurrence.engines import Choice, choose
+from rnnlab.recurrence.initialisation import initialise
+from rnnlab.recurrence.stack import Stack
+
+__all__ = ["Carry", "Choice", "Stack", "choose", "from_torch", "initialise", "to_torch"]

@@ -1,0 +1,45 @@
+"""The carry: hidden state kept from one segment of truncated backpropagation to the next."""
+
+from typing import Any
+
+import torch
+
+from rnnlab.cells import State
+
+
+class Carry:
+    """Holds a state between two segments, cut off from the graph that made it.
+
+    `take` at a segment's start, `keep` at its end. An evaluation uses a Carry of its own or a `copy`, so that it
+    cannot disturb the training's.
+    """
+
+    def __init__(self) -> None:
+        self.state: list[State] | None = None
+
+    def take(self, first: bool = False) -> list[State] | None:
+        """The state to go on from; None, the initial state, where the segment is the `first` of its rows."""
+        if first:
+            self.state = None
+        return self.state
+
+    def keep(self, state: list[State]) -> None:
+        """Keeps a segment's final state, detached: gradients end at the segment's start."""
+        self.state = [tuple(tensor.detach() for tensor in one) for one in state]
+
+    def copy(self) -> "Carry":
+        twin = Carry()
+        twin.load_state_dict(self.state_dict())
+        return twin
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors in plain lists, copied; {} where nothing is carried."""
+        return {} if self.state is None else {"state": [[t.clone() for t in one] for one in self.state]}
+
+    def load_state_dict(self, saved: dict[str, Any], device: torch.device | str | None = None) -> None:
+        """Takes back what `state_dict` gave, onto `device` (None: where it is)."""
+        self.state = None
+        if "state" in saved:
+            self.state = [
+                tuple(t.clone() if device is None else t.to(device) for t in one) for one in saved["state"]
+            ]

@@ -1,0 +1,83 @@
+"""Weights to and from torch's own layers, exactly."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnnlab.cells import GRU, LSTM, Elman
+from rnnlab.errors import UserError
+from rnnlab.recurrence.stack import Stack
+
+NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+LAYERS: dict[type, type[nn.RNNBase]] = {Elman: nn.RNN, GRU: nn.GRU, LSTM: nn.LSTM}
+
+
+def to_torch(stack: Stack) -> nn.RNNBase:
+    """An nn.RNN, nn.GRU or nn.LSTM (batch_first) with a copy of the weights; a missing `bias_hh` becomes zeros.
+
+    Raises UserError for a cell that torch does not have and for a learned initial state.
+    """
+    first: Any = stack.layers[0]
+    if type(first) not in LAYERS:
+        raise UserError(
+            f"to_torch: torch has no layer for {type(first).__name__}; possible: Elman, GRU, LSTM"
+        )
+    if first.initial is not None:
+        raise UserError("to_torch: torch's layers have no learned initial state; pass it as their hx")
+    options: dict[str, Any] = {"nonlinearity": first.nonlinearity} if isinstance(first, Elman) else {}
+    layer = LAYERS[type(first)](
+        stack.input_size,
+        stack.hidden_size,
+        stack.num_layers,
+        bias=first.bias != "none",
+        batch_first=True,
+        dropout=stack.dropout,
+        bidirectional=stack.bidirectional,
+        device="meta",  # nothing is drawn from the global generator
+        dtype=first.weight_ih.dtype,
+        **options,
+    ).to_empty(device=first.weight_ih.device)
+    with torch.no_grad():
+        for suffix, cell in _pairs(stack):
+            for name in NAMES:
+                if (target := getattr(layer, name + suffix, None)) is not None:
+                    source = getattr(cell, name)
+                    target.copy_(source if source is not None else torch.zeros_like(target))
+    return layer.train(stack.training)
+
+
+def from_torch(layer: nn.RNNBase) -> Stack:
+    """A Stack with a copy of the weights of an nn.RNN, nn.GRU or nn.LSTM; inputs are always (B, T, I) here.
+
+    Raises UserError for another module and for an LSTM with projections.
+    """
+    kinds = {torch_kind: kind for kind, torch_kind in LAYERS.items()}
+    if type(layer) not in kinds:
+        raise UserError(f"from_torch: {type(layer).__name__} is none of nn.RNN, nn.GRU, nn.LSTM")
+    if layer.proj_size:
+        raise UserError(f"from_torch: proj_size={layer.proj_size}: an LSTM with projections has no cell here")
+    stack = Stack(
+        kinds[type(layer)],
+        layer.input_size,
+        layer.hidden_size,
+        layer.num_layers,
+        dropout=layer.dropout,
+        bidirectional=layer.bidirectional,
+        bias="both" if layer.bias else "none",
+        nonlinearity=getattr(layer, "nonlinearity", "tanh"),
+    ).to(layer.weight_ih_l0)
+    with torch.no_grad():
+        for suffix, cell in _pairs(stack):
+            for name, parameter in cell.named_parameters():
+                parameter.copy_(getattr(layer, name + suffix))
+    return stack.train(layer.training)
+
+
+def _pairs(stack: Stack) -> list[tuple[str, nn.Module]]:
+    """Each cell with the suffix of its parameters' names in torch's layers."""
+    places = [(layer, d) for layer in range(stack.num_layers) for d in range(stack.directions)]
+    return [
+        (f"_l{layer}" + ("_reverse" if d else ""), cell)
+        for (layer, d), cell in zip(places, stack.layers, strict=True)
+    ]
