@@ -1,3 +1,27 @@
-"""rnnlab: experiments with recurrent networks."""
+"""rnnlab: experiments with recurrent networks.
+
+    run = rnnlab.train("experiment=sine", "seed=3")
+    run = rnnlab.load("outputs/sine/seed-3-...")
+    runs = rnnlab.runs("outputs/sine")
+
+A run has `model`, `config`, `metrics` and `folder`; see `rnnlab.ledger.run.Run`. What is heavy is imported when it
+is first used.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PLACES = {"Cell": "rnnlab.cells", "Stack": "rnnlab.recurrence.stack", "Task": "rnnlab.tasks",
+           "SequenceData": "rnnlab.data.module", "Loader": "rnnlab.data.loader", "Run": "rnnlab.ledger.run",
+           "UserError": "rnnlab.errors", "train": "rnnlab.api", "load": "rnnlab.api", "runs": "rnnlab.api"}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        value = getattr(importlib.import_module(_PLACES[name]), name)
+        if name != "runs":
+            globals()[name] = value
+        return value
+    raise AttributeError(f"module 'rnnlab' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Training a run: the loop is Lightning's, the bookkeeping ours."""

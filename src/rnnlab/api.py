@@ -1,0 +1,30 @@
+"""What a notebook or a script calls: train, load, runs."""
+
+from pathlib import Path
+
+from rnnlab.ledger.run import Run
+from rnnlab.ledger.run import runs as runs_in
+
+
+def train(*overrides: str, config_dir: str | None = None) -> Run:
+    """Trains what the overrides describe, as `rnnlab train` would: `train("experiment=sine", "seed=3")`.
+
+    Raises UserError for what cannot be, RunFailed where the training fails.
+    """
+    from rnnlab.config import compose
+    from rnnlab.training.train import train as train_config
+
+    return train_config(compose(list(overrides), config_dir), list(overrides))
+
+
+def load(folder: str | Path) -> Run:
+    """The run in a folder: its `model`, `config`, `metrics`, `results` and `folder`. Raises UserError if there is none."""
+    return Run.open(folder)
+
+
+def runs(experiment: str | Path) -> list[Run]:
+    """The runs of an experiment's folder, oldest first."""
+    return runs_in(experiment)
+
+
+__all__ = ["load", "runs", "train"]

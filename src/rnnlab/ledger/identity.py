@@ -1,0 +1,61 @@
+"""Who a run is: an id from what decides its numbers, and a name from what differs from its experiment."""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+ID_LENGTH = 12  # hex digits, 48 bits: among 100,000 runs of an experiment a clash has a chance of 2e-5
+
+
+def identity(deciding: dict[str, Any]) -> str:
+    """The id of a run, from the part of its config that decides numbers (`rnnlab.config.deciding`)."""
+    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
+
+
+def leaves(tree: Any, at: str = "") -> dict[str, Any]:
+    """A nested dictionary as {dotted path: leaf}; lists are leaves."""
+    if not isinstance(tree, dict):
+        return {at: tree}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(leaves(value, f"{at}.{key}" if at else key))
+    return flat
+
+
+def delta(deciding: dict[str, Any], base: dict[str, Any], limit: int = 100) -> str:
+    """What differs from the experiment's own config `base`, readable and safe in a path.
+
+    `model.hidden_size=64 seed=3` gives "hidden_size-64+seed-3". Where a whole group was replaced its
+    `_target_` tells: "data-Chars". What follows the seed by interpolation (`data.seed`) is not repeated, and
+    the seed always stands last.
+    """
+    ours, theirs = leaves(deciding), leaves(base)
+    changed = {k: v for k, v in ours.items() if k not in theirs or theirs[k] != v}
+    changed = {k: v for k, v in changed.items() if k != "seed" and not k.endswith(".seed")}
+    replaced = [k.rsplit(".", 1)[0] for k in changed if k.endswith("._target_")]
+    parts = []
+    for group in replaced:
+        parts.append(f"{group.rsplit('.', 1)[-1]}-{str(changed[f'{group}._target_']).rsplit('.', 1)[-1]}")
+    for key, value in changed.items():
+        # a replaced group brings all its defaults along: only its name is worth saying
+        if any(key.startswith(f"{group}.") for group in replaced):
+            continue
+        parts.append(f"{key.rsplit('.', 1)[-1]}-{readable(value)}")
+    seed = f"seed-{deciding.get('seed', 0)}"
+    text = "+".join(parts)
+    if len(text) > limit:
+        text = text[:limit].rsplit("+", 1)[0] + "+more"
+    return f"{text}+{seed}" if text else seed
+
+
+def readable(value: Any) -> str:
+    """A value as it may stand in a folder's name, and in an override, unquoted."""
+    if isinstance(value, float):
+        value = f"{value:g}"
+    elif isinstance(value, (list, tuple)):
+        value = "_".join(readable(v) for v in value)
+    elif isinstance(value, str) and ("/" in value or "." in value):
+        value = re.split(r"[/.]", value.strip("/"))[-1] if "/" not in value else value.rsplit("/", 1)[-1]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", str(value))[:40]

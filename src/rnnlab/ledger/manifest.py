@@ -1,0 +1,152 @@
+"""manifest.json: what a run was made with, written before training."""
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+# the packages and files of rnnlab that decide numbers; the rest may change without making a run stale
+DECIDING = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
+
+
+def manifest(config: dict[str, Any], *, engine: dict[str, str], data_hash: str, command: list[str]) -> dict[str, Any]:
+    """Everything but the config itself: code, versions, machine, threads, engine, data, command."""
+    import torch
+
+    return {
+        "command": command,
+        "seed": config["seed"],
+        "engine": engine,
+        "data_hash": data_hash,
+        "code": code(),
+        "sources": sources(config),
+        "versions": versions(),
+        "machine": machine(),
+        "threads": {"torch": torch.get_num_threads(), "interop": torch.get_num_interop_threads()},
+        "determinism": {
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        },
+    }
+
+
+@functools.cache
+def code() -> dict[str, Any]:
+    """The commit of the working folder's repository, whether it was clean, and the diff if not."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return {"rnnlab": importlib.metadata.version("rnnlab"), "commit": None}
+    diff = git("diff", "HEAD") or ""
+    return {
+        "rnnlab": importlib.metadata.version("rnnlab"),
+        "commit": commit.strip(),
+        "clean": not (git("status", "--porcelain") or "").strip(),
+        "diff": diff[:1_000_000],
+    }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    return {"python": platform.python_version()} | dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+@functools.cache
+def machine() -> dict[str, Any]:
+    import torch
+
+    about: dict[str, Any] = {
+        "platform": platform.platform(),
+        "cpu": cpu_model(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+    }
+    if torch.cuda.is_available():
+        about["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        about["cuda"] = torch.version.cuda
+        about["cudnn"] = torch.backends.cudnn.version()
+    return about
+
+
+def cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+@functools.cache
+def rnnlab_sources() -> str:
+    """SHA-256 over the sources of rnnlab that decide numbers."""
+    root, digest = Path(__file__).parents[1], hashlib.sha256()
+    for name in DECIDING:
+        place = root / name
+        files = sorted(p for p in place.rglob("*") if p.suffix in (".py", ".c", ".h")) if place.is_dir() else [place]
+        for file in files:
+            if file.is_file():
+                digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def sources(config: dict[str, Any]) -> dict[str, str]:
+    """What decides numbers beside the config: {"rnnlab": hash, "torch": version, a user's module: hash}."""
+    import torch
+
+    found = {"rnnlab": rnnlab_sources(), "torch": torch.__version__}
+    for target in sorted(foreign_targets(config)):
+        module = target.rsplit(".", 1)[0]
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            continue
+        if spec is not None and spec.origin and Path(spec.origin).is_file():
+            found[module] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
+    return found
+
+
+def foreign_targets(node: Any) -> set[str]:
+    """The dotted paths in a config that lead out of rnnlab, torch and lightning."""
+    targets: set[str] = set()
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("_target_", "cell") and isinstance(value, str) and "." in value:
+                targets.add(value)
+            else:
+                targets |= foreign_targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            targets |= foreign_targets(value)
+    return {t for t in targets if t.split(".")[0] not in ("rnnlab", "torch", "lightning")}
+
+
+def stale(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """Why the numbers of a run with this manifest might come out otherwise today; [] when they would not."""
+    then, today = recorded.get("sources", {}), sources(config)
+    return [
+        f"{name} has changed" if name != "torch" else f"torch was {then.get(name)}, is {today.get(name)}"
+        for name in sorted(then.keys() | today.keys())
+        if then.get(name) != today.get(name)
+    ]
+
+
+def command_line() -> list[str]:
+    """The words of this process's command, its program by name alone."""
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]

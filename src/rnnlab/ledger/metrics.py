@@ -1,0 +1,33 @@
+"""metrics.csv: every scalar of a training by step, one line a value, no wall-clock values.
+
+    step,metric,value
+    1,loss/train,0.5413
+
+Values are the shortest text that reads back as the same float.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+HEADER = "step,metric,value\n"
+
+
+def line(step: int, name: str, value: float) -> str:
+    return f"{step},{name},{value!r}\n"
+
+
+def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{name: (steps int64, values float64)} in the order of the file; {} where there is no file."""
+    if not path.is_file():
+        return {}
+    series: dict[str, tuple[list[int], list[float]]] = {}
+    with path.open(newline="", encoding="utf-8") as f:
+        rows = csv.reader(f)
+        next(rows, None)
+        for step, name, value in rows:
+            steps, values = series.setdefault(name, ([], []))
+            steps.append(int(step))
+            values.append(float(value))
+    return {name: (np.array(s, dtype=np.int64), np.array(v)) for name, (s, v) in series.items()}

@@ -1,0 +1,159 @@
+"""A run's folder: where everything about one training lies, and what can be read from it."""
+
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from rnnlab.errors import UserError, nearest
+from rnnlab.ledger.files import read_json, write_json, write_whole
+from rnnlab.ledger.metrics import read_metrics
+from rnnlab.ledger.yaml import read_yaml, to_yaml
+
+Status = Literal["queued", "running", "finished", "stopped", "failed", "skipped"]
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder. Everything is read when it is asked for; nothing in the folder is executed.
+
+    `status` is "stopped" for a run that was interrupted and can go on: neither finished nor failed.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """The run in `folder`. Raises UserError, with the nearest run's name, where there is none."""
+        folder = Path(folder)
+        if (folder / "run.json").is_file():
+            return cls(folder)
+        if folder.is_dir() and (inside := [r.folder.name for r in runs(folder)]):
+            raise UserError(
+                f"{folder} is an experiment, not a run; it holds {len(inside)} run{'s' * (len(inside) > 1)}, "
+                f"such as {folder / inside[-1]}"
+            )
+        beside = [r.folder.name for r in runs(folder.parent)] if folder.parent.is_dir() else []
+        hint = nearest(folder.name, beside) if beside else ""
+        raise UserError(f"{folder}: no run there (a run's folder holds run.json).{hint}")
+
+    # ------------------------------------------------------------------ paths
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.csv"
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "previous.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples"
+
+    # ------------------------------------------------------------------ contents
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """run.json: id, experiment, status, times, results, and why it failed."""
+        path = self.folder / "run.json"
+        return read_json(path) if path.is_file() else {}
+
+    @property
+    def id(self) -> str:
+        return self.record["id"]
+
+    @property
+    def status(self) -> Status | None:
+        return self.record.get("status")
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the run came to: best and last metrics, the test part's, baselines and floor."""
+        return self.record.get("results", {})
+
+    @property
+    def objective(self) -> float:
+        """The best value of the monitored metric; NaN where there is none."""
+        return self.results.get("best", {}).get("value", float("nan"))
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return read_json(self.manifest_file) if self.manifest_file.is_file() else {}
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config."""
+        return read_yaml(self.folder / "config.yaml")
+
+    @property
+    def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Every scalar of the training: {name: (steps, values)}."""
+        return read_metrics(self.metrics_file)
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained LightningModule with its best weights, in evaluation mode on the CPU."""
+        from rnnlab.ledger.load import load_model
+
+        return load_model(self)
+
+    # ------------------------------------------------------------------ writing
+
+    def update(self, **changes: Any) -> None:
+        write_json(self.folder / "run.json", self.record | changes)
+
+    def create(self, identifier: str, name: str, config: dict[str, Any], overrides: list[str]) -> None:
+        """Makes the folder with what is known before training."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / "config.yaml", to_yaml(config).encode())
+        write_whole(self.folder / "overrides.yaml", to_yaml(list(overrides)).encode())
+        write_json(
+            self.folder / "run.json", {"id": identifier, "experiment": name, "status": "queued", "created": now()}
+        )
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        write_json(self.manifest_file, manifest)
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """While open, an exception marks the run as failed, with its reason and the file of its traceback."""
+        try:
+            yield
+        except BaseException as error:
+            file = self.folder / "traceback.txt"
+            write_whole(file, traceback.format_exc().encode())
+            self.update(status="failed", ended=now(), why=f"{type(error).__name__}: {error}", traceback=str(file.name))
+            raise
+
+
+def runs(experiment: str | Path) -> list[Run]:
+    """The runs of an experiment's folder, oldest first; those of experiments below it are not among them."""
+    found = [Run(path.parent) for path in Path(experiment).glob("*/run.json")]
+    return sorted(found, key=lambda run: (run.record.get("created", ""), run.folder.name))

@@ -1,0 +1,124 @@
+"""Predicting the next character of a text."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rnnlab import streams
+from rnnlab.errors import UserError
+from rnnlab.recurrence.carry import Carry
+from rnnlab.recurrence.stack import Stack
+from rnnlab.tasks.task import Scores, Task
+
+
+class CharLM(Task):
+    """A stack over characters, one-hot or embedded, with a linear head on every step.
+
+    forward: x (B, T) int64, state -> logits (B, T, V), state. Training is truncated backpropagation through
+    time (Williams and Peng 1990): the state is carried, detached, from one segment to the next. Evaluation has
+    a carry of its own, and leaves that of training alone. The loss is in nats per character.
+    """
+
+    kind = "text"
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        seed: int = 0,
+        *,
+        embedding_size: int | None = None,
+        init: str = "uniform",
+        init_scale: float | None = None,
+        forget_bias: float | None = None,
+        **recurrence: Any,
+    ) -> None:
+        super().__init__(spec, seed)
+        if recurrence.get("bidirectional"):
+            raise UserError("model.bidirectional: a language model cannot read the future; set it to false")
+        size = spec["vocabulary_size"]
+        self.embedding = None if embedding_size is None else nn.utils.skip_init(nn.Embedding, size, embedding_size)
+        self.stack = Stack(input_size=embedding_size or size, **recurrence)
+        self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, size)
+        self.carry, self.evaluation_carry = Carry(), Carry()
+        self.initialise(
+            [self.head] if self.embedding is None else [self.embedding, self.head],
+            {"init": init, "init_scale": init_scale, "forget_bias": forget_bias},
+        )
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        y, state = self.stack(
+            x if self.embedding is None else self.embedding(x), state, dropout_at=self.dropout_at
+        )
+        return self.head(y), state
+
+    def carried_loss(self, batch: Any, carry: Carry) -> Tensor:
+        logits, state = self(batch.x, carry.take(batch.first))
+        carry.keep(state)
+        return F.cross_entropy(logits.flatten(0, 1), batch.y.flatten())
+
+    def loss(self, batch: Any) -> Tensor:
+        return self.carried_loss(batch, self.carry)
+
+    def scores(self, batch: Any) -> Scores:
+        n = batch.y.numel()
+        nats = self.carried_loss(batch, self.evaluation_carry) * n
+        return {"loss": (nats, n), "nats": (nats, n)}
+
+    def reported(self, means: dict[str, float]) -> dict[str, float]:
+        nats = means["nats"]
+        return {"nats": nats, "bits": nats / math.log(2), "perplexity": math.exp(min(nats, 700.0))}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["carry"] = self.carry.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "carry" in checkpoint:
+            self.carry.load_state_dict(checkpoint["carry"])
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompt: Tensor,
+        length: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> Iterator[int]:
+        """Yields `length` characters that follow `prompt`, a (T,) int64 tensor with T >= 1.
+
+        `temperature` divides the logits (0 = always the likeliest); then only the `top_k` likeliest stay, and of
+        these the fewest whose probabilities sum to at least `top_p` (Holtzman et al. 2020).
+        """
+        uniform = streams.generator(seed, "sample").random(length)
+        logits, state = self(prompt[None])
+        for u in uniform:
+            p = next_probabilities(logits[0, -1].double().cpu(), temperature, top_k, top_p)
+            index = int(torch.searchsorted(p.cumsum(0), float(u) * p.sum()).clamp(max=len(p) - 1))
+            yield index
+            logits, state = self(torch.tensor([[index]], device=prompt.device), state)
+
+
+def next_probabilities(
+    logits: Tensor, temperature: float, top_k: int | None = None, top_p: float | None = None
+) -> Tensor:
+    """The distribution (V,) that `CharLM.sample` draws from, given logits (V,) in float64."""
+    if temperature == 0:
+        return F.one_hot(logits.argmax(), len(logits)).double()
+    p = torch.softmax(logits / temperature, dim=0)
+    if top_k is not None or top_p is not None:
+        sorted_p, order = p.sort(descending=True)
+        keep = torch.ones_like(p, dtype=torch.bool)
+        if top_k is not None:
+            keep[top_k:] = False
+        if top_p is not None:
+            sorted_p = sorted_p * keep / (sorted_p * keep).sum()
+            keep &= sorted_p.cumsum(0) - sorted_p < top_p
+        p = p * torch.zeros_like(keep).scatter(0, order, keep)
+    return p / p.sum()

@@ -1,0 +1,94 @@
+"""One label for a whole sequence of tokens."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import (
+    BinaryAUROC,
+    BinaryF1Score,
+    MulticlassAUROC,
+    MulticlassF1Score,
+)
+
+from rnnlab.errors import UserError
+from rnnlab.recurrence.stack import Stack
+from rnnlab.tasks.task import Scores, Task
+
+
+class Classifier(Task):
+    """An embedding, a stack, and a linear head on the output at each sequence's own end.
+
+    forward: x (B, T) int64 padded on the right, lengths (B,) -> logits, (B,) for a sigmoid head over two
+    classes, (B, classes) for softmax. A bidirectional stack gives the head its forward output at the end and
+    its backward output at the start. The loss is the cross-entropy in nats.
+    """
+
+    kind = "labelled"
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        seed: int = 0,
+        *,
+        embedding_size: int = 32,
+        output: Literal["auto", "sigmoid", "softmax"] = "auto",
+        init: str = "uniform",
+        init_scale: float | None = None,
+        forget_bias: float | None = None,
+        **recurrence: Any,
+    ) -> None:
+        super().__init__(spec, seed)
+        self.classes = spec["classes"]
+        if output == "sigmoid" and self.classes != 2:
+            raise UserError(f"model.output=sigmoid is for two classes, and the data has {self.classes}: use softmax")
+        self.sigmoid = output == "sigmoid" or (output == "auto" and self.classes == 2)
+        self.embedding = nn.utils.skip_init(nn.Embedding, spec["vocab_size"], embedding_size)
+        self.stack = Stack(input_size=embedding_size, **recurrence)
+        self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, 1 if self.sigmoid else self.classes)
+        if self.sigmoid:
+            self.ranked: dict[str, Any] = {"f1": BinaryF1Score(), "auroc": BinaryAUROC()}
+        else:
+            self.ranked = {
+                "f1": MulticlassF1Score(self.classes, average="macro"),
+                "auroc": MulticlassAUROC(self.classes),
+            }
+        self.initialise(
+            [self.embedding, self.head],
+            {"init": init, "init_scale": init_scale, "forget_bias": forget_bias},
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        y, _ = self.stack(self.embedding(x), lengths=lengths, dropout_at=self.dropout_at)
+        h = self.stack.hidden_size
+        at_end = y[torch.arange(len(y), device=y.device), lengths - 1, :h]
+        logits = self.head(torch.cat([at_end, y[:, 0, h:]], dim=-1))
+        return logits.squeeze(-1) if self.sigmoid else logits
+
+    def criterion(self, logits: Tensor, y: Tensor) -> Tensor:
+        if self.sigmoid:
+            return F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype))
+        return F.cross_entropy(logits, y)
+
+    def loss(self, batch: Any) -> Tensor:
+        return self.criterion(self(batch.x, batch.lengths), batch.y)
+
+    def scores(self, batch: Any) -> Scores:
+        logits, n = self(batch.x, batch.lengths), len(batch.y)
+        loss = self.criterion(logits, batch.y) * n
+        predicted = (logits > 0).long() if self.sigmoid else logits.argmax(-1)
+        scores = logits.sigmoid() if self.sigmoid else logits.softmax(-1)
+        for metric in self.ranked.values():
+            metric.update(scores.detach().cpu(), batch.y.cpu())
+        return {
+            "loss": (loss, n),
+            "cross_entropy": (loss, n),
+            "accuracy": ((predicted == batch.y).sum().to(loss.dtype), n),
+        }
+
+    def reported(self, means: dict[str, float]) -> dict[str, float]:
+        ranked = {name: float(metric.compute()) for name, metric in self.ranked.items()}
+        for metric in self.ranked.values():
+            metric.reset()
+        return super().reported(means) | ranked

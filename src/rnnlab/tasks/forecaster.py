@@ -1,0 +1,106 @@
+"""Forecasting the next values of a series from a window of it."""
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from rnnlab.errors import UserError
+from rnnlab.recurrence.stack import Stack
+from rnnlab.tasks.task import Scores, Task
+
+LOSSES = {"mse": nn.functional.mse_loss, "mae": nn.functional.l1_loss, "huber": nn.functional.huber_loss}
+
+
+class Forecaster(Task):
+    """A stack over the window, and a linear head on its last output for all `horizon` steps at once.
+
+    forward: x (B, window, inputs) -> (B, horizon, targets), both in scaled units. With `subtract_last` the
+    window's last value is taken from every input and added to every forecast (NLinear, Zeng et al. 2023).
+    Losses are in scaled units, metrics (mse, mae, rmse) in those of the data.
+    """
+
+    kind = "series"
+
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        seed: int = 0,
+        *,
+        loss: Literal["mse", "mae", "huber"] = "mse",
+        huber_delta: float = 1.0,
+        subtract_last: bool = False,
+        init: str = "uniform",
+        init_scale: float | None = None,
+        forget_bias: float | None = None,
+        **recurrence: Any,
+    ) -> None:
+        super().__init__(spec, seed)
+        self.loss_name, self.huber_delta, self.subtract_last = loss, huber_delta, subtract_last
+        self.horizon, self.targets = spec["horizon"], spec["targets"]
+        self.stack = Stack(input_size=spec["inputs"], **recurrence)
+        self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, self.horizon * self.targets)
+        if subtract_last and None in spec["target_index"]:
+            raise UserError(
+                "model.subtract_last needs every target among the inputs; add it to data.columns, or set it to false"
+            )
+        index = [0 if i is None else i for i in spec["target_index"]]
+        self.register_buffer("target_index", torch.tensor(index), persistent=False)
+        self.register_buffer("scale", torch.tensor(spec["target_scale"]), persistent=False)
+        self.register_buffer("shift", torch.tensor(spec["target_shift"]), persistent=False)
+        self.initialise([self.head], {"init": init, "init_scale": init_scale, "forget_bias": forget_bias})
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = x[:, -1:, :]
+        y, _ = self.stack(x - last if self.subtract_last else x, dropout_at=self.dropout_at)
+        forecast = self.head(y[:, -1]).view(-1, self.horizon, self.targets)
+        return forecast + last[..., self.target_index] if self.subtract_last else forecast
+
+    def criterion(self, forecast: Tensor, y: Tensor) -> Tensor:
+        options = {"delta": self.huber_delta} if self.loss_name == "huber" else {}
+        return LOSSES[self.loss_name](forecast, y, **options)
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
+        return self.criterion(self(x), y)
+
+    def scores(self, batch: tuple[Tensor, Tensor]) -> Scores:
+        x, y = batch
+        forecast, n = self(x), y.numel()
+        error = (forecast - y) * self.scale
+        return {
+            "loss": (self.criterion(forecast, y) * n, n),
+            "mse": (error.square().sum(), n),
+            "mae": (error.abs().sum(), n),
+        }
+
+    def reported(self, means: dict[str, float]) -> dict[str, float]:
+        return super().reported(means) | {"rmse": math.sqrt(means["mse"])}
+
+    @torch.no_grad()
+    def free_run(self, window: Tensor, steps: int) -> Tensor:
+        """Forecasts `steps` steps by feeding forecasts back; window (B, window, inputs) -> (B, steps, targets).
+
+        Raises UserError where an input is no target: nothing would stand for its future.
+        """
+        fed_by = [self.spec["target_index"].index(i) if i in self.spec["target_index"] else None
+                  for i in range(self.spec["inputs"])]  # fmt: skip
+        if None in fed_by and steps > self.horizon:
+            missing = ", ".join(n for n, f in zip(self.spec["input_names"], fed_by, strict=True) if f is None)
+            raise UserError(
+                f"a free-running forecast needs the future of {missing}, which the model does not forecast; "
+                f"it can go {self.horizon} steps ahead, or train it with these columns among data.target"
+            )
+        forecasts, done = [], 0
+        while done < steps:
+            y = self(window)
+            forecasts.append(y)
+            done += self.horizon
+            if done < steps:
+                window = torch.cat([window, y[..., fed_by]], dim=1)[:, -window.shape[1] :]
+        return torch.cat(forecasts, dim=1)[:, :steps]
+
+    def unscaled(self, y: Tensor) -> Tensor:
+        """Scaled targets (..., targets) in the units of the data."""
+        return y * self.scale + self.shift

@@ -1,0 +1,50 @@
+"""How a task's loss becomes steps: optimizer, schedule, clipping, accumulation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass
+class Optimization:
+    """What the configs `optimizer`, `scheduler` and `trainer` say about a training step.
+
+    `optimizer` takes the parameters, `scheduler` the optimizer. `interval` is when the schedule advances: at
+    every optimizer step, every epoch, or (given the value of `monitor`) every validation.
+    """
+
+    optimizer: Callable[..., torch.optim.Optimizer]
+    scheduler: Callable[..., Any] | None = None
+    interval: Literal["step", "epoch", "validation"] = "step"
+    monitor: str = "loss/val"
+    clip_val: float | None = None
+    clip_algorithm: Literal["norm", "value"] = "norm"
+    accumulate: int = 1
+
+    def configure(self, module: nn.Module) -> dict[str, Any]:
+        """What Lightning's `configure_optimizers` returns, so that stock callbacks see optimizer and schedule."""
+        optimizer = self.optimizer(module.parameters())
+        configured: dict[str, Any] = {"optimizer": optimizer}
+        if self.scheduler is not None:
+            # Lightning advances nothing under manual optimization; it saves, restores and shows the schedule
+            interval = "step" if self.interval == "step" else "epoch"
+            configured["lr_scheduler"] = {
+                "scheduler": self.scheduler(optimizer),
+                "interval": interval,
+                "monitor": self.monitor,
+            }
+        return configured
+
+    def clip(self, parameters: list[Tensor]) -> Tensor:
+        """Clips the gradients in place as asked; returns their total 2-norm before, a 0-d tensor."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self.clip_val is not None:
+            if self.clip_algorithm == "norm":
+                nn.utils.clip_grads_with_norm_(parameters, self.clip_val, norm)
+            else:
+                nn.utils.clip_grad_value_(parameters, self.clip_val)
+        return norm

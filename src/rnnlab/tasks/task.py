@@ -1,0 +1,146 @@
+"""What the three tasks share: one training step, and scores summed over an epoch."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import lightning
+import torch
+from torch import Tensor
+
+from rnnlab.errors import UserError
+from rnnlab.recurrence.initialisation import initialise
+from rnnlab.recurrence.stack import Stack
+from rnnlab.tasks.optimization import Optimization
+
+Scores = dict[str, tuple[Tensor, int]]
+
+
+class Task(lightning.LightningModule):
+    """A recurrent model with its loss.
+
+    Optimization is manual in Lightning's sense: `training_step` is a whole step, so that an engine may run
+    many of them in one call. `optimization` is set before fitting; `spec` describes the data (see
+    `SequenceData.spec`) and is saved in every checkpoint. `scalars` holds what the steps measured,
+    `(step, {name: value})`, until a recorder takes it; values may be tensors on the device.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, spec: dict[str, Any], seed: int = 0) -> None:
+        super().__init__()
+        if spec.get("kind") != self.kind:
+            raise UserError(f"{type(self).__name__} needs {self.kind} data, and this is {spec.get('kind')} data")
+        self.automatic_optimization = False
+        self.spec, self.seed = spec, seed
+        self.optimization = Optimization(torch.optim.Adam)
+        self.scalars: list[tuple[int, dict[str, Any]]] = []
+        self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._micro_losses: list[Tensor] = []
+        self._grad_norm: Tensor | None = None
+        self.stack: Stack
+
+    # ------------------------------------------------------------------ what a task must say
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor:
+        """The training loss of a batch, a 0-d tensor."""
+
+    @abstractmethod
+    def scores(self, batch: Any) -> Scores:
+        """Sums of what is averaged over a part, with the number of terms in each: {name: (sum, n)}.
+
+        "loss" is among them: the loss that is trained, without dropout.
+        """
+
+    def reported(self, means: dict[str, float]) -> dict[str, float]:
+        """The metrics of a part from the means of its scores; a task adds what is derived from them."""
+        return {name: value for name, value in means.items() if name != "loss"}
+
+    # ------------------------------------------------------------------ training
+
+    def initialise(self, heads: list[torch.nn.Module], options: dict[str, Any]) -> None:
+        """Draws every weight from the run's "init" stream; `options` are the config's init keys."""
+        initialise(
+            self.stack,
+            heads,
+            scheme=options["init"],
+            scale=options["init_scale"],
+            forget_bias=options["forget_bias"],
+            seed=self.seed,
+        )
+
+    @property
+    def dropout_at(self) -> tuple[int, int]:
+        """Where in the "dropout" stream the current step draws its masks: (seed, optimizer steps done)."""
+        return self.seed, self.global_step * self.optimization.accumulate + len(self._micro_losses)
+
+    def configure_optimizers(self) -> Any:
+        return self.optimization.configure(self)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        how, optimizer = self.optimization, self.optimizers()
+        loss = self.loss(batch)
+        self.manual_backward(loss / how.accumulate if how.accumulate > 1 else loss)
+        self._micro_losses.append(loss.detach())
+        if len(self._micro_losses) == how.accumulate or self.trainer.is_last_batch:
+            measured: dict[str, Any] = {
+                "loss/train": self._micro_losses[0]
+                if len(self._micro_losses) == 1
+                else torch.stack(self._micro_losses).mean(),
+                "optim/lr": optimizer.param_groups[0]["lr"],  # type: ignore[union-attr]
+            }
+            optimizer.step()  # type: ignore[union-attr]
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            self._micro_losses.clear()
+            measured["optim/grad_norm"] = self._grad_norm
+            self.scalars.append((self.global_step, measured))
+            if how.scheduler is not None and how.interval == "step":
+                self.lr_schedulers().step()  # type: ignore[union-attr]
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        # here and not in training_step: under 16-bit precision Lightning has unscaled the gradients by now
+        self._grad_norm = self.optimization.clip([p for g in optimizer.param_groups for p in g["params"]])
+
+    def on_train_epoch_end(self) -> None:
+        if self.optimization.scheduler is not None and self.optimization.interval == "epoch":
+            self.lr_schedulers().step()  # type: ignore[union-attr]
+
+    # ------------------------------------------------------------------ evaluation
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        for name, (total, n) in self.scores(batch).items():
+            total = total if total.device.type == "mps" else total.double()  # mps has no float64
+            if name in self._sums:
+                before, m = self._sums[name]
+                total, n = before + total, m + n
+            self._sums[name] = (total, n)
+
+    test_step = validation_step
+
+    def evaluation_metrics(self) -> tuple[float, dict[str, float]]:
+        """The loss and the metrics of the part just gone through; forgets the sums."""
+        means = {name: float(total) / n for name, (total, n) in self._sums.items()}
+        self._sums = {}
+        return means["loss"], self.reported(means)
+
+    def on_validation_epoch_end(self) -> None:
+        loss, metrics = self.evaluation_metrics()
+        values = {"loss/val": loss} | {f"metric/{name}": value for name, value in metrics.items()}
+        # for early stopping, stock checkpoints and the bar; the loggers get them through the recorder
+        self.log_dict(values, logger=False)
+        if not self.trainer.sanity_checking:
+            self.scalars.append((self.global_step, values))
+            if self.optimization.scheduler is not None and self.optimization.interval == "validation":
+                watched = values.get(self.optimization.monitor)
+                if watched is not None:
+                    self.lr_schedulers().step(watched)  # type: ignore[union-attr, arg-type]
+
+    def on_test_epoch_end(self) -> None:
+        loss, metrics = self.evaluation_metrics()
+        self.log_dict({"test/loss": loss} | {f"test/{k}": v for k, v in metrics.items()}, logger=False)
+
+    # ------------------------------------------------------------------ checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["spec"] = self.spec

@@ -1,0 +1,115 @@
+"""Checkpoints: best and last, written whole then renamed, loadable with weights_only=True."""
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from rnnlab.ledger.files import write_whole
+from rnnlab.ledger.run import Run
+from rnnlab.training.recorder import Recorder
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Lightning's way of writing a checkpoint, but never half of one: stock callbacks get it too."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(Path(path), buffer.getvalue(), durable=True)
+
+
+class Checkpoints(Checkpoint):
+    """Keeps the best weights in memory, and writes best.ckpt and last.ckpt when a checkpoint is due.
+
+    Due is every `every_n_steps` optimizer steps, every `every_seconds` seconds, and the end of training, also
+    when it ends by an exception other than a lost loss. last.ckpt holds everything that resuming needs; the one
+    before stays as previous.ckpt until the next. best.ckpt holds the weights at the best `monitor`.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        recorder: Recorder,
+        monitor: str,
+        mode: str,
+        every_n_steps: int | None = None,
+        every_seconds: float | None = 60.0,
+    ) -> None:
+        self.run, self.recorder, self.monitor = run, recorder, monitor
+        self.sign = 1.0 if mode == "min" else -1.0
+        self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
+        self.best: dict[str, Any] = {}  # value, step, epoch, metrics: what stood at the best validation
+        self.last: dict[str, Any] = {}
+        self._best_weights: dict[str, torch.Tensor] | None = None
+        self._saved_at = (time.monotonic(), 0)
+
+    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self._saved_at = (time.monotonic(), trainer.global_step)
+
+    def on_train_batch_end(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
+        seconds, step = self._saved_at
+        by_steps = self.every_n_steps is not None and trainer.global_step - step >= self.every_n_steps
+        by_time = self.every_seconds is not None and time.monotonic() - seconds >= self.every_seconds
+        if by_steps or by_time:
+            self.save(trainer, task)
+
+    def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        self.last = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": metrics}
+        value = metrics.get(self.monitor)
+        if value is None:
+            known = ", ".join(sorted(metrics)) or "nothing"
+            raise ValueError(f"monitor={self.monitor}: the validation gives {known}")
+        if not self.best or self.sign * value < self.sign * self.best["value"]:
+            self.best = self.last | {"value": value, "monitor": self.monitor}
+            self._best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
+
+    def save(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.fast_dev_run:
+            return
+        self.recorder.flush(trainer, task)
+        self._saved_at = (time.monotonic(), trainer.global_step)
+        if self._best_weights is not None:
+            self.write_best(task, self._best_weights)
+            self._best_weights = None
+        if self.run.last_checkpoint.exists():
+            self.run.last_checkpoint.replace(self.run.previous_checkpoint)
+        trainer.save_checkpoint(self.run.last_checkpoint)
+
+    def write_best(self, task: LightningModule, weights: dict[str, torch.Tensor]) -> None:
+        checkpoint = {
+            "state_dict": weights,
+            "spec": getattr(task, "spec", None),
+            "best": self.best,
+            "epoch": self.best.get("epoch", 0),
+            "global_step": self.best.get("step", 0),
+            "pytorch-lightning_version": lightning.__version__,
+        }
+        WholeFiles().save_checkpoint(checkpoint, self.run.best_checkpoint)
+
+    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if not self.best:  # nothing was validated: the last weights are all there is
+            self._best_weights = task.state_dict()
+        self.save(trainer, task)
+
+    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
+        """Keeps the best weights; the last are not worth keeping when the loss is lost."""
+        if self._best_weights is not None and not trainer.fast_dev_run:
+            self.write_best(task, self._best_weights)
+            self._best_weights = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "last": self.last}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best, self.last = state["best"], state["last"]

@@ -1,0 +1,32 @@
+"""What Lightning says of itself is not what a user wants to read; what we have to say, we say."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+NAMES = ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+MESSAGES = (
+    r".*does not have many workers.*",
+    r".*is a bottleneck.*",
+    r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*You called `self.log\('.*', ...\)` in your .* but have no logger configured.*",
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's hints about itself are silent inside; its warnings about a training are not."""
+    loggers = [logging.getLogger(name) for name in NAMES]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        for message in MESSAGES:
+            warnings.filterwarnings("ignore", message)
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

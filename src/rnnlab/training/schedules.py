@@ -1,0 +1,28 @@
+"""Learning-rate schedules in optimizer steps; torch's own are used as they are."""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def constant(optimizer: Optimizer, warmup_steps: int = 0) -> LambdaLR:
+    """The optimizer's own rate, reached in equal parts over `warmup_steps` steps."""
+    return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup_steps + 1)))
+
+
+def cosine(
+    optimizer: Optimizer, total_steps: int, warmup_steps: int = 0, final_ratio: float = 0.0
+) -> LambdaLR:
+    """A linear rise over `warmup_steps`, then half a cosine down to `final_ratio` of the rate at `total_steps`.
+
+    (Loshchilov and Hutter 2017, "SGDR", without restarts.)
+    """
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / (warmup_steps + 1)
+        done = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        return final_ratio + (1 - final_ratio) * 0.5 * (1 + math.cos(math.pi * done))
+
+    return LambdaLR(optimizer, factor)

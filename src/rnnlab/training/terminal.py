@@ -1,0 +1,144 @@
+"""What a run says in the terminal: what it is at the start, what came of it at the end."""
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.tree import Tree
+
+from rnnlab.ledger.run import Run
+
+# a file or a pipe has no width of its own; the tables need some
+console = Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", 110)))
+
+
+def beginning(
+    run: Run, config: dict[str, Any], task: Any, data: Any, *, engine: dict[str, str], device: str, resumed: bool
+) -> None:
+    console.print(config_tree(config))
+    console.print(parameter_table(task))
+    console.print(f"device   {device}")
+    console.print(f"engine   {engine['name']} ({engine['why']})")
+    console.print(f"data     {type(data).__name__}, content {data.content_hash[:12]}")
+    console.print(f"run      {run.folder}{'  (goes on from its last checkpoint)' if resumed else ''}\n", soft_wrap=True)
+
+
+def config_tree(config: dict[str, Any]) -> Tree:
+    tree = Tree("[bold]config[/]", guide_style="dim")
+    for group, node in config.items():
+        if not isinstance(node, dict):
+            tree.add(f"{group}: {node}")
+            continue
+        branch = tree.add(f"[bold]{group}[/]" + (f"  [dim]{node['_target_']}[/]" if "_target_" in node else ""))
+        plain = [f"{k}: {v}" for k, v in node.items() if not isinstance(v, dict) and not k.startswith("_")]
+        if plain:
+            branch.add("  ".join(plain))
+        for key, value in node.items():
+            if isinstance(value, dict):
+                branch.add(f"{key}: " + "  ".join(f"{k}: {v}" for k, v in value.items()))
+    return tree
+
+
+def parameter_table(task: Any) -> Table:
+    """Every parameter with its shape and size."""
+    table = Table(title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for name, justify in (("parameter", "left"), ("shape", "left"), ("numbers", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    total = 0
+    for name, parameter in task.named_parameters():
+        table.add_row(name, " x ".join(map(str, parameter.shape)), f"{parameter.numel():,}")
+        total += parameter.numel()
+    table.add_row("[bold]in all[/]", "", f"[bold]{total:,}[/]")
+    return table
+
+
+def already_finished(run: Run) -> None:
+    console.print(f"{run.folder} is finished, and nothing that decides its numbers has changed.", soft_wrap=True)
+    console.print("Train it again with rerun=true, or another one with seed=1.\n")
+    end(run)
+
+
+def end(run: Run) -> None:
+    """The table of results, where they lie, and what to do next."""
+    record = run.record
+    if record["status"] == "stopped":
+        console.print(f"\nStopped ({record['why']}). What was learned is kept; the same command goes on from there.")
+    if run.results.get("best"):
+        console.print(results_table(run))
+    for fact in facts(run):
+        console.print(fact)
+    console.print(f"\nrun          {run.folder}", soft_wrap=True)
+    for kind, folder in (("picture", run.figures), ("sample", run.samples)):
+        for file in sorted(folder.glob("*")) if folder.is_dir() else ():
+            console.print(f"{kind:12} {file}", soft_wrap=True)
+    for what, command in next_commands(run):
+        console.print(f"{what:12} {command}", soft_wrap=True)
+
+
+def results_table(run: Run) -> Table:
+    results = run.results
+    splits = {"validation": "val", "test": "test"} if "test" in results else {"validation": "val"}
+    best, last = metrics_of(results["best"]), metrics_of(results["last"])
+    names = list(best)
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("")
+    for title in splits:
+        for name in names:
+            table.add_column(f"{title if name == names[0] else ''}\n{name}", justify="right")
+
+    def row(title: str, by_split: dict[str, dict[str, float]], style: str = "") -> None:
+        cells = [number(by_split.get(s, {}).get(n)) for s in splits.values() for n in names]
+        table.add_row(title, *cells, style=style)
+
+    row(f"best, step {results['best']['step']:,}", {"val": best, "test": results.get("test", {})}, "bold")
+    row(f"last, step {results['last']['step']:,}", {"val": last})
+    baselines = results.get("baselines", {})
+    for name in baselines.get("val", {}):
+        row(name, {s: baselines.get(s, {}).get(name, {}) for s in splits.values()}, "dim")
+    if any(results.get("floor", {}).values()):
+        row("floor", results["floor"], "dim")
+    return table
+
+
+def metrics_of(at: dict[str, Any]) -> dict[str, float]:
+    metrics = at["metrics"]
+    named = {k.removeprefix("metric/"): v for k, v in metrics.items() if k.startswith("metric/")}
+    return named or metrics
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
+
+
+def facts(run: Run) -> list[str]:
+    """What a reader of the numbers should know besides."""
+    results, lines = run.results, []
+    for split, found in results.get("facts", {}).items():
+        noise = found.get("realised_noise")
+        if split == "test" and noise and "mse" in results.get("test", {}):
+            lines.append(f"test mse over the realised noise of the test targets: {results['test']['mse'] / noise:.3f}")
+    if (nats := results.get("test", {}).get("nats")) is not None:
+        lines.append(f"test: {nats / math.log(2):.3f} bits per character")
+    if "test" not in results and results.get("baselines"):
+        lines.append("there is no test part; the best is quoted on the validation part that chose it")
+    return lines
+
+
+def next_commands(run: Run) -> list[tuple[str, str]]:
+    kind = str(run.config["model"].get("_target_", "")).rsplit(".", 1)[-1]
+    commands = [("TensorBoard", f"tensorboard --logdir {Path(run.folder).parent}")]
+    if run.status == "finished":
+        if kind == "Forecaster":
+            commands.append(("forecast", f"rnnlab forecast {run.folder} --horizon 200"))
+        if kind == "CharLM":
+            commands.append(("generate", f"rnnlab generate {run.folder} --length 500 --temperature 0.8"))
+        commands.append(("evaluate", f"rnnlab evaluate {run.folder}"))
+    return commands
+
+
