@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rnnlab.errors import UserError, nearest
+from rnnlab.cells.choice import check_choice
 
 State = tuple[Tensor, ...]
 Bias = Literal["both", "one", "none"]
@@ -16,12 +16,12 @@ InitialState = Literal["zero", "learned"]
 class Cell(nn.Module):
     """One layer, one direction. A cell of your own needs `gates`, `states` and `step`, and nothing else.
 
-    Parameters carry torch's names: `weight_ih` (gates*H, I), `weight_hh` (gates*H, H), `bias_ih` and `bias_hh`
-    (gates*H,). `bias="one"` leaves out `bias_hh`, as Keras does; `bias="none"` leaves out both. With
-    `initial_state="learned"` there is `initial` (states, H), shared by all rows of a batch.
+    Parameters carry torch's names: `weight_ih` (gates*H, I), `weight_hh` (gates*H, H), `bias_ih` and
+    `bias_hh` (gates*H,). `bias="one"` leaves out `bias_hh`, as Keras does; `bias="none"` leaves out both.
+    With `initial_state="learned"` there is `initial` (states, H), shared by all rows of a batch.
 
-    All methods are pure, without data-dependent control flow, so that `torch.func.functional_call` and `vmap` can
-    lift them. Parameters start at zero: `rnnlab.recurrence.initialise` draws them.
+    All methods are pure, without data-dependent control flow, so that `torch.func.functional_call` and
+    `vmap` can lift them. Parameters start at zero: `rnnlab.recurrence.initialise` draws them.
     """
 
     gates: ClassVar[int] = 1
@@ -46,43 +46,41 @@ class Cell(nn.Module):
         rows = self.gates * hidden_size
         self.weight_ih = nn.Parameter(torch.zeros(rows, input_size))
         self.weight_hh = nn.Parameter(torch.zeros(rows, hidden_size))
-        self.register_parameter("bias_ih", None if bias == "none" else nn.Parameter(torch.zeros(rows)))
-        self.register_parameter("bias_hh", nn.Parameter(torch.zeros(rows)) if bias == "both" else None)
+        self.bias_ih = nn.Parameter(torch.zeros(rows)) if bias != "none" else None
+        self.bias_hh = nn.Parameter(torch.zeros(rows)) if bias == "both" else None
         learned = initial_state == "learned"
-        self.register_parameter(
-            "initial", nn.Parameter(torch.zeros(self.states, hidden_size)) if learned else None
-        )
+        self.initial = nn.Parameter(torch.zeros(self.states, hidden_size)) if learned else None
 
     def project(self, x: Tensor) -> Tensor:
-        """The input's part of all gates, (..., gates*H), for x (..., I) or for indices (...) of one-hot inputs.
+        """The input's part of all gates, (..., gates*H), for x (..., I) or for indices (...) of one-hots.
 
         Nothing here depends on the state, so that the whole sequence is projected at once, before the loop.
         """
         if x.is_floating_point():
             return functional.linear(x, self.weight_ih, self.bias_ih)
-        rows = functional.embedding(x, self.weight_ih.t())  # a one-hot product only picks a column
-        return rows if self.bias_ih is None else rows + self.bias_ih
+        picked = functional.embedding(x, self.weight_ih.t())  # the columns that one-hots pick
+        return picked if self.bias_ih is None else picked + self.bias_ih
 
     def recur(self, h: Tensor) -> Tensor:
         """The state's part of all gates, (B, gates*H)."""
         return functional.linear(h, self.weight_hh, self.bias_hh)
 
     def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step: u (B, gates*H), already projected, and the state give the output (B, H) and the next state."""
+        """One step: projected input u (B, gates*H) and state give the output (B, H) and the next state."""
         raise NotImplementedError(f"{type(self).__name__} has no step(self, u, state)")
+
+    def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step from an input that is not projected yet, x (B, I) or (B,) indices."""
+        return self.step(self.project(x), state)
 
     def start(self, batch: int) -> State:
         """The state before the first step, `states` tensors (batch, H)."""
-        if getattr(self, "initial", None) is not None:
-            return self.initial.unsqueeze(1).expand(-1, batch, -1).unbind(0)  # type: ignore[union-attr]
+        initial = getattr(self, "initial", None)  # a cell with parameters all its own may have none
+        if initial is not None:
+            return initial.unsqueeze(1).expand(-1, batch, -1).unbind(0)
         like = next(self.parameters())
         return like.new_zeros(self.states, batch, self.hidden_size).unbind(0)
 
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}, bias={self.bias}, initial_state={self.initial_state}"
-
-
-def check_choice(key: str, value: str, possible: tuple[str, ...]) -> None:
-    """Raises UserError where `value` is none of `possible`."""
-    if value not in possible:
-        raise UserError(f"{key}={value}: not one of {', '.join(possible)}.{nearest(str(value), possible)}")
+        shown = ("input_size", "hidden_size", "bias", "initial_state", "nonlinearity")
+        return ", ".join(f"{name}={vars(self)[name]}" for name in shown if name in vars(self))

@@ -5,7 +5,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from rnnlab.cells.cell import Cell, State, check_choice
+from rnnlab.cells.cell import Cell, State
+from rnnlab.cells.choice import check_choice
 
 Nonlinearity = Literal["tanh", "relu"]
 

@@ -1,4 +1,4 @@
-"""The gated recurrent unit (Cho et al. 2014), in the form of cuDNN and torch: r acts after the product with W_hn."""
+"""The gated recurrent unit (Cho et al. 2014) as cuDNN and torch have it: r acts after the product."""
 
 from torch import Tensor, sigmoid, tanh
 

@@ -4,6 +4,7 @@ import importlib
 import inspect
 
 from rnnlab.cells.cell import Cell
+from rnnlab.cells.choice import refusal
 from rnnlab.cells.elman import Elman
 from rnnlab.cells.gru import GRU
 from rnnlab.cells.lstm import LSTM
@@ -20,34 +21,24 @@ def resolve(name: str) -> type[Cell]:
     if name in CELLS:
         return CELLS[name]
     asked = f"model.cell={name}"
-    module_name, _, class_name = name.rpartition(".")
-    if not module_name:
-        choices = f"{', '.join(CELLS)}, or a class of yours by its dotted path"
-        raise UserError(f"{asked}: no such cell; possible: {choices}.{_suggestion(name, list(CELLS))}")
+    path, _, class_name = name.rpartition(".")
+    if not path:
+        offered = f"{', '.join(CELLS)}, a class of yours by its dotted path"
+        raise UserError(refusal("model.cell", name, offered, list(CELLS)))
     try:
-        module = importlib.import_module(module_name)
+        module = importlib.import_module(path)
     except ImportError as error:
-        raise UserError(f"{asked}: cannot import {module_name}: {error}") from error
+        raise UserError(f"{asked}: cannot import {path}: {error}") from error
     found = getattr(module, class_name, None)
+    there = [key for key, value in vars(module).items() if _is_cell(value)]
     if found is None:
+        raise UserError(f"{asked}: {path} has no {class_name}.{nearest(class_name, there)}")
+    if not _is_cell(found):
         raise UserError(
-            f"{asked}: {module_name} has no {class_name}.{nearest(class_name, _cells_in(module))}"
+            f"{asked}: not a subclass of rnnlab.cells.Cell with a step.{nearest(class_name, there)}"
         )
-    if not (inspect.isclass(found) and issubclass(found, Cell)):
-        raise UserError(
-            f"{asked}: not a subclass of rnnlab.cells.Cell.{nearest(class_name, _cells_in(module))}"
-        )
-    if found.step is Cell.step:
-        raise UserError(f"{asked}: has no step(self, u, state); a cell needs gates, states and step")
     return found
 
 
-def _cells_in(module: object) -> list[str]:
-    return [
-        name for name, value in vars(module).items() if inspect.isclass(value) and issubclass(value, Cell)
-    ]
-
-
-def _suggestion(name: str, possible: list[str]) -> str:
-    hint = nearest(name.lower(), possible)
-    return hint if hint.startswith(" Did") else ""
+def _is_cell(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, Cell) and value.step is not Cell.step

@@ -10,8 +10,8 @@ from rnnlab.cells import State
 class Carry:
     """Holds a state between two segments, cut off from the graph that made it.
 
-    `take` at a segment's start, `keep` at its end. An evaluation uses a Carry of its own or a `copy`, so that it
-    cannot disturb the training's.
+    `take` at a segment's start, `keep` at its end. An evaluation uses a Carry of its own or a `copy`, so that
+    it cannot disturb the training's.
     """
 
     def __init__(self) -> None:

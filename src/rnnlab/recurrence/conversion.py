@@ -1,20 +1,20 @@
 """Weights to and from torch's own layers, exactly."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from rnnlab.cells import GRU, LSTM, Elman
+from rnnlab.cells import GRU, LSTM, Cell, Elman
 from rnnlab.errors import UserError
 from rnnlab.recurrence.stack import Stack
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-LAYERS: dict[type, type[nn.RNNBase]] = {Elman: nn.RNN, GRU: nn.GRU, LSTM: nn.LSTM}
+LAYERS: dict[type[Cell], Any] = {Elman: nn.RNN, GRU: nn.GRU, LSTM: nn.LSTM}
 
 
 def to_torch(stack: Stack) -> nn.RNNBase:
-    """An nn.RNN, nn.GRU or nn.LSTM (batch_first) with a copy of the weights; a missing `bias_hh` becomes zeros.
+    """An nn.RNN, nn.GRU or nn.LSTM (batch_first) with a copy of the weights; a second bias left out is zero.
 
     Raises UserError for a cell that torch does not have and for a learned initial state.
     """
@@ -66,7 +66,7 @@ def from_torch(layer: nn.RNNBase) -> Stack:
         bidirectional=layer.bidirectional,
         bias="both" if layer.bias else "none",
         nonlinearity=getattr(layer, "nonlinearity", "tanh"),
-    ).to(layer.weight_ih_l0)
+    ).to(cast(Tensor, layer.weight_ih_l0))
     with torch.no_grad():
         for suffix, cell in _pairs(stack):
             for name, parameter in cell.named_parameters():

@@ -3,25 +3,32 @@
 The order of all draws: embeddings, the cells of the stack in the order of its parameters, linear heads.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rnnlab import streams
-from rnnlab.cells import LSTM, Cell
-from rnnlab.cells.cell import check_choice
+from rnnlab.cells import LSTM
+from rnnlab.cells.choice import check_choice
 from rnnlab.errors import UserError
 
+if TYPE_CHECKING:
+    from rnnlab.recurrence.stack import Stack
+
 SCHEMES = ("uniform", "orthogonal", "torch")
-Draw = Callable[[Tensor, float], None]
+Heads = Sequence[nn.Linear | nn.Embedding]
 
 
+@torch.no_grad()
 def initialise(
-    stack: nn.Module,
-    heads: Sequence[nn.Linear | nn.Embedding],
+    stack: Stack,
+    heads: Heads,
     *,
     scheme: str = "uniform",
     scale: float | None = None,
@@ -30,113 +37,115 @@ def initialise(
 ) -> None:
     """Draws the weights of a stack and of the layers around it, in place, from the run's "init" stream.
 
-    * "uniform": all of the recurrence from U(-k, k), k = 1/sqrt(hidden), Linear from U(-k, k), k = 1/sqrt(inputs),
-      Embedding from N(0, 1). A `scale` is k for all three. Drawn in float64, so float32 and float64 models agree.
-    * "orthogonal": each gate's block of `weight_hh` orthogonal (Saxe et al. 2014), of `weight_ih` Glorot uniform
-      (Glorot and Bengio 2010), biases 0; Linear and Embedding as above.
-    * "torch": the bits that `torch.manual_seed(seed)`, then nn.Embedding, nn.RNN (GRU, LSTM) and nn.Linear, made in
-      this order, would hold in the dtype of the weights. `bias="one"` draws and drops the second bias.
+    * "uniform": the recurrence from U(-k, k), k = 1/sqrt(hidden); Linear from U(-k, k), k = 1/sqrt(inputs);
+      Embedding from N(0, 1). A `scale` is k for all three. Drawn in float64, so that models in float32 and
+      float64 agree.
+    * "orthogonal": each gate's block of `weight_hh` orthogonal (Saxe et al. 2014), of `weight_ih` Glorot
+      uniform (Glorot and Bengio 2010), biases 0; Linear and Embedding as above.
+    * "torch": the bits that `torch.manual_seed(seed)`, then nn.Embedding, nn.RNN (GRU, LSTM) and nn.Linear,
+      made in this order, would hold. `bias="one"` draws and drops the second bias, so that all else agrees.
 
-    A cell's own parameters are drawn too where they have two dimensions or more or are called bias...; others, such
-    as the scale of a normalisation, keep what the cell's constructor gave them. A learned initial state starts at 0.
-    `forget_bias` b: the forget gate's `bias_ih` becomes b and its `bias_hh` 0, so that their sum is b.
+    A cell's own parameters are drawn too where they have two dimensions or more or are called bias...;
+    others, such as the scale of a normalisation, keep what the cell's constructor gave them. A learned
+    initial state starts at 0. `forget_bias` b: the forget gate's `bias_ih` becomes b, its `bias_hh` 0.
 
-    Raises UserError for an unknown scheme, a scale that has no meaning, or a forget bias that has no place.
+    Raises UserError for an unknown scheme, a scale without meaning, or a forget bias without a place.
     """
     check_choice("model.init", scheme, SCHEMES)
     if scale is not None and scheme != "uniform":
-        raise UserError(f"model.init_scale={scale}: only model.init=uniform has a scale, not {scheme}")
-    with torch.no_grad():
-        if scheme == "torch":
-            _as_torch(stack, heads, seed)
-        else:
-            _from_stream(stack, heads, scheme, scale, streams.generator(seed, "init"))
-        for cell in _cells(stack):
-            if getattr(cell, "initial", None) is not None:
-                cell.initial.zero_()  # type: ignore[union-attr]
-            if forget_bias is not None:
-                _set_forget_bias(cell, forget_bias)
+        raise UserError(f"model.init_scale={scale}: model.init={scheme} has no scale; use model.init=uniform")
+    if scheme == "torch":
+        _as_torch(stack, heads, torch.Generator().manual_seed(seed))
+    else:
+        _from_stream(stack, heads, scheme, scale, streams.generator(seed, "init"))
+    for head in heads:
+        if isinstance(head, nn.Embedding) and head.padding_idx is not None:
+            head.weight[head.padding_idx] = 0.0
+    for cell in stack.layers:
+        if isinstance(initial := getattr(cell, "initial", None), Tensor):
+            initial.zero_()
+        if forget_bias is not None:
+            _set_forget_bias(cell, forget_bias)
 
 
 def _from_stream(
-    stack: nn.Module,
-    heads: Sequence[nn.Linear | nn.Embedding],
-    scheme: str,
-    scale: float | None,
-    generator: np.random.Generator,
+    stack: Stack, heads: Heads, scheme: str, scale: float | None, generator: np.random.Generator
 ) -> None:
     def uniform(tensor: Tensor, bound: float) -> None:
-        _set(tensor, generator.uniform(-bound, bound, tuple(tensor.shape)))
+        tensor.copy_(torch.from_numpy(generator.uniform(-bound, bound, tuple(tensor.shape))))
 
-    for head in heads:
-        if isinstance(head, nn.Embedding):
-            if scale is None:
-                _set(head.weight, generator.standard_normal(tuple(head.weight.shape)))
-            else:
-                uniform(head.weight, scale)
-            _clear_padding(head)
-    for cell in _cells(stack):
+    for embedding in _of(heads, nn.Embedding):
+        if scale is None:
+            embedding.weight.copy_(torch.from_numpy(generator.standard_normal(tuple(embedding.weight.shape))))
+        else:
+            uniform(embedding.weight, scale)
+    for cell in stack.layers:
         for name, parameter in _drawn(cell):
             if scheme == "uniform":
-                uniform(parameter, scale or 1 / math.sqrt(cell.hidden_size))
+                uniform(parameter, 1 / math.sqrt(stack.hidden_size) if scale is None else scale)
             elif parameter.dim() < 2:
                 parameter.zero_()
             else:
-                _per_gate(parameter, cell.hidden_size, name.endswith("weight_hh"), generator)
-    for head in heads:
-        if isinstance(head, nn.Linear):
-            for tensor in head.parameters():
-                uniform(tensor, scale or 1 / math.sqrt(head.in_features))
+                for block in _blocks(parameter, stack.hidden_size):
+                    if name == "weight_hh":
+                        block.copy_(torch.from_numpy(_rotation(len(block), generator)))
+                    else:
+                        uniform(block, math.sqrt(6 / (block.shape[0] + block[0].numel())))
+    for linear in _of(heads, nn.Linear):
+        for parameter in linear.parameters():
+            uniform(parameter, 1 / math.sqrt(linear.in_features) if scale is None else scale)
 
 
-def _as_torch(stack: nn.Module, heads: Sequence[nn.Linear | nn.Embedding], seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)  # CPU, as torch's layers draw before they are moved
+def _as_torch(stack: Stack, heads: Heads, generator: torch.Generator) -> None:
+    # torch's layers draw on the CPU, before they are moved, in the weights' own dtype
+    def draw(tensor: Tensor, fill: Callable[[Tensor], Any]) -> None:
+        drawn = torch.empty(tensor.shape, dtype=tensor.dtype)
+        fill(drawn)
+        tensor.copy_(drawn)
 
-    def draw(tensor: Tensor, bound: float) -> None:
-        tensor.copy_(
-            torch.empty(tensor.shape, dtype=tensor.dtype).uniform_(-bound, bound, generator=generator)
-        )
+    def uniform(tensor: Tensor, bound: float) -> None:
+        draw(tensor, lambda drawn: drawn.uniform_(-bound, bound, generator=generator))
 
-    for head in heads:
-        if isinstance(head, nn.Embedding):
-            weight = torch.empty(head.weight.shape, dtype=head.weight.dtype)
-            head.weight.copy_(weight.normal_(generator=generator))
-            _clear_padding(head)
-    for cell in _cells(stack):
+    for embedding in _of(heads, nn.Embedding):
+        draw(embedding.weight, lambda drawn: drawn.normal_(generator=generator))
+    for cell in stack.layers:
         for name, parameter in _drawn(cell):
-            draw(parameter, 1 / math.sqrt(cell.hidden_size))
-            if name == "bias_ih" and cell.bias_hh is None:
-                draw(torch.empty_like(parameter), 1 / math.sqrt(cell.hidden_size))
-    for head in heads:
-        if isinstance(head, nn.Linear):
-            # torch draws weights by Kaiming's rule with a = sqrt(5): mathematically 1/sqrt(inputs), not in the last bit
-            draw(
-                head.weight,
-                math.sqrt(3.0) * (math.sqrt(2.0 / (1 + math.sqrt(5) ** 2)) / math.sqrt(head.in_features)),
-            )
-            if head.bias is not None:
-                draw(head.bias, 1 / math.sqrt(head.in_features))
+            uniform(parameter, 1 / math.sqrt(stack.hidden_size))
+            if name == "bias_ih" and getattr(cell, "bias_hh", None) is None:
+                uniform(torch.empty_like(parameter), 1 / math.sqrt(stack.hidden_size))
+    for linear in _of(heads, nn.Linear):
+        # nn.Linear's own rule: in exact arithmetic the bound is 1/sqrt(inputs), but not in the last bit
+        draw(
+            linear.weight,
+            lambda drawn: nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator),
+        )
+        if linear.bias is not None:
+            uniform(linear.bias, 1 / math.sqrt(linear.in_features))
 
 
-def _per_gate(weight: Tensor, hidden: int, orthogonal: bool, generator: np.random.Generator) -> None:
-    """Orthogonal or Glorot-uniform blocks of `hidden` rows; one block where the rows are not made of such."""
-    rows, columns = weight.shape[0], math.prod(weight.shape[1:])
-    block = hidden if rows % hidden == 0 else rows
-    bound = math.sqrt(6 / (block + columns))
-    values = []
-    for _ in range(rows // block):
-        if orthogonal and block == columns:
-            q, r = np.linalg.qr(generator.standard_normal((block, block)))
-            values.append(q * np.sign(np.diag(r)))  # the signs make the draw uniform over all rotations
-        else:
-            values.append(generator.uniform(-bound, bound, (block, columns)))
-    _set(weight, np.concatenate(values).reshape(weight.shape))
+def _drawn(cell: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The parameters of a cell, by name, that are drawn."""
+    for name, parameter in cell.named_parameters():
+        own = name.rpartition(".")[2]
+        if own != "initial" and (parameter.dim() >= 2 or own.startswith("bias")):
+            yield name, parameter
 
 
-def _set_forget_bias(cell: Cell, value: float) -> None:
+def _blocks(weight: Tensor, hidden: int) -> Sequence[Tensor]:
+    """Views of the gates' blocks of `hidden` rows; the whole where it is not made of such."""
+    return weight.split(hidden) if len(weight) % hidden == 0 else (weight,)
+
+
+def _rotation(size: int, generator: np.random.Generator) -> np.ndarray:
+    """A random orthogonal matrix, uniform over all of them (Mezzadri 2007, hence the signs)."""
+    q, r = np.linalg.qr(generator.standard_normal((size, size)))
+    return q * np.sign(np.diag(r))
+
+
+def _set_forget_bias(cell: nn.Module, value: float) -> None:
     if not isinstance(cell, LSTM):
         raise UserError(
-            f"model.forget_bias={value}: only the lstm has a forget gate, not {type(cell).__name__}"
+            f"model.forget_bias={value}: {type(cell).__name__} has no forget gate; only the lstm has"
         )
     if cell.bias_ih is None:
         raise UserError(f"model.forget_bias={value}: model.bias=none leaves no bias; use both or one")
@@ -146,21 +155,5 @@ def _set_forget_bias(cell: Cell, value: float) -> None:
         cell.bias_hh[forget] = 0.0
 
 
-def _cells(stack: nn.Module) -> Iterator[Cell]:
-    return (module for module in stack.modules() if isinstance(module, Cell))
-
-
-def _drawn(cell: Cell) -> Iterator[tuple[str, Tensor]]:
-    for name, parameter in cell.named_parameters():
-        own = name.rpartition(".")[2]
-        if own != "initial" and (parameter.dim() >= 2 or own.startswith("bias")):
-            yield name, parameter
-
-
-def _clear_padding(embedding: nn.Embedding) -> None:
-    if embedding.padding_idx is not None:
-        embedding.weight[embedding.padding_idx] = 0.0
-
-
-def _set(tensor: Tensor, values: np.ndarray) -> None:
-    tensor.copy_(torch.from_numpy(values))
+def _of(heads: Heads, kind: type) -> Iterator[Any]:
+    return (head for head in heads if isinstance(head, kind))
