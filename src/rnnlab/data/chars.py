@@ -1,0 +1,184 @@
+"""Characters of one text, in rows that run on from one segment to the next."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from rnnlab.data import corpora
+from rnnlab.data.loader import Loader
+from rnnlab.data.module import SPLITS, SequenceData, Split
+from rnnlab.data.ngrams import NGram
+from rnnlab.data.parts import parts
+from rnnlab.data.textfile import read_text
+from rnnlab.data.vocabulary import Vocabulary, listed
+from rnnlab.errors import UserError
+
+COUNTED = 5_000_000  # the n-grams count at most so many characters, the last of the training part
+
+
+class Segment(NamedTuple):
+    """A stretch of every row: x and y (B, T) int64, y one character on; `first`: the rows begin here."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    first: bool
+
+
+class Chars(SequenceData):
+    """A text for a character language model; the keywords are described in conf/data/chars.yaml.
+
+    A part of n characters lies as `batch_size` rows, each a contiguous stretch of the text that starts where
+    the row above ends. In training, rows are whole segments long: fewer than batch_size * segment characters
+    at the end of the part are left out. In validation and test the last segment may be shorter, and a short
+    part gets fewer rows (but at least one): fewer than batch_size characters at the end are left out, and
+    all others but the very first are scored, once each.
+    """
+
+    kind = "text"
+
+    def __init__(
+        self,
+        corpus: str = corpora.EMBEDDED,
+        path: str | None = None,
+        folder: str = "data",
+        fractions: Sequence[float] = (0.9, 0.05, 0.05),
+        segment: int = 50,
+        batch_size: int = 50,
+        unknown: str = "error",
+        limit: int | None = None,
+        encoding: str = "utf-8",
+    ) -> None:
+        super().__init__()
+        corpora.check(corpus)
+        Vocabulary("", unknown)
+        parts(0, fractions)
+        for key, value in {"segment": segment, "batch_size": batch_size, "limit": limit}.items():
+            if value is not None and value < 1:
+                raise UserError(f"data.{key}={value}: must be at least 1")
+        self.corpus, self.path, self.folder, self.encoding = corpus, path, Path(folder), encoding
+        self.fractions, self.unknown, self.limit = fractions, unknown, limit
+        self.segment, self.batch_size = segment, batch_size
+        self.vocabulary: Vocabulary | None = None
+        self._baselines: dict[Split, dict[str, dict[str, float]]] = {}
+
+    def adopt(self, spec: dict[str, Any]) -> None:
+        """Before `setup`: take the vocabulary of a trained run, so that the run can be scored on a new text.
+
+        Raises UserError where `unknown` is "replace" and the run has no id for that.
+        """
+        if self.unknown == "replace" != spec["unknown"]:
+            raise UserError("data.unknown=replace: this model was not trained with it; use skip or error")
+        self.vocabulary = Vocabulary(spec["vocabulary"], self.unknown)
+
+    def prepare_data(self) -> None:
+        if self.path is None:
+            corpora.fetch(self.corpus, self.folder)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Raises UserError for a text that cannot be had, read or cut as asked."""
+        if hasattr(self, "spec"):
+            return
+        text = (
+            read_text(Path(self.path), self.encoding) if self.path else corpora.read(self.corpus, self.folder)
+        )
+        text = text[: self.limit]
+        places = parts(len(text), self.fractions)
+        vocabulary = self.vocabulary or Vocabulary.of(text[places["train"]], self.unknown)
+        self._ids = {split: _encode(text[places[split]], vocabulary, split) for split in SPLITS}
+        self._check_lengths()
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
+        digest.update(f"|{places['train'].stop}|{places['val'].stop}".encode())
+        self.content_hash = digest.hexdigest()
+        self.vocabulary = vocabulary
+        self.spec = {
+            "kind": self.kind,
+            "vocabulary": vocabulary.characters,
+            "vocabulary_size": len(vocabulary),
+            "unknown": vocabulary.unknown,
+        }
+
+    def encode(self, text: str) -> torch.Tensor:
+        """See `Vocabulary.encode`."""
+        assert self.vocabulary is not None, "setup() comes first"
+        return self.vocabulary.encode(text)
+
+    def decode(self, ids: torch.Tensor | np.ndarray | Sequence[int]) -> str:
+        """See `Vocabulary.decode`."""
+        assert self.vocabulary is not None, "setup() comes first"
+        return self.vocabulary.decode(ids)
+
+    def rows(self, split: Split) -> torch.Tensor:
+        """The part as rows (B, L+1), int64, a view: x is all but the last column, y all but the first."""
+        ids = self._ids[split]
+        batch = min(self.batch_size, max((len(ids) - 1) // self.segment, 1))
+        length = (len(ids) - 1) // batch
+        if split == "train":
+            length -= length % self.segment
+        return ids[: batch * length + 1].unfold(0, length + 1, length)
+
+    def loader(self, split: Split, shuffle: bool = False) -> Loader | None:
+        """Batches are `Segment`s, views of one tensor, in the order of the text whatever `shuffle` says."""
+        if not len(self._ids[split]):
+            return None
+        rows, step = self.rows(split), self.segment
+        length = rows.shape[1] - 1
+
+        def fetch(i: int) -> Segment:
+            start, stop = i * step, min((i + 1) * step, length)
+            return Segment(rows[:, start:stop], rows[:, start + 1 : stop + 1], i == 0)
+
+        order = range(math.ceil(length / step))
+        return Loader(fetch, lambda epoch: order)
+
+    def baselines(self, split: Split) -> dict[str, dict[str, float]]:
+        """Uniform, unigram, bigram and n-gram (see `NGram`): nats and bits per character, and perplexity.
+
+        They count the last `COUNTED` characters of the training part. They are scored on exactly the
+        characters that a model is scored on, and know of each no more than a model can: what precedes it
+        in its row.
+        """
+        if split not in self._baselines and len(self._ids[split]):
+            if not hasattr(self, "_ngram"):
+                self._ngram = NGram(self._ids["train"][-COUNTED:].numpy(), self.spec["vocabulary_size"])
+            orders = {"uniform": 0, "unigram": 1, "bigram": 2, f"{self._ngram.order}-gram": self._ngram.order}
+            rows = self.rows(split).numpy()
+            self._baselines[split] = {
+                name: {"nats": (nats := self._ngram.nats(rows, order)), "bits": nats / math.log(2)}
+                | {"perplexity": math.exp(nats)}
+                for name, order in orders.items()
+                if order <= self._ngram.order
+            }
+        return self._baselines.get(split, {})
+
+    def facts(self, split: Split) -> dict[str, float]:
+        """Characters of the part, how many of them are scored, and the size of the vocabulary."""
+        n = len(self._ids[split])
+        scored = self.rows(split)[:, 1:].numel() if n else 0
+        return {"characters": n, "scored": scored, "vocabulary": self.spec["vocabulary_size"]}
+
+    def _check_lengths(self) -> None:
+        needed = {split: 2 if share else 0 for split, share in zip(SPLITS, self.fractions, strict=True)}
+        needed["train"] = self.batch_size * self.segment + 1
+        if any(len(self._ids[split]) < needed[split] for split in SPLITS):
+            have = ", ".join(f"{split} {len(self._ids[split]):,}" for split in SPLITS)
+            need = ", ".join(f"{split} {needed[split]:,}" for split in SPLITS)
+            raise UserError(
+                f"the text is too short: its parts have {have} characters and need {need}"
+                " (training: data.batch_size x data.segment + 1)"
+            )
+
+
+def _encode(text: str, vocabulary: Vocabulary, split: Split) -> torch.Tensor:
+    try:
+        return vocabulary.encode(text)
+    except UserError:
+        raise UserError(
+            f"the {split} part has characters outside the training vocabulary:"
+            f" {listed(vocabulary.missing(text))}. data.unknown=skip leaves them out,"
+            " data.unknown=replace gives them one id"
+        ) from None

@@ -1,0 +1,95 @@
+"""Interpolated n-grams: what counting the last few characters predicts."""
+
+import numpy as np
+
+CHUNK = 1 << 22  # windows scored at once
+
+
+class NGram:
+    """Back-off n-grams of orders 1 to `order`, each interpolated with the next lower one.
+
+    The weights are Witten and Bell's (1991, "The zero-frequency problem"), in the interpolated form of Chen
+    and Goodman (1998, "An empirical study of smoothing techniques for language modeling"):
+
+        p_k(c | h) = (count(hc) + kinds(h) p_{k-1}(c | h')) / (total(h) + kinds(h)),    p_0(c) = 1 / size
+
+    h are the k-1 characters before c, h' the same without the first, total(h) the number of characters that
+    followed h in the counted text and kinds(h) how many different ones; where h is new, p_k = p_{k-1}. Every
+    character has a chance above zero after every history, and the chances add up to one.
+
+    A stretch of k characters is one number in base `size`, its last character the lowest digit; `order` is
+    lowered where such numbers would not fit 63 bits.
+    """
+
+    def __init__(self, ids: np.ndarray, size: int, order: int = 5) -> None:
+        while order > 1 and size**order >= 2**63:
+            order -= 1
+        self.size, self.order = size, order
+        self._tables = [_Table(windows(ids[None], k, size), size) for k in range(1, order + 1)]
+
+    def probability(self, codes: np.ndarray, order: int) -> np.ndarray:
+        """p_order of the last character of each stretch of `order` characters, float64."""
+        p = np.full(codes.shape, 1 / self.size)
+        for k, table in enumerate(self._tables[:order], start=1):
+            gram = codes % self.size**k
+            count = table.counts[table.grams.find(gram)]
+            context = table.contexts.find(gram // self.size)
+            total, kinds = table.totals[context], table.kinds[context]
+            p = np.where(total > 0, (count + kinds * p) / np.maximum(total + kinds, 1), p)
+        return p
+
+    def nats(self, rows: np.ndarray, order: int) -> float:
+        """Mean of -ln p over all characters of `rows` (B, L) but the first column.
+
+        The history of a character is what precedes it in its own row: at the row's start, where it is shorter
+        than order-1 characters, the lower order that it allows is taken.
+        """
+        if order == 0:
+            return float(np.log(self.size))
+        total, (batch, length) = 0.0, rows.shape
+        for k in range(2, min(order - 1, length) + 1):
+            total += self._sum(rows[:, :k], k)
+        first, width = (1 if order == 1 else 0), max(CHUNK // batch, 1)
+        for start in range(first, length - order + 1, width):
+            total += self._sum(rows[:, start : start + width + order - 1], order)
+        return total / (batch * (length - 1))
+
+    def _sum(self, rows: np.ndarray, order: int) -> float:
+        # a text has far fewer different stretches than stretches: look each one up once
+        codes, counts = np.unique(windows(rows, order, self.size), return_counts=True)
+        return -float(counts @ np.log(self.probability(codes, order)))
+
+
+def windows(rows: np.ndarray, order: int, size: int) -> np.ndarray:
+    """The number of each stretch of `order` ids in each row, int64: rows (B, L) -> (B, L-order+1)."""
+    last = rows.shape[1] - order + 1
+    codes = np.zeros((rows.shape[0], max(last, 0)), dtype=np.int64)
+    for i in range(order if last > 0 else 0):
+        codes *= size
+        codes += rows[:, i : i + last]
+    return codes
+
+
+class _Table:
+    """Counts of one order; the last entry of each array, 0, serves what was never seen."""
+
+    def __init__(self, codes: np.ndarray, size: int) -> None:
+        grams, counts = np.unique(codes, return_counts=True)
+        contexts, starts, kinds = np.unique(grams // size, return_index=True, return_counts=True)
+        totals = np.add.reduceat(counts, starts) if len(starts) else counts
+        self.grams, self.contexts = _Index(grams), _Index(contexts)
+        self.counts, self.totals, self.kinds = np.append(counts, 0), np.append(totals, 0), np.append(kinds, 0)
+
+
+class _Index:
+    """Places in a sorted array of different numbers."""
+
+    def __init__(self, keys: np.ndarray) -> None:
+        self.keys = keys
+
+    def find(self, codes: np.ndarray) -> np.ndarray:
+        """Where each code stands, or -1."""
+        if not len(self.keys):
+            return np.full(codes.shape, -1)
+        place = np.minimum(np.searchsorted(self.keys, codes), len(self.keys) - 1)
+        return np.where(self.keys[place] == codes, place, -1)

@@ -1,0 +1,52 @@
+"""What a user reads when a text cannot be had, read or cut as asked."""
+
+import pytest
+
+from rnnlab.data.chars import Chars
+from rnnlab.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (b"", {}, "the file is empty"),
+        (b"caf\xe9 " * 500, {}, "not utf-8 at byte 3; .*data.encoding=latin-1"),
+        (b"abc", {"encoding": "utf-9"}, "data.encoding=utf-9: no such encoding"),
+        (b"ab" * 50, {}, r"train 90, val 5, test 5 characters and need train 2,501, val 2, test 2"),
+        (b"ab" * 5000, {"fractions": [0.9999, 0.0001, 0]}, r"val 1, test 0 .* val 2, test 0"),
+    ],
+)
+def test_a_bad_file_is_one_readable_line(tmp_path, content, options, message):
+    (tmp_path / "text.txt").write_bytes(content)
+    with pytest.raises(UserError, match=message) as caught:
+        Chars(path=str(tmp_path / "text.txt"), **options).setup()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_has_a_nearest_name(tmp_path):
+    (tmp_path / "shakespeare.txt").write_text("abc")
+    with pytest.raises(UserError, match=r"no such file\. Did you mean shakespeare\.txt\?"):
+        Chars(path=str(tmp_path / "shakespear.txt")).setup()
+    with pytest.raises(UserError, match=r"nowhere\.txt: no such file"):
+        Chars(path=str(tmp_path / "no" / "nowhere.txt")).setup()
+    with pytest.raises(UserError, match=f"data.path={tmp_path}: "):
+        Chars(path=str(tmp_path)).setup()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"corpus": "pidoc"}, "data.corpus=pidoc.*pydoc"),
+        ({"unknown": "ignore"}, "data.unknown=ignore.*error, replace, skip"),
+        ({"segment": 0}, "data.segment=0"),
+        ({"batch_size": 0}, "data.batch_size=0"),
+        ({"limit": 0}, "data.limit=0"),
+        ({"fractions": [0.9, 0.2, 0]}, "data.fractions"),
+        ({"fractions": [0, 0.5, 0.5]}, "data.fractions"),
+        ({"fractions": [0.5, 0.5]}, "data.fractions"),
+        ({"fractions": [1.2, -0.2, 0]}, "data.fractions"),
+    ],
+)
+def test_impossible_values_are_refused_before_anything_is_read(options, message):
+    with pytest.raises(UserError, match=message):
+        Chars(**options)
