@@ -54,7 +54,7 @@ def train(cfg: DictConfig, overrides: list[str] | None = None) -> Run:
         run.write_manifest(manifest(config, engine=engine, data_hash=data.content_hash, command=command_line()))
         terminal.beginning(run, config, task, data, engine=engine, device=why, resumed=resume)
 
-        recorder, interruption = Recorder(config["trainer"]["log_every_n_steps"]), Interruption()
+        recorder, interruption = Recorder(trainer_options["log_every_n_steps"], trainer_options["divergence_factor"]), Interruption()
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], **config["checkpoint"])
         trainer = make_trainer(config, run, task, callbacks=[recorder, interruption, checkpoints])
         run.update(status="running", started=now(), engine=engine)
@@ -117,7 +117,7 @@ def planned_steps(config: dict[str, Any], batches: int) -> int:
     return min(bounds)
 
 
-OURS = ("threads", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "log_every_n_steps")
+OURS = ("threads", "divergence_factor", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "log_every_n_steps")
 
 
 def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callbacks: list[Any]) -> Trainer:
@@ -125,7 +125,7 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
     options = dict(config["trainer"])
     ours = {key: options.pop(key) for key in OURS}
     if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
-        options |= {key: ours[key] for key in OURS if key not in ("threads", "log_every_n_steps")}
+        options |= {key: ours[key] for key in OURS if key in ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")}
     loggers: list[Any] = [MetricsFile(run.folder)]
     for name, node in config["logger"].items():
         node = {k: v.replace("{run_folder}", str(run.folder)) if isinstance(v, str) else v for k, v in node.items()}
