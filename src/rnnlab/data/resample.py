@@ -1,0 +1,42 @@
+"""Means of a series over bins of equal length."""
+
+import re
+from typing import Any
+
+import numpy as np
+
+from rnnlab.errors import UserError
+
+UNITS: dict[str, Any] = {"s": "s", "min": "m", "h": "h", "d": "D"}  # ours -> NumPy's
+
+
+def period(text: str) -> np.timedelta64:
+    """'30min', '2h', '1d', 'h' as a length of time; UserError for anything else."""
+    found = re.fullmatch(r"(\d*)\s*(s|min|h|d)", text.strip())
+    if not found or found[1].strip("0") == "" != found[1]:
+        raise UserError(
+            f"data.resample={text}: give a number and a unit (s, min, h, d), such as 30min, 2h or 1d"
+        )
+    return np.timedelta64(int(found[1] or 1), UNITS[found[2]])
+
+
+def means(times: np.ndarray, values: np.ndarray, length: np.timedelta64) -> tuple[np.ndarray, np.ndarray]:
+    """Bins that start at multiples of `length` after the first day's midnight: their start times and means.
+
+    times (N,) datetime64, values (N, columns) with NaN where missing -> (M,), (M, columns). The mean of a bin
+    is that of the values it has, NaN if it has none; all bins from the first row's to the last's are there.
+    """
+    midnight = times[0].astype("datetime64[D]")
+    bins = (times - midnight) // length
+    bins, first = bins - bins[0], bins[0]
+    n = int(bins[-1]) + 1
+    if n > max(100 * len(times), 1_000_000):
+        raise UserError(f"data.resample={length} makes {n:,} rows of {len(times):,}; take a longer period")
+    there = np.isfinite(values)
+    sums = [
+        np.bincount(bins, np.where(ok, column, 0.0), n) for column, ok in zip(values.T, there.T, strict=True)
+    ]
+    counts = [np.bincount(bins, ok, n) for ok in there.T]
+    with np.errstate(invalid="ignore"):
+        mean = np.stack(sums, axis=1) / np.stack(counts, axis=1)
+    return midnight.astype("datetime64[us]") + (first + np.arange(n)) * length, mean

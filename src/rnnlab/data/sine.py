@@ -1,0 +1,121 @@
+"""A sum of sines with noise: the data set of which everything is known."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from rnnlab import streams
+from rnnlab.data import baselines
+from rnnlab.data.baselines import Predictor
+from rnnlab.data.floor import posterior_variance
+from rnnlab.data.module import SPLITS, Split
+from rnnlab.data.windows import Frame, Windowed, cut
+from rnnlab.errors import UserError, nearest
+
+NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"
+
+
+class Sine(Windowed):
+    """`n_points` of sum a_k sin(w_k t) over [0, t_max], each with Gaussian noise; not scaled.
+
+    With split="points" the points are cut in time order and no window straddles a cut. With split="windows"
+    all windows are dealt to the parts at random, so that a part's points are among the inputs of the others.
+    """
+
+    def __init__(
+        self,
+        n_points: int = 1000,
+        t_max: float = 100.0,
+        amplitudes: Sequence[float] = (1.0,),
+        frequencies: Sequence[float] = (1.0,),
+        noise_std: float = 0.1,
+        window: int = 20,
+        horizon: int = 1,
+        split: Literal["points", "windows"] = "points",
+        fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(window, horizon, fractions, batch_size, seed)
+        if len(amplitudes) != len(frequencies) or not len(amplitudes):
+            raise UserError(
+                f"data.amplitudes={list(amplitudes)} and data.frequencies={list(frequencies)}: "
+                "give one of each per component, and at least one component"
+            )
+        if split not in ("points", "windows"):
+            raise UserError(f"data.split={split}: no such split.{nearest(str(split), ('points', 'windows'))}")
+        for key, value, right in (("n_points", n_points, n_points >= 1), ("t_max", t_max, t_max > 0),
+                                  ("noise_std", noise_std, noise_std >= 0)):  # fmt: skip
+            if not right:
+                raise UserError(
+                    f"data.{key}={value}: must be {'at least 0' if key == 'noise_std' else 'positive'}"
+                )
+        self.n_points, self.t_max, self.noise_std, self.split = n_points, t_max, noise_std, split
+        self.amplitudes, self.frequencies = list(amplitudes), list(frequencies)
+
+    def read(self) -> Frame:
+        """Also keeps `clean` and `noise` (N,): the values are their sum."""
+        times = np.linspace(0, self.t_max, self.n_points)
+        terms = zip(self.amplitudes, self.frequencies, strict=True)
+        self.clean = np.sum([a * np.sin(w * times) for a, w in terms], axis=0)
+        noise = streams.generator(self.seed, "data", NOISE).standard_normal(self.n_points)
+        self.noise = self.noise_std * noise
+        return Frame(times, (self.clean + self.noise)[:, None], ["value"], ["value"])
+
+    def fit(self, train: np.ndarray, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(1), np.ones(1)
+
+    def place(self, n: int) -> dict[Split, np.ndarray]:
+        if self.split == "points":
+            return super().place(n)
+        windows = max(0, n - self.window - self.horizon + 1)
+        dealt = streams.generator(self.seed, "data", SHUFFLE).permutation(windows)
+        parts = np.split(dealt, cut(windows, self.fractions)[1:3])
+        return {split: np.sort(part) for split, part in zip(SPLITS, parts, strict=True)}
+
+    def rows(self, split: Split) -> tuple[int, int]:
+        """With split="windows" every part is spread over all rows."""
+        return super().rows(split) if self.split == "points" else (0, self.n_points)
+
+    def make_predictors(self) -> dict[str, Predictor]:
+        values, fitted = self.frame.values, self.starts("train").numpy()
+        shape = (self.window, self.horizon)
+        found = {
+            "persistence": baselines.persistence(values, self.window),
+            "mean": baselines.mean(values, *shape, fitted),
+            "linear": baselines.linear(values, values, *shape, fitted),
+        }
+        return {name: predictor for name, predictor in found.items() if predictor}
+
+    @cached_property
+    def _bayes(self) -> float:
+        step = self.t_max / (self.n_points - 1)
+        length = self.t_max - step * (self.window + self.horizon - 1)
+
+        def unknown(noise_std: float) -> float:
+            # of seed 0: the floor belongs to the data's distribution, not to one draw of it
+            stream = streams.generator(0, "data", FLOOR)
+            shape = (step, self.window, self.horizon)
+            return posterior_variance(self.amplitudes, self.frequencies, *shape, noise_std, length, stream)
+
+        if self.noise_std:
+            return self.noise_std**2 + unknown(self.noise_std)
+        # Without noise: what stays unknown however little noise there is, such as a sine's direction in a
+        # window of one point. What noise alone hides falls a hundredfold from `little` to `less`.
+        size = sum(map(abs, self.amplitudes))
+        little, less = unknown(1e-5 * size), unknown(1e-6 * size)
+        return less if less > little / 2 else 0.0
+
+    def floor(self, split: Split) -> dict[str, float]:
+        """The Bayes error of a forecast from the window alone, the same for every part; see floor.py."""
+        return {"mse": self._bayes, "rmse": self._bayes**0.5}
+
+    def facts(self, split: Split) -> dict[str, float]:
+        """`realised_noise`: the mean squared noise of the part's targets."""
+        starts = self.starts(split).numpy()
+        if not len(starts):
+            return {}
+        targets = starts[:, None] + self.window + np.arange(self.horizon)
+        return {"realised_noise": float(np.square(self.noise[targets]).mean())}
