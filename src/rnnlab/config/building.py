@@ -1,0 +1,137 @@
+"""From a config node to an object, with a constructor's complaint on one line."""
+
+import importlib
+import inspect
+import re
+import traceback
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from rnnlab.errors import RunFailed, UserError, nearest
+
+
+def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
+    """What `node._target_` makes of the node's other keys and `kwargs`, or, with `_partial_: true`, a callable
+    that makes it when it gets the remaining arguments.
+
+    `at` is the node's place in the config, for errors. Values arrive as plain lists and dictionaries; `kwargs`
+    as they are. Nested nodes with a `_target_` are built first, by Hydra's rules. Raises UserError, now or when
+    the partial is called, for a `_target_` that is not there and for what its constructor refuses, with the
+    place, the value if it is known, and the cause.
+    """
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    assert isinstance(plain, dict)
+    target = plain.get("_target_")
+    if not isinstance(target, str):
+        raise UserError(f"{at}: has no _target_, the class to build")
+    _locate(target, at)
+    is_partial = plain.get("_partial_", False)
+    try:  # always as a partial: kwargs then pass Hydra by, which would take dictionaries among them for config
+        make = instantiate({"_convert_": "all", **plain, "_partial_": True})
+    except InstantiationException as error:
+        raise _named(error, at, plain) from error
+    call = Call(partial(make, **kwargs), at, plain)
+    return call if is_partial else call()
+
+
+class Call:
+    """A constructor that names the place in the config when it refuses."""
+
+    def __init__(self, make: partial[Any], at: str, node: Mapping[str, Any]) -> None:
+        self.make, self.at, self.node = make, at, node
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self.make(*args, **kwargs)
+        except RunFailed:
+            raise
+        except Exception as error:
+            raise _named(error, self.at, self.node) from error
+
+
+def _named(error: BaseException, at: str, node: Mapping[str, Any]) -> UserError:
+    """The error with its place in the config in front; the innermost cause where Hydra wrapped it."""
+    where = at
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        if place := re.search(r"full_key: (\S+)", str(error)):  # a nested node's own
+            where = f"{at}.{place[1]}"
+        error = error.__cause__
+    if isinstance(error, ImportError) and "Error loading" in str(error):
+        try:
+            _locate(_node_at(node, where, at).get("_target_", ""), where)
+        except UserError as readable:
+            return readable
+    if isinstance(error, UserError):
+        message = str(error)
+        # many of ours begin with the place already
+        return error if message.startswith(at) else UserError(f"{where}: {message}")
+    node = _node_at(node, where, at)
+    if isinstance(error, InstantiationException):  # Hydra's own refusal, of a blocklisted target say
+        return UserError(f"{where}: {' '.join(str(error).split())}")
+    cause = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, (ValueError, TypeError)):
+        frame = traceback.extract_tb(error.__traceback__)[-1:]
+        place = f" ({Path(frame[0].filename).name}, line {frame[0].lineno})" if frame else ""
+        cause = (f"{type(error).__name__}: {cause}" if str(error) else cause) + place
+    return UserError(f"{where}: {node.get('_target_')}({_blamed(node, cause)}): {cause}")
+
+
+def _node_at(node: Mapping[str, Any], where: str, at: str) -> Mapping[str, Any]:
+    for key in where.removeprefix(at).strip(".").split("."):
+        node = node.get(key, node) if key else node
+    return node
+
+
+def _blamed(node: Mapping[str, Any], cause: str) -> str:
+    """The arguments that an error speaks of, by name or by value; "..." where it names none."""
+    values = {k: v for k, v in node.items() if not k.startswith("_")}
+    words = set(cause.replace("'", " ").replace(",", " ").replace(":", " ").replace("=", " ").split())
+    by_value = [k for k, v in values.items() if str(v) in words and not isinstance(v, (bool, type(None)))]
+    # by value first: "Invalid learning rate: -1" speaks of lr
+    named = by_value or [k for k in values if k in words]
+    return ", ".join(f"{k}={values[k]}" for k in named) or "..."
+
+
+def _locate(target: str, at: str) -> None:
+    """Raises UserError for a dotted path that leads nowhere, saying which part of it fails."""
+    parts = target.split(".")
+    if not all(part.isidentifier() for part in parts) or len(parts) < 2:
+        raise UserError(f"{at}._target_={target}: must be a dotted path, such as package.module.Class")
+    found: Any = None
+    for i, part in enumerate(parts):
+        path = ".".join(parts[: i + 1])
+        if i and hasattr(found, part):
+            found = getattr(found, part)
+            continue
+        parent = ".".join(parts[:i])
+        if i and not inspect.ismodule(found):
+            raise UserError(f"{at}._target_={target}: {parent} has no {part}.{_like(part, found)}")
+        try:
+            found = importlib.import_module(path)
+        except ModuleNotFoundError as error:
+            if error.name != path:  # there, and itself in want of another
+                raise UserError(f"{at}._target_={target}: importing {path}: {error}") from error
+            if i:
+                raise UserError(
+                    f"{at}._target_={target}: {parent} has no {part}.{_like(part, found)}"
+                ) from error
+            raise UserError(
+                f"{at}._target_={target}: there is no Python module {part}; is its folder on PYTHONPATH?"
+            ) from error
+        except Exception as error:
+            raise UserError(
+                f"{at}._target_={target}: importing {path}: {type(error).__name__}: {error}"
+            ) from error
+    if not callable(found):
+        raise UserError(f"{at}._target_={target}: is a {type(found).__name__}, not something to call")
+
+
+def _like(part: str, owner: Any) -> str:
+    hint = nearest(part, [n for n in vars(owner) if not n.startswith("_")])
+    return hint if hint.startswith(" Did") else ""

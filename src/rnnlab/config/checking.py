@@ -1,0 +1,24 @@
+"""Is a config right? Everything that can be known before anything heavy is imported."""
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from rnnlab.config.reading import read
+from rnnlab.config.resolve import resolve
+from rnnlab.errors import UserError
+
+
+def check(cfg: DictConfig) -> dict[str, Any]:
+    """The whole config (without `hydra`) as plain typed values: interpolations resolved, 1e-3 a float, 3.0 a 3.
+
+    Raises UserError with a line for each problem there is: keys that are unknown, missing or required, values
+    of a wrong type or out of range, files that are not there, parts that do not fit each other.
+    """
+    values, missing, unresolved, problems = resolve(cfg)
+    found = read(values, missing, unresolved).problems
+    said = {line.split(" is required")[0] for line in found}
+    problems += [f"{key} is required" for key in missing if key not in said] + found
+    if problems:
+        raise UserError("\n".join(problems))
+    return values

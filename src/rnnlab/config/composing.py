@@ -1,0 +1,84 @@
+"""Composing a config from the conf tree and a user's own folder, with Hydra."""
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobRuntime
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+import rnnlab
+from rnnlab.errors import UserError
+
+# what goes wrong in composing, as opposed to in a run
+COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)
+
+
+def config_folder() -> Path:
+    """The conf tree: inside the installed package, or the repository's own."""
+    package = Path(rnnlab.__file__).resolve().parent
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parents[1] / "conf"
+
+
+def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
+    """The config that `rnnlab train OVERRIDES [--config-dir CONFIG_DIR]` would get, not yet checked.
+
+    `config_dir` holds groups and experiments of the user's own; where a name is in both, ours is taken. Works
+    anywhere: several times in a process, inside a `hydra.main`, in a notebook. Raises UserError, with a line
+    for each override that does not fit.
+    """
+    from rnnlab.config.explain import explain
+
+    try:
+        return composed(overrides, config_dir)
+    except COMPOSING as error:
+        raise UserError(explain(error, overrides, config_dir)) from error
+
+
+def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
+    """`compose`, with Hydra's own errors."""
+    overrides = list(overrides)
+    if config_dir is not None:
+        folder = Path(config_dir).expanduser().absolute()
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {config_dir}: no such folder")
+        quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+        overrides.insert(0, f'hydra.searchpath=["file://{quoted}"]')
+    # a job's name is process-wide in Hydra: keep that of a surrounding hydra.main
+    job = Singleton._instances.get(JobRuntime)
+    name = job.conf.get("name") if job is not None else None
+    with initialize_config_dir(str(config_folder()), job_name=name or "rnnlab", version_base="1.3"):
+        return hydra_compose("config", overrides=overrides)
+
+
+def base_config(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
+    """The config of the same experiment without the user's other overrides; read-only, cached per process.
+
+    Inside a `hydra.main` run its `--config-dir` is taken where none is given.
+    """
+    chosen = tuple(o for o in overrides if re.match(r"\+{0,2}(experiment|hydra\.searchpath)=", o))
+    return _base(chosen, str(config_dir) if config_dir is not None else running_config_dir())
+
+
+@cache
+def _base(overrides: tuple[str, ...], config_dir: str | None) -> DictConfig:
+    cfg = compose(overrides, config_dir)
+    OmegaConf.set_readonly(cfg, True)
+    return cfg
+
+
+def running_config_dir() -> str | None:
+    """The `--config-dir` of the hydra.main that runs now, if any."""
+    if not HydraConfig.initialized():
+        return None
+    sources = HydraConfig.get().runtime.config_sources
+    return next((s.path for s in sources if s.provider == "command-line" and s.schema == "file"), None)

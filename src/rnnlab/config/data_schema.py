@@ -1,0 +1,160 @@
+"""The data sets: what each can be asked for."""
+
+import codecs
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from rnnlab.config.fields import (
+    HOW,
+    BelowOne,
+    Count,
+    Many,
+    Natural,
+    NonNegative,
+    Number,
+    Positive,
+    Probability,
+    Says,
+    Text,
+    wrong,
+)
+from rnnlab.config.files import file
+from rnnlab.config.node import Node, Problem
+
+
+def _fractions(parts: list[float]) -> list[float]:
+    if len(parts) != 3:
+        raise wrong("must be three numbers: the shares of training, validation and test")
+    if abs(math.fsum(parts) - 1) > 1e-6:
+        raise wrong("the three shares must sum to 1, not to {total:g}", total=math.fsum(parts))
+    if parts[0] == 0:
+        raise wrong("training needs a share above 0")
+    return parts
+
+
+def _encoding(name: str) -> str:
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        raise wrong("Python knows no such encoding; usual are utf-8, latin-1, cp1252") from None
+    return name
+
+
+Fractions = Annotated[
+    list[NonNegative], AfterValidator(_fractions), Says("three numbers of at least 0 that sum to 1")
+]
+Encoding = Annotated[Text, AfterValidator(_encoding)]
+DataFile = Annotated[Text, AfterValidator(file), Says("a file")]
+Columns = Annotated[Text | list[Text], Field(min_length=1), Says("a column's name or a list of names")]
+
+
+class Data(Node):
+    kind: ClassVar[str] = ""
+    batch_size: Natural
+    fractions: Fractions
+
+
+class Sine(Data):
+    choice: ClassVar[str] = "sine"
+    kind: ClassVar[str] = "series"
+    n_points: Many
+    t_max: Positive
+    amplitudes: Annotated[list[Number], Field(min_length=1), Says("a list of at least one number")]
+    frequencies: Annotated[list[Number], Field(min_length=1), Says("a list of at least one number")]
+    noise_std: NonNegative
+    window: Count
+    horizon: Count
+    split: Literal["points", "windows"]
+    seed: Natural
+
+    def problems(self) -> Iterator[Problem]:
+        if len(self.amplitudes) != len(self.frequencies):
+            yield (
+                "amplitudes",
+                f"{len(self.amplitudes)} amplitudes for {len(self.frequencies)} frequencies; "
+                "every component of data.frequencies has one",
+            )
+        need = self.window + self.horizon
+        parts = {"series": 1.0} if self.split == "windows" else dict(zip(PARTS, self.fractions, strict=True))
+        for part, fraction in parts.items():
+            # a point of leeway: how a share is rounded is for the data set to say
+            if 0 < fraction * self.n_points < need - 1:
+                yield (
+                    "n_points",
+                    f"the {part} gets {fraction * self.n_points:.0f} of them, and a window of {self.window} "
+                    f"with a horizon of {self.horizon} needs {need}",
+                )
+
+
+class Series(Data):
+    choice: ClassVar[str] = "series"
+    kind: ClassVar[str] = "series"
+    path: DataFile
+    target: Columns
+    columns: Columns | None
+    time_column: Text | None
+    missing: Literal["error", "interpolate", "drop"]
+    resample: (
+        Annotated[Text, Field(pattern=r"^\d*(s|min|h|d)$"), Says("a period such as 30min, 2h, 1d")] | None
+    )
+    scaling: Literal["standard", "minmax", "none"]
+    window: Count
+    horizon: Count
+    season: Count
+    delimiter: Annotated[Text, Field(min_length=1, max_length=1), Says("one character")]
+    encoding: Encoding
+    seed: Natural
+
+    def problems(self) -> Iterator[Problem]:
+        if self.resample is not None and self.time_column is None:
+            yield "resample", "needs data.time_column, the column of times"
+
+
+class Chars(Data):
+    choice: ClassVar[str] = "chars"
+    kind: ClassVar[str] = "text"
+    corpus: Literal["pydoc", "tinyshakespeare", "text8", "enwik8"]
+    path: DataFile | None
+    folder: Annotated[Text, HOW]
+    segment: Count
+    batch_size: Count
+    unknown: Literal["error", "skip", "replace"]
+    limit: Count | None
+    encoding: Encoding
+
+
+class Tokens(Data):
+    choice: ClassVar[str] = "tokens"
+    kind: ClassVar[str] = "labelled"
+    n_sequences: Many
+    vocab_size: Many
+    min_length: Count
+    max_length: Count
+    classes: Many
+    markers: Count
+    marker_rate: Probability
+    label_noise: BelowOne
+    seed: Natural
+
+    def problems(self) -> Iterator[Problem]:
+        if self.min_length > self.max_length:
+            yield "min_length", f"is more than data.max_length={self.max_length}"
+        if self.vocab_size <= self.classes * self.markers + 1:
+            yield (
+                "vocab_size",
+                f"{self.classes} classes with {self.markers} markers each, the padding and one filler token "
+                f"need at least {self.classes * self.markers + 2}",
+            )
+
+
+PARTS = ("training part", "validation part", "test part")
+
+DATA: dict[str, Any] = {
+    "rnnlab.data.Sine": Sine,
+    "rnnlab.data.Series": Series,
+    "rnnlab.data.Chars": Chars,
+    "rnnlab.data.Tokens": Tokens,
+}

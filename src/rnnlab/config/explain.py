@@ -1,0 +1,157 @@
+"""Hydra's errors as lines that help: what was asked, what is possible, the nearest right spelling."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from yaml import YAMLError
+
+from rnnlab.config.schema import other_choice
+from rnnlab.config.spelling import near_key
+from rnnlab.errors import UserError, nearest
+
+OPTIONAL_GROUPS = ("experiment", "debug", "local")
+
+
+def explain(error: Exception, overrides: Sequence[str], config_dir: str | Path | None = None) -> str:
+    """A line for each of the `overrides` at fault; Hydra itself stops at the first.
+
+    The override at fault is left out and the rest composed again, until it composes or the fault lies
+    elsewhere (in a file). After a wrong choice of a group nothing else is judged: it would be judged against
+    the wrong choice.
+    """
+    from rnnlab.config.checking import check
+    from rnnlab.config.composing import COMPOSING, composed
+
+    left = [first_of_sweep(o) for o in overrides]
+    lines: list[str] = []
+    found: Exception = error
+    for _ in range(len(left) + 1):
+        line, culprit, is_choice = _read(found, left, config_dir)
+        lines.append(line)
+        if culprit is None:
+            return "\n".join(lines)
+        left.remove(culprit)
+        try:
+            cfg = composed(left, config_dir)
+        except COMPOSING as another:
+            if is_choice and not isinstance(another, MissingConfigException):
+                return "\n".join(lines)
+            found = another
+            continue
+        if not is_choice:
+            try:
+                check(cfg)
+            except UserError as more:
+                lines.append(str(more))
+        break
+    return "\n".join(lines)
+
+
+def first_of_sweep(override: str) -> str:
+    """`seed=1,2,3` as `seed=1`, so that the overrides of a sweep compose as one job."""
+    parsed = _parsed(override)
+    if parsed is None or not parsed.is_sweep_override():
+        return override
+    value = next(iter(parsed.sweep_string_iterator()))
+    return f"{override.split('=')[0]}={value}"
+
+
+def _parsed(override: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException:
+        return None
+
+
+def _key(override: str) -> str:
+    return override.split("=")[0].lstrip("+~")
+
+
+def _with_key(key: str, overrides: Sequence[str]) -> str | None:
+    return next((o for o in overrides if _key(o) == key), None)
+
+
+def _read(
+    error: Exception, overrides: list[str], config_dir: str | Path | None
+) -> tuple[str, str | None, bool]:
+    """The line for an error, the override at fault if it is one, and whether it chose from a group."""
+    text = str(error)
+    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
+    where = re.match(r"In '(.+?)': ", first)
+    file = where[1] if where and where[1] != "config" else ""
+    if isinstance(error, OverrideParseException):
+        line, culprit = _unreadable(error, overrides)
+        return line, culprit, False
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        hint = nearest(choice, (o for o in error.options or ())) or f" There are none in {group}."
+        culprit = _with_key(group, overrides)
+        if culprit is not None and choice in culprit:
+            return f"{group}={choice}: no such choice.{hint}", culprit, True
+        return f"{file or 'config'}.yaml: there is no {group}/{choice}.{hint}", None, False
+    if isinstance(error, YAMLError):
+        mark = getattr(error, "problem_mark", None)
+        place = f"{mark.name.strip(chr(34))}, line {mark.line + 1}" if mark else "a config file"
+        return f"{place}: not YAML: {getattr(error, 'problem', None) or first}", None, False
+    if found := re.search(r"Sweep parameters '(.+)' requires|Ambiguous value for argument '(.+)'", first):
+        culprit = found[1] or found[2]
+        line = f"{culprit}: several values are a sweep: add --multirun, or put a list into [brackets]"
+        return line, culprit if culprit in overrides else None, False
+    if found := re.search(r"Could not (?:override|delete(?: from config\.)?) '(.+?)(?:@.*)?'", first):
+        key = found[1]
+        near = _near(key, overrides, config_dir)
+        if file:
+            return f"{file}.yaml: override {key}: no such group.{near}", None, False
+        return f"{key}: no such key.{near}", _with_key(key, overrides), False
+    if found := re.search(r"An item is already at '(.+)'|Multiple values for (\w+)", first):
+        key = found[1] or found[2]
+        return f"+{key}: is there already; write {key}=VALUE without the +", _with_key(key, overrides), False
+    if found := re.search(r"Error merging override (.+)", first):
+        culprit = found[1] if found[1] in overrides else None
+        cause: Any = error.__cause__ or error
+        line = f"{found[1]}: {_without_keys(cause)}"
+        return line, culprit, False
+    return _without_keys(error), None, False
+
+
+def _unreadable(error: OverrideParseException, overrides: list[str]) -> tuple[str, str | None]:
+    asked = error.override
+    culprit = asked if asked in overrides else None
+    if "=" not in asked and not asked.startswith("~"):
+        return f"{asked}: an override is written KEY=VALUE", culprit
+    detail = str(error).replace(f"Error parsing override '{asked}'", "").strip().splitlines()[0]
+    key = asked.split("=")[0]
+    return (
+        f"{asked}: cannot be read ({detail}); a value of special characters is quoted: '{key}=\"...\"'",
+        culprit,
+    )
+
+
+def _near(key: str, overrides: list[str], config_dir: str | Path | None) -> str:
+    from rnnlab.config.composing import COMPOSING, composed
+
+    choices = [o for o in overrides if "." not in _key(o) and _key(o) != key]
+    try:
+        tree = composed(choices, config_dir)
+    except COMPOSING:
+        tree = composed()
+    section, _, last = key.partition(".")
+    if other := other_choice(section, last):
+        return f" {section}={other} has it."
+    return near_key(key, tree, OPTIONAL_GROUPS) or " `rnnlab train --cfg job` shows all keys."
+
+
+def _without_keys(error: BaseException) -> str:
+    """A message of OmegaConf or Hydra on one line, without the trailers about types and links."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    kept = [
+        x
+        for x in lines
+        if x and not re.match(r"(full_key|object_type|reference_type|See http|Config search)", x)
+    ]
+    return " ".join(kept) or type(error).__name__

@@ -1,0 +1,90 @@
+"""The types that config values have, each with the words that an error says it in."""
+
+import types
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BeforeValidator, Field, Strict
+from pydantic_core import PydanticCustomError
+
+
+@dataclass(frozen=True)
+class Says:
+    """How a type is named to a person, as what follows "must be"."""
+
+    words: str
+
+
+class Mark:
+    """A field's part in a run's identity; see `rnnlab.config.identity`."""
+
+
+HOW = Mark()  # never decides a number: left out of the identity
+NEUTRAL = Mark()  # left out at its default, so that fields added later leave old ids alone
+
+
+def wrong(message: str, **values: Any) -> PydanticCustomError:
+    """An error whose message is shown as it is, after the key and the value."""
+    return PydanticCustomError("rule", "{message}", {"message": message.format(**values)})
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a boolean is no number")
+    return value
+
+
+# 3.0 and "3" count as the whole number 3, "1e-3" as a number; true does not count as 1
+_Number = BeforeValidator(_number)
+_finite = Field(allow_inf_nan=False)
+
+Natural = Annotated[int, _Number, Field(ge=0), Says("a whole number of at least 0")]
+Count = Annotated[int, _Number, Field(ge=1), Says("a whole number of at least 1")]
+Many = Annotated[int, _Number, Field(ge=2), Says("a whole number of at least 2")]
+OrUnlimited = Annotated[int, _Number, Field(ge=-1), Says("a whole number of at least 0, or -1 for no limit")]
+Number = Annotated[float, _Number, _finite, Says("a number")]
+Positive = Annotated[float, _Number, _finite, Field(gt=0), Says("a number above 0")]
+NonNegative = Annotated[float, _Number, _finite, Field(ge=0), Says("a number of at least 0")]
+Probability = Annotated[float, _Number, Field(ge=0, le=1), Says("a number from 0 to 1")]
+BelowOne = Annotated[float, _Number, Field(ge=0, lt=1), Says("a number of at least 0 and below 1")]
+Flag = Annotated[bool, Strict(), Says("true or false")]
+Text = Annotated[str, Says("text")]
+Texts = Annotated[list[Text], Says("a list of words")]
+Anything = Annotated[Any, Says("a value")]
+# Lightning tells 1 from 1.0: so many batches, or all of them
+Batches = Annotated[int, Strict(), Field(ge=0), Says("a whole number of batches")]
+Share = Annotated[float, Strict(), Field(ge=0, le=1), Says("a share from 0.0 to 1.0")]
+Several = Annotated[int, Strict(), Field(ge=1), Says("a whole number of at least 1")]
+
+
+def describe(annotation: Any) -> str:
+    """What a value of a type is called: "a whole number of at least 1 or null"."""
+    for marker in reversed(getattr(annotation, "__metadata__", ())):
+        if isinstance(marker, Says):
+            return marker.words
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return describe(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(part) for part in get_args(annotation))
+    if annotation is type(None):
+        return "null"
+    if origin is Literal:
+        return ", ".join(str(choice) for choice in get_args(annotation))
+    if origin is list:
+        return f"a list, each {describe(get_args(annotation)[0])}"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def choices(annotation: Any) -> list[str]:
+    """The words that a type allows; [] where it is more than a choice of words (and null)."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return choices(get_args(annotation)[0])
+    if origin is Literal:
+        return [str(choice) for choice in get_args(annotation)]
+    if origin in (Union, types.UnionType):
+        parts = [part for part in get_args(annotation) if part is not type(None)]
+        found = [choices(part) for part in parts]
+        return [c for part in found for c in part] if all(found) else []
+    return []

@@ -1,0 +1,52 @@
+"""The part of a config that decides a run's numbers; what `rnnlab.runs.identity` hashes."""
+
+import copy
+from typing import Any
+
+from omegaconf import DictConfig
+
+from rnnlab.config.fields import HOW, NEUTRAL
+from rnnlab.config.node import Node
+from rnnlab.config.reading import read
+from rnnlab.config.resolve import resolve
+from rnnlab.config.schema import HOW_SECTIONS, NAMED
+from rnnlab.config.training_schema import WATCHING
+
+
+def deciding(config: dict[str, Any] | DictConfig) -> dict[str, Any]:
+    """The typed, canonical values that decide a run's numbers.
+
+    Left out are the keys that say only *how* a run is done (paths, loggers, progress) and those at a *neutral*
+    value, so that a key that comes later leaves old ids alone. Equal values are equal here however they were
+    written: 1e-3 is 0.001, and 1 is 1.0 where a fraction may stand. Nothing is refused: a config that is
+    incomplete or wrong gives what can be read of it.
+    """
+    values = resolve(config).values if isinstance(config, DictConfig) else copy.deepcopy(config)
+    reading = read({k: v for k, v in values.items() if k != "hydra"})
+    return _kept(reading.values, reading.nodes, "")
+
+
+def _kept(values: dict[str, Any], nodes: dict[str, Node], path: str) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    node = nodes.get(path)
+    if node is not None:  # in full, so that a default of torch's is the same given or not
+        values = {k: getattr(node, k) for k in type(node).model_fields if hasattr(node, k)} | values
+    for key, value in values.items():
+        at = f"{path}.{key}" if path else key
+        if at in HOW_SECTIONS or _left_out(node, key, value) or (value is None and path in NAMED):
+            continue
+        if isinstance(value, dict):
+            if (at in nodes and type(nodes[at]).how) or value.get("_target_") in WATCHING:
+                continue
+            value = _kept(value, nodes, at) if at in nodes or at in NAMED else value
+            if not value:
+                continue
+        kept[key] = value
+    return kept
+
+
+def _left_out(node: Node | None, key: str, value: Any) -> bool:
+    if node is None or key not in type(node).model_fields:
+        return False
+    field = type(node).model_fields[key]
+    return HOW in field.metadata or (NEUTRAL in field.metadata and value == field.default)

@@ -1,0 +1,163 @@
+"""Reading plain values against the schema: typed values, and a line for every problem."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from pydantic import ValidationError
+
+from rnnlab.config.fields import choices, describe
+from rnnlab.config.node import Node
+from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, SECTIONS, Config, between, other_choice
+from rnnlab.config.spelling import near_key
+from rnnlab.config.training_schema import Scheduler
+from rnnlab.errors import nearest
+
+# what Hydra's instantiate reads of a node, beside the arguments
+INSTANTIATE_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+
+
+@dataclass
+class Reading:
+    """What was read. `nodes` holds the parts with a schema of ours, by dotted path ("" is the top)."""
+
+    values: dict[str, Any]
+    nodes: dict[str, Node] = field(default_factory=dict)
+    sound: dict[str, Node] = field(default_factory=dict)  # those in which every field is right
+    problems: list[str] = field(default_factory=list)
+
+    def value_at(self, path: str) -> Any:
+        value: Any = self.values
+        for key in path.split("."):
+            if not isinstance(value, dict) or key not in value:
+                return None
+            value = value[key]
+        return value
+
+
+def shown(value: Any) -> str:
+    """A value as one would write it on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{','.join(shown(v) for v in value)}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{k}:{shown(v)}' for k, v in value.items())}}}"
+    return str(value)
+
+
+def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequence[str] = ()) -> Reading:
+    """Types `values` in place, as far as they can be.
+
+    `missing` are keys that still need a value, `unresolved` those whose problem is known already.
+    """
+    reading = Reading(values)
+    absent = dict.fromkeys(missing, True) | dict.fromkeys(unresolved, False)  # is a line still due?
+    _node(reading, "", Config, {k: v for k, v in values.items() if k not in SECTIONS}, values, absent)
+    for section in SECTIONS:
+        if section not in values and section not in absent:
+            reading.problems.append(f"{section}: is missing from the config")
+    for section, schema in FIXED.items():
+        if section in values:
+            _node(reading, section, schema, values[section], values[section], absent)
+    for section, known in COMPONENTS.items():
+        if section in values:
+            _component(reading, section, known, values[section], absent)
+    for section, known in NAMED.items():
+        for name, node in (values.get(section) or {}).items():
+            if node is not None:
+                _component(reading, f"{section}.{name}", known, node, absent)
+    for path, node in list(reading.sound.items()):
+        for key, message in node.problems():
+            _note(reading, f"{path}.{key}" if path else key, message)
+    for key, message in between(reading.sound):
+        if key in COMPONENTS:
+            reading.problems.append(f"{key}: {message}")
+        else:
+            _note(reading, key, message)
+    return reading
+
+
+def _note(reading: Reading, path: str, message: str) -> None:
+    reading.problems.append(f"{path}={shown(reading.value_at(path))}: {message}")
+
+
+def _component(
+    reading: Reading, path: str, known: dict[str, Any], node: Any, absent: dict[str, bool]
+) -> None:
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        if f"{path}._target_" not in absent:
+            group = path.split(".")[0]
+            reading.problems.append(
+                f"{path}: has no _target_, the class to build; choose one with {group}=NAME"
+            )
+    elif node["_target_"] in known:
+        arguments = {k: v for k, v in node.items() if k not in INSTANTIATE_KEYS}
+        _node(reading, path, known[node["_target_"]], arguments, node, absent)
+    elif path == "scheduler" and "interval" in node:  # a class of the user's, and yet a key of ours
+        _assign(reading, path, Scheduler, Scheduler.model_construct(), "interval", node["interval"], node)
+
+
+def _node(
+    reading: Reading, path: str, schema: type[Node], given: Any, into: dict[str, Any], absent: dict[str, bool]
+) -> None:
+    prefix = f"{path}." if path else ""
+    if not isinstance(given, dict):
+        reading.problems.append(f"{path}={shown(given)}: must hold the keys {', '.join(schema.model_fields)}")
+        return
+    before = len(reading.problems)
+    node = schema.model_construct(_fields_set=set())
+    for key, value in given.items():
+        if key in schema.model_fields:
+            _assign(reading, path, schema, node, key, value, into)
+        elif key in schema.reserved:
+            reading.problems.append(f"{prefix}{key}: {schema.reserved[key]}")
+        else:
+            reading.problems.append(f"{prefix}{key}: no such key.{_elsewhere(path, key, schema, reading)}")
+    lacking = [k for k, f in schema.model_fields.items() if f.is_required() and k not in given]
+    for key in lacking:
+        due = absent.get(f"{prefix}{key}")
+        if due:
+            words = describe(get_type_hints(schema, include_extras=True)[key])
+            reading.problems.append(f"{prefix}{key} is required: {words}")
+        elif due is None:
+            reading.problems.append(
+                f"{prefix}{key}: is missing; conf/ lists all keys of {path or 'the config'}"
+            )
+    reading.nodes[path] = node
+    if len(reading.problems) == before and not any(f"{prefix}{k}" in absent for k in lacking):
+        reading.sound[path] = node
+
+
+def _assign(
+    reading: Reading, path: str, schema: type[Node], node: Node, key: str, value: Any, into: dict[str, Any]
+) -> None:
+    at = f"{path}.{key}" if path else key
+    try:
+        setattr(node, key, value)
+        into[key] = getattr(node, key)
+    except ValidationError as error:
+        annotation = get_type_hints(schema, include_extras=True)[key]
+        own = [e["msg"] for e in error.errors() if e["type"] == "rule"]
+        if own:
+            message = own[0]
+        elif (words := choices(annotation)) and isinstance(value, str):
+            message = f"no such {key}.{nearest(value, words)}"
+        elif words:
+            message = f"must be one of {', '.join(words)}"
+        else:
+            message = f"must be {describe(annotation)}"
+        reading.problems.append(f"{at}={shown(value)}: {message}")
+
+
+def _elsewhere(path: str, key: str, schema: type[Node], reading: Reading) -> str:
+    """Where a key that is not here may have been meant: nearly so spelt, or a key of another choice."""
+    at = f"{path}.{key}" if path else key
+    if not path and key in ("experiment", "debug", "local"):
+        return f" A file of conf/{key} begins with the line '# @package _global_'."
+    if other := other_choice(path, key):
+        return f" {path}={other} has it, {path}={schema.choice} has not."
+    here = [f"{path}.{k}" if path else k for k in schema.model_fields]
+    return near_key(at, {k: v for k, v in reading.values.items() if k != path}, here)

@@ -1,0 +1,74 @@
+"""From an OmegaConf tree to plain values, with a line for all that cannot be resolved."""
+
+import re
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+from rnnlab.config.spelling import near_key
+
+
+class Resolved(NamedTuple):
+    """Plain values, the keys without a value ("???"), those that cannot be resolved, and why not, a line each.
+
+    The values lack the keys of both lists.
+    """
+
+    values: dict[str, Any]
+    missing: list[str]
+    unresolved: list[str]
+    problems: list[str]
+
+
+def resolve(cfg: DictConfig) -> Resolved:
+    """`cfg` without its `hydra` node."""
+    missing: list[str] = []
+    unresolved: list[str] = []
+    problems: list[str] = []
+
+    def walk(node: Any, at: str) -> Any:
+        if isinstance(node, ListConfig):
+            kept = [read(node, i, f"{at}[{i}]") for i in range(len(node))]
+            return [value for value in kept if value is not _ABSENT]
+        if not isinstance(node, DictConfig):
+            return node
+        read_all = {
+            str(key): read(node, key, f"{at}.{key}" if at else str(key))
+            for key in node
+            if at or key != "hydra"
+        }
+        return {key: value for key, value in read_all.items() if value is not _ABSENT}
+
+    def read(node: Any, key: Any, at: str) -> Any:
+        if OmegaConf.is_missing(node, key):
+            missing.append(at)
+            return _ABSENT
+        try:
+            value = node[key]
+        except OmegaConfBaseException as error:
+            raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload, index]
+            why = _why(error, cfg)
+            if not any(line.endswith(f": {why}") for line in problems):  # said once, where it comes first
+                problems.append(f"{at}={raw}: {why}")
+            unresolved.append(at)
+            return _ABSENT
+        return walk(value, at)
+
+    return Resolved(walk(cfg, ""), missing, unresolved, problems)
+
+
+_ABSENT = object()
+
+
+def _why(error: OmegaConfBaseException, cfg: DictConfig) -> str:
+    text = str(error).splitlines()[0]
+    if found := re.search(r"Interpolation key '(.+?)' not found", text):
+        return f"there is no key {found[1]}.{near_key(found[1], cfg)}"
+    if found := re.search(r"Unsupported interpolation type (\S+)", text):
+        return f"there is no resolver {found[1]}"
+    if found := re.search(r"Environment variable '(.+?)' not found", text):
+        return f"the environment variable {found[1]} is not set"
+    if isinstance(error, InterpolationToMissingValueError):
+        return f"needs a value that is not given ({text.rsplit(': ', 1)[-1]})"
+    return text

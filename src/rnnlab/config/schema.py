@@ -1,0 +1,72 @@
+"""The whole config: its own keys, and which schema each group's choice has."""
+
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+from rnnlab.config.data_schema import DATA, Data
+from rnnlab.config.fields import HOW, Count, Flag, Natural, Positive, Text, Texts
+from rnnlab.config.model_schema import MODELS, Recurrent
+from rnnlab.config.node import Node, Problem
+from rnnlab.config.trainer_schema import Trainer
+from rnnlab.config.training_schema import CALLBACKS, LOGGERS, OPTIMIZERS, SCHEDULERS, Cosine, Scheduler
+
+
+class Config(Node):
+    """The keys of conf/config.yaml itself."""
+
+    name: Annotated[Text, HOW]
+    seed: Natural
+    tags: Annotated[Texts, HOW]
+    notes: Annotated[Text, HOW]
+    monitor: Text
+    mode: Literal["min", "max"]
+    rerun: Annotated[Flag, HOW]
+
+    def problems(self) -> Iterator[Problem]:
+        parts = PurePath(self.name).parts
+        if not parts or ".." in parts or PurePath(self.name).is_absolute():
+            yield "name", "must be a folder's name inside paths.outputs, such as sine or notebook/sine"
+
+
+class Checkpoint(Node):
+    every_n_steps: Annotated[Count | None, HOW]
+    every_seconds: Annotated[Positive | None, HOW]
+
+
+class Paths(Node):
+    outputs: Annotated[Text, HOW]
+    data: Annotated[Text, HOW]
+
+
+FIXED: dict[str, Any] = {"checkpoint": Checkpoint, "paths": Paths, "trainer": Trainer}
+COMPONENTS: dict[str, dict[str, Any]] = {
+    "model": MODELS,
+    "data": DATA,
+    "optimizer": OPTIMIZERS,
+    "scheduler": SCHEDULERS,
+}
+NAMED: dict[str, dict[str, Any]] = {"callbacks": CALLBACKS, "logger": LOGGERS}
+SECTIONS = (*FIXED, *COMPONENTS, *NAMED)
+HOW_SECTIONS = ("logger",)  # nothing in them decides a number
+
+
+def other_choice(section: str, key: str) -> str:
+    """The choice of a group that has a key, for one who looked for it in another; "" where none has."""
+    known = COMPONENTS.get(section, {}).values()
+    return next((schema.choice for schema in known if key in schema.model_fields), "")
+
+
+def between(nodes: dict[str, Node]) -> Iterator[Problem]:
+    """What is wrong between parts that are right by themselves; `nodes` lacks the others and the unknown."""
+    model, data, scheduler, trainer = (nodes.get(k) for k in ("model", "data", "scheduler", "trainer"))
+    if isinstance(model, Recurrent) and isinstance(data, Data) and model.kind != data.kind:
+        fits = next(m.choice for m in MODELS.values() if m.kind == data.kind)
+        yield "model", f"{model.choice} does not fit data={data.choice}; use model={fits}"
+    if isinstance(scheduler, Scheduler) and isinstance(trainer, Trainer):
+        steps, key = trainer.max_steps, "trainer.max_steps"
+        if isinstance(scheduler, Cosine) and scheduler.total_steps is not None:
+            steps, key = scheduler.total_steps, "scheduler.total_steps"
+        warmup = getattr(scheduler, "warmup_steps", 0)
+        if 0 <= steps < warmup:
+            yield "scheduler.warmup_steps", f"is more than {key}={steps}"

@@ -1,0 +1,38 @@
+"""The nearest right spelling of a key among all keys of a config."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def keys_of(tree: Any, at: str = "") -> Iterator[str]:
+    """All dotted keys of a config or of nested dictionaries, groups included."""
+    if isinstance(tree, DictConfig):
+        tree = OmegaConf.to_container(tree, resolve=False)
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            path = f"{at}.{key}" if at else str(key)
+            yield path
+            yield from keys_of(value, path)
+
+
+def near_key(key: str, tree: Any, extra: Iterable[str] = ()) -> str:
+    """' Did you mean X?' for the nearest key, ' Possible: ...' for those beside it, or ''.
+
+    A key that has the right name in the wrong place, such as `lr` for `optimizer.lr`, counts as nearest.
+    """
+    keys = [*(k for k in keys_of(tree) if k.split(".")[0] != "hydra" or key.startswith("hydra")), *extra]
+    parent, _, last = key.rpartition(".")
+    beside = [k for k in keys if k.rpartition(".")[0] == parent]
+    for word, candidates in ((key, beside), (key, keys)):
+        if match := difflib.get_close_matches(
+            word, candidates, n=1, cutoff=0.75 if candidates is keys else 0.6
+        ):
+            return f" Did you mean {match[0]}?"
+    if same := [k for k in keys if k.rpartition(".")[2] == last]:
+        return f" Did you mean {same[0]}?"
+    if parent and beside:
+        return f" Possible in {parent}: {', '.join(sorted(k.rpartition('.')[2] for k in beside))}."
+    return ""

@@ -1,0 +1,123 @@
+"""The trainer: our keys of it are typed, the other arguments of lightning's Trainer are let through."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from rnnlab.config.fields import (
+    HOW,
+    NEUTRAL,
+    Anything,
+    Batches,
+    Count,
+    Flag,
+    Natural,
+    OrUnlimited,
+    Positive,
+    Says,
+    Several,
+    Share,
+    Text,
+    wrong,
+)
+from rnnlab.config.node import Node, Problem
+
+# Lightning's short names, so that one precision has one name
+_LONG = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
+
+
+def _precision(value: Any) -> Any:
+    return value if isinstance(value, bool) else _LONG.get(str(value), value)
+
+
+def _time(value: str) -> str:
+    if not re.fullmatch(r"\d+:\d{1,2}:\d{1,2}:\d{1,2}", value):
+        raise wrong("must be DD:HH:MM:SS, such as 00:12:00:00 for half a day")
+    return value
+
+
+Precision = Annotated[
+    Literal[
+        "32-true",
+        "64-true",
+        "16-true",
+        "bf16-true",
+        "16-mixed",
+        "bf16-mixed",
+        "transformer-engine",
+        "transformer-engine-float16",
+    ],
+    BeforeValidator(_precision),
+]
+Devices = Annotated[
+    Several | Literal[-1, "auto"] | list[Natural],
+    Says("a whole number of at least 1, -1, auto, or a list of indices"),
+]
+Interval = Annotated[
+    Several | Annotated[Share, Field(gt=0)] | None,
+    Says("a whole number of batches, a share of an epoch above 0.0, or null"),
+]
+Limit = Annotated[Batches | Share | None, Says("a whole number of batches, a share from 0.0 to 1.0, or null")]
+
+
+class Trainer(Node):
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: Devices
+    precision: Precision
+    max_epochs: OrUnlimited
+    max_steps: OrUnlimited
+    max_time: Annotated[Text, AfterValidator(_time), Says("DD:HH:MM:SS")] | None
+    gradient_clip_val: Positive | None
+    gradient_clip_algorithm: Literal["norm", "value"]
+    accumulate_grad_batches: Count
+    check_val_every_n_epoch: Count | None
+    val_check_interval: Interval
+    limit_train_batches: Limit
+    limit_val_batches: Limit
+    limit_test_batches: Limit
+    overfit_batches: Annotated[Batches | Share, Says("a whole number of batches, or a share from 0.0 to 1.0")]
+    fast_dev_run: Annotated[Flag | Several, Says("true, false, or a whole number of batches")]
+    num_sanity_val_steps: OrUnlimited
+    detect_anomaly: Annotated[Flag, HOW]
+    deterministic: Annotated[Flag | Literal["warn"], Says("true, false or warn")]
+    profiler: Annotated[Literal["simple", "advanced", "pytorch"] | None, HOW]
+    divergence_factor: Positive | None
+    divergence_factor: Annotated[Positive, Field(gt=1), Says("a number above 1")] | None
+    log_every_n_steps: Annotated[Natural, HOW]
+    threads: Annotated[Count | None, HOW]
+
+    # the rest of lightning's Trainer, for `+trainer.NAME=VALUE`
+    strategy: Annotated[Text, NEUTRAL] = "auto"
+    num_nodes: Annotated[Count, NEUTRAL] = 1
+    min_epochs: Annotated[Natural | None, NEUTRAL] = None
+    min_steps: Annotated[OrUnlimited | None, NEUTRAL] = None
+    limit_predict_batches: Annotated[Limit, HOW] = None
+    benchmark: Annotated[Flag | None, NEUTRAL] = None
+    inference_mode: Annotated[Flag, HOW] = True
+    use_distributed_sampler: Annotated[Flag, NEUTRAL] = True
+    plugins: Annotated[Anything, NEUTRAL] = None
+    sync_batchnorm: Annotated[Flag, NEUTRAL] = False
+    reload_dataloaders_every_n_epochs: Annotated[Natural, NEUTRAL] = 0
+    enable_checkpointing: Annotated[Flag | None, HOW] = None
+    enable_progress_bar: Annotated[Flag | None, HOW] = None
+    enable_model_summary: Annotated[Flag | None, HOW] = None
+    enable_autolog_hparams: Annotated[Flag, HOW] = True
+    model_registry: Annotated[Text | None, HOW] = None
+    barebones: Annotated[Flag, HOW] = False
+
+    reserved: ClassVar[dict[str, str]] = {
+        "logger": "loggers are a group of their own, such as logger=[tensorboard,csv]",
+        "callbacks": "callbacks are a group of their own, such as callbacks=early_stopping",
+        "default_root_dir": "a run's folder lies in paths.outputs",
+    }
+
+    def problems(self) -> Iterator[Problem]:
+        if self.max_epochs == -1 and self.max_steps == -1 and self.max_time is None and not self.fast_dev_run:
+            yield "max_epochs", "the run would never end; limit max_epochs, max_steps or max_time"
+        if self.check_val_every_n_epoch is None and not isinstance(self.val_check_interval, int):
+            yield (
+                "check_val_every_n_epoch",
+                "null counts batches across epochs: give trainer.val_check_interval as a whole number",
+            )

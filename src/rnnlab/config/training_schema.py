@@ -1,0 +1,200 @@
+"""Optimizers, schedulers, callbacks and loggers: the ones we know are strict, any other class is free."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from rnnlab.config.fields import (
+    NEUTRAL,
+    Anything,
+    BelowOne,
+    Count,
+    Flag,
+    Natural,
+    NonNegative,
+    Number,
+    Positive,
+    Probability,
+    Says,
+    Text,
+)
+from rnnlab.config.node import Node, Problem
+
+Betas = Annotated[list[BelowOne], Field(min_length=2, max_length=2), Says("two numbers from 0 to below 1")]
+Off = Annotated[Flag, NEUTRAL]
+Unset = Annotated[Flag | None, NEUTRAL]
+Interval = Literal["step", "epoch", "validation"]
+
+
+class Optimizer(Node):
+    weight_decay: NonNegative = 0.0
+    foreach: Unset = None
+    maximize: Off = False
+    differentiable: Off = False
+
+
+class Adam(Optimizer):
+    choice: ClassVar[str] = "adam"
+    lr: NonNegative = 1e-3
+    betas: Betas = [0.9, 0.999]
+    eps: NonNegative = 1e-8
+    amsgrad: Off = False
+    capturable: Off = False
+    fused: Unset = None
+    decoupled_weight_decay: Off = False
+
+
+class AdamW(Optimizer):
+    choice: ClassVar[str] = "adamw"
+    lr: NonNegative = 1e-3
+    betas: Betas = [0.9, 0.999]
+    eps: NonNegative = 1e-8
+    weight_decay: NonNegative = 1e-2
+    amsgrad: Off = False
+    capturable: Off = False
+    fused: Unset = None
+
+
+class SGD(Optimizer):
+    choice: ClassVar[str] = "sgd"
+    lr: NonNegative = 1e-3
+    momentum: NonNegative = 0.0
+    dampening: Number = 0.0
+    nesterov: Flag = False
+    fused: Unset = None
+
+    def problems(self) -> Iterator[Problem]:
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            yield "nesterov", "needs optimizer.momentum above 0 and optimizer.dampening=0"
+
+
+class RMSprop(Optimizer):
+    choice: ClassVar[str] = "rmsprop"
+    lr: NonNegative = 1e-2
+    alpha: Probability = 0.99
+    eps: NonNegative = 1e-8
+    momentum: NonNegative = 0.0
+    centered: Flag = False
+    capturable: Off = False
+
+
+class Scheduler(Node):
+    interval: Interval
+
+
+class Constant(Scheduler):
+    choice: ClassVar[str] = "constant"
+    warmup_steps: Natural = 0
+
+
+class Cosine(Scheduler):
+    choice: ClassVar[str] = "cosine"
+    warmup_steps: Natural = 0
+    total_steps: Count | None = None
+    final_ratio: Probability = 0.0
+
+
+class StepLR(Scheduler):
+    choice: ClassVar[str] = "step"
+    step_size: Count
+    gamma: Positive = 0.1
+
+
+class ExponentialLR(Scheduler):
+    choice: ClassVar[str] = "exponential"
+    gamma: Positive
+
+
+class ReduceLROnPlateau(Scheduler):
+    choice: ClassVar[str] = "plateau"
+    mode: Literal["min", "max"] = "min"
+    factor: BelowOne = 0.1
+    patience: Natural = 10
+    threshold: Annotated[NonNegative, NEUTRAL] = 1e-4
+    threshold_mode: Annotated[Literal["rel", "abs"], NEUTRAL] = "rel"
+    cooldown: Annotated[Natural, NEUTRAL] = 0
+    min_lr: NonNegative | list[NonNegative] = 0.0
+    eps: Annotated[NonNegative, NEUTRAL] = 1e-8
+
+    def problems(self) -> Iterator[Problem]:
+        if self.interval != "validation":
+            yield "interval", "a plateau shows in validations alone; use validation"
+
+
+class Progress(Node):
+    how: ClassVar[bool] = True
+    refresh_s: NonNegative = 0.1
+
+
+class Pictures(Node):
+    how: ClassVar[bool] = True
+
+
+class EarlyStopping(Node):
+    monitor: Text
+    mode: Literal["min", "max"] = "min"
+    patience: Natural = 3
+    min_delta: NonNegative = 0.0
+    verbose: Off = False
+    strict: Annotated[Flag, NEUTRAL] = True
+    check_finite: Annotated[Flag, NEUTRAL] = True
+    stopping_threshold: Annotated[Number | None, NEUTRAL] = None
+    divergence_threshold: Annotated[Number | None, NEUTRAL] = None
+    check_on_train_epoch_end: Unset = None
+    log_rank_zero_only: Off = False
+
+
+class TensorBoard(Node):
+    """Ours; it takes all it needs from the run."""
+
+
+class CSVLogger(Node):
+    save_dir: Text
+    name: Text | None = "lightning_logs"
+    version: Text | None = None
+    prefix: Text = ""
+    flush_logs_every_n_steps: Count = 100
+
+
+class MLFlowLogger(Node):
+    experiment_name: Text = "lightning_logs"
+    run_name: Text | None = None
+    tracking_uri: Text | None = None
+    tags: Anything = None
+    save_dir: Text | None = "./mlruns"
+    log_model: Flag | Literal["all"] = False
+    prefix: Text = ""
+    artifact_location: Text | None = None
+    run_id: Text | None = None
+    synchronous: Flag | None = None
+
+
+OPTIMIZERS: dict[str, Any] = {f"torch.optim.{c.__name__}": c for c in (Adam, AdamW, SGD, RMSprop)}
+SCHEDULERS: dict[str, Any] = {
+    "rnnlab.training.schedules.constant": Constant,
+    "rnnlab.training.schedules.cosine": Cosine,
+} | {f"torch.optim.lr_scheduler.{c.__name__}": c for c in (StepLR, ExponentialLR, ReduceLROnPlateau)}
+CALLBACKS: dict[str, Any] = {
+    "rnnlab.training.progress.Progress": Progress,
+    "rnnlab.inspection.pictures.Pictures": Pictures,
+    "lightning.pytorch.callbacks.EarlyStopping": EarlyStopping,
+}
+LOGGERS: dict[str, Any] = {
+    "rnnlab.training.loggers.TensorBoard": TensorBoard,
+    "lightning.pytorch.loggers.CSVLogger": CSVLogger,
+    "lightning.pytorch.loggers.MLFlowLogger": MLFlowLogger,
+}
+# Lightning's callbacks that look and never touch
+WATCHING = {
+    f"lightning.pytorch.callbacks.{name}"
+    for name in [
+        "DeviceStatsMonitor",
+        "LearningRateMonitor",
+        "ModelCheckpoint",
+        "ModelSummary",
+        "RichModelSummary",
+        "RichProgressBar",
+        "TQDMProgressBar",
+    ]
+}
