@@ -20,6 +20,7 @@ class Loader:
         self.fetch, self.order = fetch, order
         self.epoch, self.position = 0, 0
         self.sampler = self  # Lightning calls sampler.set_epoch at the start of every epoch
+        self.batch_sampler = None  # and looks at this of everything that has a sampler
 
     def set_epoch(self, epoch: int) -> None:
         if epoch != self.epoch:
@@ -43,7 +44,7 @@ class Loader:
 
 
 def shuffled(n: int, batch_size: int, seed: int) -> Callable[[int], Sequence[torch.Tensor]]:
-    """The order of `n` items in batches of `batch_size` (0 = one batch), shuffled anew each epoch by the stream."""
+    """The order of `n` items in batches of `batch_size` (0 = one batch), shuffled anew each epoch."""
 
     def order(epoch: int) -> Sequence[torch.Tensor]:
         permutation = streams.generator(seed, "shuffle", epoch).permutation(n)
