@@ -30,12 +30,7 @@ class Optimization:
         configured: dict[str, Any] = {"optimizer": optimizer}
         if self.scheduler is not None:
             # Lightning advances nothing under manual optimization; it saves, restores and shows the schedule
-            interval = "step" if self.interval == "step" else "epoch"
-            configured["lr_scheduler"] = {
-                "scheduler": self.scheduler(optimizer),
-                "interval": interval,
-                "monitor": self.monitor,
-            }
+            configured["lr_scheduler"] = {"scheduler": self.scheduler(optimizer)}
         return configured
 
     def clip(self, parameters: list[Tensor]) -> Tensor:

@@ -28,18 +28,22 @@ def beginning(
 
 
 def config_tree(config: dict[str, Any]) -> Tree:
+    """The resolved config, without what is null or empty; config.yaml in the run's folder has it all."""
     tree = Tree("[bold]config[/]", guide_style="dim")
+
+    def text(node: dict[str, Any]) -> str:
+        said = {k: v for k, v in node.items() if not k.startswith("_") and v not in (None, "", [])}
+        return "  ".join(f"[dim]{key}[/] {str(value).lower() if isinstance(value, bool) else value}"
+                         for key, value in said.items() if not isinstance(value, dict))  # fmt: skip
+
+    tree.add(text(config))
     for group, node in config.items():
-        if not isinstance(node, dict):
-            tree.add(f"{group}: {node}")
-            continue
-        branch = tree.add(f"[bold]{group}[/]" + (f"  [dim]{node['_target_']}[/]" if "_target_" in node else ""))
-        plain = [f"{k}: {v}" for k, v in node.items() if not isinstance(v, dict) and not k.startswith("_")]
-        if plain:
-            branch.add("  ".join(plain))
-        for key, value in node.items():
-            if isinstance(value, dict):
-                branch.add(f"{key}: " + "  ".join(f"{k}: {v}" for k, v in value.items()))
+        if isinstance(node, dict):
+            target = str(node.get("_target_", "")).rsplit(".", 1)[-1]
+            branch = tree.add(f"[bold]{group}[/] {target}")
+            for line in (text(node), *(f"{key}  {text(v)}" for key, v in node.items() if isinstance(v, dict))):
+                if line:
+                    branch.add(line)
     return tree
 
 

@@ -54,7 +54,8 @@ def train(cfg: DictConfig, overrides: list[str] | None = None) -> Run:
         run.write_manifest(manifest(config, engine=engine, data_hash=data.content_hash, command=command_line()))
         terminal.beginning(run, config, task, data, engine=engine, device=why, resumed=resume)
 
-        recorder, interruption = Recorder(trainer_options["log_every_n_steps"], trainer_options["divergence_factor"]), Interruption()
+        recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"])
+        interruption = Interruption()
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], **config["checkpoint"])
         trainer = make_trainer(config, run, task, callbacks=[recorder, interruption, checkpoints])
         run.update(status="running", started=now(), engine=engine)
@@ -78,7 +79,7 @@ def place(config: dict[str, Any], overrides: list[str]) -> tuple[Run, str]:
     """The run's folder, outputs/<experiment>/<what differs>-<id>, and its id."""
     decisive = deciding(config)
     identifier = identity(decisive)
-    base = deciding(check(base_config(overrides)))
+    base = deciding(base_config(overrides))
     base["trainer"] = base.get("trainer", {}) | {"accelerator": config["trainer"]["accelerator"]}
     folder = Path(config["paths"]["outputs"]) / config["name"] / f"{delta(decisive, base)}-{identifier}"
     return Run(folder), identifier
@@ -86,7 +87,8 @@ def place(config: dict[str, Any], overrides: list[str]) -> tuple[Run, str]:
 
 def make_task(config: dict[str, Any], data: Any) -> LightningModule:
     """The LightningModule with its weights drawn, and its optimization set where it is one of ours."""
-    task = build(config["model"], "model", ignore=("init_from",), spec=data.spec, seed=config["seed"])
+    model = {key: value for key, value in config["model"].items() if key != "init_from"}
+    task = build(model, "model", spec=data.spec, seed=config["seed"])
     if config["model"].get("init_from"):
         initialise_from(task, config["model"]["init_from"])
     trainer, scheduler = config["trainer"], dict(config["scheduler"])

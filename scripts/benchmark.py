@@ -1,0 +1,41 @@
+"""The figures that README and docs quote, measured here: `python scripts/benchmark.py [NAME ...]`.
+
+Each is a ratio of two things measured in one run, median of several, or a score; absolute times belong to this
+machine. Without names all are measured, which takes about a quarter of an hour on two cores.
+"""
+
+import importlib
+import platform
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+BENCHMARKS = {
+    "start": "start to first optimizer step",
+    "overhead": "cost per step of everything that is not the model",
+    "sine": "experiment=sine over ten seeds",
+    "ett": "experiment=ett, the oil temperature",
+    "shakespeare": "experiment=shakespeare against a plain torch loop",
+}
+
+
+def main(arguments: list[str]) -> int:
+    options = [a for a in arguments if "=" in a]
+    names = [a for a in arguments if "=" not in a] or list(BENCHMARKS)
+    for name in names:
+        if name not in BENCHMARKS:
+            print(f"{name}: no such benchmark; possible: {', '.join(BENCHMARKS)}", file=sys.stderr)
+            return 2
+    import torch
+
+    print(f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads, "
+          f"{torch.backends.cpu.get_cpu_capability()}")  # fmt: skip
+    for name in names:
+        print(f"\n{name}: {BENCHMARKS[name]}", flush=True)
+        importlib.import_module(f"benchmarks.{name}").main(dict(o.split("=", 1) for o in options))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
