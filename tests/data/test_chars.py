@@ -1,7 +1,9 @@
 import hashlib
 import math
 import random
+from typing import ClassVar
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -81,6 +83,33 @@ def test_a_loader_goes_on_where_its_state_was_taken(write):
         assert isinstance(a, Segment)
         assert torch.equal(a.x, b.x)
         assert a.first == b.first
+
+
+def test_a_stock_trainer_gets_the_same_segments_each_epoch(write):
+    class Listener(lightning.LightningModule):
+        automatic_optimization = False
+        seen: ClassVar[dict[str, list[Segment]]] = {"train": [], "val": []}
+
+        def training_step(self, batch, _):
+            self.seen["train"].append(batch)
+
+        def validation_step(self, batch, _):
+            self.seen["val"].append(batch)
+
+        def configure_optimizers(self):
+            return None
+
+    data = ready(write(words(1000)))
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    quiet |= {"enable_model_summary": False, "num_sanity_val_steps": 0}
+    lightning.Trainer(accelerator="cpu", max_epochs=2, **quiet).fit(Listener(), data)
+    for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):
+        expected = [*loader, *loader]
+        assert len(Listener.seen[split]) == len(expected) > 2
+        for found, segment in zip(Listener.seen[split], expected, strict=True):
+            assert torch.equal(found.x, segment.x)
+            assert torch.equal(found.y, segment.y)
+            assert found.first is segment.first
 
 
 def test_parts_follow_each_other_and_the_vocabulary_is_that_of_training(write):

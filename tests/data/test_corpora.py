@@ -5,6 +5,7 @@ import io
 import socket
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -87,7 +88,7 @@ def refusal(folder) -> str:
     assert list(folder.iterdir()) == []
     message = str(caught.value)
     assert "\n" not in message
-    assert "data.path=FILE" in message
+    assert "data.path=FILE always works" in message
     return message
 
 
@@ -140,6 +141,26 @@ def test_a_cut_connection_is_noticed_without_an_announced_length(serve, tmp_path
 def test_a_file_longer_than_its_corpus_is_not_read_to_the_end(serve, tmp_path):
     serve("/good.txt", size=1000)
     refusal(tmp_path)
+
+
+def test_an_interrupted_download_leaves_nothing_behind(serve, tmp_path, monkeypatch):
+    def interrupted(corpus, name, sink):
+        sink.write(TEXT[:1000])
+        raise KeyboardInterrupt
+
+    serve("/good.txt")
+    monkeypatch.setattr(corpora, "_receive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        corpora.fetch("tiny", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_downloads_at_the_same_time_do_not_disturb_each_other(serve, tmp_path):
+    serve("/good.txt")
+    with ThreadPoolExecutor(4) as pool:
+        texts = list(pool.map(lambda _: corpora.read("tiny", tmp_path), range(4)))
+    assert texts == [TEXT.decode()] * 4
+    assert [file.name for file in tmp_path.iterdir()] == ["tiny.txt"]
 
 
 def test_an_error_of_the_server_is_named(serve, tmp_path):

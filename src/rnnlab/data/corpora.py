@@ -51,7 +51,7 @@ CORPORA = {
     ),
 }
 EMBEDDED = "pydoc"
-LOCAL = "data.path=FILE takes any text file of yours"
+LOCAL = "data.path=FILE always works"
 TIMEOUT = 30.0  # seconds without a byte from the server
 # Typographic characters of the documentation, each as ASCII has it
 ASCII = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "--", "…": "..."})
@@ -128,7 +128,7 @@ def download(corpus: Corpus, file: Path) -> None:
         problem = str(error.reason)
     except (OSError, http.client.HTTPException) as error:
         problem = str(error) or type(error).__name__
-    raise UserError(f"cannot download {corpus.url} to {file}: {problem}. {LOCAL}, without a download.")
+    raise UserError(f"cannot download {corpus.url} to {file}: {problem}. Without a download, {LOCAL}.")
 
 
 def _receive(corpus: Corpus, name: str, sink: io.BufferedWriter) -> str | None:
