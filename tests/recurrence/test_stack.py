@@ -1,0 +1,169 @@
+"""What the stack adds around the engines: resets, padding, one-hots, dropout, initial states, refusals."""
+
+from itertools import chain, product
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnnlab import streams
+from rnnlab.errors import UserError
+from rnnlab.recurrence import Stack, initialise, to_torch
+
+CELLS = ["elman", "gru", "lstm"]
+ENGINES = ["reference", "torch"]
+
+
+def stack_of(cell, *sizes, **options):
+    stack = Stack(cell, *sizes, **options).double()
+    initialise(stack, [], seed=2)
+    return stack
+
+
+def noise(*shape):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("cell", "engine"), list(product(CELLS, ENGINES)))
+def test_a_reset_is_a_new_beginning(cell, engine):
+    """Row 0 is reset before steps 0, 2 and 3, row 1 before step 4: as if each piece were run by itself."""
+    stack = stack_of(cell, 3, 4, 2, engine=engine, initial_state="learned")
+    for layer in stack.layers:
+        layer.initial.data.copy_(noise(*layer.initial.shape))
+    x, start = noise(2, 6, 3), [tuple(s + 1 for s in one) for one in stack.start(2)]
+    reset = torch.zeros(2, 6, dtype=torch.bool)
+    reset[0, [0, 2, 3]] = reset[1, 4] = True
+    y, final = stack(x, start, reset=reset)
+    pieces = {0: [(0, 2), (2, 3), (3, 6)], 1: [(0, 4), (4, 6)]}
+    for row, cuts in pieces.items():
+        carried = None if reset[row, 0] else [tuple(s[row : row + 1] for s in one) for one in start]
+        for begin, end in cuts:
+            expected, last = stack(x[row : row + 1, begin:end], carried)
+            torch.testing.assert_close(y[row : row + 1, begin:end], expected, rtol=0, atol=1e-14)
+            carried = None
+        for ours, theirs in zip(chain(*final), chain(*last), strict=True):
+            torch.testing.assert_close(ours[row : row + 1], theirs, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("cell", "engine", "bidirectional", "order"),
+    list(product(CELLS, ENGINES, [False, True], [[5, 3, 1, 4], [2, 2, 2, 2]])),
+)
+def test_padded_rows_are_torchs_packed_sequences(cell, engine, bidirectional, order):
+    stack = stack_of(cell, 3, 4, 2, engine=engine, bidirectional=bidirectional)
+    x, lengths = noise(4, 6, 3), torch.tensor(order)
+    x[3, 4:] = float("inf")  # what stands in the padding must not matter
+    y, final = stack(x, lengths=lengths)
+    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    expected, last = to_torch(stack)(packed)
+    expected, _ = pad_packed_sequence(expected, batch_first=True, total_length=6)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+    hidden = last[0] if cell == "lstm" else last
+    torch.testing.assert_close(torch.stack([h for (h,) in final]), hidden, rtol=0, atol=1e-12)
+
+
+def test_gradients_through_padding_are_those_of_packed_sequences():
+    stack = stack_of("gru", 3, 4, 2, bidirectional=True)
+    layer, lengths, weigh = to_torch(stack), torch.tensor([2, 5, 1]), noise(3, 5, 8)
+    ours, theirs = noise(3, 5, 3).requires_grad_(), noise(3, 5, 3).requires_grad_()
+    (stack(ours, lengths=lengths)[0] * weigh).sum().backward()
+    packed = pack_padded_sequence(theirs, lengths, batch_first=True, enforce_sorted=False)
+    (pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=5)[0] * weigh).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=0, atol=1e-12)
+    for a, b in zip(stack.parameters(), layer.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("cell", "engine", "bias"), list(product(CELLS, ENGINES, ["both", "none"])))
+def test_indices_are_one_hots(cell, engine, bias):
+    stack = stack_of(cell, 7, 4, 2, engine=engine, bias=bias)
+    indices = torch.randint(0, 7, (3, 5), generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for x in (indices, functional.one_hot(indices, 7).double()):
+        y, _ = stack(x)
+        gradients.append([y, *torch.autograd.grad((y * noise(3, 5, 4)).sum(), list(stack.parameters()))])
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropout_is_the_streams_mask_on_every_engine(cell):
+    """Multiplied by hand between single layers; none after the last; none in evaluation."""
+    x, seed, step, p = noise(4, 6, 3), 0, 17, 0.4
+    for engine in ENGINES:
+        stack = stack_of(cell, 3, 5, 3, dropout=p, engine=engine)
+        y, _ = stack(x, dropout_at=(seed, step))
+        by_hand = x
+        for layer in range(3):
+            single = Stack(cell, by_hand.shape[-1], 5).double()
+            single.layers[0].load_state_dict(stack.layers[layer].state_dict())
+            by_hand, _ = single(by_hand)
+            if layer < 2:
+                mask = torch.from_numpy(streams.keep_mask(seed, p, (4, 6, 5), step, layer))
+                assert 0.2 < (mask == 0).double().mean() < 0.6
+                by_hand = by_hand * mask
+        torch.testing.assert_close(y, by_hand, rtol=0, atol=1e-13)
+        without = Stack(cell, 3, 5, 3).double()
+        without.load_state_dict(stack.state_dict())
+        assert torch.equal(stack.eval()(x)[0], stack(x, dropout_at=(seed, 18))[0])
+        torch.testing.assert_close(stack(x)[0], without(x)[0], rtol=0, atol=1e-13)
+    with pytest.raises(ValueError, match=r"dropout_at"):
+        stack.train()(x)
+
+
+@pytest.mark.parametrize(("cell", "engine"), list(product(CELLS, ENGINES)))
+def test_a_learned_initial_state_is_a_given_state_with_its_gradient(cell, engine):
+    stack = stack_of(cell, 3, 4, 2, engine=engine, initial_state="learned")
+    for layer in stack.layers:
+        layer.initial.data.copy_(noise(*layer.initial.shape))
+    plain = stack_of(cell, 3, 4, 2, engine=engine)
+    given = [layer.initial.detach().clone().requires_grad_() for layer in stack.layers]
+    x, weigh = noise(5, 6, 3), noise(5, 6, 4)
+    y, _ = stack(x)
+    plain.load_state_dict({k: v for k, v in stack.state_dict().items() if "initial" not in k})
+    expected, _ = plain(x, [tuple(s.expand(5, 4) for s in one) for one in given])
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-14)
+    got = torch.autograd.grad((y * weigh).sum(), [layer.initial for layer in stack.layers])
+    wanted = torch.autograd.grad((expected * weigh).sum(), given)
+    for a, b in zip(got, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-13)
+
+
+def test_a_state_cannot_be_carried_into_the_backward_direction():
+    stack = Stack("gru", 3, 4, bidirectional=True)
+    with pytest.raises(UserError, match=r"model.bidirectional=true"):
+        stack(torch.zeros(2, 5, 3), stack.start(2))
+    assert stack.output_size == 8
+
+
+def test_an_x_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"\(B, T, 3\)"):
+        Stack("gru", 3, 4)(torch.zeros(2, 5, 4))
+    with pytest.raises(ValueError, match=r"\(2, 5\)"):
+        Stack("gru", 3, 4)(torch.zeros(2, 5))
+
+
+def test_engines_say_why_they_were_taken():
+    lstm = Stack("lstm", 2, 3)
+    assert lstm.choice.engine == "torch" and "native engine is not available" in lstm.choice.reason
+    assert Stack("lstm", 2, 3, engine="reference").choice == ("reference", "asked for")
+    with pytest.raises(UserError, match=r"^model.engine=native: .*; use auto or torch or reference$"):
+        Stack("lstm", 2, 3, engine="native")
+    with pytest.raises(UserError, match=r"model.engine=tourch: .* Did you mean torch?"):
+        Stack("lstm", 2, 3, engine="tourch")
+
+
+def test_a_subclass_with_other_equations_is_not_given_to_torch():
+    from rnnlab.cells import Elman
+
+    class Doubled(Elman):
+        def step(self, u, state):
+            return super().step(2 * u, state)
+
+    stack = Stack(Doubled, 2, 3, nonlinearity="relu")
+    assert stack.choice.engine == "reference"
+    assert isinstance(to_torch(Stack("elman", 2, 3)), nn.RNN)
+    with pytest.raises(UserError, match=r"no layer for Doubled"):
+        to_torch(stack)
