@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import torch
-
 from rnnlab.cells import State
 
 
@@ -36,10 +34,7 @@ class Carry:
         """Plain tensors in plain lists, copied; {} where nothing is carried."""
         return {} if self.state is None else {"state": [[t.clone() for t in one] for one in self.state]}
 
-    def load_state_dict(self, saved: dict[str, Any], device: torch.device | str | None = None) -> None:
-        """Takes back what `state_dict` gave, onto `device` (None: where it is)."""
-        self.state = None
-        if "state" in saved:
-            self.state = [
-                tuple(t.clone() if device is None else t.to(device) for t in one) for one in saved["state"]
-            ]
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Takes back a copy of what `state_dict` gave; the stack moves it to its own device."""
+        kept = saved.get("state")
+        self.state = None if kept is None else [tuple(tensor.clone() for tensor in one) for one in kept]

@@ -101,7 +101,10 @@ class Stack(nn.Module):
         if dropping and dropout_at is None:
             raise ValueError("dropout in training mode needs dropout_at=(seed, step)")
         engine = self.choice.engine
-        state = self.start(x.shape[0]) if state is None else state
+        if state is None:
+            state = self.start(x.shape[0])
+        else:  # one that was carried may come from a checkpoint, which is read on the CPU
+            state = [tuple(s.to(x.device) for s in one) for one in state]
         final: list[State] = []
         for layer in range(self.num_layers):
             outputs = []
