@@ -104,8 +104,8 @@ class Series(Windowed):
         if len(constant := np.flatnonzero(low == high)):
             i = constant[0]
             raise UserError(
-                f"{self.path}: column {columns[i]} is constant ({low[i]:g}) over the {len(train)} training rows: "
-                f"data.scaling={self.scaling} cannot scale it; leave it out or take data.scaling=none"
+                f"{self.path}: column {columns[i]} is constant ({low[i]:g}) over the {len(train)} training "
+                f"rows: data.scaling={self.scaling} cannot scale it; leave it out or take data.scaling=none"
             )
         return (train.mean(0), train.std(0)) if self.scaling == "standard" else (low, high - low)
 

@@ -46,7 +46,7 @@ def cut(n: int, fractions: tuple[float, float, float]) -> list[int]:
 
 
 def gatherer(series: torch.Tensor, length: int, offset: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function of window starts (B,) that copies `series[start+offset : start+offset+length]`: (B, length, C).
+    """A function of window starts (B,): copies of `series[start+offset :][:length]`, (B, length, C).
 
     NumPy sees every stretch of the series as one item of many bytes and copies it in one go. torch's
     index_select is as fast alone, but wakes its threads for large batches, which can cost 100 times the copy.

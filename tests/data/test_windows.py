@@ -1,0 +1,124 @@
+"""What a batch holds, against slices of the series taken one by one."""
+
+import numpy as np
+import pytest
+import torch
+
+from rnnlab.data import Series, Sine
+from rnnlab.errors import UserError
+
+
+@pytest.fixture
+def two_targets(tmp_path):
+    """Inputs b and a, targets a and c: one target is an input, one is not."""
+    path = tmp_path / "abc.csv"
+    table = np.random.default_rng(0).normal(size=(60, 3)) * (1, 10, 100) + (0, 5, -7)
+    path.write_text("a,b,c\n" + "\n".join(",".join(map(repr, row.tolist())) for row in table))
+    data = Series(
+        path, ["a", "c"], columns=["b", "a"], window=5, horizon=3, batch_size=4, fractions=(0.5, 0.3, 0.2)
+    )
+    data.setup()
+    return data, table
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_windows_are_slices_of_the_scaled_file(two_targets, split):
+    data, table = two_targets
+    first, behind = {"train": (0, 30), "val": (30, 48), "test": (48, 60)}[split]
+    scaled = (table - table[:30].mean(0)) / table[:30].std(0)
+    expected = [
+        (scaled[s : s + 5, [1, 0]], scaled[s + 5 : s + 8, [0, 2]]) for s in range(first, behind - 5 - 3 + 1)
+    ]
+    x, y = map(torch.cat, zip(*data.loader(split), strict=True))
+    assert x.dtype == y.dtype == torch.float32
+    np.testing.assert_allclose(x, np.stack([x for x, _ in expected]), atol=1e-5)
+    np.testing.assert_allclose(y, np.stack([y for _, y in expected]), atol=1e-5)
+
+
+def test_the_public_tensors_give_the_same_windows(two_targets):
+    data, _ = two_targets
+    x, y = next(iter(data.loader("val")))
+    for i, s in enumerate(data.starts("val").tolist()):
+        assert torch.equal(x[i], data.series[s : s + 5, : data.inputs])
+        assert torch.equal(y[i], data.series[s + 5 : s + 8, data.target_columns])
+
+
+def test_spec_unscales_inputs_and_targets_and_values_are_raw(two_targets):
+    data, table = two_targets
+    spec = data.spec
+    assert (spec["inputs"], spec["targets"], spec["target_index"]) == (2, 2, [1, None])
+    x, y = next(iter(data.loader("test")))
+    raw_x = x.numpy() * spec["input_scale"] + spec["input_shift"]
+    raw_y = y.numpy() * spec["target_scale"] + spec["target_shift"]
+    np.testing.assert_allclose(raw_x[0], table[48:53, [1, 0]], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(raw_y[0], table[53:56, [0, 2]], rtol=1e-5, atol=1e-4)
+    times, values = data.values("test")
+    np.testing.assert_array_equal(times, np.arange(48, 60))
+    np.testing.assert_array_equal(values, table[48:][:, [1, 0, 2]])
+
+
+def test_a_shuffled_epoch_holds_every_window_once_in_a_new_order():
+    data = Sine(n_points=200, batch_size=32, seed=0)
+    data.setup()
+    loader, orders = data.loader("train", shuffle=True), []
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        batches = [x for x, _ in loader]
+        assert [len(x) for x in batches] == [32, 32, 32, 24]
+        orders.append(torch.cat(batches)[:, 0, 0])
+    in_order = torch.cat([x for x, _ in data.loader("train")])[:, 0, 0]
+    assert not torch.equal(orders[0], orders[1])
+    for order in orders:
+        assert torch.equal(order.sort().values, in_order.sort().values)
+
+
+def test_batch_size_0_is_the_whole_training_part():
+    data = Sine(batch_size=0)
+    data.setup()
+    ((x, y),) = data.train_dataloader()
+    assert (x.shape, y.shape) == ((680, 20, 1), (680, 1, 1))
+
+
+def test_batches_do_not_alias_the_series():
+    data = Sine()
+    data.setup()
+    x, y = next(iter(data.loader("train")))
+    before = data.series.clone()
+    x.zero_(), y.zero_()
+    assert torch.equal(data.series, before)
+
+
+def test_the_hash_follows_what_models_see_alone():
+    def content(**settings):
+        data = Sine(n_points=300, **settings)
+        data.setup()
+        return data.content_hash
+
+    assert content() == content(batch_size=7)
+    others = [
+        content(seed=1),
+        content(noise_std=0.2),
+        content(fractions=(0.6, 0.2, 0.2)),
+        content(split="windows"),
+    ]
+    assert len({content(), *others}) == 5
+
+
+def test_a_part_too_short_for_a_window_is_refused_with_its_rows():
+    with pytest.raises(
+        UserError, match=r"20 \+ 1 = 21 rows, of 100 rows the parts hold train 70, val 15, test 15"
+    ):
+        Sine(n_points=100).setup()
+
+
+def test_an_empty_part_has_no_loader_and_no_scores():
+    data = Sine(fractions=(0.8, 0.2, 0.0))
+    data.setup()
+    assert data.loader("test") is None
+    assert data.baselines("test") == data.facts("test") == {}
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.5, 0.6, -0.1), (0.5, 0.3, 0.3)])
+def test_wrong_fractions_are_refused(fractions):
+    with pytest.raises(UserError, match=r"data\.fractions=.*a sum of 1"):
+        Sine(fractions=fractions)
