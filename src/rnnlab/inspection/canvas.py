@@ -1,0 +1,92 @@
+"""How our pictures look: one palette, quiet axes, lines labelled where they end."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# of Okabe and Ito, told apart also by those who see red and green alike
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
+INK, GREY, PALE = "#222222", "#7A7A7A", "#DDDDDD"
+
+LINE_PT = 11.0  # least distance between two labels, in points
+
+
+class Label(NamedTuple):
+    """A line's name, to be written beside the axes at height `y`."""
+
+    y: float
+    text: str
+    colour: str
+
+
+def canvas(width: float, height: float) -> Figure:
+    """An empty figure, in inches, of matplotlib's object API: no window, nothing global."""
+    figure = Figure(figsize=(width, height), dpi=120, facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, wspace=0.04)  # type: ignore[union-attr]
+    return figure
+
+
+def quiet(axes: Axes, x: str, y: str, title: str = "") -> None:
+    """Axes without a frame, with a pale grid, their names and a title at the left."""
+    for side in ("top", "right", "left", "bottom"):
+        axes.spines[side].set_visible(side == "bottom")
+    axes.spines["bottom"].set_color(GREY)
+    axes.grid(axis="y", which="major", color=PALE, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=9, left=False)
+    axes.set_xlabel(x, fontsize=9.5, color=INK)
+    axes.set_ylabel(y, fontsize=9.5, color=INK)
+    axes.set_title(title, loc="left", fontsize=10.5, color=INK)
+
+
+def headline(figure: Figure, text: str) -> None:
+    figure.suptitle(text, x=0.012, ha="left", fontsize=12.5, color=INK, fontweight="bold")
+
+
+def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
+    """Writes the labels at the right of the axes, each as near to its height as the others let it be.
+
+    To be called when limits and scale of the axes stand.
+    """
+    height = axes.get_window_extent().height * 72 / axes.figure.dpi
+    to_points = axes.transData
+    bottom = axes.get_window_extent().y0
+    wanted = sorted(
+        ((to_points.transform((0, label.y))[1] - bottom) * 72 / axes.figure.dpi, label) for label in labels
+    )
+    for at, (_, label) in zip(apart([y for y, _ in wanted], LINE_PT), wanted, strict=True):
+        axes.annotate(
+            label.text,
+            xy=(1.0, at / height),
+            xycoords="axes fraction",
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8.5,
+            color=label.colour,
+        )
+
+
+def apart(wanted: Sequence[float], gap: float) -> list[float]:
+    """Increasing places moved so that neighbours are at least `gap` apart; each cluster keeps its middle."""
+    clusters: list[list[Any]] = []  # [middle, count]
+    for y in wanted:
+        clusters.append([y, 1])
+        while len(clusters) > 1:
+            (low, n), (high, m) = clusters[-2:]
+            if high - low >= gap * (n + m) / 2:
+                break
+            clusters[-2:] = [[(low * n + high * m) / (n + m), n + m]]
+    return [middle + gap * (i - (n - 1) / 2) for middle, n in clusters for i in range(n)]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a PNG, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png")
+    return path

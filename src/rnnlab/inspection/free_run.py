@@ -1,0 +1,78 @@
+"""A forecast that runs on by itself, beside a baseline that knew as much and the truth where it is known."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from rnnlab.data import baselines
+from rnnlab.data.windows import Windowed
+from rnnlab.errors import UserError
+from rnnlab.tasks.forecaster import Forecaster
+
+
+class FreeRun(NamedTuple):
+    """`steps` steps from row `row` of the data on, all in raw units, as (steps, targets).
+
+    `truth` is shorter where the data ends earlier, and then `times` goes on at the data's usual pace.
+    """
+
+    row: int
+    times: np.ndarray
+    forecast: np.ndarray
+    baseline: np.ndarray
+    baseline_name: str
+    truth: np.ndarray
+
+    def errors(self) -> dict[str, dict[str, float]]:
+        """mse and mae of forecast and baseline over the steps whose truth is known; {} where none is."""
+        known = len(self.truth)
+        if not known:
+            return {}
+        found = {}
+        for name, values in (("forecast", self.forecast), (self.baseline_name, self.baseline)):
+            error = values[:known] - self.truth
+            found[name] = {"mse": float(np.square(error).mean()), "mae": float(np.abs(error).mean())}
+        return found
+
+
+def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
+    """Forecasts rows `row` to `row + steps - 1` from the window before them, feeding forecasts back.
+
+    The baseline is the season before `row` over and over, or the value before it where there is no season.
+    Raises UserError where no whole window lies before `row`, and for a model that cannot feed itself.
+    """
+    rows, window = len(data.frame.values), data.window
+    if not window <= row <= rows:
+        raise UserError(
+            f"a forecast can start after the first {window} rows, the model's window, and at the latest after "
+            f"the last of the {rows}; row {row} is not between"
+        )
+    seen = data.series[row - window : row, : data.inputs].to(task.device)
+    forecast = task.unscaled(task.free_run(seen[None], steps))[0].double().cpu().numpy()
+    targets = data.frame.values[:, data.target_columns]
+    if data.season:
+        name, predict = "seasonal", baselines.seasonal(targets[:row], window, steps, data.season)
+    else:
+        name, predict = "persistence", baselines.persistence(targets[:row], window)
+    held = np.broadcast_to(predict(np.array([row - window]))[0], forecast.shape)
+    return FreeRun(row, times(data, row, steps), forecast, held, name, targets[row : row + steps])
+
+
+def times(data: Windowed, row: int, steps: int) -> np.ndarray:
+    """The times of rows `row` on, continued behind the data by the median step between its rows."""
+    known = data.frame.times
+    beyond = row + steps - len(known)
+    if beyond <= 0:
+        return known[row : row + steps]
+    pace = np.sort(np.diff(known))[(len(known) - 1) // 2] if len(known) > 1 else 1
+    return np.concatenate([known[row:], known[-1] + pace * np.arange(1, beyond + 1)])
+
+
+@torch.inference_mode()
+def by_window(task: Forecaster, data: Windowed, row: int, steps: int) -> np.ndarray:
+    """Forecasts (steps, targets) of rows `row` on, `horizon` at a time, each from the true window before it."""
+    starts = torch.arange(row - data.window, row - data.window + steps, data.horizon)
+    offsets = torch.arange(data.window)
+    x = data.series[starts[:, None] + offsets, : data.inputs].to(task.device)
+    return task.unscaled(task(x)).flatten(0, 1)[:steps].double().cpu().numpy()
