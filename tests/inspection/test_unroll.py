@@ -76,3 +76,8 @@ def test_an_example_that_is_not_there():
         UserError, match=r"--example=smal: not one of notebook, small, numpy. Did you mean small?"
     ):
         unroll("smal")
+
+
+def test_digits_that_make_no_sense():
+    with pytest.raises(UserError, match=r"--digits=-1: not a number from 1 to 12"):
+        command.main(["--digits", "-1"])

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rnnlab.errors import UserError
-from rnnlab.recurrence import Stack, from_torch, initialise, to_torch
+from rnnlab.recurrence import Stack, engines, from_torch, initialise, to_torch
 
 TOLERANCE = 1e-10
 KINDS = {"elman": "RNN", "gru": "GRU", "lstm": "LSTM"}
@@ -109,3 +109,14 @@ def test_what_torch_has_not_is_refused():
         to_torch(Stack("gru", 2, 3, initial_state="learned"))
     with pytest.raises(UserError, match="proj_size=2"):
         from_torch(nn.LSTM(3, 4, proj_size=2))
+
+
+def test_cudnns_one_chunk_is_the_same_weights_one_after_another():
+    cell = Stack("gru", 3, 4).layers[0]
+    weights = list(cell.parameters())
+    views = engines.one_chunk(weights)
+    places = [view.storage_offset() for view in views]
+    assert places == [0, 36, 84, 96] and len({view.untyped_storage().data_ptr() for view in views}) == 1
+    assert all(torch.equal(view, weight) for view, weight in zip(views, weights, strict=True))
+    gradients = torch.autograd.grad(sum((k + 1) * view.sum() for k, view in enumerate(views)), weights)
+    assert [g.unique().tolist() for g in gradients] == [[1.0], [2.0], [3.0], [4.0]]

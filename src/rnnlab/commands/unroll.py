@@ -1,4 +1,4 @@
-"""`rnnlab unroll`: a small recurrence, step by step, by hand and by the library."""
+"""A small recurrence, step by step, by hand and by the library."""
 
 import argparse
 
@@ -20,8 +20,11 @@ def main(argv: list[str]) -> int | None:
 
     from rich.console import Console  # torch is imported below: not for --help
 
+    from rnnlab.errors import UserError
     from rnnlab.inspection.lesson import show
     from rnnlab.inspection.unroll import unroll
 
+    if arguments.digits is not None and not 1 <= arguments.digits <= 12:
+        raise UserError(f"--digits={arguments.digits}: not a number from 1 to 12")
     show(unroll(arguments.example), Console(highlight=False), arguments.digits)
     return None

@@ -68,7 +68,7 @@ def _parameters(unrolled: Unrolled) -> Table:
     table.add_column("shape")
     table.add_column("numbers", justify="right", footer=str(count))
     table.add_column("what it does")
-    table.add_column("values", no_wrap=True)
+    table.add_column("values")
     for name, value in unrolled.parameters.items():
         kind, role = ROLES[name]
         shape = " x ".join(map(str, value.shape))
@@ -80,9 +80,9 @@ def _parameters(unrolled: Unrolled) -> Table:
 def _steps(unrolled: Unrolled, digits: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("step", no_wrap=True)
-    table.add_column("by hand", no_wrap=True)
-    table.add_column("by the library", no_wrap=True)
-    table.add_column("off by", justify="right")
+    table.add_column("by hand")
+    table.add_column("by the library")
+    table.add_column("off by", justify="right", no_wrap=True)
     for t, (x, lines) in enumerate(zip(unrolled.example.x, unrolled.steps, strict=True), start=1):
         given = " ".join(f"{value:g}" for value in x)
         table.add_row(Text(f"t = {t}", "bold"), Text(f"x{subscript(t)} = [{given}]", "bold"))

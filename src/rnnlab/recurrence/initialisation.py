@@ -87,7 +87,7 @@ def _from_stream(
                 parameter.zero_()
             else:
                 for block in _blocks(parameter, stack.hidden_size):
-                    if name == "weight_hh":
+                    if name == "weight_hh" and block.shape == (len(block), len(block)):
                         block.copy_(torch.from_numpy(_rotation(len(block), generator)))
                     else:
                         uniform(block, math.sqrt(6 / (block.shape[0] + block[0].numel())))
