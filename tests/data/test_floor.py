@@ -88,7 +88,7 @@ def test_without_noise_nothing_is_left():
 
 
 def test_without_noise_one_point_leaves_the_direction_unknown():
-    """sin(t + d) = sin t cos d +- cos t sin d with unknown sign: E[cos^2 t] sin^2 d = sin^2(d) / 2 is left."""
+    """sin(t + d) = sin t cos d +- cos t sin d of unknown sign: E[cos^2 t] sin^2 d = sin^2(d) / 2 is left."""
     settings = {"n_points": 100, "t_max": 20.0, "window": 1, "noise_std": 0.0, "fractions": (1.0, 0.0, 0.0)}
     assert floor(**settings) == pytest.approx(np.sin(20 / 99) ** 2 / 2, rel=0.01)
 
