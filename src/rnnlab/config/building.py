@@ -17,22 +17,22 @@ from rnnlab.errors import RunFailed, UserError, nearest
 
 
 def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
-    """What `node._target_` makes of the node's other keys and `kwargs`, or, with `_partial_: true`, a callable
-    that makes it when it gets the remaining arguments.
+    """What `node._target_` makes of the node's other keys and `kwargs`.
 
-    `at` is the node's place in the config, for errors. Values arrive as plain lists and dictionaries; `kwargs`
-    as they are. Nested nodes with a `_target_` are built first, by Hydra's rules. Raises UserError, now or when
-    the partial is called, for a `_target_` that is not there and for what its constructor refuses, with the
-    place, the value if it is known, and the cause.
+    With `_partial_: true` a callable that makes it from the arguments that it still lacks. `at` is the node's
+    place in the config, for errors. Values arrive as plain lists and dictionaries, `kwargs` as they are.
+    Nested nodes with a `_target_` are built first, by Hydra's rules. Raises UserError, now or when the partial is
+    called, for a `_target_` that is not there and for what its constructor refuses, with the place, the value
+    if it is known, and the cause.
     """
-    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    assert isinstance(plain, dict)
+    plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     target = plain.get("_target_")
     if not isinstance(target, str):
         raise UserError(f"{at}: has no _target_, the class to build")
     _locate(target, at)
     is_partial = plain.get("_partial_", False)
-    try:  # always as a partial: kwargs then pass Hydra by, which would take dictionaries among them for config
+    # always as a partial: kwargs then pass by Hydra, which would take dictionaries among them for config
+    try:
         make = instantiate({"_convert_": "all", **plain, "_partial_": True})
     except InstantiationException as error:
         raise _named(error, at, plain) from error
@@ -59,8 +59,8 @@ def _named(error: BaseException, at: str, node: Mapping[str, Any]) -> UserError:
     """The error with its place in the config in front; the innermost cause where Hydra wrapped it."""
     where = at
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        if place := re.search(r"full_key: (\S+)", str(error)):  # a nested node's own
-            where = f"{at}.{place[1]}"
+        if nested := re.search(r"full_key: (\S+)", str(error)):  # a nested node's own
+            where = f"{at}.{nested[1]}"
         error = error.__cause__
     if isinstance(error, ImportError) and "Error loading" in str(error):
         try:
@@ -100,38 +100,32 @@ def _blamed(node: Mapping[str, Any], cause: str) -> str:
 
 def _locate(target: str, at: str) -> None:
     """Raises UserError for a dotted path that leads nowhere, saying which part of it fails."""
-    parts = target.split(".")
-    if not all(part.isidentifier() for part in parts) or len(parts) < 2:
-        raise UserError(f"{at}._target_={target}: must be a dotted path, such as package.module.Class")
+    asked, parts = f"{at}._target_={target}", target.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise UserError(f"{asked}: must be a dotted path, such as package.module.Class")
     found: Any = None
     for i, part in enumerate(parts):
-        path = ".".join(parts[: i + 1])
         if i and hasattr(found, part):
             found = getattr(found, part)
             continue
-        parent = ".".join(parts[:i])
+        path, parent = ".".join(parts[: i + 1]), ".".join(parts[:i])
+        absent = f"{asked}: {parent} has no {part}.{_like(part, found)}"
         if i and not inspect.ismodule(found):
-            raise UserError(f"{at}._target_={target}: {parent} has no {part}.{_like(part, found)}")
+            raise UserError(absent)
         try:
             found = importlib.import_module(path)
-        except ModuleNotFoundError as error:
-            if error.name != path:  # there, and itself in want of another
-                raise UserError(f"{at}._target_={target}: importing {path}: {error}") from error
-            if i:
-                raise UserError(
-                    f"{at}._target_={target}: {parent} has no {part}.{_like(part, found)}"
-                ) from error
-            raise UserError(
-                f"{at}._target_={target}: there is no Python module {part}; is its folder on PYTHONPATH?"
-            ) from error
         except Exception as error:
-            raise UserError(
-                f"{at}._target_={target}: importing {path}: {type(error).__name__}: {error}"
-            ) from error
+            if (
+                not isinstance(error, ModuleNotFoundError) or error.name != path
+            ):  # it is there, and fails itself
+                why = f"{type(error).__name__}: {error}"
+                raise UserError(f"{asked}: importing {path}: {why}") from error
+            nowhere = f"{asked}: there is no Python module {part}; is its folder on PYTHONPATH?"
+            raise UserError(absent if i else nowhere) from error
     if not callable(found):
-        raise UserError(f"{at}._target_={target}: is a {type(found).__name__}, not something to call")
+        raise UserError(f"{asked}: is a {type(found).__name__}, not something to call")
 
 
 def _like(part: str, owner: Any) -> str:
-    hint = nearest(part, [n for n in vars(owner) if not n.startswith("_")])
+    hint = nearest(part, [n for n in dir(owner) if not n.startswith("_")])
     return hint if hint.startswith(" Did") else ""

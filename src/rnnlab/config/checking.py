@@ -10,7 +10,7 @@ from rnnlab.errors import UserError
 
 
 def check(cfg: DictConfig) -> dict[str, Any]:
-    """The whole config (without `hydra`) as plain typed values: interpolations resolved, 1e-3 a float, 3.0 a 3.
+    """The whole config (without `hydra`) as plain typed values, interpolations resolved.
 
     Raises UserError with a line for each problem there is: keys that are unknown, missing or required, values
     of a wrong type or out of range, files that are not there, parts that do not fit each other.

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -54,7 +55,7 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
         quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
         overrides.insert(0, f'hydra.searchpath=["file://{quoted}"]')
     # a job's name is process-wide in Hydra: keep that of a surrounding hydra.main
-    job = Singleton._instances.get(JobRuntime)
+    job: Any = Singleton._instances.get(JobRuntime)
     name = job.conf.get("name") if job is not None else None
     with initialize_config_dir(str(config_folder()), job_name=name or "rnnlab", version_base="1.3"):
         return hydra_compose("config", overrides=overrides)

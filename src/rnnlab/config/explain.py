@@ -88,12 +88,19 @@ def _read(
         line, culprit = _unreadable(error, overrides)
         return line, culprit, False
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, choice = error.missing_cfg_file.rpartition("/")
-        hint = nearest(choice, (o for o in error.options or ())) or f" There are none in {group}."
-        culprit = _with_key(group, overrides)
-        if culprit is not None and choice in culprit:
-            return f"{group}={choice}: no such choice.{hint}", culprit, True
-        return f"{file or 'config'}.yaml: there is no {group}/{choice}.{hint}", None, False
+        asked = error.missing_cfg_file
+        for override in overrides:
+            group, _, value = override.lstrip("+").partition("=")
+            choice = asked.removeprefix(f"{group.split('@')[0]}/")
+            if choice != asked and choice in value:
+                hint = nearest(choice, choices_of(group.split("@")[0], config_dir))
+                return f"{group}={choice}: no such choice.{hint}", override, True
+        group, _, choice = asked.rpartition("/")
+        return (
+            f"{file or 'config'}.yaml: there is no {asked}.{nearest(choice, error.options or ())}",
+            None,
+            False,
+        )
     if isinstance(error, YAMLError):
         mark = getattr(error, "problem_mark", None)
         place = f"{mark.name.strip(chr(34))}, line {mark.line + 1}" if mark else "a config file"
@@ -117,6 +124,17 @@ def _read(
         line = f"{found[1]}: {_without_keys(cause)}"
         return line, culprit, False
     return _without_keys(error), None, False
+
+
+def choices_of(group: str, config_dir: str | Path | None) -> list[str]:
+    """What a group can be set to, in our folder and the user's; one in a sub-folder as `notebook/char_rnn`."""
+    from rnnlab.config.composing import config_folder
+
+    folders = [config_folder() / group, *([Path(config_dir) / group] if config_dir is not None else [])]
+    found = {
+        path.relative_to(folder).with_suffix("") for folder in folders for path in folder.rglob("*.yaml")
+    }
+    return sorted(path.as_posix() for path in found)
 
 
 def _unreadable(error: OverrideParseException, overrides: list[str]) -> tuple[str, str | None]:

@@ -16,7 +16,7 @@ from rnnlab.config.training_schema import WATCHING
 def deciding(config: dict[str, Any] | DictConfig) -> dict[str, Any]:
     """The typed, canonical values that decide a run's numbers.
 
-    Left out are the keys that say only *how* a run is done (paths, loggers, progress) and those at a *neutral*
+    Left out are the keys that say only *how* a run is done (paths, loggers, progress) and those at a neutral
     value, so that a key that comes later leaves old ids alone. Equal values are equal here however they were
     written: 1e-3 is 0.001, and 1 is 1.0 where a fraction may stand. Nothing is refused: a config that is
     incomplete or wrong gives what can be read of it.

@@ -10,9 +10,9 @@ from rnnlab.config.spelling import near_key
 
 
 class Resolved(NamedTuple):
-    """Plain values, the keys without a value ("???"), those that cannot be resolved, and why not, a line each.
+    """Plain values, the keys without a value ("???"), those that cannot be resolved, and why not.
 
-    The values lack the keys of both lists.
+    The values lack the keys of both lists; `problems` are lines.
     """
 
     values: dict[str, Any]
@@ -33,11 +33,8 @@ def resolve(cfg: DictConfig) -> Resolved:
             return [value for value in kept if value is not _ABSENT]
         if not isinstance(node, DictConfig):
             return node
-        read_all = {
-            str(key): read(node, key, f"{at}.{key}" if at else str(key))
-            for key in node
-            if at or key != "hydra"
-        }
+        keys = {key: str(key) for key in node if at or key != "hydra"}
+        read_all = {name: read(node, key, f"{at}.{name}" if at else name) for key, name in keys.items()}
         return {key: value for key, value in read_all.items() if value is not _ABSENT}
 
     def read(node: Any, key: Any, at: str) -> Any:
@@ -47,7 +44,7 @@ def resolve(cfg: DictConfig) -> Resolved:
         try:
             value = node[key]
         except OmegaConfBaseException as error:
-            raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[call-overload, index]
+            raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index]
             why = _why(error, cfg)
             if not any(line.endswith(f": {why}") for line in problems):  # said once, where it comes first
                 problems.append(f"{at}={raw}: {why}")

@@ -26,10 +26,8 @@ def near_key(key: str, tree: Any, extra: Iterable[str] = ()) -> str:
     keys = [*(k for k in keys_of(tree) if k.split(".")[0] != "hydra" or key.startswith("hydra")), *extra]
     parent, _, last = key.rpartition(".")
     beside = [k for k in keys if k.rpartition(".")[0] == parent]
-    for word, candidates in ((key, beside), (key, keys)):
-        if match := difflib.get_close_matches(
-            word, candidates, n=1, cutoff=0.75 if candidates is keys else 0.6
-        ):
+    for candidates, cutoff in ((beside, 0.6), (keys, 0.75)):
+        if match := difflib.get_close_matches(key, candidates, n=1, cutoff=cutoff):
             return f" Did you mean {match[0]}?"
     if same := [k for k in keys if k.rpartition(".")[2] == last]:
         return f" Did you mean {same[0]}?"

@@ -83,7 +83,6 @@ class Trainer(Node):
     detect_anomaly: Annotated[Flag, HOW]
     deterministic: Annotated[Flag | Literal["warn"], Says("true, false or warn")]
     profiler: Annotated[Literal["simple", "advanced", "pytorch"] | None, HOW]
-    divergence_factor: Positive | None
     divergence_factor: Annotated[Positive, Field(gt=1), Says("a number above 1")] | None
     log_every_n_steps: Annotated[Natural, HOW]
     threads: Annotated[Count | None, HOW]

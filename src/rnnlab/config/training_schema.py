@@ -37,7 +37,7 @@ class Optimizer(Node):
 class Adam(Optimizer):
     choice: ClassVar[str] = "adam"
     lr: NonNegative = 1e-3
-    betas: Betas = [0.9, 0.999]
+    betas: Betas = Field(default=[0.9, 0.999])
     eps: NonNegative = 1e-8
     amsgrad: Off = False
     capturable: Off = False
@@ -48,7 +48,7 @@ class Adam(Optimizer):
 class AdamW(Optimizer):
     choice: ClassVar[str] = "adamw"
     lr: NonNegative = 1e-3
-    betas: Betas = [0.9, 0.999]
+    betas: Betas = Field(default=[0.9, 0.999])
     eps: NonNegative = 1e-8
     weight_decay: NonNegative = 1e-2
     amsgrad: Off = False
@@ -188,7 +188,7 @@ LOGGERS: dict[str, Any] = {
 # Lightning's callbacks that look and never touch
 WATCHING = {
     f"lightning.pytorch.callbacks.{name}"
-    for name in [
+    for name in (
         "DeviceStatsMonitor",
         "LearningRateMonitor",
         "ModelCheckpoint",
@@ -196,5 +196,5 @@ WATCHING = {
         "RichModelSummary",
         "RichProgressBar",
         "TQDMProgressBar",
-    ]
+    )
 }

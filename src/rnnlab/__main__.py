@@ -1,0 +1,7 @@
+"""`python -m rnnlab NAME ...`."""
+
+import sys
+
+from rnnlab.cli import main
+
+sys.exit(main())

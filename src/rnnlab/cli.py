@@ -1,0 +1,100 @@
+"""`rnnlab NAME ...`: finds the command, and owns what becomes of errors.
+
+Exit codes: 0 done; 1 a run failed, or a fault of ours (with its trace); 2 the user asked for what cannot be;
+130 interrupted. RNNLAB_DEBUG=1 (or Hydra's HYDRA_FULL_ERROR=1) shows the trace of every error.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import rnnlab
+from rnnlab.errors import RunFailed, UserError, nearest
+
+# nothing is imported for --help, so what a command does is said here
+COMMANDS = {
+    "train": "train a network: rnnlab train experiment=sine",
+    "evaluate": "a run's metrics beside its baselines, on its own data or new",
+    "forecast": "continue a series: a table and a picture",
+    "generate": "let a character model write",
+    "unroll": "a small recurrence, step by step, by hand and by the library",
+    "completion": "the script that makes a shell complete: rnnlab completion bash",
+}
+
+
+def commands() -> dict[str, str]:
+    """The commands of this version, with what each does."""
+    folder = Path(__file__).parent / "commands"
+    return {name: what for name, what in COMMANDS.items() if (folder / f"{name}.py").is_file()}
+
+
+def help_text() -> str:
+    lines = [f"  {name:<12}{what}" for name, what in commands().items()]
+    return "\n".join(
+        [
+            "rnnlab trains recurrent networks on sequences.",
+            "",
+            "usage: rnnlab COMMAND ...",
+            "",
+            *lines,
+            "",
+            "rnnlab COMMAND --help   says more about one",
+            "rnnlab --version",
+        ]
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if argv[0] == "--version":
+        print(f"rnnlab {rnnlab.__version__}")
+        return 0
+    name, rest = argv[0], argv[1:]
+    if name not in commands():
+        print(f"rnnlab {name}: no such command.{nearest(name, commands())}", file=sys.stderr)
+        return UserError.exit_code
+    here = str(Path.cwd())
+    if here not in sys.path:  # a user's own cells and data sets, beside which the command is given
+        sys.path.append(here)
+    return run(name, rest)
+
+
+def run(name: str, argv: Sequence[str]) -> int:
+    """Runs one command by its name; the one place that turns errors into messages and exit codes."""
+    debug = "1" in (os.environ.get("RNNLAB_DEBUG"), os.environ.get("HYDRA_FULL_ERROR"))
+    try:
+        code = importlib.import_module(f"rnnlab.commands.{name}").main(list(argv))
+        sys.stdout.flush()
+        return int(code or 0)
+    except (UserError, RunFailed) as error:
+        _report(str(error), error, debug)
+        return error.exit_code
+    except KeyboardInterrupt as error:
+        _report("interrupted", error, debug)
+        return 130
+    except BrokenPipeError:  # a reader such as head went away; Python would complain again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            print(error.code, file=sys.stderr)
+            return 1
+        return error.code or 0
+    except Exception as error:
+        _report("", error, True)
+        return 1
+
+
+def _report(message: str, error: BaseException, trace: bool) -> None:
+    if trace:
+        import traceback
+
+        traceback.print_exception(type(error), error, error.__traceback__)
+    if message:
+        print(message, file=sys.stderr)

@@ -1,0 +1,46 @@
+"""`rnnlab completion bash`: the script that makes bash complete `rnnlab` and its commands."""
+
+from rnnlab.cli import commands
+from rnnlab.errors import UserError
+
+SHELLS = ("bash",)
+
+# What stands before the cursor decides alone. Hydra completes one command's words: it gets those after
+# `train`. Bash replaces only what follows the last of COMP_WORDBREAKS, as a rule the `=`.
+BASH = """\
+_rnnlab() {{
+    local line="${{COMP_LINE:0:COMP_POINT}}" choices
+    local word="${{line##*[[:space:]]}}"
+    local -a words
+    read -r -a words <<< "$line"
+    COMPREPLY=()
+    if (( ${{#words[@]}} < 2 )) || {{ (( ${{#words[@]}} == 2 )) && [[ -n $word ]]; }}; then
+        COMPREPLY=($(compgen -W "{commands} --help --version" -- "$word"))
+        COMPREPLY=("${{COMPREPLY[@]/%/ }}")
+    elif [[ ${{words[1]}} == train ]]; then
+        choices="$(COMP_LINE="train ${{line#*[[:space:]]train[[:space:]]}}" COMP_POINT=$COMP_POINT \\
+            "${{words[0]}}" train -sc query=bash 2> /dev/null)"
+        COMPREPLY=($(compgen -W "$choices" -- "$word"))
+        if [[ $word == *=* && $COMP_WORDBREAKS == *=* ]]; then
+            COMPREPLY=("${{COMPREPLY[@]#"${{word%=*}}="}}")
+        fi
+    fi
+}}
+complete -o nospace -o default -F _rnnlab rnnlab"""
+
+REMOVE = "complete -r rnnlab 2> /dev/null; unset -f _rnnlab"
+
+
+def script(action: str, shell: str) -> str:
+    """What a shell evaluates to "install" or "uninstall" completion. Raises UserError for other shells."""
+    if shell not in SHELLS:
+        raise UserError(f"completion for {shell}: there is one for {', '.join(SHELLS)} only")
+    return BASH.format(commands=" ".join(commands())) if action == "install" else REMOVE
+
+
+def main(argv: list[str]) -> int:
+    if argv in (["-h"], ["--help"]) or len(argv) != 1:
+        print('usage: rnnlab completion bash\n\nPut this into ~/.bashrc:\n  eval "$(rnnlab completion bash)"')
+        return 0 if argv in (["-h"], ["--help"]) else 2
+    print(script("install", argv[0]))
+    return 0
