@@ -19,28 +19,28 @@ class Loader:
     def __init__(self, fetch: Callable[[Any], Any], order: Callable[[int], Sequence[Any]]) -> None:
         self.fetch, self.order = fetch, order
         self.epoch, self.position = 0, 0
+        self._start = 0  # where the next pass begins: 0, but for the pass in which a training was interrupted
         self.sampler = self  # Lightning calls sampler.set_epoch at the start of every epoch
-        self.batch_sampler = None  # and looks at this of everything that has a sampler
+        self.batch_sampler = None  # Lightning asks everything that has a sampler for it
 
     def set_epoch(self, epoch: int) -> None:
         if epoch != self.epoch:
-            self.epoch, self.position = epoch, 0
+            self.epoch, self._start = epoch, 0
 
     def __len__(self) -> int:
         return len(self.order(self.epoch))
 
     def __iter__(self) -> Iterator[Any]:
-        batches = self.order(self.epoch)
-        for batch in batches[self.position :]:
+        self.position, self._start = self._start, 0
+        for batch in self.order(self.epoch)[self.position :]:
             self.position += 1
             yield self.fetch(batch)
-        self.position = 0
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        self.epoch, self.position = state["epoch"], state["position"]
+        self.epoch, self._start = state["epoch"], state["position"]
 
 
 def shuffled(n: int, batch_size: int, seed: int) -> Callable[[int], Sequence[torch.Tensor]]:

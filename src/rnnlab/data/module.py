@@ -46,10 +46,12 @@ class SequenceData(lightning.LightningDataModule):
         """A `Loader` over a part, or None where the part is empty."""
 
     def train_dataloader(self) -> Any:
-        return self.loader("train", shuffle=True)
+        # trainer.overfit_batches takes the first few: they must be the same in every epoch
+        overfit = self.trainer is not None and self.trainer.overfit_batches > 0
+        return self.loader("train", shuffle=not overfit)
 
     def val_dataloader(self) -> Any:
-        return self.loader("val")
+        return self.loader("val") or []  # Lightning's word for nothing to validate
 
     def test_dataloader(self) -> Any:
-        return self.loader("test")
+        return self.loader("test") or []

@@ -34,6 +34,7 @@ class Task(lightning.LightningModule):
         self.spec, self.seed = spec, seed
         self.optimization = Optimization(torch.optim.Adam)
         self.scalars: list[tuple[int, dict[str, Any]]] = []
+        self.evaluated: dict[str, float] = {}  # what the last validation or test gave, in double precision
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._micro_losses: list[Tensor] = []
         self._grad_norm: Tensor | None = None
@@ -127,6 +128,7 @@ class Task(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         loss, metrics = self.evaluation_metrics()
         values = {"loss/val": loss} | {f"metric/{name}": value for name, value in metrics.items()}
+        self.evaluated = values
         # for early stopping, stock checkpoints and the bar; the loggers get them through the recorder
         self.log_dict(values, logger=False)
         if not self.trainer.sanity_checking:
@@ -138,7 +140,8 @@ class Task(lightning.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         loss, metrics = self.evaluation_metrics()
-        self.log_dict({"test/loss": loss} | {f"test/{k}": v for k, v in metrics.items()}, logger=False)
+        self.evaluated = {"loss": loss} | metrics
+        self.log_dict({f"test/{name}": value for name, value in self.evaluated.items()}, logger=False)
 
     # ------------------------------------------------------------------ checkpoints
 

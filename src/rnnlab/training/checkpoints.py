@@ -65,6 +65,7 @@ class Checkpoints(Checkpoint):
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        metrics |= getattr(task, "evaluated", {})  # Lightning's are rounded to single precision
         self.last = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": metrics}
         value = metrics.get(self.monitor)
         if value is None:
@@ -79,16 +80,17 @@ class Checkpoints(Checkpoint):
             return
         self.recorder.flush(trainer, task)
         self._saved_at = (time.monotonic(), trainer.global_step)
-        if self._best_weights is not None:
-            self.write_best(task, self._best_weights)
-            self._best_weights = None
+        self.write_best(task)
         if self.run.last_checkpoint.exists():
             self.run.last_checkpoint.replace(self.run.previous_checkpoint)
         trainer.save_checkpoint(self.run.last_checkpoint)
 
-    def write_best(self, task: LightningModule, weights: dict[str, torch.Tensor]) -> None:
+    def write_best(self, task: LightningModule) -> None:
+        """Writes the best weights if they are newer than the file."""
+        if self._best_weights is None:
+            return
         checkpoint = {
-            "state_dict": weights,
+            "state_dict": self._best_weights,
             "spec": getattr(task, "spec", None),
             "best": self.best,
             "epoch": self.best.get("epoch", 0),
@@ -96,17 +98,19 @@ class Checkpoints(Checkpoint):
             "pytorch-lightning_version": lightning.__version__,
         }
         WholeFiles().save_checkpoint(checkpoint, self.run.best_checkpoint)
+        self._best_weights = None
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
-        if not self.best:  # nothing was validated: the last weights are all there is
+        if not self.last:  # nothing was validated: the last weights are all there is
+            measured = dict(self.recorder.last_entry[1]) if self.recorder.last_entry else {}
+            self.best = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": measured}
             self._best_weights = task.state_dict()
         self.save(trainer, task)
 
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
         """Keeps the best weights; the last are not worth keeping when the loss is lost."""
-        if self._best_weights is not None and not trainer.fast_dev_run:
-            self.write_best(task, self._best_weights)
-            self._best_weights = None
+        if not trainer.fast_dev_run:
+            self.write_best(task)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "last": self.last}

@@ -11,6 +11,8 @@ MESSAGES = (
     r".*is a bottleneck.*",
     r".*The number of training batches .* is smaller than the logging interval.*",
     r".*Checkpoint directory .* exists and is not empty.*",
+    r".*You requested to overfit but enabled .* shuffling.*",
+    r".*Total length of `list` across ranks is zero.*",
     r".*LeafSpec.*is deprecated.*",
     r".*You called `self.log\('.*', ...\)` in your .* but have no logger configured.*",
 )

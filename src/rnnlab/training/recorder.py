@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rnnlab.errors import RunFailed
+from rnnlab.training.loggers import Journal, MetricsFile, TensorBoard
 
 Entry = tuple[int, dict[str, float]]
 
@@ -60,6 +61,7 @@ class Recorder(Callback):
             values = {k: float(v) if isinstance(v, torch.Tensor) else v for k, v in measured.items() if v is not None}
             if "loss/train" in values:
                 self.check(step, values["loss/train"])
+                self.last_entry = (step, values)
                 if step % self.every:
                     continue
             self._waiting.append((step, values))
@@ -89,10 +91,8 @@ class Recorder(Callback):
                     {"speed/steps_per_s": (trainer.global_step - steps) / (now - before)}, trainer.global_step
                 )
         self._flushed_at = (now, trainer.global_step)
-        for logger in trainer.loggers:
-            journal = getattr(logger, "journal", None)
-            if journal is not None:
-                self.lengths[journal.path.name] = journal.flush()
+        for journal in journals(trainer):
+            self.lengths[journal.path.name] = journal.flush()
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         self.flush(trainer, task)
@@ -108,7 +108,10 @@ class Recorder(Callback):
 
     def cut(self, trainer: Trainer) -> None:
         """Cuts the files back to what the checkpoint just loaded knew of."""
-        for logger in trainer.loggers:
-            journal = getattr(logger, "journal", None)
-            if journal is not None and journal.path.name in self.lengths:
+        for journal in journals(trainer):
+            if journal.path.name in self.lengths:
                 journal.cut(self.lengths[journal.path.name])
+
+
+def journals(trainer: Trainer) -> list[Journal]:
+    return [logger.journal for logger in trainer.loggers if isinstance(logger, (MetricsFile, TensorBoard))]

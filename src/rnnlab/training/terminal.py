@@ -85,9 +85,13 @@ def end(run: Run) -> None:
 
 def results_table(run: Run) -> Table:
     results = run.results
-    splits = {"validation": "val", "test": "test"} if "test" in results else {"validation": "val"}
-    best, last = metrics_of(results["best"]), metrics_of(results["last"])
+    best, last = metrics_of(results["best"]), metrics_of(results["last"] or results["best"])
+    if not results["last"]:  # nothing was validated
+        splits = {"training": "train"}
+    else:
+        splits = {"validation": "val", "test": "test"} if "test" in results else {"validation": "val"}
     names = list(best)
+    first = next(iter(splits.values()))
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("")
     for title in splits:
@@ -98,10 +102,11 @@ def results_table(run: Run) -> Table:
         cells = [number(by_split.get(s, {}).get(n)) for s in splits.values() for n in names]
         table.add_row(title, *cells, style=style)
 
-    row(f"best, step {results['best']['step']:,}", {"val": best, "test": results.get("test", {})}, "bold")
-    row(f"last, step {results['last']['step']:,}", {"val": last})
+    if results["last"]:
+        row(f"best, step {results['best']['step']:,}", {"val": best, "test": results.get("test", {})}, "bold")
+    row(f"last, step {(results['last'] or results['best'])['step']:,}", {first: last})
     baselines = results.get("baselines", {})
-    for name in baselines.get("val", {}):
+    for name in baselines.get(first, {}):
         row(name, {s: baselines.get(s, {}).get(name, {}) for s in splits.values()}, "dim")
     if any(results.get("floor", {}).values()):
         row("floor", results["floor"], "dim")
@@ -129,8 +134,8 @@ def facts(run: Run) -> list[str]:
             lines.append(f"test mse over the realised noise of the test targets: {results['test']['mse'] / noise:.3f}")
     if (nats := results.get("test", {}).get("nats")) is not None:
         lines.append(f"test: {nats / math.log(2):.3f} bits per character")
-    if "test" not in results and results.get("baselines"):
-        lines.append("there is no test part; the best is quoted on the validation part that chose it")
+    if "test" not in results and "val" in results.get("baselines", {}):
+        lines.append("there is no test part: the best is quoted on the validation part that chose it")
     return lines
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from omegaconf import DictConfig
 
 from rnnlab.config import base_config, build, check, deciding
+from rnnlab.data.module import SPLITS
 from rnnlab.ledger.identity import delta, identity
 from rnnlab.ledger.load import initialise_from
 from rnnlab.ledger.manifest import command_line, manifest, stale
@@ -119,6 +121,7 @@ def planned_steps(config: dict[str, Any], batches: int) -> int:
     return min(bounds)
 
 
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 OURS = ("threads", "divergence_factor", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "log_every_n_steps")
 
 
@@ -128,6 +131,8 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
     ours = {key: options.pop(key) for key in OURS}
     if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
         options |= {key: ours[key] for key in OURS if key in ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")}
+    if options["profiler"] is not None:
+        options["profiler"] = PROFILERS[options["profiler"]](dirpath=str(run.folder), filename="profile")
     loggers: list[Any] = [MetricsFile(run.folder)]
     for name, node in config["logger"].items():
         node = {k: v.replace("{run_folder}", str(run.folder)) if isinstance(v, str) else v for k, v in node.items()}
@@ -160,16 +165,16 @@ def engine_of(task: LightningModule, config: dict[str, Any]) -> dict[str, str]:
 
 
 def assess(trainer: Trainer, task: LightningModule, data: Any, run: Run) -> dict[str, Any]:
-    """The best weights on the test part, beside the baselines and the floor of the parts."""
+    """The best weights on the test part, beside the baselines and the floor of the parts that were scored."""
     results: dict[str, Any] = {}
+    checked = bool(data.val_dataloader())
     if run.best_checkpoint.is_file():
         task.load_state_dict(torch.load(run.best_checkpoint, weights_only=True)["state_dict"])
-    if data.test_dataloader() is not None:
+    if data.test_dataloader():
         trainer.test(task, datamodule=data, verbose=False)
-        results["test"] = {k.removeprefix("test/"): float(v) for k, v in trainer.callback_metrics.items()}
-    for split in ("val", "test"):
-        if split == "val" or "test" in results:
-            results.setdefault("baselines", {})[split] = data.baselines(split)
-            results.setdefault("floor", {})[split] = data.floor(split)
-            results.setdefault("facts", {})[split] = data.facts(split)
+        logged = {k.removeprefix("test/"): float(v) for k, v in trainer.callback_metrics.items()}
+        results["test"] = getattr(task, "evaluated", None) or logged
+    for split in [s for s in SPLITS if s in results or (s == "val" if checked else s == "train")]:
+        for key, found in (("baselines", data.baselines), ("floor", data.floor), ("facts", data.facts)):
+            results.setdefault(key, {})[split] = found(split)
     return results

@@ -1,0 +1,24 @@
+"""What tests of whole runs share: a run small enough to be made many times, its output kept off the terminal."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SMALL = (
+    "experiment=sine", "model.hidden_size=8", "data.n_points=200", "trainer.max_epochs=3", "trainer.threads=1",
+    "model.engine=torch", "trainer.accelerator=cpu", "~callbacks.progress", "~callbacks.pictures",
+)  # fmt: skip
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Callable:
+    """Trains a small sine run, with overrides, into a folder of the test's own."""
+    import rnnlab
+
+    def train(*overrides: str, outputs: Path = tmp_path, base: tuple[str, ...] = SMALL) -> rnnlab.Run:
+        asked = {o.split("=")[0] for o in overrides}
+        kept = [o for o in base if o.split("=")[0] not in asked and not ("callbacks" in asked and o[0] == "~")]
+        return rnnlab.train(*kept, *overrides, f"paths.outputs={outputs}")
+
+    return train

@@ -1,0 +1,15 @@
+"""A callback that interrupts its own process at a step, as a person or a cluster would."""
+
+import os
+import signal
+
+from lightning.pytorch import Callback
+
+
+class StopAt(Callback):
+    def __init__(self, step: int, number: int = signal.SIGINT) -> None:
+        self.step, self.number = step, number
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)

@@ -1,0 +1,66 @@
+"""A training that is stopped keeps what it learned, and goes on to the same end."""
+
+import signal
+
+import pytest
+import torch
+
+from rnnlab.ledger.run import Run
+from stopping import StopAt
+
+
+@pytest.fixture
+def interrupted(small, tmp_path, monkeypatch):
+    """A run stopped by a signal at a step, and the same run gone on with; the stopping callback is no config's."""
+    import rnnlab.training.train as training
+
+    make = training.make_trainer
+
+    def trained(*overrides: str, at: int, number: int = signal.SIGINT, **kwargs) -> tuple[dict, Run]:
+        def stopping(config, run, task, callbacks):
+            return make(config, run, task, [StopAt(at, number), *callbacks])
+
+        monkeypatch.setattr(training, "make_trainer", stopping)
+        record = small(*overrides, outputs=tmp_path / "interrupted", **kwargs).record
+        monkeypatch.setattr(training, "make_trainer", make)
+        return record, small(*overrides, outputs=tmp_path / "interrupted", **kwargs)
+
+    return trained
+
+
+CHARS = (
+    "data=chars", "data.limit=20000", "data.segment=20", "data.batch_size=8", "model.hidden_size=16", "trainer.max_epochs=-1",
+    "trainer.max_steps=130", "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=50", "trainer.threads=1",
+    "model.engine=torch", "trainer.accelerator=cpu", "callbacks=none",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["trainer.max_epochs=5"],
+        ["trainer.max_epochs=5", "model.num_layers=2", "model.dropout=0.2", "scheduler=cosine", "optimizer=rmsprop"],
+        ["trainer.max_epochs=5", "scheduler=plateau", "scheduler.patience=0", "callbacks.early_stopping.patience=3"],
+        [*CHARS],
+        [*CHARS, "model.num_layers=2", "model.dropout=0.2", "optimizer=sgd", "optimizer.momentum=0.9"],
+    ],
+    ids=["sine", "dropout-cosine", "plateau", "chars", "chars-dropout"],
+)
+@pytest.mark.parametrize("at", [7, 10, 15])  # inside an epoch, just behind one, at an epoch's end (5 batches)
+def test_going_on_gives_the_bits_of_the_unbroken_run(small, tmp_path, interrupted, options, at):
+    base = {"base": ()} if options[0] == "data=chars" else {}
+    whole = small(*options, outputs=tmp_path / "whole", **base)
+    record, resumed = interrupted(*options, at=at, **base)
+    assert record["status"] == "stopped" and record["why"] == f"SIGINT at step {at}"
+    assert resumed.status == "finished" and resumed.folder.name == whole.folder.name
+    assert resumed.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+    for name in ("last_checkpoint", "best_checkpoint"):
+        a, b = (torch.load(getattr(r, name), weights_only=True)["state_dict"] for r in (whole, resumed))
+        assert all(torch.equal(a[k], b[k]) for k in a)
+    assert resumed.results == whole.results
+
+
+def test_sigterm_is_told_apart(interrupted):
+    record, resumed = interrupted(at=6, number=signal.SIGTERM)
+    assert record["why"] == "SIGTERM at step 6"
+    assert resumed.status == "finished"
