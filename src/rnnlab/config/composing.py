@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobRuntime
@@ -54,11 +55,16 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
             raise UserError(f"--config-dir {config_dir}: no such folder")
         quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
         overrides.insert(0, f'hydra.searchpath=["file://{quoted}"]')
-    # a job's name is process-wide in Hydra: keep that of a surrounding hydra.main
+    # Hydra's state and its job's name are the process's: a surrounding hydra.main gets its own back
+    state = GlobalHydra.instance()
     job: Any = Singleton._instances.get(JobRuntime)
     name = job.conf.get("name") if job is not None else None
-    with initialize_config_dir(str(config_folder()), job_name=name or "rnnlab", version_base="1.3"):
-        return hydra_compose("config", overrides=overrides)
+    outer, state.hydra = state.hydra, None
+    try:
+        with initialize_config_dir(str(config_folder()), job_name=name or "rnnlab", version_base="1.3"):
+            return hydra_compose("config", overrides=overrides)
+    finally:
+        GlobalHydra.instance().hydra = outer
 
 
 def base_config(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:

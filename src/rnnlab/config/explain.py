@@ -95,12 +95,10 @@ def _read(
             if choice != asked and choice in value:
                 hint = nearest(choice, choices_of(group.split("@")[0], config_dir))
                 return f"{group}={choice}: no such choice.{hint}", override, True
-        group, _, choice = asked.rpartition("/")
-        return (
-            f"{file or 'config'}.yaml: there is no {asked}.{nearest(choice, error.options or ())}",
-            None,
-            False,
-        )
+        hint = nearest(asked.rpartition("/")[2], error.options or ())
+        # Hydra does not say which file asked; an experiment is the likeliest
+        asking = file or _with_key("experiment", overrides) or "config"
+        return f"{asking}: there is no {asked}.{hint}", None, False
     if isinstance(error, YAMLError):
         mark = getattr(error, "problem_mark", None)
         place = f"{mark.name.strip(chr(34))}, line {mark.line + 1}" if mark else "a config file"
@@ -113,7 +111,7 @@ def _read(
         key = found[1]
         near = _near(key, overrides, config_dir)
         if file:
-            return f"{file}.yaml: override {key}: no such group.{near}", None, False
+            return f"{file}: override {key}: no such group.{near}", None, False
         return f"{key}: no such key.{near}", _with_key(key, overrides), False
     if found := re.search(r"An item is already at '(.+)'|Multiple values for (\w+)", first):
         key = found[1] or found[2]
@@ -127,7 +125,7 @@ def _read(
 
 
 def choices_of(group: str, config_dir: str | Path | None) -> list[str]:
-    """What a group can be set to, in our folder and the user's; one in a sub-folder as `notebook/char_rnn`."""
+    """What a group can be set to, in our folder and the user's: `sine`, `notebook/char_rnn`."""
     from rnnlab.config.composing import config_folder
 
     folders = [config_folder() / group, *([Path(config_dir) / group] if config_dir is not None else [])]

@@ -1,0 +1,76 @@
+"""Hydra's errors as readable lines."""
+
+import pytest
+
+from rnnlab.config import compose
+from rnnlab.errors import UserError
+
+
+def lines(*overrides, config_dir=None):
+    with pytest.raises(UserError) as caught:
+        compose(overrides, config_dir)
+    return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("model.hiden_size=3", "model.hiden_size: no such key. Did you mean model.hidden_size?"),
+        ("optimiser=sgd", "optimiser: no such key. Did you mean optimizer?"),
+        ("lr=3", "lr: no such key. Did you mean optimizer.lr?"),
+        ("experimint=sine", "experimint: no such key. Did you mean experiment?"),
+        ("data.segment=3", "data.segment: no such key. data=chars has it."),
+        ("~trainer.max_epoch", "trainer.max_epoch: no such key. Did you mean trainer.max_epochs?"),
+        ("optimizer=adan", "optimizer=adan: no such choice. Did you mean adam?"),
+        ("data=foo", "data=foo: no such choice. Possible: chars, series, sine, tokens."),
+        (
+            "experiment=notebook/charrnn",
+            "experiment=notebook/charrnn: no such choice. Did you mean notebook/char_rnn?",
+        ),
+        ("+seed=3", "+seed: is there already; write seed=VALUE without the +"),
+        ("model.hidden_size", "model.hidden_size: an override is written KEY=VALUE"),
+        (
+            "seed=1,2",
+            "seed=1,2: several values are a sweep: add --multirun, or put a list into [brackets]",
+        ),
+    ],
+)
+def test_one_fault_one_line(override, line):
+    assert lines(override) == [line]
+
+
+def test_quotes_are_advised_for_special_characters():
+    (line,) = lines("notes=hello (world)")
+    assert line.startswith("notes=hello (world): cannot be read")
+    assert line.endswith("'notes=\"...\"'")
+
+
+def test_all_faults_at_once_those_of_values_too():
+    assert lines("model.hiden_size=3", "data.windo=5", "model.hidden_size=-3") == [
+        "model.hiden_size: no such key. Did you mean model.hidden_size?",
+        "data.windo: no such key. Did you mean data.window?",
+        "model.hidden_size=-3: must be a whole number of at least 1",
+    ]
+
+
+def test_a_wrong_choice_does_not_accuse_the_keys_of_the_right_one():
+    assert lines("data=serie", "data.path=x.csv", "data.target=OT") == [
+        "data=serie: no such choice. Did you mean series?"
+    ]
+    assert len(lines("data=serie", "model=forcaster")) == 2
+
+
+def test_faults_in_a_users_files(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    bad = tmp_path / "experiment" / "bad.yaml"
+    bad.write_text("# @package _global_\ndefaults:\n  - override /dta: chars\n")
+    assert lines("experiment=bad", config_dir=tmp_path) == [
+        "experiment/bad: override dta: no such group. Did you mean data?"
+    ]
+    bad.write_text("# @package _global_\ndefaults:\n  - override /data: char\n")
+    assert lines("experiment=bad", config_dir=tmp_path) == [
+        "experiment=bad: there is no data/char. Did you mean chars?"
+    ]
+    bad.write_text("# @package _global_\nseed: [1\n")
+    (line,) = lines("experiment=bad", config_dir=tmp_path)
+    assert line.startswith(f"{bad}, line 3: not YAML")
