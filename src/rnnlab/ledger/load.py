@@ -21,18 +21,23 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
         raise UserError(f"{path}: not a checkpoint that can be read safely: {cause}") from error
 
 
+def refuse_foreign(run: Run, node: Any, trust: bool) -> None:
+    """Raises UserError where a node of the run's config names code outside rnnlab, unless it is trusted."""
+    foreign = sorted(foreign_targets(node))
+    if foreign and not trust:
+        raise UserError(
+            f"{run.folder} is made with {', '.join(foreign)}, code outside rnnlab; "
+            "if you trust it, load it with trust=True (--trust)"
+        )
+
+
 def load_model(run: Run, trust: bool = False) -> Any:
     """The run's LightningModule with its best weights, in evaluation mode on the CPU.
 
     Raises UserError where the config names code outside rnnlab, torch and lightning, unless `trust` is set.
     """
     config = run.config
-    foreign = sorted(foreign_targets(config["model"]))
-    if foreign and not trust:
-        raise UserError(
-            f"{run.folder} is made with {', '.join(foreign)}, code outside rnnlab; "
-            "if you trust it, load it with trust=True (--trust)"
-        )
+    refuse_foreign(run, config["model"], trust)
     checkpoint = read_checkpoint(run.best_checkpoint)
     options = {k: v for k, v in config["model"].items() if k != "init_from"} | {"engine": "auto"}
     model = build(options, "model", spec=checkpoint["spec"], seed=config["seed"])

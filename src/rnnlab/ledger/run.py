@@ -143,9 +143,15 @@ class Run:
 
     @contextmanager
     def failing(self) -> Iterator[None]:
-        """While open, an exception marks the run as failed, with its reason and the file of its traceback."""
+        """While open, an exception marks the run as failed, with its reason and the file of its traceback.
+
+        An interruption is no failure: it leaves the run as stopped.
+        """
         try:
             yield
+        except (KeyboardInterrupt, SystemExit):
+            self.update(status="stopped", ended=now(), why="interrupted")
+            raise
         except BaseException as error:
             file = self.folder / "traceback.txt"
             write_whole(file, traceback.format_exc().encode())

@@ -29,9 +29,12 @@ class WholeFiles(TorchCheckpointIO):
 class Checkpoints(Checkpoint):
     """Keeps the best weights in memory, and writes best.ckpt and last.ckpt when a checkpoint is due.
 
-    Due is every `every_n_steps` optimizer steps, every `every_seconds` seconds, and the end of training, also
-    when it ends by an exception other than a lost loss. last.ckpt holds everything that resuming needs; the one
-    before stays as previous.ckpt until the next. best.ckpt holds the weights at the best `monitor`.
+    Due is every `every_n_steps` optimizer steps, every `every_seconds` seconds, and the end of training.
+    last.ckpt holds everything that resuming needs; the one before stays as previous.ckpt until the next.
+    best.ckpt holds the weights at the best `monitor`.
+
+    Checkpoints are taken between two batches, when the validation and the schedule of the one before are done,
+    and at no other moment: going on from there repeats nothing and leaves nothing out.
     """
 
     def __init__(
@@ -54,12 +57,22 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._saved_at = (time.monotonic(), trainer.global_step)
 
-    def on_train_batch_end(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
         seconds, step = self._saved_at
         by_steps = self.every_n_steps is not None and trainer.global_step - step >= self.every_n_steps
         by_time = self.every_seconds is not None and time.monotonic() - seconds >= self.every_seconds
         if by_steps or by_time:
             self.save(trainer, task)
+
+    def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Between two batches the next one is fetched already; the checkpoint must not count it."""
+        loops = checkpoint["loops"]["fit_loop"]
+        progress = loops["epoch_loop.batch_progress"]
+        if progress["current"]["ready"] == progress["current"]["started"] + 1:
+            for count in (progress["total"], progress["current"]):
+                count["ready"] = count["completed"]
+            for loader in loops["state_dict"].get("combined_loader", []):
+                loader["position"] = progress["current"]["completed"]
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":

@@ -8,17 +8,31 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from rnnlab.training.checkpoints import Checkpoints
+
+
+class Stopped(Exception):
+    """The training was asked to stop, and has, behind a checkpoint."""
+
 
 class Interruption(Callback):
-    """Asks the Trainer to stop after the step in hand; a second signal interrupts at once."""
+    """Writes a checkpoint and raises `Stopped` before the next batch; a second signal interrupts at once.
 
-    signal_name: str | None = None
+    Not by `trainer.should_stop`, for which Lightning would first validate where the unbroken run does not.
+    """
 
-    def on_train_batch_end(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.signal_name: str | None = None
+
+    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        if signal.getsignal(signal.SIGINT) == self._stop:  # Lightning has since taken SIGTERM for itself
+            signal.signal(signal.SIGTERM, self._stop)
+
+    def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
         if self.signal_name is not None:
-            trainer.should_stop = True
-            # Lightning would first go on to min_epochs and min_steps
-            trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, None
+            self.checkpoints.save(trainer, task)
+            raise Stopped(f"{self.signal_name} at step {trainer.global_step}")
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -27,14 +41,14 @@ class Interruption(Callback):
             yield
             return
 
-        def stop(number: int, frame: Any) -> None:
-            if self.signal_name is not None:
-                raise KeyboardInterrupt
-            self.signal_name = signal.Signals(number).name
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: Any) -> None:
+        if self.signal_name is not None:
+            raise KeyboardInterrupt
+        self.signal_name = signal.Signals(number).name

@@ -21,7 +21,7 @@ from rnnlab.tasks.optimization import Optimization
 from rnnlab.recurrence import engines
 from rnnlab.training import accelerator, terminal
 from rnnlab.training.checkpoints import Checkpoints, WholeFiles
-from rnnlab.training.interruption import Interruption
+from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.loggers import MetricsFile
 from rnnlab.training.quiet import quiet
 from rnnlab.training.recorder import Recorder
@@ -57,22 +57,19 @@ def train(cfg: DictConfig, overrides: list[str] | None = None) -> Run:
         terminal.beginning(run, config, task, data, engine=engine, device=why, resumed=resume)
 
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"])
-        interruption = Interruption()
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], **config["checkpoint"])
+        interruption = Interruption(checkpoints)
         trainer = make_trainer(config, run, task, callbacks=[recorder, interruption, checkpoints])
         run.update(status="running", started=now(), engine=engine)
-        begin = time.perf_counter()
+        begin, results, status, why = time.perf_counter(), {}, "finished", None
         with interruption.listening(), run.failing():
-            trainer.fit(task, datamodule=data, ckpt_path=run.last_checkpoint if resume else None)
-        results = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
-        results |= {"best": checkpoints.best, "last": checkpoints.last}
-        status = "stopped" if interruption.signal_name else "finished"
-        if status == "finished" and not trainer.fast_dev_run:
-            results |= assess(trainer, task, data, run)
-        run.update(
-            status=status, ended=now(), seconds=round(time.perf_counter() - begin, 3), results=results,
-            why=f"{interruption.signal_name} at step {trainer.global_step}" if interruption.signal_name else None,
-        )  # fmt: skip
+            try:
+                trainer.fit(task, datamodule=data, ckpt_path=run.last_checkpoint if resume else None)
+                results = assess(trainer, task, data, run) if not trainer.fast_dev_run else {}
+            except Stopped as stopped:
+                status, why = "stopped", str(stopped)
+        results |= {"steps": trainer.global_step, "best": checkpoints.best, "last": checkpoints.last}
+        run.update(status=status, why=why, ended=now(), seconds=round(time.perf_counter() - begin, 3), results=results)
     terminal.end(run)
     return run
 

@@ -1,0 +1,67 @@
+"""The data of a run again: its own, or other data in its place."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from rnnlab.config import build
+from rnnlab.config.reading import read
+from rnnlab.config.spelling import near_key
+from rnnlab.errors import UserError
+from rnnlab.ledger.load import refuse_foreign
+from rnnlab.ledger.run import Run
+
+WHOLE = [0.0, 0.0, 1.0]  # fractions that make everything the test part
+
+
+def load_data(
+    run: Run, spec: dict[str, Any], overrides: Sequence[str] = (), *, whole: bool = False, trust: bool = False
+) -> Any:
+    """The run's data set, set up under the scale and the vocabulary of `spec`, the trained model's.
+
+    `overrides` are `data.KEY=VALUE` in Hydra's grammar. With `whole` all of it is the test part. Raises
+    UserError for a key that is not there, a value that is not possible, and data that does not fit the model.
+    """
+    config = changed(run.config, overrides)
+    refuse_foreign(run, config["data"], trust)
+    if whole:
+        config["data"]["fractions"] = WHOLE
+    data = build(config["data"], "data")
+    if hasattr(data, "with_spec"):
+        data.with_spec(spec)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def changed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of a run's config with other values under `data`, checked as they are before a training."""
+    config = copy.deepcopy(config)
+    complaints = read(config).problems  # of a config from before some key was there, say: not the user's fault
+    for text in overrides:
+        override = _parse(text)
+        key = override.key_or_group
+        group, _, name = key.partition(".")
+        if group != "data" or not name:
+            raise UserError(f"{text}: only data.KEY=VALUE can be changed; the model stays as it was trained")
+        if name not in config["data"] or name.startswith("_"):
+            raise UserError(f"{key}: no such key.{near_key(key, {'data': config['data']})}")
+        config["data"][name] = override.value()
+    problems = [line for line in read(config).problems if line not in complaints]
+    if problems:
+        raise UserError("\n".join(problems))
+    return config
+
+
+def _parse(text: str) -> Override:
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException:
+        raise UserError(f"{text}: an override is written data.KEY=VALUE") from None
+    if override.is_sweep_override() or override.is_delete():
+        raise UserError(f"{text}: one value at a time; a list stands in [brackets]")
+    return override
