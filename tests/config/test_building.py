@@ -71,7 +71,8 @@ def test_nested_nodes_are_built_first(mine):
         ("torch.optm.Adam", "optimizer._target_=torch.optm.Adam: torch has no optm. Did you mean optim?"),
         (
             "torhc.optim.Adam",
-            "optimizer._target_=torhc.optim.Adam: there is no Python module torhc; is its folder on PYTHONPATH?",
+            "optimizer._target_=torhc.optim.Adam: there is no Python module torhc; "
+            "is its folder on PYTHONPATH?",
         ),
         ("torch.optim", "optimizer._target_=torch.optim: is a module, not something to call"),
         (

@@ -42,7 +42,8 @@ def lines(*overrides, config_dir=None):
         ("trainer.accelerator=tpu", "trainer.accelerator=tpu: no such accelerator. Did you mean gpu?"),
         (
             "trainer.limit_val_batches=1.5",
-            "trainer.limit_val_batches=1.5: must be a whole number of batches, a share from 0.0 to 1.0, or null",
+            "trainer.limit_val_batches=1.5: "
+            "must be a whole number of batches, a share from 0.0 to 1.0, or null",
         ),
         ("trainer.gradient_clip_val=0", "trainer.gradient_clip_val=0: must be a number above 0 or null"),
         (
@@ -83,11 +84,13 @@ def test_one_value(overrides, line):
         ),
         (
             ["data.amplitudes=[1,2]"],
-            "data.amplitudes=[1.0,2.0]: 2 amplitudes for 1 frequencies; every component of data.frequencies has one",
+            "data.amplitudes=[1.0,2.0]: 2 amplitudes for 1 frequencies; "
+            "every component of data.frequencies has one",
         ),
         (
             ["data.n_points=120", "data.fractions=[.7,.3,0]", "data.window=37"],
-            "data.n_points=120: the validation part gets 36 of them, and a window of 37 with a horizon of 1 needs 38",
+            "data.n_points=120: the validation part gets 36 of them, "
+            "and a window of 37 with a horizon of 1 needs 38",
         ),
         (
             ["model.nonlinearity=relu", "model.cell=lstm"],
@@ -96,7 +99,8 @@ def test_one_value(overrides, line):
         (["model.forget_bias=1"], "model.forget_bias=1.0: only model.cell=lstm has a forget gate, not elman"),
         (
             ["model.dropout=0.1"],
-            "model.dropout=0.1: acts between two layers, and model.num_layers is 1; set it to 0 or add a layer",
+            "model.dropout=0.1: acts between two layers, and model.num_layers is 1; "
+            "set it to 0 or add a layer",
         ),
         (
             ["data=chars", "model.bidirectional=true"],
@@ -111,7 +115,8 @@ def test_one_value(overrides, line):
         (["data=tokens", "data.min_length=50"], "data.min_length=50: is more than data.max_length=40"),
         (
             ["data=tokens", "data.vocab_size=41"],
-            "data.vocab_size=41: 2 classes with 20 markers each, the padding and one filler token need at least 42",
+            "data.vocab_size=41: 2 classes with 20 markers each, "
+            "the padding and one filler token need at least 42",
         ),
         (
             ["trainer.max_epochs=-1"],
@@ -131,7 +136,8 @@ def test_one_value(overrides, line):
         ),
         (
             ["model.cell=nosuchpackage.Cell"],
-            "model.cell=nosuchpackage.Cell: there is no Python module nosuchpackage; is its folder on PYTHONPATH?",
+            "model.cell=nosuchpackage.Cell: there is no Python module nosuchpackage; "
+            "is its folder on PYTHONPATH?",
         ),
     ],
 )
@@ -183,12 +189,11 @@ def test_all_problems_are_listed():
 
 
 def test_values_come_typed_and_plain():
-    config = check(
-        compose(
-            ["optimizer.lr='1e-3'", "model.hidden_size=16.0", "model.init_scale=1", "trainer.precision=64"]
-            + ["trainer.limit_val_batches=1", "trainer.limit_test_batches=1.0", "notes=2024"]
-        )
+    overrides = (
+        "optimizer.lr='1e-3' model.hidden_size=16.0 model.init_scale=1 trainer.precision=64 "
+        "trainer.limit_val_batches=1 trainer.limit_test_batches=1.0 notes=2024"
     )
+    config = check(compose(overrides.split()))
     assert (config["optimizer"]["lr"], config["model"]["hidden_size"]) == (1e-3, 16)
     assert type(config["model"]["hidden_size"]) is int and type(config["model"]["init_scale"]) is float
     assert (config["trainer"]["precision"], config["notes"]) == ("64-true", "2024")

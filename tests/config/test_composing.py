@@ -17,7 +17,8 @@ def own(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "data").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /data: chars\n  - override /logger: [csv, tensorboard]\n"
+        "# @package _global_\n"
+        "defaults:\n  - override /data: chars\n  - override /logger: [csv, tensorboard]\n"
         "name: mine\ndata:\n  segment: 7\n"
     )
     (tmp_path / "data" / "waves.yaml").write_text("_target_: mypackage.Waves\nheight: 3\n")
@@ -118,8 +119,10 @@ def test_base_config_keeps_the_experiment_alone(own):
 
 def test_nothing_heavy_is_imported():
     code = (
-        "import sys; from rnnlab.config import compose, check, deciding; deciding(check(compose(['data=chars'])));"
-        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'lightning', 'matplotlib', 'numpy'}))"
+        "import sys; from rnnlab.config import compose, check, deciding\n"
+        "deciding(check(compose(['data=chars'])))\n"
+        "heavy = {'torch', 'lightning', 'matplotlib', 'numpy'}\n"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & heavy))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

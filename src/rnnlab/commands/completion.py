@@ -38,6 +38,28 @@ def script(action: str, shell: str) -> str:
     return BASH.format(commands=" ".join(commands())) if action == "install" else REMOVE
 
 
+def values(line: str) -> list[str]:
+    """What `KEY=` or `GROUP=`, the last word of a line, can be set to, each with what stands before it.
+
+    Hydra itself offers for a key the value that it has, and for a group no choices in sub-folders.
+    """
+    from hydra._internal.utils import get_args
+
+    *before, word = line.split(" ")
+    key, is_set, _ = word.partition("=")
+    if not is_set:
+        return []
+    if "." not in key:
+        from rnnlab.config.explain import choices_of
+
+        found = choices_of(key, get_args(before[1:]).config_dir)
+    else:
+        from rnnlab.config.schema import words
+
+        found = words(key)
+    return [f"{key}={value}" for value in found if f"{key}={value}".startswith(word)]
+
+
 def main(argv: list[str]) -> int:
     if argv in (["-h"], ["--help"]) or len(argv) != 1:
         print('usage: rnnlab completion bash\n\nPut this into ~/.bashrc:\n  eval "$(rnnlab completion bash)"')

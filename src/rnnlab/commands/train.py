@@ -14,11 +14,15 @@ from rnnlab.errors import RunFailed, UserError, nearest
 
 
 def main(argv: list[str]) -> None:
-    if found := re.search(r"(?:-sc|--shell-completion) (install|uninstall)=(\w+)", " ".join(argv)):
-        from rnnlab.commands.completion import script
+    if found := re.search(r"(?:-sc|--shell-completion) (install|uninstall|query)=(\w+)", " ".join(argv)):
+        from rnnlab.commands import completion
 
-        print(script(found[1], found[2]))
-        return
+        if found[1] != "query":
+            print(completion.script(found[1], found[2]))
+            return
+        if offered := completion.values(os.environ.get("COMP_LINE", "")):
+            print(" ".join(offered))
+            return
 
     import hydra
 

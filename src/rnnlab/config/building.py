@@ -21,8 +21,8 @@ def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
 
     With `_partial_: true` a callable that makes it from the arguments that it still lacks. `at` is the node's
     place in the config, for errors. Values arrive as plain lists and dictionaries, `kwargs` as they are.
-    Nested nodes with a `_target_` are built first, by Hydra's rules. Raises UserError, now or when the partial
-    is called, for a `_target_` that is not there and for what its constructor refuses, with the place, the
+    Nested nodes with a `_target_` are built first, by Hydra's rules. Raises UserError, now or when the
+    partial is called, for a `_target_` that is not there and for what its constructor refuses, with the place, the
     value if it is known, and the cause.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)

@@ -159,7 +159,8 @@ def _near(key: str, overrides: list[str], config_dir: str | Path | None) -> str:
     section, _, last = key.partition(".")
     if other := other_choice(section, last):
         return f" {section}={other} has it."
-    return near_key(key, tree, OPTIONAL_GROUPS) or " `rnnlab train --cfg job` shows all keys."
+    shows = "hydra" if section == "hydra" else "job"
+    return near_key(key, tree, OPTIONAL_GROUPS) or f" `rnnlab train --cfg {shows}` shows all keys."
 
 
 def _without_keys(error: BaseException) -> str:

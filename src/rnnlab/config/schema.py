@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from rnnlab.config.data_schema import DATA, Data
-from rnnlab.config.fields import HOW, Count, Flag, Natural, Positive, Text, Texts
-from rnnlab.config.model_schema import MODELS, Recurrent
+from rnnlab.config.fields import HOW, Count, Flag, Natural, Positive, Text, Texts, choices
+from rnnlab.config.model_schema import CELLS, MODELS, Recurrent
 from rnnlab.config.node import Node, Problem
 from rnnlab.config.trainer_schema import Trainer
 from rnnlab.config.training_schema import CALLBACKS, LOGGERS, OPTIMIZERS, SCHEDULERS, Cosine, Scheduler
@@ -55,6 +55,16 @@ def other_choice(section: str, key: str) -> str:
     """The choice of a group that has a key, for one who looked for it in another; "" where none has."""
     known = COMPONENTS.get(section, {}).values()
     return next((schema.choice for schema in known if key in schema.model_fields), "")
+
+
+def words(key: str) -> list[str]:
+    """The words that a dotted key can be set to, in any choice of its group; [] where it is no choice of words."""
+    section, _, name = key.partition(".")
+    if key == "model.cell":
+        return list(CELLS)
+    schemas = COMPONENTS.get(section, {}).values() if section in COMPONENTS else [FIXED.get(section, Config)]
+    found = [choices(get_type_hints(s, include_extras=True)[name]) for s in schemas if name in s.model_fields]
+    return sorted({word for of_one in found for word in of_one})
 
 
 def between(nodes: dict[str, Node]) -> Iterator[Problem]:
