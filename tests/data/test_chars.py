@@ -137,19 +137,19 @@ def test_characters_that_training_lacks_follow_the_rule(write):
     assert replacing.spec["vocabulary_size"] == 9
 
 
-def test_a_trained_vocabulary_can_be_adopted(write):
+def test_a_trained_vocabulary_can_be_taken(write):
     trained = ready(write(words(500)))
     new = Chars(path=write(words(500, 1, "abc"), "new.txt"), segment=7, batch_size=4)
-    new.adopt(trained.spec)
+    new.with_spec(trained.spec)
     new.setup()
     assert new.spec == trained.spec
     assert trained.decode(new.rows("val")[0]) == words(500, 1, "abc")[450:459]
     stranger = Chars(path=write("x" * 500, "x.txt"))
-    stranger.adopt(trained.spec)
+    stranger.with_spec(trained.spec)
     with pytest.raises(UserError, match=r"the train part has .*'x'"):
         stranger.setup()
     with pytest.raises(UserError, match="was not trained with it"):
-        Chars(unknown="replace").adopt(trained.spec)
+        Chars(unknown="replace").with_spec(trained.spec)
 
 
 def test_limit_takes_the_first_characters(write):

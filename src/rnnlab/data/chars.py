@@ -65,15 +65,18 @@ class Chars(SequenceData):
         self.segment, self.batch_size = segment, batch_size
         self.vocabulary: Vocabulary | None = None
         self._baselines: dict[Split, dict[str, dict[str, float]]] = {}
+        self._ngram: NGram | None = None
+        self._counted = 0
 
-    def adopt(self, spec: dict[str, Any]) -> None:
-        """Before `setup`: take the vocabulary of a trained run, so that the run can be scored on a new text.
+    def with_spec(self, spec: dict[str, Any]) -> "Chars":
+        """Before `setup()`: take the vocabulary of a trained run, so that it can be scored on a new text.
 
         Raises UserError where `unknown` is "replace" and the run has no id for that.
         """
         if self.unknown == "replace" != spec["unknown"]:
             raise UserError("data.unknown=replace: this model was not trained with it; use skip or error")
         self.vocabulary = Vocabulary(spec["vocabulary"], self.unknown)
+        return self
 
     def prepare_data(self) -> None:
         if self.path is None:
@@ -143,17 +146,28 @@ class Chars(SequenceData):
         in its row.
         """
         if split not in self._baselines and len(self._ids[split]):
-            if not hasattr(self, "_ngram"):
-                self._ngram = NGram(self._ids["train"][-COUNTED:].numpy(), self.spec["vocabulary_size"])
-            orders = {"uniform": 0, "unigram": 1, "bigram": 2, f"{self._ngram.order}-gram": self._ngram.order}
+            if self._ngram is None:
+                self.count(self)
+            assert self._ngram is not None
+            most = self._ngram.order if self._counted else 0
+            orders = {"uniform": 0, "unigram": 1, "bigram": 2, f"{most}-gram": most}
             rows = self.rows(split).numpy()
             self._baselines[split] = {
                 name: {"nats": (nats := self._ngram.nats(rows, order)), "bits": nats / math.log(2)}
                 | {"perplexity": math.exp(nats)}
                 for name, order in orders.items()
-                if order <= self._ngram.order
+                if order <= most and (order or name == "uniform")
             }
         return self._baselines.get(split, {})
+
+    def count(self, other: "Chars") -> None:
+        """Let the n-grams count the training part of `other`, a text set up under the same vocabulary.
+
+        For a new text and a trained model: the baselines then know what the model learned from.
+        """
+        ids = other._ids["train"][-COUNTED:].numpy()
+        self._ngram, self._counted = NGram(ids, self.spec["vocabulary_size"]), len(ids)
+        self._baselines.clear()
 
     def facts(self, split: Split) -> dict[str, float]:
         """Characters of the part, how many of them are scored, and the size of the vocabulary."""
@@ -163,7 +177,8 @@ class Chars(SequenceData):
 
     def _check_lengths(self) -> None:
         needed = {split: 2 if share else 0 for split, share in zip(SPLITS, self.fractions, strict=True)}
-        needed["train"] = self.batch_size * self.segment + 1
+        if self.fractions[0]:
+            needed["train"] = self.batch_size * self.segment + 1
         if any(len(self._ids[split]) < needed[split] for split in SPLITS):
             have = ", ".join(f"{split} {len(self._ids[split]):,}" for split in SPLITS)
             need = ", ".join(f"{split} {needed[split]:,}" for split in SPLITS)

@@ -29,6 +29,14 @@ class SequenceData(lightning.LightningDataModule):
     spec: dict[str, Any]
     content_hash: str
 
+    def with_spec(self, spec: dict[str, Any]) -> "SequenceData":
+        """Before `setup()`: be data for a model that is trained already, and was trained under `spec`.
+
+        Nothing is fitted again: scale and vocabulary are the model's. Returns self; UserError, here or in
+        `setup()`, where the model cannot take this data. With fractions (0, 0, 1) all of it is the test part.
+        """
+        return self
+
     @abstractmethod
     def baselines(self, split: Split) -> dict[str, dict[str, float]]:
         """Scores of simple predictors on a part: {baseline: {metric: value}}, in the units of the reports."""
@@ -47,7 +55,7 @@ class SequenceData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> Any:
         # trainer.overfit_batches takes the first few: they must be the same in every epoch
-        overfit = self.trainer is not None and self.trainer.overfit_batches > 0
+        overfit = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
         return self.loader("train", shuffle=not overfit)
 
     def val_dataloader(self) -> Any:

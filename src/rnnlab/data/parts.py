@@ -10,10 +10,11 @@ from rnnlab.errors import UserError
 def parts(n: int, fractions: Sequence[float]) -> dict[Split, slice]:
     """The stretch of each part, in order and without gaps; a fraction of 0 is an empty stretch.
 
-    Raises UserError unless `fractions` are three shares of one whole, of which the first is not 0.
+    Raises UserError unless `fractions` are three shares of one whole, of which the first is not 0;
+    except that all may be a test part, for a model that is trained already.
     """
     shares = [float(f) for f in fractions]
-    proper = len(shares) == 3 and min(shares) >= 0 and shares[0] > 0
+    proper = len(shares) == 3 and min(shares) >= 0 and (shares[0] > 0 or shares[2] == 1)
     if not proper or not math.isclose(sum(shares), 1, abs_tol=1e-6):
         raise UserError(
             f"data.fractions={shares}: give three shares (training, validation, test) that add up to 1;"

@@ -82,11 +82,10 @@ class Sine(Windowed):
     def make_predictors(self) -> dict[str, Predictor]:
         values, fitted = self.frame.values, self.starts("train").numpy()
         shape = (self.window, self.horizon)
-        found = {
-            "persistence": baselines.persistence(values, self.window),
-            "mean": baselines.mean(values, *shape, fitted),
-            "linear": baselines.linear(values, values, *shape, fitted),
-        }
+        found: dict[str, Predictor | None] = {"persistence": baselines.persistence(values, self.window)}
+        if len(fitted):
+            found["mean"] = baselines.mean(values, *shape, fitted)
+            found["linear"] = baselines.linear(values, values, *shape, fitted)
         return {name: predictor for name, predictor in found.items() if predictor}
 
     @cached_property

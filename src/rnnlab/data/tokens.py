@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -74,6 +74,13 @@ class Tokens(SequenceData):
         for (split, part), share in zip(self._parts.items(), fractions, strict=True):
             if share and part.start == part.stop:
                 raise UserError(f"data.n_sequences={n_sequences}: too few, the {split} part would be empty")
+
+    def with_spec(self, spec: dict[str, Any]) -> "Tokens":
+        """Raises UserError where the model was trained with fewer tokens or with other classes."""
+        for key, ours in {"classes": self.classes, "vocab_size": self.vocab_size}.items():
+            if ours > spec[key] or (key == "classes" and ours != spec[key]):
+                raise UserError(f"data.{key}={ours}: the model was trained with {spec[key]}")
+        return self
 
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "spec"):

@@ -41,7 +41,9 @@ def load_data(
 def changed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A copy of a run's config with other values under `data`, checked as they are before a training."""
     config = copy.deepcopy(config)
-    complaints = read(config).problems  # of a config from before some key was there, say: not the user's fault
+    complaints = read(
+        config
+    ).problems  # of a config from before some key was there, say: not the user's fault
     for text in overrides:
         override = _parse(text)
         key = override.key_or_group

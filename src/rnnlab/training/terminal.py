@@ -17,14 +17,23 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else int(os
 
 
 def beginning(
-    run: Run, config: dict[str, Any], task: Any, data: Any, *, engine: dict[str, str], device: str, resumed: bool
+    run: Run,
+    config: dict[str, Any],
+    task: Any,
+    data: Any,
+    *,
+    engine: dict[str, str],
+    device: str,
+    resumed: bool,
 ) -> None:
     console.print(config_tree(config))
     console.print(parameter_table(task))
     console.print(f"device   {device}")
     console.print(f"engine   {engine['name']} ({engine['why']})")
     console.print(f"data     {type(data).__name__}, content {data.content_hash[:12]}")
-    console.print(f"run      {run.folder}{'  (goes on from its last checkpoint)' if resumed else ''}\n", soft_wrap=True)
+    console.print(
+        f"run      {run.folder}{'  (goes on from its last checkpoint)' if resumed else ''}\n", soft_wrap=True
+    )
 
 
 def config_tree(config: dict[str, Any]) -> Tree:
@@ -41,7 +50,10 @@ def config_tree(config: dict[str, Any]) -> Tree:
         if isinstance(node, dict):
             target = str(node.get("_target_", "")).rsplit(".", 1)[-1]
             branch = tree.add(f"[bold]{group}[/] {target}")
-            for line in (text(node), *(f"{key}  {text(v)}" for key, v in node.items() if isinstance(v, dict))):
+            for line in (
+                text(node),
+                *(f"{key}  {text(v)}" for key, v in node.items() if isinstance(v, dict)),
+            ):
                 if line:
                     branch.add(line)
     return tree
@@ -61,7 +73,9 @@ def parameter_table(task: Any) -> Table:
 
 
 def already_finished(run: Run) -> None:
-    console.print(f"{run.folder} is finished, and nothing that decides its numbers has changed.", soft_wrap=True)
+    console.print(
+        f"{run.folder} is finished, and nothing that decides its numbers has changed.", soft_wrap=True
+    )
     console.print("Train it again with rerun=true, or another one with seed=1.\n")
     end(run)
 
@@ -70,7 +84,9 @@ def end(run: Run) -> None:
     """The table of results, where they lie, and what to do next."""
     record = run.record
     if record["status"] == "stopped":
-        console.print(f"\nStopped ({record['why']}). What was learned is kept; the same command goes on from there.")
+        console.print(
+            f"\nStopped ({record['why']}). What was learned is kept; the same command goes on from there."
+        )
     if run.results.get("best"):
         console.print(results_table(run))
     for fact in facts(run):
@@ -92,24 +108,31 @@ def results_table(run: Run) -> Table:
         splits = {"validation": "val", "test": "test"} if "test" in results else {"validation": "val"}
     names = list(best)
     first = next(iter(splits.values()))
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("")
-    for title in splits:
-        for name in names:
-            table.add_column(f"{title if name == names[0] else ''}\n{name}", justify="right")
-
-    def row(title: str, by_split: dict[str, dict[str, float]], style: str = "") -> None:
-        cells = [number(by_split.get(s, {}).get(n)) for s in splits.values() for n in names]
-        table.add_row(title, *cells, style=style)
-
+    rows: list[Row] = [(f"last, step {(results['last'] or results['best'])['step']:,}", {first: last}, "")]
     if results["last"]:
-        row(f"best, step {results['best']['step']:,}", {"val": best, "test": results.get("test", {})}, "bold")
-    row(f"last, step {(results['last'] or results['best'])['step']:,}", {first: last})
+        scores = {"val": best, "test": results.get("test", {})}
+        rows.insert(0, (f"best, step {results['best']['step']:,}", scores, "bold"))
     baselines = results.get("baselines", {})
     for name in baselines.get(first, {}):
-        row(name, {s: baselines.get(s, {}).get(name, {}) for s in splits.values()}, "dim")
+        rows.append((name, {s: baselines.get(s, {}).get(name, {}) for s in splits.values()}, "dim"))
     if any(results.get("floor", {}).values()):
-        row("floor", results["floor"], "dim")
+        rows.append(("floor", results["floor"], "dim"))
+    return score_table(splits, names, rows)
+
+
+Row = tuple[str, dict[str, dict[str, float]], str]  # title, {part: {metric: value}}, style
+
+
+def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> Table:
+    """A column for each metric under each of `parts` (title: key), a line for each row."""
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("")
+    for title in parts:
+        for metric in metrics:
+            table.add_column(f"{title if metric == metrics[0] else ''}\n{metric}", justify="right")
+    for title, scores, style in rows:
+        cells = [number(scores.get(part, {}).get(metric)) for part in parts.values() for metric in metrics]
+        table.add_row(title, *cells, style=style)
     return table
 
 
@@ -131,7 +154,9 @@ def facts(run: Run) -> list[str]:
     for split, found in results.get("facts", {}).items():
         noise = found.get("realised_noise")
         if split == "test" and noise and "mse" in results.get("test", {}):
-            lines.append(f"test mse over the realised noise of the test targets: {results['test']['mse'] / noise:.3f}")
+            lines.append(
+                f"test mse over the realised noise of the test targets: {results['test']['mse'] / noise:.3f}"
+            )
     if (nats := results.get("test", {}).get("nats")) is not None:
         lines.append(f"test: {nats / math.log(2):.3f} bits per character")
     if "test" not in results and "val" in results.get("baselines", {}):
@@ -149,5 +174,3 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
             commands.append(("generate", f"rnnlab generate {run.folder} --length 500 --temperature 0.8"))
         commands.append(("evaluate", f"rnnlab evaluate {run.folder}"))
     return commands
-
-

@@ -1,0 +1,25 @@
+"""A task's metrics on a part of some data, without a Trainer."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from rnnlab.tasks.task import Task
+
+
+@torch.inference_mode()
+def evaluate(task: Task, batches: Iterable[Any]) -> dict[str, float]:
+    """The loss and the metrics that `trainer.test` would report, {"loss": ..., metric: ...}.
+
+    Batches stay on the device they are on. Dropout is off; the mode that the task was in comes back.
+    """
+    was_training = task.training
+    task.eval()
+    try:
+        for i, batch in enumerate(batches):
+            task.validation_step(batch, i)
+        loss, metrics = task.evaluation_metrics()
+    finally:
+        task.train(was_training)
+    return {"loss": loss} | metrics
