@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 # of Okabe and Ito, told apart also by those who see red and green alike
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
 INK, GREY, PALE = "#222222", "#7A7A7A", "#DDDDDD"
+
+PART = {"train": "training", "val": "validation", "test": "test", "all": "whole"}  # as in "the ... part"
 
 LINE_PT = 11.0  # least distance between two labels, in points
 
@@ -25,14 +28,14 @@ class Label(NamedTuple):
 
 def canvas(width: float, height: float) -> Figure:
     """An empty figure, in inches, of matplotlib's object API: no window, nothing global."""
-    figure = Figure(figsize=(width, height), dpi=120, facecolor="white", layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.04)
+    figure = Figure(figsize=(width, height), dpi=120, facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08, wspace=0.04)  # type: ignore[union-attr]
     return figure
 
 
-def quiet(axes: Axes, x: str, y: str, title: str = "") -> None:
-    """Axes without a frame, with a pale grid, their names and a title at the left."""
+def quiet(axes: Axes, x: str, y: str) -> None:
+    """Axes without a frame, with a pale grid and their names."""
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(side == "bottom")
     axes.spines["bottom"].set_color(GREY)
@@ -41,11 +44,23 @@ def quiet(axes: Axes, x: str, y: str, title: str = "") -> None:
     axes.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=9, left=False)
     axes.set_xlabel(x, fontsize=9.5, color=INK)
     axes.set_ylabel(y, fontsize=9.5, color=INK)
-    axes.set_title(title, loc="left", fontsize=10.5, color=INK)
+    axes.set_title("", loc="left", fontsize=10.5, color=INK)
 
 
-def headline(figure: Figure, text: str) -> None:
-    figure.suptitle(text, x=0.012, ha="left", fontsize=12.5, color=INK, fontweight="bold")
+def headline(figure: Figure, message: str, beside: str = "") -> None:
+    """The message of a picture at its top left, and in plainer letters behind it what it stands beside."""
+    title = figure.suptitle(message, x=0.012, ha="left", fontsize=12.5, color=INK, fontweight="bold")
+    figure.draw_without_rendering()
+    corner = figure.transFigure.inverted().transform(title.get_window_extent().p1)
+    figure.text(
+        corner[0] + 0.015,
+        title.get_position()[1],
+        beside,
+        va="top",
+        fontsize=10.5,
+        color=GREY,
+        in_layout=False,
+    )
 
 
 def label_ends(axes: Axes, labels: Sequence[Label]) -> None:

@@ -25,7 +25,7 @@ class FreeRun(NamedTuple):
     truth: np.ndarray
 
     def errors(self) -> dict[str, dict[str, float]]:
-        """mse and mae of forecast and baseline over the steps whose truth is known; {} where none is."""
+        """{forecast or baseline: {mse, mae}} over the steps whose truth is known; {} where none is."""
         known = len(self.truth)
         if not known:
             return {}
@@ -45,8 +45,8 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
     rows, window = len(data.frame.values), data.window
     if not window <= row <= rows:
         raise UserError(
-            f"a forecast can start after the first {window} rows, the model's window, and at the latest after "
-            f"the last of the {rows}; row {row} is not between"
+            f"a forecast can start after the first {window} rows, the model's window, and at the latest "
+            f"after the last of the {rows}; row {row} is not between"
         )
     seen = data.series[row - window : row, : data.inputs].to(task.device)
     forecast = task.unscaled(task.free_run(seen[None], steps))[0].double().cpu().numpy()
@@ -71,7 +71,7 @@ def times(data: Windowed, row: int, steps: int) -> np.ndarray:
 
 @torch.inference_mode()
 def by_window(task: Forecaster, data: Windowed, row: int, steps: int) -> np.ndarray:
-    """Forecasts (steps, targets) of rows `row` on, `horizon` at a time, each from the true window before it."""
+    """Forecasts (steps, targets) of rows `row` on, `horizon` at a time, each from the true window before."""
     starts = torch.arange(row - data.window, row - data.window + steps, data.horizon)
     offsets = torch.arange(data.window)
     x = data.series[starts[:, None] + offsets, : data.inputs].to(task.device)

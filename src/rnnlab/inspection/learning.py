@@ -1,9 +1,10 @@
 """The learning curve: training and validation by step, with baselines and floor as lines across."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from rnnlab.inspection.canvas import BLUE, GREY, INK, ORANGE, PALE, Label, label_ends, quiet
@@ -23,6 +24,10 @@ class Learning(NamedTuple):
     lines: dict[str, float]
     floor: float | None
 
+    @property
+    def floor_name(self) -> str:
+        return "best possible" if self.metric == "accuracy" else "floor"
+
 
 def learning(
     run: Run,
@@ -40,9 +45,9 @@ def learning(
     return Learning(metric, train, curves.get(f"metric/{metric}"), lines, floor.get(metric))
 
 
-def draw(axes: Axes, found: Learning, title: str = "", log: bool = True) -> None:
+def draw(axes: Axes, found: Learning, log: bool = True) -> None:
     """Draws the curves; without training and validation there are the lines alone."""
-    quiet(axes, "optimizer step", found.metric + (", log scale" if log else ""), title)
+    quiet(axes, "optimizer step", found.metric + (", log scale" if log else ""))
     labels, shown = [], []
     if found.train is not None:
         steps, values = smoothed(*found.train)
@@ -60,14 +65,13 @@ def draw(axes: Axes, found: Learning, title: str = "", log: bool = True) -> None
         )
         labels.append(Label(found.val[1][-1], "validation", ORANGE))
         shown += list(found.val[1])
-    lines = dict(found.lines)
-    for name, value in lines.items():
+    for name, value in found.lines.items():
         axes.axhline(value, color=GREY, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1.5)
         labels.append(Label(value, name, GREY))
         shown.append(value)
     if found.floor is not None and (found.floor > 0 or not log):
         axes.axhline(found.floor, color=INK, linewidth=1.2, linestyle=(0, (1, 1.5)), zorder=1.5)
-        labels.append(Label(found.floor, "floor", INK))
+        labels.append(Label(found.floor, found.floor_name, INK))
         shown.append(found.floor)
     finite = np.array([v for v in shown if np.isfinite(v) and (v > 0 or not log)])
     if log and len(finite):
@@ -78,7 +82,9 @@ def draw(axes: Axes, found: Learning, title: str = "", log: bool = True) -> None
         margin = 0.05 * (high - low) or 0.1
         axes.set_ylim((low / 1.15, high * 1.15) if log else (low - margin, high + margin))
     axes.margins(x=0.01)
-    axes.figure.draw_without_rendering()  # limits and layout must stand before labels are placed
+    axes.get_figure(
+        root=True
+    ).draw_without_rendering()  # limits and layout must stand before labels are placed
     label_ends(axes, [label for label in labels if np.isfinite(label.y) and (label.y > 0 or not log)])
 
 

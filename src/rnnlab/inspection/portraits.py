@@ -4,15 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rnnlab.data.module import Split
+from rnnlab.data.module import SPLITS, Split
 from rnnlab.inspection import forecast_figure, text_sample
-from rnnlab.inspection.canvas import canvas, headline, save
+from rnnlab.inspection.canvas import PART, canvas, headline, save
 from rnnlab.inspection.learning import draw, learning
 from rnnlab.ledger.files import write_whole
 from rnnlab.ledger.run import Run
 from rnnlab.tasks import CharLM, Classifier, Forecaster
-
-PART = {"train": "training", "val": "validation", "test": "test"}
 
 
 def portrait(run: Run, task: Any, data: Any, results: dict[str, Any]) -> list[Path]:
@@ -25,7 +23,7 @@ def portrait(run: Run, task: Any, data: Any, results: dict[str, Any]) -> list[Pa
 
 def forecaster(run: Run, task: Forecaster, data: Any, results: dict[str, Any]) -> list[Path]:
     metric = "mae" if task.loss_name == "mae" else "mse"
-    scales = set(task.scale.tolist())
+    scales = set(task.spec["target_scale"])
     factor = None
     if len(scales) == 1 and task.loss_name != "huber":  # then the loss is the metric in other units
         factor = scales.pop() ** (1 if metric == "mae" else 2)
@@ -39,7 +37,7 @@ def char_lm(run: Run, task: CharLM, data: Any, results: dict[str, Any]) -> list[
     figure = canvas(9, 4)
     curve = learning(run, "nats", 1.0, data.baselines("val"), data.floor("val"))
     draw(figure.subplots(), curve._replace(metric="nats per character"), log=False)
-    headline(figure, message(run, data, results, "nats"))
+    headline(figure, *message(run, data, results, "nats"))
     run.samples.mkdir(parents=True, exist_ok=True)
     text = run.samples / "sample.txt"
     write_whole(text, text_sample.sample(task, data).encode("utf-8", "surrogatepass"))
@@ -53,7 +51,7 @@ def classifier(run: Run, task: Classifier, data: Any, results: dict[str, Any]) -
     curve = learning(run, "cross_entropy", 1.0, baselines, floor)
     draw(left, curve._replace(metric="cross-entropy, nats"), log=False)
     draw(right, learning(run, "accuracy", None, baselines, floor), log=False)
-    headline(figure, message(run, data, results, "accuracy"))
+    headline(figure, *message(run, data, results, "accuracy"))
     return [save(figure, run.figures / "learning.png")]
 
 
@@ -64,11 +62,14 @@ PORTRAITS: dict[type, Callable[..., list[Path]]] = {
 
 def last_part(data: Any) -> Split:
     """The test part; where it is empty the validation part, and at last the training part."""
-    return next((s for s in ("test", "val") if data.loader(s) is not None), "train")  # type: ignore[return-value]
+    for split in SPLITS[:0:-1]:
+        if data.loader(split) is not None:
+            return split
+    return "train"
 
 
-def message(run: Run, data: Any, results: dict[str, Any], metric: str) -> str:
-    """What the run came to, in one line: its score beside floor and baselines."""
+def message(run: Run, data: Any, results: dict[str, Any], metric: str) -> tuple[str, str]:
+    """What the run came to: its score, and the floor and baselines that it stands beside."""
     split = last_part(data)
     value = results.get("test", {}).get(metric)
     if value is None or split != "test":
@@ -77,9 +78,9 @@ def message(run: Run, data: Any, results: dict[str, Any], metric: str) -> str:
     name = run.record.get("experiment", run.folder.parent.name)
     words = metric.replace("_", "-").replace("nats", "nats per character")
     if value is None:
-        return f"{name}: {words} by step"
+        return f"{name}: {words} by step", ""
     beside = {n: s[metric] for n, s in data.baselines(split).items() if metric in s}
     if (floor := data.floor(split).get(metric)) is not None:
-        beside = {"floor": floor, **beside}
-    compared = ", ".join(f"{n} {v:.3g}" for n, v in beside.items())
-    return f"{name}: {PART[split]} {words} {value:.3g}" + (f"   ({compared})" if compared else "")
+        beside["best possible" if metric == "accuracy" else "floor"] = floor
+    compared = ", ".join(f"{n} {v:.3g}" for n, v in sorted(beside.items(), key=lambda item: item[1]))
+    return f"{name}: {PART[split]} {words} {value:.3g}", f"({compared})" if compared else ""
