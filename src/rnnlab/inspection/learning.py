@@ -82,9 +82,8 @@ def draw(axes: Axes, found: Learning, log: bool = True) -> None:
         margin = 0.05 * (high - low) or 0.1
         axes.set_ylim((low / 1.15, high * 1.15) if log else (low - margin, high + margin))
     axes.margins(x=0.01)
-    axes.get_figure(
-        root=True
-    ).draw_without_rendering()  # limits and layout must stand before labels are placed
+    # limits and layout must stand before labels are placed
+    cast(Figure, axes.get_figure(root=True)).draw_without_rendering()
     label_ends(axes, [label for label in labels if np.isfinite(label.y) and (label.y > 0 or not log)])
 
 
