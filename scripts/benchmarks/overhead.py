@@ -21,7 +21,9 @@ def main(options: dict[str, str]) -> None:
     b, o, s = (statistics.median(times) * 1e3 for times in (bare, ours, stock))
     print(f"  the model alone (gather, forward, backward, norm, Adam): {b:.2f} ms a step")
     print(f"  rnnlab, everything on: {o:.2f} ms; beside the model {o - b:.2f} ms (at most 0.6 wanted)")
-    print(f"  stock Lightning with DataLoader, TensorBoard logger and bar: {s:.2f} ms; beside the model {s - b:.2f} ms")
+    print(
+        f"  stock Lightning with DataLoader, TensorBoard logger and bar: {s:.2f} ms; beside the model {s - b:.2f} ms"
+    )
 
 
 def bare_loop() -> float:

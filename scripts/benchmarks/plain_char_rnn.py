@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 
-def train(text: str, steps: int = 4000, every: int = 1000, cell: str = "LSTM", seed: int = 1) -> dict[str, object]:
+def train(
+    text: str, steps: int = 4000, every: int = 1000, cell: str = "LSTM", seed: int = 1
+) -> dict[str, object]:
     """Trains `cell` 2x128 on 95% of `text`; returns {"seconds": of training alone, "nats": {step: validation}}."""
     torch.manual_seed(seed)
     vocabulary = sorted(set(text))

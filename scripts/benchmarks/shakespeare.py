@@ -26,7 +26,9 @@ def main(options: dict[str, str]) -> None:
         at, values = run.metrics["loss/val"]
         taken = run.record["engine"]["name"]
     print(f"  plain torch loop with nn.LSTM: {plain['seconds']:.0f} s, nats {rounded(plain['nats'])}")
-    print(f"  rnnlab, engine {taken}, all included: {ours:.0f} s, nats {rounded(dict(zip(at, values, strict=True)))}")
+    print(
+        f"  rnnlab, engine {taken}, all included: {ours:.0f} s, nats {rounded(dict(zip(at, values, strict=True)))}"
+    )
     print(f"  time of rnnlab over that of the plain loop: {ours / plain['seconds']:.2f}")
 
 

@@ -18,7 +18,7 @@ def train(*overrides: str, config_dir: str | None = None) -> Run:
 
 
 def load(folder: str | Path) -> Run:
-    """The run in a folder: its `model`, `config`, `metrics`, `results` and `folder`. Raises UserError if there is none."""
+    """The run in a folder, with its `model`, `config`, `metrics`, `results`. Raises UserError if none is there."""
     return Run.open(folder)
 
 

@@ -36,7 +36,13 @@ def loop(steps, *, cell="RNN", clip=None, algorithm="norm", make=None, schedule=
     return np.array(losses)
 
 
-BASE = ("experiment=notebook/next_value", "trainer.threads=1", "model.engine=torch", "callbacks=none", "trainer.accelerator=cpu")
+BASE = (
+    "experiment=notebook/next_value",
+    "trainer.threads=1",
+    "model.engine=torch",
+    "callbacks=none",
+    "trainer.accelerator=cpu",
+)
 
 
 def losses(run):
@@ -98,7 +104,8 @@ def cosine(step, warmup=10, total=100, final=0.1):
         ("scheduler=cosine scheduler.warmup_steps=10 scheduler.final_ratio=0.1", cosine),
         ("scheduler=exponential scheduler.gamma=0.98", lambda s: 0.98**s),  # one step an epoch here
         ("scheduler=step scheduler.step_size=30 scheduler.gamma=0.1", lambda s: 0.1 ** (s // 30)),
-        ("scheduler=step scheduler.step_size=30 scheduler.gamma=0.1 scheduler.interval=step", lambda s: 0.1 ** (s // 30)),
+        ("scheduler=step scheduler.step_size=30 scheduler.gamma=0.1 scheduler.interval=step",
+         lambda s: 0.1 ** (s // 30)),
     ],
 )  # fmt: skip
 def test_schedules_give_the_rate_they_say(small, config, factor):
@@ -110,9 +117,11 @@ def test_schedules_give_the_rate_they_say(small, config, factor):
 
 def test_accumulated_batches_are_one_large_batch(small, tmp_path):
     """Four batches of 7 windows, accumulated, are one step on 28."""
-    shape = ["data.n_points=52", "data.window=20", "data.split=windows", "data.fractions=[0.875,0.125,0.0]", "callbacks=none",
-             "trainer.max_epochs=3", "optimizer=sgd", "optimizer.lr=0.1"]  # fmt: skip
-    small_batches = small(*shape, "data.batch_size=7", "trainer.accumulate_grad_batches=4", outputs=tmp_path / "a")
+    shape = ["data.n_points=52", "data.window=20", "data.split=windows", "data.fractions=[0.875,0.125,0.0]",
+             "callbacks=none", "trainer.max_epochs=3", "optimizer=sgd", "optimizer.lr=0.1"]  # fmt: skip
+    small_batches = small(
+        *shape, "data.batch_size=7", "trainer.accumulate_grad_batches=4", outputs=tmp_path / "a"
+    )
     one_batch = small(*shape, "data.batch_size=0", outputs=tmp_path / "b")
     assert list(small_batches.metrics["loss/train"][0]) == [1, 2, 3]
     np.testing.assert_allclose(losses(small_batches), losses(one_batch), rtol=1e-5)

@@ -4,9 +4,9 @@ import signal
 
 import pytest
 import torch
+from stopping import StopAt
 
 from rnnlab.ledger.run import Run
-from stopping import StopAt
 
 
 @pytest.fixture
@@ -29,9 +29,10 @@ def interrupted(small, tmp_path, monkeypatch):
 
 
 CHARS = (
-    "data=chars", "data.limit=20000", "data.segment=20", "data.batch_size=8", "model.hidden_size=16", "trainer.max_epochs=-1",
-    "trainer.max_steps=130", "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=50", "trainer.threads=1",
-    "model.engine=torch", "trainer.accelerator=cpu", "callbacks=none",
+    "data=chars", "data.limit=20000", "data.segment=20", "data.batch_size=8", "model.hidden_size=16",
+    "trainer.max_epochs=-1", "trainer.max_steps=130", "trainer.check_val_every_n_epoch=null",
+    "trainer.val_check_interval=50", "trainer.threads=1", "model.engine=torch", "trainer.accelerator=cpu",
+    "callbacks=none",
 )  # fmt: skip
 
 
@@ -39,8 +40,19 @@ CHARS = (
     "options",
     [
         ["trainer.max_epochs=5"],
-        ["trainer.max_epochs=5", "model.num_layers=2", "model.dropout=0.2", "scheduler=cosine", "optimizer=rmsprop"],
-        ["trainer.max_epochs=5", "scheduler=plateau", "scheduler.patience=0", "callbacks.early_stopping.patience=3"],
+        [
+            "trainer.max_epochs=5",
+            "model.num_layers=2",
+            "model.dropout=0.2",
+            "scheduler=cosine",
+            "optimizer=rmsprop",
+        ],
+        [
+            "trainer.max_epochs=5",
+            "scheduler=plateau",
+            "scheduler.patience=0",
+            "callbacks.early_stopping.patience=3",
+        ],
         [*CHARS],
         [*CHARS, "model.num_layers=2", "model.dropout=0.2", "optimizer=sgd", "optimizer.momentum=0.9"],
     ],

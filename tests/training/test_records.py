@@ -35,9 +35,11 @@ def test_the_folder_tells_the_story(small):
     assert run.status == "finished" and run.config["notes"] == "a note"
     assert "notes=a note" in (run.folder / "overrides.yaml").read_text()
     manifest = run.manifest
-    assert manifest["engine"]["name"] == "torch" and manifest["versions"]["torch"].startswith(torch.__version__[:4])
+    assert manifest["engine"]["name"] == "torch" and manifest["versions"]["torch"].startswith(
+        torch.__version__[:4]
+    )
     assert manifest["seed"] == 0 and len(manifest["data_hash"]) == 64
-    assert not [p for p in run.folder.rglob(".*")], "a temporary file was left"
+    assert not list(run.folder.rglob(".*")), "a temporary file was left"
     for file in ("best.ckpt", "last.ckpt"):
         assert "state_dict" in torch.load(run.folder / "checkpoints" / file, weights_only=True)
 
@@ -101,7 +103,13 @@ def test_early_stopping_and_plateau_see_the_validation(small):
     run = small("callbacks.early_stopping.patience=2", "trainer.max_epochs=40", "optimizer.lr=0.1")
     values = run.metrics["loss/val"][1]
     assert len(values) < 40 and values.argmin() == len(values) - 3
-    run = small("scheduler=plateau", "scheduler.patience=0", "optimizer.lr=0.1", "trainer.max_epochs=8", "callbacks=none")
+    run = small(
+        "scheduler=plateau",
+        "scheduler.patience=0",
+        "optimizer.lr=0.1",
+        "trainer.max_epochs=8",
+        "callbacks=none",
+    )
     values, rates = run.metrics["loss/val"][1], run.metrics["optim/lr"][1]
     worse = sum(v >= min(values[:i]) * (1 - 1e-4) for i, v in enumerate(values[:-1]) if i)
     assert rates[-1] == pytest.approx(0.1 * 0.5**worse) and worse > 0

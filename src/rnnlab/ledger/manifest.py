@@ -15,7 +15,9 @@ from typing import Any
 DECIDING = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
 
 
-def manifest(config: dict[str, Any], *, engine: dict[str, str], data_hash: str, command: list[str]) -> dict[str, Any]:
+def manifest(
+    config: dict[str, Any], *, engine: dict[str, str], data_hash: str, command: list[str]
+) -> dict[str, Any]:
     """Everything but the config itself: code, versions, machine, threads, engine, data, command."""
     import torch
 
@@ -63,7 +65,9 @@ def code() -> dict[str, Any]:
 @functools.cache
 def versions() -> dict[str, str]:
     found = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions() if d.metadata["Name"]}
-    return {"python": platform.python_version()} | dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    return {"python": platform.python_version()} | dict(
+        sorted(found.items(), key=lambda item: item[0].lower())
+    )
 
 
 @functools.cache
@@ -99,7 +103,11 @@ def rnnlab_sources() -> str:
     root, digest = Path(__file__).parents[1], hashlib.sha256()
     for name in DECIDING:
         place = root / name
-        files = sorted(p for p in place.rglob("*") if p.suffix in (".py", ".c", ".h")) if place.is_dir() else [place]
+        files = (
+            sorted(p for p in place.rglob("*") if p.suffix in (".py", ".c", ".h"))
+            if place.is_dir()
+            else [place]
+        )
         for file in files:
             if file.is_file():
                 digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())

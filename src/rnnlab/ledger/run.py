@@ -135,7 +135,8 @@ class Run:
         write_whole(self.folder / "config.yaml", to_yaml(config).encode())
         write_whole(self.folder / "overrides.yaml", to_yaml(list(overrides)).encode())
         write_json(
-            self.folder / "run.json", {"id": identifier, "experiment": name, "status": "queued", "created": now()}
+            self.folder / "run.json",
+            {"id": identifier, "experiment": name, "status": "queued", "created": now()},
         )
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
@@ -155,7 +156,9 @@ class Run:
         except BaseException as error:
             file = self.folder / "traceback.txt"
             write_whole(file, traceback.format_exc().encode())
-            self.update(status="failed", ended=now(), why=f"{type(error).__name__}: {error}", traceback=str(file.name))
+            self.update(
+                status="failed", ended=now(), why=f"{type(error).__name__}: {error}", traceback=str(file.name)
+            )
             raise
 
 

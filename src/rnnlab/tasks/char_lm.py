@@ -40,7 +40,9 @@ class CharLM(Task):
         if recurrence.get("bidirectional"):
             raise UserError("model.bidirectional: a language model cannot read the future; set it to false")
         size = spec["vocabulary_size"]
-        self.embedding = None if embedding_size is None else nn.utils.skip_init(nn.Embedding, size, embedding_size)
+        self.embedding = (
+            None if embedding_size is None else nn.utils.skip_init(nn.Embedding, size, embedding_size)
+        )
         self.stack = Stack(input_size=embedding_size or size, **recurrence)
         self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, size)
         self.carry, self.evaluation_carry = Carry(), Carry()

@@ -42,7 +42,9 @@ class Classifier(Task):
         super().__init__(spec, seed)
         self.classes = spec["classes"]
         if output == "sigmoid" and self.classes != 2:
-            raise UserError(f"model.output=sigmoid is for two classes, and the data has {self.classes}: use softmax")
+            raise UserError(
+                f"model.output=sigmoid is for two classes, and the data has {self.classes}: use softmax"
+            )
         self.sigmoid = output == "sigmoid" or (output == "auto" and self.classes == 2)
         self.embedding = nn.utils.skip_init(nn.Embedding, spec["vocab_size"], embedding_size)
         self.stack = Stack(input_size=embedding_size, **recurrence)

@@ -1,6 +1,7 @@
 """Forecasting the next values of a series from a window of it."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,11 @@ from rnnlab.errors import UserError
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.task import Scores, Task
 
-LOSSES = {"mse": nn.functional.mse_loss, "mae": nn.functional.l1_loss, "huber": nn.functional.huber_loss}
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "mse": nn.functional.mse_loss,
+    "mae": nn.functional.l1_loss,
+    "huber": nn.functional.huber_loss,
+}
 
 
 class Forecaster(Task):
@@ -22,6 +27,9 @@ class Forecaster(Task):
     """
 
     kind = "series"
+    target_index: Tensor  # where each target stands among the inputs
+    scale: Tensor
+    shift: Tensor
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """What the three tasks share: one training step, and scores summed over an epoch."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import lightning
@@ -29,7 +30,9 @@ class Task(lightning.LightningModule):
     def __init__(self, spec: dict[str, Any], seed: int = 0) -> None:
         super().__init__()
         if spec.get("kind") != self.kind:
-            raise UserError(f"{type(self).__name__} needs {self.kind} data, and this is {spec.get('kind')} data")
+            raise UserError(
+                f"{type(self).__name__} needs {self.kind} data, and this is {spec.get('kind')} data"
+            )
         self.automatic_optimization = False
         self.spec, self.seed = spec, seed
         self.optimization = Optimization(torch.optim.Adam)
@@ -59,7 +62,9 @@ class Task(lightning.LightningModule):
 
     # ------------------------------------------------------------------ training
 
-    def initialise(self, heads: list[torch.nn.Module], options: dict[str, Any]) -> None:
+    def initialise(
+        self, heads: Sequence[torch.nn.Linear | torch.nn.Embedding], options: dict[str, Any]
+    ) -> None:
         """Draws every weight from the run's "init" stream; `options` are the config's init keys."""
         initialise(
             self.stack,

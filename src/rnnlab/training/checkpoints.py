@@ -89,7 +89,7 @@ class Checkpoints(Checkpoint):
             self._best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
 
     def save(self, trainer: Trainer, task: LightningModule) -> None:
-        if trainer.fast_dev_run:
+        if rehearsal(trainer):
             return
         self.recorder.flush(trainer, task)
         self._saved_at = (time.monotonic(), trainer.global_step)
@@ -122,7 +122,7 @@ class Checkpoints(Checkpoint):
 
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
         """Keeps the best weights; the last are not worth keeping when the loss is lost."""
-        if not trainer.fast_dev_run:
+        if not rehearsal(trainer):
             self.write_best(task)
 
     def state_dict(self) -> dict[str, Any]:
@@ -130,3 +130,8 @@ class Checkpoints(Checkpoint):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.last = state["best"], state["last"]
+
+
+def rehearsal(trainer: Trainer) -> bool:
+    """Whether this is `fast_dev_run`, which leaves nothing behind."""
+    return bool(getattr(trainer, "fast_dev_run", False))

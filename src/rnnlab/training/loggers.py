@@ -1,6 +1,7 @@
 """Where scalars go: metrics.csv, always, and TensorBoard's event file, written without its writer's thread."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ class MetricsFile(Logger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The config is in config.yaml."""
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         for key, value in metrics.items():
             if key != "epoch" and not key.startswith("speed/"):
                 self.journal.write(line(step or 0, key, value).encode())
@@ -69,7 +70,9 @@ class TensorBoard(TensorBoardLogger):
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(save_dir=str(folder), name="", version="")
-        self.journal = Journal(Path(folder) / "events.out.tfevents.0.rnnlab", _record(file_version="brain.Event:2"))
+        self.journal = Journal(
+            Path(folder) / "events.out.tfevents.0.rnnlab", _record(file_version="brain.Event:2")
+        )
 
     @property
     def log_dir(self) -> str:
@@ -83,8 +86,10 @@ class TensorBoard(TensorBoardLogger):
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The config is in config.yaml."""
 
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        self.journal.write(_record(step=step or 0, scalars={k: v for k, v in metrics.items() if k != "epoch"}))
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.journal.write(
+            _record(step=step or 0, scalars={k: v for k, v in metrics.items() if k != "epoch"})
+        )
 
     def save(self) -> None:
         if self._experiment is not None:

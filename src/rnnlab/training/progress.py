@@ -6,7 +6,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, Progress as RichProgress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
 PLAIN_LINES = 10  # how many lines a training prints without a terminal
 
@@ -37,7 +38,9 @@ class Progress(ProgressBar):
             self._bar = RichProgress(
                 TextColumn("epoch {task.fields[epoch]}"),
                 BarColumn(bar_width=24),
-                TextColumn("{task.completed}/{task.total} steps" if self._total else "{task.completed} steps"),
+                TextColumn(
+                    "{task.completed}/{task.total} steps" if self._total else "{task.completed} steps"
+                ),
                 TextColumn("{task.fields[text]}"),
                 TimeRemainingColumn(compact=True),
                 console=self.console,
@@ -65,7 +68,9 @@ class Progress(ProgressBar):
         words += [f"best validation {self._best:.4g}"] if self._best is not None else []
         text = "  ".join([*words, f"{speed:,.0f} steps/s"])
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=step, epoch=trainer.current_epoch + (not last), text=text)
+            self._bar.update(
+                self._bar.task_ids[0], completed=step, epoch=trainer.current_epoch + (not last), text=text
+            )
             self._bar.refresh()
         elif last or self._due(step):
             self._lines += 1

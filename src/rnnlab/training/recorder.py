@@ -25,7 +25,9 @@ class Recorder(Callback):
     A loss that is not finite, or above `divergence_factor` times the first, raises `Diverged`.
     """
 
-    def __init__(self, every: int = 1, divergence_factor: float | None = 1000.0, flush_s: float = 1.0) -> None:
+    def __init__(
+        self, every: int = 1, divergence_factor: float | None = 1000.0, flush_s: float = 1.0
+    ) -> None:
         self.every, self.divergence_factor, self.flush_s = every, divergence_factor, flush_s
         self.first_loss: float | None = None
         self.last_entry: Entry | None = None
@@ -58,7 +60,11 @@ class Recorder(Callback):
             return
         entries, scalars[:] = list(scalars), []
         for step, measured in entries:
-            values = {k: float(v) if isinstance(v, torch.Tensor) else v for k, v in measured.items() if v is not None}
+            values = {
+                k: float(v) if isinstance(v, torch.Tensor) else v
+                for k, v in measured.items()
+                if v is not None
+            }
             if "loss/train" in values:
                 self.check(step, values["loss/train"])
                 self.last_entry = (step, values)
@@ -68,7 +74,9 @@ class Recorder(Callback):
 
     def check(self, step: int, loss: float) -> None:
         if not math.isfinite(loss):
-            raise Diverged(f"the loss is {loss} at step {step}; a smaller optimizer.lr or trainer.gradient_clip_val may help")
+            raise Diverged(
+                f"the loss is {loss} at step {step}; a smaller optimizer.lr or trainer.gradient_clip_val may help"
+            )
         if self.first_loss is None:
             self.first_loss = loss
         elif self.divergence_factor and abs(loss) > self.divergence_factor * max(abs(self.first_loss), 1e-12):

@@ -17,10 +17,10 @@ from rnnlab.ledger.identity import delta, identity
 from rnnlab.ledger.load import initialise_from
 from rnnlab.ledger.manifest import command_line, manifest, stale
 from rnnlab.ledger.run import Run, now
-from rnnlab.tasks.optimization import Optimization
 from rnnlab.recurrence import engines
+from rnnlab.tasks.optimization import Optimization
 from rnnlab.training import accelerator, terminal
-from rnnlab.training.checkpoints import Checkpoints, WholeFiles
+from rnnlab.training.checkpoints import Checkpoints, WholeFiles, rehearsal
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.loggers import MetricsFile
 from rnnlab.training.quiet import quiet
@@ -39,7 +39,7 @@ def train(cfg: DictConfig, overrides: list[str] | None = None) -> Run:
     config = check(cfg)
     config["trainer"]["accelerator"], why = accelerator.take(config["trainer"]["accelerator"])
     run, identifier = place(config, overrides)
-    if run.status == "finished" and not config["rerun"] and not (reasons := stale(run.manifest, config)):
+    if run.status == "finished" and not config["rerun"] and not stale(run.manifest, config):
         terminal.already_finished(run)
         return run
 
@@ -48,12 +48,16 @@ def train(cfg: DictConfig, overrides: list[str] | None = None) -> Run:
         data.prepare_data()
         data.setup("fit")
         task = make_task(config, data)
-        resume = run.status in ("running", "stopped") and not config["rerun"] and run.last_checkpoint.is_file()
+        resume = (
+            run.status in ("running", "stopped") and not config["rerun"] and run.last_checkpoint.is_file()
+        )
         if not resume and run.folder.exists():
             shutil.rmtree(run.folder)
         run.create(identifier, config["name"], config, overrides)
         engine = engine_of(task, config)
-        run.write_manifest(manifest(config, engine=engine, data_hash=data.content_hash, command=command_line()))
+        run.write_manifest(
+            manifest(config, engine=engine, data_hash=data.content_hash, command=command_line())
+        )
         terminal.beginning(run, config, task, data, engine=engine, device=why, resumed=resume)
 
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"])
@@ -61,15 +65,22 @@ def train(cfg: DictConfig, overrides: list[str] | None = None) -> Run:
         interruption = Interruption(checkpoints)
         trainer = make_trainer(config, run, task, callbacks=[recorder, interruption, checkpoints])
         run.update(status="running", started=now(), engine=engine)
-        begin, results, status, why = time.perf_counter(), {}, "finished", None
+        begin, status, why = time.perf_counter(), "finished", ""
+        results: dict[str, Any] = {}
         with interruption.listening(), run.failing():
             try:
                 trainer.fit(task, datamodule=data, ckpt_path=run.last_checkpoint if resume else None)
-                results = assess(trainer, task, data, run) if not trainer.fast_dev_run else {}
+                results = assess(trainer, task, data, run) if not rehearsal(trainer) else {}
             except Stopped as stopped:
                 status, why = "stopped", str(stopped)
         results |= {"steps": trainer.global_step, "best": checkpoints.best, "last": checkpoints.last}
-        run.update(status=status, why=why, ended=now(), seconds=round(time.perf_counter() - begin, 3), results=results)
+        run.update(
+            status=status,
+            why=why,
+            ended=now(),
+            seconds=round(time.perf_counter() - begin, 3),
+            results=results,
+        )
     terminal.end(run)
     return run
 
@@ -119,7 +130,14 @@ def planned_steps(config: dict[str, Any], batches: int) -> int:
 
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
-OURS = ("threads", "divergence_factor", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches", "log_every_n_steps")
+OURS = (
+    "threads",
+    "divergence_factor",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "accumulate_grad_batches",
+    "log_every_n_steps",
+)
 
 
 def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callbacks: list[Any]) -> Trainer:
@@ -127,12 +145,19 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
     options = dict(config["trainer"])
     ours = {key: options.pop(key) for key in OURS}
     if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
-        options |= {key: ours[key] for key in OURS if key in ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")}
+        options |= {
+            key: ours[key]
+            for key in OURS
+            if key in ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
+        }
     if options["profiler"] is not None:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=str(run.folder), filename="profile")
     loggers: list[Any] = [MetricsFile(run.folder)]
     for name, node in config["logger"].items():
-        node = {k: v.replace("{run_folder}", str(run.folder)) if isinstance(v, str) else v for k, v in node.items()}
+        node = {
+            k: v.replace("{run_folder}", str(run.folder)) if isinstance(v, str) else v
+            for k, v in node.items()
+        }
         extra = {"folder": run.folder} if node["_target_"] == "rnnlab.training.loggers.TensorBoard" else {}
         loggers.append(build(node, f"logger.{name}", **extra))
     extras = [build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
@@ -155,7 +180,9 @@ def engine_of(task: LightningModule, config: dict[str, Any]) -> dict[str, str]:
     stack = getattr(task, "stack", None)
     if stack is None:
         return {"name": "none", "why": "the model is not a stack of rnnlab"}
-    device = torch.device({"gpu": "cuda"}.get(config["trainer"]["accelerator"], config["trainer"]["accelerator"]))
+    device = torch.device(
+        {"gpu": "cuda"}.get(config["trainer"]["accelerator"], config["trainer"]["accelerator"])
+    )
     stack.precision = config["trainer"]["precision"]
     choice = engines.choose(stack.engine, stack, device, stack.precision)
     return {"name": choice.engine, "why": choice.reason}
