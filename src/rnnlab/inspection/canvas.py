@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 # of Okabe and Ito, told apart also by those who see red and green alike
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 INK, GREY, PALE = "#222222", "#7A7A7A", "#DDDDDD"
 
 PART = {"train": "training", "val": "validation", "test": "test", "all": "whole"}  # as in "the ... part"

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from rnnlab.data.module import Split
 from rnnlab.data.windows import Windowed
-from rnnlab.inspection.canvas import BLUE, GREY, INK, ORANGE, PALE, PART, canvas, headline, quiet
+from rnnlab.inspection.canvas import BLUE, GREEN, INK, ORANGE, PALE, PART, canvas, headline, quiet
 from rnnlab.inspection.free_run import FreeRun, by_window, free_run
 from rnnlab.inspection.learning import Learning
 from rnnlab.inspection.learning import draw as draw_learning
@@ -32,9 +32,11 @@ def finished(
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
     windowed = (ahead, by_window(task, data, row, whole))
     panel(left, data, free, back=min(data.window, steps // 2), windowed=windowed)
-    left.set_title(f"the first {steps} steps of the {PART[split]} part", loc="left", pad=LEGEND)
+    left.set_title(
+        f"the first {steps} steps of the {PART[split]} part", loc="left", pad=LEGEND, fontsize=10.5
+    )
     draw_learning(right, curve)
-    right.set_title("learning, beside baselines (dashed)", loc="left", pad=LEGEND)
+    right.set_title("learning, beside baselines (dashed)", loc="left", pad=LEGEND, fontsize=10.5)
     headline(figure, *title)
     return figure
 
@@ -81,7 +83,7 @@ def panel(
     dots = "o" if len(times) < 250 else ""
     axes.plot(times, truth, color=INK, linewidth=0.8, marker=dots, markersize=2.2, alpha=0.75, label="truth")
     dashed = (0, (5, 2))
-    axes.plot(free.times, free.baseline[:, target], color=GREY, lw=1.1, ls=dashed, label=free.baseline_name)
+    axes.plot(free.times, free.baseline[:, target], color=GREEN, lw=1.1, ls=dashed, label=free.baseline_name)
     if windowed is not None:
         label, values = windowed
         at = data.frame.times[free.row : free.row + len(values)]

@@ -12,6 +12,7 @@ from rnnlab.ledger.run import Run
 
 Curve = tuple[np.ndarray, np.ndarray]
 
+WORDS = {"nats": "nats per character", "cross_entropy": "cross-entropy, nats"}
 POINTS = 120  # of the smoothed training curve
 
 
@@ -47,7 +48,7 @@ def learning(
 
 def draw(axes: Axes, found: Learning, log: bool = True) -> None:
     """Draws the curves; without training and validation there are the lines alone."""
-    quiet(axes, "optimizer step", found.metric + (", log scale" if log else ""))
+    quiet(axes, "optimizer step", WORDS.get(found.metric, found.metric) + (", log scale" if log else ""))
     labels, shown = [], []
     if found.train is not None:
         steps, values = smoothed(*found.train)

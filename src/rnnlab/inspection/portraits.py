@@ -1,63 +1,68 @@
 """What a finished run of each task is shown by."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rnnlab.data.chars import Chars
 from rnnlab.data.module import SPLITS, Split
+from rnnlab.data.windows import Windowed
 from rnnlab.inspection import forecast_figure, text_sample
 from rnnlab.inspection.canvas import PART, canvas, headline, save
-from rnnlab.inspection.learning import draw, learning
+from rnnlab.inspection.learning import WORDS, draw, learning
 from rnnlab.ledger.files import write_whole
 from rnnlab.ledger.run import Run
 from rnnlab.tasks import CharLM, Classifier, Forecaster
 
 
-def portrait(run: Run, task: Any, data: Any, results: dict[str, Any]) -> list[Path]:
+def portrait(run: Run, task: Any, data: Any) -> list[Path]:
     """Draws what fits the task; returns the files."""
-    for kind, draw_it in PORTRAITS.items():
-        if isinstance(task, kind):
-            return draw_it(run, task, data, results)
+    if isinstance(task, Forecaster):
+        return forecaster(run, task, data)
+    if isinstance(task, CharLM):
+        return char_lm(run, task, data)
+    if isinstance(task, Classifier):
+        return classifier(run, data)
     return []
 
 
-def forecaster(run: Run, task: Forecaster, data: Any, results: dict[str, Any]) -> list[Path]:
+def forecaster(run: Run, task: Forecaster, data: Any) -> list[Path]:
     metric = "mae" if task.loss_name == "mae" else "mse"
-    scales = set(task.spec["target_scale"])
-    factor = None
+    scales, factor = set(task.spec["target_scale"]), None
     if len(scales) == 1 and task.loss_name != "huber":  # then the loss is the metric in other units
         factor = scales.pop() ** (1 if metric == "mae" else 2)
-    split = last_part(data)
-    curve = learning(run, metric, factor, data.baselines("val"), data.floor("val"))
-    figure = forecast_figure.finished(task, data, split, message(run, data, results, metric), curve)
-    return [save(figure, run.figures / "forecast.png")]
-
-
-def char_lm(run: Run, task: CharLM, data: Any, results: dict[str, Any]) -> list[Path]:
+    title, watched = message(run, data, metric), watched_part(data)
+    curve = learning(run, metric, factor, data.baselines(watched), data.floor(watched))
+    if isinstance(data, Windowed):
+        figure = forecast_figure.finished(task, data, last_part(data), title, curve)
+        return [save(figure, run.figures / "forecast.png")]
     figure = canvas(9, 4)
-    curve = learning(run, "nats", 1.0, data.baselines("val"), data.floor("val"))
-    draw(figure.subplots(), curve._replace(metric="nats per character"), log=False)
-    headline(figure, *message(run, data, results, "nats"))
-    run.samples.mkdir(parents=True, exist_ok=True)
-    text = run.samples / "sample.txt"
-    write_whole(text, text_sample.sample(task, data).encode("utf-8", "surrogatepass"))
-    return [save(figure, run.figures / "learning.png"), text]
-
-
-def classifier(run: Run, task: Classifier, data: Any, results: dict[str, Any]) -> list[Path]:
-    figure = canvas(10, 4)
-    left, right = figure.subplots(1, 2)
-    baselines, floor = data.baselines("val"), data.floor("val")
-    curve = learning(run, "cross_entropy", 1.0, baselines, floor)
-    draw(left, curve._replace(metric="cross-entropy, nats"), log=False)
-    draw(right, learning(run, "accuracy", None, baselines, floor), log=False)
-    headline(figure, *message(run, data, results, "accuracy"))
+    draw(figure.subplots(), curve)
+    headline(figure, *title)
     return [save(figure, run.figures / "learning.png")]
 
 
-PORTRAITS: dict[type, Callable[..., list[Path]]] = {
-    Forecaster: forecaster, CharLM: char_lm, Classifier: classifier,
-}  # fmt: skip
+def char_lm(run: Run, task: CharLM, data: Any) -> list[Path]:
+    figure, watched = canvas(9, 4), watched_part(data)
+    draw(
+        figure.subplots(), learning(run, "nats", 1.0, data.baselines(watched), data.floor(watched)), log=False
+    )
+    headline(figure, *message(run, data, "nats"))
+    files = [save(figure, run.figures / "learning.png")]
+    if isinstance(data, Chars):
+        run.samples.mkdir(parents=True, exist_ok=True)
+        files.append(run.samples / "sample.txt")
+        write_whole(files[-1], text_sample.sample(task, data).encode("utf-8", "surrogatepass"))
+    return files
+
+
+def classifier(run: Run, data: Any) -> list[Path]:
+    figure, watched = canvas(10, 4), watched_part(data)
+    left, right = figure.subplots(1, 2)
+    beside = data.baselines(watched), data.floor(watched)
+    draw(left, learning(run, "cross_entropy", 1.0, *beside), log=False)
+    draw(right, learning(run, "accuracy", None, *beside), log=False)
+    headline(figure, *message(run, data, "accuracy"))
+    return [save(figure, run.figures / "learning.png")]
 
 
 def last_part(data: Any) -> Split:
@@ -68,15 +73,20 @@ def last_part(data: Any) -> Split:
     return "train"
 
 
-def message(run: Run, data: Any, results: dict[str, Any], metric: str) -> tuple[str, str]:
+def watched_part(data: Any) -> Split:
+    """The part that the learning curve is compared on: the validation part, without one the training part."""
+    return "train" if data.loader("val") is None else "val"
+
+
+def message(run: Run, data: Any, metric: str) -> tuple[str, str]:
     """What the run came to: its score, and the floor and baselines that it stands beside."""
-    split = last_part(data)
+    results, split = run.results, last_part(data)
     value = results.get("test", {}).get(metric)
     if value is None or split != "test":
         value = results.get("best", {}).get("metrics", {}).get(f"metric/{metric}")
-        split = "val" if data.loader("val") is not None else "train"
+        split = watched_part(data)
     name = run.record.get("experiment", run.folder.parent.name)
-    words = metric.replace("_", "-").replace("nats", "nats per character")
+    words = WORDS.get(metric, metric)
     if value is None:
         return f"{name}: {words} by step", ""
     beside = {n: s[metric] for n, s in data.baselines(split).items() if metric in s}

@@ -82,7 +82,7 @@ class CharLM(Task):
         if "carry" in checkpoint:
             self.carry.load_state_dict(checkpoint["carry"])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def sample(
         self,
         prompt: Tensor,
@@ -101,8 +101,9 @@ class CharLM(Task):
         uniform = streams.generator(seed, "sample").random(length)
         logits, state = self(prompt[None])
         for u in uniform:
-            p = next_probabilities(logits[0, -1].double().cpu(), temperature, top_k, top_p)
-            index = int(torch.searchsorted(p.cumsum(0), float(u) * p.sum()).clamp(max=len(p) - 1))
+            sums = next_probabilities(logits[0, -1].double().cpu(), temperature, top_k, top_p).cumsum(0)
+            # the first whose sum exceeds the draw: it has a chance above zero, also where the draw is 0
+            index = int(torch.searchsorted(sums, float(u) * sums[-1], right=True))
             yield index
             logits, state = self(torch.tensor([[index]], device=prompt.device), state)
 
@@ -115,7 +116,7 @@ def next_probabilities(
         return F.one_hot(logits.argmax(), len(logits)).double()
     p = torch.softmax(logits / temperature, dim=0)
     if top_k is not None or top_p is not None:
-        sorted_p, order = p.sort(descending=True)
+        sorted_p, order = p.sort(descending=True, stable=True)
         keep = torch.ones_like(p, dtype=torch.bool)
         if top_k is not None:
             keep[top_k:] = False

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from rnnlab.config import base_config, build, check, deciding
 from rnnlab.data.module import SPLITS
+from rnnlab.inspection.pictures import Pictures
 from rnnlab.ledger.identity import delta, identity
 from rnnlab.ledger.load import initialise_from
 from rnnlab.ledger.manifest import command_line, manifest, stale
@@ -81,6 +82,8 @@ def train(cfg: DictConfig, overrides: list[str] | None = None) -> Run:
             seconds=round(time.perf_counter() - begin, 3),
             results=results,
         )
+        if status == "finished" and not rehearsal(trainer):
+            draw(trainer, task, data, run)
     terminal.end(run)
     return run
 
@@ -186,6 +189,13 @@ def engine_of(task: LightningModule, config: dict[str, Any]) -> dict[str, str]:
     stack.precision = config["trainer"]["precision"]
     choice = engines.choose(stack.engine, stack, device, stack.precision)
     return {"name": choice.engine, "why": choice.reason}
+
+
+def draw(trainer: Trainer, task: LightningModule, data: Any, run: Run) -> None:
+    """The pictures of the finished run, with its best weights, where its callbacks ask for them."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Pictures):
+            callback.draw(run, task, data)
 
 
 def assess(trainer: Trainer, task: LightningModule, data: Any, run: Run) -> dict[str, Any]:
