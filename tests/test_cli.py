@@ -63,6 +63,8 @@ def test_an_unknown_command(capsys):
         (["--seed", "3"], "--seed: no such option. A key of the config is set without dashes: KEY=VALUE."),
         (["--multrun"], "--multrun: no such option. Did you mean --multirun?"),
         (["--config-dir", "nope"], None),
+        (["--resolve"], None),
+        (["-m", "hydra/launcher=bassic"], "hydra/launcher=bassic: no such choice. Did you mean basic?"),
         (
             ["-m", "seed=1,2", "model.hiden_size=3,4"],
             "model.hiden_size: no such key. Did you mean model.hidden_size?",

@@ -7,7 +7,7 @@ import pytest
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from rnnlab.config import base_config, compose, config_folder
+from rnnlab.config import base_config, check, compose, config_folder
 from rnnlab.errors import UserError
 
 
@@ -58,10 +58,11 @@ def test_experiment_of_the_users_own_chooses_and_sets(own):
         ("logger=[tensorboard,csv]", {"tensorboard", "csv"}),
         ("logger=csv", {"csv"}),
         ("logger=none", set()),
+        ("~logger", set()),
     ],
 )
 def test_several_loggers_one_or_none(choice, names):
-    assert set(compose([choice]).logger) == names
+    assert set(check(compose([choice]))["logger"]) == names
 
 
 def test_debug_changes_only_what_it_says():

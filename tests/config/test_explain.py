@@ -22,6 +22,7 @@ def lines(*overrides, config_dir=None):
         ("data.segment=3", "data.segment: no such key. data=chars has it."),
         ("~trainer.max_epoch", "trainer.max_epoch: no such key. Did you mean trainer.max_epochs?"),
         ("optimizer=adan", "optimizer=adan: no such choice. Did you mean adam?"),
+        ("logger=null", "logger=null: no such choice. Possible: csv, mlflow, none, tensorboard, wandb."),
         ("data=foo", "data=foo: no such choice. Possible: chars, series, sine, tokens."),
         (
             "experiment=notebook/charrnn",

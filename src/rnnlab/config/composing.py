@@ -21,7 +21,7 @@ import rnnlab
 from rnnlab.errors import UserError
 
 # what goes wrong in composing, as opposed to in a run
-COMPOSING = (HydraException, OmegaConfBaseException, YAMLError)
+COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 
 
 def config_folder() -> Path:

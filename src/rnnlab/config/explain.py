@@ -93,7 +93,7 @@ def _read(
             group, _, value = override.lstrip("+").partition("=")
             choice = asked.removeprefix(f"{group.split('@')[0]}/")
             if choice != asked and choice in value:
-                hint = nearest(choice, choices_of(group.split("@")[0], config_dir))
+                hint = nearest(choice, {*choices_of(group.split("@")[0], config_dir), *(error.options or ())})
                 return f"{group}={choice}: no such choice.{hint}", override, True
         hint = nearest(asked.rpartition("/")[2], error.options or ())
         # Hydra does not say which file asked; an experiment is the likeliest
@@ -121,6 +121,11 @@ def _read(
         cause: Any = error.__cause__ or error
         line = f"{found[1]}: {_without_keys(cause)}"
         return line, culprit, False
+    if "Config group override must be" in first:
+        culprit = next((o for o in overrides if re.search(r"^[\w/]+=(null|true|false|[\d.]+)$", o)), None)
+        if culprit is not None:
+            choices = choices_of(_key(culprit), config_dir)
+            return f"{culprit}: no such choice.{nearest(culprit.split('=')[1], choices)}", culprit, True
     return _without_keys(error), None, False
 
 

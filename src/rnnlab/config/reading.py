@@ -57,7 +57,9 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
     absent = dict.fromkeys(missing, True) | dict.fromkeys(unresolved, False)  # is a line still due?
     _node(reading, "", Config, {k: v for k, v in values.items() if k not in SECTIONS}, values, absent)
     for section in SECTIONS:
-        if section not in values and section not in absent:
+        if section in NAMED and not isinstance(values.get(section), dict):
+            values[section] = {}  # ~logger is logger=none
+        elif section not in values and section not in absent:
             reading.problems.append(f"{section}: is missing from the config")
     for section, schema in FIXED.items():
         if section in values:
@@ -66,7 +68,7 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
         if section in values:
             _component(reading, section, known, values[section], absent)
     for section, known in NAMED.items():
-        for name, node in (values.get(section) or {}).items():
+        for name, node in values[section].items():
             if node is not None:
                 _component(reading, f"{section}.{name}", known, node, absent)
     for path, node in list(reading.sound.items()):
