@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rnnlab import native
 from rnnlab.cells import GRU, LSTM, Cell, Elman, State
 from rnnlab.cells.choice import check_choice
 from rnnlab.errors import UserError
@@ -50,8 +51,12 @@ def choose(requested: str, stack: Stack, device: torch.device, precision: str) -
 
 
 def no_native(kind: type[Cell], device: torch.device, precision: str) -> str | None:
-    """Why the native engine cannot serve; None where it can."""
-    return "the native engine is not available in this version"
+    """Why the native engine cannot serve; None where it can. A subclass may have other equations."""
+    if kind not in FUSED:
+        return f"the native engine has no kernels for {kind.__name__}"
+    if device.type != "cpu" or precision != "32-true":
+        return f"the native engine serves precision 32-true on the cpu, not {precision} on {device.type}"
+    return native.obstacle()
 
 
 def no_torch(kind: type[Cell], device: torch.device, precision: str) -> str | None:
@@ -73,6 +78,8 @@ OBSTACLES: dict[str, Callable[[type[Cell], torch.device, str], str | None]] = {
 
 def run(engine: str, cell: Cell, x: Tensor, state: State, reset: Tensor | None) -> tuple[Tensor, State]:
     """Runs a cell on an engine. Torch's layers know no resets: a call with a reset mask takes the loop."""
+    if engine == "native":
+        return native.recurrence(cell, x, state, reset)
     if engine == "torch" and reset is None:
         return fused(cell, x, state)
     return reference(cell, x, state, reset)

@@ -1,0 +1,159 @@
+"""The kernels as a shared library, compiled at first use by the system's compiler and kept in a cache.
+
+The cache's key holds everything that the result depends on: the sources, the flags, the compiler's version and
+the macros by which it describes this CPU. The library is written whole and renamed, so that processes may race.
+"""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCES = Path(__file__).parent
+COMPILERS = ("cc", "gcc", "clang")
+# -ffast-math is left out for good: it changes bits, gains nothing here, and loading a library built with it
+# makes the whole process flush denormals to zero.
+FLAGS = (
+    "-std=gnu11",
+    "-O3",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fPIC",
+    "-shared",
+    "-pthread",
+    "-Wno-psabi",
+)
+TUNING = ("-march=native", "-mcpu=native")  # the first that the compiler takes
+WIDE = "-mprefer-vector-width=512"
+TIMEOUT = 120  # seconds
+
+
+class BuildError(Exception):
+    """Why there is no library, in one line."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """A library that is there, and how it came about."""
+
+    path: Path
+    compiler: str
+    isa: str
+    seconds: float
+    """What compiling took; 0 where the cache had it."""
+
+
+def cache_folder() -> Path:
+    """$RNNLAB_CACHE, else rnnlab in $XDG_CACHE_HOME, else ~/.cache/rnnlab."""
+    if own := os.environ.get("RNNLAB_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "rnnlab"
+
+
+def find_compiler() -> str:
+    """$RNNLAB_CC, or the first of cc, gcc and clang. Raises BuildError."""
+    asked = os.environ.get("RNNLAB_CC")
+    for name in (asked,) if asked else COMPILERS:
+        if found := shutil.which(name):
+            return found
+    raise BuildError(
+        f"no C compiler: {f'RNNLAB_CC={asked} is not there' if asked else 'install gcc or clang'}"
+    )
+
+
+def sources() -> list[Path]:
+    return sorted([*SOURCES.glob("*.c"), *SOURCES.glob("*.h")])
+
+
+def build(compiler: str | None = None, extra: tuple[str, ...] = ()) -> Built:
+    """The library, from the cache or compiled now. `extra` flags come last. Raises BuildError."""
+    compiler = compiler or find_compiler()
+    tuning, macros = _target(compiler, extra)
+    flags = (*FLAGS, *tuning, *extra)
+    key = hashlib.sha256()
+    for part in (*flags, _ask(compiler, ("--version",)), macros):
+        key.update(part.encode() + b"\0")
+    for source in sources():
+        key.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    path = cache_folder() / f"kernels-{key.hexdigest()[:24]}.so"
+    seconds = 0.0
+    if not path.exists():
+        began = time.perf_counter()
+        _compile(compiler, flags, path)
+        seconds = time.perf_counter() - began
+    return Built(path, compiler, _isa(macros), seconds)
+
+
+def _target(compiler: str, extra: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The flags that fit this CPU, and the macros that the compiler defines under them."""
+    chosen = [flag for flag in extra if flag.startswith("-march")]
+    attempts = [()] if chosen else [(flag,) for flag in TUNING] + [()]
+    for tuning in attempts:
+        asked = (*tuning, *(flag for flag in extra if flag.startswith(("-m", "-f"))))
+        try:
+            macros = _ask(compiler, (*asked, "-dM", "-E", "-x", "c", os.devnull))
+        except BuildError:
+            continue
+        return (*tuning, *((WIDE,) if "__AVX512F__" in macros else ())), macros
+    raise BuildError(f"{compiler} does not take the flags {' '.join(extra)}")
+
+
+def _isa(macros: str) -> str:
+    """What the kernels will be made of. Raises BuildError where each multiply-add would be a function call."""
+    if "__AVX512F__" in macros:
+        return "AVX-512"
+    if "__AVX__" in macros and "__FMA__" in macros:
+        return "AVX2"
+    if "__ARM_NEON" in macros and "__aarch64__" in macros:
+        return "NEON"
+    raise BuildError(
+        "this CPU has no fused multiply-add that the kernels know (AVX2, AVX-512 or 64-bit NEON)"
+    )
+
+
+def _ask(compiler: str, arguments: tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(
+            [compiler, *arguments], capture_output=True, text=True, timeout=TIMEOUT, check=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BuildError(f"{compiler} failed: {_first_line(error)}") from None
+    return done.stdout
+
+
+def _compile(compiler: str, flags: tuple[str, ...], path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".partial")
+        os.close(handle)
+    except OSError as error:
+        raise BuildError(f"cannot write to {path.parent}: {error.strerror}; set RNNLAB_CACHE") from None
+    try:
+        files = [str(source) for source in sources() if source.suffix == ".c"]
+        _ask(compiler, (*flags, *files, "-o", partial, "-lm"))
+        Path(partial).replace(path)
+    except OSError as error:
+        raise BuildError(f"cannot write {path}: {error.strerror}; set RNNLAB_CACHE") from None
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def _first_line(error: Exception) -> str:
+    said = getattr(error, "stderr", None) or str(error)
+    lines = [line for line in str(said).splitlines() if line.strip()]
+    return next((line for line in lines if "error" in line), lines[0] if lines else "it said nothing")
+
+
+def load(built: Built) -> ctypes.CDLL:
+    """Raises BuildError where the library cannot be loaded."""
+    try:
+        return ctypes.CDLL(str(built.path))
+    except OSError as error:
+        raise BuildError(f"cannot load {built.path}: {error}") from None

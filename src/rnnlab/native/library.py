@@ -1,0 +1,107 @@
+"""The compiled kernels as Python sees them: loaded once, their structures, and what `rnnlab doctor` shows."""
+
+import ctypes
+import threading
+from typing import Any
+
+from torch import Tensor
+
+from rnnlab.errors import UserError
+from rnnlab.native.build import BuildError, Built, build, load
+
+KINDS = {"Elman": 0, "GRU": 1, "LSTM": 2}
+MAX_CELLS = 64
+MAX_ROWS = 100_000  # of one batch
+Int, Pointer, Double = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
+
+
+class Shape(ctypes.Structure):
+    """See Shape in recurrence.h."""
+
+    _fields_ = [(name, Int) for name in "kind relu layers directions inputs hidden one_hot".split()]
+
+
+class Weights(ctypes.Structure):
+    """See Weights in recurrence.h."""
+
+    _fields_ = [(name, Pointer) for name in "ih hh bias_ih bias_hh initial".split()]
+
+
+class Call(ctypes.Structure):
+    """See Call in autograd.c."""
+
+    _fields_ = [
+        ("shape", Shape),
+        *((name, Int) for name in "rows steps threads input_gradient state_gradient".split()),
+        *(
+            (name, Pointer)
+            for name in "x tokens reset state y last d_y d_last d_x d_state kept scratch".split()
+        ),
+    ]
+
+
+class Library:
+    """The loaded functions; `built` says where they came from."""
+
+    def __init__(self, built: Built) -> None:
+        self.built = built
+        self.c = load(built)
+        signatures: dict[str, tuple[Any, list[Any]]] = {
+            "rnnlab_call_size": (Int, []),
+            "rnnlab_work_size": (Int, [Int]),
+            "rnnlab_call_bytes": (None, [Pointer] * 3),
+            "rnnlab_call_forward": (None, [Pointer] * 3),
+            "rnnlab_call_backward": (None, [Pointer] * 4),
+            "rnnlab_activation": (None, [Int, Int, Pointer, Pointer]),
+        }
+        for name, (result, arguments) in signatures.items():
+            function = getattr(self.c, name)
+            function.restype, function.argtypes = result, arguments
+        if self.c.rnnlab_call_size() != ctypes.sizeof(Call):
+            raise BuildError("the compiler lays structures out in another way than Python expects")
+
+
+_lock = threading.Lock()
+_loaded: Library | None = None
+_failure: str | None = None
+
+
+def obstacle() -> str | None:
+    """Why there are no kernels here; None where there are. Compiles them at the first call, tries once."""
+    global _loaded, _failure
+    with _lock:
+        if _loaded is None and _failure is None:
+            try:
+                _loaded = Library(build())
+            except BuildError as error:
+                _failure = f"the native kernels could not be built: {error}"
+    return _failure
+
+
+def library() -> Library:
+    """Raises UserError where the kernels cannot be had."""
+    why = obstacle()
+    if _loaded is None:
+        raise UserError(f"model.engine=native: {why}")
+    return _loaded
+
+
+def status() -> dict[str, Any]:
+    """Whether the kernels can be had, why not, and how they were built; compiles them where need be."""
+    why = obstacle()
+    if _loaded is None:
+        return {"available": False, "reason": why}
+    built = _loaded.built
+    return {
+        "available": True,
+        "reason": None,
+        "library": str(built.path),
+        "compiler": built.compiler,
+        "isa": built.isa,
+        "compile_seconds": built.seconds,
+    }
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where a tensor's data starts; None for None."""
+    return None if tensor is None else tensor.data_ptr()

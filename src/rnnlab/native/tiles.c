@@ -1,0 +1,116 @@
+#include "tiles.h"
+
+/* One tile of `rows` rows by `vectors` vectors of columns; both are constants where this is inlined. */
+INLINE void product_tile(const int rows, const int vectors, Left left, const float *panel, const float *start,
+                         size_t start_stride, float *out, size_t out_stride) {
+    vec sum[TILE_ROWS * PANEL];
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int n = 0; n < vectors; n++)
+            sum[r * vectors + n] = start ? load(start + r * start_stride + n * WIDTH) : splat(0.0f);
+    for (size_t b = 0; b < left.blocks; b++) {
+        const float *a = left.at + b * left.gap;
+        for (size_t k = 0; k < left.length; k++, panel += vectors * WIDTH) {
+            vec w[PANEL];
+            UNROLL for (int n = 0; n < vectors; n++) w[n] = load(panel + n * WIDTH);
+            UNROLL for (int r = 0; r < rows; r++) {
+                const vec x = splat(a[r * left.stride + k]);
+                UNROLL for (int n = 0; n < vectors; n++) sum[r * vectors + n] = fma_(x, w[n], sum[r * vectors + n]);
+            }
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int n = 0; n < vectors; n++) store(out + r * out_stride + n * WIDTH, sum[r * vectors + n]);
+}
+
+INLINE void product_panel(const int vectors, size_t rows, Left left, const float *panel, const float *start,
+                          size_t start_stride, float *out, size_t out_stride) {
+    const size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    for (size_t i = 0; i < tiles; i++) { /* tiles of nearly equal height: 25 rows are 7 + 6 + 6 + 6 */
+        const size_t first = rows * i / tiles, height = rows * (i + 1) / tiles - first;
+        const float *from = start ? start + first * start_stride : NULL;
+        float *to = out + first * out_stride;
+        Left part = left;
+        part.at += first * left.stride;
+#define HEIGHT(h) \
+    case h: product_tile(h, vectors, part, panel, from, start_stride, to, out_stride); break;
+        switch (height) {
+            HEIGHT(1) HEIGHT(2) HEIGHT(3) HEIGHT(4)
+#if TILE_ROWS == 8
+            HEIGHT(5) HEIGHT(6) HEIGHT(7) HEIGHT(8)
+#endif
+        }
+#undef HEIGHT
+    }
+}
+
+void product(size_t rows, size_t columns, Left left, const float *panels, const float *start,
+             size_t start_stride, float *out, size_t out_stride) {
+    const size_t k = left.blocks * left.length;
+    for (size_t c = 0; c < columns;) {
+        const float *panel = panels + c * k, *from = start ? start + c : NULL;
+        if (columns - c >= PANEL * WIDTH) {
+            product_panel(PANEL, rows, left, panel, from, start_stride, out + c, out_stride);
+            c += PANEL * WIDTH;
+        } else {
+            product_panel(1, rows, left, panel, from, start_stride, out + c, out_stride);
+            c += WIDTH;
+        }
+    }
+}
+
+INLINE void outer_tile(const int vectors, size_t rows, const float *d, size_t d_stride, const float *x,
+                       size_t x_stride, float *sum, size_t sum_stride) {
+    vec part[TILE_ROWS * PANEL];
+    UNROLL for (int i = 0; i < TILE_ROWS * vectors; i++) part[i] = splat(0.0f);
+    for (size_t r = 0; r < rows; r++, d += d_stride, x += x_stride) {
+        vec v[PANEL];
+        UNROLL for (int n = 0; n < vectors; n++) v[n] = load(x + n * WIDTH);
+        UNROLL for (int j = 0; j < TILE_ROWS; j++) {
+            const vec a = splat(d[j]);
+            UNROLL for (int n = 0; n < vectors; n++) part[j * vectors + n] = fma_(a, v[n], part[j * vectors + n]);
+        }
+    }
+    UNROLL for (int j = 0; j < TILE_ROWS; j++)
+        UNROLL for (int n = 0; n < vectors; n++) {
+            float *at = sum + j * sum_stride + n * WIDTH;
+            store(at, load(at) + part[j * vectors + n]);
+        }
+}
+
+void add_outer(size_t rows, const float *d, size_t d_stride, size_t m, const float *x, size_t x_stride, size_t n,
+               float *sum, size_t sum_stride) {
+    for (size_t j = 0; j < m; j += TILE_ROWS) {
+        float *to = sum + j * sum_stride;
+        size_t k = 0;
+        for (; k + PANEL * WIDTH <= n; k += PANEL * WIDTH)
+            outer_tile(PANEL, rows, d + j, d_stride, x + k, x_stride, to + k, sum_stride);
+        for (; k < n; k += WIDTH) outer_tile(1, rows, d + j, d_stride, x + k, x_stride, to + k, sum_stride);
+    }
+}
+
+INLINE void narrow_tile(const int n, size_t rows, const float *d, size_t d_stride, const float *x, size_t x_stride,
+                        float *sum, size_t sum_stride, float *total) {
+    vec all = splat(0.0f), part[NARROW];
+    UNROLL for (int i = 0; i < n; i++) part[i] = splat(0.0f);
+    for (size_t r = 0; r < rows; r++) {
+        const vec v = load(d + r * d_stride);
+        all += v;
+        UNROLL for (int i = 0; i < n; i++) part[i] = fma_(splat(x[r * x_stride + i]), v, part[i]);
+    }
+    store(total, load(total) + all);
+    UNROLL for (int i = 0; i < n; i++) {
+        float *at = sum + i * sum_stride;
+        store(at, load(at) + part[i]);
+    }
+}
+
+void add_narrow(size_t rows, const float *d, size_t d_stride, size_t m, const float *x, size_t x_stride, size_t n,
+                float *sum, size_t sum_stride, float *total) {
+#define COLUMNS(i) \
+    case i: narrow_tile(i, rows, d + j, d_stride, x, x_stride, sum ? sum + j : NULL, sum_stride, total + j); break;
+    for (size_t j = 0; j < m; j += WIDTH) switch (n) {
+            COLUMNS(0) COLUMNS(1) COLUMNS(2) COLUMNS(3) COLUMNS(4)
+            COLUMNS(5) COLUMNS(6) COLUMNS(7) COLUMNS(8)
+        }
+#undef COLUMNS
+}

@@ -1,0 +1,54 @@
+/* The two matrix products that everything is made of, and the packing that makes them fast.
+ *
+ * A product reads its right side from panels: PANEL vectors of columns side by side, for each of them all K
+ * rows, so that one panel streams through the first cache once for all rows of the left side. Each element
+ * of a result is one chain of fused multiply-adds in the order of K: no tile shape or vector width changes
+ * a bit of it. */
+#ifndef RNNLAB_TILES_H
+#define RNNLAB_TILES_H
+
+#include "vector.h"
+
+/* Vectors of columns in a panel, and the most rows in a tile: 16 or 8 accumulators out of 32 or 16 registers. */
+#define PANEL 2
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define TILE_ROWS 8
+#else
+#define TILE_ROWS 4
+#endif
+
+/* The left side of a product: `blocks` stretches of `length` floats in each row, `gap` floats apart. */
+typedef struct {
+    const float *at;
+    size_t stride; /* floats from one row to the next */
+    size_t blocks, length, gap;
+} Left;
+
+/* Floats that the panels of K rows and `columns` columns (a multiple of BLOCK) take. */
+INLINE size_t panel_floats(size_t k, size_t columns) { return k * columns; }
+
+/* Where column `column` of row k stands among panels of K rows. */
+INLINE size_t panel_place(size_t k, size_t column, size_t k_rows, size_t columns) {
+    const size_t width = PANEL * WIDTH, first = column / width * width;
+    const size_t own = columns - first < width ? columns - first : width; /* the last panel may be narrow */
+    return first * k_rows + k * own + (column - first);
+}
+
+/* out[r][c] = start[r * start_stride + c] + sum_k left[r][k] * panels[k][c], for c < columns, a multiple of
+ * BLOCK. `start` may be out itself, one row (stride 0), or NULL for zeros. */
+void product(size_t rows, size_t columns, Left left, const float *panels, const float *start,
+             size_t start_stride, float *out, size_t out_stride);
+
+/* sum[j][k] += sum_r d[r][j] * x[r][k], for j < m and k < n, both multiples of BLOCK. The rows are summed
+ * from zero, then added: long sums are made of short ones, which keeps their error small. */
+void add_outer(size_t rows, const float *d, size_t d_stride, size_t m, const float *x, size_t x_stride, size_t n,
+               float *sum, size_t sum_stride);
+
+/* The same for few columns (n <= NARROW) and transposed, together with the sum over d alone:
+ * sum[i][j] += sum_r x[r][i] * d[r][j], total[j] += sum_r d[r][j], for j < m, a multiple of BLOCK.
+ * With n = 0 only the totals. */
+#define NARROW 8
+void add_narrow(size_t rows, const float *d, size_t d_stride, size_t m, const float *x, size_t x_stride, size_t n,
+                float *sum, size_t sum_stride, float *total);
+
+#endif

@@ -1,0 +1,69 @@
+/* A vector of floats, as wide as the machine's registers, and the few operations that the kernels need.
+ *
+ * Every operation is exact or correctly rounded, and a fused multiply-add is written out where one is meant
+ * (contraction is off), so that results do not depend on the width, the compiler or its options. */
+#ifndef RNNLAB_VECTOR_H
+#define RNNLAB_VECTOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+/* Floats in a vector. A vector wider than the target's registers goes through the stack, 40 times slower. */
+#if defined(__AVX512F__)
+#define WIDTH 16
+#elif defined(__AVX__)
+#define WIDTH 8
+#else
+#define WIDTH 4
+#endif
+
+/* Units are padded to whole blocks of 16 floats on every machine, so that layouts and bits are the same. */
+#define BLOCK 16
+
+typedef float vec __attribute__((vector_size(4 * WIDTH)));
+typedef float vec_unaligned __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef int32_t vec_int __attribute__((vector_size(4 * WIDTH)));   /* what comparisons give */
+typedef uint32_t vec_bits __attribute__((vector_size(4 * WIDTH)));
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+INLINE size_t padded(size_t n) { return (n + BLOCK - 1) / BLOCK * BLOCK; }
+
+/* Floats from one row to the next. A multiple of 512 bytes would put all rows into a few sets of the cache. */
+INLINE size_t row_stride(size_t n) { return padded(n) % 128 ? padded(n) : padded(n) + BLOCK; }
+
+INLINE vec load(const float *p) { return *(const vec_unaligned *)p; }
+INLINE void store(float *p, vec v) { *(vec_unaligned *)p = v; }
+INLINE vec splat(float x) { return x - (vec){0}; }
+
+/* a * b + c, rounded once */
+INLINE vec fma_(vec a, vec b, vec c) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX__) && defined(__FMA__)
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__ARM_NEON) && defined(__aarch64__)
+    return (vec)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    vec out;
+    for (int i = 0; i < WIDTH; i++) out[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return out;
+#endif
+}
+
+/* where mask: a, else b */
+INLINE vec pick(vec_int mask, vec a, vec b) { return (vec)((mask & (vec_int)a) | (~mask & (vec_int)b)); }
+
+/* A comparison with NaN is false, so that NaN stays NaN. */
+INLINE vec at_most(vec a, float limit) { return pick(a > splat(limit), splat(limit), a); }
+INLINE vec at_least(vec a, float limit) { return pick(a < splat(limit), splat(limit), a); }
+
+#endif
