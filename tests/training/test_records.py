@@ -100,7 +100,12 @@ def test_a_finished_run_is_not_trained_again_unless_asked_or_stale(small):
 
 
 def test_early_stopping_and_plateau_see_the_validation(small):
-    run = small("callbacks.early_stopping.patience=2", "trainer.max_epochs=40", "optimizer.lr=0.1")
+    run = small(
+        "callbacks=early_stopping",
+        "callbacks.early_stopping.patience=2",
+        "trainer.max_epochs=40",
+        "optimizer.lr=0.1",
+    )
     values = run.metrics["loss/val"][1]
     assert len(values) < 40 and values.argmin() == len(values) - 3
     run = small(

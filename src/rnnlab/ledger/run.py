@@ -130,8 +130,11 @@ class Run:
         write_json(self.folder / "run.json", self.record | changes)
 
     def create(self, identifier: str, name: str, config: dict[str, Any], overrides: list[str]) -> None:
-        """Makes the folder with what is known before training."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Makes the folder with what is known before training. Raises UserError where it cannot be made."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"paths.outputs: cannot make {self.folder}: {error.strerror}") from error
         write_whole(self.folder / "config.yaml", to_yaml(config).encode())
         write_whole(self.folder / "overrides.yaml", to_yaml(list(overrides)).encode())
         write_json(
