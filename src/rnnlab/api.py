@@ -14,7 +14,7 @@ def train(*overrides: str, config_dir: str | None = None) -> Run:
     from rnnlab.config import compose
     from rnnlab.training.train import train as train_config
 
-    return train_config(compose(list(overrides), config_dir), list(overrides))
+    return train_config(compose(list(overrides), config_dir), list(overrides), config_dir)
 
 
 def load(folder: str | Path) -> Run:

@@ -51,6 +51,7 @@ CHARS = (
             "trainer.max_epochs=5",
             "scheduler=plateau",
             "scheduler.patience=0",
+            "callbacks=early_stopping",
             "callbacks.early_stopping.patience=3",
         ],
         [*CHARS],

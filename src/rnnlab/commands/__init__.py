@@ -1,0 +1,1 @@
+"""One module a command: rnnlab NAME runs rnnlab.commands.NAME.main."""

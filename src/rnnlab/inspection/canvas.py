@@ -88,7 +88,10 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
 
 
 def apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Increasing places moved so that neighbours are at least `gap` apart; each cluster keeps its middle."""
+    """Increasing places moved so that neighbours are at least `gap` apart and none is below 0.
+
+    What is moved apart keeps its middle, as far as there is room.
+    """
     clusters: list[list[Any]] = []  # [middle, count]
     for y in wanted:
         clusters.append([y, 1])
@@ -97,7 +100,8 @@ def apart(wanted: Sequence[float], gap: float) -> list[float]:
             if high - low >= gap * (n + m) / 2:
                 break
             clusters[-2:] = [[(low * n + high * m) / (n + m), n + m]]
-    return [middle + gap * (i - (n - 1) / 2) for middle, n in clusters for i in range(n)]
+    places = [middle + gap * (i - (n - 1) / 2) for middle, n in clusters for i in range(n)]
+    return [max(place, gap * i) for i, place in enumerate(places)]
 
 
 def save(figure: Figure, path: Path) -> Path:

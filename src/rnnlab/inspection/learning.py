@@ -1,6 +1,6 @@
 """The learning curve: training and validation by step, with baselines and floor as lines across."""
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -47,9 +47,13 @@ def learning(
 
 
 def draw(axes: Axes, found: Learning, log: bool = True) -> None:
-    """Draws the curves; without training and validation there are the lines alone."""
+    """Draws the curves; without training and validation there are the lines alone.
+
+    On a log scale a line that lies a hundred times below all curves, or at 0, is named at the bottom instead.
+    """
     quiet(axes, "optimizer step", WORDS.get(found.metric, found.metric) + (", log scale" if log else ""))
-    labels, shown = [], []
+    labels: list[Label] = []
+    shown: list[float] = []
     if found.train is not None:
         steps, values = smoothed(*found.train)
         axes.plot(*found.train, color=BLUE, alpha=0.18, linewidth=0.7)
@@ -57,32 +61,35 @@ def draw(axes: Axes, found: Learning, log: bool = True) -> None:
         labels.append(Label(values[-1], "training", BLUE))
         shown += list(values)
     if found.val is not None:
-        axes.plot(
-            *found.val,
-            color=ORANGE,
-            linewidth=1.8,
-            marker="o" if len(found.val[0]) < 25 else "",
-            markersize=3.5,
-        )
+        marker = "o" if len(found.val[0]) < 25 else ""
+        axes.plot(*found.val, color=ORANGE, linewidth=1.8, marker=marker, markersize=3.5)
         labels.append(Label(found.val[1][-1], "validation", ORANGE))
         shown += list(found.val[1])
-    for name, value in found.lines.items():
-        axes.axhline(value, color=GREY, linewidth=1.0, linestyle=(0, (5, 3)), zorder=1.5)
-        labels.append(Label(value, name, GREY))
+    lowest = min((v for v in shown if v > 0), default=0.0) / 100 if log else float("-inf")
+    lines: list[tuple[str, float, str, Any]] = [
+        (name, value, GREY, (0, (5, 3))) for name, value in found.lines.items()
+    ]
+    if found.floor is not None:
+        lines.append((found.floor_name, found.floor, INK, (0, (1, 1.5))))
+    far_below = []
+    for name, value, colour, style in lines:
+        if value <= lowest:
+            far_below.append((f"{name} {value:.2g} \N{DOWNWARDS ARROW}", colour))
+            continue
+        axes.axhline(value, color=colour, linewidth=1.1, linestyle=style, zorder=1.5)
+        labels.append(Label(value, name, colour))
         shown.append(value)
-    if found.floor is not None and (found.floor > 0 or not log):
-        axes.axhline(found.floor, color=INK, linewidth=1.2, linestyle=(0, (1, 1.5)), zorder=1.5)
-        labels.append(Label(found.floor, found.floor_name, INK))
-        shown.append(found.floor)
     finite = np.array([v for v in shown if np.isfinite(v) and (v > 0 or not log)])
-    if log and len(finite):
+    if not len(finite):
+        return
+    low, high = finite.min(), finite.max()
+    if log:
         axes.set_yscale("log")
         plain_ticks(axes, finite)
-    if len(finite):
-        low, high = finite.min(), finite.max()
-        margin = 0.05 * (high - low) or 0.1
-        axes.set_ylim((low / 1.15, high * 1.15) if log else (low - margin, high + margin))
+    margin = 0.05 * (high - low) or 0.1
+    axes.set_ylim((low / 1.15, high * 1.15) if log else (low - margin, high + margin))
     axes.margins(x=0.01)
+    labels += [Label(axes.get_ylim()[0], name, colour) for name, colour in far_below]
     # limits and layout must stand before labels are placed
     cast(Figure, axes.get_figure(root=True)).draw_without_rendering()
     label_ends(axes, [label for label in labels if np.isfinite(label.y) and (label.y > 0 or not log)])

@@ -8,7 +8,7 @@ from rnnlab.data.module import SPLITS, Split
 from rnnlab.data.windows import Windowed
 from rnnlab.inspection import forecast_figure, text_sample
 from rnnlab.inspection.canvas import PART, canvas, headline, save
-from rnnlab.inspection.learning import WORDS, draw, learning
+from rnnlab.inspection.learning import WORDS, Learning, draw, learning
 from rnnlab.ledger.files import write_whole
 from rnnlab.ledger.run import Run
 from rnnlab.tasks import CharLM, Classifier, Forecaster
@@ -30,8 +30,7 @@ def forecaster(run: Run, task: Forecaster, data: Any) -> list[Path]:
     scales, factor = set(task.spec["target_scale"]), None
     if len(scales) == 1 and task.loss_name != "huber":  # then the loss is the metric in other units
         factor = scales.pop() ** (1 if metric == "mae" else 2)
-    title, watched = message(run, data, metric), watched_part(data)
-    curve = learning(run, metric, factor, data.baselines(watched), data.floor(watched))
+    curve, title = curve_of(run, data, metric, factor), message(run, data, metric)
     if isinstance(data, Windowed):
         figure = forecast_figure.finished(task, data, last_part(data), title, curve)
         return [save(figure, run.figures / "forecast.png")]
@@ -42,10 +41,8 @@ def forecaster(run: Run, task: Forecaster, data: Any) -> list[Path]:
 
 
 def char_lm(run: Run, task: CharLM, data: Any) -> list[Path]:
-    figure, watched = canvas(9, 4), watched_part(data)
-    draw(
-        figure.subplots(), learning(run, "nats", 1.0, data.baselines(watched), data.floor(watched)), log=False
-    )
+    figure = canvas(9, 4)
+    draw(figure.subplots(), curve_of(run, data, "nats", 1.0), log=False)
     headline(figure, *message(run, data, "nats"))
     files = [save(figure, run.figures / "learning.png")]
     if isinstance(data, Chars):
@@ -56,13 +53,17 @@ def char_lm(run: Run, task: CharLM, data: Any) -> list[Path]:
 
 
 def classifier(run: Run, data: Any) -> list[Path]:
-    figure, watched = canvas(10, 4), watched_part(data)
+    figure = canvas(10, 4)
     left, right = figure.subplots(1, 2)
-    beside = data.baselines(watched), data.floor(watched)
-    draw(left, learning(run, "cross_entropy", 1.0, *beside), log=False)
-    draw(right, learning(run, "accuracy", None, *beside), log=False)
+    draw(left, curve_of(run, data, "cross_entropy", 1.0), log=False)
+    draw(right, curve_of(run, data, "accuracy", None), log=False)
     headline(figure, *message(run, data, "accuracy"))
     return [save(figure, run.figures / "learning.png")]
+
+
+def curve_of(run: Run, data: Any, metric: str, train_factor: float | None) -> Learning:
+    watched = watched_part(data)
+    return learning(run, metric, train_factor, data.baselines(watched), data.floor(watched))
 
 
 def last_part(data: Any) -> Split:

@@ -29,7 +29,7 @@ from rnnlab.training.recorder import Recorder
 from rnnlab.training.threads import thread_count
 
 
-def train(cfg: DictConfig, overrides: list[str] | None = None) -> Run:
+def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str | None = None) -> Run:
     """Trains what a composed config describes; returns the run, whose folder holds all that came of it.
 
     A run that is finished and whose code is as it was is not trained again, unless `rerun=true`; one that was
@@ -39,7 +39,7 @@ def train(cfg: DictConfig, overrides: list[str] | None = None) -> Run:
     overrides = list(overrides or [])
     config = check(cfg)
     config["trainer"]["accelerator"], why = accelerator.take(config["trainer"]["accelerator"])
-    run, identifier = place(config, overrides)
+    run, identifier = place(config, base_config(overrides, config_dir))
     if run.status == "finished" and not config["rerun"] and not stale(run.manifest, config):
         terminal.already_finished(run)
         return run
@@ -88,11 +88,11 @@ def train(cfg: DictConfig, overrides: list[str] | None = None) -> Run:
     return run
 
 
-def place(config: dict[str, Any], overrides: list[str]) -> tuple[Run, str]:
+def place(config: dict[str, Any], experiment: DictConfig) -> tuple[Run, str]:
     """The run's folder, outputs/<experiment>/<what differs>-<id>, and its id."""
-    decisive = deciding(config)
+    decisive, base = deciding(config), deciding(experiment)
     identifier = identity(decisive)
-    base = deciding(base_config(overrides))
+    # what `auto` came to differs from machine to machine, and is no choice of the run's
     base["trainer"] = base.get("trainer", {}) | {"accelerator": config["trainer"]["accelerator"]}
     folder = Path(config["paths"]["outputs"]) / config["name"] / f"{delta(decisive, base)}-{identifier}"
     return Run(folder), identifier
