@@ -30,7 +30,8 @@ def forecaster(run: Run, task: Forecaster, data: Any) -> list[Path]:
     scales, factor = set(task.spec["target_scale"]), None
     if len(scales) == 1 and task.loss_name != "huber":  # then the loss is the metric in other units
         factor = scales.pop() ** (1 if metric == "mae" else 2)
-    curve, title = curve_of(run, data, metric, factor), message(run, data, metric)
+    curve = curve_of(run, data, metric, factor)
+    title = message(run, data, curve)
     if isinstance(data, Windowed):
         figure = forecast_figure.finished(task, data, last_part(data), title, curve)
         return [save(figure, run.figures / "forecast.png")]
@@ -42,8 +43,9 @@ def forecaster(run: Run, task: Forecaster, data: Any) -> list[Path]:
 
 def char_lm(run: Run, task: CharLM, data: Any) -> list[Path]:
     figure = canvas(9, 4)
-    draw(figure.subplots(), curve_of(run, data, "nats", 1.0), log=False)
-    headline(figure, *message(run, data, "nats"))
+    curve = curve_of(run, data, "nats", 1.0)
+    draw(figure.subplots(), curve, log=False)
+    headline(figure, *message(run, data, curve))
     files = [save(figure, run.figures / "learning.png")]
     if isinstance(data, Chars):
         run.samples.mkdir(parents=True, exist_ok=True)
@@ -56,8 +58,9 @@ def classifier(run: Run, data: Any) -> list[Path]:
     figure = canvas(10, 4)
     left, right = figure.subplots(1, 2)
     draw(left, curve_of(run, data, "cross_entropy", 1.0), log=False)
-    draw(right, curve_of(run, data, "accuracy", None), log=False)
-    headline(figure, *message(run, data, "accuracy"))
+    curve = curve_of(run, data, "accuracy", None)
+    draw(right, curve, log=False)
+    headline(figure, *message(run, data, curve))
     return [save(figure, run.figures / "learning.png")]
 
 
@@ -79,19 +82,24 @@ def watched_part(data: Any) -> Split:
     return "train" if data.loader("val") is None else "val"
 
 
-def message(run: Run, data: Any, metric: str) -> tuple[str, str]:
-    """What the run came to: its score, and the floor and baselines that it stands beside."""
-    results, split = run.results, last_part(data)
-    value = results.get("test", {}).get(metric)
-    if value is None or split != "test":
-        value = results.get("best", {}).get("metrics", {}).get(f"metric/{metric}")
+def message(run: Run, data: Any, curve: Learning) -> tuple[str, str]:
+    """What the run came to: its score, and the floor and baselines that it stands beside.
+
+    The score is the test part's; where there is none the best on the validation part, or the last in training.
+    """
+    results, metric, split = run.results, curve.metric, last_part(data)
+    value = results.get("test", {}).get(metric) if split == "test" else None
+    if value is None:
         split = watched_part(data)
+        value = results.get("best", {}).get("metrics", {}).get(f"metric/{metric}")
+    if value is None and split == "train" and curve.train is not None:
+        value = curve.train[1][-1]
     name = run.record.get("experiment", run.folder.parent.name)
     words = WORDS.get(metric, metric)
     if value is None:
         return f"{name}: {words} by step", ""
     beside = {n: s[metric] for n, s in data.baselines(split).items() if metric in s}
     if (floor := data.floor(split).get(metric)) is not None:
-        beside["best possible" if metric == "accuracy" else "floor"] = floor
+        beside[curve.floor_name] = floor
     compared = ", ".join(f"{n} {v:.3g}" for n, v in sorted(beside.items(), key=lambda item: item[1]))
     return f"{name}: {PART[split]} {words} {value:.3g}", f"({compared})" if compared else ""
