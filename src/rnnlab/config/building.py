@@ -29,7 +29,7 @@ def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
     target = plain.get("_target_")
     if not isinstance(target, str):
         raise UserError(f"{at}: has no _target_, the class to build")
-    _locate(target, at)
+    locate(target, at)
     is_partial = plain.get("_partial_", False)
     # always as a partial: kwargs then pass by Hydra, which would take dictionaries among them for config
     try:
@@ -64,7 +64,7 @@ def _named(error: BaseException, at: str, node: Mapping[str, Any]) -> UserError:
         error = error.__cause__
     if isinstance(error, ImportError) and "Error loading" in str(error):
         try:
-            _locate(_node_at(node, where, at).get("_target_", ""), where)
+            locate(_node_at(node, where, at).get("_target_", ""), where)
         except UserError as readable:
             return readable
     if isinstance(error, UserError):
@@ -98,8 +98,8 @@ def _blamed(node: Mapping[str, Any], cause: str) -> str:
     return ", ".join(f"{k}={values[k]}" for k in named) or "..."
 
 
-def _locate(target: str, at: str) -> None:
-    """Raises UserError for a dotted path that leads nowhere, saying which part of it fails."""
+def locate(target: str, at: str) -> Any:
+    """What a dotted path leads to. Raises UserError where it leads nowhere, saying which part of it fails."""
     asked, parts = f"{at}._target_={target}", target.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise UserError(f"{asked}: must be a dotted path, such as package.module.Class")
@@ -124,6 +124,7 @@ def _locate(target: str, at: str) -> None:
             raise UserError(absent if i else nowhere) from error
     if not callable(found):
         raise UserError(f"{asked}: is a {type(found).__name__}, not something to call")
+    return found
 
 
 def _like(part: str, owner: Any) -> str:

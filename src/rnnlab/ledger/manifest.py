@@ -16,7 +16,7 @@ DECIDING = ("cells", "recurrence", "data", "tasks", "training", "native", "strea
 
 
 def manifest(
-    config: dict[str, Any], *, engine: dict[str, str], data_hash: str, command: list[str]
+    config: dict[str, Any], *, engine: dict[str, str], data_hash: str | None, command: list[str]
 ) -> dict[str, Any]:
     """Everything but the config itself: code, versions, machine, threads, engine, data, command."""
     import torch

@@ -115,8 +115,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         if not self.last:  # nothing was validated: the last weights are all there is
-            measured = dict(self.recorder.last_entry[1]) if self.recorder.last_entry else {}
-            self.best = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": measured}
+            self.best = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": {}}
             self._best_weights = task.state_dict()
         self.save(trainer, task)
 

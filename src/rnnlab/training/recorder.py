@@ -30,7 +30,6 @@ class Recorder(Callback):
     ) -> None:
         self.every, self.divergence_factor, self.flush_s = every, divergence_factor, flush_s
         self.first_loss: float | None = None
-        self.last_entry: Entry | None = None
         self.lengths: dict[str, int] = {}
         self._waiting: list[Entry] = []
         self._flushed_at = (time.perf_counter(), 0)
@@ -67,7 +66,6 @@ class Recorder(Callback):
             }
             if "loss/train" in values:
                 self.check(step, values["loss/train"])
-                self.last_entry = (step, values)
                 if step % self.every:
                     continue
             self._waiting.append((step, values))

@@ -30,7 +30,8 @@ def beginning(
     console.print(parameter_table(task))
     console.print(f"device   {device}")
     console.print(f"engine   {engine['name']} ({engine['why']})")
-    console.print(f"data     {type(data).__name__}, content {data.content_hash[:12]}")
+    content = f", content {data.content_hash[:12]}" if hasattr(data, "content_hash") else ""
+    console.print(f"data     {type(data).__name__}{content}")
     console.print(
         f"run      {run.folder}{'  (goes on from its last checkpoint)' if resumed else ''}\n", soft_wrap=True
     )
@@ -101,23 +102,22 @@ def end(run: Run) -> None:
 
 def results_table(run: Run) -> Table:
     results = run.results
-    best, last = metrics_of(results["best"]), metrics_of(results["last"] or results["best"])
-    if not results["last"]:  # nothing was validated
-        splits = {"training": "train"}
-    else:
-        splits = {"validation": "val", "test": "test"} if "test" in results else {"validation": "val"}
-    names = list(best)
-    first = next(iter(splits.values()))
-    rows: list[Row] = [(f"last, step {(results['last'] or results['best'])['step']:,}", {first: last}, "")]
-    if results["last"]:
-        scores = {"val": best, "test": results.get("test", {})}
-        rows.insert(0, (f"best, step {results['best']['step']:,}", scores, "bold"))
-    baselines = results.get("baselines", {})
-    for name in baselines.get(first, {}):
-        rows.append((name, {s: baselines.get(s, {}).get(name, {}) for s in splits.values()}, "dim"))
-    if any(results.get("floor", {}).values()):
-        rows.append(("floor", results["floor"], "dim"))
-    return score_table(splits, names, rows)
+    best, last = results["best"], results["last"]
+    titles = {"train": "training", "val": "validation", "test": "test"}
+    parts = {title: part for part, title in titles.items() if part in results or (part == "val" and last)}
+    scores = {
+        part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
+    }
+    rows: list[Row] = [(f"best, step {best['step']:,}", scores | {"val": metrics_of(best)}, "bold")]
+    if last:
+        rows.append((f"last, step {last['step']:,}", {"val": metrics_of(last)}, ""))
+    names = list(metrics_of(best) or scores["train"])
+    baselines, floor = results.get("baselines", {}), results.get("floor", {})
+    for name in next(iter(baselines.values()), {}):
+        rows.append((name, {part: found.get(name, {}) for part, found in baselines.items()}, "dim"))
+    if any(floor.values()):
+        rows.append(("floor", floor, "dim"))
+    return score_table(parts, names, rows)
 
 
 Row = tuple[str, dict[str, dict[str, float]], str]  # title, {part: {metric: value}}, style

@@ -1,0 +1,114 @@
+"""The objects of a run from its config: the task with its optimization, and Lightning's Trainer around it."""
+
+import inspect
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+
+from rnnlab.config.building import build, locate
+from rnnlab.ledger.load import initialise_from
+from rnnlab.ledger.run import Run
+from rnnlab.recurrence import engines
+from rnnlab.tasks.optimization import Optimization
+from rnnlab.tasks.task import Task
+from rnnlab.training.checkpoints import WholeFiles
+from rnnlab.training.loggers import MetricsFile
+
+PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+OF_A_STEP = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
+OURS = (
+    "threads",
+    "divergence_factor",
+    "log_every_n_steps",
+    *OF_A_STEP,
+)  # no arguments of Lightning's, or not always
+
+
+def make_task(config: dict[str, Any], data: Any) -> LightningModule:
+    """The LightningModule with its weights drawn, and its optimization set where it is one of ours.
+
+    A constructor gets those of `spec` (what the data says of itself), `seed`, `optimizer` and `scheduler` (to be
+    called with the parameters, and with the optimizer) that are among its parameters.
+    """
+    trainer, scheduler = config["trainer"], dict(config["scheduler"])
+    interval = scheduler.pop("interval", "step")
+    if "total_steps" in scheduler and scheduler["total_steps"] is None:
+        scheduler["total_steps"] = planned_steps(config, len(data.train_dataloader()))
+    offered = {
+        "spec": getattr(data, "spec", None),
+        "seed": config["seed"],
+        "optimizer": build(config["optimizer"], "optimizer"),
+        "scheduler": build(scheduler, "scheduler"),
+    }
+    model = {key: value for key, value in config["model"].items() if key != "init_from"}
+    wanted = inspect.signature(locate(model["_target_"], "model")).parameters
+    task = build(model, "model", **{key: value for key, value in offered.items() if key in wanted})
+    if config["model"].get("init_from"):
+        initialise_from(task, config["model"]["init_from"])
+    if isinstance(task, Task):
+        task.optimization = Optimization(
+            optimizer=offered["optimizer"],
+            scheduler=offered["scheduler"],
+            interval=interval,
+            monitor=config["monitor"],
+            clip_val=trainer["gradient_clip_val"],
+            clip_algorithm=trainer["gradient_clip_algorithm"],
+            accumulate=trainer["accumulate_grad_batches"],
+        )
+    return task
+
+
+def planned_steps(config: dict[str, Any], batches: int) -> int:
+    """Optimizer steps of the whole run, from max_steps or max_epochs, whichever ends first."""
+    trainer = config["trainer"]
+    limit = trainer["limit_train_batches"]
+    if limit is not None:
+        batches = int(batches * limit) if isinstance(limit, float) else min(limit, batches)
+    steps = trainer["max_epochs"] * math.ceil(batches / trainer["accumulate_grad_batches"])
+    bounds = [n for n in (trainer["max_steps"], steps) if n > 0]
+    return min(bounds)
+
+
+def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callbacks: list[Any]) -> Trainer:
+    """Lightning's own Trainer with the config's callbacks and loggers beside ours."""
+    options = {key: value for key, value in config["trainer"].items() if key not in OURS}
+    if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
+        options |= {key: config["trainer"][key] for key in OF_A_STEP}
+    if options["profiler"] is not None:
+        options["profiler"] = PROFILERS[options["profiler"]](dirpath=str(run.folder), filename="profile")
+    loggers: list[Any] = [MetricsFile(run.folder)]
+    for name, node in config["logger"].items():
+        node = {
+            k: v.replace("{run_folder}", str(run.folder)) if isinstance(v, str) else v
+            for k, v in node.items()
+        }
+        extra = {"folder": run.folder} if node["_target_"] == "rnnlab.training.loggers.TensorBoard" else {}
+        loggers.append(build(node, f"logger.{name}", **extra))
+    extras = [build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
+    return Trainer(
+        **options,
+        default_root_dir=str(run.folder),
+        logger=loggers,
+        log_every_n_steps=config["trainer"]["log_every_n_steps"],
+        callbacks=[*callbacks, *extras],
+        plugins=[WholeFiles()],
+        enable_checkpointing=True,
+        enable_model_summary=False,
+        enable_progress_bar=any(type(c).__name__ == "Progress" for c in extras),
+        barebones=False,
+    )
+
+
+def engine_of(task: LightningModule, config: dict[str, Any]) -> dict[str, str]:
+    """Which engine runs the recurrence, and why."""
+    stack = getattr(task, "stack", None)
+    if stack is None:
+        return {"name": "none", "why": "the model is not a stack of rnnlab"}
+    accelerator = config["trainer"]["accelerator"]
+    device = torch.device("cuda" if accelerator == "gpu" else accelerator)
+    stack.precision = config["trainer"]["precision"]
+    choice = engines.choose(stack.engine, stack, device, stack.precision)
+    return {"name": choice.engine, "why": choice.reason}

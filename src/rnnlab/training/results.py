@@ -1,0 +1,41 @@
+"""What came of a run: its best weights scored beside baselines and floor, and its pictures."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from rnnlab.data.module import SPLITS
+from rnnlab.inspection.pictures import Pictures
+from rnnlab.ledger.run import Run
+from rnnlab.tasks.evaluation import evaluate
+from rnnlab.tasks.task import Task
+
+
+def assess(trainer: Trainer, task: LightningModule, data: Any, run: Run) -> dict[str, Any]:
+    """The best weights on the test part, beside the baselines and the floor of the parts that were scored.
+
+    Where nothing was validated the last weights are the best there are, and are scored on the training part.
+    """
+    results: dict[str, Any] = {}
+    validated = bool(data.val_dataloader())
+    if run.best_checkpoint.is_file():
+        task.load_state_dict(torch.load(run.best_checkpoint, weights_only=True)["state_dict"])
+    if data.test_dataloader():
+        trainer.test(task, datamodule=data, verbose=False)
+        logged = {k.removeprefix("test/"): float(v) for k, v in trainer.callback_metrics.items()}
+        results["test"] = getattr(task, "evaluated", None) or logged
+    if not validated and isinstance(task, Task):
+        results["train"] = evaluate(task, data.loader("train"))
+    for split in [s for s in SPLITS if s in results or (s == "val" and validated)]:
+        for key in ("baselines", "floor", "facts"):
+            if hasattr(data, key):  # a data set of the user's own may know none of them
+                results.setdefault(key, {})[split] = getattr(data, key)(split)
+    return results
+
+
+def draw(trainer: Trainer, task: LightningModule, data: Any, run: Run) -> None:
+    """The pictures of the finished run, with its best weights, where its callbacks ask for them."""
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, Pictures):
+            callback.draw(run, task, data)
