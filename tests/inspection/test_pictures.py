@@ -8,7 +8,13 @@ import rnnlab
 from rnnlab.inspection.canvas import apart
 from rnnlab.inspection.learning import smoothed
 
-FAST = ("trainer.accelerator=cpu", "trainer.threads=1", "logger=none", "~callbacks.progress")
+FAST = (
+    "trainer.accelerator=cpu",
+    "trainer.threads=1",
+    "logger=none",
+    "callbacks=default",
+    "~callbacks.progress",
+)
 
 
 def drawn(path):
@@ -22,7 +28,7 @@ def drawn(path):
                                      ("data.horizon=7", "model.loss=mae"), ("data.horizon=200",)])  # fmt: skip
 def test_a_forecaster(tmp_path, options):
     run = rnnlab.train("experiment=sine", *FAST, "model.hidden_size=4", "trainer.max_epochs=2", *options,
-                       "~callbacks.early_stopping", "data.n_points=1600", f"paths.outputs={tmp_path}")  # fmt: skip
+                       "data.n_points=1600", f"paths.outputs={tmp_path}")  # fmt: skip
     picture, inked = drawn(run.figures / "forecast.png")
     assert picture.shape == (480, 1200, 3)
     assert inked
