@@ -30,11 +30,11 @@ def finished(
     free = free_run(task, data, row, steps if can_feed_itself else data.horizon)
     figure = canvas(10, 4)
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
+    # windows dealt to the parts at random come from everywhere
+    where = "series" if behind - first == len(data.frame.values) else f"{PART[split]} part"
     windowed = (ahead, by_window(task, data, row, whole))
     panel(left, data, free, back=min(data.window, steps // 2), windowed=windowed)
-    left.set_title(
-        f"the first {steps} steps of the {PART[split]} part", loc="left", pad=LEGEND, fontsize=10.5
-    )
+    left.set_title(f"the first {steps} steps of the {where}", loc="left", pad=LEGEND, fontsize=10.5)
     draw_learning(right, curve)
     right.set_title("learning, beside baselines (dashed)", loc="left", pad=LEGEND, fontsize=10.5)
     headline(figure, *title)
