@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from rnnlab.data.module import SPLITS
 from rnnlab.inspection.pictures import Pictures
@@ -21,7 +22,7 @@ def assess(trainer: Trainer, task: LightningModule, data: Any, run: Run) -> dict
     validated = bool(data.val_dataloader())
     if run.best_checkpoint.is_file():
         task.load_state_dict(torch.load(run.best_checkpoint, weights_only=True)["state_dict"])
-    if data.test_dataloader():
+    if data.test_dataloader() and is_overridden("test_step", task):
         trainer.test(task, datamodule=data, verbose=False)
         logged = {k.removeprefix("test/"): float(v) for k, v in trainer.callback_metrics.items()}
         results["test"] = getattr(task, "evaluated", None) or logged
