@@ -19,7 +19,9 @@ def small(tmp_path: Path) -> Callable:
     def train(*overrides: str, outputs: Path = tmp_path, base: tuple[str, ...] = SMALL) -> rnnlab.Run:
         asked = {o.split("=")[0] for o in overrides}
         kept = [
-            o for o in base if o.split("=")[0] not in asked and not ("callbacks=none" in overrides and o[0] == "~")
+            o
+            for o in base
+            if o.split("=")[0] not in asked and not ("callbacks=none" in overrides and o[0] == "~")
         ]
         return rnnlab.train(*kept, *overrides, f"paths.outputs={outputs}")
 

@@ -96,7 +96,11 @@ def test_own_cell_data_and_task_train_from_an_empty_folder(installed, tmp_path):
     assert own_cell["status"] == "finished"
     assert own_cell["engine"]["name"] == "reference" and "UGRNN" in own_cell["said"]
     assert own_cell["results"]["best"]["value"] < 0.2
-    assert set(json.loads((own_cell["folder"] / "manifest.json").read_text())["sources"]) == {"mine", "rnnlab", "torch"}
+    assert set(json.loads((own_cell["folder"] / "manifest.json").read_text())["sources"]) == {
+        "mine",
+        "rnnlab",
+        "torch",
+    }
 
     own_task = train("model=linear", "trainer.max_epochs=5", "optimizer.lr=0.05")
     assert own_task["status"] == "finished"

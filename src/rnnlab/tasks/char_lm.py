@@ -24,6 +24,7 @@ class CharLM(Task):
     """
 
     kind = "text"
+    metrics = ("nats", "bits", "perplexity")
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ class Classifier(Task):
     """
 
     kind = "labelled"
+    metrics = ("cross_entropy", "accuracy", "f1", "auroc")
 
     def __init__(
         self,

@@ -27,6 +27,7 @@ class Forecaster(Task):
     """
 
     kind = "series"
+    metrics = ("mse", "mae", "rmse")
     target_index: Tensor  # where each target stands among the inputs
     scale: Tensor
     shift: Tensor

@@ -26,6 +26,8 @@ class Task(lightning.LightningModule):
     """
 
     kind: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+    """What `reported` gives; a validation shows them as metric/NAME, beside loss/val."""
 
     def __init__(self, spec: dict[str, Any], seed: int = 0) -> None:
         super().__init__()

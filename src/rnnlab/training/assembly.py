@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 
 from rnnlab.config.building import build, locate
+from rnnlab.errors import UserError, nearest
 from rnnlab.ledger.load import initialise_from
 from rnnlab.ledger.run import Run
 from rnnlab.recurrence import engines
@@ -49,6 +50,12 @@ def make_task(config: dict[str, Any], data: Any) -> LightningModule:
     if config["model"].get("init_from"):
         initialise_from(task, config["model"]["init_from"])
     if isinstance(task, Task):
+        measured = ["loss/val", *(f"metric/{name}" for name in task.metrics)]
+        if config["monitor"] not in measured:
+            raise UserError(
+                f"monitor={config['monitor']}: a validation gives {', '.join(measured)}."
+                f"{nearest(config['monitor'], measured)}"
+            )
         task.optimization = Optimization(
             optimizer=offered["optimizer"],
             scheduler=offered["scheduler"],

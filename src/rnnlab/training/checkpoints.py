@@ -11,6 +11,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from rnnlab.errors import UserError
 from rnnlab.ledger.files import write_whole
 from rnnlab.ledger.run import Run
 from rnnlab.training.recorder import Recorder
@@ -83,7 +84,7 @@ class Checkpoints(Checkpoint):
         value = metrics.get(self.monitor)
         if value is None:
             known = ", ".join(sorted(metrics)) or "nothing"
-            raise ValueError(f"monitor={self.monitor}: the validation gives {known}")
+            raise UserError(f"monitor={self.monitor}: a validation gives {known}")
         if not self.best or self.sign * value < self.sign * self.best["value"]:
             self.best = self.last | {"value": value, "monitor": self.monitor}
             self._best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
