@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from rnnlab.config.fields import choices, describe
 from rnnlab.config.node import Node
-from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, SECTIONS, Config, between, other_choice
+from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, OPTIONAL, SECTIONS, Config, between, other_choice
 from rnnlab.config.spelling import near_key
 from rnnlab.config.training_schema import Scheduler
 from rnnlab.errors import nearest
@@ -59,7 +59,7 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
     for section in SECTIONS:
         if section in NAMED and not isinstance(values.get(section), dict):
             values[section] = {}  # ~logger is logger=none
-        elif section not in values and section not in absent:
+        elif section not in values and section not in absent and section not in OPTIONAL:
             reading.problems.append(f"{section}: is missing from the config")
     for section, schema in FIXED.items():
         if section in values:

@@ -5,7 +5,19 @@ from pathlib import PurePath
 from typing import Annotated, Any, Literal, get_type_hints
 
 from rnnlab.config.data_schema import DATA, Data
-from rnnlab.config.fields import HOW, Count, Flag, Natural, Positive, Text, Texts, choices
+from rnnlab.config.fields import (
+    HOW,
+    Anything,
+    Count,
+    Flag,
+    Many,
+    Natural,
+    Positive,
+    Says,
+    Text,
+    Texts,
+    choices,
+)
 from rnnlab.config.model_schema import CELLS, MODELS, Recurrent
 from rnnlab.config.node import Node, Problem
 from rnnlab.config.trainer_schema import Trainer
@@ -39,7 +51,23 @@ class Paths(Node):
     data: Annotated[Text, HOW]
 
 
-FIXED: dict[str, Any] = {"checkpoint": Checkpoint, "paths": Paths, "trainer": Trainer}
+class Sweep(Node):
+    """How a multirun is done; of a single run it says nothing."""
+
+    zip: Annotated[list[Texts], HOW, Says("a list of lists of keys")]
+    exclude: Annotated[list[Anything], HOW, Says("a list of conditions")]
+    intervals: Annotated[Many, HOW]
+    on_invalid: Annotated[Literal["stop", "skip"], HOW]
+    stale: Annotated[Literal["report", "rerun"], HOW]
+    max_failures: Annotated[Count | None, HOW]
+    workers: Annotated[Count | None, HOW]
+    workers_per_gpu: Annotated[Count, HOW]
+    renew_mb: Annotated[Count, HOW]
+    pictures: Annotated[Flag, HOW]
+    dry_run: Annotated[Flag, HOW]
+
+
+FIXED: dict[str, Any] = {"checkpoint": Checkpoint, "paths": Paths, "trainer": Trainer, "sweep": Sweep}
 COMPONENTS: dict[str, dict[str, Any]] = {
     "model": MODELS,
     "data": DATA,
@@ -47,6 +75,7 @@ COMPONENTS: dict[str, dict[str, Any]] = {
     "scheduler": SCHEDULERS,
 }
 NAMED: dict[str, dict[str, Any]] = {"callbacks": CALLBACKS, "logger": LOGGERS}
+OPTIONAL = ("sweep",)  # a run's own config.yaml is without it
 SECTIONS = (*FIXED, *COMPONENTS, *NAMED)
 HOW_SECTIONS = ("logger",)  # nothing in them decides a number
 

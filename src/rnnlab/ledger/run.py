@@ -129,7 +129,15 @@ class Run:
     def update(self, **changes: Any) -> None:
         write_json(self.folder / "run.json", self.record | changes)
 
-    def create(self, identifier: str, name: str, config: dict[str, Any], overrides: list[str]) -> None:
+    def create(
+        self,
+        identifier: str,
+        name: str,
+        config: dict[str, Any],
+        overrides: list[str],
+        group: str = "",
+        label: str = "",
+    ) -> None:
         """Makes the folder with what is known before training. Raises UserError where it cannot be made."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +147,14 @@ class Run:
         write_whole(self.folder / "overrides.yaml", to_yaml(list(overrides)).encode())
         write_json(
             self.folder / "run.json",
-            {"id": identifier, "experiment": name, "status": "queued", "created": now()},
+            {
+                "id": identifier,
+                "group": group,  # what the runs that differ by their seed alone share
+                "label": label,
+                "experiment": name,
+                "status": "queued",
+                "created": now(),
+            },
         )
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:

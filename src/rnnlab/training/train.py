@@ -2,14 +2,15 @@
 
 import shutil
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from omegaconf import DictConfig
 
 from rnnlab.config import base_config, build, check, deciding
-from rnnlab.ledger.identity import delta, identity
+from rnnlab.ledger.claims import claim
 from rnnlab.ledger.manifest import command_line, manifest, stale
+from rnnlab.ledger.place import Place, place
 from rnnlab.ledger.run import Run, now
 from rnnlab.training import accelerator, terminal
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
@@ -30,33 +31,65 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
     """
     overrides = list(overrides or [])
     config = check(cfg)
+    config.pop("sweep", None)  # says nothing of a single run
+    overrides = [o for o in overrides if not o.startswith("sweep.")]
     config["trainer"]["accelerator"], why = accelerator.take(config["trainer"]["accelerator"])
-    run, identifier = place(config, base_config(overrides, config_dir))
+    where = place(config, deciding(config), deciding(base_config(overrides, config_dir)))
+    run = Run(where.folder)
     if run.status == "finished" and not config["rerun"] and not stale(run.manifest, config):
         terminal.already_finished(run)
         return run
+    train_config(config, where, overrides, command=command_line(), device=why)
+    terminal.end(run)
+    return run
 
-    with quiet(), thread_count(config["trainer"]["threads"]):
-        data = build(config["data"], "data")
-        data.prepare_data()
-        data.setup("fit")
+
+def load_data(config: dict[str, Any]) -> Any:
+    """The data set, set up; nothing in it changes any more, so that several runs may share it."""
+    data = build(config["data"], "data")
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def train_config(
+    config: dict[str, Any],
+    where: Place,
+    overrides: list[str],
+    *,
+    command: list[str],
+    device: str = "",
+    loud: bool = True,
+    pictures: bool = True,
+    data_of: Callable[[dict[str, Any]], Any] = load_data,
+    watch: Callable[[Recorder], Any] = lambda recorder: None,
+) -> Run:
+    """Trains a checked config in its place, afresh or from where it was stopped: the program of every run.
+
+    `data_of` gives the data set, `watch` is shown where the progress can be read. Raises Claimed where another
+    process is at it.
+    """
+    run = Run(where.folder)
+    with claim(run.folder), quiet(), thread_count(config["trainer"]["threads"]):
+        data = data_of(config)
         task = make_task(config, data)
         resume = (
             run.status in ("running", "stopped") and not config["rerun"] and run.last_checkpoint.is_file()
         )
         if not resume and run.folder.exists():
             shutil.rmtree(run.folder)
-        run.create(identifier, config["name"], config, overrides)
+        run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
         engine = engine_of(task, config)
-        run.write_manifest(
-            manifest(config, engine=engine, data_hash=content_hash(data), command=command_line())
-        )
-        terminal.beginning(run, config, task, data, engine=engine, device=why, resumed=resume)
+        run.write_manifest(manifest(config, engine=engine, data_hash=content_hash(data), command=command))
+        if loud:
+            terminal.beginning(run, config, task, data, engine=engine, device=device, resumed=resume)
 
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"])
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], **config["checkpoint"])
         interruption = Interruption(checkpoints)
-        trainer = make_trainer(config, run, task, callbacks=[recorder, interruption, checkpoints])
+        watch(recorder)
+        shown = config if loud else config | {"callbacks": silent(config["callbacks"])}
+        trainer = make_trainer(shown, run, task, callbacks=[recorder, interruption, checkpoints])
         run.update(status="running", started=now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
@@ -74,20 +107,15 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
             seconds=round(time.perf_counter() - begin, 3),
             results=results,
         )
-        if status == "finished" and not rehearsal(trainer):
+        if pictures and status == "finished" and not rehearsal(trainer):
             draw(trainer, task, data, run)
-    terminal.end(run)
     return run
 
 
-def place(config: dict[str, Any], experiment: DictConfig) -> tuple[Run, str]:
-    """The run's folder, outputs/<experiment>/<what differs>-<id>, and its id."""
-    decisive, base = deciding(config), deciding(experiment)
-    identifier = identity(decisive)
-    # what `auto` came to differs from machine to machine, and is no choice of the run's
-    base["trainer"] = base.get("trainer", {}) | {"accelerator": config["trainer"]["accelerator"]}
-    folder = Path(config["paths"]["outputs"]) / config["name"] / f"{delta(decisive, base)}-{identifier}"
-    return Run(folder), identifier
+def silent(callbacks: dict[str, Any]) -> dict[str, Any]:
+    """The callbacks without those that only draw on a terminal."""
+    bars = ("Progress", "RichProgressBar", "TQDMProgressBar")
+    return {k: v for k, v in callbacks.items() if not v or str(v["_target_"]).rpartition(".")[2] not in bars}
 
 
 def content_hash(data: Any) -> str | None:

@@ -1,0 +1,68 @@
+"""One process at a time trains a run: a lock that dies with its holder, however it dies."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rnnlab.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+
+class Claimed(UserError):
+    """Another process is training this run."""
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Holds a run's folder, which need not be there yet. Raises `Claimed` where another process holds it.
+
+    The lock lies beside the folder, in `.claims`, because a run that begins again begins with an empty folder.
+    The kernel releases it when its holder ends; the file's leftover means nothing.
+    """
+    if fcntl is None:
+        yield
+        return
+    path = folder.parent / ".claims" / folder.name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _hold(path)
+    except BlockingIOError:
+        raise Claimed(f"{folder}: another process is training this run") from None
+    except OSError as error:
+        if isinstance(error, PermissionError) or error.errno == 30:  # a read-only folder
+            raise UserError(f"paths.outputs: cannot write to {folder.parent}: {error.strerror}") from error
+        yield  # a file system without locks
+        return
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()  # while it is held: whoever opened it before finds out, and opens anew
+        os.close(descriptor)
+        with suppress(OSError):
+            path.parent.rmdir()  # the last one out
+
+
+def _hold(path: Path) -> int:
+    """Opens and locks; BlockingIOError where it is locked."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:  # the folder went with its last claim
+            path.parent.mkdir(parents=True, exist_ok=True)
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
