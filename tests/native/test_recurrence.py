@@ -4,6 +4,7 @@ import random
 
 import pytest
 import torch
+from programs import relative_error
 
 from rnnlab.recurrence import Stack
 
@@ -77,22 +78,13 @@ def outcome(engine: str, dtype: torch.dtype, case: dict) -> list[torch.Tensor]:
     return [t.detach() for t in (y, *finals, *gradients) if t is not None]
 
 
-def worst(found: list[torch.Tensor], truth: list[torch.Tensor]) -> float:
-    assert len(found) == len(truth)
-    scale = max(float(t.norm()) for t in truth)
-    return max(
-        float((f.double() - t).norm() / t.norm().clamp_min(1e-3 * scale))
-        for f, t in zip(found, truth, strict=True)
-    )
-
-
 @pytest.mark.parametrize(
     "case", configurations(72), ids=lambda c: f"{c['cell']}-{c['hidden_size']}x{c['num_layers']}"
 )
 def test_values_and_gradients_are_as_exact_as_torch(case):
     truth = outcome("reference", torch.float64, case)
-    native = worst(outcome("native", torch.float32, case), truth)
-    torchs = worst(outcome("torch", torch.float32, case), truth)
+    native = relative_error(outcome("native", torch.float32, case), truth)
+    torchs = relative_error(outcome("torch", torch.float32, case), truth)
     assert native <= 3 * torchs + FLOOR
 
 

@@ -45,7 +45,8 @@ static void arrange(Work *work, const Call *call, int back, Arena *kept, Arena *
         if (back) sums_arrange(&work->stack, work->sums[g], scratch);
     }
     *zeroed = scratch->bytes;
-    const Needs needs = {.resets = call->reset != NULL, .input_gradient = call->input_gradient, .keep_gates = 1};
+    const Needs needs = {.resets = call->reset != NULL, .input_gradient = call->input_gradient,
+                         .state_gradient = call->state_gradient, .keep_gates = 1};
     size_t count = 0;
     for (size_t g = 0; g < work->groups; g++) {
         const size_t start = part_start(call->rows, work->groups, g);
@@ -59,8 +60,6 @@ static void arrange(Work *work, const Call *call, int back, Arena *kept, Arena *
             block_arrange(&work->stack, b, rows, call->steps, needs, kept, back ? scratch : &none);
             b->row = start + from;
             b->d_end = take(back ? scratch : &none, work->stack.states * rows * work->stack.units);
-            for (size_t c = 0; back && call->state_gradient && c < work->stack.cells; c++)
-                b->d_first[c] = take(scratch, work->stack.states * rows * work->stack.units);
         }
     }
     work->first_block[work->groups] = count;

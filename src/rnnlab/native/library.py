@@ -10,21 +10,25 @@ from rnnlab.errors import UserError
 from rnnlab.native.build import BuildError, Built, build, load
 
 KINDS = {"Elman": 0, "GRU": 1, "LSTM": 2}
-MAX_CELLS = 64
+MAX_CELLS = 32
 MAX_ROWS = 100_000  # of one batch
 Int, Pointer, Double = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
+
+
+def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
+    return [(name, kind) for name in names.split()]
 
 
 class Shape(ctypes.Structure):
     """See Shape in recurrence.h."""
 
-    _fields_ = [(name, Int) for name in "kind relu layers directions inputs hidden one_hot".split()]
+    _fields_ = _fields(Int, "kind relu layers directions inputs hidden one_hot")
 
 
 class Weights(ctypes.Structure):
     """See Weights in recurrence.h."""
 
-    _fields_ = [(name, Pointer) for name in "ih hh bias_ih bias_hh initial".split()]
+    _fields_ = _fields(Pointer, "ih hh bias_ih bias_hh initial")
 
 
 class Call(ctypes.Structure):
@@ -32,11 +36,50 @@ class Call(ctypes.Structure):
 
     _fields_ = [
         ("shape", Shape),
-        *((name, Int) for name in "rows steps threads input_gradient state_gradient".split()),
-        *(
-            (name, Pointer)
-            for name in "x tokens reset state y last d_y d_last d_x d_state kept scratch".split()
-        ),
+        *_fields(Int, "rows steps threads input_gradient state_gradient"),
+        *_fields(Pointer, "x tokens reset state y last d_y d_last d_x d_state kept scratch"),
+    ]
+
+
+class Optimizer(ctypes.Structure):
+    """See Optimizer in optimizers.h."""
+
+    _fields_ = [
+        *_fields(Int, "kind clip decoupled nesterov centered started"),
+        *_fields(Double, "clip_value beta1 beta2 eps weight_decay momentum dampening alpha"),
+        *_fields(Pointer, "moment square average steps segments"),
+        ("segment_count", Int),
+    ]
+
+
+class Spec(ctypes.Structure):
+    """See Spec in steps.c."""
+
+    _fields_ = [
+        ("shape", Shape),
+        *_fields(Int, "rows steps threads input vocabulary head outputs loss subtract_last"),
+        ("huber_delta", Double),
+        ("drop_below", Int),
+        ("drop_scale", Double),
+        ("drop_key", ctypes.c_uint64 * 2),
+        *_fields(Pointer, "parameters gradients"),
+        ("count", Int),
+        ("cells", Pointer),
+        *_fields(Int, "head_weight head_bias embedding"),
+        ("optimizer", Optimizer),
+    ]
+
+
+class Data(ctypes.Structure):
+    """See Data in steps.c."""
+
+    _fields_ = [
+        *_fields(Pointer, "x y"),
+        *_fields(Int, "x_row x_step y_row y_step horizon targets"),
+        *_fields(Pointer, "y_columns last_columns tokens labels lengths"),
+        *_fields(Int, "token_row label_row"),
+        ("carry", Pointer),
+        ("carry_rows", Int),
     ]
 
 
@@ -53,11 +96,21 @@ class Library:
             "rnnlab_call_forward": (None, [Pointer] * 3),
             "rnnlab_call_backward": (None, [Pointer] * 4),
             "rnnlab_activation": (None, [Int, Int, Pointer, Pointer]),
+            "rnnlab_spec_size": (Int, []),
+            "rnnlab_data_size": (Int, []),
+            "rnnlab_program_new": (Pointer, [Pointer]),
+            "rnnlab_program_free": (None, [Pointer]),
+            "rnnlab_program_optimizer": (None, [Pointer] * 2),
+            "rnnlab_gradients": (Double, [Pointer] * 4),
+            "rnnlab_update": (Double, [Pointer, Double]),
+            "rnnlab_evaluate": (Double, [Pointer] * 5),
+            "rnnlab_run": (Int, [Pointer, Pointer, Int, *[Pointer] * 5]),
         }
         for name, (result, arguments) in signatures.items():
             function = getattr(self.c, name)
             function.restype, function.argtypes = result, arguments
-        if self.c.rnnlab_call_size() != ctypes.sizeof(Call):
+        sizes = (self.c.rnnlab_call_size(), self.c.rnnlab_spec_size(), self.c.rnnlab_data_size())
+        if sizes != tuple(map(ctypes.sizeof, (Call, Spec, Data))):
             raise BuildError("the compiler lays structures out in another way than Python expects")
 
 

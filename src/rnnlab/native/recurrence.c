@@ -95,6 +95,7 @@ void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, 
         block->d_below[i] = take(scratch, n * stack->out_stride);
     block->d_top = take(scratch, n * stack->out_stride);
     block->d_x = needs.input_gradient ? take(scratch, n * padded(inputs)) : NULL;
+    for (size_t i = 0; i < stack->cells && needs.state_gradient; i++) block->d_first[i] = take(scratch, state);
     block->d_h = take(scratch, rows * stack->units);
     block->carry = take(scratch, rows * stack->units);
 }
@@ -104,28 +105,6 @@ void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, 
 /* The gate, in torch's order, whose input weights and whose state weights a slot holds; see gru.h. */
 static size_t input_gate(const Stack *stack, size_t slot) { return stack->shape.kind == GRU ? (slot + 2) % 3 : slot; }
 static size_t state_slot(const Stack *stack) { return stack->shape.kind == GRU ? 1 : 0; } /* slot of gate 0 */
-
-/* Row `row` of W (.., k_rows) becomes column `column` of the panels. */
-static void pack_column(float *panels, size_t column, size_t columns, const float *row, size_t k_rows) {
-    float *to = panels + panel_place(0, column, k_rows, columns);
-    const size_t step = panel_place(1, column, k_rows, columns) - panel_place(0, column, k_rows, columns);
-    for (size_t k = 0; k < k_rows; k++) to[k * step] = row[k];
-}
-
-/* Stretches of row `row` become row k of the panels, each stretch at whole blocks. */
-static void pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t stretches, size_t length,
-                     size_t columns) {
-    const size_t gap = stretches == 1 ? columns : padded(length);
-    for (size_t s = 0; s < stretches; s++)
-        for (size_t c = 0; c < length; c += BLOCK) { /* a block never straddles two panels */
-            const size_t n = length - c < BLOCK ? length - c : BLOCK;
-            for (size_t i = 0; i < n; i += WIDTH) {
-                float *to = panels + panel_place(k, s * gap + c + i, k_rows, columns);
-                const float *from = row + s * length + c + i;
-                for (size_t j = 0; j < WIDTH && i + j < n; j++) to[j] = from[j];
-            }
-        }
-}
 
 static void pack_cell(const Stack *stack, Packed *p, const Weights *w, int one_hot, int back) {
     const size_t H = stack->shape.hidden, units = stack->units, gates = stack->gates, inputs = p->blocks * p->length;
@@ -500,19 +479,6 @@ void stack_backward(const Stack *stack, Block *block, Sums *sums) {
 }
 
 /* ------------------------------------------------------------------------------------------ gradients out */
-
-/* The same array of every group. */
-typedef struct {
-    const float *at[MAX_GROUPS];
-    size_t count;
-} Parts;
-
-/* out[j] = the parts' values at offset + j * step, added in the order of the parts */
-static void collect(Parts parts, size_t offset, size_t step, size_t n, float *out) {
-    for (size_t j = 0; j < n; j++) out[j] = parts.at[0][offset + j * step];
-    for (size_t g = 1; g < parts.count; g++)
-        for (size_t j = 0; j < n; j++) out[j] += parts.at[g][offset + j * step];
-}
 
 static void collect_cell(const Stack *stack, size_t cell, Parts ih, Parts hh, Parts bias, Parts initial, Weights *out) {
     const size_t H = stack->shape.hidden, units = stack->units, columns = stack->gates * units;

@@ -9,9 +9,8 @@
 #include "tiles.h"
 
 enum { ELMAN, GRU, LSTM };
-#define MAX_CELLS 64  /* layers * directions */
+#define MAX_CELLS 32  /* layers * directions */
 #define SPAN_ROWS 128 /* rows (steps * rows of the batch) of one matrix product over several steps, about */
-#define MAX_GROUPS 8  /* parts of a batch, each with its own sums of gradients */
 
 /* One cell's parameters in torch's layout, or their gradients; NULL for one that there is not or that is not asked
  * for. ih (gates*H, I), hh (gates*H, H), biases (gates*H,), initial (states, H). */
@@ -50,7 +49,7 @@ typedef struct {
 
 /* What a block of rows needs; see block_arrange. */
 typedef struct {
-    int dropout, resets, input_gradient;
+    int dropout, resets, input_gradient, state_gradient;
     int keep_gates; /* a second way back may follow: gradients must not overwrite the gates */
 } Needs;
 

@@ -37,9 +37,9 @@ def recurrence(
         one_hot=not x.is_floating_point(),
     )
     count = torch.get_num_threads() if threads is None else threads
-    if reset is None:
-        weights = (*weights[:4], None)  # a learned start reaches the kernels as the state
-    outputs = _Recurrence.apply(library(), shape, count, reset, x, *weights, *state)
+    # without resets a learned start reaches the kernels as the state alone
+    initial = None if reset is None else cell.initial
+    outputs = _Recurrence.apply(library(), shape, count, reset, x, *weights[:4], initial, *state)
     return outputs[0], tuple(outputs[1:])
 
 
@@ -78,7 +78,8 @@ def _check(
 def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     if tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device.type != "cpu":
         raise ValueError(
-            f"{name} is {tuple(tensor.shape)} {tensor.dtype} on {tensor.device}; the kernels need {shape} {dtype} on cpu"
+            f"{name} is {tuple(tensor.shape)} {tensor.dtype} on {tensor.device}; "
+            f"the kernels need {shape} {dtype} on cpu"
         )
     if tensor.layout != torch.strided:
         raise ValueError(f"{name} is {tensor.layout}; the kernels need a dense tensor")
@@ -112,9 +113,8 @@ class _Recurrence(torch.autograd.Function):
         x = x.detach().contiguous()
         reset = None if reset is None else reset.contiguous()
         batch, steps, hidden = *x.shape[:2], shape.hidden
-        first = torch.stack([s.detach() for s in state])  # (states, B, H)
-        if not first.any():
-            first = None  # products with zeros are left out
+        given = torch.stack([s.detach() for s in state])  # (states, B, H)
+        first = given if given.any() else None  # products with zeros are left out
         y = torch.empty(batch, steps, hidden)
         last = torch.empty(len(state), batch, hidden)
         call = Call(shape=shape, rows=batch, steps=steps, threads=threads)
@@ -136,7 +136,7 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_y: Tensor | None, *d_last: Tensor | None) -> Any:
-        x, reset, first, *parameters = ctx.saved_tensors
+        x, _, _, *parameters = ctx.saved_tensors
         weights = tuple(None if w is None else w.detach().contiguous() for w in parameters)
         lib, call = ctx.lib, Call.from_buffer_copy(ctx.call)
         batch, states = x.shape[0], len(d_last)

@@ -114,3 +114,29 @@ void add_narrow(size_t rows, const float *d, size_t d_stride, size_t m, const fl
         }
 #undef COLUMNS
 }
+
+void pack_column(float *panels, size_t column, size_t columns, const float *row, size_t k_rows) {
+    float *to = panels + panel_place(0, column, k_rows, columns);
+    const size_t step = panel_place(1, column, k_rows, columns) - panel_place(0, column, k_rows, columns);
+    for (size_t k = 0; k < k_rows; k++) to[k * step] = row[k];
+}
+
+void pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t stretches, size_t length,
+                     size_t columns) {
+    const size_t gap = stretches == 1 ? columns : padded(length);
+    for (size_t s = 0; s < stretches; s++)
+        for (size_t c = 0; c < length; c += BLOCK) { /* a block never straddles two panels */
+            const size_t n = length - c < BLOCK ? length - c : BLOCK;
+            for (size_t i = 0; i < n; i += WIDTH) {
+                float *to = panels + panel_place(k, s * gap + c + i, k_rows, columns);
+                const float *from = row + s * length + c + i;
+                for (size_t j = 0; j < WIDTH && i + j < n; j++) to[j] = from[j];
+            }
+        }
+}
+
+void collect(Parts parts, size_t offset, size_t step, size_t n, float *out) {
+    for (size_t j = 0; j < n; j++) out[j] = parts.at[0][offset + j * step];
+    for (size_t g = 1; g < parts.count; g++)
+        for (size_t j = 0; j < n; j++) out[j] += parts.at[g][offset + j * step];
+}

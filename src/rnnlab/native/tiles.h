@@ -51,4 +51,21 @@ void add_outer(size_t rows, const float *d, size_t d_stride, size_t m, const flo
 void add_narrow(size_t rows, const float *d, size_t d_stride, size_t m, const float *x, size_t x_stride, size_t n,
                 float *sum, size_t sum_stride, float *total);
 
+/* Row `row` (K floats) of a matrix becomes column `column` of panels of K rows. */
+void pack_column(float *panels, size_t column, size_t columns, const float *row, size_t k_rows);
+
+/* Stretches of row `row` become row k of the panels, each stretch at whole blocks. */
+void pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t stretches, size_t length,
+              size_t columns);
+
+/* The same array of sums of every group of rows. */
+#define MAX_GROUPS 8
+typedef struct {
+    const float *at[MAX_GROUPS];
+    size_t count;
+} Parts;
+
+/* out[j] = the parts' values at offset + j * step, added in the order of the parts */
+void collect(Parts parts, size_t offset, size_t step, size_t n, float *out);
+
 #endif

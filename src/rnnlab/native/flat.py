@@ -1,0 +1,149 @@
+"""Parameters, gradients and an optimizer's state as views of flat buffers that torch and the kernels share."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LINE = 16  # floats in a cache line: every parameter starts on one
+
+
+@dataclass
+class Flat:
+    """The trained parameters of a module as views of `parameters`, their gradients as views of `gradients`.
+
+    Both are float32, of one length, and start on a cache line; parameter i takes `sizes[i]` floats from
+    `offsets[i]` on. What lies between two parameters is zero and stays so.
+    """
+
+    parameters: Tensor
+    gradients: Tensor
+    names: list[str]
+    views: list[nn.Parameter]
+    offsets: list[int]
+    sizes: list[int]
+
+    def offset(self, parameter: Tensor | None) -> int:
+        """Where a parameter starts; -1 for None. Raises ValueError for one that is not among the views."""
+        if parameter is None:
+            return -1
+        for view, offset in zip(self.views, self.offsets, strict=True):
+            if view is parameter:
+                return offset
+        raise ValueError("a parameter of the model is not among the flat ones")
+
+    def split(self, buffer: Tensor) -> Iterator[Tensor]:
+        """Views of a buffer laid out as `parameters`, each in its parameter's shape."""
+        for view, offset, size in zip(self.views, self.offsets, self.sizes, strict=True):
+            yield buffer[offset : offset + size].view(view.shape)
+
+    def attach(self) -> None:
+        """Points every parameter's gradient back to its view: `zero_grad` takes it off.
+
+        Raises ValueError where a parameter itself does not stand in the buffer any more.
+        """
+        here = zip(
+            self.views, self.names, self.split(self.parameters), self.split(self.gradients), strict=True
+        )
+        for parameter, name, data, gradient in here:
+            if parameter.data_ptr() != data.data_ptr():
+                raise ValueError(f"{name} was moved out of its flat buffer; flatten the module again")
+            if parameter.grad is None or parameter.grad.data_ptr() != gradient.data_ptr():
+                parameter.grad = gradient
+
+
+def cleared(floats: int) -> Tensor:
+    """Zeros, float32, that start on a cache line."""
+    room = torch.zeros(floats + LINE)
+    skip = -room.data_ptr() % 64 // 4
+    return room[skip : skip + floats]
+
+
+def flatten(module: nn.Module) -> Flat:
+    """Moves a module's parameters into one buffer, keeping their values; they stay the same objects.
+
+    Raises ValueError for a parameter that is not float32 on the CPU, or that is not trained.
+    """
+    names, views = zip(*module.named_parameters(), strict=True)
+    for name, parameter in zip(names, views, strict=True):
+        if parameter.dtype != torch.float32 or parameter.device.type != "cpu" or not parameter.requires_grad:
+            trained = "" if parameter.requires_grad else ", not trained"
+            raise ValueError(
+                f"{name} is {parameter.dtype} on {parameter.device}{trained}; the kernels train float32 on the cpu"
+            )
+    offsets, sizes, total = [], [], 0
+    for parameter in views:
+        offsets.append(total)
+        sizes.append(parameter.numel())
+        total += -(-parameter.numel() // LINE) * LINE
+    flat = Flat(cleared(total), cleared(total), list(names), list(views), offsets, sizes)
+    for parameter, data in zip(views, flat.split(flat.parameters), strict=True):
+        data.copy_(parameter.detach())
+        parameter.data = data
+    flat.attach()
+    return flat
+
+
+# what torch.optim calls the buffers that we call moment, square and average
+BUFFERS: dict[type, dict[str, str]] = {
+    torch.optim.Adam: {"moment": "exp_avg", "square": "exp_avg_sq"},
+    torch.optim.AdamW: {"moment": "exp_avg", "square": "exp_avg_sq"},
+    torch.optim.SGD: {"moment": "momentum_buffer"},
+    torch.optim.RMSprop: {"moment": "momentum_buffer", "square": "square_avg", "average": "grad_avg"},
+}
+
+
+@dataclass
+class Moments:
+    """An optimizer's state in flat buffers laid out as the parameters; None for what it does not use."""
+
+    moment: Tensor | None
+    square: Tensor | None
+    average: Tensor | None
+    steps: Tensor | None
+    started: bool
+    """Whether SGD's momentum buffers hold something: its first step does not look at them."""
+
+
+def used_buffers(optimizer: torch.optim.Optimizer) -> dict[str, str]:
+    """Ours to torch's names of the buffers that this optimizer uses."""
+    group = optimizer.param_groups[0]
+    needed = {"moment": group.get("momentum", 1) != 0, "average": bool(group.get("centered"))}
+    return {ours: name for ours, name in BUFFERS[type(optimizer)].items() if needed.get(ours, True)}
+
+
+def adopt(optimizer: torch.optim.Optimizer, flat: Flat) -> Moments:
+    """Moves an optimizer's state into flat buffers, keeping its values; what is not there yet starts at zero.
+
+    To be called again after `optimizer.load_state_dict`, which puts other tensors there. SGD's momentum shows
+    up in the state with the first step, as torch has it: `install` puts it there.
+    """
+    buffers = {ours: cleared(flat.parameters.numel()) for ours in used_buffers(optimizer)}
+    counted = not isinstance(optimizer, torch.optim.SGD)
+    steps = torch.zeros(len(flat.views)) if counted else None
+    started = False
+    for ours, name in used_buffers(optimizer).items():
+        for parameter, view in zip(flat.views, flat.split(buffers[ours]), strict=True):
+            saved: Any = optimizer.state[parameter].get(name) if parameter in optimizer.state else None
+            if saved is not None:
+                view.copy_(saved)
+                started = True
+    for i, parameter in enumerate(flat.views):
+        if steps is not None and parameter in optimizer.state:
+            steps[i] = float(optimizer.state[parameter].get("step", 0))
+    moments = Moments(buffers.get("moment"), buffers.get("square"), buffers.get("average"), steps, started)
+    if counted or started:
+        install(optimizer, flat, moments)
+    return moments
+
+
+def install(optimizer: torch.optim.Optimizer, flat: Flat, moments: Moments) -> None:
+    """Puts views of the flat buffers into the optimizer's state, where torch and checkpoints find them."""
+    for i, parameter in enumerate(flat.views):
+        if moments.steps is not None:
+            optimizer.state[parameter]["step"] = moments.steps[i]
+    for ours, name in used_buffers(optimizer).items():
+        for parameter, view in zip(flat.views, flat.split(getattr(moments, ours)), strict=True):
+            optimizer.state[parameter][name] = view

@@ -1,0 +1,44 @@
+/* Philox4x64-10 (Salmon et al. 2011) and dropout's masks, as rnnlab.streams.keep_mask makes them. */
+#ifndef RNNLAB_PHILOX_H
+#define RNNLAB_PHILOX_H
+
+#include "vector.h"
+
+/* The multipliers, and what the key grows by in each round. */
+#define PHILOX_M0 0xD2E7470EE14C6C93u
+#define PHILOX_M1 0xCA5A826395121157u
+#define PHILOX_W0 0x9E3779B97F4A7C15u
+#define PHILOX_W1 0xBB67AE8584CAA73Bu
+
+typedef struct {
+    uint64_t key[2];
+    uint64_t step, layer;  /* the two high words of the counter */
+    uint32_t below;        /* a 16-bit word below it drops its element */
+    float scale;           /* of what is kept: 1 / (1 - p) */
+} Dropout;
+
+/* Block `index` of the stream: 16 words of 16 bits. NumPy counts before it draws, hence the 1. */
+INLINE void philox_words(const Dropout *d, uint64_t index, uint16_t words[16]) {
+    uint64_t c[4] = {index + 1, 0, d->step, d->layer}, k0 = d->key[0], k1 = d->key[1];
+    for (int round = 0; round < 10; round++) {
+        const unsigned __int128 a = (unsigned __int128)PHILOX_M0 * c[0], b = (unsigned __int128)PHILOX_M1 * c[2];
+        const uint64_t next[4] = {(uint64_t)(b >> 64) ^ c[1] ^ k0, (uint64_t)b, (uint64_t)(a >> 64) ^ c[3] ^ k1,
+                                  (uint64_t)a};
+        memcpy(c, next, sizeof c);
+        k0 += PHILOX_W0;
+        k1 += PHILOX_W1;
+    }
+    for (int i = 0; i < 16; i++) words[i] = (uint16_t)(c[i / 4] >> (16 * (i % 4)));
+}
+
+/* Elements [start, start + n) of the mask in C order: 0, or the scale. */
+INLINE void dropout_mask(const Dropout *d, uint64_t start, size_t n, float *mask) {
+    uint16_t words[16];
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t at = start + i;
+        if (i == 0 || at % 16 == 0) philox_words(d, at / 16, words);
+        mask[i] = words[at % 16] < d->below ? 0.0f : d->scale;
+    }
+}
+
+#endif

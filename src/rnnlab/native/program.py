@@ -1,0 +1,335 @@
+"""A whole training step on the kernels: one at a time, or many in one call, with the same bits."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnlab import streams
+from rnnlab.native import library as lib
+from rnnlab.native.flat import BUFFERS, Flat, adopt, install
+from rnnlab.native.recurrence import SERVED
+from rnnlab.native.sources import DROPOUT, FRESH, Characters, Pairs, Sequences, Source, Windows
+
+if TYPE_CHECKING:
+    from rnnlab.tasks.task import Task
+
+INPUTS = {"windows": 0, "one-hot": 1, "embedded": 2}
+READS = {"last": 0, "every": 1, "ends": 2}
+LOSSES = {"mse": 0, "mae": 1, "huber": 2, "cross_entropy": 3, "binary": 4}
+OPTIMIZERS: dict[type, int] = {
+    torch.optim.Adam: 0,
+    torch.optim.AdamW: 0,
+    torch.optim.SGD: 1,
+    torch.optim.RMSprop: 2,
+}
+CLIPS = {"norm": 1, "value": 2}
+
+
+class Steps(NamedTuple):
+    """What `Program.run` did: `done` whole steps; losses (n,) and gradient norms before clipping (n,), float64.
+
+    Where a loss was not finite, `done` is the number of the step that it belongs to: its loss is written down,
+    its norm is NaN, and its update was not made. What follows it is NaN.
+    """
+
+    done: int
+    losses: Tensor
+    norms: Tensor
+
+
+def obstacle(task: Task, optimizer: torch.optim.Optimizer | None = None) -> str | None:
+    """Why whole steps of a task cannot run on the kernels; None where they can.
+
+    Asks for the three tasks of rnnlab themselves, for the cells that the kernels know in float32 on the CPU, all
+    parameters trained, and one group of a plain Adam, AdamW, SGD or RMSprop.
+    """
+    from rnnlab.tasks import CharLM, Classifier, Forecaster
+
+    if type(task) not in (Forecaster, CharLM, Classifier):
+        return f"{type(task).__name__} is not a task that the kernels know"
+    for method in ("forward", "loss", "criterion", "training_step", "carried_loss"):
+        if method in vars(task):
+            return f"{type(task).__name__}.{method} was replaced"
+    if task.stack.kind not in SERVED:
+        return f"the native engine has no kernels for {task.stack.kind.__name__}"
+    if len(task.stack.layers) > lib.MAX_CELLS:
+        return f"the kernels take at most {lib.MAX_CELLS} cells (layers times directions)"
+    for name, parameter in task.named_parameters():
+        if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
+            return f"{name} is {parameter.dtype} on {parameter.device}"
+        if not parameter.requires_grad:
+            return f"{name} is frozen"
+    if optimizer is not None and (why := _optimizer_obstacle(optimizer)):
+        return why
+    return lib.obstacle()
+
+
+def _optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
+    if type(optimizer) not in BUFFERS:
+        return f"the kernels have no {type(optimizer).__name__}"
+    if len(optimizer.param_groups) != 1:
+        return "the optimizer has several groups of parameters"
+    group = optimizer.param_groups[0]
+    for option in ("amsgrad", "maximize", "capturable", "differentiable"):
+        if group.get(option):
+            return f"the kernels have no {type(optimizer).__name__} with {option}"
+    for option, value in group.items():
+        if option != "params" and isinstance(value, Tensor):
+            return f"the optimizer's {option} is a tensor"
+    return None
+
+
+class Program:
+    """The training steps of one of rnnlab's tasks: gather, forward, loss, backward, clip, update, all in C.
+
+    `flat` is `flatten(task)`; the state of `optimizer` is moved into flat buffers too (`adopt`). Batches come from
+    `source`, one of `Windows`, `Characters` and `Sequences`, named as its class says; or, for one call, from another
+    source given to it. `rows` is the largest batch that is trained on.
+
+    For text, `carry` (cells, states, rows, H) is the state that goes from one segment to the next; evaluation has
+    `evaluation_carry`. `threads` never changes a bit.
+
+    Raises ValueError where `obstacle` has something to say, or for sizes that do not fit each other.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        flat: Flat,
+        optimizer: torch.optim.Optimizer,
+        source: Source,
+        *,
+        rows: int,
+        clip_val: float | None = None,
+        clip_algorithm: str = "norm",
+        threads: int | None = None,
+    ) -> None:
+        if why := obstacle(task, optimizer):
+            raise ValueError(why)
+        if not 0 < rows <= lib.MAX_ROWS:
+            raise ValueError(f"a batch has {rows} rows; the kernels take 1 to {lib.MAX_ROWS}")
+        if clip_algorithm not in CLIPS or (clip_val is not None and not clip_val > 0):
+            raise ValueError(f"cannot clip by {clip_algorithm} at {clip_val}")
+        flat.attach()
+        self.flat, self.optimizer, self.source, self.rows = flat, optimizer, source, rows
+        self.clip_val, self.clip_algorithm = clip_val, clip_algorithm
+        stack = task.stack
+        self.cells, self.states, self.hidden = len(stack.layers), stack.kind.states, stack.hidden_size
+        self.outputs: int = task.head.out_features  # type: ignore[union-attr, assignment]
+        self.threads = torch.get_num_threads() if threads is None else threads
+        self.text = task.kind == "text"
+        self.carry = torch.zeros(self.cells, self.states, rows, self.hidden) if self.text else None
+        self.evaluation_carry: Tensor | None = None
+        self.lib = lib.library()
+        self.moments = adopt(optimizer, flat)
+        self._spec = self._describe(task)
+        self._check(source, rows)
+        self._bind_optimizer()
+        self._handle = self.lib.c.rnnlab_program_new(ctypes.byref(self._spec))
+        if not self._handle:
+            raise MemoryError("there is not enough memory for the native engine's workspace")
+        weakref.finalize(self, self.lib.c.rnnlab_program_free, self._handle)
+
+    # ------------------------------------------------------------------ calls
+
+    def gradients(self, batch: Any, dropout_step: int = 0, source: Source | None = None) -> float:
+        """The loss of a batch; its gradients are in `flat.gradients` and so in every parameter's `grad`."""
+        source = source or self.source
+        table, index = self._table(source, [batch], dropout_step)
+        self.flat.attach()
+        data = self._data(source, self.carry, table)
+        return self.lib.c.rnnlab_gradients(
+            self._handle, ctypes.byref(data), table.ctypes.data, index.data_ptr()
+        )
+
+    def update(self, lr: float) -> float:
+        """Clips the gradients of the last batch in place and updates; returns their 2-norm before clipping."""
+        self.flat.attach()
+        self._bind_optimizer()
+        norm = self.lib.c.rnnlab_update(self._handle, float(lr))
+        self._started()
+        return norm
+
+    def run(
+        self,
+        batches: Sequence[Any],
+        lrs: Sequence[float],
+        dropout_step: int = 0,
+        source: Source | None = None,
+    ) -> Steps:
+        """As many steps as there are batches, the i-th with learning rate lrs[i] and the dropout masks of step
+        `dropout_step + i`: bit for bit what as many `gradients` and `update` do.
+        """
+        if len(batches) != len(lrs):
+            raise ValueError(f"{len(batches)} batches, but {len(lrs)} learning rates")
+        losses = np.full(len(batches), np.nan)
+        norms = np.full(len(batches), np.nan)
+        if not len(batches):
+            return Steps(0, torch.from_numpy(losses), torch.from_numpy(norms))
+        source = source or self.source
+        table, index = self._table(source, batches, dropout_step)
+        rates = np.ascontiguousarray(lrs, dtype=np.float64)
+        self.flat.attach()
+        self._bind_optimizer()
+        data = self._data(source, self.carry, table)
+        done = self.lib.c.rnnlab_run(
+            self._handle,
+            ctypes.byref(data),
+            len(batches),
+            table.ctypes.data,
+            index.data_ptr(),
+            rates.ctypes.data,
+            losses.ctypes.data,
+            norms.ctypes.data,
+        )
+        if done:
+            self._started()
+        return Steps(done, torch.from_numpy(losses), torch.from_numpy(norms))
+
+    def evaluate(
+        self, batch: Any, source: Source | None = None, *, outputs: bool = False
+    ) -> tuple[float, Tensor | None]:
+        """The loss of a batch without dropout, and where asked for what the model's forward gives: forecasts
+        (B, horizon, targets), logits (B, T, V), or logits (B,) or (B, classes).
+        """
+        source = source or self.source
+        table, index = self._table(source, [batch], 0, training=False)
+        rows, steps = int(table[0, 0]), int(table[0, 3])
+        if self.text:
+            shape = (self.cells, self.states, rows, self.hidden)
+            if self.evaluation_carry is None or self.evaluation_carry.shape != shape:
+                if not table[0, FRESH]:
+                    raise ValueError("an evaluation of text begins with segment 0")
+                self.evaluation_carry = torch.zeros(shape)
+        places = (rows, steps) if self._spec.head == READS["every"] else (rows,)
+        out = torch.empty(*places, self.outputs) if outputs else None
+        data = self._data(source, self.evaluation_carry, table)
+        loss = self.lib.c.rnnlab_evaluate(
+            self._handle, ctypes.byref(data), table.ctypes.data, index.data_ptr(), lib.address(out)
+        )
+        if out is not None and source.kind == "series":
+            out = out.view(rows, source.data.horizon, source.data.targets)
+        elif out is not None and self._spec.loss == LOSSES["binary"]:
+            out = out.squeeze(-1)
+        return loss, out
+
+    def adopt(self) -> None:
+        """After `optimizer.load_state_dict`: takes the state that was loaded."""
+        self.moments = adopt(self.optimizer, self.flat)
+
+    # ------------------------------------------------------------------ what the kernels are told
+
+    def _describe(self, task: Any) -> lib.Spec:
+        stack, flat, embedding = task.stack, self.flat, getattr(task, "embedding", None)
+        spec = lib.Spec()
+        first = stack.layers[0]
+        spec.shape = lib.Shape(
+            kind=lib.KINDS[stack.kind.__name__],
+            relu=getattr(first, "nonlinearity", "tanh") == "relu",
+            layers=stack.num_layers,
+            directions=stack.directions,
+            inputs=stack.input_size,
+            hidden=stack.hidden_size,
+            one_hot=task.kind == "text" and embedding is None,
+        )
+        spec.rows, spec.steps, spec.threads = self.rows, self.source.steps, max(1, self.threads)
+        spec.outputs = self.outputs
+        if task.kind == "series":
+            spec.input, spec.head, spec.loss = INPUTS["windows"], READS["last"], LOSSES[task.loss_name]
+            spec.huber_delta, spec.subtract_last = task.huber_delta, task.subtract_last
+            self._last_columns = task.target_index.clone()
+        else:
+            spec.input = INPUTS["one-hot" if embedding is None else "embedded"]
+            spec.head = READS["every" if task.kind == "text" else "ends"]
+            spec.loss = LOSSES["binary" if getattr(task, "sigmoid", False) else "cross_entropy"]
+            spec.vocabulary = stack.input_size if embedding is None else embedding.num_embeddings
+        if stack.dropout > 0:
+            spec.drop_below = round(stack.dropout * 65536)
+            spec.drop_scale = float(np.float32(1 / (1 - stack.dropout))) if stack.dropout < 1 else 0.0
+            spec.drop_key[:] = [int(word) for word in streams.key(task.seed, "dropout")]
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "initial")
+        offsets = [flat.offset(getattr(cell, name)) for cell in stack.layers for name in names]
+        self._cells = torch.tensor(offsets)
+        spec.cells = self._cells.data_ptr()
+        spec.parameters, spec.gradients = flat.parameters.data_ptr(), flat.gradients.data_ptr()
+        spec.count = flat.parameters.numel()
+        spec.head_weight, spec.head_bias = flat.offset(task.head.weight), flat.offset(task.head.bias)
+        spec.embedding = -1 if embedding is None else flat.offset(embedding.weight)
+        initial = {flat.offset(cell.initial) for cell in stack.layers}
+        rows = [[o, s, o in initial] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
+        self._segments = torch.tensor(rows, dtype=torch.int64)
+        return spec
+
+    def _bind_optimizer(self) -> None:
+        """The optimizer's settings, read anew: callbacks may change them."""
+        group, moments, told = self.optimizer.param_groups[0], self.moments, self._spec.optimizer
+        told.kind = OPTIMIZERS[type(self.optimizer)]
+        told.clip = CLIPS[self.clip_algorithm] if self.clip_val is not None else 0
+        told.clip_value = self.clip_val or 0.0
+        told.decoupled = bool(group.get("decoupled_weight_decay", type(self.optimizer) is torch.optim.AdamW))
+        told.nesterov, told.centered = bool(group.get("nesterov")), bool(group.get("centered"))
+        told.started = moments.started
+        told.beta1, told.beta2 = group.get("betas", (0.0, 0.0))
+        for name in ("eps", "weight_decay", "momentum", "dampening", "alpha"):
+            setattr(told, name, float(group.get(name, 0.0)))
+        for name in ("moment", "square", "average", "steps"):
+            setattr(told, name, lib.address(getattr(moments, name)))
+        told.segments, told.segment_count = self._segments.data_ptr(), len(self._segments)
+        if getattr(self, "_handle", None):
+            self.lib.c.rnnlab_program_optimizer(self._handle, ctypes.byref(told))
+
+    def _started(self) -> None:
+        if not self.moments.started:
+            self.moments.started = True
+            install(self.optimizer, self.flat, self.moments)
+
+    def _data(self, source: Source, carry: Tensor | None, table: np.ndarray) -> lib.Data:
+        data = lib.Data.from_buffer_copy(source.data)
+        if self._spec.subtract_last:
+            data.last_columns = self._last_columns.data_ptr()
+        if carry is not None:
+            data.carry, data.carry_rows = carry.data_ptr(), carry.shape[2]
+        return data
+
+    def _table(
+        self, source: Source, batches: Sequence[Any], dropout_step: int, *, training: bool = True
+    ) -> tuple[np.ndarray, Tensor]:
+        self._check(source, self.rows)
+        table, index = source.table(batches)
+        if training and table[:, 0].max() > self.rows:
+            raise ValueError(f"a batch has {table[:, 0].max()} rows; this program takes at most {self.rows}")
+        table[:, DROPOUT] = dropout_step + np.arange(len(batches))
+        return np.ascontiguousarray(table), index
+
+    def _check(self, source: Source, rows: int) -> None:
+        spec = self._spec
+        kinds: dict[int, tuple[type, ...]] = {0: (Windows, Pairs), 1: (Characters,), 2: (Sequences,)}
+        if not isinstance(source, kinds[spec.head]):
+            raise ValueError(f"{type(source).__name__} is not a source for this task")
+        if source.steps > spec.steps:
+            raise ValueError(f"a batch has {source.steps} steps; this program takes at most {spec.steps}")
+        if isinstance(source, Windows | Pairs):
+            if source.inputs != spec.shape.inputs or source.horizon * source.targets != self.outputs:
+                raise ValueError(
+                    f"the source has {source.inputs} inputs and {source.horizon} x {source.targets} targets; the model "
+                    f"takes {spec.shape.inputs} and gives {self.outputs}"
+                )
+            if spec.subtract_last and source.targets != len(self._last_columns):
+                raise ValueError(
+                    f"the source has {source.targets} targets, the model {len(self._last_columns)}"
+                )
+        elif isinstance(source, Characters | Sequences):
+            classes = 2 if spec.loss == LOSSES["binary"] else self.outputs
+            ranges = {"tokens": (source.tokens, spec.vocabulary), "labels": (source.labels, classes)}
+            for name, ((low, high), size) in ranges.items():
+                if low < 0 or high >= size:
+                    raise ValueError(
+                        f"the {name} are {low} to {high}; they must lie between 0 and {size - 1}"
+                    )

@@ -1,0 +1,193 @@
+"""Where a program's batches come from: tensors in memory, read by the kernels where they lie.
+
+Each source turns batches, as the loaders' orders name them, into a table for the kernels, and checks every index
+before a pointer is passed.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnlab.native.library import MAX_ROWS, Data, address
+
+ROWS, INDEX, START, STEPS, FRESH, DROPOUT = range(6)
+"""Columns of the table: the fields of Batch in steps.c."""
+
+
+class Source(ABC):
+    """`data` is what the kernels see; `kept` holds the tensors behind it."""
+
+    kind: str
+    steps: int
+    """The most time steps of a batch."""
+
+    def __init__(self) -> None:
+        self.data = Data()
+        self.kept: list[Tensor] = []
+
+    def keep(self, tensor: Tensor) -> int | None:
+        self.kept.append(tensor)
+        return address(tensor)
+
+    @abstractmethod
+    def table(self, batches: Sequence[Any]) -> tuple[np.ndarray, Tensor]:
+        """The table (n, 6) int64 of the batches, and the index (int64) that it points into.
+
+        Raises ValueError for a batch that is not in the source.
+        """
+
+    def indexed(self, batches: Sequence[Tensor], low: int, high: int) -> tuple[np.ndarray, Tensor]:
+        """The table of batches that are tensors of indices, all in [low, high)."""
+        for batch in batches:
+            if batch.dim() != 1 or batch.dtype != torch.int64 or not 0 < len(batch) <= MAX_ROWS:
+                raise ValueError(
+                    f"a batch is {tuple(batch.shape)} {batch.dtype}; it must be (rows,) torch.int64"
+                )
+        index = torch.cat(list(batches))
+        first, last = torch.aminmax(index)
+        if int(first) < low or int(last) >= high:
+            raise ValueError(
+                f"a batch holds {int(first)} to {int(last)}; it must lie between {low} and {high - 1}"
+            )
+        table = np.zeros((len(batches), 6), dtype=np.int64)
+        table[:, ROWS] = [len(batch) for batch in batches]
+        table[1:, INDEX] = table[:-1, ROWS].cumsum()
+        table[:, STEPS], table[:, FRESH] = self.steps, 1
+        return table, index
+
+
+def _require(name: str, tensor: Tensor, dims: int, dtype: torch.dtype) -> None:
+    if tensor.dim() != dims or tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.numel():
+        raise ValueError(
+            f"{name} is {tuple(tensor.shape)} {tensor.dtype} on {tensor.device}; the kernels need {dims} dimensions "
+            f"of {dtype} on the cpu, not empty"
+        )
+    if tensor.stride(-1) != 1 or min(tensor.stride()) < 0:
+        raise ValueError(f"{name} has strides {tensor.stride()}; its last dimension must be contiguous")
+
+
+def bounds(tensor: Tensor) -> tuple[int, int]:
+    low, high = torch.aminmax(tensor)
+    return int(low), int(high)
+
+
+class Windows(Source):
+    """Windows of a series: a batch is a tensor of window starts.
+
+    `series` (N, columns) float32, its first `inputs` columns the inputs; a window that starts at s has the inputs
+    series[s : s+window, :inputs] and the targets series[s+window : s+window+horizon, target_columns].
+    """
+
+    kind = "series"
+
+    def __init__(
+        self, series: Tensor, inputs: int, window: int, horizon: int, target_columns: Sequence[int]
+    ) -> None:
+        super().__init__()
+        _require("series", series, 2, torch.float32)
+        rows, columns = series.shape
+        if min(inputs, window, horizon, len(target_columns)) < 1 or inputs > columns:
+            raise ValueError(
+                "inputs, window, horizon and targets must be at least 1, inputs at most the columns"
+            )
+        if min(target_columns) < 0 or max(target_columns) >= columns:
+            raise ValueError(f"target_columns are {list(target_columns)}; the series has {columns} columns")
+        if rows < window + horizon:
+            raise ValueError(f"the series has {rows} rows; a window takes {window + horizon}")
+        self.inputs, self.steps, self.last_start = inputs, window, rows - window - horizon
+        self.horizon, self.targets = horizon, len(target_columns)
+        step = series.stride(0)
+        columns_at = self.keep(torch.tensor(list(target_columns)))
+        data = self.data
+        data.x = self.keep(series)
+        data.y = series.data_ptr() + 4 * window * step
+        data.x_row = data.x_step = data.y_row = data.y_step = step
+        data.horizon, data.targets, data.y_columns = horizon, self.targets, columns_at
+
+    def table(self, batches: Sequence[Any]) -> tuple[np.ndarray, Tensor]:
+        return self.indexed(batches, 0, self.last_start + 1)
+
+
+class Pairs(Source):
+    """One batch as a loader gives it: x (B, window, inputs), y (B, horizon, targets), float32."""
+
+    kind = "series"
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        super().__init__()
+        _require("x", x, 3, torch.float32)
+        _require("y", y, 3, torch.float32)
+        if len(x) != len(y):
+            raise ValueError(f"x has {len(x)} rows, y {len(y)}")
+        self.rows, self.steps, self.inputs = x.shape
+        _, self.horizon, self.targets = y.shape
+        data = self.data
+        data.x, data.y = self.keep(x), self.keep(y)
+        data.x_row, data.x_step = x.stride()[:2]
+        data.y_row, data.y_step = y.stride()[:2]
+        data.horizon, data.targets = self.horizon, self.targets
+        data.y_columns = self.keep(torch.arange(self.targets))
+
+    def table(self, batches: Sequence[Any]) -> tuple[np.ndarray, Tensor]:
+        return self.indexed(batches, 0, self.rows)
+
+
+class Characters(Source):
+    """Rows of text cut into segments: a batch is the number of a segment. x and y (B, L) int64, y one on.
+
+    Every batch takes all rows; the last segment may be shorter. Before segment 0 the carry starts anew.
+    """
+
+    kind = "text"
+
+    def __init__(self, x: Tensor, y: Tensor, segment: int) -> None:
+        super().__init__()
+        _require("x", x, 2, torch.int64)
+        _require("y", y, 2, torch.int64)
+        if x.shape != y.shape or segment < 1 or len(x) > MAX_ROWS:
+            raise ValueError(f"x is {tuple(x.shape)}, y {tuple(y.shape)}, segment {segment}")
+        self.rows, self.length = x.shape
+        self.segment = self.steps = min(segment, self.length)
+        self.tokens, self.labels = bounds(x), bounds(y)
+        data = self.data
+        data.tokens, data.labels = self.keep(x), self.keep(y)
+        data.token_row, data.label_row = x.stride(0), y.stride(0)
+
+    def table(self, batches: Sequence[Any]) -> tuple[np.ndarray, Tensor]:
+        table = np.zeros((len(batches), 6), dtype=np.int64)
+        table[:, ROWS] = self.rows
+        table[:, START] = np.asarray(batches, dtype=np.int64) * self.segment
+        if table[:, START].min() < 0 or table[:, START].max() >= self.length:
+            raise ValueError(f"segments are {list(batches)}; there are {-(-self.length // self.segment)}")
+        table[:, STEPS] = np.minimum(self.segment, self.length - table[:, START])
+        table[:, FRESH] = table[:, START] == 0
+        return table, torch.arange(self.rows)
+
+
+class Sequences(Source):
+    """Labelled sequences: a batch is a tensor of their numbers. x (N, T), lengths (N,), y (N,) int64."""
+
+    kind = "labelled"
+
+    def __init__(self, x: Tensor, lengths: Tensor, y: Tensor) -> None:
+        super().__init__()
+        _require("x", x, 2, torch.int64)
+        _require("lengths", lengths, 1, torch.int64)
+        _require("y", y, 1, torch.int64)
+        self.rows, self.steps = x.shape
+        low, high = bounds(lengths)
+        if len(lengths) != self.rows or len(y) != self.rows or low < 1 or high > self.steps:
+            raise ValueError(
+                f"x is {tuple(x.shape)}, with {len(lengths)} lengths from {low} to {high}, {len(y)} labels"
+            )
+        self.tokens, self.labels = bounds(x), bounds(y)
+        data = self.data
+        data.tokens, data.lengths, data.labels = self.keep(x), self.keep(lengths), self.keep(y)
+        data.token_row, data.label_row = x.stride(0), 1
+
+    def table(self, batches: Sequence[Any]) -> tuple[np.ndarray, Tensor]:
+        return self.indexed(batches, 0, self.rows)
