@@ -1,6 +1,6 @@
 """The notebooks that rnnlab grew from, each an experiment: their shapes, counts and numbers.
 
-next_value and two_layers are in tests/training/test_against_torch.py, where a plain loop is beside them; unroll is in
+next_value and two_layers are in tests/training/test_plain_loop.py, where a plain loop is beside them; unroll is in
 tests/inspection, and numpy_loop is the reference of tests/cells.
 """
 

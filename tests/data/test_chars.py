@@ -62,7 +62,7 @@ def test_validation_scores_all_but_the_first_and_less_than_a_row_of_characters(w
 def test_a_short_part_gets_fewer_rows(write, n, shapes):
     data = ready(write(words(100 + n)), fractions=[100 / (100 + n), n / (100 + n), 0])
     assert [tuple(b.x.shape) for b in data.val_dataloader()] == shapes
-    assert data.test_dataloader() is None
+    assert data.loader("test") is None
     assert data.baselines("test") == {}
 
 

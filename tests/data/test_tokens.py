@@ -127,7 +127,7 @@ def test_batches_hold_every_sequence_once_in_an_order_of_the_epoch():
 
 def test_an_empty_test_part_has_no_loader():
     data = ready(n_sequences=100, fractions=[0.9, 0.1, 0])
-    assert data.test_dataloader() is None
+    assert data.loader("test") is None
     assert data.baselines("test") == {}
     assert data.facts("test") == {"sequences": 0}
 

@@ -14,6 +14,12 @@ from typing import Any
 # the packages and files of rnnlab that decide numbers; the rest may change without making a run stale
 DECIDING = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
 
+# where the parts that a config may name lie; of other code, such as torch.hub, no stranger's config may ask
+PARTS = (
+    "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.inspection.",
+    "torch.optim.", "torch.nn.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.",
+)  # fmt: skip
+
 
 def manifest(
     config: dict[str, Any], *, engine: dict[str, str], data_hash: str | None, command: list[str]
@@ -131,7 +137,7 @@ def sources(config: dict[str, Any]) -> dict[str, str]:
 
 
 def foreign_targets(node: Any) -> set[str]:
-    """The dotted paths in a config that lead out of rnnlab, torch and lightning."""
+    """The dotted paths in a config that lead out of the parts of rnnlab, torch and lightning."""
     targets: set[str] = set()
     if isinstance(node, dict):
         for key, value in node.items():
@@ -142,7 +148,7 @@ def foreign_targets(node: Any) -> set[str]:
     elif isinstance(node, list):
         for value in node:
             targets |= foreign_targets(value)
-    return {t for t in targets if t.split(".")[0] not in ("rnnlab", "torch", "lightning")}
+    return {target for target in targets if not target.startswith(PARTS)}
 
 
 def stale(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:
