@@ -14,7 +14,8 @@ INLINE vec exp_parts(vec x, float limit, vec *scale) {
     x = at_least(at_most(x, limit), -limit);
     vec shifted = fma_(x, splat(2.88539008f), splat(round_magic)); /* n = round(2x / ln 2) */
     vec n = shifted - round_magic;
-    vec r = fma_(n, splat(-0.346573591f), x);
+    vec r = fma_(n, splat(-0.346573591f), x); /* ln(2) / 2 in two parts */
+    r = fma_(n, splat(9.52331e-10f), r);
     vec p = fma_(splat(0.0444236665f), r, splat(0.133874894f));
     p = fma_(p, r, splat(0.33333777f));
     p = fma_(p, r, splat(0.666661547f));
