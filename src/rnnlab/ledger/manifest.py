@@ -122,9 +122,7 @@ def rnnlab_sources() -> str:
 
 def sources(config: dict[str, Any]) -> dict[str, str]:
     """What decides numbers beside the config: {"rnnlab": hash, "torch": version, a user's module: hash}."""
-    import torch
-
-    found = {"rnnlab": rnnlab_sources(), "torch": torch.__version__}
+    found = {"rnnlab": rnnlab_sources(), "torch": importlib.metadata.version("torch")}
     for target in sorted(foreign_targets(config)):
         module = target.rsplit(".", 1)[0]
         try:

@@ -16,12 +16,12 @@ def present() -> dict[str, str]:
     return found | {"cpu": f"{torch.get_num_threads()} threads"}
 
 
-def take(asked: str) -> tuple[str, str]:
+def take(asked: str, there: dict[str, str] | None = None) -> tuple[str, str]:
     """The accelerator to use (cpu, gpu or mps) for `trainer.accelerator=asked`, and a sentence on why.
 
-    Raises UserError where the asked one is not there.
+    Raises UserError where the asked one is not `there` (by default: on this machine).
     """
-    there = present()
+    there = present() if there is None else there
     described = ", ".join(f"{name} ({what})" for name, what in there.items())
     wanted = "gpu" if asked == "cuda" else asked
     if wanted == "auto":

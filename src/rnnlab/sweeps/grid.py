@@ -1,0 +1,147 @@
+"""The points of a sweep, from overrides in Hydra's own grammar."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
+from hydra.errors import HydraException
+
+from rnnlab.errors import UserError, nearest
+
+# keys whose value decides which other keys there are: only Hydra itself may set them
+STRUCTURAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+
+
+class Assignment(NamedTuple):
+    """One override with one value. `plain` ones set a leaf that is there, and need no composing by Hydra."""
+
+    text: str  # as it is typed: model.hidden_size=16
+    key: str
+    value: Any
+    plain: bool
+
+
+Point = tuple[Assignment, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Dimensions that are crossed; each offers choices, each of which is one assignment, or several in step."""
+
+    dimensions: list[list[Point]]
+
+    def __len__(self) -> int:
+        return math.prod(len(choices) for choices in self.dimensions)
+
+    def __iter__(self) -> Iterator[Point]:
+        """Every point, its assignments in the order of the command line; the last dimension runs fastest."""
+        for chosen in itertools.product(*self.dimensions):
+            yield tuple(itertools.chain.from_iterable(chosen))
+
+    @property
+    def swept(self) -> list[str]:
+        """The keys that take more than one value."""
+        return [a.key for choices in self.dimensions if len(choices) > 1 for a in choices[0]]
+
+
+def grid(
+    arguments: Sequence[str],
+    is_group: Callable[[str], bool],
+    *,
+    zipped: Sequence[Sequence[str]] = (),
+    intervals: int = 5,
+    config_loader: Any = None,
+) -> Grid:
+    """Reads overrides; a later one of the same key takes the place of an earlier one.
+
+    An interval stands for `intervals` values with equal steps between them, or equal ratios with
+    `tag(log, interval(a,b))`. Keys of one list of `zipped` are paired. Raises UserError for what cannot be.
+    """
+    parser = OverridesParser.create(config_loader=config_loader)
+    along: dict[str, list[Assignment]] = {}
+    for override in parser.parse_overrides(list(arguments)):
+        if override.key_or_group.startswith("sweep."):
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line}: what says how to sweep cannot be swept itself")
+            continue
+        choices = assignments(override, is_group, intervals)
+        if not choices:
+            raise UserError(f"{override.input_line}: no values to take")
+        along[choices[0].key] = choices
+    dimensions: dict[str, list[Point]] = {key: [(a,) for a in choices] for key, choices in along.items()}
+    for keys in zipped:
+        _pair(dimensions, along, list(keys))
+    return Grid(list(dimensions.values()))
+
+
+def _pair(dimensions: dict[str, list[Point]], along: dict[str, list[Assignment]], keys: list[str]) -> None:
+    """Makes one dimension of several keys, in the place of the first."""
+    for key in keys:
+        if key not in along:
+            raise UserError(f"sweep.zip: {key} is not swept.{nearest(key, along)}")
+    lengths = {key: len(along[key]) for key in keys}
+    if len(set(lengths.values())) > 1:
+        counted = ", ".join(f"{key} has {n}" for key, n in lengths.items())
+        raise UserError(f"sweep.zip: keys that go together need equally many values, and {counted}")
+    first = min(keys, key=list(along).index)
+    dimensions[first] = list(zip(*(along[key] for key in keys), strict=True))
+    for key in keys:
+        if key != first:
+            dimensions.pop(key, None)
+
+
+def assignments(override: Override, is_group: Callable[[str], bool], intervals: int) -> list[Assignment]:
+    """An override's values, one assignment each."""
+    prefix, key = override.get_key_element(), override.key_or_group
+    settable = (
+        override.type == OverrideType.CHANGE
+        and override.package is None
+        and "@" not in key
+        and not is_group(key)
+        and key.rpartition(".")[2] not in STRUCTURAL
+    )
+    if override.is_delete():
+        return [Assignment(override.input_line or prefix, prefix, None, False)]
+    if not override.is_sweep_override():
+        values = [override._value]
+    elif override.is_interval_sweep():
+        values = _spaced(override, intervals)
+    else:
+        try:
+            values = list(override.sweep_iterator())
+        except HydraException as error:
+            raise UserError(f"{override.input_line}: {error}") from error
+    found = []
+    for raw in values:
+        value = Override._convert_value(raw)
+        text = f"{prefix}={Override._get_value_element_as_str(raw)}"
+        found.append(Assignment(text, prefix, value, settable and _is_leaf(value)))
+    return found
+
+
+def _is_leaf(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_leaf(v) and not isinstance(v, list) for v in value)
+    return not isinstance(value, dict) and not (isinstance(value, str) and ("${" in value or value == "???"))
+
+
+def _spaced(override: Override, n: int) -> list[Any]:
+    interval = override.value()
+    assert isinstance(interval, IntervalSweep)
+    low, high = interval.start, interval.end
+    assert low is not None and high is not None
+    parts = [i / (n - 1) for i in range(n)]
+    if "log" in interval.tags:
+        if min(low, high) <= 0:
+            raise UserError(f"{override.input_line}: a logarithmic interval lies above 0")
+        values = [low * (high / low) ** part for part in parts]
+    else:
+        values = [low + (high - low) * part for part in parts]
+    values[-1] = high
+    if isinstance(low, int) and isinstance(high, int):
+        return sorted({round(v) for v in values})
+    return [float(f"{v:.6g}") for v in values]

@@ -1,0 +1,191 @@
+"""Every planned config is the one that Hydra composes and `check` reads."""
+
+import copy
+import random
+
+import pytest
+from omegaconf import OmegaConf
+
+from rnnlab.config import base_config, check, compose, deciding
+from rnnlab.errors import UserError
+from rnnlab.ledger.place import place
+from rnnlab.sweeps.grid import grid
+from rnnlab.sweeps.plan import Planner
+
+GROUPS = {"experiment", "model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger", "debug"}
+
+
+def cpu(asked):
+    if asked not in ("auto", "cpu"):
+        raise UserError(f"trainer.accelerator={asked}: there is none")
+    return "cpu"
+
+
+def made(*arguments, excluded=(), config_dir=None, **options):
+    found = grid(arguments, GROUPS.__contains__, **options)
+    planner = Planner(lambda o: compose(o, config_dir), lambda o: base_config(o, config_dir), cpu)
+    return planner.plan(found, excluded)
+
+
+def reference(overrides, config_dir=None):
+    config = check(compose(overrides, config_dir))
+    config.pop("sweep")
+    config["trainer"]["accelerator"] = "cpu"
+    return config, place(config, deciding(config), deciding(base_config(overrides, config_dir)))
+
+
+def assert_as_hydra(plan, n=8, config_dir=None):
+    for planned in random.Random(0).sample(plan.runs, min(n, len(plan.runs))):
+        config, where = reference(planned.overrides, config_dir)
+        assert planned.config() == config, planned.overrides
+        assert planned.place == where
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["experiment=sine", "model.hidden_size=16,32.0", "optimizer.lr=1e-3,2", "seed=range(0,4)"],
+        ["experiment=sine,notebook/sine_windows", "monitor=loss/val,metric/mse", "mode=min,max",
+         "scheduler=plateau,cosine", "callbacks=early_stopping,none"],
+        ["data=sine", "model.cell=elman,gru,lstm", "optimizer=adam,sgd", "optimizer.lr=0.1,0.01", "model.bias=both,one"],
+        ["trainer.gradient_clip_val=null,1,0.5", "callbacks=early_stopping", "callbacks.early_stopping.patience=3,5",
+         "trainer.limit_val_batches=1,1.0", "name=a,b/c", "tags=[x],[y,z]"],
+        ["experiment=sine", "+trainer.strategy=auto,ddp", "+optimizer.amsgrad=false,true", "~callbacks.pictures",
+         "data.amplitudes=[1,2],[1.5,0.5]", "data.frequencies=[1,3]", "data.seed=7", "seed=0,1"],
+        ["callbacks=early_stopping", "callbacks.early_stopping=null,{patience:7}", "seed=1,2"],
+        ["optimizer._target_=torch.optim.NAdam,torch.optim.Adam", "optimizer.lr=1e-3,1e-2"],
+    ],
+)  # fmt: skip
+def test_a_planned_config_is_what_a_single_run_would_get(arguments):
+    plan = made(*arguments)
+    assert plan.runs and not plan.invalid
+    assert_as_hydra(plan)
+
+
+OWN = """# @package _global_
+name: own-${model.cell}-${model.hidden_size}
+notes: ${shout:${seed}} ${optimizer.lr}
+tags: ["${model.cell}", "fixed", "${.0}"]
+monitor: ${.notes_key}
+notes_key: loss/val
+data:
+  window: ${double:${model.hidden_size}}
+  n_points: ${my.points}
+  seed: ${second}
+  t_max: ${oc.env:OWN_T_MAX,50}
+optimizer:
+  weight_decay: ${.lr}
+scheduler:
+  warmup_steps: ${seed}
+second: ${seed}
+my: {points: "${triple:${data.batch_size}}", all: "${model}"}
+"""
+
+
+def test_interpolations_and_resolvers_of_a_users_own_are_resolved_for_every_point(tmp_path, monkeypatch):
+    (tmp_path / "experiment").mkdir()
+    text = OWN.replace("monitor: ${.notes_key}\nnotes_key: loss/val\n", "")
+    text = text.replace("second: ${seed}\n", "").replace("${second}", "${seed}")
+    text = text.replace('my: {points: "${triple:${data.batch_size}}", all: "${model}"}\n', "")
+    text = text.replace("${my.points}", "${triple:${data.batch_size}}")
+    (tmp_path / "experiment" / "own.yaml").write_text(text)
+    monkeypatch.setenv("OWN_T_MAX", "70")
+    for name, function in (
+        ("shout", lambda s: f"<{s}>"),
+        ("double", lambda n: 2 * n),
+        ("triple", lambda n: 30 * n),
+    ):
+        OmegaConf.register_new_resolver(name, function, replace=True)
+    plan = made("experiment=own", "seed=0,1,5", "model.hidden_size=8,9", "optimizer.lr=0.1,0.02", "model.cell=gru,lstm",
+                "data.batch_size=16,20", config_dir=tmp_path)  # fmt: skip
+    assert len(plan.runs) == 48
+    assert_as_hydra(plan, 10, tmp_path)
+    config = plan.runs[-1].config()
+    assert config["name"] == "own-lstm-9" and config["data"]["window"] == 18
+    assert config["notes"] == "<5> 0.02" and config["data"]["n_points"] == 600
+
+
+def test_configs_do_not_share_what_changes():
+    plan = made("experiment=sine", "model.hidden_size=4,8", "seed=0,1")
+    kept = [copy.deepcopy(r.config()) for r in plan.runs]
+    assert [r.config() for r in plan.runs] == kept
+    assert [(c["model"]["hidden_size"], c["data"]["seed"]) for c in kept] == [(4, 0), (4, 1), (8, 0), (8, 1)]
+
+
+def test_bad_points_are_listed_with_the_words_of_a_single_run():
+    plan = made(
+        "experiment=sine",
+        "model.hidden_size=16,-1",
+        "model.num_layers=1,2",
+        "model.dropout=0,0.5",
+        "seed=0,1",
+    )
+    assert len(plan.runs) == 6 and len(plan.invalid) == 10
+    for point, lines in plan.invalid:
+        with pytest.raises(UserError) as refused:
+            check(compose([a.text for a in point]))
+        assert str(refused.value).splitlines() == lines
+
+
+def test_a_first_point_that_is_wrong_does_not_spoil_the_others():
+    plan = made("experiment=sine", "model.hidden_size=-1,0,8", "optimizer.lr=0.1,nan")
+    assert [r.overrides[1:] for r in plan.runs] == [["model.hidden_size=8", "optimizer.lr=0.1"]]
+    assert len(plan.invalid) == 5
+
+
+def test_a_choice_that_does_not_compose_is_one_bad_point_among_others():
+    plan = made("experiment=sine", "optimizer=adam,adamm", "seed=0,1")
+    assert len(plan.runs) == 2
+    assert [lines for _, lines in plan.invalid] == [
+        ["optimizer=adamm: no such choice. Did you mean adam?"]
+    ] * 2
+    plan = made("experiment=sine", "model.hiden_size=4,8")
+    assert [lines for _, lines in plan.invalid] == [
+        ["model.hiden_size: no such key. Did you mean model.hidden_size?"]
+    ] * 2
+
+
+def test_grammar_choices_ranges_intervals_and_pairs():
+    def values(*arguments, **options):
+        return [tuple(a.value for a in point) for point in grid(arguments, GROUPS.__contains__, **options)]
+
+    assert values("seed=range(0,3)", "x=a,b") == [(i, x) for i in range(3) for x in "ab"]
+    assert values("x=choice(1,2)", "x=5") == [(5,)]
+    assert values("x=interval(0,1)", intervals=3) == [(0.0,), (0.5,), (1.0,)]
+    assert values("x=tag(log,interval(1e-4,1e-2))", intervals=3) == [(1e-4,), (1e-3,), (1e-2,)]
+    assert values("x=int(interval(1,4))", intervals=10) == [(1,), (2,), (3,), (4,)]
+    assert values("a=1,2", "s=0,1", "b=3,4", zipped=[["a", "b"]]) == [
+        (1, 3, 0),
+        (1, 3, 1),
+        (2, 4, 0),
+        (2, 4, 1),
+    ]
+    with pytest.raises(UserError, match="a has 2, b has 3"):
+        values("a=1,2", "b=1,2,3", zipped=[["a", "b"]])
+    with pytest.raises(UserError, match=r"lrr is not swept\. Did you mean lr"):
+        values("lr=1,2", "b=1,2", zipped=[["lrr", "b"]])
+    with pytest.raises(UserError, match="cannot be swept itself"):
+        values("sweep.workers=1,2")
+
+
+@pytest.mark.parametrize(
+    "excluded",
+    [
+        ["model.hidden_size=16 model.num_layers=2", "seed=1 model.hidden_size=32,64"],
+        [{"model.hidden_size": 16, "model.num_layers": 2}, {"seed": 1, "model.hidden_size": [32, 64]}],
+    ],
+)
+def test_excluded_points(excluded):
+    arguments = ("experiment=sine", "model.hidden_size=16,32", "model.num_layers=1,2", "seed=0,1")
+    plan = made(*arguments, excluded=excluded)
+    assert plan.excluded == 4
+    shapes = {tuple(r.config()[s][k] for s, k in (("model", "hidden_size"), ("model", "num_layers"))) + (r.config()["seed"],)
+              for r in plan.runs}  # fmt: skip
+    assert shapes == {(16, 1, 0), (16, 1, 1), (32, 1, 0), (32, 2, 0)}
+    assert made(*arguments, excluded=["optimizer.lr=0.003"]).excluded == 8  # a key that is not swept
+
+
+def test_the_same_run_twice_is_one_and_absent_devices_are_skipped():
+    plan = made("experiment=sine", "optimizer.lr=1e-3,0.001,0.002", "trainer.accelerator=cpu,auto,gpu")
+    assert plan.repeated == 5  # cpu and auto are the same, and so are two of the rates
+    assert [bool(r.why_skipped) for r in plan.runs] == [False, True, False, True]
