@@ -6,11 +6,34 @@
 
 /* ------------------------------------------------------------------------------------------ memory */
 
+/* Under the address sanitizer a forbidden line follows each piece, so that a neighbour's memory is not one's own. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define GUARD 64
+#else
+#define GUARD 0
+#define ASAN_POISON_MEMORY_REGION(at, size) ((void)0)
+#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)0)
+#endif
+
 float *take(Arena *arena, size_t floats) {
-    float *taken = arena->at ? (float *)(arena->at + arena->bytes) : NULL;
-    arena->bytes += (4 * floats + 63) / 64 * 64;
-    return taken;
+    const size_t bytes = (4 * floats + 63) / 64 * 64;
+    char *taken = arena->at ? arena->at + arena->bytes : NULL;
+    arena->bytes += bytes + GUARD;
+    if (taken) {
+        ASAN_UNPOISON_MEMORY_REGION(taken, bytes);
+        ASAN_POISON_MEMORY_REGION(taken + bytes, GUARD);
+    }
+    return (float *)taken;
 }
+
+#if GUARD
+__attribute__((no_sanitize_address)) void wipe(void *from, size_t bytes) { /* not memset, which minds the guards */
+    for (size_t i = 0; i < bytes; i++) ((volatile char *)from)[i] = 0;
+}
+#else
+void wipe(void *from, size_t bytes) { memset(from, 0, bytes); }
+#endif
 
 size_t group_count(size_t rows) {
     size_t groups = 1;

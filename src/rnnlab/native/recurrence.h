@@ -87,6 +87,9 @@ typedef struct {
 } Arena;
 float *take(Arena *arena, size_t floats);
 
+/* Zeros over several pieces at once. */
+void wipe(void *from, size_t bytes);
+
 /* Sizes and packed weights. Returns the bytes that the arena has given; with arena->at NULL only counts. */
 void stack_arrange(Stack *stack, const Shape *shape, Arena *arena);
 void sums_arrange(const Stack *stack, Sums *sums, Arena *arena);

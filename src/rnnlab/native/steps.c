@@ -403,7 +403,7 @@ static void train_group(void *context, size_t group, size_t worker) {
     Program *p = context;
     const size_t groups = group_count(p->batch.rows);
     const size_t n = part_start(p->batch.rows, groups, group + 1) - part_start(p->batch.rows, groups, group);
-    memset(p->group_sums[group].at, 0, p->group_sums[group].bytes);
+    wipe(p->group_sums[group].at, p->group_sums[group].bytes);
     p->block_losses[group] = 0;
     for (size_t i = 0; i < (n + BLOCK_ROWS - 1) / BLOCK_ROWS; i++) {
         size_t from, to;
