@@ -8,8 +8,9 @@ from lightning.pytorch import Callback
 
 class StopAt(Callback):
     def __init__(self, step: int, number: int = signal.SIGINT) -> None:
-        self.step, self.number = step, number
+        self.step, self.number, self.done = step, number, False
 
     def on_train_batch_end(self, trainer, *_):
-        if trainer.global_step == self.step:
+        if trainer.global_step >= self.step and not self.done:
+            self.done = True
             os.kill(os.getpid(), self.number)

@@ -59,8 +59,10 @@ CHARS = (
     ],
     ids=["sine", "dropout-cosine", "plateau", "chars", "chars-dropout"],
 )
+@pytest.mark.parametrize("engine", ["torch", "native"])
 @pytest.mark.parametrize("at", [7, 10, 15])  # inside an epoch, just behind one, at an epoch's end (5 batches)
-def test_going_on_gives_the_bits_of_the_unbroken_run(small, tmp_path, interrupted, options, at):
+def test_going_on_gives_the_bits_of_the_unbroken_run(small, tmp_path, interrupted, options, at, engine):
+    options = [*(o for o in options if not o.startswith("model.engine")), f"model.engine={engine}"]
     base = {"base": ()} if options[0] == "data=chars" else {}
     whole = small(*options, outputs=tmp_path / "whole", **base)
     record, resumed = interrupted(*options, at=at, **base)
@@ -77,3 +79,18 @@ def test_sigterm_is_told_apart(interrupted):
     record, resumed = interrupted(at=6, number=signal.SIGTERM)
     assert record["why"] == "SIGTERM at step 6"
     assert resumed.status == "finished"
+
+
+@pytest.mark.parametrize("options", [["trainer.max_epochs=5"], [*CHARS]], ids=["sine", "chars"])
+def test_going_on_between_two_calls_of_many_steps(small, tmp_path, interrupted, options, monkeypatch):
+    """As above, where the kernels take many steps a call: the signal waits for the call's end."""
+    monkeypatch.setattr(StopAt, "patient", True, raising=False)
+    base = {"base": ()} if options[0] == "data=chars" else {}
+    options = [*(o for o in options if not o.startswith("model.engine")), "model.engine=native",
+               "trainer.steps_per_call=3"]  # fmt: skip
+    whole = small(*options, outputs=tmp_path / "whole", **base)
+    record, resumed = interrupted(*options, at=6, **base)
+    at = 6 if base else 7  # an epoch of the sine has four batches: calls of 3, 1, 3
+    assert record["status"] == "stopped" and record["why"] == f"SIGINT at step {at}"
+    assert resumed.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+    assert resumed.results == whole.results

@@ -85,6 +85,7 @@ class Trainer(Node):
     profiler: Annotated[Literal["simple", "advanced", "pytorch"] | None, HOW]
     divergence_factor: Annotated[Positive, Field(gt=1), Says("a number above 1")] | None
     log_every_n_steps: Annotated[Natural, HOW]
+    steps_per_call: Annotated[Count | Literal["auto"], HOW, Says("a whole number of at least 1, or auto")]
     threads: Annotated[Count | None, HOW]
 
     # the rest of lightning's Trainer, for `+trainer.NAME=VALUE`

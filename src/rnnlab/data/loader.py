@@ -18,6 +18,7 @@ class Loader:
 
     def __init__(self, fetch: Callable[[Any], Any], order: Callable[[int], Sequence[Any]]) -> None:
         self.fetch, self.order = fetch, order
+        self._batches: tuple[int, Sequence[Any]] | None = None  # of the epoch last asked for
         self.epoch, self.position = 0, 0
         self._start = 0  # where the next pass begins: 0, but for the pass in which a training was interrupted
         self.sampler = self  # Lightning calls sampler.set_epoch at the start of every epoch
@@ -27,14 +28,21 @@ class Loader:
         if epoch != self.epoch:
             self.epoch, self._start = epoch, 0
 
+    @property
+    def batches(self) -> Sequence[Any]:
+        """The batches of this epoch, as `fetch` takes them."""
+        if self._batches is None or self._batches[0] != self.epoch:
+            self._batches = self.epoch, self.order(self.epoch)
+        return self._batches[1]
+
     def __len__(self) -> int:
-        return len(self.order(self.epoch))
+        return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
         self.position, self._start = self._start, 0
-        for batch in self.order(self.epoch)[self.position :]:
+        while self.position < len(self.batches):  # an engine may take several, and move the position itself
             self.position += 1
-            yield self.fetch(batch)
+            yield self.fetch(self.batches[self.position - 1])
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.epoch, "position": self.position}

@@ -43,6 +43,7 @@ class Task(lightning.LightningModule):
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._micro_losses: list[Tensor] = []
         self._grad_norm: Tensor | None = None
+        self.kernels: Any = None  # set while an engine takes whole steps
         self.stack: Stack
 
     # ------------------------------------------------------------------ what a task must say
@@ -86,6 +87,8 @@ class Task(lightning.LightningModule):
         return self.optimization.configure(self)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        if self.kernels is not None:
+            return self.kernels.steps(self.trainer, self)
         how, optimizer = self.optimization, self.optimizers()
         loss = self.loss(batch)
         self.manual_backward(loss / how.accumulate if how.accumulate > 1 else loss)
@@ -136,8 +139,7 @@ class Task(lightning.LightningModule):
         loss, metrics = self.evaluation_metrics()
         values = {"loss/val": loss} | {f"metric/{name}": value for name, value in metrics.items()}
         self.evaluated = values
-        # for early stopping, stock checkpoints and the bar; the loggers get them through the recorder
-        self.log_dict(values, logger=False)
+        self.announce(values)
         if not self.trainer.sanity_checking:
             self.scalars.append((self.global_step, values))
             if self.optimization.scheduler is not None and self.optimization.interval == "validation":
@@ -148,7 +150,15 @@ class Task(lightning.LightningModule):
     def on_test_epoch_end(self) -> None:
         loss, metrics = self.evaluation_metrics()
         self.evaluated = {"loss": loss} | metrics
-        self.log_dict({f"test/{name}": value for name, value in self.evaluated.items()}, logger=False)
+        self.announce({f"test/{name}": value for name, value in self.evaluated.items()})
+
+    def announce(self, values: dict[str, float]) -> None:
+        """For early stopping, stock checkpoints and whoever else asks the Trainer; loggers have the recorder.
+
+        Not by `self.log`, which takes half a millisecond a value and rounds it to single precision.
+        """
+        tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
+        self.trainer.callback_metrics.update(tensors)
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -22,6 +22,7 @@ PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": 
 OF_A_STEP = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 OURS = (
     "threads",
+    "steps_per_call",
     "divergence_factor",
     "log_every_n_steps",
     *OF_A_STEP,
@@ -109,13 +110,26 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
     )
 
 
-def engine_of(task: LightningModule, config: dict[str, Any]) -> dict[str, str]:
-    """Which engine runs the recurrence, and why."""
+def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[str, str]:
+    """Which engine runs the recurrence and the optimizer steps, and why: {"name", "why", "steps"}.
+
+    "steps" is "native" where the kernels take whole steps, else the reason why Python takes them.
+    """
     stack = getattr(task, "stack", None)
     if stack is None:
-        return {"name": "none", "why": "the model is not a stack of rnnlab"}
+        return {"name": "none", "why": "the model is not a stack of rnnlab", "steps": "by the model itself"}
     accelerator = config["trainer"]["accelerator"]
     device = torch.device("cuda" if accelerator == "gpu" else accelerator)
     stack.precision = config["trainer"]["precision"]
     choice = engines.choose(stack.engine, stack, device, stack.precision)
-    return {"name": choice.engine, "why": choice.reason}
+    steps = f"in Python, on the engine {choice.engine}"
+    if choice.engine == "native":
+        from rnnlab.training.kernels import steps_obstacle
+
+        alone = (
+            config["trainer"]["devices"] in (1, "auto")
+            and config["trainer"].get("strategy", "auto") == "auto"
+        )
+        obstacle = steps_obstacle(task, data) if alone else "the kernels train in one process"
+        steps = f"in Python: {obstacle}" if obstacle else "native"
+    return {"name": choice.engine, "why": choice.reason, "steps": steps}

@@ -38,6 +38,8 @@ class Checkpoints(Checkpoint):
     and at no other moment: going on from there repeats nothing and leaves nothing out.
     """
 
+    patient = True  # can wait for the end of a call of the kernels
+
     def __init__(
         self,
         run: Run,
@@ -57,6 +59,11 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._saved_at = (time.monotonic(), trainer.global_step)
+
+    @property
+    def due_at(self) -> int:
+        """The optimizer step behind which the next checkpoint is due, where they go by steps."""
+        return self._saved_at[1] + (self.every_n_steps or 0)
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
         seconds, step = self._saved_at

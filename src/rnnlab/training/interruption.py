@@ -21,6 +21,8 @@ class Interruption(Callback):
     Not by `trainer.should_stop`, for which Lightning would first validate where the unbroken run does not.
     """
 
+    patient = True  # can wait for the end of a call of the kernels
+
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
         self.signal_name: str | None = None

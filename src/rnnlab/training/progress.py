@@ -15,6 +15,8 @@ PLAIN_LINES = 10  # how many lines a training prints without a terminal
 class Progress(ProgressBar):
     """Redraws at most every `refresh_s` seconds, so that a fast training is not slowed by its bar."""
 
+    patient = True  # can wait for the end of a call of the kernels
+
     def __init__(self, refresh_s: float = 0.1) -> None:
         super().__init__()
         self.refresh_s = refresh_s

@@ -4,6 +4,7 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -24,6 +25,8 @@ class Recorder(Callback):
     at most once per `flush_s`, and before a checkpoint. Of training's entries every `every`-th step is kept.
     A loss that is not finite, or above `divergence_factor` times the first, raises `Diverged`.
     """
+
+    patient = True  # can wait for the end of a call of the kernels
 
     def __init__(
         self, every: int = 1, divergence_factor: float | None = 1000.0, flush_s: float = 1.0
@@ -59,6 +62,9 @@ class Recorder(Callback):
             return
         entries, scalars[:] = list(scalars), []
         for step, measured in entries:
+            if isinstance(measured.get("loss/train"), np.ndarray):
+                self.take_many(step, measured)
+                continue
             values = {
                 k: float(v) if isinstance(v, torch.Tensor) else v
                 for k, v in measured.items()
@@ -69,6 +75,22 @@ class Recorder(Callback):
                 if step % self.every:
                     continue
             self._waiting.append((step, values))
+
+    def take_many(self, first: int, measured: dict[str, Any]) -> None:
+        """`take` for a call of the kernels: arrays with a value for each step from `first` on."""
+        losses = measured["loss/train"]
+        if self.first_loss is None and len(losses) and math.isfinite(losses[0]):
+            self.first_loss = float(losses[0])
+        limit = math.inf
+        if self.divergence_factor and self.first_loss is not None:
+            limit = self.divergence_factor * max(abs(self.first_loss), 1e-12)
+        lost = np.flatnonzero(~(np.abs(losses) <= min(limit, np.finfo(np.float64).max)))
+        sound = int(lost[0]) if len(lost) else len(losses)
+        kept = range(-first % self.every, sound, self.every)
+        columns = [(name, list(map(float, values[:sound]))) for name, values in measured.items()]
+        self._waiting += [(first + i, {name: values[i] for name, values in columns}) for i in kept]
+        if sound < len(losses):
+            self.check(first + sound, float(losses[sound]))
 
     def check(self, step: int, loss: float) -> None:
         if not math.isfinite(loss):

@@ -29,7 +29,8 @@ def beginning(
     console.print(config_tree(config))
     console.print(parameter_table(task))
     console.print(f"device   {device}")
-    console.print(f"engine   {engine['name']} ({engine['why']})")
+    steps = "whole steps in C" if engine["steps"] == "native" else f"steps {engine['steps']}"
+    console.print(f"engine   {engine['name']} ({engine['why']}); {steps}")
     content = f", content {data.content_hash[:12]}" if hasattr(data, "content_hash") else ""
     console.print(f"data     {type(data).__name__}{content}")
     console.print(

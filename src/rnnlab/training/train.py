@@ -16,6 +16,7 @@ from rnnlab.training import accelerator, terminal
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
 from rnnlab.training.interruption import Interruption, Stopped
+from rnnlab.training.kernels import Kernels
 from rnnlab.training.quiet import quiet
 from rnnlab.training.recorder import Recorder
 from rnnlab.training.results import assess, draw
@@ -60,26 +61,28 @@ def train_config(
     command: list[str],
     device: str = "",
     loud: bool = True,
+    afresh: bool = False,
     pictures: bool = True,
     data_of: Callable[[dict[str, Any]], Any] = load_data,
     watch: Callable[[Recorder], Any] = lambda recorder: None,
 ) -> Run:
     """Trains a checked config in its place, afresh or from where it was stopped: the program of every run.
 
-    `data_of` gives the data set, `watch` is shown where the progress can be read. Raises Claimed where another
-    process is at it.
+    `afresh` trains a finished run again, `data_of` gives the data set, `watch` is shown where the progress can
+    be read. Raises Claimed where another process is at it.
     """
     run = Run(where.folder)
+    afresh = afresh or config["rerun"]
     with claim(run.folder), quiet(), thread_count(config["trainer"]["threads"]):
+        if run.status == "finished" and not afresh and not stale(run.manifest, config):
+            return run  # another process has been here
         data = data_of(config)
         task = make_task(config, data)
-        resume = (
-            run.status in ("running", "stopped") and not config["rerun"] and run.last_checkpoint.is_file()
-        )
+        resume = run.status in ("running", "stopped") and not afresh and run.last_checkpoint.is_file()
         if not resume and run.folder.exists():
             shutil.rmtree(run.folder)
         run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
-        engine = engine_of(task, config)
+        engine = engine_of(task, config, data)
         run.write_manifest(manifest(config, engine=engine, data_hash=content_hash(data), command=command))
         if loud:
             terminal.beginning(run, config, task, data, engine=engine, device=device, resumed=resume)
@@ -89,7 +92,10 @@ def train_config(
         interruption = Interruption(checkpoints)
         watch(recorder)
         shown = config if loud else config | {"callbacks": silent(config["callbacks"])}
-        trainer = make_trainer(shown, run, task, callbacks=[recorder, interruption, checkpoints])
+        callbacks: list[Any] = [recorder, interruption, checkpoints]
+        if engine["steps"] == "native":
+            callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
+        trainer = make_trainer(shown, run, task, callbacks=callbacks)
         run.update(status="running", started=now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
