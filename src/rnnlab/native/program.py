@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnlab import streams
 from rnnlab.native import library as lib
-from rnnlab.native.flat import BUFFERS, Flat, adopt, install
+from rnnlab.native.flat import BUFFERS, Flat, adopt, install, used_buffers
 from rnnlab.native.recurrence import SERVED
 from rnnlab.native.sources import DROPOUT, FRESH, Characters, Pairs, Sequences, Source, Windows
 
@@ -220,9 +220,34 @@ class Program:
             out = out.squeeze(-1)
         return loss, out
 
+    @property
+    def carried(self) -> list[tuple[Tensor, ...]] | None:
+        """The state that the next segment goes on from, as a stack has it: views of `carry`. None but for text."""
+        return None if self.carry is None else [tuple(cell.unbind(0)) for cell in self.carry]
+
+    def load_carry(self, state: list[tuple[Tensor, ...]]) -> None:
+        """Takes a state, such as a checkpoint's, to go on from. Raises ValueError where its shape does not fit."""
+        given = torch.stack([torch.stack(tuple(cell)) for cell in state])
+        if self.carry is None or given.shape != self.carry.shape:
+            raise ValueError(f"a state of shape {tuple(given.shape)} does not fit this program")
+        self.carry.copy_(given)
+
     def adopt(self) -> None:
-        """After `optimizer.load_state_dict`: takes the state that was loaded."""
+        """Takes the optimizer's state as it is now; done by itself where another one was loaded."""
         self.moments = adopt(self.optimizer, self.flat)
+
+    def _adopted(self) -> bool:
+        """Whether the optimizer's state still lies in our buffers."""
+        state = self.optimizer.state.get(self.flat.views[0], {})
+        for ours, name in used_buffers(self.optimizer).items():
+            buffer = getattr(self.moments, ours)
+            if name in state and state[name].data_ptr() != buffer.data_ptr():
+                return False
+            if name not in state and (
+                self.moments.started or not isinstance(self.optimizer, torch.optim.SGD)
+            ):
+                return False
+        return True
 
     # ------------------------------------------------------------------ what the kernels are told
 
@@ -268,7 +293,9 @@ class Program:
         return spec
 
     def _bind_optimizer(self) -> None:
-        """The optimizer's settings, read anew: callbacks may change them."""
+        """The optimizer's settings and state, looked at anew: callbacks may change them, checkpoints load others."""
+        if not self._adopted():
+            self.adopt()
         group, moments, told = self.optimizer.param_groups[0], self.moments, self._spec.optimizer
         told.kind = OPTIMIZERS[type(self.optimizer)]
         told.clip = CLIPS[self.clip_algorithm] if self.clip_val is not None else 0

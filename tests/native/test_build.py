@@ -1,0 +1,150 @@
+"""The library's way from sources to cache, and what is said where it cannot be had."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rnnlab.errors import UserError
+from rnnlab.native import build, library
+from rnnlab.recurrence import Stack, choose
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def forgotten(monkeypatch, tmp_path):
+    """No library loaded, an empty cache, and nothing remembered."""
+    monkeypatch.setenv("RNNLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(library, "_loaded", None)
+    monkeypatch.setattr(library, "_failure", None)
+    # quicker to compile
+    monkeypatch.setattr(build, "FLAGS", tuple("-O0" if flag == "-O3" else flag for flag in build.FLAGS))
+    return tmp_path
+
+
+def script(path: Path, body: str) -> str:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_status_tells_how_it_was_built(forgotten):
+    told = library.status()
+    assert told["available"] and told["reason"] is None
+    assert Path(told["library"]).parent == forgotten
+    assert told["compile_seconds"] > 0
+    assert told["isa"] in ("AVX-512", "AVX2", "NEON")
+    assert [p.name for p in forgotten.iterdir()] == [
+        Path(told["library"]).name
+    ]  # nothing half-written is left
+
+
+def test_a_second_process_takes_it_from_the_cache(forgotten):
+    first = build.build()
+    assert first.seconds > 0
+    assert build.build() == build.Built(first.path, first.compiler, first.isa, 0.0)
+
+
+def test_the_key_holds_flags_and_sources(forgotten, monkeypatch, tmp_path):
+    usual = build.build().path
+    assert build.build(extra=("-O2",)).path != usual
+    copied = tmp_path / "sources"
+    copied.mkdir()
+    for source in build.sources():
+        (copied / source.name).write_bytes(source.read_bytes())
+    (copied / "vector.h").write_text((copied / "vector.h").read_text() + "\n/* changed */\n")
+    monkeypatch.setattr(build, "SOURCES", copied)
+    assert build.build().path != usual
+
+
+def test_processes_that_race_all_succeed(forgotten):
+    program = "from rnnlab.native import status; print(status()['available'], status()['library'])"
+    racers = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=os.environ)
+        for _ in range(2)
+    ]
+    said = {racer.communicate()[0] for racer in racers}
+    assert len(said) == 1
+    assert said.pop().startswith("True")
+
+
+def why(monkeypatch, **environment: str) -> str:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    reason = library.obstacle()
+    assert reason is not None
+    assert "\n" not in reason
+    assert library.status() == {"available": False, "reason": reason}
+    return reason
+
+
+def test_no_compiler(forgotten, monkeypatch, tmp_path):
+    assert "no C compiler: RNNLAB_CC=nowhere" in why(monkeypatch, RNNLAB_CC="nowhere")
+    monkeypatch.delenv("RNNLAB_CC")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert library.obstacle().count("nowhere") == 1  # tried once, remembered
+
+
+def test_a_compile_that_fails(forgotten, monkeypatch, tmp_path):
+    broken = script(
+        tmp_path / "broken",
+        'case "$*" in *--version*) echo v1;; *-dM*) echo "#define __AVX__ 1"; echo "#define __FMA__ 1";;'
+        ' *) echo "kernels.c:1: error: no luck today" >&2; exit 1;; esac',
+    )
+    assert "error: no luck today" in why(monkeypatch, RNNLAB_CC=broken)
+    assert not list(forgotten.glob("kernels*"))
+
+
+def test_a_library_that_cannot_be_loaded(forgotten, monkeypatch, tmp_path):
+    empty = script(
+        tmp_path / "empty",
+        'case "$*" in *--version*) echo v1;; *-dM*) echo "#define __AVX__ 1"; echo "#define __FMA__ 1";; esac',
+    )
+    assert "cannot load" in why(monkeypatch, RNNLAB_CC=empty)
+
+
+def test_a_cpu_without_fused_multiply_add(forgotten, monkeypatch, tmp_path):
+    old = script(tmp_path / "old", 'echo "#define __SSE2__ 1"')
+    assert "no fused multiply-add" in why(monkeypatch, RNNLAB_CC=old)
+
+
+def test_a_cache_that_cannot_be_written(forgotten, monkeypatch, tmp_path):
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    assert "set RNNLAB_CACHE" in why(monkeypatch, RNNLAB_CACHE=str(in_the_way / "cache"))
+
+
+def test_other_engines_serve_where_the_kernels_cannot_be_had(forgotten, monkeypatch):
+    monkeypatch.setenv("RNNLAB_CC", "nowhere")
+    stack = Stack("gru", 3, 4)
+    assert stack.choice.engine == "torch"
+    assert "RNNLAB_CC=nowhere" in stack.choice.reason
+    with pytest.raises(UserError, match="RNNLAB_CC=nowhere"):
+        Stack("gru", 3, 4, engine="native")
+
+
+def test_what_the_engine_serves():
+    gru = Stack("gru", 3, 4)
+    assert choose("auto", gru, CPU, "32-true").engine == "native"
+    for device, precision in ((CPU, "64-true"), (CPU, "bf16-mixed"), (torch.device("cuda"), "32-true")):
+        assert choose("auto", gru, device, precision).engine == "torch"
+
+
+def test_the_sources_compile_without_a_warning(tmp_path):
+    files = [str(s) for s in build.sources() if s.suffix == ".c"]
+    flags = [
+        *build.FLAGS,
+        "-O0",
+        "-march=native",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-o",
+        str(tmp_path / "kernels.so"),
+    ]
+    done = subprocess.run([build.find_compiler(), *flags, *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
