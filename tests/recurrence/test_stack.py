@@ -146,11 +146,12 @@ def test_an_x_of_another_shape_is_refused():
 
 
 def test_engines_say_why_they_were_taken():
-    lstm = Stack("lstm", 2, 3)
-    assert lstm.choice.engine == "torch" and "native engine is not available" in lstm.choice.reason
+    lstm = Stack("lstm", 2, 3).double()
+    assert lstm.choice.engine == "torch" and "the native engine serves precision 32-true" in lstm.choice.reason
     assert Stack("lstm", 2, 3, engine="reference").choice == ("reference", "asked for")
+    asked = Stack("lstm", 2, 3, engine="native").double()
     with pytest.raises(UserError, match=r"^model.engine=native: .*; use auto or torch or reference$"):
-        Stack("lstm", 2, 3, engine="native")
+        asked(torch.zeros(1, 2, 2, dtype=torch.float64))
     with pytest.raises(UserError, match=r"model.engine=tourch: .* Did you mean torch?"):
         Stack("lstm", 2, 3, engine="tourch")
 
