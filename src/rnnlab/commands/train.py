@@ -24,6 +24,7 @@ def main(argv: list[str]) -> None:
             print(" ".join(offered))
             return
 
+    argv = with_sweep_options(argv)
     import hydra
 
     from rnnlab.config.composing import COMPOSING, config_folder
@@ -64,6 +65,21 @@ def task(cfg: DictConfig) -> float:
         if job.mode == RunMode.RUN and not job.callbacks:
             raise Refused(error) from error
         raise
+
+
+def with_sweep_options(argv: list[str]) -> list[str]:
+    """`--dry-run` as Hydra takes it; and where a sweep is coming, its workers begin to import now."""
+    if "--dry-run" in argv:
+        rest = [word for word in argv if word != "--dry-run"]
+        return [*rest, *(() if {"-m", "--multirun"} & set(rest) else ("-m",)), "sweep.dry_run=true"]
+    others = ("-h", "--help", "--cfg", "-c", "--info", "-i", "--hydra-help", "--version")
+    if {"-m", "--multirun"} & set(argv) and not any(
+        word in others or word.startswith(("hydra/launcher=", "hydra/sweeper=")) for word in argv
+    ):
+        from rnnlab.sweeps.sweep import start_early
+
+        start_early()
+    return argv
 
 
 class Refused(BaseException):

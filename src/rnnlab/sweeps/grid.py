@@ -107,7 +107,7 @@ def assignments(override: Override, is_group: Callable[[str], bool], intervals: 
     if override.is_delete():
         return [Assignment(override.input_line or prefix, prefix, None, False)]
     if not override.is_sweep_override():
-        values = [override._value]
+        values: list[Any] = [override._value]
     elif override.is_interval_sweep():
         values = _spaced(override, intervals)
     else:
@@ -145,3 +145,36 @@ def _spaced(override: Override, n: int) -> list[Any]:
     if isinstance(low, int) and isinstance(high, int):
         return sorted({round(v) for v in values})
     return [float(f"{v:.6g}") for v in values]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Points that somebody else chose, such as another sweeper."""
+
+    points: list[Point]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __iter__(self) -> Iterator[Point]:
+        return iter(self.points)
+
+    @property
+    def swept(self) -> list[str]:
+        texts: dict[str, set[str]] = {}
+        for point in self.points:
+            for a in point:
+                texts.setdefault(a.key, set()).add(a.text)
+        return [key for key, different in texts.items() if len(different) > 1]
+
+
+def listed(jobs: Sequence[Sequence[str]], is_group: Callable[[str], bool]) -> Listed:
+    """The points of lists of overrides, each with one value."""
+    parser, known = OverridesParser.create(), dict[str, Assignment]()
+    points = []
+    for job in jobs:
+        for text in job:
+            if text not in known:
+                known[text] = assignments(parser.parse_override(text), is_group, 2)[0]
+        points.append(tuple(known[text] for text in job if not known[text].key.startswith("sweep.")))
+    return Listed(points)

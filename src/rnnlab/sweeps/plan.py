@@ -17,7 +17,7 @@ from rnnlab.ledger.place import Place, place
 from rnnlab.ledger.run import Run
 from rnnlab.sweeps import cost
 from rnnlab.sweeps.exclusion import conditions, left_out
-from rnnlab.sweeps.grid import Grid, Point
+from rnnlab.sweeps.grid import Grid, Listed, Point
 from rnnlab.sweeps.template import Template
 
 Compose = Callable[[list[str]], DictConfig]
@@ -58,8 +58,12 @@ class Plan:
     runs: list[Planned] = field(default_factory=list)
     invalid: list[tuple[Point, list[str]]] = field(default_factory=list)
     excluded: int = 0
-    repeated: int = 0  # points that are the same run as one before
+    same: dict[tuple[str, ...], str] = field(default_factory=dict)  # points that are a run twice, and its id
     swept: list[str] = field(default_factory=list)
+
+    @property
+    def repeated(self) -> int:
+        return len(self.same)
 
     def due(self, rerun_stale: bool) -> list[Planned]:
         """What there is to train, longest first."""
@@ -80,12 +84,14 @@ class Planner:
     `take(asked)` gives the accelerator, or raises UserError where it is not there.
     """
 
-    def __init__(self, compose: Compose, base: Compose, take: Callable[[str], str]) -> None:
-        self.compose, self.base, self.take = compose, base, take
+    def __init__(
+        self, compose: Compose, base: Compose, take: Callable[[str], str], config_dir: str | None = None
+    ) -> None:
+        self.compose, self.base, self.take, self.config_dir = compose, base, take, config_dir
         self._templates: dict[tuple[str, ...], Template | list[str]] = {}
         self._bases: dict[str, dict[str, Any]] = {}
 
-    def plan(self, grid: Grid, excluded: Sequence[Any] = ()) -> Plan:
+    def plan(self, grid: Grid | Listed, excluded: Sequence[Any] = ()) -> Plan:
         plan, seen = Plan(swept=grid.swept), set[Path]()
         wanted = conditions(excluded)
         for point in grid:
@@ -107,7 +113,7 @@ class Planner:
             else:
                 planned = self.planned(point, template, config)
                 if planned.place.folder in seen:
-                    plan.repeated += 1
+                    plan.same[tuple(planned.overrides)] = planned.place.id
                 else:
                     seen.add(planned.place.folder)
                     plan.runs.append(planned)
@@ -147,13 +153,10 @@ class Planner:
             try:
                 self._templates[known] = Template(self.compose(structure), keys)
             except (UserError, *COMPOSING) as error:
-                from rnnlab.config.composing import running_config_dir
                 from rnnlab.config.explain import explain
 
                 said = (
-                    str(error)
-                    if isinstance(error, UserError)
-                    else explain(error, structure, running_config_dir())
+                    str(error) if isinstance(error, UserError) else explain(error, structure, self.config_dir)
                 )
                 self._templates[known] = said.splitlines()
         return self._templates[known]

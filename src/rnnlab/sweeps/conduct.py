@@ -1,0 +1,217 @@
+"""Runs to workers: longest first, nobody waits for anybody, whatever becomes of one run costs only that run."""
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, Protocol
+
+from rnnlab.ledger.files import write_whole
+from rnnlab.ledger.run import now
+from rnnlab.sweeps.nursery import Nursery
+from rnnlab.sweeps.plan import Planned
+from rnnlab.sweeps.worker import Job, Outcome
+
+REVISIT = 1.0  # seconds between two looks at a run that another process has
+
+
+class View(Protocol):
+    """Whoever shows a sweep."""
+
+    def began(self, planned: Planned) -> None: ...
+    def ended(self, planned: Planned, outcome: Outcome) -> None: ...
+    def at(self, planned: Planned, step: int) -> None: ...
+    def says(self, text: str) -> None: ...
+    def tick(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Staff:
+    """How many workers each accelerator has, and how much memory one may gain before it is replaced."""
+
+    workers: dict[str, int]
+    gpus: int = 0
+    renew_bytes: float = 1e9
+    max_failures: int | None = None
+    pictures: bool = False
+
+
+@dataclass
+class Desk:
+    """A worker as the conductor sees it."""
+
+    pid: int
+    connection: Connection
+    kind: str
+    gpu: int | None = None
+    job: int | None = None
+    memory: int = 0  # after its first run
+
+
+@dataclass
+class Conductor:
+    nursery: Nursery
+    staff: Staff
+    view: View
+    command: list[str]
+    desks: list[Desk] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    stopping: str = ""  # why no further run is begun
+    _signals: int = 0
+    _failures: int = 0
+
+    def conduct(self, due: Sequence[Planned], afresh: bool = False) -> dict[int, Outcome]:
+        """Trains the runs; what came of each, by its place in `due`. Those that were not begun are missing."""
+        self.due, self.afresh = list(due), afresh
+        self.waiting = {kind: deque[int]() for kind in {p.accelerator for p in due}}
+        for i, planned in enumerate(due):
+            self.waiting[planned.accelerator].append(i)
+        self.elsewhere: dict[int, float] = {}  # runs that another process has, and when to look again
+        with self._listening():
+            try:
+                self._hire()
+                while any(desk.job is not None for desk in self.desks) or self._left():
+                    self._assign()
+                    ready = wait([desk.connection for desk in self.desks], timeout=0.1)
+                    for desk in [d for d in self.desks if d.connection in ready]:
+                        self._hear(desk)
+                    self.view.tick()
+            finally:
+                self._dismiss()
+        return self.outcomes
+
+    def _left(self) -> bool:
+        return not self.stopping and (any(self.waiting.values()) or bool(self.elsewhere))
+
+    # ------------------------------------------------------------------ workers
+
+    def _hire(self) -> None:
+        for kind, queue in self.waiting.items():
+            for i in range(min(self.staff.workers.get(kind, 1), len(queue))):
+                self._open(kind, i % self.staff.gpus if kind == "gpu" and self.staff.gpus else None)
+
+    def _open(self, kind: str, gpu: int | None) -> Desk:
+        pid, connection = self.nursery.worker()
+        desk = Desk(pid, connection, kind, gpu)
+        if gpu is not None:
+            connection.send({"CUDA_VISIBLE_DEVICES": visible(gpu)})
+        self.desks.append(desk)
+        return desk
+
+    def _close(self, desk: Desk) -> None:
+        self.desks.remove(desk)
+        desk.connection.close()  # at which the worker leaves
+        self.nursery.end_of(desk.pid)
+
+    def _dismiss(self) -> None:
+        for desk in list(self.desks):
+            if desk.job is not None:
+                kill(desk.pid, signal.SIGKILL)
+            self._close(desk)
+
+    def _assign(self) -> None:
+        if self.stopping:
+            return
+        for number, when in list(self.elsewhere.items()):
+            if time.monotonic() > when:
+                del self.elsewhere[number]
+                self.waiting[self.due[number].accelerator].append(number)
+        for desk in self.desks:
+            if desk.job is None and (queue := self.waiting[desk.kind]):
+                number = queue.popleft()
+                planned = self.due[number]
+                job = Job(number, planned.config(), planned.place, planned.overrides,
+                          [*self.command, *planned.overrides], self.afresh and planned.status == "finished",
+                          self.staff.pictures)  # fmt: skip
+                desk.job = number
+                try:
+                    desk.connection.send(job)
+                except OSError:  # it is gone; `_hear` says so
+                    continue
+                self.view.began(planned)
+
+    def _hear(self, desk: Desk) -> None:
+        try:
+            said: Any = desk.connection.recv()
+        except (EOFError, OSError):
+            self._lost(desk)
+            return
+        if isinstance(said, tuple) and said[0] == "at":
+            self.view.at(self.due[said[1]], said[2])
+        elif isinstance(said, Outcome):
+            desk.job = None
+            if said.status == "claimed" and not self.stopping:
+                self.elsewhere[said.number] = time.monotonic() + REVISIT
+            else:
+                self._settle(said)
+            desk.memory = desk.memory or said.memory
+            if said.memory > desk.memory + self.staff.renew_bytes and not self.stopping:
+                self._close(desk)
+                self._open(desk.kind, desk.gpu)
+
+    def _lost(self, desk: Desk) -> None:
+        self.desks.remove(desk)
+        desk.connection.close()
+        why = self.nursery.end_of(desk.pid)
+        if desk.job is not None:
+            run = self.due[desk.job].run
+            status = "stopped" if self.stopping else "failed"
+            if run.folder.is_dir() and run.status not in ("finished", "failed"):
+                run.update(status=status, ended=now(), why=why)
+                if status == "failed":
+                    write_whole(run.folder / "traceback.txt", f"{why}\n".encode())
+                    run.update(traceback="traceback.txt")
+            self._settle(Outcome(desk.job, status, why, run.record))
+        if not self.stopping:
+            self._open(desk.kind, desk.gpu)
+
+    def _settle(self, outcome: Outcome) -> None:
+        self.outcomes[outcome.number] = outcome
+        self.view.ended(self.due[outcome.number], outcome)
+        if outcome.status == "failed":
+            self._failures += 1
+            if self._failures == self.staff.max_failures:
+                self.stop(f"{self._failures} runs failed (sweep.max_failures)")
+
+    # ------------------------------------------------------------------ stopping
+
+    def stop(self, why: str) -> None:
+        """Begins no further run; those under way write a checkpoint and leave."""
+        self.stopping = self.stopping or why
+        for desk in self.desks:
+            if desk.job is not None:
+                kill(desk.pid, signal.SIGTERM)
+
+    def _signalled(self, number: int, frame: Any) -> None:
+        self._signals += 1
+        if self._signals > 2:  # the second interrupts a run at once; who asks once more does not want to wait
+            for desk in self.desks:
+                kill(desk.pid, signal.SIGKILL)
+        self.stop(signal.Signals(number).name)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        try:
+            before = {n: signal.signal(n, self._signalled) for n in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def kill(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def visible(gpu: int) -> str:
+    """The name of the n-th GPU that this process may use."""
+    allowed = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
+    return allowed[gpu] if gpu < len(allowed) else str(gpu)

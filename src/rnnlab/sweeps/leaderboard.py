@@ -1,0 +1,204 @@
+"""Runs in order of their best value; those that differ by their seed alone are one row."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from rnnlab import streams
+from rnnlab.ledger.run import Run, runs
+
+RESAMPLES = 2000  # of the bootstrap
+COUNTER = 0x5EED  # where its draws lie in the stream "sample"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run, as far as a leaderboard looks at it."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def value(self) -> float:
+        return self.record.get("results", {}).get("best", {}).get("value", float("nan"))
+
+    @property
+    def seed(self) -> str:
+        return self.folder.name.rpartition("seed-")[2].partition("-")[0]
+
+    def scores(self) -> dict[str, float]:
+        """{"val/mse": ..., "test/mse": ...} at the best validation."""
+        results = self.record.get("results", {})
+        best = results.get("best", {}).get("metrics", {})
+        scores = {f"val/{k.removeprefix('metric/')}": v for k, v in best.items() if k.startswith("metric/")}
+        return scores | {f"test/{k}": v for k, v in results.get("test", {}).items() if k != "loss"}
+
+    @property
+    def speed(self) -> float:
+        """Optimizer steps a second, evaluation included."""
+        seconds = self.record.get("seconds") or float("nan")
+        return self.record.get("results", {}).get("steps", 0) / seconds
+
+
+@dataclass
+class Row:
+    """Runs that differ by their seed alone."""
+
+    label: str
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def values(self) -> np.ndarray:
+        return np.array([e.value for e in self.entries])
+
+    @property
+    def mean(self) -> float:
+        return float(self.values.mean())
+
+    @property
+    def std(self) -> float:
+        """Of the values, with n - 1; NaN for a single run."""
+        return float(self.values.std(ddof=1)) if len(self.entries) > 1 else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return bootstrap(self.values)
+
+    def scores(self) -> dict[str, float]:
+        found: dict[str, list[float]] = defaultdict(list)
+        for entry in self.entries:
+            for name, value in entry.scores().items():
+                found[name].append(value)
+        return {name: float(np.mean(values)) for name, values in found.items()}
+
+    @property
+    def speed(self) -> float:
+        return float(np.mean([e.speed for e in self.entries]))
+
+
+def bootstrap(values: np.ndarray) -> tuple[float, float]:
+    """95% percentile interval of the mean (Efron 1979) of `values` (n,); NaN for fewer than two."""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    stream = streams.generator(0, "sample", COUNTER, len(values))
+    means = values[stream.integers(0, len(values), (RESAMPLES, len(values)))].mean(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+@dataclass
+class Leaderboard:
+    """`rows` best first; `references` are baselines and floor: (name, {"val/mse": ...})."""
+
+    metric: str
+    mode: str
+    rows: list[Row]
+    references: list[tuple[str, dict[str, float]]]
+    others: list[Entry]  # runs without a result: failed, stopped, skipped, under way
+
+    def columns(self) -> list[str]:
+        names: dict[str, None] = {}
+        for scores in [r.scores() for r in self.rows] + [s for _, s in self.references]:
+            names |= dict.fromkeys(scores)
+        return sorted(names, key=lambda n: (not n.startswith("val/"), n))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The table as plain values, for files."""
+        found: list[dict[str, Any]] = []
+        for rank, row in enumerate(self.rows, 1):
+            low, high = row.interval
+            spread = {"std": row.std, "low": low, "high": high, "steps_per_s": row.speed}
+            about = {"rank": rank, "what": row.label, "runs": len(row.entries), self.metric: row.mean}
+            found.append(about | spread | row.scores())
+        return found + [{"rank": None, "what": name} | scores for name, scores in self.references]
+
+
+def leaderboard(entries: Iterable[Entry], mode: str = "min") -> Leaderboard:
+    """`mode` says whether less is better."""
+    groups: dict[str, Row] = {}
+    others, metric = [], "loss/val"
+    for entry in entries:
+        if entry.record.get("status") != "finished" or np.isnan(entry.value):
+            others.append(entry)
+            continue
+        metric = entry.record["results"]["best"].get("monitor", metric)
+        label = entry.record.get("label", "")
+        key = entry.record.get("group") or entry.folder.name
+        groups.setdefault(key, Row(label or "as it stands")).entries.append(entry)
+    sign = 1 if mode == "min" else -1
+    rows = sorted(groups.values(), key=lambda row: sign * row.mean)
+    return Leaderboard(metric, mode, rows, references([e for row in rows for e in row.entries]), others)
+
+
+def references(entries: Sequence[Entry]) -> list[tuple[str, dict[str, float]]]:
+    """Baselines and floor, each the mean over all runs."""
+    sums: dict[str, dict[str, list[float]]] = {}
+    for entry in entries:
+        results = entry.record["results"]
+        for split in ("val", "test"):
+            found = dict(results.get("baselines", {}).get(split, {}))
+            if floor := results.get("floor", {}).get(split):
+                found["floor"] = floor
+            for name, scores in found.items():
+                for metric, value in scores.items():
+                    sums.setdefault(name, {}).setdefault(f"{split}/{metric}", []).append(value)
+    order = sorted(sums, key=lambda name: name == "floor")
+    return [(name, {k: float(np.mean(v)) for k, v in sums[name].items()}) for name in order]
+
+
+def of_experiment(folder: str | Path) -> Leaderboard:
+    """The leaderboard of all runs in an experiment's folder."""
+    found = runs(folder)
+    finished = next((r for r in found if r.status == "finished"), None)
+    mode = finished.config["mode"] if finished is not None else "min"
+    return leaderboard([Entry(r.folder, r.record) for r in found], mode)
+
+
+def of_run(run: Run) -> Entry:
+    return Entry(run.folder, run.record)
+
+
+def table(board: Leaderboard, limit: int = 20) -> Table:
+    """For the terminal: the best `limit` rows, then baselines and floor."""
+    shown = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    columns = [c for c in board.columns() if not c.endswith("/rmse")][:4]
+    seeds = any(len(row.entries) > 1 for row in board.rows)
+    shown.add_column("", justify="right")
+    shown.add_column("run" if not seeds else "runs", overflow="fold")
+    heads = [f"best {board.metric}"] + (["std", "95% interval", "n"] if seeds else []) + columns
+    several = len({e.record.get("engine", {}).get("name") for r in board.rows for e in r.entries}) > 1
+    devices = any("accelerator" in row.label for row in board.rows)
+    heads += ["steps/s"] if several or devices else []
+    for head in heads:
+        shown.add_column(head, justify="right")
+    for rank, row in enumerate(board.rows[:limit], 1):
+        cells = [number(row.mean)]
+        if seeds:
+            low, high = row.interval
+            cells += [
+                number(row.std),
+                f"{number(low)} to {number(high)}" if low == low else "",
+                str(len(row.entries)),
+            ]
+        scores = row.scores()
+        cells += [number(scores.get(c)) for c in columns]
+        cells += [f"{row.speed:,.0f}"] if several or devices else []
+        shown.add_row(str(rank), row.label.replace("+", " "), *cells, style="bold" if rank == 1 else "")
+    if len(board.rows) > limit:
+        shown.add_row("", f"... and {len(board.rows) - limit} more", style="dim")
+    for name, scores in board.references:
+        blanks = [""] * (4 if seeds else 1)
+        tail = [""] if several or devices else []
+        shown.add_row("", name, *blanks, *[number(scores.get(c)) for c in columns], *tail, style="dim")
+    return shown
+
+
+def number(value: float | None) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"

@@ -1,0 +1,216 @@
+"""A worker: takes one run after another, each as if it were alone."""
+
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+from rnnlab.ledger.claims import Claimed
+from rnnlab.ledger.files import write_whole
+from rnnlab.ledger.place import Place
+from rnnlab.ledger.run import Run, now
+
+BEAT = 0.5  # seconds between two words of a run that is under way
+DATA_SETS = 64  # kept set up, for the next run on the same one
+
+
+@dataclass
+class Job:
+    """What a worker needs to know of a run."""
+
+    number: int
+    config: dict[str, Any]
+    place: Place
+    overrides: list[str]
+    command: list[str]
+    afresh: bool = False  # although it is finished
+    pictures: bool = False
+
+
+@dataclass
+class Outcome:
+    """What came of it; `record` is run.json."""
+
+    number: int
+    status: str  # finished, failed, stopped, or claimed: another process has it
+    why: str = ""
+    record: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    memory: int = 0  # bytes of this worker
+
+
+def work(connection: Connection) -> int:
+    """Answers `hello` with the devices of this machine, and jobs with outcomes, until the connection ends."""
+    import torch
+
+    torch.set_num_threads(1)
+    worker = Worker(connection)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, worker.leave)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    threading.Thread(target=worker.beat, daemon=True).start()
+    while not worker.leaving:
+        try:
+            asked = connection.recv()
+            if isinstance(asked, Job):
+                worker.say(worker.run(asked))
+            elif isinstance(asked, dict):  # which GPU is this worker's, before torch looks for one
+                os.environ.update(asked)
+            elif asked == "hello":
+                from rnnlab.training.accelerator import present
+
+                gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+                worker.say((present(), gpus))
+            else:
+                break
+        except (EOFError, BrokenPipeError, ConnectionResetError):
+            break
+        except Leave:
+            break
+    return 0
+
+
+class Leave(BaseException):
+    """A signal came between two runs."""
+
+
+class Worker:
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.leaving = False
+        self.speaking = threading.Lock()
+        self.training: tuple[int, Any] | None = None  # the run under way: its number and its recorder
+        self.data: OrderedDict[str, Any] = OrderedDict()
+        self.output = tempfile.TemporaryFile()  # noqa: SIM115
+        for stream in (1, 2):
+            os.dup2(self.output.fileno(), stream)
+
+    def say(self, message: Any) -> None:
+        with self.speaking:
+            self.connection.send(message)
+
+    def leave(self, number: int, frame: Any) -> None:
+        self.leaving = True
+        if self.training is None:
+            raise Leave
+
+    def run(self, job: Job) -> Outcome:
+        from rnnlab.training.train import train_config
+
+        begin, run = time.perf_counter(), Run(job.place.folder)
+        self.training = (job.number, None)
+        try:
+            train_config(
+                job.config,
+                job.place,
+                job.overrides,
+                command=job.command,
+                loud=False,
+                afresh=job.afresh,
+                pictures=job.pictures,
+                data_of=self.data_of,
+                watch=self.watch,
+            )
+        except Claimed as claimed:
+            return Outcome(job.number, "claimed", str(claimed))
+        except BaseException as error:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                self.leaving = True
+                if run.status in ("queued", "running"):
+                    run.update(status="stopped", ended=now(), why="interrupted")
+            else:
+                failed(run, job, error)
+        finally:
+            self.training = None
+            self.keep_output(run)
+        record = run.record
+        if record.get("status") == "stopped":
+            self.leaving = True
+        seconds = time.perf_counter() - begin
+        return Outcome(
+            job.number, record.get("status", "failed"), record.get("why", ""), record, seconds, memory()
+        )
+
+    def watch(self, recorder: Any) -> None:
+        assert self.training is not None
+        self.training = (self.training[0], recorder)
+        if self.leaving:  # the signal came before the training could hear it
+            raise SystemExit
+
+    def data_of(self, config: dict[str, Any]) -> Any:
+        """The data set of a config; the last few are kept, for nothing in them changes."""
+        from rnnlab.training.train import load_data
+
+        key = json.dumps(config["data"], sort_keys=True, default=str)
+        if key in self.data:
+            self.data.move_to_end(key)
+            self.data[key].trainer = None
+        elif str(config["data"].get("_target_", "")).startswith("rnnlab.data."):
+            self.data[key] = load_data(config)
+            if len(self.data) > DATA_SETS:
+                self.data.popitem(last=False)
+        else:
+            return load_data(config)  # a class of the user's own may change as it is used
+        return self.data[key]
+
+    def keep_output(self, run: Run) -> None:
+        """What a run printed goes to its folder; most print nothing."""
+        sys.stdout.flush(), sys.stderr.flush()
+        if os.lseek(self.output.fileno(), 0, os.SEEK_END):
+            self.output.seek(0)
+            if run.folder.is_dir():
+                write_whole(run.folder / "output.txt", self.output.read())
+            self.output.seek(0)
+            self.output.truncate()
+
+    def beat(self) -> None:
+        """Tells how far the run under way is; and when nobody listens any more, checkpoints and leaves."""
+        waiting = select.poll()
+        waiting.register(self.connection.fileno(), 0)
+        while True:
+            time.sleep(BEAT)
+            if any(event & (select.POLLHUP | select.POLLERR) for _, event in waiting.poll(0)):
+                if self.training is None:
+                    os._exit(0)
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+                os._exit(1)
+            training = self.training
+            if training is not None and training[1] is not None and (entry := training[1].last_entry):
+                try:
+                    self.say(("at", training[0], entry[0]))
+                except OSError:
+                    continue
+
+
+def failed(run: Run, job: Job, error: BaseException) -> None:
+    """Marks a run as failed where `Run.failing` was not yet there to do it."""
+    record = run.record
+    if record.get("status") == "failed" and record.get("traceback"):
+        return
+    run.create(job.place.id, job.config["name"], job.config, job.overrides, job.place.group, job.place.label)
+    text = "".join(traceback.format_exception(error))
+    write_whole(run.folder / "traceback.txt", text.encode())
+    run.update(
+        status="failed", ended=now(), why=f"{type(error).__name__}: {error}", traceback="traceback.txt"
+    )
+
+
+def memory() -> int:
+    """Bytes that this process holds."""
+    try:
+        with open("/proc/self/statm") as f:  # noqa: PTH123
+            return int(f.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak * (1 if sys.platform == "darwin" else 1024)
