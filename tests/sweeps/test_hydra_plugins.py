@@ -1,0 +1,33 @@
+"""For tasks that are not ours the plugins are Hydra's basic ones: the suite that Hydra ships says so."""
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+
+
+def test_hydra_finds_them():
+    assert "RnnlabLauncher" in {c.__name__ for c in Plugins.instance().discover(Launcher)}
+    assert "RnnlabSweeper" in {c.__name__ for c in Plugins.instance().discover(Sweeper)}
+
+
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"), [("rnnlab", []), ("rnnlab", ["hydra/sweeper=rnnlab"])], ids=["launcher", "both"]
+)
+class TestLauncher(LauncherTestSuite):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"), [("rnnlab", ["hydra/sweeper=rnnlab", "hydra.sweeper.max_batch_size=2"])]
+)
+class TestBatches(BatchedSweeperTestSuite):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"), [({}, ["-m", "hydra/launcher=rnnlab", "hydra/sweeper=rnnlab"])]
+)
+class TestIntegration(IntegrationTestSuite):
+    pass
