@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 BENCHMARKS = {
     "start": "start to first optimizer step",
+    "lightning": "steps per second through Lightning, against stock Lightning",
     "overhead": "cost per step of everything that is not the model",
     "sine": "experiment=sine over ten seeds",
     "ett": "experiment=ett, the oil temperature",

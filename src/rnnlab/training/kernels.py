@@ -146,12 +146,12 @@ class Kernels(Callback):
         """The learning rates of the next n steps; the schedule is moved on behind them."""
         group, how = optimizer.param_groups[0], task.optimization
         if how.scheduler is None or how.interval != "step":
-            return [group["lr"]] * n
+            return [float(group["lr"])] * n
         scheduler: Any = task.lr_schedulers()
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
         if type(scheduler) is LambdaLR:  # a function of the step: no need to walk there
             factor, base, first = scheduler.lr_lambdas[0], scheduler.base_lrs[0], scheduler.last_epoch
-            rates = [base * factor(first + i) for i in range(n + 1)]
+            rates = [float(base * factor(first + i)) for i in range(n + 1)]
             scheduler.last_epoch += n
             scheduler._step_count += n
             group["lr"] = rates.pop()
@@ -172,7 +172,7 @@ class Kernels(Callback):
             room.append(trainer.max_steps - step)
         every = getattr(trainer, "val_check_batch", None)
         if every is not None and every != float("inf"):
-            position = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else at  # type: ignore[attr-defined]
+            position = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else at
             room.append(int(every) - position % int(every))
         if self.checkpoints.every_n_steps is not None:
             room.append(self.checkpoints.due_at - step)
@@ -199,7 +199,7 @@ class Kernels(Callback):
             count.completed += n
         more = n - 1
         loop._batches_that_stepped += more
-        for count in (loop.batch_progress.total, loop.batch_progress.current):  # type: ignore[assignment]
+        for count in (loop.batch_progress.total, loop.batch_progress.current):
             count.ready += more
             count.started += more  # type: ignore[attr-defined]
             count.processed += more  # type: ignore[attr-defined]
