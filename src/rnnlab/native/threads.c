@@ -1,7 +1,9 @@
 #include "threads.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdint.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -12,53 +14,66 @@
 #define RELAX() ((void)0)
 #endif
 
-#define SPINS 3000 /* some 30 microseconds: parts of a step follow each other sooner than a sleeper wakes */
+#define SPINS 2000 /* some 20 microseconds: parts of a step follow each other sooner than a sleeper wakes */
+
+/* All that a worker must know to take an item, in one word: which call, how many threads and items it has, and the
+ * next item. Whoever counts `next` up has an item of that call, which cannot end before the item is done: so the
+ * function and its context may be read then, and only then. */
+typedef union {
+    uint64_t word;
+    struct {
+        uint16_t next, items, threads, call;
+    } part;
+} Ticket;
 
 static struct {
     pthread_mutex_t owner; /* held by who uses the pool */
     pthread_mutex_t lock;
     pthread_cond_t work;
-    size_t started;
-    atomic_size_t turn; /* counts the calls; a worker waits for the next */
-    atomic_size_t left; /* workers that have not finished this turn */
-    size_t threads, items;
+    size_t started, asleep; /* asleep: under lock */
+    _Atomic uint64_t ticket;
+    atomic_size_t done; /* items of this call */
     void (*function)(void *, size_t, size_t);
     void *context;
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
 
-static void do_share(size_t worker) {
-    for (size_t i = worker; i < pool.items; i += pool.threads) pool.function(pool.context, i, worker);
+static int has_item(Ticket t, size_t worker) { return t.part.next < t.part.items && worker < t.part.threads; }
+
+/* Does items of the present call until none is left. */
+static void help(size_t worker) {
+    Ticket t = {atomic_load(&pool.ticket)};
+    while (has_item(t, worker)) {
+        Ticket taken = t;
+        taken.part.next++;
+        if (!atomic_compare_exchange_weak(&pool.ticket, &t.word, taken.word)) continue;
+        pool.function(pool.context, t.part.next, worker);
+        atomic_fetch_add(&pool.done, 1);
+        t.word = atomic_load(&pool.ticket);
+    }
 }
 
-static size_t await(size_t seen) {
+static void await_item(size_t worker) {
     for (int i = 0; i < SPINS; i++) {
-        const size_t turn = atomic_load_explicit(&pool.turn, memory_order_acquire);
-        if (turn != seen) return turn;
+        if (has_item((Ticket){atomic_load_explicit(&pool.ticket, memory_order_acquire)}, worker)) return;
         RELAX();
     }
     pthread_mutex_lock(&pool.lock);
-    while (atomic_load(&pool.turn) == seen) pthread_cond_wait(&pool.work, &pool.lock);
+    pool.asleep++;
+    while (!has_item((Ticket){atomic_load(&pool.ticket)}, worker)) pthread_cond_wait(&pool.work, &pool.lock);
+    pool.asleep--;
     pthread_mutex_unlock(&pool.lock);
-    return atomic_load(&pool.turn);
 }
 
-typedef struct {
-    size_t worker, seen;
-} Birth;
-static Birth births[MAX_THREADS];
-
-static void *live(void *birth) {
-    const size_t worker = ((Birth *)birth)->worker;
-    for (size_t seen = ((Birth *)birth)->seen;;) {
-        seen = await(seen);
-        if (worker < pool.threads) do_share(worker);
-        atomic_fetch_sub(&pool.left, 1);
+static void *live(void *number) {
+    for (;;) {
+        await_item((size_t)number);
+        help((size_t)number);
     }
     return NULL;
 }
 
 static void forget_threads(void) { /* a forked child has only the thread that forked */
-    pool.started = 0;
+    pool.started = pool.asleep = 0;
     pthread_mutex_init(&pool.owner, NULL);
     pthread_mutex_init(&pool.lock, NULL);
     pthread_cond_init(&pool.work, NULL);
@@ -68,10 +83,8 @@ static void start_up_to(size_t threads) {
     static int registered;
     if (!registered) registered = !pthread_atfork(NULL, NULL, forget_threads);
     while (pool.started + 1 < threads) {
-        const size_t worker = pool.started + 1;
-        births[worker] = (Birth){worker, atomic_load(&pool.turn)};
         pthread_t thread;
-        if (pthread_create(&thread, NULL, live, &births[worker])) return;
+        if (pthread_create(&thread, NULL, live, (void *)(pool.started + 1))) return;
         pthread_detach(thread);
         pool.started++;
     }
@@ -80,22 +93,27 @@ static void start_up_to(size_t threads) {
 void parallel(size_t threads, size_t items, void (*work)(void *context, size_t item, size_t worker), void *context) {
     if (threads > MAX_THREADS) threads = MAX_THREADS;
     if (threads > items) threads = items;
-    if (threads < 2 || pthread_mutex_trylock(&pool.owner)) {
+    if (threads < 2 || items > UINT16_MAX || pthread_mutex_trylock(&pool.owner)) {
         for (size_t i = 0; i < items; i++) work(context, i, 0);
         return;
     }
     start_up_to(threads);
-    if (pool.started + 1 < threads) threads = pool.started + 1;
-    pool.threads = threads;
-    pool.items = items;
     pool.function = work;
     pool.context = context;
-    atomic_store(&pool.left, pool.started);
+    atomic_store(&pool.done, 0);
+    Ticket t = {atomic_load(&pool.ticket)};
+    t.part.call++;
+    t.part.next = 0;
+    t.part.items = (uint16_t)items;
+    t.part.threads = (uint16_t)threads;
     pthread_mutex_lock(&pool.lock);
-    atomic_fetch_add(&pool.turn, 1);
-    pthread_cond_broadcast(&pool.work);
+    atomic_store(&pool.ticket, t.word);
+    if (pool.asleep) pthread_cond_broadcast(&pool.work);
     pthread_mutex_unlock(&pool.lock);
-    do_share(0);
-    while (atomic_load_explicit(&pool.left, memory_order_acquire)) RELAX();
+    help(0);
+    for (int i = 0; atomic_load_explicit(&pool.done, memory_order_acquire) < items; i++) {
+        RELAX();
+        if (i > SPINS) sched_yield(); /* the other may want this very core */
+    }
     pthread_mutex_unlock(&pool.owner);
 }
