@@ -4,7 +4,11 @@ import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
-from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+from hydra.test_utils.launcher_common_tests import (
+    BatchedSweeperTestSuite,
+    IntegrationTestSuite,
+    LauncherTestSuite,
+)
 
 
 def test_hydra_finds_them():
@@ -13,7 +17,9 @@ def test_hydra_finds_them():
 
 
 @pytest.mark.parametrize(
-    ("launcher_name", "overrides"), [("rnnlab", []), ("rnnlab", ["hydra/sweeper=rnnlab"])], ids=["launcher", "both"]
+    ("launcher_name", "overrides"),
+    [("rnnlab", []), ("rnnlab", ["hydra/sweeper=rnnlab"])],
+    ids=["launcher", "both"],
 )
 class TestLauncher(LauncherTestSuite):
     pass

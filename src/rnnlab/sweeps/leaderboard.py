@@ -1,7 +1,7 @@
 """Runs in order of their best value; those that differ by their seed alone are one row."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from rich.table import Table
 
 from rnnlab import streams
+from rnnlab.ledger.identity import leaves, readable
 from rnnlab.ledger.run import Run, runs
 
 RESAMPLES = 2000  # of the bootstrap
@@ -47,10 +48,17 @@ class Entry:
 
 @dataclass
 class Row:
-    """Runs that differ by their seed alone."""
+    """Runs that differ by their seed alone. `parameters` are their values of the keys that differ between rows."""
 
-    label: str
     entries: list[Entry] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        short = [key.rpartition(".")[2] for key in self.parameters]
+        names = [s if short.count(s) == 1 else k for s, k in zip(short, self.parameters, strict=True)]
+        said = [f"{n}={readable(v)}" for n, v in zip(names, self.parameters.values(), strict=True)]
+        return " ".join(said) or self.entries[0].record.get("label", "").replace("+", " ") or "as it stands"
 
     @property
     def values(self) -> np.ndarray:
@@ -118,8 +126,10 @@ class Leaderboard:
         return found + [{"rank": None, "what": name} | scores for name, scores in self.references]
 
 
-def leaderboard(entries: Iterable[Entry], mode: str = "min") -> Leaderboard:
-    """`mode` says whether less is better."""
+def leaderboard(
+    entries: Iterable[Entry], mode: str, config_of: Callable[[Entry], dict[str, Any]]
+) -> Leaderboard:
+    """`mode` says whether less is better; `config_of` gives the config of a run, of one run for each row."""
     groups: dict[str, Row] = {}
     others, metric = [], "loss/val"
     for entry in entries:
@@ -127,12 +137,33 @@ def leaderboard(entries: Iterable[Entry], mode: str = "min") -> Leaderboard:
             others.append(entry)
             continue
         metric = entry.record["results"]["best"].get("monitor", metric)
-        label = entry.record.get("label", "")
         key = entry.record.get("group") or entry.folder.name
-        groups.setdefault(key, Row(label or "as it stands")).entries.append(entry)
+        groups.setdefault(key, Row()).entries.append(entry)
+    found = list(groups.values())
+    for row, parameters in zip(found, differing([config_of(r.entries[0]) for r in found]), strict=True):
+        row.parameters = parameters
     sign = 1 if mode == "min" else -1
-    rows = sorted(groups.values(), key=lambda row: sign * row.mean)
+    rows = sorted(found, key=lambda row: sign * row.mean)
     return Leaderboard(metric, mode, rows, references([e for row in rows for e in row.entries]), others)
+
+
+# what never decides a number, or follows the seed
+ASIDE = ("paths", "logger", "checkpoint", "sweep", "tags", "notes", "rerun", "seed", "name")
+
+
+def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each config its values of the keys in which they differ; of a part of another class, its class."""
+    flat = [{k: v for k, v in leaves(c).items() if k.split(".")[0] not in ASIDE and not k.endswith(".seed")}
+            for c in configs]  # fmt: skip
+    keys = [k for k in (flat[0] if flat else {}) if any(k not in f or f[k] != flat[0][k] for f in flat)]
+    classes = {k.rpartition(".")[0] for k in keys if k.endswith("._target_")}
+    shown = [k for k in keys if all(k in f for f in flat) or k.endswith("._target_")]
+    shown += [k for f in flat for k in f if k not in flat[0] and k.rpartition(".")[0] not in classes]
+    return [
+        {k.removesuffix("._target_"): f[k].rpartition(".")[2] if k.endswith("._target_") else f[k]
+         for k in dict.fromkeys(shown) if k in f}
+        for f in flat
+    ]  # fmt: skip
 
 
 def references(entries: Sequence[Entry]) -> list[tuple[str, dict[str, float]]]:
@@ -156,43 +187,43 @@ def of_experiment(folder: str | Path) -> Leaderboard:
     found = runs(folder)
     finished = next((r for r in found if r.status == "finished"), None)
     mode = finished.config["mode"] if finished is not None else "min"
-    return leaderboard([Entry(r.folder, r.record) for r in found], mode)
+    entries = [Entry(r.folder, r.record) for r in found]
+    return leaderboard(entries, mode, lambda entry: Run(entry.folder).config)
 
 
-def of_run(run: Run) -> Entry:
-    return Entry(run.folder, run.record)
-
-
-def table(board: Leaderboard, limit: int = 20) -> Table:
-    """For the terminal: the best `limit` rows, then baselines and floor."""
+def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
+    """For a terminal of so many columns: the best `limit` rows, then baselines and floor."""
     shown = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    columns = [c for c in board.columns() if not c.endswith("/rmse")][:4]
+    columns = [c for c in board.columns() if not c.endswith("/rmse")]
     seeds = any(len(row.entries) > 1 for row in board.rows)
     shown.add_column("", justify="right")
-    shown.add_column("run" if not seeds else "runs", overflow="fold")
-    heads = [f"best {board.metric}"] + (["std", "95% interval", "n"] if seeds else []) + columns
+    widest = min(50, max((len(row.label) for row in board.rows[:limit]), default=10))
+    shown.add_column("runs" if seeds else "run", overflow="fold", min_width=widest)
+    columns = columns[
+        : max(1, (width - widest - (52 if seeds and width >= 100 else 34 if seeds else 20)) // 11)
+    ]
+    roomy = width >= 100
+    spread = ["std", "95% interval", "n"] if roomy else ["std", "n"]
+    heads = [f"best {board.metric}"] + (spread if seeds else []) + columns
     several = len({e.record.get("engine", {}).get("name") for r in board.rows for e in r.entries}) > 1
-    devices = any("accelerator" in row.label for row in board.rows)
+    devices = any("trainer.accelerator" in row.parameters for row in board.rows)
     heads += ["steps/s"] if several or devices else []
     for head in heads:
-        shown.add_column(head, justify="right")
+        shown.add_column(head, justify="right", no_wrap=True)
     for rank, row in enumerate(board.rows[:limit], 1):
         cells = [number(row.mean)]
         if seeds:
             low, high = row.interval
-            cells += [
-                number(row.std),
-                f"{number(low)} to {number(high)}" if low == low else "",
-                str(len(row.entries)),
-            ]
+            between = f"{number(low)} to {number(high)}" if low == low else ""
+            cells += [number(row.std), *([between] if roomy else []), str(len(row.entries))]
         scores = row.scores()
         cells += [number(scores.get(c)) for c in columns]
         cells += [f"{row.speed:,.0f}"] if several or devices else []
-        shown.add_row(str(rank), row.label.replace("+", " "), *cells, style="bold" if rank == 1 else "")
+        shown.add_row(str(rank), row.label, *cells, style="bold" if rank == 1 else "")
     if len(board.rows) > limit:
         shown.add_row("", f"... and {len(board.rows) - limit} more", style="dim")
     for name, scores in board.references:
-        blanks = [""] * (4 if seeds else 1)
+        blanks = [""] * (1 + len(spread) * seeds)
         tail = [""] if several or devices else []
         shown.add_row("", name, *blanks, *[number(scores.get(c)) for c in columns], *tail, style="dim")
     return shown

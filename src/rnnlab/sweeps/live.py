@@ -116,7 +116,9 @@ class Watch:
             TextColumn("{task.fields[left]}"),
         )
         done, in_all = self.steps.done + sum(s for _, _, s in self.running.values()), self.steps.in_all
-        bar.add_task("", total=1000, completed=round(1000 * self.share), steps=f"{done:,}/{in_all:,}", left=self.left)
+        bar.add_task(
+            "", total=1000, completed=round(1000 * self.share), steps=f"{done:,}/{in_all:,}", left=self.left
+        )
         counts = Text("  ").join(
             [
                 Text(f"{self.ended_runs['finished']:,} of {self.total:,} runs done", style="green"),

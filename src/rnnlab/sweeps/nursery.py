@@ -28,6 +28,7 @@ class Nursery:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._process: subprocess.Popen[bytes] | None = None
         self._alone: dict[int, subprocess.Popen[bytes]] = {}
+        self._asked = False
         if FORKS:
             self._socket, theirs = socket.socketpair()
             self._process = self._start("serve", theirs)
@@ -48,6 +49,7 @@ class Nursery:
     def worker(self) -> tuple[int, Connection]:
         """Asks for a worker; its process id and the connection to it. Raises RunFailed where none can be had."""
         ours, theirs = socket.socketpair()
+        self._asked = True
         if not FORKS:
             process = self._start("alone", theirs)
             self._alone[process.pid] = process
@@ -84,6 +86,8 @@ class Nursery:
     def close(self) -> None:
         if self._process is not None:
             self._socket.close()
+            if not self._asked:  # it may still be importing, and nobody depends on it
+                self._process.kill()
             try:
                 self._process.wait(timeout=5)
             except subprocess.TimeoutExpired:

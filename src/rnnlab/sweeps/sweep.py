@@ -236,15 +236,18 @@ def _train(
 def _report(done: Sweep, began: float) -> None:
     """The leaderboard, and where to look further."""
     records = [Entry(r.place.folder, done.record(r)) for r in done.plan.runs if done.record(r)]
-    board = leaderboard(records, done.plan.runs[0].config()["mode"])
+    planned_at = {r.place.folder: r for r in done.plan.runs}
+    mode = done.plan.runs[0].config()["mode"]
+    board = leaderboard(records, mode, lambda entry: planned_at[entry.folder].config())
     if board.rows:
         console.print()
-        console.print(table(board))
+        console.print(table(board, width=console.width))
     for planned in done.plan.runs:
         if planned.why_skipped:
             console.print(f"skipped  {planned.place.folder.name}: {planned.why_skipped}", soft_wrap=True)
     took = time.perf_counter() - began
-    console.print(f"\n{done.count('finished'):,} runs trained in {took:.1f} s", soft_wrap=True)
+    trained = sum(o.status == "finished" and o.trained for _, o in done.outcomes)
+    console.print(f"\n{trained:,} runs trained in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
         console.print(f"report       rnnlab report {folder} --html report.html", soft_wrap=True)
         console.print(f"TensorBoard  tensorboard --logdir {folder}", soft_wrap=True)

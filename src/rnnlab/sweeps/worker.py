@@ -47,6 +47,7 @@ class Outcome:
     record: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     memory: int = 0  # bytes of this worker
+    trained: bool = True  # here; else another process had finished it meanwhile
 
 
 def work(connection: Connection) -> int:
@@ -131,6 +132,7 @@ class Worker:
             else:
                 failed(run, job, error)
         finally:
+            trained = self.training[1] is not None
             self.training = None
             self.keep_output(run)
         record = run.record
@@ -138,7 +140,13 @@ class Worker:
             self.leaving = True
         seconds = time.perf_counter() - begin
         return Outcome(
-            job.number, record.get("status", "failed"), record.get("why", ""), record, seconds, memory()
+            job.number,
+            record.get("status", "failed"),
+            record.get("why", ""),
+            record,
+            seconds,
+            memory(),
+            trained,
         )
 
     def watch(self, recorder: Any) -> None:
