@@ -1,6 +1,5 @@
 """Where scalars go: metrics.csv, always, and TensorBoard's event file, written without its writer's thread."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
 from rnnlab.ledger.metrics import HEADER, line
+from rnnlab.training import events
 
 
 class Journal:
@@ -35,6 +35,19 @@ class Journal:
         if self.path.exists() and self.path.stat().st_size > length:
             with self.path.open("r+b") as f:
                 f.truncate(length)
+
+
+class Events(Journal):
+    """An event file; records are made when they are written, all at once."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, events.header())
+        self.waiting: list[events.Scalars] = []
+
+    def flush(self) -> int:
+        self.write(events.records(self.waiting))
+        self.waiting.clear()
+        return super().flush()
 
 
 class MetricsFile(Logger):
@@ -64,15 +77,13 @@ class MetricsFile(Logger):
 class TensorBoard(TensorBoardLogger):
     """TensorBoard's event file in the run's folder.
 
-    Scalars are written as records, some ten times cheaper than through a SummaryWriter. Callbacks that want to
+    Scalars are written as records, some fifty times cheaper than through a SummaryWriter. Callbacks that want to
     add figures or text find a SummaryWriter in `experiment`, made at its first use.
     """
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(save_dir=str(folder), name="", version="")
-        self.journal = Journal(
-            Path(folder) / "events.out.tfevents.0.rnnlab", _record(file_version="brain.Event:2")
-        )
+        self.journal = Events(Path(folder) / "events.out.tfevents.0.rnnlab")
 
     @property
     def log_dir(self) -> str:
@@ -87,9 +98,7 @@ class TensorBoard(TensorBoardLogger):
         """The config is in config.yaml."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.journal.write(
-            _record(step=step or 0, scalars={k: v for k, v in metrics.items() if k != "epoch"})
-        )
+        self.journal.waiting.append((step or 0, {k: v for k, v in metrics.items() if k != "epoch"}))
 
     def save(self) -> None:
         if self._experiment is not None:
@@ -108,29 +117,3 @@ class _Later:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._make(), name)
-
-
-class _Bytes:
-    """A file for TensorBoard's record writer that only remembers."""
-
-    def __init__(self) -> None:
-        self.content = b""
-
-    def write(self, content: bytes) -> None:
-        self.content += content
-
-
-def _record(step: int = 0, scalars: dict[str, float] | None = None, file_version: str | None = None) -> bytes:
-    """One framed event, as TensorBoard reads it."""
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-    from tensorboard.summary.writer.record_writer import RecordWriter
-
-    if file_version:
-        event = Event(wall_time=time.time(), file_version=file_version)
-    else:
-        values = [Summary.Value(tag=k, simple_value=v) for k, v in (scalars or {}).items()]
-        event = Event(wall_time=time.time(), step=step, summary=Summary(value=values))
-    file = _Bytes()
-    RecordWriter(file).write(event.SerializeToString())
-    return file.content
