@@ -1,6 +1,7 @@
 """Runs: dropout's masks, the carry, where they stop, and what they refuse."""
 
 import math
+import os
 
 import pytest
 import torch
@@ -106,6 +107,36 @@ def test_pairs_are_windows():
     pairs = native.Pairs(*case.batch_of(name, torch.float32))
     assert program.gradients(torch.arange(33), source=pairs) == loss
     assert torch.equal(program.flat.gradients, gradients)
+
+
+def test_batches_of_any_size_up_to_rows_train_and_larger_ones_are_evaluated():
+    case = Case("series", 37, 4, cell="lstm", hidden_size=6)
+    program = case.program()
+    for rows in (37, 31, 32, 15, 1):
+        name = torch.arange(rows)
+        program.gradients(name)
+        task = case.task().double()
+        task.loss(case.batch_of(name, torch.float64)).backward()
+        truth = [p.grad for p in task.parameters()]
+        assert relative_error([p.grad for p in program.task.parameters()], truth) < 1e-5
+    many = torch.arange(60).repeat(40)
+    loss, outputs = program.evaluate(many, outputs=True)
+    assert outputs.shape == (2400, 1, 1)
+    assert torch.equal(outputs[:60], outputs[-60:])
+    assert loss == pytest.approx(program.evaluate(torch.arange(60))[0], rel=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own():
+    case = Case("series", 64, 4, cell="gru", hidden_size=6)
+    names = case.names(4)
+    truth = case.program(threads=2).run(names, [0.01] * 4).losses
+    child = os.fork()
+    if child == 0:
+        same = torch.equal(case.program(threads=2).run(names, [0.01] * 4).losses, truth)
+        os._exit(0 if same else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_what_cannot_run_says_why():

@@ -66,14 +66,15 @@ typedef struct {
     Stack stack;
     Head head;
     Weights weights[MAX_CELLS], gradients[MAX_CELLS];
-    size_t threads, scratch_bytes;
+    size_t threads;
+    size_t block_rows; /* the most of a block */
     Worker workers[MAX_THREADS];
     size_t groups;
     Sums sums[MAX_GROUPS][MAX_CELLS];
     HeadSums head_sums[MAX_GROUPS];
     Arena group_sums[MAX_GROUPS];
     float *d_x;       /* EMBEDDED: gradients of all inputs, block after block */
-    char *arena;      /* all of the above */
+    void *memory;     /* all of the above */
     int fresh;        /* of the last batch */
     /* the call being worked on */
     Batch batch;
@@ -107,7 +108,7 @@ static size_t head_rows(const Spec *spec, size_t rows, size_t steps) {
 }
 
 static void worker_arrange(Program *p, Worker *w, Arena *arena) {
-    const size_t rows = BLOCK_ROWS, steps = p->spec.steps;
+    const size_t rows = p->block_rows, steps = p->spec.steps;
     w->y = take(arena, rows * p->head.width);
     w->dy = take(arena, rows * p->head.width);
     w->z = take(arena, head_rows(&p->spec, rows, steps) * p->head.stride);
@@ -144,22 +145,25 @@ static void point(const Spec *spec, float *base, Weights *weights) {
     }
 }
 
+/* Of any block: of training batches up to `rows`, and 16 at least, so that evaluation has some to work on. */
+static size_t most_rows(size_t rows) { return rows < 16 ? 16 : rows < BLOCK_ROWS ? rows : BLOCK_ROWS; }
+
 /* NULL where there is not enough memory. */
 Program *rnnlab_program_new(const Spec *spec) {
     Program *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->spec = *spec;
     p->groups = group_count(spec->rows);
+    p->block_rows = most_rows(spec->rows);
     p->threads = spec->threads > MAX_THREADS ? MAX_THREADS : spec->threads;
     Arena arena = {NULL, 0};
     program_arrange(p, &arena);
-    p->arena = aligned_alloc(64, arena.bytes + 64);
-    if (!p->arena) {
+    p->memory = calloc(1, arena.bytes + 64); /* zeros, and pages that are never used are never taken */
+    if (!p->memory) {
         free(p);
         return NULL;
     }
-    memset(p->arena, 0, arena.bytes);
-    arena = (Arena){p->arena, 0};
+    arena = (Arena){(char *)(((uintptr_t)p->memory + 63) / 64 * 64), 0};
     program_arrange(p, &arena);
     point(spec, spec->parameters, p->weights);
     point(spec, spec->gradients, p->gradients);
@@ -168,7 +172,7 @@ Program *rnnlab_program_new(const Spec *spec) {
 
 void rnnlab_program_free(Program *p) {
     free(p->block_losses);
-    free(p->arena);
+    free(p->memory);
     free(p);
 }
 
@@ -501,7 +505,7 @@ double rnnlab_evaluate(Program *p, const Data *data, const Batch *batch, const i
     p->data = data;
     p->outputs = outputs;
     p->training = 0;
-    p->block_count = (batch->rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
+    p->block_count = (batch->rows + p->block_rows - 1) / p->block_rows;
     if (!losses_for(p, p->block_count)) return NAN;
     pack(p, 0);
     parallel(p->threads, p->block_count, evaluate_block, p);
