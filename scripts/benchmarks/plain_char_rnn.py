@@ -14,12 +14,12 @@ def train(
     vocabulary = sorted(set(text))
     index = {c: i for i, c in enumerate(vocabulary)}
     ids = torch.tensor([index[c] for c in text])
-    cut = int(0.95 * len(ids))
-    parts = {"train": ids[:cut], "val": ids[cut:]}
     B, T, V, H = 50, 50, len(vocabulary), 128
-    rows = {k: p[: (len(p) - 1) // B * B + 1] for k, p in parts.items()}
-    x = {k: p[:-1].view(B, -1) for k, p in rows.items()}
-    y = {k: p[1:].view(B, -1) for k, p in rows.items()}
+    segments = (len(ids) - 1) // (B * T)
+    n, cut = segments * B * T, round(0.95 * segments) * T  # char-rnn: the last 5% of every row are for validation
+    x_all, y_all = ids[:n].view(B, -1), ids[1 : n + 1].view(B, -1)
+    x = {"train": x_all[:, :cut], "val": x_all[:, cut:]}
+    y = {"train": y_all[:, :cut], "val": y_all[:, cut:]}
     rnn, head = getattr(nn, cell)(V, H, 2, batch_first=True), nn.Linear(H, V)
     parameters = [*rnn.parameters(), *head.parameters()]
     for p in parameters:

@@ -20,6 +20,7 @@ COMMANDS = {
     "forecast": "continue a series: a table and a picture",
     "generate": "let a character model write",
     "unroll": "a small recurrence, step by step, by hand and by the library",
+    "doctor": "what this machine has, and how fast the native engine is on it",
     "completion": "the script that makes a shell complete: rnnlab completion bash",
 }
 

@@ -220,3 +220,29 @@ def test_the_embedded_corpus_trains_with_the_defaults():
     scores = [data.baselines("val")[name]["bits"] for name in ("uniform", "unigram", "bigram", "5-gram")]
     assert scores == sorted(scores, reverse=True)
     assert scores[-1] < 2.5
+
+
+def test_split_by_rows_is_char_rnns(tmp_path):
+    """Against char-rnn's layout written out: rows first, then the last share of each for validation."""
+    text = "".join(chr(97 + (i * i + i // 7) % 26) for i in range(1000))
+    (tmp_path / "t.txt").write_text(text)
+    data = Chars(path=str(tmp_path / "t.txt"), fractions=(0.8, 0.2, 0.0), segment=6, batch_size=4, split="rows")
+    data.setup()
+    segments = 999 // 24
+    length, cut = segments * 6, round(0.8 * segments) * 6
+    for split, a, b in (("train", 0, cut), ("val", cut, length)):
+        rows = data.rows(split)
+        for r in range(4):
+            assert data.decode(rows[r, :-1]) == text[r * length + a : r * length + b]
+            assert data.decode(rows[r, 1:]) == text[r * length + a + 1 : r * length + b + 1]
+    batches = list(data.loader("val"))
+    assert [b.first for b in batches] == [True] + [False] * (len(batches) - 1)
+    assert sum(b.x.numel() for b in batches) == 4 * (length - cut)
+    assert data.loader("test") is None
+    assert data.baselines("val")["unigram"]["nats"] > 0
+
+
+def test_a_text_too_short_for_its_rows(tmp_path):
+    (tmp_path / "t.txt").write_text("abc" * 5)
+    with pytest.raises(UserError, match="too short"):
+        Chars(path=str(tmp_path / "t.txt"), segment=6, batch_size=4, split="rows").setup()

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from rnnlab.config.fields import (
     HOW,
+    NEUTRAL,
     BelowOne,
     Count,
     Many,
@@ -122,6 +123,7 @@ class Chars(Data):
     segment: Count
     batch_size: Count
     unknown: Literal["error", "skip", "replace"]
+    split: Annotated[Literal["text", "rows"], NEUTRAL] = "text"
     limit: Count | None
     encoding: Encoding
 

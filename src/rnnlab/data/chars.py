@@ -16,7 +16,7 @@ from rnnlab.data.ngrams import NGram
 from rnnlab.data.parts import parts
 from rnnlab.data.textfile import read_text
 from rnnlab.data.vocabulary import Vocabulary, listed
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, nearest
 
 COUNTED = 5_000_000  # the n-grams count at most so many characters, the last of the training part
 
@@ -37,6 +37,10 @@ class Chars(SequenceData):
     at the end of the part are left out. In validation and test the last segment may be shorter, and a short
     part gets fewer rows (but at least one): fewer than batch_size characters at the end are left out, and
     all others but the very first are scored, once each.
+
+    With split="rows" the whole text lies as `batch_size` rows of whole segments, and every row's own segments are
+    dealt to the parts in order, as char-rnn does (Karpathy 2015): validation and test then lie between the pages
+    that are trained on, and score lower than a stretch of text that stands apart.
     """
 
     kind = "text"
@@ -50,6 +54,7 @@ class Chars(SequenceData):
         segment: int = 50,
         batch_size: int = 50,
         unknown: str = "error",
+        split: str = "text",
         limit: int | None = None,
         encoding: str = "utf-8",
     ) -> None:
@@ -62,7 +67,9 @@ class Chars(SequenceData):
                 raise UserError(f"data.{key}={value}: must be at least 1")
         self.corpus, self.path, self.folder, self.encoding = corpus, path, Path(folder), encoding
         self.fractions, self.unknown, self.limit = fractions, unknown, limit
-        self.segment, self.batch_size = segment, batch_size
+        self.segment, self.batch_size, self.split = segment, batch_size, split
+        if split not in ("text", "rows"):
+            raise UserError(f"data.split={split}: no such split.{nearest(split, ('text', 'rows'))}")
         self.vocabulary: Vocabulary | None = None
         self._baselines: dict[Split, dict[str, dict[str, float]]] = {}
         self._ngram: NGram | None = None
@@ -90,20 +97,56 @@ class Chars(SequenceData):
             read_text(Path(self.path), self.encoding) if self.path else corpora.read(self.corpus, self.folder)
         )
         text = text[: self.limit]
-        places = parts(len(text), self.fractions)
-        vocabulary = self.vocabulary or Vocabulary.of(text[places["train"]], self.unknown)
-        self._ids = {split: _encode(text[places[split]], vocabulary, split) for split in SPLITS}
+        cut = self._by_rows(text) if self.split == "rows" else self._by_text(text)
         self._check_lengths()
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
-        digest.update(f"|{places['train'].stop}|{places['val'].stop}".encode())
+        digest.update(cut.encode())
         self.content_hash = digest.hexdigest()
-        self.vocabulary = vocabulary
+        vocabulary = self.vocabulary
+        assert vocabulary is not None
         self.spec = {
             "kind": self.kind,
             "vocabulary": vocabulary.characters,
             "vocabulary_size": len(vocabulary),
             "unknown": vocabulary.unknown,
         }
+
+    def _by_text(self, text: str) -> str:
+        """Cuts the text into parts; returns where."""
+        places = parts(len(text), self.fractions)
+        self.vocabulary = self.vocabulary or Vocabulary.of(text[places["train"]], self.unknown)
+        self._ids = {split: _encode(text[places[split]], self.vocabulary, split) for split in SPLITS}
+        self._rows: dict[Split, torch.Tensor] = {}
+        return f"|{places['train'].stop}|{places['val'].stop}"
+
+    def _by_rows(self, text: str) -> str:
+        """Lays the text as rows, and cuts each of them into parts; returns where."""
+        if len(text) <= self.batch_size * self.segment:
+            raise UserError(
+                f"the text is too short: it has {len(text):,} characters, and data.batch_size x data.segment + 1 ="
+                f" {self.batch_size * self.segment + 1:,} are needed"
+            )
+        if self.vocabulary is None:
+            segments, length = self._laid(len(text))
+            seen = parts(segments, self.fractions)["train"].stop * self.segment + 1
+            starts = range(0, self.batch_size * length, max(length, 1))
+            self.vocabulary = Vocabulary.of("".join(text[i : i + seen] for i in starts), self.unknown)
+        ids = _encode(text, self.vocabulary, "validation or test")
+        segments, length = self._laid(len(ids))
+        places = parts(segments, self.fractions)
+        rows = ids[: self.batch_size * length + 1].unfold(0, length + 1, max(length, 1))
+        self._rows = {
+            split: rows[:, place.start * self.segment : place.stop * self.segment + 1]
+            for split, place in places.items()
+        }
+        none = ids[:0]
+        self._ids = {s: r[:, :-1].reshape(-1) if r.shape[1] > 1 else none for s, r in self._rows.items()}
+        return f"|rows of {length}|{places['train'].stop}|{places['val'].stop}"
+
+    def _laid(self, characters: int) -> tuple[int, int]:
+        """Segments of a row, and its characters, when so many characters lie as rows of whole segments."""
+        segments = max(characters - 1, 0) // (self.batch_size * self.segment)
+        return segments, segments * self.segment
 
     def encode(self, text: str) -> torch.Tensor:
         """See `Vocabulary.encode`."""
@@ -117,6 +160,8 @@ class Chars(SequenceData):
 
     def rows(self, split: Split) -> torch.Tensor:
         """The part as rows (B, L+1), int64, a view: x is all but the last column, y all but the first."""
+        if self.split == "rows":
+            return self._rows[split]
         ids = self._ids[split]
         batch = min(self.batch_size, max((len(ids) - 1) // self.segment, 1))
         length = (len(ids) - 1) // batch
@@ -178,7 +223,7 @@ class Chars(SequenceData):
     def _check_lengths(self) -> None:
         needed = {split: 2 if share else 0 for split, share in zip(SPLITS, self.fractions, strict=True)}
         if self.fractions[0]:
-            needed["train"] = self.batch_size * self.segment + 1
+            needed["train"] = self.batch_size * self.segment + (self.split == "text")
         if any(len(self._ids[split]) < needed[split] for split in SPLITS):
             have = ", ".join(f"{split} {len(self._ids[split]):,}" for split in SPLITS)
             need = ", ".join(f"{split} {needed[split]:,}" for split in SPLITS)
