@@ -45,8 +45,10 @@ static void arrange(Work *work, const Call *call, int back, Arena *kept, Arena *
         if (back) sums_arrange(&work->stack, work->sums[g], scratch);
     }
     *zeroed = scratch->bytes;
-    const Needs needs = {.resets = call->reset != NULL, .input_gradient = call->input_gradient,
-                         .state_gradient = call->state_gradient, .keep_gates = 1};
+    const Needs needs = {.resets = call->reset != NULL,
+                         .input_gradient = call->input_gradient,
+                         .state_gradient = call->state_gradient,
+                         .keep_gates = 1};
     size_t count = 0;
     for (size_t g = 0; g < work->groups; g++) {
         const size_t start = part_start(call->rows, work->groups, g);
@@ -93,7 +95,8 @@ static void read_inputs(const Work *work, Block *b) {
         if (call->tokens)
             for (size_t r = 0; r < R; r++) b->tokens[t * R + r] = (int32_t)call->tokens[(row + r) * T + t];
         else
-            copy_rows(R, I, call->x + (row * T + t) * I, T * I, b->x + t * R * b->x_stride, b->x_stride, b->x_stride);
+            copy_rows(R, I, call->x + (row * T + t) * I, T * I, b->x + t * R * b->x_stride, b->x_stride,
+                      b->x_stride);
         if (call->reset) {
             b->any_reset[0][t] = 0;
             for (size_t r = 0; r < R; r++)
@@ -104,7 +107,8 @@ static void read_inputs(const Work *work, Block *b) {
     for (size_t c = 0; c < s->cells; c++)
         for (size_t i = 0; i < s->states; i++) {
             float *to = b->first[c] + i * R * s->units;
-            if (call->state) copy_rows(R, H, call->state + ((c * s->states + i) * B + row) * H, H, to, s->units, s->units);
+            if (call->state)
+                copy_rows(R, H, call->state + ((c * s->states + i) * B + row) * H, H, to, s->units, s->units);
             else memset(to, 0, 4 * R * s->units);
         }
 }
@@ -112,7 +116,8 @@ static void read_inputs(const Work *work, Block *b) {
 static void write_outputs(const Work *work, const Block *b) {
     const Call *call = work->call;
     const Stack *s = &work->stack;
-    const size_t row = b->row, T = b->steps, D = s->shape.directions, H = s->shape.hidden, R = b->rows, B = call->rows;
+    const size_t row = b->row, T = b->steps, D = s->shape.directions, H = s->shape.hidden, R = b->rows,
+                 B = call->rows;
     const float *top = b->out[s->shape.layers - 1];
     for (size_t t = 0; t < T; t++)
         for (size_t d = 0; d < D; d++)
@@ -140,7 +145,8 @@ static void forward_group(void *context, size_t group, size_t worker) {
 static void read_gradients(const Work *work, Block *b) {
     const Call *call = work->call;
     const Stack *s = &work->stack;
-    const size_t row = b->row, T = b->steps, D = s->shape.directions, H = s->shape.hidden, R = b->rows, units = s->units;
+    const size_t row = b->row, T = b->steps, D = s->shape.directions, H = s->shape.hidden, R = b->rows,
+                 units = s->units;
     b->from_zero = call->state == NULL;
     if (call->d_y) {
         for (size_t t = 0; t < T; t++)

@@ -34,8 +34,8 @@ void head_forward(const Stack *stack, const Head *head, size_t rows, const float
     product(rows, head->columns, left, head->forward, head->bias, 0, z, head->stride);
 }
 
-void head_backward(const Stack *stack, const Head *head, size_t rows, const float *dz, const float *y, size_t y_stride,
-                   HeadSums *sums, float *dy, size_t dy_stride) {
+void head_backward(const Stack *stack, const Head *head, size_t rows, const float *dz, const float *y,
+                   size_t y_stride, HeadSums *sums, float *dy, size_t dy_stride) {
     (void)stack;
     const Left left = {dz, head->stride, 1, head->outputs, 0};
     product(rows, head->width, left, head->back, NULL, 0, dy, dy_stride);
@@ -87,7 +87,7 @@ static double distance(const Head *head, float *z, const float *target, float sc
         } else if (head->loss == MAE) {
             sum += size;
             z[i] = scale * sign;
-        } else { /* Huber 1964: a square near 0, a line beyond delta */
+        } else {                               /* Huber 1964: a square near 0, a line beyond delta */
             const int near = !(size >= delta); /* NaN too */
             sum += near ? 0.5 * e * e : (double)delta * (size - 0.5 * delta);
             z[i] = scale * (near ? e : delta * sign);
@@ -103,7 +103,8 @@ double head_loss(const Head *head, float *z, const float *target, int64_t label,
     return distance(head, z, target, scale);
 }
 
-void head_collect(const Stack *stack, const Head *head, HeadSums *groups, size_t count, float *weight, float *bias) {
+void head_collect(const Stack *stack, const Head *head, HeadSums *groups, size_t count, float *weight,
+                  float *bias) {
     const size_t D = stack->shape.directions, H = stack->shape.hidden;
     Parts weights = {.count = count}, biases = {.count = count};
     for (size_t g = 0; g < count; g++) {

@@ -29,13 +29,14 @@ void head_pack(const Stack *stack, Head *head, const float *weight, const float 
 void head_forward(const Stack *stack, const Head *head, size_t rows, const float *y, size_t y_stride, float *z);
 
 /* From dz: adds to `sums`, and writes dy (padded to `width`). */
-void head_backward(const Stack *stack, const Head *head, size_t rows, const float *dz, const float *y, size_t y_stride,
-                   HeadSums *sums, float *dy, size_t dy_stride);
+void head_backward(const Stack *stack, const Head *head, size_t rows, const float *dz, const float *y,
+                   size_t y_stride, HeadSums *sums, float *dy, size_t dy_stride);
 
 /* The sum of a row's losses. z (outputs) becomes the gradient times `scale`, zero in its padding.
  * `target`: the right values of MSE, MAE and HUBER; `label`: the right class. */
 double head_loss(const Head *head, float *z, const float *target, int64_t label, float scale);
 
-void head_collect(const Stack *stack, const Head *head, HeadSums *groups, size_t count, float *weight, float *bias);
+void head_collect(const Stack *stack, const Head *head, HeadSums *groups, size_t count, float *weight,
+                  float *bias);
 
 #endif

@@ -53,7 +53,7 @@ class Optimizer(ctypes.Structure):
 
 
 class Spec(ctypes.Structure):
-    """See Spec in steps.c."""
+    """See Spec in program.h."""
 
     _fields_ = [
         ("shape", Shape),
@@ -71,7 +71,7 @@ class Spec(ctypes.Structure):
 
 
 class Data(ctypes.Structure):
-    """See Data in steps.c."""
+    """See Data in program.h."""
 
     _fields_ = [
         *_fields(Pointer, "x y"),

@@ -19,10 +19,10 @@ typedef struct {
     int64_t kind, clip, decoupled, nesterov, centered;
     int64_t started; /* SGD: the momentum buffers hold something */
     double clip_value, beta1, beta2, eps, weight_decay, momentum, dampening, alpha;
-    float *moment;   /* exp_avg or momentum_buffer */
-    float *square;   /* exp_avg_sq or square_avg */
-    float *average;  /* grad_avg */
-    float *steps;    /* one float a segment, as torch counts */
+    float *moment;  /* exp_avg or momentum_buffer */
+    float *square;  /* exp_avg_sq or square_avg */
+    float *average; /* grad_avg */
+    float *steps;   /* one float a segment, as torch counts */
     const Segment *segments;
     int64_t segment_count;
 } Optimizer;

@@ -12,9 +12,9 @@
 
 typedef struct {
     uint64_t key[2];
-    uint64_t step, layer;  /* the two high words of the counter */
-    uint32_t below;        /* a 16-bit word below it drops its element */
-    float scale;           /* of what is kept: 1 / (1 - p) */
+    uint64_t step, layer; /* the two high words of the counter */
+    uint32_t below;       /* a 16-bit word below it drops its element */
+    float scale;          /* of what is kept: 1 / (1 - p) */
 } Dropout;
 
 /* Block `index` of the stream: 16 words of 16 bits. NumPy counts before it draws, hence the 1. */

@@ -28,7 +28,7 @@ typedef struct {
 typedef struct {
     size_t blocks, length; /* the input: so many stretches of so many floats, each padded to whole blocks */
     size_t columns;        /* the same with its padding */
-    float *ih, *hh;        /* panels of the way forward; for one-hot inputs `ih` is a table [inputs][gates * units] */
+    float *ih, *hh; /* panels of the way forward; for one-hot inputs `ih` is a table [inputs][gates * units] */
     float *ih_back, *hh_back;
     float *bias;    /* [slots * units]: what the products start from */
     float *initial; /* [states][units] */
@@ -66,19 +66,30 @@ typedef struct {
     float *first[MAX_CELLS];          /* [states][R][units]: the states before the first step */
     uint8_t *reset[2], *any_reset[2]; /* [T][R], [T], by direction: back to `initial` before this step */
     /* what the way forward leaves */
-    float *out[MAX_CELLS];                               /* by layer */
-    float *mask[MAX_CELLS], *dropped[MAX_CELLS];         /* by layer: dropout's mask; out times the mask */
+    float *out[MAX_CELLS];                       /* by layer */
+    float *mask[MAX_CELLS], *dropped[MAX_CELLS]; /* by layer: dropout's mask; out times the mask */
     float *gates[MAX_CELLS], *c[MAX_CELLS], *tanh_c[MAX_CELLS];
     float *before[MAX_CELLS]; /* [T][states][R][units], only for steps with resets: the states they start from */
     /* the way back */
-    const float *d_out;       /* d loss / d out of the top layer: [T][R][out_stride], or one step of it ... */
-    int64_t d_out_step;       /* ... where this is not negative */
-    const float *d_last;      /* [states][R][units], gradient of the final state of the one cell, or NULL */
+    const float *d_out;        /* d loss / d out of the top layer: [T][R][out_stride], or one step of it ... */
+    int64_t d_out_step;        /* ... where this is not negative */
+    const float *d_last;       /* [states][R][units], gradient of the final state of the one cell, or NULL */
     float *d_first[MAX_CELLS]; /* [states][R][units] each, gradient of the first states, or NULL */
-    float *d_x;               /* [T][R][padded inputs] */
-    float *d_end;             /* room for d_last */
+    float *d_x;                /* [T][R][padded inputs] */
+    float *d_end;              /* room for d_last */
     float *d_top, *deltas[2], *d_below[2], *d_h, *carry;
 } Block;
+
+/* The gate, in torch's order, whose input weights and whose state weights a slot holds; see gru.h. */
+INLINE size_t input_gate(const Stack *stack, size_t slot) {
+    return stack->shape.kind == GRU ? (slot + 2) % 3 : slot;
+}
+INLINE size_t state_slot(const Stack *stack) { return stack->shape.kind == GRU ? 1 : 0; } /* slot of gate 0 */
+
+/* Whether the gradient of a cell's input weights is kept transposed. */
+INLINE int transposed(const Stack *stack, size_t cell) {
+    return cell < (size_t)stack->shape.directions && (stack->shape.one_hot || stack->shape.inputs <= NARROW);
+}
 
 /* Takes memory from one stretch, or only counts it while there is none. */
 typedef struct {

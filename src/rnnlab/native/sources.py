@@ -15,7 +15,7 @@ from torch import Tensor
 from rnnlab.native.library import MAX_ROWS, Data, address
 
 ROWS, INDEX, START, STEPS, FRESH, DROPOUT = range(6)
-"""Columns of the table: the fields of Batch in steps.c."""
+"""Columns of the table: the fields of Batch in program.h."""
 
 
 class Source(ABC):

@@ -90,7 +90,8 @@ static void start_up_to(size_t threads) {
     }
 }
 
-void parallel(size_t threads, size_t items, void (*work)(void *context, size_t item, size_t worker), void *context) {
+void parallel(size_t threads, size_t items, void (*work)(void *context, size_t item, size_t worker),
+              void *context) {
     if (threads > MAX_THREADS) threads = MAX_THREADS;
     if (threads > items) threads = items;
     if (threads < 2 || items > UINT16_MAX || pthread_mutex_trylock(&pool.owner)) {

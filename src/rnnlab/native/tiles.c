@@ -4,22 +4,21 @@
 INLINE void product_tile(const int rows, const int vectors, Left left, const float *panel, const float *start,
                          size_t start_stride, float *out, size_t out_stride) {
     vec sum[TILE_ROWS * PANEL];
-    UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int n = 0; n < vectors; n++)
-            sum[r * vectors + n] = start ? load(start + r * start_stride + n * WIDTH) : splat(0.0f);
+    EACH (r, rows)
+        EACH (n, vectors) sum[r * vectors + n] = start ? load(start + r * start_stride + n * WIDTH) : splat(0.0f);
     for (size_t b = 0; b < left.blocks; b++) {
         const float *a = left.at + b * left.gap;
         for (size_t k = 0; k < left.length; k++, panel += vectors * WIDTH) {
             vec w[PANEL];
-            UNROLL for (int n = 0; n < vectors; n++) w[n] = load(panel + n * WIDTH);
-            UNROLL for (int r = 0; r < rows; r++) {
+            EACH (n, vectors) w[n] = load(panel + n * WIDTH);
+            EACH (r, rows) {
                 const vec x = splat(a[r * left.stride + k]);
-                UNROLL for (int n = 0; n < vectors; n++) sum[r * vectors + n] = fma_(x, w[n], sum[r * vectors + n]);
+                EACH (n, vectors) sum[r * vectors + n] = fma_(x, w[n], sum[r * vectors + n]);
             }
         }
     }
-    UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int n = 0; n < vectors; n++) store(out + r * out_stride + n * WIDTH, sum[r * vectors + n]);
+    EACH (r, rows)
+        EACH (n, vectors) store(out + r * out_stride + n * WIDTH, sum[r * vectors + n]);
 }
 
 INLINE void product_panel(const int vectors, size_t rows, Left left, const float *panel, const float *start,
@@ -33,18 +32,20 @@ INLINE void product_panel(const int vectors, size_t rows, Left left, const float
         part.at += first * left.stride;
 #define HEIGHT(h) \
     case h: product_tile(h, vectors, part, panel, from, start_stride, to, out_stride); break;
+        /* clang-format off */
         switch (height) {
             HEIGHT(1) HEIGHT(2) HEIGHT(3) HEIGHT(4)
 #if TILE_ROWS == 8
             HEIGHT(5) HEIGHT(6) HEIGHT(7) HEIGHT(8)
 #endif
         }
+        /* clang-format on */
 #undef HEIGHT
     }
 }
 
-void product(size_t rows, size_t columns, Left left, const float *panels, const float *start,
-             size_t start_stride, float *out, size_t out_stride) {
+void product(size_t rows, size_t columns, Left left, const float *panels, const float *start, size_t start_stride,
+             float *out, size_t out_stride) {
     const size_t k = left.blocks * left.length;
     for (size_t c = 0; c < columns;) {
         const float *panel = panels + c * k, *from = start ? start + c : NULL;
@@ -61,17 +62,17 @@ void product(size_t rows, size_t columns, Left left, const float *panels, const 
 INLINE void outer_tile(const int vectors, size_t rows, const float *d, size_t d_stride, const float *x,
                        size_t x_stride, float *sum, size_t sum_stride) {
     vec part[TILE_ROWS * PANEL];
-    UNROLL for (int i = 0; i < TILE_ROWS * vectors; i++) part[i] = splat(0.0f);
+    EACH (i, TILE_ROWS * vectors) part[i] = splat(0.0f);
     for (size_t r = 0; r < rows; r++, d += d_stride, x += x_stride) {
         vec v[PANEL];
-        UNROLL for (int n = 0; n < vectors; n++) v[n] = load(x + n * WIDTH);
-        UNROLL for (int j = 0; j < TILE_ROWS; j++) {
+        EACH (n, vectors) v[n] = load(x + n * WIDTH);
+        EACH (j, TILE_ROWS) {
             const vec a = splat(d[j]);
-            UNROLL for (int n = 0; n < vectors; n++) part[j * vectors + n] = fma_(a, v[n], part[j * vectors + n]);
+            EACH (n, vectors) part[j * vectors + n] = fma_(a, v[n], part[j * vectors + n]);
         }
     }
-    UNROLL for (int j = 0; j < TILE_ROWS; j++)
-        UNROLL for (int n = 0; n < vectors; n++) {
+    EACH (j, TILE_ROWS)
+        EACH (n, vectors) {
             float *at = sum + j * sum_stride + n * WIDTH;
             store(at, load(at) + part[j * vectors + n]);
         }
@@ -91,14 +92,14 @@ void add_outer(size_t rows, const float *d, size_t d_stride, size_t m, const flo
 INLINE void narrow_tile(const int n, size_t rows, const float *d, size_t d_stride, const float *x, size_t x_stride,
                         float *sum, size_t sum_stride, float *total) {
     vec all = splat(0.0f), part[NARROW];
-    UNROLL for (int i = 0; i < n; i++) part[i] = splat(0.0f);
+    EACH (i, n) part[i] = splat(0.0f);
     for (size_t r = 0; r < rows; r++) {
         const vec v = load(d + r * d_stride);
         all += v;
-        UNROLL for (int i = 0; i < n; i++) part[i] = fma_(splat(x[r * x_stride + i]), v, part[i]);
+        EACH (i, n) part[i] = fma_(splat(x[r * x_stride + i]), v, part[i]);
     }
     store(total, load(total) + all);
-    UNROLL for (int i = 0; i < n; i++) {
+    EACH (i, n) {
         float *at = sum + i * sum_stride;
         store(at, load(at) + part[i]);
     }
@@ -108,10 +109,12 @@ void add_narrow(size_t rows, const float *d, size_t d_stride, size_t m, const fl
                 float *sum, size_t sum_stride, float *total) {
 #define COLUMNS(i) \
     case i: narrow_tile(i, rows, d + j, d_stride, x, x_stride, sum ? sum + j : NULL, sum_stride, total + j); break;
-    for (size_t j = 0; j < m; j += WIDTH) switch (n) {
-            COLUMNS(0) COLUMNS(1) COLUMNS(2) COLUMNS(3) COLUMNS(4)
-            COLUMNS(5) COLUMNS(6) COLUMNS(7) COLUMNS(8)
+    /* clang-format off */
+    for (size_t j = 0; j < m; j += WIDTH)
+        switch (n) {
+            COLUMNS(0) COLUMNS(1) COLUMNS(2) COLUMNS(3) COLUMNS(4) COLUMNS(5) COLUMNS(6) COLUMNS(7) COLUMNS(8)
         }
+        /* clang-format on */
 #undef COLUMNS
 }
 
@@ -122,7 +125,7 @@ void pack_column(float *panels, size_t column, size_t columns, const float *row,
 }
 
 void pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t stretches, size_t length,
-                     size_t columns) {
+              size_t columns) {
     const size_t gap = stretches == 1 ? columns : padded(length);
     for (size_t s = 0; s < stretches; s++)
         for (size_t c = 0; c < length; c += BLOCK) { /* a block never straddles two panels */

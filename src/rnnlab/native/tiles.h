@@ -36,8 +36,8 @@ INLINE size_t panel_place(size_t k, size_t column, size_t k_rows, size_t columns
 
 /* out[r][c] = start[r * start_stride + c] + sum_k left[r][k] * panels[k][c], for c < columns, a multiple of
  * BLOCK. `start` may be out itself, one row (stride 0), or NULL for zeros. */
-void product(size_t rows, size_t columns, Left left, const float *panels, const float *start,
-             size_t start_stride, float *out, size_t out_stride);
+void product(size_t rows, size_t columns, Left left, const float *panels, const float *start, size_t start_stride,
+             float *out, size_t out_stride);
 
 /* sum[j][k] += sum_r d[r][j] * x[r][k], for j < m and k < n, both multiples of BLOCK. The rows are summed
  * from zero, then added: long sums are made of short ones, which keeps their error small. */

@@ -29,11 +29,13 @@
 
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
 typedef float vec_unaligned __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-typedef int32_t vec_int __attribute__((vector_size(4 * WIDTH)));   /* what comparisons give */
+typedef int32_t vec_int __attribute__((vector_size(4 * WIDTH))); /* what comparisons give */
 typedef uint32_t vec_bits __attribute__((vector_size(4 * WIDTH)));
 
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
+
+/* for (int i = 0; i < n; i++), unrolled: n is a constant where it is used, and the body works on registers */
+#define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)
 
 INLINE size_t padded(size_t n) { return (n + BLOCK - 1) / BLOCK * BLOCK; }
 

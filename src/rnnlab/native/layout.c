@@ -1,0 +1,116 @@
+/* Where everything stands in memory. */
+#include "recurrence.h"
+
+/* Under the address sanitizer a forbidden line follows each piece, so that a neighbour's memory is not one's own.
+ */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define GUARD 64
+#else
+#define GUARD 0
+#define ASAN_POISON_MEMORY_REGION(at, size) ((void)0)
+#define ASAN_UNPOISON_MEMORY_REGION(at, size) ((void)0)
+#endif
+
+float *take(Arena *arena, size_t floats) {
+    const size_t bytes = (4 * floats + 63) / 64 * 64;
+    char *taken = arena->at ? arena->at + arena->bytes : NULL;
+    arena->bytes += bytes + GUARD;
+    if (taken) {
+        ASAN_UNPOISON_MEMORY_REGION(taken, bytes);
+        ASAN_POISON_MEMORY_REGION(taken + bytes, GUARD);
+    }
+    return (float *)taken;
+}
+
+#if GUARD
+__attribute__((no_sanitize_address)) void wipe(void *from, size_t bytes) { /* not memset, which minds the guards */
+    for (size_t i = 0; i < bytes; i++) ((volatile char *)from)[i] = 0;
+}
+#else
+void wipe(void *from, size_t bytes) { memset(from, 0, bytes); }
+#endif
+
+size_t group_count(size_t rows) {
+    size_t groups = 1;
+    while (groups < MAX_GROUPS && rows >= 2 * groups * 16) groups *= 2;
+    return groups;
+}
+
+void stack_arrange(Stack *stack, const Shape *shape, Arena *arena) {
+    const size_t D = shape->directions, H = shape->hidden;
+    *stack = (Stack){.shape = *shape};
+    stack->units = padded(H);
+    stack->gates = shape->kind == ELMAN ? 1 : shape->kind == GRU ? 3 : 4;
+    stack->slots = shape->kind == ELMAN ? 1 : 4;
+    stack->states = shape->kind == LSTM ? 2 : 1;
+    stack->cells = shape->layers * D;
+    stack->gate_stride = row_stride(stack->slots * stack->units);
+    stack->out_stride = row_stride(D * stack->units);
+    const size_t columns = stack->gates * stack->units;
+    for (size_t i = 0; i < stack->cells; i++) {
+        Packed *p = &stack->packed[i];
+        const int first = i < D;
+        p->blocks = first ? 1 : D;
+        p->length = first ? (size_t)shape->inputs : H;
+        p->columns = first ? padded(shape->inputs) : D * stack->units;
+        p->ih = take(arena, p->blocks * p->length * columns);
+        p->hh = take(arena, H * columns);
+        p->ih_back = first && shape->one_hot ? NULL : take(arena, stack->gates * H * p->columns);
+        p->hh_back = take(arena, stack->gates * H * stack->units);
+        p->bias = take(arena, stack->slots * stack->units);
+        p->initial = take(arena, stack->states * stack->units);
+    }
+}
+
+void sums_arrange(const Stack *stack, Sums *sums, Arena *arena) {
+    const size_t rows = stack->gates * stack->units;
+    for (size_t i = 0; i < stack->cells; i++) {
+        sums[i].ih =
+            take(arena, rows * (transposed(stack, i) ? (size_t)stack->shape.inputs : stack->packed[i].columns));
+        sums[i].hh = take(arena, rows * stack->units);
+        sums[i].bias = take(arena, stack->slots * stack->units);
+        sums[i].initial = take(arena, stack->states * stack->units);
+    }
+}
+
+void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, Needs needs, Arena *kept,
+                   Arena *scratch) {
+    const size_t n = rows * steps, state = stack->states * rows * stack->units, D = stack->shape.directions;
+    const size_t inputs = stack->shape.inputs;
+    *block = (Block){.rows = rows, .steps = steps, .needs = needs, .d_out_step = -1};
+    if (stack->shape.one_hot) {
+        block->tokens = (int32_t *)take(kept, n);
+    } else {
+        block->x_stride = inputs <= NARROW ? inputs : row_stride(inputs);
+        block->x = take(kept, n * block->x_stride);
+    }
+    for (size_t d = 0; d < D && needs.resets; d++) {
+        block->reset[d] = (uint8_t *)take(kept, (n + 3) / 4);
+        block->any_reset[d] = (uint8_t *)take(kept, (steps + 3) / 4);
+    }
+    for (size_t l = 0; l < (size_t)stack->shape.layers; l++) {
+        block->out[l] = take(kept, n * stack->out_stride);
+        if (needs.dropout && l + 1 < (size_t)stack->shape.layers) {
+            block->mask[l] = take(kept, n * stack->out_stride);
+            block->dropped[l] = take(kept, n * stack->out_stride);
+        }
+    }
+    for (size_t i = 0; i < stack->cells; i++) {
+        block->gates[i] = take(kept, n * stack->gate_stride);
+        block->first[i] = take(kept, state);
+        if (stack->shape.kind == LSTM) {
+            block->c[i] = take(kept, n * stack->units);
+            block->tanh_c[i] = take(kept, n * stack->units);
+        }
+        if (needs.resets) block->before[i] = take(kept, steps * state);
+    }
+    for (size_t d = 0; d < D && needs.keep_gates; d++) block->deltas[d] = take(scratch, n * stack->gate_stride);
+    for (size_t i = 0; i < 2 && stack->shape.layers > 1; i++)
+        block->d_below[i] = take(scratch, n * stack->out_stride);
+    block->d_top = take(scratch, n * stack->out_stride);
+    block->d_x = needs.input_gradient ? take(scratch, n * padded(inputs)) : NULL;
+    for (size_t i = 0; i < stack->cells && needs.state_gradient; i++) block->d_first[i] = take(scratch, state);
+    block->d_h = take(scratch, rows * stack->units);
+    block->carry = take(scratch, rows * stack->units);
+}
