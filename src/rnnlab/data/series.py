@@ -1,7 +1,6 @@
 """A real series from a CSV file."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -9,10 +8,10 @@ import numpy as np
 
 from rnnlab.data import baselines
 from rnnlab.data.baselines import Predictor
-from rnnlab.data.module import SPLITS
+from rnnlab.data.parts import parts
 from rnnlab.data.resample import means, period
 from rnnlab.data.table import Table
-from rnnlab.data.windows import Frame, Windowed, cut
+from rnnlab.data.windows import Frame, Windowed
 from rnnlab.errors import UserError, nearest
 
 POLICIES = ("error", "interpolate", "drop")
@@ -89,13 +88,13 @@ class Series(Windowed):
 
     def _interpolate(self, times: np.ndarray, values: np.ndarray, names: list[str]) -> None:
         at = (times - times[0]).astype(np.float64)
-        for split, (a, b) in zip(SPLITS, pairwise(cut(len(values), self.fractions)), strict=True):
+        for split, place in parts(len(values), self.fractions).items():
             for i, name in enumerate(names):
-                column, gap = values[a:b, i], np.isnan(values[a:b, i])
-                if a < b and gap.all():
+                column, gap = values[place, i], np.isnan(values[place, i])
+                if len(gap) and gap.all():
                     raise UserError(f"{self.path}: column {name} has no value in the whole {split} part")
                 if gap.any():
-                    column[gap] = np.interp(at[a:b][gap], at[a:b][~gap], column[~gap])
+                    column[gap] = np.interp(at[place][gap], at[place][~gap], column[~gap])
 
     def fit(self, train: np.ndarray, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
         low, high = train.min(0), train.max(0)

@@ -10,8 +10,9 @@ from rnnlab import streams
 from rnnlab.data import baselines
 from rnnlab.data.baselines import Predictor
 from rnnlab.data.floor import posterior_variance
-from rnnlab.data.module import SPLITS, Split
-from rnnlab.data.windows import Frame, Windowed, cut
+from rnnlab.data.module import Split
+from rnnlab.data.parts import parts
+from rnnlab.data.windows import Frame, Windowed
 from rnnlab.errors import UserError, nearest
 
 NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"
@@ -72,8 +73,7 @@ class Sine(Windowed):
             return super().place(n)
         windows = max(0, n - self.window - self.horizon + 1)
         dealt = streams.generator(self.seed, "data", SHUFFLE).permutation(windows)
-        parts = np.split(dealt, cut(windows, self.fractions)[1:3])
-        return {split: np.sort(part) for split, part in zip(SPLITS, parts, strict=True)}
+        return {split: np.sort(dealt[place]) for split, place in parts(windows, self.fractions).items()}
 
     def rows(self, split: Split) -> tuple[int, int]:
         """With split="windows" every part is spread over all rows."""

@@ -4,7 +4,6 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from rnnlab.data.baselines import Predictor, score
 from rnnlab.data.loader import Loader, in_order, shuffled
 from rnnlab.data.module import SPLITS, SequenceData, Split
+from rnnlab.data.parts import parts
 from rnnlab.errors import UserError
 
 EVALUATED = 1024  # windows in a batch that is not trained on, at least
@@ -36,13 +36,6 @@ class Stretch(NamedTuple):
 
     times: np.ndarray
     values: np.ndarray
-
-
-def cut(n: int, fractions: tuple[float, float, float]) -> list[int]:
-    """The four bounds of the three parts of `n` things in order; the last part takes what rounding leaves."""
-    train, val, test = fractions
-    first = round(n * train)
-    return [0, first, round(n * (train + val)) if test else n, n]
 
 
 def gatherer(series: torch.Tensor, length: int, offset: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -85,11 +78,7 @@ class Windowed(SequenceData):
         self, window: int, horizon: int, fractions: tuple[float, float, float], batch_size: int, seed: int
     ) -> None:
         super().__init__()
-        if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-            raise UserError(
-                f"data.fractions={list(fractions)}: give three shares for train, validation and test, none "
-                "below 0, with a sum of 1"
-            )
+        parts(0, fractions)
         for key, value, least in (
             ("window", window, 1),
             ("horizon", horizon, 1),
@@ -128,14 +117,13 @@ class Windowed(SequenceData):
     def place(self, n: int) -> dict[Split, np.ndarray]:
         """The window starts of each part of a series of `n` rows: no window straddles a cut."""
         last = self.window + self.horizon - 1
-        bounds = pairwise(cut(n, self.fractions))
-        return {split: np.arange(a, max(a, b - last)) for split, (a, b) in zip(SPLITS, bounds, strict=True)}
+        places = parts(n, self.fractions)
+        return {split: np.arange(at.start, max(at.start, at.stop - last)) for split, at in places.items()}
 
     def rows(self, split: Split) -> tuple[int, int]:
         """First row of a part, and the row behind its last."""
-        bounds = cut(len(self.frame.values), self.fractions)
-        i = SPLITS.index(split)
-        return bounds[i], bounds[i + 1]
+        place = parts(len(self.frame.values), self.fractions)[split]
+        return place.start, place.stop
 
     def setup(self, stage: str | None = None) -> None:
         if self._ready:
