@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "a run's metrics beside its baselines, on its own data or new",
     "forecast": "continue a series: a table and a picture",
     "generate": "let a character model write",
+    "report": "the leaderboard of an experiment; --html FILE with curves and parameters",
     "unroll": "a small recurrence, step by step, by hand and by the library",
     "doctor": "what this machine has, and how fast the native engine is on it",
     "completion": "the script that makes a shell complete: rnnlab completion bash",

@@ -1,0 +1,87 @@
+"""`rnnlab report outputs/EXPERIMENT`: the leaderboard of all runs of an experiment."""
+
+import argparse
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+from rnnlab.errors import UserError, nearest
+from rnnlab.ledger.files import write_json, write_whole
+
+
+def main(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="rnnlab report",
+        description="The leaderboard of an experiment: runs that differ by their seed alone are one row, in the "
+        "order of their best value of the monitored metric; baselines and the floor below.",
+    )
+    parser.add_argument("experiment", help="an experiment's folder, such as outputs/sine")
+    parser.add_argument("--csv", metavar="FILE", help="write it as a table")
+    parser.add_argument("--json", metavar="FILE", help="write it with every run's value")
+    parser.add_argument("--html", metavar="FILE", help="write a page with learning curves and parameters")
+    parser.add_argument("--rows", type=int, default=20, help="how many rows to show (20)")
+    asked = parser.parse_args(argv)
+    folder = Path(asked.experiment)
+    if not any(folder.glob("*/run.json")):
+        beside = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise UserError(f"{folder}: no runs there.{nearest(folder.name, beside) if beside else ''}")
+
+    from rnnlab.sweeps import leaderboard, page
+    from rnnlab.sweeps.sweep import console
+
+    board = leaderboard.of_experiment(folder)
+    if board.rows:
+        console.print(leaderboard.table(board, asked.rows, console.width))
+    for entry in board.others:
+        why = str(entry.record.get("why") or "").partition("\n")[0]
+        console.print(
+            f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True, markup=False
+        )
+    if asked.csv:
+        _write(Path(asked.csv), as_csv(board.records()))
+    if asked.json:
+        write_json(_place(Path(asked.json)), as_json(board))
+    if asked.html:
+        _write(Path(asked.html), page.page(folder.name, board).encode())
+    for file in filter(None, (asked.csv, asked.json, asked.html)):
+        console.print(f"written  {file}", soft_wrap=True)
+
+
+def _place(path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_whole(_place(path), content)
+
+
+def as_csv(records: list[dict[str, Any]]) -> bytes:
+    names = list(dict.fromkeys(key for record in records for key in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if v is None or v != v else v for k, v in r.items()} for r in records)
+    return text.getvalue().encode()
+
+
+def as_json(board: Any) -> dict[str, Any]:
+    """Not-a-number is null: JSON has none."""
+    rows = [
+        {"parameters": row.parameters, "runs": {e.folder.name: e.value for e in row.entries}}
+        for row in board.rows
+    ]
+    records = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()}
+        for r in board.records()
+    ]
+    return {
+        "metric": board.metric,
+        "mode": board.mode,
+        "rows": [record | row for record, row in zip(records, rows, strict=False)],
+        "references": [record for record in records if record["rank"] is None],
+        "others": {e.folder.name: e.record.get("status") for e in board.others},
+    }
