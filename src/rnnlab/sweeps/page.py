@@ -11,7 +11,7 @@ from rnnlab.ledger.run import Run
 from rnnlab.sweeps.leaderboard import Leaderboard, Row, number
 from rnnlab.sweeps.svg import COLOURS, Axis, plot, shade, svg, word
 
-CURVES = 8  # rows whose learning curves are drawn
+CURVES = 6  # rows whose learning curves are drawn
 ROWS = 100  # of the table
 
 STYLE = """
@@ -51,7 +51,7 @@ def page(name: str, board: Leaderboard) -> str:
 
 
 def _table(board: Leaderboard) -> str:
-    columns = board.columns()
+    columns = [c for c in board.columns() if not c.endswith("/rmse")]  # the root of another one
     heads = [f"best {board.metric}", "std", "95% interval", "n", *columns, "steps/s"]
     lines = [
         "<tr><th></th><th class=what>runs</th>" + "".join(f"<th>{escape(h)}</th>" for h in heads) + "</tr>"
@@ -95,7 +95,7 @@ def _curves(board: Leaderboard) -> str:
     picture = plot(
         [int(s) for _, steps, _ in drawn for s in (steps[0], steps[-1])],
         [float(v) for _, _, values in drawn for v in (values.min(0).min(), values.mean(0).max())],
-        1040, 400, "optimizer steps", board.metric,
+        1040, 400, "optimizer steps", board.metric, log_ratio=3.0,
     )  # fmt: skip
     if picture.x.log:
         picture.x = Axis(picture.x.values, picture.x.start, picture.x.end)

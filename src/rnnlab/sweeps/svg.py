@@ -18,9 +18,13 @@ class Axis:
     end: float
     log: bool = False
     words: bool = False
+    marks: tuple[Any, ...] = ()  # where the ticks are, if not at round numbers
 
     @classmethod
-    def over(cls, values: Sequence[Any], start: float, end: float, log_ratio: float = 20.0) -> "Axis":
+    def over(
+        cls, values: Sequence[Any], start: float, end: float, log_ratio: float = 8.0, marked: bool = False
+    ) -> "Axis":
+        """An axis that holds all of `values`; `marked` puts the ticks at them, where they are few."""
         numbers = all(
             isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values
         )
@@ -33,7 +37,8 @@ class Axis:
             low, high = (
                 (low / 2, high * 2) if log else (low - 0.5 * abs(low) - 1e-9, high + 0.5 * abs(high) + 1e-9)
             )
-        return cls((low, high), start, end, log=log)
+        marks = tuple(sorted(set(values))) if marked and len(set(values)) <= 8 else ()
+        return cls((low, high), start, end, log=log, marks=marks)
 
     def at(self, value: Any) -> float:
         if self.words:
@@ -46,8 +51,8 @@ class Axis:
         return self.start + place * (self.end - self.start)
 
     def ticks(self, wanted: int = 5) -> list[Any]:
-        if self.words:
-            return list(self.values)
+        if self.words or self.marks:
+            return list(self.values if self.words else self.marks)
         low, high = self.values
         if self.log:
             decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -84,6 +89,10 @@ class Plot:
     y_title: str = ""
     parts: list[str] = field(default_factory=list)
 
+    @property
+    def inset(self) -> int:
+        return 16 if self.x.marks or self.x.words else 0
+
     def line(
         self, points: Sequence[tuple[Any, Any]], colour: str, width: float = 1.6, opacity: float = 1.0
     ) -> None:
@@ -115,25 +124,22 @@ class Plot:
             )
 
     def __str__(self) -> str:
-        frame = []
+        frame: list[str] = []
+        left, right = self.x.start - self.inset, self.x.end + self.inset
         for value in self.y.ticks():
             at = self.y.at(value)
-            frame.append(
-                f'<line x1="{self.x.start}" x2="{self.x.end}" y1="{at:.1f}" y2="{at:.1f}" class="grid"/>'
-            )
-            frame.append(f'<text x="{self.x.start - 6}" y="{at + 4:.1f}" text-anchor="end" class="tick">'
+            frame.append(f'<line x1="{left}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}" class="grid"/>')
+            frame.append(f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end" class="tick">'
                          f"{word(value)}</text>")  # fmt: skip
         for value in self.x.ticks():
             at = self.x.at(value)
             frame.append(f'<text x="{at:.1f}" y="{self.y.start + 17}" text-anchor="middle" class="tick">'
                          f"{escape(word(value))}</text>")  # fmt: skip
-        frame.append(
-            f'<line x1="{self.x.start}" x2="{self.x.end}" y1="{self.y.start}" y2="{self.y.start}" class="axis"/>'
-        )
+        frame.append(f'<line x1="{left}" x2="{right}" y1="{self.y.start}" y2="{self.y.start}" class="axis"/>')
         frame.append(f'<text x="{(self.x.start + self.x.end) / 2}" y="{self.height - 4}" text-anchor="middle" '
                      f'class="title">{escape(self.x_title)}</text>')  # fmt: skip
         frame.append(
-            f'<text x="{self.x.start - 6}" y="{self.y.end - 12}" class="title">{escape(self.y_title)}</text>'
+            f'<text x="{left - 6}" y="{self.y.end - 12}" class="title">{escape(self.y_title)}</text>'
         )
         return svg(self.width, self.height, frame + self.parts)
 
@@ -142,12 +148,21 @@ def svg(width: int, height: int, parts: Sequence[str]) -> str:
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">{"".join(parts)}</svg>'
 
 
-def plot(xs: Sequence[Any], ys: Sequence[float], width: int, height: int, x_title: str, y_title: str) -> Plot:
+def plot(
+    xs: Sequence[Any],
+    ys: Sequence[float],
+    width: int,
+    height: int,
+    x_title: str,
+    y_title: str,
+    *,
+    marked: bool = False,
+    log_ratio: float = 8.0,
+) -> Plot:
     """An empty plot whose axes hold all of `xs` and `ys`."""
-    x = Axis.over(xs, 62, width - 14)
-    if not x.words:
-        x = Axis(x.values, 70, width - 22, x.log)
-    return Plot(x, Axis.over(ys, height - 42, 34, log_ratio=6.0), width, height, x_title, y_title)
+    inset = 16 if marked else 0  # points stand clear of the frame
+    x = Axis.over(xs, 62 + inset, width - 16 - inset, marked=marked)
+    return Plot(x, Axis.over(ys, height - 42, 34, log_ratio=log_ratio), width, height, x_title, y_title)
 
 
 def shade(place: float) -> str:
