@@ -25,6 +25,10 @@ class Flat:
     offsets: list[int]
     sizes: list[int]
 
+    def __post_init__(self) -> None:
+        self._addresses = [view.data_ptr() for view in self.split(self.parameters)]
+        self._gradients = list(self.split(self.gradients))
+
     def offset(self, parameter: Tensor | None) -> int:
         """Where a parameter starts; -1 for None. Raises ValueError for one that is not among the views."""
         if parameter is None:
@@ -44,13 +48,13 @@ class Flat:
 
         Raises ValueError where a parameter itself does not stand in the buffer any more.
         """
-        here = zip(
-            self.views, self.names, self.split(self.parameters), self.split(self.gradients), strict=True
-        )
-        for parameter, name, data, gradient in here:
-            if parameter.data_ptr() != data.data_ptr():
-                raise ValueError(f"{name} was moved out of its flat buffer; flatten the module again")
-            if parameter.grad is None or parameter.grad.data_ptr() != gradient.data_ptr():
+        places = zip(self.views, self._addresses, self._gradients, strict=True)
+        for i, (parameter, address, gradient) in enumerate(places):
+            if parameter.data_ptr() != address:
+                raise ValueError(
+                    f"{self.names[i]} was moved out of its flat buffer; flatten the module again"
+                )
+            if parameter.grad is not gradient:
                 parameter.grad = gradient
 
 
