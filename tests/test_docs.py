@@ -18,9 +18,11 @@ from rnnlab.cli import main
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-CUT = ("trainer.max_epochs=1", "trainer.max_steps=-1", "trainer.limit_train_batches=3", "trainer.check_val_every_n_epoch=1", "trainer.val_check_interval=null",
-       "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "trainer.threads=1", "~callbacks.pictures",
-       "trainer.accelerator=cpu")  # fmt: skip
+CUT = (
+    "trainer.max_epochs=1", "trainer.max_steps=-1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=1",
+    "trainer.check_val_every_n_epoch=1", "trainer.val_check_interval=null", "trainer.limit_test_batches=1",
+    "trainer.threads=1", "~callbacks.pictures", "trainer.accelerator=cpu",
+)  # fmt: skip
 LATER = ("rnnlab completion", "rnnlab board", "rnnlab reproduce")
 
 
