@@ -122,8 +122,9 @@ def _panels(board: Leaderboard, parameters: Sequence[str]) -> str:
         rows = [row for row in board.rows if key in row.parameters]
         values = [v for row in rows for v in row.values]
         picture = plot(
-            [row.parameters[key] for row in rows], _core(values), 330, 260, key, f"best {board.metric}"
-        )
+            [row.parameters[key] for row in rows], _core(values), 330, 260, key, f"best {board.metric}",
+            marked=True, log_ratio=4.0,
+        )  # fmt: skip
         means: dict[Any, list[float]] = {}
         for row in rows:
             at = row.parameters[key]
@@ -162,8 +163,10 @@ def _parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
     columns = [[row.parameters[k] for row in rows] for k in parameters] + [[row.mean for row in rows]]
     if len(rows) < 2:
         return ""
+    last = len(parameters)
     axes = [
-        Axis.over(_core(c) if i == len(parameters) else c, height - 30, 50) for i, c in enumerate(columns)
+        Axis.over(_core(c) if i == last else c, height - 30, 50, marked=i < last)
+        for i, c in enumerate(columns)
     ]
     places = np.linspace(90, width - 90, len(names))
     parts = []
@@ -183,7 +186,7 @@ def _parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="50" y2="{height - 30}" class="axis"/>')
         parts.append(f'<text x="{x:.1f}" y="30" text-anchor="middle" class="title">{escape(name)}</text>')
         for tick in axis.ticks():
-            parts.append(f'<text x="{x - 7:.1f}" y="{axis.at(tick) + 4:.1f}" text-anchor="end" class="tick">'
+            parts.append(f'<text x="{x - 7:.1f}" y="{axis.at(tick) - 3:.1f}" text-anchor="end" class="tick">'
                          f"{escape(word(tick))}</text>")  # fmt: skip
     return svg(width, height, parts)
 
