@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format benchmark clean
+.PHONY: help train sweep test lint format benchmark clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 train: $(VENV)/installed ## train experiment=sine: results, a picture of the forecast, and what to try next
 	$(BIN)/rnnlab train experiment=sine
+
+sweep: $(VENV)/installed ## a small sweep: 24 runs, a live table, a leaderboard, a page of curves
+	$(BIN)/rnnlab train -m experiment=sine_sweep
+	$(BIN)/rnnlab report outputs/sine_sweep --rows 3 --html outputs/sine_sweep/report.html
 
 test: $(VENV)/installed lint ## ruff, the type checker, and all tests
 	$(BIN)/python -m pytest

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "lightning": "steps per second through Lightning, against stock Lightning",
     "overhead": "cost per step of everything that is not the model",
     "sine": "experiment=sine over ten seeds",
+    "sweep": "a sweep of 1,000 runs, and the stock set-up beside it",
     "ett": "experiment=ett, the oil temperature",
     "shakespeare": "experiment=shakespeare against a plain torch loop",
 }

@@ -15,7 +15,7 @@ CURVES = 6  # rows whose learning curves are drawn
 ROWS = 100  # of the table
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1e23; max-width: 1080px; margin: 2.5rem auto; padding: 0 1rem }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1b1e23; max-width: 1160px; margin: 2.5rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin-top: 2.4rem }
 p.lead { color: #5b6470; margin-top: .3rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13.5px }
@@ -23,7 +23,8 @@ th, td { text-align: right; padding: .25rem .8rem; white-space: nowrap } th { bo
 td.what, th.what { text-align: left } tr.first td { font-weight: 600 } tr.reference td { color: #7a828e }
 tr.reference.first-reference td { border-top: 1px solid #e3e6eb }
 div.wide { overflow-x: auto } div.panels { display: flex; flex-wrap: wrap; gap: 1rem }
-svg text { font: 12px system-ui, sans-serif; fill: #3b424c } svg .tick { fill: #6a727e; font-size: 11px }
+svg text { font: 12px system-ui, sans-serif; fill: #3b424c } svg .tick { fill: #6a727e; font-size: 11px;
+paint-order: stroke; stroke: #fff; stroke-width: 3px }
 svg .title { font-weight: 600 } svg .grid { stroke: #edeff2 } svg .axis { stroke: #9aa2ad }
 svg .level { stroke: #8a929d; stroke-dasharray: 5 4 }
 ul.legend { list-style: none; padding: 0; columns: 2; font-size: 13px } ul.legend i { display: inline-block;

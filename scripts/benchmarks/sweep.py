@@ -1,0 +1,179 @@
+"""A sweep of 1,000 runs: how long it takes, where the time goes, the stock set-up beside it, and the bits.
+
+Options: runs=1000 (a multiple of 20), stock=64 (0 leaves the stock set-up out), bits=20.
+"""
+
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SINE = ("experiment=sine", "trainer.max_steps=500", "trainer.max_epochs=-1", "trainer.accelerator=cpu")
+GRID = ("model.hidden_size=16,32", "model.num_layers=1,2", "optimizer.lr=1e-3,2e-3,3e-3,5e-3,1e-2")
+
+
+def main(options: dict[str, str]) -> None:
+    runs, stock, bits = (int(options.get(k, v)) for k, v in (("runs", 1000), ("stock", 64), ("bits", 20)))
+    planning()
+    with tempfile.TemporaryDirectory() as folder:
+        wall = sweep(folder, runs // 20)
+        account(folder, wall)
+        same_bits(folder, bits)
+    if stock:
+        beside_stock(stock)
+
+
+def train(folder: str, *words: str) -> float:
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "rnnlab", "train", "-m", *SINE, *words, f"paths.outputs={folder}"],
+                   check=True, stdout=subprocess.DEVNULL)  # fmt: skip
+    return time.perf_counter() - begin
+
+
+def planning() -> None:
+    import resource
+
+    from rnnlab.config import base_config, compose
+    from rnnlab.sweeps.grid import grid
+    from rnnlab.sweeps.plan import Planner
+
+    groups = {"experiment"}
+    for seeds in (50, 5000):
+        begin = time.perf_counter()
+        points = grid([*SINE, *GRID, f"seed=range(0,{seeds})"], groups.__contains__)
+        plan = Planner(compose, base_config, lambda asked: "cpu").plan(points)
+        took, memory = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+        print(f"  planning {len(plan.runs):,} runs: {took:.2f} s, {memory:,.0f} MB in all", flush=True)
+        assert len({r.place.id for r in plan.runs}) == len(points)
+    times = []
+    for seed in range(5):
+        begin = time.perf_counter()
+        compose([*SINE, f"seed={seed}"])
+        times.append(time.perf_counter() - begin)
+    each = statistics.median(times)
+    print(f"  Hydra composes a job in {each * 1e3:.0f} ms, twice a job: {2 * each * 1000:.0f} s for 1,000")
+
+
+def sweep(folder: str, seeds: int) -> float:
+    wall = train(folder, *GRID, f"seed=range(0,{seeds})")
+    print(f"  {20 * seeds:,} runs, command line to leaderboard: {wall:.1f} s "
+          "(for 1,000 at most 40 wanted, on two idle cores)", flush=True)  # fmt: skip
+    return wall
+
+
+def account(folder: str, wall: float) -> None:
+    """Where the time went: the kernels' training, timed by itself, and the rest."""
+    import os
+
+    import rnnlab
+    from rnnlab.sweeps.sweep import cores
+
+    records = [r.record for r in rnnlab.runs(f"{folder}/sine")]
+    assert all(r["status"] == "finished" for r in records)
+    workers = cores()
+    kernels = statistics.mean(kernel_seconds(h, n) for h in (16, 32) for n in (1, 2))
+    inside = statistics.mean(r["seconds"] for r in records)  # fit and assessment
+    whole = workers * wall / len(records)
+    files = sum(len(names) for _, _, names in os.walk(folder))
+    print(f"  of {whole * 1e3:.1f} ms a run and core: training in the kernels {kernels * 1e3:.1f}, "
+          f"Lightning's loops, validation, test and checkpoints {(inside - kernels) * 1e3:.1f}, "
+          f"building, folder, manifest, start-up and waiting {(whole - inside) * 1e3:.1f}; "
+          f"{files:,} files")  # fmt: skip
+
+
+def kernel_seconds(hidden: int, layers: int) -> float:
+    """500 steps of the sweep's shape in one call of the kernels after another, nothing else."""
+    import torch
+
+    from rnnlab import native
+    from rnnlab.config import check, compose
+    from rnnlab.training.assembly import make_task
+    from rnnlab.training.kernels import source_of
+    from rnnlab.training.train import load_data
+
+    torch.set_num_threads(1)
+    config = check(compose([*SINE, f"model.hidden_size={hidden}", f"model.num_layers={layers}"]))
+    data = load_data(config)
+    task = make_task(config, data)
+    optimizer = task.optimization.optimizer(task.parameters())
+    program = native.Program(task, native.flatten(task), optimizer, source_of(data), rows=32)
+    batches = [data.starts("train")[b] for b in data.train_dataloader().batches]
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        for at in range(0, 500, len(batches)):
+            some = batches[: min(len(batches), 500 - at)]
+            program.run(some, [1e-3] * len(some), dropout_step=at)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+ALONE = """
+import json, sys, rnnlab
+for words in json.loads(sys.argv[1]):
+    rnnlab.train(*words, "~callbacks.progress", "~callbacks.pictures", "paths.outputs=" + sys.argv[2])
+"""
+
+
+def same_bits(folder: str, n: int) -> None:
+    import torch
+
+    import rnnlab
+
+    drawn = random.Random(0).sample(rnnlab.runs(f"{folder}/sine"), n)
+    asked = [
+        [w for w in json.loads(r.manifest_file.read_text())["command"][1:] if "outputs=" not in w]
+        for r in drawn
+    ]
+    with tempfile.TemporaryDirectory() as alone:
+        subprocess.run(
+            [sys.executable, "-c", ALONE, json.dumps(asked), alone], check=True, stdout=subprocess.DEVNULL
+        )
+        same = 0
+        for run in drawn:
+            other = rnnlab.load(Path(alone) / "sine" / run.folder.name)
+            weights = [torch.load(r.last_checkpoint, weights_only=True)["state_dict"] for r in (run, other)]
+            equal = all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
+            same += equal and run.metrics_file.read_bytes() == other.metrics_file.read_bytes()
+    print(
+        f"  {same} of {n} runs of the sweep, trained alone, give the same metrics.csv and weights", flush=True
+    )
+
+
+def beside_stock(n: int) -> None:
+    """The first `n` runs here and in the stock set-up; the rate in the steady state from two lengths."""
+    try:
+        import hydra_plugins.hydra_joblib_launcher  # noqa: F401
+    except ImportError:
+        print(
+            "  without hydra-joblib-launcher (pip install 'rnnlab[bench]') there is no stock set-up to compare with"
+        )
+        return
+    script = Path(__file__).parent / "stock" / "train.py"
+
+    def stock(seeds: int, folder: str) -> float:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, str(script), "-m", "hidden_size=16,32", "num_layers=1,2", "lr=1e-3,2e-3",
+                        f"seed=range(0,{seeds})", f"hydra.sweep.dir={folder}"],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+        return time.perf_counter() - begin
+
+    def ours(seeds: int, folder: str) -> float:
+        return train(folder, GRID[0], GRID[1], "optimizer.lr=1e-3,2e-3", f"seed=range(0,{seeds})")
+
+    took = {}
+    for name, run in (("rnnlab", ours), ("stock", stock)):
+        few, many = n // 32, n // 8
+        with tempfile.TemporaryDirectory() as a, tempfile.TemporaryDirectory() as b:
+            short, long = run(few, a), run(many, b)
+        took[name] = (long, 8 * (many - few) / (long - short))
+        print(
+            f"  {8 * many} runs, {name}: {long:.1f} s; {took[name][1]:.2f} runs a second in the steady state",
+            flush=True,
+        )
+    print(f"  rnnlab is {took['stock'][0] / took['rnnlab'][0]:.1f} times faster in wall time (12 wanted), "
+          f"{took['rnnlab'][1] / took['stock'][1]:.1f} times in the steady state (30 wanted)")  # fmt: skip
