@@ -95,3 +95,15 @@ def test_two_ways_back_over_one_graph_agree():
     second = torch.autograd.grad(y.square().sum(), list(stack.parameters()))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert all(float(a.abs().sum()) > 0 for a in first[:3])
+
+
+def test_large_batches_in_groups_and_blocks_on_any_number_of_threads():
+    case = {"cell": "gru", "input_size": 3, "hidden_size": 10, "batch": 300, "steps": 6}
+    case |= {"one_hot": False, "reset": True, "lengths": False, "given_state": True}
+    truth = outcome("reference", torch.float64, case)
+    one = outcome("native", torch.float32, case)
+    assert (
+        relative_error(one, truth) <= 3 * relative_error(outcome("torch", torch.float32, case), truth) + FLOOR
+    )
+    torch.set_num_threads(3)
+    assert all(torch.equal(a, b) for a, b in zip(one, outcome("native", torch.float32, case), strict=True))

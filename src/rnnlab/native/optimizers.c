@@ -25,13 +25,21 @@ static void scale_by(float *g, size_t n, float factor) {
     for (size_t i = 0; i < n; i++) g[i] *= factor;
 }
 
+/* base^n by squaring: not pow, whose last bit is the C library's own business. */
+static double power(double base, uint64_t n) {
+    double result = 1;
+    for (; n; n /= 2, base *= base)
+        if (n % 2) result *= base;
+    return result;
+}
+
 /* Kingma and Ba 2015; decoupled weight decay: Loshchilov and Hutter 2019. */
 static void adam(const Optimizer *o, size_t n, float *restrict p, const float *restrict grad, float *restrict m,
-                 float *restrict v, double step, double lr) {
+                 float *restrict v, uint64_t step, double lr) {
     const float shrink = o->decoupled ? (float)(1 - lr * o->weight_decay) : 1.0f;
     const float decay = o->decoupled ? 0.0f : (float)o->weight_decay;
     const float a1 = (float)(1 - o->beta1), b2 = (float)o->beta2, a2 = (float)(1 - o->beta2), eps = (float)o->eps;
-    const float size = (float)(lr / (1 - pow(o->beta1, step))), root = (float)sqrt(1 - pow(o->beta2, step));
+    const float size = (float)(lr / (1 - power(o->beta1, step))), root = (float)sqrt(1 - power(o->beta2, step));
     for (size_t i = 0; i < n; i++) {
         const float x = p[i] * shrink, g = grad[i] + decay * x;
         m[i] += a1 * (g - m[i]);
@@ -89,7 +97,7 @@ double optimizer_update(Optimizer *o, float *parameters, float *gradients, doubl
         if (o->clip == CLIP_VALUE) clip_value(g, n, (float)o->clip_value);
         if (o->clip == CLIP_NORM && !(factor >= 1)) scale_by(g, n, (float)factor); /* NaN scales too, as torch */
         if (o->steps) o->steps[s] += 1;
-        if (o->kind == ADAM) adam(o, n, p, g, m, v, o->steps[s], lr);
+        if (o->kind == ADAM) adam(o, n, p, g, m, v, (uint64_t)o->steps[s], lr);
         if (o->kind == SGD) sgd(o, n, p, g, m, lr);
         if (o->kind == RMSPROP) rmsprop(o, n, p, g, m, v, mean, lr);
     }
