@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnlab import streams
+from rnnlab import native, streams
 from rnnlab.errors import UserError
 from rnnlab.recurrence import Stack, initialise, to_torch
 
@@ -147,13 +147,36 @@ def test_an_x_of_another_shape_is_refused():
 
 def test_engines_say_why_they_were_taken():
     lstm = Stack("lstm", 2, 3).double()
-    assert lstm.choice.engine == "torch" and "the native engine serves precision 32-true" in lstm.choice.reason
+    assert (
+        lstm.choice.engine == "torch" and "the native engine serves precision 32-true" in lstm.choice.reason
+    )
     assert Stack("lstm", 2, 3, engine="reference").choice == ("reference", "asked for")
     asked = Stack("lstm", 2, 3, engine="native").double()
     with pytest.raises(UserError, match=r"^model.engine=native: .*; use auto or torch or reference$"):
         asked(torch.zeros(1, 2, 2, dtype=torch.float64))
     with pytest.raises(UserError, match=r"model.engine=tourch: .* Did you mean torch?"):
         Stack("lstm", 2, 3, engine="tourch")
+
+
+def test_the_kernels_are_not_compiled_for_another_engine(monkeypatch):
+    asked = []
+    monkeypatch.setattr(native, "obstacle", lambda: asked.append("native") or "there is no compiler")
+    for engine in ENGINES:
+        assert Stack("gru", 2, 3, engine=engine).choice == (engine, "asked for")
+    auto = Stack("gru", 2, 3)
+    assert asked == []  # nor before it is known where the weights will be
+    assert auto.choice == ("torch", "auto: there is no compiler") == auto.choice
+    assert asked == ["native"]  # once, not at every forward
+
+
+def test_the_choice_follows_the_weights():
+    stack = Stack("gru", 2, 3)
+    assert stack.choice.engine == "native"
+    assert stack.double().choice.engine == "torch"
+    stack.float().engine = "reference"
+    assert stack.choice.engine == "reference"
+    stack.engine, stack.precision = "auto", "bf16-mixed"
+    assert "not bf16-mixed on cpu" in stack.choice.reason
 
 
 def test_a_subclass_with_other_equations_is_not_given_to_torch():

@@ -40,12 +40,18 @@ def choose(requested: str, stack: Stack, device: torch.device, precision: str) -
     cannot serve.
     """
     check_choice("model.engine", requested, get_args(Engine))
-    obstacles = {name: obstacle(stack.kind, device, precision) for name, obstacle in OBSTACLES.items()}
-    able = [name for name, obstacle in obstacles.items() if obstacle is None]
+
+    def obstacle(engine: str) -> str | None:  # a look at the native engine compiles it: only where need be
+        return OBSTACLES[engine](stack.kind, device, precision)
+
     if requested == "auto":
-        passed = [why for why in list(obstacles.values())[: list(obstacles).index(able[0])] if why]
-        return Choice(able[0], "auto: " + ("; ".join(passed) or "the fastest"))
-    if why := obstacles[requested]:
+        passed = []
+        for engine in OBSTACLES:
+            if (why := obstacle(engine)) is None:
+                return Choice(engine, "auto: " + ("; ".join(passed) or "the fastest"))
+            passed.append(why)
+    elif why := obstacle(requested):
+        able = [engine for engine in OBSTACLES if engine != requested and obstacle(engine) is None]
         raise UserError(f"model.engine={requested}: {why}; use {' or '.join(['auto', *able])}")
     return Choice(requested, "asked for")
 

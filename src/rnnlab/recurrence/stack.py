@@ -58,14 +58,19 @@ class Stack(nn.Module):
             self.kind(size, hidden_size, **options) for size in sizes for _ in range(self.directions)
         )
         initialise(self, [], seed=0)
-        engines.choose(engine, self, torch.device("cpu"), "32-true")  # refuse at once what cannot be
+        self._chosen: tuple[object, engines.Choice] | None = None
+        if engine != "auto":  # refuse at once what cannot be
+            engines.choose(engine, self, torch.device("cpu"), "32-true")
 
     @property
     def choice(self) -> engines.Choice:
         """The engine that runs this stack where its weights are now, and why it was taken."""
         weight = next(self.parameters())
-        precision = self.precision or PRECISIONS.get(weight.dtype, "32-true")
-        return engines.choose(self.engine, self, weight.device, precision)
+        now = self.engine, weight.device, weight.dtype, self.precision
+        if self._chosen is None or self._chosen[0] != now:
+            precision = self.precision or PRECISIONS.get(weight.dtype, "32-true")
+            self._chosen = now, engines.choose(self.engine, self, weight.device, precision)
+        return self._chosen[1]
 
     def start(self, batch: int) -> list[State]:
         """The initial state of `batch` rows."""
@@ -103,8 +108,8 @@ class Stack(nn.Module):
         engine = self.choice.engine
         if state is None:
             state = self.start(x.shape[0])
-        else:  # one that was carried may come from a checkpoint, which is read on the CPU
-            state = [tuple(s.to(x.device) for s in one) for one in state]
+        # one that was carried may come from a checkpoint, which is read on the CPU
+        state = [tuple(s.to(x.device) for s in one) for one in state]
         final: list[State] = []
         for layer in range(self.num_layers):
             outputs = []
