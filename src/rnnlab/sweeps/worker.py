@@ -19,6 +19,7 @@ from rnnlab.ledger.claims import Claimed
 from rnnlab.ledger.files import write_whole
 from rnnlab.ledger.place import Place
 from rnnlab.ledger.run import Run, now
+from rnnlab.training.quiet import quiet
 
 BEAT = 0.5  # seconds between two words of a run that is under way
 DATA_SETS = 64  # kept set up, for the next run on the same one
@@ -60,25 +61,8 @@ def work(connection: Connection) -> int:
         signal.signal(number, worker.leave)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     threading.Thread(target=worker.beat, daemon=True).start()
-    while not worker.leaving:
-        try:
-            asked = connection.recv()
-            if isinstance(asked, Job):
-                worker.say(worker.run(asked))
-            elif isinstance(asked, dict):  # which GPU is this worker's, before torch looks for one
-                os.environ.update(asked)
-            elif asked == "hello":
-                from rnnlab.training.accelerator import present
-
-                gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-                worker.say((present(), gpus))
-            else:
-                break
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            break
-        except Leave:
-            break
-    return 0
+    with quiet():
+        return worker.serve()
 
 
 class Leave(BaseException):
@@ -90,11 +74,34 @@ class Worker:
         self.connection = connection
         self.leaving = False
         self.speaking = threading.Lock()
-        self.training: tuple[int, Any] | None = None  # the run under way: its number and its recorder
+        self.training: tuple[int, Any] | None = None  # the run under way: its number and its Trainer
         self.data: OrderedDict[str, Any] = OrderedDict()
         self.output = tempfile.TemporaryFile()  # noqa: SIM115
         for stream in (1, 2):
             os.dup2(self.output.fileno(), stream)
+
+    def serve(self) -> int:
+        import torch
+
+        while not self.leaving:
+            try:
+                asked = self.connection.recv()
+                if isinstance(asked, Job):
+                    self.say(self.run(asked))
+                elif isinstance(asked, dict):  # which GPU is this worker's, before torch looks for one
+                    os.environ.update(asked)
+                elif asked == "hello":
+                    from rnnlab.training.accelerator import present
+
+                    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+                    self.say((present(), gpus))
+                else:
+                    break
+            except (EOFError, BrokenPipeError, ConnectionResetError):
+                break
+            except Leave:
+                break
+        return 0
 
     def say(self, message: Any) -> None:
         with self.speaking:
@@ -149,9 +156,9 @@ class Worker:
             trained,
         )
 
-    def watch(self, recorder: Any) -> None:
+    def watch(self, trainer: Any) -> None:
         assert self.training is not None
-        self.training = (self.training[0], recorder)
+        self.training = (self.training[0], trainer)
         if self.leaving:  # the signal came before the training could hear it
             raise SystemExit
 
@@ -194,9 +201,9 @@ class Worker:
                 time.sleep(60)
                 os._exit(1)
             training = self.training
-            if training is not None and training[1] is not None and (entry := training[1].last_entry):
+            if training is not None and training[1] is not None:
                 try:
-                    self.say(("at", training[0], entry[0]))
+                    self.say(("at", training[0], training[1].global_step))
                 except OSError:
                     continue
 

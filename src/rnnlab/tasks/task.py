@@ -46,6 +46,13 @@ class Task(lightning.LightningModule):
         self.kernels: Any = None  # set while an engine takes whole steps
         self.stack: Stack
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the hook it is in, twice a hook; torch would look for parameters in it each time
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     # ------------------------------------------------------------------ what a task must say
 
     @abstractmethod

@@ -2,11 +2,12 @@
 
 import inspect
 import math
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 
 from rnnlab.config.building import build, locate
 from rnnlab.errors import UserError, nearest
@@ -80,12 +81,23 @@ def planned_steps(config: dict[str, Any], batches: int) -> int:
     return min(bounds)
 
 
+class Unmeasured(PassThroughProfiler):
+    """Lightning's own way of measuring nothing, without a generator for each of the 90 hooks of an epoch."""
+
+    nothing: ClassVar = nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        return self.nothing
+
+
 def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callbacks: list[Any]) -> Trainer:
     """Lightning's own Trainer with the config's callbacks and loggers beside ours."""
     options = {key: value for key, value in config["trainer"].items() if key not in OURS}
     if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
         options |= {key: config["trainer"][key] for key in OF_A_STEP}
-    if options["profiler"] is not None:
+    if options["profiler"] is None:
+        options["profiler"] = Unmeasured()
+    else:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=str(run.folder), filename="profile")
     loggers: list[Any] = [MetricsFile(run.folder)]
     for name, node in config["logger"].items():

@@ -27,10 +27,14 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         for message in MESSAGES:
             warnings.filterwarnings("ignore", message)
-        for logger in loggers:
-            logger.setLevel(logging.WARNING)
+        _set(loggers, [logging.WARNING] * len(loggers))
         try:
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            _set(loggers, levels)
+
+
+def _set(loggers: list[logging.Logger], levels: list[int]) -> None:
+    for logger, level in zip(loggers, levels, strict=True):
+        if logger.level != level:  # setting one visits every logger of the process
+            logger.setLevel(level)

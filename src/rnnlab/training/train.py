@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
 from rnnlab.config import base_config, build, check, deciding
@@ -64,12 +65,12 @@ def train_config(
     afresh: bool = False,
     pictures: bool = True,
     data_of: Callable[[dict[str, Any]], Any] = load_data,
-    watch: Callable[[Recorder], Any] = lambda recorder: None,
+    watch: Callable[[Trainer], Any] = lambda trainer: None,
 ) -> Run:
     """Trains a checked config in its place, afresh or from where it was stopped: the program of every run.
 
-    `afresh` trains a finished run again, `data_of` gives the data set, `watch` is shown where the progress can
-    be read. Raises Claimed where another process is at it.
+    `afresh` trains a finished run again, `data_of` gives the data set, `watch` is given the Trainer before it
+    begins. Raises Claimed where another process is at it.
     """
     run = Run(where.folder)
     afresh = afresh or config["rerun"]
@@ -90,12 +91,12 @@ def train_config(
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"])
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], **config["checkpoint"])
         interruption = Interruption(checkpoints)
-        watch(recorder)
-        shown = config if loud else config | {"callbacks": silent(config["callbacks"])}
+        shown = config if loud else config | {"callbacks": silent(config["callbacks"], pictures)}
         callbacks: list[Any] = [recorder, interruption, checkpoints]
         if engine["steps"] == "native":
             callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
         trainer = make_trainer(shown, run, task, callbacks=callbacks)
+        watch(trainer)
         run.update(status="running", started=now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
@@ -118,10 +119,12 @@ def train_config(
     return run
 
 
-def silent(callbacks: dict[str, Any]) -> dict[str, Any]:
-    """The callbacks without those that only draw on a terminal."""
-    bars = ("Progress", "RichProgressBar", "TQDMProgressBar")
-    return {k: v for k, v in callbacks.items() if not v or str(v["_target_"]).rpartition(".")[2] not in bars}
+def silent(callbacks: dict[str, Any], pictures: bool) -> dict[str, Any]:
+    """The callbacks without those that only draw: on the terminal, and at the end unless `pictures` is set."""
+    drawing = ("Progress", "RichProgressBar", "TQDMProgressBar", *(() if pictures else ("Pictures",)))
+    return {
+        k: v for k, v in callbacks.items() if not v or str(v["_target_"]).rpartition(".")[2] not in drawing
+    }
 
 
 def content_hash(data: Any) -> str | None:
