@@ -138,10 +138,15 @@ def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[
     if choice.engine == "native":
         from rnnlab.training.kernels import steps_obstacle
 
-        alone = (
-            config["trainer"]["devices"] in (1, "auto")
-            and config["trainer"].get("strategy", "auto") == "auto"
-        )
-        obstacle = steps_obstacle(task, data) if alone else "the kernels train in one process"
+        obstacle = trainer_obstacle(config["trainer"]) or steps_obstacle(task, data)
         steps = f"in Python: {obstacle}" if obstacle else "native"
     return {"name": choice.engine, "why": choice.reason, "steps": steps}
+
+
+def trainer_obstacle(trainer: dict[str, Any]) -> str | None:
+    """What in the Trainer's config keeps the kernels from taking whole steps; None where nothing does."""
+    if trainer["devices"] not in (1, "auto") or trainer.get("strategy", "auto") != "auto":
+        return "the kernels train in one process"
+    if trainer.get("reload_dataloaders_every_n_epochs", 0):
+        return "the kernels keep one loader"
+    return None

@@ -151,7 +151,7 @@ class Kernels(Callback):
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
         if type(scheduler) is LambdaLR:  # a function of the step: no need to walk there
             factor, base, first = scheduler.lr_lambdas[0], scheduler.base_lrs[0], scheduler.last_epoch
-            rates = [float(base * factor(first + i)) for i in range(n + 1)]
+            rates = [float(group["lr"]), *(float(base * factor(first + i)) for i in range(1, n + 1))]
             scheduler.last_epoch += n
             scheduler._step_count += n
             group["lr"] = rates.pop()
