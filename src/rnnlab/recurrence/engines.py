@@ -45,7 +45,7 @@ def choose(requested: str, stack: Stack, device: torch.device, precision: str) -
         return OBSTACLES[engine](stack.kind, device, precision)
 
     if requested == "auto":
-        passed = []
+        passed: list[str] = []
         for engine in OBSTACLES:
             if (why := obstacle(engine)) is None:
                 return Choice(engine, "auto: " + ("; ".join(passed) or "the fastest"))
