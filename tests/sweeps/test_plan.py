@@ -47,7 +47,8 @@ def assert_as_hydra(plan, n=8, config_dir=None):
         ["experiment=sine", "model.hidden_size=16,32.0", "optimizer.lr=1e-3,2", "seed=range(0,4)"],
         ["experiment=sine,notebook/sine_windows", "monitor=loss/val,metric/mse", "mode=min,max",
          "scheduler=plateau,cosine", "callbacks=early_stopping,none"],
-        ["data=sine", "model.cell=elman,gru,lstm", "optimizer=adam,sgd", "optimizer.lr=0.1,0.01", "model.bias=both,one"],
+        ["data=sine", "model.cell=elman,gru,lstm", "optimizer=adam,sgd", "optimizer.lr=0.1,0.01",
+         "model.bias=both,one"],
         ["trainer.gradient_clip_val=null,1,0.5", "callbacks=early_stopping", "callbacks.early_stopping.patience=3,5",
          "trainer.limit_val_batches=1,1.0", "name=a,b/c", "tags=[x],[y,z]"],
         ["experiment=sine", "+trainer.strategy=auto,ddp", "+optimizer.amsgrad=false,true", "~callbacks.pictures",
@@ -179,8 +180,8 @@ def test_excluded_points(excluded):
     arguments = ("experiment=sine", "model.hidden_size=16,32", "model.num_layers=1,2", "seed=0,1")
     plan = made(*arguments, excluded=excluded)
     assert plan.excluded == 4
-    shapes = {tuple(r.config()[s][k] for s, k in (("model", "hidden_size"), ("model", "num_layers"))) + (r.config()["seed"],)
-              for r in plan.runs}  # fmt: skip
+    configs = [r.config() for r in plan.runs]
+    shapes = {(c["model"]["hidden_size"], c["model"]["num_layers"], c["seed"]) for c in configs}
     assert shapes == {(16, 1, 0), (16, 1, 1), (32, 1, 0), (32, 2, 0)}
     assert made(*arguments, excluded=["optimizer.lr=0.003"]).excluded == 8  # a key that is not swept
 
