@@ -1,6 +1,7 @@
 """Where scalars go: metrics.csv, always, and TensorBoard's event file, written without its writer's thread."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,17 @@ class Journal:
     def write(self, content: bytes) -> None:
         self.buffer += content
 
-    def flush(self) -> int:
-        """Appends what is waiting; returns the file's length."""
+    def flush(self, durable: bool = False) -> int:
+        """Appends what is waiting; returns the file's length. `durable` waits until it is on the disk."""
         fresh = not self.path.exists()
         with self.path.open("ab") as f:
             if fresh:
                 f.write(self.header)
             f.write(self.buffer)
             self.buffer.clear()
+            if durable:
+                f.flush()
+                os.fsync(f.fileno())
             return f.tell()
 
     def cut(self, length: int) -> None:
@@ -44,10 +48,19 @@ class Events(Journal):
         super().__init__(path, events.header())
         self.waiting: list[events.Scalars] = []
 
-    def flush(self) -> int:
+    def events(self, found: Sequence[bytes]) -> None:
+        """Events that are no scalars, such as those of `rnnlab.training.summaries`, in their order."""
+        self._scalars()
+        for event in found:
+            self.write(events.framed_alone(event))
+
+    def flush(self, durable: bool = False) -> int:
+        self._scalars()
+        return super().flush(durable)
+
+    def _scalars(self) -> None:
         self.write(events.records(self.waiting))
         self.waiting.clear()
-        return super().flush()
 
 
 class MetricsFile(Logger):

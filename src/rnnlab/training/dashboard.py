@@ -1,0 +1,184 @@
+"""What a run tells TensorBoard at its start and at its end, beside the scalars of its steps."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rnnlab.ledger.identity import leaves
+from rnnlab.ledger.run import Run
+from rnnlab.tasks.task import Task
+from rnnlab.training import summaries
+from rnnlab.training.loggers import TensorBoard
+
+DERIVED = ("rmse", "bits", "perplexity")  # the same lines again, in other units
+
+
+class Dashboard:
+    """Writes to a run's TensorBoard what answers questions across runs; does nothing for runs without one.
+
+    At the start: the parameters asked for (HParams), the run's config and manifest as text, a layout that pairs
+    training and validation with baselines and floor. At the end: best and last metrics, the excess over the
+    floor, size and time as scalars, and the status. All of it lies in the event file that is cut on resume.
+    """
+
+    def __init__(self, loggers: list[Any], run: Run, task: Any, data: Any) -> None:
+        self.loggers = [logger for logger in loggers if isinstance(logger, TensorBoard)]
+        self.run, self.task, self.data = run, task, data
+
+    def open(self, config: dict[str, Any], overrides: list[str], manifest: dict[str, Any]) -> None:
+        if not self.loggers:
+            return
+        run = self.run
+        lines, metrics = self.lines(), getattr(self.task, "metrics", ())
+        about = summaries.table(manifest_rows(manifest, run))
+        asked = "\n".join(overrides) or "nothing: the experiment as it stands"
+        pages = [
+            summaries.session_start(
+                parameters(config, overrides), run.record.get("group", ""), folder_link(run)
+            ),
+            summaries.text(
+                "run/config", summaries.block((run.folder / "config.yaml").read_text(encoding="utf-8"))
+            ),
+            summaries.text("run/asked", summaries.block(asked)),
+            summaries.text("run/manifest", about),
+            summaries.layout(charts(metrics)),
+        ]
+        if diff := manifest.get("code", {}).get("diff"):
+            pages.append(summaries.text("run/diff", summaries.block(diff[:DIFF])))
+        for logger in self.loggers:
+            logger.journal.events(pages)
+            logger.log_metrics(lines, 0)
+
+    def close(self, status: str, results: Mapping[str, Any], seconds: float) -> None:
+        """The end of a run that goes on no more; one that was stopped keeps its page open."""
+        if status not in summaries.STATUS:
+            return
+        step = int(results.get("steps", 0))
+        scalars = outcome(results) | {
+            "run/parameters": float(sum(p.numel() for p in self.task.parameters())),
+            "run/seconds": seconds,
+        }
+        for logger in self.loggers:
+            logger.log_metrics(scalars | (self.lines() if status == "finished" else {}), step)
+            logger.journal.events([summaries.session_end(status)])
+            logger.journal.flush()
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """While open, an exception marks the run as failed; an interruption does not."""
+        try:
+            yield
+        except Exception:
+            self.close("failed", {}, 0.0)
+            raise
+
+    def lines(self) -> dict[str, float]:
+        """Baselines and floor of the validation part: {"reference/mse_persistence": ..., "reference/mse_floor": ...}.
+
+        Those of the loss too, where it is a metric in other units.
+        """
+        if not isinstance(self.task, Task) or not hasattr(self.data, "baselines"):
+            return {}
+        if self.data.loader("val") is None:
+            return {}
+        metric, factor = loss_units(self.task)
+        found: dict[str, float] = {}
+
+        def add(scores: Mapping[str, float], name: str) -> None:
+            for key, value in scores.items():
+                if key not in DERIVED:
+                    found[f"reference/{key}_{name}"] = float(value)
+                if key == metric:
+                    found[f"reference/loss_{name}"] = float(value) / factor
+
+        for name, scores in self.data.baselines("val").items():
+            add(scores, name)
+        add(self.data.floor("val"), "floor")
+        return found
+
+
+ASIDE = ("paths", "logger", "callbacks", "checkpoint", "sweep", "name", "tags", "notes", "rerun")
+DIFF = 4000  # characters of a working folder's diff; manifest.json has it all
+
+
+def parameters(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """What was asked of a run, as {key: value}: the keys that a sweep varies, also where one has the value that
+    the experiment has by itself. A group's choice stands under the group's name.
+
+    Left out: the seed, for runs that differ by it alone are one configuration, and what a run is called.
+    """
+    flat = leaves({k: v for k, v in config.items() if k not in ASIDE})
+    found: dict[str, Any] = {}
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key.startswith("~") or key in ("experiment", "seed") or key.endswith(".seed"):
+            continue
+        if key in flat:
+            found[key] = flat[key]
+        elif isinstance(config.get(key), dict) and key not in ASIDE:
+            found[key] = value
+    return found
+
+
+def outcome(results: Mapping[str, Any]) -> dict[str, float]:
+    """best/..., last/..., test/... and excess/... (over the floor of its part) of finished results."""
+    found: dict[str, float] = {}
+    for when in ("best", "last"):
+        for name, value in results.get(when, {}).get("metrics", {}).items():
+            short = "loss" if name == "loss/val" else name.removeprefix("metric/")
+            if "/" not in short:
+                found[f"{when}/{short}"] = float(value)
+    found |= {f"test/{name}": float(value) for name, value in results.get("test", {}).items()}
+    floors = results.get("floor", {})
+    for part, when in (("val", "best"), ("test", "test")):
+        for name, floor in floors.get(part, {}).items():
+            if (value := found.get(f"{when}/{name}")) is not None and name not in DERIVED:
+                tag = f"excess/{name}" if part == "val" else f"excess/test_{name}"
+                found[tag] = (value - float(floor)) * (-1.0 if name == "accuracy" else 1.0)
+    return found
+
+
+def charts(metrics: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    pairs = [("loss: training and validation", (r"^loss/train$", r"^loss/val$", r"^reference/loss_"))]
+    pairs += [
+        (f"{name}, beside baselines and floor", (f"^metric/{name}$", f"^reference/{name}_"))
+        for name in metrics
+        if name not in DERIVED
+    ]
+    pairs.append(("gradient norm and learning rate", ("^optim/",)))
+    return tuple(pairs)
+
+
+def loss_units(task: Any) -> tuple[str | None, float]:
+    """The metric that the loss is, and the factor that takes the loss to it; (None, 1) where it is none."""
+    if task.kind != "series":
+        return ("nats" if "nats" in task.metrics else "cross_entropy"), 1.0
+    scales = set(task.spec["target_scale"])
+    if len(scales) != 1 or task.loss_name == "huber":
+        return None, 1.0
+    scale = float(scales.pop())
+    return task.loss_name, scale if task.loss_name == "mae" else scale**2
+
+
+def manifest_rows(manifest: dict[str, Any], run: Run) -> list[tuple[str, Any]]:
+    """What a reader of a run wants to know of how it was made."""
+    code, engine = manifest.get("code", {}), manifest.get("engine", {})
+    commit = code.get("commit")
+    if commit:
+        commit = commit[:12] + ("" if code.get("clean") else ", with changes that were not committed")
+    versions, machine = manifest.get("versions", {}), manifest.get("machine", {})
+    return [
+        ("folder", folder_link(run)),
+        ("run", run.folder.name),
+        ("command", " ".join(manifest.get("command", []))),
+        ("code", commit or "no repository"),
+        ("engine", f"{engine.get('name')} ({engine.get('why')}); steps {engine.get('steps')}"),
+        ("data", manifest.get("data_hash")),
+        ("versions", ", ".join(f"{n} {versions[n]}" for n in ("python", "torch", "lightning", "rnnlab") if n in versions)),
+        ("machine", f"{machine.get('cpu')}, {machine.get('cores')} cores"),
+        ("threads", manifest.get("threads", {}).get("torch")),
+    ]  # fmt: skip
+
+
+def folder_link(run: Run) -> str:
+    return run.folder.absolute().as_uri()
