@@ -46,7 +46,8 @@ def test_our_launcher_under_another_sweeper(ours, tmp_path):
 def test_an_experiment_may_hold_the_sweep(ours, tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "held.yaml").write_text(
-        "# @package _global_\ndefaults: [sine]\nhydra: {sweeper: {params: {seed: 'range(0,3)', model.num_layers: '1,2'}}}\n"
+        "# @package _global_\ndefaults: [sine]\n"
+        "hydra: {sweeper: {params: {seed: 'range(0,3)', model.num_layers: '1,2'}}}\n"
         "sweep: {exclude: [{seed: [1, 2], model.num_layers: 2}, seed=2]}\n"
     )
     done = launched(tmp_path, "experiment=held", "seed=range(0,3)", "--config-dir", str(tmp_path))
