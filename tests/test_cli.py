@@ -24,7 +24,7 @@ def trained(monkeypatch, tmp_path):
 
     def fake(cfg, overrides):
         calls.append((cfg, overrides))
-        return types.SimpleNamespace(objective=float(cfg.seed))
+        return types.SimpleNamespace(objective=float(cfg.seed), status="finished")
 
     module = types.ModuleType("rnnlab.training.train")
     module.train = fake

@@ -48,7 +48,10 @@ def main(argv: list[str]) -> None:
 
 
 def task(cfg: DictConfig) -> float:
-    """One run; returns its objective, which a sweeper may minimise or maximise."""
+    """One run; returns its objective, which a sweeper may minimise or maximise.
+
+    Raises SystemExit where the run was stopped: 130 by Ctrl-C, 143 by SIGTERM, as a shell has it.
+    """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -60,7 +63,10 @@ def task(cfg: DictConfig) -> float:
         check(cfg)  # before torch is imported
         from rnnlab.training.train import train
 
-        return train(cfg, overrides).objective
+        run = train(cfg, overrides)
+        if run.status == "stopped":
+            raise SystemExit(143 if run.record.get("why", "").startswith("SIGTERM") else 130)
+        return run.objective
     except (UserError, RunFailed) as error:
         if job.mode == RunMode.RUN and not job.callbacks:
             raise Refused(error) from error

@@ -34,6 +34,8 @@ class Config(Node):
     monitor: Text
     mode: Literal["min", "max"]
     rerun: Annotated[Flag, HOW]
+    resume: Annotated[Text | None, HOW] = None
+    resume_engine: Annotated[Literal["same", "any"], HOW] = "same"
 
     def problems(self) -> Iterator[Problem]:
         parts = PurePath(self.name).parts

@@ -2,19 +2,48 @@
 
 import json
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 
 def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
-    """Replaces `path` by `content` in one rename; `durable` waits until it is on the disk."""
+    """Replaces `path` by `content` in one rename; `durable` waits until it is on the disk.
+
+    Where that fails, on a full disk say, `path` is as it was and nothing is left beside it.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as f:
-        f.write(content)
-        if durable:
-            f.flush()
-            os.fsync(f.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as f:
+            f.write(content)
+            if durable:
+                f.flush()
+                os.fsync(f.fileno())
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        settle(path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Waits until the renames in a folder are on the disk, where the system can do so."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what writers that were killed left in a folder and below."""
+    for file in folder.rglob(".*"):
+        if re.search(r"\.\d+$", file.name) and file.is_file():
+            file.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

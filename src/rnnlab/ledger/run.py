@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from rnnlab.errors import UserError, nearest
 from rnnlab.ledger.files import read_json, write_json, write_whole
 from rnnlab.ledger.metrics import read_metrics
+from rnnlab.ledger.secrets import without_secrets
 from rnnlab.ledger.yaml import read_yaml, to_yaml
 
 Status = Literal["queued", "running", "finished", "stopped", "failed", "skipped"]
@@ -138,45 +139,49 @@ class Run:
         group: str = "",
         label: str = "",
     ) -> None:
-        """Makes the folder with what is known before training. Raises UserError where it cannot be made."""
+        """Makes the folder with what is known before training. Raises UserError where it cannot be made.
+
+        Of a run that goes on, when it was first begun and what it goes on from is kept.
+        """
+        kept = {k: v for k, v in self.record.items() if k in ("created", "started", "parent")}
+        about = {
+            "id": identifier,
+            "group": group,  # what the runs that differ by their seed alone share
+            "label": label,
+            "experiment": name,
+            "status": "queued",
+            "created": now(),
+        }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.folder / "config.yaml", to_yaml(without_secrets(config)).encode())
+            write_whole(self.folder / "overrides.yaml", to_yaml(without_secrets(list(overrides))).encode())
+            write_json(self.folder / "run.json", about | kept)
         except OSError as error:
             raise UserError(f"paths.outputs: cannot make {self.folder}: {error.strerror}") from error
-        write_whole(self.folder / "config.yaml", to_yaml(config).encode())
-        write_whole(self.folder / "overrides.yaml", to_yaml(list(overrides)).encode())
-        write_json(
-            self.folder / "run.json",
-            {
-                "id": identifier,
-                "group": group,  # what the runs that differ by their seed alone share
-                "label": label,
-                "experiment": name,
-                "status": "queued",
-                "created": now(),
-            },
-        )
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        write_json(self.manifest_file, manifest)
+        write_json(self.manifest_file, without_secrets(manifest))
 
     @contextmanager
     def failing(self) -> Iterator[None]:
         """While open, an exception marks the run as failed, with its reason and the file of its traceback.
 
-        An interruption is no failure: it leaves the run as stopped.
+        An interruption is no failure: it leaves the run as stopped. Nor is it the run's fault where its folder
+        cannot be written: it can go on. There, this may not be written either.
         """
         try:
             yield
         except (KeyboardInterrupt, SystemExit):
-            self.update(status="stopped", ended=now(), why="interrupted")
+            with suppress(OSError):
+                self.update(status="stopped", ended=now(), why="interrupted")
             raise
         except BaseException as error:
-            file = self.folder / "traceback.txt"
-            write_whole(file, traceback.format_exc().encode())
-            self.update(
-                status="failed", ended=now(), why=f"{type(error).__name__}: {error}", traceback=str(file.name)
-            )
+            file, why = self.folder / "traceback.txt", f"{type(error).__name__}: {error}"
+            can_go_on = {"can_go_on": True} if isinstance(error.__cause__, OSError) else {}
+            with suppress(OSError):
+                write_whole(file, traceback.format_exc().encode())
+                self.update(status="failed", ended=now(), why=why, traceback=file.name, **can_go_on)
             raise
 
 

@@ -12,27 +12,30 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from rnnlab.errors import UserError
-from rnnlab.ledger.files import write_whole
+from rnnlab.ledger.files import settle, write_whole
 from rnnlab.ledger.run import Run
+from rnnlab.ledger.seal import broken, sealed
 from rnnlab.training.recorder import Recorder
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Lightning's way of writing a checkpoint, but never half of one: stock callbacks get it too."""
+    """Lightning's way of writing a checkpoint, but sealed and never half of one: stock callbacks get it too."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(Path(path), buffer.getvalue(), durable=True)
+        write_whole(Path(path), sealed(buffer.getvalue()), durable=True)
 
 
 class Checkpoints(Checkpoint):
     """Keeps the best weights in memory, and writes best.ckpt and last.ckpt when a checkpoint is due.
 
     Due is every `every_n_steps` optimizer steps, every `every_seconds` seconds, and the end of training.
-    last.ckpt holds everything that resuming needs; the one before stays as previous.ckpt until the next.
-    best.ckpt holds the weights at the best `monitor`.
+    last.ckpt holds everything that resuming needs, the best weights so far among it, and is the commit point: it is
+    written as next.ckpt and takes its place when it is on the disk; the one before stays as previous.ckpt.
+    best.ckpt holds the weights at the best `monitor`. Where it was written after the checkpoint that a run goes on
+    from, or is damaged, it is written anew.
 
     Checkpoints are taken between two batches, when the validation and the schedule of the one before are done,
     and at no other moment: going on from there repeats nothing and leaves nothing out.
@@ -46,18 +49,23 @@ class Checkpoints(Checkpoint):
         recorder: Recorder,
         monitor: str,
         mode: str,
+        engine: str = "",
         every_n_steps: int | None = None,
         every_seconds: float | None = 60.0,
     ) -> None:
         self.run, self.recorder, self.monitor = run, recorder, monitor
         self.sign = 1.0 if mode == "min" else -1.0
+        self.engine = engine  # noted in every checkpoint
         self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
         self.best: dict[str, Any] = {}  # value, step, epoch, metrics: what stood at the best validation
         self.last: dict[str, Any] = {}
+        self.ended = ""  # "limit" or "early" once the training has come to its end
         self._best_weights: dict[str, torch.Tensor] | None = None
+        self._best_written = False
         self._saved_at = (time.monotonic(), 0)
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self.ended = ""
         self._saved_at = (time.monotonic(), trainer.global_step)
 
     @property
@@ -73,14 +81,35 @@ class Checkpoints(Checkpoint):
             self.save(trainer, task)
 
     def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Between two batches the next one is fetched already; the checkpoint must not count it."""
+        """Between two batches the next one is fetched already; the checkpoint must not count it.
+
+        Nor that an epoch has ended in which `max_steps` cut the training off: who trains on is still in it.
+        """
+        checkpoint["engine"] = self.engine
         loops = checkpoint["loops"]["fit_loop"]
         progress = loops["epoch_loop.batch_progress"]
-        if progress["current"]["ready"] == progress["current"]["started"] + 1:
+        done = progress["current"]["completed"]
+        cut_off = bool(self.ended) and done < trainer.num_training_batches
+        if cut_off:
+            epoch = loops["epoch_progress"]
+            for count in (epoch["total"], epoch["current"]):
+                count["processed"] = count["completed"] = count["started"] - 1
+        if cut_off or progress["current"]["ready"] == progress["current"]["started"] + 1:
             for count in (progress["total"], progress["current"]):
                 count["ready"] = count["completed"]
             for loader in loops["state_dict"].get("combined_loader", []):
-                loader["position"] = progress["current"]["completed"]
+                loader["position"] = done
+
+    def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
+        """best.ckpt follows what the run goes on from; and what has ended trains no further."""
+        if self._best_weights is not None:
+            self._best_written = not broken(self.run.best_checkpoint) and self._is_of_best()
+            self.write_best(task)
+        if self.ended:
+            trainer.should_stop = True
+
+    def _is_of_best(self) -> bool:
+        return torch.load(self.run.best_checkpoint, weights_only=True)["best"] == self.best
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
@@ -95,20 +124,24 @@ class Checkpoints(Checkpoint):
         if not self.best or self.sign * value < self.sign * self.best["value"]:
             self.best = self.last | {"value": value, "monitor": self.monitor}
             self._best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
+            self._best_written = False
 
     def save(self, trainer: Trainer, task: LightningModule) -> None:
         if rehearsal(trainer):
             return
-        self.recorder.flush(trainer, task)
+        self.recorder.flush(trainer, task, durable=True)
         self._saved_at = (time.monotonic(), trainer.global_step)
         self.write_best(task)
+        following = self.run.last_checkpoint.with_name("next.ckpt")
+        trainer.save_checkpoint(following)
         if self.run.last_checkpoint.exists():
             self.run.last_checkpoint.replace(self.run.previous_checkpoint)
-        trainer.save_checkpoint(self.run.last_checkpoint)
+        following.replace(self.run.last_checkpoint)
+        settle(following.parent)
 
     def write_best(self, task: LightningModule) -> None:
         """Writes the best weights if they are newer than the file."""
-        if self._best_weights is None:
+        if self._best_weights is None or self._best_written:
             return
         checkpoint = {
             "state_dict": self._best_weights,
@@ -119,12 +152,13 @@ class Checkpoints(Checkpoint):
             "pytorch-lightning_version": lightning.__version__,
         }
         WholeFiles().save_checkpoint(checkpoint, self.run.best_checkpoint)
-        self._best_weights = None
+        self._best_written = True
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         if not self.last:  # nothing was validated: the last weights are all there is
             self.best = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": {}}
-            self._best_weights = task.state_dict()
+            self._best_weights, self._best_written = task.state_dict(), False
+        self.ended = "early" if trainer.should_stop else "limit"
         self.save(trainer, task)
 
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
@@ -133,10 +167,11 @@ class Checkpoints(Checkpoint):
             self.write_best(task)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "last": self.last}
+        return {"best": self.best, "last": self.last, "best_weights": self._best_weights, "ended": self.ended}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best, self.last = state["best"], state["last"]
+        self.best, self.last, self.ended = state["best"], state["last"], state["ended"]
+        self._best_weights = state["best_weights"]
 
 
 def rehearsal(trainer: Trainer) -> bool:

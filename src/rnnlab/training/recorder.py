@@ -37,8 +37,10 @@ class Recorder(Callback):
         self._waiting: list[Entry] = []
         self._flushed_at = (time.perf_counter(), 0)
 
+    def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self.cut(trainer)  # here, and not when training starts: it does not where a run had come to its end
+
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
-        self.cut(trainer)
         self._flushed_at = (time.perf_counter(), trainer.global_step)
 
     def on_train_batch_end(self, trainer: Trainer, task: LightningModule, outputs: Any, *_: Any) -> None:
@@ -105,8 +107,11 @@ class Recorder(Callback):
                 f"{self.divergence_factor:g}-fold; a smaller optimizer.lr or trainer.gradient_clip_val may help"
             )
 
-    def flush(self, trainer: Trainer, task: LightningModule) -> None:
-        """Hands everything to the loggers and the files; remembers the files' lengths."""
+    def flush(self, trainer: Trainer, task: LightningModule, durable: bool = False) -> None:
+        """Hands everything to the loggers and the files; remembers the files' lengths.
+
+        `durable` waits until the files are on the disk, as a checkpoint must that knows their lengths.
+        """
         self.take(task)
         for step, values in self._waiting:
             for logger in trainer.loggers:
@@ -120,7 +125,7 @@ class Recorder(Callback):
                 )
         self._flushed_at = (now, trainer.global_step)
         for journal in journals(trainer):
-            self.lengths[journal.path.name] = journal.flush()
+            self.lengths[journal.path.name] = journal.flush(durable)
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         self.flush(trainer, task)

@@ -38,6 +38,11 @@ def beginning(
     )
 
 
+def warn(line: str) -> None:
+    """Something that the user should know of, on standard error."""
+    print(line, file=sys.stderr)
+
+
 def config_tree(config: dict[str, Any]) -> Tree:
     """The resolved config, without what is null or empty; config.yaml in the run's folder has it all."""
     tree = Tree("[bold]config[/]", guide_style="dim")

@@ -10,17 +10,21 @@ from omegaconf import DictConfig
 
 from rnnlab.config import base_config, build, check, deciding
 from rnnlab.ledger.claims import claim
+from rnnlab.ledger.disk import disk
+from rnnlab.ledger.files import clear_leftovers
 from rnnlab.ledger.manifest import command_line, manifest, stale
 from rnnlab.ledger.place import Place, place
 from rnnlab.ledger.run import Run, now
 from rnnlab.training import accelerator, terminal
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
+from rnnlab.training.dashboard import Dashboard
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.kernels import Kernels
 from rnnlab.training.quiet import quiet
 from rnnlab.training.recorder import Recorder
 from rnnlab.training.results import assess, draw
+from rnnlab.training.resumption import checkpoint_of, engine_label, refuse_other_engine
 from rnnlab.training.threads import thread_count
 
 
@@ -79,17 +83,22 @@ def train_config(
             return run  # another process has been here
         data = data_of(config)
         task = make_task(config, data)
-        resume = run.status in ("running", "stopped") and not afresh and run.last_checkpoint.is_file()
-        if not resume and run.folder.exists():
+        from_checkpoint = None if afresh else checkpoint_of(run, terminal.warn)
+        engine, resume = engine_of(task, config, data), from_checkpoint is not None
+        if from_checkpoint is not None:
+            refuse_other_engine(run, from_checkpoint, engine_label(engine), config["resume_engine"])
+            clear_leftovers(run.folder)
+        elif run.folder.exists():
             shutil.rmtree(run.folder)
         run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
-        engine = engine_of(task, config, data)
-        run.write_manifest(manifest(config, engine=engine, data_hash=content_hash(data), command=command))
+        made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command)
+        run.write_manifest(made_with)
         if loud:
             terminal.beginning(run, config, task, data, engine=engine, device=device, resumed=resume)
 
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"])
-        checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], **config["checkpoint"])
+        checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
+                                  **config["checkpoint"])  # fmt: skip
         interruption = Interruption(checkpoints)
         shown = config if loud else config | {"callbacks": silent(config["callbacks"], pictures)}
         callbacks: list[Any] = [recorder, interruption, checkpoints]
@@ -97,23 +106,23 @@ def train_config(
             callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
         trainer = make_trainer(shown, run, task, callbacks=callbacks)
         watch(trainer)
-        run.update(status="running", started=now(), engine=engine)
+        dashboard = Dashboard(trainer.loggers, run, task, data)
+        if from_checkpoint is None and not rehearsal(trainer):
+            dashboard.open(config, overrides, made_with)
+        run.update(status="running", started=run.record.get("started") or now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
-        with interruption.listening(), run.failing():
+        with interruption.listening(), run.failing(), dashboard.failing(), disk(run):
             try:
-                trainer.fit(task, datamodule=data, ckpt_path=run.last_checkpoint if resume else None)
+                trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 results = assess(trainer, task, data, run) if not rehearsal(trainer) else {}
             except Stopped as stopped:
                 status, why = "stopped", str(stopped)
         results |= {"steps": trainer.global_step, "best": checkpoints.best, "last": checkpoints.last}
-        run.update(
-            status=status,
-            why=why,
-            ended=now(),
-            seconds=round(time.perf_counter() - begin, 3),
-            results=results,
-        )
+        seconds = round(time.perf_counter() - begin, 3)
+        with disk(run):
+            dashboard.close(status, results, seconds)
+            run.update(status=status, why=why, ended=now(), seconds=seconds, results=results)
         if pictures and status == "finished" and not rehearsal(trainer):
             draw(trainer, task, data, run)
     return run

@@ -1,0 +1,33 @@
+"""When a run's folder cannot be written any more: said in a line, and nothing that was good is lost."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rnnlab.errors import RunFailed
+from rnnlab.ledger.run import Run
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+
+
+class Unwritable(RunFailed):
+    """The run's folder cannot be written; the same command goes on from the last checkpoint once it can."""
+
+
+@contextmanager
+def disk(run: Run) -> Iterator[None]:
+    """Inside, an OSError that is the disk's and not the program's becomes `Unwritable`."""
+    try:
+        yield
+    except OSError as error:
+        if not run.folder.is_dir():
+            raise Unwritable(f"{run.folder}: the folder was deleted while its run was training") from error
+        if error.errno not in FULL + CLOSED:
+            raise
+        why = "the disk is full" if error.errno in FULL else "it cannot be written any more"
+        kept = next((c for c in (run.last_checkpoint, run.previous_checkpoint) if c.is_file()), None)
+        then = (
+            f"{kept.name} is whole, and the same command goes on from it" if kept else "nothing was kept yet"
+        )
+        raise Unwritable(f"{run.folder}: {why} ({error.strerror}); {then}") from error

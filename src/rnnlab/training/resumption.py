@@ -1,0 +1,71 @@
+"""Where a run that was cut off goes on: the newest checkpoint that is whole and fits the files beside it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rnnlab.errors import UserError
+from rnnlab.ledger.load import read_checkpoint
+from rnnlab.ledger.run import Run
+from rnnlab.ledger.seal import broken
+
+UNDER_WAY = ("queued", "running", "stopped")
+
+
+def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> Path | None:
+    """The checkpoint from which a run goes on; None where it begins afresh.
+
+    A run goes on that says of itself that it is under way (whoever wrote that is dead: we hold its claim), or
+    that failed for want of a place to write. A checkpoint that is damaged, or knows more than the files beside it hold,
+    is said and passed over for the one before.
+    """
+    record = run.record
+    if record.get("status") not in UNDER_WAY and not record.get("can_go_on"):
+        return None
+    passed_over: list[str] = []
+    for path in (run.last_checkpoint, run.previous_checkpoint):
+        if not path.exists():
+            continue
+        if not (why := broken(path) or _unfit(run, path)):
+            if passed_over:
+                say(f"{'; '.join(passed_over)}. The one before, {path.name}, is used.")
+            return path
+        passed_over.append(f"{path} {why}")
+    if passed_over:
+        say(f"{'; '.join(passed_over)}. The run begins afresh.")
+    return None
+
+
+def _unfit(run: Run, path: Path) -> str:
+    """Why a whole checkpoint cannot be gone on from; "" where it can."""
+    try:
+        checkpoint = read_checkpoint(path)
+    except UserError as error:
+        return str(error).removeprefix(f"{path}: ")
+    for name, length in lengths(checkpoint).items():
+        file = run.folder / name
+        size = file.stat().st_size if file.is_file() else 0
+        if size < length:
+            return f"knows {length:,} bytes of {name}, which has {size:,}"
+    return ""
+
+
+def lengths(checkpoint: dict[str, Any]) -> dict[str, int]:
+    """How long the growing files of the run's folder were."""
+    return checkpoint.get("callbacks", {}).get("Recorder", {}).get("lengths", {})
+
+
+def engine_label(engine: dict[str, str]) -> str:
+    """What of an engine decides bits: which one runs the recurrence, and which one the optimizer's steps."""
+    alone = engine["name"] != "native" or engine["steps"] == "native"
+    return engine["name"] if alone else f"{engine['name']} (steps in Python)"
+
+
+def refuse_other_engine(run: Run, path: Path, engine: str, allowed: str) -> None:
+    """Raises UserError where a checkpoint is another engine's, whose bits are not this one's."""
+    before = read_checkpoint(path).get("engine")
+    if before and before != engine and allowed != "any":
+        raise UserError(
+            f"{run.folder} has been trained by the engine {before} and would go on with {engine}, which rounds "
+            f"otherwise; resume_engine=any goes on all the same, rerun=true begins afresh"
+        )
