@@ -22,9 +22,10 @@ def launched(folder, *overrides, script=False):
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ours")
-    assert launched(folder).returncode == 0
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    for seed in (0, 1):
+        rnnlab.train(*POINTS[:-1], f"seed={seed}", f"paths.outputs={folder}")
     return contents(folder)
 
 
@@ -32,18 +33,18 @@ def contents(folder):
     return {r.folder.name: r.metrics_file.read_bytes() for r in rnnlab.runs(folder / "sine")}
 
 
-def test_basic(ours, tmp_path):
+def test_basic(alone, tmp_path):
     done = launched(tmp_path, "hydra/launcher=basic", "hydra/sweeper=basic")
     assert done.returncode == 0, done.stderr
-    assert contents(tmp_path) == ours
+    assert contents(tmp_path) == alone
 
 
-def test_our_launcher_under_another_sweeper(ours, tmp_path):
+def test_our_launcher_under_another_sweeper(alone, tmp_path):
     assert launched(tmp_path, "hydra/sweeper=basic", script=True).returncode == 0
-    assert contents(tmp_path) == ours
+    assert contents(tmp_path) == alone
 
 
-def test_an_experiment_may_hold_the_sweep(ours, tmp_path):
+def test_an_experiment_may_hold_the_sweep(alone, tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "held.yaml").write_text(
         "# @package _global_\ndefaults: [sine]\n"
@@ -52,16 +53,16 @@ def test_an_experiment_may_hold_the_sweep(ours, tmp_path):
     )
     done = launched(tmp_path, "experiment=held", "seed=range(0,3)", "--config-dir", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert set(ours) < set(contents(tmp_path)) and len(contents(tmp_path)) == 3
+    assert set(alone) < set(contents(tmp_path)) and len(contents(tmp_path)) == 3
 
 
 @pytest.mark.skipif(
     not importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher"), reason="needs rnnlab[bench]"
 )
-def test_joblib(ours, tmp_path):
+def test_joblib(alone, tmp_path):
     done = launched(tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
     assert done.returncode == 0, done.stderr
-    assert contents(tmp_path) == ours
+    assert contents(tmp_path) == alone
 
 
 SLURM = bool(shutil.which("sbatch") and os.environ.get("SLURM_CONF"))
@@ -72,7 +73,7 @@ SLURM = bool(shutil.which("sbatch") and os.environ.get("SLURM_CONF"))
     not importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher"),
     reason="needs hydra-submitit-launcher",
 )
-def test_submitit_on_slurm(ours, tmp_path):
+def test_submitit_on_slurm(alone, tmp_path):
     done = launched(
         tmp_path,
         "hydra/launcher=submitit_slurm",
@@ -80,4 +81,4 @@ def test_submitit_on_slurm(ours, tmp_path):
         "hydra.launcher.mem_gb=null",
     )
     assert done.returncode == 0, done.stderr
-    assert contents(tmp_path) == ours
+    assert contents(tmp_path) == alone
