@@ -58,12 +58,9 @@ class Plan:
     runs: list[Planned] = field(default_factory=list)
     invalid: list[tuple[Point, list[str]]] = field(default_factory=list)
     excluded: int = 0
-    same: dict[tuple[str, ...], str] = field(default_factory=dict)  # points that are a run twice, and its id
+    repeated: int = 0  # points that are the same run as one before
+    same: dict[tuple[str, ...], str] = field(default_factory=dict)  # the overrides of those, and the run's id
     swept: list[str] = field(default_factory=list)
-
-    @property
-    def repeated(self) -> int:
-        return len(self.same)
 
     def due(self, rerun_stale: bool) -> list[Planned]:
         """What there is to train, longest first."""
@@ -113,6 +110,7 @@ class Planner:
             else:
                 planned = self.planned(point, template, config)
                 if planned.place.folder in seen:
+                    plan.repeated += 1
                     plan.same[tuple(planned.overrides)] = planned.place.id
                 else:
                     seen.add(planned.place.folder)
