@@ -20,6 +20,11 @@ BENCHMARKS = {
     "sweep": "a sweep of 1,000 runs, and the stock set-up beside it",
     "ett": "experiment=ett, the oil temperature",
     "shakespeare": "experiment=shakespeare against a plain torch loop",
+    "native_steps": "optimizer steps of small models against plain torch loops, and against JAX",
+    "native_rate": "the kernels' rate as a share of sgemm's and of all that a core can do",
+    "native_models": "character models of 2x128 against plain torch loops with nn.LSTM and nn.GRU",
+    "native_parts": "where the time of an optimizer step goes",
+    "roofline": "training rate over h, T and B: tables and picture of docs/performance.md",
 }
 
 

@@ -1,0 +1,73 @@
+"""Where the time of one optimizer step goes: the kernels built once more with clocks around their functions."""
+
+import contextlib
+import ctypes
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks import networks, roof, turns
+from rnnlab.native import library
+
+PARTS = (  # as parts.c numbers them
+    "packing, clearing, collecting",
+    "gather of windows",
+    "gate functions",
+    "products forward",
+    "head and loss, both ways",
+    "gate gradients",
+    "products backward",
+    "gradients of weights",
+    "norm and Adam",
+)
+TIMED = ("read_block", "stack_forward", "apply_head", "stack_backward", "product", "add_outer", "add_narrow")
+TIMED += ("optimizer_update",)
+SHAPES = [
+    ("elman", 16),
+    ("elman", 32),
+    ("elman", 128),
+    ("gru", 32),
+    ("gru", 128),
+    ("lstm", 32),
+    ("lstm", 128),
+]
+
+
+def main(options: dict[str, str]) -> None:
+    columns = []
+    with turns.cores(1):
+        for cell, hidden in SHAPES:
+            model = networks.Forecasting(cell, hidden)
+            n = max(20, int(1e9 / model.flop))
+            plain = model.native(n)
+            with clocked() as kernels:
+                run, shares = networks.Forecasting(cell, hidden).native(n), []
+
+            def timed(run=run, kernels=kernels, shares=shares) -> None:
+                ticks = np.zeros(len(PARTS), dtype=np.int64)
+                kernels.c.parts_begin()
+                run()
+                kernels.c.parts_end(ctypes.c_void_p(ticks.ctypes.data))
+                shares.append(ticks / ticks.sum())
+
+            without, within = turns.seconds(plain, timed, repeats=9, clock=time.process_time)
+            columns.append((f"{cell} {hidden}", without / n, within / without - 1, np.median(shares, 0)))
+    print("  B=32, T=20, one core; shares of an optimizer step\n")
+    print("| | " + " | ".join(name for name, *_ in columns) + " |")
+    print("| --- |" + " --- |" * len(columns))
+    for i, part in enumerate(PARTS):
+        print(f"| {part} | " + " | ".join(f"{shares[i]:.0%}" for *_, shares in columns) + " |")
+    print("| microseconds in all | " + " | ".join(f"{taken * 1e6:,.0f}" for _, taken, *_ in columns) + " |")
+    print("\n  what the clocks add: " + ", ".join(f"{name} {more:+.0%}" for name, _, more, _ in columns))
+
+
+@contextlib.contextmanager
+def clocked() -> Iterator[library.Library]:
+    """Inside, programs are made with kernels that have clocks."""
+    before = library.library()
+    library._loaded = made = library.Library(roof.built_with("parts.c", *(f"-Wl,--wrap={f}" for f in TIMED)))
+    try:
+        yield made
+    finally:
+        library._loaded = before

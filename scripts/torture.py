@@ -1,0 +1,265 @@
+"""Kills trainings at random and goes on with them: `python scripts/torture.py [kills=100] [seed=0]`.
+
+Runs alone and sweeps are killed, with SIGKILL and SIGTERM, at any time and in the middle of writing a file, until
+each has come to its end; then every bit that it left is compared with that of a training that nobody killed:
+metrics, weights, TensorBoard's scalars, results. Prints kills, resumes and mismatches; exit code 1 with any mismatch.
+"""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SHORT = ("data.n_points=400", "model.hidden_size=8", "trainer.threads=1", "trainer.accelerator=cpu",
+         "checkpoint.every_n_steps=9", "~callbacks.progress", "~callbacks.pictures")  # fmt: skip
+TEXT = Path(__file__)  # as good a text as any
+RUNS = {
+    "sine, torch": ("experiment=sine", *SHORT, "trainer.max_epochs=20", "model.engine=torch"),
+    "sine, native, dropout, rmsprop": (
+        "experiment=sine", *SHORT, "trainer.max_epochs=60", "model.engine=native", "model.num_layers=2",
+        "model.dropout=0.2", "optimizer=rmsprop",
+    ),
+    "plateau and early stopping": (
+        "experiment=sine", *SHORT, "trainer.max_epochs=40", "model.engine=torch", "scheduler=plateau",
+        "scheduler.patience=0", "optimizer.lr=0.05", "callbacks=early_stopping",
+        "callbacks.early_stopping.patience=4",
+    ),
+    "characters, native, sgd": (
+        "data=chars", f"data.path={TEXT}", "data.unknown=skip", "data.segment=20", "data.batch_size=8", "model=char_lm",
+        "model.hidden_size=16", "optimizer=sgd", "optimizer.momentum=0.9", "trainer.max_epochs=-1",
+        "trainer.max_steps=150", "trainer.check_val_every_n_epoch=null", "trainer.val_check_interval=25",
+        *SHORT[2:], "model.engine=native",
+    ),
+}  # fmt: skip
+SWEEP = (
+    "experiment=sine",
+    *SHORT,
+    "trainer.max_epochs=20",
+    "model.cell=elman,gru",
+    "seed=0,1,2",
+    "sweep.workers=2",
+)
+
+
+# ---------------------------------------------------------------------- what a run left
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """All of a run's folder that must be the same bits."""
+    import torch
+
+    from rnnlab.ledger.run import Run
+    from rnnlab.ledger.seal import broken
+
+    run = Run(folder)
+    found: dict[str, Any] = {"metrics.csv": run.metrics_file.read_bytes(), "status": run.status,
+                             "results": run.results, "scalars": scalars(folder)}  # fmt: skip
+    for path in (run.last_checkpoint, run.best_checkpoint):
+        found[f"seal of {path.name}"] = broken(path)
+        weights = torch.load(path, weights_only=True)["state_dict"]
+        found[path.name] = {k: v.numpy().tobytes() for k, v in weights.items()}
+    found["leftovers"] = sorted(p.name for p in folder.rglob(".*"))
+    return found
+
+
+def scalars(folder: Path) -> list[tuple[int, str, float]]:
+    """TensorBoard's scalars in the order of their files, without speeds."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    found = []
+    for file in sorted(folder.glob("events.out*")):
+        for record in RawEventFileLoader(str(file)).Load():
+            event = Event.FromString(record)
+            found += [(event.step, v.tag, v.simple_value) for v in event.summary.value
+                      if v.HasField("simple_value") and not v.tag.startswith("speed/") and v.tag != "run/seconds"]  # fmt: skip
+    return found
+
+
+def mismatches(whole: Path, other: Path) -> list[str]:
+    """What differs between two experiments' folders, run by run."""
+    wrong = []
+    if not other.is_dir():
+        return ["nothing"]
+    names = {p.parent.name for p in whole.glob("*/run.json")}
+    if names != {p.parent.name for p in other.glob("*/run.json")}:
+        wrong.append("other runs")
+    for name in sorted(names & {p.name for p in other.iterdir()}):
+        a, b = content(whole / name), content(other / name)
+        wrong += [f"{name}: {key}" for key in a if repr(a[key]) != repr(b[key])]  # repr: NaN is NaN
+    return wrong
+
+
+# ---------------------------------------------------------------------- killing
+
+
+def fork(work: Callable[[], Any], log: Path) -> int:
+    """A child process that does `work`, its output going to `log`, and ends with its exit code."""
+    if (pid := os.fork()) == 0:
+        code = 1
+        try:
+            said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(said, 1), os.dup2(said, 2)
+            code = int(work() or 0)
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def train(overrides: tuple[str, ...], folder: Path) -> int:
+    from rnnlab.cli import main
+
+    return main(["train", *overrides, f"paths.outputs={folder}"])
+
+
+def die_in_writing(at: int, half: bool) -> None:
+    """Kills this process at its `at`-th operation that makes a file last; with `half`, half of it is lost."""
+    count = 0
+
+    def mortal(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def perform(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == at:
+                if half and isinstance(args[0], int) and (size := os.fstat(args[0]).st_size):
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(args[0], size // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return operation(*args, **kwargs)
+
+        return perform
+
+    os.fsync = mortal(os.fsync)  # type: ignore[assignment]
+    Path.replace = mortal(Path.replace)  # type: ignore[method-assign, assignment]
+
+
+def ended(pid: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+class Torture:
+    def __init__(self, folder: Path, kills: int, seed: int) -> None:
+        self.folder, self.log, self.kills, self.chance = folder, folder / "log", kills, random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.whole: dict[str, tuple[Path, float]] = {}
+
+    def run(self, with_sweeps: bool = True) -> None:
+        import torch  # noqa: F401  here, for all children
+
+        import rnnlab.native.program
+        import rnnlab.sweeps.sweep
+        import rnnlab.training.train  # noqa: F401
+
+        victims = [*RUNS, *RUNS, "sweep"] if with_sweeps else list(RUNS)
+        while self.dead < self.kills:
+            for name in victims:
+                if self.dead < self.kills:
+                    self.one(name)
+
+    @property
+    def dead(self) -> int:
+        return sum(n for what, n in self.counts.items() if what.startswith("killed"))
+
+    def unbroken(self, name: str) -> tuple[Path, float]:
+        if name not in self.whole:
+            folder, begin = self.folder / "whole" / str(len(self.whole)), time.perf_counter()
+            if name == "sweep":
+                assert self.sweep(folder).wait() == 0
+            else:
+                assert ended(fork(lambda: train(RUNS[name], folder), self.log)) == 0, self.log.read_text()
+            self.whole[name] = folder, time.perf_counter() - begin
+        return self.whole[name]
+
+    def sweep(self, folder: Path) -> "subprocess.Popen[bytes]":
+        words = [sys.executable, "-m", "rnnlab", "train", "-m", *SWEEP, f"paths.outputs={folder}"]
+        return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def one(self, name: str) -> None:
+        """One training, killed up to three times, then left to end, and compared."""
+        whole, seconds = self.unbroken(name)
+        folder = self.folder / "killed"
+        for _ in range(self.chance.randint(1, 3)):
+            if self.dead < self.kills and (self.kill_sweep if name == "sweep" else self.kill_run)(
+                name, folder, seconds
+            ):
+                self.counts["resumes"] += 1
+        code = (
+            self.sweep(folder).wait()
+            if name == "sweep"
+            else ended(fork(lambda: train(RUNS[name], folder), self.log))
+        )
+        found = [f"exit code {code}: {self.log.read_text()[-300:]}"] if code else []
+        for experiment in whole.iterdir():
+            found += mismatches(experiment, folder / experiment.name)
+        self.counts["compared"] += 1
+        self.wrong += [f"{name}: {line}" for line in found]
+        shutil.rmtree(folder)
+
+    def kill_run(self, name: str, folder: Path, seconds: float) -> bool:
+        how = self.chance.choice(("SIGKILL", "SIGKILL", "SIGTERM", "writing"))
+        if how == "writing":
+            at, half = self.chance.randint(1, 60), self.chance.random() < 0.5
+
+            def work() -> int:
+                die_in_writing(at, half)
+                return train(RUNS[name], folder)
+
+            code = ended(fork(work, self.log))
+        else:
+            pid = fork(lambda: train(RUNS[name], folder), self.log)
+            time.sleep(self.chance.uniform(0, seconds))
+            os.kill(pid, getattr(signal, how))
+            code = ended(pid)
+        # a SIGTERM before the training listens ends the process as ever
+        dead = code in (-signal.SIGKILL, -signal.SIGTERM, 143)
+        self.counts[f"killed: {how}" if dead else "had ended before"] += 1
+        return dead
+
+    def kill_sweep(self, name: str, folder: Path, seconds: float) -> bool:
+        process = self.sweep(folder)
+        time.sleep(self.chance.uniform(0.3 * seconds, seconds))
+        how = self.chance.choice(("SIGKILL", "SIGKILL of all", "SIGTERM"))
+        workers = descendants(process.pid) if how.endswith("all") else []
+        process.send_signal(signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
+        for pid in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        dead = process.wait() != 0
+        self.counts[f"killed: sweep, {how}" if dead else "had ended before"] += 1
+        return dead
+
+
+def descendants(pid: int) -> list[int]:
+    found = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True
+    ).stdout.split()
+    return [int(p) for p in found] + [g for p in found for g in descendants(int(p))]
+
+
+def main(arguments: list[str]) -> int:
+    options = {"kills": 100, "seed": 0} | {k: int(v) for k, v in (a.split("=") for a in arguments)}
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        torture = Torture(Path(folder), **options)
+        torture.run()
+    for what, n in sorted(torture.counts.items()):
+        print(f"{n:6}  {what}")
+    print(f"{torture.dead:6}  kills in all, in {time.perf_counter() - begin:.0f} s (seed {options['seed']})")
+    print(f"{len(torture.wrong):6}  mismatches")
+    print("\n".join(f"        {line}" for line in torture.wrong), end="\n" if torture.wrong else "")
+    return bool(torture.wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
