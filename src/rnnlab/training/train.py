@@ -112,7 +112,7 @@ def train_config(
         run.update(status="running", started=run.record.get("started") or now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
-        with interruption.listening(), run.failing(), dashboard.failing(), disk(run):
+        with interruption.listening(), run.failing(), disk(run), dashboard.failing():
             try:
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 results = assess(trainer, task, data, run) if not rehearsal(trainer) else {}
