@@ -131,6 +131,11 @@ class Pictures(Node):
     how: ClassVar[bool] = True
 
 
+class Instrument(Node):
+    how: ClassVar[bool] = True
+    every: Count = 10
+
+
 class EarlyStopping(Node):
     monitor: Text
     mode: Literal["min", "max"] = "min"
@@ -175,11 +180,19 @@ SCHEDULERS: dict[str, Any] = {
     "rnnlab.training.schedules.constant": Constant,
     "rnnlab.training.schedules.cosine": Cosine,
 } | {f"torch.optim.lr_scheduler.{c.__name__}": c for c in (StepLR, ExponentialLR, ReduceLROnPlateau)}
+INSTRUMENTS = (
+    "through_time.GradientThroughTime",
+    "through_time.Memory",
+    "states.States",
+    "spectrum.RecurrentWeights",
+    "horizon.Horizon",
+    "writing.Writing",
+)
 CALLBACKS: dict[str, Any] = {
     "rnnlab.training.progress.Progress": Progress,
     "rnnlab.inspection.pictures.Pictures": Pictures,
     "lightning.pytorch.callbacks.EarlyStopping": EarlyStopping,
-}
+} | {f"rnnlab.inspection.{name}": Instrument for name in INSTRUMENTS}
 LOGGERS: dict[str, Any] = {
     "rnnlab.training.loggers.TensorBoard": TensorBoard,
     "lightning.pytorch.loggers.CSVLogger": CSVLogger,

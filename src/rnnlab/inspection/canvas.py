@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
 
 # of Okabe and Ito, told apart also by those who see red and green alike
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -45,6 +47,11 @@ def quiet(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x, fontsize=9.5, color=INK)
     axes.set_ylabel(y, fontsize=9.5, color=INK)
     axes.set_title("", loc="left", fontsize=10.5, color=INK)
+
+
+def whole(axis: Axis) -> None:
+    """Ticks at whole numbers, for an axis of steps or units."""
+    axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def headline(figure: Figure, message: str, beside: str = "") -> None:

@@ -139,7 +139,9 @@ def outcome(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def charts(metrics: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    pairs = [("loss: training and validation", (r"^loss/train$", r"^loss/val$", r"^reference/loss_"))]
+    pairs: list[tuple[str, tuple[str, ...]]] = [
+        ("loss: training and validation", (r"^loss/train$", r"^loss/val$", r"^reference/loss_"))
+    ]
     pairs += [
         (f"{name}, beside baselines and floor", (f"^metric/{name}$", f"^reference/{name}_"))
         for name in metrics
@@ -167,17 +169,18 @@ def manifest_rows(manifest: dict[str, Any], run: Run) -> list[tuple[str, Any]]:
     if commit:
         commit = commit[:12] + ("" if code.get("clean") else ", with changes that were not committed")
     versions, machine = manifest.get("versions", {}), manifest.get("machine", {})
+    shown = [f"{name} {versions[name]}" for name in ("python", "torch", "lightning") if name in versions]
     return [
         ("folder", folder_link(run)),
         ("run", run.folder.name),
         ("command", " ".join(manifest.get("command", []))),
-        ("code", commit or "no repository"),
+        ("code", f"rnnlab {code.get('rnnlab', '')}, commit {commit or 'none'}"),
         ("engine", f"{engine.get('name')} ({engine.get('why')}); steps {engine.get('steps')}"),
         ("data", manifest.get("data_hash")),
-        ("versions", ", ".join(f"{n} {versions[n]}" for n in ("python", "torch", "lightning", "rnnlab") if n in versions)),
+        ("versions", ", ".join(shown)),
         ("machine", f"{machine.get('cpu')}, {machine.get('cores')} cores"),
         ("threads", manifest.get("threads", {}).get("torch")),
-    ]  # fmt: skip
+    ]
 
 
 def folder_link(run: Run) -> str:

@@ -1,0 +1,94 @@
+"""TensorBoard over an experiment, on this machine alone."""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+
+from rnnlab.errors import RunFailed, UserError, nearest
+
+START_S = 60.0  # TensorBoard imports for some seconds before it answers
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="rnnlab board",
+        description="Starts TensorBoard on loopback and prints its address; Ctrl-C ends it.",
+    )
+    parser.add_argument("experiment", nargs="?", default=None, help="a folder of runs (default: all outputs)")
+    parser.add_argument("--groups", action="store_true",
+                        help="one run a configuration: the mean over its seeds, with a band")  # fmt: skip
+    parser.add_argument("--port", type=int, default=0, help="default: one that is free")
+    asked = parser.parse_args(argv)
+    folder = Path(asked.experiment or os.environ.get("RNNLAB_OUTPUTS", "outputs"))
+    if not folder.is_dir():
+        beside = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise UserError(f"{folder}: no such folder.{nearest(folder.name, beside) if beside else ''}")
+    if not 0 <= asked.port < 65536:
+        raise UserError(f"--port {asked.port}: not a number from 1 to 65535, or 0 for one that is free")
+    with ExitStack() as closing:
+        if asked.groups:
+            folder = grouped(
+                folder, Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="board-")))
+            )
+        port = asked.port or free_port()
+        return serve(folder, port)
+
+
+def grouped(experiment: Path, into: Path) -> Path:
+    """Fills `into` with a run for each configuration. Raises UserError where no run is finished."""
+    from rnnlab.inspection.groups import write_groups
+
+    experiments = [experiment] if any(experiment.glob("*/run.json")) else sorted(experiment.iterdir())
+    several = len(experiments) > 1
+    found = [f for e in experiments if e.is_dir() and any(e.glob("*/run.json"))
+             for f in write_groups(e, into / e.name if several else into)]  # fmt: skip
+    if not found:
+        raise UserError(f"{experiment}: no finished runs there, so there is nothing to group")
+    return into
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def serve(folder: Path, port: int) -> int:
+    """Runs TensorBoard until it is interrupted. Raises RunFailed, with its last words, where it does not start."""
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1",
+               "--port", str(port), "--reload_interval", "5",
+               "--samples_per_plugin", "images=100,text=100"]  # fmt: skip
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(command, stdout=said, stderr=said)
+        try:
+            if not answers(child, port):
+                said.seek(0)
+                lines = said.read().decode(errors="replace").strip().splitlines()
+                raise RunFailed(f"TensorBoard did not start: {lines[-1] if lines else 'it said nothing'}")
+            print(f"TensorBoard shows {folder} at http://127.0.0.1:{port}/  (Ctrl-C ends it)", flush=True)
+            child.wait()
+            return 0
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            child.terminate()
+            child.wait()
+
+
+def answers(child: "subprocess.Popen[bytes]", port: int) -> bool:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and child.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/data/environment", timeout=2):
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    return False

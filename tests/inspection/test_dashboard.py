@@ -1,0 +1,131 @@
+"""What TensorBoard finds in a run's events beside the scalars."""
+
+import json
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams import api_pb2, metadata
+
+from rnnlab.training import summaries
+from rnnlab.training.dashboard import outcome, parameters
+from rnnlab.training.recorder import Diverged
+
+
+def read(run):
+    events = EventAccumulator(str(run.folder), size_guidance={"tensors": 0, "scalars": 0})
+    events.Reload()
+    return events
+
+
+def session(run):
+    found = read(run).SummaryMetadata
+    start = metadata.parse_session_start_info_plugin_data(
+        found("_hparams_/session_start_info").plugin_data.content
+    )
+    end = metadata.parse_session_end_info_plugin_data(found("_hparams_/session_end_info").plugin_data.content)
+    return start, end
+
+
+def test_hyperparameters_are_what_was_asked_with_types_and_seeds_share_a_group(small):
+    asked = (
+        "model.cell=gru",
+        "model.hidden_size=8",
+        "optimizer=sgd",
+        "data.noise_std=0.2",
+        "model.subtract_last=true",
+    )
+    runs = [small(*asked, f"seed={seed}") for seed in (0, 1)]
+    (start, end), (other, _) = map(session, runs)
+    values = {k: v.WhichOneof("kind") for k, v in start.hparams.items()}
+    assert values["model.cell"] == "string_value" and start.hparams["model.cell"].string_value == "gru"
+    assert (
+        values["model.hidden_size"] == "number_value" and start.hparams["model.hidden_size"].number_value == 8
+    )
+    assert start.hparams["model.subtract_last"].bool_value is True
+    assert start.hparams["optimizer"].string_value == "sgd"
+    assert "seed" not in values and "paths.outputs" not in values and "callbacks.progress" not in values
+    assert start.group_name == other.group_name == runs[0].record["group"] != runs[0].id
+    assert end.status == api_pb2.STATUS_SUCCESS
+    assert start.monitor_url == runs[0].folder.absolute().as_uri()
+
+
+def test_a_failed_run_is_a_failure_and_a_stopped_one_has_no_end(small, tmp_path):
+    import rnnlab
+
+    with pytest.raises(Diverged):
+        small("optimizer.lr=1e6")
+    (run,) = rnnlab.runs(tmp_path / "sine")
+    assert session(run)[1].status == api_pb2.STATUS_FAILURE
+
+
+def test_best_last_excess_size_and_time_are_scalars(small):
+    run = small("trainer.max_epochs=5", "optimizer.lr=0.03")
+    events, results = read(run), run.results
+
+    def last(tag):
+        return events.Scalars(tag)[-1].value
+
+    assert last("best/mse") == pytest.approx(results["best"]["metrics"]["metric/mse"], rel=1e-6)
+    assert last("last/loss") == pytest.approx(results["last"]["metrics"]["loss/val"], rel=1e-6)
+    floor = results["floor"]["val"]["mse"]
+    assert last("excess/mse") == pytest.approx(results["best"]["metrics"]["metric/mse"] - floor, rel=1e-5)
+    assert last("run/parameters") == sum(p.numel() for p in run.model.parameters())
+    assert last("run/seconds") == pytest.approx(run.record["seconds"], rel=1e-5)
+    lines = events.Scalars("reference/mse_persistence")
+    assert [e.step for e in lines] == [0, results["steps"]]
+    assert lines[0].value == pytest.approx(results["baselines"]["val"]["persistence"]["mse"], rel=1e-6)
+    # the loss is in scaled units: its lines stand where the curve would be
+    ratio = results["best"]["metrics"]["metric/mse"] / results["best"]["metrics"]["loss/val"]
+    assert floor / last("reference/loss_floor") == pytest.approx(ratio, rel=1e-4)
+
+
+def test_the_layout_pairs_curves_with_their_lines(small):
+    events = read(small())
+    layout = Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    charts = {c.title: list(c.multiline.tag) for c in layout.category[0].chart}
+    assert charts["loss: training and validation"] == [r"^loss/train$", r"^loss/val$", r"^reference/loss_"]
+    assert charts["mse, beside baselines and floor"] == ["^metric/mse$", "^reference/mse_"]
+
+
+def test_text_holds_the_config_what_was_asked_and_how_it_was_made(small):
+    run = small("notes=a note")
+    events = read(run)
+
+    def text(tag):
+        return events.Tensors(tag)[0].tensor_proto.string_val[0].decode()
+
+    assert "notes: a note" in text("run/config") and "notes=a note" in text("run/asked")
+    assert run.manifest["engine"]["name"] in text("run/manifest")
+    assert run.folder.absolute().as_uri() in text("run/manifest")
+
+
+def test_what_was_asked_at_its_default_has_a_column_too():
+    config = {
+        "seed": 3,
+        "name": "x",
+        "model": {"hidden_size": 32},
+        "optimizer": {"lr": 0.1},
+        "data": {"seed": 3},
+    }
+    asked = ["model.hidden_size=32", "+optimizer.lr=0.1", "seed=3", "name=x", "data.seed=3", "~callbacks.a",
+             "experiment=sine"]  # fmt: skip
+    assert parameters(config, asked) == {"model.hidden_size": 32, "optimizer.lr": 0.1}
+
+
+def test_the_excess_of_an_accuracy_is_what_is_missing():
+    best = {"metrics": {"loss/val": 0.3, "metric/accuracy": 0.9}}
+    found = outcome({"best": best, "floor": {"val": {"accuracy": 0.95}}})
+    assert found == pytest.approx({"best/loss": 0.3, "best/accuracy": 0.9, "excess/accuracy": 0.05})
+
+
+def test_start_values_stay_apart_by_type():
+    value = summaries.session_start({"a": 1, "b": True, "c": None, "d": [1, 2], "e": "x"}, "g", "file:///f")
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    content = Event.FromString(value).summary.value[0].metadata.plugin_data.content
+    start = metadata.parse_session_start_info_plugin_data(content)
+    kinds = {k: v.WhichOneof("kind") for k, v in start.hparams.items()}
+    assert kinds == {"a": "number_value", "b": "bool_value", "c": "string_value", "d": "string_value",
+                     "e": "string_value"}  # fmt: skip
+    assert json.loads(start.hparams["d"].string_value) == [1, 2]
