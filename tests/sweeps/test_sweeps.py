@@ -94,6 +94,20 @@ def test_the_same_line_again_trains_nothing_and_a_wider_one_only_what_is_new(who
     assert "24 runs, 12 finished already" in dry.stdout and "12 runs in" in dry.stdout
 
 
+def test_a_stale_run_is_reported_and_trained_again_where_asked(whole):
+    folder, _ = whole
+    run, other = rnnlab.runs(folder / "sine")[:2]
+    kept, made = content(run), (run.record["started"], other.record["started"])
+    run.manifest_file.write_text(run.manifest_file.read_text().replace('"rnnlab": "', '"rnnlab": "old'))
+    reported = swept(folder, *GRID)
+    assert "1 finished runs are stale (rnnlab has changed)" in reported.stdout
+    assert (run.record["started"], other.record["started"]) == made
+    again = swept(folder, *GRID, "sweep.stale=rerun")
+    assert "1 runs trained" in again.stdout
+    assert run.manifest["sources"]["rnnlab"][:3] != "old" and other.record["started"] == made[1]
+    assert content(run) == kept
+
+
 def killed_when(folder, number, finished, *overrides):
     """Starts a sweep, and kills it (SIGKILL: and all its processes) when so many runs are finished."""
     process = subprocess.Popen(
@@ -128,7 +142,7 @@ def test_stopped_killed_and_gone_on_with_by_another_number_of_workers_it_comes_t
     statuses = [r.status for r in rnnlab.runs(tmp_path / "sine")]
     assert set(statuses) <= {"finished", "stopped"} and statuses.count("finished") < 12
     killed_when(tmp_path, signal.SIGKILL, 6, *mixed, "sweep.workers=2")
-    done = swept(tmp_path, *mixed, "sweep.workers=1")
+    done = swept(tmp_path, *mixed, "sweep.workers=1", "sweep.renew_mb=1")
     assert done.returncode == 0, done.stderr
     assert_same(folder, tmp_path)
 

@@ -19,7 +19,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #1b1e23; max-width: 1160px; 
 h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin-top: 2.4rem }
 p.lead { color: #5b6470; margin-top: .3rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13.5px }
-th, td { text-align: right; padding: .25rem .8rem; white-space: nowrap } th { border-bottom: 1px solid #c9ced6 }
+th, td { text-align: right; padding: .25rem .6rem; white-space: nowrap } th { border-bottom: 1px solid #c9ced6 }
 td.what, th.what { text-align: left } tr.first td { font-weight: 600 } tr.reference td { color: #7a828e }
 tr.reference.first-reference td { border-top: 1px solid #e3e6eb }
 div.wide { overflow-x: auto } div.panels { display: flex; flex-wrap: wrap; gap: 1rem }
