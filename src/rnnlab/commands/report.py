@@ -1,4 +1,4 @@
-"""`rnnlab report outputs/EXPERIMENT`: the leaderboard of all runs of an experiment."""
+"""`rnnlab report`: one run as a page, or the leaderboard of all runs of an experiment."""
 
 import argparse
 import csv
@@ -14,16 +14,21 @@ from rnnlab.ledger.files import write_json, write_whole
 def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="rnnlab report",
-        description="The leaderboard of an experiment: runs that differ by their seed alone are one row, in the "
-        "order of their best value of the monitored metric; baselines and the floor below.",
+        description="One run as a page (RUN/report.html, or --html FILE). Of an experiment the leaderboard: runs "
+        "that differ by their seed alone are one row, in the order of their best value of the monitored metric; "
+        "baselines and the floor below.",
     )
-    parser.add_argument("experiment", help="an experiment's folder, such as outputs/sine")
+    parser.add_argument(
+        "experiment", metavar="FOLDER", help="a run's, or an experiment's such as outputs/sine"
+    )
     parser.add_argument("--csv", metavar="FILE", help="write it as a table")
     parser.add_argument("--json", metavar="FILE", help="write it with every run's value")
     parser.add_argument("--html", metavar="FILE", help="write a page with learning curves and parameters")
     parser.add_argument("--rows", type=int, default=20, help="how many rows to show (20)")
     asked = parser.parse_args(argv)
     folder = Path(asked.experiment)
+    if (folder / "run.json").is_file():
+        return of_run(folder, asked)
     if not any(folder.glob("*/run.json")):
         beside = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         raise UserError(f"{folder}: no runs there.{nearest(folder.name, beside) if beside else ''}")
@@ -47,6 +52,23 @@ def main(argv: list[str]) -> None:
         _write(Path(asked.html), page.page(folder.name, board).encode())
     for file in filter(None, (asked.csv, asked.json, asked.html)):
         console.print(f"written  {file}", soft_wrap=True)
+
+
+def of_run(folder: Path, asked: argparse.Namespace) -> None:
+    """Writes the page of one run. Raises UserError for what only an experiment has."""
+    for option in ("csv", "json"):
+        if getattr(asked, option):
+            raise UserError(
+                f"--{option}: {folder} is one run; its metrics.csv and run.json are in its folder"
+            )
+
+    from rnnlab.inspection.run_page import run_page
+    from rnnlab.ledger.run import Run
+    from rnnlab.sweeps.sweep import console
+
+    file = Path(asked.html) if asked.html else folder / "report.html"
+    _write(file, run_page(Run.open(folder)).encode("utf-8", "surrogatepass"))
+    console.print(f"written  {file}", soft_wrap=True)
 
 
 def _place(path: Path) -> Path:

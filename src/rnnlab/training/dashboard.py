@@ -162,6 +162,18 @@ def loss_units(task: Any) -> tuple[str | None, float]:
     return task.loss_name, scale if task.loss_name == "mae" else scale**2
 
 
+def loss_units_of(run: Run) -> tuple[str | None, float]:
+    """`loss_units` of a run that is not loaded, from its results: its best loss beside its best metrics."""
+    metrics = run.results.get("best", {}).get("metrics", {})
+    loss = metrics.get("loss/val")
+    names = {"nats": "nats", "cross_entropy": "cross_entropy", "mse": "mse", "mae": "mae"}
+    wanted = run.config["model"].get("loss")
+    for name in names:
+        if loss and f"metric/{name}" in metrics and wanted in (None, name):
+            return name, metrics[f"metric/{name}"] / loss
+    return None, 1.0
+
+
 def manifest_rows(manifest: dict[str, Any], run: Run) -> list[tuple[str, Any]]:
     """What a reader of a run wants to know of how it was made."""
     code, engine = manifest.get("code", {}), manifest.get("engine", {})
