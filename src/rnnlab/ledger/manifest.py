@@ -20,6 +20,15 @@ PARTS = (
     "torch.optim.", "torch.nn.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.",
 )  # fmt: skip
 
+# variables of the environment that may change numbers; no other is recorded, for it may be secret
+DECISIVE = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+    "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_VISIBLE_DEVICES", "NVIDIA_TF32_OVERRIDE", "PYTHONHASHSEED",
+)  # fmt: skip
+FLAGS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
+         "amx_tile", "amx_bf16", "neon", "asimd", "sve", "sve2")  # fmt: skip
+
 
 def manifest(
     config: dict[str, Any], *, engine: dict[str, str], data_hash: str | None, command: list[str]
@@ -37,7 +46,10 @@ def manifest(
         "versions": versions(),
         "machine": machine(),
         "threads": {"torch": torch.get_num_threads(), "interop": torch.get_num_interop_threads()},
+        "environment": {name: os.environ[name] for name in DECISIVE if name in os.environ},
         "determinism": {
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
             "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
@@ -84,10 +96,12 @@ def machine() -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": cpu_model(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cpu_flags": cpu_flags(),
         "cores": os.cpu_count(),
     }
     if torch.cuda.is_available():
         about["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        about["driver"] = gpu_driver()
         about["cuda"] = torch.version.cuda
         about["cudnn"] = torch.backends.cudnn.version()
     return about
@@ -101,6 +115,28 @@ def cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def cpu_flags() -> list[str]:
+    """The vector instructions of this machine's processor, of those that libraries choose kernels by."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                there = set(line.split(":", 1)[1].split())
+                return [flag for flag in FLAGS if flag in there]
+    except OSError:
+        pass
+    return []
+
+
+def gpu_driver() -> str | None:
+    """The version of NVIDIA's driver; None where it cannot be told."""
+    try:
+        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip().partition("\n")[0] or None
 
 
 @functools.cache
@@ -120,9 +156,15 @@ def rnnlab_sources() -> str:
     return digest.hexdigest()
 
 
+@functools.cache
+def torch_version() -> str:
+    """Of the installed package: a sweep asks without importing torch."""
+    return importlib.metadata.version("torch")
+
+
 def sources(config: dict[str, Any]) -> dict[str, str]:
     """What decides numbers beside the config: {"rnnlab": hash, "torch": version, a user's module: hash}."""
-    found = {"rnnlab": rnnlab_sources(), "torch": importlib.metadata.version("torch")}
+    found = {"rnnlab": rnnlab_sources(), "torch": torch_version()}
     for target in sorted(foreign_targets(config)):
         module = target.rsplit(".", 1)[0]
         try:
@@ -139,7 +181,9 @@ def foreign_targets(node: Any) -> set[str]:
     targets: set[str] = set()
     if isinstance(node, dict):
         for key, value in node.items():
-            if key in ("_target_", "cell") and isinstance(value, str) and "." in value:
+            if key == "_target_" and not isinstance(value, str):
+                targets.add(repr(value))
+            elif key == "_target_" or (key == "cell" and isinstance(value, str) and "." in value):
                 targets.add(value)
             else:
                 targets |= foreign_targets(value)
