@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+CLOCKED = ("speed/", "run/seconds")  # by the clock on the wall
 SHORT = ("data.n_points=400", "model.hidden_size=8", "trainer.threads=1", "trainer.accelerator=cpu",
          "checkpoint.every_n_steps=9", "~callbacks.progress", "~callbacks.pictures")  # fmt: skip
 TEXT = Path(__file__)  # as good a text as any
@@ -80,9 +81,9 @@ def scalars(folder: Path) -> list[tuple[int, str, float]]:
     for file in sorted(folder.glob("events.out*")):
         for record in RawEventFileLoader(str(file)).Load():
             event = Event.FromString(record)
-            found += [(event.step, v.tag, v.simple_value) for v in event.summary.value
-                      if v.HasField("simple_value") and not v.tag.startswith("speed/") and v.tag != "run/seconds"]  # fmt: skip
-    return found
+            values = [v for v in event.summary.value if v.HasField("simple_value")]
+            found += [(event.step, v.tag, v.simple_value) for v in values]
+    return [(step, tag, value) for step, tag, value in found if not tag.startswith(CLOCKED)]
 
 
 def mismatches(whole: Path, other: Path) -> list[str]:

@@ -1,7 +1,8 @@
 """`rnnlab NAME ...`: finds the command, and owns what becomes of errors.
 
 Exit codes: 0 done; 1 a run failed, or a fault of ours (with its trace); 2 the user asked for what cannot be;
-130 interrupted. RNNLAB_DEBUG=1 (or Hydra's HYDRA_FULL_ERROR=1) shows the trace of every error.
+130 interrupted, 143 stopped by SIGTERM; `reproduce` and `diff` have some of their own. RNNLAB_DEBUG=1 (or Hydra's
+HYDRA_FULL_ERROR=1) shows the trace of every error.
 """
 
 import importlib
@@ -21,6 +22,9 @@ COMMANDS = {
     "generate": "let a character model write",
     "report": "one run as a page, or the leaderboard of an experiment",
     "board": "TensorBoard over an experiment; --groups collapses the seeds",
+    "reproduce": "train a run again from its folder, and say how well the two agree",
+    "diff": "what differs between two runs, and the step at which their curves part",
+    "archive": "one file of an experiment's runs, to attach to a paper",
     "unroll": "a small recurrence, step by step, by hand and by the library",
     "doctor": "what this machine has, and how fast the native engine is on it",
     "completion": "the script that makes a shell complete: rnnlab completion bash",

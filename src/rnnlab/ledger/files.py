@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rnnlab.errors import UserError
+
 
 def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
     """Replaces `path` by `content` in one rename; `durable` waits until it is on the disk.
@@ -51,4 +53,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """What a file holds. Raises UserError where it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}") from error

@@ -5,8 +5,9 @@ from typing import Any
 import torch
 
 from rnnlab.config import build
+from rnnlab.config.building import locate
 from rnnlab.errors import UserError
-from rnnlab.ledger.manifest import foreign_targets
+from rnnlab.ledger.manifest import PARTS, foreign_targets
 from rnnlab.ledger.run import Run
 
 
@@ -23,12 +24,44 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
 
 def refuse_foreign(run: Run, node: Any, trust: bool) -> None:
     """Raises UserError where a node of the run's config names code outside rnnlab, unless it is trusted."""
-    foreign = sorted(foreign_targets(node))
-    if foreign and not trust:
+    if trust:
+        return
+    if hidden := sorted(interpolations(node)):
+        raise UserError(
+            f"{run.folder}: its config is not resolved ({hidden[0]}), and might name code; not loaded"
+        )
+    foreign = sorted(foreign_targets(node)) or sorted(t for t in targets(node) if not is_part(t))
+    if foreign:
         raise UserError(
             f"{run.folder} is made with {', '.join(foreign)}, code outside rnnlab; "
             "if you trust it, load it with trust=True (--trust)"
         )
+
+
+def targets(node: Any) -> set[str]:
+    """All `_target_`s in a node."""
+    if isinstance(node, dict):
+        own = {node["_target_"]} if isinstance(node.get("_target_"), str) else set()
+        return own.union(*map(targets, node.values()))
+    return set().union(*map(targets, node)) if isinstance(node, list) else set()
+
+
+def is_part(target: str) -> bool:
+    """Whether a dotted path of rnnlab, torch or lightning leads to a part of theirs, and not through one elsewhere.
+
+    `rnnlab.data.corpora.os.system` begins like a part, and is none.
+    """
+    found = locate(target, "config")
+    return f"{getattr(found, '__module__', '')}.".startswith(PARTS)
+
+
+def interpolations(node: Any) -> set[str]:
+    """Texts that OmegaConf would replace; a run's config has none, for it is resolved."""
+    if isinstance(node, dict):
+        return set().union(*map(interpolations, node.values()), *map(interpolations, node.keys()))
+    if isinstance(node, list):
+        return set().union(*map(interpolations, node))
+    return {node[:80]} if isinstance(node, str) and "${" in node else set()
 
 
 def load_model(run: Run, trust: bool = False) -> Any:

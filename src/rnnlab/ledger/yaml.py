@@ -1,13 +1,16 @@
-"""YAML that is data: written plainly, read without tags."""
+"""YAML that is data: written plainly, read without tags, and not larger than it looks."""
 
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from rnnlab.errors import UserError
+
 # the C versions where PyYAML was built with them: seven times faster
 Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+BYTES, VALUES = 4_000_000, 200_000  # more than any config has
 
 
 def to_yaml(value: Any) -> str:
@@ -15,4 +18,32 @@ def to_yaml(value: Any) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+    """What a file holds, as plain types. Raises UserError where it cannot be read, or unfolds without end."""
+    try:
+        if path.stat().st_size > BYTES:
+            raise UserError(f"{path}: larger than {BYTES:,} bytes, which no config is")
+        loader = Loader(path.read_text(encoding="utf-8"))
+        try:
+            node = loader.get_single_node()
+            if _unfolded(node, {}) > VALUES:
+                raise UserError(f"{path}: unfolds to more than {VALUES:,} values, which no config has")
+            return None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+
+
+def _unfolded(node: Any, known: dict[int, int]) -> int:
+    """How many values a node stands for, aliases followed."""
+    if id(node) not in known:
+        known[id(node)] = VALUES  # found again inside itself: without end
+        inner = getattr(node, "value", None)
+        size = 1
+        for child in inner if isinstance(inner, list) else ():
+            for part in child if isinstance(child, tuple) else (child,):
+                size += _unfolded(part, known)
+        known[id(node)] = size
+    return known[id(node)]

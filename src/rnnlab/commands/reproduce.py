@@ -1,0 +1,115 @@
+"""`rnnlab reproduce`: trains a run again from its folder alone, and says how well the two agree.
+
+rnnlab reproduce RUN                          a run's folder, wherever it was trained
+rnnlab reproduce outputs/EXPERIMENT --sample 5   five runs of it, drawn at random
+rnnlab reproduce ARCHIVE.zip --sample 1       from what `rnnlab archive` made
+"""
+
+import argparse
+import json
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rnnlab.errors import UserError
+
+EPILOG = """exit code: 0 bitwise, 3 numeric, 4 statistical, 5 different (of several: the worst);
+1 a training failed, 2 what was asked cannot be"""
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="rnnlab reproduce", description=__doc__, epilog=EPILOG,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("run", metavar="RUN", help="a run's folder, an experiment's, or an archive")
+    parser.add_argument("--into", metavar="FOLDER", help="keep the new runs there (else they are removed)")
+    parser.add_argument("--sample", type=int, metavar="N", help="so many runs of an experiment, as one sweep")
+    parser.add_argument("--seed", type=int, default=0, help="which runs are drawn (0)")
+    parser.add_argument("--rtol", type=float, default=1e-3,
+                        help="largest relative difference of a scalar that is called numeric (0.001)")  # fmt: skip
+    parser.add_argument(
+        "--commit", action="store_true", help="with the code of the commit that the run records"
+    )
+    parser.add_argument("--trust", action="store_true", help="run code that the folder names or holds")
+    parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
+    asked = parser.parse_args(argv)
+
+    from rnnlab.ledger.run import Run
+    from rnnlab.reproduction import archive, sample
+
+    with ExitStack() as stack:
+        place = Path(asked.run)
+        if place.is_file():
+            place = stack.enter_context(archive.opened(place))
+        several = not (place / "run.json").is_file()
+        if several and asked.sample is None:
+            Run.open(place)  # says what is there
+        if asked.sample is not None and (asked.sample < 1 or not several):
+            raise UserError(
+                f"--sample {asked.sample}: a number of at least 1, of an experiment's folder or an archive"
+            )
+        chosen = sample.draw(place, asked.sample, asked.seed) if several else [Run.open(place)]
+        if asked.commit:
+            from rnnlab.reproduction.commit import with_its_code
+
+            if len(chosen) > 1:
+                raise UserError("--commit: one run at a time, for each may have a commit of its own")
+            rest = [w for w in argv if w != "--commit" and w != asked.run and not w.startswith("--sample")]
+            rest = [w for w in rest if asked.sample is None or w != str(asked.sample)]
+            return with_its_code(chosen[0], [str(chosen[0].folder), *rest], asked.trust)
+        into = Path(
+            asked.into or stack.enter_context(tempfile.TemporaryDirectory(prefix="rnnlab-"))
+        ).absolute()
+        if any(run.folder.resolve().parent == into.resolve() for run in chosen):
+            raise UserError(f"--into {asked.into}: the runs themselves are there; take another folder")
+        found = reproduce(chosen, into, ["rnnlab", "reproduce", *argv], asked.rtol, asked.trust)
+    if asked.json:
+        print(json.dumps(found, indent=2))
+    else:
+        show(found, asked.into)
+    return max(entry["exit_code"] for entry in found) if all(e["verdict"] != "failed" for e in found) else 1
+
+
+def reproduce(
+    chosen: list[Any], into: Path, command: list[str], rtol: float, trust: bool
+) -> list[dict[str, Any]]:
+    """Trains runs again in `into`; for each its verdict, and what differs between then and now."""
+    from rnnlab.reproduction.again import train_again
+    from rnnlab.reproduction.sample import train_all
+
+    if len(chosen) == 1:
+        pairs = [(chosen[0], train_again(chosen[0], into, command, trust), "")]
+    else:
+        pairs = train_all(chosen, into, command, trust)
+
+    from rnnlab.reproduction.differences import manifests
+    from rnnlab.reproduction.verdict import judge
+
+    found = []
+    for original, again, why in pairs:
+        differ = manifests(original.manifest, again.manifest)
+        entry: dict[str, Any] = {"run": str(original.folder), "differs": differ}
+        if why or again.status != "finished":
+            entry |= {"verdict": "failed", "why": [why or str(again.status)], "exit_code": 1}
+        else:
+            verdict = judge(original, again, rtol)
+            entry |= {"verdict": verdict.word, "why": verdict.why, "exit_code": verdict.exit_code}
+        found.append(entry)
+    return found
+
+
+def show(found: list[dict[str, Any]], into: str | None) -> None:
+    for entry in found:
+        print(f"{entry['verdict']:12} {entry['run']}")
+        for line in entry["why"]:
+            print(f"             {line}")
+        if not entry["differs"]:
+            print("             then and now: the same code, versions, machine and data")
+        for part, lines in entry["differs"].items():
+            for line in lines:
+                print(f"             {part} then -> now: {line}")
+    if len(found) > 1:
+        words = [entry["verdict"] for entry in found]
+        print(", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words)))
+    if into:
+        print(f"trained in   {into}")

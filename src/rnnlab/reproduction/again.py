@@ -1,0 +1,70 @@
+"""Training a run again, elsewhere, from nothing but its folder."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnlab.config.reading import read
+from rnnlab.config.training_schema import WATCHING
+from rnnlab.errors import UserError
+from rnnlab.ledger.load import refuse_foreign
+from rnnlab.ledger.place import Place
+from rnnlab.ledger.run import Run
+
+SHOWN = (
+    "Progress",
+    "Pictures",
+    "OnExceptionCheckpoint",
+    "WeightsSummary",
+    "RichProgressBar",
+    "TQDMProgressBar",
+)
+SECTIONS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
+
+
+def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Place]:
+    """The config with which a run is trained again, and its place below `into`; nothing is built yet.
+
+    It says nothing of where the original wrote: paths, loggers, pictures, stock checkpoints and profiles are left
+    out. Raises UserError for a run that has not finished, code that is not trusted, and values that cannot be.
+    """
+    if run.status != "finished":
+        raise UserError(f"{run.folder}: its status is {run.status}; only a finished run can be compared with")
+    config = copy.deepcopy(run.config)
+    if not isinstance(config, dict) or not all(isinstance(config.get(s), dict) for s in SECTIONS):
+        raise UserError(f"{run.folder / 'config.yaml'}: not the config of a run")
+    config["logger"] = {}
+    config["callbacks"] = {name: node for name, node in config["callbacks"].items() if node and decides(node)}
+    config["trainer"]["profiler"] = None
+    config |= {"paths": {"outputs": str(into), "data": data_folder()}, "rerun": False, "resume": None}
+    config.setdefault("resume_engine", "same")
+    config["checkpoint"] = {"every_n_steps": None, "every_seconds": 60.0}
+    refuse_foreign(run, {section: config[section] for section in SECTIONS}, trust)
+    if problems := read(config).problems:
+        raise UserError(f"{run.folder / 'config.yaml'}: {problems[0]}")
+    record = run.record
+    return config, Place(into / run.folder.name, str(record.get("id", "")), str(record.get("group", "")), "")
+
+
+def decides(node: dict[str, Any]) -> bool:
+    """Whether a callback may have a say in the numbers; the others only look, and write who knows where."""
+    target = str(node.get("_target_"))
+    return target not in WATCHING and target.rpartition(".")[2] not in SHOWN
+
+
+def data_folder() -> str:
+    """Where downloaded corpora are kept here, whatever it was there."""
+    import os
+
+    return os.environ.get("RNNLAB_DATA", "data")
+
+
+def train_again(run: Run, into: Path, command: Sequence[str], trust: bool = False) -> Run:
+    """Trains a run again in `into`, quietly. Raises as `plan` and `train_config`."""
+    config, where = plan(run, into, trust)
+    from rnnlab.training import accelerator
+    from rnnlab.training.train import train_config
+
+    accelerator.take(config["trainer"]["accelerator"])
+    return train_config(config, where, [], command=list(command), loud=False, pictures=False, afresh=True)

@@ -1,0 +1,60 @@
+"""The code as a run had it: the recorded commit in a worktree of its own."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnnlab.errors import UserError
+from rnnlab.ledger.run import Run
+
+
+def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
+    """`rnnlab reproduce` with `arguments`, by the code of the run's commit; returns its exit code.
+
+    What was not committed then is applied as the recorded diff, which is code from the run's folder: only with
+    `trust`. Raises UserError where the commit is not recorded, not here, or older than this command.
+    """
+    code = run.manifest.get("code", {})
+    commit, diff = str(code.get("commit") or ""), str(code.get("diff") or "")
+    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+        raise UserError(
+            f"{run.folder}: it was not run inside a git repository; there is no commit to go back to"
+        )
+    if diff and not trust:
+        raise UserError(f"{run.folder}: the code had changes that were not committed; its manifest holds them as a "
+                        "diff, which --trust applies")  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="rnnlab-") as folder:
+        tree = Path(folder) / "tree"
+        try:
+            git(
+                "worktree",
+                "add",
+                "--detach",
+                "--quiet",
+                str(tree),
+                commit,
+                why=f"commit {commit[:12]} is not here",
+            )
+            if diff:
+                git("-C", str(tree), "apply", "-", why="the recorded diff does not apply", given=diff)
+            if not (tree / "src" / "rnnlab" / "reproduction").is_dir():
+                raise UserError(
+                    f"commit {commit[:12]} is older than rnnlab reproduce: check it out, and train by hand"
+                )
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tree / "src"), *sys.path[1:]])}
+            words = [sys.executable, "-m", "rnnlab", "reproduce", *arguments]
+            return subprocess.run(words, env=environment, check=False).returncode
+        finally:
+            subprocess.run(
+                ["git", "worktree", "remove", "--force", str(tree)], capture_output=True, check=False
+            )
+
+
+def git(*words: str, why: str, given: str | None = None) -> None:
+    done = subprocess.run(["git", *words], input=given, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"--commit: {why}: {done.stderr.strip().splitlines()[-1:]}")
