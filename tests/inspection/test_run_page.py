@@ -30,7 +30,7 @@ class Page(HTMLParser):
 
 
 def test_a_runs_page_holds_results_figures_and_how_to_do_it_again(small, capsys):
-    run = small("callbacks=inspect", "model.hidden_size=8", "notes=<b>bold</b> & more")
+    run = small("callbacks=inspect", "model.hidden_size=8", 'notes="<b>bold</b> & more"')
     assert main(["report", str(run.folder)]) == 0
     assert "report.html" in capsys.readouterr().out
     text = (run.folder / "report.html").read_text()

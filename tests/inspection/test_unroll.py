@@ -81,3 +81,30 @@ def test_an_example_that_is_not_there():
 def test_digits_that_make_no_sense():
     with pytest.raises(UserError, match=r"--digits=-1: not a number from 1 to 12"):
         command.main(["--digits", "-1"])
+
+
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_a_trained_model_by_hand_and_by_itself(small, cell):
+    from rnnlab.inspection.unroll_run import unroll_run
+
+    run = small(f"model.cell={cell}", "model.num_layers=2", "trainer.max_epochs=1")
+    shown = unroll_run(run, "0.1 -0.4 0.7")
+    assert len(shown.steps) == 3 and 0 < shown.largest_difference < 1e-5
+    x = torch.tensor([[[0.1], [-0.4], [0.7]]])
+    with torch.no_grad():
+        y, _ = run.model.stack(x)
+        forecast = run.model(x)
+    hidden = [[line for line in step if line.kind == "new"][-1] for step in shown.steps]
+    np.testing.assert_allclose([line.by_hand for line in hidden], y[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(shown.steps[-1][-1].by_hand, forecast.flatten().numpy(), atol=1e-6)
+
+
+def test_what_a_run_cannot_read_is_refused(small):
+    run = small("trainer.max_epochs=1")
+    for wrong, said in (("0.1 x", "not a number"), ("1,2", "one has 2"), ("", "0 steps")):
+        with pytest.raises(UserError, match=said):
+            command.main([str(run.folder), "--input", wrong])
+    with pytest.raises(UserError, match="--input"):
+        command.main([str(run.folder)])
+    with pytest.raises(UserError, match="a run's folder"):
+        command.main(["--input", "x"])

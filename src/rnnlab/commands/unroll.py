@@ -1,6 +1,7 @@
 """A small recurrence, step by step, by hand and by the library."""
 
 import argparse
+from typing import Any
 
 EXAMPLES = ("notebook", "small", "numpy")
 
@@ -16,6 +17,9 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument(
         "--digits", type=int, help="digits after the point (default: 7, or 6 where 7 do not fit)"
     )
+    parser.add_argument("run", nargs="?", metavar="RUN", help="a run's folder, instead of an example")
+    parser.add_argument("--input", metavar="TEXT", help="of a RUN: text, or the numbers of a series")
+    parser.add_argument("--html", metavar="FILE", help="write a page that steps through time")
     arguments = parser.parse_args(argv)
 
     from rich.console import Console  # torch is imported below: not for --help
@@ -26,5 +30,38 @@ def main(argv: list[str]) -> int | None:
 
     if arguments.digits is not None and not 1 <= arguments.digits <= 12:
         raise UserError(f"--digits={arguments.digits}: not a number from 1 to 12")
-    show(unroll(arguments.example), Console(highlight=False), arguments.digits)
+    if arguments.run is None and arguments.input is not None:
+        raise UserError(
+            "--input: an example has its own; a run's folder is needed: rnnlab unroll RUN --input ..."
+        )
+    if arguments.run is not None and arguments.input is None:
+        raise UserError(
+            'rnnlab unroll RUN needs what to read: --input "text", or --input "0.1 0.2 0.3" of a series'
+        )
+    if arguments.run is not None:
+        from rnnlab.inspection.unroll_run import unroll_run
+        from rnnlab.ledger.run import Run
+
+        shown = unroll_run(Run.open(arguments.run), arguments.input)
+    else:
+        shown = unroll(arguments.example)
+    if arguments.html:
+        write_page(arguments.html, shown)
+    else:
+        show(shown, Console(highlight=False), arguments.digits or (4 if arguments.run else None))
     return None
+
+
+def write_page(file: str, shown: Any) -> None:
+    """Raises UserError where there is no such folder."""
+    from pathlib import Path
+
+    from rnnlab.errors import UserError
+    from rnnlab.inspection.unroll_page import unroll_page
+    from rnnlab.ledger.files import write_whole
+
+    path = Path(file)
+    if not path.parent.is_dir():
+        raise UserError(f"--html {file}: there is no folder {path.parent}")
+    write_whole(path, unroll_page(shown).encode("utf-8", "surrogatepass"))
+    print(f"written  {file}")

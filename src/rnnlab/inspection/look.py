@@ -26,7 +26,9 @@ figure { margin: 0 0 1.2rem } figure img { max-width: 100%; height: auto; displa
   border: 1px solid var(--line); background: #fff }
 figcaption { color: var(--soft); font-size: .85rem; margin-top: .3rem }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px;
-  padding: .8rem 1rem; font-size: 12.5px; line-height: 1.45; overflow-x: auto; white-space: pre-wrap; overflow-wrap: anywhere } details { margin: .6rem 0 }
+  padding: .8rem 1rem; font-size: 12.5px; line-height: 1.45; overflow-x: auto;
+  white-space: pre-wrap; overflow-wrap: anywhere }
+details { margin: .6rem 0 }
 summary { cursor: pointer; font-weight: 600 }
 svg { max-width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: var(--soft) }
 svg .tick { font-size: 11px; paint-order: stroke; stroke: var(--paper); stroke-width: 3px }

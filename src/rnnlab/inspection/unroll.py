@@ -14,7 +14,7 @@ from rnnlab.recurrence import Stack, initialise
 
 
 class Example(NamedTuple):
-    """A tiny network and its inputs (T, I)."""
+    """A network and its inputs (T, I)."""
 
     title: str
     seed: int
@@ -24,6 +24,8 @@ class Example(NamedTuple):
     drawn: str
     scheme: str
     note: str = ""
+    cell: str = "elman"
+    words: tuple[str, ...] = ()  # what the inputs are called, where they are no numbers
 
 
 EXAMPLES = {
@@ -61,7 +63,7 @@ EXAMPLES = {
 class Line(NamedTuple):
     """One quantity of a step, computed twice."""
 
-    kind: Literal["input", "state", "sum", "new", "output"]
+    kind: Literal["input", "state", "gate", "sum", "new", "output"]
     formula: str
     by_hand: np.ndarray
     by_library: np.ndarray
