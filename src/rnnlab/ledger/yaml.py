@@ -10,7 +10,7 @@ from rnnlab.errors import UserError
 # the C versions where PyYAML was built with them: seven times faster
 Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-BYTES, VALUES = 4_000_000, 200_000  # more than any config has
+BYTES, VALUES, DEPTH = 4_000_000, 200_000, 50  # more than any config has
 
 
 def to_yaml(value: Any) -> str:
@@ -22,7 +22,10 @@ def read_yaml(path: Path) -> Any:
     try:
         if path.stat().st_size > BYTES:
             raise UserError(f"{path}: larger than {BYTES:,} bytes, which no config is")
-        loader = Loader(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if _depth(text) > DEPTH:
+            raise UserError(f"{path}: is nested more than {DEPTH} deep, which no config is")
+        loader = Loader(text)
         try:
             node = loader.get_single_node()
             if _unfolded(node, {}) > VALUES:
@@ -34,6 +37,20 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path}: no such file") from None
     except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+
+
+def _depth(text: str) -> int:
+    """How deep collections are nested; by events, for what composes them recurs until the process dies."""
+    depth = deepest = 0
+    for event in yaml.parse(text, Loader=Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > DEPTH:
+                break
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+    return deepest
 
 
 def _unfolded(node: Any, known: dict[int, int]) -> int:
