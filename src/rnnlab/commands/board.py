@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -66,6 +67,11 @@ def serve(folder: Path, port: int) -> int:
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1",
                "--port", str(port), "--reload_interval", "5",
                "--samples_per_plugin", "images=100,text=100"]  # fmt: skip
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(command, stdout=said, stderr=said)
         try:
@@ -81,6 +87,7 @@ def serve(folder: Path, port: int) -> int:
         finally:
             child.terminate()
             child.wait()
+            signal.signal(signal.SIGTERM, before)
 
 
 def answers(child: "subprocess.Popen[bytes]", port: int) -> bool:

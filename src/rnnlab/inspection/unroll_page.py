@@ -86,7 +86,8 @@ def unroll_page(unrolled: Unrolled) -> str:
         f'<input type=range id=slider min=0 max={len(words) - 1} value=0 aria-label="step">'
         '<button id=on aria-label="one step on">&rarr;</button><b id=where></b></div>',
         "<div class=wide><table><thead><tr><th>quantity</th><th class=left>as colours</th><th class=left>by hand</th>"
-        "<th class=left>by the model</th><th class=left>off by</th></tr></thead><tbody id=quantities></tbody></table></div>",
+        "<th class=left>by the model</th><th class=left>off by</th></tr></thead>"
+        "<tbody id=quantities></tbody></table></div>",
         f"<p class=note>Largest difference over all steps: {worst:.1e}. By hand in float64, the model in float32 "
         "(about 7 digits).</p>",
         "<h2>Parameters</h2>",
