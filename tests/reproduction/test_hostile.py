@@ -52,7 +52,9 @@ class Bomb:
 
 def test_a_pickle_in_a_checkpoint(copied, seeds, capsys):
     copied.best_checkpoint.write_bytes(pickle.dumps(Bomb()))
-    assert "not a checkpoint that can be read safely" in refused(capsys, "diff", str(copied.folder), str(seeds[0].folder))
+    assert "not a checkpoint that can be read safely" in refused(
+        capsys, "diff", str(copied.folder), str(seeds[0].folder)
+    )
     assert "not a checkpoint that can be read safely" in refused(capsys, "reproduce", str(copied.folder))
 
 
@@ -105,7 +107,9 @@ def test_archives_that_are_traps(tmp_path, capsys):
     bomb = archive_with(tmp_path / "bomb.zip", "exp/run/metrics.csv", bytes(50_000_000))
     assert "unfolds to 50,000,000 bytes" in refused(capsys, "reproduce", bomb, "--sample", "1")
     (tmp_path / "no.zip").write_bytes(b"PK nothing")
-    assert "cannot be read as an archive" in refused(capsys, "reproduce", str(tmp_path / "no.zip"), "--sample", "1")
+    assert "cannot be read as an archive" in refused(
+        capsys, "reproduce", str(tmp_path / "no.zip"), "--sample", "1"
+    )
 
 
 def test_a_commit_that_is_an_option(copied, capsys):

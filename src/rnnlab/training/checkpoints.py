@@ -105,7 +105,7 @@ class Checkpoints(Checkpoint):
         if self._best_weights is not None:
             self._best_written = not broken(self.run.best_checkpoint) and self._is_of_best()
             self.write_best(task)
-        if self.ended:
+        if self.ended == "early":  # at its limit it stops by itself, or goes on to a later one
             trainer.should_stop = True
 
     def _is_of_best(self) -> bool:

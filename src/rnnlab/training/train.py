@@ -19,6 +19,7 @@ from rnnlab.training import accelerator, terminal
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
 from rnnlab.training.dashboard import Dashboard
+from rnnlab.training.continuation import longer, prepare
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.kernels import Kernels
 from rnnlab.training.quiet import quiet
@@ -36,7 +37,9 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
     (after marking the run as failed) where the training itself fails.
     """
     overrides = list(overrides or [])
-    config = check(cfg)
+    config, parent = check(cfg), None
+    if config["resume"]:
+        config, overrides, parent = longer(cfg, overrides)
     config.pop("sweep", None)  # says nothing of a single run
     overrides = [o for o in overrides if not o.startswith("sweep.")]
     config["trainer"]["accelerator"], why = accelerator.take(config["trainer"]["accelerator"])
@@ -45,6 +48,8 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
     if run.status == "finished" and not config["rerun"] and not stale(run.manifest, config):
         terminal.already_finished(run)
         return run
+    if parent is not None:
+        prepare(run, parent)
     train_config(config, where, overrides, command=command_line(), device=why)
     terminal.end(run)
     return run
