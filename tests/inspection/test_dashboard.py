@@ -50,7 +50,36 @@ def test_hyperparameters_are_what_was_asked_with_types_and_seeds_share_a_group(s
     assert start.monitor_url == runs[0].folder.absolute().as_uri()
 
 
-def test_a_failed_run_is_a_failure_and_a_stopped_one_has_no_end(small, tmp_path):
+def test_a_stopped_run_has_no_end_and_one_that_goes_on_is_opened_once(small, monkeypatch):
+    import rnnlab.training.train as training
+    from stopping import StopAt
+
+    make = training.make_trainer
+    asked = ("trainer.max_epochs=5", "callbacks=inspect", "callbacks.memory.every=1")
+    monkeypatch.setattr(
+        training, "make_trainer", lambda c, r, t, callbacks: make(c, r, t, [StopAt(9), *callbacks])
+    )
+    run = small(*asked)
+    assert run.status == "stopped"
+    assert "_hparams_/session_end_info" not in read(run).Tags()["tensors"]
+    monkeypatch.setattr(training, "make_trainer", make)
+    run, events = small(*asked), None
+    assert run.status == "finished" and session(run)[1].status == api_pb2.STATUS_SUCCESS
+    events = read(run)
+    for tag in (
+        "run/config",
+        "run/asked",
+        "run/manifest",
+        "_hparams_/session_start_info",
+        "custom_scalars__config__",
+    ):
+        assert len(events.Tensors(tag)) == 1, tag
+    for tag in ("loss/train", "inspect/memory_steps", "reference/mse_persistence"):
+        steps = [e.step for e in events.Scalars(tag)]
+        assert steps == sorted(set(steps)), tag
+
+
+def test_a_failed_run_is_a_failure(small, tmp_path):
     import rnnlab
 
     with pytest.raises(Diverged):
