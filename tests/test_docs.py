@@ -23,7 +23,7 @@ CUT = (
     "trainer.check_val_every_n_epoch=1", "trainer.val_check_interval=null", "trainer.limit_test_batches=1",
     "trainer.threads=1", "~callbacks.pictures", "trainer.accelerator=cpu",
 )  # fmt: skip
-LATER = ("rnnlab completion", "rnnlab board", "rnnlab reproduce")
+LATER = ("rnnlab completion", "rnnlab board")
 
 
 def commands(page: Path) -> list[str]:

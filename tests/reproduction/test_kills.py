@@ -3,12 +3,12 @@
 import shutil
 
 import pytest
-import torture
-from torture import die_in_writing, ended, fork, mismatches
 
 import rnnlab
+import torture
 from rnnlab.cli import main
 from rnnlab.ledger.seal import broken
+from torture import die_in_writing, ended, fork, mismatches
 
 RUN = (
     "experiment=sine", "model.hidden_size=8", "data.n_points=200", "trainer.max_epochs=4", "trainer.threads=1",

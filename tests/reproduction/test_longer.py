@@ -1,9 +1,9 @@
 """A finished run trained for longer is the run that was never broken off."""
 
 import pytest
-from torture import mismatches
 
 from rnnlab import UserError
+from torture import mismatches
 
 
 @pytest.mark.parametrize("engine", ["torch", "native"])
@@ -12,9 +12,8 @@ from rnnlab import UserError
     [
         (["trainer.max_epochs=2"], ["trainer.max_epochs=4"]),
         (["trainer.max_epochs=-1", "trainer.max_steps=10"], ["trainer.max_steps=17"]),  # inside an epoch
-        (["trainer.max_epochs=-1", "trainer.max_steps=8"], ["trainer.max_steps=17"]),  # at the end of one
     ],
-    ids=["epochs", "inside", "at-the-end"],
+    ids=["epochs", "inside"],
 )
 def test_the_bits_are_those_of_the_unbroken_longer_run(small, tmp_path, short, long, engine):
     fixed = ["scheduler=constant", "data.noise_std=0.1", f"model.engine={engine}"]
@@ -27,6 +26,12 @@ def test_the_bits_are_those_of_the_unbroken_longer_run(small, tmp_path, short, l
     assert second.folder.name == whole.folder.name
     left = [m for m in mismatches(tmp_path / "a" / "sine", tmp_path / "b" / "sine") if m != "other runs"]
     assert left == []
+
+
+def test_from_the_end_of_an_epoch_without_max_epochs_it_is_refused(small, tmp_path):
+    run = small("scheduler=constant", "trainer.max_epochs=-1", "trainer.max_steps=8")
+    with pytest.raises(UserError, match="exactly at the end of an epoch"):
+        small(f"resume={run.folder}", "trainer.max_steps=17", base=())
 
 
 def test_what_changes_the_numbers_is_refused_and_named(small, tmp_path):

@@ -74,6 +74,13 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
     if checkpoint["callbacks"]["Checkpoints"]["ended"] != "limit":
         raise UserError(f"{at}: it was ended by a callback before its limit, and would be again")
     trainer, steps = config["trainer"], checkpoint["global_step"]
+    if (
+        trainer["max_epochs"] < 0
+        and checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+    ):
+        # Lightning, where no max_epochs is set, takes up the epoch that has ended, with its order of batches
+        raise UserError(f"{at}: trainer.max_steps ended it exactly at the end of an epoch, from where it cannot go on "
+                        "with the same bits; give trainer.max_epochs, too")  # fmt: skip
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     for key, done in (("max_steps", steps), ("max_epochs", epochs)):
         if 0 <= trainer[key] <= done:

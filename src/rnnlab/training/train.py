@@ -18,8 +18,8 @@ from rnnlab.ledger.run import Run, now
 from rnnlab.training import accelerator, terminal
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
-from rnnlab.training.dashboard import Dashboard
 from rnnlab.training.continuation import longer, prepare
+from rnnlab.training.dashboard import Dashboard
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.kernels import Kernels
 from rnnlab.training.quiet import quiet
