@@ -8,6 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from rnnlab.cells import GRU, LSTM
 from rnnlab.data import Chars, Sine
 from rnnlab.inspection import numpy_loop
+from rnnlab.inspection.free_run import free_run
+from rnnlab.inspection.horizon import free_runs
 from rnnlab.inspection.probe import final_loss, looking, probe, trace
 from rnnlab.inspection.spectrum import candidate
 from rnnlab.inspection.states import dead, saturation
@@ -114,6 +116,17 @@ def test_gates_make_the_states(sine, kind, loop):
         for t in range(len(h)):
             c = gates["forget"][t] * c + gates["input"][t] * gates["candidate"][t]
             torch.testing.assert_close(gates["output"][t] * torch.tanh(c), h[t])
+
+
+def test_free_runs_in_a_batch_are_those_one_by_one(sine):
+    task = Forecaster(sine.spec, cell="gru", hidden_size=4, engine="torch")
+    starts = np.array([30, 50, 77])
+    with looking(task):
+        batch = free_runs(task, sine, starts, 12)
+        for i, row in enumerate(starts):
+            alone = free_run(task, sine, int(row), 12)
+            for ours, its in zip(batch, (alone.truth, alone.forecast, alone.baseline), strict=True):
+                np.testing.assert_allclose(ours[i], its, rtol=1e-5, atol=1e-6)
 
 
 def test_saturation_and_dead_units_by_hand():

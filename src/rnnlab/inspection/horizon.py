@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from rnnlab.data import baselines
 from rnnlab.data.windows import Windowed
 from rnnlab.errors import UserError
 from rnnlab.inspection.canvas import GREEN, ORANGE, canvas, headline, quiet
@@ -37,15 +38,15 @@ class Horizon(Instrument):
         starts = np.linspace(first + data.window, behind - steps, STARTS).astype(int)
         starts = np.unique(starts)
         try:
-            runs = [free_run(task, data, int(row), steps) for row in starts]
+            self.example = free_run(task, data, int(starts[0]), steps)
         except UserError:  # an input that is not forecast
             return {}
-        self.example = runs[0]
-        self.baseline_name = runs[0].baseline_name
+        truth, forecast, held = free_runs(task, data, starts, steps)
+        self.baseline_name = self.example.baseline_name
         self.errors = {
-            name: np.sqrt(np.mean([np.square(v - r.truth).mean(1) for v, r in zip(vs, runs, strict=True)], axis=0))
-            for name, vs in (("free-running", [r.forecast for r in runs]), ("held", [r.baseline for r in runs]))
-        }  # fmt: skip
+            name: np.sqrt(np.square(values - truth).mean((0, 2)))
+            for name, values in (("free-running", forecast), ("held", held))
+        }
         rmse = float(np.sqrt(np.square(self.errors["free-running"]).mean()))
         self.remember(self.step, rmse)
         return {"free_run_rmse": rmse}
@@ -71,3 +72,19 @@ class Horizon(Instrument):
         score = self.history[-1][1]
         headline(figure, f"Running free for {steps} steps: rmse {score:.3g}", f"at step {self.step:,}")
         return figure
+
+
+def free_runs(
+    task: Forecaster, data: Windowed, starts: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`free_run` from many rows in one batch: truth, forecast and baseline, each (starts, steps, targets)."""
+    at = torch.from_numpy(starts)[:, None] + torch.arange(-data.window, 0)
+    windows = data.series[at, : data.inputs].to(task.device)
+    forecast = task.unscaled(task.free_run(windows, steps)).double().cpu().numpy()
+    targets = data.frame.values[:, data.target_columns]
+    truth = targets[starts[:, None] + np.arange(steps)]
+    if data.season:
+        predict = baselines.seasonal(targets, data.window, steps, data.season)
+    else:
+        predict = baselines.persistence(targets, data.window)
+    return truth, forecast, np.broadcast_to(predict(starts - data.window), truth.shape)
