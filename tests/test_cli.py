@@ -22,7 +22,7 @@ def trained(monkeypatch, tmp_path):
     """Runs `rnnlab train` without training: collects what `train(cfg, overrides)` is given."""
     calls = []
 
-    def fake(cfg, overrides):
+    def fake(cfg, overrides, **_):
         calls.append((cfg, overrides))
         return types.SimpleNamespace(objective=float(cfg.seed), status="finished")
 
@@ -65,11 +65,6 @@ def test_an_unknown_command(capsys):
         (["--config-dir", "nope"], None),
         (["--resolve"], None),
         (["-m", "hydra/launcher=bassic"], "hydra/launcher=bassic: no such choice. Did you mean basic?"),
-        (
-            ["-m", "seed=1,2", "model.hiden_size=3,4"],
-            "model.hiden_size: no such key. Did you mean model.hidden_size?",
-        ),
-        (["-m", "data=sine,serie"], None),
         (["hydra.run.dirr=3"], "hydra.run.dirr: no such key. `rnnlab train --cfg hydra` shows all keys."),
     ],
 )
@@ -82,7 +77,7 @@ def test_mistakes_are_one_line_and_code_2(capsys, trained, argv, message):
 
 
 def raising(error):
-    def fake(cfg, overrides):
+    def fake(cfg, overrides, **_):
         raise error
 
     return fake
@@ -130,7 +125,9 @@ def test_train_gets_the_config_and_leaves_no_trace_of_hydra(capsys, trained, tmp
 
 
 def test_a_multirun_trains_each_combination(capsys, trained):
-    assert said(capsys, "train", "seed=1,2", "-m", "model.cell=gru,lstm", "paths.outputs=o")[0] == 0
+    # Hydra's own sweeper runs the jobs in this process; ours have tests/sweeps
+    stock = ["hydra/launcher=basic", "hydra/sweeper=basic", "paths.outputs=o"]
+    assert said(capsys, "train", "seed=1,2", "-m", "model.cell=gru,lstm", *stock)[0] == 0
     assert [(c.seed, c.model.cell) for c, _ in trained.calls] == [
         (1, "gru"), (1, "lstm"), (2, "gru"), (2, "lstm")
     ]  # fmt: skip
@@ -143,9 +140,9 @@ def test_a_users_own_experiment(capsys, trained, tmp_path):
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nname: mine\nseed: 7\n")
     bases = []
 
-    def fake(cfg, overrides):
+    def fake(cfg, overrides, **_):
         bases.append(base_config(overrides))  # finds the --config-dir of the run that goes on
-        return types.SimpleNamespace(objective=0.0)
+        return types.SimpleNamespace(objective=0.0, status="finished")
 
     trained.module.train = fake
     assert said(capsys, "train", "experiment=mine", "seed=8", "--config-dir", "conf")[0] == 0

@@ -2,6 +2,7 @@
 
 import pytest
 from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.test_utils.launcher_common_tests import (
@@ -9,6 +10,13 @@ from hydra.test_utils.launcher_common_tests import (
     IntegrationTestSuite,
     LauncherTestSuite,
 )
+from hydra.version import VersionBase
+
+
+@pytest.fixture(autouse=True)
+def as_at_the_start():
+    """The suite counts on Hydra's own defaults, which a hydra.main of an earlier test has set to its version's."""
+    Singleton._instances.pop(VersionBase, None)
 
 
 def test_hydra_finds_them():
