@@ -104,12 +104,13 @@ def mismatches(whole: Path, other: Path) -> list[str]:
 
 
 def fork(work: Callable[[], Any], log: Path) -> int:
-    """A child process that does `work`, its output going to `log`, and ends with its exit code."""
+    """A child process that does `work`, its complaints going to `log`, and ends with its exit code."""
     if (pid := os.fork()) == 0:
         code = 1
         try:
             said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(said, 1), os.dup2(said, 2)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1), os.dup2(said, 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
             code = int(work() or 0)
             sys.stderr.flush()
         finally:
