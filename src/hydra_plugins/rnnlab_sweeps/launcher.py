@@ -32,4 +32,5 @@ class RnnlabLauncher(BasicLauncher):
             return super().launch(job_overrides, initial_job_idx)
         from rnnlab.sweeps.jobs import launch
 
+        assert self.config is not None, "setup() comes first"
         return launch(self.config, self.hydra_context, job_overrides)

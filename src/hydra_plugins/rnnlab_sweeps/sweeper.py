@@ -27,13 +27,14 @@ class RnnlabSweeper(BasicSweeper):
             return super().sweep(arguments)
         from rnnlab.sweeps import jobs
 
+        assert self.config is not None, "setup() comes first"
         asked = [*self._parse_config(), *arguments]
         if type(self.launcher).__name__ == RnnlabLauncher.__name__:
             return jobs.sweep_all(self.config, self.hydra_context, asked)
-        returns = []
+        returns: list[Any] = []
         for batch in jobs.batches(self.config, self.hydra_context, asked, self.max_batch_size):
             assert self.launcher is not None
-            done = self.launcher.launch(batch, initial_job_idx=sum(map(len, returns)))
+            done = self.launcher.launch(batch, initial_job_idx=sum(len(done) for done in returns))
             for job in done:
                 _ = job.return_value  # raises what the job raised
             returns.append(done)

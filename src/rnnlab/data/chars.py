@@ -233,7 +233,7 @@ class Chars(SequenceData):
             )
 
 
-def _encode(text: str, vocabulary: Vocabulary, split: Split) -> torch.Tensor:
+def _encode(text: str, vocabulary: Vocabulary, split: str) -> torch.Tensor:
     try:
         return vocabulary.encode(text)
     except UserError:
