@@ -16,6 +16,7 @@ BENCHMARKS = {
     "lightning": "steps per second through Lightning, against stock Lightning",
     "overhead": "cost per step of everything that is not the model",
     "experiments": "each experiment beside what the head of its file promises",
+    "recording": "the share of recording and checkpointing in a training",
     "sine": "experiment=sine over ten seeds",
     "sweep": "a sweep of 1,000 runs, and the stock set-up beside it",
     "ett": "experiment=ett, the oil temperature",
