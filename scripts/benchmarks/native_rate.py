@@ -1,7 +1,5 @@
 """What share of sgemm's rate, and of all that a core can do, training reaches; everything but the products for free."""
 
-import time
-
 from benchmarks import networks, roof, turns
 
 WANTED = 0.8  # of sgemm, for Elman and GRU, h = 32 to 256
@@ -20,7 +18,7 @@ def main(options: dict[str, str]) -> None:
                 model = networks.Forecasting(cell, hidden, rows=rows, steps=steps)
                 n = max(2, int(1e10 / model.flop))
                 times = turns.seconds(
-                    model.native(n), multiply, multiply_adds, repeats=5, clock=time.process_time
+                    model.native(n), multiply, multiply_adds, repeats=5, clock=turns.clock(1)
                 )
                 ours, sgemm, peak = (
                     flop / taken / 1e9

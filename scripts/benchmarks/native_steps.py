@@ -28,7 +28,7 @@ def main(options: dict[str, str]) -> None:
             model = networks.Forecasting(cell, hidden, layers)
             n = max(20, int(1e10 / model.flop))
             m = max(10, n // 40)
-            ours, theirs = turns.seconds(model.native(n), model.torch(m), repeats=5)
+            ours, theirs = turns.seconds(model.native(n), model.torch(m), repeats=5, clock=turns.clock(1))
             print(f"    {cell:5} {hidden:3} x{layers}: {n / ours:8,.0f} steps/s, plain torch loop {m / theirs:5,.0f}; "
                   f"ratio {n / ours / (m / theirs):.0f}", flush=True)  # fmt: skip
     if importlib.util.find_spec("jax") is None:
@@ -43,7 +43,7 @@ def against_jax(cores: int, n: int = 2000, repeats: int = 9) -> None:
     model = networks.Forecasting("elman", 32)
     weights = [p.detach().t().contiguous().clone().numpy() for p in model.task.parameters()]
     batches = torch.stack(model.batches(n)).numpy()
-    train = model.native(n, threads=cores)
+    train, clock = model.native(n, threads=cores), turns.clock(cores)
     reference = train().losses[:100]
     for unroll in UNROLL:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as child:
@@ -56,8 +56,8 @@ def against_jax(cores: int, n: int = 2000, repeats: int = 9) -> None:
                 raise SystemExit(f"JAX trains something else: losses are {apart:.1e} apart")
             ours, theirs = [], []
             for _ in range(repeats):
-                ours.extend(turns.seconds(train, repeats=1))
-                theirs.append(child.submit(jax_loop.seconds).result())
+                ours.extend(turns.seconds(train, repeats=1, clock=clock))
+                theirs.append(child.submit(jax_loop.seconds, clock).result())
         o, t = statistics.median(ours), statistics.median(theirs)
         how = (
             "a scan"

@@ -5,7 +5,6 @@ shares of the core's peak measured at the same time, times the median peak: so a
 """
 
 import statistics
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def main(options: dict[str, str]) -> None:
                     m = max(1, n // 20)
                     functions = model.native(n), model.torch(m), multiply_adds, multiply
                     ours, theirs, peak, sgemm = turns.seconds(
-                        *functions, repeats=REPEATS, clock=time.process_time
+                        *functions, repeats=REPEATS, clock=turns.clock(1)
                     )
                     peaks.append(peak_flop / peak)
                     sgemms.append(sgemm_flop / sgemm / peaks[-1])

@@ -59,12 +59,16 @@ def draw(
     first.yaxis.set_major_locator(FixedLocator(ticks))
     first.yaxis.set_minor_locator(NullLocator())
     first.set_yticklabels([f"{tick:g}" for tick in ticks])
-    left = swept["h"][0]
     first.text(
-        left, peak * 1.06, f"roof: multiply-adds on registers, {peak:.0f}", fontsize=9, color=INK, va="bottom"
+        swept["h"][0], peak * 1.06, f"roof: multiply-adds on registers, {peak:.0f}", fontsize=9, color=INK
     )
-    first.text(
-        left, sgemm * peak * 1.05, f"torch's sgemm, {sgemm * peak:.0f}", fontsize=9, color=INK, va="bottom"
+    last.text(
+        swept["B"][-1],
+        sgemm * peak * 1.06,
+        f"torch's sgemm, {sgemm * peak:.0f}",
+        fontsize=9,
+        color=INK,
+        ha="right",
     )
     for _, (color, mark, label) in STYLES.items():
         last.plot([], [], color=color, marker=mark, linewidth=2, label=f"{label}, native")

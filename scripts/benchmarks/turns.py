@@ -15,7 +15,7 @@ def seconds(
 ) -> list[float]:
     """The median time of each, taken by turns so that all see the same machine. A first call is not counted.
 
-    With `clock=time.process_time`, for work of one thread, the time in which others had the core is left out.
+    `clock=time.process_time`, for work on one core, leaves out the time in which others had it.
     """
     times: list[list[float]] = [[] for _ in functions]
     for turn in range(repeats + 1):
@@ -41,6 +41,11 @@ def cores(n: int) -> Iterator[None]:
         torch.set_num_threads(threads)
         if pinned:
             os.sched_setaffinity(0, before)
+
+
+def clock(cores: int) -> Callable[[], float]:
+    """On one core the time it worked for us; with several, what the wall says."""
+    return time.process_time if cores == 1 else time.perf_counter
 
 
 def core_counts() -> list[int]:
