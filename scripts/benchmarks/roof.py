@@ -1,7 +1,9 @@
 """What a core can do: multiply-adds on registers, and torch's own product of large matrices."""
 
+import atexit
 import ctypes
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,8 @@ ROUNDS = 2_000_000
 def built_with(source: str, *flags: str) -> build.Built:
     """The kernels, and C of ours beside them, by the same compiler with the same flags."""
     before = os.environ.get("RNNLAB_CACHE")
-    os.environ["RNNLAB_CACHE"] = tempfile.mkdtemp(prefix="rnnlab-benchmark-")
+    os.environ["RNNLAB_CACHE"] = folder = tempfile.mkdtemp(prefix="rnnlab-benchmark-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         return build.build(extra=(str(HERE / source), f"-I{build.SOURCES}", *flags))
     finally:
