@@ -1,11 +1,12 @@
 """`rnnlab archive outputs/EXPERIMENT`: one file to attach to a paper."""
 
-import argparse
 from pathlib import Path
+
+from rnnlab.commands.arguments import Arguments
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="rnnlab archive",
         description="Puts configs, manifests, metrics, best checkpoints, the leaderboard and the commands of an "
         "experiment into one zip file, which `rnnlab reproduce` takes.",

@@ -1,6 +1,5 @@
 """TensorBoard over an experiment, on this machine alone."""
 
-import argparse
 import os
 import signal
 import socket
@@ -13,13 +12,14 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
+from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import RunFailed, UserError, nearest
 
 START_S = 60.0  # TensorBoard imports for some seconds before it answers
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="rnnlab board",
         description="Starts TensorBoard on loopback and prints its address; Ctrl-C ends it.",
     )

@@ -1,12 +1,12 @@
 """`rnnlab diff RUN_A RUN_B`: what differs between two runs, and the step at which their curves part."""
 
-import argparse
+from rnnlab.commands.arguments import Arguments
 
 ASIDE = ("paths", "logger", "rerun", "resume", "resume_engine", "checkpoint")  # says nothing of the numbers
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="rnnlab diff",
         description="Compares the config, code, versions, machine, data and curves of two runs.",
         epilog="exit code: 0 where curves and weights have the same bits, 3 where not",

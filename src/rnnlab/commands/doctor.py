@@ -1,15 +1,16 @@
 """`rnnlab doctor`: what this machine has, whether the native engine works, and how fast it is."""
 
-import argparse
 import functools
 import platform
 import time
 from collections.abc import Callable
 from typing import Any
 
+from rnnlab.commands.arguments import Arguments
+
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="rnnlab doctor",
         description="Shows versions, devices and the state of the native engine, and measures it for a second.",
         epilog="Exit code 0: everything can be used; 1: the native engine cannot, and the other engines serve.",

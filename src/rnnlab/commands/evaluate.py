@@ -10,13 +10,14 @@ import json
 import sys
 from typing import Any
 
+from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError, nearest
 
 SPLITS = ("train", "val", "test", "all")
 
 
 def main(argv: list[str]) -> int | None:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="rnnlab evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", metavar="RUN", help="a run's folder")

@@ -9,11 +9,12 @@ import csv
 from pathlib import Path
 from typing import Any
 
+from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError
 
 
 def main(argv: list[str]) -> int | None:
-    parser = argparse.ArgumentParser(prog="rnnlab forecast", description=__doc__)
+    parser = Arguments(prog="rnnlab forecast", description=__doc__)
     parser.add_argument("run", metavar="RUN", help="a run's folder")
     parser.add_argument(
         "overrides", nargs="*", metavar="data.KEY=VALUE", help="other data than the run's own"

@@ -9,11 +9,12 @@ import io
 import sys
 from typing import Any
 
+from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError
 
 
 def main(argv: list[str]) -> int | None:
-    parser = argparse.ArgumentParser(prog="rnnlab generate", description=__doc__)
+    parser = Arguments(prog="rnnlab generate", description=__doc__)
     parser.add_argument("run", metavar="RUN", help="a run's folder")
     parser.add_argument("--prompt", metavar="TEXT", help="what to go on from; - reads standard input")
     parser.add_argument(

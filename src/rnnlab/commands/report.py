@@ -7,12 +7,13 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError, nearest
 from rnnlab.ledger.files import write_json, write_whole
 
 
 def main(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser(
+    parser = Arguments(
         prog="rnnlab report",
         description="One run as a page (RUN/report.html, or --html FILE). Of an experiment the leaderboard: runs "
         "that differ by their seed alone are one row, in the order of their best value of the monitored metric; "

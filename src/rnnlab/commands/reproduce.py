@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError
 
 EPILOG = """exit code: 0 bitwise, 3 numeric, 4 statistical, 5 different (of several: the worst);
@@ -19,7 +20,7 @@ EPILOG = """exit code: 0 bitwise, 3 numeric, 4 statistical, 5 different (of seve
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="rnnlab reproduce", description=__doc__, epilog=EPILOG,
+    parser = Arguments(prog="rnnlab reproduce", description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("run", metavar="RUN", help="a run's folder, an experiment's, or an archive")
     parser.add_argument("--into", metavar="FOLDER", help="keep the new runs there (else they are removed)")

@@ -1,13 +1,14 @@
 """A small recurrence, step by step, by hand and by the library."""
 
-import argparse
 from typing import Any
+
+from rnnlab.commands.arguments import Arguments
 
 EXAMPLES = ("notebook", "small", "numpy")
 
 
 def main(argv: list[str]) -> int | None:
-    parser = argparse.ArgumentParser(prog="rnnlab unroll", description=__doc__)
+    parser = Arguments(prog="rnnlab unroll", description=__doc__)
     parser.add_argument(
         "--example",
         default="notebook",

@@ -1,0 +1,25 @@
+"""The words behind a command's name, read by argparse, with errors as everywhere else: one line and a hint."""
+
+import argparse
+from typing import NoReturn
+
+from rnnlab.errors import UserError, nearest
+
+
+class Arguments(argparse.ArgumentParser):
+    """Raises UserError where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        asked, _, words = message.partition(": ")
+        if asked == "unrecognized arguments":
+            word = words.split()[0]
+            if not word.startswith("-"):
+                raise UserError(f"{self.prog} {words}: more than it takes; see {self.prog} --help")
+            options = [option for action in self._actions for option in action.option_strings]
+            raise UserError(f"{self.prog} {word}: no such option.{nearest(word.split('=')[0], options)}")
+        if asked == "the following arguments are required":
+            # argparse names optional lists as well when options may stand between the words
+            free = {action.metavar or action.dest for action in self._actions if action.nargs == "*"}
+            needed = ", ".join(word for word in words.split(", ") if word not in free)
+            raise UserError(f"{self.prog}: {needed} is missing; see {self.prog} --help")
+        raise UserError(f"{self.prog}: {message.removeprefix('argument ')}")
