@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 from rich.tree import Tree
 
@@ -94,7 +94,7 @@ def end(run: Run) -> None:
         console.print(
             f"\nStopped ({record['why']}). What was learned is kept; the same command goes on from there."
         )
-    if run.results.get("best"):
+    if run.results.get("best") or "test" in run.results:
         console.print(results_table(run))
     for fact in facts(run):
         console.print(fact)
@@ -106,7 +106,7 @@ def end(run: Run) -> None:
         console.print(f"{what:12} {command}", soft_wrap=True)
 
 
-def results_table(run: Run) -> Table:
+def results_table(run: Run) -> Table | Group:
     results = run.results
     best, last = results["best"], results["last"]
     titles = {"train": "training", "val": "validation", "test": "test"}
@@ -114,10 +114,14 @@ def results_table(run: Run) -> Table:
     scores = {
         part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
     }
-    rows: list[Row] = [(f"best, step {best['step']:,}", scores | {"val": metrics_of(best)}, "bold")]
+    rows: list[Row] = []
+    if best:
+        rows.append((f"best, step {best['step']:,}", scores | {"val": metrics_of(best)}, "bold"))
+    else:  # no step was taken
+        rows.append(("untrained", scores, "bold"))
     if last:
         rows.append((f"last, step {last['step']:,}", {"val": metrics_of(last)}, ""))
-    names = list(metrics_of(best) or scores["train"])
+    names = list((best and metrics_of(best)) or scores["train"] or scores["test"])
     baselines, floor = results.get("baselines", {}), results.get("floor", {})
     for name in next(iter(baselines.values()), {}):
         rows.append((name, {part: found.get(name, {}) for part, found in baselines.items()}, "dim"))
@@ -129,16 +133,25 @@ def results_table(run: Run) -> Table:
 Row = tuple[str, dict[str, dict[str, float]], str]  # title, {part: {metric: value}}, style
 
 
-def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> Table:
-    """A column for each metric under each of `parts` (title: key), a line for each row."""
+def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> Table | Group:
+    """A column for each metric under each of `parts` (title: key), a line for each row.
+
+    Where the terminal is too narrow for that, the parts stand below each other: a number is never cut.
+    """
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for title in parts:
         for metric in metrics:
-            table.add_column(f"{title if metric == metrics[0] else ''}\n{metric}", justify="right")
+            heading = f"{title if metric == metrics[0] else ''}\n{metric}"
+            table.add_column(heading, justify="right", no_wrap=True)
     for title, scores, style in rows:
+        if not any(scores.get(part) for part in parts.values()):
+            continue
         cells = [number(scores.get(part, {}).get(metric)) for part in parts.values() for metric in metrics]
         table.add_row(title, *cells, style=style)
+    width = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    if width > console.width and len(parts) > 1:
+        return Group(*(score_table({title: part}, metrics, rows) for title, part in parts.items()))
     return table
 
 
