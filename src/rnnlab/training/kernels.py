@@ -145,10 +145,10 @@ class Kernels(Callback):
     def rates(self, task: Task, optimizer: torch.optim.Optimizer, n: int) -> list[float]:
         """The learning rates of the next n steps; the schedule is moved on behind them."""
         group, how = optimizer.param_groups[0], task.optimization
+        optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
         if how.scheduler is None or how.interval != "step":
             return [float(group["lr"])] * n
         scheduler: Any = task.lr_schedulers()
-        optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
         if type(scheduler) is LambdaLR:  # a function of the step: no need to walk there
             factor, base, first = scheduler.lr_lambdas[0], scheduler.base_lrs[0], scheduler.last_epoch
             rates = [float(group["lr"]), *(float(base * factor(first + i)) for i in range(1, n + 1))]
