@@ -139,6 +139,15 @@ def test_one_value(overrides, line):
             "model.cell=nosuchpackage.Cell: there is no Python module nosuchpackage; "
             "is its folder on PYTHONPATH?",
         ),
+        (
+            ["trainer.devices=3"],
+            "trainer.devices=3: a run trains on one device; several devices train several runs, with --multirun",
+        ),
+        (
+            ["trainer.devices=[0,1]"],
+            "trainer.devices=[0,1]: a run trains on one device; several devices train several runs, "
+            "with --multirun",
+        ),
     ],
 )
 def test_rules_between_values(overrides, line):

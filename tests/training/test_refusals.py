@@ -31,6 +31,11 @@ def test_auto_says_what_it_took_and_why(small, capsys, monkeypatch):
     assert run.config["trainer"]["accelerator"] == "cpu"
 
 
+def test_what_lightnings_trainer_refuses(small):
+    with pytest.raises(UserError, match=r"^trainer: .*invalid strategy name.*strategy='nowhere'"):
+        small("+trainer.strategy=nowhere")
+
+
 def test_outputs_that_cannot_be_written(small, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot make"):

@@ -114,6 +114,10 @@ class Trainer(Node):
     }
 
     def problems(self) -> Iterator[Problem]:
+        many = len(self.devices) if isinstance(self.devices, list) else self.devices
+        for key, n in (("devices", many), ("num_nodes", self.num_nodes)):
+            if isinstance(n, int) and n > 1:
+                yield key, "a run trains on one device; several devices train several runs, with --multirun"
         if self.max_epochs == -1 and self.max_steps == -1 and self.max_time is None and not self.fast_dev_run:
             yield "max_epochs", "the run would never end; limit max_epochs, max_steps or max_time"
         if self.check_val_every_n_epoch is None and not isinstance(self.val_check_interval, int):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rnnlab.config.building import build, locate
 from rnnlab.errors import UserError, nearest
@@ -108,18 +109,21 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
         extra = {"folder": run.folder} if node["_target_"] == "rnnlab.training.loggers.TensorBoard" else {}
         loggers.append(build(node, f"logger.{name}", **extra))
     extras = [build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
-    return Trainer(
-        **options,
-        default_root_dir=str(run.folder),
-        logger=loggers,
-        log_every_n_steps=config["trainer"]["log_every_n_steps"],
-        callbacks=[*callbacks, *extras],
-        plugins=[WholeFiles()],
-        enable_checkpointing=True,
-        enable_model_summary=False,
-        enable_progress_bar=any(type(c).__name__ == "Progress" for c in extras),
-        barebones=False,
-    )
+    try:
+        return Trainer(
+            **options,
+            default_root_dir=str(run.folder),
+            logger=loggers,
+            log_every_n_steps=config["trainer"]["log_every_n_steps"],
+            callbacks=[*callbacks, *extras],
+            plugins=[WholeFiles()],
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            enable_progress_bar=any(type(c).__name__ == "Progress" for c in extras),
+            barebones=False,
+        )
+    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[str, str]:
