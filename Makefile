@@ -11,6 +11,7 @@ help: ## list the targets
 
 train: $(VENV)/installed ## train experiment=sine: results, a picture of the forecast, and what to try next
 	$(BIN)/rnnlab train experiment=sine
+	@echo 'rnnlab is $(BIN)/rnnlab here; after ". $(BIN)/activate" it is found by its name'
 
 sweep: $(VENV)/installed ## a small sweep: 24 runs, a live table, a leaderboard, a page of curves
 	$(BIN)/rnnlab train -m experiment=sine_sweep
