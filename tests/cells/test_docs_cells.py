@@ -18,4 +18,6 @@ def test_the_blocks_of_the_page_run_and_hold(capsys):
         names: dict = {"__name__": "page"}
         for block in blocks:
             exec(compile(block, str(PAGE), "exec"), names)
-    assert "Choice(engine='torch', reason='auto: the native engine serves precision" in capsys.readouterr().out
+    assert (
+        "Choice(engine='torch', reason='auto: the native engine serves precision" in capsys.readouterr().out
+    )

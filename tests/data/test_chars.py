@@ -226,7 +226,9 @@ def test_split_by_rows_is_char_rnns(tmp_path):
     """Against char-rnn's layout written out: rows first, then the last share of each for validation."""
     text = "".join(chr(97 + (i * i + i // 7) % 26) for i in range(1000))
     (tmp_path / "t.txt").write_text(text)
-    data = Chars(path=str(tmp_path / "t.txt"), fractions=(0.8, 0.2, 0.0), segment=6, batch_size=4, split="rows")
+    data = Chars(
+        path=str(tmp_path / "t.txt"), fractions=(0.8, 0.2, 0.0), segment=6, batch_size=4, split="rows"
+    )
     data.setup()
     segments = 999 // 24
     length, cut = segments * 6, round(0.8 * segments) * 6

@@ -12,7 +12,9 @@ SHORTEST = 8  # characters; shorter values would be found where they are not mea
 def secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """{value: name} of the variables whose names say that they are secret."""
     found = {v: k for k, v in environment.items() if SECRET.search(k) and len(v) >= SHORTEST}
-    return {v: k for v, k in found.items() if not v.startswith(os.sep)}  # the place of a socket or a file is none
+    return {
+        v: k for v, k in found.items() if not v.startswith(os.sep)
+    }  # the place of a socket or a file is none
 
 
 def without_secrets(value: Any) -> Any:
