@@ -48,7 +48,7 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
             f"a forecast can start after the first {window} rows, the model's window, and at the latest "
             f"after the last of the {rows}; row {row} is not between"
         )
-    seen = data.series[row - window : row, : data.inputs].to(task.device, task.dtype)
+    seen = data.series[row - window : row, : data.inputs].to(task.scale)
     forecast = task.unscaled(task.free_run(seen[None], steps))[0].double().cpu().numpy()
     targets = data.frame.values[:, data.target_columns]
     if data.season:
@@ -74,5 +74,5 @@ def by_window(task: Forecaster, data: Windowed, row: int, steps: int) -> np.ndar
     """Forecasts (steps, targets) of rows `row` on, `horizon` at a time, each from the true window before."""
     starts = torch.arange(row - data.window, row - data.window + steps, data.horizon)
     offsets = torch.arange(data.window)
-    x = data.series[starts[:, None] + offsets, : data.inputs].to(task.device, task.dtype)
+    x = data.series[starts[:, None] + offsets, : data.inputs].to(task.scale)
     return task.unscaled(task(x)).flatten(0, 1)[:steps].double().cpu().numpy()

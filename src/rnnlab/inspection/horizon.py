@@ -79,7 +79,7 @@ def free_runs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`free_run` from many rows in one batch: truth, forecast and baseline, each (starts, steps, targets)."""
     at = torch.from_numpy(starts)[:, None] + torch.arange(-data.window, 0)
-    windows = data.series[at, : data.inputs].to(task.device, task.dtype)
+    windows = data.series[at, : data.inputs].to(task.scale)
     forecast = task.unscaled(task.free_run(windows, steps)).double().cpu().numpy()
     targets = data.frame.values[:, data.target_columns]
     truth = targets[starts[:, None] + np.arange(steps)]
