@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from rnnlab.errors import UserError
 from rnnlab.ledger.run import Run
 from rnnlab.ledger.run import runs as runs_in
 
@@ -23,7 +24,9 @@ def load(folder: str | Path) -> Run:
 
 
 def runs(experiment: str | Path) -> list[Run]:
-    """The runs of an experiment's folder, oldest first."""
+    """The runs of an experiment's folder, oldest first. Raises UserError where there is no such folder."""
+    if not Path(experiment).is_dir():
+        raise UserError(f"{experiment}: no such folder")
     return runs_in(experiment)
 
 

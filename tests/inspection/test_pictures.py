@@ -5,7 +5,7 @@ import pytest
 from matplotlib.image import imread
 
 import rnnlab
-from rnnlab.inspection.canvas import apart
+from rnnlab.inspection.canvas import apart, canvas, headline
 from rnnlab.inspection.learning import smoothed
 
 FAST = (
@@ -80,3 +80,12 @@ def test_a_long_curve_is_smoothed_by_means_that_lose_nothing():
     assert len(means) == 120
     assert steps[-1] == 12_000
     np.testing.assert_allclose(means, values.reshape(120, 100).mean(1))
+
+
+@pytest.mark.parametrize("baselines", [1, 6])
+def test_a_headline_keeps_to_its_picture(baselines):
+    figure = canvas(10.8, 4.8)
+    headline(figure, "shakespeare: validation nats per character 2.54", "(unigram 3.313)" * baselines)
+    right = max(text.get_window_extent().x1 for text in figure.texts)
+    assert right < figure.bbox.width
+    assert figure.texts[-1].get_fontsize() == 10.5 or baselines > 1

@@ -78,3 +78,9 @@ def test_a_checkpoint_that_holds_code_is_not_run(small, tmp_path):
 def test_a_monitor_that_is_not_measured(small):
     with pytest.raises(UserError, match=r"monitor=loss/vla: .*Did you mean loss/val\?"):
         small("monitor=loss/vla")
+
+
+def test_the_runs_of_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="elsewhere: no such folder"):
+        rnnlab.runs(tmp_path / "elsewhere")
+    assert rnnlab.runs(tmp_path) == []

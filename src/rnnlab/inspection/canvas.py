@@ -59,7 +59,7 @@ def headline(figure: Figure, message: str, beside: str = "") -> None:
     title = figure.suptitle(message, x=0.012, ha="left", fontsize=12.5, color=INK, fontweight="bold")
     figure.draw_without_rendering()
     corner = figure.transFigure.inverted().transform(title.get_window_extent().p1)
-    figure.text(
+    text = figure.text(
         corner[0] + 0.015,
         title.get_position()[1],
         beside,
@@ -68,6 +68,9 @@ def headline(figure: Figure, message: str, beside: str = "") -> None:
         color=GREY,
         in_layout=False,
     )
+    edges = figure.transFigure.inverted().transform(text.get_window_extent())[:, 0]
+    if edges[1] > 0.99:  # smaller rather than cut
+        text.set_fontsize(10.5 * (0.985 - edges[0]) / (edges[1] - edges[0]))
 
 
 def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
