@@ -84,12 +84,12 @@ def test_where_a_corpus_is_kept_decides_nothing_but_a_path_does(tmp_path):
 
 
 def test_it_is_its_own_fixed_point_and_leaves_its_argument_alone():
-    config = check(compose(["data=tokens", "+trainer.num_nodes=2"]))
+    config = check(compose(["data=tokens", "+trainer.min_epochs=2"]))
     before = repr(config)
     once = deciding(config)
     assert repr(config) == before
     assert deciding(once) == once
-    assert "paths" not in once and "logger" not in once and once["trainer"]["num_nodes"] == 2
+    assert "paths" not in once and "logger" not in once and once["trainer"]["min_epochs"] == 2
 
 
 def test_an_incomplete_config_gives_what_can_be_read_of_it():
