@@ -5,7 +5,7 @@ import warnings
 
 import torch
 
-from benchmarks import clock, stock
+from benchmarks import clock, stock_lightning
 
 
 def main(options: dict[str, str]) -> None:
@@ -19,7 +19,7 @@ def main(options: dict[str, str]) -> None:
                     "experiment=sine", "trainer.log_every_n_steps=50", f"trainer.threads={threads}"
                 )
             )
-            theirs.append(stock.seconds_per_step(20, validate=True, log_every_n_steps=50))
+            theirs.append(stock_lightning.seconds_per_step(20, validate=True, log_every_n_steps=50))
         o, s = statistics.median(ours), statistics.median(theirs)
         print(f"  {threads} thread{'s' * (threads > 1)}: rnnlab {1 / o:,.0f} steps/s, stock Lightning {1 / s:,.0f}; "
               f"ratio {s / o:.1f} (at least 20 wanted)")  # fmt: skip

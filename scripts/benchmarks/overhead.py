@@ -7,7 +7,7 @@ import warnings
 import torch
 from torch import nn
 
-from benchmarks import clock, stock
+from benchmarks import clock, stock_lightning
 
 STEPS = 1000
 
@@ -26,7 +26,7 @@ def main(options: dict[str, str]) -> None:
                 "trainer.check_val_every_n_epoch=1000",
             )
         )
-        theirs.append(stock.seconds_per_step(STEPS // 22, validate=False, log_every_n_steps=1))
+        theirs.append(stock_lightning.seconds_per_step(STEPS // 22, validate=False, log_every_n_steps=1))
     b, o, s = (statistics.median(times) * 1e3 for times in (bare, ours, theirs))
     print(f"  the model alone (gather, forward, backward, norm, Adam): {b:.2f} ms a step")
     print(
