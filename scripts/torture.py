@@ -1,11 +1,17 @@
-"""Kills trainings at random and goes on with them: `python scripts/torture.py [kills=100] [seed=0]`.
+"""Kills trainings at random and goes on with them: `python scripts/torture.py [kills=100 seed=0 only=WORD aim=HOW]`.
 
 Runs alone and sweeps are killed, with SIGKILL and SIGTERM, at any time and in the middle of writing a file, until
 each has come to its end; then every bit that it left is compared with that of a training that nobody killed:
 metrics, weights, TensorBoard's scalars, results. Prints kills, resumes and mismatches; exit code 1 with any mismatch.
+
+only=characters takes the kinds of runs whose names have that word. aim=writing kills at operations that make a file
+last, aim=turns at the ends of calls, epochs, validations and checkpoints, and where a run is taken up again.
+
+Leave the sources alone while it runs: a training that is taken up by other code has other bits, and should.
 """
 
 import contextlib
+import functools
 import os
 import random
 import shutil
@@ -22,7 +28,7 @@ from typing import Any
 CLOCKED = ("speed/", "run/seconds")  # by the clock on the wall
 SHORT = ("data.n_points=400", "model.hidden_size=8", "trainer.threads=1", "trainer.accelerator=cpu",
          "checkpoint.every_n_steps=9", "~callbacks.progress", "~callbacks.pictures")  # fmt: skip
-TEXT = Path(__file__)  # as good a text as any
+TEXT = "TEXT"  # stands for a copy of this file, as good a text as any
 RUNS = {
     "sine, torch": ("experiment=sine", *SHORT, "trainer.max_epochs=20", "model.engine=torch"),
     "sine, native, dropout, rmsprop": (
@@ -124,46 +130,87 @@ def train(overrides: tuple[str, ...], folder: Path) -> int:
     return main(["train", *overrides, f"paths.outputs={folder}"])
 
 
-def die_in_writing(at: int, half: bool) -> None:
-    """Kills this process at its `at`-th operation that makes a file last; with `half`, half of it is lost."""
-    count = 0
+def writes() -> list[tuple[Any, str]]:
+    """What makes a file last."""
+    return [(os, "fsync"), (Path, "replace")]
+
+
+def turns() -> list[tuple[Any, str]]:
+    """Where something of a training ends or begins."""
+    from rnnlab.ledger.run import Run
+    from rnnlab.training.checkpoints import Checkpoints
+    from rnnlab.training.kernels import Kernels
+    from rnnlab.training.loggers import Journal
+    from rnnlab.training.recorder import Recorder
+
+    return [(Checkpoints, "save"), (Checkpoints, "write_best"), (Checkpoints, "on_validation_end"),
+            (Checkpoints, "on_fit_start"), (Checkpoints, "on_train_end"), (Recorder, "on_validation_end"),
+            (Journal, "flush"), (Journal, "cut"), (Kernels, "steps"), (Run, "create"), (Run, "update")]  # fmt: skip
+
+
+def die_at(
+    at: int,
+    places: list[tuple[Any, str]],
+    *,
+    number: int = signal.SIGKILL,
+    half: bool = False,
+    behind: bool = False,
+) -> list[int]:
+    """Kills this process at the `at`-th call of one of `places`, or behind it; returns the count of calls, kept up.
+
+    With `half`, half of a file that is about to last is lost.
+    """
+    count = [0]
 
     def mortal(operation: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(operation)
         def perform(*args: Any, **kwargs: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count == at:
-                if half and isinstance(args[0], int) and (size := os.fstat(args[0]).st_size):
-                    with contextlib.suppress(OSError):
-                        os.ftruncate(args[0], size // 2)
-                os.kill(os.getpid(), signal.SIGKILL)
-            return operation(*args, **kwargs)
+            count[0] += 1
+            now = count[0] == at
+            if now and half and isinstance(args[0], int) and (size := os.fstat(args[0]).st_size):
+                with contextlib.suppress(OSError):
+                    os.ftruncate(args[0], size // 2)
+            if now and not behind:
+                os.kill(os.getpid(), number)
+            done = operation(*args, **kwargs)
+            if now and behind:
+                os.kill(os.getpid(), number)
+            return done
 
         return perform
 
-    os.fsync = mortal(os.fsync)  # type: ignore[assignment]
-    Path.replace = mortal(Path.replace)  # type: ignore[method-assign, assignment]
+    for owner, name in places:
+        setattr(owner, name, mortal(getattr(owner, name)))
+    return count
 
 
 def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+PLACES = {"writing": writes, "turns": turns}
+
+
 class Torture:
-    def __init__(self, folder: Path, kills: int, seed: int) -> None:
+    """`only`: a word in the names of what is killed; `aim`: "" for any time, "writing" or "turns"."""
+
+    def __init__(self, folder: Path, kills: int, seed: int, only: str = "", aim: str = "") -> None:
         self.folder, self.log, self.kills, self.chance = folder, folder / "log", kills, random.Random(seed)
+        self.only, self.aims = only, (aim,) if aim else ("SIGKILL", "SIGKILL", "SIGTERM", "writing")
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.whole: dict[str, tuple[Path, float]] = {}
+        self.calls: dict[tuple[str, str], int] = {}  # of writes and turns in a whole training
+        shutil.copy(__file__, folder / "text.txt")  # not the file itself, which somebody may be editing
 
-    def run(self, with_sweeps: bool = True) -> None:
+    def run(self) -> None:
         import torch  # noqa: F401  here, for all children
 
         import rnnlab.native.program
         import rnnlab.sweeps.sweep
         import rnnlab.training.train  # noqa: F401
 
-        victims = [*RUNS, *RUNS, "sweep"] if with_sweeps else list(RUNS)
+        victims = [name for name in (*RUNS, *RUNS, "sweep") if self.only in name]
         while self.dead < self.kills:
             for name in victims:
                 if self.dead < self.kills:
@@ -179,9 +226,13 @@ class Torture:
             if name == "sweep":
                 assert self.sweep(folder).wait() == 0
             else:
-                assert ended(fork(lambda: train(RUNS[name], folder), self.log)) == 0, self.log.read_text()
+                assert ended(fork(lambda: self.train(name, folder), self.log)) == 0, self.log.read_text()
             self.whole[name] = folder, time.perf_counter() - begin
         return self.whole[name]
+
+    def train(self, name: str, folder: Path) -> int:
+        text = str(self.folder / "text.txt")
+        return train(tuple(o.replace(TEXT, text) for o in RUNS[name]), folder)
 
     def sweep(self, folder: Path) -> "subprocess.Popen[bytes]":
         words = [sys.executable, "-m", "rnnlab", "train", "-m", *SWEEP, f"paths.outputs={folder}"]
@@ -199,7 +250,7 @@ class Torture:
         code = (
             self.sweep(folder).wait()
             if name == "sweep"
-            else ended(fork(lambda: train(RUNS[name], folder), self.log))
+            else ended(fork(lambda: self.train(name, folder), self.log))
         )
         found = [f"exit code {code}: {self.log.read_text()[-300:]}"] if code else []
         for experiment in whole.iterdir():
@@ -209,17 +260,29 @@ class Torture:
         shutil.rmtree(folder)
 
     def kill_run(self, name: str, folder: Path, seconds: float) -> bool:
-        how = self.chance.choice(("SIGKILL", "SIGKILL", "SIGTERM", "writing"))
-        if how == "writing":
-            at, half = self.chance.randint(1, 60), self.chance.random() < 0.5
+        how = self.chance.choice(self.aims)
+        if how in ("writing", "turns"):
+            at, half, behind = (
+                self.chance.randint(1, self.called(name, how)),
+                self.chance.random() < 0.5,
+                False,
+            )
+            number = signal.SIGKILL
+            if how == "turns":
+                half, behind, number = (
+                    False,
+                    half,
+                    self.chance.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)),
+                )
 
             def work() -> int:
-                die_in_writing(at, half)
-                return train(RUNS[name], folder)
+                die_at(at, PLACES[how](), number=number, half=half, behind=behind)
+                return self.train(name, folder)
 
             code = ended(fork(work, self.log))
+            how = f"{how}, {number.name}"
         else:
-            pid = fork(lambda: train(RUNS[name], folder), self.log)
+            pid = fork(lambda: self.train(name, folder), self.log)
             time.sleep(self.chance.uniform(0, seconds))
             os.kill(pid, getattr(signal, how))
             code = ended(pid)
@@ -227,6 +290,22 @@ class Torture:
         dead = code in (-signal.SIGKILL, -signal.SIGTERM, 143)
         self.counts[f"killed: {how}" if dead else "had ended before"] += 1
         return dead
+
+    def called(self, name: str, how: str) -> int:
+        """How many writes or turns a whole training has."""
+        if (name, how) not in self.calls:
+            folder, said = self.folder / "counted", self.folder / "count"
+
+            def work() -> int:
+                count = die_at(0, PLACES[how]())
+                code = self.train(name, folder)
+                said.write_text(str(count[0]))
+                return code
+
+            assert ended(fork(work, self.log)) == 0, self.log.read_text()
+            self.calls[name, how] = int(said.read_text())
+            shutil.rmtree(folder)
+        return self.calls[name, how]
 
     def kill_sweep(self, name: str, folder: Path, seconds: float) -> bool:
         process = self.sweep(folder)
@@ -250,7 +329,10 @@ def descendants(pid: int) -> list[int]:
 
 
 def main(arguments: list[str]) -> int:
-    options = {"kills": 100, "seed": 0} | {k: int(v) for k, v in (a.split("=") for a in arguments)}
+    asked = dict(a.split("=") for a in arguments)
+    options: dict[str, Any] = {"kills": 100, "seed": 0} | {
+        k: int(v) if v.isdigit() else v for k, v in asked.items()
+    }
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         torture = Torture(Path(folder), **options)

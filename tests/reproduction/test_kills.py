@@ -8,7 +8,7 @@ import rnnlab
 import torture
 from rnnlab.cli import main
 from rnnlab.ledger.seal import broken
-from torture import die_in_writing, ended, fork, mismatches
+from torture import die_at, ended, fork, mismatches, writes
 
 RUN = (
     "experiment=sine", "model.hidden_size=8", "data.n_points=200", "trainer.max_epochs=4", "trainer.threads=1",
@@ -27,7 +27,7 @@ def whole(tmp_path_factory):
 @pytest.mark.parametrize("at", range(15, 28, 2))
 def test_killed_at_every_operation_that_makes_a_file_last(whole, tmp_path, at):
     def dying() -> int:
-        die_in_writing(at, half=at % 4 == 3)
+        die_at(at, writes(), half=at % 4 == 3)
         return main(["train", *RUN, f"paths.outputs={tmp_path}"])
 
     assert ended(fork(dying, tmp_path / "log")) == -9
@@ -93,6 +93,6 @@ def test_killed_at_random(tmp_path, monkeypatch):
     """The short form of scripts/torture.py; sweeps are killed in tests/sweeps."""
     names = ("sine, torch", "characters, native, sgd")
     monkeypatch.setattr(torture, "RUNS", {name: torture.RUNS[name] for name in names})
-    found = torture.Torture(tmp_path, kills=6, seed=0)
-    found.run(with_sweeps=False)
+    found = torture.Torture(tmp_path, kills=6, seed=0, only=",")  # no sweeps
+    found.run()
     assert found.wrong == [] and found.dead == 6

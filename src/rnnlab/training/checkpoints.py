@@ -38,7 +38,8 @@ class Checkpoints(Checkpoint):
     from, or is damaged, it is written anew.
 
     Checkpoints are taken between two batches, when the validation and the schedule of the one before are done,
-    and at no other moment: going on from there repeats nothing and leaves nothing out.
+    and at no other moment: going on from there repeats nothing and leaves nothing out. Where gradients are
+    accumulated they wait for the optimizer's step.
     """
 
     patient = True  # can wait for the end of a call of the kernels
@@ -77,7 +78,7 @@ class Checkpoints(Checkpoint):
         seconds, step = self._saved_at
         by_steps = self.every_n_steps is not None and trainer.global_step - step >= self.every_n_steps
         by_time = self.every_seconds is not None and time.monotonic() - seconds >= self.every_seconds
-        if by_steps or by_time:
+        if (by_steps or by_time) and between_steps(trainer, task):
             self.save(trainer, task)
 
     def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -172,6 +173,13 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.last, self.ended = state["best"], state["last"], state["ended"]
         self._best_weights = state["best_weights"]
+
+
+def between_steps(trainer: Trainer, task: LightningModule) -> bool:
+    """Whether no optimizer step is under way: gradients half accumulated are in no checkpoint."""
+    if task.automatic_optimization:
+        return trainer.fit_loop.epoch_loop.batch_idx % trainer.accumulate_grad_batches == 0
+    return not getattr(task, "_micro_losses", None)
 
 
 def rehearsal(trainer: Trainer) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from rnnlab.training.checkpoints import Checkpoints
+from rnnlab.training.checkpoints import Checkpoints, between_steps
 
 
 class Stopped(Exception):
@@ -32,7 +32,7 @@ class Interruption(Callback):
             signal.signal(signal.SIGTERM, self._stop)
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
-        if self.signal_name is not None:
+        if self.signal_name is not None and between_steps(trainer, task):
             self.checkpoints.save(trainer, task)
             raise Stopped(f"{self.signal_name} at step {trainer.global_step}")
 
