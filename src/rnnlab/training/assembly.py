@@ -2,12 +2,11 @@
 
 import inspect
 import math
-from contextlib import nullcontext
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rnnlab.config.building import build, locate
@@ -19,6 +18,7 @@ from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.loggers import MetricsFile
+from rnnlab.training.loops import Unmeasured, lean
 
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 OF_A_STEP = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
@@ -82,15 +82,6 @@ def planned_steps(config: dict[str, Any], batches: int) -> int:
     return min(bounds)
 
 
-class Unmeasured(PassThroughProfiler):
-    """Lightning's own way of measuring nothing, without a generator for each of the 90 hooks of an epoch."""
-
-    nothing: ClassVar = nullcontext()
-
-    def profile(self, action_name: str) -> Any:
-        return self.nothing
-
-
 def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callbacks: list[Any]) -> Trainer:
     """Lightning's own Trainer with the config's callbacks and loggers beside ours."""
     options = {key: value for key, value in config["trainer"].items() if key not in OURS}
@@ -110,7 +101,7 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
         loggers.append(build(node, f"logger.{name}", **extra))
     extras = [build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
     try:
-        return Trainer(
+        trainer = Trainer(
             **options,
             default_root_dir=str(run.folder),
             logger=loggers,
@@ -124,6 +115,8 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
         )
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
+    lean(trainer)
+    return trainer
 
 
 def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[str, str]:
