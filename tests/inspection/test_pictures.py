@@ -5,8 +5,9 @@ import pytest
 from matplotlib.image import imread
 
 import rnnlab
-from rnnlab.inspection.canvas import apart, canvas, headline
+from rnnlab.inspection.canvas import canvas, headline
 from rnnlab.inspection.learning import smoothed
+from rnnlab.sweeps.axis import apart
 
 FAST = (
     "trainer.accelerator=cpu",

@@ -28,7 +28,7 @@ def experiment(tmp_path):
         run.update(status="finished", results=results, seconds=2.0)
         run.metrics_file.write_text(f"step,metric,value\n1,loss/val,{value + 1}\n2,loss/val,{value}\n")
     run = Run(tmp_path / "exp" / "hidden_size-8+seed-0-0123456789ab")
-    run.create("80", "exp", {"mode": "min"}, [], group="8")
+    run.create("80", "exp", {"model": {"hidden_size": 8}, "mode": "min"}, [], group="8")
     run.update(status="failed", why="Diverged: <the loss is nan>")
     return tmp_path / "exp"
 
@@ -115,10 +115,10 @@ def test_the_files(experiment, tmp_path, capsys):
     assert found["rows"][0]["parameters"] == {"model.hidden_size": 64}
     page = Page()
     page.feed(files[2].read_text())
-    assert page.links == []  # nothing is fetched
-    assert page.seen.count("svg") == 3 and page.seen.count("polygon") == 2  # two rows have several seeds
+    assert page.seen.count("svg") == 4  # learning curves for two widths, a panel, parallel coordinates
+    assert page.seen.count("polygon") == 2 * 2  # two rows have several seeds
     assert page.seen.count("circle") == 6 + 3
-    for word in ("hidden_size=64", "persistence", "Diverged: <the loss is nan>", "optimizer steps"):
+    for word in ("hidden_size=64", "persistence", "Diverged: <the loss is nan>", "optimizer step"):
         assert word in page.text
 
 

@@ -4,8 +4,11 @@ import argparse
 import csv
 import io
 import math
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError, nearest
@@ -24,7 +27,9 @@ def main(argv: list[str]) -> None:
     )
     parser.add_argument("--csv", metavar="FILE", help="write it as a table")
     parser.add_argument("--json", metavar="FILE", help="write it with every run's value")
-    parser.add_argument("--html", metavar="FILE", help="write a page with learning curves and parameters")
+    parser.add_argument(
+        "--html", metavar="FILE", help="write a page with curves and parameters, and the page of each run"
+    )
     parser.add_argument("--rows", type=int, default=20, help="how many rows to show (20)")
     asked = parser.parse_args(argv)
     folder = Path(asked.experiment)
@@ -34,10 +39,12 @@ def main(argv: list[str]) -> None:
         beside = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         raise UserError(f"{folder}: no runs there.{nearest(folder.name, beside) if beside else ''}")
 
-    from rnnlab.sweeps import leaderboard, page
+    from rnnlab.sweeps import leaderboard
     from rnnlab.sweeps.sweep import console
 
     board = leaderboard.of_experiment(folder)
+    if board.mixed:
+        console.print(board.mixed)
     if board.rows:
         console.print(leaderboard.table(board, asked.rows, console.width))
     for entry in board.others:
@@ -50,7 +57,7 @@ def main(argv: list[str]) -> None:
     if asked.json:
         write_json(_place(Path(asked.json)), as_json(board))
     if asked.html:
-        _write(Path(asked.html), page.page(folder.name, board).encode())
+        write_pages(folder, Path(asked.html), board)
     for file in filter(None, (asked.csv, asked.json, asked.html)):
         console.print(f"written  {file}", soft_wrap=True)
 
@@ -70,6 +77,25 @@ def of_run(folder: Path, asked: argparse.Namespace) -> None:
     file = Path(asked.html) if asked.html else folder / "report.html"
     _write(file, run_page(Run.open(folder)).encode("utf-8", "surrogatepass"))
     console.print(f"written  {file}", soft_wrap=True)
+
+
+def write_pages(folder: Path, file: Path, board: Any) -> None:
+    """The experiment's page, and each run's own as report.html in its folder, which it leads to.
+
+    A run whose folder cannot be written, on a disk that is for reading say, has no link.
+    """
+    from rnnlab.inspection.run_page import run_page
+    from rnnlab.ledger.run import Run
+    from rnnlab.sweeps import page
+
+    start = _place(file).resolve().parent
+    links = {}
+    for entry in [*(e for row in board.rows for e in row.entries), *board.others]:
+        own = entry.folder / "report.html"
+        with suppress(OSError):
+            write_whole(own, run_page(Run(entry.folder)).encode("utf-8", "surrogatepass"))
+            links[entry.folder] = quote(Path(os.path.relpath(own.resolve(), start)).as_posix())
+    _write(file, page.page(folder.name, board, lambda entry: links.get(entry.folder)).encode())
 
 
 def _place(path: Path) -> Path:

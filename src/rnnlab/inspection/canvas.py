@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -10,6 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+
+from rnnlab.sweeps.axis import apart
 
 # of Okabe and Ito, told apart also by those who see red and green alike
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -95,23 +97,6 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
             fontsize=8.5,
             color=label.colour,
         )
-
-
-def apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Increasing places moved so that neighbours are at least `gap` apart and none is below 0.
-
-    What is moved apart keeps its middle, as far as there is room.
-    """
-    clusters: list[list[Any]] = []  # [middle, count]
-    for y in wanted:
-        clusters.append([y, 1])
-        while len(clusters) > 1:
-            (low, n), (high, m) = clusters[-2:]
-            if high - low >= gap * (n + m) / 2:
-                break
-            clusters[-2:] = [[(low * n + high * m) / (n + m), n + m]]
-    places = [middle + gap * (i - (n - 1) / 2) for middle, n in clusters for i in range(n)]
-    return [max(place, gap * i) for i, place in enumerate(places)]
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -4,9 +4,14 @@ from html import escape
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1e23; --soft: #5b6470; --line: #e3e6eb; --card: #f6f7f9;
-  --blue: #2f5fd0; --orange: #c4500b; --good: #1d7f4f; --bad: #b3261e }
-@media (prefers-color-scheme: dark) { :root { --paper: #15171b; --ink: #e6e8ec; --soft: #a0a8b4; --line: #31363f;
-  --card: #1e2127; --blue: #7da2ff; --orange: #ff9a5c; --good: #62c796; --bad: #ff8a80 } }
+  --blue: #2f5fd0; --orange: #c4500b; --good: #1d7f4f; --bad: #b3261e;
+  --near: #1c2f8c; --middle: #259a94; --far: #e3d68c;
+  --c0: #0072b2; --c1: #d55e00; --c2: #00805e; --c3: #a6418f; --c4: #8a6d00; --c5: #5b6470 }
+@media screen and (prefers-color-scheme: dark) { :root { --paper: #15171b; --ink: #e6e8ec; --soft: #a0a8b4;
+  --line: #31363f; --card: #1e2127; --blue: #7da2ff; --orange: #ff9a5c; --good: #62c796; --bad: #ff8a80;
+  --near: #fff0b8; --middle: #35a79c; --far: #35507a;
+  --c0: #56b4e9; --c1: #ff8c4b; --c2: #3ecf9f; --c3: #e38fc6; --c4: #e0c04c; --c5: #b4bcc8 } }
+a { color: var(--blue); text-decoration: none } a:hover { text-decoration: underline }
 * { box-sizing: border-box }
 body { font: 15px/1.55 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1080px;
   margin: 0 auto; padding: 2rem 1rem 4rem }
@@ -32,12 +37,13 @@ details { margin: .6rem 0 }
 summary { cursor: pointer; font-weight: 600 }
 svg { max-width: 100%; height: auto } svg text { font: 12px system-ui, sans-serif; fill: var(--soft) }
 svg .tick { font-size: 11px; paint-order: stroke; stroke: var(--paper); stroke-width: 3px }
+svg .halo { stroke-width: 5px; fill: var(--ink) }
 svg .title { font-weight: 600; fill: var(--ink) } svg .grid { stroke: var(--line) } svg .axis { stroke: var(--soft) }
 svg .level { stroke: var(--soft); stroke-dasharray: 5 4 }
-.key { font-size: .85rem; color: var(--soft) } .key i { display: inline-block; width: 16px; height: 3px;
+.key { font-size: .85rem; color: var(--soft) } .key i { display: inline-block; width: 16px; border-top: 3px solid;
   vertical-align: middle; margin: 0 .4rem 0 0 } .key span { margin-right: 1.2rem; white-space: nowrap }
-@media print { :root { --paper: #fff; --ink: #000; --soft: #444; --line: #ccc; --card: #fff; --blue: #2f5fd0;
-  --orange: #c4500b } body { padding: 0; max-width: none; font-size: 11px } figure, tr, svg { break-inside: avoid }
+@media print { :root { --ink: #000; --soft: #444; --line: #ccc; --card: #fff } a { color: inherit }
+  body { padding: 0; max-width: none; font-size: 11px } figure, tr, svg { break-inside: avoid }
   h2 { break-after: avoid } div.wide { overflow: visible } }
 """
 

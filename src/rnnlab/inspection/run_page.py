@@ -18,6 +18,7 @@ from rnnlab.training.terminal import facts, metrics_of
 
 BLUE, ORANGE = "var(--blue)", "var(--orange)"
 TITLES = {"train": "training", "val": "validation", "test": "test"}
+PANEL = (440, 280)
 DIFF = 20_000  # characters of a diff; manifest.json has it all
 
 CAPTIONS = {
@@ -117,7 +118,7 @@ def _curves(run: Run) -> str:
         if tag in found and np.ptp(found[tag][1]) > 0:
             panels.append(_panel(tag.removeprefix("optim/").replace("_", " "), [(found[tag], BLUE)], {}))
     named = (("training", BLUE), ("validation", ORANGE))
-    key = "".join(f'<span><i style="background:{colour}"></i>{name}</span>' for name, colour in named)
+    key = "".join(f'<span><i style="border-color:{colour}"></i>{name}</span>' for name, colour in named)
     drawn = [str(panel) for panel in panels if panel is not None]
     return (
         f"<div class=panels>{''.join(f'<div>{d}</div>' for d in drawn)}</div><p class=key>{key}</p>"
@@ -136,20 +137,15 @@ def _panel(title: str, curves: list[Any], levels: dict[str, float]) -> Plot | No
     if not shown:
         return None
     values = np.concatenate([v for _, v, _ in shown])
-    values = np.concatenate(
-        [values, [v for v in levels.values() if v > values.min() / 100 and v < 3 * values.max()]]
-    )
     picture = plot(
         [int(s) for steps, _, _ in shown for s in (steps[0], steps[-1])],
         [float(values.min()), float(values.max())],
-        520, 300, "optimizer step", title,
+        PANEL, "optimizer step", title, log_x=False, levels=levels,
     )  # fmt: skip
-    if picture.x.log:
-        picture.x = type(picture.x)(picture.x.values, picture.x.start, picture.x.end)
     for steps, curve, colour in shown:
+        if len(steps) == 1:
+            picture.dot(int(steps[0]), float(curve[0]), colour, number(float(curve[0])))
         picture.line(list(zip(steps.tolist(), curve.tolist(), strict=True)), colour)
-    for name, value in levels.items():
-        picture.level(value, name)
     return picture
 
 

@@ -12,9 +12,11 @@ from rich.table import Table
 from rnnlab import streams
 from rnnlab.ledger.identity import leaves, readable
 from rnnlab.ledger.run import Run, runs
+from rnnlab.ledger.yaml import read_yaml
 
 RESAMPLES = 2000  # of the bootstrap
 COUNTER = 0x5EED  # where its draws lie in the stream "sample"
+FEW = 6  # parameters that a row is named by
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,14 @@ class Row:
 
     @property
     def label(self) -> str:
+        about = self.entries[0].record.get("label", "").replace("+", " ")
+        if len(self.parameters) > FEW:  # another task or data set: what it is, and what it was asked to be
+            kinds = [f"{k}={readable(v)}" for k, v in self.parameters.items() if k in ("model", "data")]
+            return " ".join([*kinds, about])
         short = [key.rpartition(".")[2] for key in self.parameters]
         names = [s if short.count(s) == 1 else k for s, k in zip(short, self.parameters, strict=True)]
         said = [f"{n}={readable(v)}" for n, v in zip(names, self.parameters.values(), strict=True)]
-        return " ".join(said) or self.entries[0].record.get("label", "").replace("+", " ") or "as it stands"
+        return " ".join(said) or about or "as it stands"
 
     @property
     def values(self) -> np.ndarray:
@@ -109,6 +115,12 @@ class Leaderboard:
     references: list[tuple[str, dict[str, float]]]
     others: list[Entry]  # runs without a result: failed, stopped, skipped, under way
 
+    @property
+    def mixed(self) -> str:
+        """What a reader must know where the rows are of several tasks or data sets."""
+        several = {key for row in self.rows for key in row.parameters} & {"data", "model"}
+        return "These runs are of several tasks or data sets: their losses do not compare." if several else ""
+
     def columns(self) -> list[str]:
         names: dict[str, None] = {}
         for scores in [r.scores() for r in self.rows] + [s for _, s in self.references]:
@@ -133,7 +145,7 @@ def leaderboard(
     groups: dict[str, Row] = {}
     others, metric = [], "loss/val"
     for entry in entries:
-        if entry.record.get("status") != "finished" or np.isnan(entry.value):
+        if entry.record.get("status") != "finished" or not np.isfinite(entry.value):
             others.append(entry)
             continue
         metric = entry.record["results"]["best"].get("monitor", metric)
@@ -142,9 +154,22 @@ def leaderboard(
     found = list(groups.values())
     for row, parameters in zip(found, differing([config_of(r.entries[0]) for r in found]), strict=True):
         row.parameters = parameters
+    _drop_what_follows(found)
     sign = 1 if mode == "min" else -1
     rows = sorted(found, key=lambda row: sign * row.mean)
     return Leaderboard(metric, mode, rows, references([e for row in rows for e in row.entries]), others)
+
+
+def _drop_what_follows(rows: Sequence[Row]) -> None:
+    """Takes away what nobody asked for and what comes with a class: the weight decay of AdamW beside Adam's."""
+    keys = {key for row in rows for key in row.parameters}
+    below = {key for key in keys if key.rpartition(".")[0] in keys}
+    if below:
+        files = [row.entries[0].folder / "overrides.yaml" for row in rows]
+        lines = [str(o) for file in files if file.is_file() for o in read_yaml(file) or []]
+        asked = {line.lstrip("+~").partition("=")[0] for line in lines}
+        for row in rows:
+            row.parameters = {k: v for k, v in row.parameters.items() if k not in below or k in asked}
 
 
 # what never decides a number, or follows the seed

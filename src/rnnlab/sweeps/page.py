@@ -1,201 +1,149 @@
-"""The report of an experiment as one page of HTML that needs nothing else."""
+"""The report of an experiment as one page of HTML that needs nothing else; each run's own page is a click away."""
 
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
-import numpy as np
+from rnnlab.inspection.look import page as whole_page
+from rnnlab.sweeps import curves, parameters
+from rnnlab.sweeps.leaderboard import Entry, Leaderboard, number
+from rnnlab.sweeps.parameters import Link
 
-from rnnlab.ledger.run import Run
-from rnnlab.sweeps.leaderboard import Leaderboard, Row, number
-from rnnlab.sweeps.svg import COLOURS, Axis, plot, shade, svg, word
-
-CURVES = 6  # rows whose learning curves are drawn
-ROWS = 100  # of the table
+ROWS, RUNS = 1000, 5000  # of the two tables
+PRINTED = 60  # runs up to which their table is printed, too
+PARAMETERS = 8  # that are drawn
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1e23; max-width: 1160px; margin: 2.5rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin-top: 2.4rem }
-p.lead { color: #5b6470; margin-top: .3rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 13.5px }
-th, td { text-align: right; padding: .25rem .6rem; white-space: nowrap } th { border-bottom: 1px solid #c9ced6 }
-td.what, th.what { text-align: left } tr.first td { font-weight: 600 } tr.reference td { color: #7a828e }
-tr.reference.first-reference td { border-top: 1px solid #e3e6eb }
-div.wide { overflow-x: auto } div.panels { display: flex; flex-wrap: wrap; gap: 1rem }
-svg text { font: 12px system-ui, sans-serif; fill: #3b424c } svg .tick { fill: #6a727e; font-size: 11px;
-paint-order: stroke; stroke: #fff; stroke-width: 3px }
-svg .title { font-weight: 600 } svg .grid { stroke: #edeff2 } svg .axis { stroke: #9aa2ad }
-svg .level { stroke: #8a929d; stroke-dasharray: 5 4 }
-ul.legend { list-style: none; padding: 0; columns: 2; font-size: 13px } ul.legend i { display: inline-block;
-width: 14px; height: 3px; margin-right: .5rem; vertical-align: middle } code { font-size: 13px }
+body { max-width: 1200px } th, td { padding: .28rem .55rem }
+div.panels { grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)) }
+.desk { display: block } .phone { display: none }
+.curves { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center }
+.curves > div:last-child { flex: 1 1 230px }
+ul.legend { list-style: none; padding: 0; margin: 0; font-size: .87rem; line-height: 1.9 }
+ul.legend li { overflow-wrap: anywhere; padding-left: 26px; text-indent: -26px }
+ul.legend i { display: inline-block; width: 18px; border-top: 3px solid; margin-right: 8px; vertical-align: middle }
+table.sorted th { cursor: pointer } table.sorted th:hover { color: var(--blue) }
+th[aria-sort=ascending]::after { content: " \\2191" } th[aria-sort=descending]::after { content: " \\2193" }
+td.what, th.what { text-align: left; min-width: 10rem } tr.line td { border-top: 1px solid var(--line) }
+td.why { white-space: normal; text-align: left; color: var(--soft); min-width: 14rem }
+input[type=search] { font: inherit; width: min(100%, 22rem); padding: .35rem .7rem; margin: 0 0 .6rem;
+  color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: 6px }
+.wide svg { max-width: none }
+@media (max-width: 640px) { .desk { display: none } .phone { display: block } td.what { white-space: normal } }
+@media print { input[type=search], .many { display: none } table { font-size: 9px } th, td { padding: .15rem .35rem }
+  td.what { white-space: normal } .desk { display: block } .phone { display: none } .wide svg { max-width: 100% }
+  div.panels { grid-template-columns: 1fr 1fr } .curves, .panels > div { break-inside: avoid }
+  ul.legend { columns: 2; line-height: 1.5 } }
+"""
+
+SCRIPT = """
+const value = (row, i) => { const text = row.cells[i].textContent, n = parseFloat(text.replace(/,/g, ''));
+  return isNaN(n) ? text : n; };
+document.querySelectorAll('table.sorted').forEach(table => {
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  heads.forEach((head, i) => head.onclick = () => {
+    const up = head.getAttribute('aria-sort') !== 'ascending', rows = [...body.rows];
+    heads.forEach(h => h.removeAttribute('aria-sort'));
+    head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+    const order = (a, b) => { const [x, y] = [value(a, i), value(b, i)];
+      if (x === '' || y === '') return (x === '') - (y === '');
+      return (up ? 1 : -1) * (typeof x === typeof y ? (x < y ? -1 : x > y ? 1 : 0) : typeof x === 'number' ? -1 : 1); };
+    body.append(...rows.sort(order));
+  });
+});
+document.querySelectorAll('input[type=search]').forEach(box => box.oninput = () => {
+  const words = box.value.toLowerCase().split(/\\s+/);
+  for (const row of document.getElementById(box.dataset.of).tBodies[0].rows)
+    row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
+});
 """
 
 
-def page(name: str, board: Leaderboard) -> str:
-    """The HTML of an experiment's leaderboard, curves and parameters."""
+def page(name: str, board: Leaderboard, link: Link = lambda entry: None) -> str:
+    """The HTML of an experiment's leaderboard, curves, parameters and runs; `link` is where a run's own page is."""
     statuses = Counter(e.record.get("status", "?") for e in board.others)
     finished = sum(len(row.entries) for row in board.rows)
     counts = ", ".join([f"{finished:,} finished", *(f"{n:,} {status}" for status, n in statuses.items())])
     parts = [f"<h1>{escape(name)}</h1><p class=lead>{counts}; ordered by the best {escape(board.metric)}, "
-             f"{'least' if board.mode == 'min' else 'most'} first</p>"]  # fmt: skip
+             f"{'least' if board.mode == 'min' else 'greatest'} first</p>"]  # fmt: skip
     if board.rows:
-        parts += ["<h2>Leaderboard</h2>", _table(board), "<h2>Learning curves</h2>", _curves(board)]
-        parameters = list(dict.fromkeys(k for row in board.rows for k in row.parameters))
-        if parameters and len(board.rows) > 1:
-            parts += ["<h2>Parameters</h2>", _panels(board, parameters), "<h2>All together</h2>",
-                      _parallel(board, parameters)]  # fmt: skip
-    if board.others:
-        parts += ["<h2>Without a result</h2>", _others(board)]
-    return (f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(name)}</title>"
-            f"<style>{STYLE}</style><body>{''.join(parts)}</body></html>\n")  # fmt: skip
+        if board.mixed:
+            parts.append(f"<p><b>{escape(board.mixed)}</b></p>")
+        parts += ["<h2>Leaderboard</h2>", _table(board, link)]
+        parts += ["<h2>Learning curves</h2>", curves.curves(board)]
+        swept = list(dict.fromkeys(k for row in board.rows for k in row.parameters))[:PARAMETERS]
+        if swept and len(board.rows) > 1 and not board.mixed:
+            parts += ["<h2>Parameters</h2>", parameters.panels(board, swept, link)]
+            if together := parameters.parallel(board, swept):
+                parts += ["<h2>All together</h2>", together]
+    parts += ["<section class=many>" if finished + len(board.others) > PRINTED else "<section>",
+              "<h2>Runs</h2>", _runs(board, link), "</section>"]  # fmt: skip
+    return whole_page(name, "".join(parts), STYLE, SCRIPT)
 
 
-def _table(board: Leaderboard) -> str:
+def _table(board: Leaderboard, link: Link) -> str:
     columns = [c for c in board.columns() if not c.endswith("/rmse")]  # the root of another one
-    heads = [f"best {board.metric}", "std", "95% interval", "n", *columns, "steps/s"]
-    lines = [
-        "<tr><th></th><th class=what>runs</th>" + "".join(f"<th>{escape(h)}</th>" for h in heads) + "</tr>"
-    ]
+    heads = ["", "configuration", f"best {board.metric}", "std", "95% interval", "n", *columns, "steps/s"]
+    lines = []
     for rank, row in enumerate(board.rows[:ROWS], 1):
         low, high = row.interval
         scores = row.scores()
+        best = min(row.entries, key=lambda e: e.value if board.mode == "min" else -e.value)
         cells = [number(row.mean), number(row.std), f"{number(low)} to {number(high)}" if low == low else "",
                  str(len(row.entries)), *(number(scores.get(c)) for c in columns), f"{row.speed:,.0f}"]  # fmt: skip
-        start = (
-            f"<tr{' class=first' if rank == 1 else ''}><td>{rank}</td><td class=what>{escape(row.label)}</td>"
-        )
-        lines.append(start + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")
+        lines.append(_line([str(rank), _linked(row.label, link(best)), *cells], "first" if rank == 1 else ""))
+    below = [
+        _line(["", escape(name), "", "", "", "", *(number(scores.get(c)) for c in columns), ""],
+              "aside line" if i == 0 else "aside")
+        for i, (name, scores) in enumerate(board.references)
+    ]  # fmt: skip
     if len(board.rows) > ROWS:
-        lines.append(
-            f"<tr class=reference><td></td><td class=what>and {len(board.rows) - ROWS:,} more</td></tr>"
+        below.insert(
+            0, _line(["", f"and {len(board.rows) - ROWS:,} more", *[""] * (len(heads) - 2)], "aside")
         )
-    for i, (name, scores) in enumerate(board.references):
-        cells = ["", "", "", "", *(number(scores.get(c)) for c in columns), ""]
-        kind = "reference first-reference" if i == 0 else "reference"
-        lines.append(f'<tr class="{kind}"><td></td><td class=what>{escape(name)}</td>'
-                     + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")  # fmt: skip
-    return f"<div class=wide><table>{''.join(lines)}</table></div>"
+    return _sorted("rows", heads, lines, below)
 
 
-def curve(row: Row, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """A metric over the steps that all of a row's runs have: (steps (n,), values (runs, n))."""
-    found = [Run(entry.folder).metrics.get(metric) for entry in row.entries]
-    series = [dict(zip(s[0].tolist(), s[1].tolist(), strict=True)) for s in found if s is not None]
-    if not series:
-        return np.zeros(0), np.zeros((0, 0))
-    shared = sorted(set.intersection(*(set(s) for s in series)))
-    return np.array(shared), np.array([[s[step] for step in shared] for s in series])
-
-
-def _curves(board: Leaderboard) -> str:
-    drawn = [(row, *curve(row, board.metric)) for row in board.rows[:CURVES]]
-    drawn = [(row, steps, values) for row, steps, values in drawn if len(steps)]
-    if not drawn:
-        return "<p>Nothing was validated.</p>"
-    picture = plot(
-        [int(s) for _, steps, _ in drawn for s in (steps[0], steps[-1])],
-        [float(v) for _, _, values in drawn for v in (values.min(0).min(), values.mean(0).max())],
-        1040, 400, "optimizer steps", board.metric, log_ratio=3.0,
-    )  # fmt: skip
-    if picture.x.log:
-        picture.x = Axis(picture.x.values, picture.x.start, picture.x.end)
-    top = max(picture.y.values)
-    legend = []
-    for (row, steps, values), colour in zip(drawn, COLOURS, strict=False):
-        low, high = np.minimum(np.quantile(values, [0.1, 0.9], axis=0), top)
-        if len(values) > 1:
-            picture.band(steps.tolist(), low.tolist(), high.tolist(), colour)
-        picture.line(list(zip(steps.tolist(), values.mean(0).tolist(), strict=True)), colour)
-        legend.append(f"<li><i style='background:{colour}'></i>{escape(row.label)}</li>")
-    metric = f"val/{board.metric.removeprefix('metric/').replace('loss/val', 'mse')}"
-    for name, scores in board.references:
-        if metric in scores and (board.metric.startswith("metric/") or name == "floor"):
-            picture.level(scores[metric], name)
-    note = "mean over seeds; the bands hold eight of ten" if any(len(v) > 1 for _, _, v in drawn) else ""
-    return f"{picture}<ul class=legend>{''.join(legend)}</ul><p class=lead>{note}</p>"
-
-
-def _panels(board: Leaderboard, parameters: Sequence[str]) -> str:
-    """The best value over each parameter; a dot is a run."""
-    panels = []
-    for key in parameters:
-        rows = [row for row in board.rows if key in row.parameters]
-        values = [v for row in rows for v in row.values]
-        picture = plot(
-            [row.parameters[key] for row in rows], _core(values), 330, 260, key, f"best {board.metric}",
-            marked=True, log_ratio=4.0,
-        )  # fmt: skip
-        means: dict[Any, list[float]] = {}
-        for row in rows:
-            at = row.parameters[key]
-            means.setdefault(word(at) if picture.x.words else at, []).extend(row.values.tolist())
-            for i, entry in enumerate(row.entries):
-                shift = ((i * 7919) % 11 - 5) * 1.1  # so that seeds do not hide each other
-                value = min(max(entry.value, min(picture.y.values)), max(picture.y.values))
-                picture.dot(
-                    at,
-                    value,
-                    COLOURS[0],
-                    f"{row.label}, seed {entry.seed}: {number(entry.value)}",
-                    shift=shift,
-                )
-        order = list(means) if picture.x.words else sorted(means)
-        middle = [(at, float(np.median(means[at]))) for at in order]
-        if not picture.x.words:
-            picture.line(middle, COLOURS[2], 2.0)
-        for at, value in middle:
-            picture.dot(at, value, COLOURS[2], f"median at {word(at)}: {number(value)}", 4.5)
-        panels.append(str(picture))
-    return f"<div class=panels>{''.join(panels)}</div><p class=lead>blue: runs; red: their median</p>"
-
-
-def _core(values: Sequence[float]) -> list[float]:
-    """The values without the worst few, which would squeeze all others into a line."""
-    array = np.sort(np.array(values))
-    return [float(array[0]), float(np.quantile(array, 0.95) if len(array) > 20 else array[-1])]
-
-
-def _parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
-    """Parallel coordinates: a line is a row, blue where it is good."""
-    names = [*parameters, f"best {board.metric}"]
-    width, height = 1040, 340
-    rows = [row for row in board.rows if all(k in row.parameters for k in parameters)]
-    columns = [[row.parameters[k] for row in rows] for k in parameters] + [[row.mean for row in rows]]
-    if len(rows) < 2:
-        return ""
-    last = len(parameters)
-    axes = [
-        Axis.over(_core(c) if i == last else c, height - 30, 50, marked=i < last)
-        for i, c in enumerate(columns)
-    ]
-    places = np.linspace(90, width - 90, len(names))
-    parts = []
-    for i in reversed(range(len(rows))):
-        points = []
-        for x, axis, column in zip(places, axes, columns, strict=True):
-            value = column[i]
-            if not axis.words:
-                value = min(max(value, axis.values[0]), axis.values[1])
-            points.append(f"{x:.1f},{axis.at(value):.1f}")
-        colour, title = shade(i / max(1, len(rows) - 1)), f"{rows[i].label}: {number(rows[i].mean)}"
-        parts.append(
-            f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="1.8" '
-            f'opacity="0.8"><title>{escape(title)}</title></polyline>'
-        )
-    for x, axis, name in zip(places, axes, names, strict=True):
-        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="50" y2="{height - 30}" class="axis"/>')
-        parts.append(f'<text x="{x:.1f}" y="30" text-anchor="middle" class="title">{escape(name)}</text>')
-        for tick in axis.ticks():
-            parts.append(f'<text x="{x - 7:.1f}" y="{axis.at(tick) - 3:.1f}" text-anchor="end" class="tick">'
-                         f"{escape(word(tick))}</text>")  # fmt: skip
-    return svg(width, height, parts)
-
-
-def _others(board: Leaderboard) -> str:
+def _runs(board: Leaderboard, link: Link) -> str:
+    """All runs, those without a result too."""
+    named = [(row.label, entry) for row in board.rows for entry in row.entries]
+    named.sort(key=lambda one: one[1].value if board.mode == "min" else -one[1].value)
+    named += [(_label(entry), entry) for entry in board.others]
+    heads = ["", "run", "seed", f"best {board.metric}", "at step", "seconds", "status", ""]
     lines = []
-    for entry in board.others[:ROWS]:
-        why = str(entry.record.get("why") or "").partition("\n")[0]
-        cells = [entry.folder.name, str(entry.record.get("status", "")), why]
-        lines.append("<tr>" + "".join(f"<td class=what>{escape(c)}</td>" for c in cells) + "</tr>")
-    return f"<div class=wide><table>{''.join(lines)}</table></div>"
+    for rank, (label, entry) in enumerate(named[:RUNS], 1):
+        record = entry.record
+        best = record.get("results", {}).get("best", {})
+        why = str(record.get("why") or "").partition("\n")[0]
+        seconds = record.get("seconds")
+        cells = [str(rank), _linked(label, link(entry)), entry.seed, number(best.get("value")),
+                 f"{best['step']:,}" if "step" in best else "", f"{seconds:,.2f}" if seconds else "",
+                 escape(str(record.get("status", "?")))]  # fmt: skip
+        lines.append(_line(cells, "", f"<td class=why>{escape(why)}</td>"))
+    said = f"<p class=note>The first {RUNS:,} of {len(named):,}.</p>" if len(named) > RUNS else ""
+    return _sorted("runs", heads, lines, []) + said
+
+
+def _label(entry: Entry) -> str:
+    return str(entry.record.get("label") or entry.folder.name).replace("+", " ")
+
+
+def _linked(text: str, to: str | None) -> str:
+    return f'<a href="{escape(to)}">{escape(text)}</a>' if to else escape(text)
+
+
+def _line(cells: Sequence[str], kind: str = "", more: str = "") -> str:
+    first, what, *rest = cells
+    name = f' class="{kind}"' if kind else ""
+    numbers = "".join(f"<td>{c}</td>" for c in rest)
+    return f"<tr{name}><td>{first}</td><td class=what>{what}</td>{numbers}{more}</tr>"
+
+
+def _sorted(name: str, heads: Sequence[str], lines: Sequence[str], below: Sequence[str]) -> str:
+    """A table that is sorted by a click on a head, and searched where it is long; `below` stays where it is."""
+    box = f'<input type=search data-of={name} placeholder="search" aria-label="search these {name}">'
+    titles = "".join(f"<th{' class=what' if i == 1 else ''}>{escape(h)}</th>" for i, h in enumerate(heads))
+    return (
+        f"{box if len(lines) > 12 else ''}<div class=wide><table class=sorted id={name}>"
+        f"<thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody><tfoot>{''.join(below)}</tfoot></table></div>"
+    )
