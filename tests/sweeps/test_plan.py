@@ -165,6 +165,12 @@ def test_grammar_choices_ranges_intervals_and_pairs():
         values("a=1,2", "b=1,2,3", zipped=[["a", "b"]])
     with pytest.raises(UserError, match=r"lrr is not swept\. Did you mean lr"):
         values("lr=1,2", "b=1,2", zipped=[["lrr", "b"]])
+    with pytest.raises(UserError, match="b stands in two lists"):
+        values("a=1,2", "b=1,2", "c=1,2", zipped=[["a", "b"], ["b", "c"]])
+    with pytest.raises(UserError, match=r"glob is for groups such as optimizer, and model\.cell is a key"):
+        values("model.cell=glob(*)")
+    with pytest.raises(UserError, match="no values to take"):
+        values("seed=range(4,1)")
     with pytest.raises(UserError, match="cannot be swept itself"):
         values("sweep.workers=1,2")
 
@@ -184,6 +190,11 @@ def test_excluded_points(excluded):
     shapes = {(c["model"]["hidden_size"], c["model"]["num_layers"], c["seed"]) for c in configs}
     assert shapes == {(16, 1, 0), (16, 1, 1), (32, 1, 0), (32, 2, 0)}
     assert made(*arguments, excluded=["optimizer.lr=0.003"]).excluded == 8  # a key that is not swept
+    assert made(*arguments, excluded=[*excluded, "seed=7"]).idle == ["seed=7"]
+    with pytest.raises(UserError, match=r"optimizer\.rl: no such key\. Did you mean optimizer\.lr"):
+        made(*arguments, excluded=["optimizer.rl=0.003"])
+    with pytest.raises(UserError, match="written KEY=VALUE"):
+        made(*arguments, excluded=["seed"])
 
 
 def test_the_same_run_twice_is_one_and_absent_devices_are_skipped():

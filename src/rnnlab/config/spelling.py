@@ -23,7 +23,7 @@ def near_key(key: str, tree: Any, extra: Iterable[str] = ()) -> str:
 
     A key that has the right name in the wrong place, such as `lr` for `optimizer.lr`, counts as nearest.
     """
-    keys = [*keys_of(tree), *extra]
+    keys = [k for k in (*keys_of(tree), *extra) if k != key]
     parent, _, last = key.rpartition(".")
     beside = [k for k in keys if k.rpartition(".")[0] == parent]
     for candidates, cutoff in ((beside, 0.6), (keys, 0.75)):

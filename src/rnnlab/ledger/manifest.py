@@ -6,10 +6,13 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import stat
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from rnnlab.ledger.identity import leaves
 
 # the packages and files of rnnlab that decide numbers; the rest may change without making a run stale
 DECIDING = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
@@ -43,6 +46,7 @@ def manifest(
         "data_hash": data_hash,
         "code": code(),
         "sources": sources(config),
+        "files": files(config),
         "versions": versions(),
         "machine": machine(),
         "threads": {"torch": torch.get_num_threads(), "interop": torch.get_num_interop_threads()},
@@ -176,6 +180,36 @@ def sources(config: dict[str, Any]) -> dict[str, str]:
     return found
 
 
+def files(config: dict[str, Any]) -> dict[str, str]:
+    """The files that the data and the model are read from: {key of the config: SHA-256}."""
+    named = leaves({part: config.get(part, {}) for part in ("data", "model")})
+    found = {key: _hash_of(value) for key, value in named.items() if isinstance(value, str)}
+    return {key: digest for key, digest in found.items() if digest}
+
+
+def _hash_of(path: str) -> str | None:
+    try:
+        about = Path(path).expanduser().stat()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    if not stat.S_ISREG(about.st_mode):
+        return None
+    return _hash(path, about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+@functools.cache
+def _hash(path: str, *version: int) -> str | None:
+    """Once for each version of a file, for a thousand runs may share it."""
+    digest = hashlib.sha256()
+    try:
+        with Path(path).expanduser().open("rb") as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
 def foreign_targets(node: Any) -> set[str]:
     """The dotted paths in a config that lead out of the parts of rnnlab, torch and lightning."""
     targets: set[str] = set()
@@ -196,11 +230,13 @@ def foreign_targets(node: Any) -> set[str]:
 def stale(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:
     """Why the numbers of a run with this manifest might come out otherwise today; [] when they would not."""
     then, today = recorded.get("sources", {}), sources(config)
-    return [
+    changed = [
         f"{name} has changed" if name != "torch" else f"torch was {then.get(name)}, is {today.get(name)}"
         for name in sorted(then.keys() | today.keys())
         if then.get(name) != today.get(name)
     ]
+    read, there = recorded.get("files", {}), files(config)
+    return changed + [f"the file of {key} has changed" for key in sorted(read) if read[key] != there.get(key)]
 
 
 def command_line() -> list[str]:

@@ -1,5 +1,6 @@
 """A run's folder: where everything about one training lies, and what can be read from it."""
 
+import shutil
 import time
 import traceback
 from collections.abc import Iterator
@@ -160,6 +161,11 @@ class Run:
         except OSError as error:
             raise UserError(f"paths.outputs: cannot make {self.folder}: {error.strerror}") from error
 
+    def remove(self) -> None:
+        """Removes the folder, and first what says that a run lies in it: half of one is none."""
+        (self.folder / "run.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder)
+
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         write_json(self.manifest_file, without_secrets(manifest))
 
@@ -168,7 +174,7 @@ class Run:
         """While open, an exception marks the run as failed, with its reason and the file of its traceback.
 
         An interruption is no failure: it leaves the run as stopped. Nor is it the run's fault where its folder
-        cannot be written: it can go on. There, this may not be written either.
+        cannot be written, or where memory is short: it can go on. This may not be written then, either.
         """
         try:
             yield
@@ -178,11 +184,21 @@ class Run:
             raise
         except BaseException as error:
             file, why = self.folder / "traceback.txt", f"{type(error).__name__}: {error}"
-            can_go_on = {"can_go_on": True} if isinstance(error.__cause__, OSError) else {}
+            lack = isinstance(error.__cause__, OSError) or out_of_memory(error)
+            can_go_on = {"can_go_on": True} if lack else {}
             with suppress(OSError):
                 write_whole(file, traceback.format_exc().encode())
                 self.update(status="failed", ended=now(), why=why, traceback=file.name, **can_go_on)
             raise
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Python's own way of saying so, torch's of a GPU, and torch's of the machine."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def runs(experiment: str | Path) -> list[Run]:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -61,6 +61,7 @@ class Conductor:
     desks: list[Desk] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopping: str = ""  # why no further run is begun
+    _resumed: set[int] = field(default_factory=set)  # runs whose worker alone was told to stop
     _signals: int = 0
     _failures: int = 0
 
@@ -146,6 +147,9 @@ class Conductor:
             desk.job = None
             if said.status == "claimed" and not self.stopping:
                 self.elsewhere[said.number] = time.monotonic() + REVISIT
+            elif said.status == "stopped" and not self.stopping:
+                self._interrupted(desk, said)
+                return
             else:
                 self._settle(said)
             desk.memory = desk.memory or said.memory
@@ -153,21 +157,40 @@ class Conductor:
                 self._close(desk)
                 self._open(desk.kind, desk.gpu)
 
+    def _interrupted(self, desk: Desk, said: Outcome) -> None:
+        """A worker alone was told to stop, or the signal for us is still to come: its run goes on elsewhere, once."""
+        self._close(desk)
+        if said.number in self._resumed:
+            self._settle(replace(said, status="failed", record=self._cut_off(said.number, said.why)))
+        else:
+            self._resumed.add(said.number)
+            self.waiting[desk.kind].appendleft(said.number)
+        self._open(desk.kind, desk.gpu)
+
     def _lost(self, desk: Desk) -> None:
         self.desks.remove(desk)
         desk.connection.close()
         why = self.nursery.end_of(desk.pid)
         if desk.job is not None:
             run = self.due[desk.job].run
-            status = "stopped" if self.stopping else "failed"
-            if run.folder.is_dir() and run.status not in ("finished", "failed"):
-                run.update(status=status, ended=now(), why=why)
-                if status == "failed":
-                    write_whole(run.folder / "traceback.txt", f"{why}\n".encode())
-                    run.update(traceback="traceback.txt")
-            self._settle(Outcome(desk.job, status, why, run.record))
+            if self.stopping:
+                if run.folder.is_dir() and run.status not in ("finished", "failed"):
+                    run.update(status="stopped", ended=now(), why=why)
+                self._settle(Outcome(desk.job, "stopped", why, run.record))
+            else:
+                record = self._cut_off(desk.job, why)
+                came = "finished" if record.get("status") == "finished" and not self.afresh else "failed"
+                self._settle(Outcome(desk.job, came, why if came == "failed" else "", record))
         if not self.stopping:
             self._open(desk.kind, desk.gpu)
+
+    def _cut_off(self, number: int, why: str) -> dict[str, Any]:
+        """The record of a run that failed through no fault of its own: it can go on from its checkpoint."""
+        run = self.due[number].run
+        if run.folder.is_dir() and run.status not in ("finished", "failed"):
+            write_whole(run.folder / "traceback.txt", f"{why}\n".encode())
+            run.update(status="failed", ended=now(), why=why, traceback="traceback.txt", can_go_on=True)
+        return run.record
 
     def _settle(self, outcome: Outcome) -> None:
         self.outcomes[outcome.number] = outcome

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, OverrideType
 from hydra.errors import HydraException
 
 from rnnlab.errors import UserError, nearest
@@ -83,6 +83,8 @@ def _pair(dimensions: dict[str, list[Point]], along: dict[str, list[Assignment]]
     for key in keys:
         if key not in along:
             raise UserError(f"sweep.zip: {key} is not swept.{nearest(key, along)}")
+        if key not in dimensions or len(dimensions[key][0]) > 1:
+            raise UserError(f"sweep.zip: {key} stands in two lists; keys that go together make one list")
     lengths = {key: len(along[key]) for key in keys}
     if len(set(lengths.values())) > 1:
         counted = ", ".join(f"{key} has {n}" for key, n in lengths.items())
@@ -108,6 +110,8 @@ def assignments(override: Override, is_group: Callable[[str], bool], intervals: 
         return [Assignment(override.input_line or prefix, prefix, None, False)]
     if not override.is_sweep_override():
         values: list[Any] = [override._value]
+    elif isinstance(override.value(), Glob) and not is_group(key):
+        raise UserError(f"{override.input_line}: glob is for groups such as optimizer, and {key} is a key")
     elif override.is_interval_sweep():
         values = _spaced(override, intervals)
     else:

@@ -18,6 +18,8 @@ MODULES = (
     "tensorboard.compat.proto.event_pb2", "tensorboard.compat.proto.summary_pb2",
     "tensorboard.summary.writer.record_writer", "rnnlab.sweeps.worker",
 )  # fmt: skip
+ASKING = (signal.SIGINT, signal.SIGTERM)
+NOT_OURS = 1 << 32  # the exit code of a worker that nobody can tell
 ENTRY = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from rnnlab.sweeps import nursery; nursery.{}({})"
 
 
@@ -30,8 +32,11 @@ class Nursery:
         self._alone: dict[int, subprocess.Popen[bytes]] = {}
         self._asked = False
         if FORKS:
-            self._socket, theirs = socket.socketpair()
-            self._process = self._start("serve", theirs)
+            self._begin()
+
+    def _begin(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        self._process = self._start("serve", theirs)
 
     def _start(self, what: str, end: socket.socket) -> "subprocess.Popen[bytes]":
         number = end.fileno()
@@ -54,11 +59,11 @@ class Nursery:
             process = self._start("alone", theirs)
             self._alone[process.pid] = process
             return process.pid, Connection(ours.detach())
-        try:
-            socket.send_fds(self._socket, [b"f"], [theirs.fileno()])
-            answer = self._socket.recv(8)
-        except OSError:
-            answer = b""
+        answer = self._ask(theirs)
+        if len(answer) < 8 and self._process is not None and self._process.wait() < 0:  # killed: a new one
+            self._socket.close()
+            self._begin()
+            answer = self._ask(theirs)
         theirs.close()
         if len(answer) < 8:
             ours.close()
@@ -66,6 +71,13 @@ class Nursery:
             text = self._errors.read().decode(errors="replace").strip()
             raise RunFailed(f"no worker could be started:\n{text}")
         return int.from_bytes(answer, "little"), Connection(ours.detach())
+
+    def _ask(self, end: socket.socket) -> bytes:
+        try:
+            socket.send_fds(self._socket, [b"f"], [end.fileno()])
+            return self._socket.recv(8)
+        except OSError:
+            return b""
 
     def end_of(self, pid: int) -> str:
         """Why a worker that has gone is gone, in words."""
@@ -76,7 +88,9 @@ class Nursery:
                 self._socket.send(b"w" + pid.to_bytes(8, "little"))
                 code = int.from_bytes(self._socket.recv(8), "little", signed=True)
             except OSError:
-                return "its worker was killed"
+                code = NOT_OURS
+        if code == NOT_OURS:
+            return "its worker was killed"
         if code == -signal.SIGKILL:
             return "its worker was killed (SIGKILL); out of memory?"
         if code < 0:
@@ -111,6 +125,8 @@ def load() -> None:
 def serve(number: int) -> None:
     """The nursery's own loop: forks on `f`, and tells on `w` how a child has ended."""
     end = socket.socket(fileno=number)
+    # it leaves with the sweep, whose workers need it till then; a worker lets signals in when it can answer them
+    signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
     load()
     while True:
         try:
@@ -123,8 +139,8 @@ def serve(number: int) -> None:
             try:
                 _, status = os.waitpid(int.from_bytes(message[1:], "little"), 0)
                 code = os.waitstatus_to_exitcode(status)
-            except ChildProcessError:
-                code = 0
+            except ChildProcessError:  # of a nursery before this one
+                code = NOT_OURS
             end.send(code.to_bytes(8, "little", signed=True))
             continue
         pid = os.fork()

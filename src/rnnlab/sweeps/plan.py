@@ -16,7 +16,7 @@ from rnnlab.ledger.manifest import stale
 from rnnlab.ledger.place import Place, place
 from rnnlab.ledger.run import Run
 from rnnlab.sweeps import cost
-from rnnlab.sweeps.exclusion import conditions, left_out
+from rnnlab.sweeps.exclusion import ABSENT, Exclusion
 from rnnlab.sweeps.grid import Grid, Listed, Point
 from rnnlab.sweeps.template import Template
 
@@ -35,6 +35,7 @@ class Planned:
     why_skipped: str = ""
     status: str = ""
     stale: list[str] = field(default_factory=list)
+    again: bool = False  # although it is finished: rerun=true
 
     @property
     def run(self) -> Run:
@@ -61,15 +62,23 @@ class Plan:
     repeated: int = 0  # points that are the same run as one before
     same: dict[tuple[str, ...], str] = field(default_factory=dict)  # the overrides of those, and the run's id
     swept: list[str] = field(default_factory=list)
+    idle: list[str] = field(default_factory=list)  # conditions of sweep.exclude that no point has met
 
     def due(self, rerun_stale: bool) -> list[Planned]:
         """What there is to train, longest first."""
         due = [
             r
             for r in self.runs
-            if not r.why_skipped and (r.status != "finished" or (r.stale and rerun_stale))
+            if not r.why_skipped and (r.status != "finished" or r.again or (r.stale and rerun_stale))
         ]
         return sorted(due, key=lambda r: -r.cost)
+
+    def name(self, planned: Planned) -> str:
+        """What makes a run of this sweep another than the others: the values of the swept keys, shortly."""
+        last = [key.rpartition(".")[2] for key in self.swept]
+        short = {k: s if last.count(s) == 1 else k for k, s in zip(self.swept, last, strict=True)}
+        said = {a.key: a.text.partition("=")[2] for a in planned.point if a.key in short}
+        return " ".join(f"{short[key].lstrip('+')}={value}" for key, value in said.items())
 
     def counts(self) -> Counter[str]:
         return Counter(r.status for r in self.runs)
@@ -89,23 +98,22 @@ class Planner:
         self._bases: dict[str, dict[str, Any]] = {}
 
     def plan(self, grid: Grid | Listed, excluded: Sequence[Any] = ()) -> Plan:
-        plan, seen = Plan(swept=grid.swept), set[Path]()
-        wanted = conditions(excluded)
+        plan, seen, exclusion = Plan(swept=grid.swept), set[Path](), Exclusion(excluded)
         for point in grid:
             template = self.template(point)
             if isinstance(template, list):
                 plan.invalid.append((point, template))
                 continue
             if template.reading is None and (problems := template.check(point)):
-                if left_out(point, wanted, lambda key: None):
+                if exclusion.leaves_out(point):
                     plan.excluded += 1
                 else:
                     plan.invalid.append((point, problems))
                 continue
             config, problems = template.config(point)
-            if left_out(point, wanted, lambda key: _value_at(config, key)):  # noqa: B023
+            if exclusion.leaves_out(point, lambda key: _value_at(config, key)):  # noqa: B023
                 plan.excluded += 1
-            elif problems:
+            elif problems := problems + _alone(config):
                 plan.invalid.append((point, problems))
             else:
                 planned = self.planned(point, template, config)
@@ -115,6 +123,9 @@ class Planner:
                 else:
                     seen.add(planned.place.folder)
                     plan.runs.append(planned)
+        if plan.runs:
+            exclusion.refuse_unknown(plan.runs[0].config())
+        plan.idle = exclusion.idle
         return plan
 
     def planned(self, point: Point, template: Template, config: dict[str, Any]) -> Planned:
@@ -163,8 +174,21 @@ class Planner:
 def _value_at(config: dict[str, Any], key: str) -> Any:
     value: Any = config
     for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
+        value = value.get(part, ABSENT) if isinstance(value, dict) else ABSENT
     return value
+
+
+def _alone(config: dict[str, Any]) -> list[str]:
+    """What a single run may ask for, and a run of a sweep may not."""
+    problems = []
+    if config["resume"]:
+        problems.append(f"resume={config['resume']}: a run is trained for longer by itself, not in a sweep")
+    if isinstance(config["trainer"]["devices"], list):
+        problems.append(
+            f"trainer.devices={config['trainer']['devices']}: a sweep gives each worker its device; "
+            "CUDA_VISIBLE_DEVICES says which there are"
+        )
+    return problems
 
 
 def look_up(plan: Plan) -> None:
@@ -180,4 +204,6 @@ def look_up(plan: Plan) -> None:
         if folder.name in folders[folder.parent]:
             planned.status = planned.run.status or ""
             if planned.status == "finished":
-                planned.stale = stale(planned.run.manifest, planned.config())
+                config = planned.config()
+                planned.again = bool(config["rerun"])
+                planned.stale = stale(planned.run.manifest, config)

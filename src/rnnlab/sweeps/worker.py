@@ -59,6 +59,7 @@ def work(connection: Connection) -> int:
     worker = Worker(connection)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, worker.leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # the nursery holds them back
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     threading.Thread(target=worker.beat, daemon=True).start()
     with quiet():
@@ -81,8 +82,6 @@ class Worker:
             os.dup2(self.output.fileno(), stream)
 
     def serve(self) -> int:
-        import torch
-
         while not self.leaving:
             try:
                 asked = self.connection.recv()
@@ -90,11 +89,8 @@ class Worker:
                     self.say(self.run(asked))
                 elif isinstance(asked, dict):  # which GPU is this worker's, before torch looks for one
                     os.environ.update(asked)
-                elif asked == "hello":
-                    from rnnlab.training.accelerator import present
-
-                    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-                    self.say((present(), gpus))
+                elif callable(asked):  # a question of the scout's
+                    self.say(asked())
                 else:
                     break
             except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -132,7 +128,9 @@ class Worker:
         except Claimed as claimed:
             return Outcome(job.number, "claimed", str(claimed))
         except BaseException as error:
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            # Lightning makes a SystemExit of an interruption; any other is the program's own, and a failure
+            interrupted = self.leaving or isinstance(error.__context__, KeyboardInterrupt)
+            if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and interrupted):
                 self.leaving = True
                 if run.status in ("queued", "running"):
                     run.update(status="stopped", ended=now(), why="interrupted")

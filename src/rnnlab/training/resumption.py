@@ -6,21 +6,24 @@ from typing import Any
 
 from rnnlab.errors import UserError
 from rnnlab.ledger.load import read_checkpoint
+from rnnlab.ledger.manifest import stale
 from rnnlab.ledger.run import Run
 from rnnlab.ledger.seal import broken
 
 UNDER_WAY = ("queued", "running", "stopped")
+ON_THE_WAY = "changed_on_the_way"  # the manifest's word for code that changed while a run was stopped
 
 
 def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> Path | None:
     """The checkpoint from which a run goes on; None where it begins afresh.
 
     A run goes on that says of itself that it is under way (whoever wrote that is dead: we hold its claim), or
-    that failed for want of a place to write. A checkpoint that is damaged, or knows more than the files beside it hold,
-    is said and passed over for the one before.
+    that failed for no reason of its own: for want of a place to write or of memory, or with its worker killed. One
+    that failed by its numbers or by its code begins afresh, for from a checkpoint it would fail again.
+    A checkpoint that is damaged, or knows more than the files beside it hold, is said and passed over for the one
+    before.
     """
-    record = run.record
-    if record.get("status") not in UNDER_WAY and not record.get("can_go_on"):
+    if not is_under_way(run):
         return None
     passed_over: list[str] = []
     for path in (run.last_checkpoint, run.previous_checkpoint):
@@ -34,6 +37,17 @@ def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> P
     if passed_over:
         say(f"{'; '.join(passed_over)}. The run begins afresh.")
     return None
+
+
+def is_under_way(run: Run) -> bool:
+    record = run.record
+    return record.get("status") in UNDER_WAY or bool(record.get("can_go_on"))
+
+
+def threads_before(run: Run) -> int | None:
+    """How many threads a run that goes on has had: torch's kernels may round otherwise with another number."""
+    recorded = run.manifest.get("threads", {}).get("torch") if is_under_way(run) else None
+    return recorded if isinstance(recorded, int) and recorded > 0 else None
 
 
 def _unfit(run: Run, path: Path) -> str:
@@ -69,3 +83,22 @@ def refuse_other_engine(run: Run, path: Path, engine: str, allowed: str) -> None
             f"{run.folder} has been trained by the engine {before} and would go on with {engine}, which rounds "
             f"otherwise; resume_engine=any goes on all the same, rerun=true begins afresh"
         )
+
+
+def refuse_other_data(run: Run, content: str | None) -> None:
+    """Raises UserError where a run's data is not what it has been trained on so far."""
+    before = run.manifest.get("data_hash")
+    if before and content and before != content:
+        raise UserError(
+            f"{run.folder} has been trained on other data (content {before[:12]}, now {content[:12]}) and cannot go "
+            "on with this; rerun=true begins afresh"
+        )
+
+
+def changes_on_the_way(run: Run, config: dict[str, Any], say: Callable[[str], None]) -> dict[str, list[str]]:
+    """What of the manifest tells that a run goes on with other sources; the bits are of neither alone, and it is said."""
+    before = run.manifest
+    changed = list(before.get(ON_THE_WAY, [])) + (fresh := stale(before, config) if before else [])
+    if fresh:
+        say(f"{run.folder} goes on with other code: {', '.join(fresh)}; rerun=true begins afresh")
+    return {ON_THE_WAY: changed} if changed else {}
