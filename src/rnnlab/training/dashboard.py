@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rnnlab.ledger.identity import leaves
 from rnnlab.ledger.run import Run
 from rnnlab.tasks.task import Task
 from rnnlab.training import summaries
+from rnnlab.training.columns import DERIVED, outcome, parameters
+from rnnlab.training.graph import graph_record
 from rnnlab.training.loggers import TensorBoard
 
-DERIVED = ("rmse", "bits", "perplexity")  # the same lines again, in other units
+DIFF = 4000  # characters of a working folder's diff; manifest.json has it all
 
 
 class Dashboard:
@@ -25,7 +26,10 @@ class Dashboard:
         self.loggers = [logger for logger in loggers if isinstance(logger, TensorBoard)]
         self.run, self.task, self.data = run, task, data
 
-    def open(self, config: dict[str, Any], overrides: list[str], manifest: dict[str, Any]) -> None:
+    def open(
+        self, config: dict[str, Any], overrides: list[str], manifest: dict[str, Any], with_lines: bool = True
+    ) -> None:
+        """What is known at the start; without baselines and floor where the file has them, as a longer run's has."""
         if not self.loggers:
             return
         run = self.run
@@ -45,9 +49,13 @@ class Dashboard:
         ]
         if diff := manifest.get("code", {}).get("diff"):
             pages.append(summaries.text("run/diff", summaries.block(diff[:DIFF])))
+        graph = graph_record(self.task)
         for logger in self.loggers:
             logger.journal.events(pages)
-            logger.log_metrics(lines, 0)
+            if graph is not None:
+                logger.journal.write(graph)
+            if with_lines:
+                logger.log_metrics(lines, 0)
 
     def close(self, status: str, results: Mapping[str, Any], seconds: float) -> None:
         """The end of a run that goes on no more; one that was stopped keeps its page open."""
@@ -97,47 +105,6 @@ class Dashboard:
         return found
 
 
-ASIDE = ("paths", "logger", "callbacks", "checkpoint", "sweep", "name", "tags", "notes", "rerun")
-DIFF = 4000  # characters of a working folder's diff; manifest.json has it all
-
-
-def parameters(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """What was asked of a run, as {key: value}: the keys that a sweep varies, also where one has the value that
-    the experiment has by itself. A group's choice stands under the group's name.
-
-    Left out: the seed, for runs that differ by it alone are one configuration, and what a run is called.
-    """
-    flat = leaves({k: v for k, v in config.items() if k not in ASIDE})
-    found: dict[str, Any] = {}
-    for override in overrides:
-        key, _, value = override.lstrip("+").partition("=")
-        if key.startswith("~") or key in ("experiment", "seed") or key.endswith(".seed"):
-            continue
-        if key in flat:
-            found[key] = flat[key]
-        elif isinstance(config.get(key), dict) and key not in ASIDE:
-            found[key] = value
-    return found
-
-
-def outcome(results: Mapping[str, Any]) -> dict[str, float]:
-    """best/..., last/..., test/... and excess/... (over the floor of its part) of finished results."""
-    found: dict[str, float] = {}
-    for when in ("best", "last"):
-        for name, value in results.get(when, {}).get("metrics", {}).items():
-            short = "loss" if name == "loss/val" else name.removeprefix("metric/")
-            if "/" not in short:
-                found[f"{when}/{short}"] = float(value)
-    found |= {f"test/{name}": float(value) for name, value in results.get("test", {}).items()}
-    floors = results.get("floor", {})
-    for part, when in (("val", "best"), ("test", "test")):
-        for name, floor in floors.get(part, {}).items():
-            if (value := found.get(f"{when}/{name}")) is not None and name not in DERIVED:
-                tag = f"excess/{name}" if part == "val" else f"excess/test_{name}"
-                found[tag] = (value - float(floor)) * (-1.0 if name == "accuracy" else 1.0)
-    return found
-
-
 def charts(metrics: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     pairs: list[tuple[str, tuple[str, ...]]] = [
         ("loss: training and validation", (r"^loss/train$", r"^loss/val$", r"^reference/loss_"))
@@ -147,7 +114,7 @@ def charts(metrics: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
         for name in metrics
         if name not in DERIVED
     ]
-    pairs.append(("gradient norm and learning rate", ("^optim/",)))
+    pairs += [("gradient norm", ("^optim/grad_norm$",)), ("learning rate", ("^optim/lr$",))]
     return tuple(pairs)
 
 
