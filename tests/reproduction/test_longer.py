@@ -1,37 +1,92 @@
 """A finished run trained for longer is the run that was never broken off."""
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rnnlab import UserError
 from torture import mismatches
 
+CHARS = (
+    "data=chars", "data.limit=4000", "data.segment=20", "data.batch_size=8", "model.hidden_size=8", "optimizer=sgd",
+    "optimizer.momentum=0.9", "trainer.threads=1", "trainer.accelerator=cpu", "callbacks=none",
+)  # fmt: skip
+TOKENS = (
+    "data=tokens", "data.n_sequences=300", "model.hidden_size=8", "trainer.threads=1", "trainer.accelerator=cpu",
+    "callbacks=none",
+)  # fmt: skip
+EPOCH = {"sine": 4, "chars": 22, "tokens": 8}  # batches
+STOPPING = ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=0.1"]
+
+
+def limits(epochs: int = -1, steps: int = -1) -> list[str]:
+    return [f"trainer.max_epochs={epochs}", f"trainer.max_steps={steps}"]
+
+
+@pytest.fixture
+def longer(small, tmp_path):
+    """What differs between a run trained at once and one trained for shorter first, [] where nothing does."""
+
+    def train(kind: str, short: list[str], long: list[str], *more: str) -> list[str]:
+        own = {"chars": CHARS, "tokens": TOKENS}.get(kind)
+        base = {} if own is None else {"base": ()}
+        named = [o.split("=")[0] for o in more]
+        fixed = [*(own or ()), *(() if "scheduler" in named else ("scheduler=constant",)), *more]
+        whole = small(*fixed, *long, outputs=tmp_path / "a", **base)
+        first = small(*fixed, *short, outputs=tmp_path / "b", **base)
+        assert first.results["steps"] < whole.results["steps"]
+        second = small(f"resume={first.folder}", *long, outputs=tmp_path / "b", base=())
+        assert second.record["parent"] == str(first.folder) and first.status == "finished"
+        assert second.folder.name == whole.folder.name
+        experiment = whole.folder.parent.name
+        found = mismatches(tmp_path / "a" / experiment, tmp_path / "b" / experiment)
+        return [m for m in found if m != "other runs"]
+
+    return train
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+@pytest.mark.parametrize("kind", EPOCH)
+@pytest.mark.parametrize(
+    "ended", ["max_epochs", "inside an epoch", "at an epoch's end", "max_epochs, then max_steps"]
+)
+def test_the_bits_are_those_of_the_unbroken_longer_run(longer, kind, ended, engine):
+    epoch = EPOCH[kind]
+    short, long = {
+        "max_epochs": (limits(epochs=1), limits(epochs=3)),
+        "inside an epoch": (limits(steps=epoch + 3), limits(steps=2 * epoch + 1)),
+        "at an epoch's end": (limits(steps=2 * epoch), limits(steps=3 * epoch + 2)),
+        "max_epochs, then max_steps": (limits(epochs=2), limits(steps=3 * epoch)),
+    }[ended]
+    assert longer(kind, short, long, f"model.engine={engine}") == []
+
 
 @pytest.mark.parametrize("engine", ["torch", "native"])
 @pytest.mark.parametrize(
-    ("short", "long"),
-    [
-        (["trainer.max_epochs=2"], ["trainer.max_epochs=4"]),
-        (["trainer.max_epochs=-1", "trainer.max_steps=10"], ["trainer.max_steps=17"]),  # inside an epoch
-    ],
-    ids=["epochs", "inside"],
+    "steps", [2, 4, 6], ids=["before any validation", "at an epoch's end", "inside an epoch"]
 )
-def test_the_bits_are_those_of_the_unbroken_longer_run(small, tmp_path, short, long, engine):
-    fixed = ["scheduler=constant", "data.noise_std=0.1", f"model.engine={engine}"]
-    whole = small(
-        *fixed, *[o for o in short if o.split("=")[0] != long[0].split("=")[0]], *long, outputs=tmp_path / "a"
-    )
-    first = small(*fixed, *short, outputs=tmp_path / "b")
-    second = small(f"resume={first.folder}", *long, outputs=tmp_path / "b", base=())
-    assert second.record["parent"] == str(first.folder) and first.status == "finished"
-    assert second.folder.name == whole.folder.name
-    left = [m for m in mismatches(tmp_path / "a" / "sine", tmp_path / "b" / "sine") if m != "other runs"]
-    assert left == []
+@pytest.mark.parametrize(
+    "more",
+    [["scheduler=step", "scheduler.step_size=1"], ["scheduler=plateau", "scheduler.patience=0"], STOPPING],
+    ids=["step", "plateau", "early-stopping"],
+)
+def test_what_counts_epochs_and_validations_counts_on(longer, steps, more, engine):
+    assert longer("sine", limits(steps=steps), limits(epochs=5), *more, f"model.engine={engine}") == []
 
 
-def test_from_the_end_of_an_epoch_without_max_epochs_it_is_refused(small, tmp_path):
-    run = small("scheduler=constant", "trainer.max_epochs=-1", "trainer.max_steps=8")
-    with pytest.raises(UserError, match="exactly at the end of an epoch"):
-        small(f"resume={run.folder}", "trainer.max_steps=17", base=())
+def test_tensorboard_shows_the_longer_runs_own_pages(small):
+    first = small("scheduler=constant", "trainer.max_epochs=2")
+    second = small(f"resume={first.folder}", "trainer.max_epochs=4", base=(), outputs=first.folder.parents[1])
+
+    def page(run, tag: str) -> list[str]:
+        events = EventAccumulator(str(run.folder))
+        events.Reload()
+        return [e.tensor_proto.string_val[0].decode() for e in events.Tensors(tag)]
+
+    for tag in ("run/config", "run/asked", "run/manifest"):
+        assert len(page(second, tag)) == 1, tag
+    assert "max_epochs: 4" in page(second, "run/config")[0]
+    assert second.folder.name in page(second, "run/manifest")[0]
+    assert "max_epochs: 2" in page(first, "run/config")[0]
 
 
 def test_what_changes_the_numbers_is_refused_and_named(small, tmp_path):

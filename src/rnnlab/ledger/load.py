@@ -1,5 +1,6 @@
 """A trained model from its run's folder. The folder is data: only code that is trusted is called."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -22,20 +23,26 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
         raise UserError(f"{path}: not a checkpoint that can be read safely: {cause}") from error
 
 
-def refuse_foreign(run: Run, node: Any, trust: bool) -> None:
-    """Raises UserError where a node of the run's config names code outside rnnlab, unless it is trusted."""
+TRUST = "if you trust it, load it with trust=True (--trust)"
+
+
+def refuse_foreign(
+    run: Run, node: Any, trust: bool, known: Collection[str] = (), otherwise: str = TRUST
+) -> None:
+    """Raises UserError where a node of the run's config names code outside rnnlab, unless it is trusted.
+
+    `known` are targets that may be named all the same; `otherwise` is what the user may do.
+    """
     if trust:
         return
     if hidden := sorted(interpolations(node)):
         raise UserError(
             f"{run.folder}: its config is not resolved ({hidden[0]}), and might name code; not loaded"
         )
-    foreign = sorted(foreign_targets(node)) or sorted(t for t in targets(node) if not is_part(t))
+    foreign = sorted(foreign_targets(node).difference(known))
+    foreign = foreign or sorted(t for t in targets(node).difference(known) if not is_part(t))
     if foreign:
-        raise UserError(
-            f"{run.folder} is made with {', '.join(foreign)}, code outside rnnlab; "
-            "if you trust it, load it with trust=True (--trust)"
-        )
+        raise UserError(f"{run.folder} is made with {', '.join(foreign)}, code outside rnnlab; {otherwise}")
 
 
 def targets(node: Any) -> set[str]:

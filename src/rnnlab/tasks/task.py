@@ -121,6 +121,8 @@ class Task(lightning.LightningModule):
         self._grad_norm = self.optimization.clip([p for g in optimizer.param_groups for p in g["params"]])
 
     def on_train_epoch_end(self) -> None:
+        if not self.trainer.is_last_batch:
+            return  # cut off by max_steps: who trains on is still in this epoch
         if self.optimization.scheduler is not None and self.optimization.interval == "epoch":
             self.lr_schedulers().step()  # type: ignore[union-attr]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -100,6 +101,10 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
         extra = {"folder": run.folder} if node["_target_"] == "rnnlab.training.loggers.TensorBoard" else {}
         loggers.append(build(node, f"logger.{name}", **extra))
     extras = [build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
+    for callback in extras:
+        if isinstance(callback, EarlyStopping) and callback._check_on_train_epoch_end is None:
+            # it counts validations then, and not the end of an epoch that max_steps cut off
+            callback._check_on_train_epoch_end = False
     try:
         trainer = Trainer(
             **options,

@@ -14,13 +14,19 @@ from rnnlab.ledger.claims import claim
 from rnnlab.ledger.files import write_json
 from rnnlab.ledger.identity import leaves
 from rnnlab.ledger.load import read_checkpoint, refuse_foreign
+from rnnlab.ledger.manifest import foreign_targets
+from rnnlab.ledger.ownership import is_own
 from rnnlab.ledger.run import Run, now
 from rnnlab.ledger.seal import broken
 from rnnlab.ledger.yaml import read_yaml
+from rnnlab.training.checkpoints import WholeFiles
+from rnnlab.training.events import framed_events
 from rnnlab.training.resumption import checkpoint_of, lengths
 
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")
 OURS = ("resume", "resume_engine", "rerun")
+CHILD = "child"  # in a checkpoint: made of the parent's
+PAGES = ("run/", "_hparams_/", "custom_scalars__config__")  # tags of what is of a run as a whole
 
 
 def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[str], Run]:
@@ -35,9 +41,9 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
         raise UserError(f"{at}: its status is {parent.status}; the command that began it goes on with it")
     config = copy.deepcopy(parent.config) | {"resume": str(parent.folder), "resume_engine": cfg.resume_engine}
     config["rerun"] = bool(cfg.rerun)
-    if not parent.folder.resolve().is_relative_to(Path(cfg.paths.outputs).resolve()):
-        refuse_foreign(parent, config, trust=False)  # a stranger's
-    asked = [o for o in overrides if o.partition("=")[0] not in OURS]
+    refuse_others_code(parent, config, cfg)
+    before = known_overrides(parent)
+    asked = [o for o in overrides if o.partition("=")[0] not in OURS and o not in before]
     for override in asked:
         key = override.partition("=")[0].lstrip("+~")
         *path, name = key.split(".")
@@ -53,7 +59,20 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
         raise UserError("\n".join(problems))
     refuse_changes(at, parent.config, config)
     refuse_shorter(at, parent, config)
-    return config, [*known_overrides(parent), *asked], parent
+    return config, [*before, *asked], parent
+
+
+def refuse_others_code(parent: Run, config: dict[str, Any], cfg: DictConfig) -> None:
+    """Raises UserError where the parent names code that is neither rnnlab's nor the user's own.
+
+    The user's own is a module as it was when the parent was trained (`is_own`), and whatever the command itself
+    names, by `experiment=...` say.
+    """
+    foreign = foreign_targets(config)
+    named = foreign_targets(OmegaConf.to_container(cfg, resolve=True)) if foreign else set()
+    known = {target for target in foreign if target in named or is_own(parent, target)}
+    refuse_foreign(parent, config, False, known,
+                   "if it is yours, and has changed since, name it in the command, too")  # fmt: skip
 
 
 def refuse_changes(at: str, before: dict[str, Any], config: dict[str, Any]) -> None:
@@ -74,13 +93,6 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
     if checkpoint["callbacks"]["Checkpoints"]["ended"] != "limit":
         raise UserError(f"{at}: it was ended by a callback before its limit, and would be again")
     trainer, steps = config["trainer"], checkpoint["global_step"]
-    if (
-        trainer["max_epochs"] < 0
-        and checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
-    ):
-        # Lightning, where no max_epochs is set, takes up the epoch that has ended, with its order of batches
-        raise UserError(f"{at}: trainer.max_steps ended it exactly at the end of an epoch, from where it cannot go on "
-                        "with the same bits; give trainer.max_epochs, too")  # fmt: skip
     epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     for key, done in (("max_steps", steps), ("max_epochs", epochs)):
         if 0 <= trainer[key] <= done:
@@ -102,9 +114,56 @@ def prepare(child: Run, parent: Run) -> None:
         if child.folder.exists():
             shutil.rmtree(child.folder)
         child.last_checkpoint.parent.mkdir(parents=True)
-        for name in lengths(read_checkpoint(parent.last_checkpoint)):
+        checkpoint = read_checkpoint(parent.last_checkpoint)
+        known = lengths(checkpoint)
+        for name, length in known.items():
             if (parent.folder / name).is_file():
-                shutil.copy(parent.folder / name, child.folder / name)
-        shutil.copy(parent.last_checkpoint, child.last_checkpoint)
+                content = (parent.folder / name).read_bytes()[:length]
+                content = content if name == parent.metrics_file.name else without_pages(content)
+                (child.folder / name).write_bytes(content)
+                known[name] = len(content)
+        go_on(checkpoint)
+        WholeFiles().save_checkpoint(checkpoint, child.last_checkpoint)
+        shutil.copy(parent.manifest_file, child.manifest_file)  # says which data it has been trained on
         about = {"status": "stopped", "created": now(), "parent": str(parent.folder)}
         write_json(child.folder / "run.json", about)  # last: without it there is no run
+
+
+def go_on(checkpoint: dict[str, Any]) -> None:
+    """Makes of a checkpoint at a run's end one from which it goes on.
+
+    Where its epoch had ended, too, the next one is about to begin: with max_epochs=-1 Lightning would take up the
+    one that has ended, with its order of batches. Where nothing was validated, nothing was best.
+    """
+    checkpoint[CHILD] = True
+    kept = checkpoint["callbacks"]["Checkpoints"]
+    if "value" not in kept["best"]:
+        kept |= {"best": {}, "last": {}, "best_weights": None}
+    loops = checkpoint["loops"]["fit_loop"]
+    batches, epochs = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
+    if not batches["is_last_batch"]:
+        return
+    batches["is_last_batch"] = False
+    batches["current"] = dict.fromkeys(batches["current"], 0)
+    for count in (epochs["total"], epochs["current"]):
+        count["ready"] = count["processed"] + 1
+    for loader in loops["state_dict"].get("combined_loader", []):
+        loader |= {"epoch": epochs["current"]["processed"], "position": 0}
+
+
+def is_childs_first(path: Path | None) -> bool:
+    """Whether a checkpoint is the one that `prepare` made: the child has not said yet who it is."""
+    return path is not None and bool(read_checkpoint(path).get(CHILD))
+
+
+def without_pages(content: bytes) -> bytes:
+    """An event file without what it says of its run: config, manifest, hyperparameters, charts, graph."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    kept = []
+    for record, inside in framed_events(content):
+        event = Event.FromString(inside)
+        if not event.graph_def and not any(value.tag.startswith(PAGES) for value in event.summary.value
+                                           if value.metadata.plugin_data.plugin_name):  # fmt: skip
+            kept.append(record)
+    return b"".join(kept)

@@ -7,7 +7,7 @@ and simple_value (2, float); fields that are zero are left out, as protobuf does
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -76,6 +76,17 @@ def records(entries: Sequence[Scalars]) -> bytes:
     """The framed records of `entries`, in their order, all with the time of now."""
     wall = _wall()
     return _framed([_event(wall, step, scalars) for step, scalars in entries])
+
+
+def framed_events(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each whole record of an event file's content, with the event inside it; checksums are not looked at."""
+    at = 0
+    while at + 12 <= len(content):
+        end = at + 16 + int(struct.unpack_from("<Q", content, at)[0])
+        if end > len(content):
+            return
+        yield content[at:end], content[at + 12 : end - 4]
+        at = end
 
 
 FEW = 32  # rows of a length below which an operation a column is the dearer way

@@ -96,7 +96,7 @@ def refuse_other_data(run: Run, content: str | None) -> None:
 
 
 def changes_on_the_way(run: Run, config: dict[str, Any], say: Callable[[str], None]) -> dict[str, list[str]]:
-    """What of the manifest tells that a run goes on with other sources; the bits are of neither alone, and it is said."""
+    """What the manifest tells, and `say`, of a run that goes on with other sources: its bits are those of neither."""
     before = run.manifest
     changed = list(before.get(ON_THE_WAY, [])) + (fresh := stale(before, config) if before else [])
     if fresh:

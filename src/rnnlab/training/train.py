@@ -1,6 +1,5 @@
 """One run, from a composed config to its results."""
 
-import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,14 +17,21 @@ from rnnlab.ledger.run import Run, now
 from rnnlab.training import accelerator, terminal
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
-from rnnlab.training.continuation import longer, prepare
+from rnnlab.training.continuation import is_childs_first, longer, prepare
 from rnnlab.training.dashboard import Dashboard
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.kernels import Kernels
 from rnnlab.training.quiet import quiet
 from rnnlab.training.recorder import Recorder
 from rnnlab.training.results import assess, draw
-from rnnlab.training.resumption import checkpoint_of, engine_label, refuse_other_engine
+from rnnlab.training.resumption import (
+    changes_on_the_way,
+    checkpoint_of,
+    engine_label,
+    refuse_other_data,
+    refuse_other_engine,
+    threads_before,
+)
 from rnnlab.training.threads import thread_count
 
 
@@ -83,7 +89,8 @@ def train_config(
     """
     run = Run(where.folder)
     afresh = afresh or config["rerun"]
-    with claim(run.folder), quiet(), thread_count(config["trainer"]["threads"]):
+    threads = config["trainer"]["threads"] or (None if afresh else threads_before(run))
+    with claim(run.folder), quiet(), thread_count(threads):
         if run.status == "finished" and not afresh and not stale(run.manifest, config):
             return run  # another process has been here
         data = data_of(config)
@@ -92,11 +99,13 @@ def train_config(
         engine, resume = engine_of(task, config, data), from_checkpoint is not None
         if from_checkpoint is not None:
             refuse_other_engine(run, from_checkpoint, engine_label(engine), config["resume_engine"])
+            refuse_other_data(run, content_hash(data))
             clear_leftovers(run.folder)
         elif run.folder.exists():
-            shutil.rmtree(run.folder)
+            run.remove()
+        changed = changes_on_the_way(run, config, terminal.warn) if resume else {}
         run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
-        made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command)
+        made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command) | changed
         run.write_manifest(made_with)
         if loud:
             terminal.beginning(run, config, task, data, engine=engine, device=device, resumed=resume)
@@ -112,8 +121,9 @@ def train_config(
         trainer = make_trainer(shown, run, task, callbacks=callbacks)
         watch(trainer)
         dashboard = Dashboard(trainer.loggers, run, task, data)
-        if from_checkpoint is None and not rehearsal(trainer):
-            dashboard.open(config, overrides, made_with)
+        child = is_childs_first(from_checkpoint)
+        if (from_checkpoint is None or child) and not rehearsal(trainer):
+            dashboard.open(config, overrides, made_with, with_lines=not child)
         run.update(status="running", started=run.record.get("started") or now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
