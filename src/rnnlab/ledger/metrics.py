@@ -7,6 +7,7 @@ Values are the shortest text that reads back as the same float.
 """
 
 import csv
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,13 @@ HEADER = "step,metric,value\n"
 
 def line(step: int, name: str, value: float) -> str:
     return f"{step},{name},{value!r}\n"
+
+
+def lines(steps: Iterable[int], columns: Mapping[str, Sequence[float]]) -> str:
+    """`line` for every column at every step, step by step."""
+    form = "".join(f"%d,{name.replace('%', '%%')},%r\n" for name in columns)
+    cells = [cell for column in columns.values() for cell in (steps, column)]
+    return "".join(map(form.__mod__, zip(*cells, strict=True)))
 
 
 def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
-from rnnlab.ledger.metrics import HEADER, line
+from rnnlab.ledger.metrics import HEADER, line, lines
 from rnnlab.training import events
 
 
@@ -46,7 +46,7 @@ class Events(Journal):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, events.header())
-        self.waiting: list[events.Scalars] = []
+        self.waiting: list[events.Scalars | events.Course] = []
 
     def events(self, found: Sequence[bytes]) -> None:
         """Events that are no scalars, such as those of `rnnlab.training.summaries`, in their order."""
@@ -86,6 +86,10 @@ class MetricsFile(Logger):
             if key != "epoch" and not key.startswith("speed/"):
                 self.journal.write(line(step or 0, key, value).encode())
 
+    def log_course(self, course: events.Course) -> None:
+        """The same scalars over many steps, as if each step's had been logged."""
+        self.journal.write(lines(course.steps, course.columns).encode())
+
 
 class TensorBoard(TensorBoardLogger):
     """TensorBoard's event file in the run's folder.
@@ -112,6 +116,10 @@ class TensorBoard(TensorBoardLogger):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.journal.waiting.append((step or 0, {k: v for k, v in metrics.items() if k != "epoch"}))
+
+    def log_course(self, course: events.Course) -> None:
+        """The same scalars over many steps, as if each step's had been logged."""
+        self.journal.waiting.append(course)
 
     def save(self) -> None:
         if self._experiment is not None:

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rnnlab.errors import RunFailed
+from rnnlab.training.events import Course
 from rnnlab.training.loggers import Journal, MetricsFile, TensorBoard
 
 Entry = tuple[int, dict[str, float]]
@@ -34,7 +35,7 @@ class Recorder(Callback):
         self.every, self.divergence_factor, self.flush_s = every, divergence_factor, flush_s
         self.first_loss: float | None = None
         self.lengths: dict[str, int] = {}
-        self._waiting: list[Entry] = []
+        self._waiting: list[Entry | Course] = []
         self._flushed_at = (time.perf_counter(), 0)
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
@@ -88,9 +89,9 @@ class Recorder(Callback):
             limit = self.divergence_factor * max(abs(self.first_loss), 1e-12)
         lost = np.flatnonzero(~(np.abs(losses) <= min(limit, np.finfo(np.float64).max)))
         sound = int(lost[0]) if len(lost) else len(losses)
-        kept = range(-first % self.every, sound, self.every)
-        columns = [(name, list(map(float, values[:sound]))) for name, values in measured.items()]
-        self._waiting += [(first + i, {name: values[i] for name, values in columns}) for i in kept]
+        kept = slice(-first % self.every, sound, self.every)
+        columns = {name: np.asarray(values)[kept].tolist() for name, values in measured.items()}
+        self._waiting.append(Course(range(first, first + len(losses))[kept], columns))
         if sound < len(losses):
             self.check(first + sound, float(losses[sound]))
 
@@ -113,9 +114,9 @@ class Recorder(Callback):
         `durable` waits until the files are on the disk, as a checkpoint must that knows their lengths.
         """
         self.take(task)
-        for step, values in self._waiting:
+        for entry in self._waiting:
             for logger in trainer.loggers:
-                logger.log_metrics(values, step)
+                log(logger, entry)
         self._waiting.clear()
         now, (before, steps) = time.perf_counter(), self._flushed_at
         if trainer.global_step > steps and now > before:
@@ -144,6 +145,16 @@ class Recorder(Callback):
         for journal in journals(trainer):
             if journal.path.name in self.lengths:
                 journal.cut(self.lengths[journal.path.name])
+
+
+def log(logger: Any, entry: Entry | Course) -> None:
+    if not isinstance(entry, Course):
+        logger.log_metrics(entry[1], entry[0])
+    elif hasattr(logger, "log_course"):
+        logger.log_course(entry)
+    else:  # a logger that knows single steps
+        for i, step in enumerate(entry.steps):
+            logger.log_metrics({name: column[i] for name, column in entry.columns.items()}, step)
 
 
 def journals(trainer: Trainer) -> list[Journal]:
