@@ -70,7 +70,7 @@ def account(folder: str, wall: float) -> None:
     import os
 
     import rnnlab
-    from rnnlab.sweeps.sweep import cores
+    from rnnlab.sweeps.devices import cores
 
     records = [r.record for r in rnnlab.runs(f"{folder}/sine")]
     assert all(r["status"] == "finished" for r in records)
@@ -101,7 +101,7 @@ def kernel_seconds(hidden: int, layers: int) -> float:
     task = make_task(config, data)
     optimizer = task.optimization.optimizer(task.parameters())
     program = native.Program(task, native.flatten(task), optimizer, source_of(data), rows=32)
-    batches = [data.starts("train")[b] for b in data.train_dataloader().batches]
+    batches = data.train_dataloader().batches
     times = []
     for _ in range(5):
         begin = time.perf_counter()

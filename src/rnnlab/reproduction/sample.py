@@ -67,7 +67,7 @@ def train_all(
 
     from rnnlab.sweeps.conduct import Conductor, Staff
     from rnnlab.sweeps.nursery import Nursery
-    from rnnlab.sweeps.sweep import cores
+    from rnnlab.sweeps.devices import cores
 
     home = Nursery()
     try:

@@ -11,7 +11,8 @@ from rnnlab.config import base_config, check
 from rnnlab.errors import RunFailed
 from rnnlab.sweeps.grid import Grid, Listed, grid, listed
 from rnnlab.sweeps.plan import Plan, Planned, Planner
-from rnnlab.sweeps.sweep import Sweep, conclude, preflight, sweep
+from rnnlab.sweeps.preflight import preflight
+from rnnlab.sweeps.sweep import Sweep, conclude, sweep
 
 
 class Asked:
@@ -82,7 +83,7 @@ def batches(
     asked = Asked(config, context)
     planner = Planner(asked.compose, asked.base, lambda accelerator: accelerator, asked.config_dir)
     plan: Plan = planner.plan(asked.grid(arguments), asked.options["exclude"])
-    preflight(plan, asked.options)
+    preflight(plan, asked.options["on_invalid"])
     jobs = [planned.overrides for planned in plan.runs]
     size = size or max(1, len(jobs))
     return [jobs[i : i + size] for i in range(0, len(jobs), size)]

@@ -1,7 +1,9 @@
 """A sweep as it goes: a table and one bar on a terminal, plain lines anywhere else."""
 
+import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console, Group
@@ -22,7 +24,10 @@ ROWS = 8  # runs under way that are shown
 class Watch:
     """Follows the runs of a sweep and shows them; all that is counted is counted here."""
 
-    def __init__(self, due: list[Planned], mode: str, console: Console) -> None:
+    def __init__(
+        self, due: list[Planned], mode: str, console: Console, name: Callable[[Planned], str]
+    ) -> None:
+        self.name = name
         self.console, self.sign = console, 1.0 if mode == "min" else -1.0
         self.total, self.ended_runs = len(due), Counter[str]()
         self.expected = {id(p): p.cost for p in due}
@@ -31,11 +36,11 @@ class Watch:
         self.steps = Steps(due)
         self.running: dict[int, tuple[Planned, float, int]] = {}
         self.best: tuple[float, Planned] | None = None
-        self.begin, self.drawn, self.lines = time.monotonic(), 0.0, 0
+        self.begin, self.drawn, self.lines, self.said = time.monotonic(), 0.0, 0, ""
         self.live: Live | None = None
 
     def __enter__(self) -> "Watch":
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
             self.live = Live(self.table(), console=self.console, auto_refresh=False, transient=True)
             self.live.start()
         return self
@@ -58,13 +63,17 @@ class Watch:
         self.ended_runs[outcome.status] += 1
         self.done_cost += self.expected[id(planned)]
         self.steps.ended(planned, outcome)
-        value = outcome.record.get("results", {}).get("best", {}).get("value")
-        if value is not None and (self.best is None or self.sign * value < self.sign * self.best[0]):
-            self.best = (value, planned)
+        self.came(planned, outcome.record)
         if outcome.status == "failed":
             folder, why = planned.place.folder, outcome.why.splitlines()[0] if outcome.why else ""
             trace = folder / outcome.record.get("traceback", "traceback.txt")
             self.says(f"[red]failed[/]  {folder.name}\n        {why}\n        {trace}")
+
+    def came(self, planned: Planned, record: dict[str, Any]) -> None:
+        """What a run came to, be it now or before."""
+        value = record.get("results", {}).get("best", {}).get("value", math.nan)
+        if not math.isnan(value) and (self.best is None or self.sign * value < self.sign * self.best[0]):
+            self.best = (value, planned)
 
     def says(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
@@ -77,7 +86,9 @@ class Watch:
                 self.live.update(self.table(), refresh=True)
         elif self.share * LINES >= self.lines + 1 and self.finished_runs < self.total:
             self.lines = int(self.share * LINES)
-            self.console.print(self.summary(), soft_wrap=True)
+            if (said := self.summary()) != self.said:
+                self.console.print(said, soft_wrap=True)
+            self.said = said
 
     # ------------------------------------------------------------------ what it comes to
 
@@ -99,12 +110,16 @@ class Watch:
         elapsed, share = time.monotonic() - self.begin, self.share
         return f"{clock(elapsed * (1 - share) / share)} left" if share > 0.01 and elapsed > 1 else ""
 
+    @property
+    def best_so_far(self) -> str:
+        assert self.best is not None
+        value, planned = self.best
+        return f"best {value:.5g}  {self.name(planned)}".rstrip()
+
     def summary(self) -> str:
         words = [f"{self.finished_runs:,} of {self.total:,} runs"]
         words += [f"{self.ended_runs['failed']} failed"] if self.ended_runs["failed"] else []
-        words += (
-            [f"best {self.best[0]:.5g} ({self.best[1].place.label or 'as it stands'})"] if self.best else []
-        )
+        words += [self.best_so_far] if self.best else []
         words += [self.left] if self.left else []
         return "  ".join(words)
 
@@ -128,14 +143,18 @@ class Watch:
                 ),
             ]
         )
-        if self.best is not None:
-            counts.append(f"  best {self.best[0]:.5g} ", style="bold")
-            counts.append(f"{self.best[1].place.folder.name}", style="dim")
+        lines = [counts, Text(self.best_so_far, style="bold")] if self.best is not None else [counts]
+        for line in lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
         rows = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
         for planned, since, step in list(self.running.values())[:ROWS]:
-            name = planned.place.folder.name.rpartition("-")[0]
-            rows.add_row(name, f"step {step:,}" if step else "", clock(time.monotonic() - since), style="dim")
-        return Group(counts, bar, rows)
+            rows.add_row(
+                self.name(planned) or planned.place.label,
+                f"step {step:,}" if step else "",
+                clock(time.monotonic() - since),
+                style="dim",
+            )
+        return Group(*lines, bar, rows)
 
 
 class Steps:

@@ -1,6 +1,5 @@
 """A sweep from its points to its leaderboard."""
 
-import itertools
 import os
 import sys
 import time
@@ -11,19 +10,20 @@ from typing import Any
 
 from rich.console import Console
 
-from rnnlab.errors import RunFailed, UserError
+from rnnlab.errors import RunFailed
 from rnnlab.ledger.run import now
-from rnnlab.sweeps import cost
-from rnnlab.sweeps.conduct import Conductor, Staff
-from rnnlab.sweeps.grid import Grid, Listed, Point
+from rnnlab.sweeps import dry_run
+from rnnlab.sweeps.conduct import Conductor
+from rnnlab.sweeps.devices import Devices
+from rnnlab.sweeps.grid import Grid, Listed
 from rnnlab.sweeps.leaderboard import Entry, leaderboard, table
-from rnnlab.sweeps.live import Watch, clock
+from rnnlab.sweeps.live import Watch
 from rnnlab.sweeps.nursery import Nursery
 from rnnlab.sweeps.plan import Compose, Plan, Planned, Planner, look_up
+from rnnlab.sweeps.preflight import check_parts, preflight
+from rnnlab.sweeps.scout import Scout
 from rnnlab.sweeps.worker import Outcome
 
-GPU_DEVICES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # without any of them there is no GPU on Linux
-LISTED = 30  # bad points that are shown one by one
 console = Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", 120)))
 
 
@@ -77,117 +77,65 @@ def sweep(
     KeyboardInterrupt or SystemExit(143) after an interruption.
     """
     began = time.perf_counter()
-    home = None if options["dry_run"] else nursery()
+    home = nursery()
+    scout = Scout(home)
     try:
-        devices = Devices(home)
+        devices = Devices(scout)
         plan = Planner(compose, base, devices.take, config_dir).plan(points, options["exclude"])
+        check_parts(plan, scout)
+        if left_out := preflight(plan, options["on_invalid"]):
+            console.print(left_out, soft_wrap=True, markup=False)
         look_up(plan)
-        preflight(plan, options)
         done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})
         due = plan.due(rerun_stale=options["stale"] == "rerun")
-        took = time.perf_counter() - began
-        console.print(_headline(plan, due, took), soft_wrap=True)
+        console.print(_headline(plan, time.perf_counter() - began), soft_wrap=True)
         if options["dry_run"]:
-            _show(plan, due, options, devices)
+            dry_run.show(plan, due, options, devices, console)
             return done
+        scout.close()
         for planned in plan.runs:
             if planned.why_skipped:
                 _skip(planned)
         if due:
-            assert home is not None
             _train(done, due, options, home, devices, list(command))
     finally:
-        if home is not None:
-            home.close()
+        scout.close()
+        home.close()
     _report(done, began)
     if done.stopped in ("SIGINT", "SIGTERM"):
         left = len(due) - done.count("finished") - done.count("failed")
         console.print(
-            f"\nStopped ({done.stopped}) with {left:,} runs to go; the same command goes on from there."
+            f"\nStopped ({done.stopped}) with {counted(left)} to go; the same command goes on from there."
         )
         raise SystemExit(143) if done.stopped == "SIGTERM" else KeyboardInterrupt
     return done
 
 
-class Devices:
-    """The accelerators of this machine, asked of a worker only where it matters: it has torch, we have not."""
-
-    def __init__(self, home: Nursery | None) -> None:
-        self.home = home
-        self.gpus = 0
-        self._there: dict[str, str] | None = None
-
-    def there(self) -> dict[str, str]:
-        if self._there is None:
-            if sys.platform == "linux" and not any(
-                Path(p).exists() for p in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-            ):
-                self._there = {"cpu": f"{os.cpu_count()} cores"}
-            elif self.home is None:
-                from rnnlab.training.accelerator import present
-
-                self._there = present()
-            else:
-                pid, connection = self.home.worker()
-                connection.send("hello")
-                self._there, self.gpus = connection.recv()
-                connection.close()
-                self.home.end_of(pid)
-        return self._there
-
-    def take(self, asked: str) -> str:
-        there = self.there()
-        if asked == "auto":
-            return next(iter(there))
-        if asked not in there:
-            described = ", ".join(f"{name} ({what})" for name, what in there.items())
-            raise UserError(f"trainer.accelerator={asked}: there is none on this machine; there: {described}")
-        return asked
+def counted(n: int) -> str:
+    return f"{n:,} run{'s' * (n != 1)}"
 
 
-def preflight(plan: Plan, options: dict[str, Any]) -> None:
-    """Says all that is wrong with points, each reason once with the points that it concerns."""
-    if not plan.invalid and not plan.runs:
-        raise UserError("the sweep has no points; sweep.exclude leaves none")
-    if not plan.invalid:
-        return
-    lines, reasons = [], dict[str, list[Point]]()
-    for point, problems in plan.invalid:
-        for problem in problems:
-            reasons.setdefault(problem, []).append(point)
-    for reason, points in itertools.islice(reasons.items(), LISTED):
-        lines.append(reason)
-        texts = [" ".join(a.text for a in p if a.key in plan.swept) for p in points[:3]]
-        where = "; ".join(t for t in texts if t)
-        more = f"; and {len(points) - 3:,} more" if len(points) > 3 else ""
-        lines += [f"    at {where}{more}"] if where else []
-    lines += [f"and {len(reasons) - LISTED:,} other reasons"] if len(reasons) > LISTED else []
-    in_all = len(plan.invalid) + len(plan.runs) + plan.excluded + plan.repeated
-    if options["on_invalid"] == "skip" and plan.runs:
-        head = f"{len(plan.invalid):,} of {in_all:,} points cannot be, and are left out:"
-        console.print("\n".join([head, *(f"  {line}" for line in lines)]), soft_wrap=True, markup=False)
-        return
-    tail = "Nothing was started. sweep.on_invalid=skip goes on without them."
-    raise UserError("\n".join([f"{len(plan.invalid):,} of {in_all:,} points cannot be:", *lines, tail]))
-
-
-def _headline(plan: Plan, due: list[Planned], took: float) -> str:
+def _headline(plan: Plan, took: float) -> str:
     counts = plan.counts()
-    stale = sum(bool(r.stale) for r in plan.runs)
+    stale, again = sum(bool(r.stale) for r in plan.runs), sum(r.again for r in plan.runs)
     skipped = sum(bool(r.why_skipped) for r in plan.runs)
-    words = [f"{len(plan.runs):,} runs"]
-    words += [f"{counts['finished']:,} finished already"] if counts["finished"] else []
+    kept = counts["finished"] - again
+    words = [counted(len(plan.runs))]
+    words += [f"{kept:,} finished already"] if kept else []
+    words += [f"{again:,} finished and trained again (rerun=true)"] if again else []
     words += [f"{counts['failed']:,} failed before, tried again"] if counts["failed"] else []
     half = counts["stopped"] + counts["running"]
     words += [f"{half:,} begun before, gone on with"] if half else []
     words += [f"{skipped:,} skipped for want of their device"] if skipped else []
     words += [f"{plan.excluded:,} excluded"] if plan.excluded else []
-    words += [f"{plan.repeated:,} points are the same run as another"] if plan.repeated else []
-    text = f"{', '.join(words)}; planned in {took:.2f} s"
+    words += [f"{plan.repeated:,} more the same as one of these"] if plan.repeated else []
+    lines = [f"{', '.join(words)}; planned in {took:.2f} s"]
+    lines += [f"sweep.exclude: {condition} leaves out nothing" for condition in plan.idle]
     if stale:
         why = sorted({w for r in plan.runs for w in r.stale})
-        text += f"\n{stale:,} finished runs are stale ({', '.join(why)}); sweep.stale=rerun trains them again"
-    return text
+        what = f"{counted(stale)} that finished {'is' if stale == 1 else 'are'} stale"
+        lines.append(f"{what} ({', '.join(why)}); sweep.stale=rerun trains again")
+    return "\n".join(lines)
 
 
 def _skip(planned: Planned) -> None:
@@ -199,22 +147,6 @@ def _skip(planned: Planned) -> None:
         run.update(status="skipped", why=planned.why_skipped, ended=now())
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
-def _staff(due: list[Planned], options: dict[str, Any], gpus: int) -> Staff:
-    threads = max((p.config()["trainer"]["threads"] or 1 for p in due[:1]), default=1)
-    on_cpu = options["workers"] or max(1, cores() // threads)
-    on_gpu = max(1, gpus) * options["workers_per_gpu"]
-    return Staff({"cpu": on_cpu, "gpu": on_gpu, "mps": options["workers_per_gpu"]}, gpus, options["renew_mb"] * 2**20,
-                 options["max_failures"], options["pictures"])  # fmt: skip
-
-
 def _train(
     done: Sweep,
     due: list[Planned],
@@ -224,8 +156,10 @@ def _train(
     command: list[str],
 ) -> None:
     mode = due[0].config()["mode"]
-    with Watch(due, mode, console) as watch:
-        conductor = Conductor(home, _staff(due, options, devices.gpus), watch, command)
+    with Watch(due, mode, console, done.plan.name) as watch:
+        for planned in done.plan.runs:
+            watch.came(planned, done.record(planned))
+        conductor = Conductor(home, devices.staff(due, options), watch, command)
         outcomes = conductor.conduct(due, afresh=options["stale"] == "rerun")
     for number, outcome in outcomes.items():
         done.records[due[number].place.folder] = outcome.record
@@ -247,7 +181,7 @@ def _report(done: Sweep, began: float) -> None:
             console.print(f"skipped  {planned.place.folder.name}: {planned.why_skipped}", soft_wrap=True)
     took = time.perf_counter() - began
     trained = sum(o.status == "finished" and o.trained for _, o in done.outcomes)
-    console.print(f"\n{trained:,} runs trained in {took:.1f} s", soft_wrap=True)
+    console.print(f"\n{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
         console.print(f"report       rnnlab report {folder} --html report.html", soft_wrap=True)
         console.print(f"TensorBoard  tensorboard --logdir {folder}", soft_wrap=True)
@@ -259,29 +193,6 @@ def conclude(done: Sweep) -> None:
     if failures:
         stopped = f", and the sweep stopped: {done.stopped}" if done.stopped else ""
         raise RunFailed(
-            f"{len(failures):,} of {len(done.outcomes):,} runs failed{stopped}; each has a traceback.txt in its "
+            f"{len(failures):,} of {counted(len(done.outcomes))} failed{stopped}; each has a traceback.txt in its "
             f"folder, such as {failures[0].place.folder}"
         )
-
-
-def _show(plan: Plan, due: list[Planned], options: dict[str, Any], devices: Devices) -> None:
-    """--dry-run: what would be done."""
-    for key in plan.swept:
-        values = dict.fromkeys(a.text.partition("=")[2] for r in plan.runs for a in r.point if a.key == key)
-        shown = ", ".join(itertools.islice(values, 8)) + (
-            f", ... ({len(values):,})" if len(values) > 8 else ""
-        )
-        console.print(f"  {key:24} {shown}", soft_wrap=True, markup=False)
-    if not due:
-        return
-    configs = {p.place.group: p.config() for p in due}
-    sizes = [cost.parameters(c) for c in configs.values()]
-    workers = min(_staff(due, options, devices.gpus).workers.get(due[0].accelerator, 1), len(due))
-    seconds = sum(p.cost for p in due) / workers
-    peak = workers * max(cost.memory(c) for c in configs.values())
-    size = f"{min(sizes):,.0f}" + (f" to {max(sizes):,.0f}" if max(sizes) > min(sizes) else "")
-    console.print(f"  {'to train':24} {len(due):,} runs in {workers} workers, longest first")
-    console.print(f"  {'recurrent weights':24} about {size}")
-    console.print(f"  {'time':24} about {clock(seconds + 3)} with the native engine")
-    console.print(f"  {'memory':24} about {peak / 1e9:.1f} GB")
-    console.print("Nothing was started (--dry-run).")
