@@ -7,15 +7,21 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import api_pb2, metadata
 
-from rnnlab.training import summaries
-from rnnlab.training.dashboard import outcome, parameters
+from rnnlab.errors import UserError
+from rnnlab.training import events, summaries
+from rnnlab.training.columns import outcome, parameters
+from rnnlab.training.failures import show_failure
 from rnnlab.training.recorder import Diverged
 
 
 def read(run):
-    events = EventAccumulator(str(run.folder), size_guidance={"tensors": 0, "scalars": 0})
-    events.Reload()
-    return events
+    found = EventAccumulator(str(run.folder), size_guidance={"tensors": 0, "scalars": 0})
+    found.Reload()
+    return found
+
+
+def text(run, tag):
+    return read(run).Tensors(tag)[0].tensor_proto.string_val[0].decode()
 
 
 def session(run):
@@ -64,9 +70,9 @@ def test_a_stopped_run_has_no_end_and_one_that_goes_on_is_opened_once(small, mon
     assert run.status == "stopped"
     assert "_hparams_/session_end_info" not in read(run).Tags()["tensors"]
     monkeypatch.setattr(training, "make_trainer", make)
-    run, events = small(*asked), None
+    run = small(*asked)
     assert run.status == "finished" and session(run)[1].status == api_pb2.STATUS_SUCCESS
-    events = read(run)
+    found = read(run)
     for tag in (
         "run/config",
         "run/asked",
@@ -74,9 +80,9 @@ def test_a_stopped_run_has_no_end_and_one_that_goes_on_is_opened_once(small, mon
         "_hparams_/session_start_info",
         "custom_scalars__config__",
     ):
-        assert len(events.Tensors(tag)) == 1, tag
+        assert len(found.Tensors(tag)) == 1, tag
     for tag in ("loss/train", "inspect/memory_steps", "reference/mse_persistence"):
-        steps = [e.step for e in events.Scalars(tag)]
+        steps = [e.step for e in found.Scalars(tag)]
         assert steps == sorted(set(steps)), tag
 
 
@@ -87,14 +93,58 @@ def test_a_failed_run_is_a_failure(small, tmp_path):
         small("optimizer.lr=1e6")
     (run,) = rnnlab.runs(tmp_path / "sine")
     assert session(run)[1].status == api_pb2.STATUS_FAILURE
+    assert "Diverged: the loss has grown" in text(run, "run/failure")
+    assert "loss/train" in read(run).Tags()["scalars"]
+
+
+def test_a_run_that_could_not_begin_is_a_failure_with_its_reason(small, tmp_path):
+    import rnnlab
+
+    with pytest.raises(UserError, match="save_top_k"):
+        small(
+            "+callbacks.best={_target_: lightning.pytorch.callbacks.ModelCheckpoint, save_top_k: -5}",
+            "seed=4",
+        )
+    (run,) = rnnlab.runs(tmp_path / "sine")
+    start, end = session(run)
+    assert run.status == "failed" and end.status == api_pb2.STATUS_FAILURE
+    assert start.group_name == run.record["group"] and start.hparams["model.hidden_size"].number_value == 8
+    assert "save_top_k" in text(run, "run/failure")
+
+
+def test_a_killed_run_that_was_marked_as_failed_is_ended_once_behind_its_last_whole_record(small):
+    run = small()
+    whole = b"".join(r for r, event in events.framed_events(run.events_file.read_bytes())
+                     if summaries.END.encode() not in event)  # fmt: skip
+    torn = events.framed_alone(summaries.text("torn", "x" * 100))[:60]
+    run.events_file.write_bytes(whole + torn)
+    run.update(status="failed", why="killed by SIGKILL")
+    for _ in range(2):
+        show_failure(run)
+    assert session(run)[1].status == api_pb2.STATUS_FAILURE and "SIGKILL" in text(run, "run/failure")
+    assert len(read(run).Tensors("run/failure")) == len(read(run).Tensors("run/config")) == 1
+    assert "torn" not in read(run).Tags()["tensors"]
+    run.events_file.unlink()  # it had not written anything yet
+    show_failure(run)
+    assert session(run)[0].hparams["model.hidden_size"].number_value == 8
+    assert session(run)[1].status == api_pb2.STATUS_FAILURE
+
+
+def test_a_run_without_tensorboard_fails_without_it(small, tmp_path):
+    import rnnlab
+
+    with pytest.raises(Diverged):
+        small("optimizer.lr=1e6", "logger=none")
+    (run,) = rnnlab.runs(tmp_path / "sine")
+    assert not list(run.folder.glob("events*"))
 
 
 def test_best_last_excess_size_and_time_are_scalars(small):
     run = small("trainer.max_epochs=5", "optimizer.lr=0.03")
-    events, results = read(run), run.results
+    found, results = read(run), run.results
 
     def last(tag):
-        return events.Scalars(tag)[-1].value
+        return found.Scalars(tag)[-1].value
 
     assert last("best/mse") == pytest.approx(results["best"]["metrics"]["metric/mse"], rel=1e-6)
     assert last("last/loss") == pytest.approx(results["last"]["metrics"]["loss/val"], rel=1e-6)
@@ -102,7 +152,7 @@ def test_best_last_excess_size_and_time_are_scalars(small):
     assert last("excess/mse") == pytest.approx(results["best"]["metrics"]["metric/mse"] - floor, rel=1e-5)
     assert last("run/parameters") == sum(p.numel() for p in run.model.parameters())
     assert last("run/seconds") == pytest.approx(run.record["seconds"], rel=1e-5)
-    lines = events.Scalars("reference/mse_persistence")
+    lines = found.Scalars("reference/mse_persistence")
     assert [e.step for e in lines] == [0, results["steps"]]
     assert lines[0].value == pytest.approx(results["baselines"]["val"]["persistence"]["mse"], rel=1e-6)
     # the loss is in scaled units: its lines stand where the curve would be
@@ -111,8 +161,8 @@ def test_best_last_excess_size_and_time_are_scalars(small):
 
 
 def test_the_layout_pairs_curves_with_their_lines(small):
-    events = read(small())
-    layout = Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    found = read(small())
+    layout = Layout.FromString(found.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     charts = {c.title: list(c.multiline.tag) for c in layout.category[0].chart}
     assert charts["loss: training and validation"] == [r"^loss/train$", r"^loss/val$", r"^reference/loss_"]
     assert charts["mse, beside baselines and floor"] == ["^metric/mse$", "^reference/mse_"]
@@ -120,14 +170,9 @@ def test_the_layout_pairs_curves_with_their_lines(small):
 
 def test_text_holds_the_config_what_was_asked_and_how_it_was_made(small):
     run = small("notes=a note")
-    events = read(run)
-
-    def text(tag):
-        return events.Tensors(tag)[0].tensor_proto.string_val[0].decode()
-
-    assert "notes: a note" in text("run/config") and "notes=a note" in text("run/asked")
-    assert run.manifest["engine"]["name"] in text("run/manifest")
-    assert run.folder.absolute().as_uri() in text("run/manifest")
+    assert "notes: a note" in text(run, "run/config") and "notes=a note" in text(run, "run/asked")
+    assert run.manifest["engine"]["name"] in text(run, "run/manifest")
+    assert run.folder.absolute().as_uri() in text(run, "run/manifest")
 
 
 def test_what_was_asked_at_its_default_has_a_column_too():

@@ -56,6 +56,11 @@ class Run:
         return self.folder / "metrics.csv"
 
     @property
+    def events_file(self) -> Path:
+        """TensorBoard's."""
+        return self.folder / "events.out.tfevents.0.rnnlab"
+
+    @property
     def manifest_file(self) -> Path:
         return self.folder / "manifest.json"
 

@@ -190,6 +190,9 @@ class Conductor:
         if run.folder.is_dir() and run.status not in ("finished", "failed"):
             write_whole(run.folder / "traceback.txt", f"{why}\n".encode())
             run.update(status="failed", ended=now(), why=why, traceback="traceback.txt", can_go_on=True)
+            from rnnlab.training.failures import show_failure  # rarely needed, and not for nothing
+
+            show_failure(run)
         return run.record
 
     def _settle(self, outcome: Outcome) -> None:

@@ -208,6 +208,8 @@ class Worker:
 
 def failed(run: Run, job: Job, error: BaseException) -> None:
     """Marks a run as failed where `Run.failing` was not yet there to do it."""
+    from rnnlab.training.failures import show_failure
+
     record = run.record
     if record.get("status") == "failed" and record.get("traceback"):
         return
@@ -217,6 +219,7 @@ def failed(run: Run, job: Job, error: BaseException) -> None:
     run.update(
         status="failed", ended=now(), why=f"{type(error).__name__}: {error}", traceback="traceback.txt"
     )
+    show_failure(run)
 
 
 def memory() -> int:

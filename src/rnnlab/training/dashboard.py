@@ -1,7 +1,6 @@
 """What a run tells TensorBoard at its start and at its end, beside the scalars of its steps."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from rnnlab.ledger.run import Run
@@ -57,28 +56,17 @@ class Dashboard:
             if with_lines:
                 logger.log_metrics(lines, 0)
 
-    def close(self, status: str, results: Mapping[str, Any], seconds: float) -> None:
-        """The end of a run that goes on no more; one that was stopped keeps its page open."""
-        if status not in summaries.STATUS:
-            return
+    def close(self, results: Mapping[str, Any], seconds: float) -> None:
+        """The end of a finished run. One that was stopped keeps its page open, for one that failed see `failures`."""
         step = int(results.get("steps", 0))
         scalars = outcome(results) | {
             "run/parameters": float(sum(p.numel() for p in self.task.parameters())),
             "run/seconds": seconds,
         }
         for logger in self.loggers:
-            logger.log_metrics(scalars | (self.lines() if status == "finished" else {}), step)
-            logger.journal.events([summaries.session_end(status)])
+            logger.log_metrics(scalars | self.lines(), step)
+            logger.journal.events([summaries.session_end("finished")])
             logger.journal.flush()
-
-    @contextmanager
-    def failing(self) -> Iterator[None]:
-        """While open, an exception marks the run as failed; an interruption does not."""
-        try:
-            yield
-        except Exception:
-            self.close("failed", {}, 0.0)
-            raise
 
     def lines(self) -> dict[str, float]:
         """Baselines and floor of the validation part: {"reference/mse_persistence": ..., "reference/mse_floor": ...}.

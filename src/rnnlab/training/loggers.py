@@ -9,6 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
 from rnnlab.ledger.metrics import HEADER, line, lines
+from rnnlab.ledger.run import Run
 from rnnlab.training import events
 
 
@@ -100,7 +101,7 @@ class TensorBoard(TensorBoardLogger):
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(save_dir=str(folder), name="", version="")
-        self.journal = Events(Path(folder) / "events.out.tfevents.0.rnnlab")
+        self.journal = Events(Run(Path(folder)).events_file)
 
     @property
     def log_dir(self) -> str:

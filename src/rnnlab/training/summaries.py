@@ -20,8 +20,14 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import (
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
-# what TensorBoard calls the two ends of a session
-STATUS = {"finished": api_pb2.STATUS_SUCCESS, "failed": api_pb2.STATUS_FAILURE}
+# what TensorBoard calls the state of a session
+STATUS = {
+    "finished": api_pb2.STATUS_SUCCESS,
+    "failed": api_pb2.STATUS_FAILURE,
+    "running": api_pb2.STATUS_RUNNING,
+}
+EXPERIMENT = "_hparams_/experiment"
+START, END = "_hparams_/session_start_info", "_hparams_/session_end_info"
 
 
 def _event(value: Summary.Value, step: int = 0) -> bytes:
@@ -51,37 +57,50 @@ def text(tag: str, markdown: str, step: int = 0) -> bytes:
     )
 
 
-def _session(tag: str, content: HParamsPluginData) -> bytes:
+def _session(tag: str, content: bytes) -> bytes:
     nothing = TensorProto(dtype=DT_FLOAT)
     nothing.tensor_shape.dim.add(size=0)
-    return _event(
-        Summary.Value(tag=tag, metadata=_metadata("hparams", content.SerializeToString()), tensor=nothing)
-    )
+    return _event(Summary.Value(tag=tag, metadata=_metadata("hparams", content), tensor=nothing))
 
 
 def session_start(parameters: Mapping[str, Any], group: str, folder: str) -> bytes:
     """A run's column values. No Experiment goes with it: TensorBoard reads only one, and without it takes the
     union over the runs, each key with the type that its values have.
-
-    Numbers, truths and words stay apart; null and what is longer are words.
     """
-    start = SessionStartInfo(group_name=group, start_time_secs=time.time(), monitor_url=folder)
+    return _session(START, start_content(parameters, group, folder, time.time()))
+
+
+def start_content(parameters: Mapping[str, Any], group: str, folder: str, began: float) -> bytes:
+    """What HParams reads of a start. Numbers, truths and words stay apart; null and what is longer are words."""
+    start = SessionStartInfo(group_name=group, start_time_secs=began, monitor_url=folder)
     for name, value in parameters.items():
         if isinstance(value, bool):
             start.hparams[name].bool_value = value
         elif isinstance(value, (int, float)):
             start.hparams[name].number_value = value
         else:
-            start.hparams[name].string_value = "null" if value is None else str(value)
-    return _session("_hparams_/session_start_info", HParamsPluginData(session_start_info=start))
+            start.hparams[name].string_value = word(value)
+    return HParamsPluginData(session_start_info=start).SerializeToString()
+
+
+def word(value: Any) -> str:
+    """A value as the configs write it."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def session_end(status: str) -> bytes:
     """How a run ended, "finished" or "failed". Until it is written TensorBoard says "unknown", of a run under
     way and of one that was killed; it reads the first value alone, so that none is written before the end.
+    `rnnlab board` asks the ledger instead (`rnnlab.inspection.sessions`).
     """
-    end = SessionEndInfo(status=STATUS[status], end_time_secs=time.time())
-    return _session("_hparams_/session_end_info", HParamsPluginData(session_end_info=end))
+    return _session(END, end_content(status, time.time()))
+
+
+def end_content(status: str, ended: float) -> bytes:
+    """What the HParams tab reads of an end; of a run under way, that it is."""
+    return HParamsPluginData(
+        session_end_info=SessionEndInfo(status=STATUS[status], end_time_secs=ended)
+    ).SerializeToString()
 
 
 @cache

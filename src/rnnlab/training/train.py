@@ -19,6 +19,7 @@ from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
 from rnnlab.training.continuation import is_childs_first, longer, prepare
 from rnnlab.training.dashboard import Dashboard
+from rnnlab.training.failures import failure_shown
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.kernels import Kernels
 from rnnlab.training.quiet import quiet
@@ -90,7 +91,7 @@ def train_config(
     run = Run(where.folder)
     afresh = afresh or config["rerun"]
     threads = config["trainer"]["threads"] or (None if afresh else threads_before(run))
-    with claim(run.folder), quiet(), thread_count(threads):
+    with claim(run.folder), quiet(), thread_count(threads), failure_shown(run):
         if run.status == "finished" and not afresh and not stale(run.manifest, config):
             return run  # another process has been here
         data = data_of(config)
@@ -127,7 +128,7 @@ def train_config(
         run.update(status="running", started=run.record.get("started") or now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
-        with interruption.listening(), run.failing(), disk(run), dashboard.failing():
+        with interruption.listening(), run.failing(), disk(run):
             try:
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 results = assess(trainer, task, data, run) if not rehearsal(trainer) else {}
@@ -136,7 +137,8 @@ def train_config(
         results |= {"steps": trainer.global_step, "best": checkpoints.best, "last": checkpoints.last}
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
-            dashboard.close(status, results, seconds)
+            if status == "finished":
+                dashboard.close(results, seconds)
             run.update(status=status, why=why, ended=now(), seconds=seconds, results=results)
         if pictures and status == "finished" and not rehearsal(trainer):
             draw(trainer, task, data, run)
