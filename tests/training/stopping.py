@@ -14,3 +14,15 @@ class StopAt(Callback):
         if trainer.global_step >= self.step and not self.done:
             self.done = True
             os.kill(os.getpid(), self.number)
+
+
+class StopAtBatch(Callback):
+    """Interrupts behind so many batches, also where no optimizer step was due."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def on_train_batch_end(self, trainer, *_):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGINT)

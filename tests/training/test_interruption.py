@@ -4,8 +4,10 @@ import signal
 
 import pytest
 import torch
-from stopping import StopAt
+from lightning import LightningModule
+from stopping import StopAt, StopAtBatch
 
+from rnnlab import UserError
 from rnnlab.ledger.run import Run
 
 
@@ -16,9 +18,12 @@ def interrupted(small, tmp_path, monkeypatch):
 
     make = training.make_trainer
 
-    def trained(*overrides: str, at: int, number: int = signal.SIGINT, **kwargs) -> tuple[dict, Run]:
+    def trained(
+        *overrides: str, at: int = 0, number: int = signal.SIGINT, batch: int = 0, **kwargs
+    ) -> tuple[dict, Run]:
         def stopping(config, run, task, callbacks):
-            return make(config, run, task, [StopAt(at, number), *callbacks])
+            stop = StopAtBatch(batch) if batch else StopAt(at, number)
+            return make(config, run, task, [stop, *callbacks])
 
         monkeypatch.setattr(training, "make_trainer", stopping)
         record = small(*overrides, outputs=tmp_path / "interrupted", **kwargs).record
@@ -94,3 +99,63 @@ def test_going_on_between_two_calls_of_many_steps(small, tmp_path, interrupted, 
     assert record["status"] == "stopped" and record["why"] == f"SIGINT at step {at}"
     assert resumed.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
     assert resumed.results == whole.results
+
+
+class Plain(LightningModule):
+    """As Lightning's own documentation writes them: the Trainer accumulates."""
+
+    def __init__(self, spec, optimizer):
+        super().__init__()
+        self.head, self.make_optimizer = torch.nn.Linear(spec["window"], 1), optimizer
+        torch.nn.init.constant_(self.head.weight, 0.1), torch.nn.init.zeros_(self.head.bias)
+
+    def training_step(self, batch, i):
+        x, y = batch
+        return torch.nn.functional.mse_loss(self.head(x[..., 0]), y[..., 0])
+
+    def validation_step(self, batch, i):
+        x, y = batch
+        self.log("loss/val", torch.nn.functional.mse_loss(self.head(x[..., 0]), y[..., 0]))
+
+    def configure_optimizers(self):
+        return self.make_optimizer(self.parameters())
+
+
+PLAIN = (
+    "data=sine", "data.n_points=200", "optimizer=adam", "scheduler=constant", "trainer.accelerator=cpu",
+    "callbacks=none", "trainer.max_epochs=4", "trainer.accumulate_grad_batches=3", "~model",
+    "+model._target_=test_interruption.Plain",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 11])
+@pytest.mark.parametrize("own", [False, True], ids=["task", "own-module"])
+def test_what_is_half_accumulated_is_waited_for(small, tmp_path, interrupted, batch, own):
+    """And what an own module logs behind a validation has its step."""
+    options = ["trainer.max_epochs=4", "trainer.accumulate_grad_batches=3"]
+    options, base = (PLAIN, {"base": ()}) if own else (options, {})
+    whole = small(*options, outputs=tmp_path / "whole", **base)
+    record, resumed = interrupted(*options, batch=batch, **base)
+    assert record["status"] == "stopped" and resumed.status == "finished"
+    a, b = (torch.load(r.last_checkpoint, weights_only=True)["state_dict"] for r in (whole, resumed))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert resumed.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+
+
+def test_other_data_is_refused_and_other_code_is_said(small, tmp_path, interrupted, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text("a line of it, and then another one\n" * 300)
+    options = [*CHARS, f"data.path={text}"]
+    _, run = interrupted(*options, at=6, base=())
+    run.update(status="stopped")
+    manifest = run.manifest
+    manifest["sources"]["rnnlab"] = "another"
+    run.write_manifest(manifest)
+    capsys.readouterr()
+    again = small(*options, outputs=tmp_path / "interrupted", base=())
+    assert "goes on with other code: rnnlab has changed" in capsys.readouterr().err
+    assert again.manifest["changed_on_the_way"] == ["rnnlab has changed"]
+    run.update(status="stopped")
+    text.write_text("a line of it, and then another one\n" * 301)
+    with pytest.raises(UserError, match=r"trained on other data .*rerun=true"):
+        small(*options, outputs=tmp_path / "interrupted", base=())

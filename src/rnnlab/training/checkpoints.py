@@ -64,10 +64,17 @@ class Checkpoints(Checkpoint):
         self._best_weights: dict[str, torch.Tensor] | None = None
         self._best_written = False
         self._saved_at = (time.monotonic(), 0)
+        self._stepped: int | None = None
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self.ended = ""
         self._saved_at = (time.monotonic(), trainer.global_step)
+        self._stepped = trainer.fit_loop.epoch_loop._batches_that_stepped
+
+    def count_rightly(self, trainer: Trainer) -> None:
+        """Where Lightning takes up a run behind a validation it counts a step too many, for `self.log` alone."""
+        if self._stepped is not None:
+            trainer.fit_loop.epoch_loop._batches_that_stepped, self._stepped = self._stepped, None
 
     @property
     def due_at(self) -> int:
@@ -75,6 +82,7 @@ class Checkpoints(Checkpoint):
         return self._saved_at[1] + (self.every_n_steps or 0)
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
+        self.count_rightly(trainer)
         seconds, step = self._saved_at
         by_steps = self.every_n_steps is not None and trainer.global_step - step >= self.every_n_steps
         by_time = self.every_seconds is not None and time.monotonic() - seconds >= self.every_seconds
@@ -130,6 +138,7 @@ class Checkpoints(Checkpoint):
     def save(self, trainer: Trainer, task: LightningModule) -> None:
         if rehearsal(trainer):
             return
+        self.count_rightly(trainer)
         self.recorder.flush(trainer, task, durable=True)
         self._saved_at = (time.monotonic(), trainer.global_step)
         self.write_best(task)
