@@ -19,6 +19,7 @@ INK, GREY, PALE = "#222222", "#7A7A7A", "#DDDDDD"
 
 PART = {"train": "training", "val": "validation", "test": "test", "all": "whole"}  # as in "the ... part"
 
+H_PAD = 0.08  # inches between a picture's edge and what is in it
 LINE_PT = 11.0  # least distance between two labels, in points
 
 
@@ -32,7 +33,7 @@ class Label(NamedTuple):
 
 def canvas(width: float, height: float) -> Figure:
     """An empty figure, in inches, of matplotlib's object API: no window, nothing global."""
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.04)
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=H_PAD, wspace=0.04)
     figure = Figure(figsize=(width, height), dpi=120, facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
     return figure
@@ -59,11 +60,11 @@ def whole(axis: Axis) -> None:
 def headline(figure: Figure, message: str, beside: str = "") -> None:
     """The message of a picture at its top left, and in plainer letters behind it what it stands beside."""
     title = figure.suptitle(message, x=0.012, ha="left", fontsize=12.5, color=INK, fontweight="bold")
-    figure.draw_without_rendering()
+    top = 1 - H_PAD / figure.get_figheight()  # where the layout will put it, which need not be done for that
     corner = figure.transFigure.inverted().transform(title.get_window_extent().p1)
     text = figure.text(
         corner[0] + 0.015,
-        title.get_position()[1],
+        top,
         beside,
         va="top",
         fontsize=10.5,

@@ -70,7 +70,7 @@ class Horizon(Instrument):
                      borderaxespad=0.1)  # fmt: skip
         right.set_title(" ", pad=LEGEND)
         score = self.history[-1][1]
-        headline(figure, f"Running free for {steps} steps: rmse {score:.3g}", f"at step {self.step:,}")
+        headline(figure, f"Running free for {steps} steps: rmse {score:.3g}", self.when)
         return figure
 
 

@@ -14,9 +14,10 @@ class Instrument(Callback):
     """Looks at the first validation, at every `every`-th one after it, and at the end of the training.
 
     Its numbers go the way of all scalars, as inspect/NAME; its figure goes to figures/ and to TensorBoard, at the
-    looks 1, 2, 4, 8 and so on and at the last, for a figure takes a hundred times as long as its numbers. It
-    has no hooks for batches, so that the kernels keep taking many steps in a call, and no state but what it has
-    seen, which goes into checkpoints.
+    looks 1, 4, 16 and so on and at the last, for a figure takes a hundred times as long as its numbers. It looks
+    at the weights of that moment, not at the best: what it shows is the training. It has no hooks for batches, so
+    that the kernels keep taking many steps in a call, and no state but what it has seen, which goes into
+    checkpoints.
     """
 
     patient = True
@@ -54,7 +55,7 @@ class Instrument(Callback):
             return
         looks, rest = divmod(self.validations, self.every)
         if rest == 0:
-            numbers = self.inspect(trainer, task, draw=(looks + 1) & looks == 0)
+            numbers = self.inspect(trainer, task, draw=due(looks + 1))
             if numbers:
                 task.scalars.append((trainer.global_step, {f"inspect/{k}": v for k, v in numbers.items()}))
         self.validations += 1
@@ -104,8 +105,18 @@ class Instrument(Callback):
                 shown = summaries.block(said.encode("utf-8", "replace").decode("utf-8"))
                 board.journal.events([summaries.text(f"inspect/{self.name}", shown, self.step)])
 
+    @property
+    def when(self) -> str:
+        """For a figure's headline: which weights it is of."""
+        return f"weights of step {self.step:,}"
+
     def state_dict(self) -> dict[str, Any]:
         return {"validations": self.validations, "history": self.history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.validations, self.history = state["validations"], [tuple(e) for e in state["history"]]
+
+
+def due(look: int) -> bool:
+    """Whether a look, counted from 1, is a power of 4."""
+    return look & (look - 1) == 0 and look.bit_length() % 2 == 1

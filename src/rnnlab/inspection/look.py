@@ -42,9 +42,11 @@ svg .title { font-weight: 600; fill: var(--ink) } svg .grid { stroke: var(--line
 svg .level { stroke: var(--soft); stroke-dasharray: 5 4 }
 .key { font-size: .85rem; color: var(--soft) } .key i { display: inline-block; width: 16px; border-top: 3px solid;
   vertical-align: middle; margin: 0 .4rem 0 0 } .key span { margin-right: 1.2rem; white-space: nowrap }
+@media (max-width: 640px) { figure { overflow-x: auto } figure img { max-width: none; width: 680px } }
 @media print { :root { --ink: #000; --soft: #444; --line: #ccc; --card: #fff } a { color: inherit }
   body { padding: 0; max-width: none; font-size: 11px } figure, tr, svg { break-inside: avoid }
-  h2 { break-after: avoid } div.wide { overflow: visible } }
+  h2 { break-after: avoid } div.panels { grid-template-columns: 1fr 1fr } table { font-size: 10px }
+  th, td { padding: .2rem .5rem } figure img { max-width: 100%; width: auto } div.wide { overflow: visible } }
 """
 
 

@@ -32,6 +32,9 @@ class RecurrentWeights(Instrument):
         if matrix is None:
             return {}
         self.values = np.linalg.eigvals(matrix)
+        gated = "candidate" in GATES.get(type(cell), ())
+        self.of = "of the candidate's block of W_hh" if gated else "of W_hh"
+        self.of += f" in layer {stack.num_layers}" if stack.num_layers > 1 else ""
         if self.first is None:
             self.first = self.values
         radius, norm = float(np.abs(self.values).max()), float(np.linalg.norm(matrix, 2))
@@ -67,7 +70,7 @@ class RecurrentWeights(Instrument):
         right.set_ylim(0, None)
         right.legend(frameon=False, fontsize=8.5, loc="best")
         right.set_title("over the training", loc="left", fontsize=10.5)
-        headline(figure, f"Spectral radius of W_hh {self.history[-1][1][0]:.2f}", "")
+        headline(figure, f"Spectral radius {self.history[-1][1][0]:.2f}", f"{self.of}; {self.when}")
         return figure
 
     def state_dict(self) -> dict[str, Any]:

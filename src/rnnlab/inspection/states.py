@@ -29,7 +29,7 @@ class States(Instrument):
         self.h = [torch.stack(steps) for steps in run.steps]  # (T, B, H) of each layer
         self.saturated = {
             f"layer {i} {name}" if len(run.gates) > 1 else name: saturation(name, values)
-            for i, gates in enumerate(run.gates)
+            for i, gates in enumerate(run.gates, 1)
             for name, values in gates.items()
         }
         self.dead = float(np.mean([dead(h) for h in self.h]))
@@ -69,10 +69,10 @@ class States(Instrument):
         for place, share in zip(places, shares, strict=True):
             right.annotate(f"{100 * share:.1f}", (100 * share, place), (4, 0), textcoords="offset points",
                            va="center", fontsize=8.5)  # fmt: skip
-        right.set_title("saturated (blue), dead (orange)", loc="left", fontsize=10.5)
+        right.set_title("saturated, dead", loc="left", fontsize=10.5)
         units = f"{h.shape[-1] * len(self.h)} units"
         message = f"{100 * self.dead:.0f}% of {units} are dead" if self.dead else f"All {units} move"
-        headline(figure, message, f"at step {self.step:,}")
+        headline(figure, message, self.when)
         return figure
 
 

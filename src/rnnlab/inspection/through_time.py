@@ -1,6 +1,5 @@
 """How far back a model learns from, and how far back it remembers."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -55,7 +54,7 @@ class GradientThroughTime(Instrument):
         found = lag(ratio)
         message = (f"The gradient is below 1% after {found} steps" if found < len(ratio)
                    else "The gradient reaches the beginning of the sequence")  # fmt: skip
-        headline(figure, message, f"first step over last: {ratio[0]:.2g}")
+        headline(figure, message, f"first over last {ratio[0]:.2g}; {self.when}")
         return figure
 
 
@@ -97,7 +96,8 @@ class Memory(Instrument):
         left.plot(self.kept, self.losses, color=BLUE, linewidth=1.8, marker="o", markersize=3.5)
         left.axhspan(self.losses[-1] / 1.01, self.losses[-1] * 1.01, color=GREY, alpha=0.25, linewidth=0)
         left.set_xscale("log", base=2)
-        left.set_xticks(self.kept, [str(k) for k in self.kept], rotation=0)
+        named = [k for k in self.kept if k & (k - 1) == 0 and k < 0.8 * self.kept[-1]] + [self.kept[-1]]
+        left.set_xticks(named, [str(k) for k in named], rotation=0)
         left.minorticks_off()
         if min(self.losses) > 0 and max(self.losses) / min(self.losses) > 8:
             left.set_yscale("log")
@@ -110,22 +110,47 @@ class Memory(Instrument):
         whole(right.yaxis)
         whole(right.xaxis)
         right.set_title("over the training", loc="left", fontsize=10.5)
-        headline(figure, f"The model needs the last {self.history[-1][1]} steps", f"of {self.kept[-1]}")
+        headline(
+            figure,
+            f"The model needs the last {self.history[-1][1]} steps",
+            f"of {self.kept[-1]}; {self.when}",
+        )
         return figure
 
 
 def ablated(task: Any, seen: Probe) -> tuple[list[int], list[float]]:
-    """Lengths k (powers of two, and the whole) and the losses with only the last k steps of the input."""
+    """Lengths k and the losses with only the last k steps of the input: at powers of two and the whole, and then
+    between the longest that is too short and the next, by halves, until they are neighbours.
+    """
     length = seen.x.shape[1]
-    kept = [*(2**i for i in range(int(math.log2(length)) + 1) if 2**i < length), length]
-    return kept, [float(final_loss(task, trace(task, seen.x[:, -k:]).y, seen)) for k in kept]
+
+    def loss(k: int) -> float:
+        return float(final_loss(task, trace(task, seen.x[:, -k:]).y, seen))
+
+    found = {k: loss(k) for k in [*(2**i for i in range(length.bit_length()) if 2**i < length), length]}
+    needed = reach([*found], [*found.values()])
+    short = max((k for k in found if k < needed), default=0)
+    while needed - short > 1:
+        middle = (needed + short) // 2
+        found[middle] = loss(middle)
+        if enough(found[middle], found[length]):
+            needed = middle
+        else:
+            short = middle
+    kept = sorted(found)
+    return kept, [found[k] for k in kept]
+
+
+def enough(loss: float, whole: float) -> bool:
+    """Whether a loss is at most 1% above that with the whole sequence."""
+    return loss <= whole + 0.01 * abs(whole)
 
 
 def reach(kept: list[int], losses: list[float]) -> int:
-    """The least of `kept` from which on all losses are at most 1% above the last."""
+    """The least of `kept` from which on all losses are `enough`."""
     needed = kept[-1]
     for k, loss in zip(reversed(kept), reversed(losses), strict=True):
-        if not loss <= losses[-1] + 0.01 * abs(losses[-1]):
+        if not enough(loss, losses[-1]):
             break
         needed = k
     return needed

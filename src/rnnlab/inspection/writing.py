@@ -50,7 +50,7 @@ class Writing(Instrument):
 
     def say(self, task: Any, data: Any) -> str:
         prompt = self.ids[:PROMPT]
-        parts = [f"# step {self.step}, seed 0, after {self.vocabulary.decode(prompt.cpu())!r}"]
+        parts = [f"# weights of step {self.step:,}, seed 0, after {self.vocabulary.decode(prompt.cpu())!r}"]
         for temperature in TEMPERATURES:
             drawn = list(task.sample(prompt, LENGTH, temperature=temperature, seed=0))
             parts.append(f"--- temperature {temperature}\n{self.vocabulary.decode(drawn)}")
@@ -74,11 +74,11 @@ class Writing(Instrument):
                 p = float(self.log_p[i, candidate].exp())
                 hit = int(candidate) == int(self.ids[i + 1])
                 _cell(below, column, rank + 0.4, shown(self.vocabulary, int(candidate)),
-                      colormaps["Blues"](0.75 * p), f"{100 * p:.0f}", bold=hit)  # fmt: skip
+                      colormaps["Blues"](0.55 * p), f"{100 * p:.0f}", framed=hit)  # fmt: skip
         _bare(below, TRAIL, CANDIDATES + 1.4)
-        below.set_title("the end of it, and below what was thought likeliest, in percent (bold: what came)",
+        below.set_title("the end of it, and below what was thought likeliest, in percent (framed: what came)",
                         loc="left", fontsize=10.5)  # fmt: skip
-        headline(figure, f"{self.losses.mean():.3g} nats per character", f"at step {self.step:,}")
+        headline(figure, f"{self.losses.mean():.3g} nats per character", self.when)
         return figure
 
 
@@ -88,12 +88,19 @@ def shown(vocabulary: Vocabulary, index: int) -> str:
     return character if character.isprintable() else "\N{MIDDLE DOT}"
 
 
-def _cell(axes: Any, x: float, y: float, text: str, colour: Any, note: str = "", bold: bool = False) -> None:
-    axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.6))
-    axes.text(x + (0.32 if note else 0.5), y + 0.54, _plain(text), ha="center", va="center", fontsize=9.5,
-              family="monospace", color=INK, fontweight="bold" if bold else "normal")  # fmt: skip
+def _cell(
+    axes: Any, x: float, y: float, text: str, colour: Any, note: str = "", framed: bool = False
+) -> None:
+    edge, inset = (
+        ({"edgecolor": INK, "linewidth": 1.3}, 0.03)
+        if framed
+        else ({"edgecolor": "white", "linewidth": 0.6}, 0)
+    )
+    axes.add_patch(Rectangle((x + inset, y + inset), 1 - 2 * inset, 1 - 2 * inset, facecolor=colour, **edge))
+    axes.text(x + (0.32 if note else 0.5), y + 0.54, _plain(text), ha="center", va="center", fontsize=10,
+              family="monospace", color=INK, fontweight="bold" if framed else "normal")  # fmt: skip
     if note:
-        axes.text(x + 0.94, y + 0.56, note, ha="right", va="center", fontsize=6.5, color=INK)
+        axes.text(x + 0.93, y + 0.56, note, ha="right", va="center", fontsize=7.5, color=INK)
 
 
 def _plain(text: str) -> str:

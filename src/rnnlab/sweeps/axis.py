@@ -41,7 +41,9 @@ class Axis:
             return cls(tuple(kinds), start, end, words=True)
         low, high = min(values), max(values)
         log = log_ratio is not None and low > 0 and high / low >= log_ratio
-        if low == high:
+        if low == high and isinstance(low, int):
+            low, high = low - 1, high + 1
+        elif low == high:
             low, high = low - 0.5 * abs(low) - 1e-9, high + 0.5 * abs(high) + 1e-9
         marks = tuple(sorted(set(values))) if marked and len(set(values)) <= 8 else ()
         return cls((low, high), start, end, log=log, marks=marks)
@@ -72,10 +74,13 @@ class Axis:
             ]
             return found if len(found) >= 2 else [low, high]
         rough = (high - low) / wanted
+        if all(isinstance(v, int) for v in self.values):
+            rough = max(rough, 1.0)  # steps and sizes are whole
         unit = 10.0 ** math.floor(math.log10(rough))
         step = next(m * unit for m in (1, 2, 2.5, 5, 10) if m * unit >= rough * 0.999)
         first = math.ceil(low / step - 1e-9)
-        return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+        found = [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+        return [round(v) if v == round(v) and abs(v) >= 1 else v for v in found]
 
     def crowded(self) -> bool:
         """Whether words side by side along this axis would run into one another."""
@@ -102,7 +107,7 @@ def word(value: Any) -> str:
         return str(value).lower().replace("none", "null")
     if isinstance(value, float):
         return f"{value:.4g}"
-    return str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def cut(text: str) -> str:

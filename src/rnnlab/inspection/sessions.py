@@ -1,0 +1,242 @@
+"""What TensorBoard's HParams tab shows of the runs below a folder, told by the ledger and not by event files.
+
+An event file holds what was known when the run wrote it: its overrides, and its end where it came to one; and
+TensorBoard reads the first status that it finds, for good. The ledger knows which runs are under way, which keys
+differ between the runs, and which configuration is the best.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from rnnlab.errors import UserError
+from rnnlab.ledger.claims import held
+from rnnlab.ledger.files import read_json
+from rnnlab.ledger.identity import leaves
+from rnnlab.ledger.run import Run
+from rnnlab.sweeps.leaderboard import Entry, Row, differing
+from rnnlab.training.columns import ASIDE, DERIVED, outcome, parameters
+from rnnlab.training.summaries import END, EXPERIMENT, START, end_content, start_content, word
+
+Contents = dict[str, dict[str, bytes]]  # {TensorBoard's name of a run: {tag: content}}
+DEPTHS = ("run.json", "*/run.json", "*/*/run.json")  # a run, an experiment, all experiments
+FRESH_S = 2.0  # what was read is not looked for again so soon
+RUNS = "runs"  # the column that says how many runs a configuration has, and how they fare
+
+
+class Known(NamedTuple):
+    """A run.json as it was read."""
+
+    stamp: int
+    record: dict[str, Any]
+
+
+class Group:
+    """Runs that differ by their seed alone."""
+
+    def __init__(self, experiment: str, key: str) -> None:
+        self.experiment, self.key = experiment, key
+        self.members: list[
+            tuple[str, Run, dict[str, Any], str]
+        ] = []  # TensorBoard's name, run, run.json, status
+
+    @property
+    def value(self) -> float:
+        """The mean of the best values; NaN where no run has finished."""
+        values = [r["results"]["best"]["value"] for _, _, r, status in self.members
+                  if status == "finished" and r.get("results", {}).get("best")]  # fmt: skip
+        return sum(values) / len(values) if values else float("nan")
+
+    def title(self, place: int, values: dict[str, Any]) -> str:
+        """What the tab calls it, and orders it by: best first, those without a result last."""
+        label = Row([Entry(run.folder, record) for _, run, record, _ in self.members], values).label
+        return f"{place:03d} {label}" if self.value == self.value else f"no result, {label}"
+
+    @property
+    def fare(self) -> str:
+        counts = Counter(status for _, _, _, status in self.members)
+        return ", ".join(
+            f"{n} {status}" for status, n in sorted(counts.items(), key=lambda c: c[0] != "finished")
+        )
+
+
+class Sessions:
+    """The content of HParams' tags for every run below `folder`; {} where the ledger knows of none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[Path, Known] = {}
+        self._configs: dict[
+            str, dict[str, Any]
+        ] = {}  # of one run of each group: they differ by the seed alone
+        self._contents: tuple[float, Contents] = (float("-inf"), {})
+
+    def contents(self) -> Contents:
+        if time.monotonic() > self._contents[0] + FRESH_S:
+            self._contents = (time.monotonic(), self._look())
+        return self._contents[1]
+
+    def _look(self) -> Contents:
+        groups = self._groups()
+        if not groups:
+            return {}
+        columns = self._columns(groups)
+        mixed = {
+            key
+            for key in {k for c in columns for k in c}
+            if len({_type(c[key]) for c in columns if key in c}) > 1
+        }
+        found: Contents = {}
+        several = len({group.experiment for group in groups}) > 1
+        places: Counter[str] = Counter()
+        for group, values in sorted(zip(groups, columns, strict=True), key=self._rank):
+            places[group.experiment] += 1
+            title = group.title(places[group.experiment], values)
+            if several:
+                title = f"{group.experiment} {title}"
+            # a column of several types is one of words
+            values = {k: word(v) if k in mixed else v for k, v in values.items()} | {RUNS: group.fare}
+            for name, run, record, status in group.members:
+                began = _seconds(record.get("started") or record.get("created"))
+                start = start_content(values, title, run.folder.absolute().as_uri(), began)
+                found[name] = {START: start}
+                if status in ("finished", "failed", "running"):
+                    found[name][END] = end_content(status, _seconds(record.get("ended")))
+        first = next(iter(found.values()))
+        first[EXPERIMENT] = _experiment(
+            [c | {RUNS: g.fare} for g, c in zip(groups, columns, strict=True)], groups
+        )
+        return found
+
+    def _groups(self) -> list[Group]:
+        groups: dict[str, Group] = {}
+        for pattern in DEPTHS:
+            for path in sorted(self.folder.glob(pattern)):
+                record = self._record(path)
+                status = _status(path.parent, record.get("status"))
+                if record and status != "skipped":
+                    name = path.parent.relative_to(self.folder).as_posix()
+                    experiment, group = str(record.get("experiment")), record.get("group") or name
+                    at = f"{experiment}/{group}"
+                    groups.setdefault(at, Group(experiment, at)).members.append(
+                        (name, Run(path.parent), record, status)
+                    )
+            if groups:
+                break
+        return list(groups.values())
+
+    def _record(self, path: Path) -> dict[str, Any]:
+        try:
+            stamp = path.stat().st_mtime_ns
+            if path not in self._known or self._known[path].stamp != stamp:
+                self._known[path] = Known(stamp, read_json(path))
+            return self._known[path].record
+        except (OSError, UserError):  # gone, or not ours
+            return {}
+
+    def _config(self, group: Group) -> dict[str, Any]:
+        if group.key not in self._configs:
+            try:
+                self._configs[group.key] = group.members[0][1].config
+            except (OSError, ValueError, UserError):
+                return {}
+        return self._configs[group.key]
+
+    def _columns(self, groups: list[Group]) -> list[dict[str, Any]]:
+        """For each group its values of the keys that differ between the groups of an experiment.
+
+        Where there is but one group, what was asked of it.
+        """
+        by_experiment: dict[str, list[int]] = {}
+        for i, group in enumerate(groups):
+            by_experiment.setdefault(group.experiment, []).append(i)
+        found: list[dict[str, Any]] = [{} for _ in groups]
+        for places in by_experiment.values():
+            configs = [_without(self._config(groups[i])) for i in places]
+            for i, values in zip(places, differing(configs), strict=True):
+                found[i] = values
+        keys = {key for values in found for key in values}
+        if not keys:
+            return [_asked(self._config(group), group.members[0][1]) for group in groups]
+        for group, values in zip(groups, found, strict=True):
+            flat = leaves(self._config(group))
+            values |= {key: flat[key] for key in keys - values.keys() if key in flat}
+        return found
+
+    def _rank(self, one: tuple[Group, dict[str, Any]]) -> tuple[bool, float]:
+        value, config = one[0].value, self._config(one[0])
+        return value != value, value if config.get("mode") == "min" else -value
+
+
+def _status(folder: Path, status: str | None) -> str:
+    if status in ("queued", "running"):
+        return "running" if held(folder) else "stopped"
+    return status or "stopped"
+
+
+def _without(config: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in config.items() if k not in ASIDE}
+
+
+def _asked(config: dict[str, Any], run: Run) -> dict[str, Any]:
+    from rnnlab.ledger.yaml import read_yaml
+
+    try:
+        return parameters(config, read_yaml(run.folder / "overrides.yaml"))
+    except (OSError, UserError):
+        return {}
+
+
+def _type(value: Any) -> type:
+    return bool if isinstance(value, bool) else float if isinstance(value, (int, float)) else str
+
+
+def _seconds(stamp: str | None) -> float:
+    """Since 1970; 0 for none."""
+    try:
+        return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0
+    except ValueError:
+        return 0.0
+
+
+def _experiment(columns: list[dict[str, Any]], groups: Iterable[Group]) -> bytes:
+    """One column for each key, of one type, and the metrics in the order in which one asks for them."""
+    found = api_pb2.Experiment()
+    for key in sorted({key for values in columns for key in values}):
+        values = [c[key] for c in columns if key in c]
+        info = found.hparam_infos.add(name=key, differs=len(set(map(str, values))) > 1 or key == RUNS)
+        types = {_type(value) for value in values}
+        if types == {float}:
+            info.type = api_pb2.DATA_TYPE_FLOAT64
+            info.domain_interval.min_value, info.domain_interval.max_value = min(values), max(values)
+        else:
+            info.type = api_pb2.DATA_TYPE_BOOL if types == {bool} else api_pb2.DATA_TYPE_STRING
+            said = values if types == {bool} else map(word, values)
+            info.domain_discrete.extend(sorted(set(said)))
+    for tag in _metrics(groups):
+        found.metric_infos.add(name=api_pb2.MetricName(tag=tag))
+    return HParamsPluginData(experiment=found).SerializeToString()
+
+
+def _metrics(groups: Iterable[Group]) -> list[str]:
+    """The tab opens with the first five: best and last of what was watched, the excess, size and time."""
+    tags: dict[str, None] = {}
+    watched = "loss"
+    for group in groups:
+        for _, _, record, status in group.members:
+            if status == "finished":
+                results = record.get("results", {})
+                tags |= dict.fromkeys(outcome(results))
+                watched = results.get("best", {}).get("monitor", "loss/val").removeprefix("metric/")
+    watched = "loss" if watched == "loss/val" else watched
+    excess = sorted(t for t in tags if t.startswith("excess/") and not t.startswith("excess/test"))
+    first = [t for t in (f"best/{watched}", f"last/{watched}", *excess[:1]) if t in tags]
+    first += ["run/parameters", "run/seconds"]
+    order = ("best", "excess", "test", "last")
+    rest = sorted(tags, key=lambda t: (order.index(t.split("/")[0]), t.split("/")[1] in DERIVED))
+    return list(dict.fromkeys([*first, *rest]))

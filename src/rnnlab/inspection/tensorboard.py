@@ -1,0 +1,122 @@
+"""TensorBoard as `rnnlab board` serves it, with the ledger behind its tabs: `python -m rnnlab.inspection.tensorboard`.
+
+Its tabs read through a data provider, and three of them get one that shows less, or more:
+
+* HParams: the sessions that the ledger knows of (`rnnlab.inspection.sessions`);
+* Time Series and Scalars: curves alone. What a run has a single value of is in HParams, constants in Custom Scalars;
+* Custom Scalars: baselines and floor once for each data set, and not once more for every run.
+"""
+
+import copy
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboard import default, program
+from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
+from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
+from tensorboard.plugins.metrics.metrics_plugin import MetricsPlugin
+from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
+
+from rnnlab.inspection.sessions import FRESH_S, Sessions
+
+POINTS = ("best/", "last/", "excess/", "test/", "run/")
+LINES = "reference/"
+
+
+class View:
+    """A data provider that changes what another one lists."""
+
+    def __init__(self, provider: Any, folder: Path) -> None:
+        self._provider, self._folder = provider, folder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._provider, name)
+
+
+class Curves(View):
+    def list_scalars(self, *context: Any, **asked: Any) -> Any:
+        return {
+            run: {tag: of for tag, of in tags.items() if not tag.startswith((*POINTS, LINES))}
+            for run, tags in self._provider.list_scalars(*context, **asked).items()
+        }
+
+
+class Ledger(View):
+    def __init__(self, provider: Any, folder: Path) -> None:
+        super().__init__(provider, folder)
+        self._sessions = Sessions(folder)
+
+    def list_tensors(self, *context: Any, **asked: Any) -> Any:
+        found = dict(self._provider.list_tensors(*context, **asked))
+        told = self._sessions.contents() if asked.get("plugin_name") == "hparams" else {}
+        if told:
+            from tensorboard.data.provider import TensorTimeSeries
+
+            found = {
+                run: {
+                    tag: TensorTimeSeries(max_step=0, max_wall_time=0.0, plugin_content=content, description="",
+                                          display_name="")
+                    for tag, content in tags.items()
+                }
+                for run, tags in told.items()
+            }  # fmt: skip
+        return found
+
+
+class LinesOnce(View):
+    def __init__(self, provider: Any, folder: Path) -> None:
+        super().__init__(provider, folder)
+        self._drawing: tuple[float, set[str]] = (float("-inf"), set())
+
+    def list_scalars(self, *context: Any, **asked: Any) -> Any:
+        found = self._provider.list_scalars(*context, **asked)
+        drawing = self._runs_that_draw(context, asked)
+        return {
+            run: {tag: of for tag, of in tags.items() if run in drawing or not tag.startswith(LINES)}
+            for run, tags in found.items()
+        }
+
+    def _runs_that_draw(self, context: Any, asked: dict[str, Any]) -> set[str]:
+        """Of the runs of an experiment with the same lines the one whose lines are the longest."""
+        if time.monotonic() > self._drawing[0] + FRESH_S:
+            about = {k: asked[k] for k in ("experiment_id", "plugin_name")}
+            last = self._provider.read_last_scalars(*context, **about)
+            best: dict[Any, tuple[int, str]] = {}
+            for run in sorted(last):
+                lines = {tag: d for tag, d in last[run].items() if tag.startswith(LINES)}
+                if lines:
+                    same = run.rpartition("/")[0], *sorted((tag, d.value) for tag, d in lines.items())
+                    length = max(d.step for d in lines.values())
+                    if same not in best or length > best[same][0]:
+                        best[same] = length, run
+            self._drawing = time.monotonic(), {run for _, run in best.values()}
+        return self._drawing[1]
+
+
+VIEWS = {HParamsPlugin: Ledger, MetricsPlugin: Curves, ScalarsPlugin: Curves, CustomScalarsPlugin: LinesOnce}
+
+
+def through(plugin: Any, view: type[View]) -> Any:
+    """The plugin, with its data seen through a view."""
+
+    class Seen(plugin):
+        def __init__(self, context: Any) -> None:
+            context = copy.copy(context)
+            context.data_provider = view(context.data_provider, Path(context.logdir))
+            super().__init__(context)
+
+    Seen.__name__ = plugin.__name__
+    return Seen
+
+
+def main() -> int:
+    plugins = [through(p, VIEWS[p]) if p in VIEWS else p for p in default.get_plugins()]
+    board = program.TensorBoard(plugins=plugins)
+    board.configure(["", *sys.argv[1:]])
+    return int(board.main())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
