@@ -1,6 +1,8 @@
 """The recurrence of one cell on the kernels, as a function of torch's autograd."""
 
 import ctypes
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -39,6 +41,10 @@ def recurrence(
     count = torch.get_num_threads() if threads is None else threads
     # without resets a learned start reaches the kernels as the state alone
     initial = None if reset is None else cell.initial
+    if not torch.is_grad_enabled():  # nothing is kept for a backward pass, nor does autograd need to know
+        call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=count)
+        y, last, *_ = _forward(library(), call, reset, x, (*weights[:4], initial), state, _reused)
+        return y, last.unbind(0)
     outputs = _Recurrence.apply(library(), shape, count, reset, x, *weights[:4], initial, *state)
     return outputs[0], tuple(outputs[1:])
 
@@ -99,8 +105,57 @@ def aligned(count: int) -> Tensor:
     return room[skip:]
 
 
+def _fresh(count: int, name: str) -> Tensor:
+    return aligned(count)
+
+
 def pointers(tensors: tuple[Tensor | None, ...]) -> Weights:
     return Weights(*(address(t) for t in tensors))
+
+
+_ROOMS = threading.local()
+REUSED = 1 << 22  # bytes; larger rooms are given back
+
+
+def _reused(count: int, name: str) -> Tensor:
+    """`aligned(count)`, in a place that this thread's next call takes again."""
+    room: Tensor | None = getattr(_ROOMS, name, None)
+    if room is None or 4 * len(room) < count:
+        room = aligned(count)
+        if count <= REUSED:
+            setattr(_ROOMS, name, room)
+    return room
+
+
+def _forward(
+    lib: Library,
+    call: Call,
+    reset: Tensor | None,
+    x: Tensor,
+    weights: tuple[Tensor | None, ...],
+    state: tuple[Tensor, ...],
+    room: Callable[[int, str], Tensor],
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, int]:
+    """The outputs (B, T, H), the last state (states, B, H), and what a backward pass needs: what was kept, the state
+    that it began with (None: zeros) and the bytes of its own workspace.
+    """
+    weights = tuple(None if w is None else w.detach().contiguous() for w in weights)
+    x = x.detach().contiguous()
+    reset = None if reset is None else reset.contiguous()
+    given = torch.stack([s.detach() for s in state])  # (states, B, H)
+    first = given if given.any() else None  # products with zeros are left out
+    y = torch.empty(call.rows, call.steps, call.shape.hidden)
+    last = torch.empty_like(given, memory_format=torch.contiguous_format)
+    setattr(call, "x" if x.is_floating_point() else "tokens", address(x))
+    call.reset, call.state = address(reset), address(first)
+    work = room(lib.c.rnnlab_work_size(call.rows), "work")
+    sizes = (ctypes.c_int64 * 3)()
+    lib.c.rnnlab_call_bytes(ctypes.byref(call), work.data_ptr(), sizes)
+    kept, scratch = room(sizes[0], "kept"), room(sizes[1], "scratch")
+    call.y, call.last, call.kept, call.scratch = map(address, (y, last, kept, scratch))
+    packed = pointers(weights)
+    lib.c.rnnlab_call_forward(ctypes.byref(call), work.data_ptr(), ctypes.byref(packed))
+    return y, last, kept, first, sizes[2]
 
 
 class _Recurrence(torch.autograd.Function):
@@ -108,29 +163,12 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, lib: Library, shape: Shape, threads: int, reset: Tensor | None, x: Tensor, *rest: Any
     ) -> Any:
-        weights = tuple(None if w is None else w.detach().contiguous() for w in rest[:5])
-        state = rest[5:]
-        x = x.detach().contiguous()
-        reset = None if reset is None else reset.contiguous()
-        batch, steps, hidden = *x.shape[:2], shape.hidden
-        given = torch.stack([s.detach() for s in state])  # (states, B, H)
-        first = given if given.any() else None  # products with zeros are left out
-        y = torch.empty(batch, steps, hidden)
-        last = torch.empty(len(state), batch, hidden)
-        call = Call(shape=shape, rows=batch, steps=steps, threads=threads)
+        call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=threads)
         call.input_gradient = x.is_floating_point() and ctx.needs_input_grad[4]
         call.state_gradient = any(ctx.needs_input_grad[10:])
-        setattr(call, "x" if x.is_floating_point() else "tokens", address(x))
-        call.reset, call.state = address(reset), address(first)
-        work = aligned(lib.c.rnnlab_work_size(call.rows))
-        sizes = (ctypes.c_int64 * 3)()
-        lib.c.rnnlab_call_bytes(ctypes.byref(call), work.data_ptr(), sizes)
-        kept, scratch = aligned(sizes[0]), aligned(sizes[1])
-        call.y, call.last, call.kept, call.scratch = map(address, (y, last, kept, scratch))
-        packed = pointers(weights)
-        lib.c.rnnlab_call_forward(ctypes.byref(call), work.data_ptr(), ctypes.byref(packed))
-        ctx.call, ctx.lib, ctx.scratch_bytes, ctx.kept = call, lib, sizes[2], kept
-        ctx.save_for_backward(x, reset, first, *rest[:5])
+        y, last, kept, first, scratch = _forward(lib, call, reset, x, rest[:5], rest[5:], _fresh)
+        ctx.call, ctx.lib, ctx.scratch_bytes, ctx.kept = call, lib, scratch, kept
+        ctx.save_for_backward(x.detach().contiguous(), reset, first, *rest[:5])
         return y, *last.unbind(0)
 
     @staticmethod

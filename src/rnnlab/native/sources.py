@@ -43,7 +43,7 @@ class Source(ABC):
     def indexed(self, batches: Sequence[Tensor], low: int, high: int) -> tuple[np.ndarray, Tensor]:
         """The table of batches that are tensors of indices, all in [low, high)."""
         for batch in batches:
-            if batch.dim() != 1 or batch.dtype != torch.int64 or not 0 < len(batch) <= MAX_ROWS:
+            if batch.dim() != 1 or batch.dtype != torch.int64 or not 0 < batch.shape[0] <= MAX_ROWS:
                 raise ValueError(
                     f"a batch is {tuple(batch.shape)} {batch.dtype}; it must be (rows,) torch.int64"
                 )
@@ -54,7 +54,7 @@ class Source(ABC):
                 f"a batch holds {int(first)} to {int(last)}; it must lie between {low} and {high - 1}"
             )
         table = np.zeros((len(batches), 6), dtype=np.int64)
-        table[:, ROWS] = [len(batch) for batch in batches]
+        table[:, ROWS] = [batch.shape[0] for batch in batches]
         table[1:, INDEX] = table[:-1, ROWS].cumsum()
         table[:, STEPS], table[:, FRESH] = self.steps, 1
         return table, index
@@ -76,7 +76,7 @@ def bounds(tensor: Tensor) -> tuple[int, int]:
 
 
 class Windows(Source):
-    """Windows of a series: a batch is a tensor of window starts.
+    """Windows of a series: a batch is a tensor of window starts, or of places in `starts` (int64) where they are given.
 
     `series` (N, columns) float32, its first `inputs` columns the inputs; a window that starts at s has the inputs
     series[s : s+window, :inputs] and the targets series[s+window : s+window+horizon, target_columns].
@@ -85,7 +85,13 @@ class Windows(Source):
     kind = "series"
 
     def __init__(
-        self, series: Tensor, inputs: int, window: int, horizon: int, target_columns: Sequence[int]
+        self,
+        series: Tensor,
+        inputs: int,
+        window: int,
+        horizon: int,
+        target_columns: Sequence[int],
+        starts: Tensor | None = None,
     ) -> None:
         super().__init__()
         _require("series", series, 2, torch.float32)
@@ -99,6 +105,12 @@ class Windows(Source):
         if rows < window + horizon:
             raise ValueError(f"the series has {rows} rows; a window takes {window + horizon}")
         self.inputs, self.steps, self.last_start = inputs, window, rows - window - horizon
+        self.starts = starts
+        if starts is not None:
+            _require("starts", starts, 1, torch.int64)
+            low, high = bounds(starts)
+            if low < 0 or high > self.last_start:
+                raise ValueError(f"starts are {low} to {high}; they must lie between 0 and {self.last_start}")
         self.horizon, self.targets = horizon, len(target_columns)
         step = series.stride(0)
         columns_at = self.keep(torch.tensor(list(target_columns)))
@@ -109,7 +121,10 @@ class Windows(Source):
         data.horizon, data.targets, data.y_columns = horizon, self.targets, columns_at
 
     def table(self, batches: Sequence[Any]) -> tuple[np.ndarray, Tensor]:
-        return self.indexed(batches, 0, self.last_start + 1)
+        if self.starts is None:
+            return self.indexed(batches, 0, self.last_start + 1)
+        table, index = self.indexed(batches, 0, len(self.starts))
+        return table, self.starts[index]
 
 
 class Pairs(Source):

@@ -166,8 +166,8 @@ class Task(lightning.LightningModule):
 
         Not by `self.log`, which takes half a millisecond a value and rounds it to single precision.
         """
-        tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
-        self.trainer.callback_metrics.update(tensors)
+        tensors = torch.tensor(list(values.values()), dtype=torch.float64).unbind()
+        self.trainer.callback_metrics.update(zip(values, tensors, strict=True))
 
     # ------------------------------------------------------------------ checkpoints
 

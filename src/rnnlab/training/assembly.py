@@ -2,9 +2,11 @@
 
 import inspect
 import math
+from functools import cache
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import registry
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
@@ -21,6 +23,8 @@ from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.loggers import MetricsFile
 from rnnlab.training.loops import Unmeasured, lean
 
+# a Trainer asks each time anew, for 2 ms, which packages offer callbacks; what is installed does not change
+registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 OF_A_STEP = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 OURS = (

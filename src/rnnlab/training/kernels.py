@@ -48,7 +48,9 @@ def steps_obstacle(task: LightningModule, data: Any) -> str | None:
 def source_of(data: Any, split: Any = "train") -> native.Windows | native.Characters | native.Sequences:
     """The data as the kernels read it, where it lies."""
     if isinstance(data, Windowed):
-        return native.Windows(data.series, data.inputs, data.window, data.horizon, data.target_columns)
+        return native.Windows(
+            data.series, data.inputs, data.window, data.horizon, data.target_columns, data.starts(split)
+        )
     if isinstance(data, Chars):
         rows = data.rows(split)
         return native.Characters(rows[:, :-1], rows[:, 1:], data.segment)
@@ -71,7 +73,7 @@ class Kernels(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         loader = trainer.fit_loop._combined_loader.flattened[0]  # type: ignore[union-attr]
         assert isinstance(loader, Loader)
-        self.loader, self.starts = loader, data.starts("train") if isinstance(data, Windowed) else None
+        self.loader = loader
         rows = self.largest(loader, data)
         self.program = native.Program(
             task,
@@ -94,7 +96,7 @@ class Kernels(Callback):
         """Rows of the largest batch."""
         if isinstance(data, Chars):
             return len(data.rows("train"))
-        return max(len(batch) for batch in loader.batches)
+        return max(batch.shape[0] for batch in loader.batches)
 
     def share_carry(self, task: Any) -> None:
         """The task's carry becomes a view of the kernels', which checkpoints then find where they look."""
@@ -115,8 +117,6 @@ class Kernels(Callback):
         n = 1 if self.between or self.inside else self.room(trainer)
         rates = self.rates(task, optimizer, n)
         batches = self.loader.batches[at : at + n]
-        if self.starts is not None:
-            batches = [self.starts[batch] for batch in batches]
         step, begin = trainer.global_step, time.perf_counter()
         if self.inside:
             losses, norms = self.looked_at(trainer, task, optimizer, batches[0], rates[0])

@@ -65,6 +65,16 @@ class Hearing:
                 heard(trainer, trainer.lightning_module, *args)
 
     @property
+    def tests_unheard(self) -> bool:
+        """Whether a test may do without the Trainer: nobody hears of it."""
+        return self.plain and not any(
+            is_overridden(hook, callback, parent=Callback)
+            for callback in self._callbacks
+            if type(callback) not in STOCK
+            for hook in ("setup", "teardown", *(hook for hook in HOOKS if hook.startswith("on_test")))
+        )
+
+    @property
     def plain(self) -> bool:
         """Whether nothing is in play but what is known to do without Lightning's bookkeeping."""
         self._look()
@@ -181,9 +191,8 @@ class Epoch(_TrainingEpochLoop):
         self.hearing.call("on_train_batch_start", batch, index)
         task.on_train_batch_start(batch, index)
         progress.increment_started()
-        if getattr(task, "kernels", None) is not None:
-            loss = task.training_step(batch, index)
-            output = {"loss": loss}
+        if not self._gradients_are_torchs():
+            output = {"loss": task.training_step(batch, index)}
         else:
             output = self.manual_optimization.run(self._build_kwargs({}, batch, index))  # type: ignore[arg-type]
         progress.increment_processed()
@@ -197,7 +206,7 @@ class Epoch(_TrainingEpochLoop):
         trainer = self.trainer
         if self._should_check_val_fx(data_fetcher):
             trainer.validating = True
-            if not self._should_accumulate():
+            if not self._should_accumulate() and self._gradients_are_torchs():
                 trainer.lightning_module.on_validation_model_zero_grad()
             self.val_loop.run()
             trainer.training = True
@@ -206,6 +215,10 @@ class Epoch(_TrainingEpochLoop):
         self._save_loggers_on_train_batch_end()
         if not self._is_training_done and trainer.received_sigterm:
             raise SIGTERMException
+
+    def _gradients_are_torchs(self) -> bool:
+        """Whether autograd makes them; the kernels' own lie in one buffer for good."""
+        return getattr(self.trainer.lightning_module, "kernels", None) is None
 
 
 class Fit(_FitLoop):
