@@ -128,8 +128,9 @@ class Worker:
         except Claimed as claimed:
             return Outcome(job.number, "claimed", str(claimed))
         except BaseException as error:
-            # Lightning makes a SystemExit of an interruption; any other is the program's own, and a failure
+            # Lightning makes such exits of an interruption; any other is the program's own, and a failure
             interrupted = self.leaving or isinstance(error.__context__, KeyboardInterrupt)
+            interrupted = interrupted or type(error).__name__ == "SIGTERMException"
             if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and interrupted):
                 self.leaving = True
                 if run.status in ("queued", "running"):

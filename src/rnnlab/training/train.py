@@ -86,7 +86,7 @@ def train_config(
     """Trains a checked config in its place, afresh or from where it was stopped: the program of every run.
 
     `afresh` trains a finished run again, `data_of` gives the data set, `watch` is given the Trainer before it
-    begins. Raises Claimed where another process is at it.
+    begins, when signals are already taken. Raises Claimed where another process is at it.
     """
     run = Run(where.folder)
     afresh = afresh or config["rerun"]
@@ -120,7 +120,6 @@ def train_config(
         if engine["steps"] == "native":
             callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
         trainer = make_trainer(shown, run, task, callbacks=callbacks)
-        watch(trainer)
         dashboard = Dashboard(trainer.loggers, run, task, data)
         child = is_childs_first(from_checkpoint)
         if (from_checkpoint is None or child) and not rehearsal(trainer):
@@ -130,6 +129,7 @@ def train_config(
         results: dict[str, Any] = {}
         with interruption.listening(), run.failing(), disk(run):
             try:
+                watch(trainer)
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 results = assess(trainer, task, data, run) if not rehearsal(trainer) else {}
             except Stopped as stopped:
