@@ -48,8 +48,8 @@ class Asked:
         return grid(arguments, self.is_group, zipped=options["zip"], intervals=options["intervals"],
                     config_loader=self.loader)  # fmt: skip
 
-    def sweep(self, points: Grid | Listed) -> Sweep:
-        return sweep(points, self.options, self.compose, self.base, config_dir=self.config_dir)
+    def sweep(self, points: Grid | Listed, last: bool = True) -> Sweep:
+        return sweep(points, self.options, self.compose, self.base, config_dir=self.config_dir, last=last)
 
 
 def sweep_all(config: DictConfig, context: Any, arguments: list[str]) -> list[list[JobReturn]]:
@@ -64,7 +64,7 @@ def launch(config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]) -> l
     """The same for points that another sweeper chose; a failure is that sweeper's to judge."""
     asked = Asked(config, context)
     points = listed(jobs, asked.is_group)
-    done = asked.sweep(points)
+    done = asked.sweep(points, last=False)
     by_overrides = {tuple(r.overrides or ()): r for r in returns(done)}
     by_id = {p.place.id: tuple(p.overrides) for p in done.plan.runs}
     found = []

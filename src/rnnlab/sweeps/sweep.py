@@ -16,7 +16,7 @@ from rnnlab.sweeps import dry_run
 from rnnlab.sweeps.conduct import Conductor
 from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.grid import Grid, Listed
-from rnnlab.sweeps.leaderboard import Entry, leaderboard, table
+from rnnlab.sweeps.leaderboard import Entry, leaderboard, number, table
 from rnnlab.sweeps.live import Watch
 from rnnlab.sweeps.nursery import Nursery
 from rnnlab.sweeps.plan import Compose, Plan, Planned, Planner, look_up
@@ -62,6 +62,12 @@ def nursery() -> Nursery:
     return found
 
 
+def keep(home: Nursery) -> None:
+    """For the next sweep of this process; it goes with the process, which holds its end of a socket."""
+    global _early
+    _early = home
+
+
 def sweep(
     points: Grid | Listed,
     options: dict[str, Any],
@@ -70,8 +76,12 @@ def sweep(
     *,
     config_dir: str | None = None,
     command: Sequence[str] = ("rnnlab train",),
+    last: bool = True,
 ) -> Sweep:
     """Plans, checks, trains and shows. `options` is the `sweep` section of the config.
+
+    Where it is not the `last`, for another sweeper may choose more points, workers stay warm and the leaderboard
+    is left out.
 
     Raises UserError, before anything is trained, where points are invalid (unless they are to be skipped), and
     KeyboardInterrupt or SystemExit(143) after an interruption.
@@ -100,8 +110,11 @@ def sweep(
             _train(done, due, options, home, devices, list(command))
     finally:
         scout.close()
-        home.close()
-    _report(done, began)
+        if last:
+            home.close()
+        else:
+            keep(home)
+    _report(done, began, last)
     if done.stopped in ("SIGINT", "SIGTERM"):
         left = len(due) - done.count("finished") - done.count("failed")
         console.print(
@@ -161,19 +174,19 @@ def _train(
             watch.came(planned, done.record(planned))
         conductor = Conductor(home, devices.staff(due, options), watch, command)
         outcomes = conductor.conduct(due, afresh=options["stale"] == "rerun")
-    for number, outcome in outcomes.items():
-        done.records[due[number].place.folder] = outcome.record
-        done.outcomes.append((due[number], outcome))
+    for i, outcome in outcomes.items():
+        done.records[due[i].place.folder] = outcome.record
+        done.outcomes.append((due[i], outcome))
     done.stopped = conductor.stopping
 
 
-def _report(done: Sweep, began: float) -> None:
+def _report(done: Sweep, began: float, leaders: bool) -> None:
     """The leaderboard, and where to look further."""
     records = [Entry(r.place.folder, done.record(r)) for r in done.plan.runs if done.record(r)]
     planned_at = {r.place.folder: r for r in done.plan.runs}
     mode = done.plan.runs[0].config()["mode"]
     board = leaderboard(records, mode, lambda entry: planned_at[entry.folder].config())
-    if board.rows:
+    if board.rows and leaders:
         console.print()
         console.print(table(board, width=console.width))
     for planned in done.plan.runs:
@@ -181,6 +194,10 @@ def _report(done: Sweep, began: float) -> None:
             console.print(f"skipped  {planned.place.folder.name}: {planned.why_skipped}", soft_wrap=True)
     took = time.perf_counter() - began
     trained = sum(o.status == "finished" and o.trained for _, o in done.outcomes)
+    if not leaders:
+        value = f"; {board.metric} {', '.join(number(row.mean) for row in board.rows)}" if board.rows else ""
+        console.print(f"{counted(trained)} trained in {took:.1f} s{value}", soft_wrap=True)
+        return
     console.print(f"\n{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
         console.print(f"report       rnnlab report {folder} --html report.html", soft_wrap=True)
