@@ -100,15 +100,19 @@ def reproduce(
 
 
 def show(found: list[dict[str, Any]], into: str | None) -> None:
+    from rnnlab.reproduction.differences import PARTS
+
     for entry in found:
         print(f"{entry['verdict']:12} {entry['run']}")
         for line in entry["why"]:
-            print(f"             {line}")
-        if not entry["differs"]:
-            print("             then and now: the same code, versions, machine and data")
-        for part, lines in entry["differs"].items():
-            for line in lines:
-                print(f"             {part} then -> now: {line}")
+            print(f"{'':12} {line}")
+        same, differs = [part for part in PARTS if part not in entry["differs"]], entry["differs"]
+        print(f"{'':12} then -> now")
+        for part, lines in differs.items():
+            for i, line in enumerate(lines):
+                print(f"{'':12}   {'' if i else part:10}{line}")
+        if same:
+            print(f"{'':12}   {'the same':10}{', '.join(same)}")
     if len(found) > 1:
         words = [entry["verdict"] for entry in found]
         print(", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words)))

@@ -239,6 +239,12 @@ def stale(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:
     return changed + [f"the file of {key} has changed" for key in sorted(read) if read[key] != there.get(key)]
 
 
+def recorded_threads(recorded: dict[str, Any]) -> int | None:
+    """How many threads torch had: its kernels may round otherwise with another number. None where none is told."""
+    n = recorded.get("threads", {}).get("torch")
+    return n if isinstance(n, int) and 1 <= n <= 1024 else None
+
+
 def command_line() -> list[str]:
     """The words of this process's command, its program by name alone."""
     return [Path(sys.argv[0]).name, *sys.argv[1:]]

@@ -9,6 +9,7 @@ from rnnlab.config.reading import read
 from rnnlab.config.training_schema import WATCHING
 from rnnlab.errors import UserError
 from rnnlab.ledger.load import refuse_foreign
+from rnnlab.ledger.manifest import recorded_threads
 from rnnlab.ledger.place import Place
 from rnnlab.ledger.run import Run
 
@@ -37,6 +38,7 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Pla
     config["logger"] = {}
     config["callbacks"] = {name: node for name, node in config["callbacks"].items() if node and decides(node)}
     config["trainer"]["profiler"] = None
+    config["trainer"]["threads"] = config["trainer"].get("threads") or recorded_threads(run.manifest)
     config |= {"paths": {"outputs": str(into), "data": data_folder()}, "rerun": False, "resume": None}
     config.setdefault("resume_engine", "same")
     config["checkpoint"] = {"every_n_steps": None, "every_seconds": 60.0}

@@ -45,7 +45,12 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
                 raise UserError(
                     f"commit {commit[:12]} is older than rnnlab reproduce: check it out, and train by hand"
                 )
-            environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tree / "src"), *sys.path[1:]])}
+            environment = os.environ | {
+                "PYTHONPATH": os.pathsep.join([str(tree / "src"), *sys.path[1:]]),
+                # so that the manifest tells of the worktree; the working folder stays, for paths may be relative
+                "GIT_DIR": git("-C", str(tree), "rev-parse", "--absolute-git-dir", why="no worktree").strip(),
+                "GIT_WORK_TREE": str(tree),
+            }
             words = [sys.executable, "-m", "rnnlab", "reproduce", *arguments]
             return subprocess.run(words, env=environment, check=False).returncode
         finally:
@@ -54,7 +59,8 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
             )
 
 
-def git(*words: str, why: str, given: str | None = None) -> None:
+def git(*words: str, why: str, given: str | None = None) -> str:
     done = subprocess.run(["git", *words], input=given, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"--commit: {why}: {done.stderr.strip().splitlines()[-1:]}")
+        raise UserError(f"--commit: {why}: {' '.join(done.stderr.split())}")
+    return done.stdout

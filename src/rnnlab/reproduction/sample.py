@@ -66,8 +66,8 @@ def train_all(
         due.append(Again(original, where, config))
 
     from rnnlab.sweeps.conduct import Conductor, Staff
-    from rnnlab.sweeps.nursery import Nursery
     from rnnlab.sweeps.devices import cores
+    from rnnlab.sweeps.nursery import Nursery
 
     home = Nursery()
     try:

@@ -60,7 +60,9 @@ def judge(original: Run, again: Run, rtol: float = RTOL) -> Verdict:
     weights = differing_weights(original, again)
     said = [str(curves)]
     said.append(
-        f"weights that differ: {', '.join(weights)}" if weights else "all weights are the same, bit for bit"
+        f"{counted(weights)} differ{'s' * (len(weights) == 1)}"
+        if weights
+        else "the weights are the same, bit for bit"
     )
     if curves.bitwise and not weights:
         return Verdict("bitwise", said, curves)
@@ -84,6 +86,13 @@ def differing_weights(original: Run, again: Run) -> list[str]:
             same = name in ours and name in theirs and same_bits(ours[name], theirs[name])
             found += [] if same else [f"{path.stem}/{name}"]
     return found
+
+
+def counted(tensors: list[str]) -> str:
+    """`last/head.bias`, or how many there are and the first of them."""
+    if len(tensors) <= 3:
+        return " and ".join(tensors)
+    return f"{len(tensors)} tensors, {', '.join(tensors[:2])} and others,"
 
 
 def weights(checkpoint: Any, path: Any) -> dict[str, torch.Tensor]:
@@ -114,10 +123,8 @@ def within_spread(original: Run, again: Run) -> tuple[bool, str]:
             seeds.append(run.objective)
     values = np.array([v for v in seeds if math.isfinite(v)])
     if len(values) < SEEDS:
-        return (
-            False,
-            f"{len(values)} other seeds lie beside the run; to judge by their spread takes at least {SEEDS}",
-        )
+        beside = f"{len(values) or 'no'} other seed{'s' * (len(values) != 1)} beside the run"
+        return False, f"{beside}; to judge by their spread takes at least {SEEDS}"
     n = len(values)
     t = STUDENT[n - SEEDS] if n - SEEDS < len(STUDENT) else 2.1
     half = t * values.std(ddof=1) * math.sqrt(1 + 1 / n)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnlab.errors import UserError
 from rnnlab.ledger.load import read_checkpoint
-from rnnlab.ledger.manifest import stale
+from rnnlab.ledger.manifest import recorded_threads, stale
 from rnnlab.ledger.run import Run
 from rnnlab.ledger.seal import broken
 
@@ -45,9 +45,8 @@ def is_under_way(run: Run) -> bool:
 
 
 def threads_before(run: Run) -> int | None:
-    """How many threads a run that goes on has had: torch's kernels may round otherwise with another number."""
-    recorded = run.manifest.get("threads", {}).get("torch") if is_under_way(run) else None
-    return recorded if isinstance(recorded, int) and recorded > 0 else None
+    """How many threads a run that goes on has had."""
+    return recorded_threads(run.manifest) if is_under_way(run) else None
 
 
 def _unfit(run: Run, path: Path) -> str:
