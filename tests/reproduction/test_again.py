@@ -10,6 +10,7 @@ from test_kills import RUN
 
 import rnnlab
 from rnnlab.cli import main
+from rnnlab.reproduction import sample
 
 MINE = """
 from torch import tanh
@@ -44,7 +45,13 @@ def conducted(monkeypatch):
 def test_a_sample_of_an_archive_is_one_sweep_from_another_folder(
     seeds, conducted, tmp_path, capsys, monkeypatch
 ):
-    experiment, file = seeds[0].folder.parent, tmp_path / "paper.zip"
+    experiment, file = tmp_path / "sine", tmp_path / "paper.zip"
+    shutil.copytree(seeds[0].folder.parent, experiment)
+    touched = sample.draw(experiment, 3, 0)[1]  # by somebody, in its last digits
+    lines = touched.metrics_file.read_text().splitlines()
+    step, name, value = lines[1].split(",")
+    lines[1] = f"{step},{name},{float(value) * (1 + 1e-9)!r}"
+    touched.metrics_file.write_text("\n".join(lines) + "\n")
     assert main(["archive", str(experiment), "--out", str(file)]) == 0
     names = zipfile.ZipFile(file).namelist()
     assert "README.md" in names and "leaderboard.csv" in names
@@ -53,9 +60,12 @@ def test_a_sample_of_an_archive_is_one_sweep_from_another_folder(
     away.mkdir()
     monkeypatch.chdir(away)
     capsys.readouterr()
-    assert main(["reproduce", str(file), "--sample", "3", "--into", "kept", "--json"]) == 0
+    assert (
+        main(["reproduce", str(file), "--sample", "3", "--into", "kept", "--json"]) == 3
+    )  # the worst verdict's
     found = json.loads(capsys.readouterr().out)
-    assert [entry["verdict"] for entry in found] == ["bitwise"] * 3
+    assert [entry["verdict"] for entry in found] == ["bitwise", "numeric", "bitwise"]
+    assert f"the curves part at step {step} ({name})" in found[1]["why"][0]
     assert conducted == [3]
     kept = {run.folder.name for run in rnnlab.runs(away / "kept")}
     assert len(kept) == 3 and kept < {run.folder.name for run in seeds}

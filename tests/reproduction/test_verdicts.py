@@ -5,8 +5,12 @@ import shutil
 
 import pytest
 import torch
+from test_kills import RUN as SMALL
 
+import rnnlab
 from rnnlab.cli import main
+from rnnlab.commands.reproduce import show
+from rnnlab.ledger.yaml import to_yaml
 from rnnlab.reproduction.verdict import judge
 
 
@@ -15,6 +19,60 @@ def test_a_folder_copied_from_elsewhere_is_reproduced_bit_for_bit(copied, tmp_pa
     (found,) = json.loads(capsys.readouterr().out)
     assert found["verdict"] == "bitwise" and found["differs"] == {}
     assert main(["diff", str(copied.folder), str(tmp_path / "new" / copied.folder.name)]) == 0
+
+
+def altered(run, **changes) -> None:
+    """The folder says that its numbers came of another config than they did."""
+    (run.folder / "config.yaml").write_text(to_yaml(run.config | changes))
+    run.__dict__.pop("config")
+
+
+def reproduced(capsys, run, *more: str) -> tuple[int, dict, str]:
+    """Exit code, entry and what is shown."""
+    code = main(["reproduce", str(run.folder), "--json", *more])
+    (entry,) = json.loads(capsys.readouterr().out)
+    show([entry], None)
+    return code, entry, capsys.readouterr().out
+
+
+def test_another_engines_rounding_is_numeric(tmp_path, capsys):
+    other = [o for o in SMALL if not o.startswith("model.engine")]
+    run = rnnlab.train(*other, "model.engine=reference", f"paths.outputs={tmp_path}")
+    altered(run, model=run.config["model"] | {"engine": "torch"})
+    capsys.readouterr()
+    code, entry, said = reproduced(capsys, run)
+    assert (code, entry["verdict"]) == (3, "numeric")
+    assert entry["differs"]["engine"][0] == "recurrence: reference -> torch"
+    assert "the curves part at step" in said and "the same  code, data, versions, machine" in said
+    assert reproduced(capsys, run, "--rtol", "1e-12")[0] == 5  # and there are no other seeds
+
+
+def test_another_seeds_numbers_are_statistical_where_there_are_enough(seeds, tmp_path, capsys):
+    shutil.copytree(seeds[0].folder.parent, tmp_path / "sine")
+    run = rnnlab.Run(tmp_path / "sine" / seeds[3].folder.name)
+    altered(run, seed=11, data=run.config["data"] | {"seed": 11})
+    code, entry, said = reproduced(capsys, run)
+    assert (code, entry["verdict"]) == (4, "statistical")
+    assert " lies inside " in said and "by the 6 other ones" in said
+    assert entry["differs"]["data"] == [
+        f"content: {run.manifest['data_hash'][:12]} -> {entry_content(seeds, 11)}"
+    ]
+
+
+def entry_content(seeds, seed: int) -> str:
+    from rnnlab.training.train import load_data
+
+    config = seeds[0].config
+    return load_data(config | {"data": config["data"] | {"seed": seed}}).content_hash[:12]
+
+
+def test_other_numbers_are_different(seeds, tmp_path, capsys):
+    shutil.copytree(seeds[0].folder.parent, tmp_path / "sine")
+    run = rnnlab.Run(tmp_path / "sine" / seeds[0].folder.name)
+    altered(run, optimizer=run.config["optimizer"] | {"lr": 0.5})
+    code, entry, said = reproduced(capsys, run)
+    assert (code, entry["verdict"]) == (5, "different") and " lies outside " in said
+    assert entry["differs"] == {} and "the same  code, data, engine, versions, machine" in said
 
 
 def test_a_small_change_is_numeric_and_its_step_is_named(seeds, copied):
