@@ -21,6 +21,7 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run's folder, instead of an example")
     parser.add_argument("--input", metavar="TEXT", help="of a RUN: text, or the numbers of a series")
     parser.add_argument("--html", metavar="FILE", help="write a page that steps through time")
+    parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
     arguments = parser.parse_args(argv)
 
     from rich.console import Console  # torch is imported below: not for --help
@@ -43,7 +44,7 @@ def main(argv: list[str]) -> int | None:
         from rnnlab.inspection.unroll_run import unroll_run
         from rnnlab.ledger.run import Run
 
-        shown = unroll_run(Run.open(arguments.run), arguments.input)
+        shown = unroll_run(Run.open(arguments.run), arguments.input, arguments.trust)
     else:
         shown = unroll(arguments.example)
     if arguments.html:

@@ -2,7 +2,7 @@
 
 Shares no code with `rnnlab.cells`. A step takes u = W_ih x + b_ih and v = W_hh h + b_hh, both (gates*H,), and the
 state, a tuple of (H,); it gives [(kind, formula, value)] and the next state. In formulas @ is the step, < the one
-before it.
+before it; what follows a colon says what a gate is for.
 """
 
 from collections.abc import Callable

@@ -26,14 +26,18 @@ ROLES = {
     "b_y": ("output", "is added to that"),
 }
 HOW = {
-    "elman": "It starts at 0. At each step the input and the old state are weighed, added, and squeezed by tanh;\n"
+    "elman": "It starts at 0. At each step the input and the old state are weighed, added, and squeezed by tanh; "
     "the result is the new state.",
-    "gru": "At each step gates between 0 and 1, computed from the input and the old state, decide how much of\n"
+    "gru": "At each step gates between 0 and 1, computed from the input and the old state, decide how much of "
     "the old state the candidate sees and how much of it stays.",
-    "lstm": "Behind it stands a memory c. At each step gates between 0 and 1, computed from the input and the\n"
+    "lstm": "Behind it stands a memory c. At each step gates between 0 and 1, computed from the input and the "
     "old state, decide what is forgotten, what is written and what is shown.",
+    "": "At each step the cell makes the new state out of the input and the old one.",
 }
+IS = "The hidden state h is all that the layer remembers: one number for each unit"
 FEW = 6  # numbers in a row that are printed; of longer ones the first
+LEAST = 3  # digits, however narrow the terminal
+GAP = "   "  # between columns
 MATRIX = 40  # numbers of a parameter that are printed
 
 
@@ -48,13 +52,13 @@ def show(unrolled: Unrolled, console: Console, digits: int | None = None) -> Non
     console.print(Text.assemble("A recurrent layer, step by step: ", (example.title, "bold")))
     if example.cell == "elman":
         console.print(Padding(_equation(bool(example.outputs)), (1, 0, 1, 4)))
-    console.print(
-        "The hidden state h is all that the layer remembers: one number for each unit, between -1 and 1.\n"
-        + HOW.get(example.cell, HOW["elman"])
-        + f" The same weights serve at every step:\n{example.drawn}."
-    )
-    console.print(_parameters(unrolled))
-    console.print(_steps(unrolled, digits))
+    width = min(console.width, 100)
+    between = ", between -1 and 1" if example.cell else ""
+    same = f"The same weights serve at every step: {example.drawn}."
+    console.print(f"{IS}{between}. {HOW[example.cell]} {same}", width=width)
+    console.print(_parameters(unrolled, width))
+    console.print(_gates(unrolled))
+    console.print(_steps(unrolled, digits, width))
     worst = f"Largest difference: {unrolled.largest_difference:.1e}."
     console.print(
         Text.assemble((worst, "bold"), " By hand in float64, the library in float32 (about 7 digits).")
@@ -78,55 +82,73 @@ def _equation(with_head: bool) -> Text:
     return equation
 
 
-def _parameters(unrolled: Unrolled) -> Table:
+def _gates(unrolled: Unrolled) -> Text:
+    """What each gate is for, once, since the table has no room for it."""
+    lines = [line.formula.rpartition(", ")[2] for line in unrolled.steps[0] if line.kind == "gate"]
+    said = dict.fromkeys(
+        line.split(": ", line.count(": ") - 1)[-1].replace(subscript(1), "") for line in lines
+    )
+    return Text("".join(f"{line}\n" for line in said), STYLES["gate"])
+
+
+def _parameters(unrolled: Unrolled, width: int) -> Table:
     count = sum(value.size for value in unrolled.parameters.values())
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
     table.add_column("parameter", footer="all")
     table.add_column("shape")
-    table.add_column("numbers", justify="right", footer=str(count))
-    table.add_column("what it does")
+    table.add_column("numbers", justify="right", footer=f"{count:,}")
+    roomy = width >= 90
+    if roomy:
+        table.add_column("what it does")
     table.add_column("values")
     for name, value in unrolled.parameters.items():
         kind, role = _role(name)
         shape = " x ".join(map(str, value.shape))
         rows = "\n".join(_vector(row, 4) for row in np.atleast_2d(value)) if value.size <= MATRIX else "..."
-        table.add_row(Text(name, STYLES[kind]), shape, str(value.size), role, rows)
+        about = [role] if roomy else []
+        table.add_row(Text(name, STYLES[kind]), shape, f"{value.size:,}", *about, rows)
     return table
 
 
-def _steps(unrolled: Unrolled, digits: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("step", no_wrap=True)
-    table.add_column("by hand")
-    table.add_column("by the library")
-    table.add_column("off by", justify="right", no_wrap=True)
+def _steps(unrolled: Unrolled, digits: int, width: int) -> Text:
+    """Rows of a formula and its two values, as many of their numbers as fit, under a line for each step."""
+    widest = max(len(_short(line.formula)) for step in unrolled.steps for line in step)
+    room = (width - widest - 3 * len(GAP) - len("off by")) // 2
+    sizes = {len(line.by_hand) for step in unrolled.steps for line in step}
+    while digits > LEAST and not all(n * (digits + 4) < room for n in sizes if n <= FEW):
+        digits -= 1  # rather than leave numbers out
+    lines = [line for step in unrolled.steps for line in step]
+    hand = max(len(_vector(line.by_hand, digits, room)) for line in lines)
+    library = max(hand, len("by the library"))
+    head = f"{'':{widest}}{GAP}{'by hand':{hand}}{GAP}{'by the library':{library}}{GAP}off by"
+    page = Text(head + "\n", "bold")
     for t, (x, lines) in enumerate(zip(unrolled.example.x, unrolled.steps, strict=True), start=1):
         given = f"[{' '.join(f'{value:g}' for value in x)}]"
         if unrolled.example.words:
             given = repr(unrolled.example.words[t - 1])
-        table.add_row(Text(f"t = {t}", "bold"), Text(f"x{subscript(t)} = {given}", "bold"))
+        page.append(f"\nt = {t}: x{subscript(t)} = {given}\n", "bold")
         for line in lines:
-            style = STYLES[line.kind]
             difference = np.abs(line.by_hand - line.by_library).max()
-            table.add_row(
-                Text(line.formula, style),
-                Text(_vector(line.by_hand, digits), style),
-                Text(_vector(line.by_library, digits), style),
-                Text(f"{difference:.0e}" if difference else "0", "dim"),
-            )
-        table.add_section()
-    return table
+            row = f"{_short(line.formula):{widest}}{GAP}{_vector(line.by_hand, digits, room):{hand}}{GAP}"
+            page.append(row + f"{_vector(line.by_library, digits, room):{library}}", STYLES[line.kind])
+            page.append(GAP + (f"{difference:6.0e}" if difference else f"{0:6}") + "\n", "dim")
+        if unrolled.said and unrolled.said[t - 1]:
+            page.append(f"{unrolled.said[t - 1]}\n", STYLES["output"])
+    return page
 
 
-def _vector(values: np.ndarray, digits: int) -> str:
-    """Numbers aligned by their signs, such that rows of a matrix stand under one another."""
-    more = " ..." if len(values) > FEW else ""
-    return (
-        "["
-        + " ".join(f"{value:{digits + 3}.{digits}f}" for value in values[: FEW - 3 if more else None])
-        + more
-        + "]"
-    )
+def _short(formula: str) -> str:
+    """Without what a gate is for."""
+    return formula.partition(": how")[0]
+
+
+def _vector(values: np.ndarray, digits: int, room: int = 100) -> str:
+    """Numbers aligned by their signs, such that rows of a matrix stand under one another; so many as fit."""
+    each = digits + 4
+    if len(values) <= FEW and len(values) * each < room:
+        return f"[{' '.join(f'{value:{each - 1}.{digits}f}' for value in values)}]"
+    fit = max(1, min(FEW - 3, (room - len("[ ...]") + 1) // each))
+    return f"[{' '.join(f'{value:{each - 1}.{digits}f}' for value in values[:fit])} ...]"
 
 
 def _role(name: str) -> tuple[str, str]:

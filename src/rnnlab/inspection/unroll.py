@@ -73,6 +73,7 @@ class Unrolled(NamedTuple):
     example: Example
     parameters: dict[str, np.ndarray]
     steps: list[list[Line]]
+    said: tuple[str, ...] = ()  # what the output of each step means
 
     @property
     def largest_difference(self) -> float:

@@ -1,5 +1,6 @@
 """A trained model unrolled over an input of the user's: every step by hand and by the model, side by side."""
 
+import copy
 from typing import Any, cast
 
 import numpy as np
@@ -9,30 +10,33 @@ from rnnlab.cells import GRU, LSTM, Cell, Elman
 from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.errors import UserError
 from rnnlab.inspection import by_hand
+from rnnlab.inspection.meaning import meaning
 from rnnlab.inspection.probe import _gates
 from rnnlab.inspection.unroll import Example, Line, Unrolled, subscript
+from rnnlab.ledger.load import load_model
 from rnnlab.ledger.run import Run
 from rnnlab.tasks import CharLM, Classifier, Forecaster
 
 LONGEST = 200  # steps of an input
 
 
-def unroll_run(run: Run, text: str) -> Unrolled:
+def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
     """The equations in float64 NumPy and the model's own cells in float32, on the run's best weights.
 
     `text` is what a character model reads, or the numbers of a series in its own units (steps apart by spaces,
     several columns of a step by commas), or the tokens of a sequence. Raises UserError for what does not fit.
     """
-    task = run.model
+    task = load_model(run, trust)
     stack = task.stack
     if stack.bidirectional:
         raise UserError("a bidirectional model has no one order of steps to unroll")
     kinds = {Elman: f"elman_{getattr(stack.layers[0], 'nonlinearity', 'tanh')}", GRU: "gru", LSTM: "lstm"}
-    if stack.kind not in kinds:
-        raise UserError(f"{stack.kind.__name__}: only Elman, GRU and LSTM are written out by hand")
     with torch.no_grad():
-        x, words = read_input(task, text)
-        steps = _steps(task, x, words, kinds[stack.kind])
+        x, words, last = read_input(task, text)
+        steps = _steps(task, x, words, kinds.get(stack.kind))
+    said = tuple(meaning(task, lines[-1].by_hand, last) for lines in steps)
+    if last is not None:  # before the end, what was subtracted is not known yet
+        said = ("",) * (len(said) - 1) + said[-1:]
     parameters = {name: p.detach().numpy() for name, p in task.named_parameters()}
     example = Example(
         title=f"{run.folder.name}, {len(words)} steps",
@@ -42,14 +46,18 @@ def unroll_run(run: Run, text: str) -> Unrolled:
         x=x.numpy() if x.is_floating_point() else np.eye(stack.input_size)[x.numpy()],
         drawn="those that the run has learned",
         scheme="",
-        cell=stack.kind.__name__.lower(),
+        cell=stack.kind.__name__.lower() if stack.kind in kinds else "",
         words=tuple(words),
+        note=""
+        if stack.kind in kinds
+        else f"{stack.kind.__name__} is not written out by hand: its own step, in float64, stands for it.",
     )
-    return Unrolled(example, parameters, steps)
+    return Unrolled(example, parameters, steps, said)
 
 
-def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str]]:
-    """What the stack takes, (T, I) or (T,) indices, and a word for each step."""
+def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str], torch.Tensor | None]:
+    """What the stack takes, (T, I) or (T,) indices, a word for each step, and what was subtracted, (I,) or None."""
+    last = None
     if isinstance(task, CharLM):
         ids, words = Vocabulary.from_spec(task.spec).encode(text), list(text)
     elif isinstance(task, Classifier):
@@ -57,10 +65,12 @@ def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str]]:
         words = text.split()
     else:
         ids, words = _series(task, text), text.split()
+        if task.subtract_last and len(ids):
+            ids, last = ids - ids[-1:], ids[-1]
     if not 1 <= len(words) <= LONGEST:
         raise UserError(f"--input: {len(words)} steps; from 1 to {LONGEST} can be shown")
     embedding = getattr(task, "embedding", None)
-    return (ids if embedding is None else embedding(ids)), words
+    return (ids if embedding is None else embedding(ids)), words, last
 
 
 def _whole(word: str, size: int) -> int:
@@ -81,47 +91,79 @@ def _series(task: Forecaster, text: str) -> torch.Tensor:
             names = ",".join(task.spec["input_names"])
             raise UserError(f"--input: each step has {inputs} values ({names}), and one has {len(row)}")
     shift, scale = (torch.tensor(task.spec[key]) for key in ("input_shift", "input_scale"))
-    x = (torch.tensor(rows).reshape(-1, inputs) - shift) / scale
-    return x - x[-1:] if task.subtract_last and len(x) else x
+    return (torch.tensor(rows).reshape(-1, inputs) - shift) / scale
 
 
-def _steps(task: Any, x: torch.Tensor, words: list[str], equations: str) -> list[list[Line]]:
-    stack, step_by_hand = task.stack, by_hand.STEPS[equations]
+def _steps(task: Any, x: torch.Tensor, words: list[str], equations: str | None) -> list[list[Line]]:
+    """Each step's lines; without `equations` a cell of the user's own, by its own step in float64."""
+    stack = task.stack
     cells = [cast(Cell, layer) for layer in stack.layers]
-    weights = [{n: p.double().numpy() for n, p in cell.named_parameters()} for cell in cells]
+    step_by_hand = by_hand.STEPS[equations] if equations else None
+    hands = [Hand(cell) for cell in cells]
     states = [cell.start(1) for cell in cells]
-    hand_states: list[by_hand.State] = [tuple(s[0].double().numpy() for s in state) for state in states]
+    head = {n: p.double().numpy() for n, p in task.head.named_parameters()}
     steps = []
     for t in range(len(words)):
         now, before, lines = subscript(t + 1), subscript(t), []
         library, hand = x[t : t + 1], _as_vector(x[t], stack.input_size)
-        for layer, (cell, w) in enumerate(zip(cells, weights, strict=True)):
+        for layer, (cell, own) in enumerate(zip(cells, hands, strict=True)):
             name = f"layer {layer + 1}: " if len(cells) > 1 else ""
             source = f"x{now}" if layer == 0 else f"h{now} below"
-            u, v = cell.project(library), cell.recur(states[layer][0])
-            hand_u = w["weight_ih"] @ hand + w.get("bias_ih", 0)
-            hand_v = w["weight_hh"] @ hand_states[layer][0] + w.get("bias_hh", 0)
-            lines.append(Line("input", f"{name}W_ih {source} + b_ih", hand_u, u[0].numpy()))
-            lines.append(Line("state", f"{name}W_hh h{before} + b_hh", hand_v, v[0].numpy()))
-            opened = _gates(cell, u, states[layer][0])[0].numpy()
-            quantities, hand_states[layer] = step_by_hand(hand_u, hand_v, hand_states[layer])
-            library, states[layer] = cell.step(u, states[layer])
-            gates = iter(np.split(opened, cell.gates))
-            for kind, formula, value in quantities:
-                if kind == "new":
-                    theirs = library[0].numpy()
-                elif formula.startswith("memory"):
-                    theirs = states[layer][1][0].numpy()
-                else:
-                    theirs = next(gates)
+            u = cell.project(library)
+            if step_by_hand is None:
+                library, states[layer] = cell.step(u, states[layer])
+                quantities = own.step(hand)
+                theirs = [library[0].numpy(), *(s[0].numpy() for s in states[layer][1:])]
+            else:
+                v = cell.recur(states[layer][0])
+                hand_u, hand_v = own.sums(hand)
+                lines.append(Line("input", f"{name}W_ih {source} + b_ih", hand_u, u[0].numpy()))
+                lines.append(Line("state", f"{name}W_hh h{before} + b_hh", hand_v, v[0].numpy()))
+                opened = np.split(_gates(cell, u, states[layer][0])[0].numpy(), cell.gates)
+                quantities, own.state = step_by_hand(hand_u, hand_v, own.state)
+                library, states[layer] = cell.step(u, states[layer])
+                theirs = _in_order(quantities, opened, library[0].numpy(), states[layer])
+            for (kind, formula, value), model in zip(quantities, theirs, strict=True):
                 said = formula.replace("@", now).replace("<", before)
-                lines.append(Line(cast(Any, kind), name + said, value, theirs))
-            hand = hand_states[layer][0]
-        head = {n: p.double().numpy() for n, p in task.head.named_parameters()}
+                lines.append(Line(cast(Any, kind), name + said, value, model))
+            hand = quantities[0][2] if step_by_hand is None else own.state[0]
         y = head["weight"] @ hand + head["bias"]
         lines.append(Line("output", f"y{now} = W_hy h{now} + b_y", y, task.head(library)[0].numpy()))
         steps.append(lines)
     return steps
+
+
+class Hand:
+    """A layer's weights and its state, in float64."""
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = copy.deepcopy(cell).double()
+        self.weights = {n: p.double().numpy() for n, p in cell.named_parameters()}
+        self.state: by_hand.State = tuple(s[0].double().numpy() for s in cell.start(1))
+
+    def sums(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        w = self.weights
+        return w["weight_ih"] @ x + w.get("bias_ih", 0), w["weight_hh"] @ self.state[0] + w.get("bias_hh", 0)
+
+    def step(self, x: np.ndarray) -> list[by_hand.Quantity]:
+        """By the cell's own step: its output, and what it keeps besides."""
+        state = tuple(torch.from_numpy(s)[None] for s in self.state)
+        y, state = self.cell.step(self.cell.project(torch.from_numpy(x)[None]), state)
+        self.state = tuple(s[0].numpy() for s in state)
+        name = type(self.cell).__name__
+        shown: list[by_hand.Quantity] = [("new", f"h@ = {name}(x@, h<)", y[0].numpy())]
+        return shown + [("sum", f"state {i}", s) for i, s in enumerate(self.state[1:], 2)]
+
+
+def _in_order(
+    quantities: list[by_hand.Quantity], opened: list[np.ndarray], h: np.ndarray, state: Any
+) -> list[np.ndarray]:
+    """The model's values in the order of the equations': its gates, its memory, its output."""
+    gates, found = iter(opened), []
+    for kind, formula, _ in quantities:
+        memory = formula.startswith("memory")
+        found.append(h if kind == "new" else state[1][0].numpy() if memory else next(gates))
+    return found
 
 
 def _as_vector(x: torch.Tensor, size: int) -> np.ndarray:

@@ -91,12 +91,10 @@ def shown(vocabulary: Vocabulary, index: int) -> str:
 def _cell(
     axes: Any, x: float, y: float, text: str, colour: Any, note: str = "", framed: bool = False
 ) -> None:
-    edge, inset = (
-        ({"edgecolor": INK, "linewidth": 1.3}, 0.03)
-        if framed
-        else ({"edgecolor": "white", "linewidth": 0.6}, 0)
-    )
-    axes.add_patch(Rectangle((x + inset, y + inset), 1 - 2 * inset, 1 - 2 * inset, facecolor=colour, **edge))
+    inset = 0.03 if framed else 0.0
+    side = 1 - 2 * inset
+    edge, width = (INK, 1.3) if framed else ("white", 0.6)
+    axes.add_patch(Rectangle((x + inset, y + inset), side, side, facecolor=colour, edgecolor=edge, lw=width))
     axes.text(x + (0.32 if note else 0.5), y + 0.54, _plain(text), ha="center", va="center", fontsize=10,
               family="monospace", color=INK, fontweight="bold" if framed else "normal")  # fmt: skip
     if note:
