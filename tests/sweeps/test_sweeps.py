@@ -7,8 +7,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -22,20 +22,21 @@ COMMON = (
 GRID = ("model.cell=elman,gru", "optimizer.lr=0.003,0.01", "seed=range(0,3)")
 
 
-def command(folder, *overrides, base=COMMON):
-    return [sys.executable, "-m", "rnnlab", "train", "-m", *base, *overrides, f"paths.outputs={folder}"]
+def words(folder, *overrides, base=COMMON):
+    return [*base, *overrides, f"paths.outputs={folder}"]
 
 
-def swept(folder, *overrides, base=COMMON):
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
-    return subprocess.run(command(folder, *overrides, base=base), capture_output=True, text=True, env=env)
+def command(folder, *overrides):
+    return [sys.executable, "-m", "rnnlab", "train", "-m", *words(folder, *overrides)]
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """An unbroken sweep, and what it printed."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, swept(folder, *GRID)
+    return folder, subprocess.run(
+        command(folder, *GRID), capture_output=True, text=True, env={**os.environ}
+    )  # without the width of the terminal, which readline puts into the environment behind Python's back
 
 
 def content(run):
@@ -58,8 +59,8 @@ def test_a_run_of_a_sweep_is_the_run_alone(whole, tmp_path):
     runs = rnnlab.runs(folder / "sine")
     assert len(runs) == 12 and {r.status for r in runs} == {"finished"}
     for run in random.Random(1).sample(runs, 3):
-        words = json.loads(run.manifest_file.read_text())["command"][1:]
-        alone = rnnlab.train(*[w for w in words if "outputs" not in w], "~callbacks.progress", "~callbacks.pictures",
+        asked = json.loads(run.manifest_file.read_text())["command"][1:]
+        alone = rnnlab.train(*[w for w in asked if "outputs" not in w], "~callbacks.progress", "~callbacks.pictures",
                              f"paths.outputs={tmp_path}")  # fmt: skip
         assert alone.folder.name == run.folder.name
         assert content(alone) == content(run)
@@ -83,47 +84,85 @@ def test_the_table_says_what_came_out(whole):
         assert word in done.stdout
 
 
-def test_the_same_line_again_trains_nothing_and_a_wider_one_only_what_is_new(whole):
+def test_the_same_line_again_trains_nothing_and_a_wider_one_only_what_is_new(whole, multirun):
     folder, _ = whole
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
-    again = swept(folder, *GRID)
-    assert again.returncode == 0
-    assert "12 runs, 12 finished already" in again.stdout and "0 runs trained" in again.stdout
+    again = multirun(*words(folder, *GRID))
+    assert again.code == 0
+    assert "12 runs, 12 finished already" in again.out and "\n0 runs trained" in again.out
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == before
-    dry = swept(folder, *GRID, "model.num_layers=1,2", "--dry-run")
-    assert "24 runs, 12 finished already" in dry.stdout and "12 runs in" in dry.stdout
+    dry = multirun(*words(folder, *GRID, "model.num_layers=1,2"), "--dry-run")
+    assert "24 runs, 12 finished already" in dry.out and "12, longest first; 2 workers on cpu" in dry.out
+    assert "(by 12 runs of this experiment that have finished)" in dry.out and "(by the trial)" in dry.out
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == before
 
 
-def test_a_stale_run_is_reported_and_trained_again_where_asked(whole):
+def test_a_dry_run_of_what_was_never_trained_tries_some_steps_and_leaves_nothing(tmp_path, multirun):
+    dry = multirun(*words(tmp_path, "model.hidden_size=8,64", "seed=0,1"), "--dry-run")
+    assert dry.code == 0 and "(by a trial of 2 of 2 kinds of runs, engine native)" in dry.out
+    assert "model.hidden_size        8, 64\n" in dry.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stale_run_is_reported_and_trained_again_where_asked(whole, multirun):
     folder, _ = whole
     run, other = rnnlab.runs(folder / "sine")[:2]
     kept, made = content(run), (run.record["started"], other.record["started"])
     run.manifest_file.write_text(run.manifest_file.read_text().replace('"rnnlab": "', '"rnnlab": "old'))
-    reported = swept(folder, *GRID)
-    assert "1 finished runs are stale (rnnlab has changed)" in reported.stdout
+    reported = multirun(*words(folder, *GRID))
+    assert "1 run that finished is stale (rnnlab has changed)" in reported.out
     assert (run.record["started"], other.record["started"]) == made
-    again = swept(folder, *GRID, "sweep.stale=rerun")
-    assert "1 runs trained" in again.stdout
+    again = multirun(*words(folder, *GRID, "sweep.stale=rerun"))
+    assert "\n1 run trained" in again.out
     assert run.manifest["sources"]["rnnlab"][:3] != "old" and other.record["started"] == made[1]
     assert content(run) == kept
 
 
-def killed_when(folder, number, finished, *overrides):
-    """Starts a sweep, and kills it (SIGKILL: and all its processes) when so many runs are finished."""
-    process = subprocess.Popen(
-        command(folder, *overrides), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+def test_runs_are_stale_when_the_file_of_their_data_has_changed(tmp_path, multirun):
+    table = tmp_path / "table.csv"
+    values = [f"{(i * 37) % 101 / 50}\n" for i in range(600)]
+    table.write_text("y\n" + "".join(values))
+    asked = words(tmp_path / "runs", "seed=0,1", base=(
+        "data=series", f"data.path={table}", "data.target=y", "data.window=10", "model.hidden_size=4",
+        "trainer.max_epochs=1", "trainer.accelerator=cpu", "name=mine"))  # fmt: skip
+    assert multirun(*asked).code == 0
+    table.touch()
+    assert "2 runs, 2 finished already" in (same := multirun(*asked)).out and "are stale" not in same.out
+    table.write_text("y\n" + "".join(values[::-1]))
+    changed = multirun(*asked)
+    assert "2 runs that finished are stale (the file of data.path has changed)" in changed.out
+    before = [r.metrics_file.read_bytes() for r in rnnlab.runs(tmp_path / "runs" / "mine")]
+    assert "\n2 runs trained" in multirun(*asked, "sweep.stale=rerun").out
+    after = rnnlab.runs(tmp_path / "runs" / "mine")
+    assert not {r.metrics_file.read_bytes() for r in after} & set(before)
+    assert "are stale" not in multirun(*asked).out
+
+
+def test_rerun_trains_finished_runs_again(whole, multirun):
+    folder, _ = whole
+    some = words(folder, "model.cell=gru", "optimizer.lr=0.01", "seed=0,1", "rerun=true")
+    again = multirun(*some)
+    assert (
+        "2 runs, 2 finished and trained again (rerun=true)" in again.out and "\n2 runs trained" in again.out
     )
+
+
+def when_finished(folder, number, do):
+    """Waits until so many runs are finished."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if sum('"finished"' in p.read_text() for p in folder.glob("sine/*/run.json")) >= finished:
+        if sum('"finished"' in p.read_text() for p in folder.glob("sine/*/run.json")) >= number:
             break
         time.sleep(0.002)
+    do()
+
+
+def kill_all(process):
+    """kill -9 of a sweep with all its processes."""
     workers = children(process.pid)
-    process.send_signal(number)
-    if number == signal.SIGKILL:
-        for pid in workers:
-            os.kill(pid, number)
-    return process.wait(timeout=30)
+    for pid in (process.pid, *workers):
+        os.kill(pid, signal.SIGKILL)
+    process.wait(timeout=30)
 
 
 def children(pid):
@@ -134,55 +173,121 @@ def children(pid):
 
 
 def test_stopped_killed_and_gone_on_with_by_another_number_of_workers_it_comes_to_the_same_bits(
-    whole, tmp_path
+    whole, tmp_path, multirun
 ):
     folder, _ = whole
     mixed = [GRID[2].replace("range(0,3)", "2,0,1"), GRID[1], GRID[0]]
-    assert killed_when(tmp_path, signal.SIGTERM, 2, *mixed, "sweep.workers=3") == 143
+    stop = threading.Thread(
+        target=when_finished, args=(tmp_path, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    )
+    stop.start()
+    stopped = multirun(*words(tmp_path, *mixed, "sweep.workers=3"))
+    stop.join()
+    assert stopped.code == 143 and "Stopped (SIGTERM) with" in stopped.out
     statuses = [r.status for r in rnnlab.runs(tmp_path / "sine")]
     assert set(statuses) <= {"finished", "stopped"} and statuses.count("finished") < 12
-    killed_when(tmp_path, signal.SIGKILL, 6, *mixed, "sweep.workers=2")
-    done = swept(tmp_path, *mixed, "sweep.workers=1", "sweep.renew_mb=1")
-    assert done.returncode == 0, done.stderr
+    process = subprocess.Popen(command(tmp_path, *mixed, "sweep.workers=2"), stdout=subprocess.DEVNULL)
+    when_finished(tmp_path, 6, lambda: kill_all(process))
+    done = multirun(*words(tmp_path, *mixed, "sweep.workers=1", "sweep.renew_mb=1"))
+    assert done.code == 0, done.err
     assert_same(folder, tmp_path)
 
 
-def test_two_sweeps_at_once_share_the_runs(whole, tmp_path):
+def test_two_sweeps_at_once_share_the_runs(whole, tmp_path, multirun):
     folder, _ = whole
-    both = [subprocess.Popen(command(tmp_path, *GRID, "sweep.workers=1"), stdout=subprocess.PIPE, text=True)
-            for _ in range(2)]  # fmt: skip
-    said = [process.communicate(timeout=60)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
+    first = subprocess.Popen(command(tmp_path, *GRID, "sweep.workers=1"), stdout=subprocess.PIPE, text=True)
+    when_finished(tmp_path, 1, lambda: None)
+    second = multirun(*words(tmp_path, *GRID, "sweep.workers=1"))
+    said = [first.communicate(timeout=60)[0], second.out]
+    assert (first.returncode, second.code) == (0, 0)
     assert_same(folder, tmp_path)
     assert not list(tmp_path.rglob(".claims"))
-    trained = [int(re.search(r"(\d+) runs trained", text)[1]) for text in said]
-    assert sum(trained) == 12
+    trained = [int(re.search(r"(\d+) runs? trained", text)[1]) for text in said]
+    assert sum(trained) == 12 and min(trained) > 0
     for text in said:  # both see all runs at the end
         assert "persistence" in text
 
 
-FAILING = ("optimizer=sgd", "optimizer.lr=0.01,1e6", "seed=0,1", "+callbacks.victim._target_=victim.Victim")
+def test_a_worker_that_trained_a_hundred_others_gives_the_bits_of_a_fresh_process(tmp_path, multirun):
+    short = ("experiment=sine", "data.n_points=200", "trainer.accelerator=cpu", "trainer.max_epochs=1",
+             "model.num_layers=2", "model.dropout=0.3", "model.hidden_size=8", "trainer.threads=1")  # fmt: skip
+    done = multirun(*short, "model.cell=lstm,gru,elman", "model.engine=torch,native", "optimizer=adam,sgd,rmsprop",
+                    "scheduler=constant,cosine", "seed=range(5,10)",
+                    "sweep.exclude=['model.engine=torch seed=6,7,8,9']",
+                    "sweep.workers=1", f"paths.outputs={tmp_path}")  # fmt: skip
+    assert done.code == 0 and "\n108 runs trained" in done.out
+    last = max(rnnlab.runs(tmp_path / "sine"), key=lambda r: (r.folder / "run.json").stat().st_mtime_ns)
+    asked = [w for w in json.loads(last.manifest_file.read_text())["command"][1:] if "outputs" not in w]
+    code = f"import rnnlab; rnnlab.train(*{asked!r}, 'callbacks=none', 'paths.outputs={tmp_path / 'alone'}')"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    (fresh,) = rnnlab.runs(tmp_path / "alone" / "sine")
+    assert fresh.folder.name == last.folder.name and content(fresh) == content(last)
 
 
-def test_a_failure_costs_only_its_run(tmp_path):
-    done = swept(tmp_path, *FAILING)
-    runs = {(r.config["optimizer"]["lr"], r.config["seed"]): r for r in rnnlab.runs(tmp_path / "sine")}
-    assert done.returncode == 1
-    assert "3 of 4 runs failed" in done.stderr
-    assert [runs[0.01, s].status for s in (0, 1)] == ["finished", "failed"]
-    assert [runs[1e6, s].status for s in (0, 1)] == ["failed", "failed"]
-    assert "SIGKILL" in runs[0.01, 1].record["why"]  # the victim's worker
-    assert "Diverged" in (runs[1e6, 0].folder / "traceback.txt").read_text()
-    assert str(runs[1e6, 0].folder / "traceback.txt") in done.stdout
-    stopped = swept(
-        tmp_path, *FAILING, "sweep.max_failures=1", "sweep.workers=1"
-    )  # failed ones are tried again
-    assert stopped.returncode == 1 and "sweep.max_failures" in stopped.stderr
-    assert "3 failed before, tried again" in stopped.stdout
+def test_a_failure_costs_only_its_run(tmp_path, multirun):
+    how = [
+        f"{{_target_:victim.Victim,how:{how},mark:{tmp_path / 'mark'}}}" for how in ("raise", "exit", "kill")
+    ]
+    asked = words(tmp_path, "seed=0,1", f"+callbacks.victim={','.join(how)}", "sweep.workers=2")
+    done = multirun(*asked)
+    runs = {
+        (r.config["callbacks"]["victim"]["how"], r.config["seed"]): r for r in rnnlab.runs(tmp_path / "sine")
+    }
+    assert done.code == 1 and "3 of 6 runs failed" in done.err
+    assert {(how, seed) for (how, seed), r in runs.items() if r.status == "finished"} == {
+        ("raise", 0), ("exit", 0), ("kill", 0)}  # fmt: skip
+    for how, why in (("raise", "ArithmeticError"), ("exit", "SystemExit: 3"), ("kill", "SIGKILL")):
+        assert runs[how, 1].status == "failed" and why in runs[how, 1].record["why"]
+        assert str(runs[how, 1].folder / "traceback.txt") in done.out
+        assert why in (runs[how, 1].folder / "traceback.txt").read_text()
+        (runs[how, 1].folder / "note").touch()
+    # again: one that failed through no fault of its own goes on from its checkpoint, the others begin afresh
+    again = multirun(*asked)
+    assert again.code == 1 and "3 failed before, tried again" in again.out
+    assert runs["kill", 1].status == "finished"
+    assert [(runs[how, 1].folder / "note").exists() for how in ("raise", "exit", "kill")] == [
+        False,
+        False,
+        True,
+    ]
+    assert content(runs["kill", 1]) == content(
+        rnnlab.train(*words(tmp_path / "alone", "seed=1"), "callbacks=none")
+    )
+    stopped = multirun(*asked, "sweep.max_failures=1", "sweep.workers=1")
+    assert stopped.code == 1 and "sweep.max_failures" in stopped.err
 
 
-def test_nothing_starts_where_a_point_cannot_be(tmp_path):
-    refused = swept(tmp_path, "model.hidden_size=8,0", "optimizer.lr=0.1,-1", "sweep.workers=1")
-    assert refused.returncode == 2 and not list(tmp_path.iterdir())
-    assert refused.stderr.startswith("3 of 4 points cannot be:\n")
-    assert "optimizer.lr=-1: must be a number of at least 0" in refused.stderr
+def test_a_loss_that_is_lost_is_a_failure_tried_again_from_its_start(tmp_path, multirun):
+    asked = words(tmp_path, "optimizer=sgd", "optimizer.lr=0.01,1e6", "seed=0")
+    assert multirun(*asked).code == 1
+    lost = next(r for r in rnnlab.runs(tmp_path / "sine") if r.config["optimizer"]["lr"] == 1e6)
+    assert "Diverged" in (lost.folder / "traceback.txt").read_text() and "can_go_on" not in lost.record
+    (lost.folder / "note").touch()
+    assert "2 runs, 1 finished already, 1 failed before, tried again" in multirun(*asked).out
+    assert not (lost.folder / "note").exists()
+
+
+def test_nothing_starts_where_a_point_cannot_be(tmp_path, multirun):
+    refused = multirun(*words(tmp_path, "model.hidden_size=8,0", "optimizer.lr=0.1,-1", "sweep.workers=1"))
+    assert refused.code == 2 and not list(tmp_path.iterdir())
+    assert refused.err.startswith("3 of 4 points cannot be:\n")
+    assert "optimizer.lr=-1: must be a number of at least 0" in refused.err
+    absent = multirun(
+        *words(tmp_path, "model.cell=gru,victim.Nobody", "+callbacks.x._target_=nowhere.X", "seed=0")
+    )
+    assert absent.code == 2 and not list(tmp_path.iterdir())
+    assert "model.cell=victim.Nobody: victim has no Nobody" in absent.err
+    assert "there is no Python module nowhere" in absent.err
+    longer = multirun(*words(tmp_path, "resume=somewhere", "seed=0"))
+    assert longer.code == 2 and "trained for longer by itself, not in a sweep" in longer.err
+
+
+def test_what_cannot_be_or_has_no_device_is_left_out_where_asked(tmp_path, multirun):
+    asked = ("model.hidden_size=0,4", "trainer.accelerator=cpu,mps", "sweep.on_invalid=skip", "seed=0")
+    some = multirun(
+        *words(tmp_path, *asked, base=("experiment=sine", "data.n_points=200", "trainer.max_epochs=1"))
+    )
+    assert some.code == 0 and "2 of 4 points cannot be, and are left out:" in some.out
+    assert "2 runs, 1 skipped for want of their device" in some.out and "\n1 run trained" in some.out
+    skipped = next(r for r in rnnlab.runs(tmp_path / "sine") if r.status == "skipped")
+    assert "trainer.accelerator=mps: there is none on this machine" in skipped.record["why"]

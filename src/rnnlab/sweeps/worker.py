@@ -17,6 +17,7 @@ from typing import Any
 
 from rnnlab.ledger.claims import Claimed
 from rnnlab.ledger.files import write_whole
+from rnnlab.ledger.manifest import files
 from rnnlab.ledger.place import Place
 from rnnlab.ledger.run import Run, now
 from rnnlab.training.quiet import quiet
@@ -162,10 +163,10 @@ class Worker:
             raise SystemExit
 
     def data_of(self, config: dict[str, Any]) -> Any:
-        """The data set of a config; the last few are kept, for nothing in them changes."""
+        """The data set of a config; the last few are kept, for nothing in them changes but the files."""
         from rnnlab.training.train import load_data
 
-        key = json.dumps(config["data"], sort_keys=True, default=str)
+        key = json.dumps([config["data"], files({"data": config["data"]})], sort_keys=True, default=str)
         if key in self.data:
             self.data.move_to_end(key)
             self.data[key].trainer = None

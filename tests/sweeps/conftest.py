@@ -1,0 +1,38 @@
+"""Sweeps inside the test's own process, whose workers are forked from one nursery: its imports are paid once."""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from rnnlab.cli import main
+from rnnlab.sweeps.nursery import Nursery
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def warm_nursery():
+    sys.path.insert(0, str(Path(__file__).parent))  # victim.py
+    nursery = Nursery()
+    close, nursery.close = nursery.close, lambda: None
+    yield nursery
+    close()
+
+
+@pytest.fixture
+def multirun(warm_nursery, monkeypatch, capsys):
+    """`rnnlab train -m WORDS`."""
+    monkeypatch.setattr("rnnlab.sweeps.sweep.Nursery", lambda: warm_nursery)
+
+    def multirun(*words):
+        capsys.readouterr()
+        code = main(["train", "-m", *words])
+        return Done(code, *capsys.readouterr())
+
+    return multirun
