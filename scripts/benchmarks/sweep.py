@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 SINE = ("experiment=sine", "trainer.max_steps=500", "trainer.max_epochs=-1", "trainer.accelerator=cpu")
 GRID = ("model.hidden_size=16,32", "model.num_layers=1,2", "optimizer.lr=1e-3,2e-3,3e-3,5e-3,1e-2")
@@ -66,50 +67,76 @@ def sweep(folder: str, seeds: int) -> float:
 
 
 def account(folder: str, wall: float) -> None:
-    """Where the time went: the kernels' training, timed by itself, and the rest."""
+    """Where the time went: a run and core of the sweep, and the parts of the same runs in a warm process alone."""
     import os
 
     import rnnlab
     from rnnlab.sweeps.devices import cores
 
-    records = [r.record for r in rnnlab.runs(f"{folder}/sine")]
-    assert all(r["status"] == "finished" for r in records)
-    workers = cores()
-    kernels = statistics.mean(kernel_seconds(h, n) for h in (16, 32) for n in (1, 2))
-    inside = statistics.mean(r["seconds"] for r in records)  # fit and assessment
-    whole = workers * wall / len(records)
+    runs = rnnlab.runs(f"{folder}/sine")
+    assert all(r.status == "finished" for r in runs)
     files = sum(len(names) for _, _, names in os.walk(folder))
-    print(f"  of {whole * 1e3:.1f} ms a run and core: training in the kernels {kernels * 1e3:.1f}, "
-          f"Lightning's loops, validation, test and checkpoints {(inside - kernels) * 1e3:.1f}, "
-          f"building, folder, manifest, start-up and waiting {(whole - inside) * 1e3:.1f}; "
+    print(f"  {cores() * wall / len(runs) * 1e3:.1f} ms a run and core, start and end of the sweep included; "
           f"{files:,} files")  # fmt: skip
+    with tempfile.TemporaryDirectory() as elsewhere:
+        found = [parts(h, n, elsewhere) for h in (16, 32) for n in (1, 2)]
+    names = ("kernels", "validation", "loops", "rest")
+    ms = {name: 1e3 * statistics.mean(part[name] for part in found) for name in names}
+    print(f"  of {sum(ms.values()):.1f} ms a run in one warm process: training in the kernels {ms['kernels']:.1f}, "
+          f"validations {ms['validation']:.1f}, Lightning's loops around them {ms['loops']:.1f}, and everything that "
+          f"is not training (set-up, folder, manifest, events, checkpoints, status, test) {ms['rest']:.1f} "
+          "(at most 20 wanted, 12 aimed at)")  # fmt: skip
 
 
-def kernel_seconds(hidden: int, layers: int) -> float:
-    """500 steps of the sweep's shape in one call of the kernels after another, nothing else."""
+def parts(hidden: int, layers: int, folder: str) -> dict[str, float]:
+    """Seconds of the parts of a run of the sweep's shape, as a warm worker takes it; medians of 25."""
     import torch
 
-    from rnnlab import native
-    from rnnlab.config import check, compose
-    from rnnlab.training.assembly import make_task
-    from rnnlab.training.kernels import source_of
-    from rnnlab.training.train import load_data
+    from rnnlab.config import base_config, check, compose, deciding
+    from rnnlab.ledger.place import place
+    from rnnlab.native import Program
+    from rnnlab.training.quiet import quiet
+    from rnnlab.training.train import load_data, train_config
 
     torch.set_num_threads(1)
-    config = check(compose([*SINE, f"model.hidden_size={hidden}", f"model.num_layers={layers}"]))
-    data = load_data(config)
-    task = make_task(config, data)
-    optimizer = task.optimization.optimizer(task.parameters())
-    program = native.Program(task, native.flatten(task), optimizer, source_of(data), rows=32)
-    batches = data.train_dataloader().batches
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        for at in range(0, 500, len(batches)):
-            some = batches[: min(len(batches), 500 - at)]
-            program.run(some, [1e-3] * len(some), dropout_step=at)
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+    asked = [*SINE, f"model.hidden_size={hidden}", f"model.num_layers={layers}", "trainer.threads=1",
+             f"paths.outputs={folder}"]  # fmt: skip
+    config, base = check(compose(asked)), deciding(base_config(asked))
+    config.pop("sweep")
+    data, spent = load_data(config), {}
+
+    def timed(owner: Any, name: str, label: str) -> None:
+        inner = getattr(owner, name)
+
+        def outer(*args: Any, **more: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return inner(*args, **more)
+            finally:
+                spent[label] = spent.get(label, 0.0) + time.perf_counter() - begin
+
+        setattr(owner, name, outer)
+
+    def watch(trainer: Any) -> None:
+        timed(trainer.fit_loop, "advance", "epochs")
+        timed(trainer.fit_loop.epoch_loop.val_loop, "run", "validation")
+
+    kept, found = Program.run, []
+    timed(Program, "run", "kernels")
+    with quiet():
+        for seed in range(30):
+            one = config | {"seed": seed}
+            spent.clear()
+            begin = time.perf_counter()
+            where = place(one, deciding(one), base)
+            train_config(one, where, asked, command=[], loud=False, pictures=False, data_of=lambda _: data,
+                         watch=watch)  # fmt: skip
+            whole = time.perf_counter() - begin
+            found.append({"kernels": spent["kernels"], "validation": spent["validation"],
+                          "loops": spent["epochs"] - spent["kernels"] - spent["validation"],
+                          "rest": whole - spent["epochs"]})  # fmt: skip
+    Program.run = kept  # type: ignore[method-assign]
+    return {name: statistics.median(one[name] for one in found[5:]) for name in found[0]}
 
 
 ALONE = """
