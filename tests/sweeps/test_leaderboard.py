@@ -10,7 +10,8 @@ import pytest
 
 from rnnlab.cli import main
 from rnnlab.ledger.run import Run
-from rnnlab.sweeps.leaderboard import bootstrap, differing, of_experiment
+from rnnlab.sweeps.differing import differing
+from rnnlab.sweeps.leaderboard import bootstrap, of_experiment
 
 VALUES = {(16, 0): 0.5, (16, 1): 0.7, (16, 2): 0.9, (32, 0): 0.2, (32, 1): 0.6, (64, 0): 0.1}
 

@@ -41,17 +41,21 @@ def main(argv: list[str]) -> None:
 
     from rnnlab.sweeps import leaderboard
     from rnnlab.sweeps.sweep import console
+    from rnnlab.sweeps.table import table
 
     board = leaderboard.of_experiment(folder)
     if board.mixed:
         console.print(board.mixed)
     if board.rows:
-        console.print(leaderboard.table(board, asked.rows, console.width))
-    for entry in board.others:
+        console.print(table(board, asked.rows, console.width))
+    limit = max(1, asked.rows // 4)
+    for entry in board.others[:limit]:
         why = str(entry.record.get("why") or "").partition("\n")[0]
         console.print(
             f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True, markup=False
         )
+    if len(board.others) > limit:
+        console.print(f"... and {len(board.others) - limit} more without a result")
     if asked.csv:
         _write(Path(asked.csv), as_csv(board.records()))
     if asked.json:

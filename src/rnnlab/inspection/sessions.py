@@ -5,28 +5,27 @@ TensorBoard reads the first status that it finds, for good. The ledger knows whi
 differ between the runs, and which configuration is the best.
 """
 
+import json
 import time
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tensorboard.plugins.hparams import api_pb2
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
 from rnnlab.errors import UserError
+from rnnlab.inspection.session_columns import RUNS, experiment, kind
+from rnnlab.inspection.session_group import Group, Member
 from rnnlab.ledger.claims import held
 from rnnlab.ledger.files import read_json
 from rnnlab.ledger.identity import leaves
 from rnnlab.ledger.run import Run
-from rnnlab.sweeps.leaderboard import Entry, Row, differing
-from rnnlab.training.columns import ASIDE, DERIVED, outcome, parameters
+from rnnlab.ledger.yaml import read_yaml
+from rnnlab.sweeps.differing import differing
+from rnnlab.training.columns import ASIDE, parameters
 from rnnlab.training.summaries import END, EXPERIMENT, START, end_content, start_content, word
 
 Contents = dict[str, dict[str, bytes]]  # {TensorBoard's name of a run: {tag: content}}
 DEPTHS = ("run.json", "*/run.json", "*/*/run.json")  # a run, an experiment, all experiments
 FRESH_S = 2.0  # what was read is not looked for again so soon
-RUNS = "runs"  # the column that says how many runs a configuration has, and how they fare
 
 
 class Known(NamedTuple):
@@ -36,44 +35,13 @@ class Known(NamedTuple):
     record: dict[str, Any]
 
 
-class Group:
-    """Runs that differ by their seed alone."""
-
-    def __init__(self, experiment: str, key: str) -> None:
-        self.experiment, self.key = experiment, key
-        self.members: list[
-            tuple[str, Run, dict[str, Any], str]
-        ] = []  # TensorBoard's name, run, run.json, status
-
-    @property
-    def value(self) -> float:
-        """The mean of the best values; NaN where no run has finished."""
-        values = [r["results"]["best"]["value"] for _, _, r, status in self.members
-                  if status == "finished" and r.get("results", {}).get("best")]  # fmt: skip
-        return sum(values) / len(values) if values else float("nan")
-
-    def title(self, place: int, values: dict[str, Any]) -> str:
-        """What the tab calls it, and orders it by: best first, those without a result last."""
-        label = Row([Entry(run.folder, record) for _, run, record, _ in self.members], values).label
-        return f"{place:03d} {label}" if self.value == self.value else f"no result, {label}"
-
-    @property
-    def fare(self) -> str:
-        counts = Counter(status for _, _, _, status in self.members)
-        return ", ".join(
-            f"{n} {status}" for status, n in sorted(counts.items(), key=lambda c: c[0] != "finished")
-        )
-
-
 class Sessions:
     """The content of HParams' tags for every run below `folder`; {} where the ledger knows of none."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: dict[Path, Known] = {}
-        self._configs: dict[
-            str, dict[str, Any]
-        ] = {}  # of one run of each group: they differ by the seed alone
+        self._configs: dict[str, dict[str, Any]] = {}  # of a run of each group, by its key
         self._contents: tuple[float, Contents] = (float("-inf"), {})
 
     def contents(self) -> Contents:
@@ -81,16 +49,23 @@ class Sessions:
             self._contents = (time.monotonic(), self._look())
         return self._contents[1]
 
+    def data(self) -> dict[str, str]:
+        """What each run learns from, apart from the seed: the same words for the same."""
+        found: dict[str, str] = {}
+        for group in self._groups():
+            data = {k: v for k, v in self._config(group).get("data", {}).items() if k != "seed"}
+            found |= {m.name: f"{group.experiment} {json.dumps(data, default=str)}" for m in group.members}
+        return found
+
     def _look(self) -> Contents:
         groups = self._groups()
         if not groups:
             return {}
         columns = self._columns(groups)
-        mixed = {
-            key
-            for key in {k for c in columns for k in c}
-            if len({_type(c[key]) for c in columns if key in c}) > 1
-        }
+        kinds: dict[str, set[type]] = {}
+        for values in columns:
+            for key, value in values.items():
+                kinds.setdefault(key, set()).add(kind(value))
         found: Contents = {}
         several = len({group.experiment for group in groups}) > 1
         places: Counter[str] = Counter()
@@ -100,17 +75,14 @@ class Sessions:
             if several:
                 title = f"{group.experiment} {title}"
             # a column of several types is one of words
-            values = {k: word(v) if k in mixed else v for k, v in values.items()} | {RUNS: group.fare}
+            told = {k: word(v) if len(kinds[k]) > 1 else v for k, v in values.items()} | {RUNS: group.fare}
             for name, run, record, status in group.members:
                 began = _seconds(record.get("started") or record.get("created"))
-                start = start_content(values, title, run.folder.absolute().as_uri(), began)
-                found[name] = {START: start}
+                found[name] = {START: start_content(told, title, run.folder.absolute().as_uri(), began)}
                 if status in ("finished", "failed", "running"):
                     found[name][END] = end_content(status, _seconds(record.get("ended")))
-        first = next(iter(found.values()))
-        first[EXPERIMENT] = _experiment(
-            [c | {RUNS: g.fare} for g, c in zip(groups, columns, strict=True)], groups
-        )
+        shown = [values | {RUNS: group.fare} for group, values in zip(groups, columns, strict=True)]
+        next(iter(found.values()))[EXPERIMENT] = experiment(shown, groups)
         return found
 
     def _groups(self) -> list[Group]:
@@ -121,11 +93,10 @@ class Sessions:
                 status = _status(path.parent, record.get("status"))
                 if record and status != "skipped":
                     name = path.parent.relative_to(self.folder).as_posix()
-                    experiment, group = str(record.get("experiment")), record.get("group") or name
-                    at = f"{experiment}/{group}"
-                    groups.setdefault(at, Group(experiment, at)).members.append(
-                        (name, Run(path.parent), record, status)
-                    )
+                    family, group = str(record.get("experiment")), record.get("group") or name
+                    at = f"{family}/{group}"
+                    member = Member(name, Run(path.parent), record, status)
+                    groups.setdefault(at, Group(family, at)).members.append(member)
             if groups:
                 break
         return list(groups.values())
@@ -142,7 +113,7 @@ class Sessions:
     def _config(self, group: Group) -> dict[str, Any]:
         if group.key not in self._configs:
             try:
-                self._configs[group.key] = group.members[0][1].config
+                self._configs[group.key] = group.members[0].run.config
             except (OSError, ValueError, UserError):
                 return {}
         return self._configs[group.key]
@@ -162,7 +133,7 @@ class Sessions:
                 found[i] = values
         keys = {key for values in found for key in values}
         if not keys:
-            return [_asked(self._config(group), group.members[0][1]) for group in groups]
+            return [_asked(self._config(group), group.members[0].run) for group in groups]
         for group, values in zip(groups, found, strict=True):
             flat = leaves(self._config(group))
             values |= {key: flat[key] for key in keys - values.keys() if key in flat}
@@ -184,16 +155,10 @@ def _without(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _asked(config: dict[str, Any], run: Run) -> dict[str, Any]:
-    from rnnlab.ledger.yaml import read_yaml
-
     try:
         return parameters(config, read_yaml(run.folder / "overrides.yaml"))
     except (OSError, UserError):
         return {}
-
-
-def _type(value: Any) -> type:
-    return bool if isinstance(value, bool) else float if isinstance(value, (int, float)) else str
 
 
 def _seconds(stamp: str | None) -> float:
@@ -202,41 +167,3 @@ def _seconds(stamp: str | None) -> float:
         return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0
     except ValueError:
         return 0.0
-
-
-def _experiment(columns: list[dict[str, Any]], groups: Iterable[Group]) -> bytes:
-    """One column for each key, of one type, and the metrics in the order in which one asks for them."""
-    found = api_pb2.Experiment()
-    for key in sorted({key for values in columns for key in values}):
-        values = [c[key] for c in columns if key in c]
-        info = found.hparam_infos.add(name=key, differs=len(set(map(str, values))) > 1 or key == RUNS)
-        types = {_type(value) for value in values}
-        if types == {float}:
-            info.type = api_pb2.DATA_TYPE_FLOAT64
-            info.domain_interval.min_value, info.domain_interval.max_value = min(values), max(values)
-        else:
-            info.type = api_pb2.DATA_TYPE_BOOL if types == {bool} else api_pb2.DATA_TYPE_STRING
-            said = values if types == {bool} else map(word, values)
-            info.domain_discrete.extend(sorted(set(said)))
-    for tag in _metrics(groups):
-        found.metric_infos.add(name=api_pb2.MetricName(tag=tag))
-    return HParamsPluginData(experiment=found).SerializeToString()
-
-
-def _metrics(groups: Iterable[Group]) -> list[str]:
-    """The tab opens with the first five: best and last of what was watched, the excess, size and time."""
-    tags: dict[str, None] = {}
-    watched = "loss"
-    for group in groups:
-        for _, _, record, status in group.members:
-            if status == "finished":
-                results = record.get("results", {})
-                tags |= dict.fromkeys(outcome(results))
-                watched = results.get("best", {}).get("monitor", "loss/val").removeprefix("metric/")
-    watched = "loss" if watched == "loss/val" else watched
-    excess = sorted(t for t in tags if t.startswith("excess/") and not t.startswith("excess/test"))
-    first = [t for t in (f"best/{watched}", f"last/{watched}", *excess[:1]) if t in tags]
-    first += ["run/parameters", "run/seconds"]
-    order = ("best", "excess", "test", "last")
-    rest = sorted(tags, key=lambda t: (order.index(t.split("/")[0]), t.split("/")[1] in DERIVED))
-    return list(dict.fromkeys([*first, *rest]))

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from rnnlab import streams
-from rnnlab.ledger.identity import leaves, readable
+from rnnlab.ledger.identity import readable
 from rnnlab.ledger.run import Run, runs
 from rnnlab.ledger.yaml import read_yaml
+from rnnlab.sweeps.differing import differing
 
 RESAMPLES = 2000  # of the bootstrap
 COUNTER = 0x5EED  # where its draws lie in the stream "sample"
@@ -121,6 +121,13 @@ class Leaderboard:
         several = {key for row in self.rows for key in row.parameters} & {"data", "model"}
         return "These runs are of several tasks or data sets: their losses do not compare." if several else ""
 
+    @property
+    def primary(self) -> str:
+        """The metric that the board's own is, or is in other units; "" where that cannot be told."""
+        names = {column.partition("/")[2] for column in self.columns()}
+        own = self.metric.removeprefix("metric/")
+        return next((n for n in (own, "nats", "cross_entropy", "mse", "mae") if n in names), "")
+
     def columns(self) -> list[str]:
         names: dict[str, None] = {}
         for scores in [r.scores() for r in self.rows] + [s for _, s in self.references]:
@@ -172,25 +179,6 @@ def _drop_what_follows(rows: Sequence[Row]) -> None:
             row.parameters = {k: v for k, v in row.parameters.items() if k not in below or k in asked}
 
 
-# what never decides a number, or follows the seed
-ASIDE = ("paths", "logger", "checkpoint", "sweep", "tags", "notes", "rerun", "seed", "name")
-
-
-def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each config its values of the keys in which they differ; of a part of another class, its class."""
-    flat = [{k: v for k, v in leaves(c).items() if k.split(".")[0] not in ASIDE and not k.endswith(".seed")}
-            for c in configs]  # fmt: skip
-    keys = [k for k in (flat[0] if flat else {}) if any(k not in f or f[k] != flat[0][k] for f in flat)]
-    classes = {k.rpartition(".")[0] for k in keys if k.endswith("._target_")}
-    shown = [k for k in keys if all(k in f for f in flat) or k.endswith("._target_")]
-    shown += [k for f in flat for k in f if k not in flat[0] and k.rpartition(".")[0] not in classes]
-    return [
-        {k.removesuffix("._target_"): f[k].rpartition(".")[2] if k.endswith("._target_") else f[k]
-         for k in dict.fromkeys(shown) if k in f}
-        for f in flat
-    ]  # fmt: skip
-
-
 def references(entries: Sequence[Entry]) -> list[tuple[str, dict[str, float]]]:
     """Baselines and floor, each the mean over all runs."""
     sums: dict[str, dict[str, list[float]]] = {}
@@ -216,45 +204,12 @@ def of_experiment(folder: str | Path) -> Leaderboard:
     return leaderboard(entries, mode, lambda entry: Run(entry.folder).config)
 
 
-def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
-    """For a terminal of so many columns: the best `limit` rows, then baselines and floor."""
-    shown = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
-    columns = [c for c in board.columns() if not c.endswith("/rmse")]
-    seeds = any(len(row.entries) > 1 for row in board.rows)
-    shown.add_column("", justify="right")
-    widest = min(50, max((len(row.label) for row in board.rows[:limit]), default=10))
-    shown.add_column("runs" if seeds else "run", overflow="fold", min_width=widest)
-    columns = columns[
-        : max(1, (width - widest - (52 if seeds and width >= 100 else 34 if seeds else 20)) // 11)
-    ]
-    roomy = width >= 100
-    spread = ["std", "95% interval", "n"] if roomy else ["std", "n"]
-    heads = [f"best {board.metric}"] + (spread if seeds else []) + columns
-    several = len({e.record.get("engine", {}).get("name") for r in board.rows for e in r.entries}) > 1
-    devices = any("trainer.accelerator" in row.parameters for row in board.rows)
-    heads += ["steps/s"] if several or devices else []
-    for head in heads:
-        shown.add_column(head, justify="right", no_wrap=True)
-    for rank, row in enumerate(board.rows[:limit], 1):
-        cells = [number(row.mean)]
-        if seeds:
-            low, high = row.interval
-            between = f"{number(low)} to {number(high)}" if low == low else ""
-            cells += [number(row.std), *([between] if roomy else []), str(len(row.entries))]
-        scores = row.scores()
-        cells += [number(scores.get(c)) for c in columns]
-        cells += [f"{row.speed:,.0f}"] if several or devices else []
-        shown.add_row(str(rank), row.label, *cells, style="bold" if rank == 1 else "")
-    if len(board.rows) > limit:
-        shown.add_row("", f"... and {len(board.rows) - limit} more", style="dim")
-    for name, scores in board.references:
-        blanks = [""] * (1 + len(spread) * seeds)
-        tail = [""] if several or devices else []
-        shown.add_row("", name, *blanks, *[number(scores.get(c)) for c in columns], *tail, style="dim")
-    return shown
-
-
 def number(value: float | None) -> str:
     if value is None or value != value:
         return ""
     return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
+
+
+def between(row: Row) -> str:
+    low, high = row.interval
+    return f"{number(low)} to {number(high)}" if low == low else ""

@@ -6,7 +6,7 @@ from html import escape
 
 from rnnlab.inspection.look import page as whole_page
 from rnnlab.sweeps import curves, parameters
-from rnnlab.sweeps.leaderboard import Entry, Leaderboard, number
+from rnnlab.sweeps.leaderboard import Entry, Leaderboard, between, number
 from rnnlab.sweeps.parameters import Link
 
 ROWS, RUNS = 1000, 5000  # of the two tables
@@ -86,10 +86,9 @@ def _table(board: Leaderboard, link: Link) -> str:
     heads = ["", "configuration", f"best {board.metric}", "std", "95% interval", "n", *columns, "steps/s"]
     lines = []
     for rank, row in enumerate(board.rows[:ROWS], 1):
-        low, high = row.interval
         scores = row.scores()
         best = min(row.entries, key=lambda e: e.value if board.mode == "min" else -e.value)
-        cells = [number(row.mean), number(row.std), f"{number(low)} to {number(high)}" if low == low else "",
+        cells = [number(row.mean), number(row.std), between(row),
                  str(len(row.entries)), *(number(scores.get(c)) for c in columns), f"{row.speed:,.0f}"]  # fmt: skip
         lines.append(_line([str(rank), _linked(row.label, link(best)), *cells], "first" if rank == 1 else ""))
     below = [

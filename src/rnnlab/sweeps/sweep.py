@@ -16,12 +16,13 @@ from rnnlab.sweeps import dry_run
 from rnnlab.sweeps.conduct import Conductor
 from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.grid import Grid, Listed
-from rnnlab.sweeps.leaderboard import Entry, leaderboard, number, table
+from rnnlab.sweeps.leaderboard import Entry, leaderboard, number
 from rnnlab.sweeps.live import Watch
 from rnnlab.sweeps.nursery import Nursery
 from rnnlab.sweeps.plan import Compose, Plan, Planned, Planner, look_up
 from rnnlab.sweeps.preflight import check_parts, preflight
 from rnnlab.sweeps.scout import Scout
+from rnnlab.sweeps.table import table
 from rnnlab.sweeps.worker import Outcome
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", 120)))
