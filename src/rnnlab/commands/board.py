@@ -64,7 +64,7 @@ def free_port() -> int:
 
 def serve(folder: Path, port: int) -> int:
     """Runs TensorBoard until it is interrupted. Raises RunFailed, with its last words, where it does not start."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder), "--host", "127.0.0.1",
+    command = [sys.executable, "-m", "rnnlab.inspection.tensorboard", "--logdir", str(folder), "--host", "127.0.0.1",
                "--port", str(port), "--reload_interval", "5",
                "--samples_per_plugin", "images=100,text=100"]  # fmt: skip
 

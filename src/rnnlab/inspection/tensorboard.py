@@ -4,16 +4,18 @@ Its tabs read through a data provider, and three of them get one that shows less
 
 * HParams: the sessions that the ledger knows of (`rnnlab.inspection.sessions`);
 * Time Series and Scalars: curves alone. What a run has a single value of is in HParams, constants in Custom Scalars;
-* Custom Scalars: baselines and floor once for each data set, and not once more for every run.
+* Custom Scalars: baselines and floor once for all seeds of a data set, and not once more for every run.
 """
 
 import copy
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from tensorboard import default, program
+from tensorboard.data.provider import TensorTimeSeries
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from tensorboard.plugins.metrics.metrics_plugin import MetricsPlugin
@@ -50,24 +52,22 @@ class Ledger(View):
 
     def list_tensors(self, *context: Any, **asked: Any) -> Any:
         found = dict(self._provider.list_tensors(*context, **asked))
-        told = self._sessions.contents() if asked.get("plugin_name") == "hparams" else {}
-        if told:
-            from tensorboard.data.provider import TensorTimeSeries
-
-            found = {
-                run: {
-                    tag: TensorTimeSeries(max_step=0, max_wall_time=0.0, plugin_content=content, description="",
-                                          display_name="")
-                    for tag, content in tags.items()
-                }
-                for run, tags in told.items()
-            }  # fmt: skip
+        if asked.get("plugin_name") == "hparams":
+            for run, tags in self._sessions.contents().items():
+                found[run] = {tag: _series(content) for tag, content in tags.items()}
         return found
+
+
+def _series(content: bytes) -> TensorTimeSeries:
+    return TensorTimeSeries(
+        max_step=0, max_wall_time=0.0, plugin_content=content, description="", display_name=""
+    )
 
 
 class LinesOnce(View):
     def __init__(self, provider: Any, folder: Path) -> None:
         super().__init__(provider, folder)
+        self._sessions = Sessions(folder)
         self._drawing: tuple[float, set[str]] = (float("-inf"), set())
 
     def list_scalars(self, *context: Any, **asked: Any) -> Any:
@@ -79,19 +79,20 @@ class LinesOnce(View):
         }
 
     def _runs_that_draw(self, context: Any, asked: dict[str, Any]) -> set[str]:
-        """Of the runs of an experiment with the same lines the one whose lines are the longest."""
+        """Of the runs whose data differ by the seed alone the one in the middle, among those whose lines are long."""
         if time.monotonic() > self._drawing[0] + FRESH_S:
             about = {k: asked[k] for k in ("experiment_id", "plugin_name")}
             last = self._provider.read_last_scalars(*context, **about)
-            best: dict[Any, tuple[int, str]] = {}
-            for run in sorted(last):
-                lines = {tag: d for tag, d in last[run].items() if tag.startswith(LINES)}
-                if lines:
-                    same = run.rpartition("/")[0], *sorted((tag, d.value) for tag, d in lines.items())
-                    length = max(d.step for d in lines.values())
-                    if same not in best or length > best[same][0]:
-                        best[same] = length, run
-            self._drawing = time.monotonic(), {run for _, run in best.values()}
+            data, families = self._sessions.data(), defaultdict[str, list[Any]](list)
+            for run, tags in last.items():
+                if lines := sorted((tag, d.value) for tag, d in tags.items() if tag.startswith(LINES)):
+                    length = max(d.step for tag, d in tags.items() if tag.startswith(LINES))
+                    families[data.get(run, run)].append((length, lines, run))
+            drawing = set()
+            for family in families.values():
+                longest = sorted(one for one in family if one[0] == max(family)[0])
+                drawing.add(longest[len(longest) // 2][2])
+            self._drawing = time.monotonic(), drawing
         return self._drawing[1]
 
 

@@ -66,3 +66,23 @@ def _hold(path: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def held(folder: Path) -> bool:
+    """Whether somebody trains the run of a folder now. Only looks; where there are no locks, nobody is seen."""
+    path = folder.parent / ".claims" / folder.name
+    if fcntl is None or not path.exists():
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
