@@ -8,11 +8,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
 
 import rnnlab
 
 POINTS = ("experiment=sine", "data.n_points=200", "trainer.accelerator=cpu", "trainer.max_epochs=2", "callbacks=none",
           "trainer.threads=1", "model.hidden_size=4", "seed=0,1")  # fmt: skip
+
+
+HYDRAS = {"multirun.yaml"}  # its basic sweeper's own
 
 
 def launched(folder, *overrides, script=False):
@@ -30,12 +36,19 @@ def alone(tmp_path_factory):
 
 
 def contents(folder):
-    return {r.folder.name: r.metrics_file.read_bytes() for r in rnnlab.runs(folder / "sine")}
+    """Every file of every run, and what was measured; nothing else may be there but what begins with a dot."""
+    runs = {r.folder.name: r for r in rnnlab.runs(folder / "sine")}
+    assert {p.name for p in folder.iterdir()} == {"sine"}
+    assert {p.name for p in (folder / "sine").iterdir() if p.name[0] != "."} - HYDRAS == set(runs)
+    files = {
+        name: {p.relative_to(r.folder).as_posix() for p in r.folder.rglob("*")} for name, r in runs.items()
+    }
+    return {name: (files[name], r.metrics_file.read_bytes()) for name, r in runs.items()}
 
 
-def test_basic(alone, tmp_path):
-    done = launched(tmp_path, "hydra/launcher=basic", "hydra/sweeper=basic")
-    assert done.returncode == 0, done.stderr
+def test_basic(alone, tmp_path, multirun):
+    done = multirun(*POINTS, "hydra/launcher=basic", "hydra/sweeper=basic", f"paths.outputs={tmp_path}")
+    assert done.code == 0, done.err
     assert contents(tmp_path) == alone
 
 
@@ -44,24 +57,69 @@ def test_our_launcher_under_another_sweeper(alone, tmp_path):
     assert contents(tmp_path) == alone
 
 
-def test_an_experiment_may_hold_the_sweep(alone, tmp_path):
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "held.yaml").write_text(
+def test_an_experiment_may_hold_the_sweep(alone, tmp_path, multirun):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "held.yaml").write_text(
         "# @package _global_\ndefaults: [sine]\n"
         "hydra: {sweeper: {params: {seed: 'range(0,3)', model.num_layers: '1,2'}}}\n"
         "sweep: {exclude: [{seed: [1, 2], model.num_layers: 2}, seed=2]}\n"
     )
-    done = launched(tmp_path, "experiment=held", "seed=range(0,3)", "--config-dir", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert set(alone) < set(contents(tmp_path)) and len(contents(tmp_path)) == 3
+    asked = [*POINTS[1:-1], f"paths.outputs={tmp_path / 'runs'}"]
+    done = multirun("experiment=held", *asked, "--config-dir", str(tmp_path / "conf"))
+    assert done.code == 0, done.err
+    found = contents(tmp_path / "runs")
+    assert len(found) == 3 and {name: found[name] for name in alone} == alone
+    # what the command line says of a key takes the place of what the file says
+    fewer = multirun("experiment=held", "seed=1", *asked, "--config-dir", str(tmp_path / "conf"))
+    assert "1 run, 1 finished already, 1 excluded" in fewer.out
+
+
+class Greedy(Sweeper):
+    """An optimizer's way with a launcher: batches of points, each chosen by the best of what came before."""
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments):
+        fixed = [a for a in arguments if "range" not in a]
+        TOLD.clear()
+        for scale in (1.0, 0.1):
+            best = min(TOLD, key=TOLD.get, default=0.03)
+            batch = [[*fixed, f"optimizer.lr={best * factor * scale:g}"] for factor in (1, 3)]
+            for words, job in zip(batch, self.launcher.launch(batch, len(TOLD)), strict=True):
+                TOLD[float(words[-1].partition("=")[2])] = job.return_value
+        return None
+
+
+TOLD: dict[float, float] = {}
+
+
+def test_another_sweeper_is_told_the_best_value_of_the_monitored_metric_not_the_last(
+    tmp_path, multirun, monkeypatch
+):
+    monkeypatch.setattr(Greedy, "__module__", "hydra_plugins.greedy")
+    monkeypatch.setitem(sys.modules, "hydra_plugins.greedy", sys.modules[__name__])
+    Plugins.instance().register(Greedy)
+    store = ConfigStore.instance()
+    store.store(group="hydra/sweeper", name="greedy", node={"_target_": "hydra_plugins.greedy.Greedy"})
+    asked = (*POINTS[:3], "trainer.max_epochs=12", "model.hidden_size=8", "monitor=metric/mae")
+    done = multirun(*asked, "seed=0", "hydra/sweeper=greedy", f"paths.outputs={tmp_path}")
+    assert done.code == 0, done.err
+    runs = {r.config["optimizer"]["lr"]: r for r in rnnlab.runs(tmp_path / "sine")}
+    assert len(TOLD) == 4 and runs.keys() == TOLD.keys()
+    curves = {lr: run.metrics["metric/mae"][1] for lr, run in runs.items()}
+    assert {lr: curve.min() for lr, curve in curves.items()} == TOLD
+    assert any(curve[-1] > curve.min() for curve in curves.values())  # else the last would do
 
 
 @pytest.mark.skipif(
     not importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher"), reason="needs rnnlab[bench]"
 )
-def test_joblib(alone, tmp_path):
-    done = launched(tmp_path, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
-    assert done.returncode == 0, done.stderr
+def test_joblib(alone, tmp_path, multirun):
+    done = multirun(*POINTS, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"paths.outputs={tmp_path}")
+    assert done.code == 0, done.err
     assert contents(tmp_path) == alone
 
 
@@ -71,7 +129,7 @@ SLURM = bool(shutil.which("sbatch") and os.environ.get("SLURM_CONF"))
 @pytest.mark.skipif(not SLURM, reason="no Slurm here (sbatch, and SLURM_CONF of a running one)")
 @pytest.mark.skipif(
     not importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher"),
-    reason="needs hydra-submitit-launcher",
+    reason="needs rnnlab[slurm]",
 )
 def test_submitit_on_slurm(alone, tmp_path):
     done = launched(
