@@ -188,11 +188,11 @@ class Run:
                 self.update(status="stopped", ended=now(), why="interrupted")
             raise
         except BaseException as error:
-            file, why = self.folder / "traceback.txt", f"{type(error).__name__}: {error}"
+            file, why = self.folder / "traceback.txt", without_secrets(f"{type(error).__name__}: {error}")
             lack = isinstance(error.__cause__, OSError) or out_of_memory(error)
             can_go_on = {"can_go_on": True} if lack else {}
             with suppress(OSError):
-                write_whole(file, traceback.format_exc().encode())
+                write_whole(file, without_secrets(traceback.format_exc()).encode())
                 self.update(status="failed", ended=now(), why=why, traceback=file.name, **can_go_on)
             raise
 

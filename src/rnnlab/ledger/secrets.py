@@ -1,12 +1,22 @@
-"""What the environment keeps secret is not written into a run's folder."""
+"""What is secret is not written into a run's folder: values of the environment, of keys, and in addresses."""
 
+import functools
 import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
-SECRET = re.compile(r"(?i)(_key$|apikey|token|secret|passw|credential)")
+SECRET = re.compile(r"(?i)(_key$|apikey|token|secret|passw|credential)")  # of variables
 SHORTEST = 8  # characters; shorter values would be found where they are not meant
+# of keys; a token may be part of a text, such as `unknown_token`
+WORD = (
+    r"(?:[\w.]*_)?(?:(?:api|access|private)_?key|(?:api|access|auth)_?token|secret(?:_?key)?"
+    r"|passw(?:or)?d|credentials?)|token"
+)
+KEY = re.compile(rf"(?i)(?:^|\.)(?:{WORD})$")
+GIVEN = re.compile(rf"(?i)((?<![\w-])(?:{WORD})['\"]?\s*[=:]\s*)[^\s,}}\]]+")  # KEY=VALUE, {KEY: VALUE}
+ADDRESS = re.compile(r"(?<=://)[^/\s@]+(?=@)")  # https://USER:PASSWORD@host
+HIDDEN = "<secret>"
 
 
 def secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -18,18 +28,32 @@ def secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def without_secrets(value: Any) -> Any:
-    """A copy of plain data in which the value of a secret variable is its name: <environment: NAME>."""
-    hidden = secrets()
-    return _without(value, hidden) if hidden else value
+    """A copy of plain data in which the value of a secret variable is its name: <environment: NAME>.
+
+    What keys call a password, in a config or as an override KEY=VALUE, and who logs in at an address is <secret>.
+    """
+    return _without(value, secrets())
 
 
 def _without(value: Any, hidden: dict[str, str]) -> Any:
     if isinstance(value, str):
         for secret, name in hidden.items():
             value = value.replace(secret, f"<environment: {name}>")
+        if "://" in value and "@" in value:
+            value = ADDRESS.sub(HIDDEN, value)
+        if ("=" in value or ":" in value) and "\n" not in value:  # of a diff each letter counts
+            value = GIVEN.sub(rf"\1{HIDDEN}", value)
         return value
     if isinstance(value, dict):
-        return {k: _without(v, hidden) for k, v in value.items()}
+        return {
+            k: _without(HIDDEN if v and isinstance(v, str) and is_secret(k) else v, hidden)
+            for k, v in value.items()
+        }
     if isinstance(value, (list, tuple)):
         return [_without(v, hidden) for v in value]
     return value
+
+
+@functools.lru_cache(4096)
+def is_secret(key: Any) -> bool:
+    return isinstance(key, str) and len(key) < 200 and KEY.search(key) is not None

@@ -14,6 +14,7 @@ from rnnlab.ledger.files import clear_leftovers
 from rnnlab.ledger.manifest import command_line, manifest, stale
 from rnnlab.ledger.place import Place, place
 from rnnlab.ledger.run import Run, now
+from rnnlab.ledger.secrets import without_secrets
 from rnnlab.training import accelerator, terminal
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
@@ -123,7 +124,8 @@ def train_config(
         dashboard = Dashboard(trainer.loggers, run, task, data)
         child = is_childs_first(from_checkpoint)
         if (from_checkpoint is None or child) and not rehearsal(trainer):
-            dashboard.open(config, overrides, made_with, with_lines=not child)
+            dashboard.open(without_secrets(config), without_secrets(overrides), without_secrets(made_with),
+                           with_lines=not child)  # fmt: skip
         run.update(status="running", started=run.record.get("started") or now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
