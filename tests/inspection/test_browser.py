@@ -210,15 +210,21 @@ def complete(answer):
 
 
 def test_groups_are_one_run_a_configuration(sweep, board, browser, pictures):
-    address = board(sweep, 3, "--groups")
+    address = board(sweep, 7, "--groups")
     shown = ask(address + "data/runs")
-    assert all(run.endswith("(13 seeds)") for run in shown)
+    assert [run.partition(" (")[2] for run in shown] == ["13 seeds)"] * 3 + [""] * 4
+    assert shown[3:] == ["baseline linear", "baseline mean", "baseline persistence", "floor"]
     browser.size(1600, 1000)
     browser.open(f"{address}#custom_scalars")
-    read = until(lambda: (text := browser.text()) and "band over seeds" in text and text)
-    assert all(run in read for run in shown)
+    read = until(lambda: (text := browser.text()) and "Matches (7)" in text and text)
+    assert all(run in read for run in shown) and "metric/mse, band over seeds" in read
+    until(lambda: browser.run(DRAWN) >= 2)
     browser.picture(pictures / "groups.png")
     assert browser.errors() == []
+
+
+# the charts that have been drawn
+DRAWN = "return all(document).filter(e => e.tagName.startsWith('VZ-LINE-CHART') && seen(e)).length"
 
 
 def test_the_images_of_instruments_are_in_tensorboard(inspected, board, browser, pictures):

@@ -14,26 +14,44 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # {tag: (steps (n,), values (
 
 
 def write_groups(experiment: Path, into: Path) -> list[Path]:
-    """Writes a TensorBoard run for each configuration of an experiment, best first; returns their folders.
+    """Writes a TensorBoard run for each configuration of an experiment, best first, and for each baseline;
+    returns their folders.
 
     A scalar is the mean over the seeds at the steps that all of them have, with its least and greatest as
     TAG.low and TAG.high, which the custom scalars draw as a band. HParams has one session a configuration.
     """
     board = of_experiment(experiment)
     bands = (board.metric, "loss/val", "metric/mse", "metric/nats", "metric/accuracy")
-    folders = []
+    folders, end = [], 0
     for rank, row in enumerate(board.rows, 1):
         folder = into / f"{rank:03d} {_safe(row.label)} ({len(row.entries)} seeds)"
         folder.mkdir(parents=True)
         found = curves(row)
         shown = tuple(dict.fromkeys(tag for tag in bands if tag in found))
-        content = [_opening(row, experiment), summaries.layout((), shown)]
+        content = [_opening(row, rank, experiment), summaries.layout((), shown)]
         scalars = _scalars(found, shown) + _outcome(row, board)
         records = [events.framed_alone(event) for event in content]
         ending = events.framed_alone(summaries.session_end("finished"))
         file = folder / "events.out.tfevents.0.groups"
         file.write_bytes(events.header() + b"".join(records) + events.records(scalars) + ending)
         folders.append(folder)
+        end = max([end, *(step for step, _ in scalars)])
+    return folders + _references(board, bands, into, end)
+
+
+def _references(board: Leaderboard, bands: tuple[str, ...], into: Path, end: int) -> list[Path]:
+    """Baselines and floor as runs of their own, constant from the first step to the last, in the metrics' charts."""
+    folders = []
+    for name, scores in board.references:
+        lines = {tag: scores[f"val/{tag.removeprefix('metric/')}"] for tag in dict.fromkeys(bands)
+                 if f"val/{tag.removeprefix('metric/')}" in scores}  # fmt: skip
+        lines |= {f"{tag}.{edge}": value for tag, value in lines.items() for edge in ("low", "high")}
+        if lines:
+            folder = into / (name if name == "floor" else f"baseline {_safe(name)}")
+            folder.mkdir(parents=True)
+            content = events.header() + events.records([(0, lines), (end, lines)])
+            (folder / "events.out.tfevents.0.groups").write_bytes(content)
+            folders.append(folder)
     return folders
 
 
@@ -78,8 +96,9 @@ def _outcome(row: Row, board: Leaderboard) -> list[events.Scalars]:
     return [(0, {k: float(v) for k, v in (spread | scores | {"best/seeds": len(values)}).items()})]
 
 
-def _opening(row: Row, experiment: Path) -> bytes:
-    return summaries.session_start(row.parameters, row.label, experiment.absolute().as_uri())
+def _opening(row: Row, rank: int, experiment: Path) -> bytes:
+    # HParams orders by the name: best first
+    return summaries.session_start(row.parameters, f"{rank:03d} {row.label}", experiment.absolute().as_uri())
 
 
 def _safe(label: str) -> str:

@@ -25,6 +25,7 @@ from rnnlab.inspection.sessions import FRESH_S, Sessions
 
 POINTS = ("best/", "last/", "excess/", "test/", "run/")
 LINES = "reference/"
+EDGES = (".low", ".high")  # of a band
 
 
 class View:
@@ -40,7 +41,11 @@ class View:
 class Curves(View):
     def list_scalars(self, *context: Any, **asked: Any) -> Any:
         return {
-            run: {tag: of for tag, of in tags.items() if not tag.startswith((*POINTS, LINES))}
+            run: {
+                t: of
+                for t, of in tags.items()
+                if not t.startswith((*POINTS, LINES)) and not t.endswith(EDGES)
+            }
             for run, tags in self._provider.list_scalars(*context, **asked).items()
         }
 

@@ -202,7 +202,7 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
     console.print(f"\n{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
         console.print(f"report       rnnlab report {folder} --html report.html", soft_wrap=True)
-        console.print(f"TensorBoard  tensorboard --logdir {folder}", soft_wrap=True)
+        console.print(f"TensorBoard  rnnlab board {folder}", soft_wrap=True)
 
 
 def conclude(done: Sweep) -> None:

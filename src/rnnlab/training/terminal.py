@@ -185,7 +185,7 @@ def facts(run: Run) -> list[str]:
 
 def next_commands(run: Run) -> list[tuple[str, str]]:
     kind = str(run.config["model"].get("_target_", "")).rsplit(".", 1)[-1]
-    commands = [("TensorBoard", f"tensorboard --logdir {Path(run.folder).parent}")]
+    commands = [("TensorBoard", f"rnnlab board {Path(run.folder).parent}")]
     if run.status == "finished":
         if kind == "Forecaster":
             commands.append(("forecast", f"rnnlab forecast {run.folder} --horizon 200"))
