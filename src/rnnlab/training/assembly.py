@@ -97,11 +97,10 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
     else:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=str(run.folder), filename="profile")
     loggers: list[Any] = [MetricsFile(run.folder)]
+    about = {"{run_folder}": str(run.folder), "{run_name}": run.folder.name}
     for name, node in config["logger"].items():
-        node = {
-            k: v.replace("{run_folder}", str(run.folder)) if isinstance(v, str) else v
-            for k, v in node.items()
-        }
+        for placeholder, value in about.items():
+            node = {k: v.replace(placeholder, value) if isinstance(v, str) else v for k, v in node.items()}
         extra = {"folder": run.folder} if node["_target_"] == "rnnlab.training.loggers.TensorBoard" else {}
         loggers.append(build(node, f"logger.{name}", **extra))
     extras = [build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]

@@ -8,8 +8,10 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
+from rnnlab.ledger.identity import leaves
 from rnnlab.ledger.metrics import HEADER, line, lines
 from rnnlab.ledger.run import Run
+from rnnlab.ledger.secrets import without_secrets
 from rnnlab.training import events
 
 
@@ -129,6 +131,13 @@ class TensorBoard(TensorBoardLogger):
     def finalize(self, status: str) -> None:
         if self._experiment is not None:
             self._experiment.close()
+
+
+def introduce(loggers: Sequence[Any], config: dict[str, Any]) -> None:
+    """Tells every logger but ours the resolved config, flat: {"model.hidden_size": 32, ...}, without secrets."""
+    for logger in loggers:
+        if not isinstance(logger, (MetricsFile, TensorBoard)):
+            logger.log_hyperparams(leaves(without_secrets(config)))
 
 
 class _Later:

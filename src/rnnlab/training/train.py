@@ -23,6 +23,7 @@ from rnnlab.training.dashboard import Dashboard
 from rnnlab.training.failures import failure_shown
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.kernels import Kernels
+from rnnlab.training.loggers import introduce
 from rnnlab.training.quiet import quiet
 from rnnlab.training.recorder import Recorder
 from rnnlab.training.results import assess, draw
@@ -132,6 +133,7 @@ def train_config(
         with interruption.listening(), run.failing(), disk(run):
             try:
                 watch(trainer)
+                introduce(trainer.loggers, config)
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 results = assess(trainer, task, data, run) if not rehearsal(trainer) else {}
             except Stopped as stopped:
