@@ -100,13 +100,15 @@ def _parameters(unrolled: Unrolled, width: int) -> Table:
     roomy = width >= 90
     if roomy:
         table.add_column("what it does")
-    table.add_column("values")
+    if width >= 70:
+        table.add_column("values")
     for name, value in unrolled.parameters.items():
         kind, role = _role(name)
         shape = " x ".join(map(str, value.shape))
         rows = "\n".join(_vector(row, 4) for row in np.atleast_2d(value)) if value.size <= MATRIX else "..."
         about = [role] if roomy else []
-        table.add_row(Text(name, STYLES[kind]), shape, f"{value.size:,}", *about, rows)
+        values = [rows] if width >= 70 else []
+        table.add_row(Text(name, STYLES[kind]), shape, f"{value.size:,}", *about, *values)
     return table
 
 
