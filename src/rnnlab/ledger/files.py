@@ -9,6 +9,8 @@ from typing import Any
 
 from rnnlab.errors import UserError
 
+JSON_BYTES = 50_000_000
+
 
 def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
     """Replaces `path` by `content` in one rename; `durable` waits until it is on the disk.
@@ -53,7 +55,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds. Raises UserError where it is not JSON."""
+    """What a file holds. Raises UserError where it is not JSON, or larger than any of ours."""
+    if path.stat().st_size > JSON_BYTES:
+        raise UserError(f"{path}: larger than {JSON_BYTES:,} bytes; not read")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -1,5 +1,6 @@
 """A trained model from its run's folder. The folder is data: only code that is trusted is called."""
 
+import zipfile
 from collections.abc import Collection
 from typing import Any
 
@@ -15,6 +16,10 @@ from rnnlab.ledger.run import Run
 def read_checkpoint(path: Any) -> dict[str, Any]:
     """A checkpoint as plain types and tensors. Raises UserError where it is missing, damaged or holds code."""
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                    raise ValueError("it is compressed, as no checkpoint is")
         return torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise UserError(f"{path}: no checkpoint there; the run may not have got so far") from None

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnlab.errors import UserError
+
+BYTES = 1_000_000_000  # of a file that is read; some ten million steps
 HEADER = "step,metric,value\n"
 
 
@@ -27,9 +30,14 @@ def lines(steps: Iterable[int], columns: Mapping[str, Sequence[float]]) -> str:
 
 
 def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{name: (steps int64, values float64)} in the order of the file; {} where there is no file."""
+    """{name: (steps int64, values float64)} in the order of the file; {} where there is no file.
+
+    Raises UserError for a file larger than memory should hold.
+    """
     if not path.is_file():
         return {}
+    if path.stat().st_size > BYTES:
+        raise UserError(f"{path}: larger than {BYTES:,} bytes; not read")
     series: dict[str, tuple[list[int], list[float]]] = {}
     with path.open(newline="", encoding="utf-8") as f:
         rows = csv.reader(f)

@@ -16,6 +16,7 @@ from rnnlab.errors import UserError, nearest
 from rnnlab.ledger.files import read_json, write_json, write_whole
 from rnnlab.ledger.metrics import read_metrics
 from rnnlab.ledger.secrets import without_secrets
+from rnnlab.ledger.shapes import CONFIG, MANIFEST, RECORD, misfit
 from rnnlab.ledger.yaml import read_yaml, to_yaml
 
 Status = Literal["queued", "running", "finished", "stopped", "failed", "skipped"]
@@ -90,7 +91,7 @@ class Run:
     def record(self) -> dict[str, Any]:
         """run.json: id, experiment, status, times, results, and why it failed."""
         path = self.folder / "run.json"
-        return read_json(path) if path.is_file() else {}
+        return _fitting(path, read_json(path), RECORD) if path.is_file() else {}
 
     @property
     def id(self) -> str:
@@ -112,12 +113,14 @@ class Run:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        return read_json(self.manifest_file) if self.manifest_file.is_file() else {}
+        path = self.manifest_file
+        return _fitting(path, read_json(path), MANIFEST) if path.is_file() else {}
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved config."""
-        return read_yaml(self.folder / "config.yaml")
+        path = self.folder / "config.yaml"
+        return _fitting(path, read_yaml(path), CONFIG)
 
     @property
     def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -195,6 +198,13 @@ class Run:
                 write_whole(file, without_secrets(traceback.format_exc()).encode())
                 self.update(status="failed", ended=now(), why=why, traceback=file.name, **can_go_on)
             raise
+
+
+def _fitting(path: Path, content: Any, shape: Any) -> Any:
+    """Raises UserError where a file of a run's folder is not what it must be."""
+    if why := misfit(content, shape):
+        raise UserError(f"{path}: {why}; not the {path.name} of a run")
+    return content
 
 
 def out_of_memory(error: BaseException) -> bool:

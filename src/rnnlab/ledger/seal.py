@@ -11,6 +11,7 @@ from pathlib import Path
 MARK = b"rnnlab sha256 "
 COMMENT = len(MARK) + 64
 NONE = struct.pack("<H", 0)  # how a zip file without a comment ends: its length
+PART = 1 << 20  # bytes that are read at once
 LENGTH = struct.pack("<H", COMMENT)
 
 
@@ -23,15 +24,21 @@ def sealed(content: bytes) -> bytes:
 
 def broken(path: Path) -> str:
     """What is wrong with a sealed file, in a few words; "" where it is whole."""
+    digest, tail = hashlib.sha256(), len(LENGTH) + COMMENT
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            body = max(0, path.stat().st_size - tail)
+            while body and (part := file.read(min(body, PART))):
+                digest.update(part)
+                body -= len(part)
+            comment = file.read(tail)
     except FileNotFoundError:
         return "is not there"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    body, comment = content[: -COMMENT - len(LENGTH)], content[-COMMENT - len(LENGTH) :]
     if not comment.startswith(LENGTH + MARK):
         return "is cut short, or was never whole"
-    if comment[-64:] != hashlib.sha256(body + NONE).hexdigest().encode():
+    digest.update(NONE)
+    if comment[-64:] != digest.hexdigest().encode():
         return "is damaged: its checksum does not fit"
     return ""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from rnnlab.errors import UserError
+from rnnlab.ledger.metrics import BYTES
 from rnnlab.ledger.run import Run
 
 
@@ -74,6 +75,6 @@ def relative(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def same_bytes(a: Path, b: Path) -> bool:
     try:
-        return a.read_bytes() == b.read_bytes()
+        return a.stat().st_size == b.stat().st_size <= BYTES and a.read_bytes() == b.read_bytes()
     except FileNotFoundError:
         return a.exists() == b.exists()

@@ -18,7 +18,7 @@ def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     shown = [k for k in keys if all(k in f for f in flat) or k.endswith("._target_")]
     shown += [k for f in flat for k in f if k not in flat[0] and k.rpartition(".")[0] not in classes]
     return [
-        {k.removesuffix("._target_"): f[k].rpartition(".")[2] if k.endswith("._target_") else f[k]
+        {k.removesuffix("._target_"): str(f[k]).rpartition(".")[2] if k.endswith("._target_") else f[k]
          for k in dict.fromkeys(shown) if k in f}
         for f in flat
     ]  # fmt: skip

@@ -64,7 +64,7 @@ def page(name: str, board: Leaderboard, link: Link = lambda entry: None) -> str:
     statuses = Counter(e.record.get("status", "?") for e in board.others)
     finished = sum(len(row.entries) for row in board.rows)
     counts = ", ".join([f"{finished:,} finished", *(f"{n:,} {status}" for status, n in statuses.items())])
-    parts = [f"<h1>{escape(name)}</h1><p class=lead>{counts}; ordered by the best {escape(board.metric)}, "
+    parts = [f"<h1>{escape(name)}</h1><p class=lead>{escape(counts)}; ordered by the best {escape(board.metric)}, "
              f"{'least' if board.mode == 'min' else 'greatest'} first</p>"]  # fmt: skip
     if board.rows:
         if board.mixed:

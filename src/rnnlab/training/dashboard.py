@@ -1,5 +1,6 @@
 """What a run tells TensorBoard at its start and at its end, beside the scalars of its steps."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -124,8 +125,9 @@ def loss_units_of(run: Run) -> tuple[str | None, float]:
     names = {"nats": "nats", "cross_entropy": "cross_entropy", "mse": "mse", "mae": "mae"}
     wanted = run.config["model"].get("loss")
     for name in names:
-        if loss and f"metric/{name}" in metrics and wanted in (None, name):
-            return name, metrics[f"metric/{name}"] / loss
+        value = metrics.get(f"metric/{name}")
+        if loss and value and math.isfinite(value / loss) and value / loss and wanted in (None, name):
+            return name, value / loss
     return None, 1.0
 
 
