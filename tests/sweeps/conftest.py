@@ -28,7 +28,7 @@ def warm_nursery():
 @pytest.fixture
 def multirun(warm_nursery, monkeypatch, capsys):
     """`rnnlab train -m WORDS`."""
-    monkeypatch.setattr("rnnlab.sweeps.sweep.Nursery", lambda: warm_nursery)
+    monkeypatch.setattr("rnnlab.sweeps.nursery.Nursery", lambda: warm_nursery)
 
     def multirun(*words):
         capsys.readouterr()

@@ -82,7 +82,7 @@ def with_sweep_options(argv: list[str]) -> list[str]:
     if {"-m", "--multirun"} & set(argv) and not any(
         word in others or word.startswith(("hydra/launcher=", "hydra/sweeper=")) for word in argv
     ):
-        from rnnlab.sweeps.sweep import start_early
+        from rnnlab.sweeps.nursery import start_early
 
         start_early()
     return argv

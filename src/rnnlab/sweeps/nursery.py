@@ -112,6 +112,27 @@ class Nursery:
             process.wait()
 
 
+_kept: Nursery | None = None
+
+
+def start_early() -> None:
+    """Lets the workers' imports begin while the command line is still being read."""
+    keep(_kept or Nursery())
+
+
+def take() -> Nursery:
+    """The nursery that was started early or kept, or a new one."""
+    global _kept
+    found, _kept = _kept or Nursery(), None
+    return found
+
+
+def keep(home: Nursery) -> None:
+    """For the next sweep of this process; it goes with the process, which holds its end of a socket."""
+    global _kept
+    _kept = home
+
+
 def load() -> None:
     """Imports what a training needs; nothing is computed, so that no thread is there at a fork."""
     import contextlib

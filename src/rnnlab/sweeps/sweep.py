@@ -18,7 +18,7 @@ from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.grid import Grid, Listed
 from rnnlab.sweeps.leaderboard import Entry, leaderboard, number
 from rnnlab.sweeps.live import Watch
-from rnnlab.sweeps.nursery import Nursery
+from rnnlab.sweeps.nursery import Nursery, keep, take
 from rnnlab.sweeps.plan import Compose, Plan, Planned, Planner, look_up
 from rnnlab.sweeps.preflight import check_parts, preflight
 from rnnlab.sweeps.scout import Scout
@@ -48,27 +48,6 @@ class Sweep:
         return self.record(planned).get("results", {}).get("best", {}).get("value", float("nan"))
 
 
-_early: Nursery | None = None
-
-
-def start_early() -> None:
-    """Lets the workers' imports begin while the command line is still being read."""
-    global _early
-    _early = _early or Nursery()
-
-
-def nursery() -> Nursery:
-    global _early
-    found, _early = _early or Nursery(), None
-    return found
-
-
-def keep(home: Nursery) -> None:
-    """For the next sweep of this process; it goes with the process, which holds its end of a socket."""
-    global _early
-    _early = home
-
-
 def sweep(
     points: Grid | Listed,
     options: dict[str, Any],
@@ -88,7 +67,7 @@ def sweep(
     KeyboardInterrupt or SystemExit(143) after an interruption.
     """
     began = time.perf_counter()
-    home = nursery()
+    home = take()
     scout = Scout(home)
     try:
         devices = Devices(scout)
