@@ -1,7 +1,7 @@
 """A sum of sines with noise: the data set of which everything is known."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -88,24 +88,12 @@ class Sine(Windowed):
             found["linear"] = baselines.linear(values, values, *shape, fitted)
         return {name: predictor for name, predictor in found.items() if predictor}
 
-    @cached_property
+    @property
     def _bayes(self) -> float:
         step = self.t_max / (self.n_points - 1)
         length = self.t_max - step * (self.window + self.horizon - 1)
-
-        def unknown(noise_std: float) -> float:
-            # of seed 0: the floor belongs to the data's distribution, not to one draw of it
-            stream = streams.generator(0, "data", FLOOR)
-            shape = (step, self.window, self.horizon)
-            return posterior_variance(self.amplitudes, self.frequencies, *shape, noise_std, length, stream)
-
-        if self.noise_std:
-            return self.noise_std**2 + unknown(self.noise_std)
-        # Without noise: what stays unknown however little noise there is, such as a sine's direction in a
-        # window of one point. What noise alone hides falls a hundredfold from `little` to `less`.
-        size = sum(map(abs, self.amplitudes))
-        little, less = unknown(1e-5 * size), unknown(1e-6 * size)
-        return less if less > little / 2 else 0.0
+        signal = tuple(self.amplitudes), tuple(self.frequencies)
+        return bayes_error(*signal, step, self.window, self.horizon, self.noise_std, length)
 
     def floor(self, split: Split) -> dict[str, float]:
         """The Bayes error of a forecast from the window alone, the same for every part; see floor.py."""
@@ -118,3 +106,29 @@ class Sine(Windowed):
             return {}
         targets = starts[:, None] + self.window + np.arange(self.horizon)
         return {"realised_noise": float(np.square(self.noise[targets]).mean())}
+
+
+@cache
+def bayes_error(
+    amplitudes: tuple[float, ...],
+    frequencies: tuple[float, ...],
+    step: float,
+    window: int,
+    horizon: int,
+    noise_std: float,
+    length: float,
+) -> float:
+    """The mean squared error of the best forecast, see floor.py; kept, for all seeds of a sweep ask for it."""
+
+    def unknown(noise_std: float) -> float:
+        # of seed 0: the floor belongs to the data's distribution, not to one draw of it
+        stream = streams.generator(0, "data", FLOOR)
+        return posterior_variance(amplitudes, frequencies, step, window, horizon, noise_std, length, stream)
+
+    if noise_std:
+        return noise_std**2 + unknown(noise_std)
+    # Without noise: what stays unknown however little noise there is, such as a sine's direction in a window of
+    # one point. What noise alone hides falls a hundredfold from `little` to `less`.
+    size = sum(map(abs, amplitudes))
+    little, less = unknown(1e-5 * size), unknown(1e-6 * size)
+    return less if less > little / 2 else 0.0

@@ -61,7 +61,7 @@ class Checkpoints(Checkpoint):
         self.best: dict[str, Any] = {}  # value, step, epoch, metrics: what stood at the best validation
         self.last: dict[str, Any] = {}
         self.ended = ""  # "limit" or "early" once the training has come to its end
-        self._best_weights: dict[str, torch.Tensor] | None = None
+        self.best_weights: dict[str, torch.Tensor] | None = None
         self._best_written = False
         self._saved_at = (time.monotonic(), 0)
         self._stepped: int | None = None
@@ -111,7 +111,7 @@ class Checkpoints(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         """best.ckpt follows what the run goes on from; and what has ended trains no further."""
-        if self._best_weights is not None:
+        if self.best_weights is not None:
             self._best_written = not broken(self.run.best_checkpoint) and self._is_of_best()
             self.write_best(task)
         if self.ended == "early":  # at its limit it stops by itself, or goes on to a later one
@@ -132,7 +132,7 @@ class Checkpoints(Checkpoint):
             raise UserError(f"monitor={self.monitor}: a validation gives {known}")
         if not self.best or self.sign * value < self.sign * self.best["value"]:
             self.best = self.last | {"value": value, "monitor": self.monitor}
-            self._best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
+            self.best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
             self._best_written = False
 
     def save(self, trainer: Trainer, task: LightningModule) -> None:
@@ -151,10 +151,10 @@ class Checkpoints(Checkpoint):
 
     def write_best(self, task: LightningModule) -> None:
         """Writes the best weights if they are newer than the file."""
-        if self._best_weights is None or self._best_written:
+        if self.best_weights is None or self._best_written:
             return
         checkpoint = {
-            "state_dict": self._best_weights,
+            "state_dict": self.best_weights,
             "spec": getattr(task, "spec", None),
             "best": self.best,
             "epoch": self.best.get("epoch", 0),
@@ -167,7 +167,7 @@ class Checkpoints(Checkpoint):
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         if not self.last:  # nothing was validated: the last weights are all there is
             self.best = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": {}}
-            self._best_weights, self._best_written = task.state_dict(), False
+            self.best_weights, self._best_written = task.state_dict(), False
         self.ended = "early" if trainer.should_stop else "limit"
         self.save(trainer, task)
 
@@ -177,11 +177,11 @@ class Checkpoints(Checkpoint):
             self.write_best(task)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "last": self.last, "best_weights": self._best_weights, "ended": self.ended}
+        return {"best": self.best, "last": self.last, "best_weights": self.best_weights, "ended": self.ended}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.last, self.ended = state["best"], state["last"], state["ended"]
-        self._best_weights = state["best_weights"]
+        self.best_weights = state["best_weights"]
 
 
 def between_steps(trainer: Trainer, task: LightningModule) -> bool:

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from rnnlab.data.loader import Loader
 from rnnlab.data.module import SPLITS
 from rnnlab.inspection.pictures import Pictures
 from rnnlab.ledger.run import Run
@@ -13,18 +14,21 @@ from rnnlab.tasks.evaluation import evaluate
 from rnnlab.tasks.task import Task
 
 
-def assess(trainer: Trainer, task: LightningModule, data: Any, run: Run) -> dict[str, Any]:
+def assess(
+    trainer: Trainer, task: LightningModule, data: Any, best_weights: dict[str, torch.Tensor] | None
+) -> dict[str, Any]:
     """The best weights on the test part, beside the baselines and the floor of the parts that were scored.
 
     Where nothing was validated the last weights are the best there are, and are scored on the training part.
     """
     results: dict[str, Any] = {}
     validated = bool(data.val_dataloader())
-    if run.best_checkpoint.is_file():
-        task.load_state_dict(torch.load(run.best_checkpoint, weights_only=True)["state_dict"])
+    if best_weights is not None:
+        task.load_state_dict(best_weights)
     test = data.test_dataloader()
-    if test and trainer.limit_test_batches == 1.0 and trainer.fit_loop.hearing.tests_unheard:  # type: ignore[attr-defined]
-        results["test"] = evaluate(task, test)  # type: ignore[arg-type]
+    unheard = trainer.limit_test_batches == 1.0 and trainer.fit_loop.hearing.tests_unheard  # type: ignore[attr-defined]
+    if isinstance(task, Task) and isinstance(test, Loader) and unheard:
+        results["test"] = evaluate(task, test)
     elif test and is_overridden("test_step", task):
         trainer.test(task, datamodule=data, verbose=False)
         logged = {k.removeprefix("test/"): float(v) for k, v in trainer.callback_metrics.items()}

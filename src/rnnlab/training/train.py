@@ -135,7 +135,9 @@ def train_config(
                 watch(trainer)
                 introduce(trainer.loggers, config)
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
-                results = assess(trainer, task, data, run) if not rehearsal(trainer) else {}
+                results = (
+                    assess(trainer, task, data, checkpoints.best_weights) if not rehearsal(trainer) else {}
+                )
             except Stopped as stopped:
                 status, why = "stopped", str(stopped)
         results |= {"steps": trainer.global_step, "best": checkpoints.best, "last": checkpoints.last}
