@@ -115,7 +115,7 @@ def _runs(board: Leaderboard, link: Link) -> str:
         best = record.get("results", {}).get("best", {})
         why = str(record.get("why") or "").partition("\n")[0]
         seconds = record.get("seconds")
-        cells = [str(rank), _linked(label, link(entry)), entry.seed, number(best.get("value")),
+        cells = [str(rank), _linked(label, link(entry)), escape(entry.seed), number(best.get("value")),
                  f"{best['step']:,}" if "step" in best else "", f"{seconds:,.2f}" if seconds else "",
                  escape(str(record.get("status", "?")))]  # fmt: skip
         lines.append(_line(cells, "", f"<td class=why>{escape(why)}</td>"))
