@@ -9,6 +9,7 @@ middle of a validation, each loop is Lightning's, unchanged.
 
 import time
 from contextlib import nullcontext
+from itertools import islice
 from typing import Any, ClassVar
 
 import torch
@@ -138,7 +139,7 @@ class Evaluation(_EvaluationLoop):
         step, modules = getattr(task, f"{stem}_step"), [(m, m.training) for m in task.modules()]
         progress.reset_on_run()
         assert self._combined_loader is not None
-        (loader,), (limit,) = self._combined_loader.flattened, self._max_batches
+        (loader,), limit = self._combined_loader.flattened, int(self._max_batches[0])
         if not trainer.testing:
             _set_sampler_epoch(loader, trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
         getattr(task, f"on_{stem}_model_eval")()
@@ -146,9 +147,7 @@ class Evaluation(_EvaluationLoop):
             call(hook)
             getattr(task, hook)()
         started, ended = f"on_{stem}_batch_start", f"on_{stem}_batch_end"
-        for index, batch in enumerate(loader):
-            if index >= limit:
-                break
+        for index, batch in enumerate(islice(loader, limit)):
             progress.is_last_batch = index + 1 >= limit
             progress.increment_ready()
             call(started, batch, index)
