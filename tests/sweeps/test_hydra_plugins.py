@@ -13,6 +13,10 @@ from hydra.test_utils.launcher_common_tests import (
 from hydra.version import VersionBase
 
 
+# the suite is written for any version of Hydra
+pytestmark = pytest.mark.filterwarnings("ignore:Future Hydra versions will no longer change working directory")
+
+
 @pytest.fixture(autouse=True)
 def as_at_the_start():
     """The suite counts on Hydra's own defaults, which a hydra.main of an earlier test has set to its version's."""

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -128,12 +129,12 @@ class Watch:
             TextColumn("{task.fields[steps]} steps"),
             BarColumn(bar_width=40),
             TaskProgressColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}  {task.fields[speed]}", style="dim"),
         )
         done, in_all = self.steps.done + sum(s for _, _, s in self.running.values()), self.steps.in_all
-        bar.add_task(
-            "", total=1000, completed=round(1000 * self.share), steps=f"{done:,}/{in_all:,}", left=self.left
-        )
+        speed = f"{done / max(time.monotonic() - self.begin, 1e-3):,.0f} steps/s" if done else ""
+        bar.add_task("", total=1000, completed=round(1000 * self.share), steps=f"{done:,}/{in_all:,}", left=self.left,
+                     speed=speed)  # fmt: skip
         counts = Text("  ").join(
             [
                 Text(f"{self.ended_runs['finished']:,} of {self.total:,} runs done", style="green"),
@@ -147,10 +148,14 @@ class Watch:
         for line in lines:
             line.no_wrap, line.overflow = True, "ellipsis"
         rows = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+        for _ in range(4):
+            rows.add_column(no_wrap=True, overflow="ellipsis")
         for planned, since, step in list(self.running.values())[:ROWS]:
+            of = max(step, self.steps.of(planned))
             rows.add_row(
                 self.name(planned) or planned.place.label,
-                f"step {step:,}" if step else "",
+                ProgressBar(total=of, completed=step, width=20, complete_style="cyan"),
+                f"{step:,}/{of:,}",
                 clock(time.monotonic() - since),
                 style="dim",
             )
