@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     asked = parser.parse_args(argv)
 
     from rnnlab.ledger.run import Run
-    from rnnlab.reproduction import archive, sample
+    from rnnlab.reproduction import archive
 
     with ExitStack() as stack:
         place = Path(asked.run)
@@ -49,7 +49,12 @@ def main(argv: list[str]) -> int:
             raise UserError(
                 f"--sample {asked.sample}: a number of at least 1, of an experiment's folder or an archive"
             )
-        chosen = sample.draw(place, asked.sample, asked.seed) if several else [Run.open(place)]
+        if several:
+            from rnnlab.reproduction import sample
+
+            chosen = sample.draw(place, asked.sample, asked.seed)
+        else:
+            chosen = [Run.open(place)]
         if asked.commit:
             from rnnlab.reproduction.commit import with_its_code
 
