@@ -1,50 +1,60 @@
-"""What recording and checkpointing cost of the training time of the default sine run: a share, within each run."""
+"""What recording and checkpointing cost of the training time of the default sine run, and TensorBoard among it."""
 
 import functools
 import statistics
+import sys
 import time
+from collections import defaultdict
 
 from benchmarks import clock
 
-spent = 0.0
+spent: dict[str, float] = defaultdict(float)
+inside: dict[str, int] = defaultdict(int)
 
 
-def timed(owner, name):
-    method = getattr(owner, name)
+def timed(what: str, owner: type, *names: str, sign: int = 1) -> None:
+    """Adds the time in these methods to what is spent; within one another it counts once."""
+    for name in names:
+        setattr(owner, name, _timed(what, getattr(owner, name), sign))
+
+
+def _timed(what, method, sign):
+    level = what if sign > 0 else f"not {what}"
 
     @functools.wraps(method)
     def call(*args, **kwargs):
-        global spent
+        inside[level] += 1
         begin = time.perf_counter()
         try:
             return method(*args, **kwargs)
         finally:
-            spent += time.perf_counter() - begin
+            inside[level] -= 1
+            if not inside[level]:
+                spent[what] += sign * (time.perf_counter() - begin)
 
-    setattr(owner, name, call)
+    return call
 
 
 def main(options: dict[str, str]) -> None:
-    global spent
     from rnnlab.training.checkpoints import Checkpoints
+    from rnnlab.training.dashboard import Dashboard
+    from rnnlab.training.loggers import Events, TensorBoard
     from rnnlab.training.recorder import Recorder
 
-    # no method of one list calls another of it: on_train_end and save flush, so flush is timed in its callers
-    for name in ("on_train_batch_end", "on_validation_end"):
-        timed(Recorder, name)
-    for name in ("on_train_batch_start", "on_validation_end", "on_train_end"):
-        timed(Checkpoints, name)
+    both, board = "recording and checkpoints", "TensorBoard alone"
+    timed(both, Recorder, "on_train_batch_end", "on_validation_end", "on_train_end")
+    timed(both, Checkpoints, "on_train_batch_start", "on_validation_end", "on_train_end")
+    timed(board, TensorBoard, "log_metrics", "log_course")
+    timed(board, Events, "events", "flush")
+    timed(board, Dashboard, "open", "close")
+    timed(board, Dashboard, "lines", sign=-1)  # the results need baselines and floor as well
     for engine in ("auto", "torch"):
-        shares = []
+        shares = defaultdict(list)
         for seed in range(5):
-            spent = 0.0
+            spent.clear()
             clock.seconds_per_step("experiment=sine", f"model.engine={engine}", f"seed={seed}")
-            shares.append(spent / clock_seconds())
-        print(f"  engine {engine}: {100 * statistics.median(shares):.1f}% of the training time (median of 5, from "
-              f"{100 * min(shares):.1f} to {100 * max(shares):.1f}; under 5 wanted)")  # fmt: skip
-
-
-def clock_seconds() -> float:
-    import sys
-
-    return sys.modules["benchmarks.clock"].Clock.seconds
+            for what, seconds in spent.items():
+                shares[what].append(100 * seconds / sys.modules["benchmarks.clock"].Clock.seconds)
+        for what, wanted in ((both, 5), (board, 3)):
+            print(f"  engine {engine}, {what}: {statistics.median(shares[what]):.1f}% of the training time (median of "
+                  f"5, from {min(shares[what]):.1f} to {max(shares[what]):.1f}; under {wanted} wanted)")  # fmt: skip
