@@ -12,9 +12,10 @@ from hydra.test_utils.launcher_common_tests import (
 )
 from hydra.version import VersionBase
 
-
 # the suite is written for any version of Hydra
-pytestmark = pytest.mark.filterwarnings("ignore:Future Hydra versions will no longer change working directory")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Future Hydra versions will no longer change working directory"
+)
 
 
 @pytest.fixture(autouse=True)
