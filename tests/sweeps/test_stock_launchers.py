@@ -52,6 +52,16 @@ def test_basic(alone, tmp_path, multirun):
     assert contents(tmp_path) == alone
 
 
+def test_a_dry_run_trains_nothing_whoever_would(tmp_path, multirun):
+    dry = multirun(*POINTS, "hydra/launcher=basic", "--dry-run", f"paths.outputs={tmp_path}")
+    assert dry.code == 0 and dry.out.startswith("2 runs;") and "Nothing was started" in dry.out
+    refused = multirun(
+        *POINTS, "hydra/sweeper=basic", "hydra/launcher=basic", "--dry-run", f"paths.outputs={tmp_path}"
+    )
+    assert refused.code == 2 and "rnnlab's own sweeper" in refused.err
+    assert not list((tmp_path / "sine").glob("*/run.json"))
+
+
 def test_our_launcher_under_another_sweeper(alone, tmp_path):
     assert launched(tmp_path, "hydra/sweeper=basic", script=True).returncode == 0
     assert contents(tmp_path) == alone

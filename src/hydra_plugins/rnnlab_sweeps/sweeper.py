@@ -29,7 +29,7 @@ class RnnlabSweeper(BasicSweeper):
 
         assert self.config is not None, "setup() comes first"
         asked = [*self._parse_config(), *arguments]
-        if type(self.launcher).__name__ == RnnlabLauncher.__name__:
+        if type(self.launcher).__name__ == RnnlabLauncher.__name__ or self.config.sweep.dry_run is True:
             return jobs.sweep_all(self.config, self.hydra_context, asked)
         returns: list[Any] = []
         for batch in jobs.batches(self.config, self.hydra_context, asked, self.max_batch_size):

@@ -60,7 +60,8 @@ def task(cfg: DictConfig) -> float:
     job = HydraConfig.get()
     overrides = list(job.overrides.task)
     try:
-        check(cfg)  # before torch is imported
+        if check(cfg).get("sweep", {}).get("dry_run"):  # before torch is imported
+            raise UserError("--dry-run: it is rnnlab's own sweeper that plans; leave hydra/sweeper out")
         from rnnlab.training.train import train
 
         run = train(cfg, overrides)
@@ -77,7 +78,7 @@ def with_sweep_options(argv: list[str]) -> list[str]:
     """`--dry-run` as Hydra takes it; and where a sweep is coming, its workers begin to import now."""
     if "--dry-run" in argv:
         rest = [word for word in argv if word != "--dry-run"]
-        return [*rest, *(() if {"-m", "--multirun"} & set(rest) else ("-m",)), "sweep.dry_run=true"]
+        argv = [*rest, *(() if {"-m", "--multirun"} & set(rest) else ("-m",)), "sweep.dry_run=true"]
     others = ("-h", "--help", "--cfg", "-c", "--info", "-i", "--hydra-help", "--version")
     if {"-m", "--multirun"} & set(argv) and not any(
         word in others or word.startswith(("hydra/launcher=", "hydra/sweeper=")) for word in argv
