@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
@@ -31,13 +32,17 @@ class RecurrentWeights(Instrument):
         matrix = candidate(cell)
         if matrix is None:
             return {}
-        self.values = np.linalg.eigvals(matrix)
+        # by torch, whose threads are the training's; NumPy's own would take all cores
+        self.values = torch.linalg.eigvals(torch.from_numpy(matrix)).numpy()
         gated = "candidate" in GATES.get(type(cell), ())
         self.of = "of the candidate's block of W_hh" if gated else "of W_hh"
         self.of += f" in layer {stack.num_layers}" if stack.num_layers > 1 else ""
         if self.first is None:
             self.first = self.values
-        radius, norm = float(np.abs(self.values).max()), float(np.linalg.norm(matrix, 2))
+        radius, norm = (
+            float(np.abs(self.values).max()),
+            float(torch.linalg.matrix_norm(torch.from_numpy(matrix), 2)),
+        )
         self.remember(self.step, [radius, norm])
         return {"spectral_radius": radius, "recurrent_norm": norm}
 

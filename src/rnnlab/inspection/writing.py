@@ -96,9 +96,10 @@ def _cell(
     edge, width = (INK, 1.3) if framed else ("white", 0.6)
     axes.add_patch(Rectangle((x + inset, y + inset), side, side, facecolor=colour, edgecolor=edge, lw=width))
     axes.text(x + (0.32 if note else 0.5), y + 0.54, _plain(text), ha="center", va="center", fontsize=10,
-              family="monospace", color=INK, fontweight="bold" if framed else "normal")  # fmt: skip
+              family="monospace", color=INK, fontweight="bold" if framed else "normal",
+              in_layout=False)  # fmt: skip
     if note:
-        axes.text(x + 0.93, y + 0.56, note, ha="right", va="center", fontsize=7.5, color=INK)
+        axes.text(x + 0.93, y + 0.56, note, ha="right", va="center", fontsize=7.5, color=INK, in_layout=False)
 
 
 def _plain(text: str) -> str:
