@@ -146,6 +146,9 @@ def test_best_last_excess_size_and_time_are_scalars(small):
     def last(tag):
         return found.Scalars(tag)[-1].value
 
+    curves = {"loss/train", "loss/val", "metric/mse", "optim/lr", "optim/grad_norm", "speed/steps_per_s"}
+    assert curves <= set(found.Tags()["scalars"]) and all(t.count("/") == 1 for t in found.Tags()["scalars"])
+    assert found.Scalars("loss/train")[-1].step == found.Scalars("loss/val")[-1].step == results["steps"]
     assert last("best/mse") == pytest.approx(results["best"]["metrics"]["metric/mse"], rel=1e-6)
     assert last("last/loss") == pytest.approx(results["last"]["metrics"]["loss/val"], rel=1e-6)
     floor = results["floor"]["val"]["mse"]
