@@ -8,6 +8,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams import api_pb2, metadata
 
 from rnnlab.errors import UserError
+from rnnlab.ledger.run import Run
 from rnnlab.training import events, summaries
 from rnnlab.training.columns import outcome, parameters
 from rnnlab.training.failures import show_failure
@@ -125,6 +126,11 @@ def test_a_killed_run_that_was_marked_as_failed_is_ended_once_behind_its_last_wh
     assert len(read(run).Tensors("run/failure")) == len(read(run).Tensors("run/config")) == 1
     assert "torn" not in read(run).Tags()["tensors"]
     run.events_file.unlink()  # it had not written anything yet
+    config = (run.folder / "config.yaml").read_bytes()
+    (run.folder / "config.yaml").write_bytes(b"\x00: [")  # nor is what is broken any reason to stop a sweep
+    show_failure(Run(run.folder))
+    assert not run.events_file.exists()
+    (run.folder / "config.yaml").write_bytes(config)
     show_failure(run)
     assert session(run)[0].hparams["model.hidden_size"].number_value == 8
     assert session(run)[1].status == api_pb2.STATUS_FAILURE

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from rnnlab.errors import UserError
 from rnnlab.ledger.run import Run
 from rnnlab.ledger.yaml import read_yaml
 from rnnlab.training import events, summaries
@@ -32,8 +33,14 @@ def failure_shown(run: Run) -> Iterator[None]:
 def show_failure(run: Run) -> None:
     """Ends the event file of a failed run with why it failed, having begun it where it was not; does so once.
 
-    A record that was torn by a kill is cut off: TensorBoard would read no further.
+    A record that was torn by a kill is cut off: TensorBoard would read no further. Where the folder cannot be read
+    or written nothing is shown: run.json has the failure, and the sweep goes on.
     """
+    with suppress(OSError, UserError):
+        _show(run)
+
+
+def _show(run: Run) -> None:
     if not any(node.get("_target_") == LOGGER for node in (run.config.get("logger") or {}).values() if node):
         return
     file = run.events_file
