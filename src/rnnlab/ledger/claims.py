@@ -1,6 +1,7 @@
 """One process at a time trains a run: a lock that dies with its holder, however it dies."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,7 +50,8 @@ def claim(folder: Path) -> Iterator[None]:
 
 
 def _hold(path: Path) -> int:
-    """Opens and locks; BlockingIOError where it is locked."""
+    """Opens and locks; BlockingIOError where it is locked, for longer than `held` takes to look."""
+    patience = 5
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -62,9 +64,13 @@ def _hold(path: Path) -> int:
                 return descriptor
         except FileNotFoundError:
             pass
-        except OSError:
+        except OSError as error:
             os.close(descriptor)
-            raise
+            patience -= 1
+            if not isinstance(error, BlockingIOError) or not patience:
+                raise
+            time.sleep(0.01)
+            continue
         os.close(descriptor)
 
 
