@@ -2,11 +2,12 @@
 
 import math
 
+import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from rnnlab.ledger.metrics import line, lines
+from rnnlab.ledger.metrics import Course, line, lines
 from rnnlab.training import events
 
 ENTRIES = [
@@ -41,18 +42,17 @@ def test_records_are_tensorboards(monkeypatch):
     assert events.records([]) == b""
 
 
-def test_a_course_is_its_steps(monkeypatch):
+@pytest.mark.parametrize("steps", [range(0, 300, 7), range(120, 17000, 129), [5, 2**40, 0, 7, 300]])
+def test_a_course_is_its_steps(monkeypatch, steps):
     monkeypatch.setattr(events.time, "time", lambda: 1234.5678)
-    for steps in (range(0, 300, 7), range(120, 17000, 129)):
-        columns = {
-            name: [math.inf if i == 3 else sign * 1e38 ** (i % 5 / 4) * 4 for i in range(len(steps))]
-            for name, sign in (("loss/train", 1), ("optim/lr", -1), ("a" * 200, 1))
-        }
-        single = [(step, {k: v[i] for k, v in columns.items()}) for i, step in enumerate(steps)]
-        course = events.Course(steps, columns)
-        assert events.records([(1, {"x": 1.0}), course, *single[:3]]) == events.records(
-            [(1, {"x": 1.0}), *single, *single[:3]]
-        )
-        assert lines(steps, columns) == "".join(
-            line(s, k, v) for s, found in single for k, v in found.items()
-        )
+    signs = (("loss/train", 1), ("optim/%lr", -1), ("a" * 200, 1))
+    columns = {
+        name: [math.inf if i == 3 else sign * 1e38 ** (i % 5 / 4) * 4 for i in range(len(steps))]
+        for name, sign in signs
+    }
+    single = [(step, {k: v[i] for k, v in columns.items()}) for i, step in enumerate(steps)]
+    first, then = ({k: v[part] for k, v in columns.items()} for part in (slice(2), slice(2, None)))
+    mixed = [(1, {"x": 1.0}), Course(steps[:2], first), (9, {"y": -2.5}), Course(steps[2:], then)]
+    alone = [(1, {"x": 1.0}), *single[:2], (9, {"y": -2.5}), *single[2:]]
+    assert events.records(mixed) == events.records(alone)
+    assert lines(mixed) == "".join(line(s, k, v) for s, found in alone for k, v in found.items())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnlab.ledger.metrics import Scalars
 from rnnlab.ledger.run import Run
 from rnnlab.sweeps.leaderboard import Leaderboard, Row, of_experiment
 from rnnlab.training import events, summaries
@@ -72,8 +73,8 @@ def _at(curve: tuple[np.ndarray, np.ndarray], steps: np.ndarray) -> np.ndarray:
     return curve[1][np.isin(curve[0], steps)]
 
 
-def _scalars(found: Curves, banded: tuple[str, ...]) -> list[events.Scalars]:
-    entries: list[events.Scalars] = []
+def _scalars(found: Curves, banded: tuple[str, ...]) -> list[Scalars]:
+    entries: list[Scalars] = []
     for tag, (steps, values) in found.items():
         drawn: dict[str, Callable[..., np.ndarray]] = {tag: np.mean}
         if tag in banded:
@@ -84,7 +85,7 @@ def _scalars(found: Curves, banded: tuple[str, ...]) -> list[events.Scalars]:
     return entries
 
 
-def _outcome(row: Row, board: Leaderboard) -> list[events.Scalars]:
+def _outcome(row: Row, board: Leaderboard) -> list[Scalars]:
     name = board.metric.rpartition("/")[2] if board.metric != "loss/val" else "loss"
     values = row.values
     spread = {

@@ -7,8 +7,10 @@ Values are the shortest text that reads back as the same float.
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,11 +24,60 @@ def line(step: int, name: str, value: float) -> str:
     return f"{step},{name},{value!r}\n"
 
 
-def lines(steps: Iterable[int], columns: Mapping[str, Sequence[float]]) -> str:
-    """`line` for every column at every step, step by step."""
-    form = "".join(f"%d,{name.replace('%', '%%')},%r\n" for name in columns)
-    cells = [cell for column in columns.values() for cell in (steps, column)]
-    return "".join(map(form.__mod__, zip(*cells, strict=True)))
+Scalars = tuple[int, dict[str, float]]  # (step, {name: value})
+
+
+class Course(NamedTuple):
+    """The same scalars over many steps."""
+
+    steps: Sequence[int]
+    columns: dict[str, Sequence[float] | np.ndarray]  # a value for each step
+
+
+Entry = Scalars | Course
+Made = TypeVar("Made")
+
+
+def interleaved(
+    entries: Sequence[Entry],
+    alone: Callable[[int, dict[str, float]], Made],
+    together: Callable[[np.ndarray, dict[str, np.ndarray]], list[Made]],
+) -> list[Made]:
+    """What becomes of each step, in the order of the entries; courses of the same names are done at once.
+
+    `together` gets their steps (int64) and columns (float64), and gives one result for each step.
+    """
+    alike: dict[tuple[str, ...], list[Course]] = {}
+    for entry in entries:
+        if isinstance(entry, Course):
+            alike.setdefault(tuple(entry.columns), []).append(entry)
+    made = {}
+    for names, courses in alike.items():
+        steps = np.fromiter(chain.from_iterable(course.steps for course in courses), dtype=np.int64)
+        columns = {name: np.concatenate([course.columns[name] for course in courses]) for name in names}
+        made[names] = iter(together(steps, columns))
+    found: list[Made] = []
+    for entry in entries:
+        if isinstance(entry, Course):
+            found += islice(made[tuple(entry.columns)], len(entry.steps))
+        else:
+            found.append(alone(*entry))
+    return found
+
+
+def lines(entries: Sequence[Entry]) -> str:
+    """The file's lines for some entries, as `line` makes each."""
+
+    def alone(step: int, scalars: dict[str, float]) -> str:
+        return "".join([line(step, name, value) for name, value in scalars.items()])
+
+    def together(steps: np.ndarray, columns: dict[str, np.ndarray]) -> list[str]:
+        form = "".join(f"%d,{name.replace('%', '%%')},%r\n" for name in columns)
+        at = steps.tolist()
+        cells = [cell for column in columns.values() for cell in (at, column.tolist())]
+        return list(map(form.__mod__, zip(*cells, strict=True)))
+
+    return "".join(interleaved(entries, alone, together))
 
 
 def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -121,7 +121,7 @@ class Stack(nn.Module):
                     y, last = _within(y, lengths)
                 outputs.append(_backwards(y, lengths) if direction else y)
                 final.append(last)
-            x = torch.cat(outputs, -1)
+            x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
             if dropping and dropout_at is not None and layer < self.num_layers - 1:
                 seed, step = dropout_at
                 mask = streams.keep_mask(seed, self.dropout, tuple(x.shape), step, layer)

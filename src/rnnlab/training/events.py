@@ -10,21 +10,13 @@ import struct
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import islice
-from typing import NamedTuple
 
 import google_crc32c
 import numpy as np
 
+from rnnlab.ledger.metrics import Entry, interleaved
+
 VERSION = b"brain.Event:2"
-Scalars = tuple[int, dict[str, float]]  # (step, {tag: value})
-
-
-class Course(NamedTuple):
-    """The same scalars over many steps."""
-
-    steps: Sequence[int]
-    columns: dict[str, list[float]]  # a value for each step
 
 
 def _varint(n: int) -> bytes:
@@ -69,45 +61,73 @@ def header() -> bytes:
     return framed_alone(_wall() + b"\x1a" + _varint(len(VERSION)) + VERSION)
 
 
-def records(entries: Sequence[Scalars | Course]) -> bytes:
+def records(entries: Sequence[Entry]) -> bytes:
     """The framed records of `entries`, in their order, all with the time of now."""
     wall = _wall()
-    alike: dict[tuple[str, ...], list[Course]] = {}
-    for entry in entries:
-        if isinstance(entry, Course):
-            alike.setdefault(tuple(entry.columns), []).append(entry)
-    made = {tags: iter(_courses(wall, tags, found)) for tags, found in alike.items()}
-    framed: list[bytes] = []
-    for entry in entries:
-        if isinstance(entry, Course):
-            framed += islice(made[tuple(entry.columns)], len(entry.steps))
-        else:
-            framed.append(framed_alone(_event(wall, *entry)))
-    return b"".join(framed)
+
+    def alone(step: int, scalars: dict[str, float]) -> bytes:
+        return framed_alone(_event(wall, step, scalars))
+
+    found: list[bytes] = interleaved(entries, alone, lambda steps, columns: _course(wall, steps, columns))
+    return b"".join(found)
 
 
-def _courses(wall: bytes, tags: tuple[str, ...], courses: Sequence[Course]) -> list[bytes]:
-    """The records of courses with the same tags: they differ in a few bytes, set for many steps at once."""
-    steps = np.concatenate([np.asarray(course.steps, dtype=np.int64) for course in courses])
+def _course(wall: bytes, steps: np.ndarray, columns: dict[str, np.ndarray]) -> list[bytes]:
+    """The records of the same tags over many steps: they differ in a few bytes, set in all of them at once."""
+    tags = [_value(tag) for tag in columns]
+    summary = b"".join([tag + bytes(4) for tag in tags])
+    ends = np.cumsum([len(tag) + 4 for tag in tags]) - len(summary)  # of each number, from the event's end
     with np.errstate(over="ignore"):
-        numbers = np.concatenate([list(c.columns.values()) for c in courses], axis=1).astype("<f4")
-    summary = b"".join([_value(tag) + bytes(4) for tag in tags])
-    ends = np.cumsum([len(_value(tag)) + 4 for tag in tags])
+        numbers = [column.astype("<f4").view(np.uint8).reshape(-1, 4) for column in columns.values()]
     widths = sum((steps >= 128**k).astype(np.int64) for k in range(9))  # bytes of a step; 0 is left out
     framed = [b""] * len(steps)
     for width in np.unique(widths).tolist():
         at = np.flatnonzero(widths == width)
         event = _stamped(wall, 128 ** (width - 1) if width else 0, summary)
-        rows = np.tile(np.frombuffer(event, dtype=np.uint8), (len(at), 1))
-        first = len(wall) + 1
+        length, first = len(event), len(wall) + 1
+        rows = np.tile(np.frombuffer(_head(length) + event + bytes(4), dtype=np.uint8), (len(at), 1))
+        inside = rows[:, 12 : 12 + length]
         for byte in range(width):
-            rows[:, first + byte] = steps[at] >> 7 * byte & 0x7F | (0x80 if byte < width - 1 else 0)
-        for column, end in zip(numbers, ends - ends[-1] + len(event), strict=True):
-            rows[:, end - 4 : end] = column[at].view(np.uint8).reshape(-1, 4)
-        content, length = rows.tobytes(), len(event)
+            inside[:, first + byte] = steps[at] >> 7 * byte & 0x7F | (0x80 if byte < width - 1 else 0)
+        for number, end in zip(numbers, (ends + length).tolist(), strict=True):
+            inside[:, end - 4 : end] = number[at]
+        changing = [
+            *range(first, first + width),
+            *(length + end - k for end in ends.tolist() for k in (4, 3, 2, 1)),
+        ]
+        rows[:, 12 + length :] = _masked_crcs(inside, changing).astype("<u4").view(np.uint8).reshape(-1, 4)
+        content, size = rows.tobytes(), rows.shape[1]
         for row, i in enumerate(at.tolist()):
-            framed[i] = framed_alone(content[row * length : (row + 1) * length])
+            framed[i] = content[row * size : (row + 1) * size]
     return framed
+
+
+def _masked_crcs(rows: np.ndarray, changing: list[int]) -> np.ndarray:
+    """TFRecord's masked CRC-32C of rows of bytes (n, length) that differ in the columns `changing` alone; uint32.
+
+    A CRC is linear in what differs from another row of its length: each such byte adds, by exclusive or, what it
+    alone leaves in the register.
+    """
+    length = rows.shape[1]
+    crc = np.full(len(rows), google_crc32c.value(rows[0].tobytes()), dtype=np.uint32)
+    for column in changing:
+        crc ^= _left_by(length - 1 - column)[rows[:, column] ^ rows[0, column]]
+    return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(0xA282EAD8)
+
+
+_left: list[np.ndarray] = []
+
+
+def _left_by(zeros: int) -> np.ndarray:
+    """What each byte leaves in the register of CRC-32C after so many zeros (256,); polynomial 0x82F63B78, reflected."""
+    if not _left:
+        crc = np.arange(256, dtype=np.uint32)
+        for _ in range(8):
+            crc = np.where(crc & 1, crc >> 1 ^ np.uint32(0x82F63B78), crc >> 1).astype(np.uint32)
+        _left.append(crc)
+    while len(_left) <= zeros:
+        _left.append(_left[-1] >> np.uint32(8) ^ _left[0][_left[-1] & 0xFF])
+    return _left[zeros]
 
 
 def framed_events(content: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
 from rnnlab.ledger.identity import leaves
-from rnnlab.ledger.metrics import HEADER, line, lines
+from rnnlab.ledger.metrics import HEADER, Entry, line, lines
 from rnnlab.ledger.run import Run
 from rnnlab.ledger.secrets import without_secrets
 from rnnlab.training import events
@@ -49,7 +49,7 @@ class Events(Journal):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, events.header())
-        self.waiting: list[events.Scalars | events.Course] = []
+        self.waiting: list[Entry] = []
 
     def events(self, found: Sequence[bytes]) -> None:
         """Events that are no scalars, such as those of `rnnlab.training.summaries`, in their order."""
@@ -89,9 +89,9 @@ class MetricsFile(Logger):
             if key != "epoch" and not key.startswith("speed/"):
                 self.journal.write(line(step or 0, key, value).encode())
 
-    def log_course(self, course: events.Course) -> None:
-        """The same scalars over many steps, as if each step's had been logged."""
-        self.journal.write(lines(course.steps, course.columns).encode())
+    def log_entries(self, entries: Sequence[Entry]) -> None:
+        """Many at once, as if each had been logged."""
+        self.journal.write(lines(entries).encode())
 
 
 class TensorBoard(TensorBoardLogger):
@@ -120,9 +120,9 @@ class TensorBoard(TensorBoardLogger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.journal.waiting.append((step or 0, {k: v for k, v in metrics.items() if k != "epoch"}))
 
-    def log_course(self, course: events.Course) -> None:
-        """The same scalars over many steps, as if each step's had been logged."""
-        self.journal.waiting.append(course)
+    def log_entries(self, entries: Sequence[Entry]) -> None:
+        """Many at once, as if each had been logged."""
+        self.journal.waiting += entries
 
     def save(self) -> None:
         if self._experiment is not None:

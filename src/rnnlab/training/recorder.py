@@ -9,10 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rnnlab.errors import RunFailed
-from rnnlab.training.events import Course
+from rnnlab.ledger.metrics import Course, Entry
 from rnnlab.training.loggers import Journal, MetricsFile, TensorBoard
-
-Entry = tuple[int, dict[str, float]]
 
 
 class Diverged(RunFailed):
@@ -35,7 +33,7 @@ class Recorder(Callback):
         self.every, self.divergence_factor, self.flush_s = every, divergence_factor, flush_s
         self.first_loss: float | None = None
         self.lengths: dict[str, int] = {}
-        self._waiting: list[Entry | Course] = []
+        self._waiting: list[Entry] = []
         self._flushed_at = (time.perf_counter(), 0)
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
@@ -87,10 +85,11 @@ class Recorder(Callback):
         limit = math.inf
         if self.divergence_factor and self.first_loss is not None:
             limit = self.divergence_factor * max(abs(self.first_loss), 1e-12)
-        lost = np.flatnonzero(~(np.abs(losses) <= min(limit, np.finfo(np.float64).max)))
-        sound = int(lost[0]) if len(lost) else len(losses)
+        sound, largest = len(losses), min(limit, np.finfo(np.float64).max)
+        if not np.abs(losses).max() <= largest:
+            sound = int(np.flatnonzero(~(np.abs(losses) <= largest))[0])
         kept = slice(-first % self.every, sound, self.every)
-        columns = {name: np.asarray(values)[kept].tolist() for name, values in measured.items()}
+        columns = {name: values[kept] for name, values in measured.items()}
         self._waiting.append(Course(range(first, first + len(losses))[kept], columns))
         if sound < len(losses):
             self.check(first + sound, float(losses[sound]))
@@ -114,9 +113,8 @@ class Recorder(Callback):
         `durable` waits until the files are on the disk, as a checkpoint must that knows their lengths.
         """
         self.take(task)
-        for entry in self._waiting:
-            for logger in trainer.loggers:
-                log(logger, entry)
+        for logger in trainer.loggers:
+            log(logger, self._waiting)
         self._waiting.clear()
         now, (before, steps) = time.perf_counter(), self._flushed_at
         if trainer.global_step > steps and now > before:
@@ -147,14 +145,17 @@ class Recorder(Callback):
                 journal.cut(self.lengths[journal.path.name])
 
 
-def log(logger: Any, entry: Entry | Course) -> None:
-    if not isinstance(entry, Course):
-        logger.log_metrics(entry[1], entry[0])
-    elif hasattr(logger, "log_course"):
-        logger.log_course(entry)
-    else:  # a logger that knows single steps
-        for i, step in enumerate(entry.steps):
-            logger.log_metrics({name: column[i] for name, column in entry.columns.items()}, step)
+def log(logger: Any, entries: list[Entry]) -> None:
+    if hasattr(logger, "log_entries"):
+        logger.log_entries(entries)
+        return
+    for entry in entries:  # a logger that knows single steps
+        if isinstance(entry, Course):
+            for i, step in enumerate(entry.steps):
+                values = {name: float(column[i]) for name, column in entry.columns.items()}
+                logger.log_metrics(values, step)
+        else:
+            logger.log_metrics(entry[1], entry[0])
 
 
 def journals(trainer: Trainer) -> list[Journal]:
