@@ -44,7 +44,7 @@ def main(options: dict[str, str]) -> None:
     both, board = "recording and checkpoints", "TensorBoard alone"
     timed(both, Recorder, "on_train_batch_end", "on_validation_end", "on_train_end")
     timed(both, Checkpoints, "on_train_batch_start", "on_validation_end", "on_train_end")
-    timed(board, TensorBoard, "log_metrics", "log_course")
+    timed(board, TensorBoard, "log_metrics", "log_entries")
     timed(board, Events, "events", "flush")
     timed(board, Dashboard, "open", "close")
     timed(board, Dashboard, "lines", sign=-1)  # the results need baselines and floor as well
