@@ -73,6 +73,20 @@ HARMLESS = {
 }
 
 
+def test_torchs_own_steps_take_one_thread_unless_asked_however_many_there_are(trained):
+    how = ["model.engine=torch", "model.cell=lstm", "model.hidden_size=128", "data.batch_size=64"]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        free = trained("free", *how, "trainer.max_epochs=2", "trainer.threads=null")
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+    one = trained("one", *how, "trainer.max_epochs=2", "trainer.threads=1")
+    assert free.manifest["threads"]["torch"] == 1 and free.id == one.id
+    assert same(weights(free), weights(one)) and free.results == one.results
+
+
 @pytest.mark.parametrize("engine", ["torch", "native"])
 @pytest.mark.parametrize("harmless", HARMLESS)
 def test_what_only_says_how_changes_no_bit(small, tmp_path, harmless, engine):

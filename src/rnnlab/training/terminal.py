@@ -24,12 +24,15 @@ def beginning(
     *,
     engine: dict[str, str],
     device: str,
+    threads: int,
     resumed: bool,
 ) -> None:
     console.print(config_tree(config))
     console.print(parameter_table(task))
     console.print(f"device   {device}")
     steps = "whole steps in C" if engine["steps"] == "native" else f"steps {engine['steps']}"
+    if config["trainer"]["accelerator"] == "cpu":
+        steps += f", {threads} thread{'s' * (threads != 1)}"
     console.print(f"engine   {engine['name']} ({engine['why']}); {steps}")
     content = f", content {data.content_hash[:12]}" if hasattr(data, "content_hash") else ""
     console.print(f"data     {type(data).__name__}{content}")

@@ -35,7 +35,7 @@ from rnnlab.training.resumption import (
     refuse_other_engine,
     threads_before,
 )
-from rnnlab.training.threads import thread_count
+from rnnlab.training.threads import one_where_it_counts, thread_count
 
 
 def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str | None = None) -> Run:
@@ -100,6 +100,8 @@ def train_config(
         task = make_task(config, data)
         from_checkpoint = None if afresh else checkpoint_of(run, terminal.warn)
         engine, resume = engine_of(task, config, data), from_checkpoint is not None
+        if threads is None:
+            one_where_it_counts(engine, config["trainer"]["accelerator"])
         if from_checkpoint is not None:
             refuse_other_engine(run, from_checkpoint, engine_label(engine), config["resume_engine"])
             refuse_other_data(run, content_hash(data))
@@ -111,7 +113,10 @@ def train_config(
         made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command) | changed
         run.write_manifest(made_with)
         if loud:
-            terminal.beginning(run, config, task, data, engine=engine, device=device, resumed=resume)
+            counted = made_with["threads"]["torch"]
+            terminal.beginning(
+                run, config, task, data, engine=engine, device=device, threads=counted, resumed=resume
+            )
 
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"])
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
