@@ -8,7 +8,10 @@ from lightning import LightningModule
 from stopping import StopAt, StopAtBatch
 
 from rnnlab import UserError
+from rnnlab.ledger.place import Place
 from rnnlab.ledger.run import Run
+from rnnlab.sweeps.worker import Job, failed
+from rnnlab.training.resumption import checkpoint_of
 
 
 @pytest.fixture
@@ -159,3 +162,30 @@ def test_other_data_is_refused_and_other_code_is_said(small, tmp_path, interrupt
     text.write_text("a line of it, and then another one\n" * 301)
     with pytest.raises(UserError, match=r"trained on other data .*rerun=true"):
         small(*options, outputs=tmp_path / "interrupted", base=())
+
+
+def test_who_fails_to_go_on_loses_nothing_of_what_was_learned(small, monkeypatch):
+    """Neither by what is wrong with the second command nor, in a sweep, with the data of the day."""
+    run = small()
+    whole = run.metrics_file.read_bytes()
+
+    def refused(*_, **__):
+        raise UserError("it cannot be today")
+
+    def by_itself():
+        with monkeypatch.context() as today:
+            today.setattr("rnnlab.training.train.make_trainer", refused)
+            with pytest.raises(UserError, match="today"):
+                small()
+
+    def in_a_worker():
+        job = Job(0, run.config, Place(run.folder, run.id, run.record["group"], ""), [], [])
+        failed(run, job, UserError("it cannot be today"))
+
+    for fail in (by_itself, in_a_worker):
+        run.update(status="stopped")
+        fail()
+        assert run.status == "failed" and checkpoint_of(run) == run.last_checkpoint
+        written = run.best_checkpoint.stat().st_ino
+        assert small().status == "finished" and run.metrics_file.read_bytes() == whole
+        assert run.best_checkpoint.stat().st_ino == written  # not trained once more

@@ -53,7 +53,7 @@ class Outcome:
 
 
 def work(connection: Connection) -> int:
-    """Answers `hello` with the devices of this machine, and jobs with outcomes, until the connection ends."""
+    """Answers jobs with outcomes, and the scout's questions, until the connection ends."""
     import torch
 
     torch.set_num_threads(1)
@@ -209,18 +209,19 @@ class Worker:
 
 
 def failed(run: Run, job: Job, error: BaseException) -> None:
-    """Marks a run as failed where `Run.failing` was not yet there to do it."""
+    """Marks a run as failed where `Run.failing` was not yet there to do it; what it had learned is not lost."""
     from rnnlab.training.failures import show_failure
+    from rnnlab.training.resumption import is_under_way
 
     record = run.record
     if record.get("status") == "failed" and record.get("traceback"):
         return
+    can_go_on = {"can_go_on": True} if is_under_way(run) else {}
     run.create(job.place.id, job.config["name"], job.config, job.overrides, job.place.group, job.place.label)
     text = "".join(traceback.format_exception(error))
     write_whole(run.folder / "traceback.txt", text.encode())
-    run.update(
-        status="failed", ended=now(), why=f"{type(error).__name__}: {error}", traceback="traceback.txt"
-    )
+    why = f"{type(error).__name__}: {error}"
+    run.update(status="failed", ended=now(), why=why, traceback="traceback.txt", **can_go_on)
     show_failure(run)
 
 

@@ -16,7 +16,7 @@ LOGGER = "rnnlab.training.loggers.TensorBoard"  # by name: the conductor of a sw
 def failure_shown(run: Run) -> Iterator[None]:
     """While open, an exception that marks the run as failed is one in TensorBoard, too.
 
-    A run that was made and could not even begin is marked here.
+    A run that was made and could not even begin is marked here; what it had learned before it can go on from.
     """
     try:
         yield
@@ -25,6 +25,7 @@ def failure_shown(run: Run) -> Iterator[None]:
             if run.status == "queued":
                 with suppress(Exception), run.failing():
                     raise
+                run.update(can_go_on=True)
             if run.status == "failed":
                 show_failure(run)
         raise
