@@ -11,6 +11,7 @@ import pytest
 from test_kills import RUN
 
 from rnnlab.cli import main
+from rnnlab.commands.reproduce import main as reproduce
 from rnnlab.ledger import manifest
 from torture import ended, fork
 
@@ -92,3 +93,16 @@ def test_what_was_not_committed_is_applied_where_it_is_trusted(repository, tmp_p
     assert done.returncode == 0, done.stdout + done.stderr
     (found,) = json.loads(done.stdout)
     assert found["verdict"] == "bitwise" and found["differs"] == {}
+
+
+def test_what_is_asked_of_the_old_code_does_not_draw_again(small, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "rnnlab.reproduction.commit.with_its_code", lambda run, words, trust: asked.append(words)
+    )
+    runs = [small("seed=1"), small("seed=2")]
+    for words in (("--sample", "1", "--seed", "1", "--rtol", "1"), ("--rtol=0.5", "--js", "--sam=1")):
+        reproduce([str(tmp_path / "sine"), *words, "--commit", "--into", str(tmp_path / "1")])
+    into = f"--into={tmp_path / '1'}"
+    assert [words[1:] for words in asked] == [["--rtol=1.0", into], ["--rtol=0.5", into, "--json"]]
+    assert {words[0] for words in asked} <= {str(run.folder) for run in runs}

@@ -60,9 +60,10 @@ def main(argv: list[str]) -> int:
 
             if len(chosen) > 1:
                 raise UserError("--commit: one run at a time, for each may have a commit of its own")
-            rest = [w for w in argv if w != "--commit" and w != asked.run and not w.startswith("--sample")]
-            rest = [w for w in rest if asked.sample is None or w != str(asked.sample)]
-            return with_its_code(chosen[0], [str(chosen[0].folder), *rest], asked.trust)
+            words = [str(chosen[0].folder), f"--rtol={asked.rtol}"]
+            words += [f"--into={asked.into}"] if asked.into else []
+            words += [f"--{name}" for name in ("trust", "json") if getattr(asked, name)]
+            return with_its_code(chosen[0], words, asked.trust)
         into = Path(
             asked.into or stack.enter_context(tempfile.TemporaryDirectory(prefix="rnnlab-"))
         ).absolute()
