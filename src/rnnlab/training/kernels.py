@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelSummary, Timer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.call import _call_callback_hooks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import LambdaLR
@@ -23,12 +23,11 @@ from rnnlab.data.windows import Windowed
 from rnnlab.native.program import obstacle
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import Checkpoints
+from rnnlab.training.loops import STOCK
 
 CALL_S = 0.1  # how long a call should take: a signal, the bar and a timed checkpoint wait for its end
 PER_BATCH = ("on_train_batch_start", "on_train_batch_end")
 PER_GRADIENT = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
-# stock callbacks whose batch hooks only ask what time or step it is
-PATIENT = (EarlyStopping, ModelCheckpoint, ModelSummary, Timer)
 
 
 def steps_obstacle(task: LightningModule, data: Any) -> str | None:
@@ -102,11 +101,9 @@ class Kernels(Callback):
         """The task's carry becomes a view of the kernels', which checkpoints then find where they look."""
         if self.program.carry is None:
             return
-        views = [tuple(cell.unbind(0)) for cell in self.program.carry]
-        for view, saved in zip(views, task.carry.state or (), strict=False):
-            for tensor, value in zip(view, saved, strict=True):
-                tensor.copy_(value)
-        task.carry.state = views
+        if task.carry.state:
+            self.program.load_carry(task.carry.state)
+        task.carry.state = self.program.carried
 
     # ------------------------------------------------------------------ steps
 
@@ -226,6 +223,6 @@ class Kernels(Callback):
 
 def asks(callback: Callback, hooks: tuple[str, ...]) -> bool:
     """Whether a callback wants to be called at one of these hooks, and is none that can wait."""
-    if isinstance(callback, PATIENT) or getattr(callback, "patient", False):
+    if isinstance(callback, STOCK) or getattr(callback, "patient", False):
         return False
     return any(is_overridden(hook, callback, parent=Callback) for hook in hooks)

@@ -36,7 +36,8 @@ HOOKS = (
     *("on_test_batch_end", "on_test_epoch_end", "on_test_end"),
 )  # of callbacks, in these loops
 TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-STOCK = (EarlyStopping, ModelCheckpoint, ModelSummary, Timer)  # these read metrics and log none
+# these read metrics and log none, and behind a batch only ask what time or step it is
+STOCK = (EarlyStopping, ModelCheckpoint, ModelSummary, Timer)
 
 
 class Unmeasured(PassThroughProfiler):
