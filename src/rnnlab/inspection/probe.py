@@ -120,7 +120,7 @@ def _run(cell: Cell, x: Tensor, names: tuple[str, ...]) -> tuple[list[Tensor], d
     state, outputs, opened = cell.start(x.shape[0]), [], []
     for u in cell.project(x).unbind(1):
         if names:
-            opened.append(_gates(cell, u, state[0]).detach())
+            opened.append(gates_of(cell, u, state[0]).detach())
         h, state = cell.step(u, state)
         outputs.append(h)
     if not names:
@@ -129,7 +129,7 @@ def _run(cell: Cell, x: Tensor, names: tuple[str, ...]) -> tuple[list[Tensor], d
     return outputs, dict(zip(names, blocks, strict=True))
 
 
-def _gates(cell: Cell, u: Tensor, h: Tensor) -> Tensor:
+def gates_of(cell: Cell, u: Tensor, h: Tensor) -> Tensor:
     """All gates of a step side by side (B, gates*H), squeezed as the cell squeezes them."""
     v = cell.recur(h)
     if isinstance(cell, GRU):

@@ -11,7 +11,7 @@ from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.errors import UserError
 from rnnlab.inspection import by_hand
 from rnnlab.inspection.meaning import meaning
-from rnnlab.inspection.probe import _gates
+from rnnlab.inspection.probe import gates_of
 from rnnlab.inspection.unroll import Example, Line, Unrolled, subscript
 from rnnlab.ledger.load import load_model
 from rnnlab.ledger.run import Run
@@ -119,7 +119,7 @@ def _steps(task: Any, x: torch.Tensor, words: list[str], equations: str | None) 
                 hand_u, hand_v = own.sums(hand)
                 lines.append(Line("input", f"{name}W_ih {source} + b_ih", hand_u, u[0].numpy()))
                 lines.append(Line("state", f"{name}W_hh h{before} + b_hh", hand_v, v[0].numpy()))
-                opened = np.split(_gates(cell, u, states[layer][0])[0].numpy(), cell.gates)
+                opened = np.split(gates_of(cell, u, states[layer][0])[0].numpy(), cell.gates)
                 quantities, own.state = step_by_hand(hand_u, hand_v, own.state)
                 library, states[layer] = cell.step(u, states[layer])
                 theirs = _in_order(quantities, opened, library[0].numpy(), states[layer])

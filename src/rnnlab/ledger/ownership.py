@@ -19,7 +19,7 @@ def is_own(run: Run, target: str) -> bool:
     spec = find(module) if recorded else None
     if spec is None or not spec.origin or not Path(spec.origin).is_file():
         return False
-    place, outputs = Path(spec.origin).resolve(), run.folder.resolve().parents[1]
+    place, outputs = Path(spec.origin).resolve(), run.folder.resolve().parent.parent
     if place.is_relative_to(outputs) or any(place.is_relative_to(folder) for folder in installation()):
         return False
     return hashlib.sha256(place.read_bytes()).hexdigest() == recorded
