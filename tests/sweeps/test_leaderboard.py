@@ -67,6 +67,8 @@ def test_what_differs_is_named_shortly():
         {"optimizer": "SGD", "optimizer.lr": 0.2},
     ]
     assert differing([adam]) == [{}]
+    longer = adam | {"resume": "outputs/sine/a-run"}  # how it was trained, and not what it is
+    assert differing([adam | {"resume": None}, longer]) == [{}, {}]
 
 
 class Page(HTMLParser):

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnnlab.ledger.identity import leaves
-
-# what never decides a number, or follows the seed
-ASIDE = ("paths", "logger", "checkpoint", "sweep", "tags", "notes", "rerun", "seed", "name")
+from rnnlab.training.columns import BESIDE
 
 
 def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """For each config its values of the keys in which they differ; of a part of another class, its class."""
-    flat = [{k: v for k, v in leaves(c).items() if k.split(".")[0] not in ASIDE and not k.endswith(".seed")}
+    flat = [{k: v for k, v in leaves(c).items() if k.split(".")[0] not in BESIDE and not k.endswith(".seed")}
             for c in configs]  # fmt: skip
     keys = [k for k in (flat[0] if flat else {}) if any(k not in f or f[k] != flat[0][k] for f in flat)]
     classes = {k.rpartition(".")[0] for k in keys if k.endswith("._target_")}

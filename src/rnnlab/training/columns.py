@@ -6,7 +6,21 @@ from typing import Any
 from rnnlab.ledger.identity import leaves
 
 DERIVED = ("rmse", "bits", "perplexity")  # the same again, in other units
-ASIDE = ("paths", "logger", "callbacks", "checkpoint", "sweep", "name", "tags", "notes", "rerun")
+# what never decides a number, or follows the seed
+BESIDE = (
+    "paths",
+    "logger",
+    "checkpoint",
+    "sweep",
+    "name",
+    "tags",
+    "notes",
+    "rerun",
+    "resume",
+    "resume_engine",
+    "seed",
+)
+ASIDE = (*BESIDE, "callbacks")
 
 
 def parameters(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
@@ -19,7 +33,7 @@ def parameters(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for override in overrides:
         key, _, value = override.lstrip("+").partition("=")
-        if key.startswith("~") or key in ("experiment", "seed") or key.endswith(".seed"):
+        if key.startswith("~") or key == "experiment" or key.endswith(".seed"):
             continue
         if key in flat:
             found[key] = flat[key]
