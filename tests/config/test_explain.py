@@ -20,6 +20,8 @@ def lines(*overrides, config_dir=None):
         ("lr=3", "lr: no such key. Did you mean optimizer.lr?"),
         ("experimint=sine", "experimint: no such key. Did you mean experiment?"),
         ("data.segment=3", "data.segment: no such key. data=chars has it."),
+        ("trainer.strategy=ddp", "trainer.strategy: no such key. +trainer.strategy=VALUE adds it."),
+        ("optimizer.amsgrad=true", "optimizer.amsgrad: no such key. +optimizer.amsgrad=VALUE adds it."),
         ("~trainer.max_epoch", "trainer.max_epoch: no such key. Did you mean trainer.max_epochs?"),
         ("optimizer=adan", "optimizer=adan: no such choice. Did you mean adam?"),
         ("logger=null", "logger=null: no such choice. Possible: csv, mlflow, none, tensorboard, wandb."),
@@ -75,3 +77,12 @@ def test_faults_in_a_users_files(tmp_path):
     bad.write_text("# @package _global_\nseed: [1\n")
     (line,) = lines("experiment=bad", config_dir=tmp_path)
     assert line.startswith(f"{bad}, line 3: not YAML")
+
+
+def test_keys_of_a_class_of_the_users_own_may_be_added(tmp_path):
+    (tmp_path / "callbacks").mkdir()
+    (tmp_path / "callbacks" / "shout.yaml").write_text("shout:\n  _target_: mine.Shout\n  loudness: 3\n")
+    for key, hint in (("word", "+callbacks.shout.word=VALUE adds it."),
+                      ("loudnes", "Did you mean callbacks.shout.loudness?")):  # fmt: skip
+        (line,) = lines("callbacks=shout", f"callbacks.shout.{key}=hi", config_dir=tmp_path)
+        assert line == f"callbacks.shout.{key}: no such key. {hint}"

@@ -35,12 +35,11 @@ def main(argv: list[str]) -> int:
     if not 0 <= asked.port < 65536:
         raise UserError(f"--port {asked.port}: not a number from 1 to 65535, or 0 for one that is free")
     with ExitStack() as closing:
+        shown, what = folder, str(folder)
         if asked.groups:
-            folder = grouped(
-                folder, Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="board-")))
-            )
-        port = asked.port or free_port()
-        return serve(folder, port)
+            shown = grouped(folder, Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="board-"))))
+            what = f"the configurations of {folder}"
+        return serve(shown, asked.port or free_port(), what)
 
 
 def grouped(experiment: Path, into: Path) -> Path:
@@ -62,7 +61,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(folder: Path, port: int) -> int:
+def serve(folder: Path, port: int, what: str) -> int:
     """Runs TensorBoard until it is interrupted. Raises RunFailed, with its last words, where it does not start."""
     command = [sys.executable, "-m", "rnnlab.inspection.tensorboard", "--logdir", str(folder), "--host", "127.0.0.1",
                "--port", str(port), "--reload_interval", "5",
@@ -79,7 +78,7 @@ def serve(folder: Path, port: int) -> int:
                 said.seek(0)
                 lines = said.read().decode(errors="replace").strip().splitlines()
                 raise RunFailed(f"TensorBoard did not start: {lines[-1] if lines else 'it said nothing'}")
-            print(f"TensorBoard shows {folder} at http://127.0.0.1:{port}/  (Ctrl-C ends it)", flush=True)
+            print(f"TensorBoard shows {what} at http://127.0.0.1:{port}/  (Ctrl-C ends it)", flush=True)
             child.wait()
             return 0
         except KeyboardInterrupt:

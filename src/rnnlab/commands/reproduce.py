@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     asked = parser.parse_args(argv)
 
-    from rnnlab.ledger.run import Run
+    from rnnlab.ledger.run import Run, runs
     from rnnlab.reproduction import archive
 
     with ExitStack() as stack:
@@ -44,6 +44,8 @@ def main(argv: list[str]) -> int:
             place = stack.enter_context(archive.opened(place))
         several = not (place / "run.json").is_file()
         if several and asked.sample is None:
+            if n := len(runs(place)):
+                raise UserError(f"{asked.run} holds {n} run{'s' * (n > 1)}; --sample 1 draws one of them")
             Run.open(place)  # says what is there
         if asked.sample is not None and (asked.sample < 1 or not several):
             raise UserError(

@@ -107,7 +107,7 @@ def arranged(argv: list[str]) -> list[str]:
     known = [option for action in parser._actions for option in action.option_strings]
     for option in (word.split("=")[0] for word in argv if word.startswith("-")):
         if option not in known:
-            hint = nearest(option, known)
+            hint = nearest(option, [*known, "--dry-run"])
             keys = " A key of the config is set without dashes: KEY=VALUE."
             raise UserError(f"{option}: no such option.{hint if hint.startswith(' Did') else keys}")
 

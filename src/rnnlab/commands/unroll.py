@@ -29,6 +29,7 @@ def main(argv: list[str]) -> int | None:
     from rnnlab.errors import UserError
     from rnnlab.inspection.lesson import show
     from rnnlab.inspection.unroll import unroll
+    from rnnlab.ledger.run import Run
 
     if arguments.digits is not None and not 1 <= arguments.digits <= 12:
         raise UserError(f"--digits={arguments.digits}: not a number from 1 to 12")
@@ -36,15 +37,15 @@ def main(argv: list[str]) -> int | None:
         raise UserError(
             "--input: an example has its own; a run's folder is needed: rnnlab unroll RUN --input ..."
         )
-    if arguments.run is not None and arguments.input is None:
+    run = None if arguments.run is None else Run.open(arguments.run)
+    if run is not None and arguments.input is None:
         raise UserError(
             'rnnlab unroll RUN needs what to read: --input "text", or --input "0.1 0.2 0.3" of a series'
         )
-    if arguments.run is not None:
+    if run is not None:
         from rnnlab.inspection.unroll_run import unroll_run
-        from rnnlab.ledger.run import Run
 
-        shown = unroll_run(Run.open(arguments.run), arguments.input, arguments.trust)
+        shown = unroll_run(run, arguments.input, arguments.trust)
     else:
         shown = unroll(arguments.example)
     if arguments.html:

@@ -1,5 +1,6 @@
 """Hydra's errors as lines that help: what was asked, what is possible, the nearest right spelling."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from rnnlab.config.schema import other_choice
+from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, other_choice
 from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError, nearest
 
@@ -162,10 +164,28 @@ def _near(key: str, overrides: list[str], config_dir: str | Path | None) -> str:
     except COMPOSING:
         tree = composed()
     section, _, last = key.partition(".")
+    if f"~{key}" not in overrides and _could_be_added(key, tree):
+        return f" +{key}=VALUE adds it."
     if other := other_choice(section, last):
         return f" {section}={other} has it."
     shows = "hydra" if section == "hydra" else "job"
     return near_key(key, tree, OPTIONAL_GROUPS) or f" `rnnlab train --cfg {shows}` shows all keys."
+
+
+def _could_be_added(key: str, tree: Any) -> bool:
+    """Whether it is an argument that the config leaves out, or may be one of a class that we do not know."""
+    parent, _, last = key.rpartition(".")
+    if parent in FIXED:
+        return last in FIXED[parent].model_fields
+    node = OmegaConf.to_container(tree, resolve=False)
+    for name in parent.split("."):
+        node = node.get(name) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or "_target_" not in node:
+        return False
+    known = (COMPONENTS | NAMED).get(parent.partition(".")[0], {})
+    if node["_target_"] in known:
+        return last in known[node["_target_"]].model_fields
+    return not difflib.get_close_matches(last, map(str, node), n=1, cutoff=0.6)
 
 
 def _without_keys(error: BaseException) -> str:

@@ -23,12 +23,14 @@ def near_key(key: str, tree: Any, extra: Iterable[str] = ()) -> str:
 
     A key that has the right name in the wrong place, such as `lr` for `optimizer.lr`, counts as nearest.
     """
-    keys = [k for k in (*keys_of(tree), *extra) if k != key]
+    keys = [k for k in (*keys_of(tree), *extra) if k != key and "._" not in k]
     parent, _, last = key.rpartition(".")
     beside = [k for k in keys if k.rpartition(".")[0] == parent]
-    for candidates, cutoff in ((beside, 0.6), (keys, 0.75)):
-        if match := difflib.get_close_matches(key, candidates, n=1, cutoff=cutoff):
-            return f" Did you mean {match[0]}?"
+    names = [k.rpartition(".")[2] for k in beside]  # without what they share, or all of them would be near
+    if match := difflib.get_close_matches(last, names, n=1, cutoff=0.6):
+        return f" Did you mean {f'{parent}.' if parent else ''}{match[0]}?"
+    if match := difflib.get_close_matches(key, set(keys) - set(beside), n=1, cutoff=0.75):
+        return f" Did you mean {match[0]}?"
     if same := [k for k in keys if k.rpartition(".")[2] == last]:
         return f" Did you mean {same[0]}?"
     if parent and beside:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, nearest
 from rnnlab.ledger.run import Run, runs
 
 OF_A_RUN = (
@@ -48,7 +48,10 @@ def write(experiment: Path, file: Path) -> int:
 
     found = runs(experiment)
     if not found:
-        raise UserError(f"{experiment}: no runs there")
+        beside = (
+            [p.name for p in experiment.parent.iterdir() if p.is_dir()] if experiment.parent.is_dir() else []
+        )
+        raise UserError(f"{experiment}: no runs there.{nearest(experiment.name, beside)}")
     temporary = file.with_name(f".{file.name}.part")
     try:
         with zipfile.ZipFile(temporary, "w") as archive:

@@ -1,5 +1,6 @@
 """What a run will cost, roughly: good enough to begin with the longest, and to say how long a sweep takes."""
 
+import math
 from typing import Any
 
 GATES = {"elman": 1, "gru": 3, "lstm": 4}
@@ -17,7 +18,7 @@ def batches(config: dict[str, Any]) -> int:
     if "segment" in data:
         return max(1, int((data.get("limit") or 1e6) * share) // (max(size, 1) * data["segment"]))
     items = data.get("n_points") or data.get("n_sequences") or 10_000
-    return max(1, round(items * share) // size) if size else 1
+    return max(1, math.ceil(round(items * share) / size)) if size else 1
 
 
 def steps(config: dict[str, Any]) -> int:
