@@ -6,7 +6,7 @@ from matplotlib.image import imread
 
 import rnnlab
 from rnnlab.inspection.canvas import canvas, headline
-from rnnlab.inspection.learning import smoothed
+from rnnlab.ledger.curves import smoothed
 from rnnlab.sweeps.axis import apart
 
 FAST = (

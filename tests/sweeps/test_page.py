@@ -5,6 +5,8 @@ import itertools
 import json
 import math
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -179,3 +181,13 @@ def test_an_axis_of_learning_rates_is_logarithmic_and_of_sizes_whole():
     assert crowded.crowded() and "rotate" in str(
         plot(crowded.values, [1.0, 2.0], (340, 260), "x", "y", marked=True)
     )
+
+
+def test_no_report_waits_for_torch(experiment):
+    code = "import sys; from rnnlab.cli import main; main(sys.argv[1:]); assert not {'torch', 'lightning'} & {*sys.modules}"
+    for words in (
+        [str(experiment), "--html", str(experiment / "page.html")],
+        [str(next(experiment.glob("lr*")))],
+    ):
+        done = subprocess.run([sys.executable, "-c", code, "report", *words], capture_output=True, text=True)
+        assert done.returncode == 0 and "written" in done.stdout, done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnlab.ledger.curves import shared
 from rnnlab.ledger.metrics import Scalars
 from rnnlab.ledger.run import Run
 from rnnlab.sweeps.leaderboard import Leaderboard, Row, of_experiment
@@ -62,15 +63,8 @@ def curves(row: Row) -> Curves:
     found: Curves = {}
     for tag in series[0] if series else ():
         if all(tag in one for one in series):
-            steps = series[0][tag][0]
-            for one in series[1:]:
-                steps = np.intersect1d(steps, one[tag][0])
-            found[tag] = (steps, np.stack([_at(one[tag], steps) for one in series]))
+            found[tag] = shared([one[tag] for one in series])
     return found
-
-
-def _at(curve: tuple[np.ndarray, np.ndarray], steps: np.ndarray) -> np.ndarray:
-    return curve[1][np.isin(curve[0], steps)]
 
 
 def _scalars(found: Curves, banded: tuple[str, ...]) -> list[Scalars]:

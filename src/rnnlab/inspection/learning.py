@@ -8,12 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from rnnlab.inspection.canvas import BLUE, GREY, INK, ORANGE, PALE, Label, label_ends, quiet
+from rnnlab.ledger.curves import Curve, smoothed
 from rnnlab.ledger.run import Run
 
-Curve = tuple[np.ndarray, np.ndarray]
-
 WORDS = {"nats": "nats per character", "cross_entropy": "cross-entropy, nats"}
-POINTS = 120  # of the smoothed training curve
 
 
 class Learning(NamedTuple):
@@ -104,11 +102,3 @@ def plain_ticks(axes: Axes, values: np.ndarray) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="y", which="minor", left=False)
     axes.grid(axis="y", which="minor", color=PALE, linewidth=0)
-
-
-def smoothed(steps: np.ndarray, values: np.ndarray) -> Curve:
-    """Means of values over stretches of equal length, at the last step of each; as they are where few."""
-    if len(steps) < 2 * POINTS:
-        return steps, values
-    ends = np.linspace(0, len(steps), POINTS + 1).astype(int)
-    return steps[ends[1:] - 1], np.add.reduceat(values, ends[:-1]) / np.diff(ends)

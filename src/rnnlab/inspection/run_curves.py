@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.inspection.learning import smoothed
+from rnnlab.ledger.curves import smoothed
 from rnnlab.ledger.run import Run
 from rnnlab.sweeps.leaderboard import number
 from rnnlab.sweeps.svg import Plot, plot
-from rnnlab.training.dashboard import loss_units_of
+from rnnlab.training.columns import DERIVED
+from rnnlab.training.units import loss_units_of
 
 BLUE, ORANGE = "var(--blue)", "var(--orange)"
 PANEL = (440, 280)
@@ -18,22 +19,18 @@ PANEL = (440, 280)
 def run_curves(run: Run) -> str:
     """Loss of training and validation, then every metric with its baselines and floor, then the gradient."""
     found, results = run.metrics, run.results
-    lines = results.get("baselines", {}).get("val", {})
-    floor = results.get("floor", {}).get("val", {})
+    lines = results.get("baselines", {}).get("val", {}) | {"floor": results.get("floor", {}).get("val", {})}
+
+    def levels(metric: str | None, factor: float = 1.0) -> dict[str, float]:
+        return {name: scores[metric] / factor for name, scores in lines.items() if metric in scores}
+
     panels = []
-    metric, factor = loss_units_of(run)
-    levels = {name: scores[metric] / factor for name, scores in lines.items() if metric in scores}
-    if metric in floor:
-        levels["floor"] = floor[metric] / factor
     loss = [(t, c) for t, c in (("loss/train", BLUE), ("loss/val", ORANGE)) if t in found]
-    panels.append(_panel("loss", [(found[tag], colour) for tag, colour in loss], levels))
+    panels.append(_panel("loss", [(found[tag], colour) for tag, colour in loss], levels(*loss_units_of(run))))
     for tag in found:
         name = tag.removeprefix("metric/")
-        if tag.startswith("metric/") and name not in ("rmse", "bits", "perplexity"):
-            levels = {n: scores[name] for n, scores in lines.items() if name in scores}
-            if name in floor:
-                levels["floor"] = floor[name]
-            panels.append(_panel(name, [(found[tag], ORANGE)], levels))
+        if tag.startswith("metric/") and name not in DERIVED:
+            panels.append(_panel(name, [(found[tag], ORANGE)], levels(name)))
     for tag in ("optim/grad_norm", "optim/lr"):
         if tag in found and np.ptp(found[tag][1]) > 0:
             panels.append(

@@ -8,12 +8,12 @@ from typing import Any
 
 from rnnlab.inspection.look import page
 from rnnlab.inspection.run_curves import run_curves
+from rnnlab.ledger.provenance import manifest_rows
 from rnnlab.ledger.run import Run
 from rnnlab.sweeps.leaderboard import number
-from rnnlab.training.dashboard import manifest_rows
-from rnnlab.training.terminal import facts, metrics_of
+from rnnlab.training.terminal import PARTS, facts, score_rows
 
-TITLES = {"train": "training", "val": "validation", "test": "test"}
+CLASSES = {"bold": "first", "": "", "dim": "aside"}  # of the terminal's styles
 DIFF = 20_000  # characters of a diff; manifest.json has it all
 
 CAPTIONS = {
@@ -69,27 +69,14 @@ def _head(run: Run, record: dict[str, Any]) -> str:
 
 def _results(run: Run) -> str:
     """The table of the terminal, its rows best, last, baselines and floor, its columns metrics by part."""
-    results = run.results
-    best, last = results["best"], results.get("last") or {}
-    scored: dict[str, dict[str, float]] = {
-        part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
-    }
-    rows = [("first", f"best, step {best['step']:,}", scored | {"val": metrics_of(best)})]
-    if last:
-        rows.append(("", f"last, step {last['step']:,}", {"val": metrics_of(last)}))
-    baselines, floor = results.get("baselines", {}), results.get("floor", {})
-    for name in next(iter(baselines.values()), {}):
-        rows.append(("aside", name, {part: found.get(name, {}) for part, found in baselines.items()}))
-    if any(floor.values()):
-        rows.append(("aside", "floor", floor))
-    metrics = list(metrics_of(best) or scored["train"])
-    parts = [part for part in TITLES if any(scores.get(part) for _, _, scores in rows)]
-    heads = "".join(f"<th>{TITLES[part]} {escape(metric)}</th>" for part in parts for metric in metrics)
+    metrics, rows = score_rows(run.results)
+    parts = [part for part in PARTS if any(scores.get(part) for _, scores, _ in rows)]
+    heads = "".join(f"<th>{PARTS[part]} {escape(metric)}</th>" for part in parts for metric in metrics)
     lines = []
-    for kind, name, scores in rows:
+    for name, scores, style in rows:
         cells = [number(scores.get(part, {}).get(metric)) for part in parts for metric in metrics]
         lines.append(
-            f'<tr class="{kind}"><td>{escape(name)}</td>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
+            f'<tr class="{CLASSES[style]}"><td>{escape(name)}</td>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
         )
     return (f"<div class=wide><table><thead><tr><th></th>{heads}</tr></thead>"
             f"<tbody>{''.join(lines)}</tbody></table></div>")  # fmt: skip

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnnlab.ledger.curves import shared
 from rnnlab.ledger.run import Run
 from rnnlab.sweeps.leaderboard import Leaderboard, Row
 from rnnlab.sweeps.svg import COLOURS, Plot, plot
-from rnnlab.training.dashboard import loss_units_of
+from rnnlab.training.units import loss_units_of
 
 SIZES = {"desk": (760, 400), "phone": (358, 300)}  # the page shows the one that fits
 
@@ -25,11 +26,10 @@ class Curve(NamedTuple):
 def curve(row: Row, metric: str, colour: str = "") -> Curve:
     """Without the steps at which a run's value is not finite."""
     found = [Run(entry.folder).metrics.get(metric) for entry in row.entries]
-    series = [dict(zip(s[0].tolist(), s[1].tolist(), strict=True)) for s in found if s is not None]
-    shared = sorted(set.intersection(*(set(s) for s in series))) if series else []
-    values = np.array([[s[step] for step in shared] for s in series]).reshape(len(series), len(shared))
+    series = [one for one in found if one is not None]
+    steps, values = shared(series) if series else (np.array([], dtype=int), np.empty((0, 0)))
     sound = np.isfinite(values).all(0)
-    return Curve(row, np.array(shared, dtype=int)[sound], values[:, sound], colour)
+    return Curve(row, steps[sound], values[:, sound], colour)
 
 
 def curves(board: Leaderboard) -> str:

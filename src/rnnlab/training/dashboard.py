@@ -1,15 +1,16 @@
 """What a run tells TensorBoard at its start and at its end, beside the scalars of its steps."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from rnnlab.ledger.provenance import folder_link, manifest_rows
 from rnnlab.ledger.run import Run
 from rnnlab.tasks.task import Task
 from rnnlab.training import summaries
 from rnnlab.training.columns import DERIVED, outcome, parameters
 from rnnlab.training.graph import graph_record
 from rnnlab.training.loggers import TensorBoard
+from rnnlab.training.units import loss_units
 
 DIFF = 4000  # characters of a working folder's diff; manifest.json has it all
 
@@ -105,52 +106,3 @@ def charts(metrics: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     ]
     pairs += [("gradient norm", ("^optim/grad_norm$",)), ("learning rate", ("^optim/lr$",))]
     return tuple(pairs)
-
-
-def loss_units(task: Any) -> tuple[str | None, float]:
-    """The metric that the loss is, and the factor that takes the loss to it; (None, 1) where it is none."""
-    if task.kind != "series":
-        return ("nats" if "nats" in task.metrics else "cross_entropy"), 1.0
-    scales = set(task.spec["target_scale"])
-    if len(scales) != 1 or task.loss_name == "huber":
-        return None, 1.0
-    scale = float(scales.pop())
-    return task.loss_name, scale if task.loss_name == "mae" else scale**2
-
-
-def loss_units_of(run: Run) -> tuple[str | None, float]:
-    """`loss_units` of a run that is not loaded, from its results: its best loss beside its best metrics."""
-    metrics = run.results.get("best", {}).get("metrics", {})
-    loss = metrics.get("loss/val")
-    names = {"nats": "nats", "cross_entropy": "cross_entropy", "mse": "mse", "mae": "mae"}
-    wanted = run.config["model"].get("loss")
-    for name in names:
-        value = metrics.get(f"metric/{name}")
-        if loss and value and math.isfinite(value / loss) and value / loss and wanted in (None, name):
-            return name, value / loss
-    return None, 1.0
-
-
-def manifest_rows(manifest: dict[str, Any], run: Run) -> list[tuple[str, Any]]:
-    """What a reader of a run wants to know of how it was made."""
-    code, engine = manifest.get("code", {}), manifest.get("engine", {})
-    commit = code.get("commit")
-    if commit:
-        commit = commit[:12] + ("" if code.get("clean") else ", with changes that were not committed")
-    versions, machine = manifest.get("versions", {}), manifest.get("machine", {})
-    shown = [f"{name} {versions[name]}" for name in ("python", "torch", "lightning") if name in versions]
-    return [
-        ("folder", folder_link(run)),
-        ("run", run.folder.name),
-        ("command", " ".join(manifest.get("command", []))),
-        ("code", f"rnnlab {code.get('rnnlab', '')}, commit {commit or 'none'}"),
-        ("engine", f"{engine.get('name')} ({engine.get('why')}); steps {engine.get('steps')}"),
-        ("data", manifest.get("data_hash")),
-        ("versions", ", ".join(shown)),
-        ("machine", f"{machine.get('cpu')}, {machine.get('cores')} cores"),
-        ("threads", manifest.get("threads", {}).get("torch")),
-    ]
-
-
-def folder_link(run: Run) -> str:
-    return run.folder.absolute().as_uri()

@@ -109,11 +109,19 @@ def end(run: Run) -> None:
         console.print(f"{what:12} {command}", soft_wrap=True)
 
 
+PARTS = {"train": "training", "val": "validation", "test": "test"}
+Row = tuple[str, dict[str, dict[str, float]], str]  # title, {part: {metric: value}}, style
+
+
 def results_table(run: Run) -> Table | Group:
-    results = run.results
-    best, last = results["best"], results["last"]
-    titles = {"train": "training", "val": "validation", "test": "test"}
-    parts = {title: part for part, title in titles.items() if part in results or (part == "val" and last)}
+    metrics, rows = score_rows(run.results)
+    measured = {part for _, scores, style in rows if style != "dim" for part in scores if scores[part]}
+    return score_table({title: part for part, title in PARTS.items() if part in measured}, metrics, rows)
+
+
+def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
+    """The metrics of a run's results, and the rows of their table: the best, the last, baselines, the floor."""
+    best, last = results["best"], results.get("last")
     scores = {
         part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
     }
@@ -124,16 +132,12 @@ def results_table(run: Run) -> Table | Group:
         rows.append(("untrained", scores, "bold"))
     if last:
         rows.append((f"last, step {last['step']:,}", {"val": metrics_of(last)}, ""))
-    names = list((best and metrics_of(best)) or scores["train"] or scores["test"])
     baselines, floor = results.get("baselines", {}), results.get("floor", {})
     for name in next(iter(baselines.values()), {}):
         rows.append((name, {part: found.get(name, {}) for part, found in baselines.items()}, "dim"))
     if any(floor.values()):
         rows.append(("floor", floor, "dim"))
-    return score_table(parts, names, rows)
-
-
-Row = tuple[str, dict[str, dict[str, float]], str]  # title, {part: {metric: value}}, style
+    return list((best and metrics_of(best)) or scores["train"] or scores["test"]), rows
 
 
 def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> Table | Group:
