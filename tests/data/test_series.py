@@ -78,6 +78,22 @@ def test_dropped_rows_are_gone_with_their_times(csv):
     assert str(data.values("train").times[1]) == "2020-02-01T00:00:00.000000"
 
 
+@pytest.mark.parametrize(
+    ("days", "places"),
+    [((1, 2, 3, 4, 5, 6, 7, 8), 0), ((1, 2, 3, 5, 6, 7, 9, 10), 2), ((1, 31, 60, 91, 121, 152, 182, 213), 0)],
+    ids=["even", "two leaps", "months"],
+)
+def test_times_that_leap_are_remarked(csv, days, places):
+    times = np.datetime64("2024-01-01") + np.array(days) - 1
+    text = "t,x\n" + "\n".join(f"{t},{i % 3}" for i, t in enumerate(times))
+    remarks = ready(csv(text, target="x", time_column="t")).remarks
+    assert len(remarks) == (places > 0)
+    if places:
+        assert "2 places, first from 2024-01-03T00:00:00 to 2024-01-05T00:00:00" in remarks[0]
+    even = ready(csv(text, target="x", time_column="t", resample="1d", missing="interpolate"))
+    assert not even.remarks
+
+
 def test_resampling_takes_the_mean_of_each_bin_from_midnight(csv):
     hours = ["03:10", "03:50", "04:00", "05:59", "09:30", "11:00", "13:00", "15:00", "17:00"]
     text = "t,x\n" + "\n".join(f"2020-01-01 {h},{i}" for i, h in enumerate(hours))

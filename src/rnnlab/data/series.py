@@ -57,6 +57,7 @@ class Series(Windowed):
         self.period = period(resample) if resample else None
         self.target = _names("target", target)
         self.columns = None if columns is None else _names("columns", columns)
+        self.remarks: list[str] = []
 
     def read(self) -> Frame:
         table = Table(self.path, self.delimiter, self.encoding)
@@ -84,6 +85,7 @@ class Series(Windowed):
             times, values = times[whole], values[whole]
         if self.missing == "interpolate":
             self._interpolate(times, values, names)
+        self.remarks = leaps(self.path, times)
         return Frame(times, values, list(inputs), self.target)
 
     def _interpolate(self, times: np.ndarray, values: np.ndarray, names: list[str]) -> None:
@@ -117,6 +119,23 @@ class Series(Windowed):
         if len(fitted):
             found["linear"] = baselines.linear(values[:, : self.inputs], targets, *shape, fitted)
         return {name: predictor for name, predictor in found.items() if predictor}
+
+
+def leaps(path: Path, times: np.ndarray) -> list[str]:
+    """A remark where rows are missing in between: for a model, rows that follow each other are a step apart.
+
+    Steps of half as much again as the median count, so that months may have their days.
+    """
+    steps = np.diff(times).astype(np.float64)
+    usual = np.median(steps) if len(steps) else 0.0
+    wide = np.flatnonzero(steps > 1.5 * usual)
+    if times.dtype.kind != "M" or not usual or not len(wide):
+        return []
+    first, last = (str(times[i].astype("datetime64[s]")) for i in (wide[0], wide[0] + 1))
+    return [
+        f"{path}: the times leap in {len(wide):,} place{'s' * (len(wide) > 1)}, first from {first} to {last}, and "
+        "windows lie across; data.resample makes the steps even"
+    ]
 
 
 def _names(key: str, value: str | Sequence[str]) -> list[str]:

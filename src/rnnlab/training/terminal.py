@@ -34,6 +34,8 @@ def beginning(
     if config["trainer"]["accelerator"] == "cpu":
         steps += f", {threads} thread{'s' * (threads != 1)}"
     console.print(f"engine   {engine['name']} ({engine['why']}); {steps}")
+    for remark in getattr(data, "remarks", []):
+        warn(remark)
     content = f", content {data.content_hash[:12]}" if hasattr(data, "content_hash") else ""
     console.print(f"data     {type(data).__name__}{content}")
     console.print(
