@@ -196,8 +196,13 @@ def test_stopped_killed_and_gone_on_with_by_another_number_of_workers_it_comes_t
 def test_two_sweeps_at_once_share_the_runs(whole, tmp_path, multirun):
     folder, _ = whole
     first = subprocess.Popen(command(tmp_path, *GRID, "sweep.workers=1"), stdout=subprocess.PIPE, text=True)
-    when_finished(tmp_path, 1, lambda: None)
+    when_finished(
+        tmp_path, 1, lambda: first.send_signal(signal.SIGSTOP)
+    )  # lest it do all before the other begins
+    on = threading.Thread(target=when_finished, args=(tmp_path, 4, lambda: first.send_signal(signal.SIGCONT)))
+    on.start()
     second = multirun(*words(tmp_path, *GRID, "sweep.workers=1"))
+    on.join()
     said = [first.communicate(timeout=60)[0], second.out]
     assert (first.returncode, second.code) == (0, 0)
     assert_same(folder, tmp_path)
