@@ -296,3 +296,21 @@ def test_what_cannot_be_or_has_no_device_is_left_out_where_asked(tmp_path, multi
     assert "2 runs, 1 skipped for want of their device" in some.out and "\n1 run trained" in some.out
     skipped = next(r for r in rnnlab.runs(tmp_path / "sine") if r.status == "skipped")
     assert "trainer.accelerator=mps: there is none on this machine" in skipped.record["why"]
+
+
+def test_an_outputs_folder_that_cannot_be_is_refused_before_anything_is_trained(tmp_path, multirun):
+    (tmp_path / "outputs").write_text("a file")
+    done = multirun(*words(tmp_path, "seed=0,1"), f"paths.outputs={tmp_path / 'outputs'}")
+    assert (done.code, done.out.count("failed")) == (2, 0)
+    assert done.err.startswith(f"paths.outputs: cannot write to {tmp_path / 'outputs' / 'sine'}")
+
+
+def test_instruments_that_finished_runs_did_not_have_are_named(tmp_path, multirun):
+    asked = words(tmp_path, "seed=0,1")
+    assert "finished without" not in multirun(*asked).out
+    missed = "finished without callbacks.memory, logger.csv; rerun=true"
+    more = ["+callbacks.memory={_target_:rnnlab.inspection.through_time.Memory}",
+            "+logger.csv={_target_:lightning.pytorch.loggers.CSVLogger,save_dir:'{run_folder}'}"]  # fmt: skip
+    assert missed in multirun(*asked, *more).out
+    assert missed not in multirun(*asked, *more, "rerun=true").out
+    assert missed not in multirun(*asked, *more).out

@@ -53,3 +53,14 @@ def test_a_run_of_no_steps_shows_what_the_untrained_model_scores(small, capsys):
     run = small("trainer.max_steps=0")
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("untrained"))
     assert line.split()[1] == terminal.number(run.results["test"]["mse"])
+
+
+def test_a_finished_run_says_what_it_was_trained_without(small, capsys):
+    small("seed=3")
+    capsys.readouterr()
+    small("seed=3")
+    assert "another one with seed=4." in capsys.readouterr().out
+    small("seed=3", "callbacks=inspect")
+    assert "trained without callbacks.gradient, callbacks.memory" in capsys.readouterr().out.replace(
+        "\n", " "
+    )

@@ -3,8 +3,10 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
 
-from rnnlab.errors import RunFailed
+from rnnlab.errors import RunFailed, UserError
 from rnnlab.ledger.run import Run
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -13,6 +15,16 @@ CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 
 class Unwritable(RunFailed):
     """The run's folder cannot be written; the same command goes on from the last checkpoint once it can."""
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raises UserError where no run can be put into an experiment's folder; makes it where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"paths.outputs: cannot write to {folder}: {error.strerror}") from error
 
 
 @contextmanager

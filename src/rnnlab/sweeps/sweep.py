@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from rnnlab.errors import RunFailed
+from rnnlab.ledger.disk import refuse_unwritable
+from rnnlab.ledger.lacking import lacking
 from rnnlab.ledger.run import now
 from rnnlab.sweeps import dry_run
 from rnnlab.sweeps.conduct import Conductor
@@ -83,6 +85,8 @@ def sweep(
             dry_run.show(plan, due, options, devices, console)
             return done
         scout.close()
+        for folder in sorted({planned.place.folder.parent for planned in due}):
+            refuse_unwritable(folder)
         for planned in plan.runs:
             if planned.why_skipped:
                 _skip(planned)
@@ -124,11 +128,19 @@ def _headline(plan: Plan, took: float) -> str:
     words += [f"{plan.repeated:,} more the same as one of these"] if plan.repeated else []
     lines = [f"{', '.join(words)}; planned in {took:.2f} s"]
     lines += [f"sweep.exclude: {condition} leaves out nothing" for condition in plan.idle]
+    if lacks := _lacking(plan):
+        lines.append(f"finished without {', '.join(lacks)}; rerun=true trains again, to the same numbers")
     if stale:
         why = sorted({w for r in plan.runs for w in r.stale})
         what = f"{counted(stale)} that finished {'is' if stale == 1 else 'are'} stale"
         lines.append(f"{what} ({', '.join(why)}); sweep.stale=rerun trains again")
     return "\n".join(lines)
+
+
+def _lacking(plan: Plan) -> list[str]:
+    """Of the first finished run that is not trained again: all were asked for alike, and there may be very many."""
+    first = next((r for r in plan.runs if r.status == "finished" and not r.again), None)
+    return lacking(first.run, first.config()) if first is not None else []
 
 
 def _skip(planned: Planned) -> None:

@@ -84,11 +84,18 @@ def parameter_table(task: Any) -> Table:
     return table
 
 
-def already_finished(run: Run) -> None:
+def already_finished(run: Run, lacks: list[str]) -> None:
     console.print(
         f"{run.folder} is finished, and nothing that decides its numbers has changed.", soft_wrap=True
     )
-    console.print("Train it again with rerun=true, or another one with seed=1.\n")
+    if lacks:
+        console.print(
+            f"It was trained without {', '.join(lacks)}: rerun=true trains it again with them, to the same numbers.\n",
+            soft_wrap=True,
+        )
+    else:
+        seed = (run.config.get("seed") or 0) + 1
+        console.print(f"Train it again with rerun=true, or another one with seed={seed}.\n")
     end(run)
 
 

@@ -11,6 +11,7 @@ from rnnlab.config import base_config, build, check, deciding
 from rnnlab.ledger.claims import claim
 from rnnlab.ledger.disk import disk
 from rnnlab.ledger.files import clear_leftovers
+from rnnlab.ledger.lacking import lacking
 from rnnlab.ledger.manifest import command_line, manifest, stale
 from rnnlab.ledger.place import Place, place
 from rnnlab.ledger.run import Run, now
@@ -55,7 +56,7 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
     where = place(config, deciding(config), deciding(base_config(overrides, config_dir)))
     run = Run(where.folder)
     if run.status == "finished" and not config["rerun"] and not stale(run.manifest, config):
-        terminal.already_finished(run)
+        terminal.already_finished(run, lacking(run, config))
         return run
     if parent is not None:
         prepare(run, parent)
