@@ -154,7 +154,7 @@ def test_so_many_failures_stop_the_sweep(tmp_path):
         return Outcome(job.number, "failed", "ValueError")
 
     outcomes, _, conductor = conducted(tmp_path, ["cpu"] * 9, Staff({"cpu": 1}, max_failures=3), failing)
-    assert len(outcomes) == 3 and conductor.stopping == "3 runs failed (sweep.max_failures)"
+    assert len(outcomes) == 3 and conductor.stopping == "sweep.max_failures=3"
 
 
 class Scout:

@@ -200,7 +200,7 @@ class Conductor:
         if outcome.status == "failed":
             self._failures += 1
             if self._failures == self.staff.max_failures:
-                self.stop(f"{self._failures} runs failed (sweep.max_failures)")
+                self.stop(f"sweep.max_failures={self._failures}")
 
     # ------------------------------------------------------------------ stopping
 

@@ -118,7 +118,8 @@ class Watch:
         return f"best {value:.5g}  {self.name(planned)}".rstrip()
 
     def summary(self) -> str:
-        words = [f"{self.finished_runs:,} of {self.total:,} runs"]
+        ended = self.finished_runs - self.ended_runs["stopped"]
+        words = [f"{ended:,} of {self.total:,} runs"]
         words += [f"{self.ended_runs['failed']} failed"] if self.ended_runs["failed"] else []
         words += [self.best_so_far] if self.best else []
         words += [self.left] if self.left else []
@@ -133,7 +134,7 @@ class Watch:
         )
         done, in_all = self.steps.done + sum(s for _, _, s in self.running.values()), self.steps.in_all
         speed = f"{done / max(time.monotonic() - self.begin, 1e-3):,.0f} steps/s" if done else ""
-        bar.add_task("", total=1000, completed=round(1000 * self.share), steps=f"{done:,}/{in_all:,}", left=self.left,
+        bar.add_task("", total=in_all, completed=min(done, in_all), steps=f"{done:,}/{in_all:,}", left=self.left,
                      speed=speed)  # fmt: skip
         counts = Text("  ").join(
             [
