@@ -1,5 +1,8 @@
 """Every value is typed and checked, and every problem gets a line."""
 
+import importlib
+import sys
+
 import pytest
 
 from rnnlab.config import check, compose
@@ -231,3 +234,16 @@ def test_an_experiment_without_its_package_line(tmp_path):
         line
         == "experiment: no such key. A file of conf/experiment begins with the line '# @package _global_'."
     )
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_logger_whose_package_is_not_there_is_refused_before_anything_is_trained(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / name).mkdir()  # as wandb itself leaves one
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert lines(f"logger={name}") == [f"logger.{name}: {name} is not installed: pip install {name}"]
+    (tmp_path / name / "__init__.py").touch()
+    importlib.invalidate_caches()
+    assert check(compose([f"logger={name}"]))["logger"]

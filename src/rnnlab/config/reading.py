@@ -1,5 +1,6 @@
 """Reading plain values against the schema: typed values, and a line for every problem."""
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
@@ -10,7 +11,7 @@ from rnnlab.config.fields import choices, describe
 from rnnlab.config.node import Node
 from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, OPTIONAL, SECTIONS, Config, between, other_choice
 from rnnlab.config.spelling import near_key
-from rnnlab.config.training_schema import Scheduler
+from rnnlab.config.training_schema import WRITES_WITH, Scheduler
 from rnnlab.errors import nearest
 
 # what Hydra's instantiate reads of a node, beside the arguments
@@ -71,6 +72,10 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
         for name, node in values[section].items():
             if node is not None:
                 _component(reading, f"{section}.{name}", known, node, absent)
+    for name, node in values["logger"].items():
+        package = WRITES_WITH.get(str(node.get("_target_"))) if isinstance(node, dict) else None
+        if package and not installed(package):
+            reading.problems.append(f"logger.{name}: {package} is not installed: pip install {package}")
     for path, node in list(reading.sound.items()):
         for key, message in node.problems():
             _note(reading, f"{path}.{key}" if path else key, message)
@@ -80,6 +85,12 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
         else:
             _note(reading, key, message)
     return reading
+
+
+def installed(package: str) -> bool:
+    """Without importing it; a folder of that name, such as the one that wandb itself leaves, is no package."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
 
 
 def _note(reading: Reading, path: str, message: str) -> None:

@@ -198,6 +198,11 @@ LOGGERS: dict[str, Any] = {
     "lightning.pytorch.loggers.CSVLogger": CSVLogger,
     "lightning.pytorch.loggers.MLFlowLogger": MLFlowLogger,
 }
+# the package that each of Lightning's loggers writes with, where it does not come with Lightning
+WRITES_WITH = {
+    "lightning.pytorch.loggers.MLFlowLogger": "mlflow",
+    "lightning.pytorch.loggers.WandbLogger": "wandb",
+}
 # Lightning's callbacks that look and never touch
 WATCHING = {
     f"lightning.pytorch.callbacks.{name}"
