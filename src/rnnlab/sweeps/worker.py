@@ -216,7 +216,7 @@ def failed(run: Run, job: Job, error: BaseException) -> None:
     record = run.record
     if record.get("status") == "failed" and record.get("traceback"):
         return
-    own = isinstance(error, SystemExit)  # an exit of the code, which would come again: only named "stopped" so far
+    own = isinstance(error, SystemExit)  # an exit of the code: it would come again
     can_go_on = {"can_go_on": True} if is_under_way(run) and not own else {}
     run.create(job.place.id, job.config["name"], job.config, job.overrides, job.place.group, job.place.label)
     text = "".join(traceback.format_exception(error))
