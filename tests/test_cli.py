@@ -1,5 +1,6 @@
 """The command line: which code and which words for which mistake."""
 
+import errno
 import os
 import pickle
 import subprocess
@@ -13,6 +14,7 @@ import rnnlab
 from rnnlab import cli
 from rnnlab.commands import train as train_command
 from rnnlab.errors import RunFailed, UserError
+from rnnlab.ledger.files import write_whole
 
 BIN = Path(sys.executable).parent
 
@@ -217,3 +219,17 @@ def test_hydras_way_of_installing_completion_works_for_two_words():
     assert completed("rnnlab train schedul", "train --shell-completion install=bash") == [
         "scheduler.", "scheduler="
     ]  # fmt: skip
+
+
+def test_a_place_that_cannot_be_written_is_a_line_and_not_a_trace(monkeypatch, capsys, tmp_path):
+    def write(argv):
+        monkeypatch.setattr(Path, "open", refuse)
+        write_whole(tmp_path / "report.html", b"")
+
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    module = types.ModuleType("rnnlab.commands.report")
+    module.main = write
+    monkeypatch.setitem(sys.modules, "rnnlab.commands.report", module)
+    assert said(capsys, "report") == (2, "", f"{tmp_path / 'report.html'}: Read-only file system")

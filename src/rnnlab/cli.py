@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 a run failed, or a fault of ours (with its trace); 2 the u
 HYDRA_FULL_ERROR=1) shows the trace of every error.
 """
 
+import errno
 import gc
 import importlib
 import os
@@ -96,6 +97,15 @@ def run(name: str, argv: Sequence[str]) -> int:
             print(error.code, file=sys.stderr)
             return 1
         return error.code or 0
+    except OSError as error:
+        refused = error.filename is not None and error.errno in (
+            errno.EROFS,
+            errno.EACCES,
+            errno.EPERM,
+            errno.ENOSPC,
+        )
+        _report(f"{error.filename}: {error.strerror}" if refused else "", error, debug or not refused)
+        return UserError.exit_code if refused else 1
     except Exception as error:
         _report("", error, True)
         return 1

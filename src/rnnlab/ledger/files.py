@@ -25,9 +25,10 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
                 f.flush()
                 os.fsync(f.fileno())
         temporary.replace(path)
-    except OSError:
+    except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+        error.filename = str(path)  # who is told of it knows nothing of the temporary one
         raise
     if durable:
         settle(path.parent)

@@ -6,7 +6,7 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from rnnlab.errors import UserError, nearest
@@ -66,7 +66,8 @@ def write(experiment: Path, file: Path) -> int:
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
     return len(found)
 
 

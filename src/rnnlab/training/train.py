@@ -55,9 +55,11 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
     config["trainer"]["accelerator"], why = accelerator.take(config["trainer"]["accelerator"])
     where = place(config, deciding(config), deciding(base_config(overrides, config_dir)))
     run = Run(where.folder)
-    if run.status == "finished" and not config["rerun"] and not stale(run.manifest, config):
-        terminal.already_finished(run, lacking(run, config))
-        return run
+    if run.status == "finished" and not config["rerun"]:
+        if not (changed := stale(run.manifest, config)):
+            terminal.already_finished(run, lacking(run, config))
+            return run
+        terminal.warn(f"{run.folder} was finished, and is trained again: {', '.join(changed)}")
     if parent is not None:
         prepare(run, parent)
     train_config(config, where, overrides, command=command_line(), device=why)
