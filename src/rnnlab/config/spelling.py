@@ -27,9 +27,10 @@ def near_key(key: str, tree: Any, extra: Iterable[str] = ()) -> str:
     parent, _, last = key.rpartition(".")
     beside = [k for k in keys if k.rpartition(".")[0] == parent]
     names = [k.rpartition(".")[2] for k in beside]  # without what they share, or all of them would be near
-    if match := difflib.get_close_matches(last, names, n=1, cutoff=0.6):
+    swapped = [name for name in names if sorted(name) == sorted(last)]  # as in `rl`
+    if match := swapped or difflib.get_close_matches(last, names, n=1, cutoff=0.6):
         return f" Did you mean {f'{parent}.' if parent else ''}{match[0]}?"
-    if match := difflib.get_close_matches(key, set(keys) - set(beside), n=1, cutoff=0.75):
+    if match := difflib.get_close_matches(key, set(keys) - {parent, *beside}, n=1, cutoff=0.75):
         return f" Did you mean {match[0]}?"
     if same := [k for k in keys if k.rpartition(".")[2] == last]:
         return f" Did you mean {same[0]}?"
