@@ -3,15 +3,13 @@
 The pictures that are taken on the way are kept in $RNNLAB_SCREENSHOTS, else with the test's own files.
 """
 
-import os
 import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from browser import Browser, ask, free_port, missing, until
+from browser import ask, free_port, missing, until
 
 from rnnlab.cli import main
 from rnnlab.ledger.run import Run, runs
@@ -58,18 +56,6 @@ def inspected(tmp_path_factory):
     words = ["experiment=sine", "callbacks=inspect", "trainer.max_epochs=3", f"paths.outputs={outputs}"]
     assert main(["train", *words, "trainer.threads=1", "trainer.accelerator=cpu"]) == 0
     return outputs / "sine"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return Path(os.environ.get("RNNLAB_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
 
 
 @pytest.fixture

@@ -1,29 +1,15 @@
 """Our pages in a headless Chromium: they fit, nothing lies on anything else, and their controls do what they say."""
 
 import itertools
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Browser, missing, until
+from browser import missing, until
 
 from rnnlab.cli import main
 from rnnlab.ledger.run import Run
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return Path(os.environ.get("RNNLAB_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
 
 
 @pytest.fixture(scope="module")

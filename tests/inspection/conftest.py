@@ -1,0 +1,19 @@
+"""What tests that look at pages share: a browser, and a place for what it saw."""
+
+import os
+from pathlib import Path
+
+import pytest
+from browser import Browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return Path(os.environ.get("RNNLAB_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
