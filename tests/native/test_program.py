@@ -8,7 +8,7 @@ import torch
 from programs import Case, relative_error
 
 from rnnlab import native, streams
-from rnnlab.native.program import obstacle
+from rnnlab.native.served import obstacle
 from rnnlab.recurrence import Stack
 
 

@@ -11,18 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab import streams
 from rnnlab.native import library as lib
-from rnnlab.native.flat import BUFFERS, Flat, adopt, install, used_buffers
-from rnnlab.native.recurrence import SERVED
+from rnnlab.native.flat import Flat, adopt, install, used_buffers
+from rnnlab.native.served import obstacle
 from rnnlab.native.sources import DROPOUT, FRESH, Characters, Pairs, Sequences, Source, Windows
+from rnnlab.native.spec import LOSSES, READS, describe
 
 if TYPE_CHECKING:
     from rnnlab.tasks.task import Task
 
-INPUTS = {"windows": 0, "one-hot": 1, "embedded": 2}
-READS = {"last": 0, "every": 1, "ends": 2}
-LOSSES = {"mse": 0, "mae": 1, "huber": 2, "cross_entropy": 3, "binary": 4}
 OPTIMIZERS: dict[type, int] = {
     torch.optim.Adam: 0,
     torch.optim.AdamW: 0,
@@ -42,48 +39,6 @@ class Steps(NamedTuple):
     done: int
     losses: Tensor
     norms: Tensor
-
-
-def obstacle(task: Task, optimizer: torch.optim.Optimizer | None = None) -> str | None:
-    """Why whole steps of a task cannot run on the kernels; None where they can.
-
-    Asks for the three tasks of rnnlab themselves, for the cells that the kernels know in float32 on the CPU, all
-    parameters trained, and one group of a plain Adam, AdamW, SGD or RMSprop.
-    """
-    from rnnlab.tasks import CharLM, Classifier, Forecaster
-
-    if type(task) not in (Forecaster, CharLM, Classifier):
-        return f"{type(task).__name__} is not a task that the kernels know"
-    for method in ("forward", "loss", "criterion", "training_step", "carried_loss"):
-        if method in vars(task):
-            return f"{type(task).__name__}.{method} was replaced"
-    if task.stack.kind not in SERVED:
-        return f"the native engine has no kernels for {task.stack.kind.__name__}"
-    if len(task.stack.layers) > lib.MAX_CELLS:
-        return f"the kernels take at most {lib.MAX_CELLS} cells (layers times directions)"
-    for name, parameter in task.named_parameters():
-        if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
-            return f"{name} is {parameter.dtype} on {parameter.device}"
-        if not parameter.requires_grad:
-            return f"{name} is frozen"
-    if optimizer is not None and (why := _optimizer_obstacle(optimizer)):
-        return why
-    return lib.obstacle()
-
-
-def _optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
-    if type(optimizer) not in BUFFERS:
-        return f"the kernels have no {type(optimizer).__name__}"
-    if len(optimizer.param_groups) != 1:
-        return "the optimizer has several groups of parameters"
-    group = optimizer.param_groups[0]
-    for option in ("amsgrad", "maximize", "capturable", "differentiable"):
-        if group.get(option):
-            return f"the kernels have no {type(optimizer).__name__} with {option}"
-    for option, value in group.items():
-        if option != "params" and isinstance(value, Tensor):
-            return f"the optimizer's {option} is a tensor"
-    return None
 
 
 class Program:
@@ -129,7 +84,10 @@ class Program:
         self.evaluation_carry: Tensor | None = None
         self.lib = lib.library()
         self.moments = adopt(optimizer, flat)
-        self._spec = self._describe(task)
+        self._spec, self._told = describe(task, flat)
+        self._spec.rows, self._spec.steps, self._spec.threads = rows, source.steps, max(1, self.threads)
+        columns: Any = task.target_index if task.kind == "series" else torch.empty(0, dtype=torch.int64)
+        self._last_columns: Tensor = columns.clone()
         self._check(source, rows)
         self._bind_optimizer()
         self._handle = self.lib.c.rnnlab_program_new(ctypes.byref(self._spec))
@@ -251,47 +209,6 @@ class Program:
 
     # ------------------------------------------------------------------ what the kernels are told
 
-    def _describe(self, task: Any) -> lib.Spec:
-        stack, flat, embedding = task.stack, self.flat, getattr(task, "embedding", None)
-        spec = lib.Spec()
-        first = stack.layers[0]
-        spec.shape = lib.Shape(
-            kind=lib.KINDS[stack.kind.__name__],
-            relu=getattr(first, "nonlinearity", "tanh") == "relu",
-            layers=stack.num_layers,
-            directions=stack.directions,
-            inputs=stack.input_size,
-            hidden=stack.hidden_size,
-            one_hot=task.kind == "text" and embedding is None,
-        )
-        spec.rows, spec.steps, spec.threads = self.rows, self.source.steps, max(1, self.threads)
-        spec.outputs = self.outputs
-        if task.kind == "series":
-            spec.input, spec.head, spec.loss = INPUTS["windows"], READS["last"], LOSSES[task.loss_name]
-            spec.huber_delta, spec.subtract_last = task.huber_delta, task.subtract_last
-            self._last_columns = task.target_index.clone()
-        else:
-            spec.input = INPUTS["one-hot" if embedding is None else "embedded"]
-            spec.head = READS["every" if task.kind == "text" else "ends"]
-            spec.loss = LOSSES["binary" if getattr(task, "sigmoid", False) else "cross_entropy"]
-            spec.vocabulary = stack.input_size if embedding is None else embedding.num_embeddings
-        if stack.dropout > 0:
-            spec.drop_below = round(stack.dropout * 65536)
-            spec.drop_scale = float(np.float32(1 / (1 - stack.dropout))) if stack.dropout < 1 else 0.0
-            spec.drop_key[:] = [int(word) for word in streams.key(task.seed, "dropout")]
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "initial")
-        offsets = [flat.offset(getattr(cell, name)) for cell in stack.layers for name in names]
-        self._cells = torch.tensor(offsets)
-        spec.cells = self._cells.data_ptr()
-        spec.parameters, spec.gradients = flat.parameters.data_ptr(), flat.gradients.data_ptr()
-        spec.count = flat.parameters.numel()
-        spec.head_weight, spec.head_bias = flat.offset(task.head.weight), flat.offset(task.head.bias)
-        spec.embedding = -1 if embedding is None else flat.offset(embedding.weight)
-        initial = {flat.offset(cell.initial) for cell in stack.layers}
-        rows = [[o, s, o in initial] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
-        self._segments = torch.tensor(rows, dtype=torch.int64)
-        return spec
-
     def _bind_optimizer(self) -> None:
         """The optimizer's settings and state, looked at anew: callbacks may change them, checkpoints load others."""
         if not self._adopted():
@@ -308,7 +225,6 @@ class Program:
             setattr(told, name, float(group.get(name, 0.0)))
         for name in ("moment", "square", "average", "steps"):
             setattr(told, name, lib.address(getattr(moments, name)))
-        told.segments, told.segment_count = self._segments.data_ptr(), len(self._segments)
         if getattr(self, "_handle", None):
             self.lib.c.rnnlab_program_optimizer(self._handle, ctypes.byref(told))
 

@@ -20,7 +20,7 @@ from rnnlab.data.chars import Chars
 from rnnlab.data.loader import Loader
 from rnnlab.data.tokens import Tokens
 from rnnlab.data.windows import Windowed
-from rnnlab.native.program import obstacle
+from rnnlab.native.served import obstacle
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import Checkpoints
 from rnnlab.training.loops import STOCK
