@@ -87,7 +87,7 @@ def test_a_nan_stops_at_its_step(small, tmp_path):
     assert list(run.metrics["loss/train"][0]) == [1, 2, 3, 4]
 
 
-def test_a_finished_run_is_not_trained_again_unless_asked_or_stale(small):
+def test_a_finished_run_is_not_trained_again_unless_asked(small, capsys):
     run = small()
     made = run.record["started"], run.last_checkpoint.stat().st_mtime_ns
     again = small()
@@ -98,8 +98,10 @@ def test_a_finished_run_is_not_trained_again_unless_asked_or_stale(small):
     manifest = run.manifest
     manifest["sources"]["rnnlab"] = "another"
     run.manifest_file.write_text(json.dumps(manifest))
+    capsys.readouterr()
     small()
-    assert run.last_checkpoint.stat().st_mtime_ns != before
+    assert run.last_checkpoint.stat().st_mtime_ns == before
+    assert "Since then rnnlab has changed: these results are of before; rerun=true" in capsys.readouterr().err
 
 
 def test_early_stopping_and_plateau_see_the_validation(small):

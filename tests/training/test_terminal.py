@@ -64,12 +64,3 @@ def test_a_finished_run_says_what_it_was_trained_without(small, capsys):
     assert "trained without callbacks.gradient, callbacks.memory" in capsys.readouterr().out.replace(
         "\n", " "
     )
-
-
-def test_a_finished_run_that_is_trained_again_says_why(small, capsys):
-    run = small("seed=3")
-    manifest = run.manifest
-    run.write_manifest(manifest | {"sources": manifest["sources"] | {"torch": "1.0"}})
-    capsys.readouterr()
-    small("seed=3")
-    assert f"{run.folder} was finished, and is trained again: torch was 1.0, is " in capsys.readouterr().err

@@ -84,7 +84,13 @@ def parameter_table(task: Any) -> Table:
     return table
 
 
-def already_finished(run: Run, lacks: list[str]) -> None:
+def already_finished(run: Run, lacks: list[str], changed: list[str]) -> None:
+    """`lacks`: callbacks that are asked for and were not there; `changed`: what makes the run stale."""
+    if changed:
+        console.print(f"{run.folder} is finished.", soft_wrap=True)
+        warn(f"Since then {', '.join(changed)}: these results are of before; rerun=true trains it again.\n")
+        end(run)
+        return
     console.print(
         f"{run.folder} is finished, and nothing that decides its numbers has changed.", soft_wrap=True
     )

@@ -42,8 +42,8 @@ from rnnlab.training.threads import one_where_it_counts, thread_count
 def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str | None = None) -> Run:
     """Trains what a composed config describes; returns the run, whose folder holds all that came of it.
 
-    A run that is finished and whose code is as it was is not trained again, unless `rerun=true`; one that was
-    stopped goes on from its last checkpoint. Raises UserError before any work for what cannot be, and RunFailed
+    A run that is finished is not trained again, unless `rerun=true`: where its code or data has changed since, a line
+    says so. One that was stopped goes on from its last checkpoint. Raises UserError before any work for what cannot be, and RunFailed
     (after marking the run as failed) where the training itself fails.
     """
     overrides = list(overrides or [])
@@ -56,10 +56,8 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
     where = place(config, deciding(config), deciding(base_config(overrides, config_dir)))
     run = Run(where.folder)
     if run.status == "finished" and not config["rerun"]:
-        if not (changed := stale(run.manifest, config)):
-            terminal.already_finished(run, lacking(run, config))
-            return run
-        terminal.warn(f"{run.folder} was finished, and is trained again: {', '.join(changed)}")
+        terminal.already_finished(run, lacking(run, config), stale(run.manifest, config))
+        return run
     if parent is not None:
         prepare(run, parent)
     train_config(config, where, overrides, command=command_line(), device=why)
