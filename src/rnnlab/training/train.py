@@ -43,8 +43,8 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
     """Trains what a composed config describes; returns the run, whose folder holds all that came of it.
 
     A run that is finished is not trained again, unless `rerun=true`: where its code or data has changed since, a line
-    says so. One that was stopped goes on from its last checkpoint. Raises UserError before any work for what cannot be, and RunFailed
-    (after marking the run as failed) where the training itself fails.
+    says so. One that was stopped goes on from its last checkpoint. Raises UserError before any work for what cannot
+    be, and RunFailed (after marking the run as failed) where the training itself fails.
     """
     overrides = list(overrides or [])
     config, parent = check(cfg), None
