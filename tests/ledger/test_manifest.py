@@ -28,7 +28,23 @@ def git(folder, *words):
 def test_outside_a_repository_the_packages_version_stands_for_the_code(fresh, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(manifest, "__file__", str(tmp_path / "rnnlab" / "ledger" / "manifest.py"))
     assert manifest.code() == {"rnnlab": importlib.metadata.version("rnnlab"), "commit": None}
+
+
+def test_outside_a_repository_that_of_rnnlabs_own_sources_is_told(fresh, tmp_path, monkeypatch):
+    sources, elsewhere = tmp_path / "checkout" / "rnnlab", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    sources.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(manifest, "__file__", str(sources / "ledger" / "manifest.py"))
+    (sources / "__init__.py").write_text("")
+    git(sources.parent, "init", "-q")
+    git(sources.parent, "commit", "-qm", "A", "--allow-empty")
+    assert manifest.code()["commit"] is None  # it lies below a repository, but is not of it
+    git(sources.parent, "add", "-A"), git(sources.parent, "commit", "-qm", "B")
+    assert len(manifest.code()["commit"]) == 40 and manifest.code()["clean"]
 
 
 def test_inside_one_the_commit_and_what_was_not_committed(fresh, tmp_path, monkeypatch):
@@ -68,12 +84,16 @@ def test_no_driver_is_no_failure(monkeypatch):
     assert manifest.gpu_driver() is None
 
 
-def test_of_the_environment_only_what_changes_numbers_is_recorded(small, monkeypatch):
+def test_of_the_environment_only_what_changes_numbers_is_recorded(small, tmp_path, monkeypatch):
+    torch.ones(9, 9) @ torch.ones(
+        9, 9
+    )  # MKL reads it at its first use, and would keep it for the tests to come
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
-    monkeypatch.setenv("SOMETHING_PRIVATE", "not a word of this")
+    private = str(tmp_path)[::-1]  # not written here, where the diff of this file would tell it
+    monkeypatch.setenv("SOMETHING_PRIVATE", private)
     run = small()
     assert run.manifest["environment"]["MKL_CBWR"] == "COMPATIBLE"
     assert set(run.manifest["environment"]) <= set(manifest.DECISIVE)
-    assert "not a word of this" not in run.manifest_file.read_text()
+    assert private not in run.manifest_file.read_text()
     assert run.manifest["machine"]["cores"] == os.cpu_count()
     assert run.manifest["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))

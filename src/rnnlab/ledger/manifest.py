@@ -63,25 +63,38 @@ def manifest(
 
 @functools.cache
 def code() -> dict[str, Any]:
-    """The commit of the working folder's repository, whether it was clean, and the diff if not."""
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
+    """The commit of the first of `repositories`, whether it was clean, and the diff if not."""
+    here = next(iter(repositories()), None)
+    commit = git(here, "rev-parse", "HEAD") if here else None
+    if here is None or commit is None:
         return {"rnnlab": importlib.metadata.version("rnnlab"), "commit": None}
-    diff = git("diff", "HEAD") or ""
+    diff = git(here, "diff", "HEAD") or ""
     return {
         "rnnlab": importlib.metadata.version("rnnlab"),
         "commit": commit.strip(),
-        "clean": not (git("status", "--porcelain") or "").strip(),
+        "clean": not (git(here, "status", "--porcelain") or "").strip(),
         "diff": diff[:1_000_000],
     }
+
+
+def repositories() -> list[Path]:
+    """That of the working folder, and that of rnnlab's own sources where they are kept in one; those there are."""
+    package = Path(__file__).parents[1]
+    found = [Path.cwd()] if git(Path.cwd(), "rev-parse", "HEAD") else []
+    if git(package, "ls-files", "--error-unmatch", "__init__.py"):  # and not merely installed below one
+        found.append(package)
+    return found
+
+
+def git(folder: Path, *words: str) -> str | None:
+    """What git says there; None where it fails or is not installed."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
 
 
 @functools.cache

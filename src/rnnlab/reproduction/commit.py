@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnlab.errors import UserError
+from rnnlab.ledger.manifest import git as known
+from rnnlab.ledger.manifest import repositories
 from rnnlab.ledger.run import Run
 
 
@@ -22,23 +24,25 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
     commit, diff = str(code.get("commit") or ""), str(code.get("diff") or "")
     if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
         raise UserError(
-            f"{run.folder}: it was not run inside a git repository; there is no commit to go back to"
+            f"{run.folder}: neither it nor rnnlab was in a git repository; there is no commit to go back to"
         )
     if diff and not trust:
         raise UserError(f"{run.folder}: the code had changes that were not committed; its manifest holds them as a "
                         "diff, which --trust applies")  # fmt: skip
+    there = [
+        place
+        for place in repositories()
+        if known(place, "cat-file", "-e", f"{commit}^{{commit}}") is not None
+    ]
+    if not there:
+        raise UserError(
+            f"--commit: commit {commit[:12]} is not in the repository of this folder, nor in rnnlab's own"
+        )
+    home = str(there[0])
     with tempfile.TemporaryDirectory(prefix="rnnlab-") as folder:
         tree = Path(folder) / "tree"
         try:
-            git(
-                "worktree",
-                "add",
-                "--detach",
-                "--quiet",
-                str(tree),
-                commit,
-                why=f"commit {commit[:12]} is not here",
-            )
+            git("-C", home, "worktree", "add", "--detach", "--quiet", str(tree), commit, why="no worktree")
             if diff:
                 git("-C", str(tree), "apply", "-", why="the recorded diff does not apply", given=diff)
             if not (tree / "src" / "rnnlab" / "reproduction").is_dir():
@@ -55,7 +59,9 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
             return subprocess.run(words, env=environment, check=False).returncode
         finally:
             subprocess.run(
-                ["git", "worktree", "remove", "--force", str(tree)], capture_output=True, check=False
+                ["git", "-C", home, "worktree", "remove", "--force", str(tree)],
+                capture_output=True,
+                check=False,
             )
 
 

@@ -48,6 +48,7 @@ class Desk:
     kind: str
     gpu: int | None = None
     job: int | None = None
+    ended: str | None = None  # when the job's run had finished before, where it had
     memory: int = 0  # after its first run
 
 
@@ -128,6 +129,7 @@ class Conductor:
                           [*self.command, *planned.overrides], self.afresh and planned.status == "finished",
                           self.staff.pictures)  # fmt: skip
                 desk.job = number
+                desk.ended = planned.run.record.get("ended") if planned.status == "finished" else None
                 try:
                     desk.connection.send(job)
                 except OSError:  # it is gone; `_hear` says so
@@ -178,7 +180,8 @@ class Conductor:
                 self._settle(Outcome(desk.job, "stopped", why, run.record))
             else:
                 record = self._cut_off(desk.job, why)
-                came = "finished" if record.get("status") == "finished" and not self.afresh else "failed"
+                done = record.get("status") == "finished" and record.get("ended") != desk.ended
+                came = "finished" if done else "failed"
                 self._settle(Outcome(desk.job, came, why if came == "failed" else "", record))
         if not self.stopping:
             self._open(desk.kind, desk.gpu)
