@@ -62,16 +62,15 @@ def finished(job, worker):
     return Outcome(job.number, "finished", memory=100)
 
 
-def conducted(tmp_path, kinds, staff, answer=finished):
+def conducted(tmp_path, kinds, staff, answer=finished, **before):
     due = []
     for i, kind in enumerate(kinds):
         run = Run(tmp_path / str(i))
         run.create(str(i), "test", {}, [])
-        run.update(status="running")
+        run.update(**({"status": "running"} | before))
         place = Place(run.folder, str(i), "", "")
-        due.append(
-            SimpleNamespace(accelerator=kind, place=place, overrides=[], status="", run=run, config=dict)
-        )
+        due.append(SimpleNamespace(accelerator=kind, place=place, overrides=[], status=before.get("status", ""),
+                                   run=run, config=dict))  # fmt: skip
     home = Home(answer)
     conductor = Conductor(home, staff, Blind(), ["rnnlab"])
     return conductor.conduct(due), home, conductor
@@ -118,6 +117,15 @@ def test_a_worker_that_dies_costs_its_run_which_can_go_on(tmp_path):
     assert (tmp_path / "1" / "traceback.txt").read_text().startswith("its worker was killed")
     gpus = [w.environment["CUDA_VISIBLE_DEVICES"] for w in home.workers]
     assert sorted(gpus) == ["0", "1", "1"]
+
+
+@pytest.mark.parametrize(("again", "status"), [("yesterday", "failed"), ("today", "finished")])
+def test_a_finished_run_that_is_begun_again_has_finished_when_it_has_again(tmp_path, again, status):
+    def dies(job, worker):
+        Run(job.place.folder).update(ended=again)
+
+    outcomes, *_ = conducted(tmp_path, ["cpu"], Staff({"cpu": 1}), dies, status="finished", ended="yesterday")
+    assert outcomes[0].status == status
 
 
 def test_a_run_whose_worker_alone_was_told_to_stop_goes_on_once_in_another(tmp_path):
