@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from rnnlab.cells import Cell
 from rnnlab.data import Sine
 from rnnlab.inspection.probe import Probe, looking
-from rnnlab.inspection.spectrum import RecurrentWeights
+from rnnlab.inspection.spectrum import RecurrentWeights, candidate
 from rnnlab.inspection.through_time import ablated, gradient_norms, lag, reach
 from rnnlab.tasks import Forecaster
 
@@ -103,11 +104,11 @@ def test_eigenvalues_that_are_put_in_come_out(spec, cell):
     basis = np.random.default_rng(0).normal(size=(3, 3))
     task = Forecaster(spec, cell=cell, hidden_size=3, engine="reference").double()
     weight = task.stack.layers[0].weight_hh
-    candidate = {"elman": 0, "gru": 2, "lstm": 2}[cell]  # its place among torch's gates: r z n, i f g o
+    place = {"elman": 0, "gru": 2, "lstm": 2}[cell]  # its place among torch's gates: r z n, i f g o
     with torch.no_grad():
         weight.normal_(0, 9, generator=torch.Generator().manual_seed(0))
         block = basis @ turn @ np.linalg.inv(basis)
-        weight[3 * candidate : 3 * candidate + 3] = torch.from_numpy(block)
+        weight[3 * place : 3 * place + 3] = torch.from_numpy(block)
     instrument = RecurrentWeights()
     instrument.step = 0
     found = instrument.look(task, None, None)
@@ -115,3 +116,16 @@ def test_eigenvalues_that_are_put_in_come_out(spec, cell):
     assert found["recurrent_norm"] == pytest.approx(np.sqrt(np.linalg.eigvalsh(block.T @ block).max()))
     expected = [0.9 * np.exp(-1j), -0.3, 0.9 * np.exp(1j)]
     np.testing.assert_allclose(sorted(instrument.values, key=lambda v: v.imag), expected)
+
+
+def test_of_a_gated_cell_of_ones_own_the_first_block_is_taken():
+    class Gated(Cell):
+        gates, states = 2, 1
+
+        def step(self, u, state):
+            (h,) = state
+            new, gate = (u + self.recur(h)).chunk(2, dim=-1)
+            return (h := torch.sigmoid(gate) * new), (h,)
+
+    cell = Gated(3, 5)
+    np.testing.assert_array_equal(candidate(cell), cell.weight_hh[:5].detach().double().numpy())

@@ -14,8 +14,8 @@ from rnnlab.inspection.probe import GATES, Probe
 
 
 class RecurrentWeights(Instrument):
-    """Eigenvalues of the top layer's W_hh, of a gated cell those of its candidate's block, and their largest
-    modulus, the spectral radius, beside the 2-norm, over the training.
+    """Eigenvalues of the top layer's W_hh, of a gated cell those of its candidate's block (of one of the user's
+    own, of its first), and their largest modulus, the spectral radius, beside the 2-norm, over the training.
 
     For the linear part alone: a radius below 1 forgets, one above 1 grows; tanh and gates bend both.
     """
@@ -34,8 +34,11 @@ class RecurrentWeights(Instrument):
             return {}
         # by torch, whose threads are the training's; NumPy's own would take all cores
         self.values = torch.linalg.eigvals(torch.from_numpy(matrix)).numpy()
-        gated = "candidate" in GATES.get(type(cell), ())
-        self.of = "of the candidate's block of W_hh" if gated else "of W_hh"
+        blocks = cell.weight_hh.shape[0] // cell.weight_hh.shape[1]
+        if "candidate" in GATES.get(type(cell), ()):
+            self.of = "of the candidate's block of W_hh"
+        else:
+            self.of = "of W_hh" if blocks == 1 else f"of the first of {blocks} blocks of W_hh"
         self.of += f" in layer {stack.num_layers}" if stack.num_layers > 1 else ""
         if self.first is None:
             self.first = self.values
@@ -89,9 +92,12 @@ class RecurrentWeights(Instrument):
 
 
 def candidate(cell: Cell) -> np.ndarray | None:
-    """The (H, H) block of W_hh through which the state itself goes, in float64; None where there is none."""
-    names, weight = GATES.get(type(cell)), getattr(cell, "weight_hh", None)
-    if weight is None or (names is None and weight.shape[0] != weight.shape[1]):
+    """The (H, H) block of W_hh through which the state itself goes, in float64; None where there is none.
+
+    Of a gated cell of the user's own it is the first block: which one makes the candidate, only he knows.
+    """
+    names, weight = GATES.get(type(cell), ()), getattr(cell, "weight_hh", None)
+    if weight is None or weight.dim() != 2 or weight.shape[0] % weight.shape[1]:
         return None
     blocks = weight.detach().double().cpu().numpy().reshape(-1, weight.shape[1], weight.shape[1])
-    return blocks[names.index("candidate") if names and "candidate" in names else 0]
+    return blocks[names.index("candidate") if "candidate" in names else 0]
