@@ -66,7 +66,7 @@ def sweep(
     is left out.
 
     Raises UserError, before anything is trained, where points are invalid (unless they are to be skipped), and
-    KeyboardInterrupt or SystemExit(143) after an interruption.
+    SystemExit(130), or 143 after SIGTERM, after an interruption, which it has told of.
     """
     began = time.perf_counter()
     home = take()
@@ -104,7 +104,7 @@ def sweep(
         console.print(
             f"\nStopped ({done.stopped}) with {counted(left)} to go; the same command goes on from there."
         )
-        raise SystemExit(143) if done.stopped == "SIGTERM" else KeyboardInterrupt
+        raise SystemExit(143 if done.stopped == "SIGTERM" else 130)
     return done
 
 
@@ -197,7 +197,7 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
 
 
 def conclude(done: Sweep) -> None:
-    """Raises what an exit code is made of: RunFailed if a run failed, KeyboardInterrupt, SystemExit(143)."""
+    """Raises RunFailed where a run failed."""
     failures = [planned for planned, outcome in done.outcomes if outcome.status == "failed"]
     if failures:
         stopped = f", and the sweep stopped: {done.stopped}" if done.stopped else ""
