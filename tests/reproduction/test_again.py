@@ -71,6 +71,11 @@ def test_a_sample_of_an_archive_is_one_sweep_from_another_folder(
     assert len(kept) == 3 and kept < {run.folder.name for run in seeds}
     assert main(["reproduce", str(file), "--sample", "1", "--seed", "1"]) == 0  # one alone needs no workers
     assert capsys.readouterr().out.startswith("bitwise") and conducted == [3]
+    name = seeds[2].folder.name
+    assert main(["reproduce", f"{file}/{name}"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"bitwise      {file}/{name}"
+    assert main(["reproduce", f"{file}/{name[:-1]}"]) == 2
+    assert f"the archive holds no such run. Did you mean {name}?" in capsys.readouterr().err
     assert [p.name for p in away.iterdir()] == ["kept"]
 
 

@@ -3,6 +3,7 @@
 rnnlab reproduce RUN                          a run's folder, wherever it was trained
 rnnlab reproduce outputs/EXPERIMENT --sample 5   five runs of it, drawn at random
 rnnlab reproduce ARCHIVE.zip --sample 1       from what `rnnlab archive` made
+rnnlab reproduce ARCHIVE.zip/RUN              one that it holds
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.commands.arguments import Arguments
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, nearest
 
 EPILOG = """exit code: 0 bitwise, 3 numeric, 4 statistical, 5 different (of several: the worst);
 1 a training failed, 2 what was asked cannot be"""
@@ -40,12 +41,19 @@ def main(argv: list[str]) -> int:
 
     with ExitStack() as stack:
         place = Path(asked.run)
-        if place.is_file():
-            place = stack.enter_context(archive.opened(place))
+        file = next((path for path in (place, *place.parents) if path.is_file()), None)
+        names: dict[Path, str] = {}  # of runs that lie unpacked for a moment
+        if file is not None:
+            opened = stack.enter_context(archive.opened(file))
+            names = {run.folder: f"{file}/{run.folder.name}" for run in runs(opened)}
+            place = inside(opened, place.relative_to(file), asked.run)
         several = not (place / "run.json").is_file()
         if several and asked.sample is None:
             if n := len(runs(place)):
-                raise UserError(f"{asked.run} holds {n} run{'s' * (n > 1)}; --sample 1 draws one of them")
+                one = f", {asked.run}/RUN is one by its name" if file else ""
+                raise UserError(
+                    f"{asked.run} holds {n} run{'s' * (n > 1)}; --sample 1 draws one of them{one}"
+                )
             Run.open(place)  # says what is there
         if asked.sample is not None and (asked.sample < 1 or not several):
             raise UserError(
@@ -72,11 +80,23 @@ def main(argv: list[str]) -> int:
         if any(run.folder.resolve().parent == into.resolve() for run in chosen):
             raise UserError(f"--into {asked.into}: the runs themselves are there; take another folder")
         found = reproduce(chosen, into, ["rnnlab", "reproduce", *argv], asked.rtol, asked.trust)
+        for entry in found:
+            entry["run"] = names.get(Path(entry["run"]), entry["run"])
     if asked.json:
         print(json.dumps(found, indent=2))
     else:
         show(found, asked.into)
     return max(entry["exit_code"] for entry in found) if all(e["verdict"] != "failed" for e in found) else 1
+
+
+def inside(opened: Path, name: Path, asked: str) -> Path:
+    """The run of that name in an archive's folder, or the folder. Raises UserError where there is none."""
+    from rnnlab.ledger.run import runs
+
+    there = {run.folder.name: run.folder for run in runs(opened)}
+    if str(name) != "." and str(name) not in there:
+        raise UserError(f"{asked}: the archive holds no such run.{nearest(str(name), there)}")
+    return there.get(str(name), opened)
 
 
 def reproduce(
