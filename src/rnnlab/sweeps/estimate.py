@@ -1,10 +1,12 @@
 """What a sweep will take, by measurement: of runs that finished, else of a trial of some steps, here and now."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from rnnlab.errors import UserError
 from rnnlab.ledger.run import Run
 from rnnlab.sweeps import cost
 from rnnlab.sweeps.plan import Planned
@@ -72,6 +74,7 @@ def finished(experiments: Iterable[Path]) -> tuple[list[float], dict[str, list[f
             run = Run(path.parent)
             record = run.record
             if record.get("status") == "finished" and record.get("seconds"):
-                own.setdefault(record.get("group", ""), []).append(record["seconds"])
-                ratios.append(record["seconds"] / cost.seconds(run.config))
+                with suppress(UserError, KeyError, TypeError):  # a config that is damaged tells nothing
+                    ratios.append(record["seconds"] / cost.seconds(run.config))
+                    own.setdefault(record.get("group", ""), []).append(record["seconds"])
     return ratios, own
