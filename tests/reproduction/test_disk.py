@@ -12,9 +12,10 @@ import pytest
 from test_kills import RUN
 
 import rnnlab
+from remains import mismatches
 from rnnlab.cli import main
 from rnnlab.ledger.seal import broken
-from torture import ended, fork, mismatches
+from torture import ended, fork
 
 
 def test_a_full_disk_and_then_room_again(tmp_path):

@@ -6,9 +6,10 @@ import pytest
 
 import rnnlab
 import torture
+from remains import mismatches
 from rnnlab.cli import main
 from rnnlab.ledger.seal import broken
-from torture import die_at, ended, fork, mismatches, writes
+from torture import die_at, ended, fork, writes
 
 RUN = (
     "experiment=sine", "model.hidden_size=8", "data.n_points=200", "trainer.max_epochs=4", "trainer.threads=1",

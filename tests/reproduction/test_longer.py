@@ -3,8 +3,8 @@
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from remains import mismatches
 from rnnlab import UserError
-from torture import mismatches
 
 CHARS = (
     "data=chars", "data.limit=4000", "data.segment=20", "data.batch_size=8", "model.hidden_size=8", "optimizer=sgd",
