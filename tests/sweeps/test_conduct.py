@@ -22,13 +22,14 @@ class Home:
     """A nursery whose workers are threads; `answer(job, worker)` gives an outcome, or None for one that dies."""
 
     def __init__(self, answer):
-        self.answer, self.workers, self.closed = answer, [], []
+        self.answer, self.workers, self.closed, self.threads = answer, [], [], []
 
     def worker(self):
         ours, theirs = Pipe()
         worker = SimpleNamespace(pid=NOBODY + len(self.workers), environment={}, jobs=[], end=theirs)
         self.workers.append(worker)
-        threading.Thread(target=self.serve, args=(worker,), daemon=True).start()
+        self.threads.append(threading.Thread(target=self.serve, args=(worker,), daemon=True))
+        self.threads[-1].start()
         return worker.pid, ours
 
     def serve(self, worker):
@@ -73,7 +74,10 @@ def conducted(tmp_path, kinds, staff, answer=finished, **before):
                                    run=run, config=dict))  # fmt: skip
     home = Home(answer)
     conductor = Conductor(home, staff, Blind(), ["rnnlab"])
-    return conductor.conduct(due), home, conductor
+    outcomes = conductor.conduct(due)
+    for thread in home.threads:  # a worker may still be reading what it was sent; behind that it finds the end
+        thread.join()
+    return outcomes, home, conductor
 
 
 @pytest.mark.parametrize(("allowed", "names"), [(None, "0101"), ("3,GPU-5f", ["3", "GPU-5f"] * 2)])
