@@ -140,8 +140,8 @@ class Worker:
                 failed(run, job, error)
         finally:
             trained = self.training[1] is not None
-            self.training = None
             self.keep_output(run)
+            self.training = None  # from here on a signal ends this process at once
         record = run.record
         if record.get("status") == "stopped":
             self.leaving = True
