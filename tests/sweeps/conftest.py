@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from rnnlab.cli import main
+from rnnlab.sweeps.live import Watch
 from rnnlab.sweeps.nursery import Nursery
 
 
@@ -36,3 +37,22 @@ def multirun(warm_nursery, monkeypatch, capsys):
         return Done(code, *capsys.readouterr())
 
     return multirun
+
+
+@pytest.fixture
+def when_trained(monkeypatch):
+    """`when_trained(3, do)`: does it when the next sweep here has trained three runs, before it begins another."""
+
+    def when(number, do):
+        ended, trained = Watch.ended, []
+
+        def counted(self, planned, outcome):
+            ended(self, planned, outcome)
+            if outcome.status == "finished" and outcome.trained:
+                trained.append(outcome)
+                if len(trained) == number:
+                    do()
+
+        monkeypatch.setattr(Watch, "ended", counted)
+
+    return when
