@@ -157,6 +157,8 @@ def test_a_run_under_way_is_running_until_it_is_killed(tmp_path, board, browser,
         *RUN,
         f"paths.outputs={tmp_path}",
         "trainer.max_epochs=1000000",
+        "trainer.check_val_every_n_epoch=1000",  # lest TensorBoard never comes to the end of what is written
+        "trainer.log_every_n_steps=10000",
     ]
     run = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
