@@ -82,10 +82,8 @@ def conducted(tmp_path, kinds, staff, answer=finished, config=dict, end=Home.end
     home.end = end
     conductor = Conductor(home, staff, Blind(), ["rnnlab"])
     outcomes = conductor.conduct(due)
-    for (
-        thread
-    ) in home.threads:  # a worker may still be reading what it was sent; behind that it finds the end
-        thread.join()
+    for thread in home.threads:
+        thread.join()  # it may still be reading what it was sent; behind that it finds the end
     return outcomes, home, conductor
 
 
