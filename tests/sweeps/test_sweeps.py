@@ -60,11 +60,9 @@ def test_a_run_of_a_sweep_is_the_run_alone(whole, tmp_path):
 
 
 def test_the_table_says_what_came_out(whole):
-    folder, done = whole
+    _, done = whole
     lines = done.stdout.splitlines()
     assert lines[0].startswith("12 runs; planned in")
-    best = min(rnnlab.runs(folder / "sine"), key=lambda r: r.objective)
-    assert f"best {best.objective:.5g}" in done.stdout
     for word in ("persistence", "floor", "95% interval", "12 runs trained in"):
         assert word in done.stdout
 
