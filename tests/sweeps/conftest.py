@@ -1,5 +1,6 @@
 """Sweeps inside the test's own process, whose workers are forked from one nursery: its imports are paid once."""
 
+import math
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +29,10 @@ def warm_nursery():
 
 @pytest.fixture
 def multirun(warm_nursery, monkeypatch, capsys):
-    """`rnnlab train -m WORDS`."""
+    """`rnnlab train -m WORDS`. A trial before it takes as long as it takes, the compiling of kernels included."""
     monkeypatch.setattr("rnnlab.sweeps.nursery.Nursery", lambda: warm_nursery)
+    monkeypatch.setattr("rnnlab.sweeps.trial.PATIENCE", None)
+    monkeypatch.setattr("rnnlab.sweeps.trial.BUDGET", math.inf)
 
     def multirun(*words):
         capsys.readouterr()
