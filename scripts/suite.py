@@ -2,7 +2,8 @@
 
 First `idle` times on the machine as it is, then `busy` times beside as many endless loops as `loops` says. Prints each
 test that failed, how often and with which seeds; exit code 1 with any failure. Paths of tests may follow.
-A test that hangs ends its run after a quarter of an hour, with the trace of every thread in the log.
+A test that hangs ends its run after a quarter of an hour, with the trace of every thread in the log. The same order
+again: `python -m pytest -p randomly --randomly-seed=SEED`.
 """
 
 import subprocess
@@ -70,7 +71,9 @@ def main(arguments: list[str]) -> int:
         said = f"{len(found)} failed" if found else "passed"
         print(f"seed {seed:3}, {loops} loops: {said} in {time.monotonic() - begin:.0f} s", flush=True)
     for name, seeds in sorted(failed.items(), key=lambda item: -len(item[1])):
-        print(f"{len(seeds):4} times  {name}  (seeds {', '.join(map(str, seeds))})")
+        print(
+            f"{len(seeds):4} of {asked['idle'] + asked['busy']}  {name}  (seeds {', '.join(map(str, seeds))})"
+        )
     return bool(failed)
 
 
