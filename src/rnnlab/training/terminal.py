@@ -13,7 +13,8 @@ from rich.tree import Tree
 from rnnlab.ledger.run import Run
 
 # a file or a pipe has no width of its own; the tables need some
-console = Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", 110)))
+sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+console = Console(highlight=False, width=None if sized else 110)
 
 
 def beginning(
