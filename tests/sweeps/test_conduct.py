@@ -183,7 +183,7 @@ def test_a_signal_while_a_run_is_handed_out_reaches_its_worker(tmp_path, monkeyp
         return {}
 
     def training(job, worker):
-        return Outcome(job.number, "stopped" if told.wait(10) else "finished")
+        return Outcome(job.number, "stopped" if told.wait(60) else "finished")
 
     monkeypatch.setattr(conduct, "kill", kill)
     outcomes, home, conductor = conducted(

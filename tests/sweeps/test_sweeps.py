@@ -132,9 +132,27 @@ def test_rerun_trains_finished_runs_again(whole, multirun):
     )
 
 
-def wait_until_finished(folder, number):
+@pytest.fixture
+def begin():
+    """Begins a sweep in a process of its own, which does not outlive the test."""
+    begun = []
+
+    def begin(folder, *overrides, **options):
+        begun.append(subprocess.Popen(command(folder, *overrides), **options))
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.wait()
+
+
+def wait_until_finished(process, folder, number):
     """Of a sweep in another process, so many runs."""
+    over = False
     while sum(run.status == "finished" for run in runs(folder / "sine")) < number:
+        assert not over, "it ended before"
+        over = process.poll() is not None  # it may have finished the last ones since they were counted
         time.sleep(0.002)
 
 
@@ -155,7 +173,7 @@ def children(pid):
 
 
 def test_stopped_killed_and_gone_on_with_by_another_number_of_workers_it_comes_to_the_same_bits(
-    whole, tmp_path, multirun, when_trained
+    whole, tmp_path, multirun, when_trained, begin
 ):
     folder, _ = whole
     mixed = [GRID[2].replace("range(0,3)", "2,0,1"), GRID[1], GRID[0]]
@@ -164,26 +182,23 @@ def test_stopped_killed_and_gone_on_with_by_another_number_of_workers_it_comes_t
     assert stopped.code == 143 and "Stopped (SIGTERM) with" in stopped.out
     statuses = [r.status for r in rnnlab.runs(tmp_path / "sine")]
     assert set(statuses) <= {"finished", "stopped"} and statuses.count("finished") < 12
-    process = subprocess.Popen(command(tmp_path, *mixed, "sweep.workers=2"), stdout=subprocess.DEVNULL)
-    wait_until_finished(tmp_path, 6)
+    process = begin(tmp_path, *mixed, "sweep.workers=2", stdout=subprocess.DEVNULL)
+    wait_until_finished(process, tmp_path, 6)
     kill_all(process)
     done = multirun(*words(tmp_path, *mixed, "sweep.workers=1", "sweep.renew_mb=1"))
     assert done.code == 0, done.err
     assert_same(folder, tmp_path)
 
 
-def test_two_sweeps_at_once_share_the_runs(whole, tmp_path, multirun, when_trained):
+def test_two_sweeps_at_once_share_the_runs(whole, tmp_path, multirun, when_trained, begin):
     folder, _ = whole
     _, *others = (run.folder.name for run in rnnlab.runs(folder / "sine"))
-    with (
-        ExitStack() as held
-    ):  # lest the first do all before the second begins, it finds all runs but one taken
+    with ExitStack() as held:
+        # lest the first do all before the second begins, it finds all runs but one taken
         for name in others:
             held.enter_context(claim(tmp_path / "sine" / name))
-        first = subprocess.Popen(
-            command(tmp_path, *GRID, "sweep.workers=1"), stdout=subprocess.PIPE, text=True
-        )
-        wait_until_finished(tmp_path, 1)
+        first = begin(tmp_path, *GRID, "sweep.workers=1", stdout=subprocess.PIPE, text=True)
+        wait_until_finished(first, tmp_path, 1)
         first.send_signal(signal.SIGSTOP)
     when_trained(1, lambda: first.send_signal(signal.SIGCONT))
     second = multirun(*words(tmp_path, *GRID, "sweep.workers=1"))
