@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rnnlab
-from rnnlab.errors import RunFailed, UserError, nearest
+from rnnlab.errors import RunFailed, Told, UserError, nearest
+from rnnlab.screen import say, screened
 
 # nothing is imported for --help, so what a command does is said here
 COMMANDS = {
@@ -56,19 +57,23 @@ def help_text() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code."""
+    """Runs a command, what it prints screened; returns the exit code."""
+    with screened():
+        return choose(list(sys.argv[1:] if argv is None else argv))
+
+
+def choose(argv: list[str]) -> int:
     # importing makes half a million objects that stay; going through them at every 700th takes a quarter of its time
     gc.set_threshold(50_000, 20, 100)
-    argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(help_text())
+        say(*help_text().splitlines())
         return 0
     if argv[0] == "--version":
-        print(f"rnnlab {rnnlab.__version__}")
+        say(f"rnnlab {rnnlab.__version__}")
         return 0
     name, rest = argv[0], argv[1:]
     if name not in commands():
-        print(f"rnnlab {name}: no such command.{nearest(name, commands())}", file=sys.stderr)
+        say(f"rnnlab {name}: no such command.{nearest(name, commands())}", error=True)
         return UserError.exit_code
     here = str(Path.cwd())
     if here not in sys.path:  # a user's own cells and data sets, beside which the command is given
@@ -94,7 +99,7 @@ def run(name: str, argv: Sequence[str]) -> int:
         return 141
     except SystemExit as error:
         if isinstance(error.code, str):
-            print(error.code, file=sys.stderr)
+            say(error.code, error=True)
             return 1
         return error.code or 0
     except OSError as error:
@@ -117,4 +122,4 @@ def _report(message: str, error: BaseException, trace: bool) -> None:
 
         traceback.print_exception(type(error), error, error.__traceback__)
     if message:
-        print(message, file=sys.stderr)
+        say(*(error.args if isinstance(error, Told) else [message]), error=True)

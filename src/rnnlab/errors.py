@@ -4,16 +4,23 @@ import difflib
 from collections.abc import Iterable
 
 
-class UserError(Exception):
-    """Something the user asked for is not possible. Shown as its message alone; exit code 2."""
+class Told(Exception):
+    """Shown as its message alone. Each argument is a line of it: a break inside one is shown, and breaks no line."""
+
+    exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
+
+
+class UserError(Told):
+    """Something the user asked for is not possible. Exit code 2."""
 
     exit_code = 2
 
 
-class RunFailed(Exception):
-    """A run that started and could not finish (a diverged loss, say). Shown as its message; exit code 1."""
-
-    exit_code = 1
+class RunFailed(Told):
+    """A run that started and could not finish (a diverged loss, say). Exit code 1."""
 
 
 def nearest(word: str, possible: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import RunFailed, UserError, nearest
+from rnnlab.screen import say
 
 START_S = 60.0  # TensorBoard imports for some seconds before it answers
 
@@ -78,7 +79,7 @@ def serve(folder: Path, port: int, what: str) -> int:
                 said.seek(0)
                 lines = said.read().decode(errors="replace").strip().splitlines()
                 raise RunFailed(f"TensorBoard did not start: {lines[-1] if lines else 'it said nothing'}")
-            print(f"TensorBoard shows {what} at http://127.0.0.1:{port}/  (Ctrl-C ends it)", flush=True)
+            say(f"TensorBoard shows {what} at http://127.0.0.1:{port}/  (Ctrl-C ends it)", flush=True)
             child.wait()
             return 0
         except KeyboardInterrupt:

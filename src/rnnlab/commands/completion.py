@@ -2,6 +2,7 @@
 
 from rnnlab.cli import commands
 from rnnlab.errors import UserError
+from rnnlab.screen import say
 
 SHELLS = ("bash",)
 
@@ -62,7 +63,12 @@ def values(line: str) -> list[str]:
 
 def main(argv: list[str]) -> int:
     if argv in (["-h"], ["--help"]) or len(argv) != 1:
-        print('usage: rnnlab completion bash\n\nPut this into ~/.bashrc:\n  eval "$(rnnlab completion bash)"')
+        say(
+            "usage: rnnlab completion bash",
+            "",
+            "Put this into ~/.bashrc:",
+            '  eval "$(rnnlab completion bash)"',
+        )
         return 0 if argv in (["-h"], ["--help"]) else 2
-    print(script("install", argv[0]))
+    say(*script("install", argv[0]).splitlines())
     return 0

@@ -51,9 +51,7 @@ def main(argv: list[str]) -> None:
     limit = max(1, asked.rows // 4)
     for entry in board.others[:limit]:
         why = str(entry.record.get("why") or "").partition("\n")[0]
-        console.print(
-            f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True, markup=False
-        )
+        console.print(f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True)
     if len(board.others) > limit:
         console.print(f"... and {len(board.others) - limit} more without a result")
     if asked.csv:

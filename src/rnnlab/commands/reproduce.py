@@ -15,6 +15,7 @@ from typing import Any
 
 from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError, nearest
+from rnnlab.screen import say
 
 EPILOG = """exit code: 0 bitwise, 3 numeric, 4 statistical, 5 different (of several: the worst);
 1 a training failed, 2 what was asked cannot be"""
@@ -83,7 +84,7 @@ def main(argv: list[str]) -> int:
         for entry in found:
             entry["run"] = names.get(Path(entry["run"]), entry["run"])
     if asked.json:
-        print(json.dumps(found, indent=2))
+        say(*json.dumps(found, indent=2).splitlines())
     else:
         show(found, asked.into)
     return max(entry["exit_code"] for entry in found) if all(e["verdict"] != "failed" for e in found) else 1
@@ -131,18 +132,18 @@ def show(found: list[dict[str, Any]], into: str | None) -> None:
     from rnnlab.reproduction.differences import PARTS
 
     for entry in found:
-        print(f"{entry['verdict']:12} {entry['run']}")
+        say(f"{entry['verdict']:12} {entry['run']}")
         for line in entry["why"]:
-            print(f"{'':12} {line}")
+            say(f"{'':12} {line}")
         same, differs = [part for part in PARTS if part not in entry["differs"]], entry["differs"]
-        print(f"{'':12} then -> now")
+        say(f"{'':12} then -> now")
         for part, lines in differs.items():
             for i, line in enumerate(lines):
-                print(f"{'':12}   {'' if i else part:10}{line}")
+                say(f"{'':12}   {'' if i else part:10}{line}")
         if same:
-            print(f"{'':12}   {'the same':10}{', '.join(same)}")
+            say(f"{'':12}   {'the same':10}{', '.join(same)}")
     if len(found) > 1:
         words = [entry["verdict"] for entry in found]
-        print(", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words)))
+        say(", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words)))
     if into:
-        print(f"trained in   {into}")
+        say(f"trained in   {into}")

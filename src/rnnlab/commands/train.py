@@ -11,6 +11,7 @@ from typing import NoReturn
 from omegaconf import DictConfig
 
 from rnnlab.errors import RunFailed, UserError, nearest
+from rnnlab.screen import say
 
 
 def main(argv: list[str]) -> None:
@@ -18,10 +19,10 @@ def main(argv: list[str]) -> None:
         from rnnlab.commands import completion
 
         if found[1] != "query":
-            print(completion.script(found[1], found[2]))
+            say(*completion.script(found[1], found[2]).splitlines())
             return
         if offered := completion.values(os.environ.get("COMP_LINE", "")):
-            print(" ".join(offered))
+            say(" ".join(offered))
             return
 
     argv = with_sweep_options(argv)
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> None:
             from rnnlab.config.explain import explain
 
             asked = get_args(arranged(argv))
-            raise UserError(explain(error, asked.overrides, asked.config_dir)) from error
+            raise UserError(*explain(error, asked.overrides, asked.config_dir).splitlines()) from error
 
 
 def task(cfg: DictConfig) -> float:

@@ -133,8 +133,9 @@ def download(corpus: Corpus, file: Path) -> None:
 
 def _receive(corpus: Corpus, name: str, sink: io.BufferedWriter) -> str | None:
     """Write what the server sends; return what is wrong with it, if anything."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from rnnlab.console import Console
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     digest, received = hashlib.sha256(), 0

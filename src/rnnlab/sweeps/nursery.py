@@ -70,7 +70,7 @@ class Nursery:
             ours.close()
             self._errors.seek(0)
             text = self._errors.read().decode(errors="replace").strip()
-            raise RunFailed(f"no worker could be started:\n{text}")
+            raise RunFailed("no worker could be started:", *text.splitlines())
         return int.from_bytes(answer, "little"), Connection(ours.detach())
 
     def _ask(self, end: socket.socket) -> bytes:

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from rnnlab.console import Console
 from rnnlab.errors import RunFailed
 from rnnlab.ledger.disk import refuse_unwritable
 from rnnlab.ledger.lacking import lacking
@@ -27,7 +26,7 @@ from rnnlab.sweeps.scout import Scout
 from rnnlab.sweeps.table import table
 from rnnlab.sweeps.worker import Outcome
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", 120)))
+console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", 120)))
 
 
 @dataclass
@@ -75,12 +74,13 @@ def sweep(
         devices = Devices(scout)
         plan = Planner(compose, base, devices.take, config_dir).plan(points, options["exclude"])
         check_parts(plan, scout)
-        if left_out := preflight(plan, options["on_invalid"]):
-            console.print(left_out, soft_wrap=True, markup=False)
+        for said in preflight(plan, options["on_invalid"]):
+            console.print(said, soft_wrap=True)
         look_up(plan)
         done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})
         due = plan.due(rerun_stale=options["stale"] == "rerun")
-        console.print(_headline(plan, time.perf_counter() - began), soft_wrap=True)
+        for said in _headlines(plan, time.perf_counter() - began):
+            console.print(said, soft_wrap=True)
         if options["dry_run"]:
             dry_run.show(plan, due, options, devices, console)
             return done
@@ -101,8 +101,9 @@ def sweep(
     _report(done, began, last)
     if done.stopped in ("SIGINT", "SIGTERM"):
         left = len(due) - done.count("finished") - done.count("failed")
+        console.print()
         console.print(
-            f"\nStopped ({done.stopped}) with {counted(left)} to go; the same command goes on from there."
+            f"Stopped ({done.stopped}) with {counted(left)} to go; the same command goes on from there."
         )
         raise SystemExit(143 if done.stopped == "SIGTERM" else 130)
     return done
@@ -112,7 +113,7 @@ def counted(n: int) -> str:
     return f"{n:,} run{'s' * (n != 1)}"
 
 
-def _headline(plan: Plan, took: float) -> str:
+def _headlines(plan: Plan, took: float) -> list[str]:
     counts = plan.counts()
     stale, again = sum(bool(r.stale) for r in plan.runs), sum(r.again for r in plan.runs)
     skipped = sum(bool(r.why_skipped) for r in plan.runs)
@@ -134,7 +135,7 @@ def _headline(plan: Plan, took: float) -> str:
         why = sorted({w for r in plan.runs for w in r.stale})
         what = f"{counted(stale)} that finished {'is' if stale == 1 else 'are'} stale"
         lines.append(f"{what} ({', '.join(why)}); sweep.stale=rerun trains again")
-    return "\n".join(lines)
+    return lines
 
 
 def _lacking(plan: Plan) -> list[str]:
@@ -190,7 +191,8 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
         value = f"; {board.metric} {', '.join(number(row.mean) for row in board.rows)}" if board.rows else ""
         console.print(f"{counted(trained)} trained in {took:.1f} s{value}", soft_wrap=True)
         return
-    console.print(f"\n{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
+    console.print()
+    console.print(f"{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
         console.print(f"report       rnnlab report {folder} --html report.html", soft_wrap=True)
         console.print(f"TensorBoard  rnnlab board {folder}", soft_wrap=True)

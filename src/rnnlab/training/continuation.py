@@ -56,7 +56,7 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
             )
         node[name] = OmegaConf.select(cfg, key)
     if problems := read(config).problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     refuse_changes(at, parent.config, config)
     refuse_shorter(at, parent, config)
     return config, [*before, *asked], parent
