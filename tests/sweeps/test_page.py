@@ -80,7 +80,7 @@ def test_every_run_is_one_click_away(experiment, tmp_path, where):
     for path in found:
         run = Run(path.parent)
         assert f"seed {run.config['seed']}, id {run.id}" in path.read_text()
-    assert page.loads == [] and "http" not in (folder / "report.html").read_text()
+    assert page.loads == [] and "://" not in (folder / "report.html").read_text()
 
 
 def test_a_run_whose_folder_cannot_be_written_has_no_link(experiment, tmp_path, monkeypatch):

@@ -48,7 +48,8 @@ svg .level { stroke: var(--soft); stroke-dasharray: 5 4 }
   vertical-align: middle; margin: 0 .4rem 0 0 }
 i.c0 { border-color: var(--c0) } i.c1 { border-color: var(--c1) } i.c2 { border-color: var(--c2) }
 i.c3 { border-color: var(--c3) } i.c4 { border-color: var(--c4) } i.c5 { border-color: var(--c5) }
-i.blue { border-color: var(--blue) } i.orange { border-color: var(--orange) } .key span { margin-right: 1.2rem; white-space: nowrap }
+i.blue { border-color: var(--blue) } i.orange { border-color: var(--orange) }
+.key span { margin-right: 1.2rem; white-space: nowrap }
 @media (max-width: 640px) { figure { overflow-x: auto } figure img { max-width: none; width: 680px } }
 @media print { :root { --ink: #000; --soft: #444; --line: #ccc; --card: #fff } a { color: inherit }
   body { padding: 0; max-width: none; font-size: 11px } figure, tr, svg { break-inside: avoid }

@@ -45,7 +45,9 @@ def curves(board: Leaderboard) -> str:
         f'<div class="{name}">{_picture(drawn, board.metric, size, levels)}</div>'
         for name, size in SIZES.items()
     ]
-    names = "".join(f"<li><i class=c{i}></i>{escape(one.row.label)}</li>" for i, one in enumerate(drawn))
+    names = "".join(
+        f"<li><i class=c{COLOURS.index(one.colour)}></i>{escape(one.row.label)}</li>" for one in drawn
+    )
     more = len(board.rows) - len(COLOURS)
     said = [f"The best {len(COLOURS)} of {len(board.rows)} configurations."] if more > 0 else []
     if any(len(one.values) > 1 for one in drawn):
