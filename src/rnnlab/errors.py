@@ -1,6 +1,7 @@
 """Errors that help: what was asked, what is possible, and the nearest right spelling."""
 
 import difflib
+import sys
 from collections.abc import Iterable
 
 
@@ -14,6 +15,11 @@ class RunFailed(Exception):
     """A run that started and could not finish (a diverged loss, say). Shown as its message; exit code 1."""
 
     exit_code = 1
+
+
+def warn(line: str) -> None:
+    """Something that the user should know of, on standard error."""
+    print(line, file=sys.stderr)
 
 
 def nearest(word: str, possible: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.tree import Tree
 
+from rnnlab.errors import warn
 from rnnlab.ledger.run import Run
 
 # a file or a pipe has no width of its own; the tables need some
@@ -41,11 +42,6 @@ def beginning(
     console.print(
         f"run      {run.folder}{'  (goes on from its last checkpoint)' if resumed else ''}\n", soft_wrap=True
     )
-
-
-def warn(line: str) -> None:
-    """Something that the user should know of, on standard error."""
-    print(line, file=sys.stderr)
 
 
 def config_tree(config: dict[str, Any]) -> Tree:
