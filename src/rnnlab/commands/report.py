@@ -96,13 +96,13 @@ def write_pages(folder: Path, file: Path, board: Any) -> None:
     which is said.
     """
     from rnnlab.inspection.run_page import run_page
-    from rnnlab.ledger.run import Run, readable
+    from rnnlab.ledger.run import Run, legible
     from rnnlab.sweeps import page
 
     start = _place(file).resolve().parent
     links = {}
     entries = [*(e for row in board.rows for e in row.entries), *board.others]
-    for entry, made in readable(entries, lambda entry: run_page(Run(entry.folder))):
+    for entry, made in legible(entries, lambda entry: run_page(Run(entry.folder))):
         own = entry.folder / "report.html"
         with suppress(OSError):
             write_whole(own, made.encode("utf-8", "surrogatepass"))

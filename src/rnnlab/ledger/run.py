@@ -141,7 +141,9 @@ class Run:
         """What was asked of the experiment; [] where that is not known."""
         if not (self.folder / "overrides.yaml").exists():
             return []
-        return [str(o) for o in self._read("overrides.yaml", read_yaml, [(str, int, float, type(None))]) or []]
+        return [
+            str(o) for o in self._read("overrides.yaml", read_yaml, [(str, int, float, type(None))]) or []
+        ]
 
     @property
     def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -262,7 +264,7 @@ def silently(line: str) -> None:
     """For who has nothing to say of what is left out."""
 
 
-def readable(
+def legible(
     things: Iterable[Thing], read: Callable[[Thing], Any], say: Say = warn
 ) -> Iterator[tuple[Thing, Any]]:
     """Each thing with what is read of it; where it is damaged a line says so, and it is left out."""
@@ -282,5 +284,5 @@ def runs(experiment: str | Path, say: Say = warn) -> list[Run]:
     """
     places = sorted(path.parent for path in Path(experiment).glob("*/run.json"))
     found = [(record.get("created", ""), run.folder.name, run)
-             for run, record in readable(map(Run, places), lambda run: run.record, say)]  # fmt: skip
+             for run, record in legible(map(Run, places), lambda run: run.record, say)]  # fmt: skip
     return [run for *_, run in sorted(found, key=lambda one: one[:2])]

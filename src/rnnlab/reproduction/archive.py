@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from rnnlab.errors import UserError, nearest
-from rnnlab.ledger.run import Run, readable, runs, silently
+from rnnlab.ledger.run import Run, legible, runs, silently
 from rnnlab.ledger.seal import broken
 
 OF_A_RUN = (
@@ -47,7 +47,7 @@ def write(experiment: Path, file: Path) -> int:
     from rnnlab.commands.report import as_csv
     from rnnlab.sweeps import leaderboard
 
-    found = [run for run, _ in readable(runs(experiment), look_through)]
+    found = [run for run, _ in legible(runs(experiment), look_through)]
     if not found:
         beside = (
             [p.name for p in experiment.parent.iterdir() if p.is_dir()] if experiment.parent.is_dir() else []

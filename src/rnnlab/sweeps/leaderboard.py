@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rnnlab import streams
-from rnnlab.ledger.identity import readable
 from rnnlab.errors import warn
-from rnnlab.ledger.run import Run, Say, readable, runs, silently
+from rnnlab.ledger.identity import readable
+from rnnlab.ledger.run import Run, Say, legible, runs, silently
 from rnnlab.sweeps.differing import differing
 
 RESAMPLES = 2000  # of the bootstrap
@@ -163,7 +163,7 @@ def leaderboard(
         groups.setdefault(key, Row()).entries.append(entry)
     found, configs = [], []
     for row in groups.values():
-        sound = next(readable(row.entries, config_of, say), None)
+        sound = next(legible(row.entries, config_of, say), None)
         if sound is not None:
             row.entries = row.entries[row.entries.index(sound[0]) :]
             found.append(row)
@@ -183,7 +183,9 @@ def _drop_what_follows(rows: Sequence[Row]) -> None:
     below = {key for key in keys if key.rpartition(".")[0] in keys}
     if below:
         asked_by = [Run(row.entries[0].folder) for row in rows]
-        lines = [o for _, overrides in readable(asked_by, lambda run: run.overrides, silently) for o in overrides]
+        lines = [
+            o for _, overrides in legible(asked_by, lambda run: run.overrides, silently) for o in overrides
+        ]
         asked = {line.lstrip("+~").partition("=")[0] for line in lines}
         for row in rows:
             row.parameters = {k: v for k, v in row.parameters.items() if k not in below or k in asked}
@@ -211,7 +213,7 @@ def of_experiment(folder: str | Path) -> Leaderboard:
 
 
 def of_runs(found: Sequence[Run], say: Say = warn) -> Leaderboard:
-    entries = [Entry(run.folder, record) for run, record in readable(found, lambda run: run.record, say)]
+    entries = [Entry(run.folder, record) for run, record in legible(found, lambda run: run.record, say)]
     return leaderboard(entries, "", lambda entry: Run(entry.folder).config, say)
 
 

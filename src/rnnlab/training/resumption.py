@@ -40,7 +40,7 @@ def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> P
 
 
 def is_under_way(run: Run) -> bool:
-    """Whether a run goes on, if it has a checkpoint. One whose record is damaged does: what else became of it is lost."""
+    """Whether a run goes on, if it has a checkpoint. One whose record is damaged does: what became of it is lost."""
     try:
         record = run.record
     except UserError:
@@ -72,7 +72,9 @@ def damage(run: Run) -> str:
     return "; ".join(said)
 
 
-def restore_config(run: Run, config: dict[str, Any], overrides: list[str], say: Callable[[str], None]) -> None:
+def restore_config(
+    run: Run, config: dict[str, Any], overrides: list[str], say: Callable[[str], None]
+) -> None:
     """Writes a finished run's config anew where it is damaged: who asks for the run says what it was."""
     try:
         assert (run.config, run.overrides) is not None  # both are read

@@ -101,7 +101,9 @@ def train_config(
         if run.known.get("status") == "finished" and not afresh and not why_stale(run, config):
             return run  # another process has been here
         if not afresh and (why := damage(run)):
-            terminal.warn(f"{why}. The run goes on from its last checkpoint if that is whole, else begins afresh.")
+            terminal.warn(
+                f"{why}. The run goes on from its last checkpoint if that is whole, else begins afresh."
+            )
         data = data_of(config)
         task = make_task(config, data)
         from_checkpoint = None if afresh else checkpoint_of(run, terminal.warn)
