@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+from rnnlab.screen import say
+
 
 class Told(Exception):
     """Shown as its message alone. Each argument is a line of it: a break inside one is shown, and breaks no line."""
@@ -21,6 +23,11 @@ class UserError(Told):
 
 class RunFailed(Told):
     """A run that started and could not finish (a diverged loss, say). Exit code 1."""
+
+
+def warn(said: str) -> None:
+    """Something that the user should know of, on standard error."""
+    say(said, error=True)
 
 
 def nearest(word: str, possible: Iterable[str]) -> str:

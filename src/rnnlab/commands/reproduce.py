@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     asked = parser.parse_args(argv)
 
-    from rnnlab.ledger.run import Run, runs
+    from rnnlab.ledger.run import Run, runs, silently
     from rnnlab.reproduction import archive
 
     with ExitStack() as stack:
@@ -46,11 +46,11 @@ def main(argv: list[str]) -> int:
         names: dict[Path, str] = {}  # of runs that lie unpacked for a moment
         if file is not None:
             opened = stack.enter_context(archive.opened(file))
-            names = {run.folder: f"{file}/{run.folder.name}" for run in runs(opened)}
+            names = {run.folder: f"{file}/{run.folder.name}" for run in runs(opened, silently)}
             place = inside(opened, place.relative_to(file), asked.run)
         several = not (place / "run.json").is_file()
         if several and asked.sample is None:
-            if n := len(runs(place)):
+            if n := len(runs(place, silently)):
                 one = f", {asked.run}/RUN is one by its name" if file else ""
                 raise UserError(
                     f"{asked.run} holds {n} run{'s' * (n > 1)}; --sample 1 draws one of them{one}"
@@ -92,9 +92,9 @@ def main(argv: list[str]) -> int:
 
 def inside(opened: Path, name: Path, asked: str) -> Path:
     """The run of that name in an archive's folder, or the folder. Raises UserError where there is none."""
-    from rnnlab.ledger.run import runs
+    from rnnlab.ledger.run import runs, silently
 
-    there = {run.folder.name: run.folder for run in runs(opened)}
+    there = {run.folder.name: run.folder for run in runs(opened, silently)}
     if str(name) != "." and str(name) not in there:
         raise UserError(f"{asked}: the archive holds no such run.{nearest(str(name), there)}")
     return there.get(str(name), opened)

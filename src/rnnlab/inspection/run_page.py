@@ -99,10 +99,7 @@ def _figure(file: Path) -> str:
 
 
 def _again(run: Run) -> str:
-    from rnnlab.ledger.yaml import read_yaml
-
-    file = run.folder / "overrides.yaml"
-    asked = [o for o in map(str, read_yaml(file) or []) if o != "rerun=true"] if file.is_file() else []
+    asked = [o for o in run.overrides if o != "rerun=true"]
     code = run.manifest.get("code", {})
     lines = []
     if code.get("commit"):

@@ -51,15 +51,22 @@ def clear_leftovers(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Any, durable: bool = False) -> None:
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), durable)
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds. Raises UserError where it is not JSON, or larger than any of ours."""
-    if path.stat().st_size > JSON_BYTES:
-        raise UserError(f"{path}: larger than {JSON_BYTES:,} bytes; not read")
+    """What a file holds. Raises UserError where it cannot be read, is not JSON, or is larger than any of ours.
+
+    A file that is not there is a FileNotFoundError.
+    """
     try:
+        if path.stat().st_size > JSON_BYTES:
+            raise UserError(f"{path}: larger than {JSON_BYTES:,} bytes; not read")
         return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from error

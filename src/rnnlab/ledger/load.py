@@ -11,6 +11,7 @@ from rnnlab.config.building import locate
 from rnnlab.errors import UserError
 from rnnlab.ledger.manifest import PARTS, foreign_targets
 from rnnlab.ledger.run import Run
+from rnnlab.ledger.seal import DAMAGED, broken
 
 
 def read_checkpoint(path: Any) -> dict[str, Any]:
@@ -20,6 +21,8 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
             with zipfile.ZipFile(path) as archive:
                 if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                     raise ValueError("it is compressed, as no checkpoint is")
+        if broken(path) == DAMAGED:  # torch would not notice: it reads numbers without their checksum
+            raise ValueError(f"it {DAMAGED}")
         return torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise UserError(f"{path}: no checkpoint there; the run may not have got so far") from None

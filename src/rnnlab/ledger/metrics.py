@@ -83,16 +83,26 @@ def lines(entries: Sequence[Entry]) -> str:
 def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{name: (steps int64, values float64)} in the order of the file; {} where there is no file.
 
-    Raises UserError for a file larger than memory should hold.
+    A last line that is being written, or was cut off, is passed over. Raises UserError for a file that is no such
+    table, and for one larger than memory should hold.
     """
-    if not path.is_file():
+    try:
+        if path.stat().st_size > BYTES:
+            raise UserError(f"{path}: larger than {BYTES:,} bytes; not read")
+        return _read(path)
+    except FileNotFoundError:
         return {}
-    if path.stat().st_size > BYTES:
-        raise UserError(f"{path}: larger than {BYTES:,} bytes; not read")
+    except (ValueError, OverflowError, OSError, csv.Error) as error:
+        raise UserError(f"{path}: not a table of step, metric, value: {error}") from error
+
+
+def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     series: dict[str, tuple[list[int], list[float]]] = {}
     with path.open(newline="", encoding="utf-8") as f:
-        rows = csv.reader(f)
-        next(rows, None)
+        rows = csv.reader(line for line in f if line.endswith("\n"))
+        header = next(rows, None)  # a file that was just begun has none yet
+        if header is not None and ",".join(header) != HEADER.strip():
+            raise ValueError(f"it does not begin with {HEADER.strip()}")
         for step, name, value in rows:
             steps, values = series.setdefault(name, ([], []))
             steps.append(int(step))

@@ -11,6 +11,7 @@ from pathlib import Path
 MARK = b"rnnlab sha256 "
 COMMENT = len(MARK) + 64
 NONE = struct.pack("<H", 0)  # how a zip file without a comment ends: its length
+DAMAGED = "is damaged: its checksum does not fit"
 PART = 1 << 20  # bytes that are read at once
 LENGTH = struct.pack("<H", COMMENT)
 
@@ -40,5 +41,5 @@ def broken(path: Path) -> str:
         return "is cut short, or was never whole"
     digest.update(NONE)
     if comment[-64:] != digest.hexdigest().encode():
-        return "is damaged: its checksum does not fit"
+        return DAMAGED
     return ""

@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from rnnlab.errors import UserError, nearest
-from rnnlab.ledger.run import Run, runs
+from rnnlab.ledger.run import Run, legible, runs, silently
+from rnnlab.ledger.seal import broken
 
 OF_A_RUN = (
     "run.json",
@@ -46,7 +47,7 @@ def write(experiment: Path, file: Path) -> int:
     from rnnlab.commands.report import as_csv
     from rnnlab.sweeps import leaderboard
 
-    found = runs(experiment)
+    found = [run for run, _ in legible(runs(experiment), look_through)]
     if not found:
         beside = (
             [p.name for p in experiment.parent.iterdir() if p.is_dir()] if experiment.parent.is_dir() else []
@@ -56,7 +57,7 @@ def write(experiment: Path, file: Path) -> int:
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
             add(archive, "README.md", readme(experiment.name, found, file.name).encode())
-            board = leaderboard.of_experiment(experiment)
+            board = leaderboard.of_runs(found)
             add(archive, "leaderboard.csv", as_csv(board.records()))
             for run in found:
                 for name in OF_A_RUN:
@@ -69,6 +70,13 @@ def write(experiment: Path, file: Path) -> int:
         with suppress(OSError):
             temporary.unlink()
     return len(found)
+
+
+def look_through(run: Run) -> None:
+    """Raises UserError where a file of the run that others will need is damaged."""
+    assert (run.config, run.manifest, run.overrides, run.metrics) is not None  # each is read
+    if run.status == "finished" and (why := broken(run.best_checkpoint)):
+        raise UserError(f"{run.best_checkpoint}: {why}")
 
 
 def add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -103,7 +111,7 @@ def opened(file: Path) -> Iterator[Path]:
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError) as error:
             raise UserError(f"{file}: cannot be read as an archive: {error}") from error
         inside = [p for p in folder.iterdir() if p.is_dir()]
-        if len(inside) != 1 or not runs(inside[0]):
+        if len(inside) != 1 or not runs(inside[0], silently):
             raise UserError(f"{file}: not an archive of an experiment's runs")
         yield inside[0]
     finally:

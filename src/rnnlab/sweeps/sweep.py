@@ -129,6 +129,7 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     words += [f"{plan.repeated:,} more the same as one of these"] if plan.repeated else []
     lines = [f"{', '.join(words)}; planned in {took:.2f} s"]
     lines += [f"sweep.exclude: {condition} leaves out nothing" for condition in plan.idle]
+    lines += [f"{why}; it is trained again, from its checkpoint if that is whole" for why in plan.damaged]
     if lacks := _lacking(plan):
         lines.append(f"finished without {', '.join(lacks)}; rerun=true trains again, to the same numbers")
     if stale:

@@ -12,8 +12,9 @@ from rich.text import Text
 from rich.tree import Tree
 
 from rnnlab.console import Console
+from rnnlab.errors import warn
 from rnnlab.ledger.run import Run
-from rnnlab.screen import one_line, say
+from rnnlab.screen import one_line
 
 # a file or a pipe has no width of its own; the tables need some
 console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", 110)))
@@ -45,11 +46,6 @@ def beginning(
         f"run      {run.folder}{'  (goes on from its last checkpoint)' if resumed else ''}", soft_wrap=True
     )
     console.print()
-
-
-def warn(said: str) -> None:
-    """Something that the user should know of, on standard error."""
-    say(said, error=True)
 
 
 def config_tree(config: dict[str, Any]) -> Tree:
