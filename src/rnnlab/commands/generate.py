@@ -10,7 +10,10 @@ from typing import Any
 
 from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError
+from rnnlab.memory import afford
 from rnnlab.screen import clean, raw, say
+
+PROMPT = 1_000_000  # characters that are read; a device would go on for ever
 
 
 def main(argv: list[str]) -> int | None:
@@ -35,7 +38,9 @@ def main(argv: list[str]) -> int | None:
     check(arguments)
     prompt = arguments.prompt
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
-        prompt = sys.stdin.read()
+        prompt = sys.stdin.read(PROMPT + 1)
+        if len(prompt) > PROMPT:
+            raise UserError(f"--prompt: standard input has more than {PROMPT:,} characters")
 
     write(arguments, prompt or "")
     return None
@@ -53,6 +58,7 @@ def check(arguments: argparse.Namespace) -> None:
     for name, (right, words) in ranges.items():
         if not right:
             raise UserError(f"--{name} {getattr(arguments, name.replace('-', '_'))}: must be {words}")
+    afford(8.0 * arguments.length, f"--length {arguments.length}")
 
 
 def write(arguments: argparse.Namespace, prompt: str) -> None:

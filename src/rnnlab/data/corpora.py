@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnlab.errors import UserError, nearest
+from rnnlab.regular import read_file
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def read(name: str, folder: Path) -> str:
     corpus = CORPORA[name]
     file = corpus.file(name, folder)
     fetch(name, folder)
-    content = file.read_bytes()
+    content = read_file(file, 3)
     if hashlib.sha256(content).hexdigest() != corpus.sha256:
         raise UserError(
             f"{file} is not the corpus {name} (its SHA-256 differs). Delete it to download it again."

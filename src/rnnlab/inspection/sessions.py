@@ -163,5 +163,5 @@ def _seconds(stamp: str | None) -> float:
     """Since 1970; 0 for none."""
     try:
         return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import UserError
+from rnnlab.ledger.shapes import endless
+from rnnlab.regular import read_file
 
 JSON_BYTES = 50_000_000
 
@@ -63,7 +65,10 @@ def read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > JSON_BYTES:
             raise UserError(f"{path}: larger than {JSON_BYTES:,} bytes; not read")
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_file(path).decode("utf-8"))
+        if where := endless(found):
+            raise ValueError(f"{where} is a whole number of more than 64 bits")
+        return found
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -7,6 +7,7 @@ Values are the shortest text that reads back as the same float.
 """
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from rnnlab.errors import UserError
+from rnnlab.memory import afford
+from rnnlab.regular import open_file
 
 BYTES = 1_000_000_000  # of a file that is read; some ten million steps
 HEADER = "step,metric,value\n"
@@ -87,8 +90,10 @@ def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     table, and for one larger than memory should hold.
     """
     try:
-        if path.stat().st_size > BYTES:
+        size = path.stat().st_size
+        if size > BYTES:
             raise UserError(f"{path}: larger than {BYTES:,} bytes; not read")
+        afford(10.0 * size, f"{path}: with its {size:,} bytes it")
         return _read(path)
     except FileNotFoundError:
         return {}
@@ -98,7 +103,7 @@ def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     series: dict[str, tuple[list[int], list[float]]] = {}
-    with path.open(newline="", encoding="utf-8") as f:
+    with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as f:
         rows = csv.reader(line for line in f if line.endswith("\n"))
         header = next(rows, None)  # a file that was just begun has none yet
         if header is not None and ",".join(header) != HEADER.strip():

@@ -7,6 +7,7 @@ import numpy as np
 
 from rnnlab.ledger.metrics import BYTES
 from rnnlab.ledger.run import Run
+from rnnlab.regular import read_file
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def relative(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def same_bytes(a: Path, b: Path) -> bool:
     try:
-        return a.stat().st_size == b.stat().st_size <= BYTES and a.read_bytes() == b.read_bytes()
+        return a.stat().st_size == b.stat().st_size <= BYTES and read_file(a) == read_file(b)
     except FileNotFoundError:
         return a.exists() == b.exists()
     except OSError:  # a folder in its place, or nobody may read it: who reads it says so
