@@ -35,10 +35,12 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{folder}: no such folder.{nearest(folder.name, beside) if beside else ''}")
     if not 0 <= asked.port < 65536:
         raise UserError(f"--port {asked.port}: not a number from 1 to 65535, or 0 for one that is free")
+    from rnnlab.reproduction.scratch import scratch
+
     with ExitStack() as closing:
         shown, what = folder, str(folder)
         if asked.groups:
-            shown = grouped(folder, Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="board-"))))
+            shown = grouped(folder, closing.enter_context(scratch()))
             what = f"the configurations of {folder}"
         return serve(shown, asked.port or free_port(), what)
 
@@ -71,7 +73,7 @@ def serve(folder: Path, port: int, what: str) -> int:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(command, stdout=said, stderr=said)
         try:
@@ -87,7 +89,8 @@ def serve(folder: Path, port: int, what: str) -> int:
         finally:
             child.terminate()
             child.wait()
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def answers(child: "subprocess.Popen[bytes]", port: int) -> bool:

@@ -8,7 +8,6 @@ rnnlab reproduce ARCHIVE.zip/RUN              one that it holds
 
 import argparse
 import json
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -38,16 +37,17 @@ def main(argv: list[str]) -> int:
     asked = parser.parse_args(argv)
 
     from rnnlab.ledger.run import Run, runs, silently
-    from rnnlab.reproduction import archive
+    from rnnlab.reproduction import unpacking
+    from rnnlab.reproduction.scratch import scratch
 
     with ExitStack() as stack:
         place = Path(asked.run)
         file = next((path for path in (place, *place.parents) if path.is_file()), None)
         names: dict[Path, str] = {}  # of runs that lie unpacked for a moment
         if file is not None:
-            opened = stack.enter_context(archive.opened(file))
-            names = {run.folder: f"{file}/{run.folder.name}" for run in runs(opened, silently)}
-            place = inside(opened, place.relative_to(file), asked.run)
+            opened = stack.enter_context(unpacking.opened(file))
+            names = {run.folder: f"{file}/{run.folder.name}" for run in runs(opened.folder, silently)}
+            place = inside(opened.folder, place.relative_to(file), asked.run)
         several = not (place / "run.json").is_file()
         if several and asked.sample is None:
             if n := len(runs(place, silently)):
@@ -66,6 +66,9 @@ def main(argv: list[str]) -> int:
             chosen = sample.draw(place, asked.sample, asked.seed)
         else:
             chosen = [Run.open(place)]
+        if file is not None:
+            for run in chosen:
+                opened.fill(run.folder.name)
         if asked.commit:
             from rnnlab.reproduction.commit import with_its_code
 
@@ -75,9 +78,7 @@ def main(argv: list[str]) -> int:
             words += [f"--into={asked.into}"] if asked.into else []
             words += [f"--{name}" for name in ("trust", "json") if getattr(asked, name)]
             return with_its_code(chosen[0], words, asked.trust)
-        into = Path(
-            asked.into or stack.enter_context(tempfile.TemporaryDirectory(prefix="rnnlab-"))
-        ).absolute()
+        into = Path(asked.into or stack.enter_context(scratch())).absolute()
         if any(run.folder.resolve().parent == into.resolve() for run in chosen):
             raise UserError(f"--into {asked.into}: the runs themselves are there; take another folder")
         found = reproduce(chosen, into, ["rnnlab", "reproduce", *argv], asked.rtol, asked.trust)

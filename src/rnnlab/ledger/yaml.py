@@ -65,9 +65,8 @@ def _unfolded(node: Any, known: dict[int, int]) -> int:
         known[id(node)] = VALUES  # found again inside itself: without end
         inner = getattr(node, "value", None)
         size = 1
-        if (
-            node.tag in NUMBERS and len(node.value) > DIGITS
-        ):  # sixty by sixty, 1:0:0:0, it takes hours to read
+        # sixty by sixty, as 1:0:0:0, it takes hours to read
+        if isinstance(node, yaml.ScalarNode) and node.tag in NUMBERS and len(node.value) > DIGITS:
             raise ValueError(f"a number of {len(node.value):,} digits")
         for child in inner if isinstance(inner, list) else ():
             for part in child if isinstance(child, tuple) else (child,):
