@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import IO, Any
 
 import rich.console
+from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
@@ -31,7 +32,7 @@ class Console(rich.console.Console):  # noqa: TID251
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(one_line(text), **options)
 
-    def render(self, *asked: Any) -> Iterable[Segment]:
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Also of what was a `Text` already."""
-        for segment in super().render(*asked):
+        for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=clean(segment.text))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import RunFailed, UserError, nearest
+from rnnlab.reproduction.scratch import ENDS, scratch
 from rnnlab.screen import say
 
 START_S = 60.0  # TensorBoard imports for some seconds before it answers
@@ -35,8 +36,6 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{folder}: no such folder.{nearest(folder.name, beside) if beside else ''}")
     if not 0 <= asked.port < 65536:
         raise UserError(f"--port {asked.port}: not a number from 1 to 65535, or 0 for one that is free")
-    from rnnlab.reproduction.scratch import scratch
-
     with ExitStack() as closing:
         shown, what = folder, str(folder)
         if asked.groups:
@@ -73,7 +72,7 @@ def serve(folder: Path, port: int, what: str) -> int:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {n: signal.signal(n, stop) for n in ENDS if signal.getsignal(n) is not signal.SIG_IGN}
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(command, stdout=said, stderr=said)
         try:

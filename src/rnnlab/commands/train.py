@@ -45,7 +45,7 @@ def main(argv: list[str]) -> None:
             from rnnlab.config.explain import explain
 
             asked = get_args(arranged(argv))
-            raise UserError(*explain(error, asked.overrides, asked.config_dir).splitlines()) from error
+            raise UserError(*explain(error, asked.overrides, asked.config_dir)) from error
 
 
 def task(cfg: DictConfig) -> float:

@@ -165,10 +165,9 @@ class Planner:
             except (UserError, *COMPOSING) as error:
                 from rnnlab.config.explain import explain
 
-                said = (
-                    str(error) if isinstance(error, UserError) else explain(error, structure, self.config_dir)
-                )
-                self._templates[known] = said.splitlines()
+                own = isinstance(error, UserError)
+                said = map(str, error.args) if own else explain(error, structure, self.config_dir)
+                self._templates[known] = list(said)
         return self._templates[known]
 
 
