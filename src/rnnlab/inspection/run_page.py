@@ -64,7 +64,8 @@ def held(run: Run, folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
 
     A link could lead to any file of the reader's, and the page may be sent on.
     """
-    sound, left_out = [], []
+    sound: list[Path] = []
+    left_out: list[str] = []
     for file in sorted(folder.glob(pattern)) if folder.is_dir() else ():
         own = file.resolve().is_relative_to(run.folder.resolve()) and file.is_file()
         if not own:

@@ -25,8 +25,17 @@ def text(value: Any) -> str:
     return "" if len(value) <= LONG else f"is a text of {len(value):,} characters"
 
 
-SCORES = {...: number}  # ...: whatever the key is called
-SCORED = {"value": number, "step": step, "epoch": step, "monitor": text, "metrics": SCORES}
+SCORES: dict[Any, Any] = {...: number}  # ...: whatever the key is called
+NEEDS = object()  # the keys that a mapping has, unless it is empty
+LAST: dict[Any, Any] = {
+    NEEDS: ("step", "metrics"),
+    "value": number,
+    "step": step,
+    "epoch": step,
+    "monitor": text,
+    "metrics": SCORES,
+}
+BEST = LAST | {NEEDS: ("value", "step", "metrics")}
 RECORD: dict[Any, Any] = {
     **dict.fromkeys(("id", "group", "label", "experiment", "created", "started", "ended", "why", "parent"), text),
     "status": {"queued", "running", "finished", "stopped", "failed", "skipped"},
@@ -34,7 +43,7 @@ RECORD: dict[Any, Any] = {
     "seconds": number,
     "engine": {...: text},
     "results": {
-        "steps": step, "best": SCORED, "last": SCORED, "train": SCORES, "test": SCORES,
+        "steps": step, "best": BEST, "last": LAST, "train": SCORES, "test": SCORES,
         "baselines": {...: {...: SCORES}}, "floor": {...: SCORES}, "facts": {...: {"realised_noise": number}},
     },
 }  # fmt: skip
@@ -66,6 +75,8 @@ def misfit(value: Any, shape: Any, at: str = "") -> str:
     if isinstance(shape, dict):
         if not isinstance(value, dict):
             return f"{here} is no mapping"
+        if value and (lacks := [key for key in shape.get(NEEDS, ()) if key not in value]):
+            return f"{here} has no {lacks[0]}"
         for key, inner in value.items():
             if not isinstance(key, str):
                 return f"{here} has a key that is no text"

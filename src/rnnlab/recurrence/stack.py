@@ -55,16 +55,13 @@ class Stack(nn.Module):
         self.precision: str | None = None
         """Lightning's name for it, set by the task (mixed precision is not seen here); None: the weights'."""
         options = _accepted(self.kind, bias=bias, initial_state=initial_state, nonlinearity=nonlinearity)
-        sizes = [input_size] + [self.output_size] * (num_layers - 1)
-        weights = (
-            GATES.get(self.kind.__name__, 1)
-            * self.directions
-            * sum(hidden_size * (n + hidden_size) for n in sizes)
-        )
+        rows = GATES.get(self.kind.__name__, 1) * self.directions * hidden_size
+        weights = rows * (input_size + hidden_size + (num_layers - 1) * (self.output_size + hidden_size))
         afford(
             8.0 * weights,
             f"model.hidden_size={hidden_size}, model.num_layers={num_layers}: the weights, which",
         )
+        sizes = [input_size] + [self.output_size] * (num_layers - 1)
         self.layers = nn.ModuleList(
             self.kind(size, hidden_size, **options) for size in sizes for _ in range(self.directions)
         )

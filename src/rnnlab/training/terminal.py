@@ -141,7 +141,7 @@ def results_table(run: Run) -> Table | Group:
 
 def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
     """The metrics of a run's results, and the rows of their table: the best, the last, baselines, the floor."""
-    best, last = results["best"], results.get("last")
+    best, last = results.get("best"), results.get("last")
     scores = {
         part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
     }
