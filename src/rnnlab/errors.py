@@ -17,6 +17,10 @@ class RunFailed(Exception):
     exit_code = 1
 
 
+class Gone(RunFailed):
+    """The run's folder is no longer this process's: deleted, moved, or taken by another. Nothing is written there."""
+
+
 def warn(line: str) -> None:
     """Something that the user should know of, on standard error."""
     print(line, file=sys.stderr)

@@ -67,8 +67,11 @@ class Watch:
         self.came(planned, outcome.record)
         if outcome.status == "failed":
             folder, why = planned.place.folder, outcome.why.splitlines()[0] if outcome.why else ""
-            trace = folder / outcome.record.get("traceback", "traceback.txt")
-            self.says(f"[red]failed[/]  {folder.name}\n        {why}\n        {trace}")
+            trace = folder / "traceback.txt"
+            where = (
+                f"\n        {trace}" if trace.is_file() else ""
+            )  # none where the folder is gone, or its disk full
+            self.says(f"[red]failed[/]  {folder.name}\n        {why}{where}")
 
     def came(self, planned: Planned, record: dict[str, Any]) -> None:
         """What a run came to, be it now or before."""

@@ -21,16 +21,22 @@ class Journal:
     def __init__(self, path: Path, header: bytes = b"") -> None:
         self.path, self.header = path, header
         self.buffer = bytearray()
+        self.begun = False
 
     def write(self, content: bytes) -> None:
         self.buffer += content
 
     def flush(self, durable: bool = False) -> int:
-        """Appends what is waiting; returns the file's length. `durable` waits until it is on the disk."""
-        fresh = not self.path.exists()
-        with self.path.open("ab") as f:
+        """Appends what is waiting; returns the file's length. `durable` waits until it is on the disk.
+
+        Raises FileNotFoundError where the file was deleted meanwhile: it would begin in the middle.
+        """
+        fresh = not self.begun and not self.path.exists()
+        with self.path.open("ab" if fresh else "r+b") as f:
+            f.seek(0, os.SEEK_END)
             if fresh:
                 f.write(self.header)
+            self.begun = True
             f.write(self.buffer)
             self.buffer.clear()
             if durable:

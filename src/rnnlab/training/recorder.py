@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,13 @@ class Recorder(Callback):
     patient = True  # can wait for the end of a call of the kernels
 
     def __init__(
-        self, every: int = 1, divergence_factor: float | None = 1000.0, flush_s: float = 1.0
+        self,
+        every: int = 1,
+        divergence_factor: float | None = 1000.0,
+        flush_s: float = 1.0,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        self.check_folder = check  # raises where nothing may be written any more
         self.every, self.divergence_factor, self.flush_s = every, divergence_factor, flush_s
         self.first_loss: float | None = None
         self.lengths: dict[str, int] = {}
@@ -112,6 +118,7 @@ class Recorder(Callback):
 
         `durable` waits until the files are on the disk, as a checkpoint must that knows their lengths.
         """
+        self.check_folder()
         self.take(task)
         for logger in trainer.loggers:
             log(logger, self._waiting)
