@@ -25,6 +25,10 @@ class RunFailed(Told):
     """A run that started and could not finish (a diverged loss, say). Exit code 1."""
 
 
+class Gone(RunFailed):
+    """The run's folder is no longer this process's: deleted, moved, or taken by another. Nothing is written there."""
+
+
 def warn(said: str) -> None:
     """Something that the user should know of, on standard error."""
     say(said, error=True)

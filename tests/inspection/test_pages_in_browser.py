@@ -22,7 +22,7 @@ def report(tmp_path_factory):
             continue
         losses = (0.1 + 0.001 / lr) * np.exp(rng.normal(0, 0.2, 20)) / np.arange(1, 21)
         run = Run(folder / f"cell-{cell}+lr-{lr}+seed-{seed}-0123456789ab")
-        config = {"model": {"cell": cell}, "optimizer": {"lr": lr}, "seed": seed, "mode": "min"}
+        config = {"model": {"cell": cell}, "optimizer": {"lr": lr}, "data": {}, "seed": seed, "mode": "min"}
         run.create(f"{cell}{lr}{seed}", "exp", config, [], group=f"{cell}{lr}", label=f"cell-{cell}+lr-{lr}")
         if (lr, cell) == (1e-4, "lstm"):
             run.update(status="failed", why="Diverged: the loss is nan at step 3")

@@ -27,7 +27,13 @@ def experiment(tmp_path):
     rng = np.random.default_rng(0)
     for lr, seed in itertools.product((0.001, 0.01, 0.1), range(SEEDS)):
         losses = (1 + lr) * np.exp(rng.normal(0, 0.2, len(STEPS))) / np.array(STEPS)
-        config = {"model": {"hidden_size": 8}, "optimizer": {"lr": lr}, "seed": seed, "mode": "min"}
+        config = {
+            "model": {"hidden_size": 8},
+            "optimizer": {"lr": lr},
+            "data": {},
+            "seed": seed,
+            "mode": "min",
+        }
         run = Run(tmp_path / "exp" / f"lr-{lr}+seed-{seed}-0123456789ab")
         run.create(f"{lr}{seed}", "exp", config, [], group=str(lr), label=f"lr-{lr}")
         best = {"value": min(losses), "monitor": "loss/val", "step": 40,

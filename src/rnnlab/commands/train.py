@@ -51,12 +51,13 @@ def main(argv: list[str]) -> None:
 def task(cfg: DictConfig) -> float:
     """One run; returns its objective, which a sweeper may minimise or maximise.
 
-    Raises SystemExit where the run was stopped: 130 by Ctrl-C, 143 by SIGTERM, as a shell has it.
+    Raises SystemExit where the run was stopped: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, as a shell has it.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from rnnlab.config import check
+    from rnnlab.listening import exit_code
 
     job = HydraConfig.get()
     overrides = list(job.overrides.task)
@@ -67,7 +68,7 @@ def task(cfg: DictConfig) -> float:
 
         run = train(cfg, overrides)
         if run.status == "stopped":
-            raise SystemExit(143 if run.record.get("why", "").startswith("SIGTERM") else 130)
+            raise SystemExit(exit_code(run.record.get("why", "")))
         return run.objective
     except (UserError, RunFailed) as error:
         if job.mode == RunMode.RUN and not job.callbacks:

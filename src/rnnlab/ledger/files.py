@@ -17,7 +17,8 @@ JSON_BYTES = 50_000_000
 def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
     """Replaces `path` by `content` in one rename; `durable` waits until it is on the disk.
 
-    Where that fails, on a full disk say, `path` is as it was and nothing is left beside it.
+    Where that fails, on a full disk say, `path` is as it was and nothing is left beside it. An empty folder of that
+    name, which is none of ours, goes.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -26,6 +27,8 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
             if durable:
                 f.flush()
                 os.fsync(f.fileno())
+        with suppress(OSError):
+            path.rmdir()
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):

@@ -38,7 +38,7 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no checkpoint there; the run may not have got so far") from None
     except Exception as error:
-        cause = str(error).strip().splitlines()[0]
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a checkpoint that can be read safely: {cause}") from error
 
 

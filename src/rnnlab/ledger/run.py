@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from rnnlab.errors import UserError, nearest, warn
+from rnnlab.errors import Gone, UserError, nearest, warn
 from rnnlab.ledger.files import read_json, write_json, write_whole
 from rnnlab.ledger.metrics import read_metrics
 from rnnlab.ledger.secrets import without_secrets
@@ -102,6 +102,11 @@ class Run:
         return self._read("run.json", read_json, RECORD, needs=("status",))
 
     @property
+    def is_there(self) -> bool:
+        """Whether the folder holds a run, be its record damaged."""
+        return (self.folder / "run.json").exists()
+
+    @property
     def known(self) -> dict[str, Any]:
         """The record, {} where it is damaged: for who must go on all the same."""
         try:
@@ -174,7 +179,7 @@ class Run:
     def update(self, **changes: Any) -> None:
         """Changes the record. Raises FileNotFoundError where there is none any more, and makes nothing again."""
         path = self.folder / "run.json"
-        if not path.exists():
+        if not self.is_there:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         write_json(path, self.known | changes, durable="status" in changes)
 
@@ -237,8 +242,12 @@ class Run:
             with suppress(OSError):
                 self.update(status="stopped", ended=now(), why="interrupted")
             raise
+        except Gone:  # whose folder it may be now is no longer ours to mark
+            raise
         except BaseException as error:
             file, why = self.folder / "traceback.txt", without_secrets(f"{type(error).__name__}: {error}")
+            if not self.is_there:
+                raise
             lack = isinstance(error.__cause__, OSError) or out_of_memory(error)
             can_go_on = {"can_go_on": True} if lack else {}
             with suppress(OSError):

@@ -69,10 +69,11 @@ class Watch:
         self.came(planned, outcome.record)
         if outcome.status == "failed":
             folder, why = planned.place.folder, outcome.why.splitlines()[0] if outcome.why else ""
-            trace = folder / outcome.record.get("traceback", "traceback.txt")
+            trace = folder / "traceback.txt"
             self.says(Text.assemble(("failed", "red"), f"  {one_line(folder.name)}"))
             self.says(f"        {why}")
-            self.says(f"        {trace}")
+            if trace.is_file():  # none where the folder is gone, or its disk full
+                self.says(f"        {trace}")
 
     def came(self, planned: Planned, record: dict[str, Any]) -> None:
         """What a run came to, be it now or before."""

@@ -11,6 +11,7 @@ import tempfile
 from multiprocessing.connection import Connection
 
 from rnnlab.errors import RunFailed
+from rnnlab.listening import ASKING
 
 FORKS = sys.platform == "linux"  # elsewhere forking after such imports is not safe: a process each
 MODULES = (
@@ -19,7 +20,6 @@ MODULES = (
     "tensorboard.compat.proto.event_pb2", "tensorboard.compat.proto.summary_pb2",
     "tensorboard.summary.writer.record_writer", "rnnlab.sweeps.worker",
 )  # fmt: skip
-ASKING = (signal.SIGINT, signal.SIGTERM)
 NOT_OURS = 1 << 32  # the exit code of a worker that nobody can tell
 ENTRY = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from rnnlab.sweeps import nursery; nursery.{}({})"
 

@@ -4,15 +4,17 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rnnlab.console import Console
-from rnnlab.errors import RunFailed
+from rnnlab.errors import RunFailed, UserError
 from rnnlab.ledger.disk import refuse_unwritable
 from rnnlab.ledger.lacking import lacking
 from rnnlab.ledger.run import now
+from rnnlab.listening import NAMES, exit_code
 from rnnlab.sweeps import dry_run
 from rnnlab.sweeps.conduct import Conductor
 from rnnlab.sweeps.devices import Devices
@@ -65,7 +67,7 @@ def sweep(
     is left out.
 
     Raises UserError, before anything is trained, where points are invalid (unless they are to be skipped), and
-    SystemExit(130), or 143 after SIGTERM, after an interruption, which it has told of.
+    SystemExit after an interruption, which it has told of: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
     began = time.perf_counter()
     home = take()
@@ -99,13 +101,13 @@ def sweep(
         else:
             keep(home)
     _report(done, began, last)
-    if done.stopped in ("SIGINT", "SIGTERM"):
+    if done.stopped in NAMES:
         left = len(due) - done.count("finished") - done.count("failed")
         console.print()
         console.print(
             f"Stopped ({done.stopped}) with {counted(left)} to go; the same command goes on from there."
         )
-        raise SystemExit(143 if done.stopped == "SIGTERM" else 130)
+        raise SystemExit(exit_code(done.stopped))
     return done
 
 
@@ -150,8 +152,9 @@ def _skip(planned: Planned) -> None:
     if not run.folder.exists():
         where = planned.place
         config = planned.config()
-        run.create(where.id, config["name"], config, planned.overrides, where.group, where.label)
-        run.update(status="skipped", why=planned.why_skipped, ended=now())
+        with suppress(OSError, UserError):  # it says so below, at any rate
+            run.create(where.id, config["name"], config, planned.overrides, where.group, where.label)
+            run.update(status="skipped", why=planned.why_skipped, ended=now())
 
 
 def _train(
@@ -204,7 +207,6 @@ def conclude(done: Sweep) -> None:
     failures = [planned for planned, outcome in done.outcomes if outcome.status == "failed"]
     if failures:
         stopped = f", and the sweep stopped: {done.stopped}" if done.stopped else ""
-        raise RunFailed(
-            f"{len(failures):,} of {counted(len(done.outcomes))} failed{stopped}; each has a traceback.txt in its "
-            f"folder, such as {failures[0].place.folder}"
-        )
+        told = [p.place.folder for p in failures if (p.place.folder / "traceback.txt").is_file()]
+        where = f"; each has a traceback.txt in its folder, such as {told[0]}" if told else ""
+        raise RunFailed(f"{len(failures):,} of {counted(len(done.outcomes))} failed{stopped}{where}")

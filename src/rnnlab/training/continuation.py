@@ -1,6 +1,7 @@
 """`resume=RUN trainer.max_steps=...`: a finished run trained for longer, as a run of its own."""
 
 import copy
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from rnnlab.ledger.run import Run, now
 from rnnlab.ledger.seal import broken
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.events import framed_events
-from rnnlab.training.resumption import checkpoint_of, lengths
+from rnnlab.training.resumption import checkpoint_of, digests, lengths
 
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")
 OURS = ("resume", "resume_engine", "rerun")
@@ -116,6 +117,7 @@ def prepare(child: Run, parent: Run) -> None:
                 content = content if name == parent.metrics_file.name else without_pages(content)
                 (child.folder / name).write_bytes(content)
                 known[name] = len(content)
+                digests(checkpoint)[name] = hashlib.sha256(content).hexdigest()
         go_on(checkpoint)
         WholeFiles().save_checkpoint(checkpoint, child.last_checkpoint)
         shutil.copy(parent.manifest_file, child.manifest_file)  # says which data it has been trained on

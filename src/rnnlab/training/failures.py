@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from rnnlab.errors import UserError
+from rnnlab.errors import Gone, UserError
 from rnnlab.ledger.run import Run
 from rnnlab.training import events, summaries
 from rnnlab.training.columns import parameters
@@ -19,6 +19,8 @@ def failure_shown(run: Run) -> Iterator[None]:
     """
     try:
         yield
+    except Gone:
+        raise
     except Exception:
         with suppress(OSError):
             if run.known.get("status") == "queued":

@@ -1,5 +1,6 @@
 """Where a run that was cut off goes on: the newest checkpoint that is whole and fits the files beside it."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,12 +95,28 @@ def _unfit(run: Run, path: Path) -> str:
         size = file.stat().st_size if file.is_file() else 0
         if size < length:
             return f"knows {length:,} bytes of {name}, which has {size:,}"
+        known = digests(checkpoint).get(name)
+        if known and known != _digest(file, length):
+            return f"knows other content of {name}, which is damaged"
     return ""
+
+
+def _digest(file: Path, length: int) -> str:
+    try:
+        with file.open("rb") as f:
+            return hashlib.sha256(f.read(length)).hexdigest()
+    except OSError:
+        return ""
 
 
 def lengths(checkpoint: dict[str, Any]) -> dict[str, int]:
     """How long the growing files of the run's folder were."""
     return checkpoint.get("callbacks", {}).get("Recorder", {}).get("lengths", {})
+
+
+def digests(checkpoint: dict[str, Any]) -> dict[str, str]:
+    """And the SHA-256 of so much of them."""
+    return checkpoint.get("callbacks", {}).get("Recorder", {}).get("digests", {})
 
 
 def engine_label(engine: dict[str, str]) -> str:

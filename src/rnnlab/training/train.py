@@ -25,6 +25,7 @@ from rnnlab.training.failures import failure_shown
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.kernels import Kernels
 from rnnlab.training.loggers import introduce
+from rnnlab.training.presence import Presence
 from rnnlab.training.quiet import quiet
 from rnnlab.training.recorder import Recorder
 from rnnlab.training.results import assess, draw
@@ -97,7 +98,7 @@ def train_config(
     run = Run(where.folder)
     afresh = afresh or config["rerun"]
     threads = config["trainer"]["threads"] or (None if afresh else threads_before(run))
-    with claim(run.folder), quiet(), thread_count(threads), failure_shown(run):
+    with claim(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run):
         if run.known.get("status") == "finished" and not afresh and not why_stale(run, config):
             return run  # another process has been here
         if not afresh and (why := damage(run)):
@@ -115,6 +116,7 @@ def train_config(
             refuse_other_data(run, content_hash(data))
             clear_leftovers(run.folder)
         elif run.folder.exists():
+            ours.check()
             run.remove()
         changed = changes_on_the_way(run, config, terminal.warn) if resume else {}
         run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
@@ -126,12 +128,14 @@ def train_config(
                 run, config, task, data, engine=engine, device=device, threads=counted, resumed=resume
             )
 
-        recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"])
+        presence = Presence(run, ours)
+        recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"],
+                            check=presence.check)  # fmt: skip
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
-                                  **config["checkpoint"])  # fmt: skip
+                                  check=presence.check, **config["checkpoint"])  # fmt: skip
         interruption = Interruption(checkpoints)
         shown = config if loud else config | {"callbacks": silent(config["callbacks"], pictures)}
-        callbacks: list[Any] = [recorder, interruption, checkpoints]
+        callbacks: list[Any] = [presence, recorder, interruption, checkpoints]
         if engine["steps"] == "native":
             callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
         trainer = make_trainer(shown, run, task, callbacks=callbacks)
@@ -156,6 +160,7 @@ def train_config(
         results |= {"steps": trainer.global_step, "best": checkpoints.best, "last": checkpoints.last}
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
+            presence.check()
             if status == "finished":
                 dashboard.close(results, seconds)
             run.update(status=status, why=why, ended=now(), seconds=seconds, results=results)
