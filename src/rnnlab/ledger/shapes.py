@@ -27,7 +27,7 @@ def text(value: Any) -> str:
 
 SCORES: dict[Any, Any] = {...: number}  # ...: whatever the key is called
 NEEDS = object()  # the keys that a mapping has, unless it is empty
-LAST: dict[Any, Any] = {
+SCORED: dict[Any, Any] = {
     NEEDS: ("step", "metrics"),
     "value": number,
     "step": step,
@@ -35,7 +35,6 @@ LAST: dict[Any, Any] = {
     "monitor": text,
     "metrics": SCORES,
 }
-BEST = LAST | {NEEDS: ("value", "step", "metrics")}
 RECORD: dict[Any, Any] = {
     **dict.fromkeys(("id", "group", "label", "experiment", "created", "started", "ended", "why", "parent"), text),
     "status": {"queued", "running", "finished", "stopped", "failed", "skipped"},
@@ -43,7 +42,7 @@ RECORD: dict[Any, Any] = {
     "seconds": number,
     "engine": {...: text},
     "results": {
-        "steps": step, "best": BEST, "last": LAST, "train": SCORES, "test": SCORES,
+        "steps": step, "best": SCORED, "last": SCORED, "train": SCORES, "test": SCORES,
         "baselines": {...: {...: SCORES}}, "floor": {...: SCORES}, "facts": {...: {"realised_noise": number}},
     },
 }  # fmt: skip
