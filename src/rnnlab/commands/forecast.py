@@ -55,6 +55,7 @@ def run_on(arguments: argparse.Namespace) -> None:
     from rnnlab.ledger.data import load_data
     from rnnlab.ledger.load import load_model
     from rnnlab.ledger.run import Run
+    from rnnlab.memory import afford
     from rnnlab.tasks import Forecaster
     from rnnlab.training.terminal import Row, console, score_table
 
@@ -76,6 +77,7 @@ def run_on(arguments: argparse.Namespace) -> None:
         )
 
     start = arguments.start if arguments.start is not None else 0 if new_file else arguments.horizon
+    afford(100.0 * arguments.horizon * len(data.target_columns), f"--horizon {arguments.horizon}")
     row = len(data.frame.values) - start
     if row < data.window:
         raise UserError(

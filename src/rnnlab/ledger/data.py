@@ -55,7 +55,7 @@ def changed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         config["data"][name] = override.value()
     problems = [line for line in read(config).problems if line not in complaints]
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     return config
 
 

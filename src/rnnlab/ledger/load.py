@@ -1,7 +1,8 @@
 """A trained model from its run's folder. The folder is data: only code that is trusted is called."""
 
+import os
 import zipfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
@@ -11,21 +12,42 @@ from rnnlab.config.building import locate
 from rnnlab.errors import UserError
 from rnnlab.ledger.manifest import PARTS, foreign_targets
 from rnnlab.ledger.run import Run
+from rnnlab.ledger.seal import DAMAGED, broken
+from rnnlab.memory import afford
+from rnnlab.regular import open_file
 
 
 def read_checkpoint(path: Any) -> dict[str, Any]:
     """A checkpoint as plain types and tensors. Raises UserError where it is missing, damaged or holds code."""
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                    raise ValueError("it is compressed, as no checkpoint is")
-        return torch.load(path, weights_only=True, map_location="cpu")
+        with open_file(path) as file:
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as archive:
+                    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                        raise ValueError("it is compressed, as no checkpoint is")
+            if broken(path) == DAMAGED:  # torch would not notice: it reads numbers without their checksum
+                raise ValueError(f"it {DAMAGED}")
+            size = os.fstat(file.fileno()).st_size
+            afford(2.0 * size, f"it has {size:,} bytes, and")
+            file.seek(0)
+            found = torch.load(file, weights_only=True, map_location="cpu")
+        # one number can be laid out as a tensor of any size
+        if any(tensor.numel() * tensor.element_size() > size for tensor in tensors(found)):
+            raise ValueError("a tensor in it is larger than the file")
+        return found
     except FileNotFoundError:
         raise UserError(f"{path}: no checkpoint there; the run may not have got so far") from None
     except Exception as error:
-        cause = str(error).strip().splitlines()[0]
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a checkpoint that can be read safely: {cause}") from error
+
+
+def tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from tensors(inner)
 
 
 TRUST = "if you trust it, load it with trust=True (--trust)"

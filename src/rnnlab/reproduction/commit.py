@@ -4,14 +4,13 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from rnnlab.errors import UserError
 from rnnlab.ledger.manifest import git as known
 from rnnlab.ledger.manifest import repositories
 from rnnlab.ledger.run import Run
+from rnnlab.reproduction.scratch import scratch
 
 
 def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
@@ -39,8 +38,8 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
             f"--commit: commit {commit[:12]} is not in the repository of this folder, nor in rnnlab's own"
         )
     home = str(there[0])
-    with tempfile.TemporaryDirectory(prefix="rnnlab-") as folder:
-        tree = Path(folder) / "tree"
+    with scratch() as folder:
+        tree = folder / "tree"
         try:
             git("-C", home, "worktree", "add", "--detach", "--quiet", str(tree), commit, why="no worktree")
             if diff:

@@ -11,6 +11,7 @@ import tempfile
 from multiprocessing.connection import Connection
 
 from rnnlab.errors import RunFailed
+from rnnlab.listening import ASKING
 
 FORKS = sys.platform == "linux"  # elsewhere forking after such imports is not safe: a process each
 MODULES = (
@@ -19,7 +20,6 @@ MODULES = (
     "tensorboard.compat.proto.event_pb2", "tensorboard.compat.proto.summary_pb2",
     "tensorboard.summary.writer.record_writer", "rnnlab.sweeps.worker",
 )  # fmt: skip
-ASKING = (signal.SIGINT, signal.SIGTERM)
 NOT_OURS = 1 << 32  # the exit code of a worker that nobody can tell
 ENTRY = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from rnnlab.sweeps import nursery; nursery.{}({})"
 
@@ -70,7 +70,7 @@ class Nursery:
             ours.close()
             self._errors.seek(0)
             text = self._errors.read().decode(errors="replace").strip()
-            raise RunFailed(f"no worker could be started:\n{text}")
+            raise RunFailed("no worker could be started:", *text.splitlines())
         return int.from_bytes(answer, "little"), Connection(ours.detach())
 
     def _ask(self, end: socket.socket) -> bytes:

@@ -1,6 +1,7 @@
 """`resume=RUN trainer.max_steps=...`: a finished run trained for longer, as a run of its own."""
 
 import copy
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,9 @@ from rnnlab.ledger.manifest import foreign_targets
 from rnnlab.ledger.ownership import is_own
 from rnnlab.ledger.run import Run, now
 from rnnlab.ledger.seal import broken
-from rnnlab.ledger.yaml import read_yaml
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.events import framed_events
-from rnnlab.training.resumption import checkpoint_of, lengths
+from rnnlab.training.resumption import checkpoint_of, digests, lengths
 
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")
 OURS = ("resume", "resume_engine", "rerun")
@@ -42,7 +42,7 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     config = copy.deepcopy(parent.config) | {"resume": str(parent.folder), "resume_engine": cfg.resume_engine}
     config["rerun"] = bool(cfg.rerun)
     refuse_others_code(parent, config, cfg)
-    before = known_overrides(parent)
+    before = parent.overrides
     asked = [o for o in overrides if o.partition("=")[0] not in OURS and o not in before]
     for override in asked:
         key = override.partition("=")[0].lstrip("+~")
@@ -56,7 +56,7 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
             )
         node[name] = OmegaConf.select(cfg, key)
     if problems := read(config).problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     refuse_changes(at, parent.config, config)
     refuse_shorter(at, parent, config)
     return config, [*before, *asked], parent
@@ -101,15 +101,10 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
             )
 
 
-def known_overrides(run: Run) -> list[str]:
-    file = run.folder / "overrides.yaml"
-    return [str(o) for o in read_yaml(file) or []] if file.is_file() else []
-
-
 def prepare(child: Run, parent: Run) -> None:
     """Makes the longer run's folder as if it had been stopped where its parent ended, unless it has begun."""
     with claim(child.folder):
-        if child.status == "finished" or checkpoint_of(child) is not None:
+        if child.known.get("status") == "finished" or checkpoint_of(child) is not None:
             return
         if child.folder.exists():
             shutil.rmtree(child.folder)
@@ -122,11 +117,12 @@ def prepare(child: Run, parent: Run) -> None:
                 content = content if name == parent.metrics_file.name else without_pages(content)
                 (child.folder / name).write_bytes(content)
                 known[name] = len(content)
+                digests(checkpoint)[name] = hashlib.sha256(content).hexdigest()
         go_on(checkpoint)
         WholeFiles().save_checkpoint(checkpoint, child.last_checkpoint)
         shutil.copy(parent.manifest_file, child.manifest_file)  # says which data it has been trained on
         about = {"status": "stopped", "created": now(), "parent": str(parent.folder)}
-        write_json(child.folder / "run.json", about)  # last: without it there is no run
+        write_json(child.folder / "run.json", about, durable=True)  # last: without it there is no run
 
 
 def go_on(checkpoint: dict[str, Any]) -> None:
