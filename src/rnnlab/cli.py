@@ -113,6 +113,9 @@ def guarded(command: Callable[[], Any]) -> int:
         _report(f"{error.filename}: {error.strerror}" if refused else "", error, debug or not refused)
         return UserError.exit_code if refused else 1
     except Exception as error:
+        if str(error) == "embedded null byte":  # the system's word on a path that the user has named
+            _report("a path holds a NUL, which no file's name can", error, debug)
+            return UserError.exit_code
         _report("", error, True)
         return 1
 

@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 
 from rnnlab.config import build
 from rnnlab.config.reading import read
+from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError
 from rnnlab.ledger.load import refuse_foreign
@@ -28,13 +29,22 @@ def load_data(
     """
     config = changed(run.config, overrides)
     refuse_foreign(run, config["data"], trust)
+    if misfits := [message for key, message in between(read(copy.deepcopy(config)).sound) if key == "model"]:
+        raise UserError(f"{run.folder}: {misfits[0]}")
     if whole:
         config["data"]["fractions"] = WHOLE
     data = build(config["data"], "data")
-    if hasattr(data, "with_spec"):
-        data.with_spec(spec)
-    data.prepare_data()
-    data.setup()
+    try:
+        if hasattr(data, "with_spec"):
+            data.with_spec(spec)
+        data.prepare_data()
+        data.setup()
+    except KeyError as error:
+        if error.args[0] in spec:  # no question of what the model was trained on
+            raise
+        raise UserError(
+            f"{run.folder}: its model was not trained on such data ({type(data).__name__}): it knows no {error}"
+        ) from error
     return data
 
 
