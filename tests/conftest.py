@@ -1,9 +1,15 @@
 """What tests of whole runs share: a run small enough to be made many times, its output kept off the terminal."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# what a shell or a CI sets for its own sake changes what commands print, in this process and in those begun from it
+for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "HYDRA_FULL_ERROR",
+             "RNNLAB_DEBUG", "RNNLAB_OUTPUTS", "RNNLAB_DATA"):  # fmt: skip
+    os.environ.pop(name, None)
 
 SMALL = (
     "experiment=sine", "model.hidden_size=8", "data.n_points=200", "trainer.max_epochs=3", "trainer.threads=1",

@@ -182,6 +182,17 @@ def test_neither_help_nor_config_import_torch():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+@pytest.mark.parametrize(("columns", "widths"), [("", "110 120"), ("wide", "110 120"), ("70", "70 70")])
+def test_the_width_that_a_shell_tells_is_taken_where_it_is_one(columns, widths):
+    code = (
+        "from rnnlab.training import terminal; from rnnlab.sweeps import sweep\n"
+        "print(terminal.console.width, sweep.console.width)"
+    )
+    env = os.environ | {"COLUMNS": columns}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout.split() == widths.split(), done.stderr
+
+
 COMPLETE = """
 eval "$(rnnlab {install})"
 COMP_LINE={line!r}

@@ -177,9 +177,9 @@ def test_no_network_is_named(serve, tmp_path, monkeypatch):
     serve("/good.txt")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    monkeypatch.setitem(corpora.CORPORA, "tiny", Corpus(f"http://127.0.0.1:{port}/tiny.txt", "0" * 64, 10))
-    assert "refused" in refusal(tmp_path)
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/tiny.txt"  # it is ours, and nobody listens there
+        monkeypatch.setitem(corpora.CORPORA, "tiny", Corpus(url, "0" * 64, 10))
+        assert "refused" in refusal(tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_named(serve, tmp_path):

@@ -2,8 +2,8 @@
 
 import base64
 import json
+import re
 import shutil
-import socket
 import subprocess
 import time
 import urllib.error
@@ -31,23 +31,20 @@ def missing() -> str | None:
     return None
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+PATIENCE = 300.0  # seconds; only what will never come takes as long
 
 
-def ask(url: str, content: Any = None, method: str | None = None, timeout: float = 60) -> Any:
+def ask(url: str, content: Any = None, method: str | None = None) -> Any:
     """JSON for JSON."""
     data = None if content is None else json.dumps(content).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.load(answer)
 
 
-def until(what: Any, seconds: float = 60.0) -> Any:
+def until(what: Any) -> Any:
     """The first answer of `what` that is true; raises AssertionError with the last one where none comes."""
-    end, found = time.monotonic() + seconds, None
+    end, found = time.monotonic() + PATIENCE, None
     while time.monotonic() < end:
         try:
             if found := what():
@@ -55,15 +52,16 @@ def until(what: Any, seconds: float = 60.0) -> Any:
         except (urllib.error.URLError, OSError):
             pass
         time.sleep(0.3)
-    raise AssertionError(f"not within {seconds:g} s; last: {found!r}")
+    raise AssertionError(f"not within {PATIENCE:g} s; last: {found!r}")
 
 
 class Browser:
     def __init__(self, profile: Path) -> None:
-        port = free_port()
-        self.driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL)
+        self.driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True)
+        said = iter(self.driver.stdout.readline, "")
+        port = next(found[1] for line in said if (found := re.search(r"started .* on port (\d+)", line)))
         root = f"http://127.0.0.1:{port}"
-        until(lambda: ask(f"{root}/status")["value"]["ready"], 20)
+        until(lambda: ask(f"{root}/status")["value"]["ready"])
         chrome = {"args": [*OPTIONS, f"--user-data-dir={profile}"]}
         binary = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
         wanted = {"browserName": "chrome", "goog:chromeOptions": chrome | {"binary": binary},

@@ -8,10 +8,19 @@ from browser import Browser
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+def opened(tmp_path_factory):
     opened = Browser(tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def browser(opened):
+    """An empty page, and none of what pages of earlier tests complained of when their servers had gone."""
+    opened.open("about:blank")
+    opened.scheme("light")
+    opened.errors()
+    return opened
 
 
 @pytest.fixture(scope="module")

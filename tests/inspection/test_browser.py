@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from browser import ask, free_port, missing, until
+from browser import ask, missing, until
 
 from rnnlab.cli import main
 from rnnlab.ledger.run import Run, runs
@@ -64,7 +64,7 @@ def board():
     started = []
 
     def start(folder, count, *options):
-        words = [sys.executable, "-m", "rnnlab", "board", str(folder), "--port", str(free_port()), *options]
+        words = [sys.executable, "-m", "rnnlab", "board", str(folder), *options]
         started.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
         address = re.search(r"http://127\.0\.0\.1:\d+/", started[-1].stdout.readline())[0]
         until(lambda: len(ask(address + "data/runs")) == count)
@@ -73,7 +73,7 @@ def board():
     yield start
     for process in started:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        assert process.wait() == 0
 
 
 def sessions(address):
@@ -157,6 +157,8 @@ def test_a_run_under_way_is_running_until_it_is_killed(tmp_path, board, browser,
         *RUN,
         f"paths.outputs={tmp_path}",
         "trainer.max_epochs=1000000",
+        "trainer.check_val_every_n_epoch=1000",  # lest TensorBoard never comes to the end of what is written
+        "trainer.log_every_n_steps=10000",
     ]
     run = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:

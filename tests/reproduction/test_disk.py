@@ -21,8 +21,15 @@ from rnnlab.ledger.seal import broken
 from torture import ended, fork
 
 
-def test_a_full_disk_and_then_room_again(tmp_path):
-    rnnlab.train(*RUN, f"paths.outputs={tmp_path / 'whole'}")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An unbroken training, here, so that its children have all modules: one without privileges may not read them."""
+    folder = tmp_path_factory.mktemp("whole")
+    rnnlab.train(*RUN, f"paths.outputs={folder}")
+    return folder / "sine"
+
+
+def test_a_full_disk_and_then_room_again(whole, tmp_path):
     folder, log = tmp_path / "full", tmp_path / "log"
 
     def small_files() -> int:
@@ -35,7 +42,7 @@ def test_a_full_disk_and_then_room_again(tmp_path):
     (run,) = rnnlab.runs(folder / "sine")
     assert broken(run.last_checkpoint) == "" and run.status in ("failed", "running")
     rnnlab.train(*RUN, f"paths.outputs={folder}")
-    assert mismatches(tmp_path / "whole" / "sine", folder / "sine") == []
+    assert mismatches(whole, folder / "sine") == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -110,7 +117,7 @@ def at_step(step: int, do) -> None:
     training.make_trainer = lambda *a, **k: make(*a, **(k | {"callbacks": [Do(), *k["callbacks"]]}))
 
 
-def test_a_read_only_folder_is_said_before_any_work(anybodys, tmp_path):
+def test_a_read_only_folder_is_said_before_any_work(whole, anybodys, tmp_path):
     outputs = anybodys / "outputs"
     outputs.mkdir(mode=0o555)
     outputs.chmod(0o555)
@@ -122,9 +129,7 @@ def test_a_read_only_folder_is_said_before_any_work(anybodys, tmp_path):
     assert "Permission denied" in said and list(outputs.iterdir()) == []
 
 
-def test_a_folder_that_becomes_read_only_and_writable_again(anybodys, tmp_path):
-    rnnlab.train(*RUN, f"paths.outputs={tmp_path / 'whole'}")
-
+def test_a_folder_that_becomes_read_only_and_writable_again(whole, anybodys, tmp_path):
     def work() -> int:
         def close(run) -> None:
             for folder in (run.last_checkpoint.parent, run.folder):
@@ -142,7 +147,7 @@ def test_a_folder_that_becomes_read_only_and_writable_again(anybodys, tmp_path):
     assert broken(run.last_checkpoint) == "" and run.status == "running"
     subprocess.run(["chmod", "-R", "u+rwX", str(anybodys)], check=True)
     rnnlab.train(*RUN, f"paths.outputs={anybodys / 'outputs'}")
-    assert mismatches(tmp_path / "whole" / "sine", anybodys / "outputs" / "sine") == []
+    assert mismatches(whole, anybodys / "outputs" / "sine") == []
 
 
 @pytest.fixture
@@ -157,9 +162,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_a_disk_that_is_really_full(small_disk, tmp_path):
-    rnnlab.train(*RUN, f"paths.outputs={tmp_path / 'whole'}")
-
+def test_a_disk_that_is_really_full(whole, small_disk, tmp_path):
     def work() -> int:
         def fill(run) -> None:
             with (small_disk / "filler").open("wb", buffering=0) as f:
@@ -180,7 +183,7 @@ def test_a_disk_that_is_really_full(small_disk, tmp_path):
     assert broken(run.last_checkpoint) == ""
     (small_disk / "filler").unlink()
     rnnlab.train(*RUN, f"paths.outputs={small_disk / 'outputs'}")
-    assert mismatches(tmp_path / "whole" / "sine", small_disk / "outputs" / "sine") == []
+    assert mismatches(whole, small_disk / "outputs" / "sine") == []
 
 
 LONG = [*(o for o in RUN if not o.startswith(("trainer.max_epochs", "checkpoint"))), "trainer.max_epochs=1000000",

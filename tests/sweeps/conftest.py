@@ -1,5 +1,6 @@
 """Sweeps inside the test's own process, whose workers are forked from one nursery: its imports are paid once."""
 
+import math
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from rnnlab.cli import main
+from rnnlab.sweeps.live import Watch
 from rnnlab.sweeps.nursery import Nursery
 
 
@@ -27,8 +29,10 @@ def warm_nursery():
 
 @pytest.fixture
 def multirun(warm_nursery, monkeypatch, capsys):
-    """`rnnlab train -m WORDS`."""
+    """`rnnlab train -m WORDS`. A trial before it takes as long as it takes, the compiling of kernels included."""
     monkeypatch.setattr("rnnlab.sweeps.nursery.Nursery", lambda: warm_nursery)
+    monkeypatch.setattr("rnnlab.sweeps.trial.PATIENCE", None)
+    monkeypatch.setattr("rnnlab.sweeps.trial.BUDGET", math.inf)
 
     def multirun(*words):
         capsys.readouterr()
@@ -36,3 +40,22 @@ def multirun(warm_nursery, monkeypatch, capsys):
         return Done(code, *capsys.readouterr())
 
     return multirun
+
+
+@pytest.fixture
+def when_trained(monkeypatch):
+    """`when_trained(3, do)`: does it when the next sweep here has trained three runs, before it begins another."""
+
+    def when(number, do):
+        ended, trained = Watch.ended, []
+
+        def counted(self, planned, outcome):
+            ended(self, planned, outcome)
+            if outcome.status == "finished" and outcome.trained:
+                trained.append(outcome)
+                if len(trained) == number:
+                    do()
+
+        monkeypatch.setattr(Watch, "ended", counted)
+
+    return when

@@ -1,5 +1,8 @@
 """Who gets which run and which device, and what becomes of it, with workers that only pretend."""
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -10,9 +13,10 @@ import pytest
 
 from rnnlab.ledger.place import Place
 from rnnlab.ledger.run import Run
-from rnnlab.sweeps import conduct
+from rnnlab.sweeps import conduct, nursery
 from rnnlab.sweeps.conduct import Conductor, Staff
 from rnnlab.sweeps.devices import Devices
+from rnnlab.sweeps.nursery import LEFT
 from rnnlab.sweeps.worker import Outcome
 
 NOBODY = 1 << 30  # no process has such an id
@@ -22,13 +26,14 @@ class Home:
     """A nursery whose workers are threads; `answer(job, worker)` gives an outcome, or None for one that dies."""
 
     def __init__(self, answer):
-        self.answer, self.workers, self.closed = answer, [], []
+        self.answer, self.workers, self.closed, self.threads = answer, [], [], []
 
     def worker(self):
         ours, theirs = Pipe()
         worker = SimpleNamespace(pid=NOBODY + len(self.workers), environment={}, jobs=[], end=theirs)
         self.workers.append(worker)
-        threading.Thread(target=self.serve, args=(worker,), daemon=True).start()
+        self.threads.append(threading.Thread(target=self.serve, args=(worker,), daemon=True))
+        self.threads[-1].start()
         return worker.pid, ours
 
     def serve(self, worker):
@@ -48,9 +53,11 @@ class Home:
                 return
             worker.end.send(outcome)
 
+    end = "its worker was killed (SIGKILL); out of memory?"
+
     def end_of(self, pid):
         self.closed.append(pid)
-        return "its worker was killed (SIGKILL); out of memory?"
+        return self.end
 
 
 class Blind:
@@ -62,7 +69,7 @@ def finished(job, worker):
     return Outcome(job.number, "finished", memory=100)
 
 
-def conducted(tmp_path, kinds, staff, answer=finished, **before):
+def conducted(tmp_path, kinds, staff, answer=finished, config=dict, end=Home.end, **before):
     due = []
     for i, kind in enumerate(kinds):
         run = Run(tmp_path / str(i))
@@ -70,10 +77,14 @@ def conducted(tmp_path, kinds, staff, answer=finished, **before):
         run.update(**({"status": "running"} | before))
         place = Place(run.folder, str(i), "", "")
         due.append(SimpleNamespace(accelerator=kind, place=place, overrides=[], status=before.get("status", ""),
-                                   run=run, config=dict))  # fmt: skip
+                                   run=run, config=config))  # fmt: skip
     home = Home(answer)
+    home.end = end
     conductor = Conductor(home, staff, Blind(), ["rnnlab"])
-    return conductor.conduct(due), home, conductor
+    outcomes = conductor.conduct(due)
+    for thread in home.threads:
+        thread.join()  # it may still be reading what it was sent; behind that it finds the end
+    return outcomes, home, conductor
 
 
 @pytest.mark.parametrize(("allowed", "names"), [(None, "0101"), ("3,GPU-5f", ["3", "GPU-5f"] * 2)])
@@ -143,6 +154,64 @@ def test_a_run_whose_worker_alone_was_told_to_stop_goes_on_once_in_another(tmp_p
         outcomes, _, _ = conducted(tmp_path, ["cpu"] * 3, Staff({"cpu": 1}), stopped(times))
         assert outcomes[1].status == status and seen.count(1) == 2
         assert all(outcomes[i].status == "finished" for i in (0, 2))
+
+
+def test_a_worker_that_was_told_to_leave_between_two_runs_costs_none(tmp_path):
+    seen: list[int] = []
+
+    def leaving(job, worker):
+        seen.append(job.number)
+        return None if seen.count(1) == 1 and job.number == 1 else finished(job, worker)
+
+    outcomes, *_ = conducted(tmp_path, ["cpu"] * 3, Staff({"cpu": 1}), leaving, end=LEFT)
+    assert [outcomes[i].status for i in range(3)] == ["finished"] * 3 and seen == [0, 1, 1, 2]
+    outcomes, *_ = conducted(
+        tmp_path / "each", ["cpu"], Staff({"cpu": 1}), lambda job, worker: None, end=LEFT
+    )
+    assert outcomes[0].status == "failed"  # and none is tried for ever
+
+
+def test_a_signal_while_a_run_is_handed_out_reaches_its_worker(tmp_path, monkeypatch):
+    told = threading.Event()
+
+    def kill(pid, number):
+        assert (pid, number) == (NOBODY, signal.SIGTERM)
+        told.set()
+
+    def at_the_worst_moment():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+
+    def training(job, worker):
+        return Outcome(job.number, "stopped" if told.wait(10) else "finished")
+
+    monkeypatch.setattr(conduct, "kill", kill)
+    outcomes, home, conductor = conducted(
+        tmp_path, ["cpu"] * 2, Staff({"cpu": 1}), training, at_the_worst_moment
+    )
+    assert {i: o.status for i, o in outcomes.items()} == {0: "stopped"}
+    assert conductor.stopping == "SIGTERM" and home.workers[0].jobs == [0]
+
+
+def test_a_run_that_finished_as_the_sweep_was_stopped_has_finished_also_where_its_worker_could_not_say_so(
+    tmp_path, monkeypatch
+):
+    def silent(job, worker):
+        Run(job.place.folder).update(status="finished", ended="now")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(conduct, "kill", lambda pid, number: None)
+    outcomes, _, conductor = conducted(tmp_path, ["cpu"], Staff({"cpu": 1}), silent)
+    assert outcomes[0].status == "finished" and conductor.stopping == "SIGTERM"
+
+
+def test_nobody_can_tell_how_a_worker_ended_whose_nursery_is_killed_while_it_looks(monkeypatch):
+    monkeypatch.setattr(nursery, "FORKS", True)
+    monkeypatch.setattr(nursery.Nursery, "_begin", lambda self: None)
+    home = nursery.Nursery()
+    home._socket, theirs = socket.socketpair()
+    theirs.shutdown(socket.SHUT_WR)  # hears the question, and is gone
+    assert home.end_of(NOBODY) == "its worker was killed"
 
 
 def test_a_run_that_another_process_has_is_looked_at_again(tmp_path, monkeypatch):

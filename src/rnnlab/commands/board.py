@@ -1,14 +1,12 @@
 """TensorBoard over an experiment, on this machine alone."""
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,8 +14,6 @@ from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import RunFailed, UserError, nearest
 from rnnlab.reproduction.scratch import ENDS, scratch
 from rnnlab.screen import say
-
-START_S = 60.0  # TensorBoard imports for some seconds before it answers
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +37,7 @@ def main(argv: list[str]) -> int:
         if asked.groups:
             shown = grouped(folder, closing.enter_context(scratch()))
             what = f"the configurations of {folder}"
-        return serve(shown, asked.port or free_port(), what)
+        return serve(shown, asked.port, what)
 
 
 def grouped(experiment: Path, into: Path) -> Path:
@@ -57,14 +53,11 @@ def grouped(experiment: Path, into: Path) -> Path:
     return into
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def serve(folder: Path, port: int, what: str) -> int:
-    """Runs TensorBoard until it is interrupted. Raises RunFailed, with its last words, where it does not start."""
+    """Runs TensorBoard until it is interrupted; at port 0 it takes one that is free.
+
+    Raises RunFailed, with its last words, where it does not start.
+    """
     command = [sys.executable, "-m", "rnnlab.inspection.tensorboard", "--logdir", str(folder), "--host", "127.0.0.1",
                "--port", str(port), "--reload_interval", "5",
                "--samples_per_plugin", "images=100,text=100"]  # fmt: skip
@@ -76,11 +69,11 @@ def serve(folder: Path, port: int, what: str) -> int:
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(command, stdout=said, stderr=said)
         try:
-            if not answers(child, port):
+            if not (address := served_at(child, said.fileno())):
                 said.seek(0)
                 lines = said.read().decode(errors="replace").strip().splitlines()
                 raise RunFailed(f"TensorBoard did not start: {lines[-1] if lines else 'it said nothing'}")
-            say(f"TensorBoard shows {what} at http://127.0.0.1:{port}/  (Ctrl-C ends it)", flush=True)
+            say(f"TensorBoard shows {what} at {address}  (Ctrl-C ends it)", flush=True)
             child.wait()
             return 0
         except KeyboardInterrupt:
@@ -92,12 +85,10 @@ def serve(folder: Path, port: int, what: str) -> int:
                 signal.signal(number, handler)
 
 
-def answers(child: "subprocess.Popen[bytes]", port: int) -> bool:
-    end = time.monotonic() + START_S
-    while time.monotonic() < end and child.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/data/environment", timeout=2):
-                return True
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    return False
+def served_at(child: "subprocess.Popen[bytes]", said: int) -> str:
+    """The address that TensorBoard says it serves; "" where it ends before. Who answers there may be another."""
+    while child.poll() is None:
+        if found := re.search(rb" at (http://\S+)", os.pread(said, 1 << 20, 0)):
+            return found[1].decode()
+        time.sleep(0.1)  # it imports for some seconds
+    return ""

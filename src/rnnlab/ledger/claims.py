@@ -67,7 +67,6 @@ def claim(folder: Path) -> Iterator[Claim]:
     path = folder.parent / ".claims" / folder.name
     with ExitStack() as stack:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = _hold(path)
             stack.callback(_leave, path)
             stack.callback(os.close, descriptor)
@@ -93,27 +92,26 @@ def _leave(path: Path) -> None:
 
 
 def _hold(path: Path) -> int:
-    """Opens and locks; BlockingIOError where it is locked, for longer than `held` takes to look."""
-    patience = 5
+    """Opens and locks; BlockingIOError where somebody trains the run. Waits for those who only look."""
     while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except FileNotFoundError:  # the folder went with its last claim
-            path.parent.mkdir(parents=True, exist_ok=True)
-            continue
+        descriptor = _open(path)
         try:
             _lock(descriptor, path)
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
         except FileNotFoundError:
             pass
-        except OSError as error:
-            os.close(descriptor)
-            patience -= 1
-            if not isinstance(error, BlockingIOError) or not patience:
+        except BlockingIOError:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared with `held`, with no training
+            except OSError:
+                os.close(descriptor)
                 raise
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             time.sleep(0.01)
-            continue
+        except OSError:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
 
 
@@ -151,6 +149,17 @@ def _beats(path: Path) -> bool:
         if path.stat().st_mtime_ns != seen:
             return True
     return False
+
+
+def _open(path: Path) -> int:
+    """The file of a claim. Its folder goes with the last claim in it, also between any two lines of these."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    for _ in range(100):
+        with suppress(FileExistsError, FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, flags, 0o644)
+    path.parent.mkdir(parents=True, exist_ok=True)  # raises what is wrong
+    return os.open(path, flags, 0o644)
 
 
 def held(folder: Path) -> bool:

@@ -90,7 +90,7 @@ def git(folder: Path, *words: str) -> str | None:
     """What git says there; None where it fails or is not installed."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=False
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=60, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

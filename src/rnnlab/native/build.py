@@ -36,7 +36,7 @@ FLAGS = (
 )
 TUNING = ("-march=native", "-mcpu=native")  # the first that the compiler takes
 WIDE = "-mprefer-vector-width=512"
-TIMEOUT = 120  # seconds
+TIMEOUT = 900  # seconds; a machine may be busy, and without the library another engine gives other bits
 
 
 class BuildError(Exception):

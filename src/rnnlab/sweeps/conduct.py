@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from rnnlab.ledger.files import write_whole
 from rnnlab.ledger.run import now
 from rnnlab.listening import listening
-from rnnlab.sweeps.nursery import Nursery
+from rnnlab.sweeps.nursery import LEFT, Nursery
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.worker import Job, Outcome
 
@@ -64,7 +64,8 @@ class Conductor:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopping: str = ""  # why no further run is begun
     _resumed: set[int] = field(default_factory=set)  # runs whose worker alone was told to stop
-    _signals: int = 0
+    _signals: list[int] = field(default_factory=list)
+    _obeyed: int = 0  # of these
     _failures: int = 0
 
     def conduct(self, due: Sequence[Planned], afresh: bool = False) -> dict[int, Outcome]:
@@ -78,11 +79,13 @@ class Conductor:
             try:
                 self._hire()
                 while any(desk.job is not None for desk in self.desks) or self._left():
+                    self._obey()
                     self._assign()
                     ready = wait([desk.connection for desk in self.desks], timeout=0.1)
                     for desk in [d for d in self.desks if d.connection in ready]:
                         self._hear(desk)
                     self.view.tick()
+                self._obey()  # also what came with the last outcome: whoever asks for more runs must know
             finally:
                 self._dismiss()
         return self.outcomes
@@ -176,16 +179,19 @@ class Conductor:
         why = self.nursery.end_of(desk.pid)
         if desk.job is not None:
             run = self.due[desk.job].run
-            if self.stopping:
+            record = run.known
+            if record.get("status") == "finished" and record.get("ended") != desk.ended:
+                self._settle(Outcome(desk.job, "finished", "", record))  # all but the word that it has
+            elif self.stopping:
                 with suppress(OSError):
-                    if run.is_there and run.known.get("status") not in ("finished", "failed"):
+                    if run.is_there and record.get("status") not in ("finished", "failed"):
                         run.update(status="stopped", ended=now(), why=why)
                 self._settle(Outcome(desk.job, "stopped", why, run.known))
+            elif why == LEFT and desk.job not in self._resumed:  # before it had begun this run
+                self._resumed.add(desk.job)
+                self.waiting[desk.kind].appendleft(desk.job)
             else:
-                record = self._cut_off(desk.job, why)
-                done = record.get("status") == "finished" and record.get("ended") != desk.ended
-                came = "finished" if done else "failed"
-                self._settle(Outcome(desk.job, came, why if came == "failed" else "", record))
+                self._settle(Outcome(desk.job, "failed", why, self._cut_off(desk.job, why)))
         if not self.stopping:
             self._open(desk.kind, desk.gpu)
 
@@ -228,13 +234,20 @@ class Conductor:
                 kill(desk.pid, signal.SIGTERM)
 
     def _signalled(self, number: int, frame: Any) -> None:
-        name = signal.Signals(number).name
-        if not (name == "SIGHUP" and self._signals):  # the terminal and the shell in it each send one
-            self._signals += 1
-        if self._signals > 2:  # the second interrupts a run at once; who asks once more does not want to wait
-            for desk in self.desks:
-                kill(desk.pid, signal.SIGKILL)
-        self.stop(name)
+        """Only notes it: a run that is just being handed out would not be told to stop."""
+        if not (number == signal.SIGHUP and self._signals):  # the terminal and the shell in it each send one
+            self._signals.append(number)
+
+    def _obey(self) -> None:
+        """Does what the signals since the last look ask for."""
+        while self._obeyed < len(self._signals):
+            number = self._signals[self._obeyed]
+            self._obeyed += 1
+            # the second interrupts a run at once; who asks once more does not want to wait
+            if self._obeyed > 2:
+                for desk in self.desks:
+                    kill(desk.pid, signal.SIGKILL)
+            self.stop(signal.Signals(number).name)
 
     def _listening(self) -> AbstractContextManager[None]:
         in_main = threading.current_thread() is threading.main_thread()

@@ -21,6 +21,7 @@ MODULES = (
     "tensorboard.summary.writer.record_writer", "rnnlab.sweeps.worker",
 )  # fmt: skip
 NOT_OURS = 1 << 32  # the exit code of a worker that nobody can tell
+LEFT = "its worker was told to leave"
 ENTRY = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from rnnlab.sweeps import nursery; nursery.{}({})"
 
 
@@ -87,9 +88,12 @@ class Nursery:
         else:
             try:
                 self._socket.send(b"w" + pid.to_bytes(8, "little"))
-                code = int.from_bytes(self._socket.recv(8), "little", signed=True)
+                answer = self._socket.recv(8)
             except OSError:
-                code = NOT_OURS
+                answer = b""
+            code = int.from_bytes(answer, "little", signed=True) if len(answer) == 8 else NOT_OURS
+        if code == 0:
+            return LEFT
         if code == NOT_OURS:
             return "its worker was killed"
         if code == -signal.SIGKILL:

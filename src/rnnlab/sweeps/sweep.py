@@ -28,7 +28,8 @@ from rnnlab.sweeps.scout import Scout
 from rnnlab.sweeps.table import table
 from rnnlab.sweeps.worker import Outcome
 
-console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", 120)))
+sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+console = Console(width=None if sized else 120)
 
 
 @dataclass

@@ -145,8 +145,8 @@ class Worker:
                 lost = failed(run, job, error)
         finally:
             trained = self.training[1] is not None
-            self.training = None
             self.keep_output(run)
+            self.training = None  # from here on a signal ends this process at once
         record = lost or run.known
         if record.get("status") == "stopped":
             self.leaving = True

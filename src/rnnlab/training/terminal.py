@@ -17,7 +17,8 @@ from rnnlab.ledger.run import Run
 from rnnlab.screen import one_line
 
 # a file or a pipe has no width of its own; the tables need some
-console = Console(width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", 110)))
+sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+console = Console(width=None if sized else 110)
 
 
 def beginning(
