@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import rnnlab
+from rnnlab import workplace
 from rnnlab.errors import RunFailed, UserError, nearest
 
 # nothing is imported for --help, so what a command does is said here
@@ -31,6 +32,10 @@ COMMANDS = {
     "doctor": "what this machine has, and how fast the native engine is on it",
     "completion": "the script that makes a shell complete: rnnlab completion bash",
 }
+
+
+# what reads folders that may be a stranger's; the user's own code is looked for where a run names it
+OF_FOLDERS = ("evaluate", "forecast", "generate", "report", "board", "reproduce", "diff", "archive", "unroll")
 
 
 def commands() -> dict[str, str]:
@@ -70,9 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in commands():
         print(f"rnnlab {name}: no such command.{nearest(name, commands())}", file=sys.stderr)
         return UserError.exit_code
-    here = str(Path.cwd())
-    if here not in sys.path:  # a user's own cells and data sets, beside which the command is given
-        sys.path.append(here)
+    if name in OF_FOLDERS or workplace.is_a_runs():
+        with workplace.absent():
+            return run(name, rest)
+    workplace.join()  # a user's own cells and data sets, beside which the command is given
     return run(name, rest)
 
 
