@@ -22,6 +22,7 @@ SHOWN = (
     "RichProgressBar",
     "TQDMProgressBar",
 )
+LOGGING = "lightning.pytorch.callbacks.LearningRateMonitor"  # looks, and its scalars are among the curves
 SECTIONS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
 
 
@@ -54,7 +55,7 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Pla
 def decides(node: dict[str, Any]) -> bool:
     """Whether a callback may have a say in the numbers; the others only look, and write who knows where."""
     target = str(node.get("_target_"))
-    return target not in WATCHING and target.rpartition(".")[2] not in SHOWN
+    return target == LOGGING or (target not in WATCHING and target.rpartition(".")[2] not in SHOWN)
 
 
 def train_again(run: Run, into: Path, command: Sequence[str], trust: bool = False) -> Run:

@@ -128,8 +128,12 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
 
 
 def known_overrides(run: Run) -> list[str]:
+    """What the run was asked for with; what is said to Hydra itself, such as where configs lie, is the command's."""
     file = run.folder / "overrides.yaml"
-    return [str(o) for o in read_yaml(file) or []] if file.is_file() else []
+    found = (read_yaml(file) if file.is_file() else []) or []
+    if not isinstance(found, list):
+        raise UserError(f"{file}: no list of overrides")
+    return [str(o) for o in found if not str(o).lstrip("+~").startswith("hydra")]
 
 
 def prepare(child: Run, parent: Run) -> None:
