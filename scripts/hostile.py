@@ -9,16 +9,12 @@ anything outside the new run's folder. Prints counts; exit code 1 where anything
 every=N takes each N-th of the calls, only=characters those whose names have that word.
 """
 
-import os
-
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # threads do not survive a fork
-    os.environ[name] = "1"
-
 import contextlib
 import copy
 import hashlib
 import io
 import json
+import os
 import random
 import resource
 import shutil
@@ -190,7 +186,7 @@ def watched(case: Path, new: Path, found: list[str]) -> None:
             if path is not None and (flags or 0) & writing and outside(path):
                 said = f"writes {path}"
         elif event in writes:
-            if not (event == "os.mkdir" and os.path.isdir(given[0])) and any(
+            if not (event == "os.mkdir" and Path(given[0]).is_dir()) and any(
                 outside(given[i]) for i in writes[event]
             ):
                 said = f"{event} {given}"
@@ -287,6 +283,7 @@ def attempt(call: Call, run: Any, home: Path) -> tuple[str, str]:
 
 def fuzz(every: int = 1, only: str = "", seed: int = 0, loud: bool = True) -> tuple[Counter[str], list[str]]:
     """Counts of what came of the calls, and a line for each that did what it may not or ended in a traceback."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # threads do not survive a fork
     import rnnlab
 
     counts: Counter[str] = Counter()

@@ -31,20 +31,21 @@ Inside = matching(r"\{run_folder\}(/[\w =,.+-]+)*")  # as make_trainer fills it 
 Name = matching(r"[\w =,.+-]*|\{run_name\}")
 Duration = matching(r"\d+:\d{1,2}:\d{1,2}:\d{1,2}")
 
-ON_GRADIENTS = {"foreach": Unset, "maximize": Flag, "differentiable": Flag, "capturable": Flag}
-RATE = {"lr": Number, "weight_decay": Number, **ON_GRADIENTS}
+ON_GRADIENTS = {"foreach": Unset, "maximize": Flag, "differentiable": Flag}
+RATE = {"lr": Number, "weight_decay": Number, **ON_GRADIENTS, "capturable": Flag}
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     "ASGD": {**RATE, "lambd": Number, "alpha": Number, "t0": Number},
     "Adadelta": {**RATE, "rho": Number, "eps": Number},
     "Adafactor": {"lr": Number, "beta2_decay": Number, "d": Number, "weight_decay": Number, "maximize": Flag,
                   "foreach": Unset},
-    "Adagrad": {**RATE, "lr_decay": Number, "initial_accumulator_value": Number, "eps": Number, "fused": Unset},
+    "Adagrad": {"lr": Number, "weight_decay": Number, **ON_GRADIENTS, "lr_decay": Number,
+                "initial_accumulator_value": Number, "eps": Number, "fused": Unset},
     "Adamax": {**RATE, "betas": Numbers, "eps": Number},
     "Muon": {"lr": Number, "weight_decay": Number, "momentum": Number, "nesterov": Flag, "eps": Number,
              "ns_steps": Count, "ns_coefficients": Numbers},
     "NAdam": {**RATE, "betas": Numbers, "eps": Number, "momentum_decay": Number, "decoupled_weight_decay": Flag},
     "RAdam": {**RATE, "betas": Numbers, "eps": Number, "decoupled_weight_decay": Flag},
-    "Rprop": {**RATE, "etas": Numbers, "step_sizes": Numbers},
+    "Rprop": {"lr": Number, **ON_GRADIENTS, "capturable": Flag, "etas": Numbers, "step_sizes": Numbers},
 }  # fmt: skip
 SCHEDULERS: dict[str, dict[str, Any]] = {
     "ConstantLR": {"factor": Number, "total_iters": Natural},
