@@ -307,6 +307,7 @@ def fuzz(every: int = 1, only: str = "", seed: int = 0, loud: bool = True) -> tu
             counts[what] += 1
             if what not in ("works", "refused"):
                 bad.append(f"{call.name}: {what}: {said}")
+                print(bad[-1], flush=True)
             if loud and i % 500 == 499:
                 print(f"{i + 1:,} of {len(asked[::every]):,} calls: {dict(counts)}", flush=True)
         assert (home / "victim" / "thesis.txt").read_text() == "years of work"
@@ -330,8 +331,6 @@ def warm(runs: dict[str, Any], home: Path) -> None:
 def main() -> int:
     options = dict(word.split("=", 1) for word in sys.argv[1:])
     counts, bad = fuzz(int(options.get("every", 1)), options.get("only", ""), int(options.get("seed", 0)))
-    for line in bad:
-        print(line)
     print(f"{counts.total():,} calls: " + ", ".join(f"{n:,} {what}" for what, n in sorted(counts.items())))
     return int(bool(bad))
 

@@ -95,7 +95,7 @@ CHECKPOINT, CSV = "lightning.pytorch.callbacks.ModelCheckpoint", "lightning.pyto
          ["../x", "/x", "a/b", "{epoch.__class__}", "{epoch[0]}", "a\0b", "{epoch:99999999d}", "x\n"]),
         ("logger", CSV, "save_dir", ["{run_folder}", "{run_folder}/csv"],
          ["x", "/tmp", "{run_folder}/../x", "{run_folder}/a/../../x", "{run_folder}x", "https://x"]),
-        ("logger", CSV, "name", ["csv", "", None, "{run_name}"], ["../x", "/x", "{run_folder}", "..{run_folder}"]),
+        ("logger", CSV, "name", ["csv", "{run_name}"], ["", None, "../x", "/x", "{run_folder}", "..{run_folder}"]),
         ("logger", CSV, "version", ["", 3, "a"], ["..", "a/b"]),
         ("model", "rnnlab.tasks.Forecaster", "cell", ["gru"], ["os.system", "mine.Cell"]),
     ],

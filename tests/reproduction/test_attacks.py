@@ -1,6 +1,7 @@
 """Folders that were made to run code or to destroy files: each is refused with one line, and nothing of it happens."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -161,23 +162,26 @@ def test_a_longer_run_is_not_written_where_a_strangers_config_says(steady, home,
 
 
 def test_a_longer_run_takes_no_files_by_a_checkpoints_word(steady, home):
-    """The lengths of files, and those that a stock ModelCheckpoint would remove, stand in the checkpoint."""
+    """The lengths of files, and the file that a stock ModelCheckpoint would remove, stand in the checkpoint."""
     changed(steady, callbacks={"stock": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint"}})
+    argv = ["train", f"resume={steady.folder}", "trainer.max_epochs=4", f"paths.outputs={home / 'new'}"]
+    assert main(argv) == 0
+    (child,) = (home / "new").glob("sine/*")
+    states = read_checkpoint(child / "checkpoints" / "last.ckpt")["callbacks"]
+    (key,) = (k for k in states if k.startswith("ModelCheckpoint"))
+    folder = Path(states[key]["best_model_path"]).parent
+    thesis = home / "victim" / "thesis.txt"
+    removed = folder / os.path.relpath(thesis, folder)  # below its folder, by its letters
+    shutil.rmtree(child)
+
     checkpoint = read_checkpoint(steady.last_checkpoint)
-    thesis = str(home / "victim" / "thesis.txt")
-    checkpoint["callbacks"]["Recorder"]["lengths"][thesis] = 3
-    new = home / "new" / "sine" / "x"
-    key = ("ModelCheckpoint{'monitor': None, 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1, "
-           "'train_time_interval': None}")  # fmt: skip
-    paths = {thesis: torch.tensor(0.0)}
-    checkpoint["callbacks"][key] = {"best_model_path": thesis, "best_model_score": torch.tensor(0.0),
-                                    "best_k_models": paths, "kth_best_model_path": thesis,
-                                    "kth_value": torch.tensor(0.0), "last_model_path": thesis}  # fmt: skip
+    checkpoint["callbacks"]["Recorder"]["lengths"][str(thesis)] = 3
+    checkpoint["callbacks"][key] = states[key] | {"best_model_path": str(removed)}
     with (home / "checkpoint").open("wb") as f:
         torch.save(checkpoint, f)
     steady.last_checkpoint.write_bytes(sealed((home / "checkpoint").read_bytes()))
-    argv = ["train", f"resume={steady.folder}", "trainer.max_epochs=4", f"paths.outputs={new.parents[1]}"]
     assert main(argv) == 0
+    assert (child / "run.json").exists()
 
 
 def test_a_strangers_overrides_say_nothing_to_hydra(steady, home):

@@ -28,7 +28,8 @@ def matching(pattern: str) -> Any:
 # a name that Lightning fills in: words, and metrics in braces; no folder, and no attribute of what is filled in
 FileName = matching(r"([\w =,.+-]|\{[\w/-]+(:\d{0,2}(\.\d{1,2})?[defg]?)?\})+")
 Inside = matching(r"\{run_folder\}(/[\w =,.+-]+)*")  # as make_trainer fills it in
-Name = matching(r"[\w =,.+-]*|\{run_name\}")
+Name = matching(r"[\w =,.+-]+|\{run_name\}")  # not empty: a logger's files would be taken for ours
+Version = matching(r"[\w =,.+-]*") | Natural | None
 Duration = matching(r"\d+:\d{1,2}:\d{1,2}:\d{1,2}")
 
 ON_GRADIENTS = {"foreach": Unset, "maximize": Flag, "differentiable": Flag}
@@ -83,9 +84,9 @@ CALLBACKS: dict[str, dict[str, Any]] = {
               "interval": Literal["step", "epoch"], "verbose": Flag},
 }  # fmt: skip
 LOGGERS: dict[str, dict[str, Any]] = {
-    "CSVLogger": {"save_dir": Inside, "name": Name | None, "version": Name | Natural | None, "prefix": Name,
+    "CSVLogger": {"save_dir": Inside, "name": Name, "version": Version, "prefix": Text,
                   "flush_logs_every_n_steps": Count},
-    "TensorBoardLogger": {"save_dir": Inside, "name": Name | None, "version": Name | Natural | None, "prefix": Name,
+    "TensorBoardLogger": {"save_dir": Inside, "name": Name, "version": Version, "prefix": Text,
                           "log_graph": Flag, "default_hp_metric": Flag},
 }  # fmt: skip
 

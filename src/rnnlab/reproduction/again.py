@@ -54,7 +54,7 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Pla
 
 def decides(node: dict[str, Any]) -> bool:
     """Whether a callback may have a say in the numbers; the others only look, and write who knows where."""
-    target = str(node.get("_target_"))
+    target = str(node.get("_target_")) if isinstance(node, dict) else ""
     return target == LOGGING or (target not in WATCHING and target.rpartition(".")[2] not in SHOWN)
 
 
