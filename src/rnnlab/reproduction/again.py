@@ -7,7 +7,7 @@ from typing import Any
 
 from rnnlab.config.reading import read
 from rnnlab.config.training_schema import WATCHING
-from rnnlab.errors import UserError
+from rnnlab.errors import RunFailed, UserError
 from rnnlab.ledger.data import corpora_folder, kept_here
 from rnnlab.ledger.load import refuse_foreign
 from rnnlab.ledger.manifest import recorded_threads
@@ -59,10 +59,16 @@ def decides(node: dict[str, Any]) -> bool:
 
 
 def train_again(run: Run, into: Path, command: Sequence[str], trust: bool = False) -> Run:
-    """Trains a run again in `into`, quietly. Raises as `plan` and `train_config`."""
+    """Trains a run again in `into`, quietly. Raises as `plan`, and RunFailed where the training fails."""
     config, where = plan(run, into, trust)
     from rnnlab.training import accelerator
     from rnnlab.training.train import train_config
 
     accelerator.take(config["trainer"]["accelerator"])
-    return train_config(config, where, [], command=list(command), loud=False, pictures=False, afresh=True)
+    try:
+        return train_config(config, where, [], command=list(command), loud=False, pictures=False, afresh=True)
+    except (UserError, RunFailed, OSError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise RunFailed(f"{run.folder}, trained again: {type(error).__name__}: {said}") from error
