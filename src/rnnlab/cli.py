@@ -11,10 +11,12 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import rnnlab
+from rnnlab import workplace
 from rnnlab.errors import RunFailed, Told, UserError, nearest
 from rnnlab.output import lasting, open_closed
 from rnnlab.screen import say, screened
@@ -38,6 +40,10 @@ COMMANDS = {
 # the file system's word on a path that the user has named
 REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR,
             errno.EISDIR, errno.ELOOP)  # fmt: skip
+
+
+# what reads folders that may be a stranger's; the user's own code is looked for where a run names it
+OF_FOLDERS = ("evaluate", "forecast", "generate", "report", "board", "reproduce", "diff", "archive", "unroll")
 
 
 def commands() -> dict[str, str]:
@@ -81,10 +87,16 @@ def dispatch(name: str, rest: Sequence[str]) -> int:
     if name not in commands():
         say(f"rnnlab {name}: no such command.{nearest(name, commands())}", error=True)
         return UserError.exit_code
-    here = str(Path.cwd())
-    if here not in sys.path:  # a user's own cells and data sets, beside which the command is given
-        sys.path.append(here)
-    return guarded(lambda: importlib.import_module(f"rnnlab.commands.{name}").main(list(rest)))
+    command = partial(_call, name, rest)
+    if name in OF_FOLDERS or workplace.is_a_runs():
+        with workplace.absent():
+            return guarded(command)
+    workplace.join()  # a user's own cells and data sets, beside which the command is given
+    return guarded(command)
+
+
+def _call(name: str, rest: Sequence[str]) -> Any:
+    return importlib.import_module(f"rnnlab.commands.{name}").main(list(rest))
 
 
 def guarded(command: Callable[[], Any]) -> int:

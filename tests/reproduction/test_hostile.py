@@ -77,7 +77,8 @@ def test_using_a_run_builds_no_trap(request, capsys, command, section, tmp_path,
     with_config(run, **{section: run.config[section] | {"extra": TRAPS["plain"]}})
     name, *more = command.split()
     capsys.readouterr()
-    assert "os.system, code outside rnnlab" in refused(capsys, name, str(run.folder), *more)
+    said = refused(capsys, name, str(run.folder), *more)
+    assert "(extra: os.system(command: text)), code outside rnnlab's list" in said and "--trust" in said
     assert not (tmp_path / "BOOM").exists()
 
 

@@ -12,6 +12,9 @@ from rnnlab.ledger.manifest import repositories
 from rnnlab.ledger.run import Run
 from rnnlab.reproduction.scratch import scratch
 
+# not by -m, which would put the working folder first on the path
+ENTRY = "import sys; sys.path[:] = filter(None, sys.path); from rnnlab.cli import main; sys.exit(main())"
+
 
 def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
     """`rnnlab reproduce` with `arguments`, by the code of the run's commit; returns its exit code.
@@ -49,12 +52,12 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
                     f"commit {commit[:12]} is older than rnnlab reproduce: check it out, and train by hand"
                 )
             environment = os.environ | {
-                "PYTHONPATH": os.pathsep.join([str(tree / "src"), *sys.path[1:]]),
+                "PYTHONPATH": os.pathsep.join([str(tree / "src"), *filter(None, sys.path[1:])]),
                 # so that the manifest tells of the worktree; the working folder stays, for paths may be relative
                 "GIT_DIR": git("-C", str(tree), "rev-parse", "--absolute-git-dir", why="no worktree").strip(),
                 "GIT_WORK_TREE": str(tree),
             }
-            words = [sys.executable, "-m", "rnnlab", "reproduce", *arguments]
+            words = [sys.executable, "-c", ENTRY, "reproduce", *arguments]
             return subprocess.run(words, env=environment, check=False).returncode
         finally:
             subprocess.run(

@@ -1,7 +1,6 @@
 """A process that imports everything once and forks a warm worker whenever one is asked for."""
 
 import gc
-import json
 import os
 import signal
 import socket
@@ -22,7 +21,8 @@ MODULES = (
 )  # fmt: skip
 NOT_OURS = 1 << 32  # the exit code of a worker that nobody can tell
 LEFT = "its worker was told to leave"
-ENTRY = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from rnnlab.sweeps import nursery; nursery.{}({})"
+# the path comes first of all: Python begins with the working folder on it
+ENTRY = "import sys; sys.path[:] = sys.argv[1:]; from rnnlab.sweeps import nursery; nursery.{}({})"
 
 
 class Nursery:
@@ -43,7 +43,7 @@ class Nursery:
     def _start(self, what: str, end: socket.socket) -> "subprocess.Popen[bytes]":
         number = end.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-c", ENTRY.format(what, number), json.dumps(sys.path)],
+            [sys.executable, "-c", ENTRY.format(what, number), *sys.path],
             pass_fds=[number],
             stdin=subprocess.DEVNULL,
             stdout=self._errors,

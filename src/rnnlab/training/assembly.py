@@ -99,7 +99,7 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=str(run.folder), filename="profile")
     loggers: list[Any] = [MetricsFile(run.folder)]
     about = {"{run_folder}": str(run.folder), "{run_name}": run.folder.name}
-    for name, node in config["logger"].items():
+    for name, node in ((name, node) for name, node in config["logger"].items() if node):
         for placeholder, value in about.items():
             node = {k: v.replace(placeholder, value) if isinstance(v, str) else v for k, v in node.items()}
         extra = {"folder": run.folder} if node["_target_"] == "rnnlab.training.loggers.TensorBoard" else {}

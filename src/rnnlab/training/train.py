@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
+from rnnlab import workplace
 from rnnlab.config import base_config, build, check, deciding
 from rnnlab.ledger.claims import claim
 from rnnlab.ledger.disk import disk
 from rnnlab.ledger.files import clear_leftovers
 from rnnlab.ledger.lacking import lacking, why_stale
-from rnnlab.ledger.manifest import command_line, manifest
+from rnnlab.ledger.manifest import command_line, foreign_targets, manifest
 from rnnlab.ledger.place import Place, place
 from rnnlab.ledger.run import Run, now
 from rnnlab.ledger.secrets import without_secrets
@@ -62,9 +64,11 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
         restore_config(run, config, overrides, terminal.warn)
         terminal.already_finished(run, lacking(run, config), why_stale(run, config))
         return run
-    if parent is not None:
-        prepare(run, parent)
-    train_config(config, where, overrides, command=command_line(), device=why)
+    strangers = parent is not None and not foreign_targets(config)  # who knows whose the parent is
+    with workplace.absent() if strangers else nullcontext():
+        if parent is not None:
+            prepare(run, parent)
+        train_config(config, where, overrides, command=command_line(), device=why)
     terminal.end(run)
     return run
 
