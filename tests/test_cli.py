@@ -244,3 +244,17 @@ def test_a_place_that_cannot_be_written_is_a_line_and_not_a_trace(monkeypatch, c
     module.main = write
     monkeypatch.setitem(sys.modules, "rnnlab.commands.report", module)
     assert said(capsys, "report") == (2, "", f"{tmp_path / 'report.html'}: Read-only file system")
+
+
+def test_completion_runs_no_file_of_a_strangers(tmp_path):
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    for name in ("x$(touch BOOM)", "x`touch BOOM`", "xharmless", "x;touch BOOM"):
+        (folder / f"{name}.yaml").write_text("# @package _global_\nseed: 1\n")
+    here = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        assert completed("rnnlab train --config-dir conf experiment=x") == ["xharmless"]
+        assert not (tmp_path / "BOOM").exists()
+    finally:
+        os.chdir(here)

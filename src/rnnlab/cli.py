@@ -1,8 +1,8 @@
 """`rnnlab NAME ...`: finds the command, and owns what becomes of errors.
 
 Exit codes: 0 done; 1 a run failed, or a fault of ours (with its trace); 2 the user asked for what cannot be;
-130 interrupted, 143 stopped by SIGTERM; `reproduce` and `diff` have some of their own. RNNLAB_DEBUG=1 (or Hydra's
-HYDRA_FULL_ERROR=1) shows the trace of every error.
+130 interrupted, 143 stopped by SIGTERM, 129 by SIGHUP, 141 nobody reads the output any more; `reproduce` and `diff`
+have some of their own. RNNLAB_DEBUG=1 (or Hydra's HYDRA_FULL_ERROR=1) shows the trace of every error.
 """
 
 import errno
@@ -10,11 +10,16 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import rnnlab
-from rnnlab.errors import RunFailed, UserError, nearest
+from rnnlab import workplace
+from rnnlab.errors import RunFailed, Told, UserError, nearest
+from rnnlab.output import lasting, open_closed
+from rnnlab.screen import say, screened
 
 # nothing is imported for --help, so what a command does is said here
 COMMANDS = {
@@ -31,6 +36,14 @@ COMMANDS = {
     "doctor": "what this machine has, and how fast the native engine is on it",
     "completion": "the script that makes a shell complete: rnnlab completion bash",
 }
+
+# the file system's word on a path that the user has named
+REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR,
+            errno.EISDIR, errno.ELOOP)  # fmt: skip
+
+
+# what reads folders that may be a stranger's; the user's own code is looked for where a run names it
+OF_FOLDERS = ("evaluate", "forecast", "generate", "report", "board", "reproduce", "diff", "archive", "unroll")
 
 
 def commands() -> dict[str, str]:
@@ -56,31 +69,41 @@ def help_text() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code."""
+    """Runs a command, what it prints screened; returns the exit code."""
     # importing makes half a million objects that stay; going through them at every 700th takes a quarter of its time
     gc.set_threshold(50_000, 20, 100)
+    open_closed()
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(help_text())
-        return 0
-    if argv[0] == "--version":
-        print(f"rnnlab {rnnlab.__version__}")
-        return 0
-    name, rest = argv[0], argv[1:]
+    name, rest = argv[0] if argv else "--help", argv[1:]
+    with lasting("stdout", "stderr") if name == "train" else lasting("stderr"), screened():
+        return dispatch(name, rest)
+
+
+def dispatch(name: str, rest: Sequence[str]) -> int:
+    if name in ("-h", "--help", "help"):
+        return guarded(lambda: say(*help_text().splitlines()))
+    if name == "--version":
+        return guarded(lambda: say(f"rnnlab {rnnlab.__version__}"))
     if name not in commands():
-        print(f"rnnlab {name}: no such command.{nearest(name, commands())}", file=sys.stderr)
+        say(f"rnnlab {name}: no such command.{nearest(name, commands())}", error=True)
         return UserError.exit_code
-    here = str(Path.cwd())
-    if here not in sys.path:  # a user's own cells and data sets, beside which the command is given
-        sys.path.append(here)
-    return run(name, rest)
+    command = partial(_call, name, rest)
+    if name in OF_FOLDERS or workplace.is_a_runs():
+        with workplace.absent():
+            return guarded(command)
+    workplace.join()  # a user's own cells and data sets, beside which the command is given
+    return guarded(command)
 
 
-def run(name: str, argv: Sequence[str]) -> int:
-    """Runs one command by its name; the one place that turns errors into messages and exit codes."""
+def _call(name: str, rest: Sequence[str]) -> Any:
+    return importlib.import_module(f"rnnlab.commands.{name}").main(list(rest))
+
+
+def guarded(command: Callable[[], Any]) -> int:
+    """Runs a command; the one place that turns errors into messages and exit codes."""
     debug = "1" in (os.environ.get("RNNLAB_DEBUG"), os.environ.get("HYDRA_FULL_ERROR"))
     try:
-        code = importlib.import_module(f"rnnlab.commands.{name}").main(list(argv))
+        code = command()
         sys.stdout.flush()
         return int(code or 0)
     except (UserError, RunFailed) as error:
@@ -94,19 +117,17 @@ def run(name: str, argv: Sequence[str]) -> int:
         return 141
     except SystemExit as error:
         if isinstance(error.code, str):
-            print(error.code, file=sys.stderr)
+            say(error.code, error=True)
             return 1
         return error.code or 0
     except OSError as error:
-        refused = error.filename is not None and error.errno in (
-            errno.EROFS,
-            errno.EACCES,
-            errno.EPERM,
-            errno.ENOSPC,
-        )
+        refused = error.filename is not None and error.errno in REFUSALS
         _report(f"{error.filename}: {error.strerror}" if refused else "", error, debug or not refused)
         return UserError.exit_code if refused else 1
     except Exception as error:
+        if str(error) == "embedded null byte":  # the system's word on a path that the user has named
+            _report("a path holds a NUL, which no file's name can", error, debug)
+            return UserError.exit_code
         _report("", error, True)
         return 1
 
@@ -117,4 +138,4 @@ def _report(message: str, error: BaseException, trace: bool) -> None:
 
         traceback.print_exception(type(error), error, error.__traceback__)
     if message:
-        print(message, file=sys.stderr)
+        say(*(error.args if isinstance(error, Told) else [message]), error=True)

@@ -3,17 +3,35 @@
 import difflib
 from collections.abc import Iterable
 
+from rnnlab.screen import say
 
-class UserError(Exception):
-    """Something the user asked for is not possible. Shown as its message alone; exit code 2."""
+
+class Told(Exception):
+    """Shown as its message alone. Each argument is a line of it: a break inside one is shown, and breaks no line."""
+
+    exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
+
+
+class UserError(Told):
+    """Something the user asked for is not possible. Exit code 2."""
 
     exit_code = 2
 
 
-class RunFailed(Exception):
-    """A run that started and could not finish (a diverged loss, say). Shown as its message; exit code 1."""
+class RunFailed(Told):
+    """A run that started and could not finish (a diverged loss, say). Exit code 1."""
 
-    exit_code = 1
+
+class Gone(RunFailed):
+    """The run's folder is no longer this process's: deleted, moved, or taken by another. Nothing is written there."""
+
+
+def warn(said: str) -> None:
+    """Something that the user should know of, on standard error."""
+    say(said, error=True)
 
 
 def nearest(word: str, possible: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ def report(tmp_path_factory):
             continue
         losses = (0.1 + 0.001 / lr) * np.exp(rng.normal(0, 0.2, 20)) / np.arange(1, 21)
         run = Run(folder / f"cell-{cell}+lr-{lr}+seed-{seed}-0123456789ab")
-        config = {"model": {"cell": cell}, "optimizer": {"lr": lr}, "seed": seed, "mode": "min"}
+        config = {"model": {"cell": cell}, "optimizer": {"lr": lr}, "data": {}, "seed": seed, "mode": "min"}
         run.create(f"{cell}{lr}{seed}", "exp", config, [], group=f"{cell}{lr}", label=f"cell-{cell}+lr-{lr}")
         if (lr, cell) == (1e-4, "lstm"):
             run.update(status="failed", why="Diverged: the loss is nan at step 3")
@@ -180,3 +180,36 @@ def test_on_paper(report, browser, tmp_path):
         assert browser.run(COLLISIONS) == []
     finally:
         browser.devtools("Emulation.setEmulatedMedia", {"media": "screen", "features": []})
+
+
+TRAPS = "".join(
+    (
+        "<script>document.title = 'it ran'</script>",
+        "<img src=x onerror=\"document.title = 'it ran'\">",
+        "<img src='http://127.0.0.1:9/seen.png'>",
+        "<p id=styled style='position: fixed'>x</p>",
+        "<a href=\"javascript:document.title = 'it ran'\">click</a>",
+        "<iframe srcdoc=\"<script>parent.document.title = 'it ran'</script>\"></iframe>",
+        "<base href='http://127.0.0.1:9/'>",
+    )
+)
+
+
+def test_what_escaping_might_miss_does_not_run(browser, tmp_path):
+    from rnnlab.inspection.look import page
+
+    (tmp_path / "trap.html").write_text(
+        page("a page", TRAPS, "p { color: red }", "document.body.id = 'ours'")
+    )
+    browser.open((tmp_path / "trap.html").as_uri())
+    browser.run("document.querySelector('a').click()")
+    assert browser.run("return [document.title, document.body.id]") == ["a page", "ours"]
+    assert browser.run("return getComputedStyle(document.getElementById('styled')).position") == "static"
+    assert browser.run("return document.baseURI").startswith("file:")
+    refused = [said for said in browser.errors() if "Content Security Policy" in said]
+    assert any("seen.png" in said for said in refused) and any("inline script" in said for said in refused)
+    # and it is the policy that holds: without it all of this runs
+    (tmp_path / "open.html").write_text(f"<!doctype html><title>a page</title><body>{TRAPS}</body>")
+    browser.open((tmp_path / "open.html").as_uri())
+    until(lambda: browser.run("return document.title") == "it ran")
+    browser.errors()

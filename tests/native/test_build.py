@@ -50,7 +50,7 @@ def test_a_second_process_takes_it_from_the_cache(forgotten):
 
 
 def test_the_key_holds_flags_and_sources(forgotten, monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "_compile", lambda compiler, flags, path: path.touch())  # its name is enough
+    monkeypatch.setattr(build, "_compile", lambda compiler, flags, name: Path(name))  # its name is enough
     usual = build.build().path
     assert build.build(extra=("-O2",)).path != usual
     copied = tmp_path / "sources"
@@ -72,6 +72,48 @@ def test_processes_that_race_all_succeed(forgotten, monkeypatch, tmp_path):
     said = {racer.communicate()[0] for racer in racers}
     assert len(said) == 1
     assert said.pop().startswith("True")
+
+
+CHILD = """
+from rnnlab.native import build, status
+build.FLAGS = tuple("-O0" if flag == "-O3" else flag for flag in build.FLAGS)  # as in `forgotten`
+print(status()["available"], status()["compile_seconds"] > 0)
+"""
+DAMAGE = {
+    "cut to half": lambda whole: whole[: len(whole) // 2],
+    "zeros": lambda whole: bytes(len(whole)),
+    "empty": lambda whole: b"",
+    "a byte of its code": lambda whole: whole[: len(whole) // 3] + b"\x0b" + whole[len(whole) // 3 + 1 :],
+    "another library": lambda whole: next(Path(torch.__file__).parent.glob("lib/libshm*.so")).read_bytes(),
+    "a text": lambda whole: "no library: \u00e4".encode("latin-1"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_library_is_built_again_before_anything_of_it_is_loaded(forgotten, damage):
+    whole = build.build().path
+    content = whole.read_bytes()
+    whole.write_bytes(DAMAGE[damage](content))
+    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, env=os.environ)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True True\n", "")
+    assert whole.read_bytes() == content and len(list(forgotten.iterdir())) == 1
+
+
+def test_a_folder_in_the_librarys_place_is_said(forgotten):
+    whole = build.build().path
+    whole.unlink()
+    whole.mkdir()
+    reason = library.obstacle()
+    assert reason is not None and "cannot write to" in reason and "\n" not in reason
+
+
+def test_a_compiler_that_speaks_no_utf8(forgotten, monkeypatch, tmp_path):
+    strange = script(
+        tmp_path / "strange",
+        'case "$*" in *--version*) printf "cc 1 \\344\\n";; *-dM*) echo "#define __AVX__ 1"; echo "#define __FMA__ 1";;'
+        ' *) printf "kernels.c:1: error: nicht m\\366glich\\n" >&2; exit 1;; esac',
+    )
+    assert "error: nicht m\ufffdglich" in why(monkeypatch, RNNLAB_CC=strange)
 
 
 def why(monkeypatch, **environment: str) -> str:

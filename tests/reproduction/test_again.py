@@ -90,22 +90,28 @@ def test_the_same_runs_give_the_same_archive(seeds, tmp_path):
     "own", [["model.cell=mine_of_a_test.Own", "model.engine=auto"], ["data._target_=mine_of_a_test.Wave"]],
     ids=["cell", "data"],
 )  # fmt: skip
-def test_code_of_the_users_own_takes_trust(own, tmp_path, capsys, monkeypatch):
+def test_code_of_the_users_own_takes_trust_where_it_has_changed(own, tmp_path, capsys, monkeypatch):
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "mine_of_a_test.py").write_text(MINE)
     monkeypatch.syspath_prepend(tmp_path / "code")
     monkeypatch.delitem(sys.modules, "mine_of_a_test", raising=False)
     kept = [o for o in RUN if o.split("=")[0] not in [x.split("=")[0] for x in own]]
     run = rnnlab.train(*kept, *own, f"paths.outputs={tmp_path / 'outputs'}")
-    elsewhere = tmp_path / "elsewhere" / run.folder.name
+    elsewhere = tmp_path / "elsewhere" / "outputs" / run.folder.name
     shutil.copytree(run.folder, elsewhere)
     capsys.readouterr()
-    assert main(["reproduce", str(elsewhere)]) == 2
-    said = capsys.readouterr().err
-    assert f"is made with {own[0].partition('=')[2]}, code outside rnnlab" in said and "--trust" in said
-    assert main(["reproduce", str(elsewhere), "--trust", "--json"]) == 0
+    assert main(["reproduce", str(run.folder), "--json"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["verdict"] == "bitwise" and found["differs"] == {}
+    (tmp_path / "code" / "mine_of_a_test.py").write_text(MINE + "# as before\n")
+    assert main(["reproduce", str(elsewhere)]) == 2
+    said = capsys.readouterr().err
+    assert (
+        f"={own[0].partition('=')[2]}" in said and "code outside rnnlab's list" in said and "--trust" in said
+    )
+    assert main(["reproduce", str(elsewhere), "--trust", "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["verdict"] == "bitwise" and list(found["differs"]) == ["code"]
 
 
 def test_the_recorded_number_of_threads_is_used(tmp_path, capsys):

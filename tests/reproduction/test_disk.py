@@ -2,10 +2,13 @@
 
 import os
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -181,3 +184,93 @@ def test_a_disk_that_is_really_full(whole, small_disk, tmp_path):
     (small_disk / "filler").unlink()
     rnnlab.train(*RUN, f"paths.outputs={small_disk / 'outputs'}")
     assert mismatches(whole, small_disk / "outputs" / "sine") == []
+
+
+LONG = [*(o for o in RUN if not o.startswith(("trainer.max_epochs", "checkpoint"))), "trainer.max_epochs=1000000",
+        "checkpoint.every_n_steps=200"]  # fmt: skip
+
+
+def begun(outputs: Path, words: list[str], log: Path) -> "tuple[subprocess.Popen[bytes], Path]":
+    """A training in a process of its own, once it has written its first checkpoint; and its folder."""
+    with log.open("wb") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rnnlab", "train", *words, f"paths.outputs={outputs}"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)  # fmt: skip
+    while not (found := list(outputs.glob("sine/*/checkpoints/last.ckpt"))):
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    return process, found[0].parents[1]
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_a_training_without_its_folder_ends_and_makes_nothing_again(tmp_path, how):
+    """It would take days; that it ends is that it has noticed."""
+    csv = "+logger.csv={_target_:lightning.pytorch.loggers.CSVLogger,save_dir:'{run_folder}'}"
+    process, folder = begun(tmp_path / "outputs", [*LONG, csv], tmp_path / "log")
+    if how == "deleted":
+        while subprocess.run(["rm", "-rf", str(folder)], capture_output=True).returncode:
+            pass  # its last write was in between
+    else:
+        folder.rename(tmp_path / "elsewhere")
+    if how == "replaced":
+        shutil.copytree(tmp_path / "elsewhere", folder)
+        before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    assert process.wait(timeout=60) == 1
+    (said,) = (tmp_path / "log").read_text().splitlines()
+    assert "the folder was deleted while its run was training" in said
+    if how == "replaced":
+        assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before
+    else:
+        assert list(folder.parent.iterdir()) == []
+
+
+def test_a_terminal_that_is_gone_leaves_a_checkpoint(tmp_path):
+    """SIGHUP, twice as a shell and its terminal send it, when nothing can be written to the terminal any more."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "rnnlab", "train", *LONG, f"paths.outputs={tmp_path}"]
+    process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    while not (found := list(tmp_path.glob("sine/*/checkpoints/last.ckpt"))):
+        time.sleep(0.05)
+    os.close(theirs), os.close(ours)
+    for _ in range(2):
+        process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    run = rnnlab.Run(found[0].parents[1])
+    assert run.status == "stopped" and run.record["why"].startswith("SIGHUP at step ")
+    assert broken(run.last_checkpoint) == ""
+
+
+def test_with_nohup_a_training_goes_on(tmp_path):
+    words = ["nohup", sys.executable, "-m", "rnnlab", "train", *LONG, f"paths.outputs={tmp_path}"]
+    process = subprocess.Popen(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (found := list(tmp_path.glob("sine/*/checkpoints/previous.ckpt"))):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    found[0].unlink()
+    while not found[0].exists():  # written again: it goes on
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+
+
+@pytest.mark.parametrize(
+    ("streams", "sweep"),
+    [
+        ("| head -1", "-m seed=0,1"),
+        ("<&- >&- 2>&-", ""),
+        ("<&- >&- 2>&-", "-m seed=0,1"),
+        ("> /dev/full 2> /dev/full", ""),
+    ],
+)
+def test_output_that_nobody_takes_does_not_stop_a_training(tmp_path, streams, sweep):
+    command = shlex.join([sys.executable, "-m", "rnnlab", "train", *RUN, f"paths.outputs={tmp_path}"])
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{command} {sweep} {streams}"], capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [r.status for r in rnnlab.runs(tmp_path / "sine")] == ["finished"] * (2 if sweep else 1)

@@ -77,7 +77,8 @@ def test_using_a_run_builds_no_trap(request, capsys, command, section, tmp_path,
     with_config(run, **{section: run.config[section] | {"extra": TRAPS["plain"]}})
     name, *more = command.split()
     capsys.readouterr()
-    assert "os.system, code outside rnnlab" in refused(capsys, name, str(run.folder), *more)
+    said = refused(capsys, name, str(run.folder), *more)
+    assert "(extra: os.system(command: text)), code outside rnnlab's list" in said and "--trust" in said
     assert not (tmp_path / "BOOM").exists()
 
 
@@ -250,7 +251,7 @@ def test_archives_that_are_traps(tmp_path, capsys):
     assert not (tmp_path.parent / "climbed").exists()
     link = archive_with(tmp_path / "link.zip", "exp/run", b"/etc/passwd", stat.S_IFLNK | 0o777)
     assert "is a link" in refused(capsys, "reproduce", link, "--sample", "1")
-    bomb = archive_with(tmp_path / "bomb.zip", "exp/run/metrics.csv", bytes(50_000_000))
+    bomb = archive_with(tmp_path / "bomb.zip", "exp/run/run.json", bytes(50_000_000))
     assert "unfolds to 50,000,000 bytes" in refused(capsys, "reproduce", bomb, "--sample", "1")
     (tmp_path / "no.zip").write_bytes(b"PK nothing")
     assert "cannot be read as an archive" in refused(

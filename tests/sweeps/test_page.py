@@ -27,7 +27,13 @@ def experiment(tmp_path):
     rng = np.random.default_rng(0)
     for lr, seed in itertools.product((0.001, 0.01, 0.1), range(SEEDS)):
         losses = (1 + lr) * np.exp(rng.normal(0, 0.2, len(STEPS))) / np.array(STEPS)
-        config = {"model": {"hidden_size": 8}, "optimizer": {"lr": lr}, "seed": seed, "mode": "min"}
+        config = {
+            "model": {"hidden_size": 8},
+            "optimizer": {"lr": lr},
+            "data": {},
+            "seed": seed,
+            "mode": "min",
+        }
         run = Run(tmp_path / "exp" / f"lr-{lr}+seed-{seed}-0123456789ab")
         run.create(f"{lr}{seed}", "exp", config, [], group=str(lr), label=f"lr-{lr}")
         best = {"value": min(losses), "monitor": "loss/val", "step": 40,
@@ -80,7 +86,7 @@ def test_every_run_is_one_click_away(experiment, tmp_path, where):
     for path in found:
         run = Run(path.parent)
         assert f"seed {run.config['seed']}, id {run.id}" in path.read_text()
-    assert page.loads == [] and "http" not in (folder / "report.html").read_text()
+    assert page.loads == [] and "://" not in (folder / "report.html").read_text()
 
 
 def test_a_run_whose_folder_cannot_be_written_has_no_link(experiment, tmp_path, monkeypatch):

@@ -1,5 +1,9 @@
 """What fails costs only itself; what cannot be is refused before anything starts."""
 
+import os
+import subprocess
+
+import pytest
 from asking import content, words
 
 import rnnlab
@@ -90,3 +94,50 @@ def test_instruments_that_finished_runs_did_not_have_are_named(tmp_path, multiru
     assert missed in multirun(*asked, *more).out
     assert missed not in multirun(*asked, *more, "rerun=true").out
     assert missed not in multirun(*asked, *more).out
+
+
+def test_a_damaged_run_is_named_and_goes_on_and_costs_no_other(tmp_path, multirun):
+    asked = words(tmp_path, "seed=0,1,2")
+    assert multirun(*asked).code == 0
+    whole = {r.id: content(r) for r in rnnlab.runs(tmp_path / "sine")}
+    first, second, _ = rnnlab.runs(tmp_path / "sine")
+    (first.folder / "run.json").write_bytes(b"")
+    second.manifest_file.write_bytes(b"[]")
+    dry = multirun(*asked, "--dry-run")
+    assert dry.code == 0 and dry.out.count(str(first.folder)) == 1
+    done = multirun(*asked)
+    assert done.code == 0 and done.err == ""
+    assert "3 runs, 2 finished already, 1 begun before, gone on with" in done.out
+    assert done.out.count(str(first.folder)) == 1 and "1 run that finished is stale" in done.out
+    assert {r.id: content(r) for r in rnnlab.runs(tmp_path / "sine")} == whole
+    assert first.status == "finished"
+
+
+def test_a_folder_that_is_deleted_costs_only_its_run(tmp_path, multirun):
+    asked = words(tmp_path, "seed=0,1", "+callbacks.victim={_target_:victim.Victim,how:delete}")
+    done = multirun(
+        *asked, "+logger.csv={_target_:lightning.pytorch.loggers.CSVLogger,save_dir:'{run_folder}'}"
+    )
+    assert done.code == 1 and "1 of 2 runs failed" in done.err and "Traceback" not in done.out + done.err
+    assert "the folder was deleted while its run was training" in done.out
+    (left,) = rnnlab.runs(tmp_path / "sine")
+    assert left.status == "finished" and left.config["seed"] == 0
+    assert [p.name for p in (tmp_path / "sine").iterdir()] == [left.folder.name]
+
+
+def test_on_a_full_disk_only_the_runs_fail(tmp_path, multirun):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=150k", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        asked = words(disk, "seed=0,1,2,3", "sweep.workers=2")
+        done = multirun(*asked)
+        assert done.code == 1 and "Traceback" not in done.err and "No worker" not in done.err
+        assert "of 4 runs failed" in done.err and "trained in" in done.out
+        assert done.out.count("No space left on device") >= 1
+        done = multirun(*words(tmp_path / "room", "seed=0,1,2,3", "sweep.workers=2"))
+        assert done.code == 0
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -1,6 +1,7 @@
 """Callbacks that do in one of the runs what must cost no other."""
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from lightning.pytorch import Callback
 
 
 class Victim(Callback):
-    """Ends the run with seed 1 in its third epoch: takes its worker along, once, leaves or raises."""
+    """In its third epoch the run with seed 1 takes its worker along, once, leaves, raises or deletes its folder."""
 
     def __init__(self, how: str, mark: str = "") -> None:
         self.how, self.mark = how, Path(mark)
@@ -19,6 +20,9 @@ class Victim(Callback):
             return
         if self.how == "raise":
             raise ArithmeticError("of the user's own")
+        if self.how == "delete":
+            shutil.rmtree(trainer.default_root_dir)
+            return
         if self.how == "exit":
             sys.exit(3)
         if not self.mark.exists():

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from rnnlab.commands.arguments import Arguments
+from rnnlab.screen import say
 
 
 def main(argv: list[str]) -> None:
@@ -20,5 +21,5 @@ def main(argv: list[str]) -> None:
     experiment = Path(asked.experiment)
     file = Path(asked.out or f"{experiment.resolve().name}.zip")
     n = archive.write(experiment, file)
-    print(f"{n} run{'s' * (n > 1)} in {file} ({file.stat().st_size / 1e6:.1f} MB)")
-    print(f"reproduce    rnnlab reproduce {file} --sample 1")
+    say(f"{n} run{'s' * (n > 1)} in {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    say(f"reproduce    rnnlab reproduce {file} --sample 1")

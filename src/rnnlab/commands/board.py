@@ -12,6 +12,8 @@ from pathlib import Path
 
 from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import RunFailed, UserError, nearest
+from rnnlab.reproduction.scratch import ENDS, scratch
+from rnnlab.screen import say
 
 
 def main(argv: list[str]) -> int:
@@ -33,7 +35,7 @@ def main(argv: list[str]) -> int:
     with ExitStack() as closing:
         shown, what = folder, str(folder)
         if asked.groups:
-            shown = grouped(folder, Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="board-"))))
+            shown = grouped(folder, closing.enter_context(scratch()))
             what = f"the configurations of {folder}"
         return serve(shown, asked.port, what)
 
@@ -63,7 +65,7 @@ def serve(folder: Path, port: int, what: str) -> int:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {n: signal.signal(n, stop) for n in ENDS if signal.getsignal(n) is not signal.SIG_IGN}
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(command, stdout=said, stderr=said)
         try:
@@ -71,7 +73,7 @@ def serve(folder: Path, port: int, what: str) -> int:
                 said.seek(0)
                 lines = said.read().decode(errors="replace").strip().splitlines()
                 raise RunFailed(f"TensorBoard did not start: {lines[-1] if lines else 'it said nothing'}")
-            print(f"TensorBoard shows {what} at {address}  (Ctrl-C ends it)", flush=True)
+            say(f"TensorBoard shows {what} at {address}  (Ctrl-C ends it)", flush=True)
             child.wait()
             return 0
         except KeyboardInterrupt:
@@ -79,7 +81,8 @@ def serve(folder: Path, port: int, what: str) -> int:
         finally:
             child.terminate()
             child.wait()
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def served_at(child: "subprocess.Popen[bytes]", said: int) -> str:

@@ -2,14 +2,16 @@
 
 from rnnlab.cli import commands
 from rnnlab.errors import UserError
+from rnnlab.screen import say
 
 SHELLS = ("bash",)
 
 # What stands before the cursor decides alone. Hydra completes one command's words: it gets those after
-# `train`. Bash replaces only what follows the last of COMP_WORDBREAKS, as a rule the `=`.
+# `train`. Bash replaces only what follows the last of COMP_WORDBREAKS, as a rule the `=`. What is offered may be
+# the name of a stranger's file: compgen would run the $(command) in it, and so would the line it is put into.
 BASH = """\
 _rnnlab() {{
-    local line="${{COMP_LINE:0:COMP_POINT}}" choices
+    local line="${{COMP_LINE:0:COMP_POINT}}" choices one
     local word="${{line##*[[:space:]]}}"
     local -a words
     read -r -a words <<< "$line"
@@ -20,7 +22,10 @@ _rnnlab() {{
     elif [[ ${{words[1]}} == train ]]; then
         choices="$(COMP_LINE="train ${{line#*[[:space:]]train[[:space:]]}}" COMP_POINT=$COMP_POINT \\
             "${{words[0]}}" train -sc query=bash 2> /dev/null)"
-        COMPREPLY=($(compgen -W "$choices" -- "$word"))
+        read -r -d '' -a choices <<< "$choices"
+        for one in "${{choices[@]}}"; do
+            [[ $one == "$word"* && $one != *[^[:alnum:]_./=+@,:~-]* ]] && COMPREPLY+=("$one")
+        done
         if [[ $word == *=* && $COMP_WORDBREAKS == *=* ]]; then
             COMPREPLY=("${{COMPREPLY[@]#"${{word%=*}}="}}")
         fi
@@ -62,7 +67,12 @@ def values(line: str) -> list[str]:
 
 def main(argv: list[str]) -> int:
     if argv in (["-h"], ["--help"]) or len(argv) != 1:
-        print('usage: rnnlab completion bash\n\nPut this into ~/.bashrc:\n  eval "$(rnnlab completion bash)"')
+        say(
+            "usage: rnnlab completion bash",
+            "",
+            "Put this into ~/.bashrc:",
+            '  eval "$(rnnlab completion bash)"',
+        )
         return 0 if argv in (["-h"], ["--help"]) else 2
-    print(script("install", argv[0]))
+    say(*script("install", argv[0]).splitlines())
     return 0

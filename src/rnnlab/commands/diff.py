@@ -1,6 +1,7 @@
 """`rnnlab diff RUN_A RUN_B`: what differs between two runs, and the step at which their curves part."""
 
 from rnnlab.commands.arguments import Arguments
+from rnnlab.screen import say
 
 ASIDE = ("paths", "logger", "rerun", "resume", "resume_engine", "checkpoint")  # says nothing of the numbers
 
@@ -25,14 +26,14 @@ def main(argv: list[str]) -> int:
     parts |= differences.manifests(a.manifest, b.manifest)
     for part, lines in parts.items():
         for line in lines:
-            print(f"{part:10}{line}")
+            say(f"{part:10}{line}")
     for part in ("config", *differences.PARTS):
         if not parts.get(part):
-            print(f"{part:10}the same")
+            say(f"{part:10}the same")
     curves = parting(a, b)
-    print(f"{'curves':10}{curves}")
+    say(f"{'curves':10}{curves}")
     weights: list[str] = []
     if a.best_checkpoint.is_file() and b.best_checkpoint.is_file():
         weights = differing_weights(a, b)
-        print(f"{'weights':10}{f'{len(weights)} tensors differ' if weights else 'the same, bit for bit'}")
+        say(f"{'weights':10}{f'{len(weights)} tensors differ' if weights else 'the same, bit for bit'}")
     return 0 if curves.bitwise and not weights else 3

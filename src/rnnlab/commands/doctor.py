@@ -19,16 +19,16 @@ def main(argv: list[str]) -> int:
 
     import lightning
     import torch
-    from rich.console import Console
 
     import rnnlab
     from rnnlab import native
+    from rnnlab.console import Console
     from rnnlab.training.accelerator import present
 
-    console = Console(highlight=False)
+    console = Console()
 
     def line(name: str, text: Any) -> None:
-        console.print(f"{name:12}{text}", soft_wrap=True, markup=False)
+        console.print(f"{name:12}{text}", soft_wrap=True)
 
     line("rnnlab", rnnlab.__version__)
     line("Python", f"{platform.python_version()} on {platform.platform()}")

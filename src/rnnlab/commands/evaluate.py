@@ -7,11 +7,11 @@ rnnlab evaluate RUN --split val data.seed=7  a part of other data of the same ki
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError, nearest
+from rnnlab.screen import say
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int | None:
 
     found = assess(arguments.run, arguments.overrides, arguments.split, arguments.trust)
     if arguments.json:
-        print(json.dumps(found, indent=2))
+        say(*json.dumps(found, indent=2).splitlines())
     else:
         show(found)
     return None
@@ -88,9 +88,9 @@ def learned_from(run: Any, task: Any, data: Any) -> None:
         try:
             data.count(load_data(run, task.spec))
         except UserError as error:
-            print(
+            say(
                 f"without n-grams: the text that the run learned from cannot be read ({error})",
-                file=sys.stderr,
+                error=True,
             )
 
 

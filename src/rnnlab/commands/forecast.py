@@ -55,6 +55,7 @@ def run_on(arguments: argparse.Namespace) -> None:
     from rnnlab.ledger.data import load_data
     from rnnlab.ledger.load import load_model
     from rnnlab.ledger.run import Run
+    from rnnlab.memory import afford
     from rnnlab.tasks import Forecaster
     from rnnlab.training.terminal import Row, console, score_table
 
@@ -76,6 +77,7 @@ def run_on(arguments: argparse.Namespace) -> None:
         )
 
     start = arguments.start if arguments.start is not None else 0 if new_file else arguments.horizon
+    afford(100.0 * arguments.horizon * len(data.target_columns), f"--horizon {arguments.horizon}")
     row = len(data.frame.values) - start
     if row < data.window:
         raise UserError(
@@ -85,8 +87,8 @@ def run_on(arguments: argparse.Namespace) -> None:
     free = free_run(task, data, row, arguments.horizon)
 
     name = f"free-run-{arguments.horizon}" + (f"-{data.path.stem}" if new_file else "")  # type: ignore[attr-defined]
-    table = Path(arguments.csv) if arguments.csv else run.figures / f"{name}.csv"
-    picture = Path(arguments.picture) if arguments.picture else run.figures / f"{name}.png"
+    table = Path(arguments.csv) if arguments.csv else inside(run, f"{name}.csv", "--csv")
+    picture = Path(arguments.picture) if arguments.picture else inside(run, f"{name}.png", "--picture")
     for file in (table, picture):
         make_folder(file)
     write_csv(table, time_name(data), data.frame.targets, free)
@@ -137,6 +139,14 @@ def readable(time: Any) -> str:
     """A time as text, ISO without fractions of a second where there are none."""
     text = str(time)
     return text.removesuffix(".000000") if "T" in text else text
+
+
+def inside(run: Any, name: str, option: str) -> Path:
+    """A file of the run's figures/. Raises UserError where a link there leads out of the run's folder."""
+    file: Path = run.figures / name
+    if not file.resolve().is_relative_to(run.folder.resolve()):
+        raise UserError(f"{file} is a link out of the run's folder; {option} FILE says where to write")
+    return file
 
 
 def make_folder(file: Path) -> None:

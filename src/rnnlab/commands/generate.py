@@ -5,12 +5,15 @@ without one the text begins with a character drawn at random. The same seed give
 """
 
 import argparse
-import io
 import sys
 from typing import Any
 
 from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError
+from rnnlab.memory import afford
+from rnnlab.screen import clean, raw, say
+
+PROMPT = 1_000_000  # characters that are read; a device would go on for ever
 
 
 def main(argv: list[str]) -> int | None:
@@ -35,7 +38,9 @@ def main(argv: list[str]) -> int | None:
     check(arguments)
     prompt = arguments.prompt
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
-        prompt = sys.stdin.read()
+        prompt = sys.stdin.read(PROMPT + 1)
+        if len(prompt) > PROMPT:
+            raise UserError(f"--prompt: standard input has more than {PROMPT:,} characters")
 
     write(arguments, prompt or "")
     return None
@@ -53,6 +58,7 @@ def check(arguments: argparse.Namespace) -> None:
     for name, (right, words) in ranges.items():
         if not right:
             raise UserError(f"--{name} {getattr(arguments, name.replace('-', '_'))}: must be {words}")
+    afford(8.0 * arguments.length, f"--length {arguments.length}")
 
 
 def write(arguments: argparse.Namespace, prompt: str) -> None:
@@ -78,10 +84,11 @@ def write(arguments: argparse.Namespace, prompt: str) -> None:
     if not prompt:
         prompt = random_character(task.spec, arguments.seed)
         if sys.stderr.isatty():
-            print(f"(no prompt: it begins with {prompt!r}, drawn at random)", file=sys.stderr)
+            say(f"(no prompt: it begins with {prompt!r}, drawn at random)", error=True)
     ids = vocabulary.encode(prompt)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal of another encoding shows what it can
-        sys.stdout.reconfigure(errors="replace")
+    out, shown = raw(sys.stdout), clean if sys.stdout.isatty() else str  # a file gets what was drawn, exactly
+    if hasattr(out, "reconfigure"):  # a terminal of another encoding shows what it can
+        out.reconfigure(errors="replace")
     with thread_count(1):  # a step is too small to share
         drawn = task.sample(
             ids,
@@ -91,13 +98,17 @@ def write(arguments: argparse.Namespace, prompt: str) -> None:
             top_p=arguments.top_p,
             seed=arguments.seed,
         )
-        last = prompt
-        sys.stdout.write(prompt)
+        last, signs = prompt, shown(prompt) != prompt
+        out.write(shown(prompt))
         for last in map(vocabulary.characters.__getitem__, drawn):
-            sys.stdout.write(last)
-            sys.stdout.flush()
+            signs |= shown(last) != last
+            out.write(shown(last))
+            out.flush()
     if not last.endswith("\n"):
-        sys.stdout.write("\n")
+        out.write("\n")
+    if signs:
+        say("(a sign stands for what is no letter: a terminal would obey it; a file or a pipe gets it as it is)",
+            error=True)  # fmt: skip
 
 
 def random_character(spec: dict[str, Any], seed: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rnnlab.commands.arguments import Arguments
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, nearest, warn
 from rnnlab.ledger.files import write_json, write_whole
 
 
@@ -39,11 +39,17 @@ def main(argv: list[str]) -> None:
         beside = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
         raise UserError(f"{folder}: no runs there.{nearest(folder.name, beside) if beside else ''}")
 
+    from rnnlab.ledger.run import runs
     from rnnlab.sweeps import leaderboard
     from rnnlab.sweeps.sweep import console
     from rnnlab.sweeps.table import table
 
-    board = leaderboard.of_experiment(folder)
+    damaged: list[str] = []
+    if not (found := runs(folder, damaged.append)):
+        raise UserError(f"{folder}: no run there can be read; {damaged[0]}")
+    for line in damaged:
+        warn(line)
+    board = leaderboard.of_runs(found)
     if board.mixed:
         console.print(board.mixed)
     if board.rows:
@@ -51,9 +57,7 @@ def main(argv: list[str]) -> None:
     limit = max(1, asked.rows // 4)
     for entry in board.others[:limit]:
         why = str(entry.record.get("why") or "").partition("\n")[0]
-        console.print(
-            f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True, markup=False
-        )
+        console.print(f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True)
     if len(board.others) > limit:
         console.print(f"... and {len(board.others) - limit} more without a result")
     if asked.csv:
@@ -86,18 +90,20 @@ def of_run(folder: Path, asked: argparse.Namespace) -> None:
 def write_pages(folder: Path, file: Path, board: Any) -> None:
     """The experiment's page, and each run's own as report.html in its folder, which it leads to.
 
-    A run whose folder cannot be written, on a disk that is for reading say, has no link.
+    A run whose folder cannot be written, on a disk that is for reading say, has no link; nor has one that is damaged,
+    which is said.
     """
     from rnnlab.inspection.run_page import run_page
-    from rnnlab.ledger.run import Run
+    from rnnlab.ledger.run import Run, legible
     from rnnlab.sweeps import page
 
     start = _place(file).resolve().parent
     links = {}
-    for entry in [*(e for row in board.rows for e in row.entries), *board.others]:
+    entries = [*(e for row in board.rows for e in row.entries), *board.others]
+    for entry, made in legible(entries, lambda entry: run_page(Run(entry.folder))):
         own = entry.folder / "report.html"
         with suppress(OSError):
-            write_whole(own, run_page(Run(entry.folder)).encode("utf-8", "surrogatepass"))
+            write_whole(own, made.encode("utf-8", "surrogatepass"))
             links[entry.folder] = quote(Path(os.path.relpath(own.resolve(), start)).as_posix())
     _write(file, page.page(folder.name, board, lambda entry: links.get(entry.folder)).encode())
 

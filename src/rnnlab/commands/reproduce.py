@@ -8,13 +8,13 @@ rnnlab reproduce ARCHIVE.zip/RUN              one that it holds
 
 import argparse
 import json
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from rnnlab.commands.arguments import Arguments
 from rnnlab.errors import UserError, nearest
+from rnnlab.screen import say
 
 EPILOG = """exit code: 0 bitwise, 3 numeric, 4 statistical, 5 different (of several: the worst);
 1 a training failed, 2 what was asked cannot be"""
@@ -36,20 +36,21 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     asked = parser.parse_args(argv)
 
-    from rnnlab.ledger.run import Run, runs
-    from rnnlab.reproduction import archive
+    from rnnlab.ledger.run import Run, runs, silently
+    from rnnlab.reproduction import unpacking
+    from rnnlab.reproduction.scratch import scratch
 
     with ExitStack() as stack:
         place = Path(asked.run)
         file = next((path for path in (place, *place.parents) if path.is_file()), None)
         names: dict[Path, str] = {}  # of runs that lie unpacked for a moment
         if file is not None:
-            opened = stack.enter_context(archive.opened(file))
-            names = {run.folder: f"{file}/{run.folder.name}" for run in runs(opened)}
-            place = inside(opened, place.relative_to(file), asked.run)
+            opened = stack.enter_context(unpacking.opened(file))
+            names = {run.folder: f"{file}/{run.folder.name}" for run in runs(opened.folder, silently)}
+            place = inside(opened.folder, place.relative_to(file), asked.run)
         several = not (place / "run.json").is_file()
         if several and asked.sample is None:
-            if n := len(runs(place)):
+            if n := len(runs(place, silently)):
                 one = f", {asked.run}/RUN is one by its name" if file else ""
                 raise UserError(
                     f"{asked.run} holds {n} run{'s' * (n > 1)}; --sample 1 draws one of them{one}"
@@ -65,6 +66,9 @@ def main(argv: list[str]) -> int:
             chosen = sample.draw(place, asked.sample, asked.seed)
         else:
             chosen = [Run.open(place)]
+        if file is not None:
+            for run in chosen:
+                opened.fill(run.folder.name)
         if asked.commit:
             from rnnlab.reproduction.commit import with_its_code
 
@@ -74,16 +78,14 @@ def main(argv: list[str]) -> int:
             words += [f"--into={asked.into}"] if asked.into else []
             words += [f"--{name}" for name in ("trust", "json") if getattr(asked, name)]
             return with_its_code(chosen[0], words, asked.trust)
-        into = Path(
-            asked.into or stack.enter_context(tempfile.TemporaryDirectory(prefix="rnnlab-"))
-        ).absolute()
+        into = Path(asked.into or stack.enter_context(scratch())).absolute()
         if any(run.folder.resolve().parent == into.resolve() for run in chosen):
             raise UserError(f"--into {asked.into}: the runs themselves are there; take another folder")
         found = reproduce(chosen, into, ["rnnlab", "reproduce", *argv], asked.rtol, asked.trust)
         for entry in found:
             entry["run"] = names.get(Path(entry["run"]), entry["run"])
     if asked.json:
-        print(json.dumps(found, indent=2))
+        say(*json.dumps(found, indent=2).splitlines())
     else:
         show(found, asked.into)
     return max(entry["exit_code"] for entry in found) if all(e["verdict"] != "failed" for e in found) else 1
@@ -91,9 +93,9 @@ def main(argv: list[str]) -> int:
 
 def inside(opened: Path, name: Path, asked: str) -> Path:
     """The run of that name in an archive's folder, or the folder. Raises UserError where there is none."""
-    from rnnlab.ledger.run import runs
+    from rnnlab.ledger.run import runs, silently
 
-    there = {run.folder.name: run.folder for run in runs(opened)}
+    there = {run.folder.name: run.folder for run in runs(opened, silently)}
     if str(name) != "." and str(name) not in there:
         raise UserError(f"{asked}: the archive holds no such run.{nearest(str(name), there)}")
     return there.get(str(name), opened)
@@ -131,18 +133,18 @@ def show(found: list[dict[str, Any]], into: str | None) -> None:
     from rnnlab.reproduction.differences import PARTS
 
     for entry in found:
-        print(f"{entry['verdict']:12} {entry['run']}")
+        say(f"{entry['verdict']:12} {entry['run']}")
         for line in entry["why"]:
-            print(f"{'':12} {line}")
+            say(f"{'':12} {line}")
         same, differs = [part for part in PARTS if part not in entry["differs"]], entry["differs"]
-        print(f"{'':12} then -> now")
+        say(f"{'':12} then -> now")
         for part, lines in differs.items():
             for i, line in enumerate(lines):
-                print(f"{'':12}   {'' if i else part:10}{line}")
+                say(f"{'':12}   {'' if i else part:10}{line}")
         if same:
-            print(f"{'':12}   {'the same':10}{', '.join(same)}")
+            say(f"{'':12}   {'the same':10}{', '.join(same)}")
     if len(found) > 1:
         words = [entry["verdict"] for entry in found]
-        print(", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words)))
+        say(", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words)))
     if into:
-        print(f"trained in   {into}")
+        say(f"trained in   {into}")

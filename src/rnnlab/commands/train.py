@@ -11,6 +11,7 @@ from typing import NoReturn
 from omegaconf import DictConfig
 
 from rnnlab.errors import RunFailed, UserError, nearest
+from rnnlab.screen import say
 
 
 def main(argv: list[str]) -> None:
@@ -18,10 +19,10 @@ def main(argv: list[str]) -> None:
         from rnnlab.commands import completion
 
         if found[1] != "query":
-            print(completion.script(found[1], found[2]))
+            say(*completion.script(found[1], found[2]).splitlines())
             return
         if offered := completion.values(os.environ.get("COMP_LINE", "")):
-            print(" ".join(offered))
+            say(" ".join(offered))
             return
 
     argv = with_sweep_options(argv)
@@ -44,18 +45,19 @@ def main(argv: list[str]) -> None:
             from rnnlab.config.explain import explain
 
             asked = get_args(arranged(argv))
-            raise UserError(explain(error, asked.overrides, asked.config_dir)) from error
+            raise UserError(*explain(error, asked.overrides, asked.config_dir)) from error
 
 
 def task(cfg: DictConfig) -> float:
     """One run; returns its objective, which a sweeper may minimise or maximise.
 
-    Raises SystemExit where the run was stopped: 130 by Ctrl-C, 143 by SIGTERM, as a shell has it.
+    Raises SystemExit where the run was stopped: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, as a shell has it.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     from rnnlab.config import check
+    from rnnlab.listening import exit_code
 
     job = HydraConfig.get()
     overrides = list(job.overrides.task)
@@ -66,7 +68,7 @@ def task(cfg: DictConfig) -> float:
 
         run = train(cfg, overrides)
         if run.status == "stopped":
-            raise SystemExit(143 if run.record.get("why", "").startswith("SIGTERM") else 130)
+            raise SystemExit(exit_code(run.record.get("why", "")))
         return run.objective
     except (UserError, RunFailed) as error:
         if job.mode == RunMode.RUN and not job.callbacks:

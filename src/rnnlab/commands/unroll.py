@@ -3,6 +3,7 @@
 from typing import Any
 
 from rnnlab.commands.arguments import Arguments
+from rnnlab.screen import say
 
 EXAMPLES = ("notebook", "small", "numpy")
 
@@ -24,8 +25,7 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
     arguments = parser.parse_args(argv)
 
-    from rich.console import Console  # torch is imported below: not for --help
-
+    from rnnlab.console import Console  # torch is imported below: not for --help
     from rnnlab.errors import UserError
     from rnnlab.inspection.lesson import show
     from rnnlab.inspection.unroll import unroll
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int | None:
     if arguments.html:
         write_page(arguments.html, shown)
     else:
-        show(shown, Console(highlight=False), arguments.digits or (4 if arguments.run else None))
+        show(shown, Console(), arguments.digits or (4 if arguments.run else None))
     return None
 
 
@@ -67,4 +67,4 @@ def write_page(file: str, shown: Any) -> None:
     if not path.parent.is_dir():
         raise UserError(f"--html {file}: there is no folder {path.parent}")
     write_whole(path, unroll_page(shown).encode("utf-8", "surrogatepass"))
-    print(f"written  {file}")
+    say(f"written  {file}")

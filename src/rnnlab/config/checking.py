@@ -20,5 +20,5 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     said = {line.split(" is required")[0] for line in found}
     problems += [f"{key} is required" for key in missing if key not in said] + found
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     return values

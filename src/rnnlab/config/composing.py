@@ -43,7 +43,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     try:
         return composed(overrides, config_dir)
     except COMPOSING as error:
-        raise UserError(explain(error, overrides, config_dir)) from error
+        raise UserError(*explain(error, overrides, config_dir)) from error
 
 
 def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:

@@ -19,7 +19,7 @@ from rnnlab.errors import UserError, nearest
 OPTIONAL_GROUPS = ("experiment", "debug", "local")
 
 
-def explain(error: Exception, overrides: Sequence[str], config_dir: str | Path | None = None) -> str:
+def explain(error: Exception, overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
     """A line for each of the `overrides` at fault; Hydra itself stops at the first.
 
     The override at fault is left out and the rest composed again, until it composes or the fault lies
@@ -36,22 +36,22 @@ def explain(error: Exception, overrides: Sequence[str], config_dir: str | Path |
         line, culprit, is_choice = _read(found, left, config_dir)
         lines.append(line)
         if culprit is None:
-            return "\n".join(lines)
+            return lines
         left.remove(culprit)
         try:
             cfg = composed(left, config_dir)
         except COMPOSING as another:
             if is_choice and not isinstance(another, MissingConfigException):
-                return "\n".join(lines)
+                return lines
             found = another
             continue
         if not is_choice:
             try:
                 check(cfg)
             except UserError as more:
-                lines.append(str(more))
+                lines += map(str, more.args)
         break
-    return "\n".join(lines)
+    return lines
 
 
 def first_of_sweep(override: str) -> str:

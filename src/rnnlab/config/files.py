@@ -8,19 +8,35 @@ from rnnlab.errors import nearest
 
 def file(path: str) -> str:
     """The path as given, if it is a file."""
-    if not Path(path).expanduser().is_file():
+    if not _is(path, "file"):
         raise wrong("{why}", why=_absent(path, "file"))
     return path
 
 
 def folder(path: str) -> str:
     """The path as given, if it is a folder."""
-    if not Path(path).expanduser().is_dir():
+    if not _is(path, "folder"):
         raise wrong("{why}", why=_absent(path, "folder"))
     return path
 
 
+def _is(path: str, what: str) -> bool:
+    """False, too, for what no file can be called."""
+    try:
+        place = Path(path).expanduser()
+        return place.is_file() if what == "file" else place.is_dir()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def _absent(path: str, what: str) -> str:
+    try:
+        return _near(path, what)
+    except (OSError, ValueError, RuntimeError):
+        return f"no such {what}"
+
+
+def _near(path: str, what: str) -> str:
     place = Path(path).expanduser()
     if place.exists():
         return f"is not a {what}"

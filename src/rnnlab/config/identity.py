@@ -36,7 +36,7 @@ def _kept(values: dict[str, Any], nodes: dict[str, Node], path: str) -> dict[str
         if at in HOW_SECTIONS or _left_out(node, key, value) or (value is None and path in NAMED):
             continue
         if isinstance(value, dict):
-            if (at in nodes and type(nodes[at]).how) or value.get("_target_") in WATCHING:
+            if (at in nodes and type(nodes[at]).how) or str(value.get("_target_")) in WATCHING:
                 continue
             value = _kept(value, nodes, at) if at in nodes or at in NAMED else value
             if not value:

@@ -23,6 +23,8 @@ from rnnlab.config.node import Node, Problem
 from rnnlab.config.trainer_schema import Trainer
 from rnnlab.config.training_schema import CALLBACKS, LOGGERS, OPTIMIZERS, SCHEDULERS, Cosine, Scheduler
 
+LONGEST = 255  # bytes of a name, on all common file systems
+
 
 class Config(Node):
     """The keys of conf/config.yaml itself."""
@@ -41,6 +43,10 @@ class Config(Node):
         parts = PurePath(self.name).parts
         if not parts or ".." in parts or PurePath(self.name).is_absolute():
             yield "name", "must be a folder's name inside paths.outputs, such as sine or notebook/sine"
+        if max((len(part.encode("utf-8", "surrogatepass")) for part in parts), default=0) > LONGEST:
+            yield "name", f"is too long: a folder's name has at most {LONGEST} bytes"
+        if not self.name.isprintable():
+            yield "name", "holds a character that cannot be printed"
 
 
 class Checkpoint(Node):

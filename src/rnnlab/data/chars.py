@@ -17,8 +17,12 @@ from rnnlab.data.parts import parts
 from rnnlab.data.textfile import read_text
 from rnnlab.data.vocabulary import Vocabulary, listed
 from rnnlab.errors import UserError, nearest
+from rnnlab.memory import afford
 
 COUNTED = 5_000_000  # the n-grams count at most so many characters, the last of the training part
+
+
+NUMBERS = 18  # bytes for each character: its number, and what finds it
 
 
 class Segment(NamedTuple):
@@ -97,6 +101,7 @@ class Chars(SequenceData):
             read_text(Path(self.path), self.encoding) if self.path else corpora.read(self.corpus, self.folder)
         )
         text = text[: self.limit]
+        afford(NUMBERS * len(text), f"a text of {len(text):,} characters")
         cut = self._by_rows(text) if self.split == "rows" else self._by_text(text)
         self._check_lengths()
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))

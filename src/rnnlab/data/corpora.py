@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnlab.errors import UserError, nearest
+from rnnlab.regular import read_file
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def read(name: str, folder: Path) -> str:
     corpus = CORPORA[name]
     file = corpus.file(name, folder)
     fetch(name, folder)
-    content = file.read_bytes()
+    content = read_file(file, 3)
     if hashlib.sha256(content).hexdigest() != corpus.sha256:
         raise UserError(
             f"{file} is not the corpus {name} (its SHA-256 differs). Delete it to download it again."
@@ -133,8 +134,9 @@ def download(corpus: Corpus, file: Path) -> None:
 
 def _receive(corpus: Corpus, name: str, sink: io.BufferedWriter) -> str | None:
     """Write what the server sends; return what is wrong with it, if anything."""
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from rnnlab.console import Console
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     digest, received = hashlib.sha256(), 0

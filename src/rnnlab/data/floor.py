@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rnnlab.memory import afford
+
 SAMPLES = 1024  # noisy windows, at evenly spaced true positions
 AT_ONCE = 64
 RADIANS = 500.0  # the longest stretch of several sines, in radians of the fastest
@@ -53,6 +55,7 @@ def posterior_variance(
 
     speed = np.sqrt(window) * np.abs(a * w).sum()  # |dc/dt| is nowhere larger
     cells = int(np.ceil(2 * length * np.abs(w).max()))
+    afford(16.0 * AT_ONCE * cells * window, f"data.window={window}: the floor of several sines")
     centres = (np.arange(cells) + 0.5) * length / cells
     coarse = signal(centres)[:, :window]
     variance = []

@@ -14,6 +14,7 @@ from rnnlab.data.module import Split
 from rnnlab.data.parts import parts
 from rnnlab.data.windows import Frame, Windowed
 from rnnlab.errors import UserError, nearest
+from rnnlab.memory import afford
 
 NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"
 
@@ -58,6 +59,8 @@ class Sine(Windowed):
 
     def read(self) -> Frame:
         """Also keeps `clean` and `noise` (N,): the values are their sum."""
+        each = 8 * (12 + len(self.amplitudes) + 2 * self.horizon)  # bytes, with a target for each step ahead
+        afford(each * self.n_points, f"data.n_points={self.n_points} with data.horizon={self.horizon}")
         times = np.linspace(0, self.t_max, self.n_points)
         terms = zip(self.amplitudes, self.frequencies, strict=True)
         self.clean = np.sum([a * np.sin(w * times) for a, w in terms], axis=0)

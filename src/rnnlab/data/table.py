@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from rnnlab.errors import UserError, nearest
+from rnnlab.regular import read_file
 
 MISSING = ("", "na", "n/a", "nan", "null", "none")  # in any case; infinite numbers count as missing too
+CELLS = 12  # bytes of memory for each of the file, as texts in lists
 ISO = re.compile(r"\s*\d{4}(-\d\d(-\d\d([T ].+)?)?)?\s*")
 
 
@@ -56,7 +58,7 @@ class Table:
 
     def _text(self, encoding: str) -> str:
         try:
-            data = self.path.read_bytes()
+            data = read_file(self.path, CELLS)
         except FileNotFoundError:
             folder = self.path.parent
             if not folder.is_dir():

@@ -4,12 +4,13 @@ import difflib
 from pathlib import Path
 
 from rnnlab.errors import UserError, nearest
+from rnnlab.regular import read_file
 
 
 def read_text(path: Path, encoding: str) -> str:
     """A file's text as it stands, without a byte-order mark. Raises UserError, with the place."""
     try:
-        content = path.expanduser().read_bytes()
+        content = read_file(path.expanduser(), 3)
     except FileNotFoundError:
         folder = path.expanduser().parent
         names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []

@@ -13,6 +13,7 @@ from rnnlab.data.loader import Loader, in_order, shuffled
 from rnnlab.data.module import SequenceData, Split
 from rnnlab.data.parts import parts
 from rnnlab.errors import UserError
+from rnnlab.memory import afford
 
 
 class Labelled(NamedTuple):
@@ -85,6 +86,9 @@ class Tokens(SequenceData):
     def setup(self, stage: str | None = None) -> None:
         if hasattr(self, "spec"):
             return
+        cells, counts = self.n_sequences * self.max_length, self.classes * self.vocab_size
+        asked = f"data.n_sequences={self.n_sequences} of data.max_length={self.max_length}, {self.classes} classes"
+        afford(8.0 * ((8 + self.classes) * cells + 4 * counts), asked)
         rng = streams.generator(self.seed, "data")
         n, width = self.n_sequences, self.max_length
         lengths = rng.integers(self.min_length, width + 1, n)

@@ -14,6 +14,7 @@ from rnnlab.data.loader import Loader, in_order, shuffled
 from rnnlab.data.module import SPLITS, SequenceData, Split
 from rnnlab.data.parts import parts
 from rnnlab.errors import UserError
+from rnnlab.memory import afford
 
 EVALUATED = 1024  # windows in a batch that is not trained on, at least
 
@@ -207,6 +208,12 @@ class Windowed(SequenceData):
         starts, n = self.starts(split), len(self.starts(split))
         if n == 0:
             return None
+        rows = n if not self.batch_size else min(n, max(self.batch_size, EVALUATED))
+        wide = self.window * self.inputs + self.horizon * len(self.target_columns)
+        afford(
+            8.0 * rows * wide,
+            f"{rows:,} windows of data.window={self.window} and data.horizon={self.horizon}",
+        )
         x = gatherer(self.series[:, : self.inputs], self.window, 0)
         y = gatherer(self.series[:, self.target_columns], self.horizon, self.window)
 

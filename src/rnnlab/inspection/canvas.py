@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from rnnlab.screen import one_line
 from rnnlab.sweeps.axis import apart
 
 # of Okabe and Ito, told apart also by those who see red and green alike
@@ -20,6 +21,7 @@ INK, GREY, PALE = "#222222", "#7A7A7A", "#DDDDDD"
 PART = {"train": "training", "val": "validation", "test": "test", "all": "whole"}  # as in "the ... part"
 
 H_PAD = 0.08  # inches between a picture's edge and what is in it
+PLAIN: dict[str, Any] = {"parse_math": False}  # $ stands for itself in the name of a column or an experiment
 LINE_PT = 11.0  # least distance between two labels, in points
 
 
@@ -47,8 +49,8 @@ def quiet(axes: Axes, x: str, y: str) -> None:
     axes.grid(axis="y", which="major", color=PALE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", color=GREY, labelcolor=INK, labelsize=9, left=False)
-    axes.set_xlabel(x, fontsize=9.5, color=INK)
-    axes.set_ylabel(y, fontsize=9.5, color=INK)
+    axes.set_xlabel(one_line(x), fontsize=9.5, color=INK, **PLAIN)
+    axes.set_ylabel(one_line(y), fontsize=9.5, color=INK, **PLAIN)
     axes.set_title("", loc="left", fontsize=10.5, color=INK)
 
 
@@ -59,14 +61,17 @@ def whole(axis: Axis) -> None:
 
 def headline(figure: Figure, message: str, beside: str = "") -> None:
     """The message of a picture at its top left, and in plainer letters behind it what it stands beside."""
-    title = figure.suptitle(message, x=0.012, ha="left", fontsize=12.5, color=INK, fontweight="bold")
+    title = figure.suptitle(
+        one_line(message), x=0.012, ha="left", fontsize=12.5, color=INK, fontweight="bold", **PLAIN
+    )
     top = 1 - H_PAD / figure.get_figheight()  # where the layout will put it, which need not be done for that
     corner = figure.transFigure.inverted().transform(title.get_window_extent().p1)
     text = figure.text(
         corner[0] + 0.015,
         top,
-        beside,
+        one_line(beside),
         va="top",
+        **PLAIN,
         fontsize=10.5,
         color=GREY,
         in_layout=False,
@@ -89,7 +94,8 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
     )
     for at, (_, label) in zip(apart([y for y, _ in wanted], LINE_PT), wanted, strict=True):
         axes.annotate(
-            label.text,
+            one_line(label.text),
+            **PLAIN,
             xy=(1.0, at / height),
             xycoords="axes fraction",
             xytext=(5, 0),

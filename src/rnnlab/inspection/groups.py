@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnlab.ledger.curves import shared
 from rnnlab.ledger.metrics import Scalars
-from rnnlab.ledger.run import Run
+from rnnlab.ledger.run import Run, legible
 from rnnlab.sweeps.leaderboard import Leaderboard, Row, of_experiment
 from rnnlab.training import events, summaries
 
@@ -59,7 +59,7 @@ def _references(board: Leaderboard, bands: tuple[str, ...], into: Path, end: int
 
 def curves(row: Row) -> Curves:
     """Every scalar of a configuration's runs, over the steps that all of them have."""
-    series = [Run(entry.folder).metrics for entry in row.entries]
+    series = [metrics for _, metrics in legible(row.entries, lambda entry: Run(entry.folder).metrics)]
     found: Curves = {}
     for tag in series[0] if series else ():
         if all(tag in one for one in series):

@@ -2,12 +2,13 @@
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rnnlab.console import Console
 from rnnlab.inspection.unroll import Unrolled, subscript
+from rnnlab.screen import one_line
 
 STYLES = {
     "input": "cyan",
@@ -49,7 +50,7 @@ def show(unrolled: Unrolled, console: Console, digits: int | None = None) -> Non
     example = unrolled.example
     digits = (7 if example.hidden < 3 else 6) if digits is None else digits
     console.print()
-    console.print(Text.assemble("A recurrent layer, step by step: ", (example.title, "bold")))
+    console.print(Text.assemble("A recurrent layer, step by step: ", (one_line(example.title), "bold")))
     if example.cell == "elman":
         console.print(Padding(_equation(bool(example.outputs)), (1, 0, 1, 4)))
     width = min(console.width, 100)
@@ -107,7 +108,7 @@ def _parameters(unrolled: Unrolled, width: int) -> Table:
         shape = " x ".join(map(str, value.shape))
         rows = "\n".join(_vector(row, 4) for row in np.atleast_2d(value)) if value.size <= MATRIX else "..."
         about = [role] if roomy else []
-        values = [rows] if width >= 70 else []
+        values = [Text(rows)] if width >= 70 else []
         table.add_row(Text(name, STYLES[kind]), shape, f"{value.size:,}", *about, *values)
     return table
 

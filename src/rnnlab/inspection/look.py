@@ -1,6 +1,10 @@
 """How our pages look: one style for narrow and wide screens, for paper, by day and by night."""
 
+import base64
+import hashlib
 from html import escape
+
+from rnnlab.screen import clean
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1e23; --soft: #5b6470; --line: #e3e6eb; --card: #f6f7f9;
@@ -41,7 +45,11 @@ svg .halo { stroke-width: 5px; fill: var(--ink) }
 svg .title { font-weight: 600; fill: var(--ink) } svg .grid { stroke: var(--line) } svg .axis { stroke: var(--soft) }
 svg .level { stroke: var(--soft); stroke-dasharray: 5 4 }
 .key { font-size: .85rem; color: var(--soft) } .key i { display: inline-block; width: 16px; border-top: 3px solid;
-  vertical-align: middle; margin: 0 .4rem 0 0 } .key span { margin-right: 1.2rem; white-space: nowrap }
+  vertical-align: middle; margin: 0 .4rem 0 0 }
+i.c0 { border-color: var(--c0) } i.c1 { border-color: var(--c1) } i.c2 { border-color: var(--c2) }
+i.c3 { border-color: var(--c3) } i.c4 { border-color: var(--c4) } i.c5 { border-color: var(--c5) }
+i.blue { border-color: var(--blue) } i.orange { border-color: var(--orange) }
+.key span { margin-right: 1.2rem; white-space: nowrap }
 @media (max-width: 640px) { figure { overflow-x: auto } figure img { max-width: none; width: 680px } }
 @media print { :root { --ink: #000; --soft: #444; --line: #ccc; --card: #fff } a { color: inherit }
   body { padding: 0; max-width: none; font-size: 11px } figure, tr, svg { break-inside: avoid }
@@ -51,12 +59,30 @@ svg .level { stroke: var(--soft); stroke-dasharray: 5 4 }
 
 
 def page(title: str, body: str, extra_style: str = "", script: str = "") -> str:
-    """A whole page of HTML that needs nothing else."""
-    code = f"<script>{script}</script>" if script else ""
+    """A whole page of HTML that needs nothing else, and whose policy lets nothing else in.
+
+    The body may hold a stranger's words: what escaping might miss, a script of theirs say, no browser runs.
+    """
+    style, code = STYLE + extra_style, f"<script>{script}</script>" if script else ""
+    body, title = clean(body), clean(title)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy(style, script)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'
-        f"<title>{escape(title)}</title><style>{STYLE}{extra_style}</style></head>"
+        f"<title>{escape(title)}</title><style>{style}</style></head>"
         f"<body>{body}{code}</body></html>\n"
     )
+
+
+def policy(style: str, script: str) -> str:
+    """A Content-Security-Policy: this style, this script, pictures within the page; nothing from anywhere else."""
+    allowed = (
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
+    )
+    return f"{allowed}; script-src {_hash(script)}" if script else allowed
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

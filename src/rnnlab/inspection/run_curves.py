@@ -38,8 +38,8 @@ def run_curves(run: Run) -> str:
                     tag.removeprefix("optim/").replace("_", " "), [(found[tag], BLUE)], {}, tag != "optim/lr"
                 )
             )
-    named = (("training", BLUE), ("validation", ORANGE))
-    key = "".join(f'<span><i style="border-color:{colour}"></i>{name}</span>' for name, colour in named)
+    named = (("training", "blue"), ("validation", "orange"))
+    key = "".join(f"<span><i class={colour}></i>{name}</span>" for name, colour in named)
     drawn = [str(panel) for panel in panels if panel is not None]
     return (
         f"<div class=panels>{''.join(f'<div>{d}</div>' for d in drawn)}</div><p class=key>{key}</p>"

@@ -10,10 +10,12 @@ from rnnlab.inspection.look import page
 from rnnlab.inspection.run_curves import run_curves
 from rnnlab.ledger.provenance import manifest_rows
 from rnnlab.ledger.run import Run
+from rnnlab.regular import read_file
 from rnnlab.sweeps.leaderboard import number
 from rnnlab.training.terminal import PARTS, facts, score_rows
 
 CLASSES = {"bold": "first", "": "", "dim": "aside"}  # of the terminal's styles
+MANY, LARGE = 100, 20_000_000  # files of a kind that a page holds, and bytes of each
 DIFF = 20_000  # characters of a diff; manifest.json has it all
 
 CAPTIONS = {
@@ -44,14 +46,37 @@ def run_page(run: Run) -> str:
         parts += [f"<p class=note>{escape(fact)}</p>" for fact in facts(run)]
     if curves := run_curves(run):
         parts += ["<h2>Learning</h2>", curves]
-    if figures := sorted(run.figures.glob("*.png")) if run.figures.is_dir() else []:
+    figures, not_drawn = held(run, run.figures, "*.png")
+    if figures:
         parts += ["<h2>Figures</h2>", _whose(run, figures), *map(_figure, figures)]
-    for sample in sorted(run.samples.glob("*.txt")) if run.samples.is_dir() else []:
-        text = sample.read_text(encoding="utf-8", errors="replace")
+    samples, not_quoted = held(run, run.samples, "*.txt")
+    for sample in samples:
+        text = read_file(sample).decode(errors="replace")
         parts += [f"<h2>{escape(SAMPLES.get(sample.stem, sample.name))}</h2>", f"<pre>{escape(text)}</pre>"]
+    parts += [f"<p class=note>{escape(left_out)}</p>" for left_out in (*not_drawn, *not_quoted)]
     parts += ["<h2>How to do it again</h2>", _again(run)]
     parts += ["<h2>How it was made</h2>", _pairs(_made(run)), _folded(run)]
     return page(run.folder.name, "".join(parts))
+
+
+def held(run: Run, folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
+    """The files of a run's own that a page may hold, and what is said of the others.
+
+    A link could lead to any file of the reader's, and the page may be sent on.
+    """
+    sound: list[Path] = []
+    left_out: list[str] = []
+    for file in sorted(folder.glob(pattern)) if folder.is_dir() else ():
+        own = file.resolve().is_relative_to(run.folder.resolve()) and file.is_file()
+        if not own:
+            left_out.append(f"{file.name} is left out: it is no file of the run's folder.")
+        elif len(sound) == MANY or file.stat().st_size > LARGE:
+            left_out.append(
+                f"{file.name} is left out: a page holds {MANY} files, each of {LARGE:,} bytes at most."
+            )
+        else:
+            sound.append(file)
+    return sound, left_out[:MANY]
 
 
 def _head(run: Run, record: dict[str, Any]) -> str:
@@ -92,17 +117,14 @@ def _whose(run: Run, figures: list[Path]) -> str:
 
 
 def _figure(file: Path) -> str:
-    content = base64.b64encode(file.read_bytes()).decode()
+    content = base64.b64encode(read_file(file)).decode()
     caption = (CAPTIONS | INSTRUMENTS).get(file.stem, file.stem.replace("_", " "))
     return (f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>")  # fmt: skip
 
 
 def _again(run: Run) -> str:
-    from rnnlab.ledger.yaml import read_yaml
-
-    file = run.folder / "overrides.yaml"
-    asked = [o for o in map(str, read_yaml(file) or []) if o != "rerun=true"] if file.is_file() else []
+    asked = [o for o in run.overrides if o != "rerun=true"]
     code = run.manifest.get("code", {})
     lines = []
     if code.get("commit"):
@@ -124,11 +146,11 @@ def _pairs(rows: list[tuple[str, Any]]) -> str:
 
 
 def _folded(run: Run) -> str:
-    config = (run.folder / "config.yaml").read_text(encoding="utf-8")
+    config = read_file(run.folder / "config.yaml").decode(errors="replace")
     parts = [("The whole config", config)]
     if diff := run.manifest.get("code", {}).get("diff"):
         parts.append(("Changes that were not committed", diff[:DIFF]))
     trace = run.folder / "traceback.txt"
-    if run.status == "failed" and trace.is_file():
-        parts.append(("Traceback", trace.read_text(encoding="utf-8", errors="replace")))
+    if run.status == "failed" and held(run, run.folder, trace.name)[0]:
+        parts.append(("Traceback", read_file(trace).decode(errors="replace")))
     return "".join(f"<details><summary>{t}</summary><pre>{escape(c)}</pre></details>" for t, c in parts)

@@ -15,10 +15,8 @@ from rnnlab.errors import UserError
 from rnnlab.inspection.session_columns import RUNS, experiment, kind
 from rnnlab.inspection.session_group import Group, Member
 from rnnlab.ledger.claims import held
-from rnnlab.ledger.files import read_json
 from rnnlab.ledger.identity import leaves
 from rnnlab.ledger.run import Run
-from rnnlab.ledger.yaml import read_yaml
 from rnnlab.sweeps.differing import differing
 from rnnlab.training.columns import ASIDE, parameters
 from rnnlab.training.summaries import END, EXPERIMENT, START, end_content, start_content, word
@@ -105,7 +103,7 @@ class Sessions:
         try:
             stamp = path.stat().st_mtime_ns
             if path not in self._known or self._known[path].stamp != stamp:
-                self._known[path] = Known(stamp, read_json(path))
+                self._known[path] = Known(stamp, Run(path.parent).record)
             return self._known[path].record
         except (OSError, UserError):  # gone, or not ours
             return {}
@@ -156,7 +154,7 @@ def _without(config: dict[str, Any]) -> dict[str, Any]:
 
 def _asked(config: dict[str, Any], run: Run) -> dict[str, Any]:
     try:
-        return parameters(config, read_yaml(run.folder / "overrides.yaml"))
+        return parameters(config, run.overrides)
     except (OSError, UserError):
         return {}
 
@@ -165,5 +163,5 @@ def _seconds(stamp: str | None) -> float:
     """Since 1970; 0 for none."""
     try:
         return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

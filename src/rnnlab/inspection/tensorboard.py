@@ -21,6 +21,7 @@ from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from tensorboard.plugins.metrics.metrics_plugin import MetricsPlugin
 from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
 
+from rnnlab.inspection.hosts import local
 from rnnlab.inspection.sessions import FRESH_S, Sessions
 
 POINTS = ("best/", "last/", "excess/", "test/", "run/")
@@ -117,9 +118,16 @@ def through(plugin: Any, view: type[View]) -> Any:
     return Seen
 
 
+class Server(program.WerkzeugServer):
+    """TensorBoard's own, for this machine alone."""
+
+    def __init__(self, app: Any, flags: Any) -> None:
+        super().__init__(local(app), flags)
+
+
 def main() -> int:
     plugins = [through(p, VIEWS[p]) if p in VIEWS else p for p in default.get_plugins()]
-    board = program.TensorBoard(plugins=plugins)
+    board = program.TensorBoard(plugins=plugins, server_class=Server)
     board.configure(["", *sys.argv[1:]])
     return int(board.main())
 

@@ -53,8 +53,9 @@ td.numbers { font-family: ui-monospace, monospace; font-size: 12.5px } tr.new td
 SCRIPT = """
 const data = JSON.parse(document.getElementById('data').textContent), steps = data.steps;
 const find = id => document.getElementById(id);
-const strip = (vs, full) => vs.slice(0, 16).map(v => `<i title="${v}" style="background: color-mix(in srgb, ` +
-  `var(--${v < 0 ? 'blue' : 'orange'}) ${(100 * Math.abs(v) / full).toFixed(1)}%, transparent)"></i>`).join('');
+const strip = vs => vs.slice(0, 16).map(v => `<i title="${v}"></i>`).join('');
+const colour = (v, full) =>
+  `color-mix(in srgb, var(--${v < 0 ? 'blue' : 'orange'}) ${(100 * Math.abs(v) / full).toFixed(1)}%, transparent)`;
 const numbers = vs => vs.slice(0, 3).map(v => v.toFixed(5).padStart(9)).join(' ')
   .replace(/ /g, '\u00a0') + (vs.length > 3 ? ' \u2026' : '');
 let now = 0;
@@ -68,13 +69,14 @@ function show(t) {
   const step = steps[now];
   find('where').textContent = `step ${now + 1} of ${steps.length}: the input is ${step.word}`;
   find('said').textContent = step.said;
-  find('quantities').innerHTML = step.lines.map((l, i) => `<tr class="${l.kind}">` +
-    `<td><span></span><small></small></td><td class="strip">${strip(l.model, data.full[i])}</td>` +
+  find('quantities').innerHTML = step.lines.map(l => `<tr class="${l.kind}">` +
+    `<td><span></span><small></small></td><td class="strip">${strip(l.model)}</td>` +
     `<td class="numbers">${numbers(l.hand)}</td><td class="numbers">${numbers(l.model)}</td>` +
     `<td>${l.off.toExponential(0)}</td></tr>`).join('');
   document.querySelectorAll('#quantities tr').forEach((tr, i) => {
     tr.querySelector('span').textContent = step.lines[i].formula;
     tr.querySelector('small').textContent = step.lines[i].about;
+    tr.querySelectorAll('i').forEach((e, k) => e.style.background = colour(step.lines[i].model[k], data.full[i]));
   });
   const box = document.querySelectorAll('g.step')[now].getBoundingClientRect();
   const frame = document.querySelector('.graph');
@@ -139,8 +141,8 @@ def _data(unrolled: Unrolled, words: list[str]) -> str:
     ]
     # at which a quantity's colour is full: a gate's at 1, of others the largest of all steps
     full = [1.0 if of[0].kind == "gate" else largest(of) for of in zip(*unrolled.steps, strict=True)]
-    # a script ends at the first </, whatever it stands in
-    return json.dumps({"steps": steps, "full": full}).replace("</", "<\\/")
+    # a script ends at the first </, and <!-- begins another one, whatever they stand in
+    return json.dumps({"steps": steps, "full": full}).replace("<", "\\u003c")
 
 
 def _line(line: Line) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The data of a run again: its own, or other data in its place."""
 
 import copy
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,9 +12,11 @@ from hydra.errors import HydraException
 
 from rnnlab.config import build
 from rnnlab.config.reading import read
+from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
+from rnnlab.data.corpora import CORPORA
 from rnnlab.errors import UserError
-from rnnlab.ledger.load import refuse_foreign
+from rnnlab.ledger.load import permitted
 from rnnlab.ledger.run import Run
 
 WHOLE = [0.0, 0.0, 1.0]  # fractions that make everything the test part
@@ -27,15 +31,41 @@ def load_data(
     UserError for a key that is not there, a value that is not possible, and data that does not fit the model.
     """
     config = changed(run.config, overrides)
-    refuse_foreign(run, config["data"], trust)
+    if misfits := [message for key, message in between(read(copy.deepcopy(config)).sound) if key == "model"]:
+        raise UserError(f"{run.folder}: {misfits[0]}")
+    if not any(text.lstrip("+").startswith("data.folder=") for text in overrides):
+        config["data"] = kept_here(config["data"])
     if whole:
         config["data"]["fractions"] = WHOLE
-    data = build(config["data"], "data")
-    if hasattr(data, "with_spec"):
-        data.with_spec(spec)
-    data.prepare_data()
-    data.setup()
+    with permitted(run, {"data": config["data"]}, trust):
+        data = build(config["data"], "data")
+        try:
+            if hasattr(data, "with_spec"):
+                data.with_spec(spec)
+            data.prepare_data()
+            data.setup()
+        except KeyError as error:
+            if error.args[0] in spec:  # no question of what the model was trained on
+                raise
+            raise UserError(
+                f"{run.folder}: its model was not trained on such data ({type(data).__name__}): it knows no {error}"
+            ) from error
     return data
+
+
+def corpora_folder() -> str:
+    """Where downloaded corpora are kept here, whatever a run's config says."""
+    return os.environ.get("RNNLAB_DATA", "data")
+
+
+def kept_here(node: dict[str, Any]) -> dict[str, Any]:
+    """Data whose corpus, if it is not where the run had it, is downloaded to this user's own folder."""
+    if node.get("_target_") != "rnnlab.data.Chars":
+        return node
+    corpus, folder = CORPORA.get(str(node.get("corpus"))), node.get("folder")
+    if corpus and isinstance(folder, str) and corpus.file(str(node["corpus"]), Path(folder)).is_file():
+        return node
+    return node | {"folder": corpora_folder()}
 
 
 def changed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -55,7 +85,7 @@ def changed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         config["data"][name] = override.value()
     problems = [line for line in read(config).problems if line not in complaints]
     if problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     return config
 
 

@@ -1,12 +1,13 @@
 """When a run's folder cannot be written any more: said in a line, and nothing that was good is lost."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from rnnlab.errors import RunFailed, UserError
+from rnnlab.errors import Gone, RunFailed, UserError
 from rnnlab.ledger.run import Run
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -27,14 +28,21 @@ def refuse_unwritable(folder: Path) -> None:
         raise UserError(f"paths.outputs: cannot write to {folder}: {error.strerror}") from error
 
 
+def deleted(run: Run) -> str:
+    return (
+        f"{run.folder}: the folder was deleted while its run was training, or moved away; the training ends"
+    )
+
+
 @contextmanager
 def disk(run: Run) -> Iterator[None]:
     """Inside, an OSError that is the disk's and not the program's becomes `Unwritable`."""
     try:
         yield
     except OSError as error:
-        if not run.folder.is_dir():
-            raise Unwritable(f"{run.folder}: the folder was deleted while its run was training") from error
+        inside = str(error.filename or "").startswith(f"{run.folder}{os.sep}")
+        if not run.is_there or (error.errno == errno.ENOENT and inside):
+            raise Gone(deleted(run)) from error
         if error.errno not in FULL + CLOSED:
             raise
         why = "the disk is full" if error.errno in FULL else "it cannot be written any more"

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import UserError
+from rnnlab.ledger.shapes import endless
+from rnnlab.regular import read_file
 
 JSON_BYTES = 50_000_000
 
@@ -15,7 +17,8 @@ JSON_BYTES = 50_000_000
 def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
     """Replaces `path` by `content` in one rename; `durable` waits until it is on the disk.
 
-    Where that fails, on a full disk say, `path` is as it was and nothing is left beside it.
+    Where that fails, on a full disk say, `path` is as it was and nothing is left beside it. An empty folder of that
+    name, which is none of ours, goes.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -24,6 +27,8 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
             if durable:
                 f.flush()
                 os.fsync(f.fileno())
+        with suppress(OSError):
+            path.rmdir()
         temporary.replace(path)
     except OSError as error:
         with suppress(OSError):
@@ -51,15 +56,25 @@ def clear_leftovers(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+def write_json(path: Path, value: Any, durable: bool = False) -> None:
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), durable)
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds. Raises UserError where it is not JSON, or larger than any of ours."""
-    if path.stat().st_size > JSON_BYTES:
-        raise UserError(f"{path}: larger than {JSON_BYTES:,} bytes; not read")
+    """What a file holds. Raises UserError where it cannot be read, is not JSON, or is larger than any of ours.
+
+    A file that is not there is a FileNotFoundError.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > JSON_BYTES:
+            raise UserError(f"{path}: larger than {JSON_BYTES:,} bytes; not read")
+        found = json.loads(read_file(path).decode("utf-8"))
+        if where := endless(found):
+            raise ValueError(f"{where} is a whole number of more than 64 bits")
+        return found
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from error

@@ -1,8 +1,9 @@
-"""What a finished run was trained without, though it is asked for now and would change none of its numbers."""
+"""What a finished run lacks of what is asked for now: instruments that change no number, or the same sources."""
 
 from typing import Any
 
 from rnnlab.errors import UserError
+from rnnlab.ledger.manifest import stale
 from rnnlab.ledger.run import Run
 
 
@@ -18,3 +19,12 @@ def lacking(run: Run, config: dict[str, Any]) -> list[str]:
         for name, node in config[section].items()
         if node and not (had.get(section) or {}).get(name)
     ]
+
+
+def why_stale(run: Run, config: dict[str, Any]) -> list[str]:
+    """Why a finished run's numbers might come out otherwise today, or cannot be told to be the same; [] for neither."""
+    try:
+        recorded = run.manifest
+    except UserError as error:
+        return [str(error)]
+    return stale(recorded, config)

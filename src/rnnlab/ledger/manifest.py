@@ -17,7 +17,7 @@ from rnnlab.ledger.identity import leaves
 # the packages and files of rnnlab that decide numbers; the rest may change without making a run stale
 DECIDING = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
 
-# where the parts that a config may name lie; of other code, such as torch.hub, no stranger's config may ask
+# whose changes a version or a hash of rnnlab's sources tells; what a stranger's folder may name is config/permitted.py
 PARTS = (
     "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.inspection.",
     "torch.optim.", "torch.nn.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.",

@@ -7,6 +7,7 @@ Values are the shortest text that reads back as the same float.
 """
 
 import csv
+import io
 from collections.abc import Callable, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from rnnlab.errors import UserError
+from rnnlab.memory import afford
+from rnnlab.regular import open_file
 
 BYTES = 1_000_000_000  # of a file that is read; some ten million steps
 HEADER = "step,metric,value\n"
@@ -83,16 +86,28 @@ def lines(entries: Sequence[Entry]) -> str:
 def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{name: (steps int64, values float64)} in the order of the file; {} where there is no file.
 
-    Raises UserError for a file larger than memory should hold.
+    A last line that is being written, or was cut off, is passed over. Raises UserError for a file that is no such
+    table, and for one larger than memory should hold.
     """
-    if not path.is_file():
+    try:
+        size = path.stat().st_size
+        if size > BYTES:
+            raise UserError(f"{path}: larger than {BYTES:,} bytes; not read")
+        afford(10.0 * size, f"{path}: with its {size:,} bytes it")
+        return _read(path)
+    except FileNotFoundError:
         return {}
-    if path.stat().st_size > BYTES:
-        raise UserError(f"{path}: larger than {BYTES:,} bytes; not read")
+    except (ValueError, OverflowError, OSError, csv.Error) as error:
+        raise UserError(f"{path}: not a table of step, metric, value: {error}") from error
+
+
+def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     series: dict[str, tuple[list[int], list[float]]] = {}
-    with path.open(newline="", encoding="utf-8") as f:
-        rows = csv.reader(f)
-        next(rows, None)
+    with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as f:
+        rows = csv.reader(line for line in f if line.endswith("\n"))
+        header = next(rows, None)  # a file that was just begun has none yet
+        if header is not None and ",".join(header) != HEADER.strip():
+            raise ValueError(f"it does not begin with {HEADER.strip()}")
         for step, name, value in rows:
             steps, values = series.setdefault(name, ([], []))
             steps.append(int(step))

@@ -8,9 +8,12 @@ import hashlib
 import struct
 from pathlib import Path
 
+from rnnlab.regular import open_file
+
 MARK = b"rnnlab sha256 "
 COMMENT = len(MARK) + 64
 NONE = struct.pack("<H", 0)  # how a zip file without a comment ends: its length
+DAMAGED = "is damaged: its checksum does not fit"
 PART = 1 << 20  # bytes that are read at once
 LENGTH = struct.pack("<H", COMMENT)
 
@@ -26,7 +29,7 @@ def broken(path: Path) -> str:
     """What is wrong with a sealed file, in a few words; "" where it is whole."""
     digest, tail = hashlib.sha256(), len(LENGTH) + COMMENT
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             body = max(0, path.stat().st_size - tail)
             while body and (part := file.read(min(body, PART))):
                 digest.update(part)
@@ -40,5 +43,5 @@ def broken(path: Path) -> str:
         return "is cut short, or was never whole"
     digest.update(NONE)
     if comment[-64:] != digest.hexdigest().encode():
-        return "is damaged: its checksum does not fit"
+        return DAMAGED
     return ""

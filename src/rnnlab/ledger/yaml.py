@@ -6,11 +6,14 @@ from typing import Any
 import yaml
 
 from rnnlab.errors import UserError
+from rnnlab.ledger.shapes import endless
+from rnnlab.regular import read_file
 
 # the C versions where PyYAML was built with them: seven times faster
 Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-BYTES, VALUES, DEPTH = 4_000_000, 200_000, 50  # more than any config has
+BYTES, VALUES, DEPTH, DIGITS = 4_000_000, 200_000, 50, 400  # more than any config has
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 
 
 def to_yaml(value: Any) -> str:
@@ -22,7 +25,7 @@ def read_yaml(path: Path) -> Any:
     try:
         if path.stat().st_size > BYTES:
             raise UserError(f"{path}: larger than {BYTES:,} bytes, which no config is")
-        text = path.read_text(encoding="utf-8")
+        text = read_file(path).decode("utf-8")
         if _depth(text) > DEPTH:
             raise UserError(f"{path}: is nested more than {DEPTH} deep, which no config is")
         loader = Loader(text)
@@ -30,12 +33,15 @@ def read_yaml(path: Path) -> Any:
             node = loader.get_single_node()
             if _unfolded(node, {}) > VALUES:
                 raise UserError(f"{path}: unfolds to more than {VALUES:,} values, which no config has")
-            return None if node is None else loader.construct_document(node)
+            found = None if node is None else loader.construct_document(node)
+            if where := endless(found):
+                raise ValueError(f"{where} is a whole number of more than 64 bits")
+            return found
         finally:
             loader.dispose()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (yaml.YAMLError, ValueError, RecursionError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, OSError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
 
 
@@ -59,6 +65,9 @@ def _unfolded(node: Any, known: dict[int, int]) -> int:
         known[id(node)] = VALUES  # found again inside itself: without end
         inner = getattr(node, "value", None)
         size = 1
+        # sixty by sixty, as 1:0:0:0, it takes hours to read
+        if isinstance(node, yaml.ScalarNode) and node.tag in NUMBERS and len(node.value) > DIGITS:
+            raise ValueError(f"a number of {len(node.value):,} digits")
         for child in inner if isinstance(inner, list) else ():
             for part in child if isinstance(child, tuple) else (child,):
                 size += _unfolded(part, known)

@@ -1,7 +1,9 @@
 """The kernels as a shared library, compiled at first use by the system's compiler and kept in a cache.
 
 The cache's key holds everything that the result depends on: the sources, the flags, the compiler's version and
-the macros by which it describes this CPU. The library is written whole and renamed, so that processes may race.
+the macros by which it describes this CPU. The library is written whole, put on the disk and renamed, so that processes
+may race. Its name ends with its own SHA-256, by which a damaged one is known before it is loaded: half a library would
+end the process with SIGBUS.
 """
 
 import ctypes
@@ -11,8 +13,11 @@ import shutil
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from rnnlab.ledger.files import settle
 
 SOURCES = Path(__file__).parent
 COMPILERS = ("cc", "gcc", "clang")
@@ -82,13 +87,28 @@ def build(compiler: str | None = None, extra: tuple[str, ...] = ()) -> Built:
         key.update(part.encode() + b"\0")
     for source in sources():
         key.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    path = cache_folder() / f"kernels-{key.hexdigest()[:24]}.so"
+    name = f"kernels-{key.hexdigest()[:24]}"
     seconds = 0.0
-    if not path.exists():
+    path = _kept(name)
+    if path is None:
         began = time.perf_counter()
-        _compile(compiler, flags, path)
+        path = _compile(compiler, flags, name)
         seconds = time.perf_counter() - began
     return Built(path, compiler, _isa(macros), seconds)
+
+
+def _kept(name: str) -> Path | None:
+    """The cached library that is whole; those that are damaged are removed."""
+    for path in sorted(cache_folder().glob(f"{name}-*.so")):
+        with suppress(OSError):  # gone meanwhile, or nobody may read it
+            if path.stem == f"{name}-{_checksum(path)}":
+                return path
+            path.unlink()
+    return None
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:24]
 
 
 def _target(compiler: str, extra: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
@@ -121,27 +141,38 @@ def _isa(macros: str) -> str:
 def _ask(compiler: str, arguments: tuple[str, ...]) -> str:
     try:
         done = subprocess.run(
-            [compiler, *arguments], capture_output=True, text=True, timeout=TIMEOUT, check=True
+            [compiler, *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIMEOUT,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise BuildError(f"{compiler} failed: {_first_line(error)}") from None
     return done.stdout
 
 
-def _compile(compiler: str, flags: tuple[str, ...], path: Path) -> None:
+def _compile(compiler: str, flags: tuple[str, ...], name: str) -> Path:
+    folder = cache_folder()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".partial")
-        os.close(handle)
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=folder, prefix=name, suffix=".partial")
     except OSError as error:
-        raise BuildError(f"cannot write to {path.parent}: {error.strerror}; set RNNLAB_CACHE") from None
+        raise BuildError(f"cannot write to {folder}: {error.strerror}; set RNNLAB_CACHE") from None
     try:
         files = [str(source) for source in sources() if source.suffix == ".c"]
         _ask(compiler, (*flags, *files, "-o", partial, "-lm"))
+        with Path(partial).open("rb") as written:  # the linker may have made the file anew
+            os.fsync(written.fileno())
+        path = folder / f"{name}-{_checksum(Path(partial))}.so"
         Path(partial).replace(path)
+        settle(folder)
+        return path
     except OSError as error:
-        raise BuildError(f"cannot write {path}: {error.strerror}; set RNNLAB_CACHE") from None
+        raise BuildError(f"cannot write to {folder}: {error.strerror}; set RNNLAB_CACHE") from None
     finally:
+        os.close(handle)
         Path(partial).unlink(missing_ok=True)
 
 

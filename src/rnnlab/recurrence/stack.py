@@ -11,10 +11,12 @@ from rnnlab.cells import Cell, State, resolve
 from rnnlab.cells.cell import Bias, InitialState
 from rnnlab.cells.elman import Nonlinearity
 from rnnlab.errors import UserError
+from rnnlab.memory import afford
 from rnnlab.recurrence import engines
 from rnnlab.recurrence.initialisation import initialise
 
 PRECISIONS = {torch.float64: "64-true", torch.bfloat16: "bf16-true", torch.float16: "16-true"}
+GATES = {"Elman": 1, "GRU": 3, "LSTM": 4}
 NEUTRAL = {"bias": "both", "initial_state": "zero", "nonlinearity": "tanh"}
 
 
@@ -53,6 +55,12 @@ class Stack(nn.Module):
         self.precision: str | None = None
         """Lightning's name for it, set by the task (mixed precision is not seen here); None: the weights'."""
         options = _accepted(self.kind, bias=bias, initial_state=initial_state, nonlinearity=nonlinearity)
+        rows = GATES.get(self.kind.__name__, 1) * self.directions * hidden_size
+        weights = rows * (input_size + hidden_size + (num_layers - 1) * (self.output_size + hidden_size))
+        afford(
+            8.0 * weights,
+            f"model.hidden_size={hidden_size}, model.num_layers={num_layers}: the weights, which",
+        )
         sizes = [input_size] + [self.output_size] * (num_layers - 1)
         self.layers = nn.ModuleList(
             self.kind(size, hidden_size, **options) for size in sizes for _ in range(self.directions)

@@ -7,7 +7,8 @@ from typing import Any
 
 from rnnlab.config.reading import read
 from rnnlab.config.training_schema import WATCHING
-from rnnlab.errors import UserError
+from rnnlab.errors import RunFailed, UserError
+from rnnlab.ledger.data import corpora_folder, kept_here
 from rnnlab.ledger.load import refuse_foreign
 from rnnlab.ledger.manifest import recorded_threads
 from rnnlab.ledger.place import Place
@@ -21,6 +22,7 @@ SHOWN = (
     "RichProgressBar",
     "TQDMProgressBar",
 )
+LOGGING = "lightning.pytorch.callbacks.LearningRateMonitor"  # looks, and its scalars are among the curves
 SECTIONS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
 
 
@@ -39,9 +41,10 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Pla
     config["callbacks"] = {name: node for name, node in config["callbacks"].items() if node and decides(node)}
     config["trainer"]["profiler"] = None
     config["trainer"]["threads"] = config["trainer"].get("threads") or recorded_threads(run.manifest)
-    config |= {"paths": {"outputs": str(into), "data": data_folder()}, "rerun": False, "resume": None}
+    config |= {"paths": {"outputs": str(into), "data": corpora_folder()}, "rerun": False, "resume": None}
     config.setdefault("resume_engine", "same")
     config["checkpoint"] = {"every_n_steps": None, "every_seconds": 60.0}
+    config["data"] = kept_here(config["data"])
     refuse_foreign(run, {section: config[section] for section in SECTIONS}, trust)
     if problems := read(config).problems:
         raise UserError(f"{run.folder / 'config.yaml'}: {problems[0]}")
@@ -51,22 +54,21 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Pla
 
 def decides(node: dict[str, Any]) -> bool:
     """Whether a callback may have a say in the numbers; the others only look, and write who knows where."""
-    target = str(node.get("_target_"))
-    return target not in WATCHING and target.rpartition(".")[2] not in SHOWN
-
-
-def data_folder() -> str:
-    """Where downloaded corpora are kept here, whatever it was there."""
-    import os
-
-    return os.environ.get("RNNLAB_DATA", "data")
+    target = str(node.get("_target_")) if isinstance(node, dict) else ""
+    return target == LOGGING or (target not in WATCHING and target.rpartition(".")[2] not in SHOWN)
 
 
 def train_again(run: Run, into: Path, command: Sequence[str], trust: bool = False) -> Run:
-    """Trains a run again in `into`, quietly. Raises as `plan` and `train_config`."""
+    """Trains a run again in `into`, quietly. Raises as `plan`, and RunFailed where the training fails."""
     config, where = plan(run, into, trust)
     from rnnlab.training import accelerator
     from rnnlab.training.train import train_config
 
     accelerator.take(config["trainer"]["accelerator"])
-    return train_config(config, where, [], command=list(command), loud=False, pictures=False, afresh=True)
+    try:
+        return train_config(config, where, [], command=list(command), loud=False, pictures=False, afresh=True)
+    except (UserError, RunFailed, OSError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise RunFailed(f"{run.folder}, trained again: {type(error).__name__}: {said}") from error

@@ -1,16 +1,13 @@
-"""One file to attach to a paper, and how to open one from a stranger."""
+"""One file to attach to a paper; `rnnlab.reproduction.unpacking` opens one from a stranger."""
 
-import re
-import shutil
-import stat
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path, PurePosixPath
+from contextlib import suppress
+from pathlib import Path
 
 from rnnlab.errors import UserError, nearest
-from rnnlab.ledger.run import Run, runs
+from rnnlab.ledger.run import Run, legible, runs
+from rnnlab.ledger.seal import broken
+from rnnlab.regular import read_file
 
 OF_A_RUN = (
     "run.json",
@@ -20,8 +17,6 @@ OF_A_RUN = (
     "metrics.csv",
     "checkpoints/best.ckpt",
 )
-TOTAL, FILES = 8_000_000_000, 500_000  # bytes and files that an archive may unfold to
-RATIO, SMALL = 200, 10_000_000  # how many times a file above SMALL bytes may be compressed
 WHEN = (1980, 1, 1, 0, 0, 0)  # the same runs give the same archive
 
 README = """\
@@ -46,7 +41,7 @@ def write(experiment: Path, file: Path) -> int:
     from rnnlab.commands.report import as_csv
     from rnnlab.sweeps import leaderboard
 
-    found = runs(experiment)
+    found = [run for run, _ in legible(runs(experiment), look_through)]
     if not found:
         beside = (
             [p.name for p in experiment.parent.iterdir() if p.is_dir()] if experiment.parent.is_dir() else []
@@ -56,12 +51,12 @@ def write(experiment: Path, file: Path) -> int:
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
             add(archive, "README.md", readme(experiment.name, found, file.name).encode())
-            board = leaderboard.of_experiment(experiment)
+            board = leaderboard.of_runs(found)
             add(archive, "leaderboard.csv", as_csv(board.records()))
             for run in found:
                 for name in OF_A_RUN:
                     if (path := run.folder / name).is_file():
-                        add(archive, f"{experiment.name}/{run.folder.name}/{name}", path.read_bytes())
+                        add(archive, f"{experiment.name}/{run.folder.name}/{name}", read_file(path))
         temporary.replace(file)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from error
@@ -69,6 +64,13 @@ def write(experiment: Path, file: Path) -> int:
         with suppress(OSError):
             temporary.unlink()
     return len(found)
+
+
+def look_through(run: Run) -> None:
+    """Raises UserError where a file of the run that others will need is damaged."""
+    assert (run.config, run.manifest, run.overrides, run.metrics) is not None  # each is read
+    if run.status == "finished" and (why := broken(run.best_checkpoint)):
+        raise UserError(f"{run.best_checkpoint}: {why}")
 
 
 def add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
@@ -86,47 +88,3 @@ def readme(name: str, found: list[Run], file: str) -> str:
     return README.format(
         name=name, n=len(found), version=rnnlab.__version__, file=file, commands="\n".join(commands)
     )
-
-
-@contextmanager
-def opened(file: Path) -> Iterator[Path]:
-    """The experiment's folder inside an archive, unpacked where it is removed again.
-
-    Raises UserError for what is no archive of runs: paths that lead out of it, links, files that unfold to
-    far more than they are.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="rnnlab-"))
-    try:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                unpack(archive, file, folder)
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError) as error:
-            raise UserError(f"{file}: cannot be read as an archive: {error}") from error
-        inside = [p for p in folder.iterdir() if p.is_dir()]
-        if len(inside) != 1 or not runs(inside[0]):
-            raise UserError(f"{file}: not an archive of an experiment's runs")
-        yield inside[0]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def unpack(archive: zipfile.ZipFile, file: Path, folder: Path) -> None:
-    members = archive.infolist()
-    if len(members) > FILES or sum(m.file_size for m in members) > TOTAL:
-        raise UserError(f"{file}: unfolds to more than {TOTAL:,} bytes or {FILES:,} files; not unpacked")
-    for member in members:
-        path = PurePosixPath(member.filename)
-        if path.is_absolute() or ".." in path.parts or re.search(r"[\\:\0]", member.filename):
-            raise UserError(f"{file}: {member.filename!r} leads out of the archive; not unpacked")
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise UserError(f"{file}: {member.filename!r} is a link; not unpacked")
-        if member.file_size > SMALL and member.file_size > RATIO * max(1, member.compress_size):
-            raise UserError(f"{file}: {member.filename!r} unfolds to {member.file_size:,} bytes from "
-                            f"{member.compress_size:,}; not unpacked")  # fmt: skip
-    for member in members:
-        if member.is_dir():
-            continue
-        target = folder / member.filename
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(member) as source, target.open("wb") as sink:  # reads no more than file_size says
-            shutil.copyfileobj(source, sink)

@@ -4,14 +4,16 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from rnnlab.errors import UserError
 from rnnlab.ledger.manifest import git as known
 from rnnlab.ledger.manifest import repositories
 from rnnlab.ledger.run import Run
+from rnnlab.reproduction.scratch import scratch
+
+# not by -m, which would put the working folder first on the path
+ENTRY = "import sys; sys.path[:] = filter(None, sys.path); from rnnlab.cli import main; sys.exit(main())"
 
 
 def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
@@ -39,8 +41,8 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
             f"--commit: commit {commit[:12]} is not in the repository of this folder, nor in rnnlab's own"
         )
     home = str(there[0])
-    with tempfile.TemporaryDirectory(prefix="rnnlab-") as folder:
-        tree = Path(folder) / "tree"
+    with scratch() as folder:
+        tree = folder / "tree"
         try:
             git("-C", home, "worktree", "add", "--detach", "--quiet", str(tree), commit, why="no worktree")
             if diff:
@@ -50,12 +52,12 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
                     f"commit {commit[:12]} is older than rnnlab reproduce: check it out, and train by hand"
                 )
             environment = os.environ | {
-                "PYTHONPATH": os.pathsep.join([str(tree / "src"), *sys.path[1:]]),
+                "PYTHONPATH": os.pathsep.join([str(tree / "src"), *filter(None, sys.path[1:])]),
                 # so that the manifest tells of the worktree; the working folder stays, for paths may be relative
                 "GIT_DIR": git("-C", str(tree), "rev-parse", "--absolute-git-dir", why="no worktree").strip(),
                 "GIT_WORK_TREE": str(tree),
             }
-            words = [sys.executable, "-m", "rnnlab", "reproduce", *arguments]
+            words = [sys.executable, "-c", ENTRY, "reproduce", *arguments]
             return subprocess.run(words, env=environment, check=False).returncode
         finally:
             subprocess.run(

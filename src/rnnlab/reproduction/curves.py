@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnlab.errors import UserError
 from rnnlab.ledger.metrics import BYTES
 from rnnlab.ledger.run import Run
+from rnnlab.regular import read_file
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,11 @@ class Parting:
                 f"{self.largest:.2g} ({self.largest_at[1]}, step {self.largest_at[0]:,})")  # fmt: skip
 
 
-def curves(run: Run) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """A run's metrics. Raises UserError where metrics.csv cannot be read as such."""
-    try:
-        return run.metrics
-    except (ValueError, OSError, OverflowError) as error:
-        raise UserError(f"{run.metrics_file}: not a table of step, metric, value: {error}") from error
-
-
 def parting(ours: Run, theirs: Run) -> Parting:
     """Compares all scalars of two runs, step by step."""
     if same_bytes(ours.metrics_file, theirs.metrics_file):
         return Parting(bitwise=True)
-    a, b = curves(ours), curves(theirs)
+    a, b = ours.metrics, theirs.metrics
     only = tuple(sorted(a.keys() ^ b.keys()))
     firsts: list[tuple[int, str]] = []
     largest, at = 0.0, None
@@ -75,6 +67,8 @@ def relative(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def same_bytes(a: Path, b: Path) -> bool:
     try:
-        return a.stat().st_size == b.stat().st_size <= BYTES and a.read_bytes() == b.read_bytes()
+        return a.stat().st_size == b.stat().st_size <= BYTES and read_file(a) == read_file(b)
     except FileNotFoundError:
         return a.exists() == b.exists()
+    except OSError:  # a folder in its place, or nobody may read it: who reads it says so
+        return False

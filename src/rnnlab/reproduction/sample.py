@@ -9,6 +9,7 @@ from rnnlab import streams
 from rnnlab.errors import UserError
 from rnnlab.ledger.place import Place
 from rnnlab.ledger.run import Run, runs
+from rnnlab.listening import NAMES
 from rnnlab.reproduction.again import plan
 
 
@@ -75,7 +76,7 @@ def train_all(
         outcomes = conductor.conduct(due)  # type: ignore[arg-type]
     finally:
         home.close()
-    if conductor.stopping in ("SIGINT", "SIGTERM"):
+    if conductor.stopping in NAMES:
         raise KeyboardInterrupt
     why = {i: "" if o.status == "finished" else o.why or o.status for i, o in outcomes.items()}
     return [(a.original, a.run, why.get(i, "it was not begun")) for i, a in enumerate(due)]

@@ -2,16 +2,18 @@
 
 import os
 import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from rnnlab.ledger.files import write_whole
 from rnnlab.ledger.run import now
+from rnnlab.listening import listening
 from rnnlab.sweeps.nursery import LEFT, Nursery
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.worker import Job, Outcome
@@ -132,7 +134,7 @@ class Conductor:
                           [*self.command, *planned.overrides], self.afresh and planned.status == "finished",
                           self.staff.pictures)  # fmt: skip
                 desk.job = number
-                desk.ended = planned.run.record.get("ended") if planned.status == "finished" else None
+                desk.ended = planned.run.known.get("ended") if planned.status == "finished" else None
                 try:
                     desk.connection.send(job)
                 except OSError:  # it is gone; `_hear` says so
@@ -177,13 +179,14 @@ class Conductor:
         why = self.nursery.end_of(desk.pid)
         if desk.job is not None:
             run = self.due[desk.job].run
-            record = run.record
+            record = run.known
             if record.get("status") == "finished" and record.get("ended") != desk.ended:
                 self._settle(Outcome(desk.job, "finished", "", record))  # all but the word that it has
             elif self.stopping:
-                if run.folder.is_dir() and run.status not in ("finished", "failed"):
-                    run.update(status="stopped", ended=now(), why=why)
-                self._settle(Outcome(desk.job, "stopped", why, run.record))
+                with suppress(OSError):
+                    if run.is_there and record.get("status") not in ("finished", "failed"):
+                        run.update(status="stopped", ended=now(), why=why)
+                self._settle(Outcome(desk.job, "stopped", why, run.known))
             elif why == LEFT and desk.job not in self._resumed:  # before it had begun this run
                 self._resumed.add(desk.job)
                 self.waiting[desk.kind].appendleft(desk.job)
@@ -193,15 +196,25 @@ class Conductor:
             self._open(desk.kind, desk.gpu)
 
     def _cut_off(self, number: int, why: str) -> dict[str, Any]:
-        """The record of a run that failed through no fault of its own: it can go on from its checkpoint."""
-        run = self.due[number].run
-        if run.folder.is_dir() and run.status not in ("finished", "failed"):
-            write_whole(run.folder / "traceback.txt", f"{why}\n".encode())
-            run.update(status="failed", ended=now(), why=why, traceback="traceback.txt", can_go_on=True)
-            from rnnlab.training.failures import show_failure  # rarely needed, and not for nothing
+        """The record of a run that failed through no fault of its own: it can go on from its checkpoint.
 
-            show_failure(run)
-        return run.record
+        Where its folder is gone, or on a full disk, it is told here alone.
+        """
+        run = self.due[number].run
+        if run.known.get("status") in ("finished", "failed"):
+            return run.known
+        failed = {"status": "failed", "ended": now(), "why": why, "can_go_on": True}
+        try:
+            if run.is_there:
+                write_whole(run.folder / "traceback.txt", f"{why}\n".encode())
+                run.update(**failed, traceback="traceback.txt")
+                from rnnlab.training.failures import show_failure  # rarely needed, and not for nothing
+
+                show_failure(run)
+                return run.known
+        except OSError:
+            pass
+        return run.known | failed
 
     def _settle(self, outcome: Outcome) -> None:
         self.outcomes[outcome.number] = outcome
@@ -222,31 +235,23 @@ class Conductor:
 
     def _signalled(self, number: int, frame: Any) -> None:
         """Only notes it: a run that is just being handed out would not be told to stop."""
-        self._signals.append(number)
+        if not (number == signal.SIGHUP and self._signals):  # the terminal and the shell in it each send one
+            self._signals.append(number)
 
     def _obey(self) -> None:
         """Does what the signals since the last look ask for."""
         while self._obeyed < len(self._signals):
             number = self._signals[self._obeyed]
             self._obeyed += 1
-            if (
-                self._obeyed > 2
-            ):  # the second interrupts a run at once; who asks once more does not want to wait
+            # the second interrupts a run at once; who asks once more does not want to wait
+            if self._obeyed > 2:
                 for desk in self.desks:
                     kill(desk.pid, signal.SIGKILL)
             self.stop(signal.Signals(number).name)
 
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        try:
-            before = {n: signal.signal(n, self._signalled) for n in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _listening(self) -> AbstractContextManager[None]:
+        in_main = threading.current_thread() is threading.main_thread()
+        return listening(self._signalled) if in_main else nullcontext()
 
 
 def kill(pid: int, number: int) -> None:

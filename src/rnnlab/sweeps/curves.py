@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnlab.ledger.curves import shared
-from rnnlab.ledger.run import Run
+from rnnlab.ledger.run import Run, legible, silently
 from rnnlab.sweeps.leaderboard import Leaderboard, Row
 from rnnlab.sweeps.svg import COLOURS, Plot, plot
 from rnnlab.training.units import loss_units_of
@@ -25,8 +25,10 @@ class Curve(NamedTuple):
 
 def curve(row: Row, metric: str, colour: str = "") -> Curve:
     """Without the steps at which a run's value is not finite."""
-    found = [Run(entry.folder).metrics.get(metric) for entry in row.entries]
-    series = [one for one in found if one is not None]
+    read = legible(
+        row.entries, lambda entry: Run(entry.folder).metrics, silently
+    )  # the run's own page says so
+    series = [metrics[metric] for _, metrics in read if metric in metrics]
     steps, values = shared(series) if series else (np.array([], dtype=int), np.empty((0, 0)))
     sound = np.isfinite(values).all(0)
     return Curve(row, steps[sound], values[:, sound], colour)
@@ -46,7 +48,7 @@ def curves(board: Leaderboard) -> str:
         for name, size in SIZES.items()
     ]
     names = "".join(
-        f'<li><i style="border-color:{one.colour}"></i>{escape(one.row.label)}</li>' for one in drawn
+        f"<li><i class=c{COLOURS.index(one.colour)}></i>{escape(one.row.label)}</li>" for one in drawn
     )
     more = len(board.rows) - len(COLOURS)
     said = [f"The best {len(COLOURS)} of {len(board.rows)} configurations."] if more > 0 else []

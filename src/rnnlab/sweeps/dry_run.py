@@ -4,8 +4,7 @@ import itertools
 from collections import Counter
 from typing import Any
 
-from rich.console import Console
-
+from rnnlab.console import Console
 from rnnlab.sweeps import cost
 from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.estimate import estimate
@@ -20,7 +19,7 @@ def show(plan: Plan, due: list[Planned], options: dict[str, Any], devices: Devic
         values = dict.fromkeys(a.text.partition("=")[2] for r in plan.runs for a in r.point if a.key == key)
         shown = ", ".join(itertools.islice(values, VALUES))
         shown += f", ... ({len(values):,})" if len(values) > VALUES else ""
-        console.print(f"  {key:24} {shown}", soft_wrap=True, markup=False)
+        console.print(f"  {key:24} {shown}", soft_wrap=True)
     if due:
         workers = devices.staff(due, options).workers
         by_kind = Counter(p.accelerator for p in due)

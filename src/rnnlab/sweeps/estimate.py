@@ -72,7 +72,7 @@ def finished(experiments: Iterable[Path]) -> tuple[list[float], dict[str, list[f
     for experiment in experiments:
         for path in sorted(experiment.glob("*/run.json"))[:FINISHED]:
             run = Run(path.parent)
-            record = run.record
+            record = run.known
             if record.get("status") == "finished" and record.get("seconds"):
                 with suppress(UserError, KeyError, TypeError):  # a config that is damaged tells nothing
                     ratios.append(record["seconds"] / cost.seconds(run.config))

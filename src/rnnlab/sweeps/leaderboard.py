@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rnnlab import streams
+from rnnlab.errors import warn
 from rnnlab.ledger.identity import readable
-from rnnlab.ledger.run import Run, runs
-from rnnlab.ledger.yaml import read_yaml
+from rnnlab.ledger.run import Run, Say, legible, runs, silently
 from rnnlab.sweeps.differing import differing
 
 RESAMPLES = 2000  # of the bootstrap
@@ -146,9 +146,12 @@ class Leaderboard:
 
 
 def leaderboard(
-    entries: Iterable[Entry], mode: str, config_of: Callable[[Entry], dict[str, Any]]
+    entries: Iterable[Entry], mode: str, config_of: Callable[[Entry], dict[str, Any]], say: Say = warn
 ) -> Leaderboard:
-    """`mode` says whether less is better; `config_of` gives the config of a run, of one run for each row."""
+    """`mode` says whether less is better, "" to go by the configs; `config_of` gives the config of a run.
+
+    Of each row one run's config is read. Where it is damaged a line says so, and the run is left out.
+    """
     groups: dict[str, Row] = {}
     others, metric = [], "loss/val"
     for entry in entries:
@@ -158,10 +161,17 @@ def leaderboard(
         metric = entry.record["results"]["best"].get("monitor", metric)
         key = entry.record.get("group") or entry.folder.name
         groups.setdefault(key, Row()).entries.append(entry)
-    found = list(groups.values())
-    for row, parameters in zip(found, differing([config_of(r.entries[0]) for r in found]), strict=True):
+    found, configs = [], []
+    for row in groups.values():
+        sound = next(legible(row.entries, config_of, say), None)
+        if sound is not None:
+            row.entries = row.entries[row.entries.index(sound[0]) :]
+            found.append(row)
+            configs.append(sound[1])
+    for row, parameters in zip(found, differing(configs), strict=True):
         row.parameters = parameters
     _drop_what_follows(found)
+    mode = mode or (configs[0]["mode"] if configs else "min")
     sign = 1 if mode == "min" else -1
     rows = sorted(found, key=lambda row: sign * row.mean)
     return Leaderboard(metric, mode, rows, references([e for row in rows for e in row.entries]), others)
@@ -172,8 +182,10 @@ def _drop_what_follows(rows: Sequence[Row]) -> None:
     keys = {key for row in rows for key in row.parameters}
     below = {key for key in keys if key.rpartition(".")[0] in keys}
     if below:
-        files = [row.entries[0].folder / "overrides.yaml" for row in rows]
-        lines = [str(o) for file in files if file.is_file() for o in read_yaml(file) or []]
+        asked_by = [Run(row.entries[0].folder) for row in rows]
+        lines = [
+            o for _, overrides in legible(asked_by, lambda run: run.overrides, silently) for o in overrides
+        ]
         asked = {line.lstrip("+~").partition("=")[0] for line in lines}
         for row in rows:
             row.parameters = {k: v for k, v in row.parameters.items() if k not in below or k in asked}
@@ -196,12 +208,13 @@ def references(entries: Sequence[Entry]) -> list[tuple[str, dict[str, float]]]:
 
 
 def of_experiment(folder: str | Path) -> Leaderboard:
-    """The leaderboard of all runs in an experiment's folder."""
-    found = runs(folder)
-    finished = next((r for r in found if r.status == "finished"), None)
-    mode = finished.config["mode"] if finished is not None else "min"
-    entries = [Entry(r.folder, r.record) for r in found]
-    return leaderboard(entries, mode, lambda entry: Run(entry.folder).config)
+    """The leaderboard of all runs in an experiment's folder; those that are damaged are said, and left out."""
+    return of_runs(runs(folder))
+
+
+def of_runs(found: Sequence[Run], say: Say = warn) -> Leaderboard:
+    entries = [Entry(run.folder, record) for run, record in legible(found, lambda run: run.record, say)]
+    return leaderboard(entries, "", lambda entry: Run(entry.folder).config, say)
 
 
 def number(value: float | None) -> str:

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rnnlab.console import Console
+from rnnlab.screen import one_line
 from rnnlab.sweeps import cost
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.worker import Outcome
@@ -67,8 +69,11 @@ class Watch:
         self.came(planned, outcome.record)
         if outcome.status == "failed":
             folder, why = planned.place.folder, outcome.why.splitlines()[0] if outcome.why else ""
-            trace = folder / outcome.record.get("traceback", "traceback.txt")
-            self.says(f"[red]failed[/]  {folder.name}\n        {why}\n        {trace}")
+            trace = folder / "traceback.txt"
+            self.says(Text.assemble(("failed", "red"), f"  {one_line(folder.name)}"))
+            self.says(f"        {why}")
+            if trace.is_file():  # none where the folder is gone, or its disk full
+                self.says(f"        {trace}")
 
     def came(self, planned: Planned, record: dict[str, Any]) -> None:
         """What a run came to, be it now or before."""
@@ -76,7 +81,7 @@ class Watch:
         if not math.isnan(value) and (self.best is None or self.sign * value < self.sign * self.best[0]):
             self.best = (value, planned)
 
-    def says(self, text: str) -> None:
+    def says(self, text: str | Text) -> None:
         self.console.print(text, soft_wrap=True)
 
     def tick(self) -> None:
@@ -145,9 +150,11 @@ class Watch:
                 ),
             ]
         )
-        lines = [counts, Text(self.best_so_far, style="bold")] if self.best is not None else [counts]
-        for line in lines:
-            line.no_wrap, line.overflow = True, "ellipsis"
+        lines = (
+            [counts, Text(one_line(self.best_so_far), style="bold")] if self.best is not None else [counts]
+        )
+        for said in lines:
+            said.no_wrap, said.overflow = True, "ellipsis"
         rows = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
         for _ in range(4):
             rows.add_column(no_wrap=True, overflow="ellipsis")

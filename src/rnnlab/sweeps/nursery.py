@@ -1,7 +1,6 @@
 """A process that imports everything once and forks a warm worker whenever one is asked for."""
 
 import gc
-import json
 import os
 import signal
 import socket
@@ -11,6 +10,7 @@ import tempfile
 from multiprocessing.connection import Connection
 
 from rnnlab.errors import RunFailed
+from rnnlab.listening import ASKING
 
 FORKS = sys.platform == "linux"  # elsewhere forking after such imports is not safe: a process each
 MODULES = (
@@ -19,10 +19,10 @@ MODULES = (
     "tensorboard.compat.proto.event_pb2", "tensorboard.compat.proto.summary_pb2",
     "tensorboard.summary.writer.record_writer", "rnnlab.sweeps.worker",
 )  # fmt: skip
-ASKING = (signal.SIGINT, signal.SIGTERM)
 NOT_OURS = 1 << 32  # the exit code of a worker that nobody can tell
 LEFT = "its worker was told to leave"
-ENTRY = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); from rnnlab.sweeps import nursery; nursery.{}({})"
+# the path comes first of all: Python begins with the working folder on it
+ENTRY = "import sys; sys.path[:] = sys.argv[1:]; from rnnlab.sweeps import nursery; nursery.{}({})"
 
 
 class Nursery:
@@ -43,7 +43,7 @@ class Nursery:
     def _start(self, what: str, end: socket.socket) -> "subprocess.Popen[bytes]":
         number = end.fileno()
         process = subprocess.Popen(
-            [sys.executable, "-c", ENTRY.format(what, number), json.dumps(sys.path)],
+            [sys.executable, "-c", ENTRY.format(what, number), *sys.path],
             pass_fds=[number],
             stdin=subprocess.DEVNULL,
             stdout=self._errors,
@@ -71,7 +71,7 @@ class Nursery:
             ours.close()
             self._errors.seek(0)
             text = self._errors.read().decode(errors="replace").strip()
-            raise RunFailed(f"no worker could be started:\n{text}")
+            raise RunFailed("no worker could be started:", *text.splitlines())
         return int.from_bytes(answer, "little"), Connection(ours.detach())
 
     def _ask(self, end: socket.socket) -> bytes:

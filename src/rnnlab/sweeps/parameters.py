@@ -87,7 +87,7 @@ def _path(row: Row, place: float, stops: list[tuple[float, Axis, Any]]) -> str:
     near, far, part = ("near", "middle", 2 * place) if place < 0.5 else ("middle", "far", 2 * place - 1)
     colour = f"color-mix(in oklab, var(--{far}) {100 * part:.0f}%, var(--{near}))"
     title = escape(f"{row.label}: {number(row.mean)}")
-    return (f'<polyline points="{path}" fill="none" style="stroke:{colour}" stroke-width="{2.8 - 1.8 * place:.1f}">'
+    return (f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{2.8 - 1.8 * place:.1f}">'
             f"<title>{title}</title></polyline>")  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from rnnlab.config import deciding
 from rnnlab.config.composing import COMPOSING
 from rnnlab.errors import UserError
-from rnnlab.ledger.manifest import stale
+from rnnlab.ledger.lacking import why_stale
 from rnnlab.ledger.place import Place, place
 from rnnlab.ledger.run import Run
 from rnnlab.sweeps import cost
@@ -62,6 +62,7 @@ class Plan:
     repeated: int = 0  # points that are the same run as one before
     same: dict[tuple[str, ...], str] = field(default_factory=dict)  # the overrides of those, and the run's id
     swept: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)  # what is wrong with the records of runs
     idle: list[str] = field(default_factory=list)  # conditions of sweep.exclude that no point has met
 
     def due(self, rerun_stale: bool) -> list[Planned]:
@@ -164,10 +165,9 @@ class Planner:
             except (UserError, *COMPOSING) as error:
                 from rnnlab.config.explain import explain
 
-                said = (
-                    str(error) if isinstance(error, UserError) else explain(error, structure, self.config_dir)
-                )
-                self._templates[known] = said.splitlines()
+                own = isinstance(error, UserError)
+                said = map(str, error.args) if own else explain(error, structure, self.config_dir)
+                self._templates[known] = list(said)
         return self._templates[known]
 
 
@@ -202,8 +202,12 @@ def look_up(plan: Plan) -> None:
             except OSError:
                 folders[folder.parent] = set()
         if folder.name in folders[folder.parent]:
-            planned.status = planned.run.status or ""
+            try:
+                planned.status = planned.run.status or ""
+            except UserError as error:
+                planned.status = "stopped"  # if its checkpoint is whole it goes on
+                plan.damaged.append(str(error))
             if planned.status == "finished":
                 config = planned.config()
                 planned.again = bool(config["rerun"])
-                planned.stale = stale(planned.run.manifest, config)
+                planned.stale = why_stale(planned.run, config)

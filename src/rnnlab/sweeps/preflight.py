@@ -38,8 +38,8 @@ def _foreign(planned: Planned, known: dict[Any, dict[str, str]]) -> dict[str, st
     return known[key]
 
 
-def preflight(plan: Plan, on_invalid: str) -> str:
-    """What is said of points that are left out; "" where all are right.
+def preflight(plan: Plan, on_invalid: str) -> list[str]:
+    """The lines that are said of points that are left out; [] where all are right.
 
     Each reason stands once, with the points that it concerns. Raises UserError with all of them, unless they are to
     be skipped and others are left.
@@ -47,7 +47,7 @@ def preflight(plan: Plan, on_invalid: str) -> str:
     if not plan.invalid:
         if not plan.runs:
             raise UserError("the sweep has no points; sweep.exclude leaves none")
-        return ""
+        return []
     reasons: dict[str, list[Point]] = {}
     for point, problems in plan.invalid:
         for problem in problems:
@@ -63,7 +63,7 @@ def preflight(plan: Plan, on_invalid: str) -> str:
     in_all = len(plan.invalid) + len(plan.runs) + plan.excluded + plan.repeated
     if on_invalid == "skip" and plan.runs:
         head = f"{len(plan.invalid):,} of {in_all:,} points cannot be, and are left out:"
-        return "\n".join([head, *(f"  {line}" for line in lines)])
+        return [head, *(f"  {line}" for line in lines)]
     others = " sweep.on_invalid=skip goes on without them." if plan.runs else ""
     head = f"{len(plan.invalid):,} of {in_all:,} points cannot be:"
-    raise UserError("\n".join([head, *lines, f"Nothing was started.{others}"]))
+    raise UserError(head, *lines, f"Nothing was started.{others}")

@@ -4,16 +4,17 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from rnnlab.errors import RunFailed
+from rnnlab.console import Console
+from rnnlab.errors import RunFailed, UserError
 from rnnlab.ledger.disk import refuse_unwritable
 from rnnlab.ledger.lacking import lacking
 from rnnlab.ledger.run import now
+from rnnlab.listening import NAMES, exit_code
 from rnnlab.sweeps import dry_run
 from rnnlab.sweeps.conduct import Conductor
 from rnnlab.sweeps.devices import Devices
@@ -28,7 +29,7 @@ from rnnlab.sweeps.table import table
 from rnnlab.sweeps.worker import Outcome
 
 sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-console = Console(highlight=False, width=None if sized else 120)
+console = Console(width=None if sized else 120)
 
 
 @dataclass
@@ -67,7 +68,7 @@ def sweep(
     is left out.
 
     Raises UserError, before anything is trained, where points are invalid (unless they are to be skipped), and
-    SystemExit(130), or 143 after SIGTERM, after an interruption, which it has told of.
+    SystemExit after an interruption, which it has told of: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
     """
     began = time.perf_counter()
     home = take()
@@ -76,12 +77,13 @@ def sweep(
         devices = Devices(scout)
         plan = Planner(compose, base, devices.take, config_dir).plan(points, options["exclude"])
         check_parts(plan, scout)
-        if left_out := preflight(plan, options["on_invalid"]):
-            console.print(left_out, soft_wrap=True, markup=False)
+        for said in preflight(plan, options["on_invalid"]):
+            console.print(said, soft_wrap=True)
         look_up(plan)
         done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})
         due = plan.due(rerun_stale=options["stale"] == "rerun")
-        console.print(_headline(plan, time.perf_counter() - began), soft_wrap=True)
+        for said in _headlines(plan, time.perf_counter() - began):
+            console.print(said, soft_wrap=True)
         if options["dry_run"]:
             dry_run.show(plan, due, options, devices, console)
             return done
@@ -100,12 +102,13 @@ def sweep(
         else:
             keep(home)
     _report(done, began, last)
-    if done.stopped in ("SIGINT", "SIGTERM"):
+    if done.stopped in NAMES:
         left = len(due) - done.count("finished") - done.count("failed")
+        console.print()
         console.print(
-            f"\nStopped ({done.stopped}) with {counted(left)} to go; the same command goes on from there."
+            f"Stopped ({done.stopped}) with {counted(left)} to go; the same command goes on from there."
         )
-        raise SystemExit(143 if done.stopped == "SIGTERM" else 130)
+        raise SystemExit(exit_code(done.stopped))
     return done
 
 
@@ -113,7 +116,7 @@ def counted(n: int) -> str:
     return f"{n:,} run{'s' * (n != 1)}"
 
 
-def _headline(plan: Plan, took: float) -> str:
+def _headlines(plan: Plan, took: float) -> list[str]:
     counts = plan.counts()
     stale, again = sum(bool(r.stale) for r in plan.runs), sum(r.again for r in plan.runs)
     skipped = sum(bool(r.why_skipped) for r in plan.runs)
@@ -129,13 +132,14 @@ def _headline(plan: Plan, took: float) -> str:
     words += [f"{plan.repeated:,} more the same as one of these"] if plan.repeated else []
     lines = [f"{', '.join(words)}; planned in {took:.2f} s"]
     lines += [f"sweep.exclude: {condition} leaves out nothing" for condition in plan.idle]
+    lines += [f"{why}; it is trained again, from its checkpoint if that is whole" for why in plan.damaged]
     if lacks := _lacking(plan):
         lines.append(f"finished without {', '.join(lacks)}; rerun=true trains again, to the same numbers")
     if stale:
         why = sorted({w for r in plan.runs for w in r.stale})
         what = f"{counted(stale)} that finished {'is' if stale == 1 else 'are'} stale"
         lines.append(f"{what} ({', '.join(why)}); sweep.stale=rerun trains again")
-    return "\n".join(lines)
+    return lines
 
 
 def _lacking(plan: Plan) -> list[str]:
@@ -149,8 +153,9 @@ def _skip(planned: Planned) -> None:
     if not run.folder.exists():
         where = planned.place
         config = planned.config()
-        run.create(where.id, config["name"], config, planned.overrides, where.group, where.label)
-        run.update(status="skipped", why=planned.why_skipped, ended=now())
+        with suppress(OSError, UserError):  # it says so below, at any rate
+            run.create(where.id, config["name"], config, planned.overrides, where.group, where.label)
+            run.update(status="skipped", why=planned.why_skipped, ended=now())
 
 
 def _train(
@@ -191,7 +196,8 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
         value = f"; {board.metric} {', '.join(number(row.mean) for row in board.rows)}" if board.rows else ""
         console.print(f"{counted(trained)} trained in {took:.1f} s{value}", soft_wrap=True)
         return
-    console.print(f"\n{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
+    console.print()
+    console.print(f"{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
         console.print(f"report       rnnlab report {folder} --html report.html", soft_wrap=True)
         console.print(f"TensorBoard  rnnlab board {folder}", soft_wrap=True)
@@ -202,7 +208,6 @@ def conclude(done: Sweep) -> None:
     failures = [planned for planned, outcome in done.outcomes if outcome.status == "failed"]
     if failures:
         stopped = f", and the sweep stopped: {done.stopped}" if done.stopped else ""
-        raise RunFailed(
-            f"{len(failures):,} of {counted(len(done.outcomes))} failed{stopped}; each has a traceback.txt in its "
-            f"folder, such as {failures[0].place.folder}"
-        )
+        told = [p.place.folder for p in failures if (p.place.folder / "traceback.txt").is_file()]
+        where = f"; each has a traceback.txt in its folder, such as {told[0]}" if told else ""
+        raise RunFailed(f"{len(failures):,} of {counted(len(done.outcomes))} failed{stopped}{where}")

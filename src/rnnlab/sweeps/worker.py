@@ -11,15 +11,18 @@ import threading
 import time
 import traceback
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from rnnlab.errors import Gone, UserError
 from rnnlab.ledger.claims import Claimed
 from rnnlab.ledger.files import write_whole
 from rnnlab.ledger.manifest import files
 from rnnlab.ledger.place import Place
 from rnnlab.ledger.run import Run, now
+from rnnlab.listening import ASKING
 from rnnlab.training.quiet import quiet
 
 BEAT = 0.5  # seconds between two words of a run that is under way
@@ -58,9 +61,9 @@ def work(connection: Connection) -> int:
 
     torch.set_num_threads(1)
     worker = Worker(connection)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ASKING:
         signal.signal(number, worker.leave)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # the nursery holds them back
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)  # the nursery holds them back
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     threading.Thread(target=worker.beat, daemon=True).start()
     with quiet():
@@ -113,6 +116,7 @@ class Worker:
         from rnnlab.training.train import train_config
 
         begin, run = time.perf_counter(), Run(job.place.folder)
+        lost: dict[str, Any] = {}  # the record of a run whose folder cannot hold it
         self.training = (job.number, None)
         try:
             train_config(
@@ -134,15 +138,16 @@ class Worker:
             interrupted = interrupted or type(error).__name__ == "SIGTERMException"
             if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and interrupted):
                 self.leaving = True
-                if run.status in ("queued", "running"):
-                    run.update(status="stopped", ended=now(), why="interrupted")
+                with suppress(OSError):
+                    if run.known.get("status") in ("queued", "running"):
+                        run.update(status="stopped", ended=now(), why="interrupted")
             else:
-                failed(run, job, error)
+                lost = failed(run, job, error)
         finally:
             trained = self.training[1] is not None
             self.keep_output(run)
             self.training = None  # from here on a signal ends this process at once
-        record = run.record
+        record = lost or run.known
         if record.get("status") == "stopped":
             self.leaving = True
         seconds = time.perf_counter() - begin
@@ -179,12 +184,14 @@ class Worker:
         return self.data[key]
 
     def keep_output(self, run: Run) -> None:
-        """What a run printed goes to its folder; most print nothing."""
-        sys.stdout.flush(), sys.stderr.flush()
+        """What a run printed goes to its folder, where there is room for it; most print nothing."""
+        with suppress(OSError):
+            sys.stdout.flush(), sys.stderr.flush()
         if os.lseek(self.output.fileno(), 0, os.SEEK_END):
             self.output.seek(0)
-            if run.folder.is_dir():
-                write_whole(run.folder / "output.txt", self.output.read())
+            with suppress(OSError):
+                if run.is_there:
+                    write_whole(run.folder / "output.txt", self.output.read())
             self.output.seek(0)
             self.output.truncate()
 
@@ -208,22 +215,34 @@ class Worker:
                     continue
 
 
-def failed(run: Run, job: Job, error: BaseException) -> None:
-    """Marks a run as failed where `Run.failing` was not yet there to do it; what it had learned is not lost."""
+def failed(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
+    """Marks a run as failed where `Run.failing` was not yet there to do it; what it had learned is not lost.
+
+    Returns the record that its folder cannot hold, being gone or on a full disk; {} where it does.
+    """
     from rnnlab.training.failures import show_failure
     from rnnlab.training.resumption import is_under_way
 
-    record = run.record
+    why = f"{type(error).__name__}: {error}"
+    record = run.known
     if record.get("status") == "failed" and record.get("traceback"):
-        return
+        return {}
+    unwritten = record | {"status": "failed", "ended": now(), "why": why}
+    if isinstance(error, Gone):
+        return unwritten
     own = isinstance(error, SystemExit)  # an exit of the code: it would come again
     can_go_on = {"can_go_on": True} if is_under_way(run) and not own else {}
-    run.create(job.place.id, job.config["name"], job.config, job.overrides, job.place.group, job.place.label)
     text = "".join(traceback.format_exception(error))
-    write_whole(run.folder / "traceback.txt", text.encode())
-    why = f"{type(error).__name__}: {error}"
-    run.update(status="failed", ended=now(), why=why, traceback="traceback.txt", **can_go_on)
+    try:
+        run.create(
+            job.place.id, job.config["name"], job.config, job.overrides, job.place.group, job.place.label
+        )
+        write_whole(run.folder / "traceback.txt", text.encode())
+        run.update(status="failed", ended=now(), why=why, traceback="traceback.txt", **can_go_on)
+    except (OSError, UserError):
+        return unwritten | can_go_on
     show_failure(run)
+    return {}
 
 
 def memory() -> int:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from rnnlab import streams
 from rnnlab.errors import UserError
+from rnnlab.memory import afford
 from rnnlab.recurrence.carry import Carry
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.task import Scores, Task
@@ -41,6 +42,7 @@ class CharLM(Task):
         if recurrence.get("bidirectional"):
             raise UserError("model.bidirectional: a language model cannot read the future; set it to false")
         size = spec["vocabulary_size"]
+        afford(8.0 * size * (embedding_size or 0), f"model.embedding_size={embedding_size}")
         self.embedding = (
             None if embedding_size is None else nn.utils.skip_init(nn.Embedding, size, embedding_size)
         )

@@ -13,6 +13,7 @@ from torchmetrics.classification import (
 )
 
 from rnnlab.errors import UserError
+from rnnlab.memory import afford
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.task import Scores, Task
 
@@ -47,6 +48,7 @@ class Classifier(Task):
                 f"model.output=sigmoid is for two classes, and the data has {self.classes}: use softmax"
             )
         self.sigmoid = output == "sigmoid" or (output == "auto" and self.classes == 2)
+        afford(8.0 * spec["vocab_size"] * embedding_size, f"model.embedding_size={embedding_size}")
         self.embedding = nn.utils.skip_init(nn.Embedding, spec["vocab_size"], embedding_size)
         self.stack = Stack(input_size=embedding_size, **recurrence)
         self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, 1 if self.sigmoid else self.classes)

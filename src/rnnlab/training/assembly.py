@@ -22,6 +22,7 @@ from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.loggers import MetricsFile
 from rnnlab.training.loops import Unmeasured, lean
+from rnnlab.training.presence import Presence
 
 # a Trainer asks each time anew, for 2 ms, which packages offer callbacks; what is installed does not change
 registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
@@ -98,11 +99,12 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=str(run.folder), filename="profile")
     loggers: list[Any] = [MetricsFile(run.folder)]
     about = {"{run_folder}": str(run.folder), "{run_name}": run.folder.name}
-    for name, node in config["logger"].items():
+    for name, node in ((name, node) for name, node in config["logger"].items() if node):
         for placeholder, value in about.items():
             node = {k: v.replace(placeholder, value) if isinstance(v, str) else v for k, v in node.items()}
         extra = {"folder": run.folder} if node["_target_"] == "rnnlab.training.loggers.TensorBoard" else {}
         loggers.append(build(node, f"logger.{name}", **extra))
+    check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
     extras = [build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
     for callback in extras:
         if isinstance(callback, EarlyStopping) and callback._check_on_train_epoch_end is None:
@@ -115,7 +117,7 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
             logger=loggers,
             log_every_n_steps=config["trainer"]["log_every_n_steps"],
             callbacks=[*callbacks, *extras],
-            plugins=[WholeFiles()],
+            plugins=[WholeFiles(check)],
             enable_checkpointing=True,
             enable_model_summary=False,
             enable_progress_bar=any(type(c).__name__ == "Progress" for c in extras),

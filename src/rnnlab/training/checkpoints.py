@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,19 @@ from rnnlab.training.recorder import Recorder
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Lightning's way of writing a checkpoint, but sealed and never half of one: stock callbacks get it too."""
+    """Lightning's way of writing a checkpoint, but sealed and never half of one: stock callbacks get it too.
+
+    `check` is asked first, and raises where nothing may be written any more: no folder is made again.
+    """
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.check = check
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
+        self.check()
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(path), sealed(buffer.getvalue()), durable=True)
 
@@ -53,9 +62,11 @@ class Checkpoints(Checkpoint):
         engine: str = "",
         every_n_steps: int | None = None,
         every_seconds: float | None = 60.0,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.run, self.recorder, self.monitor = run, recorder, monitor
         self.sign = 1.0 if mode == "min" else -1.0
+        self.check = check  # raises where nothing may be written any more
         self.engine = engine  # noted in every checkpoint
         self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
         self.best: dict[str, Any] = {}  # value, step, epoch, metrics: what stood at the best validation
@@ -139,11 +150,13 @@ class Checkpoints(Checkpoint):
         if rehearsal(trainer):
             return
         self.count_rightly(trainer)
+        self.check()
         self.recorder.flush(trainer, task, durable=True)
         self._saved_at = (time.monotonic(), trainer.global_step)
         self.write_best(task)
         following = self.run.last_checkpoint.with_name("next.ckpt")
         trainer.save_checkpoint(following)
+        self.check()
         if self.run.last_checkpoint.exists():
             self.run.last_checkpoint.replace(self.run.previous_checkpoint)
         following.replace(self.run.last_checkpoint)
@@ -161,7 +174,7 @@ class Checkpoints(Checkpoint):
             "global_step": self.best.get("step", 0),
             "pytorch-lightning_version": lightning.__version__,
         }
-        WholeFiles().save_checkpoint(checkpoint, self.run.best_checkpoint)
+        WholeFiles(self.check).save_checkpoint(checkpoint, self.run.best_checkpoint)
         self._best_written = True
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:

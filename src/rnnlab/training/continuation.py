@@ -1,6 +1,7 @@
 """`resume=RUN trainer.max_steps=...`: a finished run trained for longer, as a run of its own."""
 
 import copy
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,19 +10,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import deciding
 from rnnlab.config.reading import read
+from rnnlab.config.schema import COMPONENTS, NAMED, SECTIONS
 from rnnlab.errors import UserError
 from rnnlab.ledger.claims import claim
+from rnnlab.ledger.data import kept_here
 from rnnlab.ledger.files import write_json
 from rnnlab.ledger.identity import leaves
 from rnnlab.ledger.load import read_checkpoint, refuse_foreign
-from rnnlab.ledger.manifest import foreign_targets
-from rnnlab.ledger.ownership import is_own
 from rnnlab.ledger.run import Run, now
 from rnnlab.ledger.seal import broken
-from rnnlab.ledger.yaml import read_yaml
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.events import framed_events
-from rnnlab.training.resumption import checkpoint_of, lengths
+from rnnlab.training.resumption import checkpoint_of, digests, lengths
 
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")
 OURS = ("resume", "resume_engine", "rerun")
@@ -41,8 +41,13 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
         raise UserError(f"{at}: its status is {parent.status}; the command that began it goes on with it")
     config = copy.deepcopy(parent.config) | {"resume": str(parent.folder), "resume_engine": cfg.resume_engine}
     config["rerun"] = bool(cfg.rerun)
+    if not all(isinstance(config.get(s), dict) for s in SECTIONS if s != "sweep") or "name" not in config:
+        raise UserError(f"{parent.folder / 'config.yaml'}: not the config of a run")
+    config["paths"] = paths_of(parent, config, cfg)
+    config["data"] = kept_here(config["data"])
     refuse_others_code(parent, config, cfg)
-    before = known_overrides(parent)
+    # what is said to Hydra itself, such as where configs lie, is the command's
+    before = [o for o in parent.overrides if not o.lstrip("+~").startswith("hydra")]
     asked = [o for o in overrides if o.partition("=")[0] not in OURS and o not in before]
     for override in asked:
         key = override.partition("=")[0].lstrip("+~")
@@ -56,7 +61,7 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
             )
         node[name] = OmegaConf.select(cfg, key)
     if problems := read(config).problems:
-        raise UserError("\n".join(problems))
+        raise UserError(*problems)
     refuse_changes(at, parent.config, config)
     refuse_shorter(at, parent, config)
     return config, [*before, *asked], parent
@@ -65,14 +70,36 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
 def refuse_others_code(parent: Run, config: dict[str, Any], cfg: DictConfig) -> None:
     """Raises UserError where the parent names code that is neither rnnlab's nor the user's own.
 
-    The user's own is a module as it was when the parent was trained (`is_own`), and whatever the command itself
-    names, by `experiment=...` say.
+    The user's own is a class as it was when the parent was trained (`is_own`), and whatever the command itself
+    names with the same arguments, by `experiment=...` say.
     """
-    foreign = foreign_targets(config)
-    named = foreign_targets(OmegaConf.to_container(cfg, resolve=True)) if foreign else set()
-    known = {target for target in foreign if target in named or is_own(parent, target)}
-    refuse_foreign(parent, config, False, known,
+    asked = {
+        key: OmegaConf.to_container(cfg[key], resolve=True) for key in (*COMPONENTS, *NAMED) if key in cfg
+    }
+
+    def named(at: str, node: Any) -> bool:
+        found: Any = asked
+        for part in at.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        return bool(found) and found == node
+
+    refuse_foreign(parent, config, False, named,
                    "if it is yours, and has changed since, name it in the command, too")  # fmt: skip
+
+
+def paths_of(parent: Run, config: dict[str, Any], cfg: DictConfig) -> dict[str, Any]:
+    """Where the longer run lies: beside its parent, if that lies where its config says; else where the command says.
+
+    Raises UserError where a link among the outputs leads elsewhere.
+    """
+    own, asked = config["paths"].get("outputs"), cfg.paths.outputs
+    beside = isinstance(own, str) and parent.folder.resolve().parent == (Path(own) / config["name"]).resolve()
+    outputs = own if beside else asked
+    if not beside and not (Path(outputs) / config["name"]).resolve().is_relative_to(Path(outputs).resolve()):
+        raise UserError(
+            f"resume={cfg.resume}: its name {config['name']} leads out of paths.outputs={outputs}"
+        )
+    return {"outputs": outputs, "data": cfg.paths.data}
 
 
 def refuse_changes(at: str, before: dict[str, Any], config: dict[str, Any]) -> None:
@@ -101,15 +128,10 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
             )
 
 
-def known_overrides(run: Run) -> list[str]:
-    file = run.folder / "overrides.yaml"
-    return [str(o) for o in read_yaml(file) or []] if file.is_file() else []
-
-
 def prepare(child: Run, parent: Run) -> None:
     """Makes the longer run's folder as if it had been stopped where its parent ended, unless it has begun."""
     with claim(child.folder):
-        if child.status == "finished" or checkpoint_of(child) is not None:
+        if child.known.get("status") == "finished" or checkpoint_of(child) is not None:
             return
         if child.folder.exists():
             shutil.rmtree(child.folder)
@@ -117,16 +139,17 @@ def prepare(child: Run, parent: Run) -> None:
         checkpoint = read_checkpoint(parent.last_checkpoint)
         known = lengths(checkpoint)
         for name, length in known.items():
-            if (parent.folder / name).is_file():
+            if Path(name).name == name and (parent.folder / name).is_file():
                 content = (parent.folder / name).read_bytes()[:length]
                 content = content if name == parent.metrics_file.name else without_pages(content)
                 (child.folder / name).write_bytes(content)
                 known[name] = len(content)
+                digests(checkpoint)[name] = hashlib.sha256(content).hexdigest()
         go_on(checkpoint)
         WholeFiles().save_checkpoint(checkpoint, child.last_checkpoint)
         shutil.copy(parent.manifest_file, child.manifest_file)  # says which data it has been trained on
         about = {"status": "stopped", "created": now(), "parent": str(parent.folder)}
-        write_json(child.folder / "run.json", about)  # last: without it there is no run
+        write_json(child.folder / "run.json", about, durable=True)  # last: without it there is no run
 
 
 def go_on(checkpoint: dict[str, Any]) -> None:
@@ -136,6 +159,8 @@ def go_on(checkpoint: dict[str, Any]) -> None:
     one that has ended, with its order of batches. Where nothing was validated, nothing was best.
     """
     checkpoint[CHILD] = True
+    for key in [key for key in checkpoint["callbacks"] if key.startswith("ModelCheckpoint")]:
+        del checkpoint["callbacks"][key]  # its files are the parent's, and not the child's to remove
     kept = checkpoint["callbacks"]["Checkpoints"]
     if "value" not in kept["best"]:
         kept |= {"best": {}, "last": {}, "best_weights": None}

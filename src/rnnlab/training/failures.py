@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from rnnlab.errors import UserError
+from rnnlab.errors import Gone, UserError
 from rnnlab.ledger.run import Run
-from rnnlab.ledger.yaml import read_yaml
 from rnnlab.training import events, summaries
 from rnnlab.training.columns import parameters
 
@@ -20,13 +19,15 @@ def failure_shown(run: Run) -> Iterator[None]:
     """
     try:
         yield
+    except Gone:
+        raise
     except Exception:
         with suppress(OSError):
-            if run.status == "queued":
+            if run.known.get("status") == "queued":
                 with suppress(Exception), run.failing():
                     raise
                 run.update(can_go_on=True)
-            if run.status == "failed":
+            if run.known.get("status") == "failed":
                 show_failure(run)
         raise
 
@@ -49,7 +50,7 @@ def _show(run: Run) -> None:
     whole = b"".join(record for record, _ in events.framed_events(before))
     found: list[bytes] = []
     if summaries.START.encode() not in whole:
-        asked = read_yaml(run.folder / "overrides.yaml")
+        asked = run.overrides
         found += [
             summaries.session_start(
                 parameters(run.config, asked), run.record.get("group", ""), run.folder.absolute().as_uri()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the training stops at the next step, keeps what was learned, and says so."""
+"""Ctrl-C, SIGTERM and SIGHUP: the training stops at the next step, keeps what was learned, and says so."""
 
 import signal
 import threading
@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from rnnlab.listening import listening
 from rnnlab.training.checkpoints import Checkpoints, between_steps
 
 
@@ -17,6 +18,8 @@ class Stopped(Exception):
 
 class Interruption(Callback):
     """Writes a checkpoint and raises `Stopped` before the next batch; a second signal interrupts at once.
+
+    A second SIGHUP does not: the terminal and the shell in it each send one.
 
     Not by `trainer.should_stop`, for which Lightning would first validate where the unbroken run does not.
     """
@@ -38,19 +41,16 @@ class Interruption(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """While open, takes SIGINT and SIGTERM; in another thread than the main one it cannot, and does not."""
+        """While open, takes these signals; in another thread than the main one it cannot, and does not."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
+        with listening(self._stop):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _stop(self, number: int, frame: Any) -> None:
-        if self.signal_name is not None:
+        name = signal.Signals(number).name
+        if self.signal_name is not None and name != "SIGHUP":
             raise KeyboardInterrupt
-        self.signal_name = signal.Signals(number).name
+        self.signal_name = self.signal_name or name

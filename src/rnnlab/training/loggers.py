@@ -1,5 +1,6 @@
 """Where scalars go: metrics.csv, always, and TensorBoard's event file, written without its writer's thread."""
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,22 +17,38 @@ from rnnlab.training import events
 
 
 class Journal:
-    """A file that only grows, and that can be cut back to a length that a checkpoint remembers."""
+    """A file that only grows, and that can be cut back to a length that a checkpoint remembers.
+
+    `digest` is the SHA-256 of what it holds, by which damage is known.
+    """
 
     def __init__(self, path: Path, header: bytes = b"") -> None:
         self.path, self.header = path, header
         self.buffer = bytearray()
+        self.begun = False
+        self._hash: Any = None
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
 
     def write(self, content: bytes) -> None:
         self.buffer += content
 
     def flush(self, durable: bool = False) -> int:
-        """Appends what is waiting; returns the file's length. `durable` waits until it is on the disk."""
-        fresh = not self.path.exists()
-        with self.path.open("ab") as f:
-            if fresh:
-                f.write(self.header)
-            f.write(self.buffer)
+        """Appends what is waiting; returns the file's length. `durable` waits until it is on the disk.
+
+        Raises FileNotFoundError where the file was deleted meanwhile: it would begin in the middle.
+        """
+        fresh = not self.begun and not self.path.exists()
+        with self.path.open("ab" if fresh else "r+b") as f:
+            if self._hash is None:
+                self._hash = hashlib.sha256(b"" if fresh else self.path.read_bytes())
+            f.seek(0, os.SEEK_END)
+            added = self.header + self.buffer if fresh else bytes(self.buffer)
+            f.write(added)
+            self._hash.update(added)
+            self.begun = True
             self.buffer.clear()
             if durable:
                 f.flush()
@@ -39,6 +56,7 @@ class Journal:
             return f.tell()
 
     def cut(self, length: int) -> None:
+        self._hash = None
         if self.path.exists() and self.path.stat().st_size > length:
             with self.path.open("r+b") as f:
                 f.truncate(length)

@@ -5,9 +5,10 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+
+from rnnlab.console import Console
 
 PLAIN_LINES = 10  # how many lines a training prints without a terminal
 
@@ -20,7 +21,7 @@ class Progress(ProgressBar):
     def __init__(self, refresh_s: float = 0.1) -> None:
         super().__init__()
         self.refresh_s = refresh_s
-        self.console = Console(highlight=False)
+        self.console = Console()
         self._bar: RichProgress | None = None
         self._total: int | None = None
         self._drawn_at = self._started_at = 0.0

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,17 @@ class Recorder(Callback):
     patient = True  # can wait for the end of a call of the kernels
 
     def __init__(
-        self, every: int = 1, divergence_factor: float | None = 1000.0, flush_s: float = 1.0
+        self,
+        every: int = 1,
+        divergence_factor: float | None = 1000.0,
+        flush_s: float = 1.0,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        self.check_folder = check  # raises where nothing may be written any more
         self.every, self.divergence_factor, self.flush_s = every, divergence_factor, flush_s
         self.first_loss: float | None = None
         self.lengths: dict[str, int] = {}
+        self.digests: dict[str, str] = {}
         self._waiting: list[Entry] = []
         self._flushed_at = (time.perf_counter(), 0)
 
@@ -108,10 +115,11 @@ class Recorder(Callback):
             )
 
     def flush(self, trainer: Trainer, task: LightningModule, durable: bool = False) -> None:
-        """Hands everything to the loggers and the files; remembers the files' lengths.
+        """Hands everything to the loggers and the files; remembers the files' lengths and checksums.
 
         `durable` waits until the files are on the disk, as a checkpoint must that knows their lengths.
         """
+        self.check_folder()
         self.take(task)
         for logger in trainer.loggers:
             log(logger, self._waiting)
@@ -125,6 +133,7 @@ class Recorder(Callback):
         self._flushed_at = (now, trainer.global_step)
         for journal in journals(trainer):
             self.lengths[journal.path.name] = journal.flush(durable)
+            self.digests[journal.path.name] = journal.digest
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         self.flush(trainer, task)
@@ -133,7 +142,7 @@ class Recorder(Callback):
         self.flush(trainer, task)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first_loss": self.first_loss, "lengths": self.lengths}
+        return {"first_loss": self.first_loss, "lengths": self.lengths, "digests": self.digests}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.first_loss, self.lengths = state["first_loss"], state["lengths"]

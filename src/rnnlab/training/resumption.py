@@ -1,5 +1,6 @@
 """Where a run that was cut off goes on: the newest checkpoint that is whole and fits the files beside it."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,13 +41,47 @@ def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> P
 
 
 def is_under_way(run: Run) -> bool:
-    record = run.record
+    """Whether a run goes on, if it has a checkpoint. One whose record is damaged does: what became of it is lost."""
+    try:
+        record = run.record
+    except UserError:
+        return True
     return record.get("status") in UNDER_WAY or bool(record.get("can_go_on"))
 
 
 def threads_before(run: Run) -> int | None:
     """How many threads a run that goes on has had."""
-    return recorded_threads(run.manifest) if is_under_way(run) else None
+    return recorded_threads(manifest_before(run)) if is_under_way(run) else None
+
+
+def manifest_before(run: Run) -> dict[str, Any]:
+    """The manifest of a run that goes on; {} where it is damaged."""
+    try:
+        return run.manifest
+    except UserError:
+        return {}
+
+
+def damage(run: Run) -> str:
+    """What cannot be read of what a run says of itself, in a line; "" where all can."""
+    said: list[str] = []
+    for read in (lambda: run.record, lambda: run.manifest):
+        try:
+            read()
+        except UserError as error:
+            said.append(str(error))
+    return "; ".join(said)
+
+
+def restore_config(
+    run: Run, config: dict[str, Any], overrides: list[str], say: Callable[[str], None]
+) -> None:
+    """Writes a finished run's config anew where it is damaged: who asks for the run says what it was."""
+    try:
+        assert (run.config, run.overrides) is not None  # both are read
+    except UserError as error:
+        say(f"{error}. It is written anew.")
+        run.write_config(config, overrides)
 
 
 def _unfit(run: Run, path: Path) -> str:
@@ -60,12 +95,28 @@ def _unfit(run: Run, path: Path) -> str:
         size = file.stat().st_size if file.is_file() else 0
         if size < length:
             return f"knows {length:,} bytes of {name}, which has {size:,}"
+        known = digests(checkpoint).get(name)
+        if known and known != _digest(file, length):
+            return f"knows other content of {name}, which is damaged"
     return ""
+
+
+def _digest(file: Path, length: int) -> str:
+    try:
+        with file.open("rb") as f:
+            return hashlib.sha256(f.read(length)).hexdigest()
+    except OSError:
+        return ""
 
 
 def lengths(checkpoint: dict[str, Any]) -> dict[str, int]:
     """How long the growing files of the run's folder were."""
     return checkpoint.get("callbacks", {}).get("Recorder", {}).get("lengths", {})
+
+
+def digests(checkpoint: dict[str, Any]) -> dict[str, str]:
+    """And the SHA-256 of so much of them."""
+    return checkpoint.get("callbacks", {}).get("Recorder", {}).get("digests", {})
 
 
 def engine_label(engine: dict[str, str]) -> str:
@@ -86,7 +137,7 @@ def refuse_other_engine(run: Run, path: Path, engine: str, allowed: str) -> None
 
 def refuse_other_data(run: Run, content: str | None) -> None:
     """Raises UserError where a run's data is not what it has been trained on so far."""
-    before = run.manifest.get("data_hash")
+    before = manifest_before(run).get("data_hash")
     if before and content and before != content:
         raise UserError(
             f"{run.folder} has been trained on other data (content {before[:12]}, now {content[:12]}) and cannot go "
@@ -96,8 +147,9 @@ def refuse_other_data(run: Run, content: str | None) -> None:
 
 def changes_on_the_way(run: Run, config: dict[str, Any], say: Callable[[str], None]) -> dict[str, list[str]]:
     """What the manifest tells, and `say`, of a run that goes on with other sources: its bits are those of neither."""
-    before = run.manifest
+    before = manifest_before(run)
     changed = list(before.get(ON_THE_WAY, [])) + (fresh := stale(before, config) if before else [])
+    changed += [] if before else ["the manifest was lost"]
     if fresh:
         say(f"{run.folder} goes on with other code: {', '.join(fresh)}; rerun=true begins afresh")
     return {ON_THE_WAY: changed} if changed else {}

@@ -6,15 +6,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
+from rnnlab.console import Console
+from rnnlab.errors import warn
 from rnnlab.ledger.run import Run
+from rnnlab.screen import one_line
 
 # a file or a pipe has no width of its own; the tables need some
 sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-console = Console(highlight=False, width=None if sized else 110)
+console = Console(width=None if sized else 110)
 
 
 def beginning(
@@ -40,35 +44,32 @@ def beginning(
     content = f", content {data.content_hash[:12]}" if hasattr(data, "content_hash") else ""
     console.print(f"data     {type(data).__name__}{content}")
     console.print(
-        f"run      {run.folder}{'  (goes on from its last checkpoint)' if resumed else ''}\n", soft_wrap=True
+        f"run      {run.folder}{'  (goes on from its last checkpoint)' if resumed else ''}", soft_wrap=True
     )
-
-
-def warn(line: str) -> None:
-    """Something that the user should know of, on standard error."""
-    print(line, file=sys.stderr)
+    console.print()
 
 
 def config_tree(config: dict[str, Any]) -> Tree:
     """The resolved config, without what is null or empty; config.yaml in the run's folder has it all."""
-    tree = Tree("[bold]config[/]", guide_style="dim")
+    tree = Tree(Text("config", "bold"), guide_style="dim")
 
-    def text(node: dict[str, Any]) -> str:
+    def text(node: dict[str, Any]) -> Text:
         said = {k: v for k, v in node.items() if not k.startswith("_") and v not in (None, "", [])}
-        return "  ".join(f"[dim]{key}[/] {str(value).lower() if isinstance(value, bool) else value}"
-                         for key, value in said.items() if not isinstance(value, dict))  # fmt: skip
+        return Text("  ").join(
+            Text.assemble((one_line(k), "dim"), f" {one_line(str(v).lower() if isinstance(v, bool) else v)}")
+            for k, v in said.items()
+            if not isinstance(v, dict)
+        )
 
     tree.add(text(config))
     for group, node in config.items():
         if isinstance(node, dict):
             target = str(node.get("_target_", "")).rsplit(".", 1)[-1]
-            branch = tree.add(f"[bold]{group}[/] {target}")
-            for line in (
-                text(node),
-                *(f"{key}  {text(v)}" for key, v in node.items() if isinstance(v, dict)),
-            ):
-                if line:
-                    branch.add(line)
+            branch = tree.add(Text.assemble((one_line(group), "bold"), f" {one_line(target)}"))
+            inner = ((key, text(v)) for key, v in node.items() if isinstance(v, dict))
+            for said in (text(node), *(Text.assemble(f"{one_line(key)}  ", v) for key, v in inner)):
+                if said:
+                    branch.add(said)
     return tree
 
 
@@ -81,7 +82,7 @@ def parameter_table(task: Any) -> Table:
     for name, parameter in task.named_parameters():
         table.add_row(name, " x ".join(map(str, parameter.shape)), f"{parameter.numel():,}")
         total += parameter.numel()
-    table.add_row("[bold]in all[/]", "", f"[bold]{total:,}[/]")
+    table.add_row("in all", "", f"{total:,}", style="bold")
     return table
 
 
@@ -89,7 +90,8 @@ def already_finished(run: Run, lacks: list[str], changed: list[str]) -> None:
     """`lacks`: callbacks that are asked for and were not there; `changed`: what makes the run stale."""
     if changed:
         console.print(f"{run.folder} is finished.", soft_wrap=True)
-        warn(f"Since then {', '.join(changed)}: these results are of before; rerun=true trains it again.\n")
+        warn(f"Since then {', '.join(changed)}: these results are of before; rerun=true trains it again.")
+        warn("")
         end(run)
         return
     console.print(
@@ -97,12 +99,13 @@ def already_finished(run: Run, lacks: list[str], changed: list[str]) -> None:
     )
     if lacks:
         console.print(
-            f"It was trained without {', '.join(lacks)}: rerun=true trains it again with them, to the same numbers.\n",
+            f"It was trained without {', '.join(lacks)}: rerun=true trains it again with them, to the same numbers.",
             soft_wrap=True,
         )
     else:
         seed = (run.config.get("seed") or 0) + 1
-        console.print(f"Train it again with rerun=true, or another one with seed={seed}.\n")
+        console.print(f"Train it again with rerun=true, or another one with seed={seed}.")
+    console.print()
     end(run)
 
 
@@ -110,14 +113,16 @@ def end(run: Run) -> None:
     """The table of results, where they lie, and what to do next."""
     record = run.record
     if record["status"] == "stopped":
+        console.print()
         console.print(
-            f"\nStopped ({record['why']}). What was learned is kept; the same command goes on from there."
+            f"Stopped ({record['why']}). What was learned is kept; the same command goes on from there."
         )
     if run.results.get("best") or "test" in run.results:
         console.print(results_table(run))
     for fact in facts(run):
         console.print(fact)
-    console.print(f"\nrun          {run.folder}", soft_wrap=True)
+    console.print()
+    console.print(f"run          {run.folder}", soft_wrap=True)
     for kind, folder in (("picture", run.figures), ("sample", run.samples)):
         for file in sorted(folder.glob("*")) if folder.is_dir() else ():
             console.print(f"{kind:12} {file}", soft_wrap=True)
@@ -137,7 +142,7 @@ def results_table(run: Run) -> Table | Group:
 
 def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
     """The metrics of a run's results, and the rows of their table: the best, the last, baselines, the floor."""
-    best, last = results["best"], results.get("last")
+    best, last = results.get("best"), results.get("last")
     scores = {
         part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
     }
@@ -165,8 +170,8 @@ def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> T
     table.add_column("", no_wrap=True)
     for title in parts:
         for metric in metrics:
-            heading = f"{title if metric == metrics[0] else ''}\n{metric}"
-            table.add_column(heading, justify="right", no_wrap=True)
+            heading = f"{title if metric == metrics[0] else ''}\n{one_line(metric)}"
+            table.add_column(Text(heading), justify="right", no_wrap=True)
     for title, scores, style in rows:
         if not any(scores.get(part) for part in parts.values()):
             continue

@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
+from rnnlab import workplace
 from rnnlab.config import base_config, build, check, deciding
 from rnnlab.ledger.claims import claim
 from rnnlab.ledger.disk import disk
 from rnnlab.ledger.files import clear_leftovers
-from rnnlab.ledger.lacking import lacking
-from rnnlab.ledger.manifest import command_line, manifest, stale
+from rnnlab.ledger.lacking import lacking, why_stale
+from rnnlab.ledger.manifest import command_line, foreign_targets, manifest
 from rnnlab.ledger.place import Place, place
 from rnnlab.ledger.run import Run, now
 from rnnlab.ledger.secrets import without_secrets
@@ -25,15 +27,18 @@ from rnnlab.training.failures import failure_shown
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.kernels import Kernels
 from rnnlab.training.loggers import introduce
+from rnnlab.training.presence import Presence
 from rnnlab.training.quiet import quiet
 from rnnlab.training.recorder import Recorder
 from rnnlab.training.results import assess, draw
 from rnnlab.training.resumption import (
     changes_on_the_way,
     checkpoint_of,
+    damage,
     engine_label,
     refuse_other_data,
     refuse_other_engine,
+    restore_config,
     threads_before,
 )
 from rnnlab.training.threads import one_where_it_counts, thread_count
@@ -55,12 +60,15 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
     config["trainer"]["accelerator"], why = accelerator.take(config["trainer"]["accelerator"])
     where = place(config, deciding(config), deciding(base_config(overrides, config_dir)))
     run = Run(where.folder)
-    if run.status == "finished" and not config["rerun"]:
-        terminal.already_finished(run, lacking(run, config), stale(run.manifest, config))
+    if run.known.get("status") == "finished" and not config["rerun"]:
+        restore_config(run, config, overrides, terminal.warn)
+        terminal.already_finished(run, lacking(run, config), why_stale(run, config))
         return run
-    if parent is not None:
-        prepare(run, parent)
-    train_config(config, where, overrides, command=command_line(), device=why)
+    strangers = parent is not None and not foreign_targets(config)  # who knows whose the parent is
+    with workplace.absent() if strangers else nullcontext():
+        if parent is not None:
+            prepare(run, parent)
+        train_config(config, where, overrides, command=command_line(), device=why)
     terminal.end(run)
     return run
 
@@ -94,9 +102,13 @@ def train_config(
     run = Run(where.folder)
     afresh = afresh or config["rerun"]
     threads = config["trainer"]["threads"] or (None if afresh else threads_before(run))
-    with claim(run.folder), quiet(), thread_count(threads), failure_shown(run):
-        if run.status == "finished" and not afresh and not stale(run.manifest, config):
+    with claim(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run):
+        if run.known.get("status") == "finished" and not afresh and not why_stale(run, config):
             return run  # another process has been here
+        if not afresh and (why := damage(run)):
+            terminal.warn(
+                f"{why}. The run goes on from its last checkpoint if that is whole, else begins afresh."
+            )
         data = data_of(config)
         task = make_task(config, data)
         from_checkpoint = None if afresh else checkpoint_of(run, terminal.warn)
@@ -108,6 +120,7 @@ def train_config(
             refuse_other_data(run, content_hash(data))
             clear_leftovers(run.folder)
         elif run.folder.exists():
+            ours.check()
             run.remove()
         changed = changes_on_the_way(run, config, terminal.warn) if resume else {}
         run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
@@ -119,12 +132,14 @@ def train_config(
                 run, config, task, data, engine=engine, device=device, threads=counted, resumed=resume
             )
 
-        recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"])
+        presence = Presence(run, ours)
+        recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"],
+                            check=presence.check)  # fmt: skip
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
-                                  **config["checkpoint"])  # fmt: skip
+                                  check=presence.check, **config["checkpoint"])  # fmt: skip
         interruption = Interruption(checkpoints)
         shown = config if loud else config | {"callbacks": silent(config["callbacks"], pictures)}
-        callbacks: list[Any] = [recorder, interruption, checkpoints]
+        callbacks: list[Any] = [presence, recorder, interruption, checkpoints]
         if engine["steps"] == "native":
             callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
         trainer = make_trainer(shown, run, task, callbacks=callbacks)
@@ -133,7 +148,7 @@ def train_config(
         if (from_checkpoint is None or child) and not rehearsal(trainer):
             dashboard.open(without_secrets(config), without_secrets(overrides), without_secrets(made_with),
                            with_lines=not child)  # fmt: skip
-        run.update(status="running", started=run.record.get("started") or now(), engine=engine)
+        run.update(status="running", started=run.known.get("started") or now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
         with interruption.listening(), run.failing(), disk(run):
@@ -149,6 +164,7 @@ def train_config(
         results |= {"steps": trainer.global_step, "best": checkpoints.best, "last": checkpoints.last}
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
+            presence.check()
             if status == "finished":
                 dashboard.close(results, seconds)
             run.update(status=status, why=why, ended=now(), seconds=seconds, results=results)

@@ -1,0 +1,136 @@
+"""What a run's folder may have built without being trusted: the classes listed here, each at its place in the config
+and with its own arguments. Nothing is imported to find out.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from rnnlab.config.model_schema import CELLS
+from rnnlab.config.node import Node
+from rnnlab.config.schema import COMPONENTS, NAMED
+from rnnlab.config.stock import STOCK
+from rnnlab.config.trainer_schema import Trainer
+
+# what reaches a server of the config's choosing has a schema, and needs trust all the same
+SENDING = ("lightning.pytorch.loggers.MLFlowLogger",)
+LISTED: dict[str, dict[str, type[Node]]] = {
+    place: {t: n for t, n in known.items() if t not in SENDING} | STOCK.get(place, {})
+    for place, known in (COMPONENTS | NAMED).items()
+}
+# made in the end from what the run itself has: the parameters, the optimizer
+PARTIAL = ("optimizer", "scheduler")
+# of the Trainer's: they start processes, name classes, or upload; so only as they are by default
+AS_BY_DEFAULT = ("strategy", "plugins", "model_registry")
+
+Own = Callable[[str, str, Any], bool]  # (place, target, node): is it the user's own?
+
+
+def refusals(sections: dict[str, Any], own: Own = lambda *_: False) -> Iterator[str]:
+    """A few words for everything in these sections of a config that is not permitted: what it would run.
+
+    `own` says of a target that is not listed whether it is the user's; its arguments must be plain all the same.
+    """
+    for section, node in sections.items():
+        if section in NAMED and isinstance(node, dict):
+            for name, inner in node.items():
+                if inner is not None:
+                    yield from component(f"{section}.{name}", section, inner, own)
+        elif section in LISTED:
+            yield from component(section, section, node, own)
+        elif section == "trainer" and isinstance(node, dict):
+            for key in AS_BY_DEFAULT:
+                if key in node and node[key] != Trainer.model_fields[key].default:
+                    yield f"trainer.{key}={shape(node[key])}"
+
+
+def component(at: str, section: str, node: Any, own: Own) -> Iterator[str]:
+    if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+        yield f"{at}={shape(node)}"
+        return
+    target = node["_target_"]
+    listed = LISTED[section].get(target)
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    if section in PARTIAL and arguments.get("_partial_") is True:
+        del arguments["_partial_"]
+    if listed is None and not own(at, target, node):
+        yield f"{at}={call(target, arguments)}"
+        return
+    for key, value in arguments.items():
+        if not isinstance(key, str) or key.startswith("_"):
+            right = False
+        elif listed is not None:
+            right = fits(listed, key, value)
+        else:
+            right = plain(value)
+        if not right:
+            yield f"{at}={call(target, {key: value})}"
+    cell = node.get("cell")
+    if (
+        section == "model"
+        and isinstance(cell, str)
+        and cell not in CELLS
+        and not own(f"{at}.cell", cell, cell)
+    ):
+        yield f"{at}.cell={one_line(cell)}"
+
+
+def fits(schema: type[Node], key: str, value: Any) -> bool:
+    """Whether a listed class has such an argument, of this type. Which values are wise is its own to say."""
+    if key not in schema.model_fields or holds_target(value):
+        return False
+    try:
+        setattr(schema.model_construct(_fields_set=set()), key, value)
+    except ValidationError as error:
+        return all(e["type"] == "rule" for e in error.errors())  # of the right type, but no such file, say
+    return True
+
+
+def plain(value: Any) -> bool:
+    """What a class of the user's own may be given: numbers, texts, and lists and mappings of them."""
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and not k.startswith("_") and plain(v) for k, v in value.items())
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def named(node: Any) -> Iterator[str]:
+    """All `_target_`s below a node."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield one_line(node["_target_"])
+        for value in node.values():
+            yield from named(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from named(value)
+
+
+def holds_target(value: Any) -> bool:
+    return next(named(value), None) is not None
+
+
+def call(target: str, arguments: dict[Any, Any]) -> str:
+    inside = ", ".join(f"{one_line(k)}: {shape(v)}" for k, v in list(arguments.items())[:6])
+    return f"{one_line(target)}({inside}{', ...' * (len(arguments) > 6)})"
+
+
+def shape(value: Any) -> str:
+    """What a value is, in a word or two: what a call is given, and not with which text."""
+    if isinstance(value, dict):
+        target = value.get("_target_")
+        rest = {k: v for k, v in value.items() if k != "_target_"}
+        return call(target, rest) if isinstance(target, str) else f"mapping of {len(value)}"
+    if isinstance(value, list):
+        targets = list(named(value))
+        return f"list of {len(value)}" + f" with {', '.join(targets[:3])}" * bool(targets)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return "text" if isinstance(value, str) else "number"
+
+
+def one_line(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 100 else f"{text[:97]}..."

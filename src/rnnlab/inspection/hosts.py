@@ -1,0 +1,47 @@
+"""By which names the board may be asked, and what its answers may load.
+
+A page from anywhere can have its own name lead to 127.0.0.1 (DNS rebinding), and would then read the board as its own;
+its name stands in the request.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)  # a Host header
+OF_A_PAGE = "; base-uri 'self'; form-action 'none'; frame-ancestors 'self'"
+OF_DATA = "default-src 'none'; sandbox"  # opened as a page it does nothing
+
+App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+def local(app: App) -> App:
+    """The application for those who ask by a name of this machine; 421 for everybody else."""
+
+    def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        host = environ.get("HTTP_HOST", "")
+        if not LOCAL.fullmatch(host):
+            start("421 Misdirected Request", [("Content-Type", "text/plain; charset=utf-8")])
+            return [f"The board answers to localhost, 127.0.0.1 and [::1] alone, not to {host!r}.\n".encode()]
+
+        def headed(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+            return start(status, with_policy(headers), *more)
+
+        return app(environ, headed)
+
+    return answer
+
+
+def with_policy(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """TensorBoard's own policy for a page, without servers elsewhere and in nobody's frame; for data the strictest.
+
+    A script has none of its own: as a worker it would be held to it.
+    """
+    found = {name.lower(): value for name, value in headers}
+    kind = found.get("content-type", "")
+    if "javascript" in kind:
+        return headers
+    own = found.get("content-security-policy", "default-src 'self'") if kind.startswith("text/html") else ""
+    here = re.sub(r" https://[^ ;]+", "", own) + OF_A_PAGE
+    rest = [one for one in headers if one[0].lower() != "content-security-policy"]
+    return [*rest, ("Content-Security-Policy", here if own else OF_DATA)]

@@ -1,0 +1,90 @@
+"""A folder for a moment: it goes when the command ends, however it ends; after a kill -9, when the next one begins."""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+PREFIX, HELD = "rnnlab-", ".held"
+ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """An empty folder. Inside, SIGTERM and SIGHUP raise SystemExit where nobody else has taken them."""
+    clear()
+    with _ending():
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = hold(folder)
+        try:
+            yield folder
+        finally:
+            with _undisturbed():
+                shutil.rmtree(folder, ignore_errors=True)
+                if lock is not None:
+                    os.close(lock)
+
+
+def hold(folder: Path) -> int | None:
+    """Locks a folder for as long as this process lives; the file appears when it is locked already."""
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder / f"{HELD}.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with suppress(OSError):  # a file system without locks: nothing there is ever cleared
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (folder / f"{HELD}.new").rename(folder / HELD)
+    return descriptor
+
+
+def clear() -> None:
+    """Removes the folders of processes that are no more."""
+    for file in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{HELD}") if fcntl is not None else ():
+        folder = file.parent
+        with suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            descriptor = os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(descriptor)
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    def end(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    main = threading.current_thread() is threading.main_thread()
+    ours = [number for number in ENDS if main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals that would end the command wait until it has tidied up."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [*ENDS, signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

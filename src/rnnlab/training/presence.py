@@ -1,0 +1,45 @@
+"""Whether the run's folder is still there, and still this process's: asked while it trains, and before it writes."""
+
+import os
+import time
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from rnnlab.errors import Gone
+from rnnlab.ledger.claims import Claim
+from rnnlab.ledger.disk import deleted
+from rnnlab.ledger.run import Run
+
+EVERY = 0.2  # seconds
+
+
+class Presence(Callback):
+    """Raises `Gone` soon after the folder was deleted or moved, or another process was granted its lock, too.
+
+    A folder of the same name that somebody has made since is another one.
+    """
+
+    patient = True  # can wait for the end of a call of the kernels
+
+    def __init__(self, run: Run, claim: Claim) -> None:
+        self.run, self.claim = run, claim
+        self._folder = run.folder.stat()
+        self._asked_at = time.monotonic()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if time.monotonic() - self._asked_at >= EVERY:
+            self.check()
+
+    def on_validation_batch_start(self, *_: Any) -> None:
+        self.on_train_batch_start()
+
+    def check(self) -> None:
+        self._asked_at = time.monotonic()
+        try:
+            there = os.path.samestat(self._folder, self.run.folder.stat())
+        except FileNotFoundError:
+            there = False
+        if not there or not self.run.is_there:
+            raise Gone(deleted(self.run))
+        self.claim.check()

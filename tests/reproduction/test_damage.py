@@ -1,0 +1,96 @@
+"""One damaged file in one run's folder: it is named once, or does not matter, and no other run is lost for it."""
+
+import json
+import shutil
+
+import pytest
+
+import rnnlab
+from conftest import SMALL
+from rnnlab.cli import main
+
+FILES = ("run.json", "config.yaml", "overrides.yaml", "manifest.json", "metrics.csv", "checkpoints/best.ckpt",
+         "checkpoints/last.ckpt")  # fmt: skip
+
+
+def flipped(whole: bytes) -> bytes:
+    return whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1 :]
+
+
+DAMAGE = {
+    "empty": lambda whole: b"",
+    "half": lambda whole: whole[: len(whole) // 2],
+    "zeros": lambda whole: bytes(len(whole)),
+    "flipped": flipped,
+    "latin": lambda whole: b"\xe4" + whole,
+    "other types": lambda whole: b'{"status": 7, "mode": [], "sources": 1, "model": "x", "data": 3}',
+    "a list": lambda whole: b"[1, {}]",
+}
+
+
+def damage(file, kind: str) -> None:
+    if kind == "deleted":
+        file.unlink()
+    elif kind == "a folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        file.write_bytes(DAMAGE[kind](file.read_bytes()))
+
+
+@pytest.fixture
+def three(seeds, tmp_path):
+    """An experiment of three runs, of which the second is to be damaged."""
+    for run in seeds[:3]:
+        shutil.copytree(run.folder, tmp_path / "sine" / run.folder.name)
+    return [rnnlab.Run(tmp_path / "sine" / run.folder.name) for run in seeds[:3]]
+
+
+@pytest.mark.parametrize("kind", [*DAMAGE, "deleted", "a folder"])
+@pytest.mark.parametrize("file", FILES)
+def test_one_damaged_file(three, tmp_path, capsys, monkeypatch, file, kind):
+    monkeypatch.chdir(tmp_path)
+    hurt, experiment = three[1], tmp_path / "sine"
+    damage(hurt.folder / file, kind)
+    served = {
+        "report": ["report", str(experiment), "--html", "all.html", "--csv", "all.csv"],
+        "archive": ["archive", str(experiment), "--out", "all.zip"],
+        "one": ["report", str(hurt.folder)],
+        "evaluate": ["evaluate", str(hurt.folder)],
+        "forecast": ["forecast", str(hurt.folder), "--horizon", "20"],
+        "diff": ["diff", str(hurt.folder), str(three[0].folder)],
+        "resume": ["train", f"resume={hurt.folder}", "trainer.max_epochs=4", f"paths.outputs={tmp_path}"],
+    }
+    for name, words in served.items():
+        capsys.readouterr()
+        code = main(words)
+        out, err = capsys.readouterr()
+        lines = err.strip().splitlines()
+        assert "Traceback" not in err and len(lines) <= 1, (name, err)
+        assert code in (0, 2, 3) and (code != 2 or hurt.folder.name in err), (name, code, err)
+        if name in ("report", "archive"):
+            assert code == 0, err
+
+            assert all(hurt.folder.name in line for line in lines), err
+            if name == "archive":
+                assert f"{3 - len(lines) - (file == 'run.json' and kind == 'deleted')} runs in" in out
+    assert [json.loads((r.folder / "run.json").read_text())["status"] for r in (three[0], three[2])] == [
+        "finished"
+    ] * 2
+
+
+@pytest.mark.parametrize("kind", [*DAMAGE, "deleted", "a folder"])
+@pytest.mark.parametrize("file", FILES[:5])
+def test_the_same_command_again(three, seeds, tmp_path, capsys, file, kind):
+    """A run that was stopped and then damaged goes on or begins afresh, with one line, and ends with the same bits."""
+    hurt, whole = three[1], seeds[1]
+    hurt.update(status="running")
+    created = hurt.record["created"]
+    damage(hurt.folder / file, kind)
+    capsys.readouterr()
+    assert main(["train", *SMALL, "seed=1", f"paths.outputs={tmp_path}"]) == 0
+    err = capsys.readouterr().err
+    assert "Traceback" not in err and len(err.strip().splitlines()) <= 1
+    assert hurt.status == "finished" and hurt.results == whole.results
+    assert hurt.id == whole.id and hurt.record["created"][:10] == created[:10]
+    assert hurt.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
