@@ -15,7 +15,7 @@ import rnnlab
 from remains import mismatches
 from rnnlab.cli import main
 from rnnlab.ledger.seal import broken
-from torture import ended, fork
+from tortures.death import ended, fork
 
 
 def test_a_full_disk_and_then_room_again(tmp_path):
