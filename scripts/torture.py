@@ -56,7 +56,9 @@ def main(arguments: list[str]) -> int:
         print(f"{unknown[0]}: no such torture; possible: {', '.join(WORDS)}", file=sys.stderr)
         return 2
     options, begin = dict(a.split("=", 1) for a in arguments if "=" in a), time.perf_counter()
-    counts, wrong = kill(options) if "kills" in (*words, *options) else enumerate_all(options, "short" in words)
+    counts, wrong = (
+        kill(options) if "kills" in (*words, *options) else enumerate_all(options, "short" in words)
+    )
     for what, n in sorted(counts.items()):
         print(f"{n:7,}  {what}")
     print(f"{len(wrong):7,}  mismatches, in {time.perf_counter() - begin:.0f} s")

@@ -57,6 +57,7 @@ FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
         "": ("callbacks=none",),
         "early": ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=0.5",
                   "~callbacks.progress", "~callbacks.pictures"),
+        "rates logged": ("callbacks=none", "+callbacks.rates._target_=lightning.pytorch.callbacks.LearningRateMonitor"),
         "looked at": ("callbacks=none", "+callbacks.looks._target_=tortures.own.Looks"),
     },
     "stock checkpoints": {
@@ -109,7 +110,7 @@ def fits(chosen: Configuration) -> bool:
     return not (
         (own and (chosen.get("engine") != "torch" or chosen.get("model") == "dropout, sgd"))
         or (own and chosen.get("schedule") == "plateau")
-        or (shorter and interval.startswith("last"))
+        or (shorter and interval.startswith(("last", "every 2")) and interval != "every 2 epochs")
         or (unvalidated and chosen.get("stopping") == "early")
         or (
             unvalidated

@@ -72,11 +72,13 @@ class Checkpoints(Checkpoint):
         self.best_weights: dict[str, torch.Tensor] | None = None
         self._best_written = False
         self._of_stock: dict[str, Any] = {}  # what the checkpoint remembers of stock callbacks
+        self._announced: dict[str, torch.Tensor] = {}  # the metrics that callbacks found in the Trainer then
         self._saved_at = (time.monotonic(), 0)
         self._stepped: int | None = None
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self.ended = ""
+        trainer.callback_metrics.update(self._announced)
         self._saved_at = (time.monotonic(), trainer.global_step)
         self._stepped = trainer.fit_loop.epoch_loop._batches_that_stepped
 
@@ -105,6 +107,7 @@ class Checkpoints(Checkpoint):
         """
         checkpoint["engine"] = self.engine
         checkpoint["stock"] = stock.remember(trainer)
+        checkpoint["announced"] = dict(trainer.callback_metrics)
         loops = checkpoint["loops"]["fit_loop"]
         progress = loops["epoch_loop.batch_progress"]
         done = progress["current"]["completed"]
@@ -122,6 +125,7 @@ class Checkpoints(Checkpoint):
 
     def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._of_stock = checkpoint.get("stock", {})
+        self._announced = checkpoint.get("announced", {})
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         """best.ckpt and stock checkpoints follow what the run goes on from; and what has ended trains no further."""
