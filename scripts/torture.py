@@ -38,6 +38,9 @@ def enumerate_all(options: dict[str, str], short: bool) -> tuple[Counter[str], l
     for case, counted, found in check_all(asked, int(options.get("workers", 2))):
         counts += counted
         wrong += [f"{case.name}: {line}" for line in found]
+        done = f"{counts['configurations']:,} of {len(asked):,} configurations, {len(wrong):,} mismatches"
+        print(f"\r{done}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     return counts, wrong
 
 

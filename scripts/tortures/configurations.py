@@ -57,6 +57,9 @@ FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
         "": ("callbacks=none",),
         "early": ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "optimizer.lr=0.5",
                   "~callbacks.progress", "~callbacks.pictures"),
+        "early, 2 epochs at least": ("callbacks=early_stopping", "callbacks.early_stopping.patience=1",
+                                     "optimizer.lr=2.0", "~callbacks.progress", "~callbacks.pictures",
+                                     "+trainer.min_epochs=2"),
         "rates logged": ("callbacks=none", "+callbacks.rates._target_=lightning.pytorch.callbacks.LearningRateMonitor"),
         "looked at": ("callbacks=none", "+callbacks.looks._target_=tortures.own.Looks"),
     },
@@ -111,7 +114,7 @@ def fits(chosen: Configuration) -> bool:
         (own and (chosen.get("engine") != "torch" or chosen.get("model") == "dropout, sgd"))
         or (own and chosen.get("schedule") == "plateau")
         or (shorter and interval.startswith(("last", "every 2")) and interval != "every 2 epochs")
-        or (unvalidated and chosen.get("stopping") == "early")
+        or (unvalidated and chosen.get("stopping", "").startswith("early"))
         or (
             unvalidated
             and "onitor" in str(FACTORS["stock checkpoints"].get(chosen.get("stock checkpoints", "")))

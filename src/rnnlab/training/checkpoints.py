@@ -72,6 +72,7 @@ class Checkpoints(Checkpoint):
         self.best_weights: dict[str, torch.Tensor] | None = None
         self._best_written = False
         self._of_stock: dict[str, Any] = {}  # what the checkpoint remembers of stock callbacks
+        self._should_stop = False  # whether a callback had asked for the end; min_epochs may put it off
         self._announced: dict[str, torch.Tensor] = {}  # the metrics that callbacks found in the Trainer then
         self._saved_at = (time.monotonic(), 0)
         self._stepped: int | None = None
@@ -108,6 +109,7 @@ class Checkpoints(Checkpoint):
         checkpoint["engine"] = self.engine
         checkpoint["stock"] = stock.remember(trainer)
         checkpoint["announced"] = dict(trainer.callback_metrics)
+        checkpoint["should_stop"] = trainer.should_stop
         loops = checkpoint["loops"]["fit_loop"]
         progress = loops["epoch_loop.batch_progress"]
         done = progress["current"]["completed"]
@@ -126,6 +128,7 @@ class Checkpoints(Checkpoint):
     def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._of_stock = checkpoint.get("stock", {})
         self._announced = checkpoint.get("announced", {})
+        self._should_stop = checkpoint.get("should_stop", False)
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         """best.ckpt and stock checkpoints follow what the run goes on from; and what has ended trains no further."""
@@ -133,8 +136,7 @@ class Checkpoints(Checkpoint):
         if self.best_weights is not None:
             self._best_written = not broken(self.run.best_checkpoint) and self._is_of_best()
             self.write_best(task)
-        if self.ended == "early":  # at its limit it stops by itself, or goes on to a later one
-            trainer.should_stop = True
+        trainer.should_stop = self._should_stop  # at its limit it stops by itself, or goes on to a later one
 
     def _is_of_best(self) -> bool:
         return torch.load(self.run.best_checkpoint, weights_only=True)["best"] == self.best
