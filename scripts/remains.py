@@ -1,27 +1,56 @@
 """What a training leaves, compared bit by bit; scripts/torture.py and the tests of resuming ask."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 CLOCKED = ("speed/", "run/seconds")  # by the clock on the wall
+# how far loops and files were when a checkpoint was written; what they come to is compared
+ON_THE_WAY = ("loops", "Recorder", "stock")
 
 
 def content(folder: Path) -> dict[str, Any]:
     """All of a run's folder that must be the same bits."""
-    import torch
-
     from rnnlab.ledger.run import Run
     from rnnlab.ledger.seal import broken
 
     run = Run(folder)
     found: dict[str, Any] = {"metrics.csv": run.metrics_file.read_bytes(), "status": run.status,
-                             "results": run.results, "scalars": scalars(folder)}  # fmt: skip
-    for path in (run.last_checkpoint, run.best_checkpoint):
-        found[f"seal of {path.name}"] = broken(path)
-        weights = torch.load(path, weights_only=True)["state_dict"]
-        found[path.name] = {k: v.numpy().tobytes() for k, v in weights.items()}
-    found["leftovers"] = sorted(p.name for p in folder.rglob(".*"))
+                             "results": run.results, "scalars": scalars(folder), "files": files(folder)}  # fmt: skip
+    for name in (name for name in found["files"] if name.endswith(".ckpt")):
+        found[f"seal of {name}"] = broken(folder / name)
+        for part, value in checkpoint(folder / name, folder).items():
+            found[f"{name}: {part}"] = value
     return found
+
+
+def files(folder: Path) -> list[str]:
+    """The names of a folder's files. previous.ckpt is there where a run has had two checkpoints, and is left out."""
+    names = (str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+    return sorted(name for name in names if name != "checkpoints/previous.ckpt")
+
+
+def checkpoint(path: Path, folder: Path) -> dict[str, Any]:
+    """A checkpoint's weights, states of optimizer and schedule, callbacks, in a form that can be compared."""
+    import torch
+
+    loaded = torch.load(path, weights_only=True)
+    loaded |= {f"callback {name}": state for name, state in loaded.pop("callbacks", {}).items()}
+    kept = {k: v for k, v in loaded.items() if k.removeprefix("callback ") not in ON_THE_WAY}
+    return {key: plain(value, folder.name) for key, value in kept.items()}
+
+
+def plain(value: Any, name: str) -> Any:
+    """Tensors as their bytes; a path of the run's folder, whose name is given, without what it lies in."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return value.dtype, tuple(value.shape), value.contiguous().numpy().tobytes()
+    if isinstance(value, dict):
+        return {plain(k, name): plain(v, name) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v, name) for v in value]
+    return re.sub(rf"[^'\"]*/{re.escape(name)}", name, value) if isinstance(value, str) else value
 
 
 def scalars(folder: Path) -> list[tuple[int, str, float]]:
@@ -48,5 +77,6 @@ def mismatches(whole: Path, other: Path) -> list[str]:
         wrong.append("other runs")
     for name in sorted(names & {p.name for p in other.iterdir()}):
         a, b = content(whole / name), content(other / name)
-        wrong += [f"{name}: {key}" for key in a if repr(a[key]) != repr(b[key])]  # repr: NaN is NaN
+        found = [key for key in dict.fromkeys([*a, *b]) if repr(a.get(key)) != repr(b.get(key))]  # NaN is NaN
+        wrong += [f"{name}: {key}" for key in found]
     return wrong

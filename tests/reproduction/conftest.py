@@ -1,4 +1,4 @@
-"""One finished small run and others that differ by their seed, and scripts/torture.py."""
+"""One finished small run and others that differ by their seed, and scripts/tortures."""
 
 import shutil
 import sys

@@ -13,7 +13,7 @@ from test_kills import RUN
 from rnnlab.cli import main
 from rnnlab.commands.reproduce import main as reproduce
 from rnnlab.ledger import manifest
-from torture import ended, fork
+from tortures.death import ended, fork
 
 PROJECT = Path(__file__).parents[2]
 

@@ -18,7 +18,7 @@ import rnnlab
 from remains import mismatches
 from rnnlab.cli import main
 from rnnlab.ledger.seal import broken
-from torture import ended, fork
+from tortures.death import ended, fork
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import shutil
 import pytest
 
 import rnnlab
-import torture
 from remains import mismatches
 from rnnlab.cli import main
 from rnnlab.ledger.seal import broken
-from torture import die_at, ended, fork, writes
+from tortures import kills
+from tortures.death import die_at, ended, fork, writes
 
 RUN = (
     "experiment=sine", "model.hidden_size=8", "data.n_points=200", "trainer.max_epochs=4", "trainer.threads=1",
@@ -91,9 +91,9 @@ def test_best_follows_the_checkpoint_that_the_run_goes_on_from(whole, tmp_path, 
 
 
 def test_killed_at_random(tmp_path, monkeypatch):
-    """The short form of scripts/torture.py; sweeps are killed in tests/sweeps."""
+    """The short form of `scripts/torture.py kills`; sweeps are killed in tests/sweeps."""
     names = ("sine, torch", "characters, native, sgd")
-    monkeypatch.setattr(torture, "RUNS", {name: torture.RUNS[name] for name in names})
-    found = torture.Torture(tmp_path, kills=4, seed=0, only=",")  # no sweeps
+    monkeypatch.setattr(kills, "RUNS", {name: kills.RUNS[name] for name in names})
+    found = kills.Kills(tmp_path, kills=4, seed=0, only=",")  # no sweeps
     found.run()
     assert found.wrong == [] and found.dead == 4

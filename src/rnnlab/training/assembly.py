@@ -117,7 +117,7 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
             logger=loggers,
             log_every_n_steps=config["trainer"]["log_every_n_steps"],
             callbacks=[*callbacks, *extras],
-            plugins=[WholeFiles(check)],
+            plugins=[WholeFiles(check, run.folder.name)],
             enable_checkpointing=True,
             enable_model_summary=False,
             enable_progress_bar=any(type(c).__name__ == "Progress" for c in extras),

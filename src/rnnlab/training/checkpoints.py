@@ -16,22 +16,24 @@ from rnnlab.errors import UserError
 from rnnlab.ledger.files import settle, write_whole
 from rnnlab.ledger.run import Run
 from rnnlab.ledger.seal import broken, sealed
+from rnnlab.training import stock
 from rnnlab.training.recorder import Recorder
 
 
 class WholeFiles(TorchCheckpointIO):
     """Lightning's way of writing a checkpoint, but sealed and never half of one: stock callbacks get it too.
 
-    `check` is asked first, and raises where nothing may be written any more: no folder is made again.
+    `check` is asked first, and raises where nothing may be written any more: no folder is made again. `run`, the name
+    of the run's folder, is noted in each.
     """
 
-    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, check: Callable[[], None] = lambda: None, run: str = "") -> None:
         super().__init__()
-        self.check = check
+        self.check, self.run = check, run
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
+        torch.save(checkpoint | {stock.OF_RUN: self.run} if self.run else checkpoint, buffer)
         self.check()
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(path), sealed(buffer.getvalue()), durable=True)
@@ -74,11 +76,15 @@ class Checkpoints(Checkpoint):
         self.ended = ""  # "limit" or "early" once the training has come to its end
         self.best_weights: dict[str, torch.Tensor] | None = None
         self._best_written = False
+        self._of_stock: dict[str, Any] = {}  # what the checkpoint remembers of stock callbacks
+        self._should_stop = False  # whether a callback had asked for the end; min_epochs may put it off
+        self._announced: dict[str, torch.Tensor] = {}  # the metrics that callbacks found in the Trainer then
         self._saved_at = (time.monotonic(), 0)
         self._stepped: int | None = None
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self.ended = ""
+        trainer.callback_metrics.update(self._announced)
         self._saved_at = (time.monotonic(), trainer.global_step)
         self._stepped = trainer.fit_loop.epoch_loop._batches_that_stepped
 
@@ -101,11 +107,14 @@ class Checkpoints(Checkpoint):
             self.save(trainer, task)
 
     def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Between two batches the next one is fetched already; the checkpoint must not count it.
+        """Between two batches the next one is fetched already; the checkpoint must not count it, nor call it the last.
 
         Nor that an epoch has ended in which `max_steps` cut the training off: who trains on is still in it.
         """
         checkpoint["engine"] = self.engine
+        checkpoint["stock"] = stock.remember(trainer)
+        checkpoint["announced"] = dict(trainer.callback_metrics)
+        checkpoint["should_stop"] = trainer.should_stop
         loops = checkpoint["loops"]["fit_loop"]
         progress = loops["epoch_loop.batch_progress"]
         done = progress["current"]["completed"]
@@ -117,16 +126,22 @@ class Checkpoints(Checkpoint):
         if cut_off or progress["current"]["ready"] == progress["current"]["started"] + 1:
             for count in (progress["total"], progress["current"]):
                 count["ready"] = count["completed"]
+            progress["is_last_batch"] = False
             for loader in loops["state_dict"].get("combined_loader", []):
                 loader["position"] = done
 
+    def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._of_stock = checkpoint.get("stock", {})
+        self._announced = checkpoint.get("announced", {})
+        self._should_stop = checkpoint.get("should_stop", False)
+
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
-        """best.ckpt follows what the run goes on from; and what has ended trains no further."""
+        """best.ckpt and stock checkpoints follow what the run goes on from; and what has ended trains no further."""
+        stock.recall(trainer, self.run.folder.name, self._of_stock)
         if self.best_weights is not None:
             self._best_written = not broken(self.run.best_checkpoint) and self._is_of_best()
             self.write_best(task)
-        if self.ended == "early":  # at its limit it stops by itself, or goes on to a later one
-            trainer.should_stop = True
+        trainer.should_stop = self._should_stop  # at its limit it stops by itself, or goes on to a later one
 
     def _is_of_best(self) -> bool:
         return torch.load(self.run.best_checkpoint, weights_only=True)["best"] == self.best

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,13 @@ class Events(Journal):
 
 
 class MetricsFile(Logger):
-    """metrics.csv: one line a scalar, see `rnnlab.ledger.metrics`. Speeds are wall-clock, and left out."""
+    """metrics.csv: one line a scalar, see `rnnlab.ledger.metrics`. Speeds are wall-clock, and left out.
+
+    What a callback or a module logs by itself stands behind what was measured before it, whenever the recorder
+    hands that over.
+    """
+
+    before_others: Callable[[], None] = staticmethod(lambda: None)  # the recorder hands over what waits
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -103,6 +109,7 @@ class MetricsFile(Logger):
         """The config is in config.yaml."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.before_others()
         for key, value in metrics.items():
             if key != "epoch" and not key.startswith("speed/"):
                 self.journal.write(line(step or 0, key, value).encode())
@@ -118,6 +125,8 @@ class TensorBoard(TensorBoardLogger):
     Scalars are written as records, some fifty times cheaper than through a SummaryWriter. Callbacks that want to
     add figures or text find a SummaryWriter in `experiment`, made at its first use.
     """
+
+    before_others: Callable[[], None] = staticmethod(lambda: None)  # as in MetricsFile
 
     def __init__(self, folder: str | Path) -> None:
         super().__init__(save_dir=str(folder), name="", version="")
@@ -136,6 +145,7 @@ class TensorBoard(TensorBoardLogger):
         """The config is in config.yaml."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.before_others()
         self.journal.waiting.append((step or 0, {k: v for k, v in metrics.items() if k != "epoch"}))
 
     def log_entries(self, entries: Sequence[Entry]) -> None:

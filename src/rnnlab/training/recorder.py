@@ -45,6 +45,9 @@ class Recorder(Callback):
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         self.cut(trainer)  # here, and not when training starts: it does not where a run had come to its end
+        for logger in trainer.loggers:
+            if isinstance(logger, (MetricsFile, TensorBoard)):
+                logger.before_others = lambda: self.hand_over(trainer)
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._flushed_at = (time.perf_counter(), trainer.global_step)
@@ -121,9 +124,7 @@ class Recorder(Callback):
         """
         self.check_folder()
         self.take(task)
-        for logger in trainer.loggers:
-            log(logger, self._waiting)
-        self._waiting.clear()
+        self.hand_over(trainer)
         now, (before, steps) = time.perf_counter(), self._flushed_at
         if trainer.global_step > steps and now > before:
             for logger in trainer.loggers:
@@ -134,6 +135,11 @@ class Recorder(Callback):
         for journal in journals(trainer):
             self.lengths[journal.path.name] = journal.flush(durable)
             self.digests[journal.path.name] = journal.digest
+
+    def hand_over(self, trainer: Trainer) -> None:
+        entries, self._waiting = self._waiting, []
+        for logger in trainer.loggers:
+            log(logger, entries)
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         self.flush(trainer, task)

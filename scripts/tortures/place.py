@@ -1,0 +1,104 @@
+"""A place where a training can be stopped: a copy of its folder at an instant, as kill -9 would leave it."""
+
+import hashlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from remains import plain
+
+
+@dataclass(frozen=True)
+class Place:
+    """`what` was about to happen, or had just happened; `copy` is the folder of all outputs at that instant."""
+
+    what: str
+    copy: Path
+
+    def state(self) -> str:
+        """What a resume can see of it, as a hash: two places of one state go on alike and one of them is enough.
+
+        TensorBoard's file is left out, whose bytes tell the time.
+        """
+        import torch
+
+        digest = hashlib.sha256()
+        for path in sorted(p for p in self.copy.rglob("*") if p.is_file()):
+            name = str(path.relative_to(self.copy))
+            if path.suffix == ".ckpt":
+                found: Any = plain(
+                    torch.load(path, weights_only=False), self.copy.name
+                )  # our own, and 10 times as fast
+                found.get("callbacks", {}).pop("Recorder", None)
+            elif path.name == "run.json":
+                found = '"queued"' in (text := path.read_text()), '"running"' in text, '"finished"' in text
+            else:
+                found = path.read_bytes() if path.suffix == ".csv" else ""
+            digest.update(repr((name, found)).encode())
+        return digest.hexdigest()
+
+
+class Watch:
+    """Looks over a training in this process, and copies its outputs wherever a file takes its place or goes.
+
+    The operating system's calls are watched (Python's audit events), nothing of rnnlab's: whatever makes a
+    checkpoint last is seen. `every=False` keeps those places alone where a new last.ckpt has just come.
+    """
+
+    installed: "Watch | None" = None  # hooks stay for as long as the process: there is one
+
+    def __init__(self, outputs: Path, copies: Path, every: bool = True) -> None:
+        self.outputs, self.copies, self.every = outputs, copies, every
+        self.places: list[Place] = []
+        self.open, self.stop_at, self.commits = False, 0, 0
+
+    @contextmanager
+    def watching(self, stop_at: int = 0) -> Iterator[None]:
+        """While open; `stop_at` sends SIGTERM at so many-th last.ckpt instead of copying anything."""
+        if Watch.installed is None:
+            sys.addaudithook(heard)
+        Watch.installed = self
+        before = signal.signal(signal.SIGTERM, lambda *_: None)  # for when nobody listens yet
+        self.open, self.stop_at, self.commits = True, stop_at, 0
+        try:
+            yield
+        finally:
+            self.open = False
+            signal.signal(signal.SIGTERM, before)
+
+    def see(self, event: str, source: str, target: str) -> None:
+        commits = event == "os.rename" and target.endswith("last.ckpt") and Path(source).name == "next.ckpt"
+        self.commits += commits
+        if self.stop_at:
+            if commits and self.commits == self.stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return
+        self.open = False  # what copies makes events of its own
+        if self.every:
+            self.keep(f"before {event} of {Path(target).name}")
+        if commits:
+            place = self.keep(f"behind checkpoint {self.commits}")
+            inside = place.copy / Path(source).relative_to(self.outputs)
+            inside.replace(place.copy / Path(target).relative_to(self.outputs))
+        self.open = True
+
+    def keep(self, what: str) -> Place:
+        place = Place(what, self.copies / str(len(self.places)))
+        shutil.copytree(self.outputs, place.copy, symlinks=True)
+        self.places.append(place)
+        return place
+
+
+def heard(event: str, args: tuple[Any, ...]) -> None:
+    watch = Watch.installed
+    if watch is None or not watch.open or event not in ("os.rename", "os.remove"):
+        return
+    source, target = str(args[0]), str(args[1] if event == "os.rename" else args[0])
+    if source.startswith(str(watch.outputs)):
+        watch.see(event, source, target)
