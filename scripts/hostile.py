@@ -21,6 +21,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -257,7 +258,7 @@ def attempt(call: Call, run: Any, home: Path) -> tuple[str, str]:
         try:
             resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
             signal.alarm(SECONDS)
-            os.chdir(folder if hash(call.name) % 2 else home / "work")
+            os.chdir(folder if zlib.crc32(call.name.encode()) % 2 else home / "work")
             os.environ["RNNLAB_DATA"] = str(new / "data")
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
                 watched(case, new, found)

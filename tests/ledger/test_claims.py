@@ -17,7 +17,7 @@ from rnnlab.ledger import claims, holder
 from rnnlab.ledger.claims import Claimed, claim, held
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-from torture import ended, fork
+from tortures.death import ended, fork
 
 
 def test_a_look_at_the_wrong_moment_does_not_keep_a_run_from_being_claimed(tmp_path, monkeypatch):
@@ -74,7 +74,7 @@ def test_on_another_machine_who_gives_signs_of_life_holds_and_who_gives_none_sto
     tmp_path, granted_twice, monkeypatch
 ):
     monkeypatch.setattr(claims, "BEAT", 0.02)
-    monkeypatch.setattr(claims, "PATIENCE", 0.3)
+    monkeypatch.setattr(claims, "PATIENCE", 600)  # however seldom the threads of this process get their turn
     with claim(tmp_path / "run") as first:
         monkeypatch.setattr(holder, "machine", lambda: "another")
         monkeypatch.setattr(holder, "boot", lambda: "another")
@@ -90,6 +90,7 @@ def test_on_another_machine_who_gives_signs_of_life_holds_and_who_gives_none_sto
             pass
         stop.set()
         beating.join()
+        monkeypatch.setattr(claims, "PATIENCE", 0.1)
         with claim(tmp_path / "run") as second:  # no sign of life: it is taken
             second.check()
             with pytest.raises(Gone, match="has begun to train this run, so this one stops"):

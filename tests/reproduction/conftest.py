@@ -17,6 +17,12 @@ SMALL = (
 
 
 @pytest.fixture(scope="session")
+def asked() -> tuple[str, ...]:
+    """What `seeds` were asked for, but for their seed and place."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
 def seeds(tmp_path_factory) -> list[rnnlab.Run]:
     outputs = tmp_path_factory.mktemp("seeds")
     return [rnnlab.train(*SMALL, f"seed={s}", f"paths.outputs={outputs}") for s in range(7)]

@@ -6,7 +6,6 @@ import shutil
 import pytest
 
 import rnnlab
-from conftest import SMALL
 from rnnlab.cli import main
 
 FILES = ("run.json", "config.yaml", "overrides.yaml", "manifest.json", "metrics.csv", "checkpoints/best.ckpt",
@@ -81,14 +80,14 @@ def test_one_damaged_file(three, tmp_path, capsys, monkeypatch, file, kind):
 
 @pytest.mark.parametrize("kind", [*DAMAGE, "deleted", "a folder"])
 @pytest.mark.parametrize("file", FILES[:5])
-def test_the_same_command_again(three, seeds, tmp_path, capsys, file, kind):
+def test_the_same_command_again(three, seeds, asked, tmp_path, capsys, file, kind):
     """A run that was stopped and then damaged goes on or begins afresh, with one line, and ends with the same bits."""
     hurt, whole = three[1], seeds[1]
     hurt.update(status="running")
     created = hurt.record["created"]
     damage(hurt.folder / file, kind)
     capsys.readouterr()
-    assert main(["train", *SMALL, "seed=1", f"paths.outputs={tmp_path}"]) == 0
+    assert main(["train", *asked, "seed=1", f"paths.outputs={tmp_path}"]) == 0
     err = capsys.readouterr().err
     assert "Traceback" not in err and len(err.strip().splitlines()) <= 1
     assert hurt.status == "finished" and hurt.results == whole.results

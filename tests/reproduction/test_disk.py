@@ -186,6 +186,7 @@ def test_a_disk_that_is_really_full(whole, small_disk, tmp_path):
     assert mismatches(whole, small_disk / "outputs" / "sine") == []
 
 
+PATIENCE = 600  # seconds; only what never ends takes as long
 LONG = [*(o for o in RUN if not o.startswith(("trainer.max_epochs", "checkpoint"))), "trainer.max_epochs=1000000",
         "checkpoint.every_n_steps=200"]  # fmt: skip
 
@@ -215,7 +216,7 @@ def test_a_training_without_its_folder_ends_and_makes_nothing_again(tmp_path, ho
     if how == "replaced":
         shutil.copytree(tmp_path / "elsewhere", folder)
         before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=PATIENCE) == 1
     (said,) = (tmp_path / "log").read_text().splitlines()
     assert "the folder was deleted while its run was training" in said
     if how == "replaced":
@@ -232,11 +233,12 @@ def test_a_terminal_that_is_gone_leaves_a_checkpoint(tmp_path):
     words = [sys.executable, "-m", "rnnlab", "train", *LONG, f"paths.outputs={tmp_path}"]
     process = subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     while not (found := list(tmp_path.glob("sine/*/checkpoints/last.ckpt"))):
+        assert process.poll() is None
         time.sleep(0.05)
     os.close(theirs), os.close(ours)
     for _ in range(2):
         process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    assert process.wait(timeout=PATIENCE) == 128 + signal.SIGHUP
     run = rnnlab.Run(found[0].parents[1])
     assert run.status == "stopped" and run.record["why"].startswith("SIGHUP at step ")
     assert broken(run.last_checkpoint) == ""
@@ -248,6 +250,7 @@ def test_with_nohup_a_training_goes_on(tmp_path):
         words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     while not (found := list(tmp_path.glob("sine/*/checkpoints/previous.ckpt"))):
+        assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGHUP)
     found[0].unlink()
@@ -255,7 +258,7 @@ def test_with_nohup_a_training_goes_on(tmp_path):
         assert process.poll() is None
         time.sleep(0.05)
     process.terminate()
-    assert process.wait(timeout=60) == 143
+    assert process.wait(timeout=PATIENCE) == 143
 
 
 @pytest.mark.parametrize(
