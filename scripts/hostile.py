@@ -267,7 +267,13 @@ def attempt(call: Call, run: Any, home: Path) -> tuple[str, str]:
             print(f"Traceback: {type(error).__name__}: {error}", file=said)
         finally:
             lines = said.getvalue().strip().splitlines()
-            what = "works" if code in (0, 3, 4, 5) else "refused" if len(lines) == 1 else "traceback"
+            what = (
+                "works"
+                if code in (0, 3, 4, 5)
+                else "refused"
+                if code in (1, 2) and "Traceback" not in said.getvalue()
+                else "traceback"
+            )
             what = "stopped" if found else what
             os.write(writing, json.dumps([what, (found or ["\n".join(lines)])[0][-1500:]]).encode())
             os._exit(0)
