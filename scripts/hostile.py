@@ -245,7 +245,7 @@ def attempt(call: Call, run: Any, home: Path) -> tuple[str, str]:
     if isinstance(manifest.get("sources"), dict):  # and known by its bytes
         digest = hashlib.sha256(TRAP.encode()).hexdigest()
         manifest["sources"] |= dict.fromkeys(("trap", "outputs.evil.trap"), digest)
-    from rnnlab.ledger.yaml import to_yaml
+    from rnnlab.runs.yaml import to_yaml
 
     (folder / "config.yaml").write_text(to_yaml(config))
     (folder / "manifest.json").write_text(json.dumps(manifest))

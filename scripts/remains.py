@@ -11,8 +11,8 @@ ON_THE_WAY = ("loops", "Recorder", "stock")
 
 def content(folder: Path) -> dict[str, Any]:
     """All of a run's folder that must be the same bits."""
-    from rnnlab.ledger.run import Run
-    from rnnlab.ledger.seal import broken
+    from rnnlab.runs.checksum import broken
+    from rnnlab.runs.run import Run
 
     run = Run(folder)
     found: dict[str, Any] = {"metrics.csv": run.metrics_file.read_bytes(), "status": run.status,

@@ -11,7 +11,7 @@ import rnnlab
 from rnnlab import memory
 from rnnlab.cli import main
 from rnnlab.errors import UserError
-from rnnlab.regular import open_file, read_file
+from rnnlab.regular_files import open_file, read_file
 
 
 def irregular(kind: str, place: Path) -> Path:
@@ -92,7 +92,7 @@ def test_data_that_are_no_file(kind, run, tmp_path, capsys):
 
 
 def test_a_link_out_of_the_folder_is_not_in_its_page(run, tmp_path):
-    from rnnlab.inspection.run_page import run_page
+    from rnnlab.report.run_page import run_page
 
     secret = "tooth"[::-1] * 3  # no word of this file, whose own changes may stand in the page
     copy = rnnlab.Run(Path(shutil.copytree(run.folder, tmp_path / "copy")))

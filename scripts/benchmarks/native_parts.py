@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks import networks, roof, turns
-from rnnlab.native import library
+from rnnlab.native import bindings as library
 
 PARTS = (  # as parts.c numbers them
     "packing, clearing, collecting",

@@ -36,8 +36,8 @@ def _timed(what, method, sign):
 
 
 def main(options: dict[str, str]) -> None:
+    from rnnlab.tensorboard.dashboard import Dashboard
     from rnnlab.training.checkpoints import Checkpoints
-    from rnnlab.training.dashboard import Dashboard
     from rnnlab.training.loggers import Events, TensorBoard
     from rnnlab.training.recorder import Recorder
 

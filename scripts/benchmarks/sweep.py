@@ -93,8 +93,8 @@ def parts(hidden: int, layers: int, folder: str) -> dict[str, float]:
     import torch
 
     from rnnlab.config import base_config, check, compose, deciding
-    from rnnlab.ledger.place import place
     from rnnlab.native import Program
+    from rnnlab.runs.run_path import place
     from rnnlab.training.quiet import quiet
     from rnnlab.training.train import load_data, train_config
 

@@ -33,10 +33,10 @@ def writes() -> list[tuple[Any, str]]:
 
 def turns() -> list[tuple[Any, str]]:
     """Where something of a training ends or begins."""
-    from rnnlab.ledger.run import Run
+    from rnnlab.runs.run import Run
     from rnnlab.training.checkpoints import Checkpoints
-    from rnnlab.training.kernels import Kernels
     from rnnlab.training.loggers import Journal
+    from rnnlab.training.native_steps import Kernels
     from rnnlab.training.recorder import Recorder
 
     return [(Checkpoints, "save"), (Checkpoints, "write_best"), (Checkpoints, "on_validation_end"),

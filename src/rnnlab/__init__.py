@@ -4,7 +4,7 @@
     run = rnnlab.load("outputs/sine/seed-3-...")
     runs = rnnlab.runs("outputs/sine")
 
-A run has `model`, `config`, `metrics` and `folder`; see `rnnlab.ledger.run.Run`. What is heavy is imported when it
+A run has `model`, `config`, `metrics` and `folder`; see `rnnlab.runs.run.Run`. What is heavy is imported when it
 is first used.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PLACES = {"Cell": "rnnlab.cells", "Stack": "rnnlab.recurrence.stack", "Task": "rnnlab.tasks",
-           "SequenceData": "rnnlab.data.module", "Loader": "rnnlab.data.loader", "Run": "rnnlab.ledger.run",
+           "SequenceData": "rnnlab.data.module", "Loader": "rnnlab.data.loader", "Run": "rnnlab.runs.run",
            "UserError": "rnnlab.errors", "train": "rnnlab.api", "load": "rnnlab.api", "runs": "rnnlab.api"}  # fmt: skip
 
 

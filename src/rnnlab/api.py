@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from rnnlab.errors import UserError
-from rnnlab.ledger.run import Run
-from rnnlab.ledger.run import runs as runs_in
+from rnnlab.runs.run import Run
+from rnnlab.runs.run import runs as runs_in
 
 
 def train(*overrides: str, config_dir: str | None = None) -> Run:

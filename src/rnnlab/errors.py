@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from rnnlab.screen import say
+from rnnlab.terminal.screen import say
 
 
 class Told(Exception):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rnnlab.inspection import numpy_loop
 from rnnlab.recurrence import Stack, initialise
+from rnnlab.unroll import numpy_loop
 
 
 def weights(stack):

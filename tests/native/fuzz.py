@@ -10,7 +10,8 @@ import torch
 from programs import Case
 
 from rnnlab import native
-from rnnlab.native import build, library
+from rnnlab.native import bindings as library
+from rnnlab.native import build
 from rnnlab.recurrence import Stack
 
 FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")

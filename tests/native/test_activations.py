@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnnlab.native.library import library
+from rnnlab.native.bindings import library
 
 EXACT = {"tanh": np.tanh, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "exp": np.exp}
 

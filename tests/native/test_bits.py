@@ -7,7 +7,8 @@ import pytest
 import torch
 from programs import Case
 
-from rnnlab.native import build, library
+from rnnlab.native import bindings as library
+from rnnlab.native import build
 
 CASES = {
     "elman": {

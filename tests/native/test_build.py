@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rnnlab.errors import UserError
-from rnnlab.native import build, library
+from rnnlab.native import bindings as library
+from rnnlab.native import build
 from rnnlab.recurrence import Stack, choose
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnlab.native import library
+from rnnlab.native import bindings as library
 
 
 def found(compiler: str, name: str) -> str | None:

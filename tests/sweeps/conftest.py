@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from rnnlab.cli import main
+from rnnlab.sweeps.forkserver import Nursery
 from rnnlab.sweeps.live import Watch
-from rnnlab.sweeps.nursery import Nursery
 
 
 class Done(NamedTuple):
@@ -30,7 +30,7 @@ def warm_nursery():
 @pytest.fixture
 def multirun(warm_nursery, monkeypatch, capsys):
     """`rnnlab train -m WORDS`. A trial before it takes as long as it takes, the compiling of kernels included."""
-    monkeypatch.setattr("rnnlab.sweeps.nursery.Nursery", lambda: warm_nursery)
+    monkeypatch.setattr("rnnlab.sweeps.forkserver.Nursery", lambda: warm_nursery)
     monkeypatch.setattr("rnnlab.sweeps.trial.PATIENCE", None)
     monkeypatch.setattr("rnnlab.sweeps.trial.BUDGET", math.inf)
 

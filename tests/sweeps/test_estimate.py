@@ -1,7 +1,7 @@
 """What a sweep will take, from runs that have finished."""
 
 from rnnlab.config import check, compose
-from rnnlab.ledger.run import Run
+from rnnlab.runs.run import Run
 from rnnlab.sweeps import cost, estimate
 
 

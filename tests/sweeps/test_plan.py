@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from rnnlab.config import base_config, check, compose, deciding
 from rnnlab.errors import UserError
-from rnnlab.ledger.place import place
+from rnnlab.runs.run_path import place
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.plan import Planner
 

@@ -89,7 +89,7 @@ def test_instruments_that_finished_runs_did_not_have_are_named(tmp_path, multiru
     asked = words(tmp_path, "seed=0,1")
     assert "finished without" not in multirun(*asked).out
     missed = "finished without callbacks.memory, logger.csv; rerun=true"
-    more = ["+callbacks.memory={_target_:rnnlab.inspection.through_time.Memory}",
+    more = ["+callbacks.memory={_target_:rnnlab.instruments.through_time.Memory}",
             "+logger.csv={_target_:lightning.pytorch.loggers.CSVLogger,save_dir:'{run_folder}'}"]  # fmt: skip
     assert missed in multirun(*asked, *more).out
     assert missed not in multirun(*asked, *more, "rerun=true").out

@@ -14,8 +14,8 @@ import pytest
 from asking import GRID, content, words
 
 import rnnlab
-from rnnlab.ledger.claims import claim
-from rnnlab.ledger.run import runs
+from rnnlab.runs.lock import claim
+from rnnlab.runs.run import runs
 from rnnlab.sweeps.devices import cores
 
 

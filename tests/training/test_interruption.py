@@ -8,8 +8,8 @@ from lightning import LightningModule
 from stopping import StopAt, StopAtBatch
 
 from rnnlab import UserError
-from rnnlab.ledger.place import Place
-from rnnlab.ledger.run import Run
+from rnnlab.runs.run import Run
+from rnnlab.runs.run_path import Place
 from rnnlab.sweeps.worker import Job, failed
 from rnnlab.training.resumption import checkpoint_of
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import rnnlab
-from rnnlab.inspection.free_run import by_window, free_run
-from rnnlab.ledger.data import load_data
+from rnnlab.runs.data import load_data
+from rnnlab.tasks.rollout import by_window, free_run
 
 
 @pytest.mark.parametrize(

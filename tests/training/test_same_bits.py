@@ -58,7 +58,7 @@ class Look(Callback):
         self.seen.append(dict(trainer.callback_metrics))
 
 
-BAR = ["+callbacks.progress._target_=rnnlab.training.progress.Progress", "+callbacks.progress.refresh_s=0.0"]
+BAR = ["+callbacks.progress._target_=rnnlab.terminal.progress.Progress", "+callbacks.progress.refresh_s=0.0"]
 HARMLESS = {
     "no logger": ["logger=none"],
     "two loggers": ["logger=[tensorboard,csv]"],

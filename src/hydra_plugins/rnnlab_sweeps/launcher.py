@@ -20,7 +20,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="rnnlab", node=Launche
 def is_ours(task_function: Callable[[Any], Any] | None) -> bool:
     """Whether a task is `rnnlab train`'s, which is known by its name: nothing of ours is imported for others."""
     return (getattr(task_function, "__module__", ""), getattr(task_function, "__name__", "")) == (
-        "rnnlab.commands.train",
+        "rnnlab.cli.train",
         "task",
     )
 

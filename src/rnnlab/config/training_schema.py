@@ -189,10 +189,10 @@ INSTRUMENTS = (
     "writing.Writing",
 )
 CALLBACKS: dict[str, Any] = {
-    "rnnlab.training.progress.Progress": Progress,
-    "rnnlab.inspection.pictures.Pictures": Pictures,
+    "rnnlab.terminal.progress.Progress": Progress,
+    "rnnlab.figures.pictures.Pictures": Pictures,
     "lightning.pytorch.callbacks.EarlyStopping": EarlyStopping,
-} | {f"rnnlab.inspection.{name}": Instrument for name in INSTRUMENTS}
+} | {f"rnnlab.instruments.{name}": Instrument for name in INSTRUMENTS}
 LOGGERS: dict[str, Any] = {
     "rnnlab.training.loggers.TensorBoard": TensorBoard,
     "lightning.pytorch.loggers.CSVLogger": CSVLogger,

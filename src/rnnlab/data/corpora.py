@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnlab.errors import UserError, nearest
-from rnnlab.regular import read_file
+from rnnlab.regular_files import read_file
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _receive(corpus: Corpus, name: str, sink: io.BufferedWriter) -> str | None:
     """Write what the server sends; return what is wrong with it, if anything."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from rnnlab.console import Console
+    from rnnlab.terminal.console import Console
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     digest, received = hashlib.sha256(), 0

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rnnlab.errors import UserError, nearest
-from rnnlab.regular import read_file
+from rnnlab.regular_files import read_file
 
 MISSING = ("", "na", "n/a", "nan", "null", "none")  # in any case; infinite numbers count as missing too
 CELLS = 12  # bytes of memory for each of the file, as texts in lists

@@ -4,7 +4,7 @@ import difflib
 from pathlib import Path
 
 from rnnlab.errors import UserError, nearest
-from rnnlab.regular import read_file
+from rnnlab.regular_files import read_file
 
 
 def read_text(path: Path, encoding: str) -> str:

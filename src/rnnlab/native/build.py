@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnlab.ledger.files import settle
+from rnnlab.runs.files import settle
 
-SOURCES = Path(__file__).parent
+SOURCES = Path(__file__).parent / "csrc"
 COMPILERS = ("cc", "gcc", "clang")
 # -ffast-math is left out for good: it changes bits, gains nothing here, and loading a library built with it
 # makes the whole process flush denormals to zero.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.native import library as lib
+from rnnlab.native import bindings as lib
 from rnnlab.native.flat import Flat, adopt, install, used_buffers
 from rnnlab.native.served import obstacle
 from rnnlab.native.sources import DROPOUT, FRESH, Characters, Pairs, Sequences, Source, Windows

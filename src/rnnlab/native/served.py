@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from rnnlab.native import library as lib
+from rnnlab.native import bindings as lib
+from rnnlab.native.engine import SERVED
 from rnnlab.native.flat import BUFFERS
-from rnnlab.native.recurrence import SERVED
 
 if TYPE_CHECKING:
     from rnnlab.tasks.task import Task

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnlab.native.library import MAX_ROWS, Data, address
+from rnnlab.native.bindings import MAX_ROWS, Data, address
 
 ROWS, INDEX, START, STEPS, FRESH, DROPOUT = range(6)
 """Columns of the table: the fields of Batch in program.h."""

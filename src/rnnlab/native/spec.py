@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rnnlab import streams
-from rnnlab.native import library as lib
+from rnnlab.native import bindings as lib
 from rnnlab.native.flat import Flat
 
 INPUTS = {"windows": 0, "one-hot": 1, "embedded": 2}

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import UserError
-from rnnlab.sweeps.conduct import Staff
 from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.scout import Scout
+from rnnlab.sweeps.probe import Scout
+from rnnlab.sweeps.scheduler import Staff
 
 DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # without any of them there is no GPU on Linux
 

@@ -4,12 +4,12 @@ import itertools
 from collections import Counter
 from typing import Any
 
-from rnnlab.console import Console
 from rnnlab.sweeps import cost
 from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.estimate import estimate
 from rnnlab.sweeps.live import clock
 from rnnlab.sweeps.plan import Plan, Planned
+from rnnlab.terminal.console import Console
 
 VALUES = 8  # of a parameter that are shown
 

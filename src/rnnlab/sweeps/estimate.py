@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import median
 
 from rnnlab.errors import UserError
-from rnnlab.ledger.run import Run
+from rnnlab.runs.run import Run
 from rnnlab.sweeps import cost
 from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.scout import Scout
+from rnnlab.sweeps.probe import Scout
 from rnnlab.sweeps.trial import trials
 
 FINISHED = 100  # runs that are read

@@ -13,11 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rnnlab.console import Console
-from rnnlab.screen import one_line
 from rnnlab.sweeps import cost
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.worker import Outcome
+from rnnlab.terminal.console import Console
+from rnnlab.terminal.screen import one_line
 
 REDRAW = 0.25  # seconds
 LINES = 10  # how many lines of progress a sweep prints without a terminal

@@ -4,11 +4,11 @@ import itertools
 from typing import Any
 
 from rnnlab.errors import UserError
-from rnnlab.ledger.identity import leaves
-from rnnlab.ledger.manifest import PARTS
+from rnnlab.runs.identity import leaves
+from rnnlab.runs.manifest import PARTS
 from rnnlab.sweeps.grid import Point
 from rnnlab.sweeps.plan import Plan, Planned
-from rnnlab.sweeps.scout import Scout
+from rnnlab.sweeps.probe import Scout
 
 LISTED = 30  # reasons that are shown
 

@@ -9,24 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rnnlab.console import Console
 from rnnlab.errors import RunFailed, UserError
-from rnnlab.ledger.disk import refuse_unwritable
-from rnnlab.ledger.lacking import lacking
-from rnnlab.ledger.run import now
-from rnnlab.listening import NAMES, exit_code
+from rnnlab.report.leaderboard import Entry, leaderboard, number
+from rnnlab.report.table import table
+from rnnlab.runs.disk import refuse_unwritable
+from rnnlab.runs.missing_callbacks import lacking
+from rnnlab.runs.run import now
+from rnnlab.signals import NAMES, exit_code
 from rnnlab.sweeps import dry_run
-from rnnlab.sweeps.conduct import Conductor
 from rnnlab.sweeps.devices import Devices
+from rnnlab.sweeps.forkserver import Nursery, keep, take
 from rnnlab.sweeps.grid import Grid, Listed
-from rnnlab.sweeps.leaderboard import Entry, leaderboard, number
 from rnnlab.sweeps.live import Watch
-from rnnlab.sweeps.nursery import Nursery, keep, take
 from rnnlab.sweeps.plan import Compose, Plan, Planned, Planner, look_up
 from rnnlab.sweeps.preflight import check_parts, preflight
-from rnnlab.sweeps.scout import Scout
-from rnnlab.sweeps.table import table
+from rnnlab.sweeps.probe import Scout
+from rnnlab.sweeps.scheduler import Conductor
 from rnnlab.sweeps.worker import Outcome
+from rnnlab.terminal.console import Console
 
 sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
 console = Console(width=None if sized else 120)

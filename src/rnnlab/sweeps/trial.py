@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import RunFailed
-from rnnlab.ledger.place import Place
+from rnnlab.runs.run_path import Place
 from rnnlab.sweeps import cost
 from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.scout import Scout
+from rnnlab.sweeps.probe import Scout
 
 LONG = 0.15  # seconds of training that are measured
 BUDGET = 1.0  # seconds of trials behind the first, after which no other is begun

@@ -17,12 +17,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from rnnlab.errors import Gone, UserError
-from rnnlab.ledger.claims import Claimed
-from rnnlab.ledger.files import write_whole
-from rnnlab.ledger.manifest import files
-from rnnlab.ledger.place import Place
-from rnnlab.ledger.run import Run, now
-from rnnlab.listening import ASKING
+from rnnlab.runs.files import write_whole
+from rnnlab.runs.lock import Claimed
+from rnnlab.runs.manifest import files
+from rnnlab.runs.run import Run, now
+from rnnlab.runs.run_path import Place
+from rnnlab.signals import ASKING
 from rnnlab.training.quiet import quiet
 
 BEAT = 0.5  # seconds between two words of a run that is under way

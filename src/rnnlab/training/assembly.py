@@ -14,14 +14,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rnnlab.config.building import build, locate
 from rnnlab.errors import UserError, nearest
-from rnnlab.ledger.load import initialise_from
-from rnnlab.ledger.run import Run
 from rnnlab.recurrence import engines
+from rnnlab.runs.load import initialise_from
+from rnnlab.runs.run import Run
 from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.loggers import MetricsFile
-from rnnlab.training.loops import Unmeasured, lean
+from rnnlab.training.loop import Unmeasured, lean
 from rnnlab.training.presence import Presence
 
 # a Trainer asks each time anew, for 2 ms, which packages offer callbacks; what is installed does not change
@@ -143,7 +143,7 @@ def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[
     choice = engines.choose(stack.engine, stack, device, stack.precision)
     steps = f"in Python, on the engine {choice.engine}"
     if choice.engine == "native":
-        from rnnlab.training.kernels import steps_obstacle
+        from rnnlab.training.native_steps import steps_obstacle
 
         obstacle = trainer_obstacle(config["trainer"]) or steps_obstacle(task, data)
         steps = f"in Python: {obstacle}" if obstacle else "native"

@@ -13,10 +13,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from rnnlab.errors import UserError
-from rnnlab.ledger.files import settle, write_whole
-from rnnlab.ledger.run import Run
-from rnnlab.ledger.seal import broken, sealed
-from rnnlab.training import stock
+from rnnlab.runs.checksum import broken, sealed
+from rnnlab.runs.files import settle, write_whole
+from rnnlab.runs.run import Run
+from rnnlab.training import stock_checkpoints as stock
 from rnnlab.training.recorder import Recorder
 
 

@@ -12,15 +12,15 @@ from rnnlab.config import deciding
 from rnnlab.config.reading import read
 from rnnlab.config.schema import COMPONENTS, NAMED, SECTIONS
 from rnnlab.errors import UserError
-from rnnlab.ledger.claims import claim
-from rnnlab.ledger.data import kept_here
-from rnnlab.ledger.files import write_json
-from rnnlab.ledger.identity import leaves
-from rnnlab.ledger.load import read_checkpoint, refuse_foreign
-from rnnlab.ledger.run import Run, now
-from rnnlab.ledger.seal import broken
+from rnnlab.runs.checksum import broken
+from rnnlab.runs.data import kept_here
+from rnnlab.runs.files import write_json
+from rnnlab.runs.identity import leaves
+from rnnlab.runs.load import read_checkpoint, refuse_foreign
+from rnnlab.runs.lock import claim
+from rnnlab.runs.run import Run, now
+from rnnlab.tensorboard.events import framed_events
 from rnnlab.training.checkpoints import WholeFiles
-from rnnlab.training.events import framed_events
 from rnnlab.training.resumption import checkpoint_of, digests, lengths
 
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")

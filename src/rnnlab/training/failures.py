@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from rnnlab.errors import Gone, UserError
-from rnnlab.ledger.run import Run
-from rnnlab.training import events, summaries
-from rnnlab.training.columns import parameters
+from rnnlab.runs.run import Run
+from rnnlab.tensorboard import events, summaries
+from rnnlab.tensorboard.columns import parameters
 
 LOGGER = "rnnlab.training.loggers.TensorBoard"  # by name: the conductor of a sweep imports neither torch nor Lightning
 

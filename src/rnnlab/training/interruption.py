@@ -8,7 +8,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from rnnlab.listening import listening
+from rnnlab.signals import listening
 from rnnlab.training.checkpoints import Checkpoints, between_steps
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.loggers.logger import Logger
 
-from rnnlab.ledger.identity import leaves
-from rnnlab.ledger.metrics import HEADER, Entry, line, lines
-from rnnlab.ledger.run import Run
-from rnnlab.ledger.secrets import without_secrets
-from rnnlab.training import events
+from rnnlab.runs.identity import leaves
+from rnnlab.runs.metrics import HEADER, Entry, line, lines
+from rnnlab.runs.run import Run
+from rnnlab.runs.secrets import without_secrets
+from rnnlab.tensorboard import events
 
 
 class Journal:
@@ -70,7 +70,7 @@ class Events(Journal):
         self.waiting: list[Entry] = []
 
     def events(self, found: Sequence[bytes]) -> None:
-        """Events that are no scalars, such as those of `rnnlab.training.summaries`, in their order."""
+        """Events that are no scalars, such as those of `rnnlab.tensorboard.summaries`, in their order."""
         self._scalars()
         for event in found:
             self.write(events.framed_alone(event))
@@ -85,7 +85,7 @@ class Events(Journal):
 
 
 class MetricsFile(Logger):
-    """metrics.csv: one line a scalar, see `rnnlab.ledger.metrics`. Speeds are wall-clock, and left out.
+    """metrics.csv: one line a scalar, see `rnnlab.runs.metrics`. Speeds are wall-clock, and left out.
 
     What a callback or a module logs by itself stands behind what was measured before it, whenever the recorder
     hands that over.

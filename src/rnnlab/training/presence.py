@@ -7,9 +7,9 @@ from typing import Any
 from lightning.pytorch import Callback
 
 from rnnlab.errors import Gone
-from rnnlab.ledger.claims import Claim
-from rnnlab.ledger.disk import deleted
-from rnnlab.ledger.run import Run
+from rnnlab.runs.disk import deleted
+from rnnlab.runs.lock import Claim
+from rnnlab.runs.run import Run
 
 EVERY = 0.2  # seconds
 

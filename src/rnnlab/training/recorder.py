@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rnnlab.errors import RunFailed
-from rnnlab.ledger.metrics import Course, Entry
+from rnnlab.runs.metrics import Course, Entry
 from rnnlab.training.loggers import Journal, MetricsFile, TensorBoard
 
 

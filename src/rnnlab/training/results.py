@@ -8,8 +8,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from rnnlab.data.loader import Loader
 from rnnlab.data.module import SPLITS
-from rnnlab.inspection.pictures import Pictures
-from rnnlab.ledger.run import Run
+from rnnlab.figures.pictures import Pictures
+from rnnlab.runs.run import Run
 from rnnlab.tasks.evaluation import evaluate
 from rnnlab.tasks.task import Task
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import UserError
-from rnnlab.ledger.load import read_checkpoint
-from rnnlab.ledger.manifest import recorded_threads, stale
-from rnnlab.ledger.run import Run
-from rnnlab.ledger.seal import broken
+from rnnlab.runs.checksum import broken
+from rnnlab.runs.load import read_checkpoint
+from rnnlab.runs.manifest import recorded_threads, stale
+from rnnlab.runs.run import Run
 
 UNDER_WAY = ("queued", "running", "stopped")
 ON_THE_WAY = "changed_on_the_way"  # the manifest's word for code that changed while a run was stopped

@@ -8,25 +8,26 @@ from typing import Any
 from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
-from rnnlab import workplace
+from rnnlab import import_path as workplace
 from rnnlab.config import base_config, build, check, deciding
-from rnnlab.ledger.claims import claim
-from rnnlab.ledger.disk import disk
-from rnnlab.ledger.files import clear_leftovers
-from rnnlab.ledger.lacking import lacking, why_stale
-from rnnlab.ledger.manifest import command_line, foreign_targets, manifest
-from rnnlab.ledger.place import Place, place
-from rnnlab.ledger.run import Run, now
-from rnnlab.ledger.secrets import without_secrets
-from rnnlab.training import accelerator, terminal
+from rnnlab.runs.disk import disk
+from rnnlab.runs.files import clear_leftovers
+from rnnlab.runs.lock import claim
+from rnnlab.runs.manifest import command_line, foreign_targets, manifest
+from rnnlab.runs.missing_callbacks import lacking, why_stale
+from rnnlab.runs.run import Run, now
+from rnnlab.runs.run_path import Place, place
+from rnnlab.runs.secrets import without_secrets
+from rnnlab.tensorboard.dashboard import Dashboard
+from rnnlab.terminal import run as terminal
+from rnnlab.training import accelerator
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
 from rnnlab.training.continuation import is_childs_first, longer, prepare
-from rnnlab.training.dashboard import Dashboard
 from rnnlab.training.failures import failure_shown
 from rnnlab.training.interruption import Interruption, Stopped
-from rnnlab.training.kernels import Kernels
 from rnnlab.training.loggers import introduce
+from rnnlab.training.native_steps import Kernels
 from rnnlab.training.presence import Presence
 from rnnlab.training.quiet import quiet
 from rnnlab.training.recorder import Recorder

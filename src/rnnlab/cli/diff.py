@@ -1,0 +1,39 @@
+"""`rnnlab diff RUN_A RUN_B`: what differs between two runs, and the step at which their curves part."""
+
+from rnnlab.cli.arguments import Arguments
+from rnnlab.terminal.screen import say
+
+ASIDE = ("paths", "logger", "rerun", "resume", "resume_engine", "checkpoint")  # says nothing of the numbers
+
+
+def main(argv: list[str]) -> int:
+    parser = Arguments(
+        prog="rnnlab diff",
+        description="Compares the config, code, versions, machine, data and curves of two runs.",
+        epilog="exit code: 0 where curves and weights have the same bits, 3 where not",
+    )
+    parser.add_argument("run_a", metavar="RUN_A")
+    parser.add_argument("run_b", metavar="RUN_B")
+    asked = parser.parse_args(argv)
+
+    from rnnlab.reproduce import differences
+    from rnnlab.reproduce.curves import parting
+    from rnnlab.reproduce.verdict import differing_weights
+    from rnnlab.runs.run import Run
+
+    a, b = Run.open(asked.run_a), Run.open(asked.run_b)
+    parts = {"config": differences.configs(a.config, b.config, ASIDE)}
+    parts |= differences.manifests(a.manifest, b.manifest)
+    for part, lines in parts.items():
+        for line in lines:
+            say(f"{part:10}{line}")
+    for part in ("config", *differences.PARTS):
+        if not parts.get(part):
+            say(f"{part:10}the same")
+    curves = parting(a, b)
+    say(f"{'curves':10}{curves}")
+    weights: list[str] = []
+    if a.best_checkpoint.is_file() and b.best_checkpoint.is_file():
+        weights = differing_weights(a, b)
+        say(f"{'weights':10}{f'{len(weights)} tensors differ' if weights else 'the same, bit for bit'}")
+    return 0 if curves.bitwise and not weights else 3

@@ -1,0 +1,95 @@
+"""`rnnlab doctor`: what this machine has, whether the native engine works, and how fast it is."""
+
+import functools
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rnnlab.cli.arguments import Arguments
+
+
+def main(argv: list[str]) -> int:
+    parser = Arguments(
+        prog="rnnlab doctor",
+        description="Shows versions, devices and the state of the native engine, and measures it for a second.",
+        epilog="Exit code 0: everything can be used; 1: the native engine cannot, and the other engines serve.",
+    )
+    parser.parse_args(argv)
+
+    import lightning
+    import torch
+
+    import rnnlab
+    from rnnlab import native
+    from rnnlab.terminal.console import Console
+    from rnnlab.training.accelerator import present
+
+    console = Console()
+
+    def line(name: str, text: Any) -> None:
+        console.print(f"{name:12}{text}", soft_wrap=True)
+
+    line("rnnlab", rnnlab.__version__)
+    line("Python", f"{platform.python_version()} on {platform.platform()}")
+    line("torch", f"{torch.__version__}, lightning {lightning.__version__}")
+    line("devices", ", ".join(f"{name} ({what})" for name, what in present().items()))
+    status = native.status()
+    if not status["available"]:
+        line("native", f"cannot be used: {status['reason']}")
+        line("", "runs take the engines torch and reference")
+        return 1
+    made = f"compiled in {s:.1f} s" if (s := status["compile_seconds"]) else "compiled before"
+    line("native", f"works: {status['isa']}, by {status['compiler']}, {made}")
+    line("", status["library"])
+    for cell, hidden, rows, steps in (("elman", 32, 32, 20), ("gru", 64, 32, 50), ("lstm", 128, 50, 50)):
+        ours, theirs = speeds(cell, hidden, rows, steps)
+        line("", f"{cell:6}{hidden:4}  batch {rows}, {steps} time steps: {ours:9,.0f} optimizer steps/s, "
+                 f"{ours / theirs:.1f} times a torch loop")  # fmt: skip
+    return 0
+
+
+def speeds(cell: str, hidden: int, rows: int, steps: int) -> tuple[float, float]:
+    """Optimizer steps a second on one thread: the kernels', and those of a plain torch loop with torch's layer."""
+    import torch
+    from torch import nn
+
+    from rnnlab import native
+    from rnnlab.tasks import Forecaster
+
+    spec: dict[str, Any] = {"kind": "series", "inputs": 1, "targets": 1, "horizon": 1, "target_index": [0],
+                            "target_scale": [1.0], "target_shift": [0.0]}  # fmt: skip
+    task = Forecaster(spec, cell=cell, hidden_size=hidden)
+    series = torch.sin(torch.arange(steps + 500) * 0.1)[:, None].contiguous()
+    optimizer = torch.optim.Adam(task.parameters())
+    source = native.Windows(series, 1, steps, 1, [0])
+    program = native.Program(task, native.flatten(task), optimizer, source, rows=rows, threads=1)
+    batches = [torch.arange(i, i + rows) for i in range(100)]
+
+    rnn = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell](1, hidden, batch_first=True)
+    head = nn.Linear(hidden, 1)
+    adam = torch.optim.Adam([*rnn.parameters(), *head.parameters()])
+    x = series.unfold(0, steps, 1).transpose(1, 2)
+
+    def torch_step() -> None:
+        loss = nn.functional.mse_loss(head(rnn(x[:rows])[0][:, -1]), series[steps : steps + rows])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return rate(functools.partial(program.run, batches, [1e-3] * 100), 100), rate(torch_step, 1)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def rate(call: Callable[[], Any], steps: int, seconds: float = 0.2) -> float:
+    """Steps a second of a call that makes `steps`; the first call is not counted."""
+    call()
+    begin, done = time.perf_counter(), 0
+    while (spent := time.perf_counter() - begin) < seconds:
+        call()
+        done += steps
+    return done / spent

@@ -1,0 +1,146 @@
+"""`rnnlab report`: one run as a page, or the leaderboard of all runs of an experiment."""
+
+import argparse
+import csv
+import io
+import math
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from rnnlab.cli.arguments import Arguments
+from rnnlab.errors import UserError, nearest, warn
+from rnnlab.runs.files import write_json, write_whole
+
+
+def main(argv: list[str]) -> None:
+    parser = Arguments(
+        prog="rnnlab report",
+        description="One run as a page (RUN/report.html, or --html FILE). Of an experiment the leaderboard: runs "
+        "that differ by their seed alone are one row, in the order of their best value of the monitored metric; "
+        "baselines and the floor below.",
+    )
+    parser.add_argument(
+        "experiment", metavar="FOLDER", help="a run's, or an experiment's such as outputs/sine"
+    )
+    parser.add_argument("--csv", metavar="FILE", help="write it as a table")
+    parser.add_argument("--json", metavar="FILE", help="write it with every run's value")
+    parser.add_argument(
+        "--html", metavar="FILE", help="write a page with curves and parameters, and the page of each run"
+    )
+    parser.add_argument("--rows", type=int, default=20, help="how many rows to show (20)")
+    asked = parser.parse_args(argv)
+    folder = Path(asked.experiment)
+    if (folder / "run.json").is_file():
+        return of_run(folder, asked)
+    if not any(folder.glob("*/run.json")):
+        beside = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise UserError(f"{folder}: no runs there.{nearest(folder.name, beside) if beside else ''}")
+
+    from rnnlab.report import leaderboard
+    from rnnlab.report.table import table
+    from rnnlab.runs.run import runs
+    from rnnlab.sweeps.sweep import console
+
+    damaged: list[str] = []
+    if not (found := runs(folder, damaged.append)):
+        raise UserError(f"{folder}: no run there can be read; {damaged[0]}")
+    for line in damaged:
+        warn(line)
+    board = leaderboard.of_runs(found)
+    if board.mixed:
+        console.print(board.mixed)
+    if board.rows:
+        console.print(table(board, asked.rows, console.width))
+    limit = max(1, asked.rows // 4)
+    for entry in board.others[:limit]:
+        why = str(entry.record.get("why") or "").partition("\n")[0]
+        console.print(f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True)
+    if len(board.others) > limit:
+        console.print(f"... and {len(board.others) - limit} more without a result")
+    if asked.csv:
+        _write(Path(asked.csv), as_csv(board.records()))
+    if asked.json:
+        write_json(_place(Path(asked.json)), as_json(board))
+    if asked.html:
+        write_pages(folder, Path(asked.html), board)
+    for file in filter(None, (asked.csv, asked.json, asked.html)):
+        console.print(f"written  {file}", soft_wrap=True)
+
+
+def of_run(folder: Path, asked: argparse.Namespace) -> None:
+    """Writes the page of one run. Raises UserError for what only an experiment has."""
+    for option in ("csv", "json"):
+        if getattr(asked, option):
+            raise UserError(
+                f"--{option}: {folder} is one run; its metrics.csv and run.json are in its folder"
+            )
+
+    from rnnlab.report.run_page import run_page
+    from rnnlab.runs.run import Run
+    from rnnlab.sweeps.sweep import console
+
+    file = Path(asked.html) if asked.html else folder / "report.html"
+    _write(file, run_page(Run.open(folder)).encode("utf-8", "surrogatepass"))
+    console.print(f"written  {file}", soft_wrap=True)
+
+
+def write_pages(folder: Path, file: Path, board: Any) -> None:
+    """The experiment's page, and each run's own as report.html in its folder, which it leads to.
+
+    A run whose folder cannot be written, on a disk that is for reading say, has no link; nor has one that is damaged,
+    which is said.
+    """
+    from rnnlab.report import experiment_page as page
+    from rnnlab.report.run_page import run_page
+    from rnnlab.runs.run import Run, legible
+
+    start = _place(file).resolve().parent
+    links = {}
+    entries = [*(e for row in board.rows for e in row.entries), *board.others]
+    for entry, made in legible(entries, lambda entry: run_page(Run(entry.folder))):
+        own = entry.folder / "report.html"
+        with suppress(OSError):
+            write_whole(own, made.encode("utf-8", "surrogatepass"))
+            links[entry.folder] = quote(Path(os.path.relpath(own.resolve(), start)).as_posix())
+    _write(file, page.page(folder.name, board, lambda entry: links.get(entry.folder)).encode())
+
+
+def _place(path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_whole(_place(path), content)
+
+
+def as_csv(records: list[dict[str, Any]]) -> bytes:
+    names = list(dict.fromkeys(key for record in records for key in record))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if v is None or v != v else v for k, v in r.items()} for r in records)
+    return text.getvalue().encode()
+
+
+def as_json(board: Any) -> dict[str, Any]:
+    """Not-a-number is null: JSON has none."""
+    rows = [
+        {"parameters": row.parameters, "runs": {e.folder.name: e.value for e in row.entries}}
+        for row in board.rows
+    ]
+    records = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()}
+        for r in board.records()
+    ]
+    return {
+        "metric": board.metric,
+        "mode": board.mode,
+        "rows": [record | row for record, row in zip(records, rows, strict=False)],
+        "references": [record for record in records if record["rank"] is None],
+        "others": {e.folder.name: e.record.get("status") for e in board.others},
+    }

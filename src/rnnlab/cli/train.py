@@ -1,0 +1,139 @@
+"""`rnnlab train ...`: Hydra's own command line (--help, --cfg job, --multirun, --config-dir) over one run."""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+from omegaconf import DictConfig
+
+from rnnlab.errors import RunFailed, UserError, nearest
+from rnnlab.terminal.screen import say
+
+
+def main(argv: list[str]) -> None:
+    if found := re.search(r"(?:-sc|--shell-completion) (install|uninstall|query)=(\w+)", " ".join(argv)):
+        from rnnlab.cli import completion
+
+        if found[1] != "query":
+            say(*completion.script(found[1], found[2]).splitlines())
+            return
+        if offered := completion.values(os.environ.get("COMP_LINE", "")):
+            say(" ".join(offered))
+            return
+
+    argv = with_sweep_options(argv)
+    import hydra
+
+    from rnnlab.config.composing import COMPOSING, config_folder
+
+    # not a decorator: `task` must stay what its name imports, for launchers pickle it by name
+    entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)
+    with command_line(arranged(argv)):
+        try:
+            entry()
+        except Refused as refused:
+            raise refused.error from refused.error.__cause__
+        except COMPOSING as error:
+            if any(frame.f_code is task.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+                raise  # from inside a run: no mistake on the command line
+            from hydra._internal.utils import get_args
+
+            from rnnlab.config.explain import explain
+
+            asked = get_args(arranged(argv))
+            raise UserError(*explain(error, asked.overrides, asked.config_dir)) from error
+
+
+def task(cfg: DictConfig) -> float:
+    """One run; returns its objective, which a sweeper may minimise or maximise.
+
+    Raises SystemExit where the run was stopped: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, as a shell has it.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from rnnlab.config import check
+    from rnnlab.signals import exit_code
+
+    job = HydraConfig.get()
+    overrides = list(job.overrides.task)
+    try:
+        if check(cfg).get("sweep", {}).get("dry_run"):  # before torch is imported
+            raise UserError("--dry-run: it is rnnlab's own sweeper that plans; leave hydra/sweeper out")
+        from rnnlab.training.train import train
+
+        run = train(cfg, overrides)
+        if run.status == "stopped":
+            raise SystemExit(exit_code(run.record.get("why", "")))
+        return run.objective
+    except (UserError, RunFailed) as error:
+        if job.mode == RunMode.RUN and not job.callbacks:
+            raise Refused(error) from error
+        raise
+
+
+def with_sweep_options(argv: list[str]) -> list[str]:
+    """`--dry-run` as Hydra takes it; and where a sweep is coming, its workers begin to import now."""
+    if "--dry-run" in argv:
+        rest = [word for word in argv if word != "--dry-run"]
+        argv = [*rest, *(() if {"-m", "--multirun"} & set(rest) else ("-m",)), "sweep.dry_run=true"]
+    others = ("-h", "--help", "--cfg", "-c", "--info", "-i", "--hydra-help", "--version")
+    if {"-m", "--multirun"} & set(argv) and not any(
+        word in others or word.startswith(("hydra/launcher=", "hydra/sweeper=")) for word in argv
+    ):
+        from rnnlab.sweeps.forkserver import start_early
+
+        start_early()
+    return argv
+
+
+class Refused(BaseException):
+    """Carries an error past Hydra, which would print a line of its own first (of use in a sweep alone)."""
+
+    def __init__(self, error: UserError | RunFailed) -> None:
+        self.error = error
+
+
+def arranged(argv: list[str]) -> list[str]:
+    """Overrides first, then options, for argparse takes only one stretch of overrides.
+
+    Raises UserError for an option that is not there or lacks its value.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    parser = get_args_parser()
+    known = [option for action in parser._actions for option in action.option_strings]
+    for option in (word.split("=")[0] for word in argv if word.startswith("-")):
+        if option not in known:
+            hint = nearest(option, [*known, "--dry-run"])
+            keys = " A key of the config is set without dashes: KEY=VALUE."
+            raise UserError(f"{option}: no such option.{hint if hint.startswith(' Did') else keys}")
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"rnnlab train: {message}")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    overrides = parser.parse_intermixed_args(argv).overrides
+    options = list(argv)
+    for override in overrides:
+        options.remove(override)
+    return [*overrides, *options]
+
+
+@contextmanager
+def command_line(argv: list[str]) -> Iterator[None]:
+    """Lets Hydra read `argv`, and lets its errors through, which it would print and exit by itself."""
+    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["rnnlab train", *argv], "1"
+    try:
+        yield
+    finally:
+        sys.argv = before
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full

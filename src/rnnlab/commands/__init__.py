@@ -1,1 +1,0 @@
-"""One module a command: rnnlab NAME runs rnnlab.commands.NAME.main."""

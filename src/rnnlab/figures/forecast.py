@@ -1,0 +1,112 @@
+"""Pictures of forecasts: truth, forecast, free-running forecast and a baseline, in the units of the data."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+
+from rnnlab.data.module import Split
+from rnnlab.data.windows import Windowed
+from rnnlab.figures.canvas import BLUE, GREEN, INK, ORANGE, PALE, PART, canvas, headline, quiet
+from rnnlab.figures.learning import Learning
+from rnnlab.figures.learning import draw as draw_learning
+from rnnlab.tasks.forecaster import Forecaster
+from rnnlab.tasks.rollout import FreeRun, by_window, free_run
+
+SHOWN = 120  # steps of a part that are drawn where it has so many, or ten horizons if that is more
+LEGEND = 20.0  # points between axes and title, for the legend
+
+
+def finished(
+    task: Forecaster, data: Windowed, split: Split, title: tuple[str, str], curve: Learning
+) -> Figure:
+    """A finished run: how it forecasts the beginning of a part, and how it learned."""
+    first, behind = data.rows(split)
+    row = first + data.window
+    steps = min(max(SHOWN, 10 * data.horizon), behind - row)
+    whole = steps // data.horizon * data.horizon
+    ahead = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"
+    can_feed_itself = all(i in task.spec["target_index"] for i in range(data.inputs))
+    free = free_run(task, data, row, steps if can_feed_itself else data.horizon)
+    figure = canvas(10, 4)
+    left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
+    # windows dealt to the parts at random come from everywhere
+    where = "series" if behind - first == len(data.frame.values) else f"{PART[split]} part"
+    windowed = (ahead, by_window(task, data, row, whole))
+    panel(left, data, free, back=min(data.window, steps // 2), windowed=windowed)
+    left.set_title(f"the first {steps} steps of the {where}", loc="left", pad=LEGEND, fontsize=10.5)
+    draw_learning(right, curve)
+    right.set_title("learning, beside baselines (dashed)", loc="left", pad=LEGEND, fontsize=10.5)
+    headline(figure, *title)
+    return figure
+
+
+def running_on(data: Windowed, free: FreeRun, title: tuple[str, str]) -> Figure:
+    """A free-running forecast with what went before it, for each target."""
+    names = data.frame.targets
+    figure = canvas(10, 4 if len(names) == 1 else 1.2 + 2.4 * len(names))
+    back = min(free.row, max(data.window, len(free.forecast) // 2))
+    for i, axes in enumerate(np.atleast_1d(figure.subplots(len(names), 1, sharex=True))):
+        panel(axes, data, free, back=back, target=i)
+        if i < len(names) - 1:
+            axes.set_xlabel("")
+    figure.axes[0].set_title(" ", pad=LEGEND / 2)
+    headline(figure, *title)
+    return figure
+
+
+def panel(
+    axes: Axes,
+    data: Windowed,
+    free: FreeRun,
+    *,
+    back: int,
+    target: int = 0,
+    windowed: tuple[str, np.ndarray] | None = None,
+) -> None:
+    """One target, from `back` rows before the free run begins.
+
+    `windowed`: the name and the values (n, targets), from the same row on, of forecasts from true windows.
+    """
+    known = slice(
+        free.row - back, max(free.row + len(free.truth), free.row + len(windowed[1]) if windowed else 0)
+    )
+    times, truth = data.frame.times[known], data.frame.values[known, data.target_columns[target]]
+    name, several = data.frame.targets[target], len(data.frame.targets)
+    if windowed and several > 1:
+        name += f" (one of {several} targets)"
+    quiet(axes, time_name(data), name)
+    first_seen = data.frame.times[free.row - min(back, data.window)]
+    axes.axvspan(
+        first_seen, free.times[0], color=PALE, alpha=0.45, linewidth=0, label="window it starts from"
+    )
+    dots = "o" if len(times) < 250 else ""
+    axes.plot(times, truth, color=INK, linewidth=0.8, marker=dots, markersize=2.2, alpha=0.75, label="truth")
+    dashed = (0, (5, 2))
+    axes.plot(free.times, free.baseline[:, target], color=GREEN, lw=1.1, ls=dashed, label=free.baseline_name)
+    if windowed is not None:
+        label, values = windowed
+        at = data.frame.times[free.row : free.row + len(values)]
+        axes.plot(at, values[:, target], color=BLUE, linewidth=1.6, label=label)
+    axes.plot(free.times, free.forecast[:, target], color=ORANGE, linewidth=1.6, label="free-running")
+    axes.margins(x=0.01)
+    if np.issubdtype(times.dtype, np.datetime64):
+        locator = AutoDateLocator(minticks=4, maxticks=8)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    if target == 0:
+        legend(axes)
+
+
+def legend(axes: Axes) -> None:
+    """In one row above the axes, where no line runs; the window, which is drawn first, comes last."""
+    handles, names = axes.get_legend_handles_labels()
+    box = axes.legend([*handles[1:], handles[0]], [*names[1:], names[0]], loc="lower left", ncol=len(names),
+                      bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, handlelength=1.5,
+                      columnspacing=1.1, borderaxespad=0.1, borderpad=0.2)  # fmt: skip
+    box.set_in_layout(False)  # wide as it is, it would take width from the axes
+
+
+def time_name(data: Windowed) -> str:
+    """What the data calls its times; "row" where it has none."""
+    return getattr(data, "time_column", "time") or "row"

@@ -1,0 +1,1 @@
+"""Callbacks that look into a recurrence while it trains."""

@@ -1,0 +1,90 @@
+"""How a forecaster's error grows with the steps that it runs free."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from rnnlab.data import baselines
+from rnnlab.data.windows import Windowed
+from rnnlab.errors import UserError
+from rnnlab.figures.canvas import GREEN, ORANGE, canvas, headline, quiet
+from rnnlab.figures.forecast import LEGEND, panel
+from rnnlab.instruments.instrument import Instrument
+from rnnlab.instruments.probe import Probe, held_out
+from rnnlab.tasks.forecaster import Forecaster
+from rnnlab.tasks.rollout import by_window, free_run
+
+STEPS, STARTS = 64, 32  # of the free runs: how long, and from how many places
+
+
+class Horizon(Instrument):
+    """Truth, one-step and free-running forecast, and the error of free runs by steps ahead, with its baseline.
+
+    Both are of the validation part, in the units of the data. `free_run_rmse` is over all steps ahead. Only for
+    a model that forecasts all of its inputs: another cannot run free.
+    """
+
+    name = "horizon"
+
+    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+        if not isinstance(task, Forecaster) or not isinstance(data, Windowed):
+            return {}
+        first, behind = data.rows(held_out(data))
+        steps = min(max(STEPS, 2 * data.horizon), (behind - first - data.window) // 2)
+        if steps < 2:
+            return {}
+        starts = np.linspace(first + data.window, behind - steps, STARTS).astype(int)
+        starts = np.unique(starts)
+        try:
+            self.example = free_run(task, data, int(starts[0]), steps)
+        except UserError:  # an input that is not forecast
+            return {}
+        truth, forecast, held = free_runs(task, data, starts, steps)
+        self.baseline_name = self.example.baseline_name
+        self.errors = {
+            name: np.sqrt(np.square(values - truth).mean((0, 2)))
+            for name, values in (("free-running", forecast), ("held", held))
+        }
+        rmse = float(np.sqrt(np.square(self.errors["free-running"]).mean()))
+        self.remember(self.step, rmse)
+        return {"free_run_rmse": rmse}
+
+    def draw(self, task: Any, data: Any) -> Figure:
+        figure = canvas(10, 4)
+        left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
+        steps = len(self.example.forecast)
+        whole = max(1, steps // data.horizon) * data.horizon
+        with torch.inference_mode():
+            ahead = by_window(task, data, self.example.row, whole)
+        name = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"
+        panel(left, data, self.example, back=min(data.window, steps), windowed=(name, ahead))
+        left.set_title("validation part", loc="left", pad=LEGEND, fontsize=10.5)
+        at = np.arange(1, steps + 1)
+        right.plot(at, self.errors["held"], color=GREEN, lw=1.2, ls=(0, (5, 2)), label=self.baseline_name)
+        right.plot(at, self.errors["free-running"], color=ORANGE, lw=1.8, label="free-running")
+        quiet(right, "steps ahead", "root mean square error")
+        right.set_ylim(0, None)
+        right.legend(frameon=False, fontsize=8.5, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncol=2,
+                     borderaxespad=0.1)  # fmt: skip
+        right.set_title(" ", pad=LEGEND)
+        score = self.history[-1][1]
+        headline(figure, f"Running free for {steps} steps: rmse {score:.3g}", self.when)
+        return figure
+
+
+def free_runs(
+    task: Forecaster, data: Windowed, starts: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`free_run` from many rows in one batch: truth, forecast and baseline, each (starts, steps, targets)."""
+    at = torch.from_numpy(starts)[:, None] + torch.arange(-data.window, 0)
+    windows = data.series[at, : data.inputs].to(task.scale)
+    forecast = task.unscaled(task.free_run(windows, steps)).double().cpu().numpy()
+    targets = data.frame.values[:, data.target_columns]
+    truth = targets[starts[:, None] + np.arange(steps)]
+    if data.season:
+        predict = baselines.seasonal(targets, data.window, steps, data.season)
+    else:
+        predict = baselines.persistence(targets, data.window)
+    return truth, forecast, np.broadcast_to(predict(starts - data.window), truth.shape)

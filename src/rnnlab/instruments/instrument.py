@@ -1,0 +1,122 @@
+"""An instrument: looks at a training from validation to validation, and never changes a bit of it."""
+
+import io
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from rnnlab.instruments.probe import Probe, looking, probe
+from rnnlab.tasks.task import Task
+
+
+class Instrument(Callback):
+    """Looks at the first validation, at every `every`-th one after it, and at the end of the training.
+
+    Its numbers go the way of all scalars, as inspect/NAME; its figure goes to figures/ and to TensorBoard, at the
+    looks 1, 4, 16 and so on and at the last, for a figure takes a hundred times as long as its numbers. It looks
+    at the weights of that moment, not at the best: what it shows is the training. It has no hooks for batches, so
+    that the kernels keep taking many steps in a call, and no state but what it has seen, which goes into
+    checkpoints.
+    """
+
+    patient = True
+    name: ClassVar[str]
+
+    def __init__(self, every: int = 10) -> None:
+        self.every, self.validations, self.drawn_at = every, 0, -1
+        self.history: list[tuple[int, Any]] = []  # (optimizer step, what was found), plain numbers
+        self._found: Any = None
+
+    # ------------------------------------------------------------------ what an instrument must say
+
+    @abstractmethod
+    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+        """Measures; returns numbers. What the figure needs is kept for `draw`."""
+
+    @abstractmethod
+    def draw(self, task: Any, data: Any) -> Any:
+        """The figure of what was found last; None where there is none."""
+
+    def say(self, task: Any, data: Any) -> str | None:
+        """Text of what was found last, for those that have some."""
+        return None
+
+    def remember(self, step: int, found: Any, limit: int = 400) -> None:
+        """Adds to the history; at its limit every second entry goes, the first and the newest stay."""
+        self.history.append((step, found))
+        if len(self.history) > limit:
+            self.history = [self.history[0], *self.history[2:-1:2], self.history[-1]]
+
+    # ------------------------------------------------------------------ hooks
+
+    def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or not isinstance(task, Task):
+            return
+        looks, rest = divmod(self.validations, self.every)
+        if rest == 0:
+            numbers = self.inspect(trainer, task, draw=due(looks + 1))
+            if numbers:
+                task.scalars.append((trainer.global_step, {f"inspect/{k}": v for k, v in numbers.items()}))
+        self.validations += 1
+
+    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if isinstance(task, Task) and self.drawn_at != trainer.global_step:
+            if self.history and self.history[-1][0] == trainer.global_step:
+                self.history.pop()  # what is looked at once more
+            self.inspect(trainer, task, draw=True)
+
+    def inspect(self, trainer: Trainer, task: Task, draw: bool) -> dict[str, float]:
+        """Looks, draws and shows; {} for data and tasks that the instrument is not for."""
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        self.step = trainer.global_step
+        with looking(task):
+            seen = probe(task, data)
+            if seen is None or not (numbers := self.look(task, seen, data)):
+                return {}
+            if draw:
+                self.show(trainer, task, data)
+                self.drawn_at = self.step
+        return {name: float(value) for name, value in numbers.items()}
+
+    def show(self, trainer: Trainer, task: Task, data: Any) -> None:
+        from pathlib import Path
+
+        from rnnlab.runs.files import write_whole
+        from rnnlab.tensorboard import summaries
+        from rnnlab.training.loggers import TensorBoard
+
+        if getattr(trainer, "fast_dev_run", False):
+            return
+        figure, said = self.draw(task, data), self.say(task, data)
+        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
+        folder = Path(trainer.default_root_dir)
+        if figure is not None:
+            picture = io.BytesIO()
+            figure.savefig(picture, format="png")
+            (folder / "figures").mkdir(parents=True, exist_ok=True)
+            write_whole(folder / "figures" / f"{self.name}.png", picture.getvalue())
+            for board in boards:
+                board.journal.events([summaries.image(f"inspect/{self.name}", picture.getvalue(), self.step)])
+        if said is not None:
+            (folder / "samples").mkdir(parents=True, exist_ok=True)
+            write_whole(folder / "samples" / f"{self.name}.txt", said.encode("utf-8", "surrogatepass"))
+            for board in boards:
+                shown = summaries.block(said.encode("utf-8", "replace").decode("utf-8"))
+                board.journal.events([summaries.text(f"inspect/{self.name}", shown, self.step)])
+
+    @property
+    def when(self) -> str:
+        """For a figure's headline: which weights it is of."""
+        return f"weights of step {self.step:,}"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self.validations, "history": self.history}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.validations, self.history = state["validations"], [tuple(e) for e in state["history"]]
+
+
+def due(look: int) -> bool:
+    """Whether a look, counted from 1, is a power of 4."""
+    return look & (look - 1) == 0 and look.bit_length() % 2 == 1

@@ -1,0 +1,103 @@
+"""The eigenvalues of the recurrent weights: what a state becomes when it is multiplied again and again."""
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from rnnlab.cells import Cell
+from rnnlab.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, canvas, headline, quiet
+from rnnlab.instruments.instrument import Instrument
+from rnnlab.instruments.probe import GATES, Probe
+
+
+class RecurrentWeights(Instrument):
+    """Eigenvalues of the top layer's W_hh, of a gated cell those of its candidate's block (of one of the user's
+    own, of its first), and their largest modulus, the spectral radius, beside the 2-norm, over the training.
+
+    For the linear part alone: a radius below 1 forgets, one above 1 grows; tanh and gates bend both.
+    """
+
+    name = "recurrent_weights"
+
+    def __init__(self, every: int = 10) -> None:
+        super().__init__(every)
+        self.first: np.ndarray | None = None
+
+    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+        stack = task.stack
+        cell = cast(Cell, stack.layers[(stack.num_layers - 1) * stack.directions])
+        matrix = candidate(cell)
+        if matrix is None:
+            return {}
+        # by torch, whose threads are the training's; NumPy's own would take all cores
+        self.values = torch.linalg.eigvals(torch.from_numpy(matrix)).numpy()
+        blocks = cell.weight_hh.shape[0] // cell.weight_hh.shape[1]
+        if "candidate" in GATES.get(type(cell), ()):
+            self.of = "of the candidate's block of W_hh"
+        else:
+            self.of = "of W_hh" if blocks == 1 else f"of the first of {blocks} blocks of W_hh"
+        self.of += f" in layer {stack.num_layers}" if stack.num_layers > 1 else ""
+        if self.first is None:
+            self.first = self.values
+        radius, norm = (
+            float(np.abs(self.values).max()),
+            float(torch.linalg.matrix_norm(torch.from_numpy(matrix), 2)),
+        )
+        self.remember(self.step, [radius, norm])
+        return {"spectral_radius": radius, "recurrent_norm": norm}
+
+    def draw(self, task: Any, data: Any) -> Figure:
+        figure = canvas(10, 4.6)
+        left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
+        quiet(left, "real part", "imaginary part")
+        left.add_patch(Circle((0, 0), 1.0, fill=False, color=GREY, linewidth=1.2))
+        left.axhline(0, color=PALE, linewidth=0.7)
+        left.axvline(0, color=PALE, linewidth=0.7)
+        if self.first is not None and self.first is not self.values:
+            left.plot(self.first.real, self.first.imag, "o", mfc="none", mec=GREY, ms=4, mew=0.8,
+                      label=f"at step {self.history[0][0]:,}")  # fmt: skip
+        left.plot(self.values.real, self.values.imag, "o", color=ORANGE, ms=4, mec="white", mew=0.3,
+                  label=f"at step {self.step:,}")  # fmt: skip
+        limit = max(1.15, 1.1 * float(np.abs(self.values).max()))
+        left.set_xlim(-limit, limit)
+        left.set_ylim(-limit, limit)
+        left.set_aspect("equal")
+        left.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(0.0, -0.12), ncol=2,
+                    handletextpad=0.2, borderaxespad=0.4)  # fmt: skip
+        left.set_title("eigenvalues and the unit circle", loc="left", fontsize=10.5)
+        steps = [step for step, _ in self.history]
+        marker = "o" if len(steps) < 25 else ""
+        for i, (name, colour) in enumerate((("spectral radius", BLUE), ("2-norm", INK))):
+            right.plot(steps, [found[i] for _, found in self.history], color=colour, linewidth=1.6,
+                       marker=marker, markersize=3.5, label=name)  # fmt: skip
+        quiet(right, "optimizer step", "")
+        right.axhline(1.0, color=GREY, linewidth=1.0, linestyle=(0, (5, 3)))
+        right.set_ylim(0, None)
+        right.legend(frameon=False, fontsize=8.5, loc="best")
+        right.set_title("over the training", loc="left", fontsize=10.5)
+        headline(figure, f"Spectral radius {self.history[-1][1][0]:.2f}", f"{self.of}; {self.when}")
+        return figure
+
+    def state_dict(self) -> dict[str, Any]:
+        first = None if self.first is None else [[float(v.real), float(v.imag)] for v in self.first]
+        return super().state_dict() | {"first": first}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        first = state.get("first")
+        self.first = None if first is None else np.array([complex(a, b) for a, b in first])
+
+
+def candidate(cell: Cell) -> np.ndarray | None:
+    """The (H, H) block of W_hh through which the state itself goes, in float64; None where there is none.
+
+    Of a gated cell of the user's own it is the first block: which one makes the candidate, only he knows.
+    """
+    names, weight = GATES.get(type(cell), ()), getattr(cell, "weight_hh", None)
+    if weight is None or weight.dim() != 2 or weight.shape[0] % weight.shape[1]:
+        return None
+    blocks = weight.detach().double().cpu().numpy().reshape(-1, weight.shape[1], weight.shape[1])
+    return blocks[names.index("candidate") if "candidate" in names else 0]

@@ -1,0 +1,88 @@
+"""What the hidden units do on fixed sequences: who moves, who is stuck at its limits, who is dead."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from rnnlab.figures.canvas import BLUE, GREY, ORANGE, canvas, headline, quiet, whole
+from rnnlab.instruments.instrument import Instrument
+from rnnlab.instruments.probe import Probe, trace
+
+STUCK = 0.01  # how near to a limit of its range a gate is saturated
+DEAD = 1e-3  # standard deviation, over steps and sequences, below which a unit says nothing
+UNITS = 96  # that a heat map shows at most
+
+
+class States(Instrument):
+    """A heat map of the units over time on one sequence, and the share of saturated gates and of dead units.
+
+    A gate is saturated where it is within 1% of an end of its range: 0 and 1, or -1 and 1. A unit is dead where
+    its output hardly moves over all steps and sequences of the probe.
+    """
+
+    name = "states"
+
+    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+        run = trace(task, seen.x)
+        self.h = [torch.stack(steps) for steps in run.steps]  # (T, B, H) of each layer
+        self.saturated = {
+            f"layer {i} {name}" if len(run.gates) > 1 else name: saturation(name, values)
+            for i, gates in enumerate(run.gates, 1)
+            for name, values in gates.items()
+        }
+        self.dead = float(np.mean([dead(h) for h in self.h]))
+        self.remember(self.step, self.dead)
+        found = {"dead_units": self.dead, "state_norm": float(self.h[-1].norm(dim=-1).mean())}
+        if self.saturated:
+            found["saturated"] = float(np.mean(list(self.saturated.values())))
+        return found
+
+    def draw(self, task: Any, data: Any) -> Figure:
+        figure = canvas(10, 4.6)
+        left, right = figure.subplots(1, 2, width_ratios=[2.4, 1])
+        h = self.h[-1]
+        moving = h.std(dim=(0, 1)).argsort(descending=True)[:UNITS]
+        shown = h[:, 0, moving].T.float().cpu().numpy()  # (units, T), most lively on top
+        limit = float(max(np.abs(shown).max(), 1e-6))
+        limit = 1.0 if 0.3 < limit <= 1 else limit
+        picture = left.imshow(shown, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit,
+                              interpolation="nearest")  # fmt: skip
+        quiet(left, "step of the sequence", "hidden unit, the liveliest on top")
+        left.grid(False)
+        whole(left.xaxis)
+        whole(left.yaxis)
+        left.set_title("output of the top layer, one sequence", loc="left", fontsize=10.5)
+        bar = figure.colorbar(picture, ax=left, pad=0.01, aspect=30)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=8.5, color=GREY)
+        names = [*self.saturated, "dead units"]
+        shares = [*self.saturated.values(), self.dead]
+        colours = [BLUE] * len(self.saturated) + [ORANGE]
+        places = np.arange(len(names))[::-1]
+        right.barh(places, [100 * s for s in shares], color=colours, height=0.6)
+        quiet(right, "percent", "")
+        right.grid(axis="y", visible=False)
+        right.set_yticks(places, names)
+        right.set_xlim(0, max(10.0, 115 * max(shares)))
+        for place, share in zip(places, shares, strict=True):
+            right.annotate(f"{100 * share:.1f}", (100 * share, place), (4, 0), textcoords="offset points",
+                           va="center", fontsize=8.5)  # fmt: skip
+        right.set_title("saturated, dead", loc="left", fontsize=10.5)
+        units = f"{h.shape[-1] * len(self.h)} units"
+        message = f"{100 * self.dead:.0f}% of {units} are dead" if self.dead else f"All {units} move"
+        headline(figure, message, self.when)
+        return figure
+
+
+def saturation(name: str, values: torch.Tensor) -> float:
+    """The share of a gate's values within `STUCK` of an end of its range."""
+    if name in ("h", "candidate"):
+        return float((values.abs() > 1 - STUCK).double().mean())
+    return float(((values < STUCK) | (values > 1 - STUCK)).double().mean())
+
+
+def dead(h: torch.Tensor) -> float:
+    """The share of units of h (T, B, H) that hardly move."""
+    return float((h.double().std(dim=(0, 1)) < DEAD).double().mean())

@@ -1,0 +1,202 @@
+"""The recurrence of one cell on the kernels, as a function of torch's autograd."""
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from rnnlab.cells import GRU, LSTM, Cell, Elman, State
+from rnnlab.native.bindings import KINDS, MAX_ROWS, Call, Library, Shape, Weights, address, library
+
+SERVED: tuple[type[Cell], ...] = (Elman, GRU, LSTM)
+LINE = 16  # floats in a cache line
+
+
+def recurrence(
+    cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, *, threads: int | None = None
+) -> tuple[Tensor, State]:
+    """What `engines.run` promises, for Elman, GRU and LSTM in float32 on the CPU.
+
+    x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H); reset (B, T) bool. The
+    results can be differentiated once, with respect to x, the state and every parameter. `threads`: at most so
+    many (None: as torch); it does not change a bit.
+
+    Raises ValueError for tensors of another shape, dtype or device and for indices out of range.
+    """
+    weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, cell.initial)
+    _check(cell, x, state, reset, weights)
+    shape = Shape(
+        kind=KINDS[type(cell).__name__],
+        relu=getattr(cell, "nonlinearity", "tanh") == "relu",
+        layers=1,
+        directions=1,
+        inputs=cell.input_size,
+        hidden=cell.hidden_size,
+        one_hot=not x.is_floating_point(),
+    )
+    count = torch.get_num_threads() if threads is None else threads
+    # without resets a learned start reaches the kernels as the state alone
+    initial = None if reset is None else cell.initial
+    if not torch.is_grad_enabled():  # nothing is kept for a backward pass, nor does autograd need to know
+        call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=count)
+        y, last, *_ = _forward(library(), call, reset, x, (*weights[:4], initial), state, _reused)
+        return y, last.unbind(0)
+    outputs = _Recurrence.apply(library(), shape, count, reset, x, *weights[:4], initial, *state)
+    return outputs[0], tuple(outputs[1:])
+
+
+def _check(
+    cell: Cell, x: Tensor, state: State, reset: Tensor | None, weights: tuple[Tensor | None, ...]
+) -> None:
+    if type(cell) not in SERVED:
+        raise ValueError(f"the kernels know Elman, GRU and LSTM, not {type(cell).__name__}")
+    inputs, hidden, rows = cell.input_size, cell.hidden_size, cell.gates * cell.hidden_size
+    if min(inputs, hidden) < 1:
+        raise ValueError(f"input and hidden size must be at least 1, not {inputs} and {hidden}")
+    shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,), (cell.states, hidden))
+    for name, weight, shape in zip(
+        ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "initial"), weights, shapes, strict=True
+    ):
+        if weight is not None:
+            _check_tensor(name, weight, shape, torch.float32)
+    if x.dim() < 2 or x.shape[0] < 1 or x.shape[1] < 1:
+        raise ValueError(f"x is {tuple(x.shape)}: there must be at least one row and one step")
+    batch, steps = x.shape[:2]
+    if batch > MAX_ROWS:
+        raise ValueError(f"x has {batch} rows; the kernels take at most {MAX_ROWS}")
+    if x.is_floating_point():
+        _check_tensor("x", x, (batch, steps, inputs), torch.float32)
+    else:
+        _check_tensor("x", x, (batch, steps), torch.int64)
+        check_range("x", x, inputs)
+    if len(state) != cell.states:
+        raise ValueError(f"the state has {len(state)} tensors, a {type(cell).__name__} needs {cell.states}")
+    for tensor in state:
+        _check_tensor("the state", tensor, (batch, hidden), torch.float32)
+    if reset is not None:
+        _check_tensor("reset", reset, (batch, steps), torch.bool)
+
+
+def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    if tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device.type != "cpu":
+        raise ValueError(
+            f"{name} is {tuple(tensor.shape)} {tensor.dtype} on {tensor.device}; "
+            f"the kernels need {shape} {dtype} on cpu"
+        )
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{name} is {tensor.layout}; the kernels need a dense tensor")
+
+
+def check_range(name: str, indices: Tensor, size: int) -> None:
+    """Raises ValueError where an index is not in [0, size)."""
+    low, high = torch.aminmax(indices)
+    if int(low) < 0 or int(high) >= size:
+        raise ValueError(f"{name} holds {int(low)} to {int(high)}; indices lie between 0 and {size - 1}")
+
+
+def aligned(count: int) -> Tensor:
+    """Room for `count` bytes that starts on a cache line; not cleared."""
+    room = torch.empty(count // 4 + LINE, dtype=torch.float32)
+    skip = -room.data_ptr() % 64 // 4
+    return room[skip:]
+
+
+def _fresh(count: int, name: str) -> Tensor:
+    return aligned(count)
+
+
+def pointers(tensors: tuple[Tensor | None, ...]) -> Weights:
+    return Weights(*(address(t) for t in tensors))
+
+
+_ROOMS = threading.local()
+REUSED = 1 << 22  # bytes; larger rooms are given back
+
+
+def _reused(count: int, name: str) -> Tensor:
+    """`aligned(count)`, in a place that this thread's next call takes again."""
+    room: Tensor | None = getattr(_ROOMS, name, None)
+    if room is None or 4 * len(room) < count:
+        room = aligned(count)
+        if count <= REUSED:
+            setattr(_ROOMS, name, room)
+    return room
+
+
+def _forward(
+    lib: Library,
+    call: Call,
+    reset: Tensor | None,
+    x: Tensor,
+    weights: tuple[Tensor | None, ...],
+    state: tuple[Tensor, ...],
+    room: Callable[[int, str], Tensor],
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, int]:
+    """The outputs (B, T, H), the last state (states, B, H), and what a backward pass needs: what was kept, the state
+    that it began with (None: zeros) and the bytes of its own workspace.
+    """
+    weights = tuple(None if w is None else w.detach().contiguous() for w in weights)
+    x = x.detach().contiguous()
+    reset = None if reset is None else reset.contiguous()
+    given = torch.stack([s.detach() for s in state])  # (states, B, H)
+    first = given if given.any() else None  # products with zeros are left out
+    y = torch.empty(call.rows, call.steps, call.shape.hidden)
+    last = torch.empty_like(given, memory_format=torch.contiguous_format)
+    setattr(call, "x" if x.is_floating_point() else "tokens", address(x))
+    call.reset, call.state = address(reset), address(first)
+    work = room(lib.c.rnnlab_work_size(call.rows), "work")
+    sizes = (ctypes.c_int64 * 3)()
+    lib.c.rnnlab_call_bytes(ctypes.byref(call), work.data_ptr(), sizes)
+    kept, scratch = room(sizes[0], "kept"), room(sizes[1], "scratch")
+    call.y, call.last, call.kept, call.scratch = map(address, (y, last, kept, scratch))
+    packed = pointers(weights)
+    lib.c.rnnlab_call_forward(ctypes.byref(call), work.data_ptr(), ctypes.byref(packed))
+    return y, last, kept, first, sizes[2]
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, lib: Library, shape: Shape, threads: int, reset: Tensor | None, x: Tensor, *rest: Any
+    ) -> Any:
+        call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=threads)
+        call.input_gradient = x.is_floating_point() and ctx.needs_input_grad[4]
+        call.state_gradient = any(ctx.needs_input_grad[10:])
+        y, last, kept, first, scratch = _forward(lib, call, reset, x, rest[:5], rest[5:], _fresh)
+        ctx.call, ctx.lib, ctx.scratch_bytes, ctx.kept = call, lib, scratch, kept
+        ctx.save_for_backward(x.detach().contiguous(), reset, first, *rest[:5])
+        return y, *last.unbind(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_y: Tensor | None, *d_last: Tensor | None) -> Any:
+        x, _, _, *parameters = ctx.saved_tensors
+        weights = tuple(None if w is None else w.detach().contiguous() for w in parameters)
+        lib, call = ctx.lib, Call.from_buffer_copy(ctx.call)
+        batch, states = x.shape[0], len(d_last)
+        scratch = aligned(ctx.scratch_bytes)
+        work = aligned(lib.c.rnnlab_work_size(call.rows))
+        d_y = None if d_y is None else d_y.contiguous()
+        ends = torch.stack(
+            [torch.zeros(batch, call.shape.hidden) if d is None else d for d in d_last]
+        )  # (states, B, H)
+        d_x = torch.empty_like(x) if call.input_gradient else None
+        d_state = torch.empty(states, batch, call.shape.hidden) if call.state_gradient else None
+        gradients = tuple(
+            torch.empty_like(w) if w is not None and needed else None
+            for w, needed in zip(weights, ctx.needs_input_grad[5:10], strict=True)
+        )
+        call.d_y, call.d_last, call.d_x, call.d_state = map(address, (d_y, ends, d_x, d_state))
+        call.kept, call.scratch = address(ctx.kept), address(scratch)
+        lib.c.rnnlab_call_backward(
+            ctypes.byref(call),
+            work.data_ptr(),
+            ctypes.byref(pointers(weights)),
+            ctypes.byref(pointers(gradients)),
+        )
+        d_states = [None] * states if d_state is None else list(d_state.unbind(0))
+        return None, None, None, None, d_x, *gradients, *d_states

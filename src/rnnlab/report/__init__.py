@@ -1,0 +1,1 @@
+"""What the terminal and the pages show of runs and experiments."""

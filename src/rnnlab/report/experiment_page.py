@@ -1,0 +1,149 @@
+"""The report of an experiment as one page of HTML that needs nothing else; each run's own page is a click away."""
+
+from collections import Counter
+from collections.abc import Sequence
+from html import escape
+
+from rnnlab.report import experiment_curves as curves
+from rnnlab.report import parameters
+from rnnlab.report.leaderboard import Entry, Leaderboard, between, number
+from rnnlab.report.parameters import Link
+from rnnlab.report.style import page as whole_page
+
+ROWS, RUNS = 1000, 5000  # of the two tables
+PRINTED = 60  # runs up to which their table is printed, too
+PARAMETERS = 8  # that are drawn
+
+STYLE = """
+body { max-width: 1200px } th, td { padding: .28rem .55rem }
+div.panels { grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)) }
+.desk { display: block } .phone { display: none }
+.curves { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center }
+.curves > div:last-child { flex: 1 1 230px }
+ul.legend { list-style: none; padding: 0; margin: 0; font-size: .87rem; line-height: 1.9 }
+ul.legend li { overflow-wrap: anywhere; padding-left: 26px; text-indent: -26px }
+ul.legend i { display: inline-block; width: 18px; border-top: 3px solid; margin-right: 8px; vertical-align: middle }
+table.sorted th { cursor: pointer } table.sorted th:hover { color: var(--blue) }
+th[aria-sort=ascending]::after { content: " \\2191" } th[aria-sort=descending]::after { content: " \\2193" }
+td.what, th.what { text-align: left; min-width: 10rem } tr.line td { border-top: 1px solid var(--line) }
+td.why { white-space: normal; text-align: left; color: var(--soft); min-width: 14rem }
+input[type=search] { font: inherit; width: min(100%, 22rem); padding: .35rem .7rem; margin: 0 0 .6rem;
+  color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: 6px }
+.wide svg { max-width: none }
+@media (max-width: 640px) { .desk { display: none } .phone { display: block } td.what { white-space: normal } }
+@media print { input[type=search], .many { display: none } table { font-size: 9px } th, td { padding: .15rem .35rem }
+  td.what { white-space: normal } .desk { display: block } .phone { display: none } .wide svg { max-width: 100% }
+  div.panels { grid-template-columns: 1fr 1fr } .curves, .panels > div { break-inside: avoid }
+  ul.legend { columns: 2; line-height: 1.5 } }
+"""
+
+SCRIPT = """
+const value = (row, i) => { const text = row.cells[i].textContent, n = parseFloat(text.replace(/,/g, ''));
+  return isNaN(n) ? text : n; };
+document.querySelectorAll('table.sorted').forEach(table => {
+  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  heads.forEach((head, i) => head.onclick = () => {
+    const up = head.getAttribute('aria-sort') !== 'ascending', rows = [...body.rows];
+    heads.forEach(h => h.removeAttribute('aria-sort'));
+    head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
+    const order = (a, b) => { const [x, y] = [value(a, i), value(b, i)];
+      if (x === '' || y === '') return (x === '') - (y === '');
+      return (up ? 1 : -1) * (typeof x === typeof y ? (x < y ? -1 : x > y ? 1 : 0) : typeof x === 'number' ? -1 : 1); };
+    body.append(...rows.sort(order));
+  });
+});
+document.querySelectorAll('input[type=search]').forEach(box => box.oninput = () => {
+  const words = box.value.toLowerCase().split(/\\s+/);
+  for (const row of document.getElementById(box.dataset.of).tBodies[0].rows)
+    row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
+});
+"""
+
+
+def page(name: str, board: Leaderboard, link: Link = lambda entry: None) -> str:
+    """The HTML of an experiment's leaderboard, curves, parameters and runs; `link` is where a run's own page is."""
+    statuses = Counter(e.record.get("status", "?") for e in board.others)
+    finished = sum(len(row.entries) for row in board.rows)
+    counts = ", ".join([f"{finished:,} finished", *(f"{n:,} {status}" for status, n in statuses.items())])
+    parts = [f"<h1>{escape(name)}</h1><p class=lead>{escape(counts)}; ordered by the best {escape(board.metric)}, "
+             f"{'least' if board.mode == 'min' else 'greatest'} first</p>"]  # fmt: skip
+    if board.rows:
+        if board.mixed:
+            parts.append(f"<p><b>{escape(board.mixed)}</b></p>")
+        parts += ["<h2>Leaderboard</h2>", _table(board, link)]
+        parts += ["<h2>Learning curves</h2>", curves.curves(board)]
+        swept = list(dict.fromkeys(k for row in board.rows for k in row.parameters))[:PARAMETERS]
+        if swept and len(board.rows) > 1 and not board.mixed:
+            parts += ["<h2>Parameters</h2>", parameters.panels(board, swept, link)]
+            if together := parameters.parallel(board, swept):
+                parts += ["<h2>All together</h2>", together]
+    parts += ["<section class=many>" if finished + len(board.others) > PRINTED else "<section>",
+              "<h2>Runs</h2>", _runs(board, link), "</section>"]  # fmt: skip
+    return whole_page(name, "".join(parts), STYLE, SCRIPT)
+
+
+def _table(board: Leaderboard, link: Link) -> str:
+    columns = [c for c in board.columns() if not c.endswith("/rmse")]  # the root of another one
+    heads = ["", "configuration", f"best {board.metric}", "std", "95% interval", "n", *columns, "steps/s"]
+    lines = []
+    for rank, row in enumerate(board.rows[:ROWS], 1):
+        scores = row.scores()
+        best = min(row.entries, key=lambda e: e.value if board.mode == "min" else -e.value)
+        cells = [number(row.mean), number(row.std), between(row),
+                 str(len(row.entries)), *(number(scores.get(c)) for c in columns), f"{row.speed:,.0f}"]  # fmt: skip
+        lines.append(_line([str(rank), _linked(row.label, link(best)), *cells], "first" if rank == 1 else ""))
+    below = [
+        _line(["", escape(name), "", "", "", "", *(number(scores.get(c)) for c in columns), ""],
+              "aside line" if i == 0 else "aside")
+        for i, (name, scores) in enumerate(board.references)
+    ]  # fmt: skip
+    if len(board.rows) > ROWS:
+        below.insert(
+            0, _line(["", f"and {len(board.rows) - ROWS:,} more", *[""] * (len(heads) - 2)], "aside")
+        )
+    return _sorted("rows", heads, lines, below)
+
+
+def _runs(board: Leaderboard, link: Link) -> str:
+    """All runs, those without a result too."""
+    named = [(row.label, entry) for row in board.rows for entry in row.entries]
+    named.sort(key=lambda one: one[1].value if board.mode == "min" else -one[1].value)
+    named += [(_label(entry), entry) for entry in board.others]
+    heads = ["", "run", "seed", f"best {board.metric}", "at step", "seconds", "status", ""]
+    lines = []
+    for rank, (label, entry) in enumerate(named[:RUNS], 1):
+        record = entry.record
+        best = record.get("results", {}).get("best", {})
+        why = str(record.get("why") or "").partition("\n")[0]
+        seconds = record.get("seconds")
+        cells = [str(rank), _linked(label, link(entry)), escape(entry.seed), number(best.get("value")),
+                 f"{best['step']:,}" if "step" in best else "", f"{seconds:,.2f}" if seconds else "",
+                 escape(str(record.get("status", "?")))]  # fmt: skip
+        lines.append(_line(cells, "", f"<td class=why>{escape(why)}</td>"))
+    said = f"<p class=note>The first {RUNS:,} of {len(named):,}.</p>" if len(named) > RUNS else ""
+    return _sorted("runs", heads, lines, []) + said
+
+
+def _label(entry: Entry) -> str:
+    return str(entry.record.get("label") or entry.folder.name).replace("+", " ")
+
+
+def _linked(text: str, to: str | None) -> str:
+    return f'<a href="{escape(to)}">{escape(text)}</a>' if to else escape(text)
+
+
+def _line(cells: Sequence[str], kind: str = "", more: str = "") -> str:
+    first, what, *rest = cells
+    name = f' class="{kind}"' if kind else ""
+    numbers = "".join(f"<td>{c}</td>" for c in rest)
+    return f"<tr{name}><td>{first}</td><td class=what>{what}</td>{numbers}{more}</tr>"
+
+
+def _sorted(name: str, heads: Sequence[str], lines: Sequence[str], below: Sequence[str]) -> str:
+    """A table that is sorted by a click on a head, and searched where it is long; `below` stays where it is."""
+    box = f'<input type=search data-of={name} placeholder="search" aria-label="search these {name}">'
+    titles = "".join(f"<th{' class=what' if i == 1 else ''}>{escape(h)}</th>" for i, h in enumerate(heads))
+    return (
+        f"{box if len(lines) > 12 else ''}<div class=wide><table class=sorted id={name}>"
+        f"<thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody><tfoot>{''.join(below)}</tfoot></table></div>"
+    )

@@ -1,0 +1,97 @@
+"""What the swept parameters do to the best value: each by itself, and all together."""
+
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from rnnlab.figures.axis import Axis, cut, word
+from rnnlab.report.leaderboard import Entry, Leaderboard, Row, number
+from rnnlab.report.svg import COLOURS, plot, svg
+
+PANEL = (340, 260)
+DOTS = 400  # in a panel; of more runs evenly many
+SHIFTS = 11  # places beside one another at a value, so that seeds do not hide each other
+
+Link = Callable[[Entry], str | None]
+
+
+def panels(board: Leaderboard, parameters: Sequence[str], link: Link) -> str:
+    """The best value over each parameter; a dot is a run, and leads to its page."""
+    drawn = "".join(f"<div>{_panel(board, key, link)}</div>" for key in parameters)
+    return (f"<div class=panels>{drawn}</div><p class=note>A blue dot is a run, an orange one the median of all "
+            "runs with that value.</p>")  # fmt: skip
+
+
+def _panel(board: Leaderboard, key: str, link: Link) -> str:
+    rows = [row for row in board.rows if key in row.parameters]
+    found = [(row, entry) for row in rows for entry in row.entries]
+    picture = plot([row.parameters[key] for row in rows], _core([e.value for _, e in found]), PANEL, key,
+                   f"best {board.metric}", marked=True, log_ratio=4.0)  # fmt: skip
+    at_value: dict[Any, list[float]] = {}
+    every = -(-len(found) // DOTS)
+    for i, (row, entry) in enumerate(found):
+        at = row.parameters[key]
+        beside = at_value.setdefault(word(at) if picture.x.words else at, [])
+        beside.append(entry.value)
+        if i % every == 0:
+            shift = (len(beside) * 4 % SHIFTS - SHIFTS // 2) * 1.3
+            title = f"{row.label}, seed {entry.seed}: {number(entry.value)}"
+            picture.dot(at, picture.y.within(entry.value), COLOURS[0], title, shift=shift, link=link(entry))
+    order = list(at_value) if picture.x.words else sorted(at_value)
+    medians = [(at, float(np.median(at_value[at]))) for at in order]
+    inside = [(at, picture.y.within(value)) for at, value in medians]
+    if not picture.x.words:
+        picture.line(inside, COLOURS[1], 2.0)
+    for (at, value), (_, y) in zip(medians, inside, strict=True):
+        picture.dot(at, y, COLOURS[1], f"median at {word(at)}: {number(value)}", 4.5)
+    return str(picture)
+
+
+def _core(values: Sequence[float]) -> list[float]:
+    """The ends of the values without the worst few, which would squeeze all others into a line."""
+    array = np.sort(np.array(values))
+    return [float(array[0]), float(np.quantile(array, 0.95) if len(array) > 20 else array[-1])]
+
+
+def parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
+    """Parallel coordinates: a line is a row, bold where it is good; the best on top."""
+    rows = [row for row in board.rows if all(k in row.parameters for k in parameters)]
+    if len(rows) < 2:
+        return ""
+    height, width = 330, max(420, min(1040, 215 * (len(parameters) + 1)))
+    columns = [[row.parameters[k] for row in rows] for k in parameters] + [[row.mean for row in rows]]
+    axes = [Axis.over(c, height - 24, 56, marked=True) for c in columns[:-1]]
+    axes.append(Axis.over(_core(columns[-1]), height - 24, 56, log_ratio=4.0))
+    places = [float(x) for x in np.linspace(95, width - 70, len(axes))]
+    parts = [
+        _path(row, i / (len(rows) - 1), [(x, axis, column[i])
+              for x, axis, column in zip(places, axes, columns, strict=True)])
+        for i, row in reversed(list(enumerate(rows)))
+    ]  # fmt: skip
+    names = [_short(key, parameters) for key in parameters] + [f"best {board.metric}"]
+    for x, axis, name in zip(places, axes, names, strict=True):
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="50" y2="{height - 18}" class="axis"/>'
+                     f'<text x="{x:.1f}" y="26" text-anchor="middle" class="title">{escape(name)}</text>')  # fmt: skip
+        parts += [f'<text x="{x - 8:.1f}" y="{axis.at(tick) + 4:.1f}" text-anchor="end" class="tick halo">'
+                  f"{escape(cut(word(tick)))}</text>" for tick in axis.ticks()]  # fmt: skip
+    note = "A line is a configuration: the bolder, the better its mean over seeds."
+    return f"<div class=wide>{svg(width, height, parts)}</div><p class=note>{note}</p>"
+
+
+def _path(row: Row, place: float, stops: list[tuple[float, Axis, Any]]) -> str:
+    """A row's line; `place` is 0 for the best row and 1 for the worst."""
+    points = [(x, axis.at(value if axis.words else axis.within(value))) for x, axis, value in stops]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    near, far, part = ("near", "middle", 2 * place) if place < 0.5 else ("middle", "far", 2 * place - 1)
+    colour = f"color-mix(in oklab, var(--{far}) {100 * part:.0f}%, var(--{near}))"
+    title = escape(f"{row.label}: {number(row.mean)}")
+    return (f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{2.8 - 1.8 * place:.1f}">'
+            f"<title>{title}</title></polyline>")  # fmt: skip
+
+
+def _short(key: str, among: Sequence[str]) -> str:
+    """The last word of a key where no other ends with it."""
+    last = key.rpartition(".")[2]
+    return last if sum(k.rpartition(".")[2] == last for k in among) == 1 else key

@@ -1,0 +1,61 @@
+"""The leaderboard as a table for the terminal."""
+
+from rich.table import Table
+
+from rnnlab.report.leaderboard import Leaderboard, between, number
+
+
+def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
+    """For a terminal of so many columns: the best `limit` rows, then baselines and floor.
+
+    Of the scores those that fit, the metric that the loss is in before others.
+    """
+    rows = board.rows[:limit]
+    seeds = any(len(row.entries) > 1 for row in board.rows)
+    several = len({e.record.get("engine", {}).get("name") for r in board.rows for e in r.entries}) > 1
+    speeds = several or any("trainer.accelerator" in row.parameters for row in board.rows)
+    left: dict[str, list[str]] = {f"best {board.metric}": [number(row.mean) for row in rows]}
+    if seeds:
+        left["std"] = [number(row.std) for row in rows]
+        if width >= 100:
+            left["95% interval"] = [between(row) for row in rows]
+        left["n"] = [str(len(row.entries)) for row in rows]
+    right = {"steps/s": [f"{row.speed:,.0f}" for row in rows]} if speeds else {}
+    below = [(name, scores, [""] * len(left)) for name, scores in board.references]
+    own = [row.scores() for row in rows]
+    scores = {
+        c: [number(s.get(c)) for s in [*own, *(found for _, found, _ in below)]]
+        for c in board.columns()
+        if not c.endswith("/rmse")  # the root of another one
+    }
+    taken = 4 + sum(2 + max(map(len, [head, *cells])) for head, cells in (left | right).items())
+    widest = min(50, max((len(row.label) for row in rows), default=10), max(20, width - taken - 12))
+    shown = _fitting(scores, board.primary, width - taken - max([widest, *(len(n) for n, _, _ in below)]))
+
+    page = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    page.add_column("", justify="right")
+    page.add_column("runs" if seeds else "run", overflow="fold", min_width=widest)
+    for head in [*left, *shown, *right]:
+        page.add_column(head, justify="right", no_wrap=True)
+    for i, row in enumerate(rows):
+        cells = [column[i] for column in (left | {c: scores[c] for c in shown} | right).values()]
+        page.add_row(str(i + 1), row.label, *cells, style="bold" if i == 0 else "")
+    if len(board.rows) > limit:
+        page.add_row("", f"... and {len(board.rows) - limit} more", style="dim")
+    for i, (name, found, blanks) in enumerate(below, len(rows)):
+        if found.keys().isdisjoint(shown):
+            continue
+        page.add_row("", name, *blanks, *(scores[c][i] for c in shown), *[""] * len(right), style="dim")
+    return page
+
+
+def _fitting(scores: dict[str, list[str]], primary: str, room: int) -> list[str]:
+    """Of the scores' columns those that fit into so many characters, at least one."""
+    wanted = sorted(scores, key=lambda c: c.partition("/")[2] != primary)
+    kept: list[str] = []
+    for column in wanted:
+        room -= 2 + max(map(len, [column, *scores[column]]))
+        if room < 0 and kept:
+            break
+        kept.append(column)
+    return [column for column in scores if column in kept]

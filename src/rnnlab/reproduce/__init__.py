@@ -1,0 +1,1 @@
+"""Training a run again from its folder, and saying how well the two agree."""

@@ -1,0 +1,90 @@
+"""One file to attach to a paper; `rnnlab.reproduce.unpacking` opens one from a stranger."""
+
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+from rnnlab.errors import UserError, nearest
+from rnnlab.regular_files import read_file
+from rnnlab.runs.checksum import broken
+from rnnlab.runs.run import Run, legible, runs
+
+OF_A_RUN = (
+    "run.json",
+    "config.yaml",
+    "overrides.yaml",
+    "manifest.json",
+    "metrics.csv",
+    "checkpoints/best.ckpt",
+)
+WHEN = (1980, 1, 1, 0, 0, 0)  # the same runs give the same archive
+
+README = """\
+# {name}: {n} runs
+
+Made with rnnlab {version}. Every run's folder holds its config, what it was made with (manifest.json), every scalar of
+its training (metrics.csv) and its best weights.
+
+    rnnlab reproduce {file} --sample 1        # trains a run of it again, and says how well the two agree
+    unzip {file}
+    rnnlab report {name}                      # the leaderboard
+    rnnlab evaluate {name}/RUN                # a run's best weights on its test part
+
+The runs were asked for with:
+
+{commands}
+"""
+
+
+def write(experiment: Path, file: Path) -> int:
+    """Puts the runs of an experiment's folder into one zip file; returns how many. Raises UserError without any."""
+    from rnnlab.cli.report import as_csv
+    from rnnlab.report import leaderboard
+
+    found = [run for run, _ in legible(runs(experiment), look_through)]
+    if not found:
+        beside = (
+            [p.name for p in experiment.parent.iterdir() if p.is_dir()] if experiment.parent.is_dir() else []
+        )
+        raise UserError(f"{experiment}: no runs there.{nearest(experiment.name, beside)}")
+    temporary = file.with_name(f".{file.name}.part")
+    try:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            add(archive, "README.md", readme(experiment.name, found, file.name).encode())
+            board = leaderboard.of_runs(found)
+            add(archive, "leaderboard.csv", as_csv(board.records()))
+            for run in found:
+                for name in OF_A_RUN:
+                    if (path := run.folder / name).is_file():
+                        add(archive, f"{experiment.name}/{run.folder.name}/{name}", read_file(path))
+        temporary.replace(file)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    return len(found)
+
+
+def look_through(run: Run) -> None:
+    """Raises UserError where a file of the run that others will need is damaged."""
+    assert (run.config, run.manifest, run.overrides, run.metrics) is not None  # each is read
+    if run.status == "finished" and (why := broken(run.best_checkpoint)):
+        raise UserError(f"{run.best_checkpoint}: {why}")
+
+
+def add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    about = zipfile.ZipInfo(name, WHEN)
+    about.compress_type = zipfile.ZIP_STORED if name.endswith(".ckpt") else zipfile.ZIP_DEFLATED
+    about.external_attr = 0o644 << 16
+    archive.writestr(about, content)
+
+
+def readme(name: str, found: list[Run], file: str) -> str:
+    import rnnlab
+
+    asked = dict.fromkeys(" ".join(run.manifest.get("command", [])) for run in found)
+    commands = [f"    {line}" for line in asked if line][:50]
+    return README.format(
+        name=name, n=len(found), version=rnnlab.__version__, file=file, commands="\n".join(commands)
+    )

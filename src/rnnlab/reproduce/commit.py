@@ -1,0 +1,74 @@
+"""The code as a run had it: the recorded commit in a worktree of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from rnnlab.errors import UserError
+from rnnlab.reproduce.scratch import scratch
+from rnnlab.runs.manifest import git as known
+from rnnlab.runs.manifest import repositories
+from rnnlab.runs.run import Run
+
+# not by -m, which would put the working folder first on the path
+ENTRY = "import sys; sys.path[:] = filter(None, sys.path); from rnnlab.cli import main; sys.exit(main())"
+
+
+def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
+    """`rnnlab reproduce` with `arguments`, by the code of the run's commit; returns its exit code.
+
+    What was not committed then is applied as the recorded diff, which is code from the run's folder: only with
+    `trust`. Raises UserError where the commit is not recorded, not here, or older than this command.
+    """
+    code = run.manifest.get("code", {})
+    commit, diff = str(code.get("commit") or ""), str(code.get("diff") or "")
+    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+        raise UserError(
+            f"{run.folder}: neither it nor rnnlab was in a git repository; there is no commit to go back to"
+        )
+    if diff and not trust:
+        raise UserError(f"{run.folder}: the code had changes that were not committed; its manifest holds them as a "
+                        "diff, which --trust applies")  # fmt: skip
+    there = [
+        place
+        for place in repositories()
+        if known(place, "cat-file", "-e", f"{commit}^{{commit}}") is not None
+    ]
+    if not there:
+        raise UserError(
+            f"--commit: commit {commit[:12]} is not in the repository of this folder, nor in rnnlab's own"
+        )
+    home = str(there[0])
+    with scratch() as folder:
+        tree = folder / "tree"
+        try:
+            git("-C", home, "worktree", "add", "--detach", "--quiet", str(tree), commit, why="no worktree")
+            if diff:
+                git("-C", str(tree), "apply", "-", why="the recorded diff does not apply", given=diff)
+            if not (tree / "src" / "rnnlab" / "reproduction").is_dir():
+                raise UserError(
+                    f"commit {commit[:12]} is older than rnnlab reproduce: check it out, and train by hand"
+                )
+            environment = os.environ | {
+                "PYTHONPATH": os.pathsep.join([str(tree / "src"), *filter(None, sys.path[1:])]),
+                # so that the manifest tells of the worktree; the working folder stays, for paths may be relative
+                "GIT_DIR": git("-C", str(tree), "rev-parse", "--absolute-git-dir", why="no worktree").strip(),
+                "GIT_WORK_TREE": str(tree),
+            }
+            words = [sys.executable, "-c", ENTRY, "reproduce", *arguments]
+            return subprocess.run(words, env=environment, check=False).returncode
+        finally:
+            subprocess.run(
+                ["git", "-C", home, "worktree", "remove", "--force", str(tree)],
+                capture_output=True,
+                check=False,
+            )
+
+
+def git(*words: str, why: str, given: str | None = None) -> str:
+    done = subprocess.run(["git", *words], input=given, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"--commit: {why}: {' '.join(done.stderr.split())}")
+    return done.stdout

@@ -1,0 +1,74 @@
+"""Two runs' curves beside each other: where they part, and by how much."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rnnlab.regular_files import read_file
+from rnnlab.runs.metrics import BYTES
+from rnnlab.runs.run import Run
+
+
+@dataclass(frozen=True)
+class Parting:
+    """How two metrics.csv differ. `largest` is relative to the larger of two values; infinite where one has none."""
+
+    bitwise: bool
+    first: tuple[int, str] | None = None  # the first step at which a value differs, and which
+    largest: float = 0.0
+    largest_at: tuple[int, str] | None = None
+    only: tuple[str, ...] = ()  # metrics that only one of them has
+
+    def __str__(self) -> str:
+        if self.bitwise:
+            return "the curves are the same, bit for bit"
+        if self.first is None:
+            return f"the curves agree where both have values; only one has {', '.join(self.only) or 'some steps'}"
+        assert self.largest_at is not None
+        return (f"the curves part at step {self.first[0]:,} ({self.first[1]}); the largest relative difference is "
+                f"{self.largest:.2g} ({self.largest_at[1]}, step {self.largest_at[0]:,})")  # fmt: skip
+
+
+def parting(ours: Run, theirs: Run) -> Parting:
+    """Compares all scalars of two runs, step by step."""
+    if same_bytes(ours.metrics_file, theirs.metrics_file):
+        return Parting(bitwise=True)
+    a, b = ours.metrics, theirs.metrics
+    only = tuple(sorted(a.keys() ^ b.keys()))
+    firsts: list[tuple[int, str]] = []
+    largest, at = 0.0, None
+    for name in sorted(a.keys() & b.keys()):
+        (steps, x), (others, y) = a[name], b[name]
+        n = min(len(x), len(y))
+        # a value that is repeated at a step (a resume of another tool) is compared in its order
+        differ = (steps[:n] != others[:n]) | ((x[:n] != y[:n]) & ~(np.isnan(x[:n]) & np.isnan(y[:n])))
+        found = np.flatnonzero(differ)
+        if len(found):
+            firsts.append((int(steps[found[0]]), name))
+            apart = relative(x[found], y[found])
+            apart[steps[found] != others[found]] = np.inf
+            if (worst := float(apart.max())) > largest:
+                largest, at = worst, (int(steps[found[apart.argmax()]]), name)
+        if len(x) != len(y):
+            longer = steps if len(x) > n else others
+            firsts.append((int(longer[n]), name))
+            largest, at = np.inf, (int(longer[n]), name)
+    first = min(firsts, default=None)
+    return Parting(False, first, largest, at, only)
+
+
+def relative(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """|x - y| over the larger magnitude; infinite where only one is finite."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = np.abs(x - y) / np.maximum(np.abs(x), np.abs(y))
+    return np.where(np.isfinite(apart), apart, np.where(x == y, 0.0, np.inf))
+
+
+def same_bytes(a: Path, b: Path) -> bool:
+    try:
+        return a.stat().st_size == b.stat().st_size <= BYTES and read_file(a) == read_file(b)
+    except FileNotFoundError:
+        return a.exists() == b.exists()
+    except OSError:  # a folder in its place, or nobody may read it: who reads it says so
+        return False

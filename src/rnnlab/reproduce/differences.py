@@ -1,0 +1,86 @@
+"""What differs between two runs' configs, code, versions, machines and data."""
+
+from typing import Any
+
+from rnnlab.runs.identity import leaves
+
+ABSENT = "nothing"
+MANY = 12  # lines of one kind that are shown
+# of the manifest, in the order of what is likeliest to matter; each {title: keys}
+PARTS = {
+    "code": ("code", "sources", "changed_on_the_way"),
+    "data": ("data_hash",),
+    "engine": ("engine",),
+    "versions": ("versions",),
+    "machine": ("machine", "threads", "determinism", "environment"),
+}
+ASIDE = ("engine.why", "sources.torch")  # the versions have torch's
+NAMES = {
+    "code.commit": "commit",
+    "code.clean": "all committed",
+    "code.diff": "not committed",
+    "code.rnnlab": "rnnlab",
+    "changed_on_the_way": "changed while it was stopped",
+    "sources.rnnlab": "the sources that decide numbers",
+    "data_hash": "content",
+    "engine.name": "recurrence",
+    "machine.cpu": "processor",
+    "machine.cpu_flags": "instructions of the processor",
+    "machine.cpu_capability": "instructions that torch uses",
+    "threads.torch": "threads",
+    "threads.interop": "threads between operations",
+}
+
+
+def configs(ours: dict[str, Any], theirs: dict[str, Any], aside: tuple[str, ...] = ()) -> list[str]:
+    """`key: this -> that` for each key at which two configs differ, but for those under `aside`."""
+    return [
+        f"{key}: {shown(key, this)} -> {shown(key, that)}" for key, this, that in between(ours, theirs, aside)
+    ]
+
+
+def manifests(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, list[str]]:
+    """{part: lines} of what differs between two manifests; parts in which nothing does are missing."""
+    found: dict[str, list[str]] = {}
+    for part, keys in PARTS.items():
+        a, b = ({k: m[k] for k in keys if k in m} for m in (ours, theirs))
+        if lines := [f"{name(key)}: {change(key, *values)}" for key, *values in between(a, b, ASIDE)]:
+            found[part] = lines[:MANY] + ([f"and {len(lines) - MANY} more"] if len(lines) > MANY else [])
+    return found
+
+
+def between(
+    ours: dict[str, Any], theirs: dict[str, Any], aside: tuple[str, ...] = ()
+) -> list[tuple[str, Any, Any]]:
+    """(dotted key, this, that) of what differs."""
+    a, b = leaves(ours), leaves(theirs)
+    keys = [
+        k for k in dict.fromkeys([*a, *b]) if not any(k == part or k.startswith(f"{part}.") for part in aside)
+    ]
+    found = [(key, a.get(key, ABSENT), b.get(key, ABSENT)) for key in keys]
+    return [(key, this, that) for key, this, that in found if this != that]
+
+
+def name(key: str) -> str:
+    return NAMES.get(key) or key.partition(".")[2] or key
+
+
+def change(key: str, this: Any, that: Any) -> str:
+    """A value and what it became; of two lists what only one of them has."""
+    if isinstance(this, list) and isinstance(that, list):
+        this, that = [v for v in this if v not in that], [v for v in that if v not in this]
+    return f"{shown(key, this)} -> {shown(key, that)}"
+
+
+def shown(key: str, value: Any) -> str:
+    """A value in a line: a diff by its size, a hash by its beginning."""
+    if value is None or value in ("", []):
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = ", ".join(map(str, value)) if isinstance(value, list) else " ".join(str(value).split())
+    if key == "code.diff" and value != ABSENT:
+        return f"a diff of {len(str(value).splitlines())} lines"
+    if len(text) in (40, 64) and all(c in "0123456789abcdef" for c in text):
+        return text[:12]
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,74 @@
+"""Training a run again, elsewhere, from nothing but its folder."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnlab.config.reading import read
+from rnnlab.config.training_schema import WATCHING
+from rnnlab.errors import RunFailed, UserError
+from rnnlab.runs.data import corpora_folder, kept_here
+from rnnlab.runs.load import refuse_foreign
+from rnnlab.runs.manifest import recorded_threads
+from rnnlab.runs.run import Run
+from rnnlab.runs.run_path import Place
+
+SHOWN = (
+    "Progress",
+    "Pictures",
+    "OnExceptionCheckpoint",
+    "WeightsSummary",
+    "RichProgressBar",
+    "TQDMProgressBar",
+)
+LOGGING = "lightning.pytorch.callbacks.LearningRateMonitor"  # looks, and its scalars are among the curves
+SECTIONS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
+
+
+def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Place]:
+    """The config with which a run is trained again, and its place below `into`; nothing is built yet.
+
+    It says nothing of where the original wrote: paths, loggers, pictures, stock checkpoints and profiles are left
+    out. Raises UserError for a run that has not finished, code that is not trusted, and values that cannot be.
+    """
+    if run.status != "finished":
+        raise UserError(f"{run.folder}: its status is {run.status}; only a finished run can be compared with")
+    config = copy.deepcopy(run.config)
+    if not isinstance(config, dict) or not all(isinstance(config.get(s), dict) for s in SECTIONS):
+        raise UserError(f"{run.folder / 'config.yaml'}: not the config of a run")
+    config["logger"] = {}
+    config["callbacks"] = {name: node for name, node in config["callbacks"].items() if node and decides(node)}
+    config["trainer"]["profiler"] = None
+    config["trainer"]["threads"] = config["trainer"].get("threads") or recorded_threads(run.manifest)
+    config |= {"paths": {"outputs": str(into), "data": corpora_folder()}, "rerun": False, "resume": None}
+    config.setdefault("resume_engine", "same")
+    config["checkpoint"] = {"every_n_steps": None, "every_seconds": 60.0}
+    config["data"] = kept_here(config["data"])
+    refuse_foreign(run, {section: config[section] for section in SECTIONS}, trust)
+    if problems := read(config).problems:
+        raise UserError(f"{run.folder / 'config.yaml'}: {problems[0]}")
+    record = run.record
+    return config, Place(into / run.folder.name, str(record.get("id", "")), str(record.get("group", "")), "")
+
+
+def decides(node: dict[str, Any]) -> bool:
+    """Whether a callback may have a say in the numbers; the others only look, and write who knows where."""
+    target = str(node.get("_target_")) if isinstance(node, dict) else ""
+    return target == LOGGING or (target not in WATCHING and target.rpartition(".")[2] not in SHOWN)
+
+
+def train_again(run: Run, into: Path, command: Sequence[str], trust: bool = False) -> Run:
+    """Trains a run again in `into`, quietly. Raises as `plan`, and RunFailed where the training fails."""
+    config, where = plan(run, into, trust)
+    from rnnlab.training import accelerator
+    from rnnlab.training.train import train_config
+
+    accelerator.take(config["trainer"]["accelerator"])
+    try:
+        return train_config(config, where, [], command=list(command), loud=False, pictures=False, afresh=True)
+    except (UserError, RunFailed, OSError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise RunFailed(f"{run.folder}, trained again: {type(error).__name__}: {said}") from error

@@ -1,0 +1,82 @@
+"""Several runs trained again as one sweep."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rnnlab import streams
+from rnnlab.errors import UserError
+from rnnlab.reproduce.retrain import plan
+from rnnlab.runs.run import Run, runs
+from rnnlab.runs.run_path import Place
+from rnnlab.signals import NAMES
+
+
+def draw(experiment: Path, n: int, seed: int) -> list[Run]:
+    """`n` finished runs of an experiment's folder, drawn from the "sample" stream of `seed`."""
+    finished = [run for run in runs(experiment) if run.status == "finished"]
+    if not finished:
+        raise UserError(f"{experiment}: no finished runs there")
+    order = streams.generator(seed, "sample").permutation(len(finished))
+    return [finished[i] for i in sorted(order[:n])]
+
+
+@dataclass
+class Again:
+    """A run to be trained again, as the workers of a sweep take it."""
+
+    original: Run
+    place: Place
+    _config: dict[str, Any]
+    overrides: list[str] = field(default_factory=list)
+    status: str = ""
+
+    @property
+    def run(self) -> Run:
+        return Run(self.place.folder)
+
+    @property
+    def accelerator(self) -> str:
+        return self._config["trainer"]["accelerator"]
+
+    def config(self) -> dict[str, Any]:
+        return self._config
+
+
+class Silent:
+    """A view of a sweep that shows nothing: verdicts follow."""
+
+    def began(self, planned: Any) -> None: ...
+    def ended(self, planned: Any, outcome: Any) -> None: ...
+    def at(self, planned: Any, step: int) -> None: ...
+    def tick(self) -> None: ...
+
+
+def train_all(
+    originals: Sequence[Run], into: Path, command: list[str], trust: bool
+) -> list[tuple[Run, Run, str]]:
+    """Trains runs again in the workers of a sweep; (original, again, why it failed or "") of each.
+
+    Raises UserError, before any is trained, where one cannot be.
+    """
+    due = []
+    for original in originals:
+        config, where = plan(original, into, trust)
+        due.append(Again(original, where, config))
+
+    from rnnlab.sweeps.devices import cores
+    from rnnlab.sweeps.forkserver import Nursery
+    from rnnlab.sweeps.scheduler import Conductor, Staff
+
+    home = Nursery()
+    try:
+        staff = Staff({"cpu": min(cores(), len(due)), "gpu": 1, "mps": 1})
+        conductor = Conductor(home, staff, Silent(), command)
+        outcomes = conductor.conduct(due)  # type: ignore[arg-type]
+    finally:
+        home.close()
+    if conductor.stopping in NAMES:
+        raise KeyboardInterrupt
+    why = {i: "" if o.status == "finished" else o.why or o.status for i, o in outcomes.items()}
+    return [(a.original, a.run, why.get(i, "it was not begun")) for i, a in enumerate(due)]

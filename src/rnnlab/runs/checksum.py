@@ -1,0 +1,47 @@
+"""A checkpoint's own checksum: SHA-256 of the file, kept in the comment that every zip file may end with.
+
+torch.save writes a zip file, and whoever reads one passes over its comment: a sealed checkpoint is loaded by
+torch.load as before. In the same file as what it seals, it cannot come apart from it.
+"""
+
+import hashlib
+import struct
+from pathlib import Path
+
+from rnnlab.regular_files import open_file
+
+MARK = b"rnnlab sha256 "
+COMMENT = len(MARK) + 64
+NONE = struct.pack("<H", 0)  # how a zip file without a comment ends: its length
+DAMAGED = "is damaged: its checksum does not fit"
+PART = 1 << 20  # bytes that are read at once
+LENGTH = struct.pack("<H", COMMENT)
+
+
+def sealed(content: bytes) -> bytes:
+    """The zip file `content`, which has no comment yet, with its checksum as its comment."""
+    if not content.endswith(NONE):
+        raise ValueError("not a zip file without a comment")
+    return content[: -len(NONE)] + LENGTH + MARK + hashlib.sha256(content).hexdigest().encode()
+
+
+def broken(path: Path) -> str:
+    """What is wrong with a sealed file, in a few words; "" where it is whole."""
+    digest, tail = hashlib.sha256(), len(LENGTH) + COMMENT
+    try:
+        with open_file(path) as file:
+            body = max(0, path.stat().st_size - tail)
+            while body and (part := file.read(min(body, PART))):
+                digest.update(part)
+                body -= len(part)
+            comment = file.read(tail)
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if not comment.startswith(LENGTH + MARK):
+        return "is cut short, or was never whole"
+    digest.update(NONE)
+    if comment[-64:] != digest.hexdigest().encode():
+        return DAMAGED
+    return ""

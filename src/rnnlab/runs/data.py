@@ -1,0 +1,99 @@
+"""The data of a run again: its own, or other data in its place."""
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from rnnlab.config import build
+from rnnlab.config.reading import read
+from rnnlab.config.schema import between
+from rnnlab.config.spelling import near_key
+from rnnlab.data.corpora import CORPORA
+from rnnlab.errors import UserError
+from rnnlab.runs.load import permitted
+from rnnlab.runs.run import Run
+
+WHOLE = [0.0, 0.0, 1.0]  # fractions that make everything the test part
+
+
+def load_data(
+    run: Run, spec: dict[str, Any], overrides: Sequence[str] = (), *, whole: bool = False, trust: bool = False
+) -> Any:
+    """The run's data set, set up under the scale and the vocabulary of `spec`, the trained model's.
+
+    `overrides` are `data.KEY=VALUE` in Hydra's grammar. With `whole` all of it is the test part. Raises
+    UserError for a key that is not there, a value that is not possible, and data that does not fit the model.
+    """
+    config = changed(run.config, overrides)
+    if misfits := [message for key, message in between(read(copy.deepcopy(config)).sound) if key == "model"]:
+        raise UserError(f"{run.folder}: {misfits[0]}")
+    if not any(text.lstrip("+").startswith("data.folder=") for text in overrides):
+        config["data"] = kept_here(config["data"])
+    if whole:
+        config["data"]["fractions"] = WHOLE
+    with permitted(run, {"data": config["data"]}, trust):
+        data = build(config["data"], "data")
+        try:
+            if hasattr(data, "with_spec"):
+                data.with_spec(spec)
+            data.prepare_data()
+            data.setup()
+        except KeyError as error:
+            if error.args[0] in spec:  # no question of what the model was trained on
+                raise
+            raise UserError(
+                f"{run.folder}: its model was not trained on such data ({type(data).__name__}): it knows no {error}"
+            ) from error
+    return data
+
+
+def corpora_folder() -> str:
+    """Where downloaded corpora are kept here, whatever a run's config says."""
+    return os.environ.get("RNNLAB_DATA", "data")
+
+
+def kept_here(node: dict[str, Any]) -> dict[str, Any]:
+    """Data whose corpus, if it is not where the run had it, is downloaded to this user's own folder."""
+    if node.get("_target_") != "rnnlab.data.Chars":
+        return node
+    corpus, folder = CORPORA.get(str(node.get("corpus"))), node.get("folder")
+    if corpus and isinstance(folder, str) and corpus.file(str(node["corpus"]), Path(folder)).is_file():
+        return node
+    return node | {"folder": corpora_folder()}
+
+
+def changed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of a run's config with other values under `data`, checked as they are before a training."""
+    config = copy.deepcopy(config)
+    complaints = read(
+        config
+    ).problems  # of a config from before some key was there, say: not the user's fault
+    for text in overrides:
+        override = _parse(text)
+        key = override.key_or_group
+        group, _, name = key.partition(".")
+        if group != "data" or not name:
+            raise UserError(f"{text}: only data.KEY=VALUE can be changed; the model stays as it was trained")
+        if name not in config["data"] or name.startswith("_"):
+            raise UserError(f"{key}: no such key.{near_key(key, {'data': config['data']})}")
+        config["data"][name] = override.value()
+    problems = [line for line in read(config).problems if line not in complaints]
+    if problems:
+        raise UserError(*problems)
+    return config
+
+
+def _parse(text: str) -> Override:
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException:
+        raise UserError(f"{text}: an override is written data.KEY=VALUE") from None
+    if override.is_sweep_override() or override.is_delete():
+        raise UserError(f"{text}: one value at a time; a list stands in [brackets]")
+    return override

@@ -1,0 +1,53 @@
+"""When a run's folder cannot be written any more: said in a line, and nothing that was good is lost."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from rnnlab.errors import Gone, RunFailed, UserError
+from rnnlab.runs.run import Run
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+
+
+class Unwritable(RunFailed):
+    """The run's folder cannot be written; the same command goes on from the last checkpoint once it can."""
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raises UserError where no run can be put into an experiment's folder; makes it where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"paths.outputs: cannot write to {folder}: {error.strerror}") from error
+
+
+def deleted(run: Run) -> str:
+    return (
+        f"{run.folder}: the folder was deleted while its run was training, or moved away; the training ends"
+    )
+
+
+@contextmanager
+def disk(run: Run) -> Iterator[None]:
+    """Inside, an OSError that is the disk's and not the program's becomes `Unwritable`."""
+    try:
+        yield
+    except OSError as error:
+        inside = str(error.filename or "").startswith(f"{run.folder}{os.sep}")
+        if not run.is_there or (error.errno == errno.ENOENT and inside):
+            raise Gone(deleted(run)) from error
+        if error.errno not in FULL + CLOSED:
+            raise
+        why = "the disk is full" if error.errno in FULL else "it cannot be written any more"
+        kept = next((c for c in (run.last_checkpoint, run.previous_checkpoint) if c.is_file()), None)
+        then = (
+            f"{kept.name} is whole, and the same command goes on from it" if kept else "nothing was kept yet"
+        )
+        raise Unwritable(f"{run.folder}: {why} ({error.strerror}); {then}") from error

@@ -1,0 +1,80 @@
+"""Files that must not tear: written whole beside their place, then renamed."""
+
+import json
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rnnlab.errors import UserError
+from rnnlab.regular_files import read_file
+from rnnlab.runs.shapes import endless
+
+JSON_BYTES = 50_000_000
+
+
+def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
+    """Replaces `path` by `content` in one rename; `durable` waits until it is on the disk.
+
+    Where that fails, on a full disk say, `path` is as it was and nothing is left beside it. An empty folder of that
+    name, which is none of ours, goes.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as f:
+            f.write(content)
+            if durable:
+                f.flush()
+                os.fsync(f.fileno())
+        with suppress(OSError):
+            path.rmdir()
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        error.filename = str(path)  # who is told of it knows nothing of the temporary one
+        raise
+    if durable:
+        settle(path.parent)
+
+
+def settle(folder: Path) -> None:
+    """Waits until the renames in a folder are on the disk, where the system can do so."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what writers that were killed left in a folder and below."""
+    for file in folder.rglob(".*"):
+        if re.search(r"\.\d+$", file.name) and file.is_file():
+            file.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any, durable: bool = False) -> None:
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), durable)
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds. Raises UserError where it cannot be read, is not JSON, or is larger than any of ours.
+
+    A file that is not there is a FileNotFoundError.
+    """
+    try:
+        if path.stat().st_size > JSON_BYTES:
+            raise UserError(f"{path}: larger than {JSON_BYTES:,} bytes; not read")
+        found = json.loads(read_file(path).decode("utf-8"))
+        if where := endless(found):
+            raise ValueError(f"{where} is a whole number of more than 64 bits")
+        return found
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as JSON: {error}") from error

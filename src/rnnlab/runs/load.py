@@ -1,0 +1,134 @@
+"""A trained model from its run's folder. The folder is data: only code that is trusted is called."""
+
+import os
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+
+from rnnlab import import_path as workplace
+from rnnlab.config import build
+from rnnlab.config.permitted import PARTIAL, refusals
+from rnnlab.errors import UserError
+from rnnlab.memory import afford
+from rnnlab.regular_files import open_file
+from rnnlab.runs.checksum import DAMAGED, broken
+from rnnlab.runs.manifest import foreign_targets
+from rnnlab.runs.ownership import is_own
+from rnnlab.runs.run import Run
+
+
+def read_checkpoint(path: Any) -> dict[str, Any]:
+    """A checkpoint as plain types and tensors. Raises UserError where it is missing, damaged or holds code."""
+    try:
+        with open_file(path) as file:
+            if zipfile.is_zipfile(file):
+                with zipfile.ZipFile(file) as archive:
+                    if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                        raise ValueError("it is compressed, as no checkpoint is")
+            if broken(path) == DAMAGED:  # torch would not notice: it reads numbers without their checksum
+                raise ValueError(f"it {DAMAGED}")
+            size = os.fstat(file.fileno()).st_size
+            afford(2.0 * size, f"it has {size:,} bytes, and")
+            file.seek(0)
+            found = torch.load(file, weights_only=True, map_location="cpu")
+        # one number can be laid out as a tensor of any size
+        if any(tensor.numel() * tensor.element_size() > size for tensor in tensors(found)):
+            raise ValueError("a tensor in it is larger than the file")
+        return found
+    except FileNotFoundError:
+        raise UserError(f"{path}: no checkpoint there; the run may not have got so far") from None
+    except Exception as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not a checkpoint that can be read safely: {cause}") from error
+
+
+def tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from tensors(inner)
+
+
+TRUST = "if you trust it, load it with trust=True (--trust)"
+
+
+@contextmanager
+def permitted(run: Run, sections: dict[str, Any], trust: bool) -> Iterator[None]:
+    """While open, sections of a run's config can be built; of a stranger's, without the working folder on the path.
+
+    Raises UserError as `refuse_foreign`.
+    """
+    refuse_foreign(run, sections, trust)
+    with nullcontext() if trust or foreign_targets(sections) else workplace.absent():
+        yield
+
+
+def refuse_foreign(
+    run: Run,
+    sections: dict[str, Any],
+    trust: bool,
+    named: Callable[[str, Any], bool] = lambda at, node: False,
+    otherwise: str = TRUST,
+) -> None:
+    """Raises UserError where sections of the run's config would run anything but what is listed (config/permitted.py)
+    and what is the user's own (runs/ownership.py), unless the run is trusted.
+
+    `named` says whether the command itself names a node of a place; `otherwise` is what the user may do.
+    """
+    if trust:
+        workplace.join()
+        return
+    if hidden := sorted(interpolations(sections)):
+        raise UserError(
+            f"{run.folder}: its config is not resolved ({hidden[0]}), and might name code; not loaded"
+        )
+
+    def own(at: str, target: str, node: Any) -> bool:
+        return named(at, node) or is_own(run, target, functions=at in PARTIAL)
+
+    if found := list(dict.fromkeys(refusals(sections, own))):
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise UserError(
+            f"{run.folder} would run {'; '.join(found[:3])}{more}, code outside rnnlab's list; {otherwise}"
+        )
+    if foreign_targets(sections):  # the user's own, which lies there
+        workplace.join()
+
+
+def interpolations(node: Any) -> set[str]:
+    """Texts that OmegaConf would replace; a run's config has none, for it is resolved."""
+    if isinstance(node, dict):
+        return set().union(*map(interpolations, node.values()), *map(interpolations, node.keys()))
+    if isinstance(node, list):
+        return set().union(*map(interpolations, node))
+    return {node[:80]} if isinstance(node, str) and "${" in node else set()
+
+
+def load_model(run: Run, trust: bool = False) -> Any:
+    """The run's LightningModule with its best weights, in evaluation mode on the CPU.
+
+    Raises UserError where the config would run what neither rnnlab lists nor is the user's own, unless `trust` is set.
+    """
+    config = run.config
+    options = {k: v for k, v in config["model"].items() if k != "init_from"} | {"engine": "auto"}
+    with permitted(run, {"model": options}, trust):
+        checkpoint = read_checkpoint(run.best_checkpoint)
+        model = build(options, "model", spec=checkpoint["spec"], seed=config["seed"])
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.eval()
+
+
+def initialise_from(task: Any, folder: str) -> None:
+    """Starts a task from a run's best weights. Raises UserError where their shapes differ."""
+    weights = read_checkpoint(Run.open(folder).best_checkpoint)["state_dict"]
+    ours = task.state_dict()
+    for name in sorted(ours.keys() | weights.keys()):
+        there = tuple(weights[name].shape) if name in weights else "nothing"
+        here = tuple(ours[name].shape) if name in ours else "nothing"
+        if there != here:
+            raise UserError(f"model.init_from={folder}: {name} is {there} there and {here} here")
+    task.load_state_dict(weights)

@@ -1,0 +1,182 @@
+"""One process at a time trains a run: a lock that dies with its holder, however it dies.
+
+Where a file system does not keep locks (NFS and Lustre may be mounted so), a second process may be granted the same
+one. So the holder's name stands in the lock's file: a newcomer looks whether the one that it finds there lives, and the
+holder reads it again before it writes, and stops where it finds another.
+"""
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from rnnlab.errors import Gone, UserError, warn
+from rnnlab.runs.lock_holder import Holder
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+BEAT = 0.5  # seconds between two signs of life, and between two looks at who holds
+PATIENCE = 6 * BEAT  # how long a holder on another machine may give no sign of life
+
+
+class Claimed(UserError):
+    """Another process is training this run."""
+
+
+@dataclass
+class Claim:
+    """A run's folder in the hands of this process."""
+
+    folder: Path
+    path: Path | None = None  # the lock's file; None where there are no locks at all
+    holder: Holder | None = None
+    _beat: float = 0.0
+
+    def check(self) -> None:
+        """Raises `Gone` where another process has taken the run. Gives a sign of life, now and then."""
+        if self.path is None:
+            return
+        with suppress(OSError):  # no file: nobody else
+            found = Holder.read(self.path)
+            if found is not None and found != self.holder:
+                raise Gone(f"{self.folder}: another process ({found}) has begun to train this run, so this one "
+                           "stops; locks do not hold on this file system")  # fmt: skip
+            if time.monotonic() > self._beat + BEAT:
+                self._beat = time.monotonic()
+                os.utime(self.path)
+
+
+@contextmanager
+def claim(folder: Path) -> Iterator[Claim]:
+    """Holds a run's folder, which need not be there yet. Raises `Claimed` where another process holds it.
+
+    The lock lies beside the folder, in `.claims`, because a run that begins again begins with an empty folder.
+    The kernel releases it when its holder ends; the file's leftover means nothing.
+    """
+    if fcntl is None:
+        yield Claim(folder)
+        return
+    path = folder.parent / ".claims" / folder.name
+    with ExitStack() as stack:
+        try:
+            descriptor = _hold(path)
+            stack.callback(_leave, path)
+            stack.callback(os.close, descriptor)
+            holder = _sign(descriptor, path, folder)
+        except BlockingIOError:
+            raise Claimed(f"{folder}: another process is training this run") from None
+        except OSError as error:
+            raise UserError(f"paths.outputs: cannot write to {folder.parent}: {error.strerror}") from error
+        stack.callback(_unsign, descriptor, path, holder)
+        yield Claim(folder, path, holder)
+
+
+def _unsign(descriptor: int, path: Path, holder: Holder) -> None:
+    with suppress(OSError):
+        if Holder.read(path) == holder:
+            os.ftruncate(descriptor, 0)
+            path.unlink()  # while it is held: whoever opened it before finds out, and opens anew
+
+
+def _leave(path: Path) -> None:
+    with suppress(OSError):
+        path.parent.rmdir()  # the last one out
+
+
+def _hold(path: Path) -> int:
+    """Opens and locks; BlockingIOError where somebody trains the run. Waits for those who only look."""
+    while True:
+        descriptor = _open(path)
+        try:
+            _lock(descriptor, path)
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared with `held`, with no training
+            except OSError:
+                os.close(descriptor)
+                raise
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            time.sleep(0.01)
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        _without_locks(path.parent.parent, error.strerror)
+
+
+@cache
+def _without_locks(folder: Path, why: str) -> None:
+    warn(f"{folder}: its file system has no locks ({why}); train each of its runs from one machine at a time")
+
+
+def _sign(descriptor: int, path: Path, folder: Path) -> Holder:
+    """Puts this process's name into the lock's file. Raises `Claimed` where the one that stands there lives."""
+    before = Holder.read(path)
+    if before is not None and (before.lives() or (before.is_elsewhere() and _beats(path))):
+        raise Claimed(f"{folder}: another process ({before}) is training this run")
+    holder = Holder.here()
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, holder.text().encode(), 0)
+    os.fsync(descriptor)
+    return holder
+
+
+def _beats(path: Path) -> bool:
+    """Whether the holder on another machine gives a sign of life."""
+    seen, end = path.stat().st_mtime_ns, time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        time.sleep(BEAT / 5)
+        if path.stat().st_mtime_ns != seen:
+            return True
+    return False
+
+
+def _open(path: Path) -> int:
+    """The file of a claim. Its folder goes with the last claim in it, also between any two lines of these."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    for _ in range(100):
+        with suppress(FileExistsError, FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return os.open(path, flags, 0o644)
+    path.parent.mkdir(parents=True, exist_ok=True)  # raises what is wrong
+    return os.open(path, flags, 0o644)
+
+
+def held(folder: Path) -> bool:
+    """Whether somebody trains the run of a folder now. Only looks; where there are no locks, nobody is seen."""
+    path = folder.parent / ".claims" / folder.name
+    if fcntl is None or not path.exists():
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,297 @@
+"""A run's folder: where everything about one training lies, and what can be read from it."""
+
+import errno
+import os
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from rnnlab.errors import Gone, UserError, nearest, warn
+from rnnlab.runs.files import read_json, write_json, write_whole
+from rnnlab.runs.metrics import read_metrics
+from rnnlab.runs.secrets import without_secrets
+from rnnlab.runs.shapes import CONFIG, MANIFEST, RECORD, misfit
+from rnnlab.runs.yaml import read_yaml, to_yaml
+
+Status = Literal["queued", "running", "finished", "stopped", "failed", "skipped"]
+
+
+def now() -> str:
+    return stamp(time.time())
+
+
+def stamp(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's folder. Everything is read when it is asked for; nothing in the folder is executed.
+
+    `status` is "stopped" for a run that was interrupted and can go on: neither finished nor failed.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """The run in `folder`. Raises UserError, with the nearest run's name, where there is none."""
+        folder = Path(folder)
+        if (folder / "run.json").is_file():
+            return cls(folder)
+        if folder.is_dir() and (inside := [r.folder.name for r in runs(folder, silently)]):
+            raise UserError(
+                f"{folder} is an experiment, not a run; it holds {len(inside)} run{'s' * (len(inside) > 1)}, "
+                f"such as {folder / inside[-1]}"
+            )
+        beside = [r.folder.name for r in runs(folder.parent, silently)] if folder.parent.is_dir() else []
+        hint = nearest(folder.name, beside) if beside else ""
+        raise UserError(f"{folder}: no run there (a run's folder holds run.json).{hint}")
+
+    # ------------------------------------------------------------------ paths
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.csv"
+
+    @property
+    def events_file(self) -> Path:
+        """TensorBoard's."""
+        return self.folder / "events.out.tfevents.0.rnnlab"
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.folder / "manifest.json"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "previous.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples"
+
+    # ------------------------------------------------------------------ contents
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """run.json: id, experiment, status, times, results, and why it failed; {} where there is none.
+
+        Raises UserError where it is damaged.
+        """
+        return self._read("run.json", read_json, RECORD, needs=("status",))
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder holds a run, be its record damaged."""
+        return (self.folder / "run.json").exists()
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """The record, {} where it is damaged: for who must go on all the same."""
+        try:
+            return self.record
+        except UserError:
+            return {}
+
+    @property
+    def id(self) -> str:
+        return self.record["id"]
+
+    @property
+    def status(self) -> Status | None:
+        return self.record.get("status")
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """What the run came to: best and last metrics, the test part's, baselines and floor."""
+        return self.record.get("results", {})
+
+    @property
+    def objective(self) -> float:
+        """The best value of the monitored metric; NaN where there is none."""
+        return self.results.get("best", {}).get("value", float("nan"))
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        return self._read(self.manifest_file.name, read_json, MANIFEST)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config."""
+        return self._read("config.yaml", read_yaml, CONFIG, needs=("mode", "model", "data"))
+
+    @property
+    def overrides(self) -> list[str]:
+        """What was asked of the experiment; [] where that is not known."""
+        if not (self.folder / "overrides.yaml").exists():
+            return []
+        return [
+            str(o) for o in self._read("overrides.yaml", read_yaml, [(str, int, float, type(None))]) or []
+        ]
+
+    @property
+    def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Every scalar of the training: {name: (steps, values)}."""
+        return read_metrics(self.metrics_file)
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained LightningModule with its best weights, in evaluation mode on the CPU."""
+        from rnnlab.runs.load import load_model
+
+        return load_model(self)
+
+    def _read(self, name: str, read: Callable[[Path], Any], shape: Any, needs: tuple[str, ...] = ()) -> Any:
+        """Raises UserError where a file of the folder is not what it must be."""
+        path = self.folder / name
+        try:
+            content = read(path)
+        except FileNotFoundError:
+            return {}
+        lacks = [key for key in needs if isinstance(content, dict) and key not in content]
+        if why := misfit(content, shape) or (f"it has no {lacks[0]}" if lacks else ""):
+            raise UserError(f"{path}: {why}; not the {name} of a run")
+        return content
+
+    # ------------------------------------------------------------------ writing
+
+    def update(self, **changes: Any) -> None:
+        """Changes the record. Raises FileNotFoundError where there is none any more, and makes nothing again."""
+        path = self.folder / "run.json"
+        if not self.is_there:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        write_json(path, self.known | changes, durable="status" in changes)
+
+    def create(
+        self,
+        identifier: str,
+        name: str,
+        config: dict[str, Any],
+        overrides: list[str],
+        group: str = "",
+        label: str = "",
+    ) -> None:
+        """Makes the folder with what is known before training. Raises UserError where it cannot be made.
+
+        Of a run that goes on, when it was first begun and what it goes on from is kept; where its record is damaged
+        the oldest file tells when it was begun.
+        """
+        try:
+            kept = {k: v for k, v in self.record.items() if k in ("created", "started", "parent")}
+        except UserError:
+            kept = {"created": stamp(min(file.stat().st_mtime for file in self.folder.iterdir()))}
+        about = {
+            "id": identifier,
+            "group": group,  # what the runs that differ by their seed alone share
+            "label": label,
+            "experiment": name,
+            "status": "queued",
+            "created": now(),
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.write_config(config, overrides)
+            write_json(self.folder / "run.json", about | kept)
+        except OSError as error:
+            raise UserError(f"paths.outputs: cannot make {self.folder}: {error.strerror}") from error
+
+    def remove(self) -> None:
+        """Removes the folder, and first what says that a run lies in it: half of one is none."""
+        with suppress(IsADirectoryError, PermissionError):  # a folder of that name, as macOS and Linux say it
+            (self.folder / "run.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder)
+
+    def write_config(self, config: dict[str, Any], overrides: list[str]) -> None:
+        for file, content in (("config.yaml", config), ("overrides.yaml", list(overrides))):
+            write_whole(self.folder / file, to_yaml(without_secrets(content)).encode(), durable=True)
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        write_json(self.manifest_file, without_secrets(manifest), durable=True)
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """While open, an exception marks the run as failed, with its reason and the file of its traceback.
+
+        An interruption is no failure: it leaves the run as stopped. Nor is it the run's fault where its folder
+        cannot be written, or where memory is short: it can go on. This may not be written then, either.
+        """
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            with suppress(OSError):
+                self.update(status="stopped", ended=now(), why="interrupted")
+            raise
+        except Gone:  # whose folder it may be now is no longer ours to mark
+            raise
+        except BaseException as error:
+            file, why = self.folder / "traceback.txt", without_secrets(f"{type(error).__name__}: {error}")
+            if not self.is_there:
+                raise
+            lack = isinstance(error.__cause__, OSError) or out_of_memory(error)
+            can_go_on = {"can_go_on": True} if lack else {}
+            with suppress(OSError):
+                write_whole(file, without_secrets(traceback.format_exc()).encode())
+                self.update(status="failed", ended=now(), why=why, traceback=file.name, **can_go_on)
+            raise
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Python's own way of saying so, torch's of a GPU, and torch's of the machine."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
+
+
+Say = Callable[[str], None]
+Thing = TypeVar("Thing")
+
+
+def silently(line: str) -> None:
+    """For who has nothing to say of what is left out."""
+
+
+def legible(
+    things: Iterable[Thing], read: Callable[[Thing], Any], say: Say = warn
+) -> Iterator[tuple[Thing, Any]]:
+    """Each thing with what is read of it; where it is damaged a line says so, and it is left out."""
+    for thing in things:
+        try:
+            content = read(thing)
+        except UserError as error:
+            say(f"left out: {error}")
+            continue
+        yield thing, content
+
+
+def runs(experiment: str | Path, say: Say = warn) -> list[Run]:
+    """The runs of an experiment's folder, oldest first; those of experiments below it are not among them.
+
+    One whose run.json is damaged is said, and left out.
+    """
+    places = sorted(path.parent for path in Path(experiment).glob("*/run.json"))
+    found = [(record.get("created", ""), run.folder.name, run)
+             for run, record in legible(map(Run, places), lambda run: run.record, say)]  # fmt: skip
+    return [run for *_, run in sorted(found, key=lambda one: one[:2])]

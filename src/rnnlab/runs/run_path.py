@@ -1,0 +1,34 @@
+"""Where a run lies, and who it is, from its config alone."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rnnlab.runs.identity import delta, identity
+
+
+class Place(NamedTuple):
+    """A run's folder, its id, and what it shares with the runs that differ from it by their seed alone."""
+
+    folder: Path  # outputs/<experiment>/<what differs>-<id>
+    id: str
+    group: str  # the id without the seed
+    label: str  # what differs from the experiment, without the seed; "" where nothing does
+
+
+def place(config: dict[str, Any], decisive: dict[str, Any], base: dict[str, Any]) -> Place:
+    """`decisive` is what decides the numbers of `config`, `base` the same of its experiment as it stands."""
+    identifier = identity(decisive)
+    # what `auto` came to differs from machine to machine, and is no choice of the run's
+    base = base | {"trainer": base.get("trainer", {}) | {"accelerator": config["trainer"]["accelerator"]}}
+    name = delta(decisive, base)
+    folder = Path(config["paths"]["outputs"]) / config["name"] / f"{name}-{identifier}"
+    return Place(folder, identifier, identity(seedless(decisive)), name.rpartition("seed-")[0].rstrip("+"))
+
+
+def seedless(decisive: dict[str, Any]) -> dict[str, Any]:
+    """Without the seed, and without what follows it (`data.seed`)."""
+    seed, kept = decisive.get("seed"), {k: v for k, v in decisive.items() if k != "seed"}
+    for key, node in kept.items():
+        if isinstance(node, dict) and "seed" in node and node["seed"] == seed:
+            kept[key] = {k: v for k, v in node.items() if k != "seed"}
+    return kept

@@ -1,0 +1,60 @@
+"""The columns of TensorBoard's HParams tab: what was asked of a run, and what came of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rnnlab.runs.identity import leaves
+
+DERIVED = ("rmse", "bits", "perplexity")  # the same again, in other units
+# what never decides a number, or follows the seed
+BESIDE = (
+    "paths",
+    "logger",
+    "checkpoint",
+    "sweep",
+    "name",
+    "tags",
+    "notes",
+    "rerun",
+    "resume",
+    "resume_engine",
+    "seed",
+)
+ASIDE = (*BESIDE, "callbacks")
+
+
+def parameters(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """What was asked of a run, as {key: value}: the keys that a sweep varies, also where one has the value that
+    the experiment has by itself. A group's choice stands under the group's name.
+
+    Left out: the seed, for runs that differ by it alone are one configuration, and what a run is called.
+    """
+    flat = leaves({k: v for k, v in config.items() if k not in ASIDE})
+    found: dict[str, Any] = {}
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key.startswith("~") or key == "experiment" or key.endswith(".seed"):
+            continue
+        if key in flat:
+            found[key] = flat[key]
+        elif isinstance(config.get(key), dict) and key not in ASIDE:
+            found[key] = value
+    return found
+
+
+def outcome(results: Mapping[str, Any]) -> dict[str, float]:
+    """best/..., last/..., test/... and excess/... (over the floor of its part) of finished results."""
+    found: dict[str, float] = {}
+    for when in ("best", "last"):
+        for name, value in results.get(when, {}).get("metrics", {}).items():
+            short = "loss" if name == "loss/val" else name.removeprefix("metric/")
+            if "/" not in short:
+                found[f"{when}/{short}"] = float(value)
+    found |= {f"test/{name}": float(value) for name, value in results.get("test", {}).items()}
+    floors = results.get("floor", {})
+    for part, when in (("val", "best"), ("test", "test")):
+        for name, floor in floors.get(part, {}).items():
+            if (value := found.get(f"{when}/{name}")) is not None and name not in DERIVED:
+                tag = f"excess/{name}" if part == "val" else f"excess/test_{name}"
+                found[tag] = (value - float(floor)) * (-1.0 if name == "accuracy" else 1.0)
+    return found

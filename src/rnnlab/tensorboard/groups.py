@@ -1,0 +1,100 @@
+"""An experiment with its seeds collapsed, as event files of its own: a run for each configuration."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from rnnlab.report.leaderboard import Leaderboard, Row, of_experiment
+from rnnlab.runs.curves import shared
+from rnnlab.runs.metrics import Scalars
+from rnnlab.runs.run import Run, legible
+from rnnlab.tensorboard import events, summaries
+
+Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # {tag: (steps (n,), values (runs, n))}
+
+
+def write_groups(experiment: Path, into: Path) -> list[Path]:
+    """Writes a TensorBoard run for each configuration of an experiment, best first, and for each baseline;
+    returns their folders.
+
+    A scalar is the mean over the seeds at the steps that all of them have, with its least and greatest as
+    TAG.low and TAG.high, which the custom scalars draw as a band. HParams has one session a configuration.
+    """
+    board = of_experiment(experiment)
+    bands = (board.metric, "loss/val", "metric/mse", "metric/nats", "metric/accuracy")
+    folders, end = [], 0
+    for rank, row in enumerate(board.rows, 1):
+        folder = into / f"{rank:03d} {_safe(row.label)} ({len(row.entries)} seeds)"
+        folder.mkdir(parents=True)
+        found = curves(row)
+        shown = tuple(dict.fromkeys(tag for tag in bands if tag in found))
+        content = [_opening(row, rank, experiment), summaries.layout((), shown)]
+        scalars = _scalars(found, shown) + _outcome(row, board)
+        records = [events.framed_alone(event) for event in content]
+        ending = events.framed_alone(summaries.session_end("finished"))
+        file = folder / "events.out.tfevents.0.groups"
+        file.write_bytes(events.header() + b"".join(records) + events.records(scalars) + ending)
+        folders.append(folder)
+        end = max([end, *(step for step, _ in scalars)])
+    return folders + _references(board, bands, into, end)
+
+
+def _references(board: Leaderboard, bands: tuple[str, ...], into: Path, end: int) -> list[Path]:
+    """Baselines and floor as runs of their own, constant from the first step to the last, in the metrics' charts."""
+    folders = []
+    for name, scores in board.references:
+        lines = {tag: scores[f"val/{tag.removeprefix('metric/')}"] for tag in dict.fromkeys(bands)
+                 if f"val/{tag.removeprefix('metric/')}" in scores}  # fmt: skip
+        lines |= {f"{tag}.{edge}": value for tag, value in lines.items() for edge in ("low", "high")}
+        if lines:
+            folder = into / (name if name == "floor" else f"baseline {_safe(name)}")
+            folder.mkdir(parents=True)
+            content = events.header() + events.records([(0, lines), (end, lines)])
+            (folder / "events.out.tfevents.0.groups").write_bytes(content)
+            folders.append(folder)
+    return folders
+
+
+def curves(row: Row) -> Curves:
+    """Every scalar of a configuration's runs, over the steps that all of them have."""
+    series = [metrics for _, metrics in legible(row.entries, lambda entry: Run(entry.folder).metrics)]
+    found: Curves = {}
+    for tag in series[0] if series else ():
+        if all(tag in one for one in series):
+            found[tag] = shared([one[tag] for one in series])
+    return found
+
+
+def _scalars(found: Curves, banded: tuple[str, ...]) -> list[Scalars]:
+    entries: list[Scalars] = []
+    for tag, (steps, values) in found.items():
+        drawn: dict[str, Callable[..., np.ndarray]] = {tag: np.mean}
+        if tag in banded:
+            drawn |= {f"{tag}.low": np.min, f"{tag}.high": np.max}
+        for name, of in drawn.items():
+            summary = of(values, axis=0)
+            entries += [(int(s), {name: float(v)}) for s, v in zip(steps, summary, strict=True)]
+    return entries
+
+
+def _outcome(row: Row, board: Leaderboard) -> list[Scalars]:
+    name = board.metric.rpartition("/")[2] if board.metric != "loss/val" else "loss"
+    values = row.values
+    spread = {
+        f"best/{name}": values.mean(),
+        f"best/{name}_low": values.min(),
+        f"best/{name}_high": values.max(),
+    }
+    scores = {f"best/{k.replace('/', '_')}": v for k, v in row.scores().items()}
+    return [(0, {k: float(v) for k, v in (spread | scores | {"best/seeds": len(values)}).items()})]
+
+
+def _opening(row: Row, rank: int, experiment: Path) -> bytes:
+    # HParams orders by the name: best first
+    return summaries.session_start(row.parameters, f"{rank:03d} {row.label}", experiment.absolute().as_uri())
+
+
+def _safe(label: str) -> str:
+    return re.sub(r"[^\w=.+, -]+", "_", label)[:100]

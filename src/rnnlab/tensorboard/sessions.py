@@ -1,0 +1,167 @@
+"""What TensorBoard's HParams tab shows of the runs below a folder, told by the ledger and not by event files.
+
+An event file holds what was known when the run wrote it: its overrides, and its end where it came to one; and
+TensorBoard reads the first status that it finds, for good. The ledger knows which runs are under way, which keys
+differ between the runs, and which configuration is the best.
+"""
+
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rnnlab.errors import UserError
+from rnnlab.runs.config_diff import differing
+from rnnlab.runs.identity import leaves
+from rnnlab.runs.lock import held
+from rnnlab.runs.run import Run
+from rnnlab.tensorboard.columns import ASIDE, parameters
+from rnnlab.tensorboard.session_columns import RUNS, experiment, kind
+from rnnlab.tensorboard.session_group import Group, Member
+from rnnlab.tensorboard.summaries import END, EXPERIMENT, START, end_content, start_content, word
+
+Contents = dict[str, dict[str, bytes]]  # {TensorBoard's name of a run: {tag: content}}
+DEPTHS = ("run.json", "*/run.json", "*/*/run.json")  # a run, an experiment, all experiments
+FRESH_S = 2.0  # what was read is not looked for again so soon
+
+
+class Known(NamedTuple):
+    """A run.json as it was read."""
+
+    stamp: int
+    record: dict[str, Any]
+
+
+class Sessions:
+    """The content of HParams' tags for every run below `folder`; {} where the ledger knows of none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[Path, Known] = {}
+        self._configs: dict[str, dict[str, Any]] = {}  # of a run of each group, by its key
+        self._contents: tuple[float, Contents] = (float("-inf"), {})
+
+    def contents(self) -> Contents:
+        if time.monotonic() > self._contents[0] + FRESH_S:
+            self._contents = (time.monotonic(), self._look())
+        return self._contents[1]
+
+    def data(self) -> dict[str, str]:
+        """What each run learns from, apart from the seed: the same words for the same."""
+        found: dict[str, str] = {}
+        for group in self._groups():
+            data = {k: v for k, v in self._config(group).get("data", {}).items() if k != "seed"}
+            found |= {m.name: f"{group.experiment} {json.dumps(data, default=str)}" for m in group.members}
+        return found
+
+    def _look(self) -> Contents:
+        groups = self._groups()
+        if not groups:
+            return {}
+        columns = self._columns(groups)
+        kinds: dict[str, set[type]] = {}
+        for values in columns:
+            for key, value in values.items():
+                kinds.setdefault(key, set()).add(kind(value))
+        found: Contents = {}
+        several = len({group.experiment for group in groups}) > 1
+        places: Counter[str] = Counter()
+        for group, values in sorted(zip(groups, columns, strict=True), key=self._rank):
+            places[group.experiment] += 1
+            title = group.title(places[group.experiment], values)
+            if several:
+                title = f"{group.experiment} {title}"
+            # a column of several types is one of words
+            told = {k: word(v) if len(kinds[k]) > 1 else v for k, v in values.items()} | {RUNS: group.fare}
+            for name, run, record, status in group.members:
+                began = _seconds(record.get("started") or record.get("created"))
+                found[name] = {START: start_content(told, title, run.folder.absolute().as_uri(), began)}
+                if status in ("finished", "failed", "running"):
+                    found[name][END] = end_content(status, _seconds(record.get("ended")))
+        shown = [values | {RUNS: group.fare} for group, values in zip(groups, columns, strict=True)]
+        next(iter(found.values()))[EXPERIMENT] = experiment(shown, groups)
+        return found
+
+    def _groups(self) -> list[Group]:
+        groups: dict[str, Group] = {}
+        for pattern in DEPTHS:
+            for path in sorted(self.folder.glob(pattern)):
+                record = self._record(path)
+                status = _status(path.parent, record.get("status"))
+                if record and status != "skipped":
+                    name = path.parent.relative_to(self.folder).as_posix()
+                    family, group = str(record.get("experiment")), record.get("group") or name
+                    at = f"{family}/{group}"
+                    member = Member(name, Run(path.parent), record, status)
+                    groups.setdefault(at, Group(family, at)).members.append(member)
+            if groups:
+                break
+        return list(groups.values())
+
+    def _record(self, path: Path) -> dict[str, Any]:
+        try:
+            stamp = path.stat().st_mtime_ns
+            if path not in self._known or self._known[path].stamp != stamp:
+                self._known[path] = Known(stamp, Run(path.parent).record)
+            return self._known[path].record
+        except (OSError, UserError):  # gone, or not ours
+            return {}
+
+    def _config(self, group: Group) -> dict[str, Any]:
+        if group.key not in self._configs:
+            try:
+                self._configs[group.key] = group.members[0].run.config
+            except (OSError, ValueError, UserError):
+                return {}
+        return self._configs[group.key]
+
+    def _columns(self, groups: list[Group]) -> list[dict[str, Any]]:
+        """For each group its values of the keys that differ between the groups of an experiment.
+
+        Where there is but one group, what was asked of it.
+        """
+        by_experiment: dict[str, list[int]] = {}
+        for i, group in enumerate(groups):
+            by_experiment.setdefault(group.experiment, []).append(i)
+        found: list[dict[str, Any]] = [{} for _ in groups]
+        for places in by_experiment.values():
+            configs = [_without(self._config(groups[i])) for i in places]
+            for i, values in zip(places, differing(configs), strict=True):
+                found[i] = values
+        keys = {key for values in found for key in values}
+        if not keys:
+            return [_asked(self._config(group), group.members[0].run) for group in groups]
+        for group, values in zip(groups, found, strict=True):
+            flat = leaves(self._config(group))
+            values |= {key: flat[key] for key in keys - values.keys() if key in flat}
+        return found
+
+    def _rank(self, one: tuple[Group, dict[str, Any]]) -> tuple[bool, float]:
+        value, config = one[0].value, self._config(one[0])
+        return value != value, value if config.get("mode") == "min" else -value
+
+
+def _status(folder: Path, status: str | None) -> str:
+    if status in ("queued", "running"):
+        return "running" if held(folder) else "stopped"
+    return status or "stopped"
+
+
+def _without(config: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in config.items() if k not in ASIDE}
+
+
+def _asked(config: dict[str, Any], run: Run) -> dict[str, Any]:
+    try:
+        return parameters(config, run.overrides)
+    except (OSError, UserError):
+        return {}
+
+
+def _seconds(stamp: str | None) -> float:
+    """Since 1970; 0 for none."""
+    try:
+        return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0
+    except (ValueError, OverflowError):
+        return 0.0

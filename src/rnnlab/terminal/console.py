@@ -1,0 +1,38 @@
+"""rich's console for text that may be a stranger's: the only one that the commands use."""
+
+from collections.abc import Iterable
+from typing import IO, Any
+
+import rich.console
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from rnnlab.terminal.screen import clean, one_line, raw
+
+
+class Console(rich.console.Console):  # noqa: TID251
+    """Takes a string as one line without markup or emoji; what is styled or has several lines is a `Text`.
+
+    Styles are ours alone: they are made after the text is clean.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    @property
+    def file(self) -> IO[str]:
+        """Behind the screen, which would take our own styles for a stranger's."""
+        return raw(super().file)
+
+    @file.setter
+    def file(self, new_file: IO[str]) -> None:
+        self._file = new_file
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(one_line(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Also of what was a `Text` already."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=clean(segment.text))

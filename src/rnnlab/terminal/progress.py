@@ -1,0 +1,111 @@
+"""One line that moves: loss, best validation and throughput; plain lines where there is no terminal."""
+
+import time
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from rnnlab.terminal.console import Console
+
+PLAIN_LINES = 10  # how many lines a training prints without a terminal
+
+
+class Progress(ProgressBar):
+    """Redraws at most every `refresh_s` seconds, so that a fast training is not slowed by its bar."""
+
+    patient = True  # can wait for the end of a call of the kernels
+
+    def __init__(self, refresh_s: float = 0.1) -> None:
+        super().__init__()
+        self.refresh_s = refresh_s
+        self.console = Console()
+        self._bar: RichProgress | None = None
+        self._total: int | None = None
+        self._drawn_at = self._started_at = 0.0
+        self._first_step = self._lines = 0
+        self._best: float | None = None
+
+    def disable(self) -> None:
+        """Lightning switches bars off with `enable_progress_bar=False`; there is nothing to switch."""
+
+    def enable(self) -> None: ...
+
+    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self._total = steps_in_all(trainer)
+        self._started_at, self._first_step = time.perf_counter(), trainer.global_step
+        self._lines = 0
+        if self.console.is_terminal:
+            self._bar = RichProgress(
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(bar_width=24),
+                TextColumn(
+                    "{task.completed}/{task.total} steps" if self._total else "{task.completed} steps"
+                ),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(compact=True),
+                console=self.console,
+                auto_refresh=False,
+                transient=False,
+            )
+            self._bar.add_task("train", total=self._total, epoch=0, text="", completed=trainer.global_step)
+            self._bar.start()
+
+    def on_train_batch_end(self, trainer: Trainer, task: LightningModule, outputs: Any, *_: Any) -> None:
+        if time.perf_counter() - self._drawn_at >= self.refresh_s:
+            self.draw(trainer, outputs)
+
+    def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
+        value = trainer.callback_metrics.get("loss/val")
+        if value is not None and not trainer.sanity_checking:
+            self._best = float(value) if self._best is None else min(self._best, float(value))
+
+    def draw(self, trainer: Trainer, outputs: Any, last: bool = False) -> None:
+        self._drawn_at = time.perf_counter()
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        step = trainer.global_step
+        speed = (step - self._first_step) / max(self._drawn_at - self._started_at, 1e-9)
+        words = [f"loss {float(loss):.4g}"] if loss is not None else []
+        words += [f"best validation {self._best:.4g}"] if self._best is not None else []
+        text = "  ".join([*words, f"{speed:,.0f} steps/s"])
+        if self._bar is not None:
+            self._bar.update(
+                self._bar.task_ids[0], completed=step, epoch=trainer.current_epoch + (not last), text=text
+            )
+            self._bar.refresh()
+        elif last or self._due(step):
+            self._lines += 1
+            of = f"/{self._total}" if self._total else ""
+            self.console.print(f"step {step}{of}  {text}", soft_wrap=True)
+
+    def _due(self, step: int) -> bool:
+        if self._total is None:
+            return self._drawn_at - self._started_at > 10.0 * (self._lines + 1)
+        return step * PLAIN_LINES >= self._total * (self._lines + 1) and step < self._total
+
+    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
+        self.draw(trainer, None, last=True)
+        self._close()
+
+    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def steps_in_all(trainer: Trainer) -> int | None:
+    """Optimizer steps that this training will take at most; None where nothing bounds them.
+
+    Not `trainer.estimated_stepping_batches`, at whose touch Lightning drops the loader's state on resume.
+    """
+    bounds = [trainer.max_steps] if trainer.max_steps >= 0 else []
+    batches = trainer.num_training_batches
+    if trainer.max_epochs is not None and trainer.max_epochs >= 0 and batches != float("inf"):
+        accumulate = getattr(getattr(trainer.lightning_module, "optimization", None), "accumulate", 1)
+        bounds.append(trainer.max_epochs * -(-int(batches) // accumulate))
+    return min(bounds) if bounds else None

@@ -1,0 +1,223 @@
+"""What a run says in the terminal: what it is at the start, what came of it at the end."""
+
+import math
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from rnnlab.errors import warn
+from rnnlab.runs.run import Run
+from rnnlab.terminal.console import Console
+from rnnlab.terminal.screen import one_line
+
+# a file or a pipe has no width of its own; the tables need some
+sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+console = Console(width=None if sized else 110)
+
+
+def beginning(
+    run: Run,
+    config: dict[str, Any],
+    task: Any,
+    data: Any,
+    *,
+    engine: dict[str, str],
+    device: str,
+    threads: int,
+    resumed: bool,
+) -> None:
+    console.print(config_tree(config))
+    console.print(parameter_table(task))
+    console.print(f"device   {device}")
+    steps = "whole steps in C" if engine["steps"] == "native" else f"steps {engine['steps']}"
+    if config["trainer"]["accelerator"] == "cpu":
+        steps += f", {threads} thread{'s' * (threads != 1)}"
+    console.print(f"engine   {engine['name']} ({engine['why']}); {steps}")
+    for remark in getattr(data, "remarks", []):
+        warn(remark)
+    content = f", content {data.content_hash[:12]}" if hasattr(data, "content_hash") else ""
+    console.print(f"data     {type(data).__name__}{content}")
+    console.print(
+        f"run      {run.folder}{'  (goes on from its last checkpoint)' if resumed else ''}", soft_wrap=True
+    )
+    console.print()
+
+
+def config_tree(config: dict[str, Any]) -> Tree:
+    """The resolved config, without what is null or empty; config.yaml in the run's folder has it all."""
+    tree = Tree(Text("config", "bold"), guide_style="dim")
+
+    def text(node: dict[str, Any]) -> Text:
+        said = {k: v for k, v in node.items() if not k.startswith("_") and v not in (None, "", [])}
+        return Text("  ").join(
+            Text.assemble((one_line(k), "dim"), f" {one_line(str(v).lower() if isinstance(v, bool) else v)}")
+            for k, v in said.items()
+            if not isinstance(v, dict)
+        )
+
+    tree.add(text(config))
+    for group, node in config.items():
+        if isinstance(node, dict):
+            target = str(node.get("_target_", "")).rsplit(".", 1)[-1]
+            branch = tree.add(Text.assemble((one_line(group), "bold"), f" {one_line(target)}"))
+            inner = ((key, text(v)) for key, v in node.items() if isinstance(v, dict))
+            for said in (text(node), *(Text.assemble(f"{one_line(key)}  ", v) for key, v in inner)):
+                if said:
+                    branch.add(said)
+    return tree
+
+
+def parameter_table(task: Any) -> Table:
+    """Every parameter with its shape and size."""
+    table = Table(title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
+    for name, justify in (("parameter", "left"), ("shape", "left"), ("numbers", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    total = 0
+    for name, parameter in task.named_parameters():
+        table.add_row(name, " x ".join(map(str, parameter.shape)), f"{parameter.numel():,}")
+        total += parameter.numel()
+    table.add_row("in all", "", f"{total:,}", style="bold")
+    return table
+
+
+def already_finished(run: Run, lacks: list[str], changed: list[str]) -> None:
+    """`lacks`: callbacks that are asked for and were not there; `changed`: what makes the run stale."""
+    if changed:
+        console.print(f"{run.folder} is finished.", soft_wrap=True)
+        warn(f"Since then {', '.join(changed)}: these results are of before; rerun=true trains it again.")
+        warn("")
+        end(run)
+        return
+    console.print(
+        f"{run.folder} is finished, and nothing that decides its numbers has changed.", soft_wrap=True
+    )
+    if lacks:
+        console.print(
+            f"It was trained without {', '.join(lacks)}: rerun=true trains it again with them, to the same numbers.",
+            soft_wrap=True,
+        )
+    else:
+        seed = (run.config.get("seed") or 0) + 1
+        console.print(f"Train it again with rerun=true, or another one with seed={seed}.")
+    console.print()
+    end(run)
+
+
+def end(run: Run) -> None:
+    """The table of results, where they lie, and what to do next."""
+    record = run.record
+    if record["status"] == "stopped":
+        console.print()
+        console.print(
+            f"Stopped ({record['why']}). What was learned is kept; the same command goes on from there."
+        )
+    if run.results.get("best") or "test" in run.results:
+        console.print(results_table(run))
+    for fact in facts(run):
+        console.print(fact)
+    console.print()
+    console.print(f"run          {run.folder}", soft_wrap=True)
+    for kind, folder in (("picture", run.figures), ("sample", run.samples)):
+        for file in sorted(folder.glob("*")) if folder.is_dir() else ():
+            console.print(f"{kind:12} {file}", soft_wrap=True)
+    for what, command in next_commands(run):
+        console.print(f"{what:12} {command}", soft_wrap=True)
+
+
+PARTS = {"train": "training", "val": "validation", "test": "test"}
+Row = tuple[str, dict[str, dict[str, float]], str]  # title, {part: {metric: value}}, style
+
+
+def results_table(run: Run) -> Table | Group:
+    metrics, rows = score_rows(run.results)
+    measured = {part for _, scores, style in rows if style != "dim" for part in scores if scores[part]}
+    return score_table({title: part for part, title in PARTS.items() if part in measured}, metrics, rows)
+
+
+def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
+    """The metrics of a run's results, and the rows of their table: the best, the last, baselines, the floor."""
+    best, last = results.get("best"), results.get("last")
+    scores = {
+        part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
+    }
+    rows: list[Row] = []
+    if best:
+        rows.append((f"best, step {best['step']:,}", scores | {"val": metrics_of(best)}, "bold"))
+    else:  # no step was taken
+        rows.append(("untrained", scores, "bold"))
+    if last:
+        rows.append((f"last, step {last['step']:,}", {"val": metrics_of(last)}, ""))
+    baselines, floor = results.get("baselines", {}), results.get("floor", {})
+    for name in next(iter(baselines.values()), {}):
+        rows.append((name, {part: found.get(name, {}) for part, found in baselines.items()}, "dim"))
+    if any(floor.values()):
+        rows.append(("floor", floor, "dim"))
+    return list((best and metrics_of(best)) or scores["train"] or scores["test"]), rows
+
+
+def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> Table | Group:
+    """A column for each metric under each of `parts` (title: key), a line for each row.
+
+    Where the terminal is too narrow for that, the parts stand below each other: a number is never cut.
+    """
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("", no_wrap=True)
+    for title in parts:
+        for metric in metrics:
+            heading = f"{title if metric == metrics[0] else ''}\n{one_line(metric)}"
+            table.add_column(Text(heading), justify="right", no_wrap=True)
+    for title, scores, style in rows:
+        if not any(scores.get(part) for part in parts.values()):
+            continue
+        cells = [number(scores.get(part, {}).get(metric)) for part in parts.values() for metric in metrics]
+        table.add_row(title, *cells, style=style)
+    width = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    if width > console.width and len(parts) > 1:
+        return Group(*(score_table({title: part}, metrics, rows) for title, part in parts.items()))
+    return table
+
+
+def metrics_of(at: dict[str, Any]) -> dict[str, float]:
+    metrics = at["metrics"]
+    named = {k.removeprefix("metric/"): v for k, v in metrics.items() if k.startswith("metric/")}
+    return named or metrics
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
+
+
+def facts(run: Run) -> list[str]:
+    """What a reader of the numbers should know besides."""
+    results, lines = run.results, []
+    for split, found in results.get("facts", {}).items():
+        noise = found.get("realised_noise")
+        if split == "test" and noise and "mse" in results.get("test", {}):
+            lines.append(
+                f"test mse over the realised noise of the test targets: {results['test']['mse'] / noise:.3f}"
+            )
+    if (nats := results.get("test", {}).get("nats")) is not None:
+        lines.append(f"test: {nats / math.log(2):.3f} bits per character")
+    if "test" not in results and "val" in results.get("baselines", {}):
+        lines.append("there is no test part: the best is quoted on the validation part that chose it")
+    return lines
+
+
+def next_commands(run: Run) -> list[tuple[str, str]]:
+    kind = str(run.config["model"].get("_target_", "")).rsplit(".", 1)[-1]
+    commands = [("TensorBoard", f"rnnlab board {Path(run.folder).parent}")]
+    if run.status == "finished":
+        if kind == "Forecaster":
+            commands.append(("forecast", f"rnnlab forecast {run.folder} --horizon 200"))
+        if kind == "CharLM":
+            commands.append(("generate", f"rnnlab generate {run.folder} --length 500 --temperature 0.8"))
+        commands.append(("evaluate", f"rnnlab evaluate {run.folder}"))
+    return commands

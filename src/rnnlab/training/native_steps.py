@@ -1,0 +1,228 @@
+"""The native engine inside Lightning: a training step that is many optimizer steps.
+
+The kernels take whole steps in C, as many in one call as nobody needs to look between: up to the epoch's end, the
+next validation, the next checkpoint, `max_steps`. Lightning's own counters are then moved on by as many, so that
+`global_step`, loggers, schedules, checkpoints and limits come out as if it had counted each.
+"""
+
+import time
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.trainer.call import _call_callback_hooks
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.optim.lr_scheduler import LambdaLR
+
+from rnnlab import native
+from rnnlab.data.chars import Chars
+from rnnlab.data.loader import Loader
+from rnnlab.data.tokens import Tokens
+from rnnlab.data.windows import Windowed
+from rnnlab.native.served import obstacle
+from rnnlab.tasks.task import Task
+from rnnlab.training.checkpoints import Checkpoints
+from rnnlab.training.loop import STOCK
+
+CALL_S = 0.1  # how long a call should take: a signal, the bar and a timed checkpoint wait for its end
+PER_BATCH = ("on_train_batch_start", "on_train_batch_end")
+PER_GRADIENT = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
+
+
+def steps_obstacle(task: LightningModule, data: Any) -> str | None:
+    """Why a task's optimizer steps cannot be the kernels'; None where they can.
+
+    Asks the task, its optimizer and the data, never callbacks or loggers.
+    """
+    if not isinstance(task, Task):
+        return f"{type(task).__name__} is not a task that the kernels know"
+    if task.optimization.accumulate > 1:
+        return "the kernels do not accumulate batches"
+    if not isinstance(data, (Windowed, Chars, Tokens)):
+        return f"the kernels cannot read {type(data).__name__}"
+    return obstacle(task, task.optimization.optimizer(task.parameters()))
+
+
+def source_of(data: Any, split: Any = "train") -> native.Windows | native.Characters | native.Sequences:
+    """The data as the kernels read it, where it lies."""
+    if isinstance(data, Windowed):
+        return native.Windows(
+            data.series, data.inputs, data.window, data.horizon, data.target_columns, data.starts(split)
+        )
+    if isinstance(data, Chars):
+        rows = data.rows(split)
+        return native.Characters(rows[:, :-1], rows[:, 1:], data.segment)
+    return native.Sequences(*data.part(split))
+
+
+class Kernels(Callback):
+    """Gives a task its steps in C.
+
+    `steps_per_call`: at most so many steps in one call; "auto" takes as many as last about a tenth of a second.
+    A callback with hooks for batches or gradients makes the kernels run one by one, with the same bits.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, steps_per_call: int | Literal["auto"] = "auto") -> None:
+        self.checkpoints, self.steps_per_call = checkpoints, steps_per_call
+        self.seconds_per_step: float | None = None
+
+    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        assert isinstance(task, Task)
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        loader = trainer.fit_loop._combined_loader.flattened[0]  # type: ignore[union-attr]
+        assert isinstance(loader, Loader)
+        self.loader = loader
+        rows = self.largest(loader, data)
+        self.program = native.Program(
+            task,
+            native.flatten(task),
+            trainer.optimizers[0],
+            source_of(data),
+            rows=rows,
+            clip_val=task.optimization.clip_val,
+            clip_algorithm=task.optimization.clip_algorithm,
+        )
+        task.kernels = self
+        self.between = [c for c in trainer.callbacks if asks(c, PER_BATCH)]  # type: ignore[attr-defined]
+        self.inside = [c for c in trainer.callbacks if asks(c, PER_GRADIENT)]  # type: ignore[attr-defined]
+        self.fetch = loader.fetch
+        if not self.between:
+            loader.fetch = lambda batch: batch  # nobody looks at it: the kernels gather by themselves
+        self.share_carry(task)
+
+    def largest(self, loader: Loader, data: Any) -> int:
+        """Rows of the largest batch."""
+        if isinstance(data, Chars):
+            return len(data.rows("train"))
+        return max(batch.shape[0] for batch in loader.batches)
+
+    def share_carry(self, task: Any) -> None:
+        """The task's carry becomes a view of the kernels', which checkpoints then find where they look."""
+        if self.program.carry is None:
+            return
+        if task.carry.state:
+            self.program.load_carry(task.carry.state)
+        task.carry.state = self.program.carried
+
+    # ------------------------------------------------------------------ steps
+
+    def steps(self, trainer: Trainer, task: Task) -> torch.Tensor:
+        """Runs as many steps as may be in one call; returns the last loss, a 0-d tensor."""
+        optimizer = trainer.optimizers[0]
+        at = self.loader.position - 1
+        n = 1 if self.between or self.inside else self.room(trainer)
+        rates = self.rates(task, optimizer, n)
+        batches = self.loader.batches[at : at + n]
+        step, begin = trainer.global_step, time.perf_counter()
+        if self.inside:
+            losses, norms = self.looked_at(trainer, task, optimizer, batches[0], rates[0])
+        else:
+            done = self.program.run(batches, rates, dropout_step=step)
+            losses, norms = done.losses.numpy()[: done.done + 1], done.norms.numpy()[: done.done + 1]
+        self.measure(n, time.perf_counter() - begin)
+        task.scalars.append((step + 1, {"loss/train": losses, "optim/lr": rates, "optim/grad_norm": norms}))
+        self.advance(trainer, n)
+        return torch.tensor(losses[-1])
+
+    def looked_at(
+        self, trainer: Trainer, task: Task, optimizer: torch.optim.Optimizer, batch: Any, rate: float
+    ) -> tuple[Any, Any]:
+        """One step in its two halves, with the hooks for gradients around them."""
+        import numpy as np
+
+        _call_callback_hooks(trainer, "on_before_zero_grad", optimizer)
+        loss = self.program.gradients(batch, dropout_step=trainer.global_step)
+        _call_callback_hooks(trainer, "on_before_backward", torch.tensor(loss))
+        _call_callback_hooks(trainer, "on_after_backward")
+        _call_callback_hooks(trainer, "on_before_optimizer_step", optimizer)
+        norm = self.program.update(rate)
+        return np.array([loss]), np.array([norm])
+
+    def rates(self, task: Task, optimizer: torch.optim.Optimizer, n: int) -> list[float]:
+        """The learning rates of the next n steps; the schedule is moved on behind them."""
+        group, how = optimizer.param_groups[0], task.optimization
+        optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
+        if how.scheduler is None or how.interval != "step":
+            return [float(group["lr"])] * n
+        scheduler: Any = task.lr_schedulers()
+        if type(scheduler) is LambdaLR:  # a function of the step: no need to walk there
+            factor, base, first = scheduler.lr_lambdas[0], scheduler.base_lrs[0], scheduler.last_epoch
+            rates = [float(group["lr"]), *(float(base * factor(first + i)) for i in range(1, n + 1))]
+            scheduler.last_epoch += n
+            scheduler._step_count += n
+            group["lr"] = rates.pop()
+            scheduler._last_lr = [group["lr"]]
+            return rates
+        rates = []
+        for _ in range(n):
+            rates.append(float(group["lr"]))
+            scheduler.step()
+        return rates
+
+    def room(self, trainer: Trainer) -> int:
+        """How many steps may go into one call."""
+        loop, step = trainer.fit_loop.epoch_loop, trainer.global_step
+        at = loop.batch_idx  # this call's first batch is counted as ready already
+        room = [int(trainer.num_training_batches) - at, len(self.loader.batches) - self.loader.position + 1]
+        if trainer.max_steps >= 0:
+            room.append(trainer.max_steps - step)
+        every = getattr(trainer, "val_check_batch", None)
+        if every is not None and every != float("inf"):
+            position = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else at
+            room.append(int(every) - position % int(every))
+        if self.checkpoints.every_n_steps is not None:
+            room.append(self.checkpoints.due_at - step)
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ModelCheckpoint) and callback._every_n_train_steps > 0:
+                room.append(callback._every_n_train_steps - step % callback._every_n_train_steps)
+        if self.steps_per_call != "auto":
+            room.append(self.steps_per_call)
+        elif self.seconds_per_step is None:
+            room.append(8)
+        else:
+            room.append(int(CALL_S / self.seconds_per_step))
+        return max(1, min(room))
+
+    def measure(self, n: int, seconds: float) -> None:
+        self.seconds_per_step = max(seconds / n, 1e-7)
+
+    def advance(self, trainer: Trainer, n: int) -> None:
+        """Lightning counts one batch by itself; here are the n optimizer steps and the n - 1 other batches."""
+        loop = trainer.fit_loop.epoch_loop
+        for count in (loop.manual_optimization.optim_step_progress.total,
+                      loop.manual_optimization.optim_step_progress.current):  # fmt: skip
+            count.ready += n
+            count.completed += n
+        more = n - 1
+        loop._batches_that_stepped += more
+        for count in (loop.batch_progress.total, loop.batch_progress.current):
+            count.ready += more
+            count.started += more  # type: ignore[attr-defined]
+            count.processed += more  # type: ignore[attr-defined]
+            count.completed += more
+        self.loader.position += more
+        fetcher = trainer.fit_loop._data_fetcher
+        assert fetcher is not None
+        fetcher.fetched += more
+        if fetcher.length is not None:
+            fetcher.done = fetcher.fetched >= fetcher.length
+        loop.batch_progress.is_last_batch = fetcher.done
+
+    def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
+        self.let_go(task)
+
+    def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
+        self.let_go(task)
+
+    def let_go(self, task: Any) -> None:
+        if getattr(task, "kernels", None) is self:
+            task.kernels = None
+            self.loader.fetch = self.fetch
+
+
+def asks(callback: Callback, hooks: tuple[str, ...]) -> bool:
+    """Whether a callback wants to be called at one of these hooks, and is none that can wait."""
+    if isinstance(callback, STOCK) or getattr(callback, "patient", False):
+        return False
+    return any(is_overridden(hook, callback, parent=Callback) for hook in hooks)

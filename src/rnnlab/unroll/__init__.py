@@ -1,0 +1,1 @@
+"""A small recurrence, step by step, for the reader."""

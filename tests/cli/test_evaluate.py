@@ -1,0 +1,123 @@
+"""evaluate against loops over the data that use neither its loop nor its loaders."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from tables import table
+
+from rnnlab.cli.evaluate import main
+from rnnlab.config import build
+from rnnlab.errors import UserError
+
+
+def numbers(capsys, *arguments):
+    main([*map(str, arguments), "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+@torch.no_grad()
+def by_hand(run, values, first, behind):
+    """mse and mae of a one-column forecaster, window by window, on rows [first, behind) of raw values."""
+    spec, model, errors = run.model.spec, run.model, []
+    for start in range(first, behind - spec["window"] - spec["horizon"] + 1):
+        middle = start + spec["window"]
+        forecast = model(torch.tensor(values[start:middle, None][None], dtype=torch.float32))[0, :, 0]
+        errors.append(forecast.double().numpy() - values[middle : middle + spec["horizon"]])
+    return np.square(errors).mean(), np.abs(errors).mean()
+
+
+def sine_values(run, **changes):
+    data = build(run.config["data"] | changes, "data")
+    data.setup()
+    return data.frame.values[:, 0]
+
+
+def test_the_test_part_equals_a_loop_over_its_windows_and_the_trainers_own_test(sine, capsys):
+    found = numbers(capsys, sine.folder)
+    mse, mae = by_hand(sine, sine_values(sine), 255, 300)
+    assert found["split"] == "test"
+    np.testing.assert_allclose([found["metrics"]["mse"], found["metrics"]["mae"]], [mse, mae], rtol=1e-5)
+    assert found["metrics"] == pytest.approx(sine.results["test"], rel=1e-6)
+    assert found["baselines"] == sine.results["baselines"]["test"]
+    assert found["floor"] == sine.results["floor"]["test"]
+
+
+def test_all_is_every_window_and_other_data_is_what_was_asked_for(sine, capsys):
+    found = numbers(capsys, sine.folder, "--split", "all", "data.seed=7", "data.noise_std=0.3")
+    values = sine_values(sine, seed=7, noise_std=0.3)
+    np.testing.assert_allclose(found["metrics"]["mse"], by_hand(sine, values, 0, 300)[0], rtol=1e-5)
+    persistence = np.square(values[9:-2][:, None] - np.stack([values[10:-1], values[11:]], 1)).mean()
+    np.testing.assert_allclose(found["baselines"]["persistence"]["mse"], persistence, rtol=1e-9)
+
+
+@torch.no_grad()
+def test_a_text_is_scored_character_by_character(text, capsys, tmp_path):
+    """One row of the new text, one character a step, by the run's weights and vocabulary."""
+    new = "home in a cage did a bad home"
+    (tmp_path / "new.txt").write_text(new)
+    found = numbers(capsys, text.folder, f"data.path={tmp_path / 'new.txt'}", "data.batch_size=1")
+    known, state, nats = text.model.spec["vocabulary"], None, []
+    for here, after in pairwise(new):
+        logits, state = text.model(torch.tensor([[known.index(here)]]), state)
+        nats.append(-logits.double().log_softmax(-1)[0, 0, known.index(after)].item())
+    assert found["split"] == "all"
+    assert found["facts"]["scored"] == len(nats)
+    np.testing.assert_allclose(found["metrics"]["nats"], np.mean(nats), rtol=1e-5)
+    assert set(found["baselines"]) == {"uniform", "unigram", "bigram", "5-gram"}
+    # counted on the text that the run learned from, in which each of these words occurs
+    assert found["baselines"]["5-gram"]["nats"] < 0.7 * found["baselines"]["unigram"]["nats"]
+
+
+def test_new_data_stands_in_the_runs_own_scale(series, capsys, tmp_path):
+    found = numbers(capsys, series.folder, f"data.path={table(tmp_path / 'new.csv', 60, shift=20.0)}")
+    spec, rows = (
+        series.model.spec,
+        np.loadtxt(tmp_path / "new.csv", delimiter=",", skiprows=1, usecols=(1, 2)),
+    )
+    scaled = torch.tensor((rows - spec["input_shift"]) / spec["input_scale"], dtype=torch.float32)
+    errors = []
+    with torch.no_grad():
+        for start in range(60 - 27 + 1):
+            forecast = series.model(scaled[None, start : start + 24])[0].double().numpy()
+            errors.append(
+                forecast * spec["target_scale"] + spec["target_shift"] - rows[start + 24 : start + 27]
+            )
+    assert found["split"] == "all"
+    np.testing.assert_allclose(found["metrics"]["mae"], np.abs(errors).mean(), rtol=1e-5)
+
+
+def test_the_table_shows_run_baselines_and_floor(sine, capsys):
+    main([str(sine.folder)])
+    shown = capsys.readouterr().out
+    best = f"{sine.results['test']['mse']:.4g}"
+    assert best in shown
+    assert all(
+        name in shown for name in ("the run, step", "persistence", "linear", "floor", "realised noise")
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "tset"], "no such part. Did you mean test"),
+        (["data.noise_sdt=1"], "data.noise_sdt: no such key. Did you mean data.noise_std"),
+        (["data.noise_std=-1"], "data.noise_std=-1: must be"),
+        (["model.hidden_size=3"], "only data.KEY=VALUE"),
+        (["data._target_=os.system"], "no such key"),
+        (["data.window=12"], "window=10"),
+        (["data.seed=1,2"], "one value at a time"),
+        (["nonsense"], "written data.KEY=VALUE"),
+    ],
+)
+def test_what_cannot_be_is_one_line(sine, arguments, message):
+    with pytest.raises(UserError, match=message) as caught:
+        main([str(sine.folder), *arguments])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_experiment_is_no_run(sine):
+    with pytest.raises(UserError, match="is an experiment, not a run"):
+        main([str(sine.folder.parent)])

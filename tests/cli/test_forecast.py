@@ -1,0 +1,112 @@
+"""forecast against a feedback loop by hand, on the numbers in the file that it writes."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+from tables import table
+
+from rnnlab.cli.forecast import main
+from rnnlab.errors import UserError
+
+
+def read(path):
+    with path.open() as f:
+        header, *rows = csv.reader(f)
+    return header, rows
+
+
+@torch.no_grad()
+def by_hand(run, raw, steps):
+    """Raw forecasts (steps, targets) behind the last row of raw (n, targets), one model call a stretch."""
+    spec = run.model.spec
+    fed = ((raw - spec["input_shift"]) / spec["input_scale"]).tolist()
+    known = len(fed)
+    while len(fed) < known + steps:
+        window = torch.tensor(fed[-spec["window"] :], dtype=torch.float32)[None]
+        fed += run.model(window)[0].tolist()
+    return np.array(fed[known : known + steps]) * spec["target_scale"] + spec["target_shift"]
+
+
+def test_its_own_data_with_truth_and_baseline(sine, tmp_path, capsys):
+    main(
+        [
+            str(sine.folder),
+            "--horizon",
+            "35",
+            "--csv",
+            f"{tmp_path}/a/f.csv",
+            "--picture",
+            f"{tmp_path}/f.png",
+        ]
+    )
+    header, rows = read(tmp_path / "a" / "f.csv")
+    assert header == ["time", "value_truth", "value_forecast", "value_persistence"]
+    at, truth, forecast, persistence = np.array(rows, dtype=float).T
+    np.testing.assert_array_equal(at, np.linspace(0, 100, 300)[-35:])
+    from rnnlab.config import build
+
+    data = build(sine.config["data"], "data")
+    data.setup()
+    values = data.frame.values
+    np.testing.assert_array_equal(truth, values[-35:, 0])
+    np.testing.assert_allclose(forecast, by_hand(sine, values[:-35], 35)[:, 0], rtol=1e-4, atol=1e-5)
+    assert set(persistence) == {values[-36, 0]}
+    shown = capsys.readouterr().out
+    assert f"{np.square(forecast - truth).mean():.4g}" in shown
+    assert f"{np.abs(persistence - truth).mean():.4g}" in shown
+
+
+def test_a_new_file_is_continued_from_its_end(series, tmp_path):
+    new = table(tmp_path / "new.csv", 50, shift=3.0)
+    main([str(series.folder), "--data", str(new), "--horizon", "30", "--csv", f"{tmp_path}/f.csv",
+          "--picture", f"{tmp_path}/f.png"])  # fmt: skip
+    header, rows = read(tmp_path / "f.csv")
+    assert header == ["date", "load_forecast", "load_seasonal", "heat_forecast", "heat_seasonal"]
+    assert [rows[0][0], rows[-1][0]] == ["2020-01-03T02:00:00", "2020-01-04T07:00:00"]
+    raw = np.loadtxt(new, delimiter=",", skiprows=1, usecols=(1, 2))
+    ours = np.array([row[1:] for row in rows], dtype=float)
+    np.testing.assert_allclose(ours[:, [0, 2]], by_hand(series, raw, 30), rtol=1e-4)
+    season = np.concatenate([raw[-24:], raw[-24:-18]])
+    np.testing.assert_allclose(ours[:, [1, 3]], season)
+
+
+def test_truth_stops_where_the_data_does(series, tmp_path):
+    main([str(series.folder), "--horizon", "30", "--start", "10", "--csv", f"{tmp_path}/f.csv",
+          "--picture", f"{tmp_path}/f.png"])  # fmt: skip
+    header, rows = read(tmp_path / "f.csv")
+    truth = [row[header.index("heat_truth")] for row in rows]
+    assert all(truth[:10])
+    assert not any(truth[10:])
+
+
+def test_the_picture_is_there_and_not_blank(series):
+    main([str(series.folder), "--horizon", "40"])
+    picture = imread(series.figures / "free-run-40.png")
+    assert picture.shape[1] == 1200
+    assert picture[..., :3].std() > 0.05
+    assert (series.figures / "free-run-40.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--horizon", "0"], "--horizon 0"),
+        (["--start", "-1"], "--start -1"),
+        (["--start", "395"], "at most 376 before the end"),
+        (["--data", "nowhere.csv"], "nowhere.csv: no such file"),
+    ],
+)
+def test_what_cannot_be_is_one_line(series, arguments, message):
+    with pytest.raises(UserError, match=message) as caught:
+        main([str(series.folder), *arguments])
+    assert "\n" not in str(caught.value)
+
+
+def test_made_data_has_no_file_and_text_no_forecast(sine, text):
+    with pytest.raises(UserError, match="made, not read from a file"):
+        main([str(sine.folder), "--data", "new.csv"])
+    with pytest.raises(UserError, match="holds a CharLM"):
+        main([str(text.folder)])

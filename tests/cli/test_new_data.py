@@ -1,0 +1,46 @@
+"""What a trained model refuses of new data, and what is not run without trust."""
+
+import shutil
+
+import pytest
+
+from rnnlab.cli.evaluate import main
+from rnnlab.data import Tokens
+from rnnlab.errors import UserError
+
+
+@pytest.mark.parametrize("part", ["model", "data"])
+def test_code_outside_rnnlab_is_not_run_without_trust(sine, tmp_path, monkeypatch, part):
+    shutil.copytree(sine.folder, tmp_path / "run")
+    (tmp_path / "mine.py").write_text(
+        "from rnnlab.data import Sine\nfrom rnnlab.tasks import Forecaster\nprint('imported')\n"
+    )
+    ours, foreign = {"model": ("rnnlab.tasks.Forecaster", "mine.Forecaster"),
+                     "data": ("rnnlab.data.Sine", "mine.Sine")}[part]  # fmt: skip
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace(ours, foreign))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=f"{foreign}.*--trust"):
+        main([str(tmp_path / "run")])
+    main([str(tmp_path / "run"), "--trust"])
+
+
+def test_a_text_with_other_characters_is_refused_or_skipped(text, tmp_path, capsys):
+    (tmp_path / "new.txt").write_text("home zoo " * 5)
+    run = str(text.folder)
+    with pytest.raises(UserError, match=r"vocabulary: 'z' \(U\+007A\)"):
+        main([run, f"data.path={tmp_path / 'new.txt'}"])
+    with pytest.raises(UserError, match="not trained with it"):
+        main([run, f"data.path={tmp_path / 'new.txt'}", "data.unknown=replace"])
+    main([run, f"data.path={tmp_path / 'new.txt'}", "data.unknown=skip", "--split", "all"])
+    assert "characters: 40" in capsys.readouterr().out  # 45 without the five z
+
+
+def test_tokens_of_another_kind_are_refused():
+    trained = Tokens(n_sequences=20, vocab_size=100, classes=2)
+    trained.setup()
+    assert Tokens(n_sequences=20, vocab_size=60, classes=2, seed=3).with_spec(trained.spec)
+    with pytest.raises(UserError, match=r"data.vocab_size=101: .* 100"):
+        Tokens(n_sequences=20, vocab_size=101, classes=2).with_spec(trained.spec)
+    with pytest.raises(UserError, match=r"data.classes=3: .* 2"):
+        Tokens(n_sequences=20, vocab_size=100, classes=3).with_spec(trained.spec)

@@ -1,0 +1,199 @@
+"""The page of an experiment against its runs: what it draws, where it leads, and what it never holds."""
+
+import csv
+import itertools
+import json
+import math
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from rnnlab.cli import main
+from rnnlab.figures.axis import Axis
+from rnnlab.report.svg import plot
+from rnnlab.runs.run import Run
+
+SEEDS, STEPS = 5, (10, 20, 30, 40)
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Three learning rates of five seeds each, written as a training would."""
+    rng = np.random.default_rng(0)
+    for lr, seed in itertools.product((0.001, 0.01, 0.1), range(SEEDS)):
+        losses = (1 + lr) * np.exp(rng.normal(0, 0.2, len(STEPS))) / np.array(STEPS)
+        config = {
+            "model": {"hidden_size": 8},
+            "optimizer": {"lr": lr},
+            "data": {},
+            "seed": seed,
+            "mode": "min",
+        }
+        run = Run(tmp_path / "exp" / f"lr-{lr}+seed-{seed}-0123456789ab")
+        run.create(f"{lr}{seed}", "exp", config, [], group=str(lr), label=f"lr-{lr}")
+        best = {"value": min(losses), "monitor": "loss/val", "step": 40,
+                "metrics": {"loss/val": min(losses), "metric/mse": 2 * min(losses)}}  # fmt: skip
+        lines = {"a": {"mse": 0.1}, "b": {"mse": 0.1002}, "far away": {"mse": 1e6}}
+        results = {"best": best, "steps": 40, "baselines": {"val": lines}, "floor": {"val": {"mse": 0.04}}}
+        run.update(status="finished", results=results, seconds=2.0)
+        rows = "".join(f"{s},loss/val,{v}\n" for s, v in zip(STEPS, losses, strict=True))
+        run.metrics_file.write_text("step,metric,value\n" + rows)
+    return tmp_path / "exp"
+
+
+class Page(HTMLParser):
+    """Links with their words, all that would be loaded, and the SVGs' parts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.loads, self.parts, self.svg = [], [], [], -1
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        about = dict(attributes)
+        if tag == "svg":
+            self.svg += 1
+        if tag == "a":
+            self.links.append(about["href"])
+        self.loads += [v for k, v in attributes if k in ("src", "srcset")]
+        self.parts.append([self.svg, tag, about, ""])
+
+    def handle_data(self, data):
+        if self.parts:
+            self.parts[-1][3] += data
+
+    def of(self, svg, tag):
+        return [(about, text) for at, name, about, text in self.parts if at == svg and name == tag]
+
+
+def written(experiment, file):
+    assert main(["report", str(experiment), "--html", str(file)]) == 0
+    return Page(file.read_text())
+
+
+@pytest.mark.parametrize("where", ["", "elsewhere/and below"])
+def test_every_run_is_one_click_away(experiment, tmp_path, where):
+    folder = tmp_path / where
+    folder.mkdir(parents=True, exist_ok=True)
+    page = written(experiment, folder / "report.html")
+    found = {(folder / unquote(link)).resolve() for link in page.links}
+    assert found == {path.parent / "report.html" for path in experiment.resolve().glob("*/run.json")}
+    for path in found:
+        run = Run(path.parent)
+        assert f"seed {run.config['seed']}, id {run.id}" in path.read_text()
+    assert page.loads == [] and "://" not in (folder / "report.html").read_text()
+
+
+def test_a_run_whose_folder_cannot_be_written_has_no_link(experiment, tmp_path, monkeypatch):
+    from rnnlab.cli import report
+
+    def full(path, content):
+        if path.parent.name.startswith("lr-0.1+"):
+            raise OSError("disk full")
+        path.write_bytes(content)
+
+    monkeypatch.setattr(report, "write_whole", full)
+    page = written(experiment, tmp_path / "report.html")
+    assert len(set(page.links)) == 2 * SEEDS
+
+
+def test_a_curve_is_the_mean_over_seeds_and_the_levels_are_in_its_units(experiment, tmp_path):
+    page = written(experiment, tmp_path / "report.html")
+    texts = page.of(0, "text")
+    ticks = [
+        (float(t), float(a["y"]) - 4) for a, t in texts
+        if a.get("text-anchor") == "end" and re.fullmatch(r"[\d.e-]+", t)
+    ]  # fmt: skip
+    slope, start = np.polyfit(np.log([v for v, _ in ticks]), [y for _, y in ticks], 1)
+
+    def value(y):
+        return math.exp((y - start) / slope)
+
+    runs = [Run(path.parent) for path in experiment.glob("*/run.json")]
+    by_lr = {lr: [r.metrics["loss/val"][1] for r in runs if r.config["optimizer"]["lr"] == lr]
+             for lr in (0.001, 0.01, 0.1)}  # fmt: skip
+    means = sorted(np.mean(values, 0).tolist() for values in by_lr.values())
+    drawn = []
+    for about, _ in page.of(0, "polyline"):
+        points = [tuple(map(float, p.split(","))) for p in about["points"].split()]
+        drawn.append([value(y) for _, y in points])
+    np.testing.assert_allclose(sorted(drawn), means, rtol=0.01)
+    # loss/val is half the mse here, so that the floor of 0.04 lies at 0.02; what is far away is not drawn
+    levels = {t: value(float(a["y"]) - 4) for a, t in texts if a.get("text-anchor") is None and a["x"] != "4"}
+    assert levels.keys() == {"a", "b", "floor"}
+    lines = sorted(value(float(a["y1"])) for a, _ in page.of(0, "line") if a["class"] == "level")
+    np.testing.assert_allclose(lines, [0.02, 0.05, 0.0501], rtol=0.01)
+    heights = [float(a["y"]) for a, t in texts if t in ("a", "b")]
+    assert abs(heights[0] - heights[1]) >= 11  # they would lie on each other
+
+
+def test_what_is_not_finite_is_left_out(experiment, tmp_path):
+    run = next(iter(experiment.iterdir()))
+    text = (run / "metrics.csv").read_text()
+    (run / "metrics.csv").write_text(re.sub(r"20,loss/val,.*", "20,loss/val,nan", text))
+    page = written(experiment, tmp_path / "report.html")
+    lengths = sorted(len(a["points"].split()) for a, _ in page.of(0, "polyline"))
+    assert lengths == [3, 4, 4]
+    assert not any("nan" in str(v) for _, _, about, _ in page.parts for v in about.values())
+
+
+def test_files_by_other_means(experiment, tmp_path):
+    files = tmp_path / "t.csv", tmp_path / "t.json"
+    assert main(["report", str(experiment), "--csv", str(files[0]), "--json", str(files[1])]) == 0
+    rows = list(csv.DictReader(files[0].open()))
+    found = json.loads(files[1].read_text())["rows"]
+    for i, row in enumerate(found):
+        values = [Run(experiment / name).objective for name in row["runs"]]
+        assert len(values) == SEEDS == int(rows[i]["runs"])
+        spread = math.sqrt(sum((v - sum(values) / SEEDS) ** 2 for v in values) / (SEEDS - 1))
+        expected = {"loss/val": sum(values) / SEEDS, "std": spread}
+        for key, wanted in expected.items():
+            assert row[key] == pytest.approx(wanted) == float(rows[i][key])
+        # of all 5^5 resamples, instead of some that are drawn, 2.5% lie outside on each side
+        means = np.array([np.mean(p) for p in itertools.product(values, repeat=SEEDS)])
+        for key, sign in (("low", 1), ("high", -1)):
+            assert row[key] == float(rows[i][key])
+            beyond, up_to = sign * means < sign * row[key] - 1e-12, sign * means <= sign * row[key] + 1e-12
+            assert beyond.mean() < 0.025 + 0.012 and up_to.mean() > 0.025 - 0.012
+    assert [r["rank"] for r in found] == [1, 2, 3]
+    assert found[0]["loss/val"] <= found[1]["loss/val"] <= found[2]["loss/val"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_the_table_fits_the_terminal_with_the_floor_in_it(experiment, monkeypatch, capsys, width):
+    from rnnlab.sweeps import sweep
+
+    monkeypatch.setattr(sweep.console, "width", width)
+    assert main(["report", str(experiment)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    floor = next(line for line in lines if line.strip().startswith("floor"))
+    assert floor.split() == ["floor", "0.04"]
+    assert ("95% interval" in lines[0]) == (width >= 100)
+
+
+def test_an_axis_of_learning_rates_is_logarithmic_and_of_sizes_whole():
+    rates = Axis.over([1e-4, 1e-3, 1e-2], 0, 100, marked=True)
+    assert rates.log and [round(rates.at(t)) for t in rates.ticks()] == [0, 50, 100]
+    assert Axis.over([3, 3], 0, 100).ticks() == [2, 3, 4]
+    words = Axis.over(["gru", None, True], 0, 90)
+    assert words.words and words.ticks() == ["gru", "null", "true"]
+    crowded = Axis.over([f"a long name {i}" for i in range(8)], 0, 300)
+    assert crowded.crowded() and "rotate" in str(
+        plot(crowded.values, [1.0, 2.0], (340, 260), "x", "y", marked=True)
+    )
+
+
+def test_no_report_waits_for_torch(experiment):
+    code = "import sys; from rnnlab.cli import main; main(sys.argv[1:]); assert 'torch' not in sys.modules"
+    for words in (
+        [str(experiment), "--html", str(experiment / "page.html")],
+        [str(next(experiment.glob("lr*")))],
+    ):
+        done = subprocess.run([sys.executable, "-c", code, "report", *words], capture_output=True, text=True)
+        assert done.returncode == 0 and "written" in done.stdout, done.stderr

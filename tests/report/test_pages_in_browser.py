@@ -1,0 +1,215 @@
+"""Our pages in a headless Chromium: they fit, nothing lies on anything else, and their controls do what they say."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from browser import missing, until
+from rnnlab.cli import main
+from rnnlab.runs.run import Run
+
+pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """The page of 40 runs, written as a training would: two parameters, a run that failed, levels close together."""
+    folder = tmp_path_factory.mktemp("outputs") / "exp"
+    rng = np.random.default_rng(0)
+    for lr, cell, seed in itertools.product((1e-4, 1e-3, 1e-2), ("elman", "gru", "lstm"), range(5)):
+        if (lr, cell) == (1e-4, "lstm") and seed:
+            continue
+        losses = (0.1 + 0.001 / lr) * np.exp(rng.normal(0, 0.2, 20)) / np.arange(1, 21)
+        run = Run(folder / f"cell-{cell}+lr-{lr}+seed-{seed}-0123456789ab")
+        config = {"model": {"cell": cell}, "optimizer": {"lr": lr}, "data": {}, "seed": seed, "mode": "min"}
+        run.create(f"{cell}{lr}{seed}", "exp", config, [], group=f"{cell}{lr}", label=f"cell-{cell}+lr-{lr}")
+        if (lr, cell) == (1e-4, "lstm"):
+            run.update(status="failed", why="Diverged: the loss is nan at step 3")
+            continue
+        metrics = {"loss/val": losses.min(), "metric/mse": losses.min(), "metric/mae": losses.min() ** 0.5}
+        best = {"value": losses.min(), "monitor": "loss/val", "step": 40, "metrics": metrics}
+        lines = {"persistence": {"mse": 0.0101}, "linear": {"mse": 0.01}, "mean": {"mse": 0.3}}
+        results = {"best": best, "steps": 40, "baselines": {"val": lines}, "floor": {"val": {"mse": 0.0099}}}
+        run.update(status="finished", results=results, seconds=2.0)
+        rows = "".join(f"{s},{t},{v}\n" for s, v in enumerate(losses, 1) for t in ("loss/val", "loss/train"))
+        run.metrics_file.write_text("step,metric,value\n" + rows)
+    file = folder.parent / "report.html"
+    assert main(["report", str(folder), "--html", str(file)]) == 0
+    return file
+
+
+# pairs of a picture's words that lie on each other by more than a pixel
+COLLISIONS = """
+const found = [];
+document.querySelectorAll('svg').forEach(svg => {
+  const words = [...svg.querySelectorAll('text')].filter(seen).map(e => [e.textContent, e.getBoundingClientRect()]);
+  words.forEach(([a, p], i) => words.slice(i + 1).forEach(([b, q]) => {
+    const wide = Math.min(p.right, q.right) - Math.max(p.left, q.left);
+    const high = Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top);
+    if (wide > 1 && high > 4) found.push(a + ' on ' + b);
+  }));
+});
+return found;
+"""
+SMALL = """return [...document.querySelectorAll('svg text')].filter(seen)
+  .filter(e => e.getBoundingClientRect().height < 10).map(e => e.textContent)"""
+OUTSIDE = (
+    """return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith('data:'))"""
+)
+# the luminance contrast of all words with the page behind them, as WCAG 2 counts it; its least
+CONTRAST = """
+const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => (v /= 255) <= 0.03928 ? v / 12.92 :
+  ((v + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const paper = light(getComputedStyle(document.body).backgroundColor);
+const of = e => getComputedStyle(e)[e.closest('svg') ? 'fill' : 'color'];
+return Math.min(...[...document.querySelectorAll('p, td, th, a:not(svg a), h1, h2, li, text')].filter(seen).map(of)
+  .map(light).map(l => (Math.max(l, paper) + 0.05) / (Math.min(l, paper) + 0.05)));
+"""
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
+)
+def test_an_experiments_page_can_be_read(report, browser, pictures, width, scheme):
+    run = next(report.parent.glob("exp/cell-gru*/report.html"))
+    for file in (report, run):
+        browser.size(width, 900)
+        browser.scheme(scheme)
+        browser.open(file.as_uri())
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        assert browser.run(COLLISIONS) == []
+        assert browser.run(SMALL) == []
+        assert browser.run(CONTRAST) > 4.5
+        assert browser.run(OUTSIDE) == [] and browser.errors() == []
+        browser.picture(pictures / f"{'experiment' if file == report else 'run'}-{width}-{scheme}.png")
+    browser.open(report.as_uri())
+    assert browser.run("return [...document.querySelectorAll('.curves svg')].filter(seen).length") == 1
+
+
+def first(browser, table, column=1):
+    return browser.run(
+        f"return document.querySelector('#{table} tbody tr:not([hidden])').cells[{column}].textContent"
+    )
+
+
+def test_tables_are_sorted_and_searched_and_lead_to_runs(report, browser):
+    browser.size(1280, 900)
+    browser.open(report.as_uri())
+    shown = "return document.querySelectorAll('#runs tbody tr:not([hidden])').length"
+    assert browser.run(shown) == 41
+    best = first(browser, "runs", 3)
+    head = "document.querySelectorAll('#runs th')[3].click();"
+    browser.run(head)
+    assert first(browser, "runs", 3) == best
+    browser.run(head)
+    worst = float(first(browser, "runs", 3))
+    values = browser.run(
+        "return [...document.querySelectorAll('#runs tbody tr')].map(r => r.cells[3].textContent)"
+    )
+    numbers = [float(v) for v in values if v]
+    assert (
+        numbers == sorted(numbers, reverse=True) and worst == max(numbers) and values[-1] == ""
+    )  # the failed one
+    search = "const box = document.querySelector('input[data-of=runs]'); box.value = '{}'; box.oninput();"
+    browser.run(search.format("lstm LR=0.01"))
+    assert browser.run(shown) == 5
+    browser.run(search.format("diverged"))
+    assert browser.run(shown) == 1 and "failed" in browser.text()
+    browser.run(search.format(""))
+    assert browser.run(shown) == 41
+    browser.run("document.querySelector('#rows tbody a').click()")
+    title = until(lambda: browser.run("return document.title !== 'exp' && document.title"))
+    assert title in {path.parent.name for path in report.parent.glob("exp/*/run.json")}
+    assert "How to do it again" in browser.text()
+
+
+def test_unroll_steps_through_time(browser, pictures, tmp_path):
+    file = tmp_path / "unroll.html"
+    assert not main(["unroll", "--example", "numpy", "--html", str(file)])
+    for width, scheme in ((1280, "dark"), (390, "light")):
+        browser.size(width, 900)
+        browser.scheme(scheme)
+        browser.open(file.as_uri())
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        assert browser.run(COLLISIONS) == [] and browser.run(CONTRAST) > 4.5 and browser.run(OUTSIDE) == []
+        browser.picture(pictures / f"unroll-numpy-{width}-{scheme}.png")
+    now = (
+        "return [...document.querySelectorAll('g.step')].map(g => g.classList.contains('now')).indexOf(true)"
+    )
+    key = "document.dispatchEvent(new KeyboardEvent('keydown', {key: '%s'}));"
+    for script, expected in (
+        ("", 0),
+        (key % "ArrowLeft", 0),  # there is nothing before the beginning
+        (key % "ArrowRight", 1),
+        ("document.getElementById('on').click();", 2),
+        ("document.getElementById('back').click();", 1),
+        ("const s = document.getElementById('slider'); s.value = 3; s.dispatchEvent(new Event('input'));", 3),
+        (key % "ArrowRight", 3),
+        (
+            "document.querySelectorAll('g.step')[2].dispatchEvent(new MouseEvent('click', {bubbles: true}));",
+            2,
+        ),
+    ):
+        assert browser.run(script + now) == expected
+        assert f"step {expected + 1} of 4: the input is [" in browser.text()
+    # what stands in the table is what is computed elsewhere
+    from rnnlab.unroll.unroll import unroll
+
+    rows = browser.run(
+        "return [...document.querySelectorAll('#quantities tr')].map(r => r.cells[2].textContent)"
+    )
+    for row, line in zip(rows, unroll("numpy").steps[2], strict=True):
+        assert [float(v) for v in row.replace("\xa0", " ").split()] == pytest.approx(line.by_hand, abs=1e-5)
+    assert browser.errors() == []
+
+
+def test_on_paper(report, browser, tmp_path):
+    """A dark screen's page is printed in ink on white, and no table is cut at the right."""
+    browser.scheme("dark")
+    browser.size(718, 1000)  # what A4 leaves
+    browser.open(report.as_uri())
+    browser.devtools("Emulation.setEmulatedMedia", {"media": "print", "features": [
+        {"name": "prefers-color-scheme", "value": "dark"}]})  # fmt: skip
+    try:
+        ink, wide = browser.run(
+            "return [getComputedStyle(document.querySelector('#rows td')).color,"
+            " Math.max(...[...document.querySelectorAll('table, svg')].map(e => e.getBoundingClientRect().right))]"
+        )
+        assert ink == "rgb(0, 0, 0)" and wide <= 718
+        assert browser.run(COLLISIONS) == []
+    finally:
+        browser.devtools("Emulation.setEmulatedMedia", {"media": "screen", "features": []})
+
+
+TRAPS = "".join(
+    (
+        "<script>document.title = 'it ran'</script>",
+        "<img src=x onerror=\"document.title = 'it ran'\">",
+        "<img src='http://127.0.0.1:9/seen.png'>",
+        "<p id=styled style='position: fixed'>x</p>",
+        "<a href=\"javascript:document.title = 'it ran'\">click</a>",
+        "<iframe srcdoc=\"<script>parent.document.title = 'it ran'</script>\"></iframe>",
+        "<base href='http://127.0.0.1:9/'>",
+    )
+)
+
+
+def test_what_escaping_might_miss_does_not_run(browser, tmp_path):
+    from rnnlab.report.style import page
+
+    (tmp_path / "trap.html").write_text(
+        page("a page", TRAPS, "p { color: red }", "document.body.id = 'ours'")
+    )
+    browser.open((tmp_path / "trap.html").as_uri())
+    browser.run("document.querySelector('a').click()")
+    assert browser.run("return [document.title, document.body.id]") == ["a page", "ours"]
+    assert browser.run("return getComputedStyle(document.getElementById('styled')).position") == "static"
+    assert browser.run("return document.baseURI").startswith("file:")
+    refused = [said for said in browser.errors() if "Content Security Policy" in said]
+    assert any("seen.png" in said for said in refused) and any("inline script" in said for said in refused)
+    # and it is the policy that holds: without it all of this runs
+    (tmp_path / "open.html").write_text(f"<!doctype html><title>a page</title><body>{TRAPS}</body>")
+    browser.open((tmp_path / "open.html").as_uri())
+    until(lambda: browser.run("return document.title") == "it ran")
+    browser.errors()

@@ -1,0 +1,70 @@
+"""No file that a run leaves holds what is secret."""
+
+import pytest
+
+from rnnlab.runs.secrets import without_secrets
+
+SECRETS = {
+    "variable": "hunter2-of-the-environment",
+    "key": "hunter2-of-a-key",
+    "address": "hunter2-of-an-address",
+}
+
+
+@pytest.fixture
+def told(small, monkeypatch):
+    """A run that was told secrets, in every way, as part of what it does not need."""
+    monkeypatch.setenv("SOME_API_KEY", SECRETS["variable"])
+    return small(
+        f"notes='by {SECRETS['variable']}'",
+        f"+callbacks.stock={{_target_:test_secrets.Login,password:{SECRETS['key']}}}",
+        f"tags=['https://me:{SECRETS['address']}@example.org/']",
+    )
+
+
+class Login(__import__("lightning").Callback):
+    def __init__(self, password: str) -> None:
+        assert password == SECRETS["key"]  # the run itself has it
+
+
+def test_no_file_of_a_run_holds_a_secret(told):
+    files = [path for path in told.folder.rglob("*") if path.is_file()]
+    assert len(files) > 7 and any(path.name.startswith("events.out") for path in files)
+    for path in files:
+        assert b"hunter2" not in path.read_bytes(), path.name
+    assert told.config["notes"] == "by <environment: SOME_API_KEY>"
+    assert told.config["callbacks"]["stock"]["password"] == "<secret>"
+    assert told.config["tags"] == ["https://<secret>@example.org/"]
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        "model.hidden_size=64",
+        "data.unknown_token=[?]",
+        "a diff\n+password = given\n",
+        {"unknown_token": "[?]", "monitor": "loss/val"},
+        "data.path=s3://bucket/a@b.csv",
+        "optimizer.key=a",
+        {"password": None},
+        ["a", 1, None, 0.5, True],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_no_secret_stays(plain):
+    assert without_secrets(plain) == plain
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("+logger.wandb.api_key=abcdefgh", "+logger.wandb.api_key=<secret>"),
+        ({"access_key": "x", "a": {"token": "y"}}, {"access_key": "<secret>", "a": {"token": "<secret>"}}),
+        ("+callbacks.x={_target_:a.B,password:abc}", "+callbacks.x={_target_:a.B,password:<secret>}"),
+        (["logger.mlflow.tracking_uri=https://u:p@host/x"], ["logger.mlflow.tracking_uri=https://<secret>@host/x"]),
+        ("url = https://oauth2:abc@example.org/repo.git", "url = https://<secret>@example.org/repo.git"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_secret_does_not(given, kept):
+    assert without_secrets(given) == kept

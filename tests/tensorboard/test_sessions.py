@@ -1,0 +1,211 @@
+"""HParams as `rnnlab board` has it: sessions from the ledger, read by TensorBoard's own handlers."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+from tensorboard.data.provider import RunTagFilter, ScalarTimeSeries
+from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups, metadata
+
+from rnnlab.runs.lock import claim, held
+from rnnlab.runs.run import Run
+from rnnlab.tensorboard.server import Curves, Ledger, LinesOnce
+from rnnlab.tensorboard.sessions import Sessions
+
+ALL = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
+
+
+def config(**changes):
+    keys = {"hidden_size": 8, "clip": None, "lr": 0.1, "seed": 0, "name": "sine", "n_points": 100} | changes
+    return {"name": keys["name"], "seed": keys["seed"], "mode": keys.get("mode", "min"), "notes": str(keys["seed"]),
+            "data": {"n_points": keys["n_points"], "seed": keys["seed"]},
+            "model": {"hidden_size": keys["hidden_size"], "init_from": None},
+            "optimizer": {"lr": keys["lr"], "clip": keys["clip"]}}  # fmt: skip
+
+
+def made(folder, status, value=None, asked=("data.n_points=100",), **changes):
+    settings = config(**changes)
+    group = "-".join(str(settings[k]) for k in ("model", "optimizer")) + str(settings["data"]["n_points"])
+    run = Run(folder / f"{abs(hash(group)) % 10**8}-{settings['seed']}")
+    run.create("id", settings["name"], settings, list(asked), group=group)
+    metrics = {"loss/val": value, "metric/mse": value}
+    results = {"best": {"metrics": metrics, "value": value, "monitor": "loss/val"},
+               "last": {"metrics": metrics}, "floor": {"val": {"mse": 0.01}}}  # fmt: skip
+    run.update(status=status, started="2026-01-02T03:04:05+0000", **({"results": results} if value else {}))
+    return run
+
+
+class Provider:
+    """Scalars as they would be in event files."""
+
+    def __init__(self, scalars):
+        self.scalars = scalars
+
+    def list_tensors(self, ctx=None, *, experiment_id, plugin_name, run_tag_filter=None):
+        return {}
+
+    def list_scalars(self, ctx=None, *, experiment_id, plugin_name, run_tag_filter=None):
+        series = ScalarTimeSeries(
+            max_step=1, max_wall_time=0.0, plugin_content=b"", description="", display_name=""
+        )
+        return {run: dict.fromkeys(tags, series) for run, tags in self.scalars.items()}
+
+    def read_last_scalars(self, ctx=None, *, experiment_id, plugin_name, run_tag_filter=None):
+        wanted = run_tag_filter or RunTagFilter()
+        return {
+            run: {
+                t: SimpleNamespace(step=s, value=v, wall_time=0.0)
+                for t, (s, v) in tags.items()
+                if not wanted.tags or t in wanted.tags
+            }
+            for run, tags in self.scalars.items()
+        }
+
+
+def groups(folder, scalars=None):
+    """What TensorBoard answers: its experiment, and its groups in the order of the table."""
+    provider = Ledger(Provider(scalars or {}), folder)
+    context = backend_context.Context(SimpleNamespace(data_provider=provider))
+    content = context.hparams_metadata(None, "")
+    experiment = next(
+        metadata.parse_experiment_plugin_data(tags[metadata.EXPERIMENT_TAG])
+        for tags in content.values()
+        if metadata.EXPERIMENT_TAG in tags
+    )
+    columns = [api_pb2.ColParams(metric=m.name) for m in experiment.metric_infos]
+    request = api_pb2.ListSessionGroupsRequest(
+        start_index=0, slice_size=100, allowed_statuses=ALL, col_params=columns,
+        aggregation_type=api_pb2.AGGREGATION_AVG,
+    )  # fmt: skip
+    answer = list_session_groups.Handler(None, context, "", request).run()
+    return {h.name: h for h in experiment.hparam_infos}, answer.session_groups
+
+
+def statuses(found):
+    return sorted(api_pb2.Status.Name(s.status) for group in found for s in group.sessions)
+
+
+def test_a_run_is_running_while_somebody_trains_it_and_ends_as_it_ends(tmp_path):
+    run = made(tmp_path, "running")
+    with claim(run.folder):
+        assert held(run.folder)
+        assert statuses(groups(tmp_path)[1]) == ["STATUS_RUNNING"]
+    assert not held(run.folder)
+    assert statuses(groups(tmp_path)[1]) == ["STATUS_UNKNOWN"]  # it was killed: nobody is at it
+    for status, shown in (("finished", "SUCCESS"), ("failed", "FAILURE"), ("stopped", "UNKNOWN")):
+        run.update(status=status)
+        assert statuses(groups(tmp_path)[1]) == [f"STATUS_{shown}"]
+
+
+def test_a_view_that_stays_open_sees_the_change(tmp_path, monkeypatch):
+    monkeypatch.setattr("rnnlab.tensorboard.sessions.FRESH_S", 0.0)
+    run, sessions = made(tmp_path, "failed"), Sessions(tmp_path)
+    before = sessions.contents()
+    run.update(status="finished")
+    assert sessions.contents() != before
+
+
+def test_runs_that_differ_by_the_seed_are_one_group_best_first_and_skipped_ones_are_not_there(tmp_path):
+    for seed in (0, 1):
+        made(tmp_path, "finished", 0.5 + seed, hidden_size=8, seed=seed)
+        made(tmp_path, "finished", 0.2 + seed, hidden_size=16, seed=seed)
+    made(tmp_path, "failed", hidden_size=16, seed=2)
+    made(tmp_path, "failed", hidden_size=4)
+    made(tmp_path, "skipped", hidden_size=2)
+    (_, found) = groups(tmp_path)
+    assert [g.name for g in found] == ["001 hidden_size=16", "002 hidden_size=8", "no result, hidden_size=4"]
+    assert [g.hparams["runs"].string_value for g in found] == [
+        "2 finished, 1 failed",
+        "2 finished",
+        "1 failed",
+    ]
+    assert [len(g.sessions) for g in found] == [3, 2, 1]
+
+
+def test_the_best_is_the_greatest_where_more_is_better(tmp_path):
+    for size, value in ((8, 0.5), (16, 0.9)):
+        made(tmp_path, "finished", value, hidden_size=size, mode="max")
+    assert [g.name[:3] + g.name[-2:] for g in groups(tmp_path)[1]] == ["00116", "002=8"]
+
+
+def test_a_column_for_each_key_that_differs_and_none_for_what_all_have(tmp_path):
+    made(tmp_path, "finished", 0.1, clip=None)
+    made(tmp_path, "finished", 0.2, clip=1.0)
+    made(tmp_path, "finished", 0.3, clip=True, lr=0.2)
+    columns, found = groups(tmp_path)
+    assert set(columns) == {"optimizer.clip", "optimizer.lr", "runs"}
+    assert columns["optimizer.lr"].type == api_pb2.DATA_TYPE_FLOAT64
+    assert (
+        columns["optimizer.lr"].domain_interval.min_value,
+        columns["optimizer.lr"].domain_interval.max_value,
+    ) == (0.1, 0.2)
+    # one column of several types: words, in the cells as in the filter
+    assert columns["optimizer.clip"].type == api_pb2.DATA_TYPE_STRING
+    said = [v.string_value for v in columns["optimizer.clip"].domain_discrete.values]
+    assert said == ["1.0", "null", "true"] == sorted(g.hparams["optimizer.clip"].string_value for g in found)
+
+
+def test_what_was_asked_where_nothing_differs(tmp_path):
+    made(tmp_path, "finished", 0.1)
+    assert set(groups(tmp_path)[0]) == {"data.n_points", "runs"}
+
+
+def test_experiments_side_by_side_keep_their_places_and_share_columns(tmp_path):
+    for name in ("one", "two"):
+        for size, value in ((8, 0.5), (16, 0.4)):
+            made(tmp_path / name, "finished", value, hidden_size=size, name=name)
+    columns, found = groups(tmp_path)
+    assert [g.name for g in found] == ["one 001 hidden_size=16", "one 002 hidden_size=8",
+                                       "two 001 hidden_size=16", "two 002 hidden_size=8"]  # fmt: skip
+    assert set(columns) == {"model.hidden_size", "runs"}
+    assert all(s.name.startswith(("one/", "two/")) for g in found for s in g.sessions)
+
+
+def test_metrics_are_averaged_over_seeds_and_the_first_five_are_those_one_asks_for(tmp_path):
+    runs = [made(tmp_path, "finished", 0.1 + seed, seed=seed) for seed in (0, 1)]
+    scalars = {r.folder.name: {"best/loss": (9, 0.1 + seed)} for seed, r in enumerate(runs)}
+    _, (group,) = groups(tmp_path, scalars)
+    tags = [m.name.tag for m in group.metric_values]
+    (value,) = (m.value for m in group.metric_values if m.name.tag == "best/loss")
+    assert math.isclose(value, 0.6) and tags == ["best/loss"]
+    contents = Sessions(tmp_path).contents()
+    (experiment,) = (c[metadata.EXPERIMENT_TAG] for c in contents.values() if metadata.EXPERIMENT_TAG in c)
+    names = [m.name.tag for m in metadata.parse_experiment_plugin_data(experiment).metric_infos]
+    assert names[:5] == ["best/loss", "last/loss", "excess/mse", "run/parameters", "run/seconds"]
+    assert set(names[5:]) == {"best/mse", "last/mse"}
+
+
+def test_what_is_not_a_ledger_of_ours_is_left_as_it_is(tmp_path):
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "run.json").write_text("{not json")
+    assert Sessions(tmp_path).contents() == {}
+
+
+def test_lines_are_drawn_once_for_all_seeds_of_a_data_set_by_the_run_in_the_middle(tmp_path):
+    def lines(step, value):
+        return {
+            "loss/train": (9, 1.0),
+            "reference/loss_floor": (step, 0.1),
+            "reference/loss_mean": (step, value),
+        }
+
+    values = {0: 0.7, 1: 0.4, 2: 0.5}
+    scalars = {made(tmp_path, "finished", 0.1, seed=s).folder.name: lines(90, v) for s, v in values.items()}
+    middle = list(scalars)[2]
+    scalars[made(tmp_path, "running", seed=3, hidden_size=16).folder.name] = lines(0, 0.5)
+    other = made(tmp_path, "finished", 0.1, n_points=50).folder.name
+    scalars[other] = lines(90, 0.9)
+    listed = LinesOnce(Provider(scalars), tmp_path).list_scalars(
+        None, experiment_id="", plugin_name="scalars"
+    )
+    assert {run for run, tags in listed.items() if "reference/loss_floor" in tags} == {middle, other}
+    assert all("loss/train" in tags for tags in listed.values())
+
+
+@pytest.mark.parametrize(
+    "tag", ["best/mse", "last/mse", "excess/mse", "test/mse", "run/seconds", "reference/mse_mean"]
+)
+def test_time_series_are_of_curves_alone(tmp_path, tag):
+    provider = Provider({"a": {"loss/train": (9, 1.0), "speed/steps_per_s": (9, 1.0), tag: (9, 1.0)}})
+    listed = Curves(provider, tmp_path).list_scalars(None, experiment_id="", plugin_name="scalars")
+    assert set(listed["a"]) == {"loss/train", "speed/steps_per_s"}

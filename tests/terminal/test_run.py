@@ -1,0 +1,66 @@
+"""The table of scores shows every number in full, however narrow the terminal is."""
+
+import io
+import warnings
+
+import pytest
+from rich.console import Console
+
+from rnnlab.terminal import run as terminal
+
+METRICS = ["mse", "mae", "rmse"]
+ROWS = [
+    ("best, step 1,936", {"val": dict(zip(METRICS, (0.009122, 0.07636, 0.09551), strict=True)),
+                          "test": dict(zip(METRICS, (0.01154, 0.08724, 0.1074), strict=True))}, "bold"),
+    ("last, step 2,200", {"val": dict(zip(METRICS, (0.009148, 0.0767, 0.09565), strict=True))}, ""),
+    ("persistence", {"val": {"mse": 0.02235}, "test": {"mse": 0.02458}}, "dim"),
+]  # fmt: skip
+
+
+def shown(monkeypatch, width):
+    console = Console(file=io.StringIO(), width=width)
+    monkeypatch.setattr(terminal, "console", console)
+    console.print(terminal.score_table({"validation": "val", "test": "test"}, METRICS, ROWS))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [48, 60, 79, 110])
+def test_no_number_is_cut(monkeypatch, width):
+    text = shown(monkeypatch, width)
+    for _, scores, _ in ROWS:
+        for found in scores.values():
+            assert all(terminal.number(value) in text for value in found.values())
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_the_parts_stand_side_by_side_where_there_is_room(monkeypatch):
+    assert shown(monkeypatch, 110).count("persistence") == 1
+    narrow = shown(monkeypatch, 60)
+    assert narrow.count("persistence") == 2
+    assert narrow.count("last, step 2,200") == 1  # which has no score on the test part
+
+
+def test_no_warning_of_a_schedule_by_epochs_under_the_kernels(small):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*lr_scheduler.step.*")
+        run = small("scheduler=step", "scheduler.step_size=1", "model.engine=native")
+    assert run.record["engine"]["steps"] == "native"
+    assert len(set(run.metrics["optim/lr"][1])) == 3  # three epochs, three rates
+
+
+def test_a_run_of_no_steps_shows_what_the_untrained_model_scores(small, capsys):
+    run = small("trainer.max_steps=0")
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("untrained"))
+    assert line.split()[1] == terminal.number(run.results["test"]["mse"])
+
+
+def test_a_finished_run_says_what_it_was_trained_without(small, capsys):
+    small("seed=3")
+    capsys.readouterr()
+    small("seed=3")
+    assert "another one with seed=4." in capsys.readouterr().out
+    small("seed=3", "callbacks=inspect")
+    assert "trained without callbacks.gradient, callbacks.memory" in capsys.readouterr().out.replace(
+        "\n", " "
+    )
