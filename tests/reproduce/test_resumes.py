@@ -8,7 +8,7 @@ from tortures.enumeration import Case, cases, check_all, told
 from tortures.resumption import Resumption
 
 ISSUE = (
-    "experiment=sine", "data.n_points=400", "trainer.max_epochs=5", "trainer.val_check_interval=8",
+    "experiment=sine", "data.n_points=400", "data.window=5", "trainer.max_epochs=5", "trainer.val_check_interval=8",
     "checkpoint.every_n_steps=8", "model.hidden_size=4", "trainer.threads=1", "trainer.accelerator=cpu",
     "callbacks=none", "checkpoint.every_seconds=null",
 )  # fmt: skip
@@ -36,7 +36,35 @@ def test_no_resume_differs_from_the_unbroken_run():
     assert len(found) == len(asked) and sum(counts["resumes"] for _, counts, _ in found) > 60
 
 
-STOCK = "+callbacks.stock._target_=lightning.pytorch.callbacks.ModelCheckpoint"
+CALLBACKS = "lightning.pytorch.callbacks."
+STOCK = f"+callbacks.stock._target_={CALLBACKS}ModelCheckpoint"
+SMALL = (
+    "data=sine", "data.n_points=100", "data.window=4", "data.batch_size=14", "model.hidden_size=3", "trainer.threads=1",
+    "trainer.accelerator=cpu", "model.engine=torch", "checkpoint.every_seconds=null", "checkpoint.every_n_steps=3",
+)  # fmt: skip
+
+
+MONITORED = ("callbacks=none", STOCK, "+callbacks.stock.every_n_train_steps=2", "+callbacks.stock.monitor=loss/val",
+             "+callbacks.stock.save_top_k=2", "trainer.max_epochs=3")  # fmt: skip
+PUT_OFF = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "~callbacks.progress",
+           "~callbacks.pictures", "optimizer.lr=2.0", "+trainer.min_epochs=5", "trainer.check_val_every_n_epoch=2",
+           "trainer.max_epochs=8")  # fmt: skip
+LOGGED = (
+    "callbacks=none",
+    f"+callbacks.rates._target_={CALLBACKS}LearningRateMonitor",
+    "trainer.max_epochs=2",
+)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [MONITORED, PUT_OFF, LOGGED],
+    ids=["the last validation's metrics", "a stop that min_epochs puts off", "the order of what is logged"],
+)
+def test_what_lightning_forgets_is_kept(tmp_path, words):
+    resumption = Resumption(tmp_path, [*SMALL, *words], every_place=False, signals=False)
+    resumption.check()
+    assert resumption.wrong == [] and resumption.counts["resumes"] > 2
 
 
 @pytest.mark.parametrize("place", ["inside", "outside"])
