@@ -22,7 +22,7 @@ MODULES = (
 NOT_OURS = 1 << 32  # the exit code of a worker that nobody can tell
 LEFT = "its worker was told to leave"
 # the path comes first of all: Python begins with the working folder on it
-ENTRY = "import sys; sys.path[:] = sys.argv[1:]; from rnnlab.sweeps import nursery; nursery.{}({})"
+ENTRY = "import sys; sys.path[:] = sys.argv[1:]; from rnnlab.sweeps import forkserver; forkserver.{}({})"
 
 
 class Nursery:
