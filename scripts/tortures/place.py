@@ -90,7 +90,8 @@ class Watch:
 
     def keep(self, what: str) -> Place:
         place = Place(what, self.copies / str(len(self.places)))
-        shutil.copytree(self.outputs, place.copy, symlinks=True)
+        # the lock says that its holder lives, which is this process; of one that was killed it says nothing
+        shutil.copytree(self.outputs, place.copy, symlinks=True, ignore=shutil.ignore_patterns(".claims"))
         self.places.append(place)
         return place
 

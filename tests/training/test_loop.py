@@ -1,13 +1,13 @@
-"""The leaner loops against Lightning's own: every hook, in the same order, in the same state."""
+"""The loop against Lightning's own: every hook, in the same order, in the same state."""
 
 import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 
-from rnnlab.training.loop import HOOKS
+from rnnlab.training.loop import Loop
 
+HOOKS = tuple(name for name in vars(Callback) if name.startswith(("on_train", "on_validation", "on_test")))
 HEARD: list[tuple] = []
 
 
@@ -25,15 +25,14 @@ def listening(hook):
     return hear
 
 
-class Stranger(Callback):
-    """Hears every hook; Lightning's own loops serve it."""
+class Listener(Callback):
+    """Hears every hook."""
 
-    patient = True
-    locals().update({hook: listening(hook) for hook in (*HOOKS, "on_train_start", "on_train_end")})
+    locals().update({hook: listening(hook) for hook in HOOKS})
 
 
-class Known(Stranger):
-    """The same, but one that the leaner loops serve."""
+class Known(Listener):
+    """The same, but one of ours, that never logs."""
 
 
 class Logging(Callback):
@@ -44,6 +43,10 @@ class Logging(Callback):
 
     def on_validation_epoch_end(self, trainer, task):
         task.log("mine", float(trainer.global_step))
+
+    def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
+        task.log("batch", float(trainer.global_step), on_step=True, on_epoch=False)
+        task.log("epoch_mean", float(trainer.global_step), on_step=False, on_epoch=True)
 
 
 Known.__module__ = "rnnlab.known"
@@ -61,32 +64,37 @@ CASES = {
 }  # fmt: skip
 
 
-def heard_by(small, tmp_path, name, *asked):
+def heard_by(small, outputs, name, *asked):
     HEARD.clear()
-    run = small(*asked, f"+callbacks.listener._target_=test_loops.{name}", outputs=tmp_path / name)
+    run = small(*asked, f"+callbacks.listener._target_=test_loop.{name}", outputs=outputs)
     last = torch.load(run.last_checkpoint, weights_only=True)
     weights = {k: v.tolist() for k, v in last["state_dict"].items()}
-    rest = last["loops"], last["lr_schedulers"], weights, run.metrics_file.read_bytes(), run.results
-    return list(HEARD), rest
+    at = last["loops"]["fit_loop"]["state_dict"]
+    return list(HEARD), (at, last["lr_schedulers"], weights, run.metrics_file.read_bytes(), run.results)
 
 
+@pytest.mark.parametrize("name", ["Listener", "Known"])
 @pytest.mark.parametrize("engine", ["torch", "native"])
 @pytest.mark.parametrize("case", CASES)
-def test_every_hook_is_heard_as_in_lightnings_loops(small, tmp_path, case, engine):
+def test_every_hook_is_heard_as_in_lightnings_loops(small, tmp_path, monkeypatch, case, engine, name):
     asked = (f"model.engine={engine}", "trainer.steps_per_call=1", *CASES[case])
-    theirs, ours = (heard_by(small, tmp_path, name, *asked) for name in ("Stranger", "Known"))
+    ours = heard_by(small, tmp_path / "ours", name, *asked)
+    monkeypatch.setattr(Loop, "_is_ours", lambda self: False)
+    theirs = heard_by(small, tmp_path / "theirs", name, *asked)
     assert len(theirs[0]) > 20
+    assert [one[0] for one in ours[0]] == [other[0] for other in theirs[0]]
     for one, other in zip(ours[0], theirs[0], strict=True):
         assert one == other
     assert ours[1] == theirs[1]
 
 
-def test_lightnings_loops_are_taken_for_a_callback_of_the_users_own(small, tmp_path, monkeypatch):
-    taken = []
-    stock = _EvaluationLoop.run
-    monkeypatch.setattr(_EvaluationLoop, "run", lambda self: [taken.append(self), stock(self)][1])
-    small(outputs=tmp_path / "a")
-    assert not taken
-    small("+callbacks.log._target_=test_loops.Logging", outputs=tmp_path / "b")
-    assert len(taken) == 4  # three validations and the test
+@pytest.mark.parametrize("own", [True, False])
+def test_what_a_callback_of_the_users_own_logs_arrives(small, tmp_path, monkeypatch, own):
+    if not own:
+        monkeypatch.setattr(Loop, "_is_ours", lambda self: False)
+    run = small("+callbacks.log._target_=test_loop.Logging", outputs=tmp_path)
     assert Logging.seen == 12
+    at = {name: (list(steps), list(values)) for name, (steps, values) in run.metrics.items()}
+    assert at["mine"] == ([3, 7, 11], [4, 8, 12])  # Lightning counts the steps of `self.log` from 0
+    assert at["batch"] == (list(range(12)), list(range(1, 13)))
+    assert at["epoch_mean"] == ([3, 7, 11], pytest.approx([2.4, 6.4, 10.4]))  # by rows of the batches

@@ -76,7 +76,7 @@ def test_a_callback_that_looks_at_every_step_sees_it_and_changes_no_bit(trained,
     Watch.seen = []
     plain, watched = (
         trained(case, name="a"),
-        trained(case, "+callbacks.w._target_=test_kernels.Watch", name="b"),
+        trained(case, "+callbacks.w._target_=test_native_steps.Watch", name="b"),
     )
     assert bits(watched) == bits(plain)
     steps, losses = plain.metrics["loss/train"]
@@ -87,7 +87,10 @@ def test_a_callback_that_looks_at_every_step_sees_it_and_changes_no_bit(trained,
 @pytest.mark.parametrize("case", CASES)
 def test_a_callback_that_looks_at_gradients_gets_them_and_changes_no_bit(trained, case):
     Feel.norms = []
-    plain, felt = trained(case, name="a"), trained(case, "+callbacks.f._target_=test_kernels.Feel", name="b")
+    plain, felt = (
+        trained(case, name="a"),
+        trained(case, "+callbacks.f._target_=test_native_steps.Feel", name="b"),
+    )
     assert bits(felt) == bits(plain)
     np.testing.assert_allclose(Feel.norms, plain.metrics["optim/grad_norm"][1], rtol=1e-5)
 
@@ -141,10 +144,10 @@ def test_epochs_without_anyone_looking_are_few_calls(trained):
         def on_train_batch_end(self, *_):
             Count.calls += 1
 
-    import test_kernels
+    import test_native_steps
 
-    test_kernels.Count = Count
-    run = trained("sine", "+callbacks.c._target_=test_kernels.Count", "data.n_points=2000", name="a")
+    test_native_steps.Count = Count
+    run = trained("sine", "+callbacks.c._target_=test_native_steps.Count", "data.n_points=2000", name="a")
     assert run.results["steps"] > 160 and Count.calls < 40
 
 
@@ -161,7 +164,7 @@ def test_a_lost_loss_stops_at_the_same_step(trained):
     [
         ("trainer.accumulate_grad_batches=2", "do not accumulate"),
         ("optimizer._target_=torch.optim.NAdam", "no NAdam"),
-        ("model.engine=auto model.cell=test_kernels.Own", None),
+        ("model.engine=auto model.cell=test_native_steps.Own", None),
     ],
 )
 def test_what_the_kernels_do_not_take_is_run_in_python_and_said(trained, override, reason, capsys):

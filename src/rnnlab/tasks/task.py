@@ -95,7 +95,7 @@ class Task(lightning.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.kernels is not None:
-            return self.kernels.steps(self.trainer, self)
+            return self.kernels.steps(self.trainer, self, batch_idx)
         how, optimizer = self.optimization, self.optimizers()
         loss = self.loss(batch)
         self.manual_backward(loss / how.accumulate if how.accumulate > 1 else loss)

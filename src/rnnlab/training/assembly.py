@@ -21,7 +21,7 @@ from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.loggers import MetricsFile
-from rnnlab.training.loop import Unmeasured, lean
+from rnnlab.training.loop import Unmeasured, install
 from rnnlab.training.presence import Presence
 
 # a Trainer asks each time anew, for 2 ms, which packages offer callbacks; what is installed does not change
@@ -125,7 +125,7 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
         )
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
-    lean(trainer)
+    install(trainer)
     return trainer
 
 

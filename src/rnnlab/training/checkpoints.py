@@ -99,6 +99,10 @@ class Checkpoints(Checkpoint):
         return self._saved_at[1] + (self.every_n_steps or 0)
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
+        if not trainer.fit_loop.own:  # type: ignore[attr-defined]
+            self.between_batches(trainer, task)
+
+    def between_batches(self, trainer: Trainer, task: LightningModule) -> None:
         self.count_rightly(trainer)
         seconds, step = self._saved_at
         by_steps = self.every_n_steps is not None and trainer.global_step - step >= self.every_n_steps
@@ -107,28 +111,10 @@ class Checkpoints(Checkpoint):
             self.save(trainer, task)
 
     def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Between two batches the next one is fetched already; the checkpoint must not count it, nor call it the last.
-
-        Nor that an epoch has ended in which `max_steps` cut the training off: who trains on is still in it.
-        """
         checkpoint["engine"] = self.engine
         checkpoint["stock"] = stock.remember(trainer)
         checkpoint["announced"] = dict(trainer.callback_metrics)
         checkpoint["should_stop"] = trainer.should_stop
-        loops = checkpoint["loops"]["fit_loop"]
-        progress = loops["epoch_loop.batch_progress"]
-        done = progress["current"]["completed"]
-        cut_off = bool(self.ended) and done < trainer.num_training_batches
-        if cut_off:
-            epoch = loops["epoch_progress"]
-            for count in (epoch["total"], epoch["current"]):
-                count["processed"] = count["completed"] = count["started"] - 1
-        if cut_off or progress["current"]["ready"] == progress["current"]["started"] + 1:
-            for count in (progress["total"], progress["current"]):
-                count["ready"] = count["completed"]
-            progress["is_last_batch"] = False
-            for loader in loops["state_dict"].get("combined_loader", []):
-                loader["position"] = done
 
     def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         self._of_stock = checkpoint.get("stock", {})

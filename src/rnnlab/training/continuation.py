@@ -21,6 +21,7 @@ from rnnlab.runs.lock import claim
 from rnnlab.runs.run import Run, now
 from rnnlab.tensorboard.events import framed_events
 from rnnlab.training.checkpoints import WholeFiles
+from rnnlab.training.loop import position_of
 from rnnlab.training.resumption import checkpoint_of, digests, lengths
 
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")
@@ -120,7 +121,7 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
     if checkpoint["callbacks"]["Checkpoints"]["ended"] != "limit":
         raise UserError(f"{at}: it was ended by a callback before its limit, and would be again")
     trainer, steps = config["trainer"], checkpoint["global_step"]
-    epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    epochs = position_of(checkpoint["loops"]["fit_loop"])["epoch"]
     for key, done in (("max_steps", steps), ("max_epochs", epochs)):
         if 0 <= trainer[key] <= done:
             raise UserError(
@@ -153,10 +154,8 @@ def prepare(child: Run, parent: Run) -> None:
 
 
 def go_on(checkpoint: dict[str, Any]) -> None:
-    """Makes of a checkpoint at a run's end one from which it goes on.
-
-    Where its epoch had ended, too, the next one is about to begin: with max_epochs=-1 Lightning would take up the
-    one that has ended, with its order of batches. Where nothing was validated, nothing was best.
+    """Makes of a checkpoint at a run's end one from which a longer run begins. Where nothing was validated, nothing
+    was best.
     """
     checkpoint[CHILD] = True
     for key in [key for key in checkpoint["callbacks"] if key.startswith("ModelCheckpoint")]:
@@ -164,16 +163,6 @@ def go_on(checkpoint: dict[str, Any]) -> None:
     kept = checkpoint["callbacks"]["Checkpoints"]
     if "value" not in kept["best"]:
         kept |= {"best": {}, "last": {}, "best_weights": None}
-    loops = checkpoint["loops"]["fit_loop"]
-    batches, epochs = loops["epoch_loop.batch_progress"], loops["epoch_progress"]
-    if not batches["is_last_batch"]:
-        return
-    batches["is_last_batch"] = False
-    batches["current"] = dict.fromkeys(batches["current"], 0)
-    for count in (epochs["total"], epochs["current"]):
-        count["ready"] = count["processed"] + 1
-    for loader in loops["state_dict"].get("combined_loader", []):
-        loader |= {"epoch": epochs["current"]["processed"], "position": 0}
 
 
 def is_childs_first(path: Path | None) -> bool:

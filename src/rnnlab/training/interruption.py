@@ -35,6 +35,10 @@ class Interruption(Callback):
             signal.signal(signal.SIGTERM, self._stop)
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
+        if not trainer.fit_loop.own:  # type: ignore[attr-defined]
+            self.between_batches(trainer, task)
+
+    def between_batches(self, trainer: Trainer, task: LightningModule) -> None:
         if self.signal_name is not None and between_steps(trainer, task):
             self.checkpoints.save(trainer, task)
             raise Stopped(f"{self.signal_name} at step {trainer.global_step}")

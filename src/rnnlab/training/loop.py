@@ -1,40 +1,27 @@
-"""Lightning's loops for a run in which nobody uses `self.log`: the same hooks in the same order, and little else.
+"""The loop of a run: epochs, batches, the validations between them, on one screen.
 
-Of the 1.8 ms that an epoch with a validation takes in Lightning's own loops most goes into the results of
-`self.log`, names for a profiler and asking every callback for every hook. rnnlab's tasks and callbacks log through
-the recorder, so that none of it is needed for them. Where anything else is in play, such as a task or a callback of
-the user's own that hears one of the hooks of a loop, another strategy, precision or profiler, or a restart in the
-middle of a validation, each loop is Lightning's, unchanged.
+`Loop` takes the place of a Trainer's `fit_loop`. Where a task and a loader of rnnlab train on one CPU it runs them
+itself; all else (a module of the user's own, another strategy, precision or profiler) is left to Lightning's loops,
+unchanged. Its counters are Lightning's own and always true, so that callbacks, loggers and limits see what they know.
 """
 
-import time
-from contextlib import nullcontext
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from itertools import islice
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
-from lightning.fabric.utilities.data import _set_sampler_epoch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ModelSummary, Timer
-from lightning.pytorch.loops.evaluation_loop import _EvaluationLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
-from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
-from lightning.pytorch.trainer.states import RunningStage, TrainerFn
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from rnnlab.data.loader import Loader
 
-HOOKS = (
-    *("on_train_epoch_start", "on_train_batch_start", "on_train_batch_end", "on_train_epoch_end"),
-    *("on_validation_start", "on_validation_epoch_start", "on_validation_batch_start"),
-    *("on_validation_batch_end", "on_validation_epoch_end", "on_validation_end"),
-    *("on_test_start", "on_test_epoch_start", "on_test_batch_start"),
-    *("on_test_batch_end", "on_test_epoch_end", "on_test_end"),
-)  # of callbacks, in these loops
 TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 # these read metrics and log none, and behind a batch only ask what time or step it is
 STOCK = (EarlyStopping, ModelCheckpoint, ModelSummary, Timer)
@@ -49,56 +36,268 @@ class Unmeasured(PassThroughProfiler):
         return self.nothing
 
 
-class Hearing:
-    """Who hears what: the callbacks of a Trainer by the hooks that they have."""
+class Hooks:
+    """Maps each hook to the callbacks that implement it."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self._callbacks: list[Callback] = []
-        self._by_hook: dict[str, list[Any]] = {}
-        self._plain: bool | None = None
+        self._found: dict[str, list[Any]] = {}
+
+    def of(self, hook: str) -> list[Any]:
+        """The callbacks that implement a hook, in the Trainer's order; callbacks may come and go on the way."""
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        if self._callbacks != callbacks:
+            self._callbacks, self._found = list(callbacks), {}
+        if hook not in self._found:
+            self._found[hook] = [c for c in callbacks if is_overridden(hook, c, parent=Callback)]
+        return self._found[hook]
 
     def call(self, hook: str, *args: Any, monitoring: bool | None = None) -> None:
         """Calls a hook of the callbacks; with `monitoring` of those alone that read metrics, or of the others."""
         trainer = self.trainer
-        self._look()
-        for callback, heard in self._by_hook[hook]:
+        task: Any = trainer.lightning_module
+        for callback in self.of(hook):
             if monitoring is None or monitoring == isinstance(callback, (EarlyStopping, Checkpoint)):
-                heard(trainer, trainer.lightning_module, *args)
+                task._current_fx_name = hook  # `self.log` asks where it is called
+                getattr(callback, hook)(trainer, task, *args)
+        task._current_fx_name = None
 
-    @property
-    def tests_unheard(self) -> bool:
-        """Whether a test may do without the Trainer: nobody hears of it."""
-        return self.plain and not any(
-            is_overridden(hook, callback, parent=Callback)
-            for callback in self._callbacks
-            if type(callback) not in STOCK
-            for hook in ("setup", "teardown", *(hook for hook in HOOKS if hook.startswith("on_test")))
-        )
+    def kinds(self, stem: str) -> set[type]:
+        """The classes, but for STOCK, of the callbacks with a hook whose name begins with `stem`."""
+        names = [name for name in vars(Callback) if name.startswith(stem)]
+        return {type(callback) for name in names for callback in self.of(name)}.difference(STOCK)
 
-    @property
-    def plain(self) -> bool:
-        """Whether nothing is in play but what is known to do without Lightning's bookkeeping."""
-        self._look()
-        if self._plain is None:
-            self._plain = self._is_plain()
-        return self._plain
+    def may_log(self, stem: str) -> bool:
+        """Whether one of them is of the user's own, and may call `self.log`; rnnlab's do not."""
+        return any(not kind.__module__.startswith("rnnlab.") for kind in self.kinds(stem))
 
-    def _look(self) -> None:
-        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
-        if self._callbacks != callbacks:
-            self._callbacks, self._plain = list(callbacks), None
-            self._by_hook = {
-                hook: [(c, getattr(c, hook)) for c in callbacks if is_overridden(hook, c, parent=Callback)]
-                for hook in HOOKS
-            }
 
-    def _is_plain(self) -> bool:
+class Loop(_FitLoop):
+    """A training from its first batch, or from where a checkpoint left it, to its end.
+
+    `own` says whether this loop runs it, or Lightning's. Before each batch, when all that follows from the one before
+    is done, a callback's `between_batches(trainer, task)` is called, if it has one: there a checkpoint repeats
+    nothing and leaves nothing out.
+    """
+
+    own = False
+    hooks: Hooks
+    epoch_progress: Any
+    """Lightning's counters of epochs: `total` and `current`, each ready, started, processed and completed."""
+
+    def run(self) -> None:
+        self.setup_data()
+        self.own = self._is_ours()
+        if not self.own:
+            return super().run()
+        if self.skip:
+            return
+        trainer, hooks = self.trainer, self.hooks
+        batches: Any = self.epoch_loop.batch_progress
+        task, loader = trainer.lightning_module, cast(Loader, trainer.train_dataloader)
+        torch.set_grad_enabled(True)
+        self.on_run_start()  # calls on_train_start
+        while not self.done:
+            epoch = self.epoch_progress.current.processed
+            loader.set_epoch(epoch)
+            if self.epoch_progress.current.started == epoch:  # not one that a checkpoint lies in
+                self.epoch_progress.increment_ready()
+                hooks.call("on_train_epoch_start")
+                task.on_train_epoch_start()
+                self.epoch_progress.increment_started()
+                batches.reset_on_run()
+            while batches.current.completed < self.max_batches and not self._is_over():
+                self._between_batches()
+                self._train(loader)
+                if self._validation_is_due():
+                    with self._validating():
+                        self._validate()
+                self.epoch_loop._batches_that_stepped += 1  # where what `self.log` logs stands
+            with self._logging_epoch():
+                self.epoch_progress.increment_processed()
+                hooks.call("on_train_epoch_end", monitoring=False)
+                task.on_train_epoch_end()
+                hooks.call("on_train_epoch_end", monitoring=True)
+            self.epoch_progress.increment_completed()
+        self.on_run_end()  # calls on_train_end
+
+    def _train(self, loader: Loader) -> None:
+        """The next batch; where the native engine takes whole steps, as many batches as it takes in one call."""
+        task: Any = self.trainer.lightning_module
+        hooks, logs = self.hooks, self._logs()
+        progress: Any = self.epoch_loop.batch_progress
+        index = progress.current.completed
+        loader.position = index + 1
+        gathers = task.kernels is not None and not task.kernels.batches_are_seen  # from the data, by itself
+        batch = loader.batches[index] if gathers else loader.fetch(loader.batches[index])
+        progress.is_last_batch = index + 1 >= self.max_batches
+        progress.increment_ready()
+        logs and logs.on_batch_start(batch)
+        hooks.call("on_train_batch_start", batch, index)
+        task.on_train_batch_start(batch, index)
+        progress.increment_started()
+        if task.kernels is not None:
+            output, taken = {"loss": task.training_step(batch, index)}, task.kernels.taken
+        else:
+            output, taken = self.epoch_loop.manual_optimization.run({"batch": batch, "batch_idx": index}), 1  # type: ignore[arg-type]
+        progress.increment_processed()
+        if taken > 1:
+            for count in (progress.total, progress.current):
+                count.ready += taken - 1
+                count.started += taken - 1
+                count.processed += taken - 1
+                count.completed += taken - 1
+            self.epoch_loop._batches_that_stepped += taken - 1
+            loader.position += taken - 1
+            progress.is_last_batch = progress.current.ready >= self.max_batches
+        hooks.call("on_train_batch_end", output, batch, index)
+        task.on_train_batch_end(output, batch, index)
+        logs and logs.on_batch_end()
+        progress.increment_completed()
+        logs and logs.update_train_step_metrics()
+
+    def batches_ahead(self) -> int:
+        """How many batches, this one among them, come before anybody looks: the epoch's end, a validation, a limit."""
+        trainer, done = self.trainer, self.epoch_loop.batch_idx  # this batch is counted as ready already
+        ahead = [int(self.max_batches) - done]
+        if trainer.max_steps >= 0:
+            ahead.append(trainer.max_steps - trainer.global_step)
+        if (every := trainer.val_check_batch) is not None and not math.isinf(every):
+            across = trainer.check_val_every_n_epoch is None
+            ahead.append(int(every) - (self.epoch_loop.total_batch_idx if across else done) % int(every))
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, ModelCheckpoint) and (n := callback._every_n_train_steps) > 0:
+                ahead.append(n - trainer.global_step % n)
+        return min(ahead)
+
+    def _between_batches(self) -> None:
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if (heard := getattr(callback, "between_batches", None)) is not None:
+                heard(self.trainer, self.trainer.lightning_module)
+
+    def _is_over(self) -> bool:
+        trainer = self.trainer
+        return 0 <= trainer.max_steps <= trainer.global_step or (trainer.should_stop and self._can_stop_early)
+
+    # ------------------------------------------------------------------ validation
+
+    def _validation_is_due(self) -> bool:
+        trainer, progress = self.trainer, self.epoch_loop.batch_progress
+        epochs = trainer.check_val_every_n_epoch
+        if not trainer.enable_validation or (epochs and (trainer.current_epoch + 1) % epochs):
+            return False
+        if trainer.should_stop and self._can_stop_early:
+            return True
+        if math.isinf(trainer.val_check_batch):  # type: ignore[arg-type]
+            return progress.is_last_batch
+        return (progress.current if epochs else progress.total).completed % trainer.val_check_batch == 0  # type: ignore[operator]
+
+    @contextmanager
+    def _validating(self) -> Iterator[None]:
         trainer, task = self.trainer, self.trainer.lightning_module
-        heard = {type(callback) for found in self._by_hook.values() for callback, _ in found}
+        trainer.validating = True
+        if task.kernels is None:  # the native engine's gradients lie in one buffer for good
+            task.on_validation_model_zero_grad()
+        first = trainer._logger_connector._first_loop_iter
+        yield
+        trainer._logger_connector._first_loop_iter = first
+        trainer.training = True
+
+    def _validate(self) -> None:
+        """As Lightning's own loop does, which serves where a callback of the user's hears of it and may log."""
+        trainer, hooks, loop = self.trainer, self.hooks, self.epoch_loop.val_loop
+        task, progress = trainer.lightning_module, loop.batch_progress
+        loop.setup_data()
+        loader = trainer.val_dataloaders
+        if hooks.may_log("on_validation") or not isinstance(loader, Loader):
+            loop.run()
+            return
+        if loop.skip:
+            return
+        limit, modules = int(loop.max_batches[0]), [(m, m.training) for m in task.modules()]
+        progress.reset_on_run()
+        with torch.no_grad():
+            loader.set_epoch(self.epoch_progress.current.processed)
+            task.on_validation_model_eval()
+            for hook in ("on_validation_start", "on_validation_epoch_start"):
+                hooks.call(hook)
+                getattr(task, hook)()
+            for index, batch in enumerate(islice(loader, limit)):
+                progress.is_last_batch = index + 1 >= limit
+                progress.increment_ready()
+                hooks.call("on_validation_batch_start", batch, index)
+                progress.increment_started()
+                output = task.validation_step(batch, index)
+                progress.increment_processed()
+                hooks.call("on_validation_batch_end", output, batch, index)
+                progress.increment_completed()
+            for hook in ("on_validation_epoch_end", "on_validation_end"):
+                hooks.call(hook)
+                getattr(task, hook)()
+        for module, training in modules:
+            module.training = training
+
+    # ------------------------------------------------------------------ `self.log` of callbacks
+
+    def _logs(self) -> Any:
+        """Lightning's own keeper of what callbacks log; None where there is nobody to log."""
+        return self.trainer._logger_connector if self.hooks.may_log("on_train") else None
+
+    @contextmanager
+    def _logging_epoch(self) -> Iterator[None]:
+        logs = self._logs()
+        logs and logs.epoch_end_reached()
+        yield
+        if logs is not None:
+            logs.on_epoch_end()
+            self.epoch_loop._batches_that_stepped -= 1  # an epoch's metrics stand at its last step
+            logs.update_train_epoch_metrics()
+            self.epoch_loop._batches_that_stepped += 1
+
+    # ------------------------------------------------------------------ where a checkpoint lies
+
+    @property
+    def position(self) -> dict[str, Any]:
+        """Where the training goes on: the epoch, whether it has begun, its batches done, and those of all epochs."""
+        epochs, batches = self.epoch_progress.current, cast(Any, self.epoch_loop.batch_progress)
+        epoch, done, begun = epochs.processed, batches.current.completed, epochs.started > epochs.processed
+        if not begun and 0 < done < self.max_batches:  # cut off: who trains on is still in this epoch
+            epoch, begun = epoch - 1, True
+        return {
+            "epoch": epoch,
+            "begun": begun,
+            "batch": done if begun else 0,
+            "batches": batches.total.completed,
+        }
+
+    def on_save_checkpoint(self) -> dict[str, Any]:
+        return super().on_save_checkpoint() | {"position": self.position}
+
+    def load_state_dict(self, state_dict: dict[str, Any], prefix: str = "") -> None:
+        """Lightning's counters are those of the instant; a run goes on from the batch that `position` says."""
+        super().load_state_dict(state_dict, prefix)
+        at = position_of(state_dict, prefix)
+        epochs, batches = self.epoch_progress, cast(Any, self.epoch_loop.batch_progress)
+        for count in (epochs.total, epochs.current):
+            count.ready = count.started = at["epoch"] + at["begun"]
+            count.processed = count.completed = at["epoch"]
+        for count, done in ((batches.total, at["batches"]), (batches.current, at["batch"])):
+            count.ready = count.started = count.processed = count.completed = done
+        batches.is_last_batch = False
+        self.epoch_loop.val_loop.batch_progress.reset()
+        self.restarting = True
+        for loader in self._combined_loader_states_to_load:
+            if "position" in loader:  # one of ours
+                loader |= {"epoch": at["epoch"], "position": at["batch"]}
+
+    # ------------------------------------------------------------------ who runs it
+
+    def _is_ours(self) -> bool:
+        trainer, task = self.trainer, self.trainer.lightning_module
         return (
             type(task).__module__.startswith("rnnlab.tasks.")
-            and all(kind in STOCK or kind.__module__.startswith("rnnlab.") for kind in heard)
+            and isinstance(trainer.train_dataloader, Loader)
             and type(trainer.profiler) is Unmeasured  # type: ignore[attr-defined]
             and type(trainer.strategy) is SingleDeviceStrategy
             and trainer.strategy.root_device.type == "cpu"
@@ -113,156 +312,24 @@ class Hearing:
         )
 
 
-class Evaluation(_EvaluationLoop):
-    """A validation within the training, or a test."""
-
-    hearing: Hearing
-
-    def run(self) -> list[Any]:
-        self.setup_data()
-        if not self._is_plain():
-            return super().run()
-        if not self.skip:
-            with torch.inference_mode() if self.inference_mode else torch.no_grad():
-                self._evaluate()
-        return []
-
-    def _is_plain(self) -> bool:
-        if not self.hearing.plain or self.restarting or self.trainer.sanity_checking:
-            return False
-        loaders = self._combined_loader.flattened if self._combined_loader is not None else []
-        return len(loaders) == 1 and isinstance(loaders[0], Loader)
-
-    def _evaluate(self) -> None:
-        trainer, progress, call = self.trainer, self.batch_progress, self.hearing.call
-        task = trainer.lightning_module
-        stem = "test" if trainer.testing else "validation"
-        step, modules = getattr(task, f"{stem}_step"), [(m, m.training) for m in task.modules()]
-        progress.reset_on_run()
-        assert self._combined_loader is not None
-        (loader,), limit = self._combined_loader.flattened, int(self._max_batches[0])
-        if not trainer.testing:
-            _set_sampler_epoch(loader, trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        getattr(task, f"on_{stem}_model_eval")()
-        for hook in (f"on_{stem}_start", f"on_{stem}_epoch_start"):
-            call(hook)
-            getattr(task, hook)()
-        started, ended = f"on_{stem}_batch_start", f"on_{stem}_batch_end"
-        for index, batch in enumerate(islice(loader, limit)):
-            progress.is_last_batch = index + 1 >= limit
-            progress.increment_ready()
-            call(started, batch, index)
-            getattr(task, started)(batch, index)
-            progress.increment_started()
-            output = step(batch, index)
-            progress.increment_processed()
-            call(ended, output, batch, index)
-            getattr(task, ended)(output, batch, index)
-            progress.increment_completed()
-            if trainer.received_sigterm and not progress.is_last_batch:
-                raise SIGTERMException
-        self._has_run = True
-        for hook in (f"on_{stem}_epoch_end", f"on_{stem}_end"):
-            call(hook)
-            getattr(task, hook)()
-        for module, training in modules:
-            module.training = training
-        trainer._last_val_time = time.monotonic()  # type: ignore[attr-defined]
+def position_of(loop: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`Loop.position` in a checkpoint's `loops["fit_loop"]`; where an older rnnlab wrote it, by Lightning's counters."""
+    if (found := loop[f"{prefix}state_dict"].get("position")) is not None:
+        return found
+    epochs, batches = loop[f"{prefix}epoch_progress"]["current"], loop[f"{prefix}epoch_loop.batch_progress"]
+    begun = epochs["started"] > epochs["processed"]
+    done = batches["current"]["completed"] if begun else 0
+    return {
+        "epoch": epochs["processed"],
+        "begun": begun,
+        "batch": done,
+        "batches": batches["total"]["completed"],
+    }
 
 
-class Epoch(_TrainingEpochLoop):
-    """The batches of an epoch, and the validations between them."""
-
-    hearing: Hearing
-    plain = False  # of this epoch
-
-    def on_run_start(self, data_fetcher: Any) -> None:
-        self.plain = self.hearing.plain and not self.restarting
-        super().on_run_start(data_fetcher)
-
-    def advance(self, data_fetcher: Any) -> None:
-        if not self.plain:
-            return super().advance(data_fetcher)
-        task, progress = self.trainer.lightning_module, self.batch_progress
-        batch, _, _ = next(data_fetcher)
-        index = progress.current.ready
-        progress.is_last_batch = data_fetcher.done
-        progress.increment_ready()
-        self.hearing.call("on_train_batch_start", batch, index)
-        task.on_train_batch_start(batch, index)
-        progress.increment_started()
-        if not self._gradients_are_torchs():
-            output = {"loss": task.training_step(batch, index)}
-        else:
-            output = self.manual_optimization.run(self._build_kwargs({}, batch, index))  # type: ignore[arg-type]
-        progress.increment_processed()
-        self.hearing.call("on_train_batch_end", output, batch, index)
-        task.on_train_batch_end(output, batch, index)
-        progress.increment_completed()
-
-    def on_advance_end(self, data_fetcher: Any) -> None:
-        if not self.plain or self._skip_next_val:
-            return super().on_advance_end(data_fetcher)
-        trainer = self.trainer
-        if self._should_check_val_fx(data_fetcher):
-            trainer.validating = True
-            if not self._should_accumulate() and self._gradients_are_torchs():
-                trainer.lightning_module.on_validation_model_zero_grad()
-            self.val_loop.run()
-            trainer.training = True
-        if not self._should_accumulate():
-            self._batches_that_stepped += 1
-        self._save_loggers_on_train_batch_end()
-        if not self._is_training_done and trainer.received_sigterm:
-            raise SIGTERMException
-
-    def _gradients_are_torchs(self) -> bool:
-        """Whether autograd makes them; the kernels' own lie in one buffer for good."""
-        return getattr(self.trainer.lightning_module, "kernels", None) is None
-
-
-class Fit(_FitLoop):
-    """The epochs."""
-
-    hearing: Hearing
-    epoch_loop: Epoch
-
-    def on_advance_start(self) -> None:
-        restarted = self.restarted_mid_epoch or self.restarted_on_epoch_end or self.restarted_on_epoch_start
-        if restarted or not self.hearing.plain:
-            return super().on_advance_start()
-        self.setup_data()
-        assert self._combined_loader is not None
-        for loader in self._combined_loader.flattened:
-            _set_sampler_epoch(loader, self.epoch_progress.current.processed)  # type: ignore[attr-defined]
-        self.epoch_progress.increment_ready()
-        self.hearing.call("on_train_epoch_start")
-        self.trainer.lightning_module.on_train_epoch_start()
-        self.epoch_progress.increment_started()
-
-    def on_advance_end(self) -> None:
-        if not self.epoch_loop.plain or self.restarting:
-            return super().on_advance_end()
-        self.epoch_progress.increment_processed()
-        self.hearing.call("on_train_epoch_end", monitoring=False)
-        self.trainer.lightning_module.on_train_epoch_end()
-        self.hearing.call("on_train_epoch_end", monitoring=True)
-        self.epoch_progress.increment_completed()
-        if self.trainer.received_sigterm:
-            raise SIGTERMException
-
-
-def lean(trainer: Trainer) -> None:
-    """Gives a fresh Trainer these loops."""
-    hearing, old = Hearing(trainer), trainer.fit_loop
-    fit = Fit(trainer, old.min_epochs, old.max_epochs)
-    fit.epoch_loop = Epoch(trainer, old.epoch_loop.min_steps, old.epoch_loop.max_steps)
-    fit.epoch_loop.val_loop = Evaluation(
-        trainer, TrainerFn.FITTING, RunningStage.VALIDATING, verbose=False, inference_mode=False
-    )
-    test = Evaluation(
-        trainer, TrainerFn.TESTING, RunningStage.TESTING, inference_mode=trainer.test_loop.inference_mode
-    )
-    for loop in (fit, fit.epoch_loop, fit.epoch_loop.val_loop, test):
-        loop.hearing = hearing
-    trainer.fit_loop, trainer.test_loop = fit, test
+def install(trainer: Trainer) -> None:
+    """Gives a fresh Trainer this loop."""
+    theirs = trainer.fit_loop
+    loop = Loop(trainer, theirs.min_epochs, theirs.max_epochs)
+    loop.epoch_loop, loop.hooks = theirs.epoch_loop, Hooks(trainer)
+    trainer.fit_loop = loop

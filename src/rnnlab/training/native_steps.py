@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.call import _call_callback_hooks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import LambdaLR
@@ -23,7 +22,7 @@ from rnnlab.data.windows import Windowed
 from rnnlab.native.served import obstacle
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import Checkpoints
-from rnnlab.training.loop import STOCK
+from rnnlab.training.loop import STOCK, Loop
 
 CALL_S = 0.1  # how long a call should take: a signal, the bar and a timed checkpoint wait for its end
 PER_BATCH = ("on_train_batch_start", "on_train_batch_end")
@@ -66,11 +65,12 @@ class Kernels(Callback):
     def __init__(self, checkpoints: Checkpoints, steps_per_call: int | Literal["auto"] = "auto") -> None:
         self.checkpoints, self.steps_per_call = checkpoints, steps_per_call
         self.seconds_per_step: float | None = None
+        self.taken = 1  # by the last call
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         assert isinstance(task, Task)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        loader = trainer.fit_loop._combined_loader.flattened[0]  # type: ignore[union-attr]
+        loader = trainer.train_dataloader
         assert isinstance(loader, Loader)
         self.loader = loader
         rows = self.largest(loader, data)
@@ -84,11 +84,9 @@ class Kernels(Callback):
             clip_algorithm=task.optimization.clip_algorithm,
         )
         task.kernels = self
-        self.between = [c for c in trainer.callbacks if asks(c, PER_BATCH)]  # type: ignore[attr-defined]
-        self.inside = [c for c in trainer.callbacks if asks(c, PER_GRADIENT)]  # type: ignore[attr-defined]
-        self.fetch = loader.fetch
-        if not self.between:
-            loader.fetch = lambda batch: batch  # nobody looks at it: the kernels gather by themselves
+        callbacks = trainer.callbacks  # type: ignore[attr-defined]
+        self.batches_are_seen = any(asks(c, PER_BATCH) for c in callbacks)
+        self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in callbacks)
         self.share_carry(task)
 
     def largest(self, loader: Loader, data: Any) -> int:
@@ -107,22 +105,24 @@ class Kernels(Callback):
 
     # ------------------------------------------------------------------ steps
 
-    def steps(self, trainer: Trainer, task: Task) -> torch.Tensor:
-        """Runs as many steps as may be in one call; returns the last loss, a 0-d tensor."""
+    def steps(self, trainer: Trainer, task: Task, index: int) -> torch.Tensor:
+        """Runs the batches from `index` on, as many as may be in one call; returns the last loss, a 0-d tensor."""
         optimizer = trainer.optimizers[0]
-        at = self.loader.position - 1
-        n = 1 if self.between or self.inside else self.room(trainer)
+        n = self.taken = self.room(trainer)
         rates = self.rates(task, optimizer, n)
-        batches = self.loader.batches[at : at + n]
+        batches = self.loader.batches[index : index + n]
         step, begin = trainer.global_step, time.perf_counter()
-        if self.inside:
+        if self.gradients_are_seen:
             losses, norms = self.looked_at(trainer, task, optimizer, batches[0], rates[0])
         else:
             done = self.program.run(batches, rates, dropout_step=step)
             losses, norms = done.losses.numpy()[: done.done + 1], done.norms.numpy()[: done.done + 1]
         self.measure(n, time.perf_counter() - begin)
         task.scalars.append((step + 1, {"loss/train": losses, "optim/lr": rates, "optim/grad_norm": norms}))
-        self.advance(trainer, n)
+        progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for count in (progress.total, progress.current):
+            count.ready += n
+            count.completed += n
         return torch.tensor(losses[-1])
 
     def looked_at(
@@ -161,21 +161,13 @@ class Kernels(Callback):
         return rates
 
     def room(self, trainer: Trainer) -> int:
-        """How many steps may go into one call."""
-        loop, step = trainer.fit_loop.epoch_loop, trainer.global_step
-        at = loop.batch_idx  # this call's first batch is counted as ready already
-        room = [int(trainer.num_training_batches) - at, len(self.loader.batches) - self.loader.position + 1]
-        if trainer.max_steps >= 0:
-            room.append(trainer.max_steps - step)
-        every = getattr(trainer, "val_check_batch", None)
-        if every is not None and every != float("inf"):
-            position = loop.total_batch_idx if trainer.check_val_every_n_epoch is None else at
-            room.append(int(every) - position % int(every))
+        """How many steps may go into one call; one where Lightning's loop counts the batches."""
+        loop, step = trainer.fit_loop, trainer.global_step
+        if self.batches_are_seen or self.gradients_are_seen or not isinstance(loop, Loop) or not loop.own:
+            return 1
+        room = [loop.batches_ahead()]
         if self.checkpoints.every_n_steps is not None:
             room.append(self.checkpoints.due_at - step)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, ModelCheckpoint) and callback._every_n_train_steps > 0:
-                room.append(callback._every_n_train_steps - step % callback._every_n_train_steps)
         if self.steps_per_call != "auto":
             room.append(self.steps_per_call)
         elif self.seconds_per_step is None:
@@ -187,28 +179,6 @@ class Kernels(Callback):
     def measure(self, n: int, seconds: float) -> None:
         self.seconds_per_step = max(seconds / n, 1e-7)
 
-    def advance(self, trainer: Trainer, n: int) -> None:
-        """Lightning counts one batch by itself; here are the n optimizer steps and the n - 1 other batches."""
-        loop = trainer.fit_loop.epoch_loop
-        for count in (loop.manual_optimization.optim_step_progress.total,
-                      loop.manual_optimization.optim_step_progress.current):  # fmt: skip
-            count.ready += n
-            count.completed += n
-        more = n - 1
-        loop._batches_that_stepped += more
-        for count in (loop.batch_progress.total, loop.batch_progress.current):
-            count.ready += more
-            count.started += more  # type: ignore[attr-defined]
-            count.processed += more  # type: ignore[attr-defined]
-            count.completed += more
-        self.loader.position += more
-        fetcher = trainer.fit_loop._data_fetcher
-        assert fetcher is not None
-        fetcher.fetched += more
-        if fetcher.length is not None:
-            fetcher.done = fetcher.fetched >= fetcher.length
-        loop.batch_progress.is_last_batch = fetcher.done
-
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         self.let_go(task)
 
@@ -218,7 +188,6 @@ class Kernels(Callback):
     def let_go(self, task: Any) -> None:
         if getattr(task, "kernels", None) is self:
             task.kernels = None
-            self.loader.fetch = self.fetch
 
 
 def asks(callback: Callback, hooks: tuple[str, ...]) -> bool:

@@ -12,6 +12,7 @@ from rnnlab.figures.pictures import Pictures
 from rnnlab.runs.run import Run
 from rnnlab.tasks.evaluation import evaluate
 from rnnlab.tasks.task import Task
+from rnnlab.training.loop import Hooks
 
 
 def assess(
@@ -26,7 +27,9 @@ def assess(
     if best_weights is not None:
         task.load_state_dict(best_weights)
     test = data.test_dataloader()
-    unheard = trainer.limit_test_batches == 1.0 and trainer.fit_loop.hearing.tests_unheard  # type: ignore[attr-defined]
+    hooks: Hooks = trainer.fit_loop.hooks  # type: ignore[attr-defined]
+    heard = any(hooks.kinds(stem) for stem in ("on_test", "setup", "teardown"))
+    unheard = trainer.limit_test_batches == 1.0 and trainer.fit_loop.own and not heard  # type: ignore[attr-defined]
     if isinstance(task, Task) and isinstance(test, Loader) and unheard:
         results["test"] = evaluate(task, test)
     elif test and is_overridden("test_step", task):
