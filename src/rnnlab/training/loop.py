@@ -313,7 +313,7 @@ class Loop(_FitLoop):
 
 
 def position_of(loop: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`Loop.position` in a checkpoint's `loops["fit_loop"]`; where an older rnnlab wrote it, by Lightning's counters."""
+    """`Loop.position` in a checkpoint's `loops["fit_loop"]`; of an older rnnlab by Lightning's counters."""
     if (found := loop[f"{prefix}state_dict"].get("position")) is not None:
         return found
     epochs, batches = loop[f"{prefix}epoch_progress"]["current"], loop[f"{prefix}epoch_loop.batch_progress"]
