@@ -1,6 +1,7 @@
 """What tests of whole runs share: a run small enough to be made many times, its output kept off the terminal."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "HYDRA_FULL_ERROR",
              "RNNLAB_DEBUG", "RNNLAB_OUTPUTS", "RNNLAB_DATA"):  # fmt: skip
     os.environ.pop(name, None)
+# in the background of a shell, or under nohup, a command ignores these signals, and so would all that tests begin
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 SMALL = (
     "experiment=sine", "model.hidden_size=8", "data.n_points=200", "trainer.max_epochs=3", "trainer.threads=1",
