@@ -25,7 +25,7 @@ def whole(tmp_path_factory):
 
 
 # the second checkpoint has its operations here: best (write, rename, folder), two journals, next (the same), rotation
-@pytest.mark.parametrize("at", range(15, 28, 2))
+@pytest.mark.parametrize("at", range(25, 38, 2))
 def test_killed_at_every_operation_that_makes_a_file_last(whole, tmp_path, at):
     def dying() -> int:
         die_at(at, writes(), half=at % 4 == 3)

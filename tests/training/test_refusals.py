@@ -37,7 +37,7 @@ def test_what_lightnings_trainer_refuses(small):
 
 def test_outputs_that_cannot_be_written(small, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot make"):
+    with pytest.raises(UserError, match="cannot write to"):
         small(outputs=tmp_path / "file")
 
 

@@ -71,6 +71,8 @@ def kept_here(node: dict[str, Any]) -> dict[str, Any]:
 def changed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A copy of a run's config with other values under `data`, checked as they are before a training."""
     config = copy.deepcopy(config)
+    if not isinstance(config.get("data"), dict):
+        raise UserError("the run's config names no data")
     complaints = read(
         config
     ).problems  # of a config from before some key was there, say: not the user's fault

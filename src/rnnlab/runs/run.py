@@ -139,7 +139,7 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved config."""
-        return self._read("config.yaml", read_yaml, CONFIG, needs=("mode", "model", "data"))
+        return self._read("config.yaml", read_yaml, CONFIG, needs=("mode", "model"))
 
     @property
     def overrides(self) -> list[str]:
