@@ -105,6 +105,20 @@ def test_the_trajectory_is_torchs(trained, case):
     np.testing.assert_array_equal(ours.metrics["optim/lr"][1], theirs.metrics["optim/lr"][1])
 
 
+@pytest.mark.parametrize("n", ["1", "3", "auto"])
+@pytest.mark.parametrize(
+    "schedule", ["step scheduler.step_size=3 scheduler.gamma=0.5", "exponential scheduler.gamma=0.9"]
+)
+def test_a_step_takes_the_rate_from_before_its_schedule_advances(trained, schedule, n):
+    asked = f"scheduler={schedule} scheduler.interval=step trainer.steps_per_call={n}".split()
+    run = trained("sine", *asked, name="a")
+    rate = (lambda s: 0.5 ** (s // 3)) if "step_size" in schedule else (lambda s: 0.9**s)
+    first = run.config["optimizer"]["lr"]
+    np.testing.assert_allclose(run.metrics["optim/lr"][1], [first * rate(s) for s in range(16)], rtol=1e-12)
+    plain = trained("sine", *asked, "model.engine=reference", name="b")
+    np.testing.assert_allclose(run.metrics["loss/train"][1], plain.metrics["loss/train"][1], rtol=1e-3)
+
+
 STOCK = "lightning.pytorch.callbacks"
 
 

@@ -125,3 +125,12 @@ def test_accumulated_batches_are_one_large_batch(small, tmp_path):
     one_batch = small(*shape, "data.batch_size=0", outputs=tmp_path / "b")
     assert list(small_batches.metrics["loss/train"][0]) == [1, 2, 3]
     np.testing.assert_allclose(losses(small_batches), losses(one_batch), rtol=1e-5)
+
+
+def test_a_validation_between_accumulated_batches_changes_no_bit(small, tmp_path):
+    asked = ("trainer.accumulate_grad_batches=2", "trainer.max_epochs=3", "model.engine=torch")
+    found = [
+        small(*asked, f"trainer.val_check_interval={every}", outputs=tmp_path / every)
+        for every in ("1", "3", "1.0")
+    ]
+    assert all(list(losses(run)) == list(losses(found[-1])) for run in found[:-1])

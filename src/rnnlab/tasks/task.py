@@ -128,6 +128,11 @@ class Task(lightning.LightningModule):
 
     # ------------------------------------------------------------------ evaluation
 
+    def on_validation_model_zero_grad(self) -> None:
+        """Lightning frees the gradients before a validation; those that are still accumulated are needed after it."""
+        if not self._micro_losses:
+            super().on_validation_model_zero_grad()
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         for name, (total, n) in self.scores(batch).items():
             total = total if total.device.type == "mps" else total.double()  # mps has no float64
