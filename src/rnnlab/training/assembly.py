@@ -19,7 +19,7 @@ from rnnlab.ledger.run import Run
 from rnnlab.recurrence import engines
 from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
-from rnnlab.training.checkpoints import WholeFiles
+from rnnlab.training.checkpoints import Checkpoints, WholeFiles
 from rnnlab.training.loggers import MetricsFile
 from rnnlab.training.loops import Unmeasured, lean
 
@@ -114,7 +114,8 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
             default_root_dir=str(run.folder),
             logger=loggers,
             log_every_n_steps=config["trainer"]["log_every_n_steps"],
-            callbacks=[*callbacks, *extras],
+            # ours last: its last.ckpt is the commit point of what stock ones write at the end of training, too
+            callbacks=sorted([*callbacks, *extras], key=lambda c: isinstance(c, Checkpoints)),
             plugins=[WholeFiles(run.folder.name)],
             enable_checkpointing=True,
             enable_model_summary=False,
