@@ -56,11 +56,16 @@ LOGGED = (
 )
 
 
+AT_THE_END = ("callbacks=none", STOCK, "+callbacks.stock.monitor=loss/val", "+callbacks.stock.save_last=true",
+              "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=-1", "trainer.max_steps=7")  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "words",
-    [MONITORED, PUT_OFF, LOGGED],
-    ids=["the last validation's metrics", "a stop that min_epochs puts off", "the order of what is logged"],
-)
+    [MONITORED, PUT_OFF, LOGGED, AT_THE_END],
+    ids=["the last validation's metrics", "a stop that min_epochs puts off", "the order of what is logged",
+         "what is written when all has ended"],
+)  # fmt: skip
 def test_what_lightning_forgets_is_kept(tmp_path, words):
     resumption = Resumption(tmp_path, [*SMALL, *words], every_place=False, signals=False)
     resumption.check()

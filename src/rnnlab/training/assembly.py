@@ -19,7 +19,7 @@ from rnnlab.runs.load import initialise_from
 from rnnlab.runs.run import Run
 from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
-from rnnlab.training.checkpoints import WholeFiles
+from rnnlab.training.checkpoints import Checkpoints, WholeFiles
 from rnnlab.training.loggers import MetricsFile
 from rnnlab.training.loop import Unmeasured, install
 from rnnlab.training.presence import Presence
@@ -116,7 +116,8 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
             default_root_dir=str(run.folder),
             logger=loggers,
             log_every_n_steps=config["trainer"]["log_every_n_steps"],
-            callbacks=[*callbacks, *extras],
+            # ours last: its last.ckpt is the commit point of what stock ones write at the end of training, too
+            callbacks=sorted([*callbacks, *extras], key=lambda c: isinstance(c, Checkpoints)),
             plugins=[WholeFiles(check, run.folder.name)],
             enable_checkpointing=True,
             enable_model_summary=False,
