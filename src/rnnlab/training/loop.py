@@ -107,6 +107,7 @@ class Loop(_FitLoop):
                 task.on_train_epoch_start()
                 self.epoch_progress.increment_started()
                 batches.reset_on_run()
+                self.epoch_loop.val_loop.batch_progress.total.reset()  # of an epoch's validations
             while batches.current.completed < self.max_batches and not self._is_over():
                 self._between_batches()
                 self._train(loader)
@@ -285,7 +286,6 @@ class Loop(_FitLoop):
         for count, done in ((batches.total, at["batches"]), (batches.current, at["batch"])):
             count.ready = count.started = count.processed = count.completed = done
         batches.is_last_batch = False
-        self.epoch_loop.val_loop.batch_progress.reset()
         self.restarting = True
         for loader in self._combined_loader_states_to_load:
             if "position" in loader:  # one of ours
