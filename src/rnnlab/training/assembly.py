@@ -105,11 +105,11 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
         extra = {"folder": run.folder} if node["_target_"] == "rnnlab.training.loggers.TensorBoard" else {}
         loggers.append(build(node, f"logger.{name}", **extra))
     check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
-    extras = [build(node, f"callbacks.{name}") for name, node in config["callbacks"].items() if node]
-    for callback in extras:
-        if isinstance(callback, EarlyStopping) and callback._check_on_train_epoch_end is None:
-            # it counts validations then, and not the end of an epoch that max_steps cut off
-            callback._check_on_train_epoch_end = False
+    extras = [
+        build(counting_validations(node), f"callbacks.{name}")
+        for name, node in config["callbacks"].items()
+        if node
+    ]
     try:
         trainer = Trainer(
             **options,
@@ -128,6 +128,18 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     install(trainer)
     return trainer
+
+
+def counting_validations(node: dict[str, Any]) -> dict[str, Any]:
+    """An EarlyStopping that is not told when to look does so behind validations: the end of an epoch that `max_steps`
+    cut off is none.
+    """
+    kind = locate(node["_target_"], "callbacks")
+    if not (inspect.isclass(kind) and issubclass(kind, EarlyStopping)):
+        return node
+    if "check_on_train_epoch_end" not in inspect.signature(kind).parameters:
+        return node
+    return node | {"check_on_train_epoch_end": node.get("check_on_train_epoch_end") or False}
 
 
 def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[str, str]:

@@ -179,7 +179,12 @@ class Loop(_FitLoop):
 
     def _is_over(self) -> bool:
         trainer = self.trainer
-        return 0 <= trainer.max_steps <= trainer.global_step or (trainer.should_stop and self._can_stop_early)
+        return 0 <= trainer.max_steps <= trainer.global_step or (trainer.should_stop and self._may_stop())
+
+    def _may_stop(self) -> bool:
+        """Whether `trainer.min_epochs` and `trainer.min_steps` let a callback end the training."""
+        epochs, steps = self.epoch_progress.current.processed, self.trainer.global_step
+        return epochs >= (self.min_epochs or 0) and steps >= (self.min_steps or 0)
 
     # ------------------------------------------------------------------ validation
 
@@ -188,7 +193,7 @@ class Loop(_FitLoop):
         epochs = trainer.check_val_every_n_epoch
         if not trainer.enable_validation or (epochs and (trainer.current_epoch + 1) % epochs):
             return False
-        if trainer.should_stop and self._can_stop_early:
+        if trainer.should_stop and self._may_stop():
             return True
         if math.isinf(trainer.val_check_batch):  # type: ignore[arg-type]
             return progress.is_last_batch
@@ -200,9 +205,7 @@ class Loop(_FitLoop):
         trainer.validating = True
         if task.kernels is None:  # the native engine's gradients lie in one buffer for good
             task.on_validation_model_zero_grad()
-        first = trainer._logger_connector._first_loop_iter
         yield
-        trainer._logger_connector._first_loop_iter = first
         trainer.training = True
 
     def _validate(self) -> None:
@@ -277,8 +280,14 @@ class Loop(_FitLoop):
 
     def load_state_dict(self, state_dict: dict[str, Any], prefix: str = "") -> None:
         """Lightning's counters are those of the instant; a run goes on from the batch that `position` says."""
-        super().load_state_dict(state_dict, prefix)
-        at = position_of(state_dict, prefix)
+        at, own = position_of(state_dict, prefix), state_dict[f"{prefix}state_dict"]
+        loaders = [
+            loader | {"epoch": at["epoch"], "position": at["batch"]} if "position" in loader else loader
+            for loader in own.get("combined_loader", [])  # with a position: one of ours
+        ]
+        super().load_state_dict(
+            state_dict | {f"{prefix}state_dict": own | {"combined_loader": loaders}}, prefix
+        )
         epochs, batches = self.epoch_progress, cast(Any, self.epoch_loop.batch_progress)
         for count in (epochs.total, epochs.current):
             count.ready = count.started = at["epoch"] + at["begun"]
@@ -287,9 +296,6 @@ class Loop(_FitLoop):
             count.ready = count.started = count.processed = count.completed = done
         batches.is_last_batch = False
         self.restarting = True
-        for loader in self._combined_loader_states_to_load:
-            if "position" in loader:  # one of ours
-                loader |= {"epoch": at["epoch"], "position": at["batch"]}
 
     # ------------------------------------------------------------------ who runs it
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.trainer.call import _call_callback_hooks
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -131,11 +130,12 @@ class Kernels(Callback):
         """One step in its two halves, with the hooks for gradients around them."""
         import numpy as np
 
-        _call_callback_hooks(trainer, "on_before_zero_grad", optimizer)
+        call = trainer.fit_loop.hooks.call  # type: ignore[attr-defined]
+        call("on_before_zero_grad", optimizer)
         loss = self.program.gradients(batch, dropout_step=trainer.global_step)
-        _call_callback_hooks(trainer, "on_before_backward", torch.tensor(loss))
-        _call_callback_hooks(trainer, "on_after_backward")
-        _call_callback_hooks(trainer, "on_before_optimizer_step", optimizer)
+        call("on_before_backward", torch.tensor(loss))
+        call("on_after_backward")
+        call("on_before_optimizer_step", optimizer)
         norm = self.program.update(rate)
         return np.array([loss]), np.array([norm])
 
@@ -148,11 +148,10 @@ class Kernels(Callback):
         scheduler: Any = task.lr_schedulers()
         if type(scheduler) is LambdaLR:  # a function of the step: no need to walk there
             factor, base, first = scheduler.lr_lambdas[0], scheduler.base_lrs[0], scheduler.last_epoch
-            rates = [float(group["lr"]), *(float(base * factor(first + i)) for i in range(1, n + 1))]
-            scheduler.last_epoch += n
-            scheduler._step_count += n
-            group["lr"] = rates.pop()
-            scheduler._last_lr = [group["lr"]]
+            rates = [float(group["lr"]), *(float(base * factor(first + i)) for i in range(1, n))]
+            scheduler.last_epoch += n - 1
+            scheduler._step_count += n - 1
+            scheduler.step()
             return rates
         rates = []
         for _ in range(n):
