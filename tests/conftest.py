@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["browser_fixtures"]
+
 # what a shell or a CI sets for its own sake changes what commands print, in this process and in those begun from it
 for name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "HYDRA_FULL_ERROR",
              "RNNLAB_DEBUG", "RNNLAB_OUTPUTS", "RNNLAB_DATA"):  # fmt: skip

@@ -44,6 +44,8 @@ def test_the_best_so_far_is_named_and_how_many_have_ended(watched):
 def test_a_failure_is_said_at_once_with_its_traceback(watched, tmp_path):
     due, watch, said = watched
     due[0].place = SimpleNamespace(folder=tmp_path / "it", group="one", label="")
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "traceback.txt").touch()
     watch.began(due[0])
     watch.ended(due[0], came(None, "failed"))
     first, why, trace = said().splitlines()

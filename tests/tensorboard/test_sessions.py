@@ -20,7 +20,8 @@ def config(**changes):
     return {"name": keys["name"], "seed": keys["seed"], "mode": keys.get("mode", "min"), "notes": str(keys["seed"]),
             "data": {"n_points": keys["n_points"], "seed": keys["seed"]},
             "model": {"hidden_size": keys["hidden_size"], "init_from": None},
-            "optimizer": {"lr": keys["lr"], "clip": keys["clip"]}}  # fmt: skip
+            "optimizer": {"lr": keys["lr"], "clip": keys["clip"]}, "monitor": "loss/val",
+            **{section: {} for section in ("scheduler", "trainer", "callbacks", "logger", "paths")}}  # fmt: skip
 
 
 def made(folder, status, value=None, asked=("data.n_points=100",), **changes):

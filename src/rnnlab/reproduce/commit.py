@@ -47,7 +47,8 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
             git("-C", home, "worktree", "add", "--detach", "--quiet", str(tree), commit, why="no worktree")
             if diff:
                 git("-C", str(tree), "apply", "-", why="the recorded diff does not apply", given=diff)
-            if not (tree / "src" / "rnnlab" / "reproduction").is_dir():
+            package = tree / "src" / "rnnlab"
+            if not any((package / name).is_dir() for name in ("reproduce", "reproduction")):
                 raise UserError(
                     f"commit {commit[:12]} is older than rnnlab reproduce: check it out, and train by hand"
                 )

@@ -19,7 +19,7 @@ DECIDING = ("cells", "recurrence", "data", "tasks", "training", "native", "strea
 
 # whose changes a version or a hash of rnnlab's sources tells; what a stranger's folder may name is config/permitted.py
 PARTS = (
-    "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.report.", "rnnlab.figures.",
+    "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.terminal.", "rnnlab.figures.",
     "rnnlab.instruments.", "rnnlab.tensorboard.",
     "torch.optim.", "torch.nn.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.",
 )  # fmt: skip
