@@ -30,8 +30,8 @@ def made(folder, status, value=None, asked=("data.n_points=100",), **changes):
     run = Run(folder / f"{abs(hash(group)) % 10**8}-{settings['seed']}")
     run.create("id", settings["name"], settings, list(asked), group=group)
     metrics = {"loss/val": value, "metric/mse": value}
-    results = {"best": {"metrics": metrics, "value": value, "monitor": "loss/val"},
-               "last": {"metrics": metrics}, "floor": {"val": {"mse": 0.01}}}  # fmt: skip
+    results = {"best": {"step": 10, "metrics": metrics, "value": value, "monitor": "loss/val"},
+               "last": {"step": 10, "metrics": metrics}, "floor": {"val": {"mse": 0.01}}}  # fmt: skip
     run.update(status=status, started="2026-01-02T03:04:05+0000", **({"results": results} if value else {}))
     return run
 
