@@ -10,7 +10,7 @@ import pytest
 
 from rnnlab.cli import main
 from rnnlab.report.leaderboard import bootstrap, of_experiment
-from rnnlab.runs.config_diff import differing
+from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.run import Run
 
 VALUES = {(16, 0): 0.5, (16, 1): 0.7, (16, 2): 0.9, (32, 0): 0.2, (32, 1): 0.6, (64, 0): 0.1}
@@ -62,13 +62,13 @@ def test_what_differs_is_named_shortly():
         "tags": ["a"],
     }
     sgd = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.2, "momentum": 0.9}, "seed": 2, "tags": []}
-    assert differing([adam, sgd]) == [
+    assert config_diffs([adam, sgd]) == [
         {"optimizer": "Adam", "optimizer.lr": 0.1},
         {"optimizer": "SGD", "optimizer.lr": 0.2},
     ]
-    assert differing([adam]) == [{}]
+    assert config_diffs([adam]) == [{}]
     longer = adam | {"resume": "outputs/sine/a-run"}  # how it was trained, and not what it is
-    assert differing([adam | {"resume": None}, longer]) == [{}, {}]
+    assert config_diffs([adam | {"resume": None}, longer]) == [{}, {}]
 
 
 class Page(HTMLParser):

@@ -6,19 +6,22 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
+from rnnlab.config.renamed import RENAMED, rename
 from rnnlab.config.spelling import near_key
 
 
 class Resolved(NamedTuple):
     """Plain values, the keys without a value ("???"), those that cannot be resolved, and why not.
 
-    The values lack the keys of both lists; `problems` are lines.
+    The values lack the keys of both lists; `problems` are lines. Classes that have moved stand in the values by
+    their new names; `renamed` has a line for each.
     """
 
     values: dict[str, Any]
     missing: list[str]
     unresolved: list[str]
     problems: list[str]
+    renamed: list[str]
 
 
 def resolve(cfg: DictConfig) -> Resolved:
@@ -52,7 +55,9 @@ def resolve(cfg: DictConfig) -> Resolved:
             return _ABSENT
         return walk(value, at)
 
-    return Resolved(walk(cfg, ""), missing, unresolved, problems)
+    values = walk(cfg, "")
+    lines = [f"{at}={old}: this class is now called {RENAMED[old]}" for at, old in rename(values).items()]
+    return Resolved(values, missing, unresolved, problems, lines)
 
 
 _ABSENT = object()

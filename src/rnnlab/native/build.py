@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnlab.runs.files import settle
+from rnnlab.runs.files import cache_folder, settle
 
 SOURCES = Path(__file__).parent / "csrc"
 COMPILERS = ("cc", "gcc", "clang")
@@ -52,14 +52,6 @@ class Built:
     isa: str
     seconds: float
     """What compiling took; 0 where the cache had it."""
-
-
-def cache_folder() -> Path:
-    """$RNNLAB_CACHE, else rnnlab in $XDG_CACHE_HOME, else ~/.cache/rnnlab."""
-    if own := os.environ.get("RNNLAB_CACHE"):
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "rnnlab"
 
 
 def find_compiler() -> str:

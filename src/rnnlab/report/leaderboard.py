@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnlab import streams
 from rnnlab.errors import warn
-from rnnlab.runs.config_diff import differing
+from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import readable
 from rnnlab.runs.run import Run, Say, legible, runs, silently
 
@@ -168,7 +168,7 @@ def leaderboard(
             row.entries = row.entries[row.entries.index(sound[0]) :]
             found.append(row)
             configs.append(sound[1])
-    for row, parameters in zip(found, differing(configs), strict=True):
+    for row, parameters in zip(found, config_diffs(configs), strict=True):
         row.parameters = parameters
     _drop_what_follows(found)
     mode = mode or (configs[0]["mode"] if configs else "min")

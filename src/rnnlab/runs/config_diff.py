@@ -1,22 +1,56 @@
-"""In what configs differ, named as shortly as can be."""
+"""How configs differ, in the fewest keys that tell it."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
-from rnnlab.tensorboard.columns import BESIDE
+from rnnlab.runs.run import Run
+
+# keys that never decide a number, and the seed
+NOT_PARAMETERS = (
+    "paths", "logger", "checkpoint", "sweep", "name", "tags", "notes", "rerun", "resume", "resume_engine", "seed",
+)  # fmt: skip
 
 
-def differing(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each config its values of the keys in which they differ; of a part of another class, its class."""
-    flat = [{k: v for k, v in leaves(c).items() if k.split(".")[0] not in BESIDE and not k.endswith(".seed")}
-            for c in configs]  # fmt: skip
+def config_diffs(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each config its values of the keys in which the configs differ.
+
+    Where a part is of another class, the class stands for all its keys.
+    """
+    flat = [
+        {
+            k: v
+            for k, v in leaves(c).items()
+            if k.split(".")[0] not in NOT_PARAMETERS and not k.endswith(".seed")
+        }
+        for c in configs
+    ]
     keys = [k for k in (flat[0] if flat else {}) if any(k not in f or f[k] != flat[0][k] for f in flat)]
     classes = {k.rpartition(".")[0] for k in keys if k.endswith("._target_")}
     shown = [k for k in keys if all(k in f for f in flat) or k.endswith("._target_")]
     shown += [k for f in flat for k in f if k not in flat[0] and k.rpartition(".")[0] not in classes]
+
+    def named(key: str, value: Any) -> tuple[str, Any]:
+        if key.endswith("._target_"):
+            return key.removesuffix("._target_"), str(value).rpartition(".")[2]
+        return key, value
+
+    return [dict(named(k, f[k]) for k in dict.fromkeys(shown) if k in f) for f in flat]
+
+
+def missing_callbacks(run: Run, config: dict[str, Any]) -> list[str]:
+    """The callbacks and loggers of `config` that the run did not have, such as `callbacks.memory`.
+
+    [] where the run's own config cannot be read.
+    """
+    try:
+        had = run.config
+    except UserError:
+        return []
     return [
-        {k.removesuffix("._target_"): str(f[k]).rpartition(".")[2] if k.endswith("._target_") else f[k]
-         for k in dict.fromkeys(shown) if k in f}
-        for f in flat
-    ]  # fmt: skip
+        f"{section}.{name}"
+        for section in ("callbacks", "logger")
+        for name, node in config[section].items()
+        if node and not (had.get(section) or {}).get(name)
+    ]

@@ -14,6 +14,14 @@ from rnnlab.runs.shapes import endless
 JSON_BYTES = 50_000_000
 
 
+def cache_folder() -> Path:
+    """$RNNLAB_CACHE, else rnnlab in $XDG_CACHE_HOME, else ~/.cache/rnnlab."""
+    if own := os.environ.get("RNNLAB_CACHE"):
+        return Path(own).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "rnnlab"
+
+
 def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
     """Replaces `path` by `content` in one rename; `durable` waits until it is on the disk.
 

@@ -15,9 +15,9 @@ from rnnlab.errors import UserError
 from rnnlab.memory import afford
 from rnnlab.regular_files import open_file
 from rnnlab.runs.checksum import DAMAGED, broken
-from rnnlab.runs.manifest import foreign_targets
 from rnnlab.runs.ownership import is_own
 from rnnlab.runs.run import Run
+from rnnlab.runs.sources import foreign_targets
 
 
 def read_checkpoint(path: Any) -> dict[str, Any]:

@@ -1,28 +1,15 @@
 """manifest.json: what a run was made with, written before training."""
 
 import functools
-import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
-import stat
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from rnnlab.runs.identity import leaves
-
-# the packages and files of rnnlab that decide numbers; the rest may change without making a run stale
-DECIDING = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
-
-# whose changes a version or a hash of rnnlab's sources tells; what a stranger's folder may name is config/permitted.py
-PARTS = (
-    "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.terminal.", "rnnlab.figures.",
-    "rnnlab.instruments.", "rnnlab.tensorboard.",
-    "torch.optim.", "torch.nn.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.",
-)  # fmt: skip
+from rnnlab.runs.sources import files, sources
 
 # variables of the environment that may change numbers; no other is recorded, for it may be secret
 DECISIVE = (
@@ -46,7 +33,7 @@ def manifest(
         "engine": engine,
         "data_hash": data_hash,
         "code": code(),
-        "sources": sources(config),
+        **sources(config),
         "files": files(config),
         "versions": versions(),
         "machine": machine(),
@@ -155,102 +142,6 @@ def gpu_driver() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip().partition("\n")[0] or None
-
-
-@functools.cache
-def rnnlab_sources() -> str:
-    """SHA-256 over the sources of rnnlab that decide numbers."""
-    root, digest = Path(__file__).parents[1], hashlib.sha256()
-    for name in DECIDING:
-        place = root / name
-        files = (
-            sorted(p for p in place.rglob("*") if p.suffix in (".py", ".c", ".h"))
-            if place.is_dir()
-            else [place]
-        )
-        for file in files:
-            if file.is_file():
-                digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
-@functools.cache
-def torch_version() -> str:
-    """Of the installed package: a sweep asks without importing torch."""
-    return importlib.metadata.version("torch")
-
-
-def sources(config: dict[str, Any]) -> dict[str, str]:
-    """What decides numbers beside the config: {"rnnlab": hash, "torch": version, a user's module: hash}."""
-    found = {"rnnlab": rnnlab_sources(), "torch": torch_version()}
-    for target in sorted(foreign_targets(config)):
-        module = target.rsplit(".", 1)[0]
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            continue
-        if spec is not None and spec.origin and Path(spec.origin).is_file():
-            found[module] = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
-    return found
-
-
-def files(config: dict[str, Any]) -> dict[str, str]:
-    """The files that the data and the model are read from: {key of the config: SHA-256}."""
-    named = leaves({part: config.get(part, {}) for part in ("data", "model")})
-    found = {key: _hash_of(value) for key, value in named.items() if isinstance(value, str)}
-    return {key: digest for key, digest in found.items() if digest}
-
-
-def _hash_of(path: str) -> str | None:
-    try:
-        about = Path(path).expanduser().stat()
-    except (OSError, ValueError, RuntimeError):
-        return None
-    if not stat.S_ISREG(about.st_mode):
-        return None
-    return _hash(path, about.st_size, about.st_mtime_ns, about.st_ino)
-
-
-@functools.cache
-def _hash(path: str, *version: int) -> str | None:
-    """Once for each version of a file, for a thousand runs may share it."""
-    digest = hashlib.sha256()
-    try:
-        with Path(path).expanduser().open("rb") as f:
-            while block := f.read(1 << 20):
-                digest.update(block)
-    except OSError:
-        return None
-    return digest.hexdigest()
-
-
-def foreign_targets(node: Any) -> set[str]:
-    """The dotted paths in a config that lead out of the parts of rnnlab, torch and lightning."""
-    targets: set[str] = set()
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == "_target_" and not isinstance(value, str):
-                targets.add(repr(value))
-            elif key == "_target_" or (key == "cell" and isinstance(value, str) and "." in value):
-                targets.add(value)
-            else:
-                targets |= foreign_targets(value)
-    elif isinstance(node, list):
-        for value in node:
-            targets |= foreign_targets(value)
-    return {target for target in targets if not target.startswith(PARTS)}
-
-
-def stale(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:
-    """Why the numbers of a run with this manifest might come out otherwise today; [] when they would not."""
-    then, today = recorded.get("sources", {}), sources(config)
-    changed = [
-        f"{name} has changed" if name != "torch" else f"torch was {then.get(name)}, is {today.get(name)}"
-        for name in sorted(then.keys() | today.keys())
-        if then.get(name) != today.get(name)
-    ]
-    read, there = recorded.get("files", {}), files(config)
-    return changed + [f"the file of {key} has changed" for key in sorted(read) if read[key] != there.get(key)]
 
 
 def recorded_threads(recorded: dict[str, Any]) -> int | None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from rnnlab.config.renamed import rename
 from rnnlab.errors import Gone, UserError, nearest, warn
 from rnnlab.runs.files import read_json, write_json, write_whole
 from rnnlab.runs.metrics import read_metrics
@@ -138,8 +139,10 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved config."""
-        return self._read("config.yaml", read_yaml, CONFIG, needs=("mode", "model"))
+        """The resolved config, in which classes that have moved since stand by their new names."""
+        config = self._read("config.yaml", read_yaml, CONFIG, needs=("mode", "model"))
+        rename(config)
+        return config
 
     @property
     def overrides(self) -> list[str]:

@@ -52,6 +52,7 @@ MANIFEST: dict[Any, Any] = {
     "data_hash": (str, type(None)),
     "code": {"commit": (str, type(None)), "clean": bool, "diff": str, "rnnlab": str},
     "sources": {...: str},
+    "syntax": {...: str},
     "versions": {...: str},
     "machine": {"cpu": str, "platform": str, "cores": (int, type(None)), "cpu_flags": [str], "gpus": [str]},
     "threads": {...: number},

@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 from rnnlab.config import deciding
 from rnnlab.config.composing import COMPOSING
 from rnnlab.errors import UserError
-from rnnlab.runs.missing_callbacks import why_stale
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place, place
+from rnnlab.runs.sources import why_stale
 from rnnlab.sweeps import cost
 from rnnlab.sweeps.exclusion import ABSENT, Exclusion
 from rnnlab.sweeps.grid import Grid, Listed, Point

@@ -5,7 +5,7 @@ from typing import Any
 
 from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
-from rnnlab.runs.manifest import PARTS
+from rnnlab.runs.sources import KNOWN
 from rnnlab.sweeps.grid import Point
 from rnnlab.sweeps.plan import Plan, Planned
 from rnnlab.sweeps.probe import Scout
@@ -34,7 +34,7 @@ def _foreign(planned: Planned, known: dict[Any, dict[str, str]]) -> dict[str, st
     key = (id(planned.template), *cells)
     if key not in known:
         named = {k: v for k, v in leaves(planned.config()).items() if k.endswith(("._target_", ".cell"))}
-        known[key] = {k: v for k, v in named.items() if "." in str(v) and not v.startswith(PARTS)}
+        known[key] = {k: v for k, v in named.items() if "." in str(v) and not v.startswith(KNOWN)}
     return known[key]
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.report.leaderboard import Entry, leaderboard, number
 from rnnlab.report.table import table
+from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import refuse_unwritable
-from rnnlab.runs.missing_callbacks import lacking
 from rnnlab.runs.run import now
 from rnnlab.signals import NAMES, exit_code
 from rnnlab.sweeps import dry_run
@@ -145,7 +145,7 @@ def _headlines(plan: Plan, took: float) -> list[str]:
 def _lacking(plan: Plan) -> list[str]:
     """Of the first finished run that is not trained again: all were asked for alike, and there may be very many."""
     first = next((r for r in plan.runs if r.status == "finished" and not r.again), None)
-    return lacking(first.run, first.config()) if first is not None else []
+    return missing_callbacks(first.run, first.config()) if first is not None else []
 
 
 def _skip(planned: Planned) -> None:

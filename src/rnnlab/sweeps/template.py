@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from rnnlab.config.checking import tell_once
 from rnnlab.config.identity import _kept
 from rnnlab.config.node import Node
 from rnnlab.config.reading import Reading, _assign, read, shown
@@ -40,7 +41,8 @@ class Template:
     def check(self, point: Point) -> list[str]:
         """Reads the whole config of a point; [] where it is right. The first right one is the model for others."""
         resolved = self._resolved(point)
-        values, missing, unresolved, problems = resolved
+        values, missing, unresolved, problems, renamed = resolved
+        tell_once(renamed)
         values.pop("sweep", None)
         reading = read(values, missing, unresolved)
         said = {line.split(" is required")[0] for line in reading.problems}

@@ -19,9 +19,9 @@ from typing import Any
 from rnnlab.errors import Gone, UserError
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.lock import Claimed
-from rnnlab.runs.manifest import files
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place
+from rnnlab.runs.sources import files
 from rnnlab.signals import ASKING
 from rnnlab.training.quiet import quiet
 

@@ -3,24 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rnnlab.runs.config_diff import NOT_PARAMETERS
 from rnnlab.runs.identity import leaves
 
 DERIVED = ("rmse", "bits", "perplexity")  # the same again, in other units
-# what never decides a number, or follows the seed
-BESIDE = (
-    "paths",
-    "logger",
-    "checkpoint",
-    "sweep",
-    "name",
-    "tags",
-    "notes",
-    "rerun",
-    "resume",
-    "resume_engine",
-    "seed",
-)
-ASIDE = (*BESIDE, "callbacks")
+ASIDE = (*NOT_PARAMETERS, "callbacks")
 
 
 def parameters(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnnlab.errors import UserError
-from rnnlab.runs.config_diff import differing
+from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import held
 from rnnlab.runs.run import Run
@@ -127,7 +127,7 @@ class Sessions:
         found: list[dict[str, Any]] = [{} for _ in groups]
         for places in by_experiment.values():
             configs = [_without(self._config(groups[i])) for i in places]
-            for i, values in zip(places, differing(configs), strict=True):
+            for i, values in zip(places, config_diffs(configs), strict=True):
                 found[i] = values
         keys = {key for values in found for key in values}
         if not keys:

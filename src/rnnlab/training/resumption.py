@@ -8,8 +8,9 @@ from typing import Any
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import broken
 from rnnlab.runs.load import read_checkpoint
-from rnnlab.runs.manifest import recorded_threads, stale
+from rnnlab.runs.manifest import recorded_threads
 from rnnlab.runs.run import Run
+from rnnlab.runs.sources import stale
 
 UNDER_WAY = ("queued", "running", "stopped")
 ON_THE_WAY = "changed_on_the_way"  # the manifest's word for code that changed while a run was stopped

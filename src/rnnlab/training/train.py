@@ -10,14 +10,15 @@ from omegaconf import DictConfig
 
 from rnnlab import import_path as workplace
 from rnnlab.config import base_config, build, check, deciding
+from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
 from rnnlab.runs.files import clear_leftovers
 from rnnlab.runs.lock import claim
-from rnnlab.runs.manifest import command_line, foreign_targets, manifest
-from rnnlab.runs.missing_callbacks import lacking, why_stale
+from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place, place
 from rnnlab.runs.secrets import without_secrets
+from rnnlab.runs.sources import foreign_targets, why_stale
 from rnnlab.tensorboard.dashboard import Dashboard
 from rnnlab.terminal import run as terminal
 from rnnlab.training import accelerator
@@ -63,7 +64,7 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
     run = Run(where.folder)
     if run.known.get("status") == "finished" and not config["rerun"]:
         restore_config(run, config, overrides, terminal.warn)
-        terminal.already_finished(run, lacking(run, config), why_stale(run, config))
+        terminal.already_finished(run, missing_callbacks(run, config), why_stale(run, config))
         return run
     strangers = parent is not None and not foreign_targets(config)  # who knows whose the parent is
     with workplace.absent() if strangers else nullcontext():

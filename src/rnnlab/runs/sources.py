@@ -1,0 +1,174 @@
+"""Which code and files decide a run's numbers, and whether they have changed since: then the run is stale.
+
+Code is compared by what it does: comments, docstrings and layout change nothing. A user's own module is recorded by its
+bytes, too, because ownership (`rnnlab.runs.ownership`) asks for the very same file.
+"""
+
+import functools
+import gc
+import hashlib
+import importlib.metadata
+import importlib.util
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rnnlab.errors import UserError
+from rnnlab.runs import syntax as how
+from rnnlab.runs.files import cache_folder, write_whole
+from rnnlab.runs.identity import leaves
+from rnnlab.runs.run import Run
+from rnnlab.runs.syntax import syntax
+
+# the packages and files of rnnlab that decide numbers; the rest may change without making a run stale
+IDENTITY_SOURCES = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
+
+# whose changes a version or a hash of rnnlab's sources tells; what a stranger's folder may name is config/permitted.py
+KNOWN = (
+    "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.terminal.", "rnnlab.figures.",
+    "rnnlab.instruments.", "rnnlab.tensorboard.", "rnnlab.terminal.",
+    "torch.optim.", "torch.nn.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.",
+)  # fmt: skip
+
+
+def hash_sources(root: Path) -> str:
+    """SHA-256 over the syntax of the sources below `root` (rnnlab's folder) that decide numbers.
+
+    Parsing them takes 0.2 s, so the hash is cached under that of their bytes: 5 ms.
+    """
+    found = {file.relative_to(root).as_posix(): file.read_bytes() for file in _files(root)}
+    content = hashlib.sha256(b"".join(Path(file).read_bytes() for file in (__file__, how.__file__)))
+    for name, source in found.items():
+        content.update(f"\0{name}\0{len(source)}\0".encode() + source)
+    cached = cache_folder() / f"sources-{content.hexdigest()[:32]}"
+    with suppress(OSError, ValueError):
+        if re.fullmatch(r"[0-9a-f]{64}", known := cached.read_text()):
+            return known
+    digest = hashlib.sha256()
+    was_collecting = gc.isenabled()
+    gc.disable()  # trees are many objects and no garbage: half the time
+    try:
+        for name, source in found.items():
+            digest.update(f"{name}\0{syntax(name, source)}\0".encode(errors="replace"))
+    finally:
+        if was_collecting:
+            gc.enable()
+    with suppress(OSError):
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(cached, digest.hexdigest().encode())
+    return digest.hexdigest()
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for name in IDENTITY_SOURCES:
+        if (root / name).is_dir():
+            yield from sorted(
+                p for p in (root / name).rglob("*") if p.suffix in (".py", ".c", ".h") and p.is_file()
+            )
+        elif (root / name).is_file():
+            yield root / name
+
+
+@functools.cache
+def rnnlab_sources() -> str:
+    return hash_sources(Path(__file__).parents[1])
+
+
+@functools.cache
+def torch_version() -> str:
+    """Of the installed package: a sweep asks without importing torch."""
+    return importlib.metadata.version("torch")
+
+
+def sources(config: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """What decides numbers beside the config, as the manifest has it.
+
+    {"sources": {"rnnlab": hash of its syntax, "torch": version, a user's module: SHA-256 of its bytes},
+    "syntax": {a user's module: hash of its syntax}}
+    """
+    found, meaning = {"rnnlab": rnnlab_sources(), "torch": torch_version()}, {}
+    for target in sorted(foreign_targets(config)):
+        module = target.rsplit(".", 1)[0]
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            continue
+        if spec is not None and spec.origin and Path(spec.origin).is_file():
+            content = Path(spec.origin).read_bytes()
+            found[module] = hashlib.sha256(content).hexdigest()
+            said = syntax(spec.origin, content)
+            meaning[module] = hashlib.sha256(said.encode(errors="replace")).hexdigest()
+    return {"sources": found, "syntax": meaning}
+
+
+def files(config: dict[str, Any]) -> dict[str, str]:
+    """The files that the data and the model are read from: {key of the config: SHA-256}."""
+    named = leaves({part: config.get(part, {}) for part in ("data", "model")})
+    found = {key: _hash_of(value) for key, value in named.items() if isinstance(value, str)}
+    return {key: digest for key, digest in found.items() if digest}
+
+
+def _hash_of(path: str) -> str | None:
+    try:
+        about = Path(path).expanduser().stat()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    if not stat.S_ISREG(about.st_mode):
+        return None
+    return _hash(path, about.st_size, about.st_mtime_ns, about.st_ino)
+
+
+@functools.cache
+def _hash(path: str, *version: int) -> str | None:
+    """Once for each version of a file, for a thousand runs may share it."""
+    digest = hashlib.sha256()
+    try:
+        with Path(path).expanduser().open("rb") as f:
+            while block := f.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def foreign_targets(node: Any) -> set[str]:
+    """The dotted paths in a config that lead out of the parts of rnnlab, torch and lightning."""
+    targets: set[str] = set()
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key == "_target_" and not isinstance(value, str):
+                targets.add(repr(value))
+            elif key == "_target_" or (key == "cell" and isinstance(value, str) and "." in value):
+                targets.add(value)
+            else:
+                targets |= foreign_targets(value)
+    elif isinstance(node, list):
+        for value in node:
+            targets |= foreign_targets(value)
+    return {target for target in targets if not target.startswith(KNOWN)}
+
+
+def stale(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """Why the numbers of a run with this manifest might differ today; [] when they would not."""
+    now = sources(config)
+    then, today = recorded.get("sources", {}), now["sources"]
+    said, says = recorded.get("syntax", {}), now["syntax"]
+    changed = [
+        f"{name} has changed" if name != "torch" else f"torch was {then.get(name)}, is {today.get(name)}"
+        for name in sorted(then.keys() | today.keys())
+        if then.get(name) != today.get(name) and not (name in said and said[name] == says.get(name))
+    ]
+    read, there = recorded.get("files", {}), files(config)
+    return changed + [f"the file of {key} has changed" for key in sorted(read) if read[key] != there.get(key)]
+
+
+def why_stale(run: Run, config: dict[str, Any]) -> list[str]:
+    """Why a finished run's numbers might differ today, or why nobody can tell; [] when they would not."""
+    try:
+        recorded = run.manifest
+    except UserError as error:
+        return [str(error)]
+    return stale(recorded, config)
