@@ -2,7 +2,7 @@
 
 from rnnlab.config import check, compose
 from rnnlab.runs.run import Run
-from rnnlab.sweeps import cost, estimate
+from rnnlab.sweeps import estimate
 
 
 def test_finished_runs_say_how_much_longer_than_guessed_and_a_damaged_one_says_nothing(tmp_path):
@@ -12,6 +12,6 @@ def test_finished_runs_say_how_much_longer_than_guessed_and_a_damaged_one_says_n
         run.create(str(i), "sine", made_with, [], group="same", label="")
         run.update(status="finished", seconds=3.0 + i)
     ratios, own = estimate.finished([tmp_path / "sine"])
-    guessed = cost.seconds(config)
+    guessed = estimate.guessed_seconds(config)
     assert ratios == [3.0 / guessed, 4.0 / guessed]
     assert own == {"same": [3.0, 4.0]}

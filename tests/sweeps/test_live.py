@@ -17,9 +17,9 @@ def watched(monkeypatch):
     monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: 0.0))
     config = check(compose(["experiment=sine"]))
     place = SimpleNamespace(group="one", label="")
-    due = [SimpleNamespace(cost=1.0, place=place, config=lambda: config, name=f"run {i}") for i in range(4)]
+    due = [SimpleNamespace(cost=1.0, place=place, config=config, name=f"run {i}") for i in range(4)]
     console = Console(file=io.StringIO(), width=80)
-    return due, live.Watch(due, "min", console, lambda planned: planned.name), console.file.getvalue
+    return due, live.LiveView(due, "min", console, lambda planned: planned.name), console.file.getvalue
 
 
 def came(value, status="finished"):
@@ -28,12 +28,12 @@ def came(value, status="finished"):
 
 
 def test_the_best_so_far_is_named_and_how_many_have_ended(watched):
-    due, watch, said = watched
-    with watch:
+    due, view, said = watched
+    with view:
         for planned, value in zip(due, (0.5, 0.25, 0.75), strict=False):
-            watch.began(planned)
-            watch.ended(planned, came(value))
-            watch.tick()
+            view.started(planned)
+            view.ended(planned, came(value))
+            view.tick()
     assert said().splitlines() == [
         "1 of 4 runs  best 0.5  run 0",
         "2 of 4 runs  best 0.25  run 1",
@@ -42,20 +42,20 @@ def test_the_best_so_far_is_named_and_how_many_have_ended(watched):
 
 
 def test_a_failure_is_said_at_once_with_its_traceback(watched, tmp_path):
-    due, watch, said = watched
+    due, view, said = watched
     due[0].place = SimpleNamespace(folder=tmp_path / "it", group="one", label="")
-    watch.began(due[0])
-    watch.ended(due[0], came(None, "failed"))
+    view.started(due[0])
+    view.ended(due[0], came(None, "failed"))
     first, why, trace = said().splitlines()
     assert (first.split(), why.strip()) == (["failed", "it"], "ValueError: no")
     assert trace.strip() == str(tmp_path / "it" / "traceback.txt")
-    watch.tick()
+    view.tick()
     assert said().splitlines()[-1] == "1 of 4 runs  1 failed"
 
 
 def test_nothing_is_said_twice_and_nothing_of_the_last_run_which_the_leaderboard_follows(watched):
-    due, watch, said = watched
+    due, view, said = watched
     for planned in due:
-        watch.ended(planned, came(1.0))
-    watch.tick()
+        view.ended(planned, came(1.0))
+    view.tick()
     assert said() == ""
