@@ -151,15 +151,16 @@ class LiveView(View):
         for line in lines:
             line.no_wrap, line.overflow = True, "ellipsis"
         rows = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
-        for _ in range(4):
-            rows.add_column(no_wrap=True, overflow="ellipsis")
+        for _ in range(3):
+            rows.add_column(no_wrap=True)
+        rows.add_column()  # a table narrows the columns that may wrap; the text itself is cut instead
         for planned, since, step in list(self.running.values())[:ROWS]:
             of = max(step, self.steps.of(planned))
             rows.add_row(
-                self.name(planned) or planned.place.label,
                 ProgressBar(total=of, completed=step, width=20, complete_style="cyan"),
                 f"{step:,}/{of:,}",
                 clock(time.monotonic() - since),
+                Text(one_line(self.name(planned) or planned.place.label), no_wrap=True, overflow="ellipsis"),
                 style="dim",
             )
         return Group(*lines, bar, rows)
