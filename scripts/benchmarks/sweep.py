@@ -40,7 +40,7 @@ def planning() -> None:
 
     from rnnlab.config import base_config, compose
     from rnnlab.sweeps.grid import grid
-    from rnnlab.sweeps.plan import Planner
+    from rnnlab.sweeps.planner import Planner
 
     groups = {"experiment"}
     for seeds in (50, 5000):

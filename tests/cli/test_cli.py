@@ -167,8 +167,8 @@ def test_launchers_can_send_the_task():
 def test_scripts_modules_and_console_are_the_same_code():
     scripts = Path(__file__).parents[2] / "scripts"
     asked = ["train", "--cfg", "job", "modl=3"]
-    for start in ([str(scripts / "train.py")], ["-m", "rnnlab", "train"]):
-        done = subprocess.run([sys.executable, *start, *asked[1:]], capture_output=True, text=True)
+    for start in ([str(scripts / "run.py")], ["-m", "rnnlab"]):
+        done = subprocess.run([sys.executable, *start, *asked], capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (2, "modl: no such key. Did you mean model?\n")
 
 

@@ -30,15 +30,15 @@ class Wave(Sine):
 @pytest.fixture
 def conducted(monkeypatch):
     """How many runs each sweep was given."""
-    from rnnlab.sweeps.scheduler import Conductor
+    from rnnlab.sweeps.scheduler import Scheduler
 
-    seen, conduct = [], Conductor.conduct
+    seen, run = [], Scheduler.run
 
     def counted(self, due, *args, **kwargs):
         seen.append(len(due))
-        return conduct(self, due, *args, **kwargs)
+        return run(self, due, *args, **kwargs)
 
-    monkeypatch.setattr(Conductor, "conduct", counted)
+    monkeypatch.setattr(Scheduler, "run", counted)
     return seen
 
 

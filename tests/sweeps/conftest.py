@@ -1,4 +1,4 @@
-"""Sweeps inside the test's own process, whose workers are forked from one nursery: its imports are paid once."""
+"""Sweeps in the test's own process. One fork server serves them all, so that its imports are paid once."""
 
 import math
 import sys
@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from rnnlab.cli import main
-from rnnlab.sweeps.forkserver import Nursery
-from rnnlab.sweeps.live import Watch
+from rnnlab.sweeps.forkserver import ForkServer
+from rnnlab.sweeps.live import LiveView
 
 
 class Done(NamedTuple):
@@ -19,20 +19,20 @@ class Done(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def warm_nursery():
+def warm_server():
     sys.path.insert(0, str(Path(__file__).parent))  # victim.py
-    nursery = Nursery()
-    close, nursery.close = nursery.close, lambda: None
-    yield nursery
+    server = ForkServer()
+    close, server.close = server.close, lambda: None
+    yield server
     close()
 
 
 @pytest.fixture
-def multirun(warm_nursery, monkeypatch, capsys):
-    """`rnnlab train -m WORDS`. A trial before it takes as long as it takes, the compiling of kernels included."""
-    monkeypatch.setattr("rnnlab.sweeps.forkserver.Nursery", lambda: warm_nursery)
-    monkeypatch.setattr("rnnlab.sweeps.trial.PATIENCE", None)
-    monkeypatch.setattr("rnnlab.sweeps.trial.BUDGET", math.inf)
+def multirun(warm_server, monkeypatch, capsys):
+    """`rnnlab train -m WORDS`. A trial before it has no time limit, for it may compile the kernels."""
+    monkeypatch.setattr("rnnlab.sweeps.forkserver.ForkServer", lambda: warm_server)
+    monkeypatch.setattr("rnnlab.sweeps.estimate.TIMEOUT", None)
+    monkeypatch.setattr("rnnlab.sweeps.estimate.BUDGET", math.inf)
 
     def multirun(*words):
         capsys.readouterr()
@@ -47,7 +47,7 @@ def when_trained(monkeypatch):
     """`when_trained(3, do)`: does it when the next sweep here has trained three runs, before it begins another."""
 
     def when(number, do):
-        ended, trained = Watch.ended, []
+        ended, trained = LiveView.ended, []
 
         def counted(self, planned, outcome):
             ended(self, planned, outcome)
@@ -56,6 +56,6 @@ def when_trained(monkeypatch):
                 if len(trained) == number:
                     do()
 
-        monkeypatch.setattr(Watch, "ended", counted)
+        monkeypatch.setattr(LiveView, "ended", counted)
 
     return when

@@ -1,25 +1,51 @@
-"""What a sweep says while it goes, where there is no terminal: told by hand, at a clock that stands still."""
+"""What a sweep shows while it runs, with a clock that the test sets."""
 
 import io
+import re
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from emulator import run_on_terminal, terminal
 from rnnlab.config import check, compose
 from rnnlab.sweeps import live
 from rnnlab.sweeps.worker import Outcome
+from rnnlab.terminal.console import Console as TerminalConsole
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
 
 
 @pytest.fixture
-def watched(monkeypatch):
-    """Four runs of equal cost, whoever watches them, and what was said by now."""
-    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=lambda: 0.0))
-    config = check(compose(["experiment=sine"]))
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(live, "time", clock)
+    return clock
+
+
+def four_runs(costs=(1.0, 1.0, 1.0, 1.0)):
+    config = check(compose(["experiment=sine", "trainer.max_steps=10", "trainer.max_epochs=-1"]))
     place = SimpleNamespace(group="one", label="")
-    due = [SimpleNamespace(cost=1.0, place=place, config=lambda: config, name=f"run {i}") for i in range(4)]
-    console = Console(file=io.StringIO(), width=80)
-    return due, live.Watch(due, "min", console, lambda planned: planned.name), console.file.getvalue
+    return [
+        SimpleNamespace(cost=cost, place=place, config=config, name=f"run {i}")
+        for i, cost in enumerate(costs)
+    ]
+
+
+def viewed(due, console):
+    return live.LiveView(due, "min", console, lambda planned: planned.name)
+
+
+@pytest.fixture
+def watched(clock):
+    """Four runs of equal cost, a view of them that prints plain lines, and what it has printed by now."""
+    due, console = four_runs(), Console(file=io.StringIO(), width=80)
+    return due, viewed(due, console), console.file.getvalue
 
 
 def came(value, status="finished"):
@@ -28,12 +54,12 @@ def came(value, status="finished"):
 
 
 def test_the_best_so_far_is_named_and_how_many_have_ended(watched):
-    due, watch, said = watched
-    with watch:
+    due, view, said = watched
+    with view:
         for planned, value in zip(due, (0.5, 0.25, 0.75), strict=False):
-            watch.began(planned)
-            watch.ended(planned, came(value))
-            watch.tick()
+            view.started(planned)
+            view.ended(planned, came(value))
+            view.tick()
     assert said().splitlines() == [
         "1 of 4 runs  best 0.5  run 0",
         "2 of 4 runs  best 0.25  run 1",
@@ -41,23 +67,76 @@ def test_the_best_so_far_is_named_and_how_many_have_ended(watched):
     ]
 
 
-def test_a_failure_is_said_at_once_with_its_traceback(watched, tmp_path):
-    due, watch, said = watched
+def test_a_failure_is_printed_at_once_with_its_traceback(watched, tmp_path):
+    due, view, said = watched
     due[0].place = SimpleNamespace(folder=tmp_path / "it", group="one", label="")
     (tmp_path / "it").mkdir()
     (tmp_path / "it" / "traceback.txt").touch()
-    watch.began(due[0])
-    watch.ended(due[0], came(None, "failed"))
+    view.started(due[0])
+    view.ended(due[0], came(None, "failed"))
     first, why, trace = said().splitlines()
     assert (first.split(), why.strip()) == (["failed", "it"], "ValueError: no")
     assert trace.strip() == str(tmp_path / "it" / "traceback.txt")
-    watch.tick()
+    view.tick()
     assert said().splitlines()[-1] == "1 of 4 runs  1 failed"
 
 
-def test_nothing_is_said_twice_and_nothing_of_the_last_run_which_the_leaderboard_follows(watched):
-    due, watch, said = watched
+def test_nothing_is_printed_of_the_last_run_for_the_leaderboard_follows(watched):
+    due, view, said = watched
     for planned in due:
-        watch.ended(planned, came(1.0))
-    watch.tick()
+        view.ended(planned, came(1.0))
+    view.tick()
     assert said() == ""
+
+
+def test_the_time_left_is_that_of_the_guessed_seconds_that_are_left(clock):
+    due = four_runs((6.0, 2.0, 1.0, 1.0))
+    view = viewed(due, Console(file=io.StringIO(), width=80))
+    view.started(due[0])
+    clock.now = 30.0
+    view.progressed(due[0], 5)  # of 10 steps: 3 of 10 seconds' work in 30 s
+    assert view.time_left == "1:10 left"
+    view.ended(due[0], came(0.5))
+    clock.now = 60.0
+    assert view.time_left == "40 s left"
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_the_table_on_a_terminal(clock, width):
+    due = four_runs()
+    due[2].name = "a run with a very long name: " + "x" * 200
+    with terminal(width) as (file, screen), viewed(due, TerminalConsole(file=file, width=width)) as view:
+        for planned in due[:3]:
+            view.started(planned)
+        clock.now = 4.0
+        view.ended(due[0], came(0.25))
+        view.ended(due[1], came(None, "stopped"))
+        view.progressed(due[2], 5)
+        view.tick()
+        file.flush()
+        clock.now = 4.1
+        view.tick()  # too early to draw again
+        clock.now = 8.0
+        view.started(due[3])
+        view.tick()
+    first, second = [[line for line in frame if line] for frame in screen.frames[:2]]
+    assert [line for line in screen.shown() if line] == []  # the leaderboard takes its place
+    assert max(len(line) for frame in screen.frames for line in frame) <= width
+    assert first[0].split("  ") == ["1 of 4 runs done", "1 running", "0 failed"]
+    assert first[1] == "best 0.25  run 0"
+    assert re.fullmatch(r"25/40 steps [━╺╸]+ +62% 2 s left  6 steps/s", first[2]), first[2]
+    assert re.fullmatch(r"━{8}[━╺╸]* +5/10  4 s  a run with a very long name: x+…", first[3]), first[3]
+    assert len(first) == 4 and len(second) == 5
+    assert second[0].split("  ")[1] == "2 running"
+    assert re.fullmatch(r"━+ +0/10  0 s  run 3", second[4]), second[4]
+
+
+def test_a_sweep_on_a_terminal_draws_its_table_and_leaves_the_leaderboard(tmp_path):
+    screen = run_on_terminal(120, "train", "-m", "experiment=sine", "data.n_points=200", "model.hidden_size=4",
+                             "trainer.accelerator=cpu", "trainer.max_epochs=2", "seed=0,1,2", "sweep.workers=1",
+                             f"paths.outputs={tmp_path}")  # fmt: skip
+    counts = [line for frame in screen.frames for line in frame if " runs done" in line]
+    assert counts and counts[0].startswith("0 of 3 runs done")
+    shown = [line for line in screen.shown() if line]
+    assert shown[0].startswith("3 runs; planned in") and not any(" runs done" in line for line in shown)
+    assert any(line.split()[:1] == ["persistence"] for line in shown), shown

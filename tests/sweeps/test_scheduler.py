@@ -1,4 +1,4 @@
-"""Who gets which run and which device, and what becomes of it, with workers that only pretend."""
+"""Which worker gets which run and device, and how each run ends, with threads in the place of workers."""
 
 import os
 import signal
@@ -13,23 +13,23 @@ import pytest
 
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
-from rnnlab.sweeps import forkserver as nursery
-from rnnlab.sweeps import scheduler as conduct
+from rnnlab.sweeps import forkserver
+from rnnlab.sweeps import scheduler as scheduling
 from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.forkserver import LEFT
-from rnnlab.sweeps.scheduler import Conductor, Staff
+from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
 from rnnlab.sweeps.worker import Outcome
 
 NOBODY = 1 << 30  # no process has such an id
 
 
-class Home:
-    """A nursery whose workers are threads; `answer(job, worker)` gives an outcome, or None for one that dies."""
+class FakeServer:
+    """A fork server whose workers are threads; `answer(job, worker)` gives an outcome, or None for one that dies."""
 
     def __init__(self, answer):
         self.answer, self.workers, self.closed, self.threads = answer, [], [], []
 
-    def worker(self):
+    def start_worker(self):
         ours, theirs = Pipe()
         worker = SimpleNamespace(pid=NOBODY + len(self.workers), environment={}, jobs=[], end=theirs)
         self.workers.append(worker)
@@ -56,36 +56,37 @@ class Home:
 
     end = "its worker was killed (SIGKILL); out of memory?"
 
-    def end_of(self, pid):
+    def exit_reason(self, pid):
         self.closed.append(pid)
         return self.end
 
 
-class Blind:
-    def __getattr__(self, name):
-        return lambda *_: None
+class Due(SimpleNamespace):
+    @property
+    def config(self):
+        return self.make_config()
 
 
 def finished(job, worker):
     return Outcome(job.number, "finished", memory=100)
 
 
-def conducted(tmp_path, kinds, staff, answer=finished, config=dict, end=Home.end, **before):
+def scheduled(tmp_path, kinds, pool, answer=finished, config=dict, end=FakeServer.end, **before):
     due = []
     for i, kind in enumerate(kinds):
         run = Run(tmp_path / str(i))
         run.create(str(i), "test", {}, [])
         run.update(**({"status": "running"} | before))
         place = Place(run.folder, str(i), "", "")
-        due.append(SimpleNamespace(accelerator=kind, place=place, overrides=[], status=before.get("status", ""),
-                                   run=run, config=config))  # fmt: skip
-    home = Home(answer)
-    home.end = end
-    conductor = Conductor(home, staff, Blind(), ["rnnlab"])
-    outcomes = conductor.conduct(due)
-    for thread in home.threads:
+        due.append(Due(accelerator=kind, place=place, overrides=[], status=before.get("status", ""),
+                                   run=run, make_config=config))  # fmt: skip
+    server = FakeServer(answer)
+    server.end = end
+    scheduler = Scheduler(server, pool, View(), ["rnnlab"])
+    outcomes = scheduler.run(due)
+    for thread in server.threads:
         thread.join()  # it may still be reading what it was sent; behind that it finds the end
-    return outcomes, home, conductor
+    return outcomes, server, scheduler
 
 
 @pytest.mark.parametrize(("allowed", "names"), [(None, "0101"), ("3,GPU-5f", ["3", "GPU-5f"] * 2)])
@@ -94,40 +95,42 @@ def test_workers_are_spread_over_the_gpus(tmp_path, monkeypatch, allowed, names)
     if allowed:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
     kinds = ["gpu", "cpu"] * 8
-    outcomes, home, _ = conducted(tmp_path, kinds, Staff({"cpu": 3, "gpu": 4}, gpus=2))
+    outcomes, server, _ = scheduled(tmp_path, kinds, PoolOptions({"cpu": 3, "gpu": 4}, gpus=2))
     assert sorted(outcomes) == list(range(16))
-    on_gpu = [w for w in home.workers if w.environment]
+    on_gpu = [w for w in server.workers if w.environment]
     assert [w.environment["CUDA_VISIBLE_DEVICES"] for w in on_gpu] == list(names)
-    assert len(home.workers) == 7
-    for worker in home.workers:  # each works for its own kind of device
+    assert len(server.workers) == 7
+    for worker in server.workers:  # each works for its own kind of device
         assert {kinds[n] for n in worker.jobs} <= {"gpu" if worker in on_gpu else "cpu"}
 
 
 def test_no_more_workers_than_runs_and_none_chooses_a_gpu_elsewhere(tmp_path):
-    _, home, _ = conducted(tmp_path, ["mps", "mps"], Staff({"mps": 4}))
-    assert len(home.workers) == 2 and not any(w.environment for w in home.workers)
+    _, server, _ = scheduled(tmp_path, ["mps", "mps"], PoolOptions({"mps": 4}))
+    assert len(server.workers) == 2 and not any(w.environment for w in server.workers)
 
 
 def test_a_worker_whose_memory_has_grown_is_renewed_on_its_gpu(tmp_path):
     def growing(job, worker):
         return Outcome(job.number, "finished", memory=100 * len(worker.jobs))
 
-    outcomes, home, _ = conducted(tmp_path, ["gpu"] * 8, Staff({"gpu": 1}, gpus=1, renew_bytes=150), growing)
+    outcomes, server, _ = scheduled(
+        tmp_path, ["gpu"] * 8, PoolOptions({"gpu": 1}, gpus=1, renew_bytes=150), growing
+    )
     assert len(outcomes) == 8
-    assert [len(w.jobs) for w in home.workers] == [3, 3, 2]
-    assert {w.environment["CUDA_VISIBLE_DEVICES"] for w in home.workers} == {"0"}
-    assert len(home.closed) == 3
+    assert [len(w.jobs) for w in server.workers] == [3, 3, 2]
+    assert {w.environment["CUDA_VISIBLE_DEVICES"] for w in server.workers} == {"0"}
+    assert len(server.closed) == 3
 
 
 def test_a_worker_that_dies_costs_its_run_which_can_go_on(tmp_path):
     def dying(job, worker):
         return finished(job, worker) if job.number != 1 else None
 
-    outcomes, home, _ = conducted(tmp_path, ["gpu"] * 4, Staff({"gpu": 2}, gpus=2), dying)
+    outcomes, server, _ = scheduled(tmp_path, ["gpu"] * 4, PoolOptions({"gpu": 2}, gpus=2), dying)
     assert [outcomes[i].status for i in range(4)] == ["finished", "failed", "finished", "finished"]
     assert "SIGKILL" in outcomes[1].why and outcomes[1].record["can_go_on"]
     assert (tmp_path / "1" / "traceback.txt").read_text().startswith("its worker was killed")
-    gpus = [w.environment["CUDA_VISIBLE_DEVICES"] for w in home.workers]
+    gpus = [w.environment["CUDA_VISIBLE_DEVICES"] for w in server.workers]
     assert sorted(gpus) == ["0", "1", "1"]
 
 
@@ -136,11 +139,13 @@ def test_a_finished_run_that_is_begun_again_has_finished_when_it_has_again(tmp_p
     def dies(job, worker):
         Run(job.place.folder).update(ended=again)
 
-    outcomes, *_ = conducted(tmp_path, ["cpu"], Staff({"cpu": 1}), dies, status="finished", ended="yesterday")
+    outcomes, *_ = scheduled(
+        tmp_path, ["cpu"], PoolOptions({"cpu": 1}), dies, status="finished", ended="yesterday"
+    )
     assert outcomes[0].status == status
 
 
-def test_a_run_whose_worker_alone_was_told_to_stop_goes_on_once_in_another(tmp_path):
+def test_a_run_whose_worker_alone_was_stopped_resumes_once_in_another(tmp_path):
     def stopped(times):
         def answer(job, worker):
             seen.append(job.number)
@@ -152,7 +157,7 @@ def test_a_run_whose_worker_alone_was_told_to_stop_goes_on_once_in_another(tmp_p
 
     for times, status in ((1, "finished"), (2, "failed")):
         seen: list[int] = []
-        outcomes, _, _ = conducted(tmp_path, ["cpu"] * 3, Staff({"cpu": 1}), stopped(times))
+        outcomes, _, _ = scheduled(tmp_path, ["cpu"] * 3, PoolOptions({"cpu": 1}), stopped(times))
         assert outcomes[1].status == status and seen.count(1) == 2
         assert all(outcomes[i].status == "finished" for i in (0, 2))
 
@@ -164,10 +169,10 @@ def test_a_worker_that_was_told_to_leave_between_two_runs_costs_none(tmp_path):
         seen.append(job.number)
         return None if seen.count(1) == 1 and job.number == 1 else finished(job, worker)
 
-    outcomes, *_ = conducted(tmp_path, ["cpu"] * 3, Staff({"cpu": 1}), leaving, end=LEFT)
+    outcomes, *_ = scheduled(tmp_path, ["cpu"] * 3, PoolOptions({"cpu": 1}), leaving, end=LEFT)
     assert [outcomes[i].status for i in range(3)] == ["finished"] * 3 and seen == [0, 1, 1, 2]
-    outcomes, *_ = conducted(
-        tmp_path / "each", ["cpu"], Staff({"cpu": 1}), lambda job, worker: None, end=LEFT
+    outcomes, *_ = scheduled(
+        tmp_path / "each", ["cpu"], PoolOptions({"cpu": 1}), lambda job, worker: None, end=LEFT
     )
     assert outcomes[0].status == "failed"  # and none is tried for ever
 
@@ -186,12 +191,12 @@ def test_a_signal_while_a_run_is_handed_out_reaches_its_worker(tmp_path, monkeyp
     def training(job, worker):
         return Outcome(job.number, "stopped" if told.wait(60) else "finished")
 
-    monkeypatch.setattr(conduct, "kill", kill)
-    outcomes, home, conductor = conducted(
-        tmp_path, ["cpu"] * 2, Staff({"cpu": 1}), training, at_the_worst_moment
+    monkeypatch.setattr(scheduling, "kill", kill)
+    outcomes, server, scheduler = scheduled(
+        tmp_path, ["cpu"] * 2, PoolOptions({"cpu": 1}), training, at_the_worst_moment
     )
     assert {i: o.status for i, o in outcomes.items()} == {0: "stopped"}
-    assert conductor.stopping == "SIGTERM" and home.workers[0].jobs == [0]
+    assert scheduler.stopping == "SIGTERM" and server.workers[0].jobs == [0]
 
 
 def test_a_run_that_finished_as_the_sweep_was_stopped_has_finished_also_where_its_worker_could_not_say_so(
@@ -201,29 +206,29 @@ def test_a_run_that_finished_as_the_sweep_was_stopped_has_finished_also_where_it
         Run(job.place.folder).update(status="finished", ended="now")
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(conduct, "kill", lambda pid, number: None)
-    outcomes, _, conductor = conducted(tmp_path, ["cpu"], Staff({"cpu": 1}), silent)
-    assert outcomes[0].status == "finished" and conductor.stopping == "SIGTERM"
+    monkeypatch.setattr(scheduling, "kill", lambda pid, number: None)
+    outcomes, _, scheduler = scheduled(tmp_path, ["cpu"], PoolOptions({"cpu": 1}), silent)
+    assert outcomes[0].status == "finished" and scheduler.stopping == "SIGTERM"
 
 
-def test_nobody_can_tell_how_a_worker_ended_whose_nursery_is_killed_while_it_looks(monkeypatch):
-    monkeypatch.setattr(nursery, "FORKS", True)
-    monkeypatch.setattr(nursery.Nursery, "_begin", lambda self: None)
-    home = nursery.Nursery()
-    home._socket, theirs = socket.socketpair()
+def test_the_exit_code_of_a_worker_is_unknown_if_its_server_is_killed(monkeypatch):
+    monkeypatch.setattr(forkserver, "FORKS", True)
+    monkeypatch.setattr(forkserver.ForkServer, "_start_server", lambda self: None)
+    server = forkserver.ForkServer()
+    server._socket, theirs = socket.socketpair()
     theirs.shutdown(socket.SHUT_WR)  # hears the question, and is gone
-    assert home.end_of(NOBODY) == "its worker was killed"
+    assert server.exit_reason(NOBODY) == "its worker was killed"
 
 
-def test_a_run_that_another_process_has_is_looked_at_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(conduct, "REVISIT", 0.01)
+def test_a_run_that_another_process_trains_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(scheduling, "RETRY_LOCKED", 0.01)
     seen = []
 
-    def claimed(job, worker):
+    def locked(job, worker):
         seen.append(job.number)
-        return finished(job, worker) if seen.count(job.number) > 2 else Outcome(job.number, "claimed")
+        return finished(job, worker) if seen.count(job.number) > 2 else Outcome(job.number, "locked")
 
-    outcomes, _, _ = conducted(tmp_path, ["cpu"] * 2, Staff({"cpu": 2}), claimed)
+    outcomes, _, _ = scheduled(tmp_path, ["cpu"] * 2, PoolOptions({"cpu": 2}), locked)
     assert [outcomes[i].status for i in (0, 1)] == ["finished"] * 2 and len(seen) == 6
 
 
@@ -231,11 +236,13 @@ def test_so_many_failures_stop_the_sweep(tmp_path):
     def failing(job, worker):
         return Outcome(job.number, "failed", "ValueError")
 
-    outcomes, _, conductor = conducted(tmp_path, ["cpu"] * 9, Staff({"cpu": 1}, max_failures=3), failing)
-    assert len(outcomes) == 3 and conductor.stopping == "sweep.max_failures=3"
+    outcomes, _, scheduler = scheduled(
+        tmp_path, ["cpu"] * 9, PoolOptions({"cpu": 1}, max_failures=3), failing
+    )
+    assert len(outcomes) == 3 and scheduler.stopping == "sweep.max_failures=3"
 
 
-class Scout:
+class FakeProbe:
     def __init__(self, there, gpus):
         self.devices = lambda: (there, gpus)
 
@@ -243,20 +250,18 @@ class Scout:
 def test_as_many_workers_as_devices_and_threads_allow(monkeypatch):
     monkeypatch.setattr("rnnlab.sweeps.devices.DRIVERS", ("/",))  # there is a driver
     monkeypatch.setattr("rnnlab.sweeps.devices.cores", lambda: 8)
-    devices = Devices(Scout({"gpu": "H100 and 1 more", "cpu": "8 threads"}, 2))
-    assert [devices.take(asked) for asked in ("auto", "cpu", "gpu")] == ["gpu", "cpu", "gpu"]
-    with pytest.raises(Exception, match="there: gpu \\(H100 and 1 more\\), cpu"):
-        devices.take("mps")
+    devices = Devices(FakeProbe({"gpu": "H100 and 1 more", "cpu": "8 threads"}, 2))
+    assert [devices.choose(asked) for asked in ("auto", "cpu", "gpu")] == ["gpu", "cpu", "gpu"]
+    with pytest.raises(Exception, match="which has gpu \\(H100 and 1 more\\), cpu"):
+        devices.choose("mps")
     options = {"workers": None, "workers_per_gpu": 3, "renew_mb": 1, "max_failures": None, "pictures": False}
 
-    def planned(threads, *given):
-        values = {"trainer": {"threads": threads}}
-        point = [SimpleNamespace(plain=True, key="trainer.threads", value=n) for n in given]
-        return SimpleNamespace(point=point, template=SimpleNamespace(reading=SimpleNamespace(values=values)))
+    def planned(threads):
+        return SimpleNamespace(config={"trainer": {"threads": threads}})
 
-    assert devices.staff([planned(None)], options).workers == {"cpu": 8, "gpu": 6, "mps": 3}
-    assert devices.staff([planned(1), planned(1, 4)], options).workers["cpu"] == 2
-    assert devices.staff([planned(16)], options | {"workers": 5}).workers["cpu"] == 5
+    assert devices.pool([planned(None)], options).workers == {"cpu": 8, "gpu": 6, "mps": 3}
+    assert devices.pool([planned(1), planned(4)], options).workers["cpu"] == 2
+    assert devices.pool([planned(16)], options | {"workers": 5}).workers["cpu"] == 5
 
 
 def test_what_workers_are_forked_from_has_not_asked_for_a_gpu():

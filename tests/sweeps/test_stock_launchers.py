@@ -22,8 +22,8 @@ HYDRAS = {"multirun.yaml"}  # its basic sweeper's own
 
 
 def launched(folder, *overrides, script=False):
-    entry = [str(Path(__file__).parents[2] / "scripts" / "train.py")] if script else ["-m", "rnnlab", "train"]
-    words = [sys.executable, *entry, "-m", *POINTS, *overrides, f"paths.outputs={folder}"]
+    entry = [str(Path(__file__).parents[2] / "scripts" / "run.py")] if script else ["-m", "rnnlab"]
+    words = [sys.executable, *entry, "train", "-m", *POINTS, *overrides, f"paths.outputs={folder}"]
     return subprocess.run(words, capture_output=True, text=True, cwd=folder)
 
 

@@ -55,7 +55,7 @@ def test_a_loss_that_is_lost_is_a_failure_tried_again_from_its_start(tmp_path, m
 def test_nothing_starts_where_a_point_cannot_be(tmp_path, multirun):
     refused = multirun(*words(tmp_path, "model.hidden_size=8,0", "optimizer.lr=0.1,-1", "sweep.workers=1"))
     assert refused.code == 2 and not list(tmp_path.iterdir())
-    assert refused.err.startswith("3 of 4 points cannot be:\n")
+    assert refused.err.startswith("3 of 4 points are invalid:\n")
     assert "optimizer.lr=-1: must be a number of at least 0" in refused.err
     absent = multirun(
         *words(tmp_path, "model.cell=gru,victim.Nobody", "+callbacks.x._target_=nowhere.X", "seed=0")
@@ -64,7 +64,7 @@ def test_nothing_starts_where_a_point_cannot_be(tmp_path, multirun):
     assert "model.cell=victim.Nobody: victim has no Nobody" in absent.err
     assert "there is no Python module nowhere" in absent.err
     longer = multirun(*words(tmp_path, "resume=somewhere", "seed=0"))
-    assert longer.code == 2 and "trained for longer by itself, not in a sweep" in longer.err
+    assert longer.code == 2 and "only a single run can be trained for longer" in longer.err
 
 
 def test_what_cannot_be_or_has_no_device_is_left_out_where_asked(tmp_path, multirun):
@@ -72,8 +72,8 @@ def test_what_cannot_be_or_has_no_device_is_left_out_where_asked(tmp_path, multi
     some = multirun(
         *words(tmp_path, *asked, base=("experiment=sine", "data.n_points=200", "trainer.max_epochs=1"))
     )
-    assert some.code == 0 and "2 of 4 points cannot be, and are left out:" in some.out
-    assert "2 runs, 1 skipped for want of their device" in some.out and "\n1 run trained" in some.out
+    assert some.code == 0 and "2 of 4 points are invalid and left out:" in some.out
+    assert "2 runs, 1 skipped: no such device" in some.out and "\n1 run trained" in some.out
     skipped = next(r for r in rnnlab.runs(tmp_path / "sine") if r.status == "skipped")
     assert "trainer.accelerator=mps: there is none on this machine" in skipped.record["why"]
 
@@ -107,7 +107,7 @@ def test_a_damaged_run_is_named_and_goes_on_and_costs_no_other(tmp_path, multiru
     assert dry.code == 0 and dry.out.count(str(first.folder)) == 1
     done = multirun(*asked)
     assert done.code == 0 and done.err == ""
-    assert "3 runs, 2 finished already, 1 begun before, gone on with" in done.out
+    assert "3 runs, 2 finished already, 1 resumed" in done.out
     assert done.out.count(str(first.folder)) == 1 and "1 run that finished is stale" in done.out
     assert {r.id: content(r) for r in rnnlab.runs(tmp_path / "sine")} == whole
     assert first.status == "finished"

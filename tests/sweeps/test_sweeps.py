@@ -78,13 +78,13 @@ def test_the_same_line_again_trains_nothing_and_a_wider_one_only_what_is_new(who
     here = min(cores(), 12)
     assert f"12, longest first; {here} worker{'s' * (here > 1)} on cpu" in dry.out
     assert "24 runs, 12 finished already" in dry.out
-    assert "(by 12 runs of this experiment that have finished)" in dry.out and "(by the trial)" in dry.out
+    assert "(from 12 finished runs of this experiment)" in dry.out and "(from the trial)" in dry.out
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()} == before
 
 
 def test_a_dry_run_of_what_was_never_trained_tries_some_steps_and_leaves_nothing(tmp_path, multirun):
     dry = multirun(*words(tmp_path, "model.hidden_size=8,64", "seed=0,1"), "--dry-run")
-    assert dry.code == 0 and "(by a trial of 2 of 2 kinds of runs, engine native)" in dry.out
+    assert dry.code == 0 and "(from a trial of 2 of 2 kinds of runs, engine native)" in dry.out
     assert "model.hidden_size        8, 64\n" in dry.out
     assert not list(tmp_path.iterdir())
 

@@ -10,7 +10,7 @@ from stopping import StopAt, StopAtBatch
 from rnnlab import UserError
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
-from rnnlab.sweeps.worker import Job, failed
+from rnnlab.sweeps.worker import Job, record_failure
 from rnnlab.training.resumption import checkpoint_of
 
 
@@ -180,7 +180,7 @@ def test_who_fails_to_go_on_loses_nothing_of_what_was_learned(small, monkeypatch
 
     def in_a_worker():
         job = Job(0, run.config, Place(run.folder, run.id, run.record["group"], ""), [], [])
-        failed(run, job, UserError("it cannot be today"))
+        record_failure(run, job, UserError("it cannot be today"))
 
     for fail in (by_itself, in_a_worker):
         run.update(status="stopped")

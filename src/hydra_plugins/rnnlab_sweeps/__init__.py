@@ -1,1 +1,1 @@
-"""rnnlab's launcher and sweeper, where Hydra looks for plugins. Imported at every start of Hydra: keep it light."""
+"""rnnlab's launcher and sweeper, where Hydra looks for plugins. Every start of Hydra imports them: keep them light."""

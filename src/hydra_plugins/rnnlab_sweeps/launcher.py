@@ -1,4 +1,4 @@
-"""`hydra/launcher=rnnlab`: runs of `rnnlab train` in warm workers; any other task as `basic` does it."""
+"""`hydra/launcher=rnnlab`: trains runs in warm workers. Any task but ours is left to Hydra's `basic`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="rnnlab", node=Launche
 
 
 def is_ours(task_function: Callable[[Any], Any] | None) -> bool:
-    """Whether a task is `rnnlab train`'s, which is known by its name: nothing of ours is imported for others."""
+    """Whether a task is `rnnlab train`'s, told by its name: for others nothing of ours is imported."""
     return (getattr(task_function, "__module__", ""), getattr(task_function, "__name__", "")) == (
         "rnnlab.cli.train",
         "task",
@@ -27,10 +27,10 @@ def is_ours(task_function: Callable[[Any], Any] | None) -> bool:
 
 class RnnlabLauncher(BasicLauncher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Failed runs are marked in what is returned, as Hydra's own launchers mark them."""
+        """Returns a result for each job; a failed one is marked as Hydra's own launchers do."""
         if not is_ours(self.task_function):
             return super().launch(job_overrides, initial_job_idx)
-        from rnnlab.sweeps.jobs import launch
+        from rnnlab.sweeps.hydra_bridge import run_jobs
 
         assert self.config is not None, "setup() comes first"
-        return launch(self.config, self.hydra_context, job_overrides)
+        return run_jobs(self.config, self.hydra_context, job_overrides)

@@ -1,4 +1,4 @@
-"""`hydra/sweeper=rnnlab`: the points of a sweep, planned at once; any other task as `basic` does it."""
+"""`hydra/sweeper=rnnlab`: plans all points of a sweep at once. Any task but ours is left to Hydra's `basic`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,18 +21,18 @@ ConfigStore.instance().store(group="hydra/sweeper", name="rnnlab", node=SweeperC
 
 class RnnlabSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
-        """All runs in our launcher; one after the other, a job each, in another one."""
+        """Trains all runs in our launcher; gives them one by one to any other launcher."""
         task = getattr(self.launcher, "task_function", None)
         if not is_ours(task):
             return super().sweep(arguments)
-        from rnnlab.sweeps import jobs
+        from rnnlab.sweeps.hydra_bridge import job_batches, run_grid
 
         assert self.config is not None, "setup() comes first"
-        asked = [*self._parse_config(), *arguments]
+        overrides = [*(f"{key}={value}" for key, value in (self.params or {}).items()), *arguments]
         if type(self.launcher).__name__ == RnnlabLauncher.__name__ or self.config.sweep.dry_run is True:
-            return jobs.sweep_all(self.config, self.hydra_context, asked)
+            return run_grid(self.config, self.hydra_context, overrides)
         returns: list[Any] = []
-        for batch in jobs.batches(self.config, self.hydra_context, asked, self.max_batch_size):
+        for batch in job_batches(self.config, self.hydra_context, overrides, self.max_batch_size):
             assert self.launcher is not None
             done = self.launcher.launch(batch, initial_job_idx=sum(len(done) for done in returns))
             for job in done:

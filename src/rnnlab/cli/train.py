@@ -1,4 +1,4 @@
-"""`rnnlab train ...`: Hydra's own command line (--help, --cfg job, --multirun, --config-dir) over one run."""
+"""`rnnlab train ...`: Hydra's own command line (--help, --cfg job, --multirun, --config-dir)."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
 
     from rnnlab.config.composing import COMPOSING, config_folder
 
-    # not a decorator: `task` must stay what its name imports, for launchers pickle it by name
+    # not a decorator: launchers pickle `task` by its name, which must give the function itself
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)
     with command_line(arranged(argv)):
         try:
@@ -39,19 +39,19 @@ def main(argv: list[str]) -> None:
             raise refused.error from refused.error.__cause__
         except COMPOSING as error:
             if any(frame.f_code is task.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
-                raise  # from inside a run: no mistake on the command line
-            from hydra._internal.utils import get_args
+                raise  # it comes from inside a run, not from the command line
+            from hydra._internal.utils import get_args_parser
 
             from rnnlab.config.explain import explain
 
-            asked = get_args(arranged(argv))
+            asked = get_args_parser().parse_args(arranged(argv))
             raise UserError(*explain(error, asked.overrides, asked.config_dir)) from error
 
 
 def task(cfg: DictConfig) -> float:
-    """One run; returns its objective, which a sweeper may minimise or maximise.
+    """Trains one run; returns its objective, which a sweeper may minimise or maximise.
 
-    Raises SystemExit where the run was stopped: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP, as a shell has it.
+    Raises SystemExit if the run was stopped, with a shell's codes: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -63,7 +63,7 @@ def task(cfg: DictConfig) -> float:
     overrides = list(job.overrides.task)
     try:
         if check(cfg).get("sweep", {}).get("dry_run"):  # before torch is imported
-            raise UserError("--dry-run: it is rnnlab's own sweeper that plans; leave hydra/sweeper out")
+            raise UserError("--dry-run needs rnnlab's own sweeper; leave hydra/sweeper out")
         from rnnlab.training.train import train
 
         run = train(cfg, overrides)
@@ -77,7 +77,7 @@ def task(cfg: DictConfig) -> float:
 
 
 def with_sweep_options(argv: list[str]) -> list[str]:
-    """`--dry-run` as Hydra takes it; and where a sweep is coming, its workers begin to import now."""
+    """Translates `--dry-run` for Hydra. If the command is a sweep, its fork server starts to import now."""
     if "--dry-run" in argv:
         rest = [word for word in argv if word != "--dry-run"]
         argv = [*rest, *(() if {"-m", "--multirun"} & set(rest) else ("-m",)), "sweep.dry_run=true"]
@@ -92,16 +92,16 @@ def with_sweep_options(argv: list[str]) -> list[str]:
 
 
 class Refused(BaseException):
-    """Carries an error past Hydra, which would print a line of its own first (of use in a sweep alone)."""
+    """Carries an error past Hydra, which would print a line of its own first that only a sweep needs."""
 
     def __init__(self, error: UserError | RunFailed) -> None:
         self.error = error
 
 
 def arranged(argv: list[str]) -> list[str]:
-    """Overrides first, then options, for argparse takes only one stretch of overrides.
+    """Puts overrides before options, for argparse wants all overrides in one place.
 
-    Raises UserError for an option that is not there or lacks its value.
+    Raises UserError for an option that does not exist or needs a value.
     """
     from hydra._internal.utils import get_args_parser
 
@@ -126,7 +126,7 @@ def arranged(argv: list[str]) -> list[str]:
 
 @contextmanager
 def command_line(argv: list[str]) -> Iterator[None]:
-    """Lets Hydra read `argv`, and lets its errors through, which it would print and exit by itself."""
+    """Makes Hydra read `argv`, and raise its errors instead of printing them."""
     before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["rnnlab train", *argv], "1"
     try:

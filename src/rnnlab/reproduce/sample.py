@@ -28,7 +28,7 @@ class Again:
 
     original: Run
     place: Place
-    _config: dict[str, Any]
+    config: dict[str, Any]
     overrides: list[str] = field(default_factory=list)
     status: str = ""
 
@@ -38,19 +38,7 @@ class Again:
 
     @property
     def accelerator(self) -> str:
-        return self._config["trainer"]["accelerator"]
-
-    def config(self) -> dict[str, Any]:
-        return self._config
-
-
-class Silent:
-    """A view of a sweep that shows nothing: verdicts follow."""
-
-    def began(self, planned: Any) -> None: ...
-    def ended(self, planned: Any, outcome: Any) -> None: ...
-    def at(self, planned: Any, step: int) -> None: ...
-    def tick(self) -> None: ...
+        return self.config["trainer"]["accelerator"]
 
 
 def train_all(
@@ -66,17 +54,17 @@ def train_all(
         due.append(Again(original, where, config))
 
     from rnnlab.sweeps.devices import cores
-    from rnnlab.sweeps.forkserver import Nursery
-    from rnnlab.sweeps.scheduler import Conductor, Staff
+    from rnnlab.sweeps.forkserver import ForkServer
+    from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
 
-    home = Nursery()
+    server = ForkServer()
     try:
-        staff = Staff({"cpu": min(cores(), len(due)), "gpu": 1, "mps": 1})
-        conductor = Conductor(home, staff, Silent(), command)
-        outcomes = conductor.conduct(due)  # type: ignore[arg-type]
+        pool = PoolOptions({"cpu": min(cores(), len(due)), "gpu": 1, "mps": 1})
+        scheduler = Scheduler(server, pool, View(), command)
+        outcomes = scheduler.run(due)  # type: ignore[arg-type]
     finally:
-        home.close()
-    if conductor.stopping in NAMES:
+        server.close()
+    if scheduler.stopping in NAMES:
         raise KeyboardInterrupt
     why = {i: "" if o.status == "finished" else o.why or o.status for i, o in outcomes.items()}
     return [(a.original, a.run, why.get(i, "it was not begun")) for i, a in enumerate(due)]

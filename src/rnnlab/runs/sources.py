@@ -29,7 +29,7 @@ IDENTITY_SOURCES = ("cells", "recurrence", "data", "tasks", "training", "native"
 # whose changes a version or a hash of rnnlab's sources tells; what a stranger's folder may name is config/permitted.py
 KNOWN = (
     "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.terminal.", "rnnlab.figures.",
-    "rnnlab.instruments.", "rnnlab.tensorboard.", "rnnlab.terminal.",
+    "rnnlab.instruments.", "rnnlab.tensorboard.",
     "torch.optim.", "torch.nn.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.",
 )  # fmt: skip
 

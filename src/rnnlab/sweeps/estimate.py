@@ -1,33 +1,112 @@
-"""What a sweep will take, by measurement: of runs that finished, else of a trial of some steps, here and now."""
+"""The time and the memory of runs: guessed from the config alone, and measured before a sweep.
 
-from collections.abc import Iterable
+Guesses order the runs by their time. An estimate scales guesses by the runs of the same experiments that have
+finished, or else by trials: the first steps of some runs, trained here and now.
+"""
+
+import math
+import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from rnnlab.errors import UserError
+from rnnlab.errors import RunFailed, UserError
 from rnnlab.runs.run import Run
-from rnnlab.sweeps import cost
 from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.probe import Scout
-from rnnlab.sweeps.trial import trials
+from rnnlab.sweeps.probe import Probe, Trial, attempt
 
-FINISHED = 100  # runs that are read
-ENOUGH = 3  # of them, for the first run of a process is slower than the others
-KINDS = 200  # of runs that differ by more than the seed, among which those to try are chosen
+FLOPS = 1.5e10  # floating-point operations a second of one core, in small matrix products
+STEP_SECONDS = 6e-5  # of a training step beside its operations
+RUN_SECONDS = 0.03  # of a run beside its steps
+WORKER_BYTES = 350e6  # of a worker with everything imported
+
+FINISHED = 100  # finished runs of an experiment that are read
+ENOUGH = 3  # finished runs, for the first run of a process is slower than the others
+KINDS = 200  # runs that differ by more than the seed, from which the trials are chosen
+BUDGET = 1.0  # seconds of trials after the first, after which no other starts
+TIMEOUT: float | None = 15.0  # seconds of one trial, the preparation of its data included
+
+
+# ---------------------------------------------------------------------- guesses
+
+
+def gates_of(cell: str) -> int:
+    """The number of a cell's weight matrices from the state; 4 for a cell of the user's own."""
+    return {"elman": 1, "gru": 3, "lstm": 4}.get(cell, 4)
+
+
+def batches(config: dict[str, Any]) -> int:
+    """Batches of an epoch."""
+    data = config["data"]
+    share = (data.get("fractions") or [0.8])[0]
+    size = data.get("batch_size") or 0
+    if "segment" in data:
+        return max(1, int((data.get("limit") or 1e6) * share) // (max(size, 1) * data["segment"]))
+    items = data.get("n_points") or data.get("n_sequences") or 10_000
+    return max(1, math.ceil(round(items * share) / size)) if size else 1
+
+
+def guessed_steps(config: dict[str, Any]) -> int:
+    """Optimizer steps of the whole run."""
+    trainer = config["trainer"]
+    bounds = [trainer["max_steps"], trainer["max_epochs"] * batches(config)]
+    return min([n for n in bounds if n > 0], default=1000)
+
+
+def guessed_seconds(config: dict[str, Any]) -> float:
+    """Seconds of a run on one core."""
+    return RUN_SECONDS + guessed_steps(config) * (STEP_SECONDS + flops(config) / FLOPS)
+
+
+def flops(config: dict[str, Any]) -> float:
+    """Floating-point operations of one training step."""
+    # a multiplication and an addition for each weight, once in the forward pass and twice in the backward pass
+    return (
+        6.0 * (config["data"].get("batch_size") or batches(config) * 32) * _length(config) * weights(config)
+    )
+
+
+def weights(config: dict[str, Any]) -> float:
+    """Weights of the recurrence with a scalar input; the head is left out."""
+    model = config["model"]
+    gates, h = gates_of(str(model.get("cell"))), model.get("hidden_size") or 64
+    directions = 2 if model.get("bidirectional") else 1
+    inputs = model.get("embedding_size") or 1
+    layers = int(model.get("num_layers") or 1)
+    return float(directions * gates * (h * (h + inputs) + (layers - 1) * h * (h + directions * h)))
+
+
+def guessed_bytes(config: dict[str, Any]) -> float:
+    """Memory of a worker that trains the run."""
+    width = config["model"].get("hidden_size") or 64
+    activations = 4.0 * (config["data"].get("batch_size") or 1024) * _length(config) * width * 8
+    # six float32 for a weight: itself, its gradient, the optimizer's two moments, the best and the saved weights
+    return WORKER_BYTES + 24.0 * weights(config) + activations
+
+
+def _length(config: dict[str, Any]) -> int:
+    """Time steps of a sequence."""
+    data = config["data"]
+    return int(data.get("window") or data.get("segment") or data.get("max_length") or 100)
+
+
+# ---------------------------------------------------------------------- measured
 
 
 @dataclass
 class Estimate:
-    seconds: list[float]  # of each run that is due
-    basis: str
-    worker_bytes: float  # of memory, in each worker
-    shared_bytes: float  # and once
+    seconds: list[float]  # of each run to train
+    basis: str  # how the seconds were found
+    worker_bytes: float  # memory of each worker alone
+    shared_bytes: float  # memory that all workers share
     memory_basis: str
 
     def wall(self, due: list[Planned], workers: dict[str, int]) -> float:
-        """Seconds until the last run ends, each kind of device working off its own."""
+        """Seconds until the last run ends. Each kind of device has its own workers and its own runs."""
         longest = 0.0
         for kind in {p.accelerator for p in due}:
             took = [s for s, p in zip(self.seconds, due, strict=True) if p.accelerator == kind]
@@ -35,15 +114,17 @@ class Estimate:
         return longest
 
 
-def estimate(due: list[Planned], scout: Scout) -> Estimate:
-    """Time by finished runs of the same experiments where there are enough; memory always by a trial."""
-    one_of = list({p.place.group: p for p in reversed(due)}.values())
-    kinds = [(p, p.config()) for p in one_of[:: -(-len(one_of) // KINDS)]]
-    ratios, own = finished({p.place.folder.parent for p in due})
-    tried = trials(kinds, scout, just_one=len(ratios) >= ENOUGH)
+def estimate(due: list[Planned], probe: Probe) -> Estimate:
+    """Time from finished runs of the same experiments if there are enough, else from trials; memory from trials."""
+    first = list(
+        {p.place.group: p for p in reversed(due)}.values()
+    )  # of each group, which differs by seed alone
+    kinds = first[:: -(-len(first) // KINDS)]
+    ratios, by_group = finished({p.place.folder.parent for p in due})
+    tried = trials(kinds, probe, just_one=len(ratios) >= ENOUGH)
 
-    def longer(planned: Planned) -> float:
-        """How much longer than guessed a run takes: as the one did that was guessed likest."""
+    def ratio(planned: Planned) -> float:
+        """Measured over guessed seconds: of the trial whose guess is nearest."""
         if len(ratios) >= ENOUGH:
             return median(ratios)
         if not tried:
@@ -51,30 +132,62 @@ def estimate(due: list[Planned], scout: Scout) -> Estimate:
         near = min(tried, key=lambda t: max(t.guessed / planned.cost, planned.cost / t.guessed))
         return near.seconds / near.guessed
 
-    seconds = [median(own[p.place.group]) if p.place.group in own else p.cost * longer(p) for p in due]
+    seconds = [
+        median(by_group[p.place.group]) if p.place.group in by_group else p.cost * ratio(p) for p in due
+    ]
     if len(ratios) >= ENOUGH:
-        basis = f"by {len(ratios)} runs of this experiment that have finished"
+        basis = f"from {len(ratios)} finished runs of this experiment"
     elif tried:
-        basis = f"by a trial of {len(tried)} of {len(one_of):,} kinds of runs, engine {tried[0].engine}"
+        basis = f"from a trial of {len(tried)} of {len(first):,} kinds of runs, engine {tried[0].engine}"
     else:
-        basis = "a guess: nothing of the kind has finished, and it could not be tried"
-    most = max(cost.memory(config) for _, config in kinds)
+        basis = "a guess: no such run has finished, and the trial failed"
+    most = max(guessed_bytes(p.config) for p in kinds)
     if not tried:
         return Estimate(seconds, basis, most, 0.0, "a guess")
     beyond = max(0.0, most - max(t.guessed_bytes for t in tried))
     held = max(t.private for t in tried) + beyond
-    return Estimate(seconds, basis, held, max(t.shared for t in tried), "by the trial")
+    return Estimate(seconds, basis, held, max(t.shared for t in tried), "from the trial")
 
 
 def finished(experiments: Iterable[Path]) -> tuple[list[float], dict[str, list[float]]]:
-    """How much longer than guessed runs took; and the seconds of those of each group."""
-    ratios, own = [], dict[str, list[float]]()
+    """Of finished runs: measured over guessed seconds, and {group: seconds}."""
+    ratios, by_group = [], dict[str, list[float]]()
     for experiment in experiments:
         for path in sorted(experiment.glob("*/run.json"))[:FINISHED]:
             run = Run(path.parent)
             record = run.known
             if record.get("status") == "finished" and record.get("seconds"):
-                with suppress(UserError, KeyError, TypeError):  # a config that is damaged tells nothing
-                    ratios.append(record["seconds"] / cost.seconds(run.config))
-                    own.setdefault(record.get("group", ""), []).append(record["seconds"])
-    return ratios, own
+                with suppress(UserError, KeyError, TypeError):  # its config is damaged
+                    ratios.append(record["seconds"] / guessed_seconds(run.config))
+                    by_group.setdefault(record.get("group", ""), []).append(record["seconds"])
+    return ratios, by_group
+
+
+def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> list[Trial]:
+    """Tries the run that needs the most memory, then each cell's and engine's longest and shortest run."""
+    order = [max(kinds, key=lambda p: guessed_bytes(p.config))]
+    if not just_one:
+        alike: dict[tuple[str, ...], list[Planned]] = {}
+        for planned in kinds:
+            model = planned.config["model"]
+            named = (str(model.get(key)) for key in ("_target_", "cell", "engine"))
+            alike.setdefault((planned.accelerator, *named), []).append(planned)
+        for choose in (max, min):
+            order += [choose(some, key=lambda p: p.cost) for some in alike.values()]
+    found: list[Trial] = []
+    begin = time.monotonic()
+    for planned in {p.place.group: p for p in order}.values():
+        if found and time.monotonic() - begin > BUDGET:
+            break
+        config = planned.config
+        try:
+            trial: Trial | None = probe.call(partial(attempt, config, guessed_steps(config)), TIMEOUT)
+        except RunFailed:
+            trial = None
+        if trial is None:
+            break
+        if not found:
+            begin = time.monotonic()  # the first trial has waited for a worker, and warmed it
+        trial.guessed, trial.guessed_bytes = planned.cost, guessed_bytes(config)
+        found.append(trial)
+    return found

@@ -1,4 +1,4 @@
-"""The points of a sweep, from overrides in Hydra's own grammar."""
+"""The points of a sweep, from overrides in Hydra's own grammar; and which of them to leave out."""
 
 import itertools
 import math
@@ -7,9 +7,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override, OverrideType
+from hydra.core.override_parser.types import (
+    Glob,
+    IntervalSweep,
+    Override,
+    OverrideType,
+    QuotedString,
+    Transformer,
+)
 from hydra.errors import HydraException
 
+from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError, nearest
 
 # keys whose value decides which other keys there are: only Hydra itself may set them
@@ -17,9 +25,9 @@ STRUCTURAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
 
 class Assignment(NamedTuple):
-    """One override with one value. `plain` ones set a leaf that is there, and need no composing by Hydra."""
+    """One override with one value. A `plain` one sets an existing leaf, which needs no composing by Hydra."""
 
-    text: str  # as it is typed: model.hidden_size=16
+    text: str  # as a user types it: model.hidden_size=16
     key: str
     value: Any
     plain: bool
@@ -30,7 +38,7 @@ Point = tuple[Assignment, ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """Dimensions that are crossed; each offers choices, each of which is one assignment, or several in step."""
+    """Dimensions that are crossed. Each has choices: one assignment, or the assignments of zipped keys."""
 
     dimensions: list[list[Point]]
 
@@ -56,21 +64,21 @@ def grid(
     intervals: int = 5,
     config_loader: Any = None,
 ) -> Grid:
-    """Reads overrides; a later one of the same key takes the place of an earlier one.
+    """Reads overrides; a later one replaces an earlier one of the same key.
 
     An interval stands for `intervals` values with equal steps between them, or equal ratios with
-    `tag(log, interval(a,b))`. Keys of one list of `zipped` are paired. Raises UserError for what cannot be.
+    `tag(log, interval(a,b))`. Keys of one list of `zipped` are paired. Raises UserError for an invalid override.
     """
     parser = OverridesParser.create(config_loader=config_loader)
     along: dict[str, list[Assignment]] = {}
     for override in parser.parse_overrides(list(arguments)):
         if override.key_or_group.startswith("sweep."):
             if override.is_sweep_override():
-                raise UserError(f"{override.input_line}: what says how to sweep cannot be swept itself")
+                raise UserError(f"{override.input_line}: keys of sweep. cannot be swept themselves")
             continue
         choices = assignments(override, is_group, intervals)
         if not choices:
-            raise UserError(f"{override.input_line}: no values to take")
+            raise UserError(f"{override.input_line}: it has no values")
         along[choices[0].key] = choices
     dimensions: dict[str, list[Point]] = {key: [(a,) for a in choices] for key, choices in along.items()}
     for keys in zipped:
@@ -79,16 +87,16 @@ def grid(
 
 
 def _pair(dimensions: dict[str, list[Point]], along: dict[str, list[Assignment]], keys: list[str]) -> None:
-    """Makes one dimension of several keys, in the place of the first."""
+    """Makes one dimension of several keys, at the position of the first."""
     for key in keys:
         if key not in along:
             raise UserError(f"sweep.zip: {key} is not swept.{nearest(key, along)}")
         if key not in dimensions or len(dimensions[key][0]) > 1:
-            raise UserError(f"sweep.zip: {key} stands in two lists; keys that go together make one list")
+            raise UserError(f"sweep.zip: {key} is in two lists; paired keys belong in one list")
     lengths = {key: len(along[key]) for key in keys}
     if len(set(lengths.values())) > 1:
         counted = ", ".join(f"{key} has {n}" for key, n in lengths.items())
-        raise UserError(f"sweep.zip: keys that go together need equally many values, and {counted}")
+        raise UserError(f"sweep.zip: paired keys need equally many values, but {counted}")
     first = min(keys, key=list(along).index)
     dimensions[first] = list(zip(*(along[key] for key in keys), strict=True))
     for key in keys:
@@ -109,10 +117,13 @@ def assignments(override: Override, is_group: Callable[[str], bool], intervals: 
     if override.is_delete():
         return [Assignment(override.input_line or prefix, prefix, None, False)]
     if not override.is_sweep_override():
-        values: list[Any] = [override._value]
-    elif isinstance(override.value(), Glob) and not is_group(key):
-        raise UserError(f"{override.input_line}: glob is for groups such as optimizer, and {key} is a key")
-    elif override.is_interval_sweep():
+        text, value = override.get_value_element_as_str(), override.value()
+        return [Assignment(f"{prefix}={text}", prefix, value, settable and _is_leaf(value))]
+    if isinstance(override.value(), Glob) and not is_group(key):
+        raise UserError(
+            f"{override.input_line}: glob is only for groups such as optimizer, and {key} is no group"
+        )
+    if override.is_interval_sweep():
         values = _spaced(override, intervals)
     else:
         try:
@@ -121,10 +132,19 @@ def assignments(override: Override, is_group: Callable[[str], bool], intervals: 
             raise UserError(f"{override.input_line}: {error}") from error
     found = []
     for raw in values:
-        value = Override._convert_value(raw)
-        text = f"{prefix}={Override._get_value_element_as_str(raw)}"
-        found.append(Assignment(text, prefix, value, settable and _is_leaf(value)))
+        value = _unquoted(raw)
+        found.append(
+            Assignment(f"{prefix}={Transformer.str(raw)}", prefix, value, settable and _is_leaf(value))
+        )
     return found
+
+
+def _unquoted(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unquoted(v) for v in value]
+    if isinstance(value, dict):
+        return {_unquoted(k): _unquoted(v) for k, v in value.items()}
+    return value.text if isinstance(value, QuotedString) else value
 
 
 def _is_leaf(value: Any) -> bool:
@@ -141,7 +161,7 @@ def _spaced(override: Override, n: int) -> list[Any]:
     parts = [i / (n - 1) for i in range(n)]
     if "log" in interval.tags:
         if min(low, high) <= 0:
-            raise UserError(f"{override.input_line}: a logarithmic interval lies above 0")
+            raise UserError(f"{override.input_line}: both ends of a logarithmic interval must be above 0")
         values = [low * (high / low) ** part for part in parts]
     else:
         values = [low + (high - low) * part for part in parts]
@@ -153,7 +173,7 @@ def _spaced(override: Override, n: int) -> list[Any]:
 
 @dataclass(frozen=True)
 class Listed:
-    """Points that somebody else chose, such as another sweeper."""
+    """Points that another sweeper chose."""
 
     points: list[Point]
 
@@ -182,3 +202,54 @@ def listed(jobs: Sequence[Sequence[str]], is_group: Callable[[str], bool]) -> Li
                 known[text] = assignments(parser.parse_override(text), is_group, 2)[0]
         points.append(tuple(known[text] for text in job if not known[text].key.startswith("sweep.")))
     return Listed(points)
+
+
+ABSENT = object()  # what `value_at` gives for a key that does not exist
+
+
+class Exclusion:
+    """`sweep.exclude`: conditions {key: values}. A point matches one if each of its keys has one of the values."""
+
+    def __init__(self, excluded: Sequence[Any]) -> None:
+        """Each of `excluded` is a mapping {key: value or values}, or a text of overrides: "a=1 b=2,3"."""
+        self.conditions = [_condition(entry) for entry in excluded]
+        self.texts = [str(entry) for entry in excluded]
+        self.matched = [0] * len(self.conditions)
+        self._unknown = {key for condition in self.conditions for key in condition}
+
+    def matches(self, point: Point, value_at: Callable[[str], Any] = lambda key: ABSENT) -> bool:
+        """Whether a point is left out; `value_at` looks up the keys that it does not set."""
+        if not self.conditions:
+            return False
+        values = {a.key.lstrip("+"): a.value for a in point}
+        for key in [*self._unknown]:
+            if key in values or value_at(key) is not ABSENT:
+                self._unknown.discard(key)
+        for i, condition in enumerate(self.conditions):
+            if all(
+                (values[k] if k in values else value_at(k)) in allowed for k, allowed in condition.items()
+            ):
+                self.matched[i] += 1
+                return True
+        return False
+
+    def refuse_unknown(self, config: dict[str, Any]) -> None:
+        """Raises UserError for a key that no point has: its condition would match nothing."""
+        for key in sorted(self._unknown):
+            raise UserError(f"sweep.exclude: {key}: no such key.{near_key(key, config)}")
+
+    @property
+    def unmatched(self) -> list[str]:
+        """The conditions that no point matches."""
+        return [text for text, matched in zip(self.texts, self.matched, strict=True) if not matched]
+
+
+def _condition(entry: Any) -> dict[str, list[Any]]:
+    if isinstance(entry, dict):
+        return {str(k): v if isinstance(v, list) else [v] for k, v in entry.items()}
+    try:
+        overrides = OverridesParser.create().parse_overrides(str(entry).split())
+    except HydraException:
+        raise UserError(f"sweep.exclude={entry}: a condition is written KEY=VALUE KEY=VALUE,VALUE") from None
+    read = [assignments(override, lambda key: False, 2) for override in overrides]
+    return {one[0].key: [a.value for a in one] for one in read}

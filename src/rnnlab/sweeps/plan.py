@@ -1,41 +1,38 @@
-"""From points to planned runs: each with its place, its cost and what the ledger knows of it."""
+"""The runs of a sweep, and the points that are no runs: what `rnnlab.sweeps.planner.Planner` makes."""
 
+import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from rnnlab.config import deciding
-from rnnlab.config.composing import COMPOSING
 from rnnlab.errors import UserError
+from rnnlab.runs.identity import leaves
 from rnnlab.runs.run import Run
-from rnnlab.runs.run_path import Place, place
-from rnnlab.runs.sources import why_stale
-from rnnlab.sweeps import cost
-from rnnlab.sweeps.exclusion import ABSENT, Exclusion
-from rnnlab.sweeps.grid import Grid, Listed, Point
+from rnnlab.runs.run_path import Place
+from rnnlab.runs.sources import KNOWN, why_stale
+from rnnlab.sweeps.grid import Point
 from rnnlab.sweeps.template import Template
 
-Compose = Callable[[list[str]], DictConfig]
+SHOWN_REASONS = 30  # why points are invalid
 
 
 @dataclass(slots=True)
 class Planned:
-    """A point that is a run. `status` is the ledger's word, or "" where there is no such run yet."""
+    """A point that is a run. There may be 100,000 of them, which share what they can."""
 
     point: Point
     template: Template = field(repr=False)
     place: Place
     accelerator: str
-    cost: float  # seconds, about
+    cost: float  # seconds, a guess
+    own: dict[str, Any] = field(repr=False)  # the sections of its config that differ from the template's
     why_skipped: str = ""
-    status: str = ""
-    stale: list[str] = field(default_factory=list)
-    again: bool = False  # although it is finished: rerun=true
+    status: str = ""  # of the run in its folder; "" if there is none yet
+    stale: tuple[str, ...] = ()  # why the finished run may not give the same numbers today
+    again: bool = False  # it is finished and trained again: rerun=true
 
     @property
     def run(self) -> Run:
@@ -43,13 +40,13 @@ class Planned:
 
     @property
     def overrides(self) -> list[str]:
-        """What a single run of this point would be asked with."""
+        """The overrides of the same run outside a sweep."""
         return [a.text for a in self.point]
 
+    @property
     def config(self) -> dict[str, Any]:
-        """The checked config, as a single run's; made when it is needed, for there may be very many."""
-        values, _ = self.template.config(self.point)
-        return values | {"trainer": values["trainer"] | {"accelerator": self.accelerator}}
+        """The checked config, the same as a single run's. Its sections are shared with other runs: read only."""
+        return self.template.values | self.own
 
 
 @dataclass
@@ -57,16 +54,18 @@ class Plan:
     """The runs of a sweep in the order of its points, and the points that are none."""
 
     runs: list[Planned] = field(default_factory=list)
-    invalid: list[tuple[Point, list[str]]] = field(default_factory=list)
+    invalid: list[tuple[Point, list[str]]] = field(default_factory=list)  # with what is wrong
     excluded: int = 0
-    repeated: int = 0  # points that are the same run as one before
-    same: dict[tuple[str, ...], str] = field(default_factory=dict)  # the overrides of those, and the run's id
-    swept: list[str] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)  # what is wrong with the records of runs
-    idle: list[str] = field(default_factory=list)  # conditions of sweep.exclude that no point has met
+    repeated: int = 0  # points that are the same run as an earlier one
+    same: dict[tuple[str, ...], str] = field(
+        default_factory=dict
+    )  # {overrides of such a point: the run's id}
+    swept: list[str] = field(default_factory=list)  # keys with several values
+    damaged: list[str] = field(default_factory=list)  # what is wrong with run.json files
+    unmatched: list[str] = field(default_factory=list)  # conditions of sweep.exclude that match no point
 
     def due(self, rerun_stale: bool) -> list[Planned]:
-        """What there is to train, longest first."""
+        """The runs to train, longest first."""
         due = [
             r
             for r in self.runs
@@ -75,139 +74,90 @@ class Plan:
         return sorted(due, key=lambda r: -r.cost)
 
     def name(self, planned: Planned) -> str:
-        """What makes a run of this sweep another than the others: the values of the swept keys, shortly."""
+        """The values of the swept keys, with each key as short as it is unambiguous."""
         last = [key.rpartition(".")[2] for key in self.swept]
         short = {k: s if last.count(s) == 1 else k for k, s in zip(self.swept, last, strict=True)}
-        said = {a.key: a.text.partition("=")[2] for a in planned.point if a.key in short}
-        return " ".join(f"{short[key].lstrip('+')}={value}" for key, value in said.items())
+        values = {a.key: a.text.partition("=")[2] for a in planned.point if a.key in short}
+        return " ".join(f"{short[key].lstrip('+')}={value}" for key, value in values.items())
 
     def counts(self) -> Counter[str]:
+        """The number of runs of each status."""
         return Counter(r.status for r in self.runs)
 
+    def check_classes(self, import_errors: Callable[[dict[str, str]], dict[str, str]]) -> None:
+        """Makes points invalid that name a class of the user's own which cannot be imported.
 
-class Planner:
-    """Makes the runs of a grid. `compose` is Hydra's for a list of overrides, `take` chooses a device.
-
-    `take(asked)` gives the accelerator, or raises UserError where it is not there.
-    """
-
-    def __init__(
-        self, compose: Compose, base: Compose, take: Callable[[str], str], config_dir: str | None = None
-    ) -> None:
-        self.compose, self.base, self.take, self.config_dir = compose, base, take, config_dir
-        self._templates: dict[tuple[str, ...], Template | list[str]] = {}
-        self._bases: dict[str, dict[str, Any]] = {}
-
-    def plan(self, grid: Grid | Listed, excluded: Sequence[Any] = ()) -> Plan:
-        plan, seen, exclusion = Plan(swept=grid.swept), set[Path](), Exclusion(excluded)
-        for point in grid:
-            template = self.template(point)
-            if isinstance(template, list):
-                plan.invalid.append((point, template))
-                continue
-            if template.reading is None and (problems := template.check(point)):
-                if exclusion.leaves_out(point):
-                    plan.excluded += 1
-                else:
-                    plan.invalid.append((point, problems))
-                continue
-            config, problems = template.config(point)
-            if exclusion.leaves_out(point, lambda key: _value_at(config, key)):  # noqa: B023
-                plan.excluded += 1
-            elif problems := problems + _alone(config):
-                plan.invalid.append((point, problems))
+        `import_errors` maps {path in the config: class} to {class: error}, see `rnnlab.sweeps.probe`.
+        """
+        known: dict[Any, dict[str, str]] = {}
+        classes = [_own_classes(planned, known) for planned in self.runs]
+        errors = import_errors({at: name for named in known.values() for at, name in named.items()})
+        if not errors:
+            return
+        runs, self.runs = self.runs, []
+        for planned, named in zip(runs, classes, strict=True):
+            if problems := [errors[name] for name in named.values() if name in errors]:
+                self.invalid.append((planned.point, problems))
             else:
-                planned = self.planned(point, template, config)
-                if planned.place.folder in seen:
-                    plan.repeated += 1
-                    plan.same[tuple(planned.overrides)] = planned.place.id
-                else:
-                    seen.add(planned.place.folder)
-                    plan.runs.append(planned)
-        if plan.runs:
-            exclusion.refuse_unknown(plan.runs[0].config())
-        plan.idle = exclusion.idle
-        return plan
+                self.runs.append(planned)
 
-    def planned(self, point: Point, template: Template, config: dict[str, Any]) -> Planned:
-        asked, why = config["trainer"]["accelerator"], ""
-        try:
-            taken = self.take(asked)
-        except UserError as error:
-            taken, why = asked, str(error)
-        config["trainer"] = config["trainer"] | {"accelerator": taken}
-        # memory of a sweep of 100,000 is in these
-        where = place(config, template.deciding(config), self._base(point))
-        return Planned(point, template, where, taken, cost.seconds(config), why)
+    def report_invalid(self, on_invalid: str) -> list[str]:
+        """Lines about the invalid points, each reason once; [] if there are none.
 
-    def _base(self, point: Point) -> dict[str, Any]:
-        chosen = [a.text for a in point if a.key.lstrip("+") == "experiment"]
-        key = " ".join(chosen)
-        if key not in self._bases:
-            self._bases[key] = deciding(self.base(chosen))
-        return self._bases[key]
+        Raises UserError with these lines, unless `on_invalid` is "skip" and some points are valid.
+        """
+        if not self.invalid:
+            if not self.runs:
+                raise UserError("the sweep has no points; sweep.exclude leaves none")
+            return []
+        reasons: dict[str, list[Point]] = {}
+        for point, problems in self.invalid:
+            for problem in problems:
+                reasons.setdefault(problem, []).append(point)
+        lines = []
+        for reason, points in itertools.islice(reasons.items(), SHOWN_REASONS):
+            lines.append(reason)
+            texts = [" ".join(a.text for a in p if a.key in self.swept) for p in points[:3]]
+            where = "; ".join(t for t in texts if t)
+            more = f"; and {len(points) - 3:,} more" if len(points) > 3 else ""
+            lines += [f"    at {where}{more}"] if where else []
+        more_reasons = len(reasons) - SHOWN_REASONS
+        lines += [f"and {more_reasons:,} other reasons"] if more_reasons > 0 else []
+        total = len(self.invalid) + len(self.runs) + self.excluded + self.repeated
+        head = f"{len(self.invalid):,} of {total:,} points are invalid"
+        if on_invalid == "skip" and self.runs:
+            return [f"{head} and left out:", *(f"  {line}" for line in lines)]
+        hint = " sweep.on_invalid=skip leaves them out." if self.runs else ""
+        raise UserError(f"{head}:", *lines, f"Nothing was started.{hint}")
 
-    def template(self, point: Point) -> Template | list[str]:
-        """The point's choice of groups; lines for one that does not compose."""
-        structure = [a.text for a in point if not a.plain]
-        keys = [a.key for a in point if a.plain]
-        found = self._composed(structure, keys)
-        if isinstance(found, Template) and found.unset:  # those are Hydra's to set
-            structure = [a.text for a in point if not a.plain or a.key in found.unset]
-            found = self._composed(structure, [k for k in keys if k not in found.unset])
-        return found
-
-    def _composed(self, structure: list[str], keys: list[str]) -> Template | list[str]:
-        known = (*structure, "", *keys)
-        if known not in self._templates:
-            try:
-                self._templates[known] = Template(self.compose(structure), keys)
-            except (UserError, *COMPOSING) as error:
-                from rnnlab.config.explain import explain
-
-                own = isinstance(error, UserError)
-                said = map(str, error.args) if own else explain(error, structure, self.config_dir)
-                self._templates[known] = list(said)
-        return self._templates[known]
-
-
-def _value_at(config: dict[str, Any], key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part, ABSENT) if isinstance(value, dict) else ABSENT
-    return value
-
-
-def _alone(config: dict[str, Any]) -> list[str]:
-    """What a single run may ask for, and a run of a sweep may not."""
-    problems = []
-    if config["resume"]:
-        problems.append(f"resume={config['resume']}: a run is trained for longer by itself, not in a sweep")
-    if isinstance(config["trainer"]["devices"], list):
-        problems.append(
-            f"trainer.devices={config['trainer']['devices']}: a sweep gives each worker its device; "
-            "CUDA_VISIBLE_DEVICES says which there are"
-        )
-    return problems
-
-
-def look_up(plan: Plan) -> None:
-    """What the ledger knows of each run: its status, and whether a finished one is stale."""
-    folders: dict[Path, set[str]] = {}
-    for planned in plan.runs:
-        folder = planned.place.folder
-        if folder.parent not in folders:
-            try:
-                folders[folder.parent] = {e.name for e in os.scandir(folder.parent)}
-            except OSError:
-                folders[folder.parent] = set()
-        if folder.name in folders[folder.parent]:
+    def read_statuses(self) -> None:
+        """Reads from the runs' folders the status of each, and why a finished one is stale."""
+        folders: dict[Path, set[str]] = {}
+        for planned in self.runs:
+            folder = planned.place.folder
+            if folder.parent not in folders:
+                try:
+                    folders[folder.parent] = {e.name for e in os.scandir(folder.parent)}
+                except OSError:
+                    folders[folder.parent] = set()
+            if folder.name not in folders[folder.parent]:
+                continue
             try:
                 planned.status = planned.run.status or ""
             except UserError as error:
-                planned.status = "stopped"  # if its checkpoint is whole it goes on
-                plan.damaged.append(str(error))
+                planned.status = "stopped"  # it resumes if its checkpoint is whole
+                self.damaged.append(str(error))
             if planned.status == "finished":
-                config = planned.config()
+                config = planned.config
                 planned.again = bool(config["rerun"])
-                planned.stale = why_stale(planned.run, config)
+                planned.stale = tuple(why_stale(planned.run, config))
+
+
+def _own_classes(planned: Planned, known: dict[Any, dict[str, str]]) -> dict[str, str]:
+    """{path in the config: class} of the classes that are not rnnlab's, torch's or Lightning's."""
+    cells = [a.value for a in planned.point if a.plain and a.key.endswith(".cell")]
+    key = (id(planned.template), *cells)
+    if key not in known:
+        named = {k: v for k, v in leaves(planned.config).items() if k.endswith(("._target_", ".cell"))}
+        known[key] = {k: v for k, v in named.items() if "." in str(v) and not v.startswith(KNOWN)}
+    return known[key]

@@ -1,58 +1,67 @@
-"""A worker that is asked about this machine and about code: it has torch, the sweep has not.
+"""A worker that answers questions before a sweep: it has imported torch, which the sweep itself does without.
 
-What it is asked is a function of this file, or one beside it, that is pickled by its name.
+A question is a function of this file, which is pickled by its name.
 """
 
+import math
 import signal
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import RunFailed, UserError
-from rnnlab.sweeps.forkserver import Nursery
-from rnnlab.sweeps.scheduler import kill
+from rnnlab.runs.run_path import Place
+from rnnlab.sweeps.forkserver import ForkServer, kill
+
+MEASURED_SECONDS = 0.15  # of training in a trial
 
 
-class Scout:
-    def __init__(self, home: Nursery) -> None:
-        self.home = home
-        self.waited = 0.0  # seconds until a worker was there
+class Probe:
+    def __init__(self, server: ForkServer) -> None:
+        self.server = server
+        self.waited = 0.0  # seconds until the worker was there
         self._pid = 0
         self._connection: Connection | None = None
 
-    def ask(self, question: Callable[[], Any], patience: float | None = None) -> Any:
-        """The answer; None where it takes longer than `patience` seconds. Raises RunFailed where there is none."""
+    def call(self, function: Callable[[], Any], timeout: float | None = None) -> Any:
+        """What the function returns in the worker; None after `timeout` seconds. Raises RunFailed if it dies."""
         if self._connection is None:
             begin = time.monotonic()
-            self._pid, self._connection = self.home.worker()
+            self._pid, self._connection = self.server.start_worker()
             self.waited = self.waited or time.monotonic() - begin
         try:
-            self._connection.send(question)
-            if self._connection.poll(patience):
+            self._connection.send(function)
+            if self._connection.poll(timeout):
                 return self._connection.recv()
         except (EOFError, OSError) as error:
             connection, self._connection = self._connection, None
             connection.close()
-            raise RunFailed(f"{question}: {self.home.end_of(self._pid)}") from error
+            raise RunFailed(f"{function}: {self.server.exit_reason(self._pid)}") from error
         self.close()
         return None
 
     def devices(self) -> tuple[dict[str, str], int]:
-        """The accelerators of this machine, best first, each with its name; and how many GPUs there are."""
-        return self.ask(devices)
+        """The accelerators of this machine, best first, each with its name; and the number of GPUs."""
+        return self.call(devices)
 
-    def faults(self, parts: dict[str, str]) -> dict[str, str]:
-        """{target: why it cannot be taken} of {place in the config: target}."""
-        return self.ask(partial(faults, parts)) if parts else {}
+    def import_errors(self, classes: dict[str, str]) -> dict[str, str]:
+        """{class: why it cannot be imported} of {path in the config: class}."""
+        return self.call(partial(import_errors, classes)) if classes else {}
 
     def close(self) -> None:
         if self._connection is not None:
-            kill(self._pid, signal.SIGKILL)  # it holds nothing
+            kill(self._pid, signal.SIGKILL)  # it has nothing to save
             self._connection.close()
             self._connection = None
-            self.home.end_of(self._pid)
+            self.server.exit_reason(self._pid)
+
+
+# ---------------------------------------------------------------------- what runs in the worker
 
 
 def devices() -> tuple[dict[str, str], int]:
@@ -63,17 +72,76 @@ def devices() -> tuple[dict[str, str], int]:
     return present(), torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def faults(parts: dict[str, str]) -> dict[str, str]:
+def import_errors(classes: dict[str, str]) -> dict[str, str]:
     from rnnlab.cells.registry import resolve
     from rnnlab.config.building import locate
 
     found = {}
-    for at, target in parts.items():
+    for at, name in classes.items():
         try:
             if at.endswith(".cell"):
-                resolve(target)
+                resolve(name)
             else:
-                locate(target, at.removesuffix("._target_"))
+                locate(name, at.removesuffix("._target_"))
         except UserError as error:
-            found[target] = str(error)
+            found[name] = str(error)
     return found
+
+
+@dataclass
+class Trial:
+    """The first steps of a run, trained in a temporary folder."""
+
+    seconds: float  # of the whole run
+    engine: str
+    private: int  # bytes of the worker's own
+    shared: int  # bytes that it shares with other workers
+    guessed: float = 0.0  # seconds
+    guessed_bytes: float = 0.0
+
+
+def attempt(config: dict[str, Any], total: int) -> Trial | None:
+    """Trains some of the run's `total` steps; None if that fails."""
+    from rnnlab.data.corpora import CORPORA
+    from rnnlab.training.train import load_data, train_config
+
+    name = "" if config["data"].get("path") else config["data"].get("corpus", "")
+    if name in CORPORA and not CORPORA[name].file(name, Path(config["data"]["folder"])).exists():
+        return None  # a trial downloads nothing
+    plain = {"callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None}}
+    try:
+        data = load_data(config)
+
+        def train(n: int) -> tuple[float, int, str]:
+            trainer = config["trainer"] | {"max_steps": n, "fast_dev_run": False}
+            with tempfile.TemporaryDirectory() as folder:
+                place = Place(Path(folder) / "trial" / "run", "trial", "trial", "")
+                run = train_config(config | plain | {"trainer": trainer}, place, [], command=[], loud=False,
+                                   pictures=False, data_of=lambda _: data)  # fmt: skip
+                record = run.record
+            return record["seconds"], record["results"]["steps"], record["engine"]["name"]
+
+        train(1)  # what a process does only once is not measured
+        first, _, engine = train(1)
+        n = 8
+        took, taken, _ = train(n)
+        if took < MEASURED_SECONDS and taken == n:
+            n = math.ceil(n * MEASURED_SECONDS / max(took - first, took / 10))
+            took, taken, _ = train(n)
+        whole = took if taken < n else first + (took - first) / (n - 1) * (total - 1)
+    except Exception:
+        return None
+    return Trial(whole, engine, *memory())
+
+
+def memory() -> tuple[int, int]:
+    """Bytes of this process: its own, and those that it shares with the process that forked it."""
+    try:
+        lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    except OSError:
+        from rnnlab.sweeps.worker import memory as held
+
+        return held(), 0
+    sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines[1:]}
+    private = sizes["Private_Clean"] + sizes["Private_Dirty"]
+    return private, sizes["Rss"] - private

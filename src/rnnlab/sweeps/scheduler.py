@@ -1,4 +1,4 @@
-"""Runs to workers: longest first, nobody waits for anybody, whatever becomes of one run costs only that run."""
+"""Gives runs to workers: the longest first; a run that fails costs no other run."""
 
 import os
 import signal
@@ -9,196 +9,202 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Any
 
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import now
 from rnnlab.signals import listening
-from rnnlab.sweeps.forkserver import LEFT, Nursery
+from rnnlab.sweeps.forkserver import LEFT, ForkServer, kill
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.worker import Job, Outcome
 
-REVISIT = 1.0  # seconds between two looks at a run that another process has
+RETRY_LOCKED = 1.0  # seconds after which a run that another process trains is tried again
 
 
-class View(Protocol):
-    """Whoever shows a sweep."""
+class View:
+    """Follows a sweep. This one shows nothing; a subclass overrides what it needs."""
 
-    def began(self, planned: Planned) -> None: ...
+    def started(self, planned: Planned) -> None: ...
+    def progressed(self, planned: Planned, step: int) -> None: ...
     def ended(self, planned: Planned, outcome: Outcome) -> None: ...
-    def at(self, planned: Planned, step: int) -> None: ...
     def tick(self) -> None: ...
 
 
 @dataclass(frozen=True)
-class Staff:
-    """How many workers each accelerator has, and how much memory one may gain before it is replaced."""
+class PoolOptions:
+    """The number of workers of each accelerator, and what the pool does when they grow or fail."""
 
     workers: dict[str, int]
     gpus: int = 0
-    renew_bytes: float = 1e9
+    renew_bytes: float = 1e9  # a worker that has gained so much memory is replaced
     max_failures: int | None = None
     pictures: bool = False
 
 
 @dataclass
-class Desk:
-    """A worker as the conductor sees it."""
+class WorkerHandle:
+    """A worker as the scheduler sees it."""
 
     pid: int
     connection: Connection
     kind: str
     gpu: int | None = None
     job: int | None = None
-    ended: str | None = None  # when the job's run had finished before, where it had
-    memory: int = 0  # after its first run
+    ended_before: str | None = None  # when the job's run had finished, if it is trained again
+    memory: int = 0  # bytes after its first run
 
 
 @dataclass
-class Conductor:
-    nursery: Nursery
-    staff: Staff
+class Scheduler:
+    server: ForkServer
+    pool: PoolOptions
     view: View
     command: list[str]
-    desks: list[Desk] = field(default_factory=list)
+    workers: list[WorkerHandle] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    stopping: str = ""  # why no further run is begun
-    _resumed: set[int] = field(default_factory=set)  # runs whose worker alone was told to stop
+    stopping: str = ""  # why no further run is started
+    _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was told to stop
     _signals: list[int] = field(default_factory=list)
-    _obeyed: int = 0  # of these
+    _handled: int = 0  # of these signals
     _failures: int = 0
 
-    def conduct(self, due: Sequence[Planned], afresh: bool = False) -> dict[int, Outcome]:
-        """Trains the runs; what came of each, by its place in `due`. Those that were not begun are missing."""
-        self.due, self.afresh = list(due), afresh
+    def run(self, due: Sequence[Planned], restart: bool = False) -> dict[int, Outcome]:
+        """Trains the runs and returns {index in `due`: outcome}; a run that was not started has none.
+
+        `restart` trains a finished run again from its start.
+        """
+        self.due, self.restart = list(due), restart
         self.waiting = {kind: deque[int]() for kind in {p.accelerator for p in due}}
         for i, planned in enumerate(due):
             self.waiting[planned.accelerator].append(i)
-        self.elsewhere: dict[int, float] = {}  # runs that another process has, and when to look again
+        self.locked: dict[int, float] = {}  # runs that another process trains: when to try again
         with self._listening():
             try:
-                self._hire()
-                while any(desk.job is not None for desk in self.desks) or self._left():
-                    self._obey()
+                self._start_workers()
+                while any(worker.job is not None for worker in self.workers) or self._runs_left():
+                    self._handle_signals()
                     self._assign()
-                    ready = wait([desk.connection for desk in self.desks], timeout=0.1)
-                    for desk in [d for d in self.desks if d.connection in ready]:
-                        self._hear(desk)
+                    ready = wait([worker.connection for worker in self.workers], timeout=0.1)
+                    for worker in [w for w in self.workers if w.connection in ready]:
+                        self._receive(worker)
                     self.view.tick()
-                self._obey()  # also what came with the last outcome: whoever asks for more runs must know
+                # a signal may come together with the last outcome, and the caller must know of it
+                self._handle_signals()
             finally:
-                self._dismiss()
+                self._stop_workers()
         return self.outcomes
 
-    def _left(self) -> bool:
-        return not self.stopping and (any(self.waiting.values()) or bool(self.elsewhere))
+    def _runs_left(self) -> bool:
+        return not self.stopping and (any(self.waiting.values()) or bool(self.locked))
 
     # ------------------------------------------------------------------ workers
 
-    def _hire(self) -> None:
+    def _start_workers(self) -> None:
         for kind, queue in self.waiting.items():
-            for i in range(min(self.staff.workers.get(kind, 1), len(queue))):
-                self._open(kind, i % self.staff.gpus if kind == "gpu" and self.staff.gpus else None)
+            for i in range(min(self.pool.workers.get(kind, 1), len(queue))):
+                self._start_worker(kind, i % self.pool.gpus if kind == "gpu" and self.pool.gpus else None)
 
-    def _open(self, kind: str, gpu: int | None) -> Desk:
-        pid, connection = self.nursery.worker()
-        desk = Desk(pid, connection, kind, gpu)
+    def _start_worker(self, kind: str, gpu: int | None) -> None:
+        pid, connection = self.server.start_worker()
         if gpu is not None:
-            connection.send({"CUDA_VISIBLE_DEVICES": visible(gpu)})
-        self.desks.append(desk)
-        return desk
+            connection.send({"CUDA_VISIBLE_DEVICES": device_name(gpu)})
+        self.workers.append(WorkerHandle(pid, connection, kind, gpu))
 
-    def _close(self, desk: Desk) -> None:
-        self.desks.remove(desk)
-        desk.connection.close()  # at which the worker leaves
-        self.nursery.end_of(desk.pid)
+    def _stop_worker(self, worker: WorkerHandle) -> None:
+        self.workers.remove(worker)
+        worker.connection.close()  # the worker exits when its connection ends
+        self.server.exit_reason(worker.pid)
 
-    def _dismiss(self) -> None:
-        for desk in list(self.desks):
-            if desk.job is not None:
-                kill(desk.pid, signal.SIGKILL)
-            self._close(desk)
+    def _stop_workers(self) -> None:
+        for worker in list(self.workers):
+            if worker.job is not None:
+                kill(worker.pid, signal.SIGKILL)
+            self._stop_worker(worker)
 
     def _assign(self) -> None:
+        """Gives each idle worker the next run."""
         if self.stopping:
             return
-        for number, when in list(self.elsewhere.items()):
+        for number, when in list(self.locked.items()):
             if time.monotonic() > when:
-                del self.elsewhere[number]
+                del self.locked[number]
                 self.waiting[self.due[number].accelerator].append(number)
-        for desk in self.desks:
-            if desk.job is None and (queue := self.waiting[desk.kind]):
+        for worker in self.workers:
+            if worker.job is None and (queue := self.waiting[worker.kind]):
                 number = queue.popleft()
                 planned = self.due[number]
-                job = Job(number, planned.config(), planned.place, planned.overrides,
-                          [*self.command, *planned.overrides], self.afresh and planned.status == "finished",
-                          self.staff.pictures)  # fmt: skip
-                desk.job = number
-                desk.ended = planned.run.known.get("ended") if planned.status == "finished" else None
+                finished = planned.status == "finished"
+                job = Job(number, planned.config, planned.place, planned.overrides,
+                          [*self.command, *planned.overrides], self.restart and finished,
+                          self.pool.pictures)  # fmt: skip
+                worker.job = number
+                worker.ended_before = planned.run.known.get("ended") if finished else None
                 try:
-                    desk.connection.send(job)
-                except OSError:  # it is gone; `_hear` says so
+                    worker.connection.send(job)
+                except OSError:  # the worker is dead, which `_receive` finds out
                     continue
-                self.view.began(planned)
+                self.view.started(planned)
 
-    def _hear(self, desk: Desk) -> None:
+    def _receive(self, worker: WorkerHandle) -> None:
         try:
-            said: Any = desk.connection.recv()
+            message: Any = worker.connection.recv()
         except (EOFError, OSError):
-            self._lost(desk)
+            self._worker_died(worker)
             return
-        if isinstance(said, tuple) and said[0] == "at":
-            self.view.at(self.due[said[1]], said[2])
-        elif isinstance(said, Outcome):
-            desk.job = None
-            if said.status == "claimed" and not self.stopping:
-                self.elsewhere[said.number] = time.monotonic() + REVISIT
-            elif said.status == "stopped" and not self.stopping:
-                self._interrupted(desk, said)
-                return
-            else:
-                self._settle(said)
-            desk.memory = desk.memory or said.memory
-            if said.memory > desk.memory + self.staff.renew_bytes and not self.stopping:
-                self._close(desk)
-                self._open(desk.kind, desk.gpu)
-
-    def _interrupted(self, desk: Desk, said: Outcome) -> None:
-        """A worker alone was told to stop, or the signal for us is still to come: its run goes on elsewhere, once."""
-        self._close(desk)
-        if said.number in self._resumed:
-            self._settle(replace(said, status="failed", record=self._cut_off(said.number, said.why)))
+        if not isinstance(message, Outcome):
+            number, step = message
+            self.view.progressed(self.due[number], step)
+            return
+        worker.job = None
+        if message.status == "locked" and not self.stopping:
+            self.locked[message.number] = time.monotonic() + RETRY_LOCKED
+        elif message.status == "stopped" and not self.stopping:
+            self._worker_stopped(worker, message)
+            return
         else:
-            self._resumed.add(said.number)
-            self.waiting[desk.kind].appendleft(said.number)
-        self._open(desk.kind, desk.gpu)
+            self._finish(message)
+        worker.memory = worker.memory or message.memory
+        if message.memory > worker.memory + self.pool.renew_bytes and not self.stopping:
+            self._stop_worker(worker)
+            self._start_worker(worker.kind, worker.gpu)
 
-    def _lost(self, desk: Desk) -> None:
-        self.desks.remove(desk)
-        desk.connection.close()
-        why = self.nursery.end_of(desk.pid)
-        if desk.job is not None:
-            run = self.due[desk.job].run
+    def _worker_stopped(self, worker: WorkerHandle, outcome: Outcome) -> None:
+        """A signal reached a worker and not (yet) us: another worker resumes its run, but only once."""
+        self._stop_worker(worker)
+        if outcome.number in self._moved:
+            record = self._record_failure(outcome.number, outcome.why)
+            self._finish(replace(outcome, status="failed", record=record))
+        else:
+            self._moved.add(outcome.number)
+            self.waiting[worker.kind].appendleft(outcome.number)
+        self._start_worker(worker.kind, worker.gpu)
+
+    def _worker_died(self, worker: WorkerHandle) -> None:
+        self.workers.remove(worker)
+        worker.connection.close()
+        why = self.server.exit_reason(worker.pid)
+        if worker.job is not None:
+            run = self.due[worker.job].run
             record = run.known
-            if record.get("status") == "finished" and record.get("ended") != desk.ended:
-                self._settle(Outcome(desk.job, "finished", "", record))  # all but the word that it has
+            if record.get("status") == "finished" and record.get("ended") != worker.ended_before:
+                self._finish(Outcome(worker.job, "finished", "", record))  # it died before it could say so
             elif self.stopping:
                 with suppress(OSError):
                     if run.is_there and record.get("status") not in ("finished", "failed"):
                         run.update(status="stopped", ended=now(), why=why)
-                self._settle(Outcome(desk.job, "stopped", why, run.known))
-            elif why == LEFT and desk.job not in self._resumed:  # before it had begun this run
-                self._resumed.add(desk.job)
-                self.waiting[desk.kind].appendleft(desk.job)
+                self._finish(Outcome(worker.job, "stopped", why, run.known))
+            elif why == LEFT and worker.job not in self._moved:  # before it had started this run
+                self._moved.add(worker.job)
+                self.waiting[worker.kind].appendleft(worker.job)
             else:
-                self._settle(Outcome(desk.job, "failed", why, self._cut_off(desk.job, why)))
+                self._finish(Outcome(worker.job, "failed", why, self._record_failure(worker.job, why)))
         if not self.stopping:
-            self._open(desk.kind, desk.gpu)
+            self._start_worker(worker.kind, worker.gpu)
 
-    def _cut_off(self, number: int, why: str) -> dict[str, Any]:
-        """The record of a run that failed through no fault of its own: it can go on from its checkpoint.
+    def _record_failure(self, number: int, why: str) -> dict[str, Any]:
+        """Marks a run as failed through no fault of its own, so that it can resume; returns its record.
 
-        Where its folder is gone, or on a full disk, it is told here alone.
+        If its folder was deleted or its disk is full, only the returned record says so.
         """
         run = self.due[number].run
         if run.known.get("status") in ("finished", "failed"):
@@ -208,7 +214,7 @@ class Conductor:
             if run.is_there:
                 write_whole(run.folder / "traceback.txt", f"{why}\n".encode())
                 run.update(**failed, traceback="traceback.txt")
-                from rnnlab.training.failures import show_failure  # rarely needed, and not for nothing
+                from rnnlab.training.failures import show_failure  # slow to import and rarely needed
 
                 show_failure(run)
                 return run.known
@@ -216,50 +222,44 @@ class Conductor:
             pass
         return run.known | failed
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _finish(self, outcome: Outcome) -> None:
         self.outcomes[outcome.number] = outcome
         self.view.ended(self.due[outcome.number], outcome)
         if outcome.status == "failed":
             self._failures += 1
-            if self._failures == self.staff.max_failures:
+            if self._failures == self.pool.max_failures:
                 self.stop(f"sweep.max_failures={self._failures}")
 
     # ------------------------------------------------------------------ stopping
 
     def stop(self, why: str) -> None:
-        """Begins no further run; those under way write a checkpoint and leave."""
+        """Starts no further run; workers write a checkpoint of the run under way and exit."""
         self.stopping = self.stopping or why
-        for desk in self.desks:
-            if desk.job is not None:
-                kill(desk.pid, signal.SIGTERM)
+        for worker in self.workers:
+            if worker.job is not None:
+                kill(worker.pid, signal.SIGTERM)
 
-    def _signalled(self, number: int, frame: Any) -> None:
-        """Only notes it: a run that is just being handed out would not be told to stop."""
-        if not (number == signal.SIGHUP and self._signals):  # the terminal and the shell in it each send one
+    def _note_signal(self, number: int, frame: Any) -> None:
+        """Only notes it: a job that is being sent at this moment would miss the stop."""
+        if not (number == signal.SIGHUP and self._signals):  # the terminal and its shell each send one
             self._signals.append(number)
 
-    def _obey(self) -> None:
-        """Does what the signals since the last look ask for."""
-        while self._obeyed < len(self._signals):
-            number = self._signals[self._obeyed]
-            self._obeyed += 1
-            # the second interrupts a run at once; who asks once more does not want to wait
-            if self._obeyed > 2:
-                for desk in self.desks:
-                    kill(desk.pid, signal.SIGKILL)
+    def _handle_signals(self) -> None:
+        while self._handled < len(self._signals):
+            number = self._signals[self._handled]
+            self._handled += 1
+            # the second signal interrupts a run at once; a third one does not wait for anything
+            if self._handled > 2:
+                for worker in self.workers:
+                    kill(worker.pid, signal.SIGKILL)
             self.stop(signal.Signals(number).name)
 
     def _listening(self) -> AbstractContextManager[None]:
         in_main = threading.current_thread() is threading.main_thread()
-        return listening(self._signalled) if in_main else nullcontext()
+        return listening(self._note_signal) if in_main else nullcontext()
 
 
-def kill(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def visible(gpu: int) -> str:
+def device_name(gpu: int) -> str:
     """The name of the n-th GPU that this process may use."""
     allowed = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
     return allowed[gpu] if gpu < len(allowed) else str(gpu)

@@ -1,8 +1,10 @@
 """A sweep from its points to its leaderboard."""
 
+import itertools
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,17 +18,19 @@ from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import refuse_unwritable
 from rnnlab.runs.run import now
 from rnnlab.signals import NAMES, exit_code
-from rnnlab.sweeps import dry_run
 from rnnlab.sweeps.devices import Devices
-from rnnlab.sweeps.forkserver import Nursery, keep, take
+from rnnlab.sweeps.estimate import estimate, weights
+from rnnlab.sweeps.forkserver import ForkServer, acquire, release
 from rnnlab.sweeps.grid import Grid, Listed
-from rnnlab.sweeps.live import Watch
-from rnnlab.sweeps.plan import Compose, Plan, Planned, Planner, look_up
-from rnnlab.sweeps.preflight import check_parts, preflight
-from rnnlab.sweeps.probe import Scout
-from rnnlab.sweeps.scheduler import Conductor
+from rnnlab.sweeps.live import LiveView, clock
+from rnnlab.sweeps.plan import Plan, Planned
+from rnnlab.sweeps.planner import Compose, Planner
+from rnnlab.sweeps.probe import Probe
+from rnnlab.sweeps.scheduler import Scheduler
 from rnnlab.sweeps.worker import Outcome
 from rnnlab.terminal.console import Console
+
+SHOWN_VALUES = 8  # of a swept key, in a dry run
 
 sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
 console = Console(width=None if sized else 120)
@@ -34,12 +38,12 @@ console = Console(width=None if sized else 120)
 
 @dataclass
 class Sweep:
-    """What came of a sweep: its plan, and each run's record (run.json) where there is one."""
+    """A plan and its results; `records` holds the content of each run.json."""
 
     plan: Plan
     records: dict[Path, dict[str, Any]] = field(default_factory=dict)
-    outcomes: list[tuple[Planned, Outcome]] = field(default_factory=list)  # of the runs trained now
-    stopped: str = ""  # why not all were begun
+    outcomes: list[tuple[Planned, Outcome]] = field(default_factory=list)  # of the runs that were trained now
+    stopped: str = ""  # why not all runs were started
 
     def count(self, status: str) -> int:
         return sum(outcome.status == status for _, outcome in self.outcomes)
@@ -48,7 +52,7 @@ class Sweep:
         return self.records.get(planned.place.folder, {})
 
     def objective(self, planned: Planned) -> float:
-        """The best value of the monitored metric; NaN where there is none."""
+        """The best value of the monitored metric; NaN if there is none."""
         return self.record(planned).get("results", {}).get("best", {}).get("value", float("nan"))
 
 
@@ -62,52 +66,50 @@ def sweep(
     command: Sequence[str] = ("rnnlab train",),
     last: bool = True,
 ) -> Sweep:
-    """Plans, checks, trains and shows. `options` is the `sweep` section of the config.
+    """Plans, checks, trains and reports. `options` is the `sweep` section of the config.
 
-    Where it is not the `last`, for another sweeper may choose more points, workers stay warm and the leaderboard
-    is left out.
+    Unless it is the `last` sweep of this process, the fork server is kept and the leaderboard left out: another
+    sweeper may choose more points.
 
-    Raises UserError, before anything is trained, where points are invalid (unless they are to be skipped), and
-    SystemExit after an interruption, which it has told of: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+    Raises UserError, before anything is trained, if points are invalid (and sweep.on_invalid is not "skip"), and
+    SystemExit after it has reported an interruption: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
     """
     began = time.perf_counter()
-    home = take()
-    scout = Scout(home)
+    server = acquire()
+    probe = Probe(server)
     try:
-        devices = Devices(scout)
-        plan = Planner(compose, base, devices.take, config_dir).plan(points, options["exclude"])
-        check_parts(plan, scout)
-        for said in preflight(plan, options["on_invalid"]):
-            console.print(said, soft_wrap=True)
-        look_up(plan)
+        devices = Devices(probe)
+        plan = Planner(compose, base, devices.choose, config_dir).plan(points, options["exclude"])
+        plan.check_classes(probe.import_errors)
+        for line in plan.report_invalid(options["on_invalid"]):
+            console.print(line, soft_wrap=True)
+        plan.read_statuses()
         done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})
         due = plan.due(rerun_stale=options["stale"] == "rerun")
-        for said in _headlines(plan, time.perf_counter() - began):
-            console.print(said, soft_wrap=True)
+        for line in _headlines(plan, time.perf_counter() - began):
+            console.print(line, soft_wrap=True)
         if options["dry_run"]:
-            dry_run.show(plan, due, options, devices, console)
+            _show_dry_run(plan, due, options, devices)
             return done
-        scout.close()
+        probe.close()
         for folder in sorted({planned.place.folder.parent for planned in due}):
             refuse_unwritable(folder)
         for planned in plan.runs:
             if planned.why_skipped:
-                _skip(planned)
+                _record_skipped(planned)
         if due:
-            _train(done, due, options, home, devices, list(command))
+            _train(done, due, options, server, devices, list(command))
     finally:
-        scout.close()
+        probe.close()
         if last:
-            home.close()
+            server.close()
         else:
-            keep(home)
+            release(server)
     _report(done, began, last)
     if done.stopped in NAMES:
         left = len(due) - done.count("finished") - done.count("failed")
         console.print()
-        console.print(
-            f"Stopped ({done.stopped}) with {counted(left)} to go; the same command goes on from there."
-        )
+        console.print(f"Stopped ({done.stopped}) with {counted(left)} left; the same command resumes them.")
         raise SystemExit(exit_code(done.stopped))
     return done
 
@@ -126,15 +128,17 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     words += [f"{again:,} finished and trained again (rerun=true)"] if again else []
     words += [f"{counts['failed']:,} failed before, tried again"] if counts["failed"] else []
     half = counts["stopped"] + counts["running"]
-    words += [f"{half:,} begun before, gone on with"] if half else []
-    words += [f"{skipped:,} skipped for want of their device"] if skipped else []
+    words += [f"{half:,} resumed"] if half else []
+    words += [f"{skipped:,} skipped: no such device"] if skipped else []
     words += [f"{plan.excluded:,} excluded"] if plan.excluded else []
-    words += [f"{plan.repeated:,} more the same as one of these"] if plan.repeated else []
+    words += [f"{plan.repeated:,} duplicates"] if plan.repeated else []
     lines = [f"{', '.join(words)}; planned in {took:.2f} s"]
-    lines += [f"sweep.exclude: {condition} leaves out nothing" for condition in plan.idle]
-    lines += [f"{why}; it is trained again, from its checkpoint if that is whole" for why in plan.damaged]
-    if lacks := _lacking(plan):
-        lines.append(f"finished without {', '.join(lacks)}; rerun=true trains again, to the same numbers")
+    lines += [f"sweep.exclude: {condition} matches no point" for condition in plan.unmatched]
+    lines += [
+        f"{why}; the run is trained again, from its checkpoint if that is whole" for why in plan.damaged
+    ]
+    if missing := _missing_callbacks(plan):
+        lines.append(f"finished without {', '.join(missing)}; rerun=true trains again, to the same numbers")
     if stale:
         why = sorted({w for r in plan.runs for w in r.stale})
         what = f"{counted(stale)} that finished {'is' if stale == 1 else 'are'} stale"
@@ -142,18 +146,42 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     return lines
 
 
-def _lacking(plan: Plan) -> list[str]:
-    """Of the first finished run that is not trained again: all were asked for alike, and there may be very many."""
+def _missing_callbacks(plan: Plan) -> list[str]:
+    """The callbacks that the first finished run did not have: there may be very many runs, and all have the same."""
     first = next((r for r in plan.runs if r.status == "finished" and not r.again), None)
-    return missing_callbacks(first.run, first.config()) if first is not None else []
+    return missing_callbacks(first.run, first.config) if first is not None else []
 
 
-def _skip(planned: Planned) -> None:
+def _show_dry_run(plan: Plan, due: list[Planned], options: dict[str, Any], devices: Devices) -> None:
+    """Prints the swept values, and how much time and memory the sweep would take."""
+    for key in plan.swept:
+        values = dict.fromkeys(a.text.partition("=")[2] for r in plan.runs for a in r.point if a.key == key)
+        shown = ", ".join(itertools.islice(values, SHOWN_VALUES))
+        shown += f", ... ({len(values):,})" if len(values) > SHOWN_VALUES else ""
+        console.print(f"  {key:24} {shown}", soft_wrap=True)
+    if due:
+        workers = devices.pool(due, options).workers
+        by_kind = Counter(p.accelerator for p in due)
+        busy = {kind: min(workers[kind], n) for kind, n in by_kind.items()}
+        sizes = [weights(p.config) for p in {p.place.group: p for p in due}.values()]
+        size = f"{min(sizes):,.0f}" + (f" to {max(sizes):,.0f}" if max(sizes) > min(sizes) else "")
+        found = estimate(due, devices.probe)
+        wall = found.wall(due, workers) + devices.probe.waited
+        memory = found.shared_bytes + sum(busy.values()) * found.worker_bytes
+        pool = ", ".join(f"{n} worker{'s' * (n > 1)} on {kind}" for kind, n in busy.items())
+        console.print(f"  {'to train':24} {len(due):,}, longest first; {pool}", soft_wrap=True)
+        console.print(f"  {'recurrent weights':24} about {size}", soft_wrap=True)
+        console.print(f"  {'time':24} about {clock(wall)} ({found.basis})", soft_wrap=True)
+        console.print(f"  {'memory':24} about {memory / 1e9:.1f} GB ({found.memory_basis})", soft_wrap=True)
+    console.print("Nothing was started (--dry-run).")
+
+
+def _record_skipped(planned: Planned) -> None:
     run = planned.run
     if not run.folder.exists():
         where = planned.place
-        config = planned.config()
-        with suppress(OSError, UserError):  # it says so below, at any rate
+        config = planned.config
+        with suppress(OSError, UserError):  # the report names the run anyway
             run.create(where.id, config["name"], config, planned.overrides, where.group, where.label)
             run.update(status="skipped", why=planned.why_skipped, ended=now())
 
@@ -162,28 +190,28 @@ def _train(
     done: Sweep,
     due: list[Planned],
     options: dict[str, Any],
-    home: Nursery,
+    server: ForkServer,
     devices: Devices,
     command: list[str],
 ) -> None:
-    mode = due[0].config()["mode"]
-    with Watch(due, mode, console, done.plan.name) as watch:
+    mode = due[0].config["mode"]
+    with LiveView(due, mode, console, done.plan.name) as view:
         for planned in done.plan.runs:
-            watch.came(planned, done.record(planned))
-        conductor = Conductor(home, devices.staff(due, options), watch, command)
-        outcomes = conductor.conduct(due, afresh=options["stale"] == "rerun")
+            view.compare(planned, done.record(planned))
+        scheduler = Scheduler(server, devices.pool(due, options), view, command)
+        outcomes = scheduler.run(due, restart=options["stale"] == "rerun")
     for i, outcome in outcomes.items():
         done.records[due[i].place.folder] = outcome.record
         done.outcomes.append((due[i], outcome))
-    done.stopped = conductor.stopping
+    done.stopped = scheduler.stopping
 
 
 def _report(done: Sweep, began: float, leaders: bool) -> None:
-    """The leaderboard, and where to look further."""
+    """Prints the leaderboard and the commands that show more."""
     records = [Entry(r.place.folder, done.record(r)) for r in done.plan.runs if done.record(r)]
     planned_at = {r.place.folder: r for r in done.plan.runs}
-    mode = done.plan.runs[0].config()["mode"]
-    board = leaderboard(records, mode, lambda entry: planned_at[entry.folder].config())
+    mode = done.plan.runs[0].config["mode"]
+    board = leaderboard(records, mode, lambda entry: planned_at[entry.folder].config)
     if board.rows and leaders:
         console.print()
         console.print(table(board, width=console.width))
@@ -203,11 +231,11 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
         console.print(f"TensorBoard  rnnlab board {folder}", soft_wrap=True)
 
 
-def conclude(done: Sweep) -> None:
-    """Raises RunFailed where a run failed."""
+def raise_failures(done: Sweep) -> None:
+    """Raises RunFailed if a run failed."""
     failures = [planned for planned, outcome in done.outcomes if outcome.status == "failed"]
     if failures:
         stopped = f", and the sweep stopped: {done.stopped}" if done.stopped else ""
-        told = [p.place.folder for p in failures if (p.place.folder / "traceback.txt").is_file()]
-        where = f"; each has a traceback.txt in its folder, such as {told[0]}" if told else ""
+        traced = [p.place.folder for p in failures if (p.place.folder / "traceback.txt").is_file()]
+        where = f"; each has a traceback.txt in its folder, such as {traced[0]}" if traced else ""
         raise RunFailed(f"{len(failures):,} of {counted(len(done.outcomes))} failed{stopped}{where}")

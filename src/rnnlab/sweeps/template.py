@@ -16,14 +16,14 @@ from rnnlab.sweeps.grid import Point
 
 REFERENCE = re.compile(r"\$\{([^${}:]+)\}")  # ${a.b}, and not ${resolver:...}
 RESOLVER = re.compile(r"\$\{([\w.]+):")
-CONSTANT_RESOLVERS = {"oc.env", "oc.decode"}  # they read nothing of the config but what they are given
+CONSTANT_RESOLVERS = {"oc.env", "oc.decode"}  # they read only their arguments
 
 
 class Template:
-    """The composed config and what follows from it, for points that differ by plain values only.
+    """The composed config of one choice of groups, for points that differ only by plain values.
 
     A point's config equals what Hydra composes and `check` reads for the same overrides: its values are set,
-    what refers to them is resolved again, and what changed is validated as `check` does.
+    interpolations that refer to them are resolved again, and each changed value is validated as `check` does.
     """
 
     def __init__(self, cfg: DictConfig, keys: Sequence[str]) -> None:
@@ -31,22 +31,28 @@ class Template:
         raw: Any = OmegaConf.to_container(cfg, resolve=False)
         self.raw = _flat({k: v for k, v in raw.items() if k not in ("hydra", "sweep")})
         self.keys = {key for key in keys if key in self.raw}
-        self.unset = [key for key in keys if key not in self.raw]  # sections, or not there at all
+        self.unset = [key for key in keys if key not in self.raw]  # sections, or keys that do not exist
         self.followers = self._followers()
         self.reading: Reading | None = None
         self._typed: dict[tuple[str, Any], tuple[Any, list[str]]] = {}
 
-    # ------------------------------------------------------------------ in full, as for a single run
+    @property
+    def values(self) -> dict[str, Any]:
+        """The config of its first valid point."""
+        assert self.reading is not None, "no point of it has been checked"
+        return self.reading.values
+
+    # ------------------------------------------------------------------ the first point, in full
 
     def check(self, point: Point) -> list[str]:
-        """Reads the whole config of a point; [] where it is right. The first right one is the model for others."""
+        """What is wrong with a point's config. The first valid one is read in full, and others are made from it."""
         resolved = self._resolved(point)
         values, missing, unresolved, problems, renamed = resolved
         tell_once(renamed)
         values.pop("sweep", None)
         reading = read(values, missing, unresolved)
-        said = {line.split(" is required")[0] for line in reading.problems}
-        problems = problems + [f"{k} is required" for k in missing if k not in said] + reading.problems
+        known = {line.split(" is required")[0] for line in reading.problems}
+        problems = problems + [f"{k} is required" for k in missing if k not in known] + reading.problems
         if not problems and self.reading is None:
             self.reading = reading
         return problems
@@ -60,20 +66,19 @@ class Template:
             if a.key in self.keys:
                 OmegaConf.update(self.cfg, a.key, a.value, merge=True)
 
-    # ------------------------------------------------------------------ by the model
+    # ------------------------------------------------------------------ the other points, from the first
 
     def config(self, point: Point) -> tuple[dict[str, Any], list[str]]:
-        """A point's checked config, and what is wrong with it; sections that do not change are shared."""
-        reading = self.reading
+        """A point's checked config, and what is wrong with it. Unchanged sections are those of `values`."""
+        reading, values, copied = self.reading, dict(self.values), {""}
         assert reading is not None
-        values, copied = dict(reading.values), {""}
         problems: list[str] = []
         nodes: dict[str, Node] = {}
         for path, value in self._changes(point):
             value, lines = self._type(path, value)
             problems += lines
             parent, _, name = path.rpartition(".")
-            _place(values, copied, parent)[name] = value
+            _section(values, copied, parent)[name] = value
             if parent in reading.nodes:
                 node = reading.nodes[parent]
                 node.__dict__[name] = value  # typed already
@@ -87,12 +92,12 @@ class Template:
         return values, problems
 
     def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
-        """`rnnlab.config.deciding` of the config made last, which need not be read once more."""
+        """`rnnlab.config.deciding` of the last config that was made, without reading it again."""
         assert self.reading is not None
         return _kept(values, self.reading.nodes, "")
 
     def _changes(self, point: Point) -> list[tuple[str, Any]]:
-        """Every path whose value the plain assignments of a point decide, and the value."""
+        """The paths whose values depend on the plain assignments of a point, with the values."""
         given = {a.key: a.value for a in point if a.key in self.keys}
         changes = list(given.items())
         dynamic = [path for path, source in self.followers.items() if source is None]
@@ -106,7 +111,7 @@ class Template:
         return changes
 
     def _type(self, path: str, value: Any) -> tuple[Any, list[str]]:
-        """The value as `read` types it, and its complaints."""
+        """The value as `read` types it, and what is wrong with it."""
         if isinstance(value, list):
             return self._validated(path, list(value))
         memo = (path, (type(value), value))
@@ -120,15 +125,15 @@ class Template:
         node = self.reading.nodes.get(parent)
         if node is None or name not in type(node).model_fields:
             return value, []
-        # `_node` gives the top level of the config the same treatment
+        # the same as `read` does with each value
         scratch, into = Reading({}), {name: value}
         _assign(scratch, parent, type(node), type(node).model_construct(), name, value, into)
         return into[name], scratch.problems
 
-    # ------------------------------------------------------------------ who follows whom
+    # ------------------------------------------------------------------ interpolations
 
     def _followers(self) -> dict[str, str | None]:
-        """The leaves that depend on the keys: {path: the key it copies, or None where more is to be done}."""
+        """The leaves that depend on the keys: {path: the key it copies, or None if it must be resolved}."""
         found: dict[str, str | None] = {}
         for path, raw in self.raw.items():
             if path in self.keys or not self._depends(path, set()):
@@ -149,11 +154,11 @@ class Template:
                 self._depends(p, seen) for p in self.raw if p.startswith((f"{path}.", f"{path}["))
             )
         if set(RESOLVER.findall(raw)) - CONSTANT_RESOLVERS:
-            return True  # a resolver may read whatever it likes
+            return True  # a resolver may read any key
         return any(self._depends(_absolute(ref, path), seen) for ref in REFERENCE.findall(raw))
 
     def _copied(self, raw: str) -> str | None:
-        """The key whose value a leaf takes as it is: ${seed}, also by way of others."""
+        """The key whose value a leaf copies: ${seed}, perhaps through other leaves."""
         for _ in range(10):
             whole = REFERENCE.fullmatch(raw) if isinstance(raw, str) else None
             if not whole or whole[1].startswith("."):
@@ -165,7 +170,7 @@ class Template:
 
 
 def _absolute(reference: str, path: str) -> str:
-    """`..b` seen from `a.c.d` is `a.b`; a bracketed index becomes part of the list, which is a leaf."""
+    """`..b` in `a.c.d` is `a.b`. A bracketed index is dropped: a list is one leaf."""
     reference = re.sub(r"\[(\w+)\]", r".\1", reference)
     dots = len(reference) - len(reference.lstrip("."))
     if not dots:
@@ -175,7 +180,7 @@ def _absolute(reference: str, path: str) -> str:
 
 
 def _flat(tree: Any, at: str = "") -> dict[str, Any]:
-    """{dotted path: leaf}; lists are leaves, unless something in them refers elsewhere."""
+    """{dotted path: leaf}; a list is a leaf, and stands for the interpolations in it."""
     if isinstance(tree, dict) and tree:
         flat: dict[str, Any] = {}
         for key, value in tree.items():
@@ -186,8 +191,8 @@ def _flat(tree: Any, at: str = "") -> dict[str, Any]:
     return {at: tree}
 
 
-def _place(values: dict[str, Any], copied: set[str], path: str) -> dict[str, Any]:
-    """The dictionary at a path, copied on the way there, once."""
+def _section(values: dict[str, Any], copied: set[str], path: str) -> dict[str, Any]:
+    """The dictionary at a path. It and those above it are copied once, for they are shared."""
     node, at = values, ""
     for key in path.split(".") if path else ():
         at = f"{at}.{key}" if at else key

@@ -1,4 +1,4 @@
-"""A worker: takes one run after another, each as if it were alone."""
+"""A worker trains one run after another, each as if it were alone."""
 
 import json
 import os
@@ -25,52 +25,52 @@ from rnnlab.runs.sources import files
 from rnnlab.signals import ASKING
 from rnnlab.training.quiet import quiet
 
-BEAT = 0.5  # seconds between two words of a run that is under way
-DATA_SETS = 64  # kept set up, for the next run on the same one
+HEARTBEAT = 0.5  # seconds between two reports of the step that a run has reached
+DATA_SETS = 64  # that are kept set up for the next run on the same one
 
 
 @dataclass
 class Job:
-    """What a worker needs to know of a run."""
+    """What a worker needs to know of a run, sent to it."""
 
     number: int
     config: dict[str, Any]
     place: Place
     overrides: list[str]
     command: list[str]
-    afresh: bool = False  # although it is finished
+    restart: bool = False  # trains a finished run again
     pictures: bool = False
 
 
 @dataclass
 class Outcome:
-    """What came of it; `record` is run.json."""
+    """How a job ended, sent back; `record` is the content of run.json."""
 
     number: int
-    status: str  # finished, failed, stopped, or claimed: another process has it
+    status: str  # finished, failed, stopped, or locked: another process trains it
     why: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     memory: int = 0  # bytes of this worker
-    trained: bool = True  # here; else another process had finished it meanwhile
+    trained: bool = True  # False if another process had finished it meanwhile
 
 
 def work(connection: Connection) -> int:
-    """Answers jobs with outcomes, and the scout's questions, until the connection ends."""
+    """Answers each job with its outcome, and each function with its result, until the connection ends."""
     import torch
 
     torch.set_num_threads(1)
     worker = Worker(connection)
     for number in ASKING:
-        signal.signal(number, worker.leave)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)  # the nursery holds them back
+        signal.signal(number, worker.on_signal)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ASKING)  # the server has blocked them
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    threading.Thread(target=worker.beat, daemon=True).start()
+    threading.Thread(target=worker.heartbeat, daemon=True).start()
     with quiet():
         return worker.serve()
 
 
-class Leave(BaseException):
+class StopWorker(BaseException):
     """A signal came between two runs."""
 
 
@@ -78,7 +78,7 @@ class Worker:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.leaving = False
-        self.speaking = threading.Lock()
+        self.sending = threading.Lock()
         self.training: tuple[int, Any] | None = None  # the run under way: its number and its Trainer
         self.data: OrderedDict[str, Any] = OrderedDict()
         self.output = tempfile.TemporaryFile()  # noqa: SIM115
@@ -88,35 +88,35 @@ class Worker:
     def serve(self) -> int:
         while not self.leaving:
             try:
-                asked = self.connection.recv()
-                if isinstance(asked, Job):
-                    self.say(self.run(asked))
-                elif isinstance(asked, dict):  # which GPU is this worker's, before torch looks for one
-                    os.environ.update(asked)
-                elif callable(asked):  # a question of the scout's
-                    self.say(asked())
+                message = self.connection.recv()
+                if isinstance(message, Job):
+                    self.send(self.run(message))
+                elif isinstance(message, dict):  # names this worker's GPU, before torch looks for one
+                    os.environ.update(message)
+                elif callable(message):  # from a `Probe`
+                    self.send(message())
                 else:
                     break
             except (EOFError, BrokenPipeError, ConnectionResetError):
                 break
-            except Leave:
+            except StopWorker:
                 break
         return 0
 
-    def say(self, message: Any) -> None:
-        with self.speaking:
+    def send(self, message: Any) -> None:
+        with self.sending:
             self.connection.send(message)
 
-    def leave(self, number: int, frame: Any) -> None:
+    def on_signal(self, number: int, frame: Any) -> None:
         self.leaving = True
         if self.training is None:
-            raise Leave
+            raise StopWorker
 
     def run(self, job: Job) -> Outcome:
         from rnnlab.training.train import train_config
 
         begin, run = time.perf_counter(), Run(job.place.folder)
-        lost: dict[str, Any] = {}  # the record of a run whose folder cannot hold it
+        unwritten: dict[str, Any] = {}  # the record of a failed run, if its folder cannot hold it
         self.training = (job.number, None)
         try:
             train_config(
@@ -125,15 +125,15 @@ class Worker:
                 job.overrides,
                 command=job.command,
                 loud=False,
-                afresh=job.afresh,
+                afresh=job.restart,
                 pictures=job.pictures,
-                data_of=self.data_of,
-                watch=self.watch,
+                data_of=self.data_for,
+                watch=self.on_trainer,
             )
-        except Claimed as claimed:
-            return Outcome(job.number, "claimed", str(claimed))
+        except Claimed as locked:
+            return Outcome(job.number, "locked", str(locked))
         except BaseException as error:
-            # Lightning makes such exits of an interruption; any other is the program's own, and a failure
+            # Lightning turns an interruption into such an exit; any other exit is the program's own, and a failure
             interrupted = self.leaving or isinstance(error.__context__, KeyboardInterrupt)
             interrupted = interrupted or type(error).__name__ == "SIGTERMException"
             if isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and interrupted):
@@ -142,12 +142,12 @@ class Worker:
                     if run.known.get("status") in ("queued", "running"):
                         run.update(status="stopped", ended=now(), why="interrupted")
             else:
-                lost = failed(run, job, error)
+                unwritten = record_failure(run, job, error)
         finally:
             trained = self.training[1] is not None
-            self.keep_output(run)
+            self.save_output(run)
             self.training = None  # from here on a signal ends this process at once
-        record = lost or run.known
+        record = unwritten or run.known
         if record.get("status") == "stopped":
             self.leaving = True
         seconds = time.perf_counter() - begin
@@ -161,14 +161,14 @@ class Worker:
             trained,
         )
 
-    def watch(self, trainer: Any) -> None:
+    def on_trainer(self, trainer: Any) -> None:
         assert self.training is not None
         self.training = (self.training[0], trainer)
-        if self.leaving:  # the signal came before the training could hear it
+        if self.leaving:  # the signal came before the training listened to it
             raise SystemExit
 
-    def data_of(self, config: dict[str, Any]) -> Any:
-        """The data set of a config; the last few are kept, for nothing in them changes but the files."""
+    def data_for(self, config: dict[str, Any]) -> Any:
+        """The data set of a config. The last few are kept: they change only if their files do."""
         from rnnlab.training.train import load_data
 
         key = json.dumps([config["data"], files({"data": config["data"]})], sort_keys=True, default=str)
@@ -180,11 +180,11 @@ class Worker:
             if len(self.data) > DATA_SETS:
                 self.data.popitem(last=False)
         else:
-            return load_data(config)  # a class of the user's own may change as it is used
+            return load_data(config)  # a class of the user's own may change while it is used
         return self.data[key]
 
-    def keep_output(self, run: Run) -> None:
-        """What a run printed goes to its folder, where there is room for it; most print nothing."""
+    def save_output(self, run: Run) -> None:
+        """Writes what a run printed to its folder; most print nothing."""
         with suppress(OSError):
             sys.stdout.flush(), sys.stderr.flush()
         if os.lseek(self.output.fileno(), 0, os.SEEK_END):
@@ -195,12 +195,12 @@ class Worker:
             self.output.seek(0)
             self.output.truncate()
 
-    def beat(self) -> None:
-        """Tells how far the run under way is; and when nobody listens any more, checkpoints and leaves."""
+    def heartbeat(self) -> None:
+        """Reports the step that the run has reached. If the sweep is gone, writes a checkpoint and exits."""
         waiting = select.poll()
         waiting.register(self.connection.fileno(), 0)
         while True:
-            time.sleep(BEAT)
+            time.sleep(HEARTBEAT)
             if any(event & (select.POLLHUP | select.POLLERR) for _, event in waiting.poll(0)):
                 if self.training is None:
                     os._exit(0)
@@ -210,15 +210,15 @@ class Worker:
             training = self.training
             if training is not None and training[1] is not None:
                 try:
-                    self.say(("at", training[0], training[1].global_step))
+                    self.send((training[0], training[1].global_step))
                 except OSError:
                     continue
 
 
-def failed(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
-    """Marks a run as failed where `Run.failing` was not yet there to do it; what it had learned is not lost.
+def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
+    """Marks a run as failed if the training has not done so itself (`Run.failing`).
 
-    Returns the record that its folder cannot hold, being gone or on a full disk; {} where it does.
+    Returns the record if its folder cannot hold it, because it was deleted or its disk is full; else {}.
     """
     from rnnlab.training.failures import show_failure
     from rnnlab.training.resumption import is_under_way
@@ -230,7 +230,7 @@ def failed(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
     unwritten = record | {"status": "failed", "ended": now(), "why": why}
     if isinstance(error, Gone):
         return unwritten
-    own = isinstance(error, SystemExit)  # an exit of the code: it would come again
+    own = isinstance(error, SystemExit)  # the code exits: it would do so again
     can_go_on = {"can_go_on": True} if is_under_way(run) and not own else {}
     text = "".join(traceback.format_exception(error))
     try:

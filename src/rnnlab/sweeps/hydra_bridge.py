@@ -1,4 +1,4 @@
-"""Between Hydra and a sweep: Hydra's composed config and loader in, Hydra's job returns out."""
+"""Between Hydra and a sweep: takes Hydra's config and loader, gives Hydra's job returns."""
 
 import re
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from rnnlab.config import base_config, check
 from rnnlab.errors import RunFailed
 from rnnlab.sweeps.grid import Grid, Listed, grid, listed
-from rnnlab.sweeps.plan import Plan, Planned, Planner
-from rnnlab.sweeps.preflight import preflight
-from rnnlab.sweeps.sweep import Sweep, conclude, sweep
+from rnnlab.sweeps.plan import Planned
+from rnnlab.sweeps.planner import Planner
+from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
 
 
-class Asked:
-    """What a multirun of `rnnlab train` was asked for: `config` is Hydra's own, with its `hydra` node."""
+class Multirun:
+    """A multirun of `rnnlab train`. `config` is Hydra's own, with its `hydra` node."""
 
     def __init__(self, config: DictConfig, context: Any) -> None:
         self.config, self.loader = config, context.config_loader
@@ -28,7 +28,7 @@ class Asked:
         self.options = self._options()
 
     def _options(self) -> dict[str, Any]:
-        """The `sweep` section, checked: with a config around it that is right, for that one may be swept."""
+        """The checked `sweep` section. It is checked within a valid config, for the config itself may be swept."""
         section = OmegaConf.to_container(self.config.sweep, resolve=True)
         plain: Any = OmegaConf.to_container(base_config(), resolve=False)
         return check(OmegaConf.create(plain | {"sweep": section}))["sweep"]
@@ -52,20 +52,20 @@ class Asked:
         return sweep(points, self.options, self.compose, self.base, config_dir=self.config_dir, last=last)
 
 
-def sweep_all(config: DictConfig, context: Any, arguments: list[str]) -> list[list[JobReturn]]:
-    """What `rnnlab train --multirun` does. Raises as `rnnlab.sweeps.sweep.sweep` and `conclude`."""
-    asked = Asked(config, context)
-    done = asked.sweep(asked.grid(arguments))
-    conclude(done)
-    return [returns(done)]
+def run_grid(config: DictConfig, context: Any, arguments: list[str]) -> list[list[JobReturn]]:
+    """Trains a grid: `rnnlab train --multirun`. Raises as `rnnlab.sweeps.sweep.sweep` and `raise_failures`."""
+    multirun = Multirun(config, context)
+    done = multirun.sweep(multirun.grid(arguments))
+    raise_failures(done)
+    return [job_returns(done)]
 
 
-def launch(config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]) -> list[JobReturn]:
-    """The same for points that another sweeper chose; a failure is that sweeper's to judge."""
-    asked = Asked(config, context)
-    points = listed(jobs, asked.is_group)
-    done = asked.sweep(points, last=False)
-    by_overrides = {tuple(r.overrides or ()): r for r in returns(done)}
+def run_jobs(config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]) -> list[JobReturn]:
+    """Trains the points that another sweeper chose. It does not raise if a run fails: that sweeper decides."""
+    multirun = Multirun(config, context)
+    points = listed(jobs, multirun.is_group)
+    done = multirun.sweep(points, last=False)
+    by_overrides = {tuple(r.overrides or ()): r for r in job_returns(done)}
     by_id = {p.place.id: tuple(p.overrides) for p in done.plan.runs}
     found = []
     for point in points:
@@ -76,27 +76,27 @@ def launch(config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]) -> l
     return found
 
 
-def batches(
+def job_batches(
     config: DictConfig, context: Any, arguments: list[str], size: int | None
 ) -> list[list[list[str]]]:
-    """The overrides of each job, for a stock launcher: those of all valid points, in batches of `size`."""
-    asked = Asked(config, context)
-    planner = Planner(asked.compose, asked.base, lambda accelerator: accelerator, asked.config_dir)
-    plan: Plan = planner.plan(asked.grid(arguments), asked.options["exclude"])
-    preflight(plan, asked.options["on_invalid"])
+    """The overrides of all valid points in batches of `size`, for a stock launcher."""
+    multirun = Multirun(config, context)
+    planner = Planner(multirun.compose, multirun.base, lambda accelerator: accelerator, multirun.config_dir)
+    plan = planner.plan(multirun.grid(arguments), multirun.options["exclude"])
+    plan.report_invalid(multirun.options["on_invalid"])
     jobs = [planned.overrides for planned in plan.runs]
     size = size or max(1, len(jobs))
     return [jobs[i : i + size] for i in range(0, len(jobs), size)]
 
 
-def returns(done: Sweep) -> list[JobReturn]:
-    return [_return(done, planned) for planned in done.plan.runs]
+def job_returns(done: Sweep) -> list[JobReturn]:
+    return [_job_return(done, planned) for planned in done.plan.runs]
 
 
-def _return(done: Sweep, planned: Planned) -> JobReturn:
+def _job_return(done: Sweep, planned: Planned) -> JobReturn:
     record = done.record(planned)
     finished = record.get("status") == "finished"
-    why = record.get("why") or planned.why_skipped or "it was not begun"
+    why = record.get("why") or planned.why_skipped or "it was not started"
     return JobReturn(
         overrides=planned.overrides,
         working_dir=str(planned.place.folder),

@@ -1,0 +1,46 @@
+"""The progress bar of a run, drawn on a real terminal."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from emulator import run_on_terminal, terminal
+from rnnlab.terminal import progress
+from rnnlab.terminal.console import Console
+
+
+@pytest.mark.parametrize("width", [60, 120])
+def test_the_bar_is_one_line_that_is_redrawn(monkeypatch, width):
+    clock = iter(range(100))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    trainer = SimpleNamespace(max_steps=80, max_epochs=-1, num_training_batches=10, global_step=0, current_epoch=0,
+                              callback_metrics={}, sanity_checking=False)  # fmt: skip
+    with terminal(width) as (file, screen):
+        bar = progress.Progress(refresh_s=0.0)
+        bar.console = Console(file=file, width=width)
+        bar.on_train_start(trainer, None)
+        trainer.global_step = 40
+        bar.on_train_batch_end(trainer, None, {"loss": 0.5})
+        trainer.callback_metrics = {"loss/val": 0.25}
+        bar.on_validation_end(trainer, None)
+        trainer.global_step = 80
+        bar.on_train_end(trainer, None)
+    half = next(line for frame in screen.frames for line in frame if "40/80" in line)
+    last = [line for line in screen.shown() if line]
+    assert len(last) == 1 and max(map(len, [half, *last])) <= width
+    assert last[0].startswith("epoch 0 ") and "80/80" in last[0]
+    assert half.startswith("epoch 1 ") and "40/80" in half and last[0].startswith("epoch 0 ")
+    if width == 120:  # there is room for all
+        assert re.search(r"━{10,12}[╸╺]━+ 40/80 steps loss 0\.5", half), half
+        assert re.search(r"80/80 steps best validation 0\.25 +\d+ steps/s", last[0]), last
+
+
+def test_a_run_on_a_terminal_shows_its_bar_and_its_scores(tmp_path):
+    screen = run_on_terminal(60, "train", "experiment=sine", "data.n_points=200", "model.hidden_size=4",
+                             "trainer.accelerator=cpu", "trainer.max_epochs=3", "~callbacks.pictures",
+                             f"paths.outputs={tmp_path}")  # fmt: skip
+    bars = [line for line in screen.shown() if line.startswith("epoch")]
+    steps = re.search(r"(\d+)/(\d+)", bars[-1])
+    assert len(bars) == 1 and steps[1] == steps[2]
+    assert any(line.startswith("persistence") for line in screen.shown())
