@@ -17,8 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rnnlab.runs.files import settle
-
 SOURCES = Path(__file__).parent / "csrc"
 COMPILERS = ("cc", "gcc", "clang")
 # -ffast-math is left out for good: it changes bits, gains nothing here, and loading a library built with it
@@ -167,7 +165,12 @@ def _compile(compiler: str, flags: tuple[str, ...], name: str) -> Path:
             os.fsync(written.fileno())
         path = folder / f"{name}-{_checksum(Path(partial))}.so"
         Path(partial).replace(path)
-        settle(folder)
+        with suppress(OSError):  # where a folder can be synchronised, wait until the rename is on the disk
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         return path
     except OSError as error:
         raise BuildError(f"cannot write to {folder}: {error.strerror}; set RNNLAB_CACHE") from None

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-GATES = {"elman": 1, "gru": 3, "lstm": 4}
+from rnnlab.cells.description import multiplications
+
 RATE = 1.5e10  # floating-point operations a second of one core, in small matrix products
 STEP = 6e-5  # seconds of a training step beside them
 RUN = 0.03  # seconds of a run beside its steps
@@ -42,11 +43,11 @@ def flops(config: dict[str, Any]) -> float:
 
 
 def _products(model: dict[str, Any], inputs: int = 1) -> float:
-    gates, h = GATES.get(str(model.get("cell")), 4), model.get("hidden_size") or 64
+    cell, h = str(model.get("cell")), model.get("hidden_size") or 64
     ways = 2 if model.get("bidirectional") else 1
     inputs = model.get("embedding_size") or inputs
     layers = int(model.get("num_layers") or 1)
-    return float(ways * gates * (h * (h + inputs) + (layers - 1) * h * (h + ways * h)))
+    return float(ways * (multiplications(cell, inputs, h) + (layers - 1) * multiplications(cell, ways * h, h)))
 
 
 def parameters(config: dict[str, Any]) -> float:
