@@ -1,12 +1,13 @@
 """What a cell is: one layer of a recurrence in one direction, as a pure function of one step."""
 
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from rnnlab.cells.choice import check_choice
+from rnnlab.cells.description import Gate
 
 State = tuple[Tensor, ...]
 Bias = Literal["both", "one", "none"]
@@ -15,6 +16,16 @@ InitialState = Literal["zero", "learned"]
 
 class Cell(nn.Module):
     """One layer, one direction. A cell of your own needs `gates`, `states` and `step`, and nothing else.
+
+        class UGRNN(Cell):
+            gates, states = 2, 1  # weight_ih is (2H, I), weight_hh (2H, H); one state (B, H)
+
+            def step(self, u, state):  # u (B, 2H), the input already projected
+                ...
+                return h, (h,)  # the output (B, H), the next state
+
+    With `named_gates`, `named_states`, `activate` and `equations` it can also be looked into: the instruments,
+    `rnnlab unroll` and TensorBoard's graph show what its gates do.
 
     Parameters carry torch's names: `weight_ih` (gates*H, I), `weight_hh` (gates*H, H), `bias_ih` and
     `bias_hh` (gates*H,). `bias="one"` leaves out `bias_hh`, as Keras does; `bias="none"` leaves out both.
@@ -28,12 +39,36 @@ class Cell(nn.Module):
     """Blocks of H rows in the weights: what one step needs of the input."""
     states: ClassVar[int] = 1
     """Tensors (B, H) that go from one step to the next."""
+    named_gates: tuple[Gate, ...] = ()
+    """The blocks in the order of the weights' rows; () where a cell does not name them. They imply `gates`."""
+    named_states: tuple[str, ...] = ()
+    """What the equations call the states; the first is the output. They imply `states`."""
+    equations: ClassVar[str] = "h' = the cell's own step of x and h"
+    """One line for each quantity of a step, in order, x the input, h the state before and h' the one after it."""
+    how: ClassVar[str] = "At each step the cell makes the new state out of the input and the old one."
+    torch_layer: ClassVar[str] = ""
+    """The layer of torch.nn with the same equations and order of weights. A subclass does not inherit it."""
 
     weight_ih: Tensor
     weight_hh: Tensor
     bias_ih: Tensor | None
     bias_hh: Tensor | None
     initial: Tensor | None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "named_gates" in own:
+            cls.gates = len(cls.named_gates)
+        elif (
+            "step" in own
+        ):  # other equations than the parent's: what the parent says of its gates may be wrong
+            cls.named_gates = ()
+        if "named_states" in own:
+            cls.states = len(cls.named_states)
+        for name in ("torch_layer", "equations", "how"):
+            if name not in own:
+                setattr(cls, name, vars(Cell)[name])
 
     def __init__(
         self, input_size: int, hidden_size: int, *, bias: Bias = "both", initial_state: InitialState = "zero"
@@ -68,6 +103,26 @@ class Cell(nn.Module):
     def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: projected input u (B, gates*H) and state give the output (B, H) and the next state."""
         raise NotImplementedError(f"{type(self).__name__} has no step(self, u, state)")
+
+    def activate(self, u: Tensor, state: State) -> tuple[Tensor, ...]:
+        """What the gates of `named_gates` let through in a step, (B, H) each; u and state as `step` takes them."""
+        raise NotImplementedError(f"{type(self).__name__} has named_gates, and no activate(self, u, state)")
+
+    def activations(self, u: Tensor, state: State) -> dict[str, Tensor]:
+        """The values of the gates in a step by name; {} for a cell that does not name them."""
+        names = [gate.name for gate in self.named_gates]
+        return dict(zip(names, self.activate(u, state), strict=True)) if names else {}
+
+    @classmethod
+    def gate_index(cls, name: str) -> int | None:
+        """Which block of H rows a gate is; None where the cell has no gate of that name."""
+        names = [gate.name for gate in cls.named_gates]
+        return names.index(name) if name in names else None
+
+    @property
+    def torch_function(self) -> Any:
+        """What `torch_layer` calls over a whole sequence."""
+        return getattr(torch, self.torch_layer.lower())
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step from an input that is not projected yet, x (B, I) or (B,) indices."""

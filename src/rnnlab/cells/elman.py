@@ -1,30 +1,46 @@
 """The simple recurrent network (Elman 1990, "Finding structure in time")."""
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from rnnlab.cells.cell import Cell, State
 from rnnlab.cells.choice import check_choice
+from rnnlab.cells.description import Gate
 
 Nonlinearity = Literal["tanh", "relu"]
 
 
 class Elman(Cell):
-    """h' = f(W_ih x + b_ih + W_hh h + b_hh), f = tanh or relu; the output is h'."""
+    """One block, h: f of what comes from the input and from the old state. The output is the new h."""
 
-    gates, states = 1, 1
+    named_gates = (Gate("h", "h", "tanh"),)
+    named_states = ("h",)
+    torch_layer = "RNN"
+    equations = "h' = f(W_ih x + b_ih + W_hh h + b_hh)"
+    how = (
+        "It starts at 0. At each step the input and the old state are weighed, added, and squeezed by tanh; "
+        "the result is the new state."
+    )
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, nonlinearity: Nonlinearity = "tanh", **common
+        self, input_size: int, hidden_size: int, *, nonlinearity: Nonlinearity = "tanh", **common: Any
     ) -> None:
         super().__init__(input_size, hidden_size, **common)
         check_choice("model.nonlinearity", nonlinearity, get_args(Nonlinearity))
         self.nonlinearity = nonlinearity
+        self.named_gates = (Gate("h", "h", nonlinearity),)
 
-    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+    @property
+    def torch_function(self) -> Any:
+        return getattr(torch, f"rnn_{self.nonlinearity}")
+
+    def activate(self, u: Tensor, state: State) -> tuple[Tensor, ...]:
         (h,) = state
         f = torch.tanh if self.nonlinearity == "tanh" else torch.relu
-        h = f(u + self.recur(h))
+        return (f(u + self.recur(h)),)
+
+    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+        (h,) = self.activate(u, state)
         return h, (h,)

@@ -3,18 +3,38 @@
 from torch import Tensor, sigmoid, tanh
 
 from rnnlab.cells.cell import Cell, State
+from rnnlab.cells.description import Gate
 
 
 class GRU(Cell):
-    """Gates in torch's order: reset r, update z, candidate n. The output is the new h."""
+    """Gates in torch's order. The output is the new h."""
 
-    gates, states = 3, 1
+    named_gates = (
+        Gate("reset", "r", "sigmoid"),
+        Gate("update", "z", "sigmoid"),
+        Gate("candidate", "n", "tanh"),
+    )
+    named_states = ("h",)
+    torch_layer = "GRU"
+    equations = """\
+r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)
+z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
+n = tanh(W_in x + b_in + r (W_hn h + b_hn))
+h' = (1 - z) n + z h"""
+    how = (
+        "At each step gates between 0 and 1, computed from the input and the old state, decide how much of "
+        "the old state the candidate sees and how much of it stays."
+    )
 
-    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+    def activate(self, u: Tensor, state: State) -> tuple[Tensor, ...]:
         (h,) = state
         ur, uz, un = u.chunk(3, dim=-1)
         vr, vz, vn = self.recur(h).chunk(3, dim=-1)
         r, z = sigmoid(ur + vr), sigmoid(uz + vz)
-        n = tanh(un + r * vn)
+        return r, z, tanh(un + r * vn)
+
+    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+        (h,) = state
+        _, z, n = self.activate(u, state)
         h = n + z * (h - n)
         return h, (h,)

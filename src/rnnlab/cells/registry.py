@@ -5,16 +5,16 @@ import inspect
 
 from rnnlab.cells.cell import Cell
 from rnnlab.cells.choice import refusal
-from rnnlab.cells.elman import Elman
-from rnnlab.cells.gru import GRU
-from rnnlab.cells.lstm import LSTM
+from rnnlab.cells.description import CATALOGUE
 from rnnlab.errors import UserError, nearest
 
-CELLS: dict[str, type[Cell]] = {"elman": Elman, "gru": GRU, "lstm": LSTM}
+CELLS: dict[str, type[Cell]] = {
+    name: getattr(importlib.import_module(cell.module), cell.class_name) for name, cell in CATALOGUE.items()
+}
 
 
 def resolve(name: str) -> type[Cell]:
-    """The class of "elman", "gru" or "lstm", or of a dotted path such as "mypackage.cells.UGRNN".
+    """The class of a name such as "gru", or of a dotted path such as "mypackage.cells.UGRNN".
 
     Raises UserError where there is no such cell, with the nearest right spelling.
     """
@@ -38,6 +38,11 @@ def resolve(name: str) -> type[Cell]:
             f"{asked}: not a subclass of rnnlab.cells.Cell with a step.{nearest(class_name, there)}"
         )
     return found
+
+
+def name_of(kind: type[Cell]) -> str | None:
+    """The name of one of ours; None for a user's own, also where it is a subclass of ours."""
+    return next((name for name, cell in CELLS.items() if cell is kind), None)
 
 
 def _is_cell(value: object) -> bool:

@@ -55,6 +55,7 @@ def speeds(cell: str, hidden: int, rows: int, steps: int) -> tuple[float, float]
     from torch import nn
 
     from rnnlab import native
+    from rnnlab.cells import CATALOGUE
     from rnnlab.tasks import Forecaster
 
     spec: dict[str, Any] = {"kind": "series", "inputs": 1, "targets": 1, "horizon": 1, "target_index": [0],
@@ -63,10 +64,10 @@ def speeds(cell: str, hidden: int, rows: int, steps: int) -> tuple[float, float]
     series = torch.sin(torch.arange(steps + 500) * 0.1)[:, None].contiguous()
     optimizer = torch.optim.Adam(task.parameters())
     source = native.Windows(series, 1, steps, 1, [0])
-    program = native.Program(task, native.flatten(task), optimizer, source, rows=rows, threads=1)
+    program = native.Program(task.outline(), native.flatten(task), optimizer, source, rows=rows, threads=1)
     batches = [torch.arange(i, i + rows) for i in range(100)]
 
-    rnn = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell](1, hidden, batch_first=True)
+    rnn = getattr(nn, CATALOGUE[cell].torch_layer)(1, hidden, batch_first=True)
     head = nn.Linear(hidden, 1)
     adam = torch.optim.Adam([*rnn.parameters(), *head.parameters()])
     x = series.unfold(0, steps, 1).transpose(1, 2)

@@ -1,17 +1,23 @@
 """The models: what a recurrence and each of the three tasks can be asked for."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
+from rnnlab.cells.description import CATALOGUE, Description
 from rnnlab.config.fields import BelowOne, Count, Flag, Number, Positive, Says, Text, wrong
 from rnnlab.config.files import folder
 from rnnlab.config.node import Node, Problem
 from rnnlab.errors import nearest
 
-CELLS = ("elman", "gru", "lstm")
+CELLS = tuple(CATALOGUE)
+
+
+def able(can: Callable[[Description], bool]) -> tuple[list[str], list[str]]:
+    """Our cells that can do something, and those that cannot; of a user's own cell nothing is known here."""
+    return [c for c in CELLS if can(CATALOGUE[c])], [c for c in CELLS if not can(CATALOGUE[c])]
 
 
 def _cell(name: str) -> str:
@@ -44,19 +50,23 @@ class Recurrent(Node):
     kind: ClassVar[str] = ""
 
     def problems(self) -> Iterator[Problem]:
-        if self.nonlinearity == "relu" and self.cell in ("gru", "lstm"):
-            yield "nonlinearity", f"only model.cell=elman has it, not {self.cell}"
-        if self.forget_bias is not None and self.cell in ("elman", "gru"):
-            yield "forget_bias", f"only model.cell=lstm has a forget gate, not {self.cell}"
+        can, cannot = able(lambda cell: "nonlinearity" in cell.options)
+        if self.nonlinearity == "relu" and self.cell in cannot:
+            yield "nonlinearity", f"only model.cell={' or '.join(can)} has it, not {self.cell}"
+        can, cannot = able(lambda cell: cell.has_gate("forget"))
+        if self.forget_bias is not None and self.cell in cannot:
+            yield "forget_bias", f"only model.cell={' or '.join(can)} has a forget gate, not {self.cell}"
         if self.forget_bias is not None and self.bias == "none":
             yield "forget_bias", "model.bias=none leaves no bias to set; use both or one"
         if self.init_scale is not None and self.init != "uniform":
             yield "init_scale", f"only model.init=uniform has a scale, not {self.init}"
         if self.dropout > 0 and self.num_layers == 1:
             yield "dropout", "acts between two layers, and model.num_layers is 1; set it to 0 or add a layer"
-        for key in ("init", "engine"):
-            if getattr(self, key) == "torch" and self.cell not in CELLS:
-                yield key, f"torch knows elman, gru and lstm, not {self.cell}"
+        can, cannot = able(lambda cell: bool(cell.torch_layer))
+        if self.engine == "torch" and self.cell not in can:
+            yield "engine", f"torch has a layer for {', '.join(can)}, not for {self.cell}"
+        if self.init == "torch" and self.cell not in can:
+            yield "init", f"torch has a layer for {', '.join(can)}, not for {self.cell}"
 
 
 class Forecaster(Recurrent):

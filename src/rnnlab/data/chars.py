@@ -11,7 +11,7 @@ import torch
 
 from rnnlab.data import corpora
 from rnnlab.data.loader import Loader
-from rnnlab.data.module import SPLITS, SequenceData, Split
+from rnnlab.data.module import SPLITS, SequenceData, Split, spread
 from rnnlab.data.ngrams import NGram
 from rnnlab.data.parts import parts
 from rnnlab.data.textfile import read_text
@@ -187,6 +187,19 @@ class Chars(SequenceData):
 
         order = range(math.ceil(length / step))
         return Loader(fetch, lambda epoch: order)
+
+    def native_source(self, split: Split) -> Any:
+        from rnnlab.native.sources import Characters
+
+        rows = self.rows(split)
+        return Characters(rows[:, :-1], rows[:, 1:], self.segment)
+
+    def examples(self, split: Split, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Stretches x (B, segment) of the text, and the character (B,) that follows each."""
+        text = self.rows(split)
+        length = min(self.segment, text.shape[1] - 1)
+        pieces = spread(text.unfold(1, length + 1, max(1, length // 2)).flatten(0, 1), rows)
+        return pieces[:, :-1], pieces[:, -1]
 
     def baselines(self, split: Split) -> dict[str, dict[str, float]]:
         """Uniform, unigram, bigram and n-gram (see `NGram`): nats and bits per character, and perplexity.

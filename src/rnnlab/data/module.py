@@ -4,6 +4,8 @@ from abc import abstractmethod
 from typing import Any, Literal
 
 import lightning
+import torch
+from torch import Tensor
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -53,6 +55,25 @@ class SequenceData(lightning.LightningDataModule):
     def loader(self, split: Split, shuffle: bool = False) -> Any:
         """A `Loader` over a part, or None where the part is empty."""
 
+    def native_source(self, split: Split) -> Any:
+        """The part as the kernels read it where it lies, a `rnnlab.native.sources.Source`.
+
+        A data set that leaves this out is trained in Python, one batch after the other.
+        """
+        raise NotImplementedError(f"the kernels cannot read {type(self).__name__}")
+
+    def examples(self, split: Split, rows: int) -> tuple[Tensor, Tensor] | None:
+        """At most `rows` sequences of one length, evenly spread over a part, to look at a model with.
+
+        x as a task takes it, (B, T, I) or (B, T), and what the model should say at the end of each; None where a data
+        set has no such.
+        """
+        return None
+
+    def held_out(self) -> Split:
+        """The validation part; where it is empty the training part."""
+        return "train" if self.loader("val") is None else "val"
+
     def train_dataloader(self) -> Any:
         # trainer.overfit_batches takes the first few: they must be the same in every epoch
         overfit = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
@@ -63,3 +84,8 @@ class SequenceData(lightning.LightningDataModule):
 
     def test_dataloader(self) -> Any:
         return self.loader("test") or []
+
+
+def spread(rows: Tensor, n: int) -> Tensor:
+    """At most n of the rows, evenly spread."""
+    return rows if len(rows) <= n else rows[torch.linspace(0, len(rows) - 1, n).long()]

@@ -10,7 +10,7 @@ import torch
 
 from rnnlab import streams
 from rnnlab.data.loader import Loader, in_order, shuffled
-from rnnlab.data.module import SequenceData, Split
+from rnnlab.data.module import SequenceData, Split, spread
 from rnnlab.data.parts import parts
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
@@ -129,6 +129,17 @@ class Tokens(SequenceData):
             return None
         order = shuffled(len(y), self.batch_size, self.seed) if shuffle else in_order(len(y), self.batch_size)
         return Loader(lambda i: Labelled(x[i], lengths[i], y[i]), order)
+
+    def native_source(self, split: Split) -> Any:
+        from rnnlab.native.sources import Sequences
+
+        return Sequences(*self.part(split))
+
+    def examples(self, split: Split, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sequences without padding x (B, max_length), and their labels y (B,)."""
+        x, lengths, y = self.part(split)
+        whole = lengths == lengths.max()
+        return spread(x[whole], rows), spread(y[whole], rows)
 
     def baselines(self, split: Split) -> dict[str, dict[str, float]]:
         """The majority class, and naive Bayes on the bag of tokens, each with one added to every count.

@@ -11,7 +11,7 @@ import torch
 
 from rnnlab.data.baselines import Predictor, score
 from rnnlab.data.loader import Loader, in_order, shuffled
-from rnnlab.data.module import SPLITS, SequenceData, Split
+from rnnlab.data.module import SPLITS, SequenceData, Split, spread
 from rnnlab.data.parts import parts
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
@@ -224,6 +224,20 @@ class Windowed(SequenceData):
             return Loader(fetch, in_order(n, max(self.batch_size, EVALUATED)))
         whole = not 0 < self.batch_size < n
         return Loader(fetch, in_order(n, 0) if whole else shuffled(n, self.batch_size, self.seed))
+
+    def native_source(self, split: Split) -> Any:
+        from rnnlab.native.sources import Windows
+
+        return Windows(
+            self.series, self.inputs, self.window, self.horizon, self.target_columns, self.starts(split)
+        )
+
+    def examples(self, split: Split, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """X (B, window, inputs) and y (B, horizon, targets)."""
+        starts = spread(self.starts(split), rows)
+        x = self.series[starts[:, None] + torch.arange(self.window), : self.inputs]
+        ahead = self.series[starts[:, None] + self.window + torch.arange(self.horizon)]
+        return x, ahead[..., self.target_columns]
 
     @cached_property
     def predictors(self) -> dict[str, Predictor]:

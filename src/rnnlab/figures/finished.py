@@ -1,68 +1,43 @@
-"""What a finished run of each task is shown by."""
+"""The figures and samples of a finished run, as its task describes them."""
 
 from pathlib import Path
 from typing import Any
 
-from rnnlab.data.chars import Chars
+import numpy as np
+
 from rnnlab.data.module import SPLITS, Split
 from rnnlab.data.windows import Windowed
 from rnnlab.figures import forecast as forecast_figure
-from rnnlab.figures import text_sample
 from rnnlab.figures.canvas import PART, canvas, headline, save
 from rnnlab.figures.learning import WORDS, Learning, draw, learning
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
-from rnnlab.tasks import CharLM, Classifier, Forecaster
+from rnnlab.tasks import Forecaster, Task
 
 
 def portrait(run: Run, task: Any, data: Any) -> list[Path]:
-    """Draws what fits the task; returns the files."""
-    if isinstance(task, Forecaster):
-        return forecaster(run, task, data)
-    if isinstance(task, CharLM):
-        return char_lm(run, task, data)
-    if isinstance(task, Classifier):
-        return classifier(run, data)
-    return []
-
-
-def forecaster(run: Run, task: Forecaster, data: Any) -> list[Path]:
-    metric = "mae" if task.loss_name == "mae" else "mse"
-    scales, factor = set(task.spec["target_scale"]), None
-    if len(scales) == 1 and task.loss_name != "huber":  # then the loss is the metric in other units
-        factor = scales.pop() ** (1 if metric == "mae" else 2)
-    curve = curve_of(run, data, metric, factor)
-    title = message(run, data, curve)
-    if isinstance(data, Windowed):
-        figure = forecast_figure.finished(task, data, last_part(data), title, curve)
-        return [save(figure, run.figures / "forecast.png")]
-    figure = canvas(9, 4)
-    draw(figure.subplots(), curve)
-    headline(figure, *title)
-    return [save(figure, run.figures / "learning.png")]
-
-
-def char_lm(run: Run, task: CharLM, data: Any) -> list[Path]:
-    figure = canvas(9, 4)
-    curve = curve_of(run, data, "nats", 1.0)
-    draw(figure.subplots(), curve, log=False)
-    headline(figure, *message(run, data, curve))
-    files = [save(figure, run.figures / "learning.png")]
-    if isinstance(data, Chars):
+    """Draws what a finished run is shown by; returns the files, none for a task that is not one of ours."""
+    if not isinstance(task, Task):
+        return []
+    panels = task.panels()
+    curves = [curve_of(run, data, panel.metric, panel.factor) for panel in panels]
+    title = message(run, data, curves[-1])
+    if isinstance(task, Forecaster) and isinstance(data, Windowed):
+        figure = forecast_figure.finished(task, data, last_part(data), title, curves[-1])
+        files = [save(figure, run.figures / "forecast.png")]
+    else:
+        figure = canvas(8 + len(panels), 4)
+        for axes, curve, panel in zip(
+            np.atleast_1d(figure.subplots(1, len(panels))), curves, panels, strict=True
+        ):
+            draw(axes, curve, log=panel.log)
+        headline(figure, *title)
+        files = [save(figure, run.figures / "learning.png")]
+    if (text := task.written(data)) is not None:
         run.samples.mkdir(parents=True, exist_ok=True)
         files.append(run.samples / "sample.txt")
-        write_whole(files[-1], text_sample.sample(task, data).encode("utf-8", "surrogatepass"))
+        write_whole(files[-1], text.encode("utf-8", "surrogatepass"))
     return files
-
-
-def classifier(run: Run, data: Any) -> list[Path]:
-    figure = canvas(10, 4)
-    left, right = figure.subplots(1, 2)
-    draw(left, curve_of(run, data, "cross_entropy", 1.0), log=False)
-    curve = curve_of(run, data, "accuracy", None)
-    draw(right, curve, log=False)
-    headline(figure, *message(run, data, curve))
-    return [save(figure, run.figures / "learning.png")]
 
 
 def curve_of(run: Run, data: Any, metric: str, train_factor: float | None) -> Learning:

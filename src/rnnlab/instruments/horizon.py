@@ -12,7 +12,7 @@ from rnnlab.errors import UserError
 from rnnlab.figures.canvas import GREEN, ORANGE, canvas, headline, quiet
 from rnnlab.figures.forecast import LEGEND, panel
 from rnnlab.instruments.instrument import Instrument
-from rnnlab.instruments.probe import Probe, held_out
+from rnnlab.instruments.probe import Probe
 from rnnlab.tasks.forecaster import Forecaster
 from rnnlab.tasks.rollout import by_window, free_run
 
@@ -31,7 +31,7 @@ class Horizon(Instrument):
     def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
         if not isinstance(task, Forecaster) or not isinstance(data, Windowed):
             return {}
-        first, behind = data.rows(held_out(data))
+        first, behind = data.rows(data.held_out())
         steps = min(max(STEPS, 2 * data.horizon), (behind - first - data.window) // 2)
         if steps < 2:
             return {}

@@ -1,6 +1,6 @@
 """A probe: fixed sequences of the held-out part, sent through a task's cells one step at a time.
 
-It takes the reference way through the cells whatever the engine, without dropout, touches no gradient, carry or
+It runs the cells' own `step` whatever the engine, without dropout, touches no gradient, carry or
 stream of the training, and leaves the task as it was.
 """
 
@@ -11,30 +11,11 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from rnnlab.cells import GRU, LSTM, Cell, Elman
-from rnnlab.data.chars import Chars
-from rnnlab.data.module import Split
-from rnnlab.data.tokens import Tokens
-from rnnlab.data.windows import Windowed
-from rnnlab.tasks import CharLM, Classifier, Forecaster
-from rnnlab.tasks.task import Task
+from rnnlab.cells import Cell
+from rnnlab.data.module import SequenceData
+from rnnlab.tasks.task import Probe, Task
 
 ROWS = 64  # sequences, evenly spread over the part
-
-# the blocks of a cell's weights in torch's order, and which of them is the candidate, the path of the state itself
-GATES: dict[type[Cell], tuple[str, ...]] = {
-    Elman: ("h",),
-    GRU: ("reset", "update", "candidate"),
-    LSTM: ("input", "forget", "candidate", "output"),
-}
-
-
-class Probe(NamedTuple):
-    """`x` (B, T, I) floats or (B, T) indices, as the stack takes them after embedding; what `loss` needs in `y`."""
-
-    x: Tensor
-    y: Tensor
-    last: Tensor | None = None  # (B, I), what a Forecaster with `subtract_last` took away
 
 
 class Trace(NamedTuple):
@@ -61,42 +42,15 @@ def looking(task: Task) -> Iterator[None]:
 
 
 def probe(task: Task, data: Any, rows: int = ROWS) -> Probe | None:
-    """Sequences of the validation part (without one of the training part); None for data that is not ours."""
-    split = held_out(data)
-    device = task.device
-    if isinstance(task, Forecaster) and isinstance(data, Windowed):
-        starts = _spread(data.starts(split), rows)
-        x = data.series[starts[:, None] + torch.arange(data.window), : data.inputs]
-        ahead = data.series[starts[:, None] + data.window + torch.arange(data.horizon)]
-        x, y = x.to(device), ahead[..., data.target_columns].to(device)
-        if task.subtract_last:
-            return Probe(x - x[:, -1:], y, x[:, -1])
-        return Probe(x, y)
-    if isinstance(task, CharLM) and isinstance(data, Chars):
-        text = data.rows(split)
-        length = min(data.segment, text.shape[1] - 1)
-        pieces = text.unfold(1, length + 1, max(1, length // 2)).flatten(0, 1)
-        pieces = _spread(pieces, rows).to(device)
-        x = pieces[:, :-1]
-        return Probe(x if task.embedding is None else task.embedding(x), pieces[:, -1])
-    if isinstance(task, Classifier) and isinstance(data, Tokens):
-        x, lengths, y = data.part(split)
-        whole = lengths == lengths.max()  # rows without padding
-        x, y = _spread(x[whole], rows).to(device), _spread(y[whole], rows).to(device)
-        return Probe(task.embedding(x), y)
-    return None
-
-
-def held_out(data: Any) -> Split:
-    """The validation part; where there is none the training part."""
-    return "val" if data.loader("val") is not None else "train"
-
-
-def _spread(rows: Tensor, n: int) -> Tensor:
-    """At most n of the rows, evenly spread."""
-    if len(rows) <= n:
-        return rows
-    return rows[torch.linspace(0, len(rows) - 1, n).long()]
+    """Sequences of the validation part (without one of the training part); None for data that has no examples."""
+    if not isinstance(data, SequenceData) or task.outline() is None:
+        return None
+    examples = data.examples(data.held_out(), rows)
+    if examples is None:
+        return None
+    x, y = (tensor.to(task.device) for tensor in examples)
+    x, subtracted = task.stack_input(x)
+    return Probe(x, y, None if subtracted is None else subtracted[:, 0])
 
 
 def trace(task: Task, x: Tensor) -> Trace:
@@ -106,53 +60,22 @@ def trace(task: Task, x: Tensor) -> Trace:
         outputs = []
         for direction in range(stack.directions):
             cell = cast(Cell, stack.layers[layer * stack.directions + direction])
-            hs, blocks = _run(cell, x.flip(1) if direction else x, names=GATES.get(type(cell), ()))
+            hs, opened = _run(cell, x.flip(1) if direction else x)
             y = torch.stack(hs, 1)
             outputs.append(y.flip(1) if direction else y)
             if not direction:
                 steps.append(hs)
-                gates.append(blocks)
+                gates.append(opened)
         x = torch.cat(outputs, -1)
     return Trace(x, steps, gates)
 
 
-def _run(cell: Cell, x: Tensor, names: tuple[str, ...]) -> tuple[list[Tensor], dict[str, Tensor]]:
+def _run(cell: Cell, x: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+    """A cell's outputs (B, H) at each step, and its gates {name: (T, B, H)}; gates are not differentiated."""
     state, outputs, opened = cell.start(x.shape[0]), [], []
     for u in cell.project(x).unbind(1):
-        if names:
-            opened.append(gates_of(cell, u, state[0]).detach())
+        with torch.no_grad():
+            opened.append(cell.activations(u, state))
         h, state = cell.step(u, state)
         outputs.append(h)
-    if not names:
-        return outputs, {}
-    blocks = torch.stack(opened).chunk(len(names), -1)
-    return outputs, dict(zip(names, blocks, strict=True))
-
-
-def gates_of(cell: Cell, u: Tensor, h: Tensor) -> Tensor:
-    """All gates of a step side by side (B, gates*H), squeezed as the cell squeezes them."""
-    v = cell.recur(h)
-    if isinstance(cell, GRU):
-        (ur, uz, un), (vr, vz, vn) = u.chunk(3, -1), v.chunk(3, -1)
-        r = torch.sigmoid(ur + vr)
-        return torch.cat([r, torch.sigmoid(uz + vz), torch.tanh(un + r * vn)], -1)
-    if isinstance(cell, LSTM):
-        i, f, g, o = (u + v).chunk(4, -1)
-        return torch.cat([torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)], -1)
-    return (torch.tanh if getattr(cell, "nonlinearity", "tanh") == "tanh" else torch.relu)(u + v)
-
-
-def final_loss(task: Task, y: Tensor, probe: Probe) -> Tensor:
-    """The task's loss at the end of each sequence, from the stack's outputs y (B, T, output)."""
-    end = y[:, -1]
-    if isinstance(task, Forecaster):
-        forecast = task.head(end).view(-1, task.horizon, task.targets)
-        if probe.last is not None:
-            forecast = forecast + probe.last[:, None, task.target_index]
-        return task.criterion(forecast, probe.y)
-    if isinstance(task, CharLM):
-        return torch.nn.functional.cross_entropy(task.head(end), probe.y)
-    assert isinstance(task, Classifier)
-    h = task.stack.hidden_size
-    logits = task.head(torch.cat([end[:, :h], y[:, 0, h:]], -1))
-    return task.criterion(logits.squeeze(-1) if task.sigmoid else logits, probe.y)
+    return outputs, {name: torch.stack([at[name] for at in opened]) for name in opened[0]}

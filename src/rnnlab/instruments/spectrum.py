@@ -10,7 +10,7 @@ from matplotlib.patches import Circle
 from rnnlab.cells import Cell
 from rnnlab.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, canvas, headline, quiet
 from rnnlab.instruments.instrument import Instrument
-from rnnlab.instruments.probe import GATES, Probe
+from rnnlab.instruments.probe import Probe
 
 
 class RecurrentWeights(Instrument):
@@ -35,7 +35,7 @@ class RecurrentWeights(Instrument):
         # by torch, whose threads are the training's; NumPy's own would take all cores
         self.values = torch.linalg.eigvals(torch.from_numpy(matrix)).numpy()
         blocks = cell.weight_hh.shape[0] // cell.weight_hh.shape[1]
-        if "candidate" in GATES.get(type(cell), ()):
+        if cell.gate_index("candidate") is not None:
             self.of = "of the candidate's block of W_hh"
         else:
             self.of = "of W_hh" if blocks == 1 else f"of the first of {blocks} blocks of W_hh"
@@ -96,8 +96,8 @@ def candidate(cell: Cell) -> np.ndarray | None:
 
     Of a gated cell of the user's own it is the first block: which one makes the candidate, only he knows.
     """
-    names, weight = GATES.get(type(cell), ()), getattr(cell, "weight_hh", None)
+    weight = getattr(cell, "weight_hh", None)
     if weight is None or weight.dim() != 2 or weight.shape[0] % weight.shape[1]:
         return None
     blocks = weight.detach().double().cpu().numpy().reshape(-1, weight.shape[1], weight.shape[1])
-    return blocks[names.index("candidate") if "candidate" in names else 0]
+    return blocks[cell.gate_index("candidate") or 0]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from rnnlab.cells import Gate
 from rnnlab.figures.canvas import BLUE, GREY, ORANGE, canvas, headline, quiet, whole
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe, trace
@@ -28,9 +29,11 @@ class States(Instrument):
         run = trace(task, seen.x)
         self.h = [torch.stack(steps) for steps in run.steps]  # (T, B, H) of each layer
         self.saturated = {
-            f"layer {i} {name}" if len(run.gates) > 1 else name: saturation(name, values)
-            for i, gates in enumerate(run.gates, 1)
-            for name, values in gates.items()
+            f"layer {i + 1} {gate.name}" if len(run.gates) > 1 else gate.name: saturation(
+                gate, gates[gate.name]
+            )
+            for i, gates in enumerate(run.gates)
+            for gate in task.stack.layers[i * task.stack.directions].named_gates
         }
         self.dead = float(np.mean([dead(h) for h in self.h]))
         self.remember(self.step, self.dead)
@@ -76,9 +79,9 @@ class States(Instrument):
         return figure
 
 
-def saturation(name: str, values: torch.Tensor) -> float:
+def saturation(gate: Gate, values: torch.Tensor) -> float:
     """The share of a gate's values within `STUCK` of an end of its range."""
-    if name in ("h", "candidate"):
+    if gate.squeeze != "sigmoid":
         return float((values.abs() > 1 - STUCK).double().mean())
     return float(((values < STUCK) | (values > 1 - STUCK)).double().mean())
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rnnlab.figures.canvas import BLUE, GREY, INK, canvas, headline, quiet, whole
 from rnnlab.figures.learning import plain_ticks
 from rnnlab.instruments.instrument import Instrument
-from rnnlab.instruments.probe import Probe, final_loss, trace
+from rnnlab.instruments.probe import Probe, trace
 
 GONE = 0.01  # of the gradient at the last step: what is below it is as good as gone
 SHOWN = 8  # curves of earlier validations
@@ -64,7 +64,7 @@ def gradient_norms(task: Any, seen: Probe) -> np.ndarray:
         start = seen.x.detach()
         run = trace(task, start)
         top = run.steps[-1]
-        gradients = torch.autograd.grad(final_loss(task, run.y, seen), top)
+        gradients = torch.autograd.grad(task.end_loss(run.y, seen), top)
     return np.array([float(g.double().norm()) for g in gradients])
 
 
@@ -125,7 +125,7 @@ def ablated(task: Any, seen: Probe) -> tuple[list[int], list[float]]:
     length = seen.x.shape[1]
 
     def loss(k: int) -> float:
-        return float(final_loss(task, trace(task, seen.x[:, -k:]).y, seen))
+        return float(task.end_loss(trace(task, seen.x[:, -k:]).y, seen))
 
     found = {k: loss(k) for k in [*(2**i for i in range(length.bit_length()) if 2**i < length), length]}
     needed = reach([*found], [*found.values()])

@@ -12,7 +12,7 @@ from rnnlab.data.chars import Chars
 from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.figures.canvas import GREY, INK, canvas, headline
 from rnnlab.instruments.instrument import Instrument
-from rnnlab.instruments.probe import Probe, held_out
+from rnnlab.instruments.probe import Probe
 from rnnlab.tasks.char_lm import CharLM
 
 LINES, WIDTH = 5, 72  # of the passage that is coloured
@@ -40,7 +40,7 @@ class Writing(Instrument):
         if not isinstance(task, CharLM) or not isinstance(data, Chars):
             return {}
         self.vocabulary = Vocabulary.from_spec(task.spec)
-        self.ids = data.rows(held_out(data))[0, : LINES * WIDTH + 1].to(task.device)
+        self.ids = data.rows(data.held_out())[0, : LINES * WIDTH + 1].to(task.device)
         logits, _ = task(self.ids[None, :-1])
         self.log_p = torch.log_softmax(logits[0].double().cpu(), -1)  # (T, V)
         read = self.ids[1:].cpu()

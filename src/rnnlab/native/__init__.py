@@ -1,7 +1,7 @@
 """The native engine: kernels in C, compiled at first use, and the thin Python around them."""
 
 from rnnlab.native.bindings import obstacle, status
-from rnnlab.native.engine import recurrence
+from rnnlab.native.engine import run as recurrence
 from rnnlab.native.flat import Flat, adopt, flatten
 from rnnlab.native.program import Program, Steps
 from rnnlab.native.sources import Characters, Pairs, Sequences, Windows

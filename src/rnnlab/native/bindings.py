@@ -6,10 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
+from rnnlab.cells import GRU, LSTM, Cell, Elman
 from rnnlab.errors import UserError
 from rnnlab.native.build import BuildError, Built, build, load
 
-KINDS = {"Elman": 0, "GRU": 1, "LSTM": 2}
+KERNELS: dict[type[Cell], int] = {
+    Elman: 0,
+    GRU: 1,
+    LSTM: 2,
+}  # see recurrence.h; a subclass has other equations
 MAX_CELLS = 32
 MAX_ROWS = 100_000  # of one batch
 Int, Pointer, Double = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
@@ -23,6 +28,19 @@ class Shape(ctypes.Structure):
     """See Shape in recurrence.h."""
 
     _fields_ = _fields(Int, "kind relu layers directions inputs hidden one_hot")
+
+    @classmethod
+    def of(cls, cell: Cell, *, one_hot: bool, layers: int = 1, directions: int = 1) -> "Shape":
+        """That of a stack whose first cell is `cell`."""
+        return cls(
+            kind=KERNELS[type(cell)],
+            relu=getattr(cell, "nonlinearity", "tanh") == "relu",
+            layers=layers,
+            directions=directions,
+            inputs=cell.input_size,
+            hidden=cell.hidden_size,
+            one_hot=one_hot,
+        )
 
 
 class Weights(ctypes.Structure):

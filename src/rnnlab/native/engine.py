@@ -1,4 +1,4 @@
-"""The recurrence of one cell on the kernels, as a function of torch's autograd."""
+"""The native engine: the recurrence of one cell on the kernels, as a function of torch's autograd."""
 
 import ctypes
 import threading
@@ -9,17 +9,26 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnnlab.cells import GRU, LSTM, Cell, Elman, State
-from rnnlab.native.bindings import KINDS, MAX_ROWS, Call, Library, Shape, Weights, address, library
+from rnnlab.cells import Cell, State
+from rnnlab.native import bindings
+from rnnlab.native.bindings import KERNELS, MAX_ROWS, Call, Library, Shape, Weights, address, library
 
-SERVED: tuple[type[Cell], ...] = (Elman, GRU, LSTM)
 LINE = 16  # floats in a cache line
 
 
-def recurrence(
+def obstacle(kind: type[Cell], device: torch.device, precision: str) -> str | None:
+    """Why the native engine cannot serve; None where it can. Compiles the kernels where nothing else is amiss."""
+    if kind not in KERNELS:
+        return f"the native engine has no kernels for {kind.__name__}"
+    if device.type != "cpu" or precision != "32-true":
+        return f"the native engine serves precision 32-true on the cpu, not {precision} on {device.type}"
+    return bindings.obstacle()
+
+
+def run(
     cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, *, threads: int | None = None
 ) -> tuple[Tensor, State]:
-    """What `engines.run` promises, for Elman, GRU and LSTM in float32 on the CPU.
+    """What engines.py asks of an engine, for the cells of `KERNELS` in float32 on the CPU.
 
     x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H); reset (B, T) bool. The
     results can be differentiated once, with respect to x, the state and every parameter. `threads`: at most so
@@ -29,15 +38,7 @@ def recurrence(
     """
     weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, cell.initial)
     _check(cell, x, state, reset, weights)
-    shape = Shape(
-        kind=KINDS[type(cell).__name__],
-        relu=getattr(cell, "nonlinearity", "tanh") == "relu",
-        layers=1,
-        directions=1,
-        inputs=cell.input_size,
-        hidden=cell.hidden_size,
-        one_hot=not x.is_floating_point(),
-    )
+    shape = Shape.of(cell, one_hot=not x.is_floating_point())
     count = torch.get_num_threads() if threads is None else threads
     # without resets a learned start reaches the kernels as the state alone
     initial = None if reset is None else cell.initial
@@ -52,8 +53,10 @@ def recurrence(
 def _check(
     cell: Cell, x: Tensor, state: State, reset: Tensor | None, weights: tuple[Tensor | None, ...]
 ) -> None:
-    if type(cell) not in SERVED:
-        raise ValueError(f"the kernels know Elman, GRU and LSTM, not {type(cell).__name__}")
+    if type(cell) not in KERNELS:
+        raise ValueError(
+            f"the kernels know {', '.join(k.__name__ for k in KERNELS)}, not {type(cell).__name__}"
+        )
     inputs, hidden, rows = cell.input_size, cell.hidden_size, cell.gates * cell.hidden_size
     if min(inputs, hidden) < 1:
         raise ValueError(f"input and hidden size must be at least 1, not {inputs} and {hidden}")

@@ -1,11 +1,9 @@
 """A whole training step on the kernels: one at a time, or many in one call, with the same bits."""
 
-from __future__ import annotations
-
 import ctypes
 import weakref
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,12 +11,9 @@ from torch import Tensor
 
 from rnnlab.native import bindings as lib
 from rnnlab.native.flat import Flat, adopt, install, used_buffers
-from rnnlab.native.served import obstacle
 from rnnlab.native.sources import DROPOUT, FRESH, Characters, Pairs, Sequences, Source, Windows
-from rnnlab.native.spec import LOSSES, READS, describe
-
-if TYPE_CHECKING:
-    from rnnlab.tasks.task import Task
+from rnnlab.native.spec import LOSSES, READS, describe, obstacle
+from rnnlab.recurrence.outline import Outline
 
 OPTIMIZERS: dict[type, int] = {
     torch.optim.Adam: 0,
@@ -42,9 +37,9 @@ class Steps(NamedTuple):
 
 
 class Program:
-    """The training steps of one of rnnlab's tasks: gather, forward, loss, backward, clip, update, all in C.
+    """The training steps of a model: gather, forward, loss, backward, clip, update, all in C.
 
-    `flat` is `flatten(task)`; the state of `optimizer` is moved into flat buffers too (`adopt`). Batches come from
+    `flat` holds the model's parameters (`flatten`); the state of `optimizer` is moved into flat buffers too (`adopt`). Batches come from
     `source`, one of `Windows`, `Characters` and `Sequences`, named as its class says; or, for one call, from another
     source given to it. `rows` is the largest batch that is trained on.
 
@@ -56,7 +51,7 @@ class Program:
 
     def __init__(
         self,
-        task: Task,
+        model: Outline,
         flat: Flat,
         optimizer: torch.optim.Optimizer,
         source: Source,
@@ -66,7 +61,7 @@ class Program:
         clip_algorithm: str = "norm",
         threads: int | None = None,
     ) -> None:
-        if why := obstacle(task, optimizer):
+        if why := obstacle(model, optimizer):
             raise ValueError(why)
         if not 0 < rows <= lib.MAX_ROWS:
             raise ValueError(f"a batch has {rows} rows; the kernels take 1 to {lib.MAX_ROWS}")
@@ -75,19 +70,19 @@ class Program:
         flat.attach()
         self.flat, self.optimizer, self.source, self.rows = flat, optimizer, source, rows
         self.clip_val, self.clip_algorithm = clip_val, clip_algorithm
-        stack = task.stack
+        stack = model.stack
         self.cells, self.states, self.hidden = len(stack.layers), stack.kind.states, stack.hidden_size
-        self.outputs: int = task.head.out_features  # type: ignore[union-attr, assignment]
+        self.outputs = model.head.out_features
         self.threads = torch.get_num_threads() if threads is None else threads
-        self.text = task.kind == "text"
-        self.carry = torch.zeros(self.cells, self.states, rows, self.hidden) if self.text else None
+        self.carries = model.reads == "every"
+        self.carry = torch.zeros(self.cells, self.states, rows, self.hidden) if self.carries else None
         self.evaluation_carry: Tensor | None = None
         self.lib = lib.library()
         self.moments = adopt(optimizer, flat)
-        self._spec, self._told = describe(task, flat)
+        self._spec, self._told = describe(model, flat)
         self._spec.rows, self._spec.steps, self._spec.threads = rows, source.steps, max(1, self.threads)
-        columns: Any = task.target_index if task.kind == "series" else torch.empty(0, dtype=torch.int64)
-        self._last_columns: Tensor = columns.clone()
+        columns = model.subtracted
+        self._last_columns = torch.empty(0, dtype=torch.int64) if columns is None else columns.clone()
         self._check(source, rows)
         self._bind_optimizer()
         self._handle = self.lib.c.rnnlab_program_new(ctypes.byref(self._spec))
@@ -160,7 +155,7 @@ class Program:
         source = source or self.source
         table, index = self._table(source, [batch], 0, training=False)
         rows, steps = int(table[0, 0]), int(table[0, 3])
-        if self.text:
+        if self.carries:
             shape = (self.cells, self.states, rows, self.hidden)
             if self.evaluation_carry is None or self.evaluation_carry.shape != shape:
                 if not table[0, FRESH]:
@@ -174,7 +169,7 @@ class Program:
         )
         if out is not None and source.kind == "series":
             out = out.view(rows, source.data.horizon, source.data.targets)
-        elif out is not None and self._spec.loss == LOSSES["binary"]:
+        elif out is not None and self._spec.loss == LOSSES["binary_cross_entropy"]:
             out = out.squeeze(-1)
         return loss, out
 
@@ -255,7 +250,7 @@ class Program:
         spec = self._spec
         kinds: dict[int, tuple[type, ...]] = {0: (Windows, Pairs), 1: (Characters,), 2: (Sequences,)}
         if not isinstance(source, kinds[spec.head]):
-            raise ValueError(f"{type(source).__name__} is not a source for this task")
+            raise ValueError(f"{type(source).__name__} is not a source for this model")
         if source.steps > spec.steps:
             raise ValueError(f"a batch has {source.steps} steps; this program takes at most {spec.steps}")
         if isinstance(source, Windows | Pairs):
@@ -269,7 +264,7 @@ class Program:
                     f"the source has {source.targets} targets, the model {len(self._last_columns)}"
                 )
         elif isinstance(source, Characters | Sequences):
-            classes = 2 if spec.loss == LOSSES["binary"] else self.outputs
+            classes = 2 if spec.loss == LOSSES["binary_cross_entropy"] else self.outputs
             ranges = {"tokens": (source.tokens, spec.vocabulary), "labels": (source.labels, classes)}
             for name, ((low, high), size) in ranges.items():
                 if low < 0 or high >= size:

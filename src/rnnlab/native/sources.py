@@ -40,6 +40,10 @@ class Source(ABC):
         Raises ValueError for a batch that is not in the source.
         """
 
+    def largest(self, batches: Sequence[Any]) -> int:
+        """Rows of the largest of these batches."""
+        return max(len(batch) for batch in batches)
+
     def indexed(self, batches: Sequence[Tensor], low: int, high: int) -> tuple[np.ndarray, Tensor]:
         """The table of batches that are tensors of indices, all in [low, high)."""
         for batch in batches:
@@ -171,6 +175,9 @@ class Characters(Source):
         data = self.data
         data.tokens, data.labels = self.keep(x), self.keep(y)
         data.token_row, data.label_row = x.stride(0), y.stride(0)
+
+    def largest(self, batches: Sequence[Any]) -> int:
+        return self.rows
 
     def table(self, batches: Sequence[Any]) -> tuple[np.ndarray, Tensor]:
         table = np.zeros((len(batches), 6), dtype=np.int64)

@@ -1,6 +1,4 @@
-"""What the kernels are told of a task: the fields of Spec in program.h."""
-
-from typing import Any
+"""Which models have their whole steps on the kernels, and what the kernels are told of one: Spec in program.h."""
 
 import numpy as np
 import torch
@@ -8,49 +6,77 @@ from torch import Tensor
 
 from rnnlab import streams
 from rnnlab.native import bindings as lib
-from rnnlab.native.flat import Flat
+from rnnlab.native.flat import BUFFERS, Flat
+from rnnlab.recurrence.outline import Outline
 
 INPUTS = {"windows": 0, "one-hot": 1, "embedded": 2}
 READS = {"last": 0, "every": 1, "ends": 2}
-LOSSES = {"mse": 0, "mae": 1, "huber": 2, "cross_entropy": 3, "binary": 4}
+LOSSES = {"mse": 0, "mae": 1, "huber": 2, "cross_entropy": 3, "binary_cross_entropy": 4}
 
 
-def describe(task: Any, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
+def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> str | None:
+    """Why whole steps of a model cannot run on the kernels; None where they can.
+
+    They know the cells of `KERNELS` in float32 on the CPU, all parameters trained, and one group of a plain Adam,
+    AdamW, SGD or RMSprop.
+    """
+    if model.stack.kind not in lib.KERNELS:
+        return f"the native engine has no kernels for {model.stack.kind.__name__}"
+    if len(model.stack.layers) > lib.MAX_CELLS:
+        return f"the kernels take at most {lib.MAX_CELLS} cells (layers times directions)"
+    for name, parameter in model.named_parameters():
+        if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
+            return f"{name} is {parameter.dtype} on {parameter.device}"
+        if not parameter.requires_grad:
+            return f"{name} is frozen"
+    if optimizer is not None and (why := _optimizer_obstacle(optimizer)):
+        return why
+    return lib.obstacle()
+
+
+def _optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
+    if type(optimizer) not in BUFFERS:
+        return f"the kernels have no {type(optimizer).__name__}"
+    if len(optimizer.param_groups) != 1:
+        return "the optimizer has several groups of parameters"
+    group = optimizer.param_groups[0]
+    for option in ("amsgrad", "maximize", "capturable", "differentiable"):
+        if group.get(option):
+            return f"the kernels have no {type(optimizer).__name__} with {option}"
+    for option, value in group.items():
+        if option != "params" and isinstance(value, Tensor):
+            return f"the optimizer's {option} is a tensor"
+    return None
+
+
+def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     """The model, its loss and where its parameters lie; and the tensors that the description points into."""
-    stack, embedding = task.stack, getattr(task, "embedding", None)
+    stack, embedding = model.stack, model.embedding
     spec = lib.Spec()
-    first = stack.layers[0]
-    spec.shape = lib.Shape(
-        kind=lib.KINDS[stack.kind.__name__],
-        relu=getattr(first, "nonlinearity", "tanh") == "relu",
+    spec.shape = lib.Shape.of(
+        stack.layers[0],  # type: ignore[arg-type]
+        one_hot=model.indices and embedding is None,
         layers=stack.num_layers,
         directions=stack.directions,
-        inputs=stack.input_size,
-        hidden=stack.hidden_size,
-        one_hot=task.kind == "text" and embedding is None,
     )
-    spec.outputs = task.head.out_features
-    if task.kind == "series":
-        spec.input, spec.head, spec.loss = INPUTS["windows"], READS["last"], LOSSES[task.loss_name]
-        spec.huber_delta, spec.subtract_last = task.huber_delta, task.subtract_last
-    else:
-        spec.input = INPUTS["one-hot" if embedding is None else "embedded"]
-        spec.head = READS["every" if task.kind == "text" else "ends"]
-        spec.loss = LOSSES["binary" if getattr(task, "sigmoid", False) else "cross_entropy"]
+    spec.input = INPUTS["windows" if not model.indices else "one-hot" if embedding is None else "embedded"]
+    spec.head, spec.outputs, spec.loss = READS[model.reads], model.head.out_features, LOSSES[model.loss]
+    spec.huber_delta, spec.subtract_last = model.huber_delta, model.subtracted is not None
+    if model.indices:
         spec.vocabulary = stack.input_size if embedding is None else embedding.num_embeddings
     if stack.dropout > 0:
         spec.drop_below = round(stack.dropout * 65536)
         spec.drop_scale = float(np.float32(1 / (1 - stack.dropout))) if stack.dropout < 1 else 0.0
-        spec.drop_key[:] = [int(word) for word in streams.key(task.seed, "dropout")]
+        spec.drop_key[:] = [int(word) for word in streams.key(model.seed, "dropout")]
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "initial")
     offsets = [flat.offset(getattr(cell, name)) for cell in stack.layers for name in names]
     cells = torch.tensor(offsets)
     spec.cells = cells.data_ptr()
     spec.parameters, spec.gradients = flat.parameters.data_ptr(), flat.gradients.data_ptr()
     spec.count = flat.parameters.numel()
-    spec.head_weight, spec.head_bias = flat.offset(task.head.weight), flat.offset(task.head.bias)
+    spec.head_weight, spec.head_bias = flat.offset(model.head.weight), flat.offset(model.head.bias)
     spec.embedding = -1 if embedding is None else flat.offset(embedding.weight)
-    initial = {flat.offset(cell.initial) for cell in stack.layers}
+    initial = {flat.offset(cell.initial) for cell in stack.layers}  # type: ignore[arg-type]
     rows = [[o, s, o in initial] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
     segments = torch.tensor(rows, dtype=torch.int64)
     spec.optimizer.segments, spec.optimizer.segment_count = segments.data_ptr(), len(segments)

@@ -5,12 +5,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from rnnlab.cells import GRU, LSTM, Cell, Elman
+from rnnlab.cells import CELLS, Cell
 from rnnlab.errors import UserError
 from rnnlab.recurrence.stack import Stack
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-LAYERS: dict[type[Cell], Any] = {Elman: nn.RNN, GRU: nn.GRU, LSTM: nn.LSTM}
 
 
 def to_torch(stack: Stack) -> nn.RNNBase:
@@ -19,14 +18,13 @@ def to_torch(stack: Stack) -> nn.RNNBase:
     Raises UserError for a cell that torch does not have and for a learned initial state.
     """
     first: Any = stack.layers[0]
-    if type(first) not in LAYERS:
-        raise UserError(
-            f"to_torch: torch has no layer for {type(first).__name__}; possible: Elman, GRU, LSTM"
-        )
+    if not first.torch_layer:
+        possible = ", ".join(cell.__name__ for cell in CELLS.values() if cell.torch_layer)
+        raise UserError(f"to_torch: torch has no layer for {type(first).__name__}; possible: {possible}")
     if first.initial is not None:
         raise UserError("to_torch: torch's layers have no learned initial state; pass it as their hx")
-    options: dict[str, Any] = {"nonlinearity": first.nonlinearity} if isinstance(first, Elman) else {}
-    layer = LAYERS[type(first)](
+    options = {"nonlinearity": first.nonlinearity} if hasattr(first, "nonlinearity") else {}
+    layer = getattr(nn, first.torch_layer)(
         stack.input_size,
         stack.hidden_size,
         stack.num_layers,
@@ -52,9 +50,10 @@ def from_torch(layer: nn.RNNBase) -> Stack:
 
     Raises UserError for another module and for an LSTM with projections.
     """
-    kinds = {torch_kind: kind for kind, torch_kind in LAYERS.items()}
+    kinds: dict[type, type[Cell]] = {getattr(nn, c.torch_layer): c for c in CELLS.values() if c.torch_layer}
     if type(layer) not in kinds:
-        raise UserError(f"from_torch: {type(layer).__name__} is none of nn.RNN, nn.GRU, nn.LSTM")
+        possible = ", ".join(f"nn.{kind.__name__}" for kind in kinds)
+        raise UserError(f"from_torch: {type(layer).__name__} is none of {possible}")
     if layer.proj_size:
         raise UserError(f"from_torch: proj_size={layer.proj_size}: an LSTM with projections has no cell here")
     stack = Stack(

@@ -7,27 +7,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rnnlab import streams
-from rnnlab.cells import LSTM
+from rnnlab.cells import CATALOGUE, Cell
 from rnnlab.cells.choice import check_choice
 from rnnlab.errors import UserError
-
-if TYPE_CHECKING:
-    from rnnlab.recurrence.stack import Stack
 
 SCHEMES = ("uniform", "orthogonal", "torch")
 Heads = Sequence[nn.Linear | nn.Embedding]
 
 
+class Layers(Protocol):
+    """What is drawn of a `Stack`, which imports this file."""
+
+    layers: nn.ModuleList
+    hidden_size: int
+
+
 @torch.no_grad()
 def initialise(
-    stack: Stack,
+    stack: Layers,
     heads: Heads,
     *,
     scheme: str = "uniform",
@@ -69,7 +73,7 @@ def initialise(
 
 
 def _from_stream(
-    stack: Stack, heads: Heads, scheme: str, scale: float | None, generator: np.random.Generator
+    stack: Layers, heads: Heads, scheme: str, scale: float | None, generator: np.random.Generator
 ) -> None:
     def uniform(tensor: Tensor, bound: float) -> None:
         tensor.copy_(torch.from_numpy(generator.uniform(-bound, bound, tuple(tensor.shape))))
@@ -96,7 +100,7 @@ def _from_stream(
             uniform(parameter, 1 / math.sqrt(linear.in_features) if scale is None else scale)
 
 
-def _as_torch(stack: Stack, heads: Heads, generator: torch.Generator) -> None:
+def _as_torch(stack: Layers, heads: Heads, generator: torch.Generator) -> None:
     # torch's layers draw on the CPU, before they are moved, in the weights' own dtype
     def draw(tensor: Tensor, fill: Callable[[Tensor], Any]) -> None:
         drawn = torch.empty(tensor.shape, dtype=tensor.dtype)
@@ -143,13 +147,15 @@ def _rotation(size: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def _set_forget_bias(cell: nn.Module, value: float) -> None:
-    if not isinstance(cell, LSTM):
+    place = cell.gate_index("forget") if isinstance(cell, Cell) else None
+    if not isinstance(cell, Cell) or place is None:
+        able = ", ".join(name for name, of in CATALOGUE.items() if of.has_gate("forget"))
         raise UserError(
-            f"model.forget_bias={value}: {type(cell).__name__} has no forget gate; only the lstm has"
+            f"model.forget_bias={value}: {type(cell).__name__} has no forget gate; possible: {able}"
         )
     if cell.bias_ih is None:
         raise UserError(f"model.forget_bias={value}: model.bias=none leaves no bias; use both or one")
-    forget = slice(cell.hidden_size, 2 * cell.hidden_size)
+    forget = slice(place * cell.hidden_size, (place + 1) * cell.hidden_size)
     cell.bias_ih[forget] = value
     if cell.bias_hh is not None:
         cell.bias_hh[forget] = 0.0

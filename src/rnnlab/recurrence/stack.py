@@ -16,7 +16,6 @@ from rnnlab.recurrence import engines
 from rnnlab.recurrence.initialisation import initialise
 
 PRECISIONS = {torch.float64: "64-true", torch.bfloat16: "bf16-true", torch.float16: "16-true"}
-GATES = {"Elman": 1, "GRU": 3, "LSTM": 4}
 NEUTRAL = {"bias": "both", "initial_state": "zero", "nonlinearity": "tanh"}
 
 
@@ -42,7 +41,7 @@ class Stack(nn.Module):
         bidirectional: bool = False,
         bias: Bias = "both",
         initial_state: InitialState = "zero",
-        engine: engines.Engine = "auto",
+        engine: engines.Name = "auto",
         nonlinearity: Nonlinearity = "tanh",
     ) -> None:
         super().__init__()
@@ -55,7 +54,7 @@ class Stack(nn.Module):
         self.precision: str | None = None
         """Lightning's name for it, set by the task (mixed precision is not seen here); None: the weights'."""
         options = _accepted(self.kind, bias=bias, initial_state=initial_state, nonlinearity=nonlinearity)
-        rows = GATES.get(self.kind.__name__, 1) * self.directions * hidden_size
+        rows = self.kind.gates * self.directions * hidden_size
         weights = rows * (input_size + hidden_size + (num_layers - 1) * (self.output_size + hidden_size))
         afford(
             8.0 * weights,
@@ -68,7 +67,7 @@ class Stack(nn.Module):
         initialise(self, [], seed=0)
         self._chosen: tuple[object, engines.Choice] | None = None
         if engine != "auto":  # refuse at once what cannot be
-            engines.choose(engine, self, torch.device("cpu"), "32-true")
+            engines.choose(engine, self.kind, torch.device("cpu"), "32-true")
 
     @property
     def choice(self) -> engines.Choice:
@@ -77,7 +76,7 @@ class Stack(nn.Module):
         now = self.engine, weight.device, weight.dtype, self.precision
         if self._chosen is None or self._chosen[0] != now:
             precision = self.precision or PRECISIONS.get(weight.dtype, "32-true")
-            self._chosen = now, engines.choose(self.engine, self, weight.device, precision)
+            self._chosen = now, engines.choose(self.engine, self.kind, weight.device, precision)
         return self._chosen[1]
 
     def start(self, batch: int) -> list[State]:
@@ -113,7 +112,7 @@ class Stack(nn.Module):
         dropping = self.training and self.dropout > 0 and self.num_layers > 1
         if dropping and dropout_at is None:
             raise ValueError("dropout in training mode needs dropout_at=(seed, step)")
-        engine = self.choice.engine
+        engine = engines.engine(self.choice.engine)
         if state is None:
             state = self.start(x.shape[0])
         # one that was carried may come from a checkpoint, which is read on the CPU
@@ -124,7 +123,7 @@ class Stack(nn.Module):
             for direction in range(self.directions):
                 at = layer * self.directions + direction
                 seen = _backwards(x, lengths) if direction else x
-                y, last = engines.run(engine, cast(Cell, self.layers[at]), seen, state[at], reset)
+                y, last = engine.run(cast(Cell, self.layers[at]), seen, state[at], reset)
                 if lengths is not None:
                     y, last = _within(y, lengths)
                 outputs.append(_backwards(y, lengths) if direction else y)

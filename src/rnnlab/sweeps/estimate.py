@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rnnlab.cells.description import multiplications
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.runs.run import Run
 from rnnlab.sweeps.plan import Planned
@@ -32,11 +33,6 @@ TIMEOUT: float | None = 15.0  # seconds of one trial, the preparation of its dat
 
 
 # ---------------------------------------------------------------------- guesses
-
-
-def gates_of(cell: str) -> int:
-    """The number of a cell's weight matrices from the state; 4 for a cell of the user's own."""
-    return {"elman": 1, "gru": 3, "lstm": 4}.get(cell, 4)
 
 
 def batches(config: dict[str, Any]) -> int:
@@ -73,11 +69,12 @@ def flops(config: dict[str, Any]) -> float:
 def weights(config: dict[str, Any]) -> float:
     """Weights of the recurrence with a scalar input; the head is left out."""
     model = config["model"]
-    gates, h = gates_of(str(model.get("cell"))), model.get("hidden_size") or 64
+    cell, h = str(model.get("cell")), model.get("hidden_size") or 64
     directions = 2 if model.get("bidirectional") else 1
     inputs = model.get("embedding_size") or 1
     layers = int(model.get("num_layers") or 1)
-    return float(directions * gates * (h * (h + inputs) + (layers - 1) * h * (h + directions * h)))
+    deeper = multiplications(cell, directions * h, h)
+    return float(directions * (multiplications(cell, inputs, h) + (layers - 1) * deeper))
 
 
 def guessed_bytes(config: dict[str, Any]) -> float:

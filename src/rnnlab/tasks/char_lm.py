@@ -9,11 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnnlab import streams
+from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
 from rnnlab.recurrence.carry import Carry
+from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
-from rnnlab.tasks.task import Scores, Task
+from rnnlab.tasks.task import Panel, Probe, Scores, Task
+
+SHOWN = 3  # likely characters that are put into words
+PROMPT, LENGTH, TEMPERATURE = 20, 300, 0.8  # of the sample of a finished run
 
 
 class CharLM(Task):
@@ -26,6 +31,7 @@ class CharLM(Task):
 
     kind = "text"
     metrics = ("nats", "bits", "perplexity")
+    commands = (("generate", "rnnlab generate {run} --length 500 --temperature 0.8"), *Task.commands)
 
     def __init__(
         self,
@@ -55,10 +61,26 @@ class CharLM(Task):
         )
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        y, state = self.stack(
-            x if self.embedding is None else self.embedding(x), state, dropout_at=self.dropout_at
-        )
+        y, state = self.stack(self.stack_input(x)[0], state, dropout_at=self.dropout_at)
         return self.head(y), state
+
+    def stack_input(self, x: Tensor) -> tuple[Tensor, None]:
+        return x if self.embedding is None else self.embedding(x), None
+
+    def outline(self) -> Outline:
+        return Outline(
+            stack=self.stack,
+            head=self.head,
+            reads="every",
+            loss="cross_entropy",
+            target=(-1,),
+            seed=self.seed,
+            indices=True,
+            embedding=self.embedding,
+        )
+
+    def loss_units(self) -> tuple[str, float]:
+        return "nats", 1.0
 
     def carried_loss(self, batch: Any, carry: Carry) -> Tensor:
         logits, state = self(batch.x, carry.take(batch.first))
@@ -76,6 +98,39 @@ class CharLM(Task):
     def reported(self, means: dict[str, float]) -> dict[str, float]:
         nats = means["nats"]
         return {"nats": nats, "bits": nats / math.log(2), "perplexity": math.exp(min(nats, 700.0))}
+
+    def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
+        return F.cross_entropy(self.head(y[:, -1]), probe.y)
+
+    def panels(self) -> tuple[Panel, ...]:
+        return (Panel("nats", 1.0, log=False),)
+
+    @torch.inference_mode()
+    def written(self, data: Any) -> str | None:
+        """A line that says what follows, the first characters of the held-out part, and what the model adds.
+
+        Seed 0, whatever the run's.
+        """
+        if not hasattr(data, "rows"):
+            return None
+        split = data.held_out()
+        prompt = data.rows(split)[0, :PROMPT].to(self.device)
+        drawn = list(self.sample(prompt, LENGTH, temperature=TEMPERATURE, seed=0))
+        vocabulary = Vocabulary.from_spec(self.spec)
+        part = {"val": "validation", "train": "training"}[split]
+        head = (
+            f"# {LENGTH} characters at temperature {TEMPERATURE}, seed 0, after the first {len(prompt)} of the "
+            f"{part} part: {vocabulary.decode(prompt)!r}\n"
+        )
+        return head + vocabulary.decode(prompt) + vocabulary.decode(drawn) + "\n"
+
+    def parse(self, text: str) -> tuple[Tensor, list[str]]:
+        return Vocabulary.from_spec(self.spec).encode(text), list(text)
+
+    def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
+        p, vocabulary = y.softmax(0), Vocabulary.from_spec(self.spec)
+        likeliest = p.sort(descending=True, stable=True).indices[:SHOWN].tolist()
+        return "next: " + ", ".join(f"{vocabulary.decode([i])!r} {100 * float(p[i]):.0f}%" for i in likeliest)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

@@ -14,8 +14,9 @@ from torchmetrics.classification import (
 
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
+from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
-from rnnlab.tasks.task import Scores, Task
+from rnnlab.tasks.task import Panel, Probe, Scores, Task
 
 
 class Classifier(Task):
@@ -65,11 +66,32 @@ class Classifier(Task):
         )
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        y, _ = self.stack(self.embedding(x), lengths=lengths, dropout_at=self.dropout_at)
-        h = self.stack.hidden_size
-        at_end = y[torch.arange(len(y), device=y.device), lengths - 1, :h]
-        logits = self.head(torch.cat([at_end, y[:, 0, h:]], dim=-1))
+        y, _ = self.stack(self.stack_input(x)[0], lengths=lengths, dropout_at=self.dropout_at)
+        at = torch.arange(len(y), device=y.device)
+        return self.logits(y, y[at, lengths - 1, : self.stack.hidden_size])
+
+    def logits(self, y: Tensor, last: Tensor) -> Tensor:
+        """From the stack's outputs y (B, T, output) and the forward one at each sequence's end, `last` (B, H)."""
+        logits = self.head(torch.cat([last, y[:, 0, self.stack.hidden_size :]], dim=-1))
         return logits.squeeze(-1) if self.sigmoid else logits
+
+    def stack_input(self, x: Tensor) -> tuple[Tensor, None]:
+        return self.embedding(x), None
+
+    def outline(self) -> Outline:
+        return Outline(
+            stack=self.stack,
+            head=self.head,
+            reads="ends",
+            loss="binary_cross_entropy" if self.sigmoid else "cross_entropy",
+            target=(),
+            seed=self.seed,
+            indices=True,
+            embedding=self.embedding,
+        )
+
+    def loss_units(self) -> tuple[str, float]:
+        return "cross_entropy", 1.0
 
     def criterion(self, logits: Tensor, y: Tensor) -> Tensor:
         if self.sigmoid:
@@ -91,6 +113,25 @@ class Classifier(Task):
             "cross_entropy": (loss, n),
             "accuracy": ((predicted == batch.y).sum().to(loss.dtype), n),
         }
+
+    def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
+        return self.criterion(self.logits(y, y[:, -1, : self.stack.hidden_size]), probe.y)
+
+    def panels(self) -> tuple[Panel, ...]:
+        return Panel("cross_entropy", 1.0, log=False), Panel("accuracy", None, log=False)
+
+    def parse(self, text: str) -> tuple[Tensor, list[str]]:
+        """Tokens as numbers, apart by spaces."""
+        size = self.spec["vocab_size"]
+        for word in text.split():
+            if not word.isdigit() or int(word) >= size:
+                raise UserError(f"{word}: not a token from 0 to {size - 1}")
+        return torch.tensor([int(word) for word in text.split()], dtype=torch.int64), text.split()
+
+    def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
+        p = torch.cat([(-y).sigmoid(), y.sigmoid()]) if self.sigmoid else y.softmax(0)
+        best = int(p.argmax())
+        return f"were this the end: class {best} ({100 * float(p[best]):.0f}%)"
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
         ranked = {name: float(metric.compute()) for name, metric in self.ranked.items()}

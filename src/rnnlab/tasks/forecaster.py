@@ -8,14 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.errors import UserError
+from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
-from rnnlab.tasks.task import Scores, Task
+from rnnlab.tasks.task import Panel, Probe, Scores, Task
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "mse": nn.functional.mse_loss,
     "mae": nn.functional.l1_loss,
     "huber": nn.functional.huber_loss,
 }
+SHOWN = 3  # steps ahead that are put into words
 
 
 class Forecaster(Task):
@@ -28,6 +30,7 @@ class Forecaster(Task):
 
     kind = "series"
     metrics = ("mse", "mae", "rmse")
+    commands = (("forecast", "rnnlab forecast {run} --horizon 200"), *Task.commands)
     target_index: Tensor  # where each target stands among the inputs
     scale: Tensor
     shift: Tensor
@@ -61,10 +64,30 @@ class Forecaster(Task):
         self.initialise([self.head], {"init": init, "init_scale": init_scale, "forget_bias": forget_bias})
 
     def forward(self, x: Tensor) -> Tensor:
+        seen, last = self.stack_input(x)
+        y, _ = self.stack(seen, dropout_at=self.dropout_at)
+        return self.forecast(y[:, -1], last)
+
+    def stack_input(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         last = x[:, -1:, :]
-        y, _ = self.stack(x - last if self.subtract_last else x, dropout_at=self.dropout_at)
-        forecast = self.head(y[:, -1]).view(-1, self.horizon, self.targets)
-        return forecast + last[..., self.target_index] if self.subtract_last else forecast
+        return (x - last, last) if self.subtract_last else (x, None)
+
+    def forecast(self, y: Tensor, last: Tensor | None) -> Tensor:
+        """(B, horizon, targets) from the stack's last output y (B, output)."""
+        forecast = self.head(y).view(-1, self.horizon, self.targets)
+        return forecast if last is None else forecast + last[..., self.target_index]
+
+    def outline(self) -> Outline:
+        return Outline(
+            stack=self.stack,
+            head=self.head,
+            reads="last",
+            loss=self.loss_name,
+            target=(self.horizon, self.targets),
+            seed=self.seed,
+            huber_delta=self.huber_delta,
+            subtracted=self.target_index if self.subtract_last else None,
+        )
 
     def criterion(self, forecast: Tensor, y: Tensor) -> Tensor:
         options = {"delta": self.huber_delta} if self.loss_name == "huber" else {}
@@ -83,6 +106,44 @@ class Forecaster(Task):
             "mse": (error.square().sum(), n),
             "mae": (error.abs().sum(), n),
         }
+
+    def loss_units(self) -> tuple[str | None, float]:
+        scales = set(self.spec["target_scale"])
+        if len(scales) != 1 or self.loss_name == "huber":
+            return None, 1.0
+        scale = float(scales.pop())
+        return self.loss_name, scale if self.loss_name == "mae" else scale**2
+
+    def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
+        last = probe.subtracted
+        return self.criterion(self.forecast(y[:, -1], None if last is None else last[:, None]), probe.y)
+
+    def panels(self) -> tuple[Panel, ...]:
+        metric, factor = self.loss_units()
+        return (Panel("mae" if self.loss_name == "mae" else "mse", factor if metric else None),)
+
+    def parse(self, text: str) -> tuple[Tensor, list[str]]:
+        """Rows of a series in its own units: steps apart by spaces, the columns of a step by commas."""
+        try:
+            rows = [[float(value) for value in step.split(",")] for step in text.split()]
+        except ValueError as error:
+            raise UserError(f"{str(error).rpartition(': ')[2]} is not a number") from None
+        inputs = self.spec["inputs"]
+        for row in rows:
+            if len(row) != inputs:
+                names = ",".join(self.spec["input_names"])
+                raise UserError(f"each step has {inputs} values ({names}), and one has {len(row)}")
+        shift, scale = (torch.tensor(self.spec[key]) for key in ("input_shift", "input_scale"))
+        return (torch.tensor(rows).reshape(-1, inputs) - shift) / scale, text.split()
+
+    def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
+        scaled = y.view(self.horizon, self.targets)
+        if subtracted is not None:
+            scaled = scaled + subtracted[self.target_index]
+        steps = "; ".join(
+            ", ".join(f"{v:.4g}" for v in step) for step in self.unscaled(scaled)[:SHOWN].tolist()
+        )
+        return f"forecast: {steps}{' ...' if self.horizon > SHOWN else ''}"
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
         return super().reported(means) | {"rmse": math.sqrt(means["mse"])}

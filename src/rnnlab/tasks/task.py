@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import lightning
 import torch
@@ -10,10 +10,28 @@ from torch import Tensor
 
 from rnnlab.errors import UserError
 from rnnlab.recurrence.initialisation import initialise
+from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.optimization import Optimization
 
 Scores = dict[str, tuple[Tensor, int]]
+
+
+class Probe(NamedTuple):
+    """Sequences that a model is looked at with: `x` (B, T, I) or (B, T) as its stack takes them, `y` the truth."""
+
+    x: Tensor
+    y: Tensor
+    subtracted: Tensor | None = None  # (B, I), what was subtracted from every step of x
+
+
+class Panel(NamedTuple):
+    """One panel of a finished run's learning curves."""
+
+    metric: str
+    factor: float | None
+    """What loss/train times it is the metric; None where it is not the metric in other units."""
+    log: bool = True
 
 
 class Task(lightning.LightningModule):
@@ -65,6 +83,50 @@ class Task(lightning.LightningModule):
 
         "loss" is among them: the loss that is trained, without dropout.
         """
+
+    def stack_input(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the stack takes of a batch's x, and (B, 1, I) what was subtracted from it, where something was."""
+        return x, None
+
+    def outline(self) -> Outline | None:
+        """The model for whoever doesn't know the task; None where it is not a stack with a linear head on top.
+
+        With it TensorBoard draws the model, and the kernels take whole steps. A subclass with another `forward` or
+        another loss defines it anew, else its steps are Python's.
+        """
+        return None
+
+    def loss_units(self) -> tuple[str | None, float]:
+        """The metric that the loss is in other units, and the factor that takes the loss to it; else (None, 1)."""
+        return None, 1.0
+
+    # ------------------------------------------------------------------ what a task may say to be looked at
+
+    commands: ClassVar[tuple[tuple[str, str], ...]] = (("evaluate", "rnnlab evaluate {run}"),)
+    """What to do with a finished run, each with its command, in which {run} stands for the run's folder."""
+
+    def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
+        """The loss at the end of each sequence of a probe, from the outputs y (B, T, output) of the stack."""
+        raise NotImplementedError
+
+    def panels(self) -> tuple[Panel, ...]:
+        """The learning curves of a finished run; the last names the figure."""
+        metric, factor = self.loss_units()
+        return (Panel(metric or self.metrics[0], factor if metric else None),)
+
+    def written(self, data: Any) -> str | None:
+        """A sample of what a finished model writes; None for a model that writes nothing."""
+        return None
+
+    def parse(self, text: str) -> tuple[Tensor, list[str]]:
+        """A sequence as a person types it: x (T, I) or (T,), and a word for each step. Raises UserError."""
+        raise UserError(f"{type(self).__name__} reads nothing that can be typed: it has no parse(text)")
+
+    def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
+        """The head's output y (output,) at one step in words; `subtracted` (I,) as `stack_input` gave it."""
+        return ""
+
+    # ------------------------------------------------------------------ what a task reports
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
         """The metrics of a part from the means of its scores; a task adds what is derived from them."""

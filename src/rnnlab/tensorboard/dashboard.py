@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rnnlab.report.units import loss_units
 from rnnlab.runs.provenance import folder_link, manifest_rows
 from rnnlab.runs.run import Run
 from rnnlab.tasks.task import Task
@@ -79,7 +78,7 @@ class Dashboard:
             return {}
         if self.data.loader("val") is None:
             return {}
-        metric, factor = loss_units(self.task)
+        metric, factor = self.task.loss_units()
         found: dict[str, float] = {}
 
         def add(scores: Mapping[str, float], name: str) -> None:

@@ -4,6 +4,7 @@ A trace would show the operations of one engine, for every time step or in one f
 small run trains. Here a layer's recurrence is what it is on paper: an edge from the new state back to the old.
 """
 
+import re
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,24 +18,15 @@ Shape = tuple[int, ...]  # -1: any
 Parameters = tuple[tuple[str, Shape], ...]
 ANY = -1
 
-# of the cells here: {gate: what squeezes it}, and {state: what its new value is made of}; c' is the new c
-EQUATIONS: dict[str, tuple[dict[str, str], dict[str, tuple[str, ...]]]] = {
-    "Elman": ({}, {"h": ()}),
-    "GRU": ({"r": "Sigmoid", "z": "Sigmoid", "n": "Tanh"}, {"h": ("z", "n", "h")}),
-    "LSTM": (
-        {"i": "Sigmoid", "f": "Sigmoid", "g": "Tanh", "o": "Sigmoid"},
-        {"c": ("f", "c", "i", "g"), "h": ("o", "c'")},
-    ),
-}
-ALSO_SEES = {("GRU", "n"): ("r",)}  # a gate that is not of project and recur alone
+# {quantity: (the operation, the gates and states in its equation)}, in order; c' is the new c
+Equations = tuple[tuple[str, str, tuple[str, ...]], ...]
 
 
 class Architecture(NamedTuple):
     """All of a model that its picture shows."""
 
-    cell: str
-    squeeze: str  # of an Elman cell
-    states: int
+    equations: Equations
+    states: tuple[str, ...]
     layers: tuple[Parameters, ...]  # as `Stack.layers` has them
     directions: int
     hidden_size: int
@@ -50,31 +42,50 @@ class Architecture(NamedTuple):
 
 def graph_record(task: Any) -> bytes | None:
     """An event file's record with a task's graph; None for a model that is not one of ours."""
-    return _record(architecture(task)) if isinstance(task, Task) and hasattr(task, "head") else None
+    found = architecture(task) if isinstance(task, Task) else None
+    return None if found is None else _record(found)
 
 
-def architecture(task: Any) -> Architecture:
-    stack, spec = task.stack, task.spec
-    embedding = getattr(task, "embedding", None)
-    text = task.kind == "text"
-    length = int(spec.get("window", ANY))
-    losses = {"text": "cross_entropy", "labelled": "cross_entropy"}
+def architecture(task: Task) -> Architecture | None:
+    model = task.outline()
+    if model is None:
+        return None
+    stack, embedding, length = model.stack, model.embedding, int(task.spec.get("window", ANY))
     return Architecture(
-        cell=stack.kind.__name__,
-        squeeze=str(getattr(stack.layers[0], "nonlinearity", "tanh")),
-        states=stack.kind.states,
+        equations=equations_of(stack.layers[0]),
+        states=stack.kind.named_states or ("h",),
         layers=tuple(_parameters(cell) for cell in stack.layers),
         directions=stack.directions,
         hidden_size=stack.hidden_size,
         dropout=stack.dropout if stack.num_layers > 1 else 0.0,
-        input=(length, spec["inputs"]) if task.kind == "series" else (length,),
+        input=(length,) if model.indices else (length, stack.input_size),
         embedding=None if embedding is None else tuple(embedding.weight.shape),
-        head=_parameters(task.head),
-        every_step=text,
-        difference=bool(getattr(task, "subtract_last", False)),
-        target=(spec["horizon"], spec["targets"]) if task.kind == "series" else (length,) if text else (),
-        loss=losses.get(task.kind) or str(getattr(task, "loss_name", "loss")),
+        head=_parameters(model.head),
+        every_step=model.reads == "every",
+        difference=model.subtracted is not None,
+        target=model.target,
+        loss=model.loss,
     )
+
+
+def equations_of(cell: Any) -> Equations:
+    """From a cell's equations: each gate with its squeeze, each new state with what it is made of.
+
+    A cell that does not name its gates is one step of all that it has.
+    """
+    gates = {gate.symbol: gate.squeeze.capitalize() for gate in cell.named_gates}
+    if not gates:
+        return (("h'", type(cell).__name__, ("h",)),)
+    symbols = {*gates, *cell.named_states, *(f"{state}'" for state in cell.named_states)}
+    found = []
+    for line in cell.equations.splitlines():
+        name, _, right = line.partition(" = ")
+        # without the products with the weights, which are nodes of their own, and the name of the function in front
+        terms = re.sub(r"\b(W_\w+ \w+|b_\w+|\w+(?=\())", "", right)
+        seen = tuple(dict.fromkeys(word for word in re.findall(r"\w+'?", terms) if word in symbols))
+        operation = gates.get(name.rstrip("'"), type(cell).__name__)
+        found.append((name, operation, (*(("project", "recur") if "W_" in right else ()), *seen)))
+    return tuple(found)
 
 
 def _parameters(module: Any) -> Parameters:
@@ -132,31 +143,26 @@ class _Drawing:
     def cell(self, at: str, parameters: Parameters, x: str) -> str:
         """The nodes of one cell; the name of its output."""
         model, hidden = self.model, (ANY, self.model.hidden_size)
-        gates, states = EQUATIONS.get(model.cell, ({}, {"h": ()}))
-        parts = {name: f"{at}/{name}" for name in (*gates, *states)}
-        parts |= {f"{state}'": f"{at}/new_{state}" for state in states}
+        parts = {state: f"{at}/{state}" for state in model.states}
+        for name, _, _ in model.equations:
+            parts[name] = f"{at}/new_{name[:-1]}" if name.endswith("'") else f"{at}/{name}"
         # the old states stand first, h before c: so the edges that run back are those from the new states
         initial = [f"{at}/initial"] if "initial" in dict(parameters) else []
-        for state in reversed(states):
-            self.node(parts[state], "OneStepLater", [parts[f"{state}'"], *initial], hidden)
+        for state in model.states:
+            new = parts.get(f"{state}'")
+            self.node(parts[state], "OneStepLater", [*([new] if new else ()), *initial], hidden)
         nodes = {name: self.node(f"{at}/{name}", "Parameter", (), shape) for name, shape in parameters}
         rows = dict(parameters).get("weight_hh", hidden)[0]
         of_input = [nodes.pop(n) for n in ("weight_ih", "bias_ih") if n in nodes]
         of_state = [nodes.pop(n) for n in ("weight_hh", "bias_hh") if n in nodes]
-        project = self.node(f"{at}/project", "Linear", (x, *of_input), (ANY, model.input[0], rows))
-        both = project, self.node(f"{at}/recur", "Linear", (parts["h"], *of_state), (ANY, rows))
-        for gate, squeeze in gates.items():
-            more = [parts[g] for g in ALSO_SEES.get((model.cell, gate), ())]
-            self.node(parts[gate], squeeze, (*both, *more), hidden)
-        op = {"Elman": model.squeeze.capitalize(), "GRU": "Interpolate"}.get(model.cell, model.cell)
-        for state, made_of in states.items():
-            inputs = [parts[name] for name in made_of] or [
-                *both,
-                *(n for n in nodes.values() if n not in initial),
-            ]
-            if model.cell not in EQUATIONS:  # what its step does with the old state is its own affair
-                inputs.append(parts[state])
-            self.node(parts[f"{state}'"], op, inputs, hidden)
+        parts["project"] = self.node(f"{at}/project", "Linear", (x, *of_input), (ANY, model.input[0], rows))
+        parts["recur"] = self.node(f"{at}/recur", "Linear", (parts["h"], *of_state), (ANY, rows))
+        own = [node for node in nodes.values() if node not in initial]  # parameters that only this cell has
+        for name, operation, seen in model.equations:
+            if len(model.equations) == 1:  # all that the cell has goes into its one equation
+                seen = ("project", "recur", *(part for part in seen if part not in ("project", "recur")))
+            inputs = [*(parts[part] for part in seen), *(own if name == model.equations[-1][0] else ())]
+            self.node(parts[name], operation, inputs, hidden)
         return self.node(f"{at}/output", "EveryStep", (parts["h'"],), self.shape(1))
 
     def node(self, name: str, op: str, inputs: Any, shape: Shape) -> str:

@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from rnnlab.errors import warn
+from rnnlab.config.building import locate
+from rnnlab.errors import UserError, warn
 from rnnlab.runs.run import Run
 from rnnlab.terminal.console import Console
 from rnnlab.terminal.screen import one_line
@@ -212,12 +213,13 @@ def facts(run: Run) -> list[str]:
 
 
 def next_commands(run: Run) -> list[tuple[str, str]]:
-    kind = str(run.config["model"].get("_target_", "")).rsplit(".", 1)[-1]
+    """What to do with a run, each with its command; the task says what fits a finished one."""
     commands = [("TensorBoard", f"rnnlab board {Path(run.folder).parent}")]
     if run.status == "finished":
-        if kind == "Forecaster":
-            commands.append(("forecast", f"rnnlab forecast {run.folder} --horizon 200"))
-        if kind == "CharLM":
-            commands.append(("generate", f"rnnlab generate {run.folder} --length 500 --temperature 0.8"))
-        commands.append(("evaluate", f"rnnlab evaluate {run.folder}"))
+        try:
+            task = locate(run.config["model"]["_target_"], "model")
+        except UserError:  # the code that the run was made with has gone
+            return commands
+        fitting = getattr(task, "commands", (("evaluate", "rnnlab evaluate {run}"),))
+        commands += [(what, command.replace("{run}", str(run.folder))) for what, command in fitting]
     return commands

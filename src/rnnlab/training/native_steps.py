@@ -14,11 +14,9 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim.lr_scheduler import LambdaLR
 
 from rnnlab import native
-from rnnlab.data.chars import Chars
 from rnnlab.data.loader import Loader
-from rnnlab.data.tokens import Tokens
-from rnnlab.data.windows import Windowed
-from rnnlab.native.served import obstacle
+from rnnlab.data.module import SequenceData
+from rnnlab.native.spec import obstacle
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import Checkpoints
 from rnnlab.training.loop import STOCK, Loop
@@ -33,25 +31,18 @@ def steps_obstacle(task: LightningModule, data: Any) -> str | None:
 
     Asks the task, its optimizer and the data, never callbacks or loggers.
     """
-    if not isinstance(task, Task):
-        return f"{type(task).__name__} is not a task that the kernels know"
+    name = type(task).__name__
+    # a subclass may have another forward or loss: what its parent says of itself does not hold for it
+    if not isinstance(task, Task) or "outline" not in vars(type(task)) or (model := task.outline()) is None:
+        return f"{name} is not a task that the kernels know"
+    for method in ("forward", "loss", "criterion", "training_step", "carried_loss"):
+        if method in vars(task):
+            return f"{name}.{method} was replaced"
     if task.optimization.accumulate > 1:
         return "the kernels do not accumulate batches"
-    if not isinstance(data, (Windowed, Chars, Tokens)):
+    if not isinstance(data, SequenceData) or type(data).native_source is SequenceData.native_source:
         return f"the kernels cannot read {type(data).__name__}"
-    return obstacle(task, task.optimization.optimizer(task.parameters()))
-
-
-def source_of(data: Any, split: Any = "train") -> native.Windows | native.Characters | native.Sequences:
-    """The data as the kernels read it, where it lies."""
-    if isinstance(data, Windowed):
-        return native.Windows(
-            data.series, data.inputs, data.window, data.horizon, data.target_columns, data.starts(split)
-        )
-    if isinstance(data, Chars):
-        rows = data.rows(split)
-        return native.Characters(rows[:, :-1], rows[:, 1:], data.segment)
-    return native.Sequences(*data.part(split))
+    return obstacle(model, task.optimization.optimizer(task.parameters()))
 
 
 class Kernels(Callback):
@@ -72,13 +63,14 @@ class Kernels(Callback):
         loader = trainer.train_dataloader
         assert isinstance(loader, Loader)
         self.loader = loader
-        rows = self.largest(loader, data)
+        model, source = task.outline(), data.native_source("train")
+        assert model is not None
         self.program = native.Program(
-            task,
+            model,
             native.flatten(task),
             trainer.optimizers[0],
-            source_of(data),
-            rows=rows,
+            source,
+            rows=source.largest(loader.batches),
             clip_val=task.optimization.clip_val,
             clip_algorithm=task.optimization.clip_algorithm,
         )
@@ -87,12 +79,6 @@ class Kernels(Callback):
         self.batches_are_seen = any(asks(c, PER_BATCH) for c in callbacks)
         self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in callbacks)
         self.share_carry(task)
-
-    def largest(self, loader: Loader, data: Any) -> int:
-        """Rows of the largest batch."""
-        if isinstance(data, Chars):
-            return len(data.rows("train"))
-        return max(batch.shape[0] for batch in loader.batches)
 
     def share_carry(self, task: Any) -> None:
         """The task's carry becomes a view of the kernels', which checkpoints then find where they look."""

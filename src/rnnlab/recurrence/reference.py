@@ -1,0 +1,24 @@
+"""The reference engine: a Python loop over a cell's own `step`, for every cell, device and precision."""
+
+import torch
+from torch import Tensor
+
+from rnnlab.cells import Cell, State
+
+
+def obstacle(kind: type[Cell], device: torch.device, precision: str) -> None:
+    """It serves every cell, device and precision."""
+
+
+def run(cell: Cell, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State]:
+    """See engines.py; before step t the state of row b goes back to the initial one where reset[b, t]."""
+    u = cell.project(x)  # (B, T, gates*H): one product for all steps
+    begin = cell.start(x.shape[0]) if reset is not None else ()
+    outputs = []
+    for t, u_t in enumerate(u.unbind(1)):
+        if reset is not None:
+            again = reset[:, t, None]
+            state = tuple(torch.where(again, first, now) for first, now in zip(begin, state, strict=True))
+        y, state = cell.step(u_t, state)
+        outputs.append(y)
+    return torch.stack(outputs, 1), state
