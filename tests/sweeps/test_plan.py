@@ -129,6 +129,17 @@ def test_equal_sections_are_one_object_and_no_config_is_made_twice(monkeypatch):
     assert [r.config["seed"] for r in plan.runs] == [0, 1, 2] * 4
 
 
+def test_the_longest_runs_are_due_first_and_finished_ones_are_not_due():
+    plan = made("experiment=sine", "model.hidden_size=4,64,16", "seed=0,1")
+    widths = [r.config["model"]["hidden_size"] for r in plan.due(rerun_stale=False)]
+    assert widths == [64, 64, 16, 16, 4, 4]
+    plan.runs[2].status = plan.runs[3].status = plan.runs[4].status = "finished"
+    plan.runs[3].stale, plan.runs[4].again = ("torch",), True
+    plan.runs[5].why_skipped = "no such device"
+    assert [plan.runs.index(r) for r in plan.due(rerun_stale=False)] == [4, 0, 1]
+    assert [plan.runs.index(r) for r in plan.due(rerun_stale=True)] == [3, 4, 0, 1]
+
+
 def test_bad_points_are_listed_with_the_words_of_a_single_run():
     plan = made(
         "experiment=sine",
