@@ -11,6 +11,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs.run_path import place
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.planner import Planner
+from rnnlab.sweeps.template import Template
 
 GROUPS = {"experiment", "model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger", "debug"}
 
@@ -111,6 +112,32 @@ def test_configs_do_not_share_what_changes():
     kept = [copy.deepcopy(r.config) for r in plan.runs]
     assert [r.config for r in plan.runs] == kept
     assert [(c["model"]["hidden_size"], c["data"]["seed"]) for c in kept] == [(4, 0), (4, 1), (8, 0), (8, 1)]
+
+
+def test_equal_sections_are_one_object_and_no_config_is_made_twice(monkeypatch):
+    plan = made("experiment=sine", "model.hidden_size=4,8", "optimizer.lr=1e-3,1e-2", "seed=0,1,2")
+    sections = {
+        name: {id(r.config[name]) for r in plan.runs} for name in ("model", "data", "optimizer", "trainer")
+    }
+    assert {name: len(found) for name, found in sections.items()} == {
+        "model": 2,
+        "data": 3,
+        "optimizer": 2,
+        "trainer": 1,
+    }
+    monkeypatch.setattr(Template, "config", None)
+    assert [r.config["seed"] for r in plan.runs] == [0, 1, 2] * 4
+
+
+def test_the_longest_runs_are_due_first_and_finished_ones_are_not_due():
+    plan = made("experiment=sine", "model.hidden_size=4,64,16", "seed=0,1")
+    widths = [r.config["model"]["hidden_size"] for r in plan.due(rerun_stale=False)]
+    assert widths == [64, 64, 16, 16, 4, 4]
+    plan.runs[2].status = plan.runs[3].status = plan.runs[4].status = "finished"
+    plan.runs[3].stale, plan.runs[4].again = ("torch",), True
+    plan.runs[5].why_skipped = "no such device"
+    assert [plan.runs.index(r) for r in plan.due(rerun_stale=False)] == [4, 0, 1]
+    assert [plan.runs.index(r) for r in plan.due(rerun_stale=True)] == [3, 4, 0, 1]
 
 
 def test_bad_points_are_listed_with_the_words_of_a_single_run():

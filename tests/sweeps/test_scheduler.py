@@ -134,6 +134,23 @@ def test_a_worker_that_dies_costs_its_run_which_can_go_on(tmp_path):
     assert sorted(gpus) == ["0", "1", "1"]
 
 
+def test_the_view_learns_of_each_run_its_start_its_steps_and_its_end(tmp_path, monkeypatch):
+    seen = []
+    for name in ("started", "progressed", "ended"):
+        monkeypatch.setattr(
+            View, name, lambda self, planned, *more, name=name: seen.append((name, planned.place.id, *more))
+        )
+
+    def reporting(job, worker):
+        worker.end.send((job.number, 7))
+        return finished(job, worker)
+
+    scheduled(tmp_path, ["cpu"] * 2, PoolOptions({"cpu": 1}), reporting)
+    ends = [Outcome(i, "finished", memory=100) for i in range(2)]
+    assert seen == [("started", "0"), ("progressed", "0", 7), ("ended", "0", ends[0]),
+                    ("started", "1"), ("progressed", "1", 7), ("ended", "1", ends[1])]  # fmt: skip
+
+
 @pytest.mark.parametrize(("again", "status"), [("yesterday", "failed"), ("today", "finished")])
 def test_a_finished_run_that_is_begun_again_has_finished_when_it_has_again(tmp_path, again, status):
     def dies(job, worker):

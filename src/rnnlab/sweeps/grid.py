@@ -165,7 +165,6 @@ def _spaced(override: Override, n: int) -> list[Any]:
         values = [low * (high / low) ** part for part in parts]
     else:
         values = [low + (high - low) * part for part in parts]
-    values[-1] = high
     if isinstance(low, int) and isinstance(high, int):
         return sorted({round(v) for v in values})
     return [float(f"{v:.6g}") for v in values]
