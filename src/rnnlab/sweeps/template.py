@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from rnnlab.config.checking import tell_once
 from rnnlab.config.identity import _kept
 from rnnlab.config.node import Node
-from rnnlab.config.reading import Reading, _assign, read, shown
+from rnnlab.config.reading import Reading, assign, read, shown
 from rnnlab.config.resolve import Resolved, resolve
 from rnnlab.config.schema import COMPONENTS, between
 from rnnlab.sweeps.grid import Point
@@ -122,7 +122,7 @@ class Template:
             return value, []
         # `_node` gives the top level of the config the same treatment
         scratch, into = Reading({}), {name: value}
-        _assign(scratch, parent, type(node), type(node).model_construct(), name, value, into)
+        assign(scratch, parent, type(node), type(node).model_construct(), name, value, into)
         return into[name], scratch.problems
 
     # ------------------------------------------------------------------ who follows whom
