@@ -12,15 +12,19 @@ from rnnlab.errors import UserError
 CLASSES = {"sine": Sine, "series": Series, "chars": Chars, "tokens": Tokens}
 MODELS = {"sine": "forecaster", "series": "forecaster", "chars": "char_lm", "tokens": "classifier"}
 OUTSIDE = [
-    ("sine", "n_points", 1), ("sine", "n_points", 2.5), ("sine", "t_max", 0.0), ("sine", "noise_std", -0.1), ("sine", "window", 0),
+    ("sine", "n_points", 1), ("sine", "n_points", 2.5), ("sine", "t_max", 0.0),
+    ("sine", "noise_std", -0.1), ("sine", "window", 0),
     ("sine", "horizon", 0), ("sine", "batch_size", -1), ("sine", "seed", -1), ("sine", "split", "point"),
-    ("sine", "fractions", [0.5, 0.5]), ("sine", "amplitudes", []), ("sine", "frequencies", [1.0, 2.0]),
-    ("series", "missing", "droop"), ("series", "scaling", "minmx"), ("series", "season", 0), ("series", "resample", "0h"),
-    ("series", "resample", "2h"), ("series", "delimiter", ",,"), ("series", "encoding", "utf-9"), ("series", "columns", ["a", "a"]),
+    ("sine", "fractions", [0.5, 0.5]), ("sine", "amplitudes", []),
+    ("series", "missing", "droop"), ("series", "scaling", "minmx"),
+    ("series", "season", 0), ("series", "resample", "0h"),
+    ("series", "resample", "2h"), ("series", "delimiter", ",,"),
+    ("series", "encoding", "utf-9"), ("series", "columns", ["a", "a"]),
     ("chars", "segment", 0), ("chars", "batch_size", 0), ("chars", "limit", 0), ("chars", "unknown", "ignore"),
     ("chars", "split", "lines"), ("chars", "fractions", [0.0, 0.5, 0.5]),
     ("tokens", "n_sequences", 1), ("tokens", "classes", 1), ("tokens", "markers", 0), ("tokens", "marker_rate", 1.1),
-    ("tokens", "label_noise", 1.1), ("tokens", "min_length", 41), ("tokens", "vocab_size", 41), ("tokens", "max_length", 0),
+    ("tokens", "label_noise", 1.1), ("tokens", "min_length", 41),
+    ("tokens", "vocab_size", 41), ("tokens", "max_length", 0),
 ]  # fmt: skip
 AT_THEIR_BOUNDS = [
     ("sine", "n_points", 2), ("sine", "noise_std", 0), ("sine", "batch_size", 0), ("series", "season", None),
