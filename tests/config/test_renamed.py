@@ -12,8 +12,8 @@ from rnnlab.config.building import locate
 from rnnlab.config.renamed import RENAMED, rename
 
 ASKED = ("experiment=sine", "model.hidden_size=4", "data.n_points=200", "trainer.max_epochs=2",
-         "callbacks=[default,inspect]", "scheduler=constant", "trainer.accelerator=cpu",
-         "model.engine=torch")  # fmt: skip
+         "callbacks=[default,inspect]", "scheduler=constant",
+         "trainer.accelerator=cpu", "model.engine=torch")  # fmt: skip
 
 
 @pytest.fixture

@@ -76,11 +76,12 @@ def test_realised_noise_is_that_of_the_targets():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"amplitudes": [1.0, 2.0]}, "one of each per component"),
+        ({"amplitudes": [1.0, 2.0]}, r"data\.amplitudes=\[1\.0,2\.0\]: 2 amplitudes for 1 frequencies"),
         ({"split": "point"}, "Did you mean points"),
-        ({"noise_std": -0.1}, r"data\.noise_std=-0\.1: must be at least 0"),
-        ({"t_max": 0.0}, r"data\.t_max=0\.0: must be positive"),
-        ({"window": 0}, r"data\.window=0: must be at least 1"),
+        ({"noise_std": -0.1}, r"data\.noise_std=-0\.1: must be a number of at least 0"),
+        ({"t_max": 0.0}, r"data\.t_max=0\.0: must be a number above 0"),
+        ({"window": 0}, r"data\.window=0: must be a whole number of at least 1"),
+        ({"n_points": 1}, r"data\.n_points=1: must be a whole number of at least 2"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):

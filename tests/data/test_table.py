@@ -83,7 +83,7 @@ FAULTS = {
         r"data\.resample=1month: .*such as 30min, 2h",
     ),
     "period of 0": (GOOD, {"time_column": "day", "resample": "0h"}, r"data\.resample=0h"),
-    "period without times": (GOOD, {"resample": "2h"}, r"data\.resample=2h needs data\.time_column"),
+    "period without times": (GOOD, {"resample": "2h"}, r"data\.resample=2h: needs data\.time_column"),
     "far too short a period": (
         "day,OT\n2020-01-01,1\n2021-01-01,2\n",
         {"time_column": "day", "resample": "1s", "missing": "drop"},
@@ -91,10 +91,10 @@ FAULTS = {
     ),
     "policy": (GOOD, {"missing": "droop"}, r"data\.missing=droop: .*Did you mean drop\?"),
     "scaling": (GOOD, {"scaling": "minmx"}, r"data\.scaling=minmx: .*Did you mean minmax\?"),
-    "no column": (GOOD, {"columns": []}, r"data\.columns=\[\]: name at least one column"),
-    "column twice": (GOOD, {"columns": ["OT", "OT"]}, r"none twice"),
-    "long delimiter": (GOOD, {"delimiter": ",,"}, r"data\.delimiter=',,': must be a single character"),
-    "encoding": (GOOD, {"encoding": "utf-9"}, r"data\.encoding=utf-9: no such encoding"),
+    "no column": (GOOD, {"columns": []}, r"data\.columns=\[\]: must be a column's name or a list"),
+    "column twice": (GOOD, {"columns": ["OT", "OT"]}, r"data\.columns=\[OT,OT\]: names a column twice"),
+    "long delimiter": (GOOD, {"delimiter": ",,"}, r"data\.delimiter=,,: must be one character"),
+    "encoding": (GOOD, {"encoding": "utf-9"}, r"data\.encoding=utf-9: Python knows no such encoding"),
 }
 
 

@@ -150,13 +150,14 @@ def test_a_seed_decides_everything_and_the_global_generators_nothing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"vocab_size": 41}, "data.vocab_size=41: must be at least 42"),
-        ({"min_length": 41}, "data.min_length=41: must not exceed data.max_length=40"),
+        ({"vocab_size": 41}, "data.vocab_size=41: .* need at least 42"),
+        ({"min_length": 41}, "data.min_length=41: is more than data.max_length=40"),
         ({"min_length": 0}, "data.min_length=0"),
-        ({"classes": 1}, "data.classes=1: must be at least 2"),
+        ({"classes": 1}, "data.classes=1: must be a whole number of at least 2"),
         ({"markers": 0}, "data.markers=0"),
         ({"marker_rate": 1.1}, "data.marker_rate=1.1"),
         ({"label_noise": -0.1}, "data.label_noise=-0.1"),
+        ({"label_noise": 1.01}, "data.label_noise=1.01"),
         ({"batch_size": -1}, "data.batch_size=-1"),
         ({"n_sequences": 0}, "data.n_sequences=0"),
         ({"n_sequences": 3}, "the test part would be empty"),

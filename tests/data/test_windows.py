@@ -120,5 +120,5 @@ def test_an_empty_part_has_no_loader_and_no_scores():
 
 @pytest.mark.parametrize("fractions", [(0.5, 0.5), (0.5, 0.6, -0.1), (0.5, 0.3, 0.3)])
 def test_wrong_fractions_are_refused(fractions):
-    with pytest.raises(UserError, match=r"data\.fractions=.*add up to 1"):
+    with pytest.raises(UserError, match=r"data\.fractions=.*(must be three numbers|must sum to 1)"):
         Sine(fractions=fractions)

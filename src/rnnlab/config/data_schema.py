@@ -5,12 +5,11 @@ import math
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from rnnlab.config.fields import (
     HOW,
     NEUTRAL,
-    BelowOne,
     Count,
     Many,
     Natural,
@@ -25,13 +24,16 @@ from rnnlab.config.fields import (
 from rnnlab.config.files import file
 from rnnlab.config.node import Node, Problem
 
+ALL_TEST = [0.0, 0.0, 1.0]  # for a model that is trained already
+PERIOD = r"(0*[1-9]\d*)?(s|min|h|d)"
+
 
 def _fractions(parts: list[float]) -> list[float]:
     if len(parts) != 3:
         raise wrong("must be three numbers: the shares of training, validation and test")
     if abs(math.fsum(parts) - 1) > 1e-6:
         raise wrong("the three shares must sum to 1, not to {total:g}", total=math.fsum(parts))
-    if parts[0] == 0:
+    if parts[0] == 0 and parts != ALL_TEST:
         raise wrong("training needs a share above 0")
     return parts
 
@@ -44,12 +46,27 @@ def _encoding(name: str) -> str:
     return name
 
 
+def _tab(delimiter: Any) -> Any:
+    return "\t" if delimiter == r"\t" else delimiter
+
+
+def _no_repeats(names: str | list[str]) -> str | list[str]:
+    if isinstance(names, list) and len(set(names)) < len(names):
+        raise wrong("names a column twice")
+    return names
+
+
 Fractions = Annotated[
     list[NonNegative], AfterValidator(_fractions), Says("three numbers of at least 0 that sum to 1")
 ]
 Encoding = Annotated[Text, AfterValidator(_encoding)]
 DataFile = Annotated[Text, AfterValidator(file), Says("a file")]
-Columns = Annotated[Text | list[Text], Field(min_length=1), Says("a column's name or a list of names")]
+Columns = Annotated[
+    Text | list[Text],
+    Field(min_length=1),
+    AfterValidator(_no_repeats),
+    Says("a column's name or a list of names"),
+]
 
 
 class Data(Node):
@@ -57,19 +74,27 @@ class Data(Node):
     batch_size: Natural
     fractions: Fractions
 
+    def training_problems(self) -> Iterator[Problem]:
+        """What makes the data unfit to train on; a trained model may be tested on it all the same."""
+        if self.fractions == ALL_TEST:
+            yield "fractions", "training needs a share above 0"
 
-class Sine(Data):
-    choice: ClassVar[str] = "sine"
+
+class Windowed(Data):
     kind: ClassVar[str] = "series"
+    window: Count
+    horizon: Count
+    seed: Natural
+
+
+class Sine(Windowed):
+    choice: ClassVar[str] = "sine"
     n_points: Many
     t_max: Positive
     amplitudes: Annotated[list[Number], Field(min_length=1), Says("a list of at least one number")]
     frequencies: Annotated[list[Number], Field(min_length=1), Says("a list of at least one number")]
     noise_std: NonNegative
-    window: Count
-    horizon: Count
     split: Literal["points", "windows"]
-    seed: Natural
 
     def problems(self) -> Iterator[Problem]:
         if len(self.amplitudes) != len(self.frequencies):
@@ -78,6 +103,9 @@ class Sine(Data):
                 f"{len(self.amplitudes)} amplitudes for {len(self.frequencies)} frequencies; "
                 "every component of data.frequencies has one",
             )
+
+    def training_problems(self) -> Iterator[Problem]:
+        yield from super().training_problems()
         need = self.window + self.horizon
         parts = {"series": 1.0} if self.split == "windows" else dict(zip(PARTS, self.fractions, strict=True))
         for part, fraction in parts.items():
@@ -90,24 +118,20 @@ class Sine(Data):
                 )
 
 
-class Series(Data):
+class Series(Windowed):
     choice: ClassVar[str] = "series"
-    kind: ClassVar[str] = "series"
     path: DataFile
     target: Columns
     columns: Columns | None
     time_column: Text | None
     missing: Literal["error", "interpolate", "drop"]
-    resample: (
-        Annotated[Text, Field(pattern=r"^\d*(s|min|h|d)$"), Says("a period such as 30min, 2h, 1d")] | None
-    )
+    resample: Annotated[Text, Field(pattern=f"^{PERIOD}$"), Says("a period such as 30min, 2h, 1d")] | None
     scaling: Literal["standard", "minmax", "none"]
-    window: Count
-    horizon: Count
-    season: Count
-    delimiter: Annotated[Text, Field(min_length=1, max_length=1), Says("one character")]
+    season: Count | None
+    delimiter: Annotated[
+        Text, BeforeValidator(_tab), Field(min_length=1, max_length=1), Says("one character")
+    ]
     encoding: Encoding
-    seed: Natural
 
     def problems(self) -> Iterator[Problem]:
         if self.resample is not None and self.time_column is None:
@@ -138,7 +162,7 @@ class Tokens(Data):
     classes: Many
     markers: Count
     marker_rate: Probability
-    label_noise: BelowOne
+    label_noise: Probability
     seed: Natural
 
     def problems(self) -> Iterator[Problem]:

@@ -110,7 +110,7 @@ def _component(
         arguments = {k: v for k, v in node.items() if k not in INSTANTIATE_KEYS}
         _node(reading, path, known[node["_target_"]], arguments, node, absent)
     elif path == "scheduler" and "interval" in node:  # a class of the user's, and yet a key of ours
-        _assign(reading, path, Scheduler, Scheduler.model_construct(), "interval", node["interval"], node)
+        assign(reading, path, Scheduler, Scheduler.model_construct(), "interval", node["interval"], node)
 
 
 def _node(
@@ -124,7 +124,7 @@ def _node(
     node = schema.model_construct(_fields_set=set())
     for key, value in given.items():
         if key in schema.model_fields:
-            _assign(reading, path, schema, node, key, value, into)
+            assign(reading, path, schema, node, key, value, into)
         elif key in schema.reserved:
             reading.problems.append(f"{prefix}{key}: {schema.reserved[key]}")
         else:
@@ -144,7 +144,7 @@ def _node(
         reading.sound[path] = node
 
 
-def _assign(
+def assign(
     reading: Reading, path: str, schema: type[Node], node: Node, key: str, value: Any, into: dict[str, Any]
 ) -> None:
     at = f"{path}.{key}" if path else key

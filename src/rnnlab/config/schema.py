@@ -110,6 +110,8 @@ def between(nodes: dict[str, Node]) -> Iterator[Problem]:
     if isinstance(model, Recurrent) and isinstance(data, Data) and model.kind != data.kind:
         fits = next(m.choice for m in MODELS.values() if m.kind == data.kind)
         yield "model", f"{model.choice} does not fit data={data.choice}; use model={fits}"
+    if isinstance(data, Data):
+        yield from ((f"data.{key}", why) for key, why in data.training_problems())
     if isinstance(scheduler, Scheduler) and isinstance(trainer, Trainer):
         steps, key = trainer.max_steps, "trainer.max_steps"
         if isinstance(scheduler, Cosine) and scheduler.total_steps is not None:

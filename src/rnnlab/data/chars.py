@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from rnnlab.config import data_schema as schema
+from rnnlab.config.arguments import check_arguments
 from rnnlab.data import corpora
 from rnnlab.data.loader import Loader
 from rnnlab.data.module import SPLITS, SequenceData, Split, spread
@@ -16,7 +18,7 @@ from rnnlab.data.ngrams import NGram
 from rnnlab.data.parts import parts
 from rnnlab.data.textfile import read_text
 from rnnlab.data.vocabulary import Vocabulary, listed
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError
 from rnnlab.memory import afford
 
 COUNTED = 5_000_000  # the n-grams count at most so many characters, the last of the training part
@@ -62,18 +64,12 @@ class Chars(SequenceData):
         limit: int | None = None,
         encoding: str = "utf-8",
     ) -> None:
-        super().__init__()
+        check_arguments(schema.Chars, "data", locals(), aside=("corpus", "path"))
         corpora.check(corpus)
-        Vocabulary("", unknown)
-        parts(0, fractions)
-        for key, value in {"segment": segment, "batch_size": batch_size, "limit": limit}.items():
-            if value is not None and value < 1:
-                raise UserError(f"data.{key}={value}: must be at least 1")
+        super().__init__()
         self.corpus, self.path, self.folder, self.encoding = corpus, path, Path(folder), encoding
         self.fractions, self.unknown, self.limit = fractions, unknown, limit
         self.segment, self.batch_size, self.split = segment, batch_size, split
-        if split not in ("text", "rows"):
-            raise UserError(f"data.split={split}: no such split.{nearest(split, ('text', 'rows'))}")
         self.vocabulary: Vocabulary | None = None
         self._baselines: dict[Split, dict[str, dict[str, float]]] = {}
         self._ngram: NGram | None = None

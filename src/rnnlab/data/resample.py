@@ -5,18 +5,17 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.config.data_schema import PERIOD
 from rnnlab.errors import UserError
 
 UNITS: dict[str, Any] = {"s": "s", "min": "m", "h": "h", "d": "D"}  # ours -> NumPy's
 
 
 def period(text: str) -> np.timedelta64:
-    """'30min', '2h', '1d', 'h' as a length of time; UserError for anything else."""
-    found = re.fullmatch(r"(\d*)\s*(s|min|h|d)", text.strip())
-    if not found or found[1].strip("0") == "" != found[1]:
-        raise UserError(
-            f"data.resample={text}: give a number and a unit (s, min, h, d), such as 30min, 2h or 1d"
-        )
+    """'30min', '2h', '1d', 'h' as a length of time. Raises UserError for anything else."""
+    found = re.fullmatch(PERIOD, text)
+    if not found:
+        raise UserError(f"data.resample={text}: must be a period such as 30min, 2h, 1d")
     return np.timedelta64(int(found[1] or 1), UNITS[found[2]])
 
 

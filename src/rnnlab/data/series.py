@@ -6,13 +6,15 @@ from typing import Literal
 
 import numpy as np
 
+from rnnlab.config import data_schema as schema
+from rnnlab.config.arguments import check_arguments
 from rnnlab.data import baselines
 from rnnlab.data.baselines import Predictor
 from rnnlab.data.parts import parts
 from rnnlab.data.resample import means, period
 from rnnlab.data.table import Table
 from rnnlab.data.windows import Frame, Windowed
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError
 
 POLICIES = ("error", "interpolate", "drop")
 SCALINGS = ("standard", "minmax", "none")
@@ -44,19 +46,13 @@ class Series(Windowed):
         batch_size: int = 64,
         seed: int = 0,
     ) -> None:
+        check_arguments(schema.Series, "data", locals(), aside=("path",))
         super().__init__(window, horizon, fractions, batch_size, seed)
-        for key, value, possible in (("missing", missing, POLICIES), ("scaling", scaling, SCALINGS)):
-            if value not in possible:
-                raise UserError(f"data.{key}={value}: not possible.{nearest(str(value), possible)}")
-        if season is not None and season < 1:
-            raise UserError(f"data.season={season}: must be at least 1, or null for no season")
-        if resample and not time_column:
-            raise UserError(f"data.resample={resample} needs data.time_column, the column with the times")
         self.path, self.time_column, self.season = Path(path), time_column, season
         self.missing, self.scaling, self.delimiter, self.encoding = missing, scaling, delimiter, encoding
         self.period = period(resample) if resample else None
-        self.target = _names("target", target)
-        self.columns = None if columns is None else _names("columns", columns)
+        self.target = [target] if isinstance(target, str) else list(target)
+        self.columns = [columns] if isinstance(columns, str) else columns and list(columns)
         self.remarks: list[str] = []
 
     def read(self) -> Frame:
@@ -136,10 +132,3 @@ def leaps(path: Path, times: np.ndarray) -> list[str]:
         f"{path}: the times leap in {len(wide):,} place{'s' * (len(wide) > 1)}, first from {first} to {last}, and "
         "windows lie across; data.resample makes the steps even"
     ]
-
-
-def _names(key: str, value: str | Sequence[str]) -> list[str]:
-    names = [value] if isinstance(value, str) else [str(name) for name in value]
-    if not names or len(set(names)) < len(names):
-        raise UserError(f"data.{key}={names}: name at least one column, and none twice")
-    return names

@@ -7,13 +7,14 @@ from typing import Literal
 import numpy as np
 
 from rnnlab import streams
+from rnnlab.config import data_schema as schema
+from rnnlab.config.arguments import check_arguments
 from rnnlab.data import baselines
 from rnnlab.data.baselines import Predictor
 from rnnlab.data.floor import posterior_variance
 from rnnlab.data.module import Split
 from rnnlab.data.parts import parts
 from rnnlab.data.windows import Frame, Windowed
-from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
 
 NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"
@@ -40,20 +41,8 @@ class Sine(Windowed):
         batch_size: int = 32,
         seed: int = 0,
     ) -> None:
+        check_arguments(schema.Sine, "data", locals())
         super().__init__(window, horizon, fractions, batch_size, seed)
-        if len(amplitudes) != len(frequencies) or not len(amplitudes):
-            raise UserError(
-                f"data.amplitudes={list(amplitudes)} and data.frequencies={list(frequencies)}: "
-                "give one of each per component, and at least one component"
-            )
-        if split not in ("points", "windows"):
-            raise UserError(f"data.split={split}: no such split.{nearest(str(split), ('points', 'windows'))}")
-        for key, value, right in (("n_points", n_points, n_points >= 1), ("t_max", t_max, t_max > 0),
-                                  ("noise_std", noise_std, noise_std >= 0)):  # fmt: skip
-            if not right:
-                raise UserError(
-                    f"data.{key}={value}: must be {'at least 0' if key == 'noise_std' else 'positive'}"
-                )
         self.n_points, self.t_max, self.noise_std, self.split = n_points, t_max, noise_std, split
         self.amplitudes, self.frequencies = list(amplitudes), list(frequencies)
 

@@ -31,8 +31,6 @@ class Table:
 
     def __init__(self, path: str | Path, delimiter: str = ",", encoding: str = "utf-8") -> None:
         self.path, self.delimiter = Path(path).expanduser(), delimiter.replace(r"\t", "\t")
-        if len(self.delimiter) != 1:
-            raise UserError(f"data.delimiter={delimiter!r}: must be a single character")
         records = self._records(self._text(encoding))
         first = next((i for i, record in enumerate(records) if record), None)
         if first is None:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from rnnlab import streams
+from rnnlab.config import data_schema as schema
+from rnnlab.config.arguments import check_arguments
 from rnnlab.data.loader import Loader, in_order, shuffled
 from rnnlab.data.module import SequenceData, Split, spread
 from rnnlab.data.parts import parts
@@ -51,22 +53,8 @@ class Tokens(SequenceData):
         batch_size: int = 32,
         seed: int = 0,
     ) -> None:
+        check_arguments(schema.Tokens, "data", locals())
         super().__init__()
-        least = {"n_sequences": 1, "min_length": 1, "classes": 2, "markers": 1, "batch_size": 0}
-        given = {"n_sequences": n_sequences, "min_length": min_length, "classes": classes}
-        for key, value in (given | {"markers": markers, "batch_size": batch_size}).items():
-            if value < least[key]:
-                raise UserError(f"data.{key}={value}: must be at least {least[key]}")
-        for key, chance in {"marker_rate": marker_rate, "label_noise": label_noise}.items():
-            if not 0 <= chance <= 1:
-                raise UserError(f"data.{key}={chance}: must lie between 0 and 1")
-        if min_length > max_length:
-            raise UserError(f"data.min_length={min_length}: must not exceed data.max_length={max_length}")
-        if vocab_size < (needed := 2 + classes * markers):
-            raise UserError(
-                f"data.vocab_size={vocab_size}: must be at least {needed}: the padding,"
-                f" data.classes x data.markers = {classes * markers} markers and one filler"
-            )
         self.n_sequences, self.vocab_size, self.seed = n_sequences, vocab_size, seed
         self.min_length, self.max_length = min_length, max_length
         self.classes, self.markers, self.batch_size = classes, markers, batch_size

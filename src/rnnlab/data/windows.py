@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from rnnlab.config import data_schema as schema
+from rnnlab.config.arguments import check_arguments
 from rnnlab.data.baselines import Predictor, score
 from rnnlab.data.loader import Loader, in_order, shuffled
 from rnnlab.data.module import SPLITS, SequenceData, Split, spread
@@ -79,14 +81,7 @@ class Windowed(SequenceData):
         self, window: int, horizon: int, fractions: tuple[float, float, float], batch_size: int, seed: int
     ) -> None:
         super().__init__()
-        parts(0, fractions)
-        for key, value, least in (
-            ("window", window, 1),
-            ("horizon", horizon, 1),
-            ("batch_size", batch_size, 0),
-        ):
-            if value < least:
-                raise UserError(f"data.{key}={value}: must be at least {least}")
+        check_arguments(schema.Windowed, "data", locals())
         self.window, self.horizon, self.batch_size, self.seed = window, horizon, batch_size, seed
         self.fractions = (float(fractions[0]), float(fractions[1]), float(fractions[2]))
         self._given: dict[str, Any] | None = None

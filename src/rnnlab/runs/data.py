@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from rnnlab.config import build
+from rnnlab.config.data_schema import ALL_TEST
 from rnnlab.config.reading import read
 from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
@@ -18,8 +19,6 @@ from rnnlab.data.corpora import CORPORA
 from rnnlab.errors import UserError
 from rnnlab.runs.load import permitted
 from rnnlab.runs.run import Run
-
-WHOLE = [0.0, 0.0, 1.0]  # fractions that make everything the test part
 
 
 def load_data(
@@ -36,7 +35,7 @@ def load_data(
     if not any(text.lstrip("+").startswith("data.folder=") for text in overrides):
         config["data"] = kept_here(config["data"])
     if whole:
-        config["data"]["fractions"] = WHOLE
+        config["data"]["fractions"] = ALL_TEST
     with permitted(run, {"data": config["data"]}, trust):
         data = build(config["data"], "data")
         try:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from rnnlab.config.checking import tell_once
 from rnnlab.config.identity import _kept
 from rnnlab.config.node import Node
-from rnnlab.config.reading import Reading, _assign, read, shown
+from rnnlab.config.reading import Reading, assign, read, shown
 from rnnlab.config.resolve import Resolved, resolve
 from rnnlab.config.schema import COMPONENTS, between
 from rnnlab.sweeps.grid import Point
@@ -127,7 +127,7 @@ class Template:
             return value, []
         # the same as `read` does with each value
         scratch, into = Reading({}), {name: value}
-        _assign(scratch, parent, type(node), type(node).model_construct(), name, value, into)
+        assign(scratch, parent, type(node), type(node).model_construct(), name, value, into)
         return into[name], scratch.problems
 
     # ------------------------------------------------------------------ interpolations
