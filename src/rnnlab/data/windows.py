@@ -233,7 +233,7 @@ class Windowed(SequenceData):
         )
 
     def examples(self, split: Split, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (B, window, inputs) and y (B, horizon, targets)."""
+        """X (B, window, inputs) and y (B, horizon, targets)."""
         starts = spread(self.starts(split), rows)
         x = self.series[starts[:, None] + torch.arange(self.window), : self.inputs]
         ahead = self.series[starts[:, None] + self.window + torch.arange(self.horizon)]

@@ -27,7 +27,9 @@ def portrait(run: Run, task: Any, data: Any) -> list[Path]:
         files = [save(figure, run.figures / "forecast.png")]
     else:
         figure = canvas(8 + len(panels), 4)
-        for axes, curve, panel in zip(np.atleast_1d(figure.subplots(1, len(panels))), curves, panels, strict=True):
+        for axes, curve, panel in zip(
+            np.atleast_1d(figure.subplots(1, len(panels))), curves, panels, strict=True
+        ):
             draw(axes, curve, log=panel.log)
         headline(figure, *title)
         files = [save(figure, run.figures / "learning.png")]

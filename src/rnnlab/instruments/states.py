@@ -29,7 +29,9 @@ class States(Instrument):
         run = trace(task, seen.x)
         self.h = [torch.stack(steps) for steps in run.steps]  # (T, B, H) of each layer
         self.saturated = {
-            f"layer {i + 1} {gate.name}" if len(run.gates) > 1 else gate.name: saturation(gate, gates[gate.name])
+            f"layer {i + 1} {gate.name}" if len(run.gates) > 1 else gate.name: saturation(
+                gate, gates[gate.name]
+            )
             for i, gates in enumerate(run.gates)
             for gate in task.stack.layers[i * task.stack.directions].named_gates
         }

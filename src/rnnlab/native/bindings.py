@@ -10,7 +10,11 @@ from rnnlab.cells import GRU, LSTM, Cell, Elman
 from rnnlab.errors import UserError
 from rnnlab.native.build import BuildError, Built, build, load
 
-KERNELS: dict[type[Cell], int] = {Elman: 0, GRU: 1, LSTM: 2}  # see recurrence.h; a subclass has other equations
+KERNELS: dict[type[Cell], int] = {
+    Elman: 0,
+    GRU: 1,
+    LSTM: 2,
+}  # see recurrence.h; a subclass has other equations
 MAX_CELLS = 32
 MAX_ROWS = 100_000  # of one batch
 Int, Pointer, Double = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double

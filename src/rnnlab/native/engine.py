@@ -54,7 +54,9 @@ def _check(
     cell: Cell, x: Tensor, state: State, reset: Tensor | None, weights: tuple[Tensor | None, ...]
 ) -> None:
     if type(cell) not in KERNELS:
-        raise ValueError(f"the kernels know {', '.join(k.__name__ for k in KERNELS)}, not {type(cell).__name__}")
+        raise ValueError(
+            f"the kernels know {', '.join(k.__name__ for k in KERNELS)}, not {type(cell).__name__}"
+        )
     inputs, hidden, rows = cell.input_size, cell.hidden_size, cell.gates * cell.hidden_size
     if min(inputs, hidden) < 1:
         raise ValueError(f"input and hidden size must be at least 1, not {inputs} and {hidden}")

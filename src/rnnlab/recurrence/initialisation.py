@@ -150,7 +150,9 @@ def _set_forget_bias(cell: nn.Module, value: float) -> None:
     place = cell.gate_index("forget") if isinstance(cell, Cell) else None
     if not isinstance(cell, Cell) or place is None:
         able = ", ".join(name for name, of in CATALOGUE.items() if of.has_gate("forget"))
-        raise UserError(f"model.forget_bias={value}: {type(cell).__name__} has no forget gate; possible: {able}")
+        raise UserError(
+            f"model.forget_bias={value}: {type(cell).__name__} has no forget gate; possible: {able}"
+        )
     if cell.bias_ih is None:
         raise UserError(f"model.forget_bias={value}: model.bias=none leaves no bias; use both or one")
     forget = slice(place * cell.hidden_size, (place + 1) * cell.hidden_size)

@@ -47,7 +47,9 @@ def _products(model: dict[str, Any], inputs: int = 1) -> float:
     ways = 2 if model.get("bidirectional") else 1
     inputs = model.get("embedding_size") or inputs
     layers = int(model.get("num_layers") or 1)
-    return float(ways * (multiplications(cell, inputs, h) + (layers - 1) * multiplications(cell, ways * h, h)))
+    return float(
+        ways * (multiplications(cell, inputs, h) + (layers - 1) * multiplications(cell, ways * h, h))
+    )
 
 
 def parameters(config: dict[str, Any]) -> float:

@@ -140,7 +140,9 @@ class Forecaster(Task):
         scaled = y.view(self.horizon, self.targets)
         if subtracted is not None:
             scaled = scaled + subtracted[self.target_index]
-        steps = "; ".join(", ".join(f"{v:.4g}" for v in step) for step in self.unscaled(scaled)[:SHOWN].tolist())
+        steps = "; ".join(
+            ", ".join(f"{v:.4g}" for v in step) for step in self.unscaled(scaled)[:SHOWN].tolist()
+        )
         return f"forecast: {steps}{' ...' if self.horizon > SHOWN else ''}"
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
