@@ -45,7 +45,9 @@ class Forecasting:
         """A function of n optimizer steps in one call."""
         source = native.Windows(self.series, 1, self.steps, 1, [0])
         optimizer, flat = torch.optim.Adam(self.task.parameters()), native.flatten(self.task)
-        program = native.Program(self.task, flat, optimizer, source, rows=self.rows, threads=threads)
+        program = native.Program(
+            self.task.outline(), flat, optimizer, source, rows=self.rows, threads=threads
+        )
         batches = self.batches(n)
         return lambda: program.run(batches, [LR] * n)
 
@@ -90,7 +92,9 @@ class Characters:
         optimizer = torch.optim.RMSprop(task.parameters(), lr=2e-3, alpha=0.95)
         source = native.Characters(self.text[:, :-1], self.text[:, 1:], self.steps)
         options: dict[str, Any] = {"clip_val": 5.0, "clip_algorithm": "value", "threads": threads}
-        program = native.Program(task, native.flatten(task), optimizer, source, rows=self.rows, **options)
+        program = native.Program(
+            task.outline(), native.flatten(task), optimizer, source, rows=self.rows, **options
+        )
         return lambda: program.run(range(self.n), [2e-3] * self.n)
 
     def torch(self) -> Callable[[], None]:

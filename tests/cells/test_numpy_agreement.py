@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rnnlab.recurrence import Stack, initialise
-from rnnlab.unroll import numpy_loop
+from rnnlab.unroll import numpy_cells
 
 
 def weights(stack):
@@ -25,26 +25,35 @@ def stack_of(name, **options):
     return stack
 
 
-@pytest.mark.parametrize(("nonlinearity", "f"), [("tanh", np.tanh), ("relu", lambda a: np.maximum(a, 0))])
-def test_elman_is_its_numpy_loop(inputs, nonlinearity, f):
+def by_hand(step, x, state, stack):
+    """The states after each step, one array (T, H) for each."""
+    return [
+        np.array(s)
+        for s in zip(*(s.state for s in numpy_cells.run(step, x, state, *weights(stack))), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("nonlinearity", "step"), [("tanh", numpy_cells.elman), ("relu", numpy_cells.elman_relu)]
+)
+def test_elman_is_its_numpy_loop(inputs, nonlinearity, step):
     x, h, _ = inputs
     stack = stack_of("elman", nonlinearity=nonlinearity)
     y, _ = stack(torch.tensor(x)[None], [(torch.tensor(h)[None],)])
-    expected = [step.h for step in numpy_loop.elman(x, h, *weights(stack), f)]
-    np.testing.assert_allclose(y[0].detach(), expected, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(y[0].detach(), by_hand(step, x, (h,), stack)[0], rtol=0, atol=1e-14)
 
 
 def test_gru_is_its_numpy_loop(inputs):
     x, h, _ = inputs
     stack = stack_of("gru")
     y, _ = stack(torch.tensor(x)[None], [(torch.tensor(h)[None],)])
-    np.testing.assert_allclose(y[0].detach(), numpy_loop.gru(x, h, *weights(stack)), rtol=0, atol=1e-14)
+    np.testing.assert_allclose(y[0].detach(), by_hand(numpy_cells.gru, x, (h,), stack)[0], rtol=0, atol=1e-14)
 
 
 def test_lstm_is_its_numpy_loop(inputs):
     x, h, c = inputs
     stack = stack_of("lstm")
     y, [(_, memory)] = stack(torch.tensor(x)[None], [(torch.tensor(h)[None], torch.tensor(c)[None])])
-    hidden, cell = numpy_loop.lstm(x, h, c, *weights(stack))
+    hidden, cell = by_hand(numpy_cells.lstm, x, (h, c), stack)
     np.testing.assert_allclose(y[0].detach(), hidden, rtol=0, atol=1e-14)
     np.testing.assert_allclose(memory[0].detach(), cell[-1], rtol=0, atol=1e-14)

@@ -111,7 +111,7 @@ def test_one_value(overrides, line):
         ),
         (
             ["model.cell=fractions.Cell", "model.init=torch"],
-            "model.init=torch: torch knows elman, gru and lstm, not fractions.Cell",
+            "model.init=torch: torch has a layer for elman, gru, lstm, not for fractions.Cell",
         ),
         (["data=chars", "model=forecaster"], "model: forecaster does not fit data=chars; use model=char_lm"),
         (["model=classifier"], "model: classifier does not fit data=sine; use model=forecaster"),

@@ -5,16 +5,15 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rnnlab.cells import GRU, LSTM
+from rnnlab.cells import GRU, LSTM, Gate
 from rnnlab.data import Chars, Sine
 from rnnlab.instruments.horizon import free_runs
-from rnnlab.instruments.probe import final_loss, looking, probe, trace
+from rnnlab.instruments.probe import looking, probe, trace
 from rnnlab.instruments.spectrum import candidate
 from rnnlab.instruments.states import dead, saturation
 from rnnlab.instruments.through_time import ablated, gradient_norms, lag, reach
 from rnnlab.tasks import CharLM, Forecaster
 from rnnlab.tasks.rollout import free_run
-from rnnlab.unroll import numpy_loop
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +41,13 @@ def test_the_probe_gives_the_tasks_own_loss(sine, text, cell):
         picked = starts[torch.linspace(0, len(starts) - 1, 64).long()] if len(starts) > 64 else starts
         x = torch.stack([sine.series[s : s + sine.window, :1] for s in picked])
         y = torch.stack([sine.series[s + sine.window : s + sine.window + 1, :1] for s in picked])
-        torch.testing.assert_close(final_loss(task, trace(task, seen.x).y, seen), task.loss((x, y)))
+        torch.testing.assert_close(task.end_loss(trace(task, seen.x).y, seen), task.loss((x, y)))
     model = CharLM(text.spec, cell=cell, hidden_size=6, engine="torch")
     with looking(model):
         seen = probe(model, text)
         logits, _ = model(seen.x)
         own = torch.nn.functional.cross_entropy(logits[:, -1], seen.y)
-        torch.testing.assert_close(final_loss(model, trace(model, seen.x).y, seen), own)
+        torch.testing.assert_close(model.end_loss(trace(model, seen.x).y, seen), own)
 
 
 def test_the_gradient_through_time_is_the_one_of_finite_differences(sine):
@@ -66,7 +65,7 @@ def test_the_gradient_through_time_is_the_one_of_finite_differences(sine):
             for s in range(u.shape[1]):
                 h, _ = cell.step(u[:, s], (h,))
                 h = h + shift if s == t else h
-            return float(final_loss(task, h[:, None], seen))
+            return float(task.end_loss(h[:, None], seen))
 
         gradient = []
         for i in range(15):
@@ -99,8 +98,8 @@ def test_a_model_without_recurrence_needs_one_step_and_has_no_gradient_before(te
     assert norms[-1] > 0 and not norms[:-1].any()
 
 
-@pytest.mark.parametrize(("kind", "loop"), [(GRU, numpy_loop.gru), (LSTM, numpy_loop.lstm)])
-def test_gates_make_the_states(sine, kind, loop):
+@pytest.mark.parametrize("kind", [GRU, LSTM])
+def test_gates_make_the_states(sine, kind):
     """With the gates that the trace shows, the equations give the outputs that it shows."""
     task = Forecaster(sine.spec, cell=kind.__name__.lower(), hidden_size=4, engine="torch")
     with looking(task):
@@ -130,8 +129,8 @@ def test_free_runs_in_a_batch_are_those_one_by_one(sine):
 
 
 def test_saturation_and_dead_units_by_hand():
-    assert saturation("forget", torch.tensor([0.0, 0.5, 0.995, 0.98])) == 0.5
-    assert saturation("candidate", torch.tensor([0.0, -0.995, 0.5, 1.0])) == 0.5
+    assert saturation(Gate("forget", "f", "sigmoid"), torch.tensor([0.0, 0.5, 0.995, 0.98])) == 0.5
+    assert saturation(Gate("candidate", "g", "tanh"), torch.tensor([0.0, -0.995, 0.5, 1.0])) == 0.5
     h = torch.randn(10, 4, 5, generator=torch.Generator().manual_seed(0))
     h[..., 1] = 0.7
     assert dead(h) == pytest.approx(0.2)

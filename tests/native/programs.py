@@ -90,7 +90,7 @@ class Case:
         task = self.task("auto")
         flat = native.flatten(task)
         made = (optimizer or torch.optim.Adam)(task.parameters())
-        program = native.Program(task, flat, made, self.source, rows=self.batch, **options)
+        program = native.Program(task.outline(), flat, made, self.source, rows=self.batch, **options)
         program.task = task  # type: ignore[attr-defined]
         return program
 

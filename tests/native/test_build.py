@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rnnlab.cells import GRU
 from rnnlab.errors import UserError
 from rnnlab.native import bindings as library
 from rnnlab.native import build
@@ -173,10 +174,9 @@ def test_other_engines_serve_where_the_kernels_cannot_be_had(forgotten, monkeypa
 
 
 def test_what_the_engine_serves():
-    gru = Stack("gru", 3, 4)
-    assert choose("auto", gru, CPU, "32-true").engine == "native"
+    assert choose("auto", GRU, CPU, "32-true").engine == "native"
     for device, precision in ((CPU, "64-true"), (CPU, "bf16-mixed"), (torch.device("cuda"), "32-true")):
-        assert choose("auto", gru, device, precision).engine == "torch"
+        assert choose("auto", GRU, device, precision).engine == "torch"
 
 
 def test_the_sources_compile_without_a_warning(tmp_path):

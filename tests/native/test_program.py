@@ -8,7 +8,7 @@ import torch
 from programs import Case, relative_error
 
 from rnnlab import native, streams
-from rnnlab.native.served import obstacle
+from rnnlab.native.spec import obstacle
 from rnnlab.recurrence import Stack
 
 
@@ -142,14 +142,14 @@ def test_a_forked_process_has_threads_of_its_own():
 def test_what_cannot_run_says_why():
     case = Case("series", 8, 5, cell="gru", hidden_size=10)
     task = case.task("auto")
-    assert obstacle(task, torch.optim.Adam(task.parameters())) is None
-    assert "amsgrad" in obstacle(task, torch.optim.Adam(task.parameters(), amsgrad=True))
-    assert "Adagrad" in obstacle(task, torch.optim.Adagrad(task.parameters()))
+    assert obstacle(task.outline(), torch.optim.Adam(task.parameters())) is None
+    assert "amsgrad" in obstacle(task.outline(), torch.optim.Adam(task.parameters(), amsgrad=True))
+    assert "Adagrad" in obstacle(task.outline(), torch.optim.Adagrad(task.parameters()))
     groups = [{"params": [p]} for p in task.parameters()]
-    assert "groups" in obstacle(task, torch.optim.SGD(groups, lr=0.1))
+    assert "groups" in obstacle(task.outline(), torch.optim.SGD(groups, lr=0.1))
     task.head.bias.requires_grad_(False)
-    assert "frozen" in obstacle(task)
-    assert "float64" in obstacle(case.task().double())
+    assert "frozen" in obstacle(task.outline())
+    assert "float64" in obstacle(case.task().double().outline())
 
 
 def refused(call, *arguments, match: str, **options) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rnnlab.errors import UserError
-from rnnlab.recurrence import Stack, engines, from_torch, initialise, to_torch
+from rnnlab.recurrence import Stack, from_torch, fused, initialise, to_torch
 
 TOLERANCE = 1e-10
 KINDS = {"elman": "RNN", "gru": "GRU", "lstm": "LSTM"}
@@ -114,7 +114,7 @@ def test_what_torch_has_not_is_refused():
 def test_cudnns_one_chunk_is_the_same_weights_one_after_another():
     cell = Stack("gru", 3, 4).layers[0]
     weights = list(cell.parameters())
-    views = engines.one_chunk(weights)
+    views = fused.one_chunk(weights)
     places = [view.storage_offset() for view in views]
     assert places == [0, 36, 84, 96] and len({view.untyped_storage().data_ptr() for view in views}) == 1
     assert all(torch.equal(view, weight) for view, weight in zip(views, weights, strict=True))

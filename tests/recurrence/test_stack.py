@@ -8,8 +8,9 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnlab import native, streams
+from rnnlab import streams
 from rnnlab.errors import UserError
+from rnnlab.native import bindings
 from rnnlab.recurrence import Stack, initialise, to_torch
 
 CELLS = ["elman", "gru", "lstm"]
@@ -160,7 +161,7 @@ def test_engines_say_why_they_were_taken():
 
 def test_the_kernels_are_not_compiled_for_another_engine(monkeypatch):
     asked = []
-    monkeypatch.setattr(native, "obstacle", lambda: asked.append("native") or "there is no compiler")
+    monkeypatch.setattr(bindings, "obstacle", lambda: asked.append("native") or "there is no compiler")
     for engine in ENGINES:
         assert Stack("gru", 2, 3, engine=engine).choice == (engine, "asked for")
     auto = Stack("gru", 2, 3)

@@ -20,8 +20,8 @@ class Elman(Cell):
     torch_layer = "RNN"
     equations = "h' = f(W_ih x + b_ih + W_hh h + b_hh)"
     how = (
-        "It starts at 0. At each step the input and the old state are weighed, added, and squeezed by tanh; "
-        "the result is the new state."
+        "It starts at 0. At each step the input and the old state are weighed and added; f of the sum, tanh or "
+        "relu, is the new state."
     )
 
     def __init__(

@@ -6,6 +6,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from rnnlab.cells import Elman
 from rnnlab.terminal.console import Console
 from rnnlab.terminal.screen import one_line
 from rnnlab.unroll.unroll import Unrolled, subscript
@@ -26,15 +27,6 @@ ROLES = {
     "W_hy": ("output", "weighs the new state"),
     "b_y": ("output", "is added to that"),
 }
-HOW = {
-    "elman": "It starts at 0. At each step the input and the old state are weighed, added, and squeezed by tanh; "
-    "the result is the new state.",
-    "gru": "At each step gates between 0 and 1, computed from the input and the old state, decide how much of "
-    "the old state the candidate sees and how much of it stays.",
-    "lstm": "Behind it stands a memory c. At each step gates between 0 and 1, computed from the input and the "
-    "old state, decide what is forgotten, what is written and what is shown.",
-    "": "At each step the cell makes the new state out of the input and the old one.",
-}
 IS = "The hidden state h is all that the layer remembers: one number for each unit"
 FEW = 6  # numbers in a row that are printed; of longer ones the first
 LEAST = 3  # digits, however narrow the terminal
@@ -51,12 +43,12 @@ def show(unrolled: Unrolled, console: Console, digits: int | None = None) -> Non
     digits = (7 if example.hidden < 3 else 6) if digits is None else digits
     console.print()
     console.print(Text.assemble("A recurrent layer, step by step: ", (one_line(example.title), "bold")))
-    if example.cell == "elman":
+    if example.cell is Elman and example.bounded:  # with tanh
         console.print(Padding(_equation(bool(example.outputs)), (1, 0, 1, 4)))
     width = min(console.width, 100)
-    between = ", between -1 and 1" if example.cell else ""
+    between = ", between -1 and 1" if example.bounded else ""
     same = f"The same weights serve at every step: {example.drawn}."
-    console.print(f"{IS}{between}. {HOW[example.cell]} {same}", width=width)
+    console.print(f"{IS}{between}. {example.cell.how} {same}", width=width)
     console.print(_parameters(unrolled, width))
     console.print(_gates(unrolled))
     console.print(_steps(unrolled, digits, width))

@@ -8,25 +8,17 @@ import numpy as np
 
 from rnnlab.report.style import page
 from rnnlab.unroll.graph import graph, largest
-from rnnlab.unroll.lesson import HOW, IS
+from rnnlab.unroll.lesson import IS
 from rnnlab.unroll.unroll import Line, Unrolled
 
 CELLS = 24  # values of a quantity that the page holds
-EQUATIONS = {
-    "elman": "h = f(W_ih x + b_ih + W_hh h' + b_hh)",
-    "gru": "r = sigmoid(W_ir x + b_ir + W_hr h' + b_hr)\nz = sigmoid(W_iz x + b_iz + W_hz h' + b_hz)\n"
-    "n = tanh(W_in x + b_in + r (W_hn h' + b_hn))\nh = (1 - z) n + z h'",
-    "lstm": "i, f, o = sigmoid(W x + b + U h' + d), each with weights of its own\n"
-    "g = tanh(W x + b + U h' + d)\nc = f c' + i g\nh = o tanh(c)",
-    "": "h = the cell's own step of x and h'",
-}
 READ = (
     "Read the picture from left to right. A box is the state after a step; each of its squares is one unit, blue "
     "below 0 and orange above, full at the farthest from 0 that any comes. The arrow between two boxes is all that "
     "a step tells the next: whatever the network still knows of earlier inputs is in these numbers. Up go the "
     "inputs, and on top what the network says."
 )
-BESIDES = " (The memory c goes along the same arrows, and is not drawn.)"
+BESIDES = " (The cell has a second state, which goes along the same arrows and is not drawn.)"
 STYLE = """
 .graph { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; background: var(--card) }
 .graph svg { max-width: none; display: block } .graph g.step { cursor: pointer }
@@ -104,11 +96,11 @@ def unroll_page(unrolled: Unrolled) -> str:
     body = [
         "<h1>A recurrence, step by step</h1>",
         f"<p class=lead>{escape(example.title)}</p>",
-        f"<p>{escape(IS)}. {escape(HOW[example.cell])} The same weights serve at every step: "
+        f"<p>{escape(IS)}. {escape(example.cell.how)} The same weights serve at every step: "
         f"{escape(example.drawn)}.</p>",
-        f"<pre>{escape(EQUATIONS[example.cell])}</pre>",
-        "<p class=note>x is the input, h' the state before, and both biases b are added.</p>",
-        f"<p>{escape(READ)}{BESIDES * (example.cell == 'lstm')}</p>",
+        f"<pre>{escape(example.cell.equations)}</pre>",
+        "<p class=note>x is the input, h the state before a step, and h' the one after it.</p>",
+        f"<p>{escape(READ)}{BESIDES * (example.cell.states > 1)}</p>",
         f"<div class=graph>{graph(unrolled, words)}</div>",
         '<div class=bar><button id=back aria-label="one step back">&larr;</button>'
         f'<input type=range id=slider min=0 max={len(words) - 1} value=0 aria-label="step">'

@@ -6,15 +6,13 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from rnnlab.cells import GRU, LSTM, Cell, Elman
-from rnnlab.data.vocabulary import Vocabulary
+from rnnlab.cells import Cell
+from rnnlab.cells.registry import name_of
 from rnnlab.errors import UserError
-from rnnlab.instruments.probe import gates_of
 from rnnlab.runs.load import load_model
 from rnnlab.runs.run import Run
-from rnnlab.tasks import CharLM, Classifier, Forecaster
-from rnnlab.unroll import by_hand
-from rnnlab.unroll.meaning import meaning
+from rnnlab.unroll import numpy_cells
+from rnnlab.unroll.numpy_cells import Quantity
 from rnnlab.unroll.unroll import Example, Line, Unrolled, subscript
 
 LONGEST = 200  # steps of an input
@@ -30,14 +28,14 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
     stack = task.stack
     if stack.bidirectional:
         raise UserError("a bidirectional model has no one order of steps to unroll")
-    kinds = {Elman: f"elman_{getattr(stack.layers[0], 'nonlinearity', 'tanh')}", GRU: "gru", LSTM: "lstm"}
+    cell, step = cast(Cell, stack.layers[0]), by_hand(stack.layers[0])
     with torch.no_grad():
-        x, words, last = read_input(task, text)
-        steps = _steps(task, x, words, kinds.get(stack.kind))
-    said = tuple(meaning(task, lines[-1].by_hand, last) for lines in steps)
-    if last is not None:  # before the end, what was subtracted is not known yet
+        x, words, subtracted = read_input(task, text)
+        steps = _steps(task, x, words, step)
+        said = tuple(task.meaning(torch.from_numpy(lines[-1].by_hand), subtracted) for lines in steps)
+    if subtracted is not None:  # before the end, what was subtracted is not known yet
         said = ("",) * (len(said) - 1) + said[-1:]
-    parameters = {name: p.detach().numpy() for name, p in task.named_parameters()}
+    name = stack.kind.__name__
     example = Example(
         title=f"{run.folder.name}, {len(words)} steps",
         seed=run.config["seed"],
@@ -46,60 +44,38 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
         x=x.numpy() if x.is_floating_point() else np.eye(stack.input_size)[x.numpy()],
         drawn="those that the run has learned",
         scheme="",
-        cell=stack.kind.__name__.lower() if stack.kind in kinds else "",
+        cell=stack.kind,
         words=tuple(words),
-        note=""
-        if stack.kind in kinds
-        else f"{stack.kind.__name__} is not written out by hand: its own step, in float64, stands for it.",
+        note="" if step else f"{name} is not written out by hand: its own step, in float64, stands for it.",
+        bounded=bool(cell.named_gates) and all(gate.squeeze != "relu" for gate in cell.named_gates),
     )
+    parameters = {name: p.detach().numpy() for name, p in task.named_parameters()}
     return Unrolled(example, parameters, steps, said)
+
+
+def by_hand(cell: Any) -> numpy_cells.Step | None:
+    """A cell's step in NumPy; None where it is not written out there."""
+    step = numpy_cells.STEPS.get(name_of(type(cell)) or "")
+    return numpy_cells.elman_relu if step and getattr(cell, "nonlinearity", "tanh") == "relu" else step
 
 
 def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str], torch.Tensor | None]:
     """What the stack takes, (T, I) or (T,) indices, a word for each step, and what was subtracted, (I,) or None."""
-    last = None
-    if isinstance(task, CharLM):
-        ids, words = Vocabulary.from_spec(task.spec).encode(text), list(text)
-    elif isinstance(task, Classifier):
-        ids = torch.tensor([_whole(word, task.embedding.num_embeddings) for word in text.split()])
-        words = text.split()
-    else:
-        ids, words = _series(task, text), text.split()
-        if task.subtract_last and len(ids):
-            ids, last = ids - ids[-1:], ids[-1]
+    try:
+        x, words = task.parse(text)
+    except UserError as error:
+        raise UserError(f"--input: {error}") from None
     if not 1 <= len(words) <= LONGEST:
         raise UserError(f"--input: {len(words)} steps; from 1 to {LONGEST} can be shown")
-    embedding = getattr(task, "embedding", None)
-    return (ids if embedding is None else embedding(ids)), words, last
+    x, subtracted = task.stack_input(x[None])
+    return x[0], words, None if subtracted is None else subtracted[0, 0]
 
 
-def _whole(word: str, size: int) -> int:
-    if not word.isdigit() or int(word) >= size:
-        raise UserError(f"--input {word}: not a token from 0 to {size - 1}")
-    return int(word)
-
-
-def _series(task: Forecaster, text: str) -> torch.Tensor:
-    """Rows of a series in its own units, scaled as the model was trained."""
-    try:
-        rows = [[float(value) for value in step.split(",")] for step in text.split()]
-    except ValueError as error:
-        raise UserError(f"--input: {str(error).rpartition(': ')[2]} is not a number") from None
-    inputs = task.spec["inputs"]
-    for row in rows:
-        if len(row) != inputs:
-            names = ",".join(task.spec["input_names"])
-            raise UserError(f"--input: each step has {inputs} values ({names}), and one has {len(row)}")
-    shift, scale = (torch.tensor(task.spec[key]) for key in ("input_shift", "input_scale"))
-    return (torch.tensor(rows).reshape(-1, inputs) - shift) / scale
-
-
-def _steps(task: Any, x: torch.Tensor, words: list[str], equations: str | None) -> list[list[Line]]:
-    """Each step's lines; without `equations` a cell of the user's own, by its own step in float64."""
+def _steps(task: Any, x: torch.Tensor, words: list[str], step: numpy_cells.Step | None) -> list[list[Line]]:
+    """Each step's lines; without a `step` in NumPy a cell of the user's own, by its own step in float64."""
     stack = task.stack
     cells = [cast(Cell, layer) for layer in stack.layers]
-    step_by_hand = by_hand.STEPS[equations] if equations else None
-    hands = [Hand(cell) for cell in cells]
+    hands = [Hand(cell, step) for cell in cells]
     states = [cell.start(1) for cell in cells]
     head = {n: p.double().numpy() for n, p in task.head.named_parameters()}
     steps = []
@@ -109,24 +85,22 @@ def _steps(task: Any, x: torch.Tensor, words: list[str], equations: str | None) 
         for layer, (cell, own) in enumerate(zip(cells, hands, strict=True)):
             name = f"layer {layer + 1}: " if len(cells) > 1 else ""
             source = f"x{now}" if layer == 0 else f"h{now} below"
-            u = cell.project(library)
-            if step_by_hand is None:
-                library, states[layer] = cell.step(u, states[layer])
-                quantities = own.step(hand)
-                theirs = [library[0].numpy(), *(s[0].numpy() for s in states[layer][1:])]
-            else:
-                v = cell.recur(states[layer][0])
+            u, v = cell.project(library), cell.recur(states[layer][0]) if step else None
+            gates = cell.activations(u, states[layer])
+            library, states[layer] = cell.step(u, states[layer])
+            theirs = (
+                gates | dict(zip(cell.named_states or ("h",), states[layer], strict=False)) | {"h": library}
+            )
+            if v is not None:
                 hand_u, hand_v = own.sums(hand)
                 lines.append(Line("input", f"{name}W_ih {source} + b_ih", hand_u, u[0].numpy()))
                 lines.append(Line("state", f"{name}W_hh h{before} + b_hh", hand_v, v[0].numpy()))
-                opened = np.split(gates_of(cell, u, states[layer][0])[0].numpy(), cell.gates)
-                quantities, own.state = step_by_hand(hand_u, hand_v, own.state)
-                library, states[layer] = cell.step(u, states[layer])
-                theirs = _in_order(quantities, opened, library[0].numpy(), states[layer])
-            for (kind, formula, value), model in zip(quantities, theirs, strict=True):
-                said = formula.replace("@", now).replace("<", before)
-                lines.append(Line(cast(Any, kind), name + said, value, model))
-            hand = quantities[0][2] if step_by_hand is None else own.state[0]
+            else:
+                theirs |= {f"state {i}": s for i, s in enumerate(states[layer], 1)}
+            quantities, hand = own.step(hand)
+            for kind, quantity, formula, value in quantities:
+                formula = formula.replace("@", now).replace("<", before)
+                lines.append(Line(kind, name + formula, value, theirs[quantity][0].numpy()))
         y = head["weight"] @ hand + head["bias"]
         lines.append(Line("output", f"y{now} = W_hy h{now} + b_y", y, task.head(library)[0].numpy()))
         steps.append(lines)
@@ -136,34 +110,26 @@ def _steps(task: Any, x: torch.Tensor, words: list[str], equations: str | None) 
 class Hand:
     """A layer's weights and its state, in float64."""
 
-    def __init__(self, cell: Cell) -> None:
-        self.cell = copy.deepcopy(cell).double()
+    def __init__(self, cell: Cell, step: numpy_cells.Step | None) -> None:
+        self.cell, self.by_hand = copy.deepcopy(cell).double(), step
         self.weights = {n: p.double().numpy() for n, p in cell.named_parameters()}
-        self.state: by_hand.State = tuple(s[0].double().numpy() for s in cell.start(1))
+        self.state: numpy_cells.State = tuple(s[0].double().numpy() for s in cell.start(1))
 
     def sums(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         w = self.weights
         return w["weight_ih"] @ x + w.get("bias_ih", 0), w["weight_hh"] @ self.state[0] + w.get("bias_hh", 0)
 
-    def step(self, x: np.ndarray) -> list[by_hand.Quantity]:
-        """By the cell's own step: its output, and what it keeps besides."""
+    def step(self, x: np.ndarray) -> tuple[list[Quantity], np.ndarray]:
+        """In NumPy, or by the cell's own step: what it computes on the way, and its output."""
+        if self.by_hand is not None:
+            quantities, self.state = self.by_hand(*self.sums(x), self.state)
+            return quantities, self.state[0]
         state = tuple(torch.from_numpy(s)[None] for s in self.state)
         y, state = self.cell.step(self.cell.project(torch.from_numpy(x)[None]), state)
         self.state = tuple(s[0].numpy() for s in state)
-        name = type(self.cell).__name__
-        shown: list[by_hand.Quantity] = [("new", f"h@ = {name}(x@, h<)", y[0].numpy())]
-        return shown + [("sum", f"state {i}", s) for i, s in enumerate(self.state[1:], 2)]
-
-
-def _in_order(
-    quantities: list[by_hand.Quantity], opened: list[np.ndarray], h: np.ndarray, state: Any
-) -> list[np.ndarray]:
-    """The model's values in the order of the equations': its gates, its memory, its output."""
-    gates, found = iter(opened), []
-    for kind, formula, _ in quantities:
-        memory = formula.startswith("memory")
-        found.append(h if kind == "new" else state[1][0].numpy() if memory else next(gates))
-    return found
+        shown = [Quantity("new", "h", f"h@ = {type(self.cell).__name__}(x@, h<)", y[0].numpy())]
+        shown += [Quantity("sum", f"state {i}", f"state {i}", s) for i, s in enumerate(self.state[1:], 2)]
+        return shown, y[0].numpy()
 
 
 def _as_vector(x: torch.Tensor, size: int) -> np.ndarray:

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from rnnlab import streams
-from rnnlab.cells import Cell
+from rnnlab.cells import Cell, Elman
 from rnnlab.cells.choice import check_choice
 from rnnlab.recurrence import Stack, initialise
-from rnnlab.unroll import numpy_loop
+from rnnlab.unroll import numpy_cells
 
 
 class Example(NamedTuple):
@@ -24,8 +24,9 @@ class Example(NamedTuple):
     drawn: str
     scheme: str
     note: str = ""
-    cell: str = "elman"
+    cell: type[Cell] = Elman
     words: tuple[str, ...] = ()  # what the inputs are called, where they are no numbers
+    bounded: bool = True  # whether the state stays between -1 and 1
 
 
 EXAMPLES = {
@@ -106,9 +107,10 @@ def _steps(
     example: Example, p: dict[str, np.ndarray], stack: Stack, head: nn.Linear | None
 ) -> list[list[Line]]:
     float64 = {key: value.astype(np.float64) for key, value in p.items()}
-    hand = numpy_loop.elman(
+    hand = numpy_cells.run(
+        numpy_cells.elman,
         example.x,
-        np.zeros(example.hidden),
+        (np.zeros(example.hidden),),
         float64["W_ih"],
         float64["W_hh"],
         float64["b_ih"],
@@ -125,11 +127,11 @@ def _steps(
         lines = [
             Line("input", f"  W_ih x{now} + b_ih", step.from_input, projected[t].numpy()),
             Line("state", f"+ W_hh h{before} + b_hh", step.from_state, recurred[t].numpy()),
-            Line("sum", "= sum", step.total, (projected[t] + recurred[t]).numpy()),
-            Line("new", f"h{now} = tanh(sum)", step.h, h[t].numpy()),
+            Line("sum", "= sum", step.from_input + step.from_state, (projected[t] + recurred[t]).numpy()),
+            Line("new", f"h{now} = tanh(sum)", step.state[0], h[t].numpy()),
         ]
         if head:
-            y = numpy_loop.output(step.h, float64["W_hy"], float64["b_y"])
+            y = float64["W_hy"] @ step.state[0] + float64["b_y"]
             lines.append(Line("output", f"y{now} = W_hy h{now} + b_y", y, head(h[t]).numpy()))
         steps.append(lines)
     return steps
