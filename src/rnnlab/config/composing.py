@@ -4,13 +4,11 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
 from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +20,7 @@ from rnnlab.errors import UserError
 
 # what goes wrong in composing, as opposed to in a run
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
+UNNAMED = "UNKNOWN_NAME"  # what Hydra calls a job before there is one
 
 
 def config_folder() -> Path:
@@ -57,11 +56,12 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
         overrides.insert(0, f'hydra.searchpath=["file://{quoted}"]')
     # Hydra's state and its job's name are the process's: a surrounding hydra.main gets its own back
     state = GlobalHydra.instance()
-    job: Any = Singleton._instances.get(JobRuntime)
-    name = job.conf.get("name") if job is not None else None
+    name = JobRuntime.instance().get("name")
     outer, state.hydra = state.hydra, None
     try:
-        with initialize_config_dir(str(config_folder()), job_name=name or "rnnlab", version_base="1.3"):
+        with initialize_config_dir(
+            str(config_folder()), job_name="rnnlab" if name == UNNAMED else name, version_base="1.3"
+        ):
             return hydra_compose("config", overrides=overrides)
     finally:
         GlobalHydra.instance().hydra = outer

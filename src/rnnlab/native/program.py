@@ -40,8 +40,8 @@ class Program:
     """The training steps of a model: gather, forward, loss, backward, clip, update, all in C.
 
     `flat` holds the model's parameters (`flatten`); the state of `optimizer` is moved into flat buffers too (`adopt`).
-    Batches come from `source`, one of `Windows`, `Characters` and `Sequences`, named as its class says; or, for one call, from another
-    source given to it. `rows` is the largest batch that is trained on.
+    Batches come from `source`, one of `Windows`, `Characters` and `Sequences`, named as its class says; or, for one
+    call, from another source given to it. `rows` is the largest batch that is trained on.
 
     For text, `carry` (cells, states, rows, H) is the state that goes from one segment to the next; evaluation has
     `evaluation_carry`. `threads` never changes a bit.
