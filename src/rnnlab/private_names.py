@@ -1,0 +1,60 @@
+"""The private names of other packages that rnnlab uses: what each is for, and whether an installed version has it.
+
+A private name may go with any release. Each is listed here, once; tests/test_private_names.py finds any that is not,
+and says which of these a new version has broken.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+# where it is: what it is for
+NAMES: dict[str, str] = {
+    "lightning.pytorch.loops.fit_loop:_FitLoop": "training/loop.py is one: a Trainer runs its `fit_loop`",
+    "lightning.pytorch:Trainer()._logger_connector": "training/loop.py keeps what callbacks log with `self.log`",
+    "lightning.pytorch:Trainer().fit_loop.epoch_loop._batches_that_stepped": "the step of what `self.log` logs",
+    "lightning.pytorch:LightningModule()._current_fx_name": "`self.log` asks which hook it is called in",
+    "lightning.pytorch.callbacks:ModelCheckpoint()._every_n_train_steps": "a call of the kernels ends where it saves",
+    "lightning.pytorch.callbacks:ModelCheckpoint()._last_global_step_saved": "kept over a resume, or it saves twice",
+    "lightning.pytorch.callbacks:ModelCheckpoint()._last_checkpoint_saved": "kept over a resume, for save_last",
+    "lightning.pytorch.callbacks:ModelCheckpoint()._defer_save_until_validation": "kept over a resume, likewise",
+    "lightning.pytorch.loggers:TensorBoardLogger()._experiment": "whether a SummaryWriter has been made",
+    "torch.optim.lr_scheduler:LambdaLR._initial_step": "a schedule's `_step_count` and an optimizer's `_opt_called`, "
+    "which it sets: both count steps that the kernels take",
+    "hydra._internal.core_plugins.basic_launcher:BasicLauncher": "serves programs that are not rnnlab's own",
+    "hydra._internal.core_plugins.basic_sweeper:BasicSweeper": "plans for launchers that are not rnnlab's own",
+    "hydra._internal.utils:get_args_parser": "the words that Hydra itself takes are those of `rnnlab train`, too",
+    "hydra._internal.utils:get_args": "completion reads a half written command as Hydra does",
+    "argparse:ArgumentParser()._actions": "the flags of a command, for the nearest right spelling",
+}
+
+
+def missing() -> list[str]:
+    """Those that the installed versions lack, each with what it is for."""
+    return [f"{where} ({why})" for where, why in NAMES.items() if not _is_there(where)]
+
+
+def _is_there(where: str) -> bool:
+    module, _, path = where.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            name, called, _ = part.partition("(")
+            found = getattr(found, name)
+            if called:
+                make: Callable[..., Any] = found
+                found = make(**ARGUMENTS.get(name, {}))
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "Trainer": {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "accelerator": "cpu",
+    },
+    "TensorBoardLogger": {"save_dir": "."},
+}
