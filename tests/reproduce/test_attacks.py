@@ -71,7 +71,6 @@ NAMES = ("attention", "overwrite", "remove", "longer path")
 
 def changed(run, **sections) -> None:
     (run.folder / "config.yaml").write_text(to_yaml(run.config | sections))
-    run.__dict__.pop("config")
 
 
 def refused(capsys, *argv: str) -> str:

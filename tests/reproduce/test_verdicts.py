@@ -24,7 +24,6 @@ def test_a_folder_copied_from_elsewhere_is_reproduced_bit_for_bit(copied, tmp_pa
 def altered(run, **changes) -> None:
     """The folder says that its numbers came of another config than they did."""
     (run.folder / "config.yaml").write_text(to_yaml(run.config | changes))
-    run.__dict__.pop("config")
 
 
 def reproduced(capsys, run, *more: str) -> tuple[int, dict, str]:

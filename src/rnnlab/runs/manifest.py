@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rnnlab.runs.record import Manifest
 from rnnlab.runs.sources import files, sources
 
 # variables of the environment that may change numbers; no other is recorded, for it may be secret
@@ -144,7 +145,7 @@ def gpu_driver() -> str | None:
     return done.stdout.strip().partition("\n")[0] or None
 
 
-def recorded_threads(recorded: dict[str, Any]) -> int | None:
+def recorded_threads(recorded: Manifest) -> int | None:
     """How many threads torch had: its kernels may round otherwise with another number. None where none is told."""
     n = recorded.get("threads", {}).get("torch")
     return n if isinstance(n, int) and 1 <= n <= 1024 else None

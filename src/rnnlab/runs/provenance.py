@@ -1,11 +1,12 @@
 """How a run was made, for those who read of it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rnnlab.runs.run import Run
 
 
-def manifest_rows(manifest: dict[str, Any], run: Run) -> list[tuple[str, Any]]:
+def manifest_rows(manifest: Mapping[str, Any], run: Run) -> list[tuple[str, Any]]:
     """What a reader of a run wants to know of how it was made."""
     code, engine = manifest.get("code", {}), manifest.get("engine", {})
     commit = code.get("commit")

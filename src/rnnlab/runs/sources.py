@@ -20,6 +20,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs import syntax as how
 from rnnlab.runs.files import cache_folder, write_whole
 from rnnlab.runs.identity import leaves
+from rnnlab.runs.record import Manifest
 from rnnlab.runs.run import Run
 from rnnlab.runs.syntax import syntax
 
@@ -151,7 +152,7 @@ def foreign_targets(node: Any) -> set[str]:
     return {target for target in targets if not target.startswith(KNOWN)}
 
 
-def stale(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:
+def stale(recorded: Manifest, config: dict[str, Any]) -> list[str]:
     """Why the numbers of a run with this manifest might differ today; [] when they would not."""
     now = sources(config)
     then, today = recorded.get("sources", {}), now["sources"]

@@ -3,17 +3,18 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import broken
 from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.manifest import recorded_threads
+from rnnlab.runs.record import Manifest
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import stale
 
 UNDER_WAY = ("queued", "running", "stopped")
-ON_THE_WAY = "changed_on_the_way"  # the manifest's word for code that changed while a run was stopped
+ON_THE_WAY: Final = "changed_on_the_way"  # the manifest's word for code that changed while a run was stopped
 
 
 def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> Path | None:
@@ -55,7 +56,7 @@ def threads_before(run: Run) -> int | None:
     return recorded_threads(manifest_before(run)) if is_under_way(run) else None
 
 
-def manifest_before(run: Run) -> dict[str, Any]:
+def manifest_before(run: Run) -> Manifest:
     """The manifest of a run that goes on; {} where it is damaged."""
     try:
         return run.manifest
