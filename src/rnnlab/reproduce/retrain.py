@@ -66,7 +66,9 @@ def train_again(run: Run, into: Path, command: Sequence[str], trust: bool = Fals
 
     accelerator.take(config["trainer"]["accelerator"])
     try:
-        return train_config(config, where, [], command=list(command), loud=False, pictures=False, afresh=True)
+        return train_config(
+            config, where, [], command=list(command), verbose=False, pictures=False, restart=True
+        )
     except (UserError, RunFailed, OSError):
         raise
     except Exception as error:

@@ -18,7 +18,7 @@ from typing import Any
 
 from rnnlab.errors import Gone, UserError
 from rnnlab.runs.files import write_whole
-from rnnlab.runs.lock import Claimed
+from rnnlab.runs.lock import Locked
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import files
@@ -124,14 +124,14 @@ class Worker:
                 job.place,
                 job.overrides,
                 command=job.command,
-                loud=False,
-                afresh=job.afresh,
+                verbose=False,
+                restart=job.afresh,
                 pictures=job.pictures,
                 data_of=self.data_of,
                 watch=self.watch,
             )
-        except Claimed as claimed:
-            return Outcome(job.number, "claimed", str(claimed))
+        except Locked as locked:
+            return Outcome(job.number, "claimed", str(locked))
         except BaseException as error:
             # Lightning makes such exits of an interruption; any other is the program's own, and a failure
             interrupted = self.leaving or isinstance(error.__context__, KeyboardInterrupt)

@@ -12,12 +12,12 @@ from rnnlab.config import deciding
 from rnnlab.config.reading import read
 from rnnlab.config.schema import COMPONENTS, NAMED, SECTIONS
 from rnnlab.errors import UserError
-from rnnlab.runs.checksum import broken
+from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.data import kept_here
 from rnnlab.runs.files import write_json
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.load import read_checkpoint, refuse_foreign
-from rnnlab.runs.lock import claim
+from rnnlab.runs.lock import lock
 from rnnlab.runs.run import Run, now
 from rnnlab.tensorboard.events import framed_events
 from rnnlab.training.checkpoints import WholeFiles
@@ -115,7 +115,7 @@ def refuse_changes(at: str, before: dict[str, Any], config: dict[str, Any]) -> N
 
 
 def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
-    if why := broken(parent.last_checkpoint):
+    if why := checksum_error(parent.last_checkpoint):
         raise UserError(f"{at}: {parent.last_checkpoint.name} {why}")
     checkpoint = read_checkpoint(parent.last_checkpoint)
     if checkpoint["callbacks"]["Checkpoints"]["ended"] != "limit":
@@ -131,7 +131,7 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
 
 def prepare(child: Run, parent: Run) -> None:
     """Makes the longer run's folder as if it had been stopped where its parent ended, unless it has begun."""
-    with claim(child.folder):
+    with lock(child.folder):
         if child.known.get("status") == "finished" or checkpoint_of(child) is not None:
             return
         if child.folder.exists():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rnnlab.errors import UserError
-from rnnlab.runs.checksum import broken
+from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.manifest import recorded_threads
 from rnnlab.runs.record import Manifest
@@ -32,7 +32,7 @@ def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> P
     for path in (run.last_checkpoint, run.previous_checkpoint):
         if not path.exists():
             continue
-        if not (why := broken(path) or _unfit(run, path)):
+        if not (why := checksum_error(path) or _unfit(run, path)):
             if passed_over:
                 say(f"{'; '.join(passed_over)}. The one before, {path.name}, is used.")
             return path
