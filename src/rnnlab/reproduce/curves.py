@@ -1,4 +1,4 @@
-"""Two runs' curves beside each other: where they part, and by how much."""
+"""Compares two runs' curves: the first step at which they differ, and by how much."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,5 +70,5 @@ def same_bytes(a: Path, b: Path) -> bool:
         return a.stat().st_size == b.stat().st_size <= BYTES and read_file(a) == read_file(b)
     except FileNotFoundError:
         return a.exists() == b.exists()
-    except OSError:  # a folder in its place, or nobody may read it: who reads it says so
+    except OSError:  # a folder in its place, or no permission: reading it gives the error
         return False

@@ -41,7 +41,7 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        error.filename = str(path)  # who is told of it knows nothing of the temporary one
+        error.filename = str(path)  # the message names the file that was meant, not the temporary one
         raise
     if durable:
         settle(path.parent)

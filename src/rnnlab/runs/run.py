@@ -109,7 +109,7 @@ class Run:
 
     @property
     def known(self) -> dict[str, Any]:
-        """The record, {} where it is damaged: for who must go on all the same."""
+        """The record, {} where it is damaged: for code that must continue all the same."""
         try:
             return self.record
         except UserError:
@@ -176,8 +176,8 @@ class Run:
             content = read(path)
         except FileNotFoundError:
             return {}
-        lacks = [key for key in needs if isinstance(content, dict) and key not in content]
-        if why := misfit(content, shape) or (f"it has no {lacks[0]}" if lacks else ""):
+        absent = [key for key in needs if isinstance(content, dict) and key not in content]
+        if why := misfit(content, shape) or (f"it has no {absent[0]}" if absent else ""):
             raise UserError(f"{path}: {why}; not the {name} of a run")
         self._contents[name] = (version, content)
         return content
@@ -207,8 +207,8 @@ class Run:
     ) -> None:
         """Makes the folder with what is known before training. Raises UserError where it cannot be made.
 
-        Of a run that goes on, when it was first begun and what it goes on from is kept; where its record is damaged
-        the oldest file tells when it was begun.
+        A run that continues keeps the times at which it was created and started, and its parent; where its record is
+        damaged, the age of its oldest file is the time of its creation.
         """
         try:
             kept = {k: v for k, v in self.record.items() if k in ("created", "started", "parent")}
@@ -246,8 +246,8 @@ class Run:
     def failing(self) -> Iterator[None]:
         """While open, an exception marks the run as failed, with its reason and the file of its traceback.
 
-        An interruption is no failure: it leaves the run as stopped. Nor is it the run's fault where its folder
-        cannot be written, or where memory is short: it can go on. This may not be written then, either.
+        An interruption is no failure: it leaves the run as stopped. A full disk or missing memory is not
+        the run's fault either: the record then says that it can go on, if the record itself can be written.
         """
         try:
             yield
@@ -261,8 +261,8 @@ class Run:
             file, why = self.folder / "traceback.txt", without_secrets(f"{type(error).__name__}: {error}")
             if not self.is_there:
                 raise
-            lack = isinstance(error.__cause__, OSError) or out_of_memory(error)
-            can_go_on = {"can_go_on": True} if lack else {}
+            is_outside = isinstance(error.__cause__, OSError) or out_of_memory(error)
+            can_go_on = {"can_go_on": True} if is_outside else {}
             with suppress(OSError):
                 write_whole(file, without_secrets(traceback.format_exc()).encode())
                 self.update(status="failed", ended=now(), why=why, traceback=file.name, **can_go_on)
@@ -293,7 +293,7 @@ Thing = TypeVar("Thing")
 
 
 def silently(line: str) -> None:
-    """For who has nothing to say of what is left out."""
+    """Reports nothing of what is left out."""
 
 
 def legible(
@@ -312,7 +312,7 @@ def legible(
 def runs(experiment: str | Path, say: Say = warn) -> list[Run]:
     """The runs of an experiment's folder, oldest first; those of experiments below it are not among them.
 
-    One whose run.json is damaged is said, and left out.
+    One whose run.json is damaged is reported and left out.
     """
     places = sorted(path.parent for path in Path(experiment).glob("*/run.json"))
     found = [(record.get("created", ""), run.folder.name, run)

@@ -27,7 +27,7 @@ from rnnlab.runs.syntax import syntax
 # the packages and files of rnnlab that decide numbers; the rest may change without making a run stale
 IDENTITY_SOURCES = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
 
-# whose changes a version or a hash of rnnlab's sources tells; what a stranger's folder may name is config/permitted.py
+# modules that the hash of rnnlab's sources or a version stands for (not a list of what is safe to build)
 KNOWN = (
     "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.report.", "rnnlab.figures.",
     "rnnlab.instruments.", "rnnlab.tensorboard.", "rnnlab.terminal.",
@@ -85,7 +85,7 @@ def torch_version() -> str:
 
 
 def sources(config: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """What decides numbers beside the config, as the manifest has it.
+    """The code that decides numbers, as the manifest records it.
 
     {"sources": {"rnnlab": hash of its syntax, "torch": version, a user's module: SHA-256 of its bytes},
     "syntax": {a user's module: hash of its syntax}}

@@ -31,9 +31,9 @@ PAGES = ("run/", "_hparams_/", "custom_scalars__config__")  # tags of what is of
 
 
 def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[str], Run]:
-    """The config of the longer run, what it would be asked with from the start, and the run that it goes on from.
+    """The config of the longer run, the overrides that would ask for it from the start, and its parent.
 
-    Its numbers are those of a run of that length that was never broken off. Raises UserError for a run that has not
+    Its numbers are those of an uninterrupted run of that length. Raises UserError for a run that has not
     come to its limit, a schedule that depends on the length, and a change of anything that decides numbers.
     """
     parent = Run.open(cfg.resume)
@@ -47,7 +47,7 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     config["paths"] = paths_of(parent, config, cfg)
     config["data"] = kept_here(config["data"])
     refuse_others_code(parent, config, cfg)
-    # what is said to Hydra itself, such as where configs lie, is the command's
+    # overrides of Hydra itself, such as where configs lie, are taken from the command
     before = [o for o in parent.overrides if not o.lstrip("+~").startswith("hydra")]
     asked = [o for o in overrides if o.partition("=")[0] not in OURS and o not in before]
     for override in asked:
@@ -166,7 +166,7 @@ def go_on(checkpoint: dict[str, Any]) -> None:
 
 
 def is_childs_first(path: Path | None) -> bool:
-    """Whether a checkpoint is the one that `prepare` made: the child has not said yet who it is."""
+    """Whether a checkpoint is the one that `prepare` made, so that the child has not written its own pages yet."""
     return path is not None and bool(read_checkpoint(path).get(CHILD))
 
 

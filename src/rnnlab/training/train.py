@@ -66,7 +66,7 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
         restore_config(run, config, overrides, terminal.warn)
         terminal.already_finished(run, missing_callbacks(run, config), why_stale(run, config))
         return run
-    strangers = parent is not None and not foreign_targets(config)  # who knows whose the parent is
+    strangers = parent is not None and not foreign_targets(config)  # the parent's folder may be a stranger's
     with workplace.absent() if strangers else nullcontext():
         if parent is not None:
             prepare(run, parent)
@@ -99,7 +99,7 @@ def train_config(
     """Trains a checked config in its folder, from the start or from where it was stopped: the program of every run.
 
     `restart` trains a finished run again, `data_of` gives the data set, `watch` is given the Trainer before it
-    begins, when signals are already taken. Raises Locked where another process is at it.
+    begins, when signals are already taken. Raises Locked where another process trains it.
     """
     run = Run(where.folder)
     restart = restart or config["rerun"]
