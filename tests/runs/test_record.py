@@ -53,6 +53,7 @@ RECORDS = {
     "negative": best(value=-HUGE),
     "step": best(step=10**20),
     "a step below 0": best(step=-1),
+    "a step that events cannot count": best(step=2**63),
     "half a step": best(step=0.5),
     "no step": best(step=float("nan")),
     "true": best(value=True),
