@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from rnnlab.errors import Gone
-from rnnlab.runs import lock as claims
+from rnnlab.runs import lock as locks
 from rnnlab.runs import lock_holder as holder
 from rnnlab.runs.lock import Locked, is_locked, lock
 
@@ -28,9 +28,7 @@ def test_a_look_at_the_wrong_moment_does_not_keep_a_run_from_being_claimed(tmp_p
     looking = (tmp_path / ".claims" / "run").open("w")
     fcntl.flock(looking, fcntl.LOCK_SH)  # what `held` has for an instant
     waits = iter(range(100))
-    monkeypatch.setattr(
-        claims, "time", SimpleNamespace(sleep=lambda _: next(waits) == 99 and looking.close())
-    )
+    monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=lambda _: next(waits) == 99 and looking.close()))
     with lock(folder):
         assert is_locked(folder)
     assert not is_locked(folder)
@@ -47,7 +45,7 @@ def test_a_run_that_is_trained_is_not_trained_twice(tmp_path):
 @pytest.fixture
 def granted_twice(monkeypatch):
     """A file system that grants every lock."""
-    monkeypatch.setattr(claims.fcntl, "flock", lambda descriptor, how: None)
+    monkeypatch.setattr(locks.fcntl, "flock", lambda descriptor, how: None)
 
 
 def test_a_lock_that_is_granted_twice_is_not_taken_from_a_process_that_lives(tmp_path, granted_twice):
@@ -74,8 +72,8 @@ def test_a_holder_that_was_killed_is_no_holder(tmp_path):
 def test_on_another_machine_who_gives_signs_of_life_holds_and_who_gives_none_stops(
     tmp_path, granted_twice, monkeypatch
 ):
-    monkeypatch.setattr(claims, "BEAT", 0.02)
-    monkeypatch.setattr(claims, "PATIENCE", 600)  # however seldom the threads of this process get their turn
+    monkeypatch.setattr(locks, "BEAT", 0.02)
+    monkeypatch.setattr(locks, "PATIENCE", 600)  # however seldom the threads of this process get their turn
     with lock(tmp_path / "run") as first:
         monkeypatch.setattr(holder, "machine", lambda: "another")
         monkeypatch.setattr(holder, "boot", lambda: "another")
@@ -91,7 +89,7 @@ def test_on_another_machine_who_gives_signs_of_life_holds_and_who_gives_none_sto
             pass
         stop.set()
         beating.join()
-        monkeypatch.setattr(claims, "PATIENCE", 0.1)
+        monkeypatch.setattr(locks, "PATIENCE", 0.1)
         with lock(tmp_path / "run") as second:  # no sign of life: it is taken
             second.check()
             with pytest.raises(Gone, match="has begun to train this run, so this one stops"):
@@ -103,7 +101,7 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys)
     def refuse(descriptor, how):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(claims.fcntl, "flock", refuse)
+    monkeypatch.setattr(locks.fcntl, "flock", refuse)
     for name in ("a", "b"):
         with lock(tmp_path / name), pytest.raises(Locked), lock(tmp_path / name):
             pass
