@@ -11,14 +11,14 @@ ON_THE_WAY = ("loops", "Recorder", "stock")
 
 def content(folder: Path) -> dict[str, Any]:
     """All of a run's folder that must be the same bits."""
-    from rnnlab.runs.checksum import broken
+    from rnnlab.runs.checksum import checksum_error
     from rnnlab.runs.run import Run
 
     run = Run(folder)
     found: dict[str, Any] = {"metrics.csv": run.metrics_file.read_bytes(), "status": run.status,
                              "results": run.results, "scalars": scalars(folder), "files": files(folder)}  # fmt: skip
     for name in (name for name in found["files"] if name.endswith(".ckpt")):
-        found[f"seal of {name}"] = broken(folder / name)
+        found[f"checksum of {name}"] = checksum_error(folder / name)
         for part, value in checkpoint(folder / name, folder).items():
             found[f"{name}: {part}"] = value
     return found
