@@ -60,6 +60,7 @@ def test_a_source_knows_its_largest_batch(tmp_path):
     data = set_up(Sine(n_points=300, batch_size=32))
     loader = data.loader("train", shuffle=True)
     assert data.native_source("train").largest(loader.batches) == max(len(x) for x, _ in loader)
+    assert data.native_source("train").largest([torch.zeros(2), torch.zeros(5), torch.zeros(3)]) == 5
     (tmp_path / "t.txt").write_text("abcdefg " * 400)
     text = set_up(Chars(path=str(tmp_path / "t.txt"), segment=8, batch_size=4))
     assert text.native_source("train").largest(text.loader("train").batches) == len(text.rows("train"))

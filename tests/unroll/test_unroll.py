@@ -99,6 +99,16 @@ def test_a_trained_model_by_hand_and_by_itself(small, cell):
     np.testing.assert_allclose(shown.steps[-1][-1].by_hand, forecast.flatten().numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize(("options", "bounded"), [((), True), (("model.nonlinearity=relu",), False)])
+def test_the_lesson_says_where_the_state_stays_between_minus_one_and_one(small, capsys, options, bounded):
+    run = small("trainer.max_epochs=1", *options)
+    capsys.readouterr()
+    command.main([str(run.folder), "--input", "0.1 -0.4"])
+    page = " ".join(capsys.readouterr().out.split())
+    assert ("between -1 and 1" in page) is bounded and ("= tanh( W_ih" in page) is bounded
+    assert ("= relu(sum of both)" in page) is not bounded
+
+
 def test_what_a_run_cannot_read_is_refused(small):
     run = small("trainer.max_epochs=1")
     for wrong, said in (("0.1 x", "not a number"), ("1,2", "one has 2"), ("", "0 steps")):

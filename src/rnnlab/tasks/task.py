@@ -105,6 +105,9 @@ class Task(lightning.LightningModule):
     commands: ClassVar[tuple[tuple[str, str], ...]] = (("evaluate", "rnnlab evaluate {run}"),)
     """What to do with a finished run, each with its command, in which {run} stands for the run's folder."""
 
+    forecasts: ClassVar[bool] = False
+    """Whether a finished run is drawn as forecasts beside the truth; needs what `Forecaster` has for that."""
+
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
         """The loss at the end of each sequence of a probe, from the outputs y (B, T, output) of the stack."""
         raise NotImplementedError
