@@ -55,6 +55,11 @@ def test_targets_of_two_scales_have_no_one_factor():
     assert task.loss_units() == (None, 1.0) and task.panels() == (("mae", None, True),)
 
 
+def test_a_character_models_curve_is_its_loss_in_nats():
+    task = TASKS["text"]()
+    assert task.loss_units() == ("nats", 1.0) and task.panels() == (("nats", 1.0, False),)
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_classifiers_loss_at_the_end_is_its_own(bidirectional):
     task = Classifier(LABELLED, bidirectional=bidirectional, num_layers=2, **SIZES)

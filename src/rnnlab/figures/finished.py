@@ -12,12 +12,11 @@ from rnnlab.figures.canvas import PART, canvas, headline, save
 from rnnlab.figures.learning import WORDS, Learning, draw, learning
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
-from rnnlab.tasks import Task
 
 
 def portrait(run: Run, task: Any, data: Any) -> list[Path]:
     """Draws what a finished run is shown by; returns the files, none for a task that is not one of ours."""
-    if not isinstance(task, Task):
+    if not hasattr(task, "panels"):
         return []
     panels = task.panels()
     curves = [curve_of(run, data, panel.metric, panel.factor) for panel in panels]
