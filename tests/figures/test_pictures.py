@@ -5,9 +5,12 @@ import pytest
 from matplotlib.image import imread
 
 import rnnlab
+from rnnlab.figures import finished
 from rnnlab.figures.axis import apart
 from rnnlab.figures.canvas import canvas, headline
+from rnnlab.figures.learning import learning
 from rnnlab.runs.curves import smoothed
+from rnnlab.training.train import load_data
 
 FAST = (
     "trainer.accelerator=cpu",
@@ -36,7 +39,8 @@ def test_a_forecaster(tmp_path, options):
 
 
 def test_a_character_model(tmp_path):
-    (tmp_path / "t.txt").write_text("the cat sat on the mat " * 200)
+    text = "".join(f"the cat sat on mat {n} " for n in range(1000, 1200))
+    (tmp_path / "t.txt").write_text(text)
     run = rnnlab.train("experiment=pydoc", *FAST, f"data.path={tmp_path / 't.txt'}", "data.batch_size=4",
                        "model.hidden_size=8", "trainer.max_steps=20", "trainer.val_check_interval=10",
                        f"paths.outputs={tmp_path}")  # fmt: skip
@@ -44,10 +48,32 @@ def test_a_character_model(tmp_path):
     assert picture.shape == (480, 1080, 3)
     assert inked
     head, said = (run.samples / "sample.txt").read_text().split("\n", 1)
-    prompt = ("the cat sat on the mat " * 200)[4140:4160]  # the validation part begins after 90% of 4,600
-    assert repr(prompt) in head
+    start = round(0.9 * len(text))  # of the validation part
+    prompt = text[start : start + 20]
+    assert repr(prompt) in head and "of the validation part" in head
     assert said.startswith(prompt)
     assert len(said) == 20 + 300 + 1
+
+
+@pytest.mark.parametrize(
+    ("experiment", "expected"),
+    [(("sine",), [("mse", 1.0, True)]), (("markers", "data.n_sequences=200"), [("cross_entropy", 1.0, False),
+                                                                              ("accuracy", None, False)])],
+)  # fmt: skip
+def test_a_finished_run_has_its_tasks_panels(tmp_path, monkeypatch, experiment, expected):
+    run = rnnlab.train(f"experiment={experiment[0]}", *experiment[1:], *FAST, "~callbacks.pictures",
+                       "model.hidden_size=4", "trainer.max_epochs=1", f"paths.outputs={tmp_path}")  # fmt: skip
+    data, found = load_data(run.config), []
+    monkeypatch.setattr(finished, "learning", lambda run, metric, factor, *lines: found.append((metric, factor)) or
+                        learning(run, metric, factor, *lines))  # fmt: skip
+    logs = []
+    monkeypatch.setattr(finished, "draw", lambda axes, curve, log=True: logs.append(log))
+    task = run.model
+    if experiment[0] == "sine":  # as a task that draws its curves alone
+        monkeypatch.setattr(type(task), "forecasts", False)
+    (file,) = finished.portrait(run, task, data)
+    assert file.name == "learning.png"
+    assert [(m, f, log) for (m, f), log in zip(found, logs, strict=True)] == expected
 
 
 def test_a_classifier(tmp_path):

@@ -77,6 +77,14 @@ def test_the_gradient_through_time_is_the_one_of_finite_differences(sine):
     assert all(p.grad is None for p in task.parameters())
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_looking_leaves_the_mode_as_it_was(sine, training):
+    task = Forecaster(sine.spec, cell="elman", hidden_size=3).train(training)
+    with looking(task):
+        assert not task.training and not torch.is_grad_enabled()
+    assert task.training is training and task.stack.training is training and torch.is_grad_enabled()
+
+
 def test_lag_and_reach_by_hand():
     assert lag(np.array([1e-3, 5e-3, 0.02, 0.5, 1.0])) == 3
     assert lag(np.array([0.5, 0.2, 1.0])) == 3  # never: the whole length

@@ -2,6 +2,8 @@
 
 import io
 import warnings
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -39,6 +41,25 @@ def test_the_parts_stand_side_by_side_where_there_is_room(monkeypatch):
     narrow = shown(monkeypatch, 60)
     assert narrow.count("persistence") == 2
     assert narrow.count("last, step 2,200") == 1  # which has no score on the test part
+
+
+@pytest.mark.parametrize(
+    ("target", "proposed"),
+    [
+        ("rnnlab.tasks.Forecaster", ["board A", "forecast A/b --horizon 200", "evaluate A/b"]),
+        ("rnnlab.tasks.CharLM", ["board A", "generate A/b --length 500 --temperature 0.8", "evaluate A/b"]),
+        ("rnnlab.tasks.Classifier", ["board A", "evaluate A/b"]),
+        ("fractions.Fraction", ["board A", "evaluate A/b"]),  # a module of the user's own
+        ("gone_away.Model", ["board A"]),
+    ],
+)
+def test_commands_that_fit_the_task(target, proposed):
+    run = SimpleNamespace(config={"model": {"_target_": target}}, folder=Path("A/b"), status="finished")
+    assert [command for _, command in terminal.next_commands(run)] == [
+        f"rnnlab {words}" for words in proposed
+    ]
+    run.status = "stopped"
+    assert [what for what, _ in terminal.next_commands(run)] == ["TensorBoard"]
 
 
 def test_no_warning_of_a_schedule_by_epochs_under_the_kernels(small):

@@ -1,9 +1,12 @@
 """The numbers of the notebooks, by hand and by the library, and what a person sees."""
 
+import html
+
 import numpy as np
 import pytest
 import torch
 
+from rnnlab.cells import CELLS
 from rnnlab.cli import unroll as command
 from rnnlab.errors import UserError
 from rnnlab.unroll.unroll import EXAMPLES, unroll
@@ -97,6 +100,25 @@ def test_a_trained_model_by_hand_and_by_itself(small, cell):
     hidden = [[line for line in step if line.kind == "new"][-1] for step in shown.steps]
     np.testing.assert_allclose([line.by_hand for line in hidden], y[0].numpy(), atol=1e-6)
     np.testing.assert_allclose(shown.steps[-1][-1].by_hand, forecast.flatten().numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_the_page_has_the_cells_equations_and_names_what_it_does_not_draw(small, tmp_path, cell):
+    run = small("trainer.max_epochs=1", f"model.cell={cell}")
+    command.main([str(run.folder), "--input", "0.1 -0.4", "--html", str(tmp_path / "page.html")])
+    page = html.unescape((tmp_path / "page.html").read_text())
+    assert CELLS[cell].equations in page and CELLS[cell].how in page
+    assert ("second state" in page) is (cell == "lstm")
+
+
+@pytest.mark.parametrize(("options", "bounded"), [((), True), (("model.nonlinearity=relu",), False)])
+def test_the_lesson_says_where_the_state_stays_between_minus_one_and_one(small, capsys, options, bounded):
+    run = small("trainer.max_epochs=1", *options)
+    capsys.readouterr()
+    command.main([str(run.folder), "--input", "0.1 -0.4"])
+    page = " ".join(capsys.readouterr().out.split())
+    assert ("between -1 and 1" in page) is bounded and ("= tanh( W_ih" in page) is bounded
+    assert ("= relu(sum of both)" in page) is not bounded
 
 
 def test_what_a_run_cannot_read_is_refused(small):

@@ -60,9 +60,7 @@ class Cell(nn.Module):
         own = vars(cls)
         if "named_gates" in own:
             cls.gates = len(cls.named_gates)
-        elif (
-            "step" in own
-        ):  # other equations than the parent's: what the parent says of its gates may be wrong
+        elif "step" in own:  # with other equations than the parent's, its names of the gates may be wrong
             cls.named_gates = ()
         if "named_states" in own:
             cls.states = len(cls.named_states)

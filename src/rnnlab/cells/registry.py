@@ -1,4 +1,4 @@
-"""Cells by name: a short one for ours, a dotted path for anybody's."""
+"""Cells by name: a short name for rnnlab's own, a dotted path for a user's."""
 
 import importlib
 import inspect

@@ -12,17 +12,16 @@ from rnnlab.figures.canvas import PART, canvas, headline, save
 from rnnlab.figures.learning import WORDS, Learning, draw, learning
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
-from rnnlab.tasks import Forecaster, Task
 
 
 def portrait(run: Run, task: Any, data: Any) -> list[Path]:
     """Draws what a finished run is shown by; returns the files, none for a task that is not one of ours."""
-    if not isinstance(task, Task):
+    if not hasattr(task, "panels"):
         return []
     panels = task.panels()
     curves = [curve_of(run, data, panel.metric, panel.factor) for panel in panels]
     title = message(run, data, curves[-1])
-    if isinstance(task, Forecaster) and isinstance(data, Windowed):
+    if task.forecasts and isinstance(data, Windowed):
         figure = forecast_figure.finished(task, data, last_part(data), title, curves[-1])
         files = [save(figure, run.figures / "forecast.png")]
     else:

@@ -45,7 +45,7 @@ class BuildError(Exception):
 
 @dataclass(frozen=True)
 class Built:
-    """A library that is there, and how it came about."""
+    """A compiled library, and how it was made."""
 
     path: Path
     compiler: str

@@ -1,6 +1,6 @@
 """A whole model around a stack: what goes in, where its head reads, and what is minimised.
 
-A task gives it, and whoever must know a model without knowing its task takes it: the kernels, a drawing.
+A task describes its model so; the kernels and TensorBoard's graph read it, and need not know the task.
 """
 
 from collections.abc import Iterator

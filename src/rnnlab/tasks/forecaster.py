@@ -31,6 +31,7 @@ class Forecaster(Task):
     kind = "series"
     metrics = ("mse", "mae", "rmse")
     commands = (("forecast", "rnnlab forecast {run} --horizon 200"), *Task.commands)
+    forecasts = True
     target_index: Tensor  # where each target stands among the inputs
     scale: Tensor
     shift: Tensor

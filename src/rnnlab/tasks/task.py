@@ -89,7 +89,7 @@ class Task(lightning.LightningModule):
         return x, None
 
     def outline(self) -> Outline | None:
-        """The model for whoever doesn't know the task; None where it is not a stack with a linear head on top.
+        """What the kernels and TensorBoard's graph need to know; None where the model is no stack with a linear head.
 
         With it TensorBoard draws the model, and the kernels take whole steps. A subclass with another `forward` or
         another loss defines it anew, else its steps are Python's.
@@ -104,6 +104,9 @@ class Task(lightning.LightningModule):
 
     commands: ClassVar[tuple[tuple[str, str], ...]] = (("evaluate", "rnnlab evaluate {run}"),)
     """What to do with a finished run, each with its command, in which {run} stands for the run's folder."""
+
+    forecasts: ClassVar[bool] = False
+    """Whether a finished run is drawn as forecasts beside the truth; needs what `Forecaster` has for that."""
 
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
         """The loss at the end of each sequence of a probe, from the outputs y (B, T, output) of the stack."""
@@ -229,7 +232,7 @@ class Task(lightning.LightningModule):
         self.announce({f"test/{name}": value for name, value in self.evaluated.items()})
 
     def announce(self, values: dict[str, float]) -> None:
-        """For early stopping, stock checkpoints and whoever else asks the Trainer; loggers have the recorder.
+        """Tells the Trainer, which early stopping and stock checkpoints ask; the loggers are told by the recorder.
 
         Not by `self.log`, which takes half a millisecond a value and rounds it to single precision.
         """

@@ -8,7 +8,7 @@
 /* exp(2x) = 2^n (1 + 2p), |x| < 44: returns p, and 2^n in `scale`.
  *
  * 2x = n ln 2 + 2r with |2r| <= ln(2) / 2, and p is a minimax fit of (exp(2r) - 1) / 2, off by 1.4e-8 of it
- * at most. Both parts are kept apart for those who subtract. NaN stays NaN. */
+ * at most. Both parts stay apart, so that a caller can subtract without losing digits. NaN stays NaN. */
 INLINE vec exp_parts(vec x, float limit, vec *scale) {
     const float round_magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
     x = at_least(at_most(x, limit), -limit);

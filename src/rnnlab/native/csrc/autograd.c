@@ -190,7 +190,7 @@ void rnnlab_call_forward(const Call *call, Work *work, const Weights *weights) {
     Arena kept = {call->kept, 0}, scratch = {call->scratch, 0};
     size_t zeroed;
     arrange(work, call, 0, &kept, &scratch, &zeroed);
-    wipe(call->scratch, zeroed);
+    zero(call->scratch, zeroed);
     stack_pack(&work->stack, weights, 0);
     parallel(call->threads, work->groups, forward_group, work);
 }
@@ -199,7 +199,7 @@ void rnnlab_call_backward(const Call *call, Work *work, const Weights *weights, 
     Arena kept = {call->kept, 0}, scratch = {call->scratch, 0};
     size_t zeroed;
     arrange(work, call, 1, &kept, &scratch, &zeroed);
-    wipe(call->scratch, zeroed);
+    zero(call->scratch, zeroed);
     stack_pack(&work->stack, weights, 1);
     parallel(call->threads, work->groups, backward_group, work);
     stack_collect(&work->stack, work->sums, work->groups, gradients);

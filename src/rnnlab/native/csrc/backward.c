@@ -84,15 +84,15 @@ static void step_backward(const Run *run, const Back *back, size_t i) {
     size_t d_stride;
     const float *d_h = gather_d_h(run, back, i, &d_stride);
     const Before was = before(run, i);
-    const size_t at = t * b->rows;
+    const size_t first = t * b->rows;
     for (size_t r = 0; r < b->rows; r++) {
-        const float *d = d_h + r * d_stride, *gates = run->gates + (at + r) * s->gate_stride;
-        float *deltas = back->deltas + (at + r) * s->gate_stride, *carry = b->carry + r * units;
+        const float *d = d_h + r * d_stride, *gates = run->gates + (first + r) * s->gate_stride;
+        float *deltas = back->deltas + (first + r) * s->gate_stride, *carry = b->carry + r * units;
         if (s->shape.kind == ELMAN)
-            elman_backward(s->shape.relu, units, d, run->out + (at + r) * s->out_stride, deltas);
+            elman_backward(s->shape.relu, units, d, run->out + (first + r) * s->out_stride, deltas);
         if (s->shape.kind == GRU) gru_backward(units, d, gates, was.h + r * was.stride, carry, deltas);
         if (s->shape.kind == LSTM)
-            lstm_backward(units, d, gates, was.c + r * units, b->tanh_c[run->cell] + (at + r) * units, carry,
+            lstm_backward(units, d, gates, was.c + r * units, b->tanh_c[run->cell] + (first + r) * units, carry,
                           deltas);
     }
 }
@@ -111,7 +111,7 @@ static void add_state_weights(const Run *run, const Back *back, size_t i, size_t
         if (!(k == 0 && b->from_zero && !(run->any_reset && run->any_reset[t]))) {
             const Before was = before(run, run->direction ? k + count - 1 : k);
             const size_t first = run->direction ? time_of(run, k + count - 1) : t;
-            add_outer(count * b->rows, deltas_of(run, back, first, state_slot(s)).at, s->gate_stride, columns,
+            add_outer(count * b->rows, deltas_of(run, back, first, state_slot(s)).pointer, s->gate_stride, columns,
                       was.h, was.stride, s->units, back->sums->hh, s->units);
         }
         k += count;
@@ -122,13 +122,14 @@ static void add_state_weights(const Run *run, const Back *back, size_t i, size_t
 static void add_input_weights(const Run *run, const Back *back, size_t t, size_t n) {
     const Stack *s = run->stack;
     const Block *b = run->block;
-    const size_t rows = n * b->rows, at = t * b->rows, columns = s->gates * s->units, all = s->slots * s->units;
-    const float *deltas = back->deltas + at * s->gate_stride, *x = run->input.at + at * run->input.stride;
+    const size_t rows = n * b->rows, begin = t * b->rows, columns = s->gates * s->units, all = s->slots * s->units;
+    const float *deltas = back->deltas + begin * s->gate_stride,
+                *x = run->input.pointer + begin * run->input.stride;
     float *sum = back->sums->ih, *total = back->sums->bias;
     size_t summed = 0; /* columns whose totals come with the narrow sums */
     if (run->layer == 0 && s->shape.one_hot) {
         for (size_t r = 0; r < rows; r++)
-            add_rows(1, columns, sum + (size_t)b->tokens[at + r] * columns, 0, deltas + r * s->gate_stride, 0);
+            add_rows(1, columns, sum + (size_t)b->tokens[begin + r] * columns, 0, deltas + r * s->gate_stride, 0);
     } else if (transposed(s, run->cell)) {
         add_narrow(rows, deltas, s->gate_stride, columns, x, run->input.stride, s->shape.inputs, sum, columns,
                    total);

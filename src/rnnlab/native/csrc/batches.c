@@ -25,12 +25,12 @@ static void read_tokens(const Program *p, Block *b) {
     for (size_t r = 0; r < b->rows; r++) {
         const int64_t *from = tokens_of(p, b, r);
         for (size_t t = 0; t < b->steps; t++) {
-            const size_t at = t * b->rows + r;
+            const size_t place = t * b->rows + r;
             if (p->spec.input == ONE_HOT) {
-                b->tokens[at] = (int32_t)from[t];
+                b->tokens[place] = (int32_t)from[t];
                 continue;
             }
-            float *to = b->x + at * b->x_stride;
+            float *to = b->x + place * b->x_stride;
             memcpy(to, p->spec.parameters + p->spec.embedding + from[t] * E, 4 * E);
             for (size_t i = E; i < b->x_stride; i++) to[i] = 0.0f;
         }

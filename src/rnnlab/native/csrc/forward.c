@@ -24,15 +24,15 @@ static void keep_reset_state(const Run *run, size_t i) {
 /* The input's part of the gates, with the biases, for steps [t, t + steps). */
 static void project(const Run *run, size_t t, size_t steps) {
     const Stack *s = run->stack;
-    const size_t rows = steps * run->block->rows, at = t * run->block->rows, columns = s->gates * s->units;
-    float *gates = run->gates + at * s->gate_stride;
+    const size_t rows = steps * run->block->rows, first = t * run->block->rows, columns = s->gates * s->units;
+    float *gates = run->gates + first * s->gate_stride;
     if (run->layer == 0 && s->shape.one_hot) {
         for (size_t r = 0; r < rows; r++)
-            memcpy(gates + r * s->gate_stride, run->packed->ih + (size_t)run->block->tokens[at + r] * columns,
+            memcpy(gates + r * s->gate_stride, run->packed->ih + (size_t)run->block->tokens[first + r] * columns,
                    4 * columns);
     } else {
         Left input = run->input;
-        input.at += at * input.stride;
+        input.pointer += first * input.stride;
         product(rows, columns, input, run->packed->ih, run->packed->bias, 0, gates, s->gate_stride);
     }
     if (s->slots > s->gates) /* the GRU's h_n takes only the state's product */
@@ -56,11 +56,12 @@ static void step_forward(const Run *run, size_t i) {
     }
     for (size_t r = 0; r < rows; r++) {
         float *g = gates + r * s->gate_stride, *h = out + r * s->out_stride;
-        const size_t at = t * run->state + r * units;
+        const size_t place = t * run->state + r * units;
         if (s->shape.kind == ELMAN) elman_forward(s->shape.relu, units, g, h);
         if (s->shape.kind == GRU) gru_forward(units, g, was.h + r * was.stride, h);
         if (s->shape.kind == LSTM)
-            lstm_forward(units, g, was.c + r * units, b->c[run->cell] + at, b->tanh_c[run->cell] + at, h);
+            lstm_forward(units, g, was.c + r * units, b->c[run->cell] + place, b->tanh_c[run->cell] + place,
+                         h);
     }
 }
 

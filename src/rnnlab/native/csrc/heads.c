@@ -108,8 +108,8 @@ void head_collect(const Stack *stack, const Head *head, HeadSums *groups, size_t
     const size_t D = stack->shape.directions, H = stack->shape.hidden;
     Parts weights = {.count = count}, biases = {.count = count};
     for (size_t g = 0; g < count; g++) {
-        weights.at[g] = groups[g].weight;
-        biases.at[g] = groups[g].bias;
+        weights.pointers[g] = groups[g].weight;
+        biases.pointers[g] = groups[g].bias;
     }
     for (size_t o = 0; o < head->outputs; o++)
         for (size_t d = 0; d < D; d++)

@@ -14,7 +14,7 @@
 
 float *take(Arena *arena, size_t floats) {
     const size_t bytes = (4 * floats + 63) / 64 * 64;
-    char *taken = arena->at ? arena->at + arena->bytes : NULL;
+    char *taken = arena->pointer ? arena->pointer + arena->bytes : NULL;
     arena->bytes += bytes + GUARD;
     if (taken) {
         ASAN_UNPOISON_MEMORY_REGION(taken, bytes);
@@ -24,11 +24,11 @@ float *take(Arena *arena, size_t floats) {
 }
 
 #if GUARD
-__attribute__((no_sanitize_address)) void wipe(void *from, size_t bytes) { /* not memset, which minds the guards */
+__attribute__((no_sanitize_address)) void zero(void *from, size_t bytes) { /* not memset, which minds the guards */
     for (size_t i = 0; i < bytes; i++) ((volatile char *)from)[i] = 0;
 }
 #else
-void wipe(void *from, size_t bytes) { memset(from, 0, bytes); }
+void zero(void *from, size_t bytes) { memset(from, 0, bytes); }
 #endif
 
 size_t group_count(size_t rows) {

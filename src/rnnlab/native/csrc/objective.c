@@ -5,10 +5,10 @@
 static int64_t read_target(const Program *p, Worker *w, const Block *b, size_t r, size_t t) {
     const Spec *spec = &p->spec;
     const Data *data = p->data;
-    const int64_t at = indices(p, b)[r];
+    const int64_t row = indices(p, b)[r]; /* of the data */
     if (spec->input != WINDOWS)
-        return spec->head == EVERY ? data->labels[at * data->label_row + p->batch.start + t] : data->labels[at];
-    const float *from = data->y + at * data->y_row;
+        return spec->head == EVERY ? data->labels[row * data->label_row + p->batch.start + t] : data->labels[row];
+    const float *from = data->y + row * data->y_row;
     for (int64_t h = 0; h < data->horizon; h++, from += data->y_step)
         for (int64_t j = 0; j < data->targets; j++) w->target[h * data->targets + j] = from[data->y_columns[j]];
     return 0;

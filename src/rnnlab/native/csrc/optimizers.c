@@ -91,9 +91,9 @@ double optimizer_update(Optimizer *o, float *parameters, float *gradients, doubl
     for (int64_t s = 0; s < o->segment_count; s++) {
         const Segment segment = o->segments[s];
         if (carried && segment.initial) continue;
-        const size_t at = segment.offset, n = segment.size;
-        float *p = parameters + at, *g = gradients + at, *m = o->moment ? o->moment + at : NULL;
-        float *v = o->square ? o->square + at : NULL, *mean = o->average ? o->average + at : NULL;
+        const size_t start = segment.offset, n = segment.size;
+        float *p = parameters + start, *g = gradients + start, *m = o->moment ? o->moment + start : NULL;
+        float *v = o->square ? o->square + start : NULL, *mean = o->average ? o->average + start : NULL;
         if (o->clip == CLIP_VALUE) clip_value(g, n, (float)o->clip_value);
         if (o->clip == CLIP_NORM && !(factor >= 1)) scale_by(g, n, (float)factor); /* NaN scales too, as torch */
         if (o->steps) o->steps[s] += 1;

@@ -67,10 +67,10 @@ void stack_collect(const Stack *stack, Sums *const *groups, size_t count, Weight
     for (size_t i = 0; i < stack->cells; i++) {
         Parts ih = {.count = count}, hh = {.count = count}, bias = {.count = count}, initial = {.count = count};
         for (size_t g = 0; g < count; g++) {
-            ih.at[g] = groups[g][i].ih;
-            hh.at[g] = groups[g][i].hh;
-            bias.at[g] = groups[g][i].bias;
-            initial.at[g] = groups[g][i].initial;
+            ih.pointers[g] = groups[g][i].ih;
+            hh.pointers[g] = groups[g][i].hh;
+            bias.pointers[g] = groups[g][i].bias;
+            initial.pointers[g] = groups[g][i].initial;
         }
         collect_cell(stack, i, ih, hh, bias, initial, &gradients[i]);
     }

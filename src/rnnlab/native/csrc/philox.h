@@ -35,9 +35,9 @@ INLINE void philox_words(const Dropout *d, uint64_t index, uint16_t words[16]) {
 INLINE void dropout_mask(const Dropout *d, uint64_t start, size_t n, float *mask) {
     uint16_t words[16];
     for (size_t i = 0; i < n; i++) {
-        const uint64_t at = start + i;
-        if (i == 0 || at % 16 == 0) philox_words(d, at / 16, words);
-        mask[i] = words[at % 16] < d->below ? 0.0f : d->scale;
+        const uint64_t place = start + i;
+        if (i == 0 || place % 16 == 0) philox_words(d, place / 16, words);
+        mask[i] = words[place % 16] < d->below ? 0.0f : d->scale;
     }
 }
 

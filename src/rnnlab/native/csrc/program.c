@@ -45,7 +45,7 @@ static void program_arrange(Program *p, Arena *arena) {
         const size_t start = arena->bytes;
         sums_arrange(&p->stack, p->sums[g], arena);
         head_sums_arrange(&p->head, &p->head_sums[g], arena);
-        p->group_sums[g] = (Arena){arena->at ? arena->at + start : NULL, arena->bytes - start};
+        p->group_sums[g] = (Arena){arena->pointer ? arena->pointer + start : NULL, arena->bytes - start};
     }
     for (size_t t = 0; t < p->threads; t++) worker_arrange(p, &p->workers[t], arena);
     if (p->spec.input == EMBEDDED)
@@ -54,9 +54,10 @@ static void program_arrange(Program *p, Arena *arena) {
 
 static void point(const Spec *spec, float *base, Weights *weights) {
     for (size_t c = 0; c < (size_t)(spec->shape.layers * spec->shape.directions); c++) {
-        float *at[5];
-        for (size_t i = 0; i < 5; i++) at[i] = spec->cells[5 * c + i] < 0 ? NULL : base + spec->cells[5 * c + i];
-        weights[c] = (Weights){at[0], at[1], at[2], at[3], at[4]};
+        float *pointers[5]; /* the fields of Weights; NULL where there is none */
+        for (size_t i = 0; i < 5; i++)
+            pointers[i] = spec->cells[5 * c + i] < 0 ? NULL : base + spec->cells[5 * c + i];
+        weights[c] = (Weights){pointers[0], pointers[1], pointers[2], pointers[3], pointers[4]};
     }
 }
 

@@ -32,12 +32,12 @@ typedef struct {
 /* Where batches come from. */
 typedef struct {
     /* WINDOWS: row s starts at x + s * x_row, its step t at t * x_step after; y likewise */
-    const float *x, *y;
+    const float *x, *y; /* of a batch: (B, T, I) and (B, horizon, targets) */
     int64_t x_row, x_step, y_row, y_step, horizon, targets;
     const int64_t *y_columns, *last_columns; /* (targets,): columns of y; of the inputs, for subtract_last */
     /* ONE_HOT and EMBEDDED: row s has its tokens from tokens + s * token_row on; labels likewise where the head
      * reads EVERY step, else one each; lengths where it reads the ENDS */
-    const int64_t *tokens, *labels, *lengths;
+    const int64_t *tokens, *labels, *lengths; /* (B, T); (B, T) or (B,); (B,) */
     int64_t token_row, label_row;
     /* (cells, states, carry_rows, H), or NULL: states that go from one batch to the next, read and written */
     float *carry;

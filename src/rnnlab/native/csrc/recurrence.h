@@ -93,15 +93,15 @@ INLINE int transposed(const Stack *stack, size_t cell) {
 
 /* Takes memory from one stretch, or only counts it while there is none. */
 typedef struct {
-    char *at;
+    char *pointer;
     size_t bytes;
 } Arena;
 float *take(Arena *arena, size_t floats);
 
-/* Zeros over several pieces at once. */
-void wipe(void *from, size_t bytes);
+/* Sets several pieces to zero at once. */
+void zero(void *from, size_t bytes);
 
-/* Sizes and packed weights. Returns the bytes that the arena has given; with arena->at NULL only counts. */
+/* Sizes and packed weights. Returns the bytes that the arena has given; with arena->pointer NULL only counts. */
 void stack_arrange(Stack *stack, const Shape *shape, Arena *arena);
 void sums_arrange(const Stack *stack, Sums *sums, Arena *arena);
 void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, Needs needs, Arena *kept,

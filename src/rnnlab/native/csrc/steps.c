@@ -7,7 +7,7 @@
 /* One block, forward and, with sums, backward. */
 static double run_block(Program *p, Worker *w, size_t row, size_t rows, Sums *sums, HeadSums *head_sums) {
     Block block;
-    Arena arena = {w->memory.at, 0};
+    Arena arena = {w->memory.pointer, 0};
     block_arrange(&p->stack, &block, rows, p->batch.steps, needs_of(&p->spec, p->training), &arena, &arena);
     block.row = row;
     read_block(p, w, &block);
@@ -45,7 +45,7 @@ static void train_group(void *context, size_t group, size_t worker) {
     Program *p = context;
     const size_t groups = group_count(p->batch.rows);
     const size_t n = part_start(p->batch.rows, groups, group + 1) - part_start(p->batch.rows, groups, group);
-    wipe(p->group_sums[group].at, p->group_sums[group].bytes);
+    zero(p->group_sums[group].pointer, p->group_sums[group].bytes);
     p->block_losses[group] = 0;
     for (size_t i = 0; i < (n + BLOCK_ROWS - 1) / BLOCK_ROWS; i++) {
         size_t from, to;

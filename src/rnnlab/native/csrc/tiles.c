@@ -7,7 +7,7 @@ INLINE void product_tile(const int rows, const int vectors, Left left, const flo
     EACH (r, rows)
         EACH (n, vectors) sum[r * vectors + n] = start ? load(start + r * start_stride + n * WIDTH) : splat(0.0f);
     for (size_t b = 0; b < left.blocks; b++) {
-        const float *a = left.at + b * left.gap;
+        const float *a = left.pointer + b * left.block_stride;
         for (size_t k = 0; k < left.length; k++, panel += vectors * WIDTH) {
             vec w[PANEL];
             EACH (n, vectors) w[n] = load(panel + n * WIDTH);
@@ -29,7 +29,7 @@ INLINE void product_panel(const int vectors, size_t rows, Left left, const float
         const float *from = start ? start + first * start_stride : NULL;
         float *to = out + first * out_stride;
         Left part = left;
-        part.at += first * left.stride;
+        part.pointer += first * left.stride;
 #define HEIGHT(h) \
     case h: product_tile(h, vectors, part, panel, from, start_stride, to, out_stride); break;
         /* clang-format off */
@@ -73,8 +73,8 @@ INLINE void outer_tile(const int vectors, size_t rows, const float *d, size_t d_
     }
     EACH (j, TILE_ROWS)
         EACH (n, vectors) {
-            float *at = sum + j * sum_stride + n * WIDTH;
-            store(at, load(at) + part[j * vectors + n]);
+            float *to = sum + j * sum_stride + n * WIDTH;
+            store(to, load(to) + part[j * vectors + n]);
         }
 }
 
@@ -100,8 +100,8 @@ INLINE void narrow_tile(const int n, size_t rows, const float *d, size_t d_strid
     }
     store(total, load(total) + all);
     EACH (i, n) {
-        float *at = sum + i * sum_stride;
-        store(at, load(at) + part[i]);
+        float *to = sum + i * sum_stride;
+        store(to, load(to) + part[i]);
     }
 }
 
@@ -126,12 +126,12 @@ void pack_column(float *panels, size_t column, size_t columns, const float *row,
 
 void pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t stretches, size_t length,
               size_t columns) {
-    const size_t gap = stretches == 1 ? columns : padded(length);
+    const size_t stride = stretches == 1 ? columns : padded(length);
     for (size_t s = 0; s < stretches; s++)
         for (size_t c = 0; c < length; c += BLOCK) { /* a block never straddles two panels */
             const size_t n = length - c < BLOCK ? length - c : BLOCK;
             for (size_t i = 0; i < n; i += WIDTH) {
-                float *to = panels + panel_place(k, s * gap + c + i, k_rows, columns);
+                float *to = panels + panel_place(k, s * stride + c + i, k_rows, columns);
                 const float *from = row + s * length + c + i;
                 for (size_t j = 0; j < WIDTH && i + j < n; j++) to[j] = from[j];
             }
@@ -139,7 +139,7 @@ void pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t s
 }
 
 void collect(Parts parts, size_t offset, size_t step, size_t n, float *out) {
-    for (size_t j = 0; j < n; j++) out[j] = parts.at[0][offset + j * step];
+    for (size_t j = 0; j < n; j++) out[j] = parts.pointers[0][offset + j * step];
     for (size_t g = 1; g < parts.count; g++)
-        for (size_t j = 0; j < n; j++) out[j] += parts.at[g][offset + j * step];
+        for (size_t j = 0; j < n; j++) out[j] += parts.pointers[g][offset + j * step];
 }

@@ -17,11 +17,12 @@
 #define TILE_ROWS 4
 #endif
 
-/* The left side of a product: `blocks` stretches of `length` floats in each row, `gap` floats apart. */
+/* The left side of a product: each row is `blocks` stretches of `length` floats. */
 typedef struct {
-    const float *at;
+    const float *pointer;
     size_t stride; /* floats from one row to the next */
-    size_t blocks, length, gap;
+    size_t blocks, length;
+    size_t block_stride; /* floats from one stretch to the next */
 } Left;
 
 /* Floats that the panels of K rows and `columns` columns (a multiple of BLOCK) take. */
@@ -61,7 +62,7 @@ void pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t s
 /* The same array of sums of every group of rows. */
 #define MAX_GROUPS 8
 typedef struct {
-    const float *at[MAX_GROUPS];
+    const float *pointers[MAX_GROUPS];
     size_t count;
 } Parts;
 

@@ -1,0 +1,43 @@
+"""`rnnlab doctor`: what it measures, and which way round its ratio is."""
+
+import pytest
+
+from rnnlab import native
+from rnnlab.cli import doctor
+
+needs_kernels = pytest.mark.skipif(native.obstacle() is not None, reason="no native engine here")
+
+
+@needs_kernels
+def test_the_ratio_is_ours_over_a_torch_loops(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, "speeds", lambda *sizes: (3000.0, 500.0))
+    assert doctor.main([]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "optimizer steps/s" in line]
+    assert len(lines) == 3 and all(
+        "3,000 optimizer steps/s, 6.0 times a torch loop" in line for line in lines
+    )
+
+
+@needs_kernels
+def test_speeds_are_the_kernels_and_then_torchs(monkeypatch):
+    asked = []
+    monkeypatch.setattr(doctor, "rate", lambda call, steps: asked.append((call, steps)) or float(len(asked)))
+    assert doctor.speeds("gru", 4, 8, 5) == (1.0, 2.0)
+    (kernels, many), (loop, one) = asked
+    assert (many, one) == (100, 1) and kernels().done == many
+    assert loop() is None
+
+
+def test_a_rate_counts_the_steps_of_each_call_but_the_first(monkeypatch):
+    clock = iter([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+    monkeypatch.setattr(doctor.time, "perf_counter", lambda: next(clock))
+    calls = []
+    assert doctor.rate(lambda: calls.append(1), 100, seconds=0.35) == pytest.approx(300 / 0.4)
+    assert len(calls) == 4
+
+
+def test_without_kernels_it_says_why_and_which_engines_serve(monkeypatch, capsys):
+    monkeypatch.setattr(native, "status", lambda: {"available": False, "reason": "there is no compiler"})
+    assert doctor.main([]) == 1
+    said = capsys.readouterr().out
+    assert "cannot be used: there is no compiler" in said and "torch and reference" in said
