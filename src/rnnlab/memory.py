@@ -32,7 +32,7 @@ def free() -> int:
 
 
 def _of_the_machine() -> int:
-    """What can be taken without throwing anything out, and the swap; all there is where that is not told."""
+    """Memory that is available without freeing anything, and swap; all memory where the system does not say."""
     try:
         lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
         return sum(int(lines[name].split()[0]) * 1024 for name in ("MemAvailable", "SwapFree"))

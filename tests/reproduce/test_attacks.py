@@ -12,7 +12,7 @@ import torch
 
 import rnnlab
 from rnnlab.cli import main
-from rnnlab.runs.checksum import sealed
+from rnnlab.runs.checksum import with_checksum
 from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.yaml import to_yaml
 
@@ -71,7 +71,6 @@ NAMES = ("attention", "overwrite", "remove", "longer path")
 
 def changed(run, **sections) -> None:
     (run.folder / "config.yaml").write_text(to_yaml(run.config | sections))
-    run.__dict__.pop("config")
 
 
 def refused(capsys, *argv: str) -> str:
@@ -179,7 +178,7 @@ def test_a_longer_run_takes_no_files_by_a_checkpoints_word(steady, home):
     checkpoint["callbacks"][key] = states[key] | {"best_model_path": str(removed)}
     with (home / "checkpoint").open("wb") as f:
         torch.save(checkpoint, f)
-    steady.last_checkpoint.write_bytes(sealed((home / "checkpoint").read_bytes()))
+    steady.last_checkpoint.write_bytes(with_checksum((home / "checkpoint").read_bytes()))
     assert main(argv) == 0
     assert (child / "run.json").exists()
 

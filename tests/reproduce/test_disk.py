@@ -17,7 +17,7 @@ from test_kills import RUN
 import rnnlab
 from remains import mismatches
 from rnnlab.cli import main
-from rnnlab.runs.checksum import broken
+from rnnlab.runs.checksum import checksum_error
 from tortures.death import ended, fork
 
 
@@ -40,7 +40,7 @@ def test_a_full_disk_and_then_room_again(whole, tmp_path):
     said = [line for line in log.read_text().splitlines() if "disk is full" in line]
     assert len(said) == 1 and "Traceback" not in log.read_text()
     (run,) = rnnlab.runs(folder / "sine")
-    assert broken(run.last_checkpoint) == "" and run.status in ("failed", "running")
+    assert checksum_error(run.last_checkpoint) == "" and run.status in ("failed", "running")
     rnnlab.train(*RUN, f"paths.outputs={folder}")
     assert mismatches(whole, folder / "sine") == []
 
@@ -57,7 +57,7 @@ def test_exit_codes_of_interruptions(tmp_path, number, code):
 
     assert ended(fork(work, tmp_path / "log")) == code
     (run,) = rnnlab.runs(tmp_path / "sine")
-    assert run.status == "stopped" and broken(run.last_checkpoint) == ""
+    assert run.status == "stopped" and checksum_error(run.last_checkpoint) == ""
 
 
 def test_a_folder_deleted_while_running(tmp_path):
@@ -144,7 +144,7 @@ def test_a_folder_that_becomes_read_only_and_writable_again(whole, anybodys, tmp
     (said,) = (tmp_path / "log").read_text().splitlines()
     assert "it cannot be written any more (Permission denied); last.ckpt is whole" in said
     (run,) = rnnlab.runs(anybodys / "outputs" / "sine")
-    assert broken(run.last_checkpoint) == "" and run.status == "running"
+    assert checksum_error(run.last_checkpoint) == "" and run.status == "running"
     subprocess.run(["chmod", "-R", "u+rwX", str(anybodys)], check=True)
     rnnlab.train(*RUN, f"paths.outputs={anybodys / 'outputs'}")
     assert mismatches(whole, anybodys / "outputs" / "sine") == []
@@ -180,7 +180,7 @@ def test_a_disk_that_is_really_full(whole, small_disk, tmp_path):
     (said,) = (tmp_path / "log").read_text().splitlines()
     assert "the disk is full (No space left on device); last.ckpt is whole" in said
     (run,) = rnnlab.runs(small_disk / "outputs" / "sine")
-    assert broken(run.last_checkpoint) == ""
+    assert checksum_error(run.last_checkpoint) == ""
     (small_disk / "filler").unlink()
     rnnlab.train(*RUN, f"paths.outputs={small_disk / 'outputs'}")
     assert mismatches(whole, small_disk / "outputs" / "sine") == []
@@ -241,7 +241,7 @@ def test_a_terminal_that_is_gone_leaves_a_checkpoint(tmp_path):
     assert process.wait(timeout=PATIENCE) == 128 + signal.SIGHUP
     run = rnnlab.Run(found[0].parents[1])
     assert run.status == "stopped" and run.record["why"].startswith("SIGHUP at step ")
-    assert broken(run.last_checkpoint) == ""
+    assert checksum_error(run.last_checkpoint) == ""
 
 
 def test_with_nohup_a_training_goes_on(tmp_path):

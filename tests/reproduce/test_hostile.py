@@ -23,7 +23,6 @@ def refused(capsys, *argv: str) -> str:
 
 def with_config(run, **changes) -> None:
     (run.folder / "config.yaml").write_text(to_yaml(run.config | changes))
-    run.__dict__.pop("config")
 
 
 TRAPS = {

@@ -7,7 +7,7 @@ import pytest
 import rnnlab
 from remains import mismatches
 from rnnlab.cli import main
-from rnnlab.runs.checksum import broken
+from rnnlab.runs.checksum import checksum_error
 from tortures import kills
 from tortures.death import die_at, ended, fork, writes
 
@@ -48,7 +48,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(whole, tmp_path
     if damage == "gone":
         run.last_checkpoint.unlink()
     else:
-        assert broken(run.last_checkpoint)
+        assert checksum_error(run.last_checkpoint)
     rnnlab.train(*RUN, f"paths.outputs={tmp_path}")
     said = [line for line in capsys.readouterr().err.splitlines() if "last.ckpt" in line]
     if damage == "gone":

@@ -24,7 +24,6 @@ def test_a_folder_copied_from_elsewhere_is_reproduced_bit_for_bit(copied, tmp_pa
 def altered(run, **changes) -> None:
     """The folder says that its numbers came of another config than they did."""
     (run.folder / "config.yaml").write_text(to_yaml(run.config | changes))
-    run.__dict__.pop("config")
 
 
 def reproduced(capsys, run, *more: str) -> tuple[int, dict, str]:
@@ -82,8 +81,8 @@ def test_a_small_change_is_numeric_and_its_step_is_named(seeds, copied):
     lines[i] = f"5,loss/train,{value * (1 + 1e-5)!r}"
     copied.metrics_file.write_text("\n".join(lines) + "\n")
     verdict = judge(seeds[0], copied)
-    assert verdict.word == "numeric" and verdict.parting.first == (5, "loss/train")
-    assert verdict.parting.largest == pytest.approx(1e-5, rel=1e-3)
+    assert verdict.word == "numeric" and verdict.divergence.first == (5, "loss/train")
+    assert verdict.divergence.largest == pytest.approx(1e-5, rel=1e-3)
     assert judge(seeds[0], copied, rtol=1e-6).word == "statistical"  # the best value is unchanged
 
 

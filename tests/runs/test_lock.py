@@ -15,7 +15,7 @@ import pytest
 from rnnlab.errors import Gone
 from rnnlab.runs import lock as claims
 from rnnlab.runs import lock_holder as holder
-from rnnlab.runs.lock import Claimed, claim, held
+from rnnlab.runs.lock import Locked, is_locked, lock
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from tortures.death import ended, fork
@@ -31,16 +31,16 @@ def test_a_look_at_the_wrong_moment_does_not_keep_a_run_from_being_claimed(tmp_p
     monkeypatch.setattr(
         claims, "time", SimpleNamespace(sleep=lambda _: next(waits) == 99 and looking.close())
     )
-    with claim(folder):
-        assert held(folder)
-    assert not held(folder)
+    with lock(folder):
+        assert is_locked(folder)
+    assert not is_locked(folder)
     assert next(waits, None) is None
 
 
 def test_a_run_that_is_trained_is_not_trained_twice(tmp_path):
-    with claim(tmp_path / "run"), pytest.raises(Claimed, match="another process"), claim(tmp_path / "run"):
+    with lock(tmp_path / "run"), pytest.raises(Locked, match="another process"), lock(tmp_path / "run"):
         pass
-    with claim(tmp_path / "run"):
+    with lock(tmp_path / "run"):
         pass
 
 
@@ -51,23 +51,23 @@ def granted_twice(monkeypatch):
 
 
 def test_a_lock_that_is_granted_twice_is_not_taken_from_a_process_that_lives(tmp_path, granted_twice):
-    with claim(tmp_path / "run") as first:
-        with pytest.raises(Claimed, match=f"another process .{os.getpid()} on"), claim(tmp_path / "run"):
+    with lock(tmp_path / "run") as first:
+        with pytest.raises(Locked, match=f"another process .{os.getpid()} on"), lock(tmp_path / "run"):
             pass
         first.check()
-    with claim(tmp_path / "run"):  # and leaves nothing behind
+    with lock(tmp_path / "run"):  # and leaves nothing behind
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_holder_that_was_killed_is_no_holder(tmp_path):
     def die():
-        with claim(tmp_path / "run"):
+        with lock(tmp_path / "run"):
             os.kill(os.getpid(), signal.SIGKILL)
 
     assert ended(fork(die, tmp_path / "log")) == -9
     assert (tmp_path / ".claims" / "run").read_text()
-    with claim(tmp_path / "run"):
+    with lock(tmp_path / "run"):
         pass
 
 
@@ -76,7 +76,7 @@ def test_on_another_machine_who_gives_signs_of_life_holds_and_who_gives_none_sto
 ):
     monkeypatch.setattr(claims, "BEAT", 0.02)
     monkeypatch.setattr(claims, "PATIENCE", 600)  # however seldom the threads of this process get their turn
-    with claim(tmp_path / "run") as first:
+    with lock(tmp_path / "run") as first:
         monkeypatch.setattr(holder, "machine", lambda: "another")
         monkeypatch.setattr(holder, "boot", lambda: "another")
         stop = threading.Event()
@@ -87,12 +87,12 @@ def test_on_another_machine_who_gives_signs_of_life_holds_and_who_gives_none_sto
 
         beating = threading.Thread(target=live)
         beating.start()
-        with pytest.raises(Claimed), claim(tmp_path / "run"):
+        with pytest.raises(Locked), lock(tmp_path / "run"):
             pass
         stop.set()
         beating.join()
         monkeypatch.setattr(claims, "PATIENCE", 0.1)
-        with claim(tmp_path / "run") as second:  # no sign of life: it is taken
+        with lock(tmp_path / "run") as second:  # no sign of life: it is taken
             second.check()
             with pytest.raises(Gone, match="has begun to train this run, so this one stops"):
                 first.check()
@@ -105,7 +105,7 @@ def test_a_file_system_without_locks_is_said_once(tmp_path, monkeypatch, capsys)
 
     monkeypatch.setattr(claims.fcntl, "flock", refuse)
     for name in ("a", "b"):
-        with claim(tmp_path / name), pytest.raises(Claimed), claim(tmp_path / name):
+        with lock(tmp_path / name), pytest.raises(Locked), lock(tmp_path / name):
             pass
     assert capsys.readouterr().err == (f"{tmp_path}: its file system has no locks (No locks available); "
                                        "train each of its runs from one machine at a time\n")  # fmt: skip
@@ -117,7 +117,7 @@ def test_two_mounts_of_one_folder_have_one_lock(tmp_path):
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("no folder can be mounted here")
     try:
-        with claim(tmp_path / "a" / "run"), pytest.raises(Claimed), claim(tmp_path / "b" / "run"):
+        with lock(tmp_path / "a" / "run"), pytest.raises(Locked), lock(tmp_path / "b" / "run"):
             pass
     finally:
         subprocess.run(["umount", "-l", str(tmp_path / "b")], check=True)
@@ -138,6 +138,6 @@ def test_a_claim_is_a_lock_also_where_the_last_other_one_is_just_given_back(tmp_
             raise
 
     monkeypatch.setattr(os, "mkdir", late)
-    with claim(tmp_path / "run"):
-        assert os.mkdir is mkdir and held(tmp_path / "run")
+    with lock(tmp_path / "run"):
+        assert os.mkdir is mkdir and is_locked(tmp_path / "run")
     assert not (tmp_path / ".claims").exists()

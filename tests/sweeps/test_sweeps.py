@@ -14,7 +14,7 @@ import pytest
 from asking import GRID, content, words
 
 import rnnlab
-from rnnlab.runs.lock import claim
+from rnnlab.runs.lock import lock
 from rnnlab.runs.run import runs
 from rnnlab.sweeps.devices import cores
 
@@ -196,7 +196,7 @@ def test_two_sweeps_at_once_share_the_runs(whole, tmp_path, multirun, when_train
     with ExitStack() as held:
         # lest the first do all before the second begins, it finds all runs but one taken
         for name in others:
-            held.enter_context(claim(tmp_path / "sine" / name))
+            held.enter_context(lock(tmp_path / "sine" / name))
         first = begin(tmp_path, *GRID, "sweep.workers=1", stdout=subprocess.PIPE, text=True)
         wait_until_finished(first, tmp_path, 1)
         first.send_signal(signal.SIGSTOP)

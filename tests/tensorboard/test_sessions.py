@@ -7,7 +7,7 @@ import pytest
 from tensorboard.data.provider import RunTagFilter, ScalarTimeSeries
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups, metadata
 
-from rnnlab.runs.lock import claim, held
+from rnnlab.runs.lock import is_locked, lock
 from rnnlab.runs.run import Run
 from rnnlab.tensorboard.server import Curves, Ledger, LinesOnce
 from rnnlab.tensorboard.sessions import Sessions
@@ -88,10 +88,10 @@ def statuses(found):
 
 def test_a_run_is_running_while_somebody_trains_it_and_ends_as_it_ends(tmp_path):
     run = made(tmp_path, "running")
-    with claim(run.folder):
-        assert held(run.folder)
+    with lock(run.folder):
+        assert is_locked(run.folder)
         assert statuses(groups(tmp_path)[1]) == ["STATUS_RUNNING"]
-    assert not held(run.folder)
+    assert not is_locked(run.folder)
     assert statuses(groups(tmp_path)[1]) == ["STATUS_UNKNOWN"]  # it was killed: nobody is at it
     for status, shown in (("finished", "SUCCESS"), ("failed", "FAILURE"), ("stopped", "UNKNOWN")):
         run.update(status=status)

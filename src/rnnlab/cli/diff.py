@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     asked = parser.parse_args(argv)
 
     from rnnlab.reproduce import differences
-    from rnnlab.reproduce.curves import parting
+    from rnnlab.reproduce.curves import divergence
     from rnnlab.reproduce.verdict import differing_weights
     from rnnlab.runs.run import Run
 
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     for part in ("config", *differences.PARTS):
         if not parts.get(part):
             say(f"{part:10}the same")
-    curves = parting(a, b)
+    curves = divergence(a, b)
     say(f"{'curves':10}{curves}")
     weights: list[str] = []
     if a.best_checkpoint.is_file() and b.best_checkpoint.is_file():

@@ -19,7 +19,7 @@ from rnnlab.errors import RunFailed, UserError, nearest
 def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
     """What `node._target_` makes of the node's other keys and `kwargs`.
 
-    With `_partial_: true` a callable that makes it from the arguments that it still lacks. `at` is the node's
+    With `_partial_: true` the result is a callable that takes the missing arguments. `at` is the node's
     place in the config, for errors. Values arrive as plain lists and dictionaries, `kwargs` as they are.
     Nested nodes with a `_target_` are built first, by Hydra's rules. Raises UserError, now or when the
     partial is called, for a `_target_` that is not there and for what its constructor refuses, with the place, the

@@ -178,7 +178,7 @@ class Tokens(Data):
 
 PARTS = ("training part", "validation part", "test part")
 
-DATA: dict[str, Any] = {
+DATA: dict[str, type[Node]] = {
     "rnnlab.data.Sine": Sine,
     "rnnlab.data.Series": Series,
     "rnnlab.data.Chars": Chars,

@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
 
@@ -95,7 +95,7 @@ class Classifier(Recurrent):
     output: Literal["auto", "sigmoid", "softmax"]
 
 
-MODELS: dict[str, Any] = {
+MODELS: dict[str, type[Recurrent]] = {
     "rnnlab.tasks.Forecaster": Forecaster,
     "rnnlab.tasks.CharLM": CharLM,
     "rnnlab.tasks.Classifier": Classifier,

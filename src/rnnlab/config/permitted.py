@@ -19,7 +19,7 @@ LISTED: dict[str, dict[str, type[Node]]] = {
     place: {t: n for t, n in known.items() if t not in SENDING} | STOCK.get(place, {})
     for place, known in (COMPONENTS | NAMED).items()
 }
-# made in the end from what the run itself has: the parameters, the optimizer
+# built later, with what only the run itself has: the parameters, the optimizer
 PARTIAL = ("optimizer", "scheduler")
 # of the Trainer's: they start processes, name classes, or upload; so only as they are by default
 AS_BY_DEFAULT = ("strategy", "plugins", "model_registry")

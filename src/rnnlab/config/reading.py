@@ -98,7 +98,7 @@ def _note(reading: Reading, path: str, message: str) -> None:
 
 
 def _component(
-    reading: Reading, path: str, known: dict[str, Any], node: Any, absent: dict[str, bool]
+    reading: Reading, path: str, known: dict[str, type[Node]], node: Any, absent: dict[str, bool]
 ) -> None:
     if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
         if f"{path}._target_" not in absent:
@@ -129,8 +129,8 @@ def _node(
             reading.problems.append(f"{prefix}{key}: {schema.reserved[key]}")
         else:
             reading.problems.append(f"{prefix}{key}: no such key.{_elsewhere(path, key, schema, reading)}")
-    lacking = [k for k, f in schema.model_fields.items() if f.is_required() and k not in given]
-    for key in lacking:
+    absent_keys = [k for k, f in schema.model_fields.items() if f.is_required() and k not in given]
+    for key in absent_keys:
         due = absent.get(f"{prefix}{key}")
         if due:
             words = describe(get_type_hints(schema, include_extras=True)[key])
@@ -140,7 +140,7 @@ def _node(
                 f"{prefix}{key}: is missing; conf/ lists all keys of {path or 'the config'}"
             )
     reading.nodes[path] = node
-    if len(reading.problems) == before and not any(f"{prefix}{k}" in absent for k in lacking):
+    if len(reading.problems) == before and not any(f"{prefix}{k}" in absent for k in absent_keys):
         reading.sound[path] = node
 
 

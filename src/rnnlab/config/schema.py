@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
 from rnnlab.config.data_schema import DATA, Data
 from rnnlab.config.fields import (
@@ -75,21 +75,21 @@ class Sweep(Node):
     dry_run: Annotated[Flag, HOW]
 
 
-FIXED: dict[str, Any] = {"checkpoint": Checkpoint, "paths": Paths, "trainer": Trainer, "sweep": Sweep}
-COMPONENTS: dict[str, dict[str, Any]] = {
-    "model": MODELS,
+FIXED: dict[str, type[Node]] = {"checkpoint": Checkpoint, "paths": Paths, "trainer": Trainer, "sweep": Sweep}
+COMPONENTS: dict[str, dict[str, type[Node]]] = {
+    "model": dict(MODELS),
     "data": DATA,
     "optimizer": OPTIMIZERS,
     "scheduler": SCHEDULERS,
 }
-NAMED: dict[str, dict[str, Any]] = {"callbacks": CALLBACKS, "logger": LOGGERS}
+NAMED: dict[str, dict[str, type[Node]]] = {"callbacks": CALLBACKS, "logger": LOGGERS}
 OPTIONAL = ("sweep",)  # a run's own config.yaml is without it
 SECTIONS = (*FIXED, *COMPONENTS, *NAMED)
 HOW_SECTIONS = ("logger",)  # nothing in them decides a number
 
 
 def other_choice(section: str, key: str) -> str:
-    """The choice of a group that has a key, for one who looked for it in another; "" where none has."""
+    """The choice of a group that has a key, for an error about another choice; "" where none has it."""
     known = COMPONENTS.get(section, {}).values()
     return next((schema.choice for schema in known if key in schema.model_fields), "")
 
@@ -105,7 +105,7 @@ def words(key: str) -> list[str]:
 
 
 def between(nodes: dict[str, Node]) -> Iterator[Problem]:
-    """What is wrong between parts that are right by themselves; `nodes` lacks the others and the unknown."""
+    """What is wrong between parts that are right by themselves; `nodes` holds only such parts."""
     model, data, scheduler, trainer = (nodes.get(k) for k in ("model", "data", "scheduler", "trainer"))
     if isinstance(model, Recurrent) and isinstance(data, Data) and model.kind != data.kind:
         fits = next(m.choice for m in MODELS.values() if m.kind == data.kind)

@@ -1,7 +1,7 @@
 """Optimizers, schedulers, callbacks and loggers: the ones we know are strict, any other class is free."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -175,11 +175,14 @@ class MLFlowLogger(Node):
     synchronous: Flag | None = None
 
 
-OPTIMIZERS: dict[str, Any] = {f"torch.optim.{c.__name__}": c for c in (Adam, AdamW, SGD, RMSprop)}
-SCHEDULERS: dict[str, Any] = {
+_OPTIMIZERS: tuple[type[Node], ...] = (Adam, AdamW, SGD, RMSprop)
+_SCHEDULERS: tuple[type[Node], ...] = (StepLR, ExponentialLR, ReduceLROnPlateau)
+OPTIMIZERS: dict[str, type[Node]] = {f"torch.optim.{c.__name__}": c for c in _OPTIMIZERS}
+SCHEDULERS: dict[str, type[Node]] = {
     "rnnlab.training.schedules.constant": Constant,
     "rnnlab.training.schedules.cosine": Cosine,
-} | {f"torch.optim.lr_scheduler.{c.__name__}": c for c in (StepLR, ExponentialLR, ReduceLROnPlateau)}
+    **{f"torch.optim.lr_scheduler.{c.__name__}": c for c in _SCHEDULERS},
+}
 INSTRUMENTS = (
     "through_time.GradientThroughTime",
     "through_time.Memory",
@@ -188,12 +191,13 @@ INSTRUMENTS = (
     "horizon.Horizon",
     "writing.Writing",
 )
-CALLBACKS: dict[str, Any] = {
+CALLBACKS: dict[str, type[Node]] = {
     "rnnlab.terminal.progress.Progress": Progress,
     "rnnlab.figures.pictures.Pictures": Pictures,
     "lightning.pytorch.callbacks.EarlyStopping": EarlyStopping,
-} | {f"rnnlab.instruments.{name}": Instrument for name in INSTRUMENTS}
-LOGGERS: dict[str, Any] = {
+    **{f"rnnlab.instruments.{name}": Instrument for name in INSTRUMENTS},
+}
+LOGGERS: dict[str, type[Node]] = {
     "rnnlab.training.loggers.TensorBoard": TensorBoard,
     "lightning.pytorch.loggers.CSVLogger": CSVLogger,
     "lightning.pytorch.loggers.MLFlowLogger": MLFlowLogger,

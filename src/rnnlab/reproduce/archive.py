@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rnnlab.errors import UserError, nearest
 from rnnlab.regular_files import read_file
-from rnnlab.runs.checksum import broken
+from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.run import Run, legible, runs
 
 OF_A_RUN = (
@@ -69,7 +69,7 @@ def write(experiment: Path, file: Path) -> int:
 def look_through(run: Run) -> None:
     """Raises UserError where a file of the run that others will need is damaged."""
     assert (run.config, run.manifest, run.overrides, run.metrics) is not None  # each is read
-    if run.status == "finished" and (why := broken(run.best_checkpoint)):
+    if run.status == "finished" and (why := checksum_error(run.best_checkpoint)):
         raise UserError(f"{run.best_checkpoint}: {why}")
 
 

@@ -48,13 +48,13 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
             if diff:
                 git("-C", str(tree), "apply", "-", why="the recorded diff does not apply", given=diff)
             package = tree / "src" / "rnnlab"
-            if not any((package / name).is_dir() for name in ("reproduce", "reproduction")):
+            if not any((package / name).is_dir() for name in ("reproduce", "reproduction")):  # the old name
                 raise UserError(
                     f"commit {commit[:12]} is older than rnnlab reproduce: check it out, and train by hand"
                 )
             environment = os.environ | {
                 "PYTHONPATH": os.pathsep.join([str(tree / "src"), *filter(None, sys.path[1:])]),
-                # so that the manifest tells of the worktree; the working folder stays, for paths may be relative
+                # the manifest then records the worktree's commit; the working folder stays, for relative paths
                 "GIT_DIR": git("-C", str(tree), "rev-parse", "--absolute-git-dir", why="no worktree").strip(),
                 "GIT_WORK_TREE": str(tree),
             }

@@ -1,4 +1,4 @@
-"""Two runs' curves beside each other: where they part, and by how much."""
+"""Compares two runs' curves: the first step at which they differ, and by how much."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from rnnlab.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Parting:
+class Divergence:
     """How two metrics.csv differ. `largest` is relative to the larger of two values; infinite where one has none."""
 
     bitwise: bool
@@ -30,10 +30,10 @@ class Parting:
                 f"{self.largest:.2g} ({self.largest_at[1]}, step {self.largest_at[0]:,})")  # fmt: skip
 
 
-def parting(ours: Run, theirs: Run) -> Parting:
+def divergence(ours: Run, theirs: Run) -> Divergence:
     """Compares all scalars of two runs, step by step."""
     if same_bytes(ours.metrics_file, theirs.metrics_file):
-        return Parting(bitwise=True)
+        return Divergence(bitwise=True)
     a, b = ours.metrics, theirs.metrics
     only = tuple(sorted(a.keys() ^ b.keys()))
     firsts: list[tuple[int, str]] = []
@@ -55,7 +55,7 @@ def parting(ours: Run, theirs: Run) -> Parting:
             firsts.append((int(longer[n]), name))
             largest, at = np.inf, (int(longer[n]), name)
     first = min(firsts, default=None)
-    return Parting(False, first, largest, at, only)
+    return Divergence(False, first, largest, at, only)
 
 
 def relative(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -70,5 +70,5 @@ def same_bytes(a: Path, b: Path) -> bool:
         return a.stat().st_size == b.stat().st_size <= BYTES and read_file(a) == read_file(b)
     except FileNotFoundError:
         return a.exists() == b.exists()
-    except OSError:  # a folder in its place, or nobody may read it: who reads it says so
+    except OSError:  # a folder in its place, or no permission: reading it gives the error
         return False

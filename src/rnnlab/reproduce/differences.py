@@ -1,5 +1,6 @@
 """What differs between two runs' configs, code, versions, machines and data."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rnnlab.runs.identity import leaves
@@ -39,7 +40,7 @@ def configs(ours: dict[str, Any], theirs: dict[str, Any], aside: tuple[str, ...]
     ]
 
 
-def manifests(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, list[str]]:
+def manifests(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, list[str]]:
     """{part: lines} of what differs between two manifests; parts in which nothing does are missing."""
     found: dict[str, list[str]] = {}
     for part, keys in PARTS.items():

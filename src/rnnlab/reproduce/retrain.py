@@ -53,7 +53,7 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Pla
 
 
 def decides(node: dict[str, Any]) -> bool:
-    """Whether a callback may have a say in the numbers; the others only look, and write who knows where."""
+    """Whether a callback may change the numbers; the others only observe, and may write anywhere."""
     target = str(node.get("_target_")) if isinstance(node, dict) else ""
     return target == LOGGING or (target not in WATCHING and target.rpartition(".")[2] not in SHOWN)
 
@@ -66,7 +66,9 @@ def train_again(run: Run, into: Path, command: Sequence[str], trust: bool = Fals
 
     accelerator.take(config["trainer"]["accelerator"])
     try:
-        return train_config(config, where, [], command=list(command), loud=False, pictures=False, afresh=True)
+        return train_config(
+            config, where, [], command=list(command), verbose=False, pictures=False, restart=True
+        )
     except (UserError, RunFailed, OSError):
         raise
     except Exception as error:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rnnlab.errors import UserError
-from rnnlab.reproduce.curves import Parting, parting
+from rnnlab.reproduce.curves import Divergence, divergence
 from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.run import Run, runs
 
@@ -42,7 +42,7 @@ class Verdict:
 
     word: str
     why: list[str] = field(default_factory=list)
-    parting: Parting | None = None
+    divergence: Divergence | None = None
 
     @property
     def exit_code(self) -> int:
@@ -56,7 +56,7 @@ def judge(original: Run, again: Run, rtol: float = RTOL) -> Verdict:
     steps, none further apart than `rtol`, relatively. statistical: the best value lies where, by the others of its
     group, one more seed would with a chance of 95%. Raises UserError where the original cannot be read.
     """
-    curves = parting(original, again)
+    curves = divergence(original, again)
     weights = differing_weights(original, again)
     said = [str(curves)]
     said.append(

@@ -1,7 +1,7 @@
 """A checkpoint's own checksum: SHA-256 of the file, kept in the comment that every zip file may end with.
 
-torch.save writes a zip file, and whoever reads one passes over its comment: a sealed checkpoint is loaded by
-torch.load as before. In the same file as what it seals, it cannot come apart from it.
+torch.save writes a zip file, and readers ignore its comment: torch.load loads such a checkpoint as any other. A
+checksum in the file itself cannot be separated from it.
 """
 
 import hashlib
@@ -18,15 +18,15 @@ PART = 1 << 20  # bytes that are read at once
 LENGTH = struct.pack("<H", COMMENT)
 
 
-def sealed(content: bytes) -> bytes:
+def with_checksum(content: bytes) -> bytes:
     """The zip file `content`, which has no comment yet, with its checksum as its comment."""
     if not content.endswith(NONE):
         raise ValueError("not a zip file without a comment")
     return content[: -len(NONE)] + LENGTH + MARK + hashlib.sha256(content).hexdigest().encode()
 
 
-def broken(path: Path) -> str:
-    """What is wrong with a sealed file, in a few words; "" where it is whole."""
+def checksum_error(path: Path) -> str:
+    """What is wrong with a file that ends with its checksum, in a few words; "" where it is whole."""
     digest, tail = hashlib.sha256(), len(LENGTH) + COMMENT
     try:
         with open_file(path) as file:

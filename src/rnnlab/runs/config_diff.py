@@ -1,4 +1,4 @@
-"""How configs differ, in the fewest keys that tell it."""
+"""How configs differ, in as few keys as possible."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -9,9 +9,9 @@ from typing import Any
 
 from rnnlab.errors import UserError
 from rnnlab.regular_files import read_file
-from rnnlab.runs.shapes import endless
 
 JSON_BYTES = 50_000_000
+BITS = 64  # of a whole number
 
 
 def cache_folder() -> Path:
@@ -41,7 +41,7 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        error.filename = str(path)  # who is told of it knows nothing of the temporary one
+        error.filename = str(path)  # the message names the file that was meant, not the temporary one
         raise
     if durable:
         settle(path.parent)
@@ -86,3 +86,16 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from error
+
+
+def endless(value: Any, at: str = "") -> str:
+    """Where a whole number of more than 64 bits stands, which no counter holds and no line shows; "" for nowhere."""
+    if isinstance(value, int):
+        return (at or "it") if value.bit_length() > BITS else ""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in inside:
+        if isinstance(key, int) and key.bit_length() > BITS:
+            return f"a key of {at or 'it'}"
+        if found := endless(inner, f"{at}.{key}" if at else str(key)):
+            return found
+    return ""

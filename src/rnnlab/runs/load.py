@@ -14,7 +14,7 @@ from rnnlab.config.permitted import PARTIAL, refusals
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
 from rnnlab.regular_files import open_file
-from rnnlab.runs.checksum import DAMAGED, broken
+from rnnlab.runs.checksum import DAMAGED, checksum_error
 from rnnlab.runs.ownership import is_own
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import foreign_targets
@@ -28,7 +28,9 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
                 with zipfile.ZipFile(file) as archive:
                     if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                         raise ValueError("it is compressed, as no checkpoint is")
-            if broken(path) == DAMAGED:  # torch would not notice: it reads numbers without their checksum
+            if (
+                checksum_error(path) == DAMAGED
+            ):  # torch would not notice: it reads numbers without their checksum
                 raise ValueError(f"it {DAMAGED}")
             size = os.fstat(file.fileno()).st_size
             afford(2.0 * size, f"it has {size:,} bytes, and")

@@ -27,13 +27,13 @@ BEAT = 0.5  # seconds between two signs of life, and between two looks at who ho
 PATIENCE = 6 * BEAT  # how long a holder on another machine may give no sign of life
 
 
-class Claimed(UserError):
+class Locked(UserError):
     """Another process is training this run."""
 
 
 @dataclass
-class Claim:
-    """A run's folder in the hands of this process."""
+class Lock:
+    """The lock by which this process has a run's folder."""
 
     folder: Path
     path: Path | None = None  # the lock's file; None where there are no locks at all
@@ -55,14 +55,15 @@ class Claim:
 
 
 @contextmanager
-def claim(folder: Path) -> Iterator[Claim]:
-    """Holds a run's folder, which need not be there yet. Raises `Claimed` where another process holds it.
+def lock(folder: Path) -> Iterator[Lock]:
+    """Holds a run's folder, which need not be there yet. Raises `Locked` where another process holds it.
 
-    The lock lies beside the folder, in `.claims`, because a run that begins again begins with an empty folder.
+    The lock lies beside the folder, because a run that starts again empties its folder; in `.claims`, as in version
+    0.1, whose processes may run at the same time.
     The kernel releases it when its holder ends; the file's leftover means nothing.
     """
     if fcntl is None:
-        yield Claim(folder)
+        yield Lock(folder)
         return
     path = folder.parent / ".claims" / folder.name
     with ExitStack() as stack:
@@ -72,11 +73,11 @@ def claim(folder: Path) -> Iterator[Claim]:
             stack.callback(os.close, descriptor)
             holder = _sign(descriptor, path, folder)
         except BlockingIOError:
-            raise Claimed(f"{folder}: another process is training this run") from None
+            raise Locked(f"{folder}: another process is training this run") from None
         except OSError as error:
             raise UserError(f"paths.outputs: cannot write to {folder.parent}: {error.strerror}") from error
         stack.callback(_unsign, descriptor, path, holder)
-        yield Claim(folder, path, holder)
+        yield Lock(folder, path, holder)
 
 
 def _unsign(descriptor: int, path: Path, holder: Holder) -> None:
@@ -103,7 +104,9 @@ def _hold(path: Path) -> int:
             pass
         except BlockingIOError:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared with `held`, with no training
+                fcntl.flock(
+                    descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB
+                )  # `is_locked` shares it, a training does not
             except OSError:
                 os.close(descriptor)
                 raise
@@ -130,10 +133,10 @@ def _without_locks(folder: Path, why: str) -> None:
 
 
 def _sign(descriptor: int, path: Path, folder: Path) -> Holder:
-    """Puts this process's name into the lock's file. Raises `Claimed` where the one that stands there lives."""
+    """Puts this process's name into the lock's file. Raises `Locked` where the one that stands there lives."""
     before = Holder.read(path)
     if before is not None and (before.lives() or (before.is_elsewhere() and _beats(path))):
-        raise Claimed(f"{folder}: another process ({before}) is training this run")
+        raise Locked(f"{folder}: another process ({before}) is training this run")
     holder = Holder.here()
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, holder.text().encode(), 0)
@@ -152,7 +155,7 @@ def _beats(path: Path) -> bool:
 
 
 def _open(path: Path) -> int:
-    """The file of a claim. Its folder goes with the last claim in it, also between any two lines of these."""
+    """The file of a lock. Its folder is removed with the last lock in it, perhaps between any two lines of these."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     for _ in range(100):
         with suppress(FileExistsError, FileNotFoundError):
@@ -162,7 +165,7 @@ def _open(path: Path) -> int:
     return os.open(path, flags, 0o644)
 
 
-def held(folder: Path) -> bool:
+def is_locked(folder: Path) -> bool:
     """Whether somebody trains the run of a folder now. Only looks; where there are no locks, nobody is seen."""
     path = folder.parent / ".claims" / folder.name
     if fcntl is None or not path.exists():

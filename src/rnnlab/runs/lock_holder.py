@@ -1,4 +1,4 @@
-"""Who holds a claim: a process by its machine, its id and when it began, for ids are given out again."""
+"""Who holds a lock: a process by its machine, its id and when it began, for ids are given out again."""
 
 import os
 import secrets
@@ -16,7 +16,7 @@ class Holder:
     boot: str  # what the kernel calls this run of the machine; "" where it does not
     pid: int
     began: str  # in the kernel's ticks; "" where it does not say
-    claim: str  # this claim among those of the process
+    lock: str  # this lock among those of the process
 
     def __str__(self) -> str:
         return f"{self.pid} on {self.machine}"
@@ -35,7 +35,7 @@ class Holder:
         return cls(parts[0], parts[1], int(parts[2]), parts[3], parts[4])
 
     def text(self) -> str:
-        return "\n".join([self.machine, self.boot, str(self.pid), self.began, self.claim, ""])
+        return "\n".join([self.machine, self.boot, str(self.pid), self.began, self.lock, ""])
 
     def lives(self) -> bool:
         """Whether the process runs on this machine, as far as can be told here."""

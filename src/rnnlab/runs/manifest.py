@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rnnlab.runs.record import Manifest
 from rnnlab.runs.sources import files, sources
 
 # variables of the environment that may change numbers; no other is recorded, for it may be secret
@@ -135,7 +136,7 @@ def cpu_flags() -> list[str]:
 
 
 def gpu_driver() -> str | None:
-    """The version of NVIDIA's driver; None where it cannot be told."""
+    """The version of NVIDIA's driver; None where nobody says."""
     try:
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
@@ -144,8 +145,8 @@ def gpu_driver() -> str | None:
     return done.stdout.strip().partition("\n")[0] or None
 
 
-def recorded_threads(recorded: dict[str, Any]) -> int | None:
-    """How many threads torch had: its kernels may round otherwise with another number. None where none is told."""
+def recorded_threads(recorded: Manifest) -> int | None:
+    """How many threads torch had, with which its rounding may change; None where that is not recorded."""
     n = recorded.get("threads", {}).get("torch")
     return n if isinstance(n, int) and 1 <= n <= 1024 else None
 

@@ -1,12 +1,13 @@
-"""How a run was made, for those who read of it."""
+"""How a run was made, as rows for a page."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rnnlab.runs.run import Run
 
 
-def manifest_rows(manifest: dict[str, Any], run: Run) -> list[tuple[str, Any]]:
-    """What a reader of a run wants to know of how it was made."""
+def manifest_rows(manifest: Mapping[str, Any], run: Run) -> list[tuple[str, Any]]:
+    """Title and value of each fact about how a run was made."""
     code, engine = manifest.get("code", {}), manifest.get("engine", {})
     commit = code.get("commit")
     if commit:

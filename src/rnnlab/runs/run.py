@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,11 +18,9 @@ from rnnlab.config.renamed import rename
 from rnnlab.errors import Gone, UserError, nearest, warn
 from rnnlab.runs.files import read_json, write_json, write_whole
 from rnnlab.runs.metrics import read_metrics
+from rnnlab.runs.record import ConfigFile, Manifest, Overrides, Record, Status, misfit
 from rnnlab.runs.secrets import without_secrets
-from rnnlab.runs.shapes import CONFIG, MANIFEST, RECORD, misfit
 from rnnlab.runs.yaml import read_yaml, to_yaml
-
-Status = Literal["queued", "running", "finished", "stopped", "failed", "skipped"]
 
 
 def now() -> str:
@@ -35,7 +33,9 @@ def stamp(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """One run's folder. Everything is read when it is asked for; nothing in the folder is executed.
+    """One run's folder. A file is read when it is asked for, and again when it has changed; nothing is executed.
+
+    What is read is shared: whoever changes it copies it first.
 
     `status` is "stopped" for a run that was interrupted and can go on: neither finished nor failed.
     """
@@ -100,7 +100,7 @@ class Run:
 
         Raises UserError where it is damaged.
         """
-        return self._read("run.json", read_json, RECORD, needs=("status",))
+        return self._read("run.json", read_json, Record, needs=("status",))
 
     @property
     def is_there(self) -> bool:
@@ -109,7 +109,7 @@ class Run:
 
     @property
     def known(self) -> dict[str, Any]:
-        """The record, {} where it is damaged: for who must go on all the same."""
+        """The record, {} where it is damaged: for code that must continue all the same."""
         try:
             return self.record
         except UserError:
@@ -134,24 +134,20 @@ class Run:
         return self.results.get("best", {}).get("value", float("nan"))
 
     @property
-    def manifest(self) -> dict[str, Any]:
-        return self._read(self.manifest_file.name, read_json, MANIFEST)
+    def manifest(self) -> Manifest:
+        return self._read(self.manifest_file.name, read_json, Manifest)
 
-    @cached_property
+    @property
     def config(self) -> dict[str, Any]:
         """The resolved config, in which classes that have moved since stand by their new names."""
-        config = self._read("config.yaml", read_yaml, CONFIG, needs=("mode", "model"))
-        rename(config)
-        return config
+        return self._read("config.yaml", _read_config, ConfigFile, needs=("mode", "model"))
 
     @property
     def overrides(self) -> list[str]:
         """What was asked of the experiment; [] where that is not known."""
         if not (self.folder / "overrides.yaml").exists():
             return []
-        return [
-            str(o) for o in self._read("overrides.yaml", read_yaml, [(str, int, float, type(None))]) or []
-        ]
+        return [str(o) for o in self._read("overrides.yaml", _read_list, Overrides)]
 
     @property
     def metrics(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -166,16 +162,30 @@ class Run:
         return load_model(self)
 
     def _read(self, name: str, read: Callable[[Path], Any], shape: Any, needs: tuple[str, ...] = ()) -> Any:
-        """Raises UserError where a file of the folder is not what it must be."""
-        path = self.folder / name
+        """What a file of the folder holds, {} for none; read again only where the file has changed.
+
+        Raises UserError where it is not what it must be.
+        """
+        path, version = self.folder / name, None
+        with suppress(OSError):
+            about = path.stat()
+            version = (about.st_mtime_ns, about.st_size, about.st_ino)
+            if name in self._contents and self._contents[name][0] == version:
+                return self._contents[name][1]
         try:
             content = read(path)
         except FileNotFoundError:
             return {}
-        lacks = [key for key in needs if isinstance(content, dict) and key not in content]
-        if why := misfit(content, shape) or (f"it has no {lacks[0]}" if lacks else ""):
+        absent = [key for key in needs if isinstance(content, dict) and key not in content]
+        if why := misfit(content, shape) or (f"it has no {absent[0]}" if absent else ""):
             raise UserError(f"{path}: {why}; not the {name} of a run")
+        self._contents[name] = (version, content)
         return content
+
+    @cached_property
+    def _contents(self) -> dict[str, tuple[Any, Any]]:
+        """{file: (its version, what it holds)}."""
+        return {}
 
     # ------------------------------------------------------------------ writing
 
@@ -197,8 +207,8 @@ class Run:
     ) -> None:
         """Makes the folder with what is known before training. Raises UserError where it cannot be made.
 
-        Of a run that goes on, when it was first begun and what it goes on from is kept; where its record is damaged
-        the oldest file tells when it was begun.
+        A run that continues keeps the times at which it was created and started, and its parent; where its record is
+        damaged, the age of its oldest file is the time of its creation.
         """
         try:
             kept = {k: v for k, v in self.record.items() if k in ("created", "started", "parent")}
@@ -236,8 +246,8 @@ class Run:
     def failing(self) -> Iterator[None]:
         """While open, an exception marks the run as failed, with its reason and the file of its traceback.
 
-        An interruption is no failure: it leaves the run as stopped. Nor is it the run's fault where its folder
-        cannot be written, or where memory is short: it can go on. This may not be written then, either.
+        An interruption is no failure: it leaves the run as stopped. A full disk or missing memory is not
+        the run's fault either: the record then says that it can go on, if the record itself can be written.
         """
         try:
             yield
@@ -251,12 +261,22 @@ class Run:
             file, why = self.folder / "traceback.txt", without_secrets(f"{type(error).__name__}: {error}")
             if not self.is_there:
                 raise
-            lack = isinstance(error.__cause__, OSError) or out_of_memory(error)
-            can_go_on = {"can_go_on": True} if lack else {}
+            is_outside = isinstance(error.__cause__, OSError) or out_of_memory(error)
+            can_go_on = {"can_go_on": True} if is_outside else {}
             with suppress(OSError):
                 write_whole(file, without_secrets(traceback.format_exc()).encode())
                 self.update(status="failed", ended=now(), why=why, traceback=file.name, **can_go_on)
             raise
+
+
+def _read_config(path: Path) -> Any:
+    config = read_yaml(path)
+    rename(config)
+    return config
+
+
+def _read_list(path: Path) -> Any:
+    return read_yaml(path) or []
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -273,7 +293,7 @@ Thing = TypeVar("Thing")
 
 
 def silently(line: str) -> None:
-    """For who has nothing to say of what is left out."""
+    """Reports nothing of what is left out."""
 
 
 def legible(
@@ -292,7 +312,7 @@ def legible(
 def runs(experiment: str | Path, say: Say = warn) -> list[Run]:
     """The runs of an experiment's folder, oldest first; those of experiments below it are not among them.
 
-    One whose run.json is damaged is said, and left out.
+    One whose run.json is damaged is reported and left out.
     """
     places = sorted(path.parent for path in Path(experiment).glob("*/run.json"))
     found = [(record.get("created", ""), run.folder.name, run)

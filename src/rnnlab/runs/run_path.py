@@ -1,4 +1,4 @@
-"""Where a run lies, and who it is, from its config alone."""
+"""A run's folder and id, from its config alone."""
 
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -30,7 +30,8 @@ def secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 def without_secrets(value: Any) -> Any:
     """A copy of plain data in which the value of a secret variable is its name: <environment: NAME>.
 
-    What keys call a password, in a config or as an override KEY=VALUE, and who logs in at an address is <secret>.
+    The value of a key that names a password, in a config or in an override KEY=VALUE, becomes <secret>, and so does
+    the USER:PASSWORD part of an address.
     """
     return _without(value, secrets())
 

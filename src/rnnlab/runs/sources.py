@@ -20,13 +20,14 @@ from rnnlab.errors import UserError
 from rnnlab.runs import syntax as how
 from rnnlab.runs.files import cache_folder, write_whole
 from rnnlab.runs.identity import leaves
+from rnnlab.runs.record import Manifest
 from rnnlab.runs.run import Run
 from rnnlab.runs.syntax import syntax
 
 # the packages and files of rnnlab that decide numbers; the rest may change without making a run stale
 IDENTITY_SOURCES = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
 
-# whose changes a version or a hash of rnnlab's sources tells; what a stranger's folder may name is config/permitted.py
+# modules that the hash of rnnlab's sources or a version stands for (not a list of what is safe to build)
 KNOWN = (
     "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.terminal.", "rnnlab.figures.",
     "rnnlab.instruments.", "rnnlab.tensorboard.",
@@ -84,7 +85,7 @@ def torch_version() -> str:
 
 
 def sources(config: dict[str, Any]) -> dict[str, dict[str, str]]:
-    """What decides numbers beside the config, as the manifest has it.
+    """The code that decides numbers, as the manifest records it.
 
     {"sources": {"rnnlab": hash of its syntax, "torch": version, a user's module: SHA-256 of its bytes},
     "syntax": {a user's module: hash of its syntax}}
@@ -151,7 +152,7 @@ def foreign_targets(node: Any) -> set[str]:
     return {target for target in targets if not target.startswith(KNOWN)}
 
 
-def stale(recorded: dict[str, Any], config: dict[str, Any]) -> list[str]:
+def stale(recorded: Manifest, config: dict[str, Any]) -> list[str]:
     """Why the numbers of a run with this manifest might differ today; [] when they would not."""
     now = sources(config)
     then, today = recorded.get("sources", {}), now["sources"]

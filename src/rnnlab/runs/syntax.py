@@ -5,7 +5,7 @@ import re
 from contextlib import suppress
 from typing import Any
 
-# of a syntax tree: who reads or writes a name follows from where it stands; the others say how something was written
+# fields of a syntax tree that change nothing: ctx follows from the place of a name, the others are about spelling
 _UNTOLD = ("ctx", "kind", "type_comment", "type_ignores")
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _C_TEXT = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|/\*.*?\*/|//[^\n]*|\\\n""", re.DOTALL)

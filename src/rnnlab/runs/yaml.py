@@ -7,7 +7,7 @@ import yaml
 
 from rnnlab.errors import UserError
 from rnnlab.regular_files import read_file
-from rnnlab.runs.shapes import endless
+from rnnlab.runs.files import endless
 
 # the C versions where PyYAML was built with them: seven times faster
 Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

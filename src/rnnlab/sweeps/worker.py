@@ -18,7 +18,7 @@ from typing import Any
 
 from rnnlab.errors import Gone, UserError
 from rnnlab.runs.files import write_whole
-from rnnlab.runs.lock import Claimed
+from rnnlab.runs.lock import Locked
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import files
@@ -124,13 +124,13 @@ class Worker:
                 job.place,
                 job.overrides,
                 command=job.command,
-                loud=False,
-                afresh=job.restart,
+                verbose=False,
+                restart=job.restart,
                 pictures=job.pictures,
                 data_of=self.data_for,
                 watch=self.on_trainer,
             )
-        except Claimed as locked:
+        except Locked as locked:
             return Outcome(job.number, "locked", str(locked))
         except BaseException as error:
             # Lightning turns an interruption into such an exit; any other exit is the program's own, and a failure

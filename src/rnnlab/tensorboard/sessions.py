@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from rnnlab.errors import UserError
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves
-from rnnlab.runs.lock import held
+from rnnlab.runs.lock import is_locked
 from rnnlab.runs.run import Run
 from rnnlab.tensorboard.columns import ASIDE, parameters
 from rnnlab.tensorboard.session_columns import RUNS, experiment, kind
@@ -144,7 +144,7 @@ class Sessions:
 
 def _status(folder: Path, status: str | None) -> str:
     if status in ("queued", "running"):
-        return "running" if held(folder) else "stopped"
+        return "running" if is_locked(folder) else "stopped"
     return status or "stopped"
 
 

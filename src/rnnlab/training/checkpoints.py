@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from rnnlab.errors import UserError
-from rnnlab.runs.checksum import broken, sealed
+from rnnlab.runs.checksum import checksum_error, with_checksum
 from rnnlab.runs.files import settle, write_whole
 from rnnlab.runs.run import Run
 from rnnlab.training import stock_checkpoints as stock
@@ -21,7 +21,7 @@ from rnnlab.training.recorder import Recorder
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Lightning's way of writing a checkpoint, but sealed and never half of one: stock callbacks get it too.
+    """Lightning's way of writing a checkpoint, but with a checksum, and never half of one: stock callbacks get it too.
 
     `check` is asked first, and raises where nothing may be written any more: no folder is made again. `run`, the name
     of the run's folder, is noted in each.
@@ -36,7 +36,7 @@ class WholeFiles(TorchCheckpointIO):
         torch.save(checkpoint | {stock.OF_RUN: self.run} if self.run else checkpoint, buffer)
         self.check()
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(Path(path), sealed(buffer.getvalue()), durable=True)
+        write_whole(Path(path), with_checksum(buffer.getvalue()), durable=True)
 
 
 class Checkpoints(Checkpoint):
@@ -125,7 +125,7 @@ class Checkpoints(Checkpoint):
         """best.ckpt and stock checkpoints follow what the run goes on from; and what has ended trains no further."""
         stock.recall(trainer, self.run.folder.name, self._of_stock)
         if self.best_weights is not None:
-            self._best_written = not broken(self.run.best_checkpoint) and self._is_of_best()
+            self._best_written = not checksum_error(self.run.best_checkpoint) and self._is_of_best()
             self.write_best(task)
         trainer.should_stop = self._should_stop  # at its limit it stops by itself, or goes on to a later one
 

@@ -12,12 +12,12 @@ from rnnlab.config import deciding
 from rnnlab.config.reading import read
 from rnnlab.config.schema import COMPONENTS, NAMED, SECTIONS
 from rnnlab.errors import UserError
-from rnnlab.runs.checksum import broken
+from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.data import kept_here
 from rnnlab.runs.files import write_json
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.load import read_checkpoint, refuse_foreign
-from rnnlab.runs.lock import claim
+from rnnlab.runs.lock import lock
 from rnnlab.runs.run import Run, now
 from rnnlab.tensorboard.events import framed_events
 from rnnlab.training.checkpoints import WholeFiles
@@ -31,9 +31,9 @@ PAGES = ("run/", "_hparams_/", "custom_scalars__config__")  # tags of what is of
 
 
 def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[str], Run]:
-    """The config of the longer run, what it would be asked with from the start, and the run that it goes on from.
+    """The config of the longer run, the overrides that would ask for it from the start, and its parent.
 
-    Its numbers are those of a run of that length that was never broken off. Raises UserError for a run that has not
+    Its numbers are those of an uninterrupted run of that length. Raises UserError for a run that has not
     come to its limit, a schedule that depends on the length, and a change of anything that decides numbers.
     """
     parent = Run.open(cfg.resume)
@@ -47,7 +47,7 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     config["paths"] = paths_of(parent, config, cfg)
     config["data"] = kept_here(config["data"])
     refuse_others_code(parent, config, cfg)
-    # what is said to Hydra itself, such as where configs lie, is the command's
+    # overrides of Hydra itself, such as where configs lie, are taken from the command
     before = [o for o in parent.overrides if not o.lstrip("+~").startswith("hydra")]
     asked = [o for o in overrides if o.partition("=")[0] not in OURS and o not in before]
     for override in asked:
@@ -115,7 +115,7 @@ def refuse_changes(at: str, before: dict[str, Any], config: dict[str, Any]) -> N
 
 
 def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
-    if why := broken(parent.last_checkpoint):
+    if why := checksum_error(parent.last_checkpoint):
         raise UserError(f"{at}: {parent.last_checkpoint.name} {why}")
     checkpoint = read_checkpoint(parent.last_checkpoint)
     if checkpoint["callbacks"]["Checkpoints"]["ended"] != "limit":
@@ -131,7 +131,7 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
 
 def prepare(child: Run, parent: Run) -> None:
     """Makes the longer run's folder as if it had been stopped where its parent ended, unless it has begun."""
-    with claim(child.folder):
+    with lock(child.folder):
         if child.known.get("status") == "finished" or checkpoint_of(child) is not None:
             return
         if child.folder.exists():
@@ -166,7 +166,7 @@ def go_on(checkpoint: dict[str, Any]) -> None:
 
 
 def is_childs_first(path: Path | None) -> bool:
-    """Whether a checkpoint is the one that `prepare` made: the child has not said yet who it is."""
+    """Whether a checkpoint is the one that `prepare` made, so that the child has not written its own pages yet."""
     return path is not None and bool(read_checkpoint(path).get(CHILD))
 
 

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback
 
 from rnnlab.errors import Gone
 from rnnlab.runs.disk import deleted
-from rnnlab.runs.lock import Claim
+from rnnlab.runs.lock import Lock
 from rnnlab.runs.run import Run
 
 EVERY = 0.2  # seconds
@@ -22,8 +22,8 @@ class Presence(Callback):
 
     patient = True  # can wait for the end of a call of the kernels
 
-    def __init__(self, run: Run, claim: Claim) -> None:
-        self.run, self.claim = run, claim
+    def __init__(self, run: Run, lock: Lock) -> None:
+        self.run, self.lock = run, lock
         self._folder = run.folder.stat()
         self._asked_at = time.monotonic()
 
@@ -42,4 +42,4 @@ class Presence(Callback):
             there = False
         if not there or not self.run.is_there:
             raise Gone(deleted(self.run))
-        self.claim.check()
+        self.lock.check()

@@ -1,28 +1,29 @@
-"""Where a run that was cut off goes on: the newest checkpoint that is whole and fits the files beside it."""
+"""Where an interrupted run continues: the newest checkpoint that is whole and fits the files in its folder."""
 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rnnlab.errors import UserError
-from rnnlab.runs.checksum import broken
+from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.manifest import recorded_threads
+from rnnlab.runs.record import Manifest
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import stale
 
 UNDER_WAY = ("queued", "running", "stopped")
-ON_THE_WAY = "changed_on_the_way"  # the manifest's word for code that changed while a run was stopped
+ON_THE_WAY: Final = "changed_on_the_way"  # the manifest's word for code that changed while a run was stopped
 
 
 def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> Path | None:
-    """The checkpoint from which a run goes on; None where it begins afresh.
+    """The checkpoint from which a run continues; None where it starts again.
 
-    A run goes on that says of itself that it is under way (whoever wrote that is dead: we hold its claim), or
-    that failed for no reason of its own: for want of a place to write or of memory, or with its worker killed. One
-    that failed by its numbers or by its code begins afresh, for from a checkpoint it would fail again.
-    A checkpoint that is damaged, or knows more than the files beside it hold, is said and passed over for the one
+    A run continues if its record says that it is running (that process is dead: we hold the lock), or that it failed
+    for an outside reason: a full disk, missing memory, a killed worker. A run that failed by its numbers or its code
+    starts again, because from a checkpoint it would fail again.
+    A checkpoint that is damaged, or that expects longer files than there are, is reported and skipped for the one
     before.
     """
     if not is_under_way(run):
@@ -31,7 +32,7 @@ def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> P
     for path in (run.last_checkpoint, run.previous_checkpoint):
         if not path.exists():
             continue
-        if not (why := broken(path) or _unfit(run, path)):
+        if not (why := checksum_error(path) or _unfit(run, path)):
             if passed_over:
                 say(f"{'; '.join(passed_over)}. The one before, {path.name}, is used.")
             return path
@@ -42,7 +43,7 @@ def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> P
 
 
 def is_under_way(run: Run) -> bool:
-    """Whether a run goes on, if it has a checkpoint. One whose record is damaged does: what became of it is lost."""
+    """Whether a run continues, if it has a checkpoint. One whose record is damaged does: its status is lost."""
     try:
         record = run.record
     except UserError:
@@ -51,12 +52,12 @@ def is_under_way(run: Run) -> bool:
 
 
 def threads_before(run: Run) -> int | None:
-    """How many threads a run that goes on has had."""
+    """How many threads a run that continues has had."""
     return recorded_threads(manifest_before(run)) if is_under_way(run) else None
 
 
-def manifest_before(run: Run) -> dict[str, Any]:
-    """The manifest of a run that goes on; {} where it is damaged."""
+def manifest_before(run: Run) -> Manifest:
+    """The manifest of a run that continues; {} where it is damaged."""
     try:
         return run.manifest
     except UserError:
@@ -64,7 +65,7 @@ def manifest_before(run: Run) -> dict[str, Any]:
 
 
 def damage(run: Run) -> str:
-    """What cannot be read of what a run says of itself, in a line; "" where all can."""
+    """Why a run's record or manifest cannot be read, in a line; "" where both can."""
     said: list[str] = []
     for read in (lambda: run.record, lambda: run.manifest):
         try:
@@ -77,7 +78,7 @@ def damage(run: Run) -> str:
 def restore_config(
     run: Run, config: dict[str, Any], overrides: list[str], say: Callable[[str], None]
 ) -> None:
-    """Writes a finished run's config anew where it is damaged: who asks for the run says what it was."""
+    """Writes a finished run's config again where it is damaged: the command that asks for the run repeats it."""
     try:
         assert (run.config, run.overrides) is not None  # both are read
     except UserError as error:
@@ -86,7 +87,7 @@ def restore_config(
 
 
 def _unfit(run: Run, path: Path) -> str:
-    """Why a whole checkpoint cannot be gone on from; "" where it can."""
+    """Why a run cannot continue from a whole checkpoint; "" where it can."""
     try:
         checkpoint = read_checkpoint(path)
     except UserError as error:
@@ -121,7 +122,7 @@ def digests(checkpoint: dict[str, Any]) -> dict[str, str]:
 
 
 def engine_label(engine: dict[str, str]) -> str:
-    """What of an engine decides bits: which one runs the recurrence, and which one the optimizer's steps."""
+    """The part of an engine that decides bits: which one runs the recurrence, and which one the optimizer's steps."""
     alone = engine["name"] != "native" or engine["steps"] == "native"
     return engine["name"] if alone else f"{engine['name']} (steps in Python)"
 
@@ -147,7 +148,10 @@ def refuse_other_data(run: Run, content: str | None) -> None:
 
 
 def changes_on_the_way(run: Run, config: dict[str, Any], say: Callable[[str], None]) -> dict[str, list[str]]:
-    """What the manifest tells, and `say`, of a run that goes on with other sources: its bits are those of neither."""
+    """The manifest's entry about code that changed while a run was stopped, also told to `say`.
+
+    Neither the old nor the new code alone gives such a run's bits.
+    """
     before = manifest_before(run)
     changed = list(before.get(ON_THE_WAY, [])) + (fresh := stale(before, config) if before else [])
     changed += [] if before else ["the manifest was lost"]

@@ -13,7 +13,7 @@ from rnnlab.config import base_config, build, check, deciding
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
 from rnnlab.runs.files import clear_leftovers
-from rnnlab.runs.lock import claim
+from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place, place
@@ -66,7 +66,7 @@ def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str |
         restore_config(run, config, overrides, terminal.warn)
         terminal.already_finished(run, missing_callbacks(run, config), why_stale(run, config))
         return run
-    strangers = parent is not None and not foreign_targets(config)  # who knows whose the parent is
+    strangers = parent is not None and not foreign_targets(config)  # the parent's folder may be a stranger's
     with workplace.absent() if strangers else nullcontext():
         if parent is not None:
             prepare(run, parent)
@@ -90,30 +90,30 @@ def train_config(
     *,
     command: list[str],
     device: str = "",
-    loud: bool = True,
-    afresh: bool = False,
+    verbose: bool = True,
+    restart: bool = False,
     pictures: bool = True,
     data_of: Callable[[dict[str, Any]], Any] = load_data,
     watch: Callable[[Trainer], Any] = lambda trainer: None,
 ) -> Run:
-    """Trains a checked config in its place, afresh or from where it was stopped: the program of every run.
+    """Trains a checked config in its folder, from the start or from where it was stopped: the program of every run.
 
-    `afresh` trains a finished run again, `data_of` gives the data set, `watch` is given the Trainer before it
-    begins, when signals are already taken. Raises Claimed where another process is at it.
+    `restart` trains a finished run again, `data_of` gives the data set, `watch` is given the Trainer before it
+    begins, when signals are already taken. Raises Locked where another process trains it.
     """
     run = Run(where.folder)
-    afresh = afresh or config["rerun"]
-    threads = config["trainer"]["threads"] or (None if afresh else threads_before(run))
-    with claim(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run):
-        if run.known.get("status") == "finished" and not afresh and not why_stale(run, config):
+    restart = restart or config["rerun"]
+    threads = config["trainer"]["threads"] or (None if restart else threads_before(run))
+    with lock(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run):
+        if run.known.get("status") == "finished" and not restart and not why_stale(run, config):
             return run  # another process has been here
-        if not afresh and (why := damage(run)):
+        if not restart and (why := damage(run)):
             terminal.warn(
-                f"{why}. The run goes on from its last checkpoint if that is whole, else begins afresh."
+                f"{why}. The run goes on from its last checkpoint if that is whole, else starts again."
             )
         data = data_of(config)
         task = make_task(config, data)
-        from_checkpoint = None if afresh else checkpoint_of(run, terminal.warn)
+        from_checkpoint = None if restart else checkpoint_of(run, terminal.warn)
         engine, resume = engine_of(task, config, data), from_checkpoint is not None
         if threads is None:
             one_where_it_counts(engine, config["trainer"]["accelerator"])
@@ -128,7 +128,7 @@ def train_config(
         run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
         made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command) | changed
         run.write_manifest(made_with)
-        if loud:
+        if verbose:
             counted = made_with["threads"]["torch"]
             terminal.beginning(
                 run, config, task, data, engine=engine, device=device, threads=counted, resumed=resume
@@ -140,7 +140,7 @@ def train_config(
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
                                   check=presence.check, **config["checkpoint"])  # fmt: skip
         interruption = Interruption(checkpoints)
-        shown = config if loud else config | {"callbacks": silent(config["callbacks"], pictures)}
+        shown = config if verbose else config | {"callbacks": silent(config["callbacks"], pictures)}
         callbacks: list[Any] = [presence, recorder, interruption, checkpoints]
         if engine["steps"] == "native":
             callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))

@@ -9,8 +9,7 @@ import pytest
 import rnnlab
 from rnnlab.cli import main
 from rnnlab.errors import UserError
-from rnnlab.runs.files import read_json
-from rnnlab.runs.shapes import endless
+from rnnlab.runs.files import endless, read_json
 from rnnlab.runs.yaml import read_yaml
 
 HUGE = 10**400
@@ -54,6 +53,7 @@ RECORDS = {
     "negative": best(value=-HUGE),
     "step": best(step=10**20),
     "a step below 0": best(step=-1),
+    "a step that events cannot count": best(step=2**63),
     "half a step": best(step=0.5),
     "no step": best(step=float("nan")),
     "true": best(value=True),
@@ -150,3 +150,36 @@ def test_where_a_number_ends(tmp_path):
         read_json(tmp_path / "x.json")
     (tmp_path / "x.yaml").write_text("")
     assert read_yaml(tmp_path / "x.yaml") is None
+
+
+def test_a_file_is_read_once_and_again_when_another_has_written_it(pair, monkeypatch):
+    from rnnlab.runs import run as module
+
+    run, _ = pair
+    reads = []
+    for name in ("read_json", "read_yaml"):
+        read = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda path, read=read: reads.append(path.name) or read(path))
+    first = [(run.status, run.record, run.config, run.manifest, run.overrides) for _ in range(3)]
+    assert first[0] == first[2]
+    assert sorted(reads) == ["config.yaml", "manifest.json", "overrides.yaml", "run.json"]
+    rnnlab.Run(run.folder).update(status="stopped")  # as another process would
+    assert run.status == "stopped" and run.record["id"] == first[0][1]["id"]
+    run.update(status="failed")
+    assert run.status == "failed"
+    run.remove()
+    assert run.record == run.manifest == {} and run.overrides == []
+
+
+@pytest.mark.parametrize(("changes", "why"), [
+    ({"status": "gone"}, "status: Input should be 'queued', 'running'"),
+    (best(step=-1), "results.best.step: Input should be greater than or equal to 0"),
+    ({"results": {"best": {"value": 0.1}}}, "results.best: has no step or no metrics"),
+    ({"engine": ["native"]}, "engine: Input should be a valid dictionary"),
+])  # fmt: skip
+def test_the_line_names_the_key(changes, why, pair):
+    run, _ = pair
+    (run.folder / "run.json").write_text(json.dumps(run.record | changes))
+    with pytest.raises(UserError) as caught:
+        assert rnnlab.Run(run.folder).record
+    assert f"run.json: {why}" in str(caught.value) and str(caught.value).endswith("not the run.json of a run")

@@ -1,0 +1,152 @@
+"""What run.json, manifest.json and config.yaml hold. A file that holds anything else is not read, whoever wrote it."""
+
+from functools import cache
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
+
+LONG = 100_000  # characters of a text, but for a diff
+LONG_KEY = 200  # characters of a key and of a reason that a message shows
+
+Status = Literal["queued", "running", "finished", "stopped", "failed", "skipped"]
+Text = Annotated[str, Strict(), Field(max_length=LONG)]
+Number = Annotated[float, Strict()]  # finite or not, for a loss may be either
+Step = Annotated[int, Strict(), Field(ge=0, lt=2**63)]  # as a file of events counts them
+Flag = Annotated[bool, Strict()]
+Scores = dict[str, Number]
+OTHERS = ConfigDict(extra="allow")  # later versions may add keys
+
+
+class Scored(TypedDict, total=False):
+    """The best or the last validation; {} before the first."""
+
+    __pydantic_config__ = OTHERS  # type: ignore[misc]
+    value: Number
+    step: Step
+    epoch: Step
+    monitor: Text
+    metrics: Scores
+
+
+def _whole(scored: Scored) -> Scored:
+    if scored and not {"step", "metrics"} <= scored.keys():
+        raise PydanticCustomError("half", "has no step or no metrics")
+    return scored
+
+
+WholeScored = Annotated[Scored, AfterValidator(_whole)]
+
+
+class Facts(TypedDict, total=False):
+    __pydantic_config__ = OTHERS  # type: ignore[misc]
+    realised_noise: Number
+
+
+class Results(TypedDict, total=False):
+    """What a run came to."""
+
+    __pydantic_config__ = OTHERS  # type: ignore[misc]
+    steps: Step
+    best: WholeScored
+    last: WholeScored
+    train: Scores
+    test: Scores
+    baselines: dict[str, dict[str, Scores]]
+    floor: dict[str, Scores]
+    facts: dict[str, Facts]
+
+
+class Record(TypedDict, total=False):
+    """run.json."""
+
+    __pydantic_config__ = OTHERS  # type: ignore[misc]
+    id: Text
+    group: Text  # what the runs that differ by their seed alone share
+    label: Text  # what differs from the experiment, without the seed
+    experiment: Text
+    status: Status
+    created: Text
+    started: Text
+    ended: Text
+    why: Text
+    parent: Text
+    traceback: Text
+    can_go_on: Any
+    seconds: Number
+    engine: dict[str, Text]
+    results: Results
+
+
+class Code(TypedDict, total=False):
+    __pydantic_config__ = OTHERS  # type: ignore[misc]
+    rnnlab: str
+    commit: str | None
+    clean: Flag
+    diff: str
+
+
+class Machine(TypedDict, total=False):
+    __pydantic_config__ = OTHERS  # type: ignore[misc]
+    cpu: str
+    platform: str
+    cores: Annotated[int, Strict()] | None
+    cpu_capability: str
+    cpu_flags: list[str]
+    gpus: list[str]
+
+
+class Manifest(TypedDict, total=False):
+    """manifest.json."""
+
+    __pydantic_config__ = OTHERS  # type: ignore[misc]
+    command: list[Text]
+    engine: dict[str, Text]
+    data_hash: str | None
+    code: Code
+    sources: dict[str, str]
+    syntax: dict[str, str]
+    files: dict[str, str]
+    versions: dict[str, str]
+    machine: Machine
+    threads: Scores
+    environment: dict[str, str]
+    determinism: dict[str, Any]
+    changed_on_the_way: list[str]
+
+
+class ConfigFile(TypedDict, total=False):
+    """config.yaml, as far as its outline goes: the schema reads the rest."""
+
+    __pydantic_config__ = OTHERS  # type: ignore[misc]
+    model: dict[str, Any]
+    data: dict[str, Any]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    trainer: dict[str, Any]
+    callbacks: dict[str, Any]
+    logger: dict[str, Any]
+    paths: dict[str, Any]
+    name: Text
+    monitor: Text
+    mode: Text
+
+
+Overrides = list[str | int | float | None]
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
+def misfit(content: Any, shape: Any) -> str:
+    """Why what a file holds has not its shape, in a few words with the key; "" where it has."""
+    try:
+        _adapter(shape).validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        at = ".".join(str(part)[:LONG_KEY] for part in first["loc"])
+        return f"{at or 'it'}: {first['msg'][:LONG_KEY]}"
+    return ""

@@ -1,0 +1,56 @@
+"""What differs between a run and what is asked for now, or between two runs, and nothing else."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from rnnlab.errors import UserError
+from rnnlab.reproduce.differences import manifests
+from rnnlab.runs.config_diff import missing_callbacks
+from rnnlab.runs.manifest import recorded_threads
+from rnnlab.runs.run_path import place, seedless
+
+NODE = {"_target_": "mine.Callback"}
+
+
+def test_callbacks_that_a_run_did_not_have_and_no_others():
+    run = SimpleNamespace(config={"callbacks": {"a": NODE, "off": None}, "logger": None})
+    asked = {"callbacks": {"a": NODE, "b": NODE, "off": NODE, "none": None}, "logger": {"csv": NODE}}
+    assert missing_callbacks(run, asked) == ["callbacks.b", "callbacks.off", "logger.csv"]
+
+
+def test_of_a_run_whose_config_cannot_be_read_nothing_is_known():
+    class Damaged:
+        @property
+        def config(self):
+            raise UserError("damaged")
+
+    assert missing_callbacks(Damaged(), {"callbacks": {"b": NODE}, "logger": {}}) == []
+
+
+def test_torchs_version_is_a_version_and_not_also_a_source():
+    ours, theirs = (
+        {"sources": {"torch": v, "rnnlab": "a" * 64}, "versions": {"torch": v}} for v in ("1", "2")
+    )
+    assert manifests(ours, theirs) == {"versions": ["torch: 1 -> 2"]}
+
+
+@pytest.mark.parametrize(("recorded", "threads"), [
+    ({}, None), ({"threads": {"torch": 1}}, 1), ({"threads": {"torch": 1024}}, 1024),
+    ({"threads": {"torch": 1025}}, None),
+    ({"threads": {"torch": 0}}, None), ({"threads": {"torch": 2.0}}, None),
+])  # fmt: skip
+def test_a_number_of_threads_that_no_machine_has_is_not_taken(recorded, threads):
+    assert recorded_threads(recorded) == threads
+
+
+def test_seeds_of_the_data_that_follow_the_runs_are_no_part_of_its_group():
+    def decisive(seed, data):
+        return {"seed": seed, "data": {"n": 1, "seed": data}, "trainer": {"accelerator": "cpu"}}
+
+    config = {"trainer": {"accelerator": "cpu"}, "paths": {"outputs": "o"}, "name": "x"}
+    first, second, fixed = (
+        place(config, d, decisive(0, 0)) for d in (decisive(1, 1), decisive(2, 2), decisive(2, 7))
+    )
+    assert first.group == second.group != fixed.group and first.id != second.id
+    assert seedless(decisive(2, 7))["data"] == {"n": 1, "seed": 7}
