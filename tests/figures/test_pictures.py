@@ -7,7 +7,7 @@ from matplotlib.image import imread
 import rnnlab
 from rnnlab.figures.axis import apart
 from rnnlab.figures.canvas import canvas, headline
-from rnnlab.runs.curves import smoothed
+from rnnlab.runs.metrics import smoothed
 
 FAST = (
     "trainer.accelerator=cpu",

@@ -11,7 +11,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs.run import Run
 from rnnlab.tensorboard import events, summaries
 from rnnlab.tensorboard.columns import outcome, parameters
-from rnnlab.training.failures import show_failure
+from rnnlab.tensorboard.event_files import show_failure
 from rnnlab.training.recorder import Diverged
 
 
@@ -117,7 +117,7 @@ def test_a_killed_run_that_was_marked_as_failed_is_ended_once_behind_its_last_wh
     run = small()
     whole = b"".join(r for r, event in events.framed_events(run.events_file.read_bytes())
                      if summaries.END.encode() not in event)  # fmt: skip
-    torn = events.framed_alone(summaries.text("torn", "x" * 100))[:60]
+    torn = events.record(summaries.text("torn", "x" * 100))[:60]
     run.events_file.write_bytes(whole + torn)
     run.update(status="failed", why="killed by SIGKILL")
     for _ in range(2):

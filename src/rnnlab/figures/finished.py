@@ -15,7 +15,7 @@ from rnnlab.runs.run import Run
 from rnnlab.tasks import Forecaster, Task
 
 
-def portrait(run: Run, task: Any, data: Any) -> list[Path]:
+def draw_finished(run: Run, task: Any, data: Any) -> list[Path]:
     """Draws what a finished run is shown by; returns the files, none for a task that is not one of ours."""
     if not isinstance(task, Task):
         return []
