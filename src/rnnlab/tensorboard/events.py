@@ -53,11 +53,14 @@ def header() -> bytes:
 
 def records(batch: Scalars) -> bytes:
     """The records of a batch of scalars, one for each step, all with the time of now."""
-    wall, made = _wall(), []
-    for step, values in batch.by_step():
-        summary = b"".join([_value(tag) + _float(value) for tag, value in values.items()])
+    wall, tags = _wall(), [_value(tag) for tag in batch.columns]
+    summary = b"\x2a" + _varint(sum(map(len, tags)) + 4 * len(tags))
+    rows = zip(*batch.columns.values(), strict=True) if tags else ((),) * len(batch.steps)
+    made = []
+    for step, row in zip(batch.steps, rows, strict=True):
         at = b"\x10" + _varint(step) if step else b""
-        made.append(record(wall + at + b"\x2a" + _varint(len(summary)) + summary))
+        values = [part for tag, value in zip(tags, row, strict=True) for part in (tag, _float(value))]
+        made.append(record(b"".join([wall, at, summary, *values])))
     return b"".join(made)
 
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from lightning.pytorch import LightningModule
+from typing import TYPE_CHECKING, Any
 
 from rnnlab.errors import Gone
 from rnnlab.runs.run import Run
+
+if TYPE_CHECKING:  # what only shows a run, a report say, waits for no torch
+    from lightning.pytorch import LightningModule
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class About:
     config: dict[str, Any]
     overrides: list[str]
     manifest: dict[str, Any]
-    task: LightningModule
+    task: "LightningModule"
     data: Any
     device: str  # the device that was taken, and why
     resumed: bool  # from a checkpoint

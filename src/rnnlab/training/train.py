@@ -136,7 +136,7 @@ def train_config(
         callbacks: list[Any] = [presence, recorder, interruption, checkpoints]
         if engine["steps"] == "native":
             callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
-        trainer = make_trainer(config, run, task, callbacks, bars=display.bars)
+        trainer = make_trainer(config, run, task, callbacks=callbacks, bars=display.bars)
         for logger in run_loggers(trainer) if not resume or child else ():
             logger.begin(about)
         run.update(status="running", started=run.known.get("started") or now(), engine=engine)

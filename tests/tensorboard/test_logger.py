@@ -65,7 +65,7 @@ def test_a_stopped_run_has_no_end_and_one_that_goes_on_is_opened_once(small, mon
     make = training.make_trainer
     asked = ("trainer.max_epochs=5", "callbacks=inspect", "callbacks.memory.every=1")
     monkeypatch.setattr(
-        training, "make_trainer", lambda c, r, t, callbacks: make(c, r, t, [StopAt(9), *callbacks])
+        training, "make_trainer", lambda c, r, t, callbacks, bars: make(c, r, t, [StopAt(9), *callbacks], bars)
     )
     run = small(*asked)
     assert run.status == "stopped"
