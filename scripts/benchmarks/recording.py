@@ -36,18 +36,15 @@ def _timed(what, method, sign):
 
 
 def main(options: dict[str, str]) -> None:
-    from rnnlab.tensorboard.dashboard import Dashboard
+    from rnnlab.tensorboard.logger import TensorBoard
     from rnnlab.training.checkpoints import Checkpoints
-    from rnnlab.training.loggers import Events, TensorBoard
     from rnnlab.training.recorder import Recorder
 
     both, board = "recording and checkpoints", "TensorBoard alone"
     timed(both, Recorder, "on_train_batch_end", "on_validation_end", "on_train_end")
     timed(both, Checkpoints, "on_train_batch_start", "on_validation_end", "on_train_end")
-    timed(board, TensorBoard, "log_metrics", "log_entries")
-    timed(board, Events, "events", "flush")
-    timed(board, Dashboard, "open", "close")
-    timed(board, Dashboard, "lines", sign=-1)  # the results need baselines and floor as well
+    timed(board, TensorBoard, "log_metrics", "log_scalars", "log_events", "flush", "begin", "end")
+    timed(board, TensorBoard, "lines", sign=-1)  # the results need baselines and floor as well
     for engine in ("auto", "torch"):
         shares = defaultdict(list)
         for seed in range(5):

@@ -129,8 +129,7 @@ def parts(hidden: int, layers: int, folder: str) -> dict[str, float]:
             spent.clear()
             begin = time.perf_counter()
             where = place(one, deciding(one), base)
-            train_config(one, where, asked, command=[], verbose=False, pictures=False, data_of=lambda _: data,
-                         watch=watch)  # fmt: skip
+            train_config(one, where, asked, command=[], data_of=lambda _: data, watch=watch)
             whole = time.perf_counter() - begin
             found.append({"kernels": spent["kernels"], "validation": spent["validation"],
                           "loops": spent["epochs"] - spent["kernels"] - spent["validation"],

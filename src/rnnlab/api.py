@@ -13,9 +13,9 @@ def train(*overrides: str, config_dir: str | None = None) -> Run:
     Raises UserError for what cannot be, RunFailed where the training fails.
     """
     from rnnlab.config import compose
-    from rnnlab.training.train import train as train_config
+    from rnnlab.display import train
 
-    return train_config(compose(list(overrides), config_dir), list(overrides), config_dir)
+    return train(compose(list(overrides), config_dir), list(overrides), config_dir)
 
 
 def load(folder: str | Path) -> Run:

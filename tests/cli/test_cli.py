@@ -28,9 +28,9 @@ def trained(monkeypatch, tmp_path):
         calls.append((cfg, overrides))
         return types.SimpleNamespace(objective=float(cfg.seed), status="finished")
 
-    module = types.ModuleType("rnnlab.training.train")
+    module = types.ModuleType("rnnlab.display")
     module.train = fake
-    monkeypatch.setitem(sys.modules, "rnnlab.training.train", module)
+    monkeypatch.setitem(sys.modules, "rnnlab.display", module)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     calls_of = types.SimpleNamespace(calls=calls, module=module)

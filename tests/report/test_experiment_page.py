@@ -15,6 +15,7 @@ import pytest
 
 from rnnlab.cli import main
 from rnnlab.figures.axis import Axis
+from rnnlab.report.leaderboard import number
 from rnnlab.report.svg import plot
 from rnnlab.runs.run import Run
 
@@ -130,6 +131,60 @@ def test_a_curve_is_the_mean_over_seeds_and_the_levels_are_in_its_units(experime
     np.testing.assert_allclose(lines, [0.02, 0.05, 0.0501], rtol=0.01)
     heights = [float(a["y"]) for a, t in texts if t in ("a", "b")]
     assert abs(heights[0] - heights[1]) >= 11  # they would lie on each other
+
+
+def test_the_band_is_the_middle_four_fifths_of_the_seeds(experiment, tmp_path):
+    page = written(experiment, tmp_path / "report.html")
+    values = {}
+    for path in experiment.glob("*/run.json"):
+        run = Run(path.parent)
+        values.setdefault(run.config["optimizer"]["lr"], []).append(run.metrics["loss/val"][1])
+    lines = [points(a) for a, _ in page.of(0, "polyline")]
+    bands = [points(a) for a, _ in page.of(0, "polygon")]
+    up = height_of(lines, sorted(np.mean(v, 0).tolist() for v in values.values()))
+    wanted = sorted(np.quantile(v, [0.1, 0.9], axis=0).tolist() for v in values.values())
+    drawn = sorted(
+        [[up(y) for _, y in band[: len(STEPS)]], [up(y) for _, y in band[: len(STEPS) - 1 : -1]]]
+        for band in bands
+    )
+    top = max(max(one) for one in (np.mean(v, 0) for v in values.values()))  # a band may leave the plot there
+    for (low, high), (low_wanted, high_wanted) in zip(drawn, wanted, strict=True):
+        np.testing.assert_allclose(low, low_wanted, rtol=0.02)
+        inside = np.array(high_wanted) < top
+        assert inside.sum() >= 3
+        np.testing.assert_allclose(np.array(high)[inside], np.array(high_wanted)[inside], rtol=0.02)
+
+
+def test_a_parameters_orange_dot_is_the_median_of_its_runs(experiment, tmp_path):
+    page = written(experiment, tmp_path / "report.html")
+    best = {}
+    for path in experiment.glob("*/run.json"):
+        run = Run(path.parent)
+        best.setdefault(run.config["optimizer"]["lr"], []).append(run.objective)
+    dots = [(a, text) for svg in range(page.svg + 1) for a, text in page.of(svg, "circle")]
+    medians = [a for a, _ in dots if a["r"] == "4.5"]
+    runs = [a for a, _ in dots if a["r"] != "4.5"]
+    titles = [text for *_, text in page.parts if text.startswith("median at")]
+    assert len(medians) == len(titles) == 3 and len(runs) == 3 * SEEDS
+    for title, (lr, values) in zip(titles, sorted(best.items()), strict=True):
+        assert title == f"median at {lr:g}: {number(float(np.median(values)))}"
+    # and it lies there: among the dots of its own runs, the third of five
+    for dot, at in zip(medians, sorted(best), strict=True):
+        beside = sorted(runs, key=lambda a: abs(float(a["cx"]) - float(dot["cx"])))[:SEEDS]
+        heights = sorted(float(a["cy"]) for a in beside)
+        assert float(dot["cy"]) == pytest.approx(heights[SEEDS // 2], abs=0.2), at
+
+
+def points(about):
+    return [tuple(map(float, point.split(","))) for point in about["points"].split()]
+
+
+def height_of(lines, means):
+    """The value at a height of a logarithmic plot, from lines whose values are known."""
+    drawn = sorted(lines, key=lambda line: [-y for _, y in line])
+    ys = [y for line in drawn for _, y in line]
+    slope, start = np.polyfit(ys, [math.log(v) for mean in means for v in mean], 1)
+    return lambda y: math.exp(start + slope * y)
 
 
 def test_what_is_not_finite_is_left_out(experiment, tmp_path):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rnnlab.runs.curves import shared
+from rnnlab.runs.metrics import shared
 
 
 def test_shared_is_what_a_table_by_step_gives():

@@ -1,6 +1,8 @@
 """The table of scores shows every number in full, however narrow the terminal is."""
 
 import io
+import math
+import types
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,3 +87,33 @@ def test_a_finished_run_says_what_it_was_trained_without(small, capsys):
     assert "trained without callbacks.gradient, callbacks.memory" in capsys.readouterr().out.replace(
         "\n", " "
     )
+
+
+def test_what_a_reader_should_know_besides_is_in_the_units_that_it_names():
+    results = {"facts": {"val": {"realised_noise": 7.0}, "test": {"realised_noise": 0.02}},
+               "test": {"mse": 0.05, "nats": 2 * math.log(2)}}  # fmt: skip
+    assert terminal.facts(types.SimpleNamespace(results=results)) == [
+        "test mse over the realised noise of the test targets: 2.500",
+        "test: 2.000 bits per character",
+    ]
+    (line,) = terminal.facts(types.SimpleNamespace(results={"baselines": {"val": {}}}))
+    assert line.startswith("there is no test part")
+
+
+def test_the_beginning_and_the_end_say_what_the_run_is_and_came_to(small, capsys):
+    run = small("seed=5")
+    lines = capsys.readouterr().out.splitlines()
+    said = {line.split()[0]: line for line in lines if line.strip()}
+    total = sum(p.numel() for p in run.model.parameters())
+    assert said["in"].split() == ["in", "all", f"{total:,}"]
+    assert "took cpu" in said["device"] and said["engine"].startswith(
+        f"engine   {run.record['engine']['name']} ("
+    )
+    assert said["data"].endswith(f"content {run.manifest['data_hash'][:12]}")
+    best, last, step = run.results["best"], run.results["last"], run.results["steps"]
+    assert said["best,"].split()[:4] == ["best,", "step", f"{best['step']:,}",
+                                         terminal.number(best["metrics"]["metric/mse"])]  # fmt: skip
+    assert said["last,"].split()[2:4] == [f"{step:,}", terminal.number(last["metrics"]["metric/mse"])]
+    persistence = run.results["baselines"]["val"]["persistence"]["mse"]
+    assert said["persistence"].split()[1] == terminal.number(persistence)
+    assert said["evaluate"].split(maxsplit=1)[1] == f"rnnlab evaluate {run.folder}"

@@ -24,9 +24,9 @@ def interrupted(small, tmp_path, monkeypatch):
     def trained(
         *overrides: str, at: int = 0, number: int = signal.SIGINT, batch: int = 0, **kwargs
     ) -> tuple[dict, Run]:
-        def stopping(config, run, task, callbacks):
+        def stopping(config, run, task, callbacks, bars):
             stop = StopAtBatch(batch) if batch else StopAt(at, number)
-            return make(config, run, task, [stop, *callbacks])
+            return make(config, run, task, [stop, *callbacks], bars)
 
         monkeypatch.setattr(training, "make_trainer", stopping)
         record = small(*overrides, outputs=tmp_path / "interrupted", **kwargs).record

@@ -64,7 +64,7 @@ def task(cfg: DictConfig) -> float:
     try:
         if check(cfg).get("sweep", {}).get("dry_run"):  # before torch is imported
             raise UserError("--dry-run needs rnnlab's own sweeper; leave hydra/sweeper out")
-        from rnnlab.training.train import train
+        from rnnlab.display import train
 
         run = train(cfg, overrides)
         if run.status == "stopped":

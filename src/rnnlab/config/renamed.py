@@ -8,7 +8,8 @@ _INSTRUMENTS = (
 )  # fmt: skip
 RENAMED = {
     "rnnlab.training.progress.Progress": "rnnlab.terminal.progress.Progress",
-    "rnnlab.inspection.pictures.Pictures": "rnnlab.figures.pictures.Pictures",
+    "rnnlab.inspection.pictures.Pictures": "rnnlab.figures.callback.Figures",
+    "rnnlab.training.loggers.TensorBoard": "rnnlab.tensorboard.logger.TensorBoard",
     **{f"rnnlab.inspection.{name}": f"rnnlab.instruments.{name}" for name in _INSTRUMENTS},
 }
 

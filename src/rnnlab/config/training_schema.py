@@ -127,7 +127,7 @@ class Progress(Node):
     refresh_s: NonNegative = 0.1
 
 
-class Pictures(Node):
+class Figures(Node):
     how: ClassVar[bool] = True
 
 
@@ -193,12 +193,12 @@ INSTRUMENTS = (
 )
 CALLBACKS: dict[str, type[Node]] = {
     "rnnlab.terminal.progress.Progress": Progress,
-    "rnnlab.figures.pictures.Pictures": Pictures,
+    "rnnlab.figures.callback.Figures": Figures,
     "lightning.pytorch.callbacks.EarlyStopping": EarlyStopping,
     **{f"rnnlab.instruments.{name}": Instrument for name in INSTRUMENTS},
 }
 LOGGERS: dict[str, type[Node]] = {
-    "rnnlab.training.loggers.TensorBoard": TensorBoard,
+    "rnnlab.tensorboard.logger.TensorBoard": TensorBoard,
     "lightning.pytorch.loggers.CSVLogger": CSVLogger,
     "lightning.pytorch.loggers.MLFlowLogger": MLFlowLogger,
 }

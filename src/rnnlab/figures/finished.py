@@ -14,7 +14,7 @@ from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
 
 
-def portrait(run: Run, task: Any, data: Any) -> list[Path]:
+def draw_finished(run: Run, task: Any, data: Any) -> list[Path]:
     """Draws what a finished run is shown by; returns the files, none for a task that is not one of ours."""
     if not hasattr(task, "panels"):
         return []

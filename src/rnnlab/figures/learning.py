@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from rnnlab.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Label, label_ends, quiet
-from rnnlab.runs.curves import Curve, smoothed
+from rnnlab.runs.metrics import Curve, smoothed
 from rnnlab.runs.run import Run
 
 WORDS = {"nats": "nats per character", "cross_entropy": "cross-entropy, nats"}

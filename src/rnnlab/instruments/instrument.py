@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rnnlab.instruments.probe import Probe, looking, probe
+from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.task import Task
 
 
@@ -57,7 +58,8 @@ class Instrument(Callback):
         if rest == 0:
             numbers = self.inspect(trainer, task, draw=due(looks + 1))
             if numbers:
-                task.scalars.append((trainer.global_step, {f"inspect/{k}": v for k, v in numbers.items()}))
+                found = {f"inspect/{k}": v for k, v in numbers.items()}
+                task.scalars.append(Scalars.of(trainer.global_step, found))
         self.validations += 1
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
@@ -84,7 +86,7 @@ class Instrument(Callback):
 
         from rnnlab.runs.files import write_whole
         from rnnlab.tensorboard import summaries
-        from rnnlab.training.loggers import TensorBoard
+        from rnnlab.tensorboard.logger import TensorBoard
 
         if getattr(trainer, "fast_dev_run", False):
             return
@@ -97,13 +99,13 @@ class Instrument(Callback):
             (folder / "figures").mkdir(parents=True, exist_ok=True)
             write_whole(folder / "figures" / f"{self.name}.png", picture.getvalue())
             for board in boards:
-                board.journal.events([summaries.image(f"inspect/{self.name}", picture.getvalue(), self.step)])
+                board.log_events([summaries.image(f"inspect/{self.name}", picture.getvalue(), self.step)])
         if said is not None:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
             write_whole(folder / "samples" / f"{self.name}.txt", said.encode("utf-8", "surrogatepass"))
             for board in boards:
                 shown = summaries.block(said.encode("utf-8", "replace").decode("utf-8"))
-                board.journal.events([summaries.text(f"inspect/{self.name}", shown, self.step)])
+                board.log_events([summaries.text(f"inspect/{self.name}", shown, self.step)])
 
     @property
     def when(self) -> str:

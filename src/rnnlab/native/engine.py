@@ -17,7 +17,7 @@ LINE = 16  # floats in a cache line
 
 
 def obstacle(kind: type[Cell], device: torch.device, precision: str) -> str | None:
-    """Why the native engine cannot serve; None where it can. Compiles the kernels, unless another reason is found first."""
+    """Why the native engine cannot serve; None where it can. Without another reason, compiles the kernels."""
     if kind not in KERNELS:
         return f"the native engine has no kernels for {kind.__name__}"
     if device.type != "cpu" or precision != "32-true":

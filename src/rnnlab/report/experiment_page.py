@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from rnnlab.report import experiment_curves as curves
 from rnnlab.report import parameters
+from rnnlab.report.curves import board_curves
 from rnnlab.report.leaderboard import Entry, Leaderboard, between, number
 from rnnlab.report.parameters import Link
 from rnnlab.report.style import page as whole_page
@@ -71,7 +71,7 @@ def page(name: str, board: Leaderboard, link: Link = lambda entry: None) -> str:
         if board.mixed:
             parts.append(f"<p><b>{escape(board.mixed)}</b></p>")
         parts += ["<h2>Leaderboard</h2>", _table(board, link)]
-        parts += ["<h2>Learning curves</h2>", curves.curves(board)]
+        parts += ["<h2>Learning curves</h2>", board_curves(board)]
         swept = list(dict.fromkeys(k for row in board.rows for k in row.parameters))[:PARAMETERS]
         if swept and len(board.rows) > 1 and not board.mixed:
             parts += ["<h2>Parameters</h2>", parameters.panels(board, swept, link)]

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.regular_files import read_file
+from rnnlab.report.curves import run_curves
 from rnnlab.report.leaderboard import number
-from rnnlab.report.run_curves import run_curves
 from rnnlab.report.style import page
-from rnnlab.runs.provenance import manifest_rows
+from rnnlab.runs.manifest import manifest_rows
 from rnnlab.runs.run import Run
 from rnnlab.terminal.run import PARTS, facts, score_rows
 
@@ -136,7 +136,7 @@ def _again(run: Run) -> str:
 
 
 def _made(run: Run) -> list[tuple[str, Any]]:
-    rows = dict(manifest_rows(run.manifest, run))
+    rows = dict(manifest_rows(run.manifest, run.folder))
     return [*(rows | {"folder": run.folder.absolute()}).items()]
 
 

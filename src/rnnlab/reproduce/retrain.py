@@ -16,7 +16,7 @@ from rnnlab.runs.run_path import Place
 
 SHOWN = (
     "Progress",
-    "Pictures",
+    "Figures",
     "OnExceptionCheckpoint",
     "WeightsSummary",
     "RichProgressBar",
@@ -66,9 +66,7 @@ def train_again(run: Run, into: Path, command: Sequence[str], trust: bool = Fals
 
     accelerator.take(config["trainer"]["accelerator"])
     try:
-        return train_config(
-            config, where, [], command=list(command), verbose=False, pictures=False, restart=True
-        )
+        return train_config(config, where, [], command=list(command), restart=True)
     except (UserError, RunFailed, OSError):
         raise
     except Exception as error:

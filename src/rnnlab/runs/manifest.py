@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +155,28 @@ def recorded_threads(recorded: Manifest) -> int | None:
 def command_line() -> list[str]:
     """The words of this process's command, its program by name alone."""
     return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def manifest_rows(manifest: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:
+    """Title and value of each fact about how a run was made."""
+    code, engine = manifest.get("code", {}), manifest.get("engine", {})
+    commit = code.get("commit")
+    if commit:
+        commit = commit[:12] + ("" if code.get("clean") else ", with changes that were not committed")
+    versions, machine = manifest.get("versions", {}), manifest.get("machine", {})
+    shown = [f"{name} {versions[name]}" for name in ("python", "torch", "lightning") if name in versions]
+    return [
+        ("folder", folder_link(folder)),
+        ("run", folder.name),
+        ("command", " ".join(manifest.get("command", []))),
+        ("code", f"rnnlab {code.get('rnnlab', '')}, commit {commit or 'none'}"),
+        ("engine", f"{engine.get('name')} ({engine.get('why')}); steps {engine.get('steps')}"),
+        ("data", manifest.get("data_hash")),
+        ("versions", ", ".join(shown)),
+        ("machine", f"{machine.get('cpu')}, {machine.get('cores')} cores"),
+        ("threads", manifest.get("threads", {}).get("torch")),
+    ]
+
+
+def folder_link(folder: Path) -> str:
+    return folder.absolute().as_uri()

@@ -1,17 +1,18 @@
-"""metrics.csv: every scalar of a training by step, one line a value, no wall-clock values.
+"""The scalars of a training: a batch of them as the steps hand it on, and metrics.csv, which has one line a value.
 
     step,metric,value
     1,loss/train,0.5413
 
-Values are the shortest text that reads back as the same float.
+metrics.csv has no wall-clock values. Values are the shortest text that reads back as the same float.
 """
 
 import csv
+import functools
 import io
-from collections.abc import Callable, Sequence
-from itertools import chain, islice
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -21,69 +22,56 @@ from rnnlab.regular_files import open_file
 
 BYTES = 1_000_000_000  # of a file that is read; some ten million steps
 HEADER = "step,metric,value\n"
+DERIVED = ("rmse", "bits", "perplexity")  # metrics that repeat another one in other units
+POINTS = 120  # of a smoothed curve
+
+Curve = tuple[np.ndarray, np.ndarray]  # steps (n,) and values (n,)
 
 
-def line(step: int, name: str, value: float) -> str:
-    return f"{step},{name},{value!r}\n"
+@dataclass(frozen=True)
+class Scalars:
+    """The same scalars at some steps: `columns` has a value for each of `steps` under each name.
 
-
-Scalars = tuple[int, dict[str, float]]  # (step, {name: value})
-
-
-class Course(NamedTuple):
-    """The same scalars over many steps."""
+    What is measured during training is handed on as such batches: one step of the Python loop, or all steps of a call
+    of the kernels. Values may be tensors on the device until `floats` reads them.
+    """
 
     steps: Sequence[int]
-    columns: dict[str, Sequence[float] | np.ndarray]  # a value for each step
+    columns: Mapping[str, Sequence[Any]]
+
+    @classmethod
+    def of(cls, step: int, values: Mapping[str, Any]) -> "Scalars":
+        """Those of a single step; None stands for a value that was not measured."""
+        return cls((step,), {name: (value,) for name, value in values.items() if value is not None})
+
+    def floats(self) -> "Scalars":
+        columns = {
+            name: column.tolist() if isinstance(column, np.ndarray) else list(map(float, column))
+            for name, column in self.columns.items()
+        }
+        return Scalars(self.steps, columns)
+
+    def at(self, places: Iterable[int]) -> "Scalars":
+        """The batch at some of its places alone."""
+        places = list(places)
+        columns = {name: [column[i] for i in places] for name, column in self.columns.items()}
+        return Scalars([self.steps[i] for i in places], columns)
+
+    def by_step(self) -> list[tuple[int, dict[str, float]]]:
+        """[(step, {name: value})]."""
+        rows = zip(*self.columns.values(), strict=True) if self.columns else ((),) * len(self.steps)
+        return [(step, dict(zip(self.columns, row, strict=True)))
+                for step, row in zip(self.steps, rows, strict=True)]  # fmt: skip
 
 
-Entry = Scalars | Course
-Made = TypeVar("Made")
+def lines(batch: Scalars) -> str:
+    """The lines of metrics.csv for a batch: step by step, and its names in their order."""
+    form = "".join(f"%d,{name.replace('%', '%%')},%r\n" for name in batch.columns)
+    cells = [cell for column in batch.columns.values() for cell in (batch.steps, column)]
+    return "".join([form % row for row in zip(*cells, strict=True)])
 
 
-def interleaved(
-    entries: Sequence[Entry],
-    alone: Callable[[int, dict[str, float]], Made],
-    together: Callable[[np.ndarray, dict[str, np.ndarray]], list[Made]],
-) -> list[Made]:
-    """What becomes of each step, in the order of the entries; courses of the same names are done at once.
-
-    `together` gets their steps (int64) and columns (float64), and gives one result for each step.
-    """
-    alike: dict[tuple[str, ...], list[Course]] = {}
-    for entry in entries:
-        if isinstance(entry, Course):
-            alike.setdefault(tuple(entry.columns), []).append(entry)
-    made = {}
-    for names, courses in alike.items():
-        steps = np.fromiter(chain.from_iterable(course.steps for course in courses), dtype=np.int64)
-        columns = {name: np.concatenate([course.columns[name] for course in courses]) for name in names}
-        made[names] = iter(together(steps, columns))
-    found: list[Made] = []
-    for entry in entries:
-        if isinstance(entry, Course):
-            found += islice(made[tuple(entry.columns)], len(entry.steps))
-        else:
-            found.append(alone(*entry))
-    return found
-
-
-def lines(entries: Sequence[Entry]) -> str:
-    """The file's lines for some entries, as `line` makes each."""
-
-    def alone(step: int, scalars: dict[str, float]) -> str:
-        return "".join([line(step, name, value) for name, value in scalars.items()])
-
-    def together(steps: np.ndarray, columns: dict[str, np.ndarray]) -> list[str]:
-        form = "".join(f"%d,{name.replace('%', '%%')},%r\n" for name in columns)
-        at = steps.tolist()
-        cells = [cell for column in columns.values() for cell in (at, column.tolist())]
-        return list(map(form.__mod__, zip(*cells, strict=True)))
-
-    return "".join(interleaved(entries, alone, together))
-
-
-def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def read_metrics(path: Path) -> dict[str, Curve]:
     """{name: (steps int64, values float64)} in the order of the file; {} where there is no file.
 
     A last line that is being written, or was cut off, is passed over. Raises UserError for a file that is no such
@@ -101,7 +89,7 @@ def read_metrics(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         raise UserError(f"{path}: not a table of step, metric, value: {error}") from error
 
 
-def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _read(path: Path) -> dict[str, Curve]:
     series: dict[str, tuple[list[int], list[float]]] = {}
     with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as f:
         rows = csv.reader(line for line in f if line.endswith("\n"))
@@ -113,3 +101,21 @@ def _read(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             steps.append(int(step))
             values.append(float(value))
     return {name: (np.array(s, dtype=np.int64), np.array(v)) for name, (s, v) in series.items()}
+
+
+def smoothed(steps: np.ndarray, values: np.ndarray) -> Curve:
+    """Means of values over stretches of equal length, at the last step of each; as they are where few."""
+    if len(steps) < 2 * POINTS:
+        return steps, values
+    ends = np.linspace(0, len(steps), POINTS + 1).astype(int)
+    return steps[ends[1:] - 1], np.add.reduceat(values, ends[:-1]) / np.diff(ends)
+
+
+def shared(curves: Sequence[Curve]) -> Curve:
+    """The steps (n,) that all curves have, of which there is one at least, and their values there (curves, n).
+
+    Where a curve has a step twice, as after a resume of another tool, its last value counts.
+    """
+    kept = [(*np.unique(steps[::-1], return_index=True), values[::-1]) for steps, values in curves]
+    steps = functools.reduce(np.intersect1d, (own for own, _, _ in kept))
+    return steps, np.stack([values[at[np.searchsorted(own, steps)]] for own, at, values in kept])

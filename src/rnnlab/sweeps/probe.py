@@ -116,8 +116,8 @@ def attempt(config: dict[str, Any], total: int) -> Trial | None:
             trainer = config["trainer"] | {"max_steps": n, "fast_dev_run": False}
             with tempfile.TemporaryDirectory() as folder:
                 place = Place(Path(folder) / "trial" / "run", "trial", "trial", "")
-                run = train_config(config | plain | {"trainer": trainer}, place, [], command=[], verbose=False,
-                                   pictures=False, data_of=lambda _: data)  # fmt: skip
+                run = train_config(config | plain | {"trainer": trainer}, place, [], command=[],
+                                   data_of=lambda _: data)  # fmt: skip
                 record = run.record
             return record["seconds"], record["results"]["steps"], record["engine"]["name"]
 

@@ -214,7 +214,7 @@ class Scheduler:
             if run.is_there:
                 write_whole(run.folder / "traceback.txt", f"{why}\n".encode())
                 run.update(**failed, traceback="traceback.txt")
-                from rnnlab.training.failures import show_failure  # slow to import and rarely needed
+                from rnnlab.tensorboard.event_files import show_failure  # slow to import and rarely needed
 
                 show_failure(run)
                 return run.known

@@ -113,6 +113,7 @@ class Worker:
             raise StopWorker
 
     def run(self, job: Job) -> Outcome:
+        from rnnlab.display import InFiles
         from rnnlab.training.train import train_config
 
         begin, run = time.perf_counter(), Run(job.place.folder)
@@ -124,9 +125,8 @@ class Worker:
                 job.place,
                 job.overrides,
                 command=job.command,
-                verbose=False,
+                display=InFiles(figures=job.pictures),
                 restart=job.restart,
-                pictures=job.pictures,
                 data_of=self.data_for,
                 watch=self.on_trainer,
             )
@@ -220,7 +220,7 @@ def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
 
     Returns the record if its folder cannot hold it, because it was deleted or its disk is full; else {}.
     """
-    from rnnlab.training.failures import show_failure
+    from rnnlab.tensorboard.event_files import show_failure
     from rnnlab.training.resumption import is_under_way
 
     why = f"{type(error).__name__}: {error}"

@@ -12,6 +12,7 @@ from rnnlab.errors import UserError
 from rnnlab.recurrence.initialisation import initialise
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
+from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.optimization import Optimization
 
 Scores = dict[str, tuple[Tensor, int]]
@@ -39,8 +40,8 @@ class Task(lightning.LightningModule):
 
     Optimization is manual in Lightning's sense: `training_step` is a whole step, so that an engine may run
     many of them in one call. `optimization` is set before fitting; `spec` describes the data (see
-    `SequenceData.spec`) and is saved in every checkpoint. `scalars` holds what the steps measured,
-    `(step, {name: value})`, until a recorder takes it; values may be tensors on the device.
+    `SequenceData.spec`) and is saved in every checkpoint. `scalars` holds what the steps measured until a
+    recorder takes it; values may be tensors on the device.
     """
 
     kind: ClassVar[str]
@@ -56,7 +57,7 @@ class Task(lightning.LightningModule):
         self.automatic_optimization = False
         self.spec, self.seed = spec, seed
         self.optimization = Optimization(torch.optim.Adam)
-        self.scalars: list[tuple[int, dict[str, Any]]] = []
+        self.scalars: list[Scalars] = []
         self.evaluated: dict[str, float] = {}  # what the last validation or test gave, in double precision
         self._sums: dict[str, tuple[Tensor, int]] = {}
         self._micro_losses: list[Tensor] = []
@@ -176,7 +177,7 @@ class Task(lightning.LightningModule):
             optimizer.zero_grad()  # type: ignore[union-attr]
             self._micro_losses.clear()
             measured["optim/grad_norm"] = self._grad_norm
-            self.scalars.append((self.global_step, measured))
+            self.scalars.append(Scalars.of(self.global_step, measured))
             if how.scheduler is not None and how.interval == "step":
                 self.lr_schedulers().step()  # type: ignore[union-attr]
         return loss
@@ -220,7 +221,7 @@ class Task(lightning.LightningModule):
         self.evaluated = values
         self.announce(values)
         if not self.trainer.sanity_checking:
-            self.scalars.append((self.global_step, values))
+            self.scalars.append(Scalars.of(self.global_step, values))
             if self.optimization.scheduler is not None and self.optimization.interval == "validation":
                 watched = values.get(self.optimization.monitor)
                 if watched is not None:

@@ -5,8 +5,8 @@ from typing import Any
 
 from rnnlab.runs.config_diff import NOT_PARAMETERS
 from rnnlab.runs.identity import leaves
+from rnnlab.runs.metrics import DERIVED
 
-DERIVED = ("rmse", "bits", "perplexity")  # the same again, in other units
 ASIDE = (*NOT_PARAMETERS, "callbacks")
 
 

@@ -8,13 +8,12 @@ and simple_value (2, float); fields that are zero are left out, as protobuf does
 import math
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cache
 
 import google_crc32c
-import numpy as np
 
-from rnnlab.runs.metrics import Entry, interleaved
+from rnnlab.runs.metrics import Scalars
 
 VERSION = b"brain.Event:2"
 
@@ -39,15 +38,6 @@ def _value(tag: str) -> bytes:
 _FLOAT, _MASKED = struct.Struct("<f"), struct.Struct("<I")
 
 
-def _event(wall: bytes, step: int, scalars: dict[str, float]) -> bytes:
-    return _stamped(wall, step, b"".join([_value(tag) + _float(value) for tag, value in scalars.items()]))
-
-
-def _stamped(wall: bytes, step: int, summary: bytes) -> bytes:
-    at = b"\x10" + _varint(step) if step else b""
-    return wall + at + b"\x2a" + _varint(len(summary)) + summary
-
-
 def _float(value: float) -> bytes:
     """A float as single precision has it, infinite where it is too large."""
     try:
@@ -58,76 +48,25 @@ def _float(value: float) -> bytes:
 
 def header() -> bytes:
     """What an event file begins with: its version (field 3)."""
-    return framed_alone(_wall() + b"\x1a" + _varint(len(VERSION)) + VERSION)
+    return record(_wall() + b"\x1a" + _varint(len(VERSION)) + VERSION)
 
 
-def records(entries: Sequence[Entry]) -> bytes:
-    """The framed records of `entries`, in their order, all with the time of now."""
-    wall = _wall()
-
-    def alone(step: int, scalars: dict[str, float]) -> bytes:
-        return framed_alone(_event(wall, step, scalars))
-
-    found: list[bytes] = interleaved(entries, alone, lambda steps, columns: _course(wall, steps, columns))
-    return b"".join(found)
-
-
-def _course(wall: bytes, steps: np.ndarray, columns: dict[str, np.ndarray]) -> list[bytes]:
-    """The records of the same tags over many steps: they differ in a few bytes, set in all of them at once."""
-    tags = [_value(tag) for tag in columns]
-    summary = b"".join([tag + bytes(4) for tag in tags])
-    ends = np.cumsum([len(tag) + 4 for tag in tags]) - len(summary)  # of each number, from the event's end
-    with np.errstate(over="ignore"):
-        numbers = [column.astype("<f4").view(np.uint8).reshape(-1, 4) for column in columns.values()]
-    widths = sum((steps >= 128**k).astype(np.int64) for k in range(9))  # bytes of a step; 0 is left out
-    framed = [b""] * len(steps)
-    for width in np.unique(widths).tolist():
-        at = np.flatnonzero(widths == width)
-        event = _stamped(wall, 128 ** (width - 1) if width else 0, summary)
-        length, first = len(event), len(wall) + 1
-        rows = np.tile(np.frombuffer(_head(length) + event + bytes(4), dtype=np.uint8), (len(at), 1))
-        inside = rows[:, 12 : 12 + length]
-        for byte in range(width):
-            inside[:, first + byte] = steps[at] >> 7 * byte & 0x7F | (0x80 if byte < width - 1 else 0)
-        for number, end in zip(numbers, (ends + length).tolist(), strict=True):
-            inside[:, end - 4 : end] = number[at]
-        changing = [
-            *range(first, first + width),
-            *(length + end - k for end in ends.tolist() for k in (4, 3, 2, 1)),
-        ]
-        rows[:, 12 + length :] = _masked_crcs(inside, changing).astype("<u4").view(np.uint8).reshape(-1, 4)
-        content, size = rows.tobytes(), rows.shape[1]
-        for row, i in enumerate(at.tolist()):
-            framed[i] = content[row * size : (row + 1) * size]
-    return framed
+def records(batch: Scalars) -> bytes:
+    """The records of a batch of scalars, one for each step, all with the time of now."""
+    wall, tags = _wall(), [_value(tag) for tag in batch.columns]
+    summary = b"\x2a" + _varint(sum(map(len, tags)) + 4 * len(tags))
+    rows = zip(*batch.columns.values(), strict=True) if tags else ((),) * len(batch.steps)
+    made = []
+    for step, row in zip(batch.steps, rows, strict=True):
+        at = b"\x10" + _varint(step) if step else b""
+        values = [part for tag, value in zip(tags, row, strict=True) for part in (tag, _float(value))]
+        made.append(record(b"".join([wall, at, summary, *values])))
+    return b"".join(made)
 
 
-def _masked_crcs(rows: np.ndarray, changing: list[int]) -> np.ndarray:
-    """TFRecord's masked CRC-32C of rows of bytes (n, length) that differ in the columns `changing` alone; uint32.
-
-    A CRC is linear in what differs from another row of its length: each such byte adds, by exclusive or, what it
-    alone leaves in the register.
-    """
-    length = rows.shape[1]
-    crc = np.full(len(rows), google_crc32c.value(rows[0].tobytes()), dtype=np.uint32)
-    for column in changing:
-        crc ^= _left_by(length - 1 - column)[rows[:, column] ^ rows[0, column]]
-    return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(0xA282EAD8)
-
-
-_left: list[np.ndarray] = []
-
-
-def _left_by(zeros: int) -> np.ndarray:
-    """What each byte leaves in the register of CRC-32C after so many zeros (256,); polynomial 0x82F63B78, reflected."""
-    if not _left:
-        crc = np.arange(256, dtype=np.uint32)
-        for _ in range(8):
-            crc = np.where(crc & 1, crc >> 1 ^ np.uint32(0x82F63B78), crc >> 1).astype(np.uint32)
-        _left.append(crc)
-    while len(_left) <= zeros:
-        _left.append(_left[-1] >> np.uint32(8) ^ _left[0][_left[-1] & 0xFF])
-    return _left[zeros]
+def record(event: bytes) -> bytes:
+    """The record of one event, whatever it holds."""
+    return _head(len(event)) + event + _MASKED.pack(_masked_crc(event))
 
 
 def framed_events(content: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -139,11 +78,6 @@ def framed_events(content: bytes) -> Iterator[tuple[bytes, bytes]]:
             return
         yield content[at:end], content[at + 12 : end - 4]
         at = end
-
-
-def framed_alone(event: bytes) -> bytes:
-    """The record of one event, whatever it holds."""
-    return _head(len(event)) + event + _MASKED.pack(_masked_crc(event))
 
 
 @cache

@@ -12,7 +12,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from rnnlab.tasks.task import Task
-from rnnlab.tensorboard.events import framed_alone
+from rnnlab.tensorboard.events import record
 
 Shape = tuple[int, ...]  # -1: any
 Parameters = tuple[tuple[str, Shape], ...]
@@ -96,7 +96,7 @@ def _parameters(module: Any) -> Parameters:
 def _record(model: Architecture) -> bytes:
     # the same bytes for every run of an architecture, without a time of its own
     event = Event(wall_time=1.0, graph_def=_Drawing(model).graph.SerializeToString())
-    return framed_alone(event.SerializeToString())
+    return record(event.SerializeToString())
 
 
 class _Drawing:

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from rnnlab.report.leaderboard import Leaderboard, Row, of_experiment
-from rnnlab.runs.curves import shared
-from rnnlab.runs.metrics import Scalars
+from rnnlab.runs.metrics import Scalars, shared
 from rnnlab.runs.run import Run, legible
 from rnnlab.tensorboard import events, summaries
 
@@ -31,13 +30,11 @@ def write_groups(experiment: Path, into: Path) -> list[Path]:
         found = curves(row)
         shown = tuple(dict.fromkeys(tag for tag in bands if tag in found))
         content = [_opening(row, rank, experiment), summaries.layout((), shown)]
-        scalars = _scalars(found, shown) + _outcome(row, board)
-        records = [events.framed_alone(event) for event in content]
-        ending = events.framed_alone(summaries.session_end("finished"))
-        file = folder / "events.out.tfevents.0.groups"
-        file.write_bytes(events.header() + b"".join(records) + events.records(scalars) + ending)
+        scalars = [*_scalars(found, shown), _outcome(row, board)]
+        ending = events.record(summaries.session_end("finished"))
+        _write(folder, [*map(events.record, content), *map(events.records, scalars), ending])
         folders.append(folder)
-        end = max([end, *(step for step, _ in scalars)])
+        end = max([end, *(step for batch in scalars for step in batch.steps)])
     return folders + _references(board, bands, into, end)
 
 
@@ -51,8 +48,7 @@ def _references(board: Leaderboard, bands: tuple[str, ...], into: Path, end: int
         if lines:
             folder = into / (name if name == "floor" else f"baseline {_safe(name)}")
             folder.mkdir(parents=True)
-            content = events.header() + events.records([(0, lines), (end, lines)])
-            (folder / "events.out.tfevents.0.groups").write_bytes(content)
+            _write(folder, [events.records(Scalars((0, end), {tag: (v, v) for tag, v in lines.items()}))])
             folders.append(folder)
     return folders
 
@@ -68,18 +64,17 @@ def curves(row: Row) -> Curves:
 
 
 def _scalars(found: Curves, banded: tuple[str, ...]) -> list[Scalars]:
-    entries: list[Scalars] = []
+    batches: list[Scalars] = []
     for tag, (steps, values) in found.items():
         drawn: dict[str, Callable[..., np.ndarray]] = {tag: np.mean}
         if tag in banded:
             drawn |= {f"{tag}.low": np.min, f"{tag}.high": np.max}
         for name, of in drawn.items():
-            summary = of(values, axis=0)
-            entries += [(int(s), {name: float(v)}) for s, v in zip(steps, summary, strict=True)]
-    return entries
+            batches.append(Scalars(steps.tolist(), {name: of(values, axis=0).tolist()}))
+    return batches
 
 
-def _outcome(row: Row, board: Leaderboard) -> list[Scalars]:
+def _outcome(row: Row, board: Leaderboard) -> Scalars:
     name = board.metric.rpartition("/")[2] if board.metric != "loss/val" else "loss"
     values = row.values
     spread = {
@@ -88,12 +83,16 @@ def _outcome(row: Row, board: Leaderboard) -> list[Scalars]:
         f"best/{name}_high": values.max(),
     }
     scores = {f"best/{k.replace('/', '_')}": v for k, v in row.scores().items()}
-    return [(0, {k: float(v) for k, v in (spread | scores | {"best/seeds": len(values)}).items()})]
+    return Scalars.of(0, spread | scores | {"best/seeds": len(values)}).floats()
 
 
 def _opening(row: Row, rank: int, experiment: Path) -> bytes:
     # HParams orders by the name: best first
     return summaries.session_start(row.parameters, f"{rank:03d} {row.label}", experiment.absolute().as_uri())
+
+
+def _write(folder: Path, records: list[bytes]) -> None:
+    (folder / "events.out.tfevents.0.groups").write_bytes(events.header() + b"".join(records))
 
 
 def _safe(label: str) -> str:

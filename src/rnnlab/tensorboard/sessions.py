@@ -8,22 +8,64 @@ differ between the runs, and which configuration is the best.
 import json
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
 from rnnlab.errors import UserError
+from rnnlab.report.leaderboard import Entry, Row
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import is_locked
+from rnnlab.runs.metrics import DERIVED
 from rnnlab.runs.run import Run
-from rnnlab.tensorboard.columns import ASIDE, parameters
-from rnnlab.tensorboard.session_columns import RUNS, experiment, kind
-from rnnlab.tensorboard.session_group import Group, Member
+from rnnlab.tensorboard.columns import ASIDE, outcome, parameters
 from rnnlab.tensorboard.summaries import END, EXPERIMENT, START, end_content, start_content, word
 
 Contents = dict[str, dict[str, bytes]]  # {TensorBoard's name of a run: {tag: content}}
 DEPTHS = ("run.json", "*/run.json", "*/*/run.json")  # a run, an experiment, all experiments
+RUNS = "runs"  # the column that says how many runs a configuration has, and how they fare
 FRESH_S = 2.0  # what was read is not looked for again so soon
+
+
+class Member(NamedTuple):
+    name: str  # TensorBoard's
+    run: Run
+    record: dict[str, Any]  # run.json
+    status: str  # as it is now: "running" says that somebody is at it
+
+
+@dataclass
+class Group:
+    experiment: str
+    key: str
+    members: list[Member] = field(default_factory=list)
+
+    @property
+    def value(self) -> float:
+        """The mean of the best values; NaN where no run has finished."""
+        found = [m.record.get("results", {}).get("best", {}).get("value") for m in self.finished]
+        values = [value for value in found if value is not None]
+        return sum(values) / len(values) if values else float("nan")
+
+    @property
+    def finished(self) -> list[Member]:
+        return [member for member in self.members if member.status == "finished"]
+
+    @property
+    def fare(self) -> str:
+        """How its runs fare, such as "3 finished, 1 failed"."""
+        counts = Counter(member.status for member in self.members)
+        return ", ".join(f"{counts[s]} {s}" for s in sorted(counts, key=lambda s: (s != "finished", s)))
+
+    def title(self, place: int, values: dict[str, Any]) -> str:
+        """What the tab calls it, and orders it by: best first, those without a result last."""
+        label = Row([Entry(m.run.folder, m.record) for m in self.members], values).label
+        return f"{place:03d} {label}" if self.value == self.value else f"no result, {label}"
 
 
 class Known(NamedTuple):
@@ -165,3 +207,44 @@ def _seconds(stamp: str | None) -> float:
         return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0
     except (ValueError, OverflowError):
         return 0.0
+
+
+def experiment(columns: Sequence[dict[str, Any]], groups: Iterable[Group]) -> bytes:
+    """One column for each key, of one type, and the metrics in the order in which one asks for them."""
+    found = api_pb2.Experiment()
+    for key in sorted({key for values in columns for key in values}):
+        values = [c[key] for c in columns if key in c]
+        info = found.hparam_infos.add(name=key, differs=len(set(map(str, values))) > 1 or key == RUNS)
+        types = {kind(value) for value in values}
+        if types == {float}:
+            info.type = api_pb2.DATA_TYPE_FLOAT64
+            info.domain_interval.min_value, info.domain_interval.max_value = min(values), max(values)
+        else:
+            info.type = api_pb2.DATA_TYPE_BOOL if types == {bool} else api_pb2.DATA_TYPE_STRING
+            said = values if types == {bool} else map(word, values)
+            info.domain_discrete.extend(sorted(set(said)))
+    for tag in metrics(groups):
+        found.metric_infos.add(name=api_pb2.MetricName(tag=tag))
+    return HParamsPluginData(experiment=found).SerializeToString()
+
+
+def metrics(groups: Iterable[Group]) -> list[str]:
+    """The tab opens with the first five: best and last of what was watched, the excess, size and time."""
+    tags: dict[str, None] = {}
+    watched = "loss"
+    for group in groups:
+        for member in group.finished:
+            results = member.record.get("results", {})
+            tags |= dict.fromkeys(outcome(results))
+            watched = results.get("best", {}).get("monitor", "loss/val").removeprefix("metric/")
+    watched = "loss" if watched == "loss/val" else watched
+    excess = sorted(t for t in tags if t.startswith("excess/") and not t.startswith("excess/test"))
+    first = [t for t in (f"best/{watched}", f"last/{watched}", *excess[:1]) if t in tags]
+    first += ["run/parameters", "run/seconds"]
+    order = ("best", "excess", "test", "last")
+    rest = sorted(tags, key=lambda t: (order.index(t.split("/")[0]), t.split("/")[1] in DERIVED))
+    return list(dict.fromkeys([*first, *rest]))
+
+
+def kind(value: Any) -> type:
+    return bool if isinstance(value, bool) else float if isinstance(value, (int, float)) else str

@@ -16,37 +16,29 @@ from rnnlab.errors import UserError, warn
 from rnnlab.runs.run import Run
 from rnnlab.terminal.console import Console
 from rnnlab.terminal.screen import one_line
+from rnnlab.training.display import About
 
 # a file or a pipe has no width of its own; the tables need some
 sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
 console = Console(width=None if sized else 110)
 
 
-def beginning(
-    run: Run,
-    config: dict[str, Any],
-    task: Any,
-    data: Any,
-    *,
-    engine: dict[str, str],
-    device: str,
-    threads: int,
-    resumed: bool,
-) -> None:
-    console.print(config_tree(config))
-    console.print(parameter_table(task))
-    console.print(f"device   {device}")
+def beginning(about: About) -> None:
+    """What is about to train: config, parameters, device, engine, data and folder."""
+    data, engine, threads = about.data, about.manifest["engine"], about.manifest["threads"]["torch"]
+    console.print(config_tree(about.config))
+    console.print(parameter_table(about.task))
+    console.print(f"device   {about.device}")
     steps = "whole steps in C" if engine["steps"] == "native" else f"steps {engine['steps']}"
-    if config["trainer"]["accelerator"] == "cpu":
+    if about.config["trainer"]["accelerator"] == "cpu":
         steps += f", {threads} thread{'s' * (threads != 1)}"
     console.print(f"engine   {engine['name']} ({engine['why']}); {steps}")
     for remark in getattr(data, "remarks", []):
         warn(remark)
     content = f", content {data.content_hash[:12]}" if hasattr(data, "content_hash") else ""
     console.print(f"data     {type(data).__name__}{content}")
-    console.print(
-        f"run      {run.folder}{'  (goes on from its last checkpoint)' if resumed else ''}", soft_wrap=True
-    )
+    resumed = "  (goes on from its last checkpoint)" if about.resumed else ""
+    console.print(f"run      {about.run.folder}{resumed}", soft_wrap=True)
     console.print()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning.fabric.utilities import registry
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
 from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -20,7 +20,7 @@ from rnnlab.runs.run import Run
 from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import Checkpoints, WholeFiles
-from rnnlab.training.loggers import MetricsFile
+from rnnlab.training.loggers import MetricsFile, RunLogger
 from rnnlab.training.loop import Unmeasured, install
 from rnnlab.training.presence import Presence
 
@@ -88,8 +88,13 @@ def planned_steps(config: dict[str, Any], batches: int) -> int:
     return min(bounds)
 
 
-def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callbacks: list[Any]) -> Trainer:
-    """Lightning's own Trainer with the config's callbacks and loggers beside ours."""
+def make_trainer(
+    config: dict[str, Any], run: Run, task: LightningModule, callbacks: list[Any], bars: bool
+) -> Trainer:
+    """Lightning's own Trainer with the config's callbacks and loggers beside ours.
+
+    Without `bars` the callbacks that draw a moving bar are left out.
+    """
     options = {key: value for key, value in config["trainer"].items() if key not in OURS}
     if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
         options |= {key: config["trainer"][key] for key in OF_A_STEP}
@@ -102,13 +107,13 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
     for name, node in ((name, node) for name, node in config["logger"].items() if node):
         for placeholder, value in about.items():
             node = {k: v.replace(placeholder, value) if isinstance(v, str) else v for k, v in node.items()}
-        extra = {"folder": run.folder} if node["_target_"] == "rnnlab.training.loggers.TensorBoard" else {}
+        extra = {"folder": run.folder} if is_a(node, f"logger.{name}", RunLogger) else {}
         loggers.append(build(node, f"logger.{name}", **extra))
     check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
     extras = [
         build(counting_validations(node), f"callbacks.{name}")
         for name, node in config["callbacks"].items()
-        if node
+        if node and (bars or not is_a(node, f"callbacks.{name}", ProgressBar))
     ]
     try:
         trainer = Trainer(
@@ -121,7 +126,7 @@ def make_trainer(config: dict[str, Any], run: Run, task: LightningModule, callba
             plugins=[WholeFiles(check, run.folder.name)],
             enable_checkpointing=True,
             enable_model_summary=False,
-            enable_progress_bar=any(type(c).__name__ == "Progress" for c in extras),
+            enable_progress_bar=any(isinstance(c, ProgressBar) for c in extras),
             barebones=False,
         )
     except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
@@ -134,12 +139,17 @@ def counting_validations(node: dict[str, Any]) -> dict[str, Any]:
     """An EarlyStopping that is not told when to look does so behind validations: the end of an epoch that `max_steps`
     cut off is none.
     """
-    kind = locate(node["_target_"], "callbacks")
-    if not (inspect.isclass(kind) and issubclass(kind, EarlyStopping)):
+    if not is_a(node, "callbacks", EarlyStopping):
         return node
-    if "check_on_train_epoch_end" not in inspect.signature(kind).parameters:
+    if "check_on_train_epoch_end" not in inspect.signature(locate(node["_target_"], "callbacks")).parameters:
         return node
     return node | {"check_on_train_epoch_end": node.get("check_on_train_epoch_end") or False}
+
+
+def is_a(node: dict[str, Any], at: str, kind: type) -> bool:
+    """Whether the node of a config names a subclass of `kind`."""
+    named = locate(node["_target_"], at)
+    return inspect.isclass(named) and issubclass(named, kind)
 
 
 def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[str, str]:

@@ -19,15 +19,14 @@ from rnnlab.runs.identity import leaves
 from rnnlab.runs.load import read_checkpoint, refuse_foreign
 from rnnlab.runs.lock import lock
 from rnnlab.runs.run import Run, now
-from rnnlab.tensorboard.events import framed_events
 from rnnlab.training.checkpoints import WholeFiles
+from rnnlab.training.display import Display
 from rnnlab.training.loop import position_of
 from rnnlab.training.resumption import checkpoint_of, digests, lengths
 
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")
 OURS = ("resume", "resume_engine", "rerun")
 CHILD = "child"  # in a checkpoint: made of the parent's
-PAGES = ("run/", "_hparams_/", "custom_scalars__config__")  # tags of what is of a run as a whole
 
 
 def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[str], Run]:
@@ -129,7 +128,7 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
             )
 
 
-def prepare(child: Run, parent: Run) -> None:
+def prepare(child: Run, parent: Run, display: Display) -> None:
     """Makes the longer run's folder as if it had been stopped where its parent ended, unless it has begun."""
     with lock(child.folder):
         if child.known.get("status") == "finished" or checkpoint_of(child) is not None:
@@ -142,7 +141,7 @@ def prepare(child: Run, parent: Run) -> None:
         for name, length in known.items():
             if Path(name).name == name and (parent.folder / name).is_file():
                 content = (parent.folder / name).read_bytes()[:length]
-                content = content if name == parent.metrics_file.name else without_pages(content)
+                content = display.inherit(parent.folder / name, content)
                 (child.folder / name).write_bytes(content)
                 known[name] = len(content)
                 digests(checkpoint)[name] = hashlib.sha256(content).hexdigest()
@@ -168,16 +167,3 @@ def go_on(checkpoint: dict[str, Any]) -> None:
 def is_childs_first(path: Path | None) -> bool:
     """Whether a checkpoint is the one that `prepare` made, so that the child has not written its own pages yet."""
     return path is not None and bool(read_checkpoint(path).get(CHILD))
-
-
-def without_pages(content: bytes) -> bytes:
-    """An event file without what it says of its run: config, manifest, hyperparameters, charts, graph."""
-    from tensorboard.compat.proto.event_pb2 import Event
-
-    kept = []
-    for record, inside in framed_events(content):
-        event = Event.FromString(inside)
-        if not event.graph_def and not any(value.tag.startswith(PAGES) for value in event.summary.value
-                                           if value.metadata.plugin_data.plugin_name):  # fmt: skip
-            kept.append(record)
-    return b"".join(kept)

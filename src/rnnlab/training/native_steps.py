@@ -17,6 +17,7 @@ from rnnlab import native
 from rnnlab.data.loader import Loader
 from rnnlab.data.module import SequenceData
 from rnnlab.native.spec import obstacle
+from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import Checkpoints
 from rnnlab.training.loop import STOCK, Loop
@@ -103,7 +104,9 @@ class Kernels(Callback):
             done = self.program.run(batches, rates, dropout_step=step)
             losses, norms = done.losses.numpy()[: done.done + 1], done.norms.numpy()[: done.done + 1]
         self.measure(n, time.perf_counter() - begin)
-        task.scalars.append((step + 1, {"loss/train": losses, "optim/lr": rates, "optim/grad_norm": norms}))
+        taken = len(losses)  # fewer than n where a loss is not finite
+        measured = {"loss/train": losses, "optim/lr": rates[:taken], "optim/grad_norm": norms}
+        task.scalars.append(Scalars(range(step + 1, step + 1 + taken), measured))
         progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
         for count in (progress.total, progress.current):
             count.ready += n

@@ -1,4 +1,4 @@
-"""What came of a run: its best weights scored beside baselines and floor, and its pictures."""
+"""What came of a run: its best weights scored beside baselines and floor."""
 
 from typing import Any
 
@@ -8,8 +8,6 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from rnnlab.data.loader import Loader
 from rnnlab.data.module import SPLITS
-from rnnlab.figures.pictures import Pictures
-from rnnlab.runs.run import Run
 from rnnlab.tasks.evaluation import evaluate
 from rnnlab.tasks.task import Task
 from rnnlab.training.loop import Hooks
@@ -43,10 +41,3 @@ def assess(
             if hasattr(data, key):  # a data set of the user's own may know none of them
                 results.setdefault(key, {})[split] = getattr(data, key)(split)
     return results
-
-
-def draw(trainer: Trainer, task: LightningModule, data: Any, run: Run) -> None:
-    """The pictures of the finished run, with its best weights, where its callbacks ask for them."""
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, Pictures):
-            callback.draw(run, task, data)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from rnnlab import import_path as workplace
 from rnnlab.config import base_config, build, check, deciding
+from rnnlab.errors import warn
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
 from rnnlab.runs.files import clear_leftovers
@@ -17,22 +18,19 @@ from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place, place
-from rnnlab.runs.secrets import without_secrets
 from rnnlab.runs.sources import foreign_targets, why_stale
-from rnnlab.tensorboard.dashboard import Dashboard
-from rnnlab.terminal import run as terminal
 from rnnlab.training import accelerator
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
 from rnnlab.training.continuation import is_childs_first, longer, prepare
-from rnnlab.training.failures import failure_shown
+from rnnlab.training.display import About, Display, failure_shown
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.loggers import introduce
 from rnnlab.training.native_steps import Kernels
 from rnnlab.training.presence import Presence
 from rnnlab.training.quiet import quiet
-from rnnlab.training.recorder import Recorder
-from rnnlab.training.results import assess, draw
+from rnnlab.training.recorder import Recorder, run_loggers
+from rnnlab.training.results import assess
 from rnnlab.training.resumption import (
     changes_on_the_way,
     checkpoint_of,
@@ -46,32 +44,31 @@ from rnnlab.training.resumption import (
 from rnnlab.training.threads import one_where_it_counts, thread_count
 
 
-def train(cfg: DictConfig, overrides: list[str] | None = None, config_dir: str | None = None) -> Run:
+def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display: Display) -> Run:
     """Trains what a composed config describes; returns the run, whose folder holds all that came of it.
 
     A run that is finished is not trained again, unless `rerun=true`: where its code or data has changed since, a line
     says so. One that was stopped goes on from its last checkpoint. Raises UserError before any work for what cannot
     be, and RunFailed (after marking the run as failed) where the training itself fails.
     """
-    overrides = list(overrides or [])
     config, parent = check(cfg), None
     if config["resume"]:
         config, overrides, parent = longer(cfg, overrides)
     config.pop("sweep", None)  # says nothing of a single run
     overrides = [o for o in overrides if not o.startswith("sweep.")]
-    config["trainer"]["accelerator"], why = accelerator.take(config["trainer"]["accelerator"])
+    config["trainer"]["accelerator"], why_device = accelerator.take(config["trainer"]["accelerator"])
     where = place(config, deciding(config), deciding(base_config(overrides, config_dir)))
     run = Run(where.folder)
     if run.known.get("status") == "finished" and not config["rerun"]:
-        restore_config(run, config, overrides, terminal.warn)
-        terminal.already_finished(run, missing_callbacks(run, config), why_stale(run, config))
+        restore_config(run, config, overrides, warn)
+        display.already_finished(run, missing_callbacks(run, config), why_stale(run, config))
         return run
     strangers = parent is not None and not foreign_targets(config)  # the parent's folder may be a stranger's
     with workplace.absent() if strangers else nullcontext():
         if parent is not None:
-            prepare(run, parent)
-        train_config(config, where, overrides, command=command_line(), device=why)
-    terminal.end(run)
+            prepare(run, parent, display)
+        train_config(config, where, overrides, command=command_line(), device=why_device, display=display)
+    display.end(run)
     return run
 
 
@@ -90,30 +87,28 @@ def train_config(
     *,
     command: list[str],
     device: str = "",
-    verbose: bool = True,
+    display: Display | None = None,
     restart: bool = False,
-    pictures: bool = True,
     data_of: Callable[[dict[str, Any]], Any] = load_data,
     watch: Callable[[Trainer], Any] = lambda trainer: None,
 ) -> Run:
     """Trains a checked config in its folder, from the start or from where it was stopped: the program of every run.
 
-    `restart` trains a finished run again, `data_of` gives the data set, `watch` is given the Trainer before it
-    begins, when signals are already taken. Raises Locked where another process trains it.
+    `display` shows the run, `device` says why it trains where it does, `restart` trains a finished run again,
+    `data_of` gives the data set, `watch` is given the Trainer before it begins, when signals are already taken.
+    Raises Locked where another process trains it.
     """
-    run = Run(where.folder)
+    run, display = Run(where.folder), display or Display()
     restart = restart or config["rerun"]
     threads = config["trainer"]["threads"] or (None if restart else threads_before(run))
-    with lock(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run):
+    with lock(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run, display):
         if run.known.get("status") == "finished" and not restart and not why_stale(run, config):
             return run  # another process has been here
         if not restart and (why := damage(run)):
-            terminal.warn(
-                f"{why}. The run goes on from its last checkpoint if that is whole, else starts again."
-            )
+            warn(f"{why}. The run goes on from its last checkpoint if that is whole, else starts again.")
         data = data_of(config)
         task = make_task(config, data)
-        from_checkpoint = None if restart else checkpoint_of(run, terminal.warn)
+        from_checkpoint = None if restart else checkpoint_of(run, warn)
         engine, resume = engine_of(task, config, data), from_checkpoint is not None
         if threads is None:
             one_where_it_counts(engine, config["trainer"]["accelerator"])
@@ -124,15 +119,13 @@ def train_config(
         elif run.folder.exists():
             ours.check()
             run.remove()
-        changed = changes_on_the_way(run, config, terminal.warn) if resume else {}
+        changed = changes_on_the_way(run, config, warn) if resume else {}
         run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
         made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command) | changed
         run.write_manifest(made_with)
-        if verbose:
-            counted = made_with["threads"]["torch"]
-            terminal.beginning(
-                run, config, task, data, engine=engine, device=device, threads=counted, resumed=resume
-            )
+        child = is_childs_first(from_checkpoint)
+        about = About(run, config, overrides, made_with, task, data, device, resumed=resume, lengthened=child)
+        display.begin(about)
 
         presence = Presence(run, ours)
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"],
@@ -140,16 +133,12 @@ def train_config(
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
                                   check=presence.check, **config["checkpoint"])  # fmt: skip
         interruption = Interruption(checkpoints)
-        shown = config if verbose else config | {"callbacks": silent(config["callbacks"], pictures)}
         callbacks: list[Any] = [presence, recorder, interruption, checkpoints]
         if engine["steps"] == "native":
             callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
-        trainer = make_trainer(shown, run, task, callbacks=callbacks)
-        dashboard = Dashboard(trainer.loggers, run, task, data)
-        child = is_childs_first(from_checkpoint)
-        if (from_checkpoint is None or child) and not rehearsal(trainer):
-            dashboard.open(without_secrets(config), without_secrets(overrides), without_secrets(made_with),
-                           with_lines=not child)  # fmt: skip
+        trainer = make_trainer(config, run, task, callbacks=callbacks, bars=display.bars)
+        for logger in run_loggers(trainer) if not resume or child else ():
+            logger.begin(about)
         run.update(status="running", started=run.known.get("started") or now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
@@ -167,20 +156,14 @@ def train_config(
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
             presence.check()
-            if status == "finished":
-                dashboard.close(results, seconds)
+            for logger in run_loggers(trainer) if status == "finished" else ():
+                logger.end(about, results, seconds)
             run.update(status=status, why=why, ended=now(), seconds=seconds, results=results)
-        if pictures and status == "finished" and not rehearsal(trainer):
-            draw(trainer, task, data, run)
+        if display.figures and status == "finished" and not rehearsal(trainer):
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if (draw_run := getattr(callback, "draw_run", None)) is not None:
+                    draw_run(run, task, data)
     return run
-
-
-def silent(callbacks: dict[str, Any], pictures: bool) -> dict[str, Any]:
-    """The callbacks without those that only draw: on the terminal, and at the end unless `pictures` is set."""
-    drawing = ("Progress", "RichProgressBar", "TQDMProgressBar", *(() if pictures else ("Pictures",)))
-    return {
-        k: v for k, v in callbacks.items() if not v or str(v["_target_"]).rpartition(".")[2] not in drawing
-    }
 
 
 def content_hash(data: Any) -> str | None:

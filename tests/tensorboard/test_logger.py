@@ -11,7 +11,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs.run import Run
 from rnnlab.tensorboard import events, summaries
 from rnnlab.tensorboard.columns import outcome, parameters
-from rnnlab.training.failures import show_failure
+from rnnlab.tensorboard.event_files import show_failure
 from rnnlab.training.recorder import Diverged
 
 
@@ -65,7 +65,9 @@ def test_a_stopped_run_has_no_end_and_one_that_goes_on_is_opened_once(small, mon
     make = training.make_trainer
     asked = ("trainer.max_epochs=5", "callbacks=inspect", "callbacks.memory.every=1")
     monkeypatch.setattr(
-        training, "make_trainer", lambda c, r, t, callbacks: make(c, r, t, [StopAt(9), *callbacks])
+        training,
+        "make_trainer",
+        lambda c, r, t, callbacks, bars: make(c, r, t, [StopAt(9), *callbacks], bars),
     )
     run = small(*asked)
     assert run.status == "stopped"
@@ -117,7 +119,7 @@ def test_a_killed_run_that_was_marked_as_failed_is_ended_once_behind_its_last_wh
     run = small()
     whole = b"".join(r for r, event in events.framed_events(run.events_file.read_bytes())
                      if summaries.END.encode() not in event)  # fmt: skip
-    torn = events.framed_alone(summaries.text("torn", "x" * 100))[:60]
+    torn = events.record(summaries.text("torn", "x" * 100))[:60]
     run.events_file.write_bytes(whole + torn)
     run.update(status="failed", why="killed by SIGKILL")
     for _ in range(2):

@@ -1,0 +1,23 @@
+"""The callback that asks for the figures and samples of a finished run."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback
+
+from rnnlab.runs.run import Run
+
+
+class Figures(Callback):
+    """`draw_run` is called when the run has finished and its best weights are loaded."""
+
+    def draw_run(self, run: Run, task: Any, data: Any) -> list[Path]:
+        """Writes figures/ and samples/ of a run; returns the files, none for a task that is not one of ours."""
+        from rnnlab.figures.finished import draw_finished  # matplotlib takes half a second to import
+
+        was_training = task.training
+        task.eval()
+        try:
+            return draw_finished(run, task, data)
+        finally:
+            task.train(was_training)

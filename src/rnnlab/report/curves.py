@@ -1,0 +1,155 @@
+"""Learning curves: those of one run, and of an experiment's best rows as means over seeds with a band."""
+
+import math
+from html import escape
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnlab.report.leaderboard import Leaderboard, Row, number
+from rnnlab.report.svg import COLOURS, Plot, plot
+from rnnlab.runs.metrics import DERIVED, shared, smoothed
+from rnnlab.runs.run import Run, legible, silently
+
+BLUE, ORANGE = "var(--blue)", "var(--orange)"
+PANEL = (440, 280)
+SIZES = {"desk": (760, 400), "phone": (358, 300)}  # the page shows the one that fits
+
+
+def run_curves(run: Run) -> str:
+    """Loss of training and validation, then every metric with its baselines and floor, then the gradient."""
+    found, results = run.metrics, run.results
+    lines = results.get("baselines", {}).get("val", {}) | {"floor": results.get("floor", {}).get("val", {})}
+
+    def levels(metric: str | None, factor: float = 1.0) -> dict[str, float]:
+        return {name: scores[metric] / factor for name, scores in lines.items() if metric in scores}
+
+    panels = []
+    loss = [(t, c) for t, c in (("loss/train", BLUE), ("loss/val", ORANGE)) if t in found]
+    panels.append(_panel("loss", [(found[tag], colour) for tag, colour in loss], levels(*loss_units_of(run))))
+    for tag in found:
+        name = tag.removeprefix("metric/")
+        if tag.startswith("metric/") and name not in DERIVED:
+            panels.append(_panel(name, [(found[tag], ORANGE)], levels(name)))
+    for tag in ("optim/grad_norm", "optim/lr"):
+        if tag in found and np.ptp(found[tag][1]) > 0:
+            panels.append(
+                _panel(
+                    tag.removeprefix("optim/").replace("_", " "), [(found[tag], BLUE)], {}, tag != "optim/lr"
+                )
+            )
+    named = (("training", "blue"), ("validation", "orange"))
+    key = "".join(f"<span><i class={colour}></i>{name}</span>" for name, colour in named)
+    drawn = [str(panel) for panel in panels if panel is not None]
+    return (
+        f"<div class=panels>{''.join(f'<div>{d}</div>' for d in drawn)}</div><p class=key>{key}</p>"
+        if drawn
+        else ""
+    )
+
+
+def _panel(title: str, curves: list[Any], levels: dict[str, float], log: bool = True) -> Plot | None:
+    """Curves over steps, with lines across; without what is not finite."""
+    shown = []
+    for (steps, values), colour in curves:
+        sound = np.isfinite(values)
+        if sound.any():
+            shown.append((*smoothed(steps[sound], values[sound]), colour))
+    if not shown:
+        return None
+    values = np.concatenate([v for _, v, _ in shown])
+    picture = plot(
+        [int(s) for steps, _, _ in shown for s in (steps[0], steps[-1])],
+        [float(values.min()), float(values.max())],
+        PANEL, "optimizer step", title, log_x=False, log_ratio=8.0 if log else math.inf, levels=levels,
+    )  # fmt: skip
+    for steps, curve, colour in shown:
+        if len(steps) == 1:
+            picture.dot(int(steps[0]), float(curve[0]), colour, number(float(curve[0])))
+        picture.line(list(zip(steps.tolist(), curve.tolist(), strict=True)), colour)
+    return picture
+
+
+class RowCurve(NamedTuple):
+    """A metric of a row's runs, over the steps that all of them have: (n,) and (runs, n)."""
+
+    row: Row
+    steps: np.ndarray
+    values: np.ndarray
+    colour: str
+
+
+def row_curve(row: Row, metric: str, colour: str = "") -> RowCurve:
+    """Without the steps at which a run's value is not finite."""
+    read = legible(
+        row.entries, lambda entry: Run(entry.folder).metrics, silently
+    )  # the run's own page says so
+    series = [metrics[metric] for _, metrics in read if metric in metrics]
+    steps, values = shared(series) if series else (np.array([], dtype=int), np.empty((0, 0)))
+    sound = np.isfinite(values).all(0)
+    return RowCurve(row, steps[sound], values[:, sound], colour)
+
+
+def board_curves(board: Leaderboard) -> str:
+    """Plots, for wide and for narrow screens, with their legend."""
+    drawn = [
+        row_curve(row, board.metric, colour) for row, colour in zip(board.rows, COLOURS, strict=False)
+    ]  # as many as there are colours
+    drawn = [one for one in drawn if len(one.steps)]
+    if not drawn:
+        return "<p>Nothing was validated.</p>"
+    levels = {} if board.mixed else levels_of(board)
+    plots = [
+        f'<div class="{name}">{_plot(drawn, board.metric, size, levels)}</div>'
+        for name, size in SIZES.items()
+    ]
+    names = "".join(
+        f"<li><i class=c{COLOURS.index(one.colour)}></i>{escape(one.row.label)}</li>" for one in drawn
+    )
+    more = len(board.rows) - len(COLOURS)
+    said = [f"The best {len(COLOURS)} of {len(board.rows)} configurations."] if more > 0 else []
+    if any(len(one.values) > 1 for one in drawn):
+        said.append("A line is the mean over seeds, its band the middle 80% of them.")
+    note = f"<p class=note>{' '.join(said)}</p>" if said else ""
+    return f"<div class=curves>{''.join(plots)}<div><ul class=legend>{names}</ul>{note}</div></div>"
+
+
+def levels_of(board: Leaderboard) -> dict[str, float]:
+    """Baselines and floor in the units of the board's metric."""
+    metric, factor = board.metric.removeprefix("metric/"), 1.0
+    if board.metric == "loss/val":
+        units, factor = loss_units_of(Run(board.rows[0].entries[0].folder))
+        metric = units or ""
+    wanted = f"val/{metric}"
+    return {name: scores[wanted] / factor for name, scores in board.references if wanted in scores}
+
+
+def _plot(drawn: list[RowCurve], metric: str, size: tuple[int, int], levels: dict[str, float]) -> Plot:
+    """From the least of all runs to the greatest mean; a band may leave at the top."""
+    picture = plot(
+        [int(s) for one in drawn for s in (one.steps[0], one.steps[-1])],
+        [float(v) for one in drawn for v in (one.values.min(), one.values.mean(0).max())],
+        size, "optimizer step", metric, log_x=False, log_ratio=3.0, levels=levels,
+    )  # fmt: skip
+    top = max(picture.y.values)
+    for one in drawn:
+        steps, mean = one.steps.tolist(), one.values.mean(0)
+        low, high = np.minimum(np.quantile(one.values, [0.1, 0.9], axis=0), top)
+        if len(one.values) > 1:
+            picture.band(steps, low.tolist(), high.tolist(), one.colour)
+        if len(steps) == 1:
+            picture.dot(steps[0], float(mean[0]), one.colour, one.row.label)
+        picture.line(list(zip(steps, mean.tolist(), strict=True)), one.colour)
+    return picture
+
+
+def loss_units_of(run: Run) -> tuple[str | None, float]:
+    """`Task.loss_units` of a run that is not loaded, from its results: its best loss beside its best metrics."""
+    metrics = run.results.get("best", {}).get("metrics", {})
+    loss = metrics.get("loss/val")
+    wanted = run.config["model"].get("loss")
+    for name in ("nats", "cross_entropy", "mse", "mae"):
+        value = metrics.get(f"metric/{name}")
+        if loss and value and math.isfinite(value / loss) and value / loss and wanted in (None, name):
+            return name, value / loss
+    return None, 1.0
