@@ -1,0 +1,87 @@
+"""docs/extending.md, followed to the letter in an empty folder; and a cell that becomes one of rnnlab's own."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+CUT = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.max_epochs=3")
+# which of the page's commands gives what
+FOUND = {
+    "mycells.MGU": ("reference", {"loss/val", "metric/mse"}),
+    "model=quantile": ("native", {"metric/pinball", "metric/below"}),
+    "data=sawtooth": ("native", {"metric/mse", "reference/mse_persistence"}),
+    "mycallbacks.WeightNorm": ("native", {"weights/norm"}),
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An empty folder, and in it the page's files."""
+    folder = tmp_path_factory.mktemp("extending")
+    files = re.findall(r"`(my[\w/]+\.\w+)`[^`]*?:\n\n```\w+\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    assert len(files) == 6
+    for name, text in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def train(folder: Path, words: list[str], path: str = "") -> dict:
+    env = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-m", "rnnlab", *words, *CUT]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    run = max(folder.glob("outputs/*/*/run.json"), key=lambda f: f.stat().st_mtime_ns)
+    return json.loads(run.read_text()) | {"folder": run.parent, "said": done.stdout}
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_the_page_adds_is_trained(folder, what):
+    (command,) = [
+        line.strip() for line in PAGE.splitlines() if line.startswith("    rnnlab") and what in line
+    ]
+    run, (engine, scalars) = train(folder, command.split()[1:]), FOUND[what]
+    assert run["status"] == "finished" and run["engine"]["name"] == engine
+    assert (run["engine"]["steps"] == "native") == (engine == "native" and what != "model=quantile")
+    assert (run["folder"] / "figures").is_dir() and "rnnlab evaluate" in run["said"]
+    header = (run["folder"] / "metrics.csv").read_text().splitlines()
+    assert all(any(scalar in line for line in header) for scalar in scalars - {"reference/mse_persistence"})
+    if what == "data=sawtooth":
+        assert run["results"]["baselines"]["test"]["persistence"]["mse"] > 0
+
+
+def test_the_pages_cell_can_be_looked_into(folder):
+    run = train(
+        folder, ["train", "experiment=sine", "model.cell=mycells.MGU", "callbacks=inspect", "name=looked"]
+    )
+    assert "inspect/saturated" in (run["folder"] / "metrics.csv").read_text()  # its gates were seen
+    html = folder / "unrolled.html"
+    words = ["unroll", str(run["folder"]), "--input", "0.1 0.5", "--trust", "--html", str(html)]
+    done = subprocess.run(
+        [sys.executable, "-m", "rnnlab", *words], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "f = sigmoid(W_if x + b_if + W_hf h + b_hf)" in html.read_text()
+
+
+def test_a_new_file_among_the_cells_is_a_cell_of_its_own(folder, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(ROOT / "conf", source / "conf")
+    shutil.copy(folder / "mycells.py", source / "src" / "rnnlab" / "cells" / "mgu.py")
+    source /= "src"
+    words = ["train", "experiment=sine", "model.cell=mgu", "model.forget_bias=1.0"]
+    run = train(tmp_path, words, str(source))
+    assert run["status"] == "finished" and run["engine"]["name"] == "reference"
+    asked = [sys.executable, "-m", "rnnlab", "train", "experiment=sine", "model.cell=mguu"]
+    env = {**os.environ, "PYTHONPATH": str(source)}
+    done = subprocess.run(asked, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "model.cell=mguu: no such cell. Did you mean mgu?\n")
