@@ -9,7 +9,7 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_g
 
 from rnnlab.runs.lock import is_locked, lock
 from rnnlab.runs.run import Run
-from rnnlab.tensorboard.server import Curves, Ledger, LinesOnce
+from rnnlab.tensorboard.server import Curves, Hyperparameters, LinesOnce
 from rnnlab.tensorboard.sessions import Sessions
 
 ALL = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
@@ -65,7 +65,7 @@ class Provider:
 
 def groups(folder, scalars=None):
     """What TensorBoard answers: its experiment, and its groups in the order of the table."""
-    provider = Ledger(Provider(scalars or {}), folder)
+    provider = Hyperparameters(Provider(scalars or {}), folder)
     context = backend_context.Context(SimpleNamespace(data_provider=provider))
     content = context.hparams_metadata(None, "")
     experiment = next(

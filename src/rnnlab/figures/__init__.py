@@ -1,1 +1,1 @@
-"""Pictures of finished runs."""
+"""Figures of finished runs."""

@@ -1,4 +1,4 @@
-"""How our pictures look: one palette, quiet axes, lines labelled where they end."""
+"""The style of our figures: one palette, quiet axes, lines labelled where they end."""
 
 from collections.abc import Sequence
 from pathlib import Path

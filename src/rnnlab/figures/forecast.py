@@ -1,4 +1,4 @@
-"""Pictures of forecasts: truth, forecast, free-running forecast and a baseline, in the units of the data."""
+"""Figures of forecasts: truth, forecast, free-running forecast and a baseline, in the units of the data."""
 
 import numpy as np
 from matplotlib.axes import Axes

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rnnlab.instruments.probe import Probe, looking, probe
-from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.task import Task
 
 
@@ -58,8 +57,7 @@ class Instrument(Callback):
         if rest == 0:
             numbers = self.inspect(trainer, task, draw=due(looks + 1))
             if numbers:
-                found = {f"inspect/{k}": v for k, v in numbers.items()}
-                task.scalars.append(Scalars.of(trainer.global_step, found))
+                task.record({f"inspect/{k}": v for k, v in numbers.items()})
         self.validations += 1
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
@@ -90,7 +88,7 @@ class Instrument(Callback):
 
         if getattr(trainer, "fast_dev_run", False):
             return
-        figure, said = self.draw(task, data), self.say(task, data)
+        figure, text = self.draw(task, data), self.say(task, data)
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
         folder = Path(trainer.default_root_dir)
         if figure is not None:
@@ -100,11 +98,11 @@ class Instrument(Callback):
             write_whole(folder / "figures" / f"{self.name}.png", picture.getvalue())
             for board in boards:
                 board.log_events([summaries.image(f"inspect/{self.name}", picture.getvalue(), self.step)])
-        if said is not None:
+        if text is not None:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
-            write_whole(folder / "samples" / f"{self.name}.txt", said.encode("utf-8", "surrogatepass"))
+            write_whole(folder / "samples" / f"{self.name}.txt", text.encode("utf-8", "surrogatepass"))
             for board in boards:
-                shown = summaries.block(said.encode("utf-8", "replace").decode("utf-8"))
+                shown = summaries.block(text.encode("utf-8", "replace").decode("utf-8"))
                 board.log_events([summaries.text(f"inspect/{self.name}", shown, self.step)])
 
     @property

@@ -208,7 +208,7 @@ def references(entries: Sequence[Entry]) -> list[tuple[str, dict[str, float]]]:
 
 
 def of_experiment(folder: str | Path) -> Leaderboard:
-    """The leaderboard of all runs in an experiment's folder; those that are damaged are said, and left out."""
+    """The leaderboard of all runs in an experiment's folder; those that are damaged are left out with a warning."""
     return of_runs(runs(folder))
 
 

@@ -60,7 +60,7 @@ def run_page(run: Run) -> str:
 
 
 def held(run: Run, folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
-    """The files of a run's own that a page may hold, and what is said of the others.
+    """The files of the run that a page may hold, and a line for each of the others.
 
     A link could lead to any file of the reader's, and the page may be sent on.
     """

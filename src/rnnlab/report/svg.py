@@ -1,4 +1,4 @@
-"""Small pictures in SVG: an axis knows where a value lies, a plot knows how its parts are drawn."""
+"""Small plots in SVG: an axis knows where a value lies, a plot knows how its parts are drawn."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

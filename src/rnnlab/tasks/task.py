@@ -1,7 +1,7 @@
 """What the three tasks share: one training step, and scores summed over an epoch."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import lightning
@@ -177,10 +177,14 @@ class Task(lightning.LightningModule):
             optimizer.zero_grad()  # type: ignore[union-attr]
             self._micro_losses.clear()
             measured["optim/grad_norm"] = self._grad_norm
-            self.scalars.append(Scalars.of(self.global_step, measured))
+            self.record(measured)
             if how.scheduler is not None and how.interval == "step":
                 self.lr_schedulers().step()  # type: ignore[union-attr]
         return loss
+
+    def record(self, values: Mapping[str, Any]) -> None:
+        """Hands scalars of the current step to metrics.csv and the loggers, {name: value}; None is left out."""
+        self.scalars.append(Scalars.of(self.global_step, values))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # here and not in training_step: under 16-bit precision Lightning has unscaled the gradients by now
@@ -221,7 +225,7 @@ class Task(lightning.LightningModule):
         self.evaluated = values
         self.announce(values)
         if not self.trainer.sanity_checking:
-            self.scalars.append(Scalars.of(self.global_step, values))
+            self.record(values)
             if self.optimization.scheduler is not None and self.optimization.interval == "validation":
                 watched = values.get(self.optimization.monitor)
                 if watched is not None:

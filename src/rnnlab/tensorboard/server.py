@@ -1,8 +1,8 @@
-"""TensorBoard as `rnnlab board` serves it, with the ledger behind its tabs: `python -m rnnlab.tensorboard.server`.
+"""TensorBoard as `rnnlab board` serves it, from run.json and configs, too: `python -m rnnlab.tensorboard.server`.
 
 Its tabs read through a data provider, and three of them get one that shows less, or more:
 
-* HParams: the sessions that the ledger knows of (`rnnlab.tensorboard.sessions`);
+* HParams: the sessions by each run.json (`rnnlab.tensorboard.sessions`);
 * Time Series and Scalars: curves alone. What a run has a single value of is in HParams, constants in Custom Scalars;
 * Custom Scalars: baselines and floor once for all seeds of a data set, and not once more for every run.
 """
@@ -51,7 +51,7 @@ class Curves(View):
         }
 
 
-class Ledger(View):
+class Hyperparameters(View):
     def __init__(self, provider: Any, folder: Path) -> None:
         super().__init__(provider, folder)
         self._sessions = Sessions(folder)
@@ -102,7 +102,12 @@ class LinesOnce(View):
         return self._drawing[1]
 
 
-VIEWS = {HParamsPlugin: Ledger, MetricsPlugin: Curves, ScalarsPlugin: Curves, CustomScalarsPlugin: LinesOnce}
+VIEWS = {
+    HParamsPlugin: Hyperparameters,
+    MetricsPlugin: Curves,
+    ScalarsPlugin: Curves,
+    CustomScalarsPlugin: LinesOnce,
+}
 
 
 def through(plugin: Any, view: type[View]) -> Any:

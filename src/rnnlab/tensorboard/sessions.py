@@ -1,7 +1,7 @@
-"""What TensorBoard's HParams tab shows of the runs below a folder, told by the ledger and not by event files.
+"""What TensorBoard's HParams tab shows of the runs below a folder, from each run.json and not from event files.
 
 An event file holds what was known when the run wrote it: its overrides, and its end where it came to one; and
-TensorBoard reads the first status that it finds, for good. The ledger knows which runs are under way, which keys
+TensorBoard keeps the first status that it finds. run.json and the lock tell which runs are being trained, which keys
 differ between the runs, and which configuration is the best.
 """
 
@@ -28,7 +28,7 @@ from rnnlab.tensorboard.summaries import END, EXPERIMENT, START, end_content, st
 
 Contents = dict[str, dict[str, bytes]]  # {TensorBoard's name of a run: {tag: content}}
 DEPTHS = ("run.json", "*/run.json", "*/*/run.json")  # a run, an experiment, all experiments
-RUNS = "runs"  # the column that says how many runs a configuration has, and how they fare
+RUNS = "runs"  # the column that says how many runs a configuration has, and their statuses
 FRESH_S = 2.0  # what was read is not looked for again so soon
 
 
@@ -57,8 +57,8 @@ class Group:
         return [member for member in self.members if member.status == "finished"]
 
     @property
-    def fare(self) -> str:
-        """How its runs fare, such as "3 finished, 1 failed"."""
+    def statuses(self) -> str:
+        """How many of its runs have which status: "3 finished, 1 failed"."""
         counts = Counter(member.status for member in self.members)
         return ", ".join(f"{counts[s]} {s}" for s in sorted(counts, key=lambda s: (s != "finished", s)))
 
@@ -76,7 +76,7 @@ class Known(NamedTuple):
 
 
 class Sessions:
-    """The content of HParams' tags for every run below `folder`; {} where the ledger knows of none."""
+    """The content of HParams' tags for every run below `folder`; {} where there is none."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -115,13 +115,15 @@ class Sessions:
             if several:
                 title = f"{group.experiment} {title}"
             # a column of several types is one of words
-            told = {k: word(v) if len(kinds[k]) > 1 else v for k, v in values.items()} | {RUNS: group.fare}
+            told = {k: word(v) if len(kinds[k]) > 1 else v for k, v in values.items()} | {
+                RUNS: group.statuses
+            }
             for name, run, record, status in group.members:
                 began = _seconds(record.get("started") or record.get("created"))
                 found[name] = {START: start_content(told, title, run.folder.absolute().as_uri(), began)}
                 if status in ("finished", "failed", "running"):
                     found[name][END] = end_content(status, _seconds(record.get("ended")))
-        shown = [values | {RUNS: group.fare} for group, values in zip(groups, columns, strict=True)]
+        shown = [values | {RUNS: group.statuses} for group, values in zip(groups, columns, strict=True)]
         next(iter(found.values()))[EXPERIMENT] = experiment(shown, groups)
         return found
 
@@ -221,8 +223,8 @@ def experiment(columns: Sequence[dict[str, Any]], groups: Iterable[Group]) -> by
             info.domain_interval.min_value, info.domain_interval.max_value = min(values), max(values)
         else:
             info.type = api_pb2.DATA_TYPE_BOOL if types == {bool} else api_pb2.DATA_TYPE_STRING
-            said = values if types == {bool} else map(word, values)
-            info.domain_discrete.extend(sorted(set(said)))
+            possible = values if types == {bool} else map(word, values)
+            info.domain_discrete.extend(sorted(set(possible)))
     for tag in metrics(groups):
         found.metric_infos.add(name=api_pb2.MetricName(tag=tag))
     return HParamsPluginData(experiment=found).SerializeToString()

@@ -91,7 +91,7 @@ def word(value: Any) -> str:
 def session_end(status: str) -> bytes:
     """How a run ended, "finished" or "failed". Until it is written TensorBoard says "unknown", of a run under
     way and of one that was killed; it reads the first value alone, so that none is written before the end.
-    `rnnlab board` asks the ledger instead (`rnnlab.tensorboard.sessions`).
+    `rnnlab board` reads run.json instead (`rnnlab.tensorboard.sessions`).
     """
     return _session(END, end_content(status, time.time()))
 

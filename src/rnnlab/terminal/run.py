@@ -79,8 +79,8 @@ def parameter_table(task: Any) -> Table:
     return table
 
 
-def already_finished(run: Run, lacks: list[str], changed: list[str]) -> None:
-    """`lacks`: callbacks that are asked for and were not there; `changed`: what makes the run stale."""
+def already_finished(run: Run, missing: list[str], changed: list[str]) -> None:
+    """`missing`: callbacks asked for now, without which it was trained; `changed`: what makes the run stale."""
     if changed:
         console.print(f"{run.folder} is finished.", soft_wrap=True)
         warn(f"Since then {', '.join(changed)}: these results are of before; rerun=true trains it again.")
@@ -90,9 +90,9 @@ def already_finished(run: Run, lacks: list[str], changed: list[str]) -> None:
     console.print(
         f"{run.folder} is finished, and nothing that decides its numbers has changed.", soft_wrap=True
     )
-    if lacks:
+    if missing:
         console.print(
-            f"It was trained without {', '.join(lacks)}: rerun=true trains it again with them, to the same numbers.",
+            f"It was trained without {', '.join(missing)}: rerun=true trains it again with them, to the same numbers.",
             soft_wrap=True,
         )
     else:

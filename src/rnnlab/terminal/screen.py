@@ -65,7 +65,7 @@ class Screen:
 
 
 def raw(stream: Any) -> Any:
-    """What lies behind a `Screen`, for who cleans on his own."""
+    """What lies behind a `Screen`, for a caller that cleans the text itself."""
     return stream.raw if isinstance(stream, Screen) else stream
 
 
