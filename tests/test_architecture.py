@@ -30,6 +30,7 @@ STILL = {
     ("errors", "terminal"): "a warning is written as the terminal allows",
     ("data", "terminal"): "a download has a bar",
     ("native", "runs"): "the cache's folder, and a rename that is on the disk",
+    ("tasks", "runs"): "what a task's steps measure is a batch of scalars, as metrics.csv has it",
     ("runs", "api"): "rnnlab.runs(...) is a function of the API under the package's name",
 }
 CIRCLES = {  # of files, likewise
