@@ -82,7 +82,7 @@ def main(words: list[str]) -> int:
                         )
                         rows.append(row)
                 except Exception as error:  # the other checks still count
-                    traceback.print_exc()
+                    traceback.print_exc(limit=-4)
                     rows.append(Row(name, "the check itself", f"{type(error).__name__}: {error}", False))
                 print(f"   {name} took {time.perf_counter() - begin:.0f} s", flush=True)
         finally:
