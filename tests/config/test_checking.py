@@ -62,7 +62,7 @@ def lines(*overrides, config_dir=None):
             "+callbacks.x.y=3",
             "callbacks.x: has no _target_, the class to build; choose one with callbacks=NAME",
         ),
-        ("seed=-1", "seed=-1: must be a whole number of at least 0"),
+        ("seed=-1", "seed=-1: must be a whole number from 0 to 2^63 - 1"),
     ],
 )
 def test_one_value(overrides, line):

@@ -6,9 +6,9 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.errors import RunFailed, UserError, nearest
 from rnnlab.terminal.screen import say
@@ -28,9 +28,10 @@ def main(argv: list[str]) -> None:
     argv = with_sweep_options(argv)
     import hydra
 
-    from rnnlab.config.composing import COMPOSING, config_folder
+    from rnnlab.config.composing import COMPOSING, config_folder, refuse_unused
     from rnnlab.config.texts import kept
 
+    refuse_unused(argv)
     argv = kept(argv)
     # not a decorator: launchers pickle `task` by its name, which must give the function itself
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)
@@ -62,7 +63,8 @@ def task(cfg: DictConfig) -> float:
     from rnnlab.signals import exit_code
 
     job = HydraConfig.get()
-    overrides = list(job.overrides.task)
+    # as they were typed: an ${oc.env:...} among them may be a secret, or not be there
+    overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)
     try:
         if check(cfg).get("sweep", {}).get("dry_run"):  # before torch is imported
             raise UserError("--dry-run needs rnnlab's own sweeper; leave hydra/sweeper out")

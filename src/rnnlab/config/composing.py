@@ -21,6 +21,28 @@ from rnnlab.errors import UserError
 # what goes wrong in composing, as opposed to in a run
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 UNNAMED = "UNKNOWN_NAME"  # what Hydra calls a job before there is one
+# Hydra's own keys that would have no effect, and what has
+UNUSED = {
+    "hydra.run.dir": "a run's folder lies in paths.outputs, below its name",
+    "hydra.sweep.dir": "a sweep's runs lie in paths.outputs, below their name",
+    "hydra.sweep.subdir": "a run's folder is named by what differs from the experiment",
+    "hydra.output_subdir": "a run's folder holds its config.yaml and overrides.yaml",
+    "hydra.job.name": "name=NAME names the experiment, and its folder",
+    "hydra.job.chdir": "a run stays in the working folder; run_folder stands for its own among a logger's arguments",
+}
+
+
+def refuse_unused(overrides: Sequence[str]) -> None:
+    """Raises UserError with a line for each of Hydra's own keys that would have no effect.
+
+    Another launcher than ours has a use for the folder of a sweep.
+    """
+    stock = any(re.match(r"hydra/launcher=(?!rnnlab$)", override) for override in overrides)
+    keys = {override: override.partition("=")[0].lstrip("+~") for override in overrides}
+    lines = [f"{override}: has no effect in rnnlab: {UNUSED[key]}" for override, key in keys.items()
+             if key in UNUSED and not (stock and key.startswith("hydra.sweep."))]  # fmt: skip
+    if lines:
+        raise UserError(*lines)
 
 
 def config_folder() -> Path:
@@ -49,6 +71,7 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
     """`compose`, with Hydra's own errors."""
     from rnnlab.config.texts import kept
 
+    refuse_unused(overrides)
     overrides = kept(overrides)
     if config_dir is not None:
         folder = Path(config_dir).expanduser().absolute()

@@ -18,6 +18,7 @@ from rnnlab.config.fields import (
     Positive,
     Probability,
     Says,
+    Seed,
     Text,
     wrong,
 )
@@ -84,7 +85,7 @@ class Windowed(Data):
     kind: ClassVar[str] = "series"
     window: Count
     horizon: Count
-    seed: Natural
+    seed: Seed
 
 
 class Sine(Windowed):
@@ -163,7 +164,7 @@ class Tokens(Data):
     markers: Count
     marker_rate: Probability
     label_noise: Probability
-    seed: Natural
+    seed: Seed
 
     def problems(self) -> Iterator[Problem]:
         if self.min_length > self.max_length:

@@ -164,6 +164,8 @@ def _near(key: str, overrides: list[str], config_dir: str | Path | None) -> str:
     except COMPOSING:
         tree = composed()
     section, _, last = key.partition(".")
+    if section in FIXED and last in FIXED[section].reserved:
+        return f" {FIXED[section].reserved[last]}"
     if f"~{key}" not in overrides and _could_be_added(key, tree):
         return f" +{key}=VALUE adds it."
     if other := other_choice(section, last):

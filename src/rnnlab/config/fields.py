@@ -39,6 +39,7 @@ _Number = BeforeValidator(_number)
 _finite = Field(allow_inf_nan=False)
 
 Natural = Annotated[int, _Number, Field(ge=0), Says("a whole number of at least 0")]
+Seed = Annotated[int, _Number, Field(ge=0, lt=2**63), Says("a whole number from 0 to 2^63 - 1")]
 Count = Annotated[int, _Number, Field(ge=1), Says("a whole number of at least 1")]
 Many = Annotated[int, _Number, Field(ge=2), Says("a whole number of at least 2")]
 OrUnlimited = Annotated[int, _Number, Field(ge=-1), Says("a whole number of at least 0, or -1 for no limit")]

@@ -11,7 +11,6 @@ from rnnlab.config.model_schema import CELLS
 from rnnlab.config.node import Node
 from rnnlab.config.schema import COMPONENTS, NAMED
 from rnnlab.config.stock import STOCK
-from rnnlab.config.trainer_schema import Trainer
 
 # what reaches a server of the config's choosing has a schema, and needs trust all the same
 SENDING = ("lightning.pytorch.loggers.MLFlowLogger",)
@@ -22,7 +21,7 @@ LISTED: dict[str, dict[str, type[Node]]] = {
 # built later, with what only the run itself has: the parameters, the optimizer
 PARTIAL = ("optimizer", "scheduler")
 # of the Trainer's: they start processes, name classes, or upload; so only as they are by default
-AS_BY_DEFAULT = ("strategy", "plugins", "model_registry")
+AS_BY_DEFAULT = {"strategy": "auto", "plugins": None, "model_registry": None}
 
 Own = Callable[[str, str, Any], bool]  # (place, target, node): is it the user's own?
 
@@ -40,8 +39,8 @@ def refusals(sections: dict[str, Any], own: Own = lambda *_: False) -> Iterator[
         elif section in LISTED:
             yield from component(section, section, node, own)
         elif section == "trainer" and isinstance(node, dict):
-            for key in AS_BY_DEFAULT:
-                if key in node and node[key] != Trainer.model_fields[key].default:
+            for key, default in AS_BY_DEFAULT.items():
+                if node.get(key, default) != default:
                     yield f"trainer.{key}={shape(node[key])}"
 
 

@@ -36,8 +36,9 @@ def resolve(cfg: DictConfig) -> Resolved:
             return [value for value in kept if value is not _ABSENT]
         if not isinstance(node, DictConfig):
             return node
-        keys = {key: str(key) for key in node if at or key != "hydra"}
-        read_all = {name: read(node, key, f"{at}.{name}" if at else name) for key, name in keys.items()}
+        # a callback's own dictionary may have whole numbers as keys, and means them
+        keys = [key for key in node if at or key != "hydra"]
+        read_all = {key: read(node, key, f"{at}.{key!s}" if at else str(key)) for key in keys}
         return {key: value for key, value in read_all.items() if value is not _ABSENT}
 
     def read(node: Any, key: Any, at: str) -> Any:

@@ -11,9 +11,9 @@ from rnnlab.config.fields import (
     Count,
     Flag,
     Many,
-    Natural,
     Positive,
     Says,
+    Seed,
     Text,
     Texts,
     choices,
@@ -30,7 +30,7 @@ class Config(Node):
     """The keys of conf/config.yaml itself."""
 
     name: Annotated[Text, HOW]
-    seed: Natural
+    seed: Seed
     tags: Annotated[Texts, HOW]
     notes: Annotated[Text, HOW]
     monitor: Text

@@ -5,10 +5,6 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from rnnlab.config.fields import Says
-from rnnlab.config.node import Node
-from rnnlab.config.schema import COMPONENTS, FIXED, Config
-
 # what Hydra's grammar reads as a number or a truth value
 TYPED = re.compile(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d[\d_]*)?|[+-]?(inf|nan)|true|false", re.I)
 OVERRIDE = re.compile(
@@ -23,9 +19,12 @@ def kept(overrides: Sequence[str]) -> list[str]:
 
 def _kept(override: str) -> str:
     found = OVERRIDE.fullmatch(override)
-    if not found or found["key"] not in text_keys() or bool(found["open"]) != bool(found["close"]):
+    if not found or bool(found["open"]) != bool(found["close"]):
         return override
-    values = [_quoted(value) for value in found["values"].split(",")]
+    given = found["values"].split(",")
+    values = [_quoted(value) for value in given]
+    if values == given or found["key"] not in text_keys():
+        return override
     return f"{found['head']}{found['open']}{','.join(values)}{found['close']}"
 
 
@@ -38,6 +37,8 @@ def _quoted(value: str) -> str:
 @cache
 def text_keys() -> frozenset[str]:
     """Dotted paths of all fields that hold text or a list of texts, of any choice of a group."""
+    from rnnlab.config.schema import COMPONENTS, FIXED, Config  # takes a tenth of a second
+
     found = set(_texts("", Config))
     for section, schema in FIXED.items():
         found |= set(_texts(section, schema))
@@ -47,7 +48,7 @@ def text_keys() -> frozenset[str]:
     return frozenset(found)
 
 
-def _texts(section: str, schema: type[Node]) -> Iterator[str]:
+def _texts(section: str, schema: Any) -> Iterator[str]:
     for key, annotation in get_type_hints(schema, include_extras=True).items():
         if key in schema.model_fields and _holds_text(annotation):
             yield f"{section}.{key}" if section else key
@@ -55,6 +56,8 @@ def _texts(section: str, schema: type[Node]) -> Iterator[str]:
 
 def _holds_text(annotation: Any) -> bool:
     """Whether it is `Text`, `Texts`, or one of these among others that are no numbers."""
+    from rnnlab.config.fields import Says
+
     return Says("text") in getattr(annotation, "__metadata__", ()) or any(
         _holds_text(part) for part in get_args(annotation)
     )

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from rnnlab.config.fields import (
     HOW,
     NEUTRAL,
-    Anything,
     Batches,
     Count,
     Flag,
@@ -97,20 +96,20 @@ class Trainer(Node):
     benchmark: Annotated[Flag | None, NEUTRAL] = None
     inference_mode: Annotated[Flag, HOW] = True
     use_distributed_sampler: Annotated[Flag, NEUTRAL] = True
-    plugins: Annotated[Anything, NEUTRAL] = None
     sync_batchnorm: Annotated[Flag, NEUTRAL] = False
     reload_dataloaders_every_n_epochs: Annotated[Natural, NEUTRAL] = 0
-    enable_checkpointing: Annotated[Flag | None, HOW] = None
-    enable_progress_bar: Annotated[Flag | None, HOW] = None
-    enable_model_summary: Annotated[Flag | None, HOW] = None
     enable_autolog_hparams: Annotated[Flag, HOW] = True
     model_registry: Annotated[Text | None, HOW] = None
-    barebones: Annotated[Flag, HOW] = False
 
     reserved: ClassVar[dict[str, str]] = {
         "logger": "loggers are a group of their own, such as logger=[tensorboard,csv]",
         "callbacks": "callbacks are a group of their own, such as callbacks=early_stopping",
         "default_root_dir": "a run's folder lies in paths.outputs",
+        "plugins": "rnnlab writes its checkpoints by a plugin of its own, and takes no others",
+        "enable_checkpointing": "a run can always be resumed; checkpoint.every_n_steps and every_seconds say how often",
+        "enable_progress_bar": "the bar is a callback: ~callbacks.progress leaves it out",
+        "enable_model_summary": "TensorBoard's graph shows the model; callbacks take lightning's ModelSummary",
+        "barebones": "~callbacks.progress, ~callbacks.pictures and logger=none leave out what is beside the training",
     }
 
     def problems(self) -> Iterator[Problem]:

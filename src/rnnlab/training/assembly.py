@@ -45,7 +45,13 @@ def make_task(config: dict[str, Any], data: Any) -> LightningModule:
     """
     trainer, scheduler = config["trainer"], dict(config["scheduler"])
     interval = scheduler.pop("interval", "step")
+    endless = trainer["max_epochs"] == -1 and trainer["max_steps"] == -1
     if "total_steps" in scheduler and scheduler["total_steps"] is None:
+        if endless:
+            raise UserError(
+                "scheduler.total_steps=null: the run's length in steps is not known, for trainer.max_time alone ends "
+                "it; set scheduler.total_steps, trainer.max_steps or trainer.max_epochs"
+            )
         scheduler["total_steps"] = planned_steps(config, len(data.train_dataloader()))
     offered = {
         "spec": getattr(data, "spec", None),
@@ -84,8 +90,10 @@ def planned_steps(config: dict[str, Any], batches: int) -> int:
     if limit is not None:
         batches = int(batches * limit) if isinstance(limit, float) else min(limit, batches)
     steps = trainer["max_epochs"] * math.ceil(batches / trainer["accumulate_grad_batches"])
-    bounds = [n for n in (trainer["max_steps"], steps) if n > 0]
-    return min(bounds)
+    asked = ((trainer["max_steps"], trainer["max_steps"]), (trainer["max_epochs"], steps))
+    return max(
+        1, min(n for limit, n in asked if limit >= 0)
+    )  # 1: nothing is trained, and no schedule divides by 0
 
 
 def make_trainer(

@@ -19,7 +19,7 @@ from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place, place
 from rnnlab.runs.sources import foreign_targets, why_stale
-from rnnlab.training import accelerator
+from rnnlab.training import accelerator, preflight
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
 from rnnlab.training.continuation import is_childs_first, longer, prepare
@@ -108,6 +108,7 @@ def train_config(
             warn(f"{why}. The run goes on from its last checkpoint if that is whole, else starts again.")
         data = data_of(config)
         task = make_task(config, data)
+        preflight.refuse(config, task, data)
         from_checkpoint = None if restart else checkpoint_of(run, warn)
         engine, resume = engine_of(task, config, data), from_checkpoint is not None
         if threads is None:

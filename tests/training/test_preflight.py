@@ -1,0 +1,143 @@
+"""What a config and the sizes of its data rule out is one line with key, value and remedy, and leaves nothing."""
+
+import inspect
+import math
+
+import pytest
+from lightning.pytorch import Trainer
+
+from rnnlab.cli import main
+from rnnlab.config.trainer_schema import Trainer as Schema
+from rnnlab.training.assembly import OF_A_STEP, OURS
+from rnnlab.training.preflight import epochs, limited, validated
+
+SINE = ("data=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accelerator=cpu", "trainer.max_epochs=2",
+        "~callbacks.progress", "~callbacks.pictures")  # fmt: skip
+STOPPER = "callbacks=early_stopping"
+ONE_CYCLE = ("scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "~scheduler.warmup_steps",
+             "~scheduler.final_ratio", "scheduler=cosine", "+scheduler.max_lr=0.1")  # fmt: skip
+CASES = {
+    "trainer.limit_train_batches=0.001": "trainer.limit_train_batches=0.001: leaves none of the 4 batches",
+    "trainer.val_check_interval=1000": "trainer.val_check_interval=1000: an epoch has 4 batches; "
+    "trainer.check_val_every_n_epoch=null counts batches across epochs",
+    "trainer.limit_train_batches=2 trainer.val_check_interval=3": "trainer.val_check_interval=3: an epoch has 2",
+    f"{STOPPER} callbacks.early_stopping.monitor=metric/ms": "callbacks.early_stopping.monitor=metric/ms: a validation "
+    "gives loss/val, metric/mse, metric/mae, metric/rmse. Did you mean metric/mse?",
+    "+callbacks.c._target_=lightning.pytorch.callbacks.ModelCheckpoint +callbacks.c.monitor=nope":
+    "callbacks.c.monitor=nope: a validation gives loss/val",
+    f"{STOPPER} trainer.limit_val_batches=0": "callbacks.early_stopping: nothing is validated in this run",
+    f"{STOPPER} trainer.check_val_every_n_epoch=5": "callbacks.early_stopping: nothing is validated in this run",
+    "scheduler=plateau trainer.check_val_every_n_epoch=5": "scheduler: nothing is validated in this run",
+    "scheduler=cosine trainer.max_epochs=-1 trainer.max_time=00:00:00:05": "scheduler.total_steps=null: the run's "
+    "length in steps is not known",
+    "scheduler=cosine scheduler.warmup_steps=8": "scheduler.warmup_steps=8: the run has 8 steps; its rate would",
+    " ".join((*ONE_CYCLE, "scheduler.total_steps=3")): "scheduler.total_steps=3: the run has 8 steps, and one cycle",
+    "mode=max": "mode=max: the best loss/val is the lowest; use mode=min",
+    "mode=max monitor=metric/mae": "mode=max: the best metric/mae is the lowest; use mode=min",
+    "notes=${oc.env:RNNLAB_NOPE}": "notes=${oc.env:RNNLAB_NOPE}: the environment variable RNNLAB_NOPE is not set",
+    "seed=99999999999999999999 data.seed=1": "seed=99999999999999999999: must be a whole number from 0 to 2^63 - 1",
+    "hydra.run.dir=here": "hydra.run.dir=here: has no effect in rnnlab: a run's folder lies in paths.outputs",
+    "hydra.job.name=a": "hydra.job.name=a: has no effect in rnnlab: name=NAME names the experiment",
+    "trainer.enable_progress_bar=false": "trainer.enable_progress_bar: no such key. the bar is a callback",
+    "+trainer.plugins=[]": "trainer.plugins: rnnlab writes its checkpoints by a plugin of its own",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", CASES)
+def test_a_config_that_cannot_be_is_one_line_and_leaves_nothing(asked, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SINE, *asked.split(" ")]) == 2
+    said = capsys.readouterr()
+    assert CASES[asked] in said.err, said.err
+    assert len(said.err.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("*.json")) and not list(tmp_path.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    "asked", ["trainer.max_steps=0", "trainer.max_epochs=0", "trainer.limit_train_batches=0"]
+)
+def test_no_steps_at_all_show_what_the_untrained_model_scores(asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SINE, asked, "scheduler=cosine"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ("trainer.accumulate_grad_batches=9", "trainer.accumulate_grad_batches=9: an epoch has 4 batches, so that "
+         "each step is made of 4, and its gradient is 4/9 of their mean"),
+        ("trainer.log_every_n_steps=9", "trainer.log_every_n_steps=9: the run has 8 steps, so that its training"),
+    ],
+)  # fmt: skip
+def test_what_is_seldom_meant_is_said_and_trained(asked, line, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SINE, asked]) == 0
+    assert line in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_callback_may_have_numbers_as_keys(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scheduling = [
+        "+callbacks.c._target_=lightning.pytorch.callbacks.Timer",
+        "+callbacks.c.duration={days:0,hours:1}",
+    ]
+    assert main(["train", *SINE, *scheduling]) == 0
+    numbers = ["+callbacks.c._target_=numbered.Numbered", "+callbacks.c.at={0:2,4:1}"]
+    (tmp_path / "numbered.py").write_text(
+        "from lightning.pytorch import Callback\nclass Numbered(Callback):\n"
+        "    def __init__(self, at):\n        assert at == {0: 2, 4: 1}, at\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["train", *SINE, *numbers]) == 0
+    assert main(["train", *SINE, *numbers, "trainer.max_epochs=3"]) == 0
+
+
+def test_every_argument_of_lightnings_trainer_is_a_key_or_is_explained():
+    arguments = set(inspect.signature(Trainer.__init__).parameters) - {"self"}
+    keys, explained = set(Schema.model_fields), set(Schema.reserved)
+    assert arguments <= keys | explained
+    assert not keys & explained
+    assert keys - arguments == set(OURS) - set(OF_A_STEP) - {"log_every_n_steps"}
+
+
+def trainer(**changed):
+    asked = {
+        "max_epochs": 2,
+        "max_steps": -1,
+        "accumulate_grad_batches": 1,
+        "limit_val_batches": None,
+        "check_val_every_n_epoch": 1,
+        "val_check_interval": None,
+        "fast_dev_run": False,
+        "overfit_batches": 0.0,
+    }
+    return asked | changed  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "due"),
+    [
+        ({}, True),
+        ({"limit_val_batches": 0}, False),
+        ({"limit_val_batches": 0.1}, False),  # of 5 batches
+        ({"max_epochs": -1, "max_steps": 3}, False),
+        ({"max_epochs": -1, "max_steps": 4}, True),
+        ({"max_epochs": -1, "max_steps": 3, "val_check_interval": 3}, True),
+        ({"max_epochs": -1, "max_steps": 2, "val_check_interval": 3}, False),
+        ({"check_val_every_n_epoch": 3}, False),
+        ({"check_val_every_n_epoch": 2, "val_check_interval": 2, "max_epochs": 1}, False),
+        ({"check_val_every_n_epoch": 2, "val_check_interval": 2, "max_epochs": -1, "max_steps": 6}, True),
+        ({"check_val_every_n_epoch": None, "val_check_interval": 9}, False),
+        ({"check_val_every_n_epoch": None, "val_check_interval": 8}, True),
+        ({"max_epochs": -1}, True),
+        ({"val_check_interval": 0.5, "max_epochs": -1, "max_steps": 2}, True),
+    ],
+)
+def test_whether_a_validation_is_due_is_what_lightning_does(changed, due):
+    assert validated(trainer(**changed), batches=4, val=5) is due
+
+
+def test_sizes_are_counted_as_lightning_does():
+    assert [limited(4, n) for n in (None, 2, 9, 0.5, 0.24, 1.0, 0)] == [4, 2, 4, 2, 0, 4, 0]
+    assert epochs(trainer(max_epochs=-1), 4) == math.inf
+    assert epochs(trainer(max_epochs=5, max_steps=6, accumulate_grad_batches=2), 4) == 3
