@@ -28,7 +28,7 @@ UNUSED = {
     "hydra.sweep.subdir": "a run's folder is named by what differs from the experiment",
     "hydra.output_subdir": "a run's folder holds its config.yaml and overrides.yaml",
     "hydra.job.name": "name=NAME names the experiment, and its folder",
-    "hydra.job.chdir": "a run stays in the working folder; run_folder stands for its own among a logger's arguments",
+    "hydra.job.chdir": "a run stays in the working folder",
 }
 
 

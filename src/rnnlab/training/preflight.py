@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import EarlyStopping
 
+from rnnlab.data.module import SequenceData
 from rnnlab.errors import UserError, nearest, warn
 from rnnlab.tasks.task import Task
 from rnnlab.training.assembly import is_a
@@ -20,7 +21,9 @@ def refuse(config: dict[str, Any], task: Any, data: Any) -> None:
     Warns of what can be and is seldom meant. Says nothing of sizes that the data does not tell.
     """
     trainer = config["trainer"]
-    train, val = size(data.train_dataloader()), size(loader(data, "val_dataloader"))
+    ours = isinstance(data, SequenceData)  # a loader of the user's own may do more than to say its size
+    train = size(data.loader("train", shuffle=True)) if ours else None
+    val = size(data.loader("val")) if ours else None
     lines: list[str] = []
     if train is not None:
         batches = limited(train, trainer["limit_train_batches"])
@@ -34,11 +37,6 @@ def refuse(config: dict[str, Any], task: Any, data: Any) -> None:
         lines += _never_validated(config)
     if lines:
         raise UserError(*lines)
-
-
-def loader(data: Any, name: str) -> Any:
-    """A loader of a data module, an empty one where it has none."""
-    return getattr(data, name, list)()
 
 
 def size(of: Any) -> int | None:
