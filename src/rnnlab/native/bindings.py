@@ -6,16 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from rnnlab.cells import GRU, LSTM, Cell, Elman
+from rnnlab.cells import Cell
 from rnnlab.errors import UserError
 from rnnlab.native.build import BuildError, Built, build, load
+from rnnlab.native.kernels import Kernels, make_kernels, trace_key
 
-KERNELS: dict[type[Cell], int] = {
-    Elman: 0,
-    GRU: 1,
-    LSTM: 2,
-}  # see recurrence.h; a subclass has other equations
 MAX_CELLS = 32
+MAX_PARAMETERS = 48
 MAX_ROWS = 100_000  # of one batch
 Int, Pointer, Double = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
 
@@ -27,14 +24,13 @@ def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
 class Shape(ctypes.Structure):
     """See Shape in recurrence.h."""
 
-    _fields_ = _fields(Int, "kind relu layers directions inputs hidden one_hot")
+    _fields_ = [("cell", Pointer), *_fields(Int, "layers directions inputs hidden one_hot")]
 
     @classmethod
     def of(cls, cell: Cell, *, one_hot: bool, layers: int = 1, directions: int = 1) -> "Shape":
         """That of a stack whose first cell is `cell`."""
         return cls(
-            kind=KERNELS[type(cell)],
-            relu=getattr(cell, "nonlinearity", "tanh") == "relu",
+            cell=library().kernels(cell).address,
             layers=layers,
             directions=directions,
             inputs=cell.input_size,
@@ -46,7 +42,7 @@ class Shape(ctypes.Structure):
 class Weights(ctypes.Structure):
     """See Weights in recurrence.h."""
 
-    _fields_ = _fields(Pointer, "ih hh bias_ih bias_hh initial")
+    _fields_ = [("parameters", Pointer * MAX_PARAMETERS)]
 
 
 class Call(ctypes.Structure):
@@ -82,7 +78,7 @@ class Spec(ctypes.Structure):
         ("drop_key", ctypes.c_uint64 * 2),
         *_fields(Pointer, "parameters gradients"),
         ("count", Int),
-        ("cells", Pointer),
+        *_fields(Pointer, "cells fixed"),
         *_fields(Int, "head_weight head_bias embedding"),
         ("optimizer", Optimizer),
     ]
@@ -130,6 +126,19 @@ class Library:
         sizes = (self.c.rnnlab_call_size(), self.c.rnnlab_spec_size(), self.c.rnnlab_data_size())
         if sizes != tuple(map(ctypes.sizeof, (Call, Spec, Data))):
             raise BuildError("the compiler lays structures out in another way than Python expects")
+        self._known: dict[object, Kernels | str] = {}
+        self._lock = threading.Lock()
+
+    def kernels(self, cell: Cell) -> Kernels:
+        """Those of a cell, compiled at the first call. Raises ValueError with the reason where there are none."""
+        key = trace_key(cell)
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = make_kernels(cell, self.built)
+            found = self._known[key]
+        if isinstance(found, str):
+            raise ValueError(found)
+        return found
 
 
 _lock = threading.Lock()
@@ -137,8 +146,9 @@ _loaded: Library | None = None
 _failure: str | None = None
 
 
-def obstacle() -> str | None:
-    """Why there are no kernels here; None where there are. Compiles them at the first call, tries once."""
+def obstacle(cell: Cell | None = None) -> str | None:
+    """Why there are no kernels here, or none of this cell; None where there are. Compiles them at the first call, and
+    tries once."""
     global _loaded, _failure
     with _lock:
         if _loaded is None and _failure is None:
@@ -146,7 +156,12 @@ def obstacle() -> str | None:
                 _loaded = Library(build())
             except BuildError as error:
                 _failure = f"the native kernels could not be built: {error}"
-    return _failure
+    if _loaded is not None and cell is not None:
+        try:
+            _loaded.kernels(cell)
+        except ValueError as error:
+            return str(error)
+    return _failure if _loaded is None else None
 
 
 def library() -> Library:

@@ -11,61 +11,69 @@ from torch.autograd.function import once_differentiable
 
 from rnnlab.cells import Cell, State
 from rnnlab.native import bindings
-from rnnlab.native.bindings import KERNELS, MAX_ROWS, Call, Library, Shape, Weights, address, library
+from rnnlab.native.bindings import MAX_ROWS, Call, Library, Shape, Weights, address, library
+from rnnlab.native.kernels import Kernels
 
 LINE = 16  # floats in a cache line
 
 
-def obstacle(kind: type[Cell], device: torch.device, precision: str) -> str | None:
+def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
     """Why the native engine cannot serve; None where it can. Without another reason, compiles the kernels."""
-    if kind not in KERNELS:
-        return f"the native engine has no kernels for {kind.__name__}"
     if device.type != "cpu" or precision != "32-true":
         return f"the native engine serves precision 32-true on the cpu, not {precision} on {device.type}"
-    return bindings.obstacle()
+    return bindings.obstacle(cell)
 
 
 def run(
     cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, *, threads: int | None = None
 ) -> tuple[Tensor, State]:
-    """What engines.py asks of an engine, for the cells of `KERNELS` in float32 on the CPU.
+    """What engines.py asks of an engine, for cells that can be compiled, in float32 on the CPU.
 
-    x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H); reset (B, T) bool. The
-    results can be differentiated once, with respect to x, the state and every parameter. `threads`: at most so
-    many (None: as torch); it does not change a bit.
+    x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H), or (B, k*H) as the cell has it;
+    reset (B, T) bool. The results can be differentiated once, with respect to x, the state and every parameter.
+    `threads`: at most so many (None: as torch); it does not change a bit.
 
     Raises ValueError for tensors of another shape, dtype or device and for indices out of range.
     """
-    weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, cell.initial)
-    _check(cell, x, state, reset, weights)
+    kernels = library().kernels(cell)
+    weights = kernels.tensors(cell)
+    _check(cell, kernels, x, state, reset, weights)
     shape = Shape.of(cell, one_hot=not x.is_floating_point())
     count = torch.get_num_threads() if threads is None else threads
-    # without resets a learned start reaches the kernels as the state alone
-    initial = None if reset is None else cell.initial
+    if reset is None:  # without resets a learned start reaches the kernels as the state alone
+        weights = tuple(
+            None if n == "initial" else w for n, w in zip(kernels.names, weights, strict=True)
+        )
+    blocks = tuple(
+        block for s, k in zip(state, kernels.widths, strict=True) for block in (s.chunk(k, -1) if k > 1 else (s,))
+    )
     if not torch.is_grad_enabled():  # nothing is kept for a backward pass, nor does autograd need to know
         call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=count)
-        y, last, *_ = _forward(library(), call, reset, x, (*weights[:4], initial), state, _reused)
-        return y, last.unbind(0)
-    outputs = _Recurrence.apply(library(), shape, count, reset, x, *weights[:4], initial, *state)
-    return outputs[0], tuple(outputs[1:])
+        y, last, *_ = _forward(library(), call, reset, x, weights, blocks, _reused)
+        return y, _joined(kernels, last.unbind(0))
+    outputs = _Recurrence.apply(library(), shape, count, len(weights), reset, x, *weights, *blocks)
+    return outputs[0], _joined(kernels, tuple(outputs[1:]))
+
+
+def _joined(kernels: Kernels, blocks: tuple[Tensor, ...]) -> State:
+    """States of several blocks of units side by side."""
+    found, at = [], 0
+    for k in kernels.widths:
+        found.append(blocks[at] if k == 1 else torch.cat(blocks[at : at + k], -1))
+        at += k
+    return tuple(found)
 
 
 def _check(
-    cell: Cell, x: Tensor, state: State, reset: Tensor | None, weights: tuple[Tensor | None, ...]
+    cell: Cell, kernels: Kernels, x: Tensor, state: State, reset: Tensor | None, weights: tuple[Tensor | None, ...]
 ) -> None:
-    if type(cell) not in KERNELS:
-        raise ValueError(
-            f"the kernels know {', '.join(k.__name__ for k in KERNELS)}, not {type(cell).__name__}"
-        )
     inputs, hidden, rows = cell.input_size, cell.hidden_size, cell.gates * cell.hidden_size
     if min(inputs, hidden) < 1:
         raise ValueError(f"input and hidden size must be at least 1, not {inputs} and {hidden}")
-    shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,), (cell.states, hidden))
-    for name, weight, shape in zip(
-        ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "initial"), weights, shapes, strict=True
-    ):
+    for name, weight in zip(kernels.names, weights, strict=True):
         if weight is not None:
-            _check_tensor(name, weight, shape, torch.float32)
+            shape = {"weight_ih": (rows, inputs), "initial": (sum(kernels.widths), hidden)}
+            _check_tensor(name, weight, shape.get(name, tuple(weight.shape)), torch.float32)
     if x.dim() < 2 or x.shape[0] < 1 or x.shape[1] < 1:
         raise ValueError(f"x is {tuple(x.shape)}: there must be at least one row and one step")
     batch, steps = x.shape[:2]
@@ -76,10 +84,12 @@ def _check(
     else:
         _check_tensor("x", x, (batch, steps), torch.int64)
         check_range("x", x, inputs)
-    if len(state) != cell.states:
-        raise ValueError(f"the state has {len(state)} tensors, a {type(cell).__name__} needs {cell.states}")
-    for tensor in state:
-        _check_tensor("the state", tensor, (batch, hidden), torch.float32)
+    if len(state) != len(kernels.widths):
+        raise ValueError(
+            f"the state has {len(state)} tensors, a {type(cell).__name__} needs {len(kernels.widths)}"
+        )
+    for tensor, width in zip(state, kernels.widths, strict=True):
+        _check_tensor("the state", tensor, (batch, width * hidden), torch.float32)
     if reset is not None:
         _check_tensor("reset", reset, (batch, steps), torch.bool)
 
@@ -108,12 +118,20 @@ def aligned(count: int) -> Tensor:
     return room[skip:]
 
 
+def dense(tensor: Tensor) -> Tensor:
+    """Its numbers as they are, one after another; a view that only promises a sign is computed."""
+    return tensor.detach().resolve_conj().resolve_neg().contiguous()
+
+
 def _fresh(count: int, name: str) -> Tensor:
     return aligned(count)
 
 
 def pointers(tensors: tuple[Tensor | None, ...]) -> Weights:
-    return Weights(*(address(t) for t in tensors))
+    weights = Weights()
+    for i, tensor in enumerate(tensors):
+        weights.parameters[i] = address(tensor)
+    return weights
 
 
 _ROOMS = threading.local()
@@ -142,8 +160,8 @@ def _forward(
     """The outputs (B, T, H), the last state (states, B, H), and what a backward pass needs: what was kept, the state
     that it began with (None: zeros) and the bytes of its own workspace.
     """
-    weights = tuple(None if w is None else w.detach().contiguous() for w in weights)
-    x = x.detach().contiguous()
+    weights = tuple(None if w is None else dense(w) for w in weights)
+    x = dense(x)
     reset = None if reset is None else reset.contiguous()
     given = torch.stack([s.detach() for s in state])  # (states, B, H)
     first = given if given.any() else None  # products with zeros are left out
@@ -164,26 +182,33 @@ def _forward(
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, lib: Library, shape: Shape, threads: int, reset: Tensor | None, x: Tensor, *rest: Any
+        ctx: Any,
+        lib: Library,
+        shape: Shape,
+        threads: int,
+        count: int,
+        reset: Tensor | None,
+        x: Tensor,
+        *rest: Any,
     ) -> Any:
         call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=threads)
-        call.input_gradient = x.is_floating_point() and ctx.needs_input_grad[4]
-        call.state_gradient = any(ctx.needs_input_grad[10:])
-        y, last, kept, first, scratch = _forward(lib, call, reset, x, rest[:5], rest[5:], _fresh)
+        call.input_gradient = x.is_floating_point() and ctx.needs_input_grad[5]
+        call.state_gradient = any(ctx.needs_input_grad[6 + count :])
+        y, last, kept, first, scratch = _forward(lib, call, reset, x, rest[:count], rest[count:], _fresh)
         ctx.call, ctx.lib, ctx.scratch_bytes, ctx.kept = call, lib, scratch, kept
-        ctx.save_for_backward(x.detach().contiguous(), reset, first, *rest[:5])
+        ctx.save_for_backward(dense(x), reset, first, *rest[:count])
         return y, *last.unbind(0)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_y: Tensor | None, *d_last: Tensor | None) -> Any:
         x, _, _, *parameters = ctx.saved_tensors
-        weights = tuple(None if w is None else w.detach().contiguous() for w in parameters)
+        weights = tuple(None if w is None else dense(w) for w in parameters)
         lib, call = ctx.lib, Call.from_buffer_copy(ctx.call)
         batch, states = x.shape[0], len(d_last)
         scratch = aligned(ctx.scratch_bytes)
         work = aligned(lib.c.rnnlab_work_size(call.rows))
-        d_y = None if d_y is None else d_y.contiguous()
+        d_y = None if d_y is None else dense(d_y)
         ends = torch.stack(
             [torch.zeros(batch, call.shape.hidden) if d is None else d for d in d_last]
         )  # (states, B, H)
@@ -191,7 +216,7 @@ class _Recurrence(torch.autograd.Function):
         d_state = torch.empty(states, batch, call.shape.hidden) if call.state_gradient else None
         gradients = tuple(
             torch.empty_like(w) if w is not None and needed else None
-            for w, needed in zip(weights, ctx.needs_input_grad[5:10], strict=True)
+            for w, needed in zip(weights, ctx.needs_input_grad[6 : 6 + len(weights)], strict=True)
         )
         call.d_y, call.d_last, call.d_x, call.d_state = map(address, (d_y, ends, d_x, d_state))
         call.kept, call.scratch = address(ctx.kept), address(scratch)
@@ -202,4 +227,4 @@ class _Recurrence(torch.autograd.Function):
             ctypes.byref(pointers(gradients)),
         )
         d_states = [None] * states if d_state is None else list(d_state.unbind(0))
-        return None, None, None, None, d_x, *gradients, *d_states
+        return None, None, None, None, None, d_x, *gradients, *d_states

@@ -17,11 +17,9 @@ LOSSES = {"mse": 0, "mae": 1, "huber": 2, "cross_entropy": 3, "binary_cross_entr
 def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> str | None:
     """Why whole steps of a model cannot run on the kernels; None where they can.
 
-    They know the cells of `KERNELS` in float32 on the CPU, all parameters trained, and one group of a plain Adam,
+    They know cells that can be compiled, in float32 on the CPU, all parameters trained, and one group of a plain Adam,
     AdamW, SGD or RMSprop.
     """
-    if model.stack.kind not in lib.KERNELS:
-        return f"the native engine has no kernels for {model.stack.kind.__name__}"
     if len(model.stack.layers) > lib.MAX_CELLS:
         return f"the kernels take at most {lib.MAX_CELLS} cells (layers times directions)"
     for name, parameter in model.named_parameters():
@@ -31,7 +29,7 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
             return f"{name} is frozen"
     if optimizer is not None and (why := _optimizer_obstacle(optimizer)):
         return why
-    return lib.obstacle()
+    return lib.obstacle(model.stack.layers[0])  # type: ignore[arg-type]
 
 
 def _optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
@@ -68,10 +66,16 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
         spec.drop_below = round(stack.dropout * 65536)
         spec.drop_scale = float(np.float32(1 / (1 - stack.dropout))) if stack.dropout < 1 else 0.0
         spec.drop_key[:] = [int(word) for word in streams.key(model.seed, "dropout")]
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "initial")
-    offsets = [flat.offset(getattr(cell, name)) for cell in stack.layers for name in names]
-    cells = torch.tensor(offsets)
-    spec.cells = cells.data_ptr()
+    kernels = lib.library().kernels(stack.layers[0])  # type: ignore[arg-type]
+    offsets, addresses, held = [], [], []
+    for cell in stack.layers:
+        for name, tensor in zip(kernels.names, kernels.tensors(cell), strict=True):  # type: ignore[arg-type]
+            fixed = tensor is not None and name in kernels.buffers
+            offsets.append(-1 if fixed else flat.offset(tensor))
+            addresses.append(tensor.data_ptr() if tensor is not None and fixed else 0)
+            held += [tensor] if fixed else []
+    cells, places = torch.tensor(offsets), torch.tensor(addresses)
+    spec.cells, spec.fixed = cells.data_ptr(), places.data_ptr()
     spec.parameters, spec.gradients = flat.parameters.data_ptr(), flat.gradients.data_ptr()
     spec.count = flat.parameters.numel()
     spec.head_weight, spec.head_bias = flat.offset(model.head.weight), flat.offset(model.head.bias)
@@ -80,4 +84,4 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     rows = [[o, s, o in initial] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
     segments = torch.tensor(rows, dtype=torch.int64)
     spec.optimizer.segments, spec.optimizer.segment_count = segments.data_ptr(), len(segments)
-    return spec, (cells, segments)
+    return spec, (cells, places, segments, *held)

@@ -8,9 +8,9 @@ from rnnlab.cells import Cell, State
 from rnnlab.recurrence import reference
 
 
-def obstacle(kind: type[Cell], device: torch.device, precision: str) -> str | None:
+def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
     """Why torch's layers cannot serve; None where they can."""
-    return None if kind.torch_layer else f"torch has no fused layer for {kind.__name__}"
+    return None if cell.torch_layer else f"torch has no fused layer for {type(cell).__name__}"
 
 
 def run(cell: Cell, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State]:

@@ -6,7 +6,7 @@ from torch import Tensor
 from rnnlab.cells import Cell, State
 
 
-def obstacle(kind: type[Cell], device: torch.device, precision: str) -> None:
+def obstacle(cell: Cell, device: torch.device, precision: str) -> None:
     """It serves every cell, device and precision."""
 
 

@@ -67,7 +67,7 @@ class Stack(nn.Module):
         initialise(self, [], seed=0)
         self._chosen: tuple[object, engines.Choice] | None = None
         if engine != "auto":  # refuse at once what cannot be
-            engines.choose(engine, self.kind, torch.device("cpu"), "32-true")
+            engines.choose(engine, cast(Cell, self.layers[0]), torch.device("cpu"), "32-true")
 
     @property
     def choice(self) -> engines.Choice:
@@ -76,7 +76,9 @@ class Stack(nn.Module):
         now = self.engine, weight.device, weight.dtype, self.precision
         if self._chosen is None or self._chosen[0] != now:
             precision = self.precision or PRECISIONS.get(weight.dtype, "32-true")
-            self._chosen = now, engines.choose(self.engine, self.kind, weight.device, precision)
+            self._chosen = now, engines.choose(
+                self.engine, cast(Cell, self.layers[0]), weight.device, precision
+            )
         return self._chosen[1]
 
     def start(self, batch: int) -> list[State]:
