@@ -42,7 +42,7 @@ class _Function:
 
     def at(self, name: str, field: str) -> str:
         """A pointer to the row of a field of StepRows."""
-        self.pointers[name] = f"a->{field}.pointer + r * a->{field}.stride"
+        self.pointers[name] = f"a->{field}"
         return name
 
     def place(self, e: Expression) -> str | None:
@@ -54,7 +54,7 @@ class _Function:
         if e.op == "state":
             return self.at(f"was{number}", f"was[{number}]")
         if e.op == "vector":
-            return f"a->vectors + {self.vectors[(str(e.args[0]), int(e.args[1]))]} * units"  # type: ignore[arg-type]
+            return f"vectors + {self.vectors[(str(e.args[0]), int(e.args[1]))]} * units"  # type: ignore[arg-type]
         if e.op == "d_output":
             return self.at("d_y", "d_y")
         if e.op == "d_product":
@@ -146,7 +146,7 @@ class _Function:
             i = self.count
             self.count += 1
             head.append(f"        UnitSum t{i} = {{0}};")
-            added.append(f"            add_units(&t{i}, j, a->hidden, {self.name(s.operands[0])});")
+            added.append(f"            add_units(&t{i}, j, hidden, {self.name(s.operands[0])});")
             after.append(f"        const vec s{i} = sum_units(&t{i});")
             self.sums[s] = f"s{i}"
         body = [*self.lines, *added, *written]
@@ -155,15 +155,20 @@ class _Function:
         return [*head, "        for (size_t j = 0; j < units; j += WIDTH) {", *body, "        }", *after]
 
     def whole(self, name: str, passes: Iterable[str]) -> str:
-        body = [line for line in passes]
-        pointers = [f"        float *const {p} = {text};" for p, text in sorted(self.pointers.items())]
+        """The function: everything it needs of its argument first, which no store may change then."""
+        body = list(passes)
+        fields = sorted(self.pointers.items())
         return "\n".join(
             [
                 f"static void {name}(const StepRows *a) {{",
-                "    const size_t units = a->units;",
-                "    for (size_t r = 0; r < a->rows; r++) {",
-                *pointers,
+                "    const size_t units = a->units, hidden = a->hidden;",
+                "    const float *const vectors = a->vectors;",
+                *(f"    float *{p} = {field}.pointer;" for p, field in fields),
+                *(f"    const size_t {p}_stride = {field}.stride;" for p, field in fields),
+                "    (void)hidden, (void)vectors;",
+                "    for (size_t rows = a->rows; rows; rows--) {",
                 *body,
+                *(f"        {p} += {p}_stride;" for p, _ in fields),
                 "    }",
                 "}",
             ]

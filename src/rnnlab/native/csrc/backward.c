@@ -114,7 +114,8 @@ static void step_backward(const Run *run, const Back *back, size_t i) {
     const Cell *cell = s->cell;
     Block *b = run->block;
     const size_t t = time_of(run, i), units = s->units;
-    StepRows rows = rows_at(run, i);
+    StepRows rows;
+    rows_at(run, i, &rows);
     rows.deltas = (Rows){back->deltas + t * b->rows * s->slot_stride, s->slot_stride};
     rows.d_kept = (Rows){b->d_kept, s->kept_stride};
     gather(run, back, i, &rows);

@@ -43,7 +43,8 @@ static void step_forward(const Run *run, size_t i) {
     const int resets = run->any_reset && run->any_reset[t];
     if (resets) keep_reset_states(run, i);
     const int zero = i == 0 && !resets && run->block->from_zero;
-    const StepRows rows = rows_at(run, i);
+    StepRows rows;
+    rows_at(run, i, &rows);
     for (int64_t phase = 0; phase < cell->phases; phase++) {
         for (int64_t k = 0; k < cell->products; k++) {
             const Product *p = &cell->product[k];

@@ -57,24 +57,23 @@ INLINE Rows before(const Run *run, size_t i, size_t state) {
     return after(run, time_of(run, i - 1), state);
 }
 
-/* What a cell's functions work on at step i. */
-INLINE StepRows rows_at(const Run *run, size_t i) {
+/* What a cell's functions work on at step i, but for the gradients. */
+INLINE void rows_at(const Run *run, size_t i, StepRows *rows) {
     const Stack *s = run->stack;
     const Block *b = run->block;
     const size_t t = time_of(run, i), first = t * b->rows;
-    StepRows rows = {.rows = b->rows,
-                     .units = s->units,
-                     .hidden = s->shape.hidden,
-                     .slots = {run->slots + first * s->slot_stride, s->slot_stride},
-                     .kept = {s->cell->kept ? b->kept[run->cell] + first * s->kept_stride : NULL, s->kept_stride},
-                     .y = {run->out + first * s->out_stride, s->out_stride},
-                     .vectors = run->packed->vectors,
-                     .spare = {b->spare, s->cell->spares * s->units}};
+    rows->rows = b->rows;
+    rows->units = s->units;
+    rows->hidden = s->shape.hidden;
+    rows->slots = (Rows){run->slots + first * s->slot_stride, s->slot_stride};
+    rows->kept = (Rows){s->cell->kept ? b->kept[run->cell] + first * s->kept_stride : NULL, s->kept_stride};
+    rows->y = (Rows){run->out + first * s->out_stride, s->out_stride};
+    rows->vectors = run->packed->vectors;
+    rows->spare = (Rows){b->spare, s->cell->spares * s->units};
     for (size_t k = 0; k < s->states; k++) {
-        rows.was[k] = before(run, i, k);
-        rows.next[k] = after(run, t, k);
+        rows->was[k] = before(run, i, k);
+        rows->next[k] = after(run, t, k);
     }
-    return rows;
 }
 
 /* Steps that one product covers, by size alone. */
