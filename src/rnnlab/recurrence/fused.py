@@ -17,6 +17,7 @@ def run(cell: Cell, x: Tensor, state: State, reset: Tensor | None = None) -> tup
     """See engines.py. Torch's layers know no resets: a call with a reset mask takes the reference loop."""
     if reset is not None:
         return reference.run(cell, x, state, reset)
+    assert cell.weight_hh is not None  # it has the equations of a layer of torch's
     weights = [cell.weight_ih, cell.weight_hh]
     if cell.bias_ih is not None:
         weights += [cell.bias_ih, torch.zeros_like(cell.bias_ih) if cell.bias_hh is None else cell.bias_hh]
