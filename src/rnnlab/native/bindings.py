@@ -27,10 +27,10 @@ class Shape(ctypes.Structure):
     _fields_ = [("cell", Pointer), *_fields(Int, "layers directions inputs hidden one_hot")]
 
     @classmethod
-    def of(cls, cell: Cell, *, one_hot: bool, layers: int = 1, directions: int = 1) -> "Shape":
+    def of(cls, cell: Cell, kernels: Kernels, *, one_hot: bool, layers: int = 1, directions: int = 1) -> "Shape":
         """That of a stack whose first cell is `cell`."""
         return cls(
-            cell=library().kernels(cell).address,
+            cell=kernels.address,
             layers=layers,
             directions=directions,
             inputs=cell.input_size,
@@ -127,14 +127,18 @@ class Library:
         if sizes != tuple(map(ctypes.sizeof, (Call, Spec, Data))):
             raise BuildError("the compiler lays structures out in another way than Python expects")
         self._known: dict[object, Kernels | str] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def kernels(self, cell: Cell) -> Kernels:
         """Those of a cell, compiled at the first call. Raises ValueError with the reason where there are none."""
         key = trace_key(cell)
         with self._lock:
             if key not in self._known:
-                self._known[key] = make_kernels(cell, self.built)
+                from rnnlab.native.check import difference  # runs the engine, which is built on this file
+
+                made = self._known[key] = make_kernels(cell, self.built)
+                if isinstance(made, Kernels) and (why := difference(cell, made)):
+                    self._known[key] = why
             found = self._known[key]
         if isinstance(found, str):
             raise ValueError(found)
@@ -148,7 +152,8 @@ _failure: str | None = None
 
 def obstacle(cell: Cell | None = None) -> str | None:
     """Why there are no kernels here, or none of this cell; None where there are. Compiles them at the first call, and
-    tries once."""
+    tries once.
+    """
     global _loaded, _failure
     with _lock:
         if _loaded is None and _failure is None:

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from rnnlab.native.expressions import LEAVES, Expression
+from rnnlab.native.expressions import CONDITIONS, LEAVES, Expression
 from rnnlab.native.plan import Loops, Plan, Time
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=", "equal": "==",
          "not_equal": "!=", "and": "&", "or": "|"}  # fmt: skip
 FUNCTIONS = {"exp": "vec_exp_any"}
-MASKS = frozenset(("less", "less_equal", "equal", "not_equal", "and", "or", "not"))
 
 
 def literal(value: float) -> str:
@@ -48,6 +47,8 @@ class _Function:
     def place(self, e: Expression) -> str | None:
         """Where a value stands in memory already; None where it must be computed."""
         plan = self.plan
+        if e.op in CONDITIONS:
+            return None
         number = e.args[0] if e.args else None
         if e.op == "slot":
             return f"{self.at('slots', 'slots')} + {number} * units"
@@ -79,7 +80,7 @@ class _Function:
             return self.sums[e]
         if e.op == "constant":
             return f"splat({literal(e.args[0])})"  # type: ignore[arg-type]
-        kind = "vec_int" if e.op in MASKS else "vec"
+        kind = "vec_int" if e.op in CONDITIONS else "vec"
         text = self.text(e)
         made = f"v{self.count}"
         self.count += 1

@@ -25,20 +25,26 @@ def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
 
 
 def run(
-    cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, *, threads: int | None = None
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    reset: Tensor | None = None,
+    *,
+    threads: int | None = None,
+    kernels: Kernels | None = None,
 ) -> tuple[Tensor, State]:
     """What engines.py asks of an engine, for cells that can be compiled, in float32 on the CPU.
 
     x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H), or (B, k*H) as the cell has it;
     reset (B, T) bool. The results can be differentiated once, with respect to x, the state and every parameter.
-    `threads`: at most so many (None: as torch); it does not change a bit.
+    `threads`: at most so many (None: as torch); it does not change a bit. `kernels`: the cell's, where they are at hand.
 
     Raises ValueError for tensors of another shape, dtype or device and for indices out of range.
     """
-    kernels = library().kernels(cell)
+    kernels = kernels or library().kernels(cell)
     weights = kernels.tensors(cell)
     _check(cell, kernels, x, state, reset, weights)
-    shape = Shape.of(cell, one_hot=not x.is_floating_point())
+    shape = Shape.of(cell, kernels, one_hot=not x.is_floating_point())
     count = torch.get_num_threads() if threads is None else threads
     if reset is None:  # without resets a learned start reaches the kernels as the state alone
         weights = tuple(

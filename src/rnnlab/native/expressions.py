@@ -145,7 +145,7 @@ def apply(op: str, *args: Expression) -> Expression:
 
 
 def select(condition: Expression, a: Expression, b: Expression) -> Expression:
-    """a where the condition holds, else b."""
+    """A where the condition holds, else b."""
     return a if a is b else make("select", condition, a, b)
 
 

@@ -18,7 +18,7 @@ from rnnlab.native.tracing import Traced
 Time = tuple[int, int]
 
 CHEAP = frozenset(
-    "add sub mul div neg abs sign sqrt max min select relu less less_equal equal not_equal and or not".split()
+    ["add", "sub", "mul", "div", "neg", "abs", "sign", "sqrt", "max", "min", "select", "relu", "less", "less_equal", "equal", "not_equal", "and", "or", "not"]
 )
 """Computed again on the way back; all else is kept."""
 
@@ -262,13 +262,13 @@ class _Planner:
         result.inputs = tuple(inputs)
         # times
         forward = _times([*self.roots, *kept_sources], {})
-        d_times: dict[Expression, Time] = {}
 
         def when_back(s: Expression) -> int:
             """The phase of the way back after which the gradient of a kept source can be multiplied."""
             return max(_times([deltas[i]], pending)[deltas[i]][0] for i in feeds[s])
 
-        pending: dict[Expression, Time] = {}
+        # values of the way forward are at hand from the beginning
+        pending: dict[Expression, Time] = dict.fromkeys(everything, (0, 0))
         waiting = list(kept_sources)
         while waiting:  # a source's gradient needs those of the slots that it feeds, and so of later sources
             for s in waiting:
@@ -340,18 +340,12 @@ class _Planner:
         at_end.setdefault(last, []).extend([*plan.states, plan.output, *order])
         plan.kept = {s: i for i, s in enumerate(sources)}
         plan.forward = _schedule(at_end, forward, set(plan.kept))
-        read: dict[int, Time] = {}
-        for time, wanted in plan.forward.loops.items():
-            for e in _computed(wanted, time, plan.forward):
-                for a in e.operands:
-                    if a.op == "slot":
-                        read[int(a.args[0])] = max(read.get(int(a.args[0]), time), time)  # type: ignore[arg-type]
-                if e.op == "slot":
-                    read[int(e.args[0])] = max(read.get(int(e.args[0]), time), time)  # type: ignore[arg-type]
-        free = [i for i in range(plan.slots) if i not in needed]
+        read, held = _last_reads(plan.forward)
+        ready = {int(e.args[0]): at for e, at in forward.items() if e.op == "slot"}  # type: ignore[arg-type]
+        free = [i for i in range(plan.slots) if i not in needed | held]
         for e in order:
             at = plan.forward.when[e]
-            able = [i for i in free if read.get(i, (0, 0)) <= at]
+            able = [i for i in free if read.get(i, (0, 0)) <= at and ready[i] <= at]
             own = [i for i in able if any(a.op == "slot" and a.args[0] == i for a in e.operands)]
             if able:
                 plan.over[e] = (own or able)[0]
@@ -435,7 +429,7 @@ def _schedule(
                 if e in seen or e in given or e.op in LEAVES:
                     continue
                 seen.add(e)
-                if when[e] < time:
+                if when[e] < time and e.op not in ex.CONDITIONS:  # these are computed again
                     same = e.op == "sum" and when[e][0] == time[0]
                     if e not in places and not same:
                         spare.setdefault(e, len(spare))
@@ -459,6 +453,16 @@ def _reached(roots: list[Expression], given: Iterable[Expression]) -> list[Expre
     return list(found)
 
 
-def _computed(wanted: list[Expression], time: Time, loops: Loops) -> list[Expression]:
-    """What a loop computes itself."""
-    return [e for e in _reached(wanted, ()) if loops.when.get(e, time) >= time]
+def _last_reads(loops: Loops) -> tuple[dict[int, Time], set[int]]:
+    """The last loop that reads each slot; and slots that conditions read, in whichever loop needs them."""
+    read: dict[int, Time] = {}
+    held: set[int] = set()
+    for e, time in loops.when.items():
+        at = (time[0], time[1] - 1) if e.op == "sum" else time
+        for a in (e, *e.operands):
+            if a.op == "slot" and e.op not in ex.LEAVES - {"slot"} and (a is e or e.op != "slot"):
+                slot = int(a.args[0])  # type: ignore[arg-type]
+                read[slot] = max(read.get(slot, at), at)
+                if e.op in ex.CONDITIONS:
+                    held.add(slot)
+    return read, held

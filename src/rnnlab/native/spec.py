@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from rnnlab import streams
 from rnnlab.native import bindings as lib
@@ -27,6 +28,9 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
             return f"{name} is {parameter.dtype} on {parameter.device}"
         if not parameter.requires_grad:
             return f"{name} is frozen"
+    for cell in model.stack.layers:
+        if parametrize.is_parametrized(cell):
+            return f"torch computes {type(cell).__name__}'s weights from others"
     if optimizer is not None and (why := _optimizer_obstacle(optimizer)):
         return why
     return lib.obstacle(model.stack.layers[0])  # type: ignore[arg-type]
@@ -51,8 +55,10 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     """The model, its loss and where its parameters lie; and the tensors that the description points into."""
     stack, embedding = model.stack, model.embedding
     spec = lib.Spec()
+    kernels = lib.library().kernels(stack.layers[0])  # type: ignore[arg-type]
     spec.shape = lib.Shape.of(
         stack.layers[0],  # type: ignore[arg-type]
+        kernels,
         one_hot=model.indices and embedding is None,
         layers=stack.num_layers,
         directions=stack.directions,
@@ -66,7 +72,6 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
         spec.drop_below = round(stack.dropout * 65536)
         spec.drop_scale = float(np.float32(1 / (1 - stack.dropout))) if stack.dropout < 1 else 0.0
         spec.drop_key[:] = [int(word) for word in streams.key(model.seed, "dropout")]
-    kernels = lib.library().kernels(stack.layers[0])  # type: ignore[arg-type]
     offsets, addresses, held = [], [], []
     for cell in stack.layers:
         for name, tensor in zip(kernels.names, kernels.tensors(cell), strict=True):  # type: ignore[arg-type]
@@ -81,7 +86,10 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     spec.head_weight, spec.head_bias = flat.offset(model.head.weight), flat.offset(model.head.bias)
     spec.embedding = -1 if embedding is None else flat.offset(embedding.weight)
     initial = {flat.offset(cell.initial) for cell in stack.layers}  # type: ignore[arg-type]
-    rows = [[o, s, o in initial] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
+    taken = {o for o in offsets if o >= 0}
+    unused = {flat.offset(p) for cell in stack.layers for p in cell.parameters()} - taken  # torch's grad is None
+    rests = {**dict.fromkeys(initial, 1), **dict.fromkeys(unused, 2)}
+    rows = [[o, s, rests.get(o, 0)] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
     segments = torch.tensor(rows, dtype=torch.int64)
     spec.optimizer.segments, spec.optimizer.segment_count = segments.data_ptr(), len(segments)
     return spec, (cells, places, segments, *held)

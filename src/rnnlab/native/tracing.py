@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from rnnlab.cells import Cell
@@ -53,16 +54,26 @@ class Traced:
 
 
 class Symbol:
-    """Stands for a tensor (B, k*H), or, `per_row`, for one (B, 1) or (B,) that is the same for all units."""
+    """Stands for a tensor (B, k*H); `per_row` for one (B, 1) or a number, the same for all units; without `batched`
+    for one (k*H,).
+    """
 
     __array_priority__ = 1000
 
-    def __init__(self, trace: Trace, blocks: Sequence[Expression], per_row: bool = False) -> None:
-        self.trace, self.blocks, self.per_row = trace, tuple(blocks), per_row
+    def __init__(
+        self, trace: Trace, blocks: Sequence[Expression], per_row: bool = False, batched: bool = True
+    ) -> None:
+        self.trace, self.blocks, self.per_row, self.batched = trace, tuple(blocks), per_row, batched
 
     @property
-    def shape(self) -> tuple[Any, int]:
-        return (_Rows(), 1 if self.per_row else len(self.blocks) * self.trace.hidden)
+    def shape(self) -> tuple[Any, ...]:
+        width = 1 if self.per_row else len(self.blocks) * self.trace.hidden
+        return (_Rows(), width) if self.batched else (width,)
+
+    def is_last(self, dim: Any) -> bool:
+        """Whether a dimension is that of the units."""
+        dims = (-1, 1) if self.batched else (-1, 0)
+        return dim in dims or (isinstance(dim, list | tuple) and len(dim) == 1 and dim[0] in dims)
 
     @classmethod
     def __torch_function__(
@@ -72,7 +83,7 @@ class Symbol:
         return trace.call(function, args, dict(kwargs or {}))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name in ("trace", "blocks", "per_row"):
+        if name.startswith("__") or name in ("trace", "blocks", "per_row", "batched"):
             raise AttributeError(name)
         if name in ("dtype", "device", "requires_grad", "ndim"):
             return {"dtype": torch.float32, "device": torch.device("cpu"), "requires_grad": True, "ndim": 2}[name]
@@ -155,8 +166,8 @@ class Trace(TorchFunctionMode):
     def __init__(self, cell: Cell) -> None:
         super().__init__()
         self.cell, self.hidden = cell, cell.hidden_size
-        self.known: dict[int, str] = {id(t): n for n, t in (*cell.named_parameters(), *cell.named_buffers())}
-        self.tensors = dict((*cell.named_parameters(), *cell.named_buffers()))
+        self.tensors = tensors_of(cell)
+        self.known = {id(t): name for name, t in self.tensors.items()}
         self.used: dict[str, None] = {}
         self.own: list[Tensor] = []  # made by the step itself: constants
 
@@ -164,7 +175,10 @@ class Trace(TorchFunctionMode):
         return self.call(function, args, kwargs or {})
 
     def call(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        name = getattr(function, "__name__", str(function)).strip("_")
+        full = getattr(function, "__name__", str(function))
+        if full.endswith("_") and not full.endswith("__"):
+            _refuse(f"{full} changes a tensor in place")
+        name = full.strip("_")
         if name == "get":  # an attribute of a parameter, such as its shape
             return function(*args, **kwargs)
         flat = list(_flat((args, kwargs)))
@@ -196,28 +210,31 @@ class Trace(TorchFunctionMode):
     def symbol(self, value: Any) -> Symbol:
         """A symbol of whatever an operation was given."""
         if isinstance(value, Symbol):
+            if value.trace is not self:
+                _refuse("a tensor kept from another step")
             return value
         if isinstance(value, bool | int | float):
-            return Symbol(self, [constant(float(value))], per_row=True)
+            return Symbol(self, [constant(float(value))], per_row=True, batched=False)
         if isinstance(value, Tensor):
             name = self.known.get(id(value))
             if name is not None:
                 return self._by_unit(name, value)
             if value.numel() == 1 and self._made(value):
-                return Symbol(self, [constant(float(value))], per_row=True)
+                return Symbol(self, [constant(float(value))], per_row=True, batched=False)
             _refuse("a tensor that is neither a parameter nor a buffer of the cell; register_buffer makes it one")
         _refuse(f"a {type(value).__name__} where a tensor is needed")
 
     def _by_unit(self, name: str, value: Tensor) -> Symbol:
         if value.numel() == 1 and self.hidden != 1:
             self.used[name] = None
-            return Symbol(self, [ex.make("vector", name, -1)], per_row=True)
+            return Symbol(self, [ex.make("vector", name, -1)], per_row=True, batched=False)
         if value.dim() == 2 and value.shape[0] == 1:
             value = value[0]
         if value.dim() != 1 or value.shape[0] % self.hidden:
             _refuse(f"{name} {tuple(self.tensors[name].shape)} is no multiple of {self.hidden} units")
         self.used[name] = None
-        return Symbol(self, [ex.make("vector", name, k) for k in range(value.shape[0] // self.hidden)])
+        blocks = [ex.make("vector", name, k) for k in range(value.shape[0] // self.hidden)]
+        return Symbol(self, blocks, batched=False)
 
     def matrix(self, value: Any) -> Matrix:
         if isinstance(value, Matrix):
@@ -239,8 +256,10 @@ class Trace(TorchFunctionMode):
         return [s.blocks * count if s.per_row else s.blocks for s in symbols], all(s.per_row for s in symbols)
 
     def each(self, f: Callable[..., Expression], *values: Any) -> Symbol:
-        blocks, per_row = self.together(*values)
-        return Symbol(self, [f(*b) for b in zip(*blocks, strict=True)], per_row)
+        symbols = [self.symbol(v) for v in values]
+        blocks, per_row = self.together(*symbols)
+        batched = any(s.batched for s in symbols)
+        return Symbol(self, [f(*b) for b in zip(*blocks, strict=True)], per_row, batched)
 
 
 def _flat(value: Any) -> Iterable[Any]:
@@ -256,8 +275,7 @@ def _flat(value: Any) -> Iterable[Any]:
 # ------------------------------------------------------------------ rules, by the names of torch's functions
 
 RANDOM = frozenset(
-    "rand randn randint randperm normal bernoulli dropout alpha_dropout feature_dropout rand_like randn_like "
-    "uniform exponential multinomial poisson".split()
+    ["rand", "randn", "randint", "randperm", "normal", "bernoulli", "dropout", "alpha_dropout", "feature_dropout", "rand_like", "randn_like", "uniform", "exponential", "multinomial", "poisson"]
 )
 
 
@@ -296,24 +314,26 @@ def _blockwise(t: Trace, size: int) -> int:
     return size // t.hidden
 
 
-def _last(dim: Any) -> None:
-    if dim not in (-1, 1):
+def _last(x: Symbol, dim: Any) -> None:
+    if not x.is_last(dim):
         _refuse("a dimension other than the last")
 
 
 def _chunk(t: Trace, x: Any, chunks: int, dim: int = 0) -> tuple[Symbol, ...]:
-    _last(dim)
     x = t.symbol(x)
+    _last(x, dim)
     n = len(x.blocks)
     if n % chunks or x.per_row:
         _refuse(f"{n} blocks of units in {chunks} chunks")
     size = n // chunks
-    return tuple(Symbol(t, x.blocks[i * size : (i + 1) * size]) for i in range(chunks))
+    return tuple(
+        Symbol(t, x.blocks[i * size : (i + 1) * size], batched=x.batched) for i in range(chunks)
+    )
 
 
 def _split(t: Trace, x: Any, split_size: Any = None, dim: int = 0, **named: Any) -> tuple[Symbol, ...]:
-    _last(dim)
     x = t.symbol(x)
+    _last(x, dim)
     size = split_size if split_size is not None else named["split_size_or_sections"]
     if isinstance(size, int):
         one = _blockwise(t, size)
@@ -324,17 +344,17 @@ def _split(t: Trace, x: Any, split_size: Any = None, dim: int = 0, **named: Any)
         _refuse("parts that do not make up the whole")
     parts, at = [], 0
     for n in sizes:
-        parts.append(Symbol(t, x.blocks[at : at + n]))
+        parts.append(Symbol(t, x.blocks[at : at + n], batched=x.batched))
         at += n
     return tuple(parts)
 
 
 def _cat(t: Trace, tensors: Any, dim: int = 0) -> Symbol:
-    _last(dim)
     parts = [t.symbol(x) for x in tensors]
+    _last(parts[0], dim)
     if any(p.per_row for p in parts):
         _refuse("numbers by row put beside units")
-    return Symbol(t, [b for p in parts for b in p.blocks])
+    return Symbol(t, [b for p in parts for b in p.blocks], batched=parts[0].batched)
 
 
 class _Stacked:
@@ -354,38 +374,34 @@ class _Stacked:
 
 
 def _unflatten(t: Trace, x: Any, dim: int, sizes: Sequence[int]) -> _Stacked:
-    _last(dim)
     x = t.symbol(x)
+    _last(x, dim)
     if len(sizes) != 2 or sizes[1] not in (-1, t.hidden):
         _refuse(f"sizes {tuple(sizes)}; (k, {t.hidden}) can be compiled")
-    return _Stacked([Symbol(t, [b]) for b in x.blocks])
+    return _Stacked([Symbol(t, [b], batched=x.batched) for b in x.blocks])
 
 
 def _getitem(t: Trace, x: Any, key: Any) -> Symbol:
     x = t.symbol(x)
     if isinstance(key, tuple) and len(key) == 2 and key[0] in (slice(None), Ellipsis):
         key = key[1]
-    elif not (isinstance(key, slice) and key == slice(None)) and not _is_vector(x):
+    elif x.batched and not (isinstance(key, slice) and key == slice(None)):
         _refuse("rows of a batch picked out")
     if not isinstance(key, slice) or key.step not in (None, 1) or x.per_row:
         _refuse("single units picked out")
     width = len(x.blocks) * t.hidden
     start, stop, _ = key.indices(width)
-    return Symbol(t, x.blocks[_blockwise(t, start) : _blockwise(t, stop)])
-
-
-def _is_vector(x: Symbol) -> bool:
-    return all(b.op == "vector" for b in x.blocks)
+    return Symbol(t, x.blocks[_blockwise(t, start) : _blockwise(t, stop)], batched=x.batched)
 
 
 def _mean(t: Trace, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Symbol:
     x = t.symbol(x)
-    _reduced(dim, keepdim)
+    _reduced(x, dim, keepdim)
     return Symbol(t, [_average(t, x.blocks)], per_row=True)
 
 
-def _reduced(dim: Any, keepdim: bool) -> None:
-    if dim not in (-1, 1, (-1,), (1,), [-1], [1]):
+def _reduced(x: Symbol, dim: Any, keepdim: bool) -> None:
+    if not x.is_last(dim):
         _refuse("a sum over the rows of a batch")
     if not keepdim:
         _refuse("a sum over the units without keepdim=True")
@@ -400,7 +416,7 @@ def _average(t: Trace, blocks: Sequence[Expression]) -> Expression:
 
 def _sum(t: Trace, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Symbol:
     x = t.symbol(x)
-    _reduced(dim, keepdim)
+    _reduced(x, dim, keepdim)
     e = ZERO
     for b in x.blocks:
         e = add(e, b)
@@ -415,9 +431,10 @@ def _variance(t: Trace, blocks: Sequence[Expression], correction: int) -> tuple[
 
 
 def _var(t: Trace, x: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, **named: Any) -> Symbol:
-    _reduced(dim, keepdim)
+    x = t.symbol(x)
+    _reduced(x, dim, keepdim)
     correction = named.get("correction", 1 if unbiased is None or unbiased else 0)
-    return Symbol(t, [_variance(t, t.symbol(x).blocks, correction)[1]], per_row=True)
+    return Symbol(t, [_variance(t, x.blocks, correction)[1]], per_row=True)
 
 
 def _layer_norm(
@@ -585,6 +602,18 @@ RULES: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+def tensors_of(cell: Cell) -> dict[str, Tensor]:
+    """Parameters, buffers and what `torch.nn.utils.parametrize` computes from others, by name.
+
+    To be called within `parametrize.cached()`: then the step finds the same tensors.
+    """
+    found = dict((*cell.named_parameters(), *cell.named_buffers()))
+    for path, module in cell.named_modules():
+        for name in getattr(module, "parametrizations", ()):
+            found[f"{path}.{name}" if path else name] = getattr(module, name)
+    return found
+
+
 def widths(cell: Cell) -> tuple[int, ...]:
     """The blocks of units of each state."""
     return tuple(getattr(cell, "state_blocks", ())) or (1,) * cell.states
@@ -593,35 +622,46 @@ def widths(cell: Cell) -> tuple[int, ...]:
 def trace(cell: Cell) -> Traced:
     """The equations of a cell's step. Raises Untraceable."""
     kind = type(cell)
-    if kind.project is not Cell.project or "forward" in vars(kind) or kind.start is not Cell.start:
-        changed = "project" if kind.project is not Cell.project else "forward" if "forward" in vars(kind) else "start"
-        raise Untraceable(f"{kind.__name__} has a {changed} of its own; only step and recur are compiled")
-    tracer = Trace(cell)
+    for name in ("project", "forward", "start"):
+        if getattr(kind, name) is not getattr(Cell, name):
+            raise Untraceable(f"{kind.__name__} has a {name} of its own; only step and recur are compiled")
+    with parametrize.cached(), torch.no_grad():
+        tracer = Trace(cell)
+        traced = _followed(cell, tracer)
+    if any(n in tracer.used for n in ("weight_ih", "bias_ih", "initial")):
+        raise Untraceable(f"{kind.__name__}.step uses the input's weights or the initial state itself")
+    return traced
+
+
+def _followed(cell: Cell, tracer: Trace) -> Traced:
+    name = f"{type(cell).__name__}.step"
     gates = cell.weight_ih.shape[0] // cell.hidden_size
     u = Symbol(tracer, [ex.make("input", k) for k in range(gates)])
     state, at = [], 0
     for width in widths(cell):
         state.append(Symbol(tracer, [ex.make("state", at + k) for k in range(width)]))
         at += width
-    before = {k: v for k, v in vars(cell).items() if not k.startswith("_")}
-    with tracer, torch.no_grad():
+    before = _attributes(cell)
+    with tracer:
         given = cell.step(u, tuple(state))  # type: ignore[arg-type]
-    after = {k: v for k, v in vars(cell).items() if not k.startswith("_")}
-    if changed := [k for k in after if k not in before or after[k] is not before[k]]:
-        for k in changed:
-            if k in before:
-                setattr(cell, k, before[k])
-            else:
-                delattr(cell, k)
-        raise Untraceable(f"{kind.__name__}.step keeps {changed[0]} on self; a step must not")
-    y, new = given
-    y, following = tracer.symbol(y), [tracer.symbol(s) for s in new]
-    if len(y.blocks) != 1:
-        raise Untraceable(f"{kind.__name__}.step's output has {len(y.blocks)} blocks of units, not one")
-    if [len(s.blocks) for s in following] != list(widths(cell)):
-        raise Untraceable(f"{kind.__name__}.step gives states of other sizes than it takes")
+    after = _attributes(cell)
+    changed = [k for k in after if k not in before or after[k] is not before[k]]
+    for k in changed:
+        vars(cell).pop(k)
+        vars(cell).update({k: before[k]} if k in before else {})
+    if changed:
+        raise Untraceable(f"{name} keeps {changed[0]} on self; a step must not")
+    if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[1], tuple):
+        raise Untraceable(f"{name} does not give (output, (state, ...))")
+    y, following = tracer.symbol(given[0]), [tracer.symbol(s) for s in given[1]]
+    if y.per_row or len(y.blocks) != 1:
+        raise Untraceable(f"{name}'s output is not (B, H)")
+    if any(s.per_row for s in following) or [len(s.blocks) for s in following] != list(widths(cell)):
+        raise Untraceable(f"{name} gives states of other sizes than it takes")
     names = tuple(n for n in tracer.used if n not in ("weight_ih", "bias_ih", "initial"))
-    if any(n in tracer.used for n in ("weight_ih", "bias_ih", "initial")):
-        raise Untraceable(f"{kind.__name__}.step uses the input's weights or the initial state itself")
     buffers = frozenset(name for name, _ in cell.named_buffers())
     return Traced(y.blocks[0], tuple(b for s in following for b in s.blocks), names, gates, buffers)
+
+
+def _attributes(cell: Cell) -> dict[str, Any]:
+    return {k: v for k, v in vars(cell).items() if not k.startswith("_")}
