@@ -32,7 +32,7 @@ def difference(cell: Cell, kernels: Kernels) -> str | None:
         found, truth = (_outcome(cell, kernels, dtype, positive) for dtype in (torch.float32, torch.float64))
         for name, value in found.items():
             if not _close(value, truth[name]):
-                return f"the kernels of {type(cell).__name__} differ from its own step in {name}: is it a pure function?"
+                return f"the kernels of {type(cell).__name__} differ from its own step in {name}; is that pure?"
     if mark is not None:
         with suppress(OSError):
             write_whole(mark, b"")

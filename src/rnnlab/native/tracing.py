@@ -6,10 +6,12 @@ functions meet them. What cannot be followed is named by file, line and function
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -180,6 +182,9 @@ class Trace(TorchFunctionMode):
             _refuse(f"{full} changes a tensor in place")
         name = full.strip("_")
         if name == "get":  # an attribute of a parameter, such as its shape
+            attribute = getattr(getattr(function, "__self__", None), "__name__", "")
+            if attribute in ("T", "mT") and id(args[0]) in self.known:
+                return _transposed(self, args[0])
             return function(*args, **kwargs)
         flat = list(_flat((args, kwargs)))
         if any(isinstance(a, Symbol | Matrix) or id(a) in self.known for a in flat):
@@ -225,7 +230,7 @@ class Trace(TorchFunctionMode):
         _refuse(f"a {type(value).__name__} where a tensor is needed")
 
     def _by_unit(self, name: str, value: Tensor) -> Symbol:
-        if value.numel() == 1 and self.hidden != 1:
+        if value.dim() == 0 or (value.numel() == 1 and self.hidden != 1):
             self.used[name] = None
             return Symbol(self, [ex.make("vector", name, -1)], per_row=True, batched=False)
         if value.dim() == 2 and value.shape[0] == 1:
@@ -626,11 +631,20 @@ def trace(cell: Cell) -> Traced:
         if getattr(kind, name) is not getattr(Cell, name):
             raise Untraceable(f"{kind.__name__} has a {name} of its own; only step and recur are compiled")
     with parametrize.cached(), torch.no_grad():
-        tracer = Trace(cell)
-        traced = _followed(cell, tracer)
+        twin = _twin(cell)
+        tracer = Trace(twin)
+        traced = _followed(twin, tracer)
     if any(n in tracer.used for n in ("weight_ih", "bias_ih", "initial")):
         raise Untraceable(f"{kind.__name__}.step uses the input's weights or the initial state itself")
     return traced
+
+
+def _twin(cell: Cell) -> Cell:
+    """A copy with the same tensors: whatever the step leaves on itself is left there."""
+    shared = (*cell.parameters(), *cell.buffers())
+    with suppress(TypeError, RuntimeError):  # what cannot be copied is traced itself
+        return copy.deepcopy(cell, {id(t): t for t in shared})
+    return cell
 
 
 def _followed(cell: Cell, tracer: Trace) -> Traced:
@@ -646,9 +660,6 @@ def _followed(cell: Cell, tracer: Trace) -> Traced:
         given = cell.step(u, tuple(state))  # type: ignore[arg-type]
     after = _attributes(cell)
     changed = [k for k in after if k not in before or after[k] is not before[k]]
-    for k in changed:
-        vars(cell).pop(k)
-        vars(cell).update({k: before[k]} if k in before else {})
     if changed:
         raise Untraceable(f"{name} keeps {changed[0]} on self; a step must not")
     if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[1], tuple):
