@@ -7,13 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 
 from rnnlab.cells import Cell, State
+from rnnlab.errors import UserError
 from rnnlab.native import bindings
 from rnnlab.native.bindings import KERNELS, MAX_ROWS, Call, Library, Shape, Weights, address, library
 
 LINE = 16  # floats in a cache line
+FIRST_ONLY = (
+    "the native engine gives first derivatives by backward alone; model.engine=reference gives {what}"
+)
 
 
 def obstacle(kind: type[Cell], device: torch.device, precision: str) -> str | None:
@@ -34,9 +38,11 @@ def run(
     results can be differentiated once, with respect to x, the state and every parameter. `threads`: at most so
     many (None: as torch); it does not change a bit.
 
-    Raises ValueError for tensors of another shape, dtype or device and for indices out of range.
+    Raises ValueError for tensors of another shape, dtype or device and for indices out of range; UserError for
+    other derivatives, where they are asked for.
     """
     weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, cell.initial)
+    _refuse_transforms(x, *state, *weights)
     _check(cell, x, state, reset, weights)
     shape = Shape.of(cell, one_hot=not x.is_floating_point())
     count = torch.get_num_threads() if threads is None else threads
@@ -48,6 +54,19 @@ def run(
         return y, last.unbind(0)
     outputs = _Recurrence.apply(library(), shape, count, reset, x, *weights[:4], initial, *state)
     return outputs[0], tuple(outputs[1:])
+
+
+def _refuse_transforms(*tensors: Tensor | None) -> None:
+    """Raises UserError for tensors that stand for others: of torch.func, or with a tangent of forward mode."""
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if forward_ad.unpack_dual(tensor).tangent is not None:
+            raise UserError(FIRST_ONLY.format(what="derivatives in forward mode"))
+        try:
+            tensor.data_ptr()
+        except RuntimeError:
+            raise UserError(FIRST_ONLY.format(what="those of torch.func")) from None
 
 
 def _check(
@@ -171,35 +190,65 @@ class _Recurrence(torch.autograd.Function):
         call.state_gradient = any(ctx.needs_input_grad[10:])
         y, last, kept, first, scratch = _forward(lib, call, reset, x, rest[:5], rest[5:], _fresh)
         ctx.call, ctx.lib, ctx.scratch_bytes, ctx.kept = call, lib, scratch, kept
-        ctx.save_for_backward(x.detach().contiguous(), reset, first, *rest[:5])
+        learned = [t for t, needed in zip(rest[5:], ctx.needs_input_grad[10:], strict=True) if needed]
+        ctx.save_for_backward(reset, first, x, *rest[:5], *learned)
         return y, *last.unbind(0)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_y: Tensor | None, *d_last: Tensor | None) -> Any:
-        x, _, _, *parameters = ctx.saved_tensors
-        weights = tuple(None if w is None else w.detach().contiguous() for w in parameters)
-        lib, call = ctx.lib, Call.from_buffer_copy(ctx.call)
-        batch, states = x.shape[0], len(d_last)
-        scratch = aligned(ctx.scratch_bytes)
-        work = aligned(lib.c.rnnlab_work_size(call.rows))
-        d_y = None if d_y is None else d_y.contiguous()
-        ends = torch.stack(
-            [torch.zeros(batch, call.shape.hidden) if d is None else d for d in d_last]
-        )  # (states, B, H)
-        d_x = torch.empty_like(x) if call.input_gradient else None
-        d_state = torch.empty(states, batch, call.shape.hidden) if call.state_gradient else None
-        gradients = tuple(
-            torch.empty_like(w) if w is not None and needed else None
-            for w, needed in zip(weights, ctx.needs_input_grad[5:10], strict=True)
-        )
-        call.d_y, call.d_last, call.d_x, call.d_state = map(address, (d_y, ends, d_x, d_state))
-        call.kept, call.scratch = address(ctx.kept), address(scratch)
-        lib.c.rnnlab_call_backward(
-            ctypes.byref(call),
-            work.data_ptr(),
-            ctypes.byref(pointers(weights)),
-            ctypes.byref(pointers(gradients)),
-        )
-        d_states = [None] * states if d_state is None else list(d_state.unbind(0))
-        return None, None, None, None, d_x, *gradients, *d_states
+        _, _, *inputs = ctx.saved_tensors
+        with torch.no_grad():
+            found = _backward(ctx, d_y, d_last, inputs[0].detach().contiguous(), tuple(inputs[1:6]))
+        if not torch.is_grad_enabled():  # without create_graph
+            return found
+        # what it depends on, so that torch asks us for the second derivative, and does not take it for zero
+        given = [t for t in (*inputs, d_y, *d_last) if t is not None]
+        marked = iter(_Once.apply(len(given), *given, *(d for d in found if d is not None)))
+        return tuple(None if d is None else next(marked) for d in found)
+
+
+class _Once(torch.autograd.Function):
+    """First derivatives, as functions of what they were computed from; they cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> Any:
+        return tuple(d.view_as(d) for d in tensors[count:])
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise UserError(FIRST_ONLY.format(what="second derivatives"))
+
+
+def _backward(
+    ctx: Any,
+    d_y: Tensor | None,
+    d_last: tuple[Tensor | None, ...],
+    x: Tensor,
+    weights: tuple[Tensor | None, ...],
+) -> Any:
+    """The gradient of every argument of `_Recurrence.forward`."""
+    weights = tuple(None if w is None else w.detach().contiguous() for w in weights)
+    lib, call = ctx.lib, Call.from_buffer_copy(ctx.call)
+    batch, states = x.shape[0], len(d_last)
+    scratch = aligned(ctx.scratch_bytes)
+    work = aligned(lib.c.rnnlab_work_size(call.rows))
+    d_y = None if d_y is None else d_y.contiguous()
+    ends = torch.stack(
+        [torch.zeros(batch, call.shape.hidden) if d is None else d for d in d_last]
+    )  # (states, B, H)
+    d_x = torch.empty_like(x) if call.input_gradient else None
+    d_state = torch.empty(states, batch, call.shape.hidden) if call.state_gradient else None
+    gradients = tuple(
+        torch.empty_like(w) if w is not None and needed else None
+        for w, needed in zip(weights, ctx.needs_input_grad[5:10], strict=True)
+    )
+    call.d_y, call.d_last, call.d_x, call.d_state = map(address, (d_y, ends, d_x, d_state))
+    call.kept, call.scratch = address(ctx.kept), address(scratch)
+    lib.c.rnnlab_call_backward(
+        ctypes.byref(call),
+        work.data_ptr(),
+        ctypes.byref(pointers(weights)),
+        ctypes.byref(pointers(gradients)),
+    )
+    d_states = [None] * states if d_state is None else list(d_state.unbind(0))
+    return None, None, None, None, d_x, *gradients, *d_states
