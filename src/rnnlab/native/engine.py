@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab.cells import Cell, State
 from rnnlab.errors import UserError
@@ -41,6 +42,8 @@ def run(
     Raises ValueError for tensors of another shape, dtype or device and for indices out of range; UserError for
     other derivatives, where they are asked for.
     """
+    if x.dim() > 1 and len(x) > MAX_ROWS:  # rows know nothing of each other
+        return _in_parts(cell, x, state, reset, threads)
     weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, cell.initial)
     _refuse_transforms(x, *state, *weights)
     _check(cell, x, state, reset, weights)
@@ -54,6 +57,23 @@ def run(
         return y, last.unbind(0)
     outputs = _Recurrence.apply(library(), shape, count, reset, x, *weights[:4], initial, *state)
     return outputs[0], tuple(outputs[1:])
+
+
+def _in_parts(
+    cell: Cell, x: Tensor, state: State, reset: Tensor | None, threads: int | None
+) -> tuple[Tensor, State]:
+    parts = [
+        run(
+            cell,
+            x[at : at + MAX_ROWS],
+            tuple(s[at : at + MAX_ROWS] for s in state),
+            None if reset is None else reset[at : at + MAX_ROWS],
+            threads=threads,
+        )
+        for at in range(0, len(x), MAX_ROWS)
+    ]
+    outputs, states = zip(*parts, strict=True)
+    return torch.cat(outputs), tuple(map(torch.cat, zip(*states, strict=True)))
 
 
 def _refuse_transforms(*tensors: Tensor | None) -> None:
@@ -72,10 +92,9 @@ def _refuse_transforms(*tensors: Tensor | None) -> None:
 def _check(
     cell: Cell, x: Tensor, state: State, reset: Tensor | None, weights: tuple[Tensor | None, ...]
 ) -> None:
-    if type(cell) not in KERNELS:
-        raise ValueError(
-            f"the kernels know {', '.join(k.__name__ for k in KERNELS)}, not {type(cell).__name__}"
-        )
+    kind = type_before_parametrizations(cell)
+    if kind not in KERNELS:
+        raise ValueError(f"the kernels know {', '.join(k.__name__ for k in KERNELS)}, not {kind.__name__}")
     inputs, hidden, rows = cell.input_size, cell.hidden_size, cell.gates * cell.hidden_size
     if min(inputs, hidden) < 1:
         raise ValueError(f"input and hidden size must be at least 1, not {inputs} and {hidden}")
@@ -88,8 +107,6 @@ def _check(
     if x.dim() < 2 or x.shape[0] < 1 or x.shape[1] < 1:
         raise ValueError(f"x is {tuple(x.shape)}: there must be at least one row and one step")
     batch, steps = x.shape[:2]
-    if batch > MAX_ROWS:
-        raise ValueError(f"x has {batch} rows; the kernels take at most {MAX_ROWS}")
     if x.is_floating_point():
         _check_tensor("x", x, (batch, steps, inputs), torch.float32)
     else:

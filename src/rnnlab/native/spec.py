@@ -17,7 +17,7 @@ LOSSES = {"mse": 0, "mae": 1, "huber": 2, "cross_entropy": 3, "binary_cross_entr
 def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> str | None:
     """Why whole steps of a model cannot run on the kernels; None where they can.
 
-    They know the cells of `KERNELS` in float32 on the CPU, all parameters trained, and one group of a plain Adam,
+    They know the cells of `KERNELS` in float32 on the CPU, and one group of a plain Adam,
     AdamW, SGD or RMSprop.
     """
     if model.stack.kind not in lib.KERNELS:
@@ -27,14 +27,13 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             return f"{name} is {parameter.dtype} on {parameter.device}"
-        if not parameter.requires_grad:
-            return f"{name} is frozen"
-    if optimizer is not None and (why := _optimizer_obstacle(optimizer)):
+    if optimizer is not None and (why := optimizer_obstacle(optimizer)):
         return why
     return lib.obstacle()
 
 
-def _optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
+def optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
+    """Why the kernels cannot make an optimizer's update; None where they can."""
     if type(optimizer) not in BUFFERS:
         return f"the kernels have no {type(optimizer).__name__}"
     if len(optimizer.param_groups) != 1:

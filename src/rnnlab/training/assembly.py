@@ -179,4 +179,6 @@ def trainer_obstacle(trainer: dict[str, Any]) -> str | None:
         return "the kernels train in one process"
     if trainer.get("reload_dataloaders_every_n_epochs", 0):
         return "the kernels keep one loader"
+    if trainer.get("detect_anomaly"):
+        return "only autograd looks for anomalies"
     return None
