@@ -93,3 +93,58 @@ def test_an_expanded_input_has_the_references_gradient():
         y, _ = stack(engine=engine)(x.expand(5, 4, 3))
         found.append(torch.autograd.grad(y.square().sum(), x)[0])
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_more_rows_than_a_call_takes_are_several_calls(monkeypatch, cell):
+    torch.manual_seed(0)
+    x, found = torch.randn(20, 4, 3), []
+    for engine in ("native", "reference"):
+        net = stack(cell, engine, num_layers=2)
+        reset = torch.arange(80).reshape(20, 4) % 5 == 0
+        monkeypatch.setattr("rnnlab.native.engine.MAX_ROWS", 7)
+        y, state = net(x, net.start(20), reset=reset)
+        (y.square().sum() + state[0][0].sum()).backward()
+        found.append([y, *state[0], *state[1], *(p.grad for p in net.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_under_autocast_another_engine_runs_the_stack():
+    x = torch.randn(2, 4, 3)
+    net = stack(engine="auto")
+    expected, _ = net(x)
+    assert net.choice.engine == "native"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, _ = net(x)
+        assert net.choice.engine != "native"
+        y.float().sum().backward()
+    torch.testing.assert_close(y.float(), expected, rtol=3e-2, atol=3e-2)
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(UserError, match="native"):
+        stack()(x)
+
+
+def test_a_stack_that_became_double_is_run_in_double():
+    net, x = stack(engine="auto"), torch.randn(2, 4, 3)
+    net.precision = "32-true"  # as a task is told
+    expected, _ = net(x)
+    y, _ = net.double()(x.double())
+    assert y.dtype == torch.float64
+    torch.testing.assert_close(y.float(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["native", "auto"])
+def test_a_parametrized_cell_runs_on_its_values(engine):
+    class Half(torch.nn.Module):
+        def forward(self, weight):
+            return weight / 2
+
+    x, found = torch.randn(2, 4, 3), []
+    for name in (engine, "reference"):
+        net = stack(engine=name)
+        torch.nn.utils.parametrize.register_parametrization(net.layers[0], "weight_hh", Half())
+        y, _ = net(x)
+        y.square().sum().backward()
+        found.append([y, *(p.grad for p in net.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

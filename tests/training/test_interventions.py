@@ -445,3 +445,9 @@ def test_what_stops_a_run_stops_it_before_its_first_step(trained, tmp_path):
         trained("native", "head_hook", "native")
     (record,) = (tmp_path / "native").rglob("metrics.csv")
     assert "loss/train" not in record.read_text()
+
+
+def test_batches_too_large_for_a_call_are_trained_in_python(small, monkeypatch):
+    monkeypatch.setattr("rnnlab.training.native_steps.MAX_ROWS", 20)
+    run = small("model.engine=native")
+    assert "at most 20 rows" in run.record["engine"]["steps"] and run.status == "finished"

@@ -5,6 +5,7 @@ import threading
 from typing import Any
 
 from torch import Tensor
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab.cells import GRU, LSTM, Cell, Elman
 from rnnlab.errors import UserError
@@ -33,7 +34,7 @@ class Shape(ctypes.Structure):
     def of(cls, cell: Cell, *, one_hot: bool, layers: int = 1, directions: int = 1) -> "Shape":
         """That of a stack whose first cell is `cell`."""
         return cls(
-            kind=KERNELS[type(cell)],
+            kind=KERNELS[type_before_parametrizations(cell)],
             relu=getattr(cell, "nonlinearity", "tanh") == "relu",
             layers=layers,
             directions=directions,

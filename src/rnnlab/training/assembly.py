@@ -110,10 +110,14 @@ def make_trainer(
         extra = {"folder": run.folder} if is_a(node, f"logger.{name}", RunLogger) else {}
         loggers.append(build(node, f"logger.{name}", **extra))
     check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
+    nodes = {name: node for name, node in config["callbacks"].items() if node}
+    drawing = {name for name, node in nodes.items() if is_a(node, f"callbacks.{name}", ProgressBar)}
+    others = {name for name in drawing if not nodes[name]["_target_"].startswith("rnnlab.")}
+    left_out = (drawing - others if others else set()) if bars else drawing  # ours makes room for another bar
     extras = [
         build(counting_validations(node), f"callbacks.{name}")
-        for name, node in config["callbacks"].items()
-        if node and (bars or not is_a(node, f"callbacks.{name}", ProgressBar))
+        for name, node in nodes.items()
+        if name not in left_out
     ]
     try:
         trainer = Trainer(

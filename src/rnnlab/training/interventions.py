@@ -30,6 +30,7 @@ class Interventions:
         self.modules = list(task.named_modules())
         self.classes = [type(module) for _, module in self.modules]
         self.methods = [_methods(cls) for cls in self.classes]
+        self.sizes: dict[str, int] = {}  # how many attributes a module had when they were last looked at
         self.children = [(m, name, child) for _, m in self.modules for name, child in m.named_children()]
         self.parameters = [
             (owner, name, parameter)
@@ -56,8 +57,10 @@ class Interventions:
                 return f"{name} has a hook"
             if type(module) is not cls:
                 return f"{name} has become a {type(module).__name__}"
-            if replaced := vars(module).keys() & methods:
-                return f"{name}.{min(replaced)} was replaced"
+            if len(vars(module)) != self.sizes.get(at):
+                if replaced := vars(module).keys() & methods:
+                    return f"{name}.{min(replaced)} was replaced"
+                self.sizes[at] = len(vars(module))
         for owner, name, thing in (*self.children, *self.parameters):
             if getattr(owner, name, None) is not thing:
                 return f"{name} of {type(owner).__name__} was replaced"

@@ -147,12 +147,15 @@ def train_config(
                 watch(trainer)
                 introduce(trainer.loggers, config)
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
+                steps = (
+                    trainer.global_step
+                )  # a callback of the test may train, too: one that tries batch sizes
                 results = (
                     assess(trainer, task, data, checkpoints.best_weights) if not rehearsal(trainer) else {}
                 )
             except Stopped as stopped:
-                status, why = "stopped", str(stopped)
-        results |= {"steps": trainer.global_step, "best": checkpoints.best, "last": checkpoints.last}
+                status, why, steps = "stopped", str(stopped), trainer.global_step
+        results |= {"steps": steps, "best": checkpoints.best, "last": checkpoints.last}
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
             presence.check()
