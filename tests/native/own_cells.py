@@ -56,7 +56,9 @@ class Highway(Cell):
 
     def __init__(self, input_size, hidden_size, **common):
         super().__init__(input_size, hidden_size, **common)
-        self.deep = nn.ParameterList(nn.Parameter(torch.zeros(2 * hidden_size, hidden_size)) for _ in range(2))
+        self.deep = nn.ParameterList(
+            nn.Parameter(torch.zeros(2 * hidden_size, hidden_size)) for _ in range(2)
+        )
 
     def step(self, u, state):
         (s,) = state

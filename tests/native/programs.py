@@ -14,7 +14,9 @@ def normal_weights(task: torch.nn.Module, scale: float = 0.5) -> None:
     with torch.no_grad():
         for parameter in task.parameters():
             parameter.copy_(
-                torch.randn(parameter.shape, generator=draw) * scale / max((1, *parameter.shape)[-1], 1) ** 0.5
+                torch.randn(parameter.shape, generator=draw)
+                * scale
+                / max((1, *parameter.shape)[-1], 1) ** 0.5
             )
 
 

@@ -16,6 +16,7 @@ from rnnlab.cells import Cell
 from rnnlab.errors import UserError
 from rnnlab.native import bindings as library
 from rnnlab.native import build
+from rnnlab.native.kernels import kernels_of
 from rnnlab.recurrence import Stack
 
 CLOSE = 3e-6  # a relative error that float32 explains
@@ -43,7 +44,8 @@ def outcome(engine: str, dtype: torch.dtype, kind: type[Cell], **case) -> list[t
     state = None
     if case.get("given"):
         state = [
-            tuple((0.5 * normal(*s.shape)).to(dtype).requires_grad_() for s in one) for one in stack.start(batch)
+            tuple((0.5 * normal(*s.shape)).to(dtype).requires_grad_() for s in one)
+            for one in stack.start(batch)
         ]
         wanted += [s for one in state for s in one]
     reset = torch.rand(batch, steps, generator=draw) < 0.2 if case.get("reset") else None
@@ -338,5 +340,5 @@ def test_weights_that_torch_computes():
 def test_a_copied_cell_shares_its_kernels():
     stack = Stack(UGRNN, 3, 6)
     twin = copy.deepcopy(stack)
-    ours, theirs = (library.library().kernels(s.layers[0]) for s in (stack, twin))
+    ours, theirs = (kernels_of(s.layers[0]) for s in (stack, twin))
     assert ours is theirs

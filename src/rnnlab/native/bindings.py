@@ -9,7 +9,6 @@ from torch import Tensor
 from rnnlab.cells import Cell
 from rnnlab.errors import UserError
 from rnnlab.native.build import BuildError, Built, build, load
-from rnnlab.native.kernels import Kernels, make_kernels, trace_key
 
 MAX_CELLS = 32
 MAX_PARAMETERS = 48
@@ -27,10 +26,12 @@ class Shape(ctypes.Structure):
     _fields_ = [("cell", Pointer), *_fields(Int, "layers directions inputs hidden one_hot")]
 
     @classmethod
-    def of(cls, cell: Cell, kernels: Kernels, *, one_hot: bool, layers: int = 1, directions: int = 1) -> "Shape":
-        """That of a stack whose first cell is `cell`."""
+    def of(
+        cls, cell: Cell, description: int, *, one_hot: bool, layers: int = 1, directions: int = 1
+    ) -> "Shape":
+        """That of a stack whose first cell is `cell`, described to the kernels at that address."""
         return cls(
-            cell=kernels.address,
+            cell=description,
             layers=layers,
             directions=directions,
             inputs=cell.input_size,
@@ -126,23 +127,8 @@ class Library:
         sizes = (self.c.rnnlab_call_size(), self.c.rnnlab_spec_size(), self.c.rnnlab_data_size())
         if sizes != tuple(map(ctypes.sizeof, (Call, Spec, Data))):
             raise BuildError("the compiler lays structures out in another way than Python expects")
-        self._known: dict[object, Kernels | str] = {}
-        self._lock = threading.RLock()
-
-    def kernels(self, cell: Cell) -> Kernels:
-        """Those of a cell, compiled at the first call. Raises ValueError with the reason where there are none."""
-        key = trace_key(cell)
-        with self._lock:
-            if key not in self._known:
-                from rnnlab.native.check import difference  # runs the engine, which is built on this file
-
-                made = self._known[key] = make_kernels(cell, self.built)
-                if isinstance(made, Kernels) and (why := difference(cell, made)):
-                    self._known[key] = why
-            found = self._known[key]
-        if isinstance(found, str):
-            raise ValueError(found)
-        return found
+        self.cells: dict[object, Any] = {}
+        """What kernels.py has made for this library."""
 
 
 _lock = threading.Lock()
@@ -161,11 +147,6 @@ def obstacle(cell: Cell | None = None) -> str | None:
                 _loaded = Library(build())
             except BuildError as error:
                 _failure = f"the native kernels could not be built: {error}"
-    if _loaded is not None and cell is not None:
-        try:
-            _loaded.kernels(cell)
-        except ValueError as error:
-            return str(error)
     return _failure if _loaded is None else None
 
 

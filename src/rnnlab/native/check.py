@@ -9,15 +9,39 @@ import hashlib
 import inspect
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from rnnlab.cells import Cell
-from rnnlab.native import engine
-from rnnlab.native.kernels import Kernels
+from rnnlab.native import bindings, engine
+from rnnlab.native.kernels import Kernels, kernels_of
+from rnnlab.native.tracing import Untraceable
 from rnnlab.recurrence import reference
 from rnnlab.runs.files import write_whole
+
+_known: WeakKeyDictionary[Kernels, str] = WeakKeyDictionary()
+
+
+def obstacle(cell: Cell) -> str | None:
+    """Why there are no kernels of a cell here; None where there are, and they agree with its own step.
+
+    Compiles and compares at the first call.
+    """
+    if why := bindings.obstacle():
+        return why
+    try:
+        kernels = kernels_of(cell)
+    except ValueError as error:
+        return str(error)
+    if kernels not in _known:
+        try:
+            _known[kernels] = difference(cell, kernels) or ""
+        except Untraceable as error:
+            _known[kernels] = f"the native engine cannot compile {type(cell).__name__}: {error}"
+    return _known[kernels] or None
+
 
 ROWS, STEPS = 3, 4
 TOLERANCE = 1e-3  # of a tensor's norm; float32 is a thousand times closer
@@ -32,7 +56,9 @@ def difference(cell: Cell, kernels: Kernels) -> str | None:
         found, truth = (_outcome(cell, kernels, dtype, positive) for dtype in (torch.float32, torch.float64))
         for name, value in found.items():
             if not _close(value, truth[name]):
-                return f"the kernels of {type(cell).__name__} differ from its own step in {name}; is that pure?"
+                return (
+                    f"the kernels of {type(cell).__name__} differ from its own step in {name}; is that pure?"
+                )
     if mark is not None:
         with suppress(OSError):
             write_whole(mark, b"")
@@ -74,7 +100,11 @@ def _outcome(cell: Cell, kernels: Kernels, dtype: torch.dtype, positive: bool) -
         else:
             y, last = engine.run(twin, x, state, reset, threads=1, kernels=kernels)
         loss = sum(((t * normal(*t.shape)).sum() for t in (y, *last)), torch.zeros((), dtype=dtype))
-        wanted = {"the input": x, **{f"state {i}": s for i, s in enumerate(state)}, **dict(twin.named_parameters())}
+        wanted = {
+            "the input": x,
+            **{f"state {i}": s for i, s in enumerate(state)},
+            **dict(twin.named_parameters()),
+        }
         found = torch.autograd.grad(loss, list(wanted.values()), allow_unused=True)
     named = {"its output": y, **{f"its next state {i}": s for i, s in enumerate(last)}}
     for name, gradient, of in zip(wanted, found, wanted.values(), strict=True):

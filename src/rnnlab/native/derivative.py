@@ -30,7 +30,9 @@ def _times(partial: Expression, g: Expression) -> tuple[Expression, ...]:
     return (mul(partial, g),)
 
 
-def _tie(a: Expression, b: Expression, larger: Expression, smaller: Expression, g: Expression) -> tuple[Expression, ...]:
+def _tie(
+    a: Expression, b: Expression, larger: Expression, smaller: Expression, g: Expression
+) -> tuple[Expression, ...]:
     """Max and min: all of the gradient where one wins, half each where they are equal."""
     half = mul(constant(0.5), g)
     equal = apply("equal", a, b)

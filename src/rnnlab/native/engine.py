@@ -7,21 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 
 from rnnlab.cells import Cell, State
-from rnnlab.native import bindings
+from rnnlab.errors import UserError
 from rnnlab.native.bindings import MAX_ROWS, Call, Library, Shape, Weights, address, library
-from rnnlab.native.kernels import Kernels
+from rnnlab.native.kernels import Kernels, kernels_of
 
 LINE = 16  # floats in a cache line
-
-
-def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
-    """Why the native engine cannot serve; None where it can. Without another reason, compiles the kernels."""
-    if device.type != "cpu" or precision != "32-true":
-        return f"the native engine serves precision 32-true on the cpu, not {precision} on {device.type}"
-    return bindings.obstacle(cell)
+FIRST_ONLY = (
+    "the native engine gives first derivatives by backward alone; model.engine=reference gives {what}"
+)
 
 
 def run(
@@ -39,19 +35,23 @@ def run(
     reset (B, T) bool. The results can be differentiated once, with respect to x, the state and every parameter.
     `threads`: at most so many (None: as torch); it does not change a bit. `kernels`: the cell's, where they are at hand.
 
-    Raises ValueError for tensors of another shape, dtype or device and for indices out of range.
+    Raises ValueError for tensors of another shape, dtype or device and for indices out of range; UserError for
+    other derivatives, where they are asked for.
     """
-    kernels = kernels or library().kernels(cell)
+    kernels = kernels or kernels_of(cell)
+    if x.dim() > 1 and len(x) > MAX_ROWS:  # rows know nothing of each other
+        return _in_parts(cell, x, state, reset, threads)
     weights = kernels.tensors(cell)
+    _refuse_transforms(x, *state, *weights)
     _check(cell, kernels, x, state, reset, weights)
-    shape = Shape.of(cell, kernels, one_hot=not x.is_floating_point())
+    shape = Shape.of(cell, kernels.address, one_hot=not x.is_floating_point())
     count = torch.get_num_threads() if threads is None else threads
     if reset is None:  # without resets a learned start reaches the kernels as the state alone
-        weights = tuple(
-            None if n == "initial" else w for n, w in zip(kernels.names, weights, strict=True)
-        )
+        weights = tuple(None if n == "initial" else w for n, w in zip(kernels.names, weights, strict=True))
     blocks = tuple(
-        block for s, k in zip(state, kernels.widths, strict=True) for block in (s.chunk(k, -1) if k > 1 else (s,))
+        block
+        for s, k in zip(state, kernels.widths, strict=True)
+        for block in (s.chunk(k, -1) if k > 1 else (s,))
     )
     if not torch.is_grad_enabled():  # nothing is kept for a backward pass, nor does autograd need to know
         call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=count)
@@ -70,8 +70,43 @@ def _joined(kernels: Kernels, blocks: tuple[Tensor, ...]) -> State:
     return tuple(found)
 
 
+def _in_parts(
+    cell: Cell, x: Tensor, state: State, reset: Tensor | None, threads: int | None
+) -> tuple[Tensor, State]:
+    parts = [
+        run(
+            cell,
+            x[at : at + MAX_ROWS],
+            tuple(s[at : at + MAX_ROWS] for s in state),
+            None if reset is None else reset[at : at + MAX_ROWS],
+            threads=threads,
+        )
+        for at in range(0, len(x), MAX_ROWS)
+    ]
+    outputs, states = zip(*parts, strict=True)
+    return torch.cat(outputs), tuple(map(torch.cat, zip(*states, strict=True)))
+
+
+def _refuse_transforms(*tensors: Tensor | None) -> None:
+    """Raises UserError for tensors that stand for others: of torch.func, or with a tangent of forward mode."""
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if forward_ad.unpack_dual(tensor).tangent is not None:
+            raise UserError(FIRST_ONLY.format(what="derivatives in forward mode"))
+        try:
+            tensor.data_ptr()
+        except RuntimeError:
+            raise UserError(FIRST_ONLY.format(what="those of torch.func")) from None
+
+
 def _check(
-    cell: Cell, kernels: Kernels, x: Tensor, state: State, reset: Tensor | None, weights: tuple[Tensor | None, ...]
+    cell: Cell,
+    kernels: Kernels,
+    x: Tensor,
+    state: State,
+    reset: Tensor | None,
+    weights: tuple[Tensor | None, ...],
 ) -> None:
     inputs, hidden, rows = cell.input_size, cell.hidden_size, cell.gates * cell.hidden_size
     if min(inputs, hidden) < 1:
@@ -83,8 +118,6 @@ def _check(
     if x.dim() < 2 or x.shape[0] < 1 or x.shape[1] < 1:
         raise ValueError(f"x is {tuple(x.shape)}: there must be at least one row and one step")
     batch, steps = x.shape[:2]
-    if batch > MAX_ROWS:
-        raise ValueError(f"x has {batch} rows; the kernels take at most {MAX_ROWS}")
     if x.is_floating_point():
         _check_tensor("x", x, (batch, steps, inputs), torch.float32)
     else:
@@ -202,35 +235,68 @@ class _Recurrence(torch.autograd.Function):
         call.state_gradient = any(ctx.needs_input_grad[6 + count :])
         y, last, kept, first, scratch = _forward(lib, call, reset, x, rest[:count], rest[count:], _fresh)
         ctx.call, ctx.lib, ctx.scratch_bytes, ctx.kept = call, lib, scratch, kept
-        ctx.save_for_backward(dense(x), reset, first, *rest[:count])
+        learned = [
+            t for t, needed in zip(rest[count:], ctx.needs_input_grad[6 + count :], strict=True) if needed
+        ]
+        ctx.count = count
+        ctx.save_for_backward(reset, first, x, *rest[:count], *learned)
         return y, *last.unbind(0)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_y: Tensor | None, *d_last: Tensor | None) -> Any:
-        x, _, _, *parameters = ctx.saved_tensors
-        weights = tuple(None if w is None else dense(w) for w in parameters)
-        lib, call = ctx.lib, Call.from_buffer_copy(ctx.call)
-        batch, states = x.shape[0], len(d_last)
-        scratch = aligned(ctx.scratch_bytes)
-        work = aligned(lib.c.rnnlab_work_size(call.rows))
-        d_y = None if d_y is None else dense(d_y)
-        ends = torch.stack(
-            [torch.zeros(batch, call.shape.hidden) if d is None else d for d in d_last]
-        )  # (states, B, H)
-        d_x = torch.empty_like(x) if call.input_gradient else None
-        d_state = torch.empty(states, batch, call.shape.hidden) if call.state_gradient else None
-        gradients = tuple(
-            torch.empty_like(w) if w is not None and needed else None
-            for w, needed in zip(weights, ctx.needs_input_grad[6 : 6 + len(weights)], strict=True)
-        )
-        call.d_y, call.d_last, call.d_x, call.d_state = map(address, (d_y, ends, d_x, d_state))
-        call.kept, call.scratch = address(ctx.kept), address(scratch)
-        lib.c.rnnlab_call_backward(
-            ctypes.byref(call),
-            work.data_ptr(),
-            ctypes.byref(pointers(weights)),
-            ctypes.byref(pointers(gradients)),
-        )
-        d_states = [None] * states if d_state is None else list(d_state.unbind(0))
-        return None, None, None, None, None, d_x, *gradients, *d_states
+        _, _, *inputs = ctx.saved_tensors
+        with torch.no_grad():
+            found = _backward(ctx, d_y, d_last, dense(inputs[0]), tuple(inputs[1 : 1 + ctx.count]))
+        if not torch.is_grad_enabled():  # without create_graph
+            return found
+        # what it depends on, so that torch asks us for the second derivative, and does not take it for zero
+        given = [t for t in (*inputs, d_y, *d_last) if t is not None]
+        marked = iter(_Once.apply(len(given), *given, *(d for d in found if d is not None)))
+        return tuple(None if d is None else next(marked) for d in found)
+
+
+class _Once(torch.autograd.Function):
+    """First derivatives, as functions of what they were computed from; they cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> Any:
+        return tuple(d.view_as(d) for d in tensors[count:])
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise UserError(FIRST_ONLY.format(what="second derivatives"))
+
+
+def _backward(
+    ctx: Any,
+    d_y: Tensor | None,
+    d_last: tuple[Tensor | None, ...],
+    x: Tensor,
+    weights: tuple[Tensor | None, ...],
+) -> Any:
+    """The gradient of every argument of `_Recurrence.forward`."""
+    weights = tuple(None if w is None else dense(w) for w in weights)
+    lib, call = ctx.lib, Call.from_buffer_copy(ctx.call)
+    batch, states = x.shape[0], len(d_last)
+    scratch = aligned(ctx.scratch_bytes)
+    work = aligned(lib.c.rnnlab_work_size(call.rows))
+    d_y = None if d_y is None else dense(d_y)
+    ends = torch.stack(
+        [torch.zeros(batch, call.shape.hidden) if d is None else d for d in d_last]
+    )  # (states, B, H)
+    d_x = torch.empty_like(x) if call.input_gradient else None
+    d_state = torch.empty(states, batch, call.shape.hidden) if call.state_gradient else None
+    gradients = tuple(
+        torch.empty_like(w) if w is not None and needed else None
+        for w, needed in zip(weights, ctx.needs_input_grad[6 : 6 + len(weights)], strict=True)
+    )
+    call.d_y, call.d_last, call.d_x, call.d_state = map(address, (d_y, ends, d_x, d_state))
+    call.kept, call.scratch = address(ctx.kept), address(scratch)
+    lib.c.rnnlab_call_backward(
+        ctypes.byref(call),
+        work.data_ptr(),
+        ctypes.byref(pointers(weights)),
+        ctypes.byref(pointers(gradients)),
+    )
+    d_states = [None] * states if d_state is None else list(d_state.unbind(0))
+    return None, None, None, None, None, d_x, *gradients, *d_states

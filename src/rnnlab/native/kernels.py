@@ -5,10 +5,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import RLock
 
 from torch import Tensor
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab.cells import Cell
+from rnnlab.native.bindings import library
 from rnnlab.native.build import BuildError, Built, build_cell, load
 from rnnlab.native.codegen import generate
 from rnnlab.native.plan import Plan, plan
@@ -19,7 +22,7 @@ FIRST = ("weight_ih", "initial")
 LIMITS = {"states": 16, "products": 48, "parameters": 48}  # MAX_... in cell.h
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kernels:
     """What a cell's library is called with."""
 
@@ -48,7 +51,7 @@ def tensor_of(cell: Cell, name: str) -> Tensor | None:
 
 def trace_key(cell: Cell) -> object:
     """Whatever a step's equations may depend on: two cells of one key have the same."""
-    return (type(cell), *_facts(cell))
+    return (type_before_parametrizations(cell), *_facts(cell))
 
 
 def _facts(cell: Cell) -> Iterator[object]:
@@ -64,6 +67,24 @@ def _facts(cell: Cell) -> Iterator[object]:
         yield name, None if name == "weight_ih" else tuple(tensor.shape)
 
 
+_lock = RLock()
+
+
+def kernels_of(cell: Cell) -> Kernels:
+    """A cell's kernels, compiled at the first call; not held to its step yet, as check.py does.
+
+    Raises ValueError with the reason where there are none.
+    """
+    known, key = library().cells, trace_key(cell)
+    with _lock:
+        if key not in known:
+            known[key] = _make(cell, library().built)
+        found: Kernels | str = known[key]
+    if isinstance(found, str):
+        raise ValueError(found)
+    return found
+
+
 def source(cell: Cell) -> tuple[str, tuple[str, ...], Plan]:
     """The C of a cell, the order of its parameters, and the plan. Raises Untraceable."""
     traced = trace(cell)
@@ -73,22 +94,26 @@ def source(cell: Cell) -> tuple[str, tuple[str, ...], Plan]:
     counts = {"states": len(planned.states), "products": len(planned.products), "parameters": len(names)}
     for what, count in counts.items():
         if count > LIMITS[what]:
-            raise Untraceable(f"{type(cell).__name__} has {count} {what}; the kernels take {LIMITS[what]}")
+            raise Untraceable(
+                f"{type_before_parametrizations(cell).__name__} has {count} {what}; the kernels take {LIMITS[what]}"
+            )
     tensors = {name: tensor_of(cell, name) for name in names}
     sizes = {name: tuple(t.shape) for name, t in tensors.items() if t is not None}
     return generate(planned, names, sizes, cell.hidden_size), names, planned
 
 
-def make_kernels(cell: Cell, core: Built) -> Kernels | str:
+def _make(cell: Cell, core: Built) -> Kernels | str:
     """Traces and compiles; or the reason why that cannot be, in one line."""
     try:
         text, names, planned = source(cell)
         built = build_cell(core, text)
         library = load(built)
     except Untraceable as why:
-        return f"the native engine cannot compile {type(cell).__name__}: {why}"
+        return f"the native engine cannot compile {type_before_parametrizations(cell).__name__}: {why}"
     except BuildError as error:
-        return f"the native kernels of {type(cell).__name__} could not be built: {error}"
+        return (
+            f"the native kernels of {type_before_parametrizations(cell).__name__} could not be built: {error}"
+        )
     address = ctypes.addressof(ctypes.c_char.in_dll(library, "rnnlab_cell"))
     buffers = frozenset(name for name, _ in cell.named_buffers())
     return Kernels(names, buffers, widths(cell), address, library, built, planned)

@@ -18,7 +18,27 @@ from rnnlab.native.tracing import Traced
 Time = tuple[int, int]
 
 CHEAP = frozenset(
-    ["add", "sub", "mul", "div", "neg", "abs", "sign", "sqrt", "max", "min", "select", "relu", "less", "less_equal", "equal", "not_equal", "and", "or", "not"]
+    [
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "neg",
+        "abs",
+        "sign",
+        "sqrt",
+        "max",
+        "min",
+        "select",
+        "relu",
+        "less",
+        "less_equal",
+        "equal",
+        "not_equal",
+        "and",
+        "or",
+        "not",
+    ]
 )
 """Computed again on the way back; all else is kept."""
 
@@ -154,9 +174,7 @@ def _slots(roots: list[Expression]) -> tuple[list[Expression], list[Terms]]:
         elif not e.operands:
             done[e] = e
         else:
-            done[e] = make(
-                e.op, *(_done(a, done, slot) if isinstance(a, Expression) else a for a in e.args)
-            )
+            done[e] = make(e.op, *(_done(a, done, slot) if isinstance(a, Expression) else a for a in e.args))
     return [_done(root, done, slot) for root in roots], slots
 
 
@@ -227,7 +245,12 @@ class _Planner:
             arrives(self.output, make("d_output"))
         feeds: dict[Expression, list[int]] = {}
         for s in kept_sources:
-            feeds[s] = [i for i, parts in enumerate(self.terms) for p in parts if p.op == "product" and p.operands[0] is s]
+            feeds[s] = [
+                i
+                for i, parts in enumerate(self.terms)
+                for p in parts
+                if p.op == "product" and p.operands[0] is s
+            ]
             arrives(s, make("d_product", kept_sources.index(s), *()))
         found = gradients(results)
         vectors = [(str(e.args[0]), int(e.args[1])) for e in everything if e.op == "vector"]  # type: ignore[arg-type]
@@ -274,7 +297,10 @@ class _Planner:
             for s in waiting:
                 leaf = make("d_product", kept_sources.index(s))
                 later = {
-                    e for i in feeds[s] for e in ordered([deltas[i]]) if e.op == "d_product" and e not in pending
+                    e
+                    for i in feeds[s]
+                    for e in ordered([deltas[i]])
+                    if e.op == "d_product" and e not in pending
                 }
                 if not later:
                     pending[leaf] = (when_back(s) + 1, 0)
@@ -307,7 +333,11 @@ class _Planner:
         return result
 
     def _keep(
-        self, plan: Plan, forward: dict[Expression, Time], sources: list[Expression], d_times: dict[Expression, Time]
+        self,
+        plan: Plan,
+        forward: dict[Expression, Time],
+        sources: list[Expression],
+        d_times: dict[Expression, Time],
     ) -> None:
         """Decides what is kept, and where."""
         stored, primal = plan.stored(), plan.primal

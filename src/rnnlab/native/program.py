@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnlab.native import bindings as lib
 from rnnlab.native.flat import Flat, adopt, install, used_buffers
+from rnnlab.native.kernels import kernels_of
 from rnnlab.native.sources import DROPOUT, FRESH, Characters, Pairs, Sequences, Source, Windows
 from rnnlab.native.spec import LOSSES, READS, describe, obstacle
 from rnnlab.recurrence.outline import Outline
@@ -72,7 +73,7 @@ class Program:
         self.clip_val, self.clip_algorithm = clip_val, clip_algorithm
         stack = model.stack
         self.cells, self.hidden = len(stack.layers), stack.hidden_size
-        self.widths = lib.library().kernels(stack.layers[0]).widths  # type: ignore[arg-type]
+        self.widths = kernels_of(stack.layers[0]).widths  # type: ignore[arg-type]
         self.states = sum(self.widths)
         self.outputs = model.head.out_features
         self.threads = torch.get_num_threads() if threads is None else threads
@@ -183,7 +184,8 @@ class Program:
         if set(self.widths) <= {1}:
             return [tuple(cell.unbind(0)) for cell in self.carry]
         return [
-            tuple(torch.cat(blocks.unbind(0), -1) for blocks in cell.split(self.widths)) for cell in self.carry
+            tuple(torch.cat(blocks.unbind(0), -1) for blocks in cell.split(self.widths))
+            for cell in self.carry
         ]
 
     def load_carry(self, state: list[tuple[Tensor, ...]]) -> None:

@@ -4,10 +4,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab import streams
 from rnnlab.native import bindings as lib
+from rnnlab.native import check
 from rnnlab.native.flat import BUFFERS, Flat
+from rnnlab.native.kernels import kernels_of
 from rnnlab.recurrence.outline import Outline
 
 INPUTS = {"windows": 0, "one-hot": 1, "embedded": 2}
@@ -18,7 +21,7 @@ LOSSES = {"mse": 0, "mae": 1, "huber": 2, "cross_entropy": 3, "binary_cross_entr
 def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> str | None:
     """Why whole steps of a model cannot run on the kernels; None where they can.
 
-    They know cells that can be compiled, in float32 on the CPU, all parameters trained, and one group of a plain Adam,
+    They know cells that can be compiled, in float32 on the CPU, and one group of a plain Adam,
     AdamW, SGD or RMSprop.
     """
     if len(model.stack.layers) > lib.MAX_CELLS:
@@ -26,17 +29,16 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             return f"{name} is {parameter.dtype} on {parameter.device}"
-        if not parameter.requires_grad:
-            return f"{name} is frozen"
     for cell in model.stack.layers:
         if parametrize.is_parametrized(cell):
-            return f"torch computes {type(cell).__name__}'s weights from others"
-    if optimizer is not None and (why := _optimizer_obstacle(optimizer)):
+            return f"torch computes {type_before_parametrizations(cell).__name__}'s weights from others"
+    if optimizer is not None and (why := optimizer_obstacle(optimizer)):
         return why
-    return lib.obstacle(model.stack.layers[0])  # type: ignore[arg-type]
+    return check.obstacle(model.stack.layers[0])  # type: ignore[arg-type]
 
 
-def _optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
+def optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
+    """Why the kernels cannot make an optimizer's update; None where they can."""
     if type(optimizer) not in BUFFERS:
         return f"the kernels have no {type(optimizer).__name__}"
     if len(optimizer.param_groups) != 1:
@@ -55,10 +57,10 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     """The model, its loss and where its parameters lie; and the tensors that the description points into."""
     stack, embedding = model.stack, model.embedding
     spec = lib.Spec()
-    kernels = lib.library().kernels(stack.layers[0])  # type: ignore[arg-type]
+    kernels = kernels_of(stack.layers[0])  # type: ignore[arg-type]
     spec.shape = lib.Shape.of(
         stack.layers[0],  # type: ignore[arg-type]
-        kernels,
+        kernels.address,
         one_hot=model.indices and embedding is None,
         layers=stack.num_layers,
         directions=stack.directions,
@@ -87,7 +89,9 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     spec.embedding = -1 if embedding is None else flat.offset(embedding.weight)
     initial = {flat.offset(cell.initial) for cell in stack.layers}  # type: ignore[arg-type]
     taken = {o for o in offsets if o >= 0}
-    unused = {flat.offset(p) for cell in stack.layers for p in cell.parameters()} - taken  # torch's grad is None
+    unused = {
+        flat.offset(p) for cell in stack.layers for p in cell.parameters()
+    } - taken  # torch's grad is None
     rests = {**dict.fromkeys(initial, 1), **dict.fromkeys(unused, 2)}
     rows = [[o, s, rests.get(o, 0)] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
     segments = torch.tensor(rows, dtype=torch.int64)

@@ -88,7 +88,9 @@ class Symbol:
         if name.startswith("__") or name in ("trace", "blocks", "per_row", "batched"):
             raise AttributeError(name)
         if name in ("dtype", "device", "requires_grad", "ndim"):
-            return {"dtype": torch.float32, "device": torch.device("cpu"), "requires_grad": True, "ndim": 2}[name]
+            return {"dtype": torch.float32, "device": torch.device("cpu"), "requires_grad": True, "ndim": 2}[
+                name
+            ]
         if name not in RULES:
             _refuse(f"a tensor's {name} cannot be compiled")
         return lambda *args, **kwargs: self.trace.rule(name, (self, *args), kwargs)
@@ -132,7 +134,9 @@ class _Rows:
     def _refuse(self, *_: Any) -> Any:
         _refuse("a number that depends on the size of the batch")
 
-    __int__ = __index__ = __float__ = __add__ = __radd__ = __sub__ = __mul__ = __rmul__ = __truediv__ = _refuse
+    __int__ = __index__ = __float__ = __add__ = __radd__ = __sub__ = __mul__ = __rmul__ = __truediv__ = (
+        _refuse
+    )
     __rtruediv__ = __bool__ = __lt__ = __gt__ = __le__ = __ge__ = _refuse
 
 
@@ -226,7 +230,9 @@ class Trace(TorchFunctionMode):
                 return self._by_unit(name, value)
             if value.numel() == 1 and self._made(value):
                 return Symbol(self, [constant(float(value))], per_row=True, batched=False)
-            _refuse("a tensor that is neither a parameter nor a buffer of the cell; register_buffer makes it one")
+            _refuse(
+                "a tensor that is neither a parameter nor a buffer of the cell; register_buffer makes it one"
+            )
         _refuse(f"a {type(value).__name__} where a tensor is needed")
 
     def _by_unit(self, name: str, value: Tensor) -> Symbol:
@@ -280,7 +286,23 @@ def _flat(value: Any) -> Iterable[Any]:
 # ------------------------------------------------------------------ rules, by the names of torch's functions
 
 RANDOM = frozenset(
-    ["rand", "randn", "randint", "randperm", "normal", "bernoulli", "dropout", "alpha_dropout", "feature_dropout", "rand_like", "randn_like", "uniform", "exponential", "multinomial", "poisson"]
+    [
+        "rand",
+        "randn",
+        "randint",
+        "randperm",
+        "normal",
+        "bernoulli",
+        "dropout",
+        "alpha_dropout",
+        "feature_dropout",
+        "rand_like",
+        "randn_like",
+        "uniform",
+        "exponential",
+        "multinomial",
+        "poisson",
+    ]
 )
 
 
@@ -331,9 +353,7 @@ def _chunk(t: Trace, x: Any, chunks: int, dim: int = 0) -> tuple[Symbol, ...]:
     if n % chunks or x.per_row:
         _refuse(f"{n} blocks of units in {chunks} chunks")
     size = n // chunks
-    return tuple(
-        Symbol(t, x.blocks[i * size : (i + 1) * size], batched=x.batched) for i in range(chunks)
-    )
+    return tuple(Symbol(t, x.blocks[i * size : (i + 1) * size], batched=x.batched) for i in range(chunks))
 
 
 def _split(t: Trace, x: Any, split_size: Any = None, dim: int = 0, **named: Any) -> tuple[Symbol, ...]:
@@ -435,7 +455,9 @@ def _variance(t: Trace, blocks: Sequence[Expression], correction: int) -> tuple[
     return away, mul(_average(t, [mul(a, a) for a in away]), constant(n / max(n - correction, 1)))
 
 
-def _var(t: Trace, x: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, **named: Any) -> Symbol:
+def _var(
+    t: Trace, x: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, **named: Any
+) -> Symbol:
     x = t.symbol(x)
     _reduced(x, dim, keepdim)
     correction = named.get("correction", 1 if unbiased is None or unbiased else 0)

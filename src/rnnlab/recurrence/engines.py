@@ -24,7 +24,7 @@ Name = Literal["auto", "reference", "torch", "native"]
 
 # from the most to the least preferred; named and not imported, because the native engine stands above this room
 ENGINES = {
-    "native": "rnnlab.native.engine",
+    "native": "rnnlab.native.serving",
     "torch": "rnnlab.recurrence.fused",
     "reference": "rnnlab.recurrence.reference",
 }

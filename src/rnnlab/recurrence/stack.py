@@ -78,12 +78,16 @@ class Stack(nn.Module):
     def choice(self) -> engines.Choice:
         """The engine that runs this stack where its weights are now, and why it was taken."""
         weight = next(self.parameters())
-        now = self.engine, weight.device, weight.dtype, self.precision
+        mixed = torch.is_autocast_enabled(weight.device.type)
+        now = self.engine, weight.device, weight.dtype, self.precision, mixed
         if self._chosen is None or self._chosen[0] != now:
-            precision = self.precision or PRECISIONS.get(weight.dtype, "32-true")
-            self._chosen = now, engines.choose(
-                self.engine, cast(Cell, self.layers[0]), weight.device, precision
-            )
+            # of another type than the task was told: moved there since
+            told = self.precision if weight.dtype == torch.float32 else None
+            precision = told or PRECISIONS.get(weight.dtype, "32-true")
+            if mixed and precision == "32-true":
+                precision = "bf16-mixed"
+            cell = cast(Cell, self.layers[0])
+            self._chosen = now, engines.choose(self.engine, cell, weight.device, precision)
         return self._chosen[1]
 
     def start(self, batch: int) -> list[State]:
