@@ -4,6 +4,7 @@ import contextlib
 import copy
 import math
 import shutil
+from typing import ClassVar
 
 import pytest
 import torch
@@ -242,7 +243,7 @@ class Clock(Cell):
     """What tracing cannot see: every call has another equation."""
 
     gates = 1
-    calls = [0]
+    calls: ClassVar = [0]
 
     def step(self, u, state):
         (h,) = state

@@ -89,7 +89,7 @@ def _outcome(cell: Cell, kernels: Kernels, dtype: torch.dtype, positive: bool) -
     with torch.no_grad():
         for parameter in twin.parameters():
             scale = 0.5 / parameter.shape[-1] ** 0.5 if parameter.dim() > 1 else 0.1
-            parameter += scale * normal(*parameter.shape)
+            parameter.add_(scale * normal(*parameter.shape))
     x = normal(ROWS, STEPS, cell.input_size).requires_grad_(True)
     state = tuple((0.5 * normal(ROWS, k * cell.hidden_size)).requires_grad_(True) for k in kernels.widths)
     reset = torch.zeros(ROWS, STEPS, dtype=torch.bool)

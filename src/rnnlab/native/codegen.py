@@ -36,8 +36,9 @@ class _Function:
         self.sums: dict[Expression, str] = {}
         self.names: dict[Expression, str] = {}
         self.lines: list[str] = []
+        self.uses: dict[Expression, int] = {}
+        self.time: Time = (0, 0)
         self.count = 0
-        self.first_spare = 0
 
     def at(self, name: str, field: str) -> str:
         """A pointer to the row of a field of StepRows."""

@@ -33,7 +33,8 @@ def run(
 
     x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H), or (B, k*H) as the cell has it;
     reset (B, T) bool. The results can be differentiated once, with respect to x, the state and every parameter.
-    `threads`: at most so many (None: as torch); it does not change a bit. `kernels`: the cell's, where they are at hand.
+    `threads`: at most so many (None: as torch); it does not change a bit. `kernels`: the
+    cell's, where they are at hand.
 
     Raises ValueError for tensors of another shape, dtype or device and for indices out of range; UserError for
     other derivatives, where they are asked for.

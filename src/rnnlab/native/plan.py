@@ -207,13 +207,18 @@ class _Planner:
     def _places(terms: list[Terms]) -> dict[int, int]:
         """Where each slot stands: those with an input first, and what one product fills side by side."""
         groups: dict[tuple[object, ...], int] = {}
+
+        def group(p: Expression) -> tuple[object, ...]:
+            name, _, column, source = p.args
+            return name, column, source
+
         for parts in terms:
             for p in parts:
                 if p.op == "product":
-                    groups.setdefault((p.args[0], *p.args[2:]), len(groups))
+                    groups.setdefault(group(p), len(groups))
 
         def key(i: int) -> tuple[int, ...]:
-            own = [groups[(p.args[0], *p.args[2:])] for p in terms[i] if p.op == "product"]
+            own = [groups[group(p)] for p in terms[i] if p.op == "product"]
             row = next((int(p.args[1]) for p in terms[i] if p.op == "product"), 0)  # type: ignore[arg-type]
             gate = next((int(p.args[0]) for p in terms[i] if p.op == "input"), None)  # type: ignore[arg-type]
             if gate is None:
@@ -273,7 +278,7 @@ class _Planner:
             output_state=output_state, kept={}, over={}, deltas=deltas, carry=carry, multiplied=multiplied,
             gates=self.traced.gates, primal=set(everything),
         )  # fmt: skip
-        inputs = []
+        inputs: list[int] = []
         for i, parts in enumerate(self.terms):
             for p in parts:
                 if p.op == "input":
@@ -361,7 +366,7 @@ class _Planner:
                     keep[e] = None
                     continue
             todo.extend(e.operands)
-        final = max([forward[r] for r in plan.states + (plan.output,)] + [(0, 0)])
+        final = max([forward[r] for r in (*plan.states, plan.output)] + [(0, 0)])
         order = [e for e in ordered([*plan.states, plan.output, *sources]) if e in keep]
         at_end: dict[Time, list[Expression]] = {}
         for s in sources:
@@ -425,7 +430,7 @@ def _schedule(
     wanted = {time: list(dict.fromkeys(roots)) for time, roots in sorted(at_end.items())}
     when: dict[Expression, Time] = {}
     # sums: their operand is needed at the loop before, whichever loop uses them
-    everything = [e for e in _reached([r for roots in wanted.values() for r in roots], given)]
+    everything = _reached([r for roots in wanted.values() for r in roots], given)
     for e in everything:
         if e.op == "sum":
             phase, number = times[e]

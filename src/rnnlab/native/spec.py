@@ -74,13 +74,17 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
         spec.drop_below = round(stack.dropout * 65536)
         spec.drop_scale = float(np.float32(1 / (1 - stack.dropout))) if stack.dropout < 1 else 0.0
         spec.drop_key[:] = [int(word) for word in streams.key(model.seed, "dropout")]
-    offsets, addresses, held = [], [], []
+    offsets, addresses = [], []
+    held: list[Tensor] = []
     for cell in stack.layers:
         for name, tensor in zip(kernels.names, kernels.tensors(cell), strict=True):  # type: ignore[arg-type]
-            fixed = tensor is not None and name in kernels.buffers
-            offsets.append(-1 if fixed else flat.offset(tensor))
-            addresses.append(tensor.data_ptr() if tensor is not None and fixed else 0)
-            held += [tensor] if fixed else []
+            if tensor is not None and name in kernels.buffers:
+                held.append(tensor)
+                offsets.append(-1)
+                addresses.append(tensor.data_ptr())
+            else:
+                offsets.append(flat.offset(tensor))
+                addresses.append(0)
     cells, places = torch.tensor(offsets), torch.tensor(addresses)
     spec.cells, spec.fixed = cells.data_ptr(), places.data_ptr()
     spec.parameters, spec.gradients = flat.parameters.data_ptr(), flat.gradients.data_ptr()

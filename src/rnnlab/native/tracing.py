@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -24,7 +24,7 @@ from rnnlab.cells import Cell
 from rnnlab.native import expressions as ex
 from rnnlab.native.expressions import ONE, ZERO, Expression, add, apply, constant, div, mul, neg, select, sub
 
-_NOT_THE_USERS = (os.path.dirname(torch.__file__), os.path.dirname(__file__))
+_NOT_THE_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
 
 class Untraceable(Exception):
@@ -38,7 +38,7 @@ def _refuse(why: str) -> NoReturn:
             break
         frame = frame.f_back
     code = frame.f_code
-    raise Untraceable(f"{os.path.basename(code.co_filename)}, line {frame.f_lineno}, {code.co_name}: {why}")
+    raise Untraceable(f"{Path(code.co_filename).name}, line {frame.f_lineno}, {code.co_name}: {why}")
 
 
 @dataclass(frozen=True)
@@ -562,6 +562,9 @@ def _softplus(t: Trace, x: Any, beta: float = 1.0, threshold: float = 20.0) -> S
     return t.each(lambda a: mul(apply("softplus", mul(a, constant(beta))), constant(1 / beta)), x)
 
 
+_log_sigmoid = _unary(lambda a: neg(apply("softplus", neg(a))))
+
+
 def _hardtanh(t: Trace, x: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Symbol:
     return _clamp(t, x, min_val, max_val)
 
@@ -611,7 +614,7 @@ RULES: dict[str, Callable[..., Any]] = {
     "expm1": _named("expm1"), "log": _named("log"), "log1p": _named("log1p"), "sin": _named("sin"),
     "cos": _named("cos"), "erf": _named("erf"), "abs": _named("abs"), "absolute": _named("abs"),
     "sign": _named("sign"), "silu": _unary(lambda a: mul(a, apply("sigmoid", a))),
-    "logsigmoid": _unary(lambda a: neg(apply("softplus", neg(a)))), "log_sigmoid": _unary(lambda a: neg(apply("softplus", neg(a)))),
+    "logsigmoid": _log_sigmoid, "log_sigmoid": _log_sigmoid,
     "gelu": _gelu, "elu": _elu, "leaky_relu": _leaky_relu, "softplus": _softplus, "hardtanh": _hardtanh,
     "clamp": _clamp, "clip": _clamp, "clamp_min": lambda t, x, low: _clamp(t, x, low),
     "clamp_max": lambda t, x, high: _clamp(t, x, None, high), "where": _where, "lerp": _lerp,
@@ -656,7 +659,7 @@ def trace(cell: Cell) -> Traced:
         twin = _twin(cell)
         tracer = Trace(twin)
         traced = _followed(twin, tracer)
-    if any(n in tracer.used for n in ("weight_ih", "bias_ih", "initial")):
+    if any(n in tracer.used for n in ("weight_ih", "initial")):
         raise Untraceable(f"{kind.__name__}.step uses the input's weights or the initial state itself")
     return traced
 
