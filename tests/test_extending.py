@@ -15,7 +15,7 @@ PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 CUT = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.max_epochs=3")
 # which of the page's commands gives what
 FOUND = {
-    "mycells.MGU": ("reference", {"loss/val", "metric/mse"}),
+    "mycells.MGU": ("native", {"loss/val", "metric/mse"}),
     "model=quantile": ("native", {"metric/pinball", "metric/below"}),
     "data=sawtooth": ("native", {"metric/mse", "reference/mse_persistence"}),
     "mycallbacks.WeightNorm": ("native", {"weights/norm"}),
@@ -80,7 +80,7 @@ def test_a_new_file_among_the_cells_is_a_cell_of_its_own(folder, tmp_path):
     source /= "src"
     words = ["train", "experiment=sine", "model.cell=mgu", "model.forget_bias=1.0"]
     run = train(tmp_path, words, str(source))
-    assert run["status"] == "finished" and run["engine"]["name"] == "reference"
+    assert run["status"] == "finished" and run["engine"]["name"] == "native"
     asked = [sys.executable, "-m", "rnnlab", "train", "experiment=sine", "model.cell=mguu"]
     env = {**os.environ, "PYTHONPATH": str(source)}
     done = subprocess.run(asked, cwd=tmp_path, env=env, capture_output=True, text=True)

@@ -94,7 +94,7 @@ def test_own_cell_data_and_task_train_from_an_empty_folder(installed, tmp_path):
 
     own_cell = train("model.cell=mine.UGRNN")
     assert own_cell["status"] == "finished"
-    assert own_cell["engine"]["name"] == "reference" and "UGRNN" in own_cell["said"]
+    assert own_cell["engine"]["name"] == "native" and "UGRNN" in own_cell["said"]
     assert own_cell["results"]["best"]["value"] < 0.2
     assert set(json.loads((own_cell["folder"] / "manifest.json").read_text())["sources"]) == {
         "mine",

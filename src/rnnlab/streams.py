@@ -2,7 +2,8 @@
 
 One integer seed gives every stream. A stream's key comes from the seed and the stream's name, its counter
 from the step or the epoch, so there is nothing to save or restore and no order of calls to preserve; the
-global generators of Python, NumPy and torch are neither read nor written.
+global generators of Python, NumPy and torch are neither read nor written. "user" seeds those for a user's own code
+(training/generators.py).
 
 The bits are Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 """
@@ -11,7 +12,7 @@ import hashlib
 
 import numpy as np
 
-STREAMS = ("init", "data", "shuffle", "dropout", "sample")
+STREAMS = ("init", "data", "shuffle", "dropout", "sample", "user")
 
 
 def key(seed: int, stream: str) -> np.ndarray:

@@ -5,8 +5,9 @@ import torch
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
-from rnnlab.cells import CELLS, GRU, LSTM, Elman
+from rnnlab.cells import CELLS, GRU, LSTM, Cell, Elman
 from rnnlab.errors import UserError
+from rnnlab.recurrence import Stack
 
 
 def drawn(kind, *sizes, **options):
@@ -63,7 +64,10 @@ def test_vmap_lifts_a_step_and_its_gradient_over_many_models(kind):
         for name, _ in cells[0].named_parameters()
     }
     x = torch.linspace(-2, 2, 2 * 6 * 4, dtype=torch.float64).view(2, 6, 4)
-    state = tuple(torch.full((2, 6, 3), 0.2 + k, dtype=torch.float64) for k in range(kind.states))
+    state = tuple(
+        torch.full((2, 6, 3 * width), 0.2 + k, dtype=torch.float64)
+        for k, width in enumerate(kind.state_blocks)
+    )
 
     def loss(parameters, x, state):
         y, after = functional_call(cells[0], parameters, (x, state))
@@ -100,3 +104,52 @@ def test_a_wrong_option_says_what_is_possible(options, message):
     with pytest.raises(UserError) as caught:
         Elman(2, 3, **options)
     assert str(caught.value) == message
+
+
+class Wide(Cell):
+    """Two states, of H and of 2H units, and no product with a state; it starts in a way of its own."""
+
+    gates, recurrent_gates, state_blocks = 2, 0, (1, 2)
+
+    def __init__(self, input_size, hidden_size, *, leak: float = 0.5, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.leak, self.decay = leak, torch.nn.Parameter(torch.zeros(hidden_size))
+
+    def initialise(self, generator):
+        self.decay.copy_(torch.from_numpy(generator.uniform(0.5, 0.9, self.hidden_size)))
+
+    def step(self, u, state):
+        h, wide = state
+        wide = self.leak * wide + u
+        a, b = wide.chunk(2, dim=-1)
+        h = self.decay * h + a * b
+        return h, (h, wide)
+
+
+def test_states_of_other_widths_and_parameters_of_a_cells_own():
+    assert (Wide.states, Cell.state_blocks, LSTM.state_blocks) == (2, (1,), (1, 1))
+    stack = Stack(Wide, 2, 3, 2, initial_state="learned", options={"leak": 0.25}).double()
+    first = stack.layers[0]
+    assert first.weight_hh is None and first.bias_hh is None and first.initial.shape == (3, 3)
+    assert first.leak == 0.25 and (first.decay >= 0.5).all() and (first.decay <= 0.9).all()
+    assert not torch.equal(first.decay, stack.layers[1].decay)  # each layer has a draw of its own
+    first.initial.data.copy_(torch.arange(9.0).view(3, 3))
+    h, wide = first.start(2)
+    assert h.tolist() == [[0, 1, 2]] * 2 and wide.tolist() == [[3, 4, 5, 6, 7, 8]] * 2
+    x, reset = torch.ones(2, 6, 2, dtype=torch.float64), torch.zeros(2, 6, dtype=torch.bool)
+    whole, end = stack(x)
+    head, state = stack(x[:, :4])
+    tail, last = stack(x[:, 4:], state)
+    assert torch.equal(torch.cat([head, tail], 1), whole) and torch.equal(last[1][1], end[1][1])
+    reset[1, 4] = True
+    assert torch.equal(stack(x, reset=reset)[0][1, 4:], whole[1, :2])
+
+
+def test_an_option_that_a_cell_does_not_have():
+    with pytest.raises(UserError) as caught:
+        Stack(Wide, 2, 3, options={"leek": 0.1})
+    assert str(caught.value) == "model.options.leek: Wide has no such option. Did you mean leak?"
+    with pytest.raises(UserError) as caught:
+        Stack("gru", 2, 3, options={"leek": 0.1})
+    assert str(caught.value) == "model.options.leek: GRU has no such option. It has none."
+    assert Stack(Wide, 2, 3, options={"leak": None}).layers[0].leak == 0.5  # null is the cell's own

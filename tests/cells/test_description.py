@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rnnlab.cells import CATALOGUE, CELLS, GRU, Cell, Gate
-from rnnlab.cells.description import described, multiplications
+from rnnlab.cells.description import Option, described, multiplications
 from rnnlab.cells.registry import name_of
 from rnnlab.recurrence import Stack, initialise
 from rnnlab.unroll import numpy_cells
@@ -26,8 +26,15 @@ class First(Cell):
     def __init__(self, input_size, hidden_size, *, leak=0.1, **common):
         pass
 
+Kind = Literal["soft", "hard"]
+
 class Second(First):
     gates = 2
+    recurrent_gates = 1
+    own_products = 3
+
+    def __init__(self, input_size, hidden_size, *, kind: Kind = "soft", leak: float = 0.5, deep: bool = False):
+        pass
 '''
 
 
@@ -40,10 +47,14 @@ def test_a_file_says_what_its_class_says(name):
         cell.torch_layer,
     )
     assert (cell.gates, cell.states) == (len(read.gates), len(read.states)) and name_of(cell) == name
+    assert len(cell.state_blocks) == cell.states and read.own_products == cell.own_products
+    assert read.recurrent_gates == (cell.gates if cell.recurrent_gates is None else cell.recurrent_gates)
     own = inspect.signature(cell).parameters.values()
-    assert read.options == (
+    assert tuple(read.options) == (
         tuple(p.name for p in own if p.kind is p.KEYWORD_ONLY) if "__init__" in vars(cell) else ()
     )
+    if not cell.torch_layer:
+        return
     layer = getattr(torch.nn, cell.torch_layer)(3, 5)
     assert layer.weight_hh_l0.shape == cell(3, 5).weight_hh.shape
 
@@ -53,15 +64,22 @@ def test_a_text_with_two_cells():
     assert list(found) == ["first", "second"]
     first, second = found.values()
     assert first.gates == (Gate("reset", "r", "sigmoid"), Gate("forget", "f", "sigmoid"))
-    assert (first.states, first.options, first.torch_layer) == (("h", "m"), ("leak",), "GRU")
+    assert (first.states, first.options, first.torch_layer) == (("h", "m"), {"leak": Option("", 0.1)}, "GRU")
     assert first.has_gate("forget") and not first.has_gate("candidate")
+    assert second.options == {
+        "kind": Option("word", "soft", ("soft", "hard")),
+        "leak": Option("float", 0.5),
+        "deep": Option("bool", False),
+    }
+    assert (second.recurrent_gates, second.own_products, first.recurrent_gates) == (1, 3, 2)
     assert (second.module, second.class_name, second.gates, second.torch_layer) == ("a.b", "Second", (), "")
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_multiplications_are_the_numbers_in_the_weights(name):
     cell = CELLS[name](3, 5)
-    assert multiplications(name, 3, 5) == cell.weight_ih.numel() + cell.weight_hh.numel()
+    matrices = sum(p.numel() for n, p in cell.named_parameters() if p.dim() == 2 and n != "initial")
+    assert multiplications(name, 3, 5) == matrices
 
 
 def test_a_cell_of_a_users_own_counts_as_four_gates():

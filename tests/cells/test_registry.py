@@ -62,7 +62,7 @@ def test_a_cell_of_ones_own_runs_by_its_dotted_path(module):
     torch.testing.assert_close(y, seen, rtol=0, atol=1e-14)
     with pytest.raises(UserError, match=r"UGRNN has no such option"):
         Stack(f"{module}.UGRNN", 2, 3, nonlinearity="relu")
-    with pytest.raises(UserError, match=r"torch has no fused layer for UGRNN; use auto or ref"):
+    with pytest.raises(UserError, match=r"torch has no fused layer for UGRNN; use auto or native or ref"):
         Stack(f"{module}.UGRNN", 2, 3, engine="torch")
 
 

@@ -7,6 +7,7 @@ import random
 import sys
 
 import torch
+from own_cells import OWN
 from programs import Case
 
 from rnnlab import native
@@ -17,10 +18,13 @@ from rnnlab.recurrence import Stack
 FLAGS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 
 
+CELLS = ["elman", "gru", "lstm", *(f"own_cells.{kind.__name__}" for kind in OWN)]
+
+
 def recurrences(draw: random.Random) -> None:
     inputs, hidden = draw.choice([1, 8, 9, 16, 33]), draw.randint(1, 70)
     stack = Stack(
-        draw.choice(["elman", "gru", "lstm"]), inputs, hidden, draw.randint(1, 2), engine="native",
+        draw.choice(CELLS), inputs, hidden, draw.randint(1, 2), engine="native",
         bias=draw.choice(["both", "one", "none"]), initial_state=draw.choice(["zero", "learned"]),
     )  # fmt: skip
     batch, steps = draw.choice([1, 2, 15, 16, 33, 65]), draw.choice([1, 2, 9, 70])
@@ -36,7 +40,7 @@ def recurrences(draw: random.Random) -> None:
 
 def programs(draw: random.Random) -> None:
     kind = draw.choice(["series", "text", "labelled"])
-    options = {"cell": draw.choice(["elman", "gru", "lstm"]), "hidden_size": draw.randint(1, 70)}
+    options = {"cell": draw.choice(CELLS), "hidden_size": draw.randint(1, 70)}
     options |= {"num_layers": draw.randint(1, 3), "bias": draw.choice(["both", "one", "none"])}
     options |= {"dropout": 0.3 if options["num_layers"] > 1 else 0.0}
     options |= {"initial_state": draw.choice(["zero", "learned"])}

@@ -14,7 +14,9 @@ def normal_weights(task: torch.nn.Module, scale: float = 0.5) -> None:
     with torch.no_grad():
         for parameter in task.parameters():
             parameter.copy_(
-                torch.randn(parameter.shape, generator=draw) * scale / max(parameter.shape[-1], 1) ** 0.5
+                torch.randn(parameter.shape, generator=draw)
+                * scale
+                / max((1, *parameter.shape)[-1], 1) ** 0.5
             )
 
 
@@ -108,8 +110,10 @@ def torchs_gradients(
     """Loss and gradients of a batch by autograd."""
     task = copy.deepcopy(case.task(engine)).to(dtype)
     loss = task.loss(case.batch_of(name, dtype))
-    gradients = torch.autograd.grad(loss, list(task.parameters()))
-    return float(loss.detach()), [g.double() for g in gradients]
+    parameters = list(task.parameters())
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)  # a cell may have more than it uses
+    pairs = zip(gradients, parameters, strict=True)
+    return float(loss.detach()), [(torch.zeros_like(p) if g is None else g).double() for g, p in pairs]
 
 
 def relative_error(found: list[torch.Tensor], truth: list[torch.Tensor]) -> float:

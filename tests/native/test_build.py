@@ -174,9 +174,9 @@ def test_other_engines_serve_where_the_kernels_cannot_be_had(forgotten, monkeypa
 
 
 def test_what_the_engine_serves():
-    assert choose("auto", GRU, CPU, "32-true").engine == "native"
+    assert choose("auto", GRU(1, 1), CPU, "32-true").engine == "native"
     for device, precision in ((CPU, "64-true"), (CPU, "bf16-mixed"), (torch.device("cuda"), "32-true")):
-        assert choose("auto", GRU, device, precision).engine == "torch"
+        assert choose("auto", GRU(1, 1), device, precision).engine == "torch"
 
 
 def test_the_sources_compile_without_a_warning(tmp_path):

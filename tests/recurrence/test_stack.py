@@ -188,7 +188,7 @@ def test_a_subclass_with_other_equations_is_not_given_to_torch():
             return super().step(2 * u, state)
 
     stack = Stack(Doubled, 2, 3, nonlinearity="relu")
-    assert stack.choice.engine == "reference"
+    assert stack.choice.engine == "native" and stack.double().choice.engine == "reference"
     assert isinstance(to_torch(Stack("elman", 2, 3)), nn.RNN)
     with pytest.raises(UserError, match=r"no layer for Doubled"):
         to_torch(stack)

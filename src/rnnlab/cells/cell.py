@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -29,16 +30,28 @@ class Cell(nn.Module):
 
     Parameters carry torch's names: `weight_ih` (gates*H, I), `weight_hh` (gates*H, H), `bias_ih` and
     `bias_hh` (gates*H,). `bias="one"` leaves out `bias_hh`, as Keras does; `bias="none"` leaves out both.
-    With `initial_state="learned"` there is `initial` (states, H), shared by all rows of a batch.
+    With `initial_state="learned"` there is `initial` (sum of state_blocks, H), shared by all rows of a batch.
+
+    A cell may have more parameters, set in its constructor after this one's: matrices (k*H, m*H) for
+    `functional.linear`, vectors (k*H,) and scalars; `initialise` says how they start. Keyword arguments of
+    its constructor are its options: `model.options.NAME=VALUE`. An option that changes the gates or states
+    sets `named_gates`, `recurrent_gates`, `named_states` or `state_blocks` on the instance, before this
+    constructor makes the weights.
 
     All methods are pure, without data-dependent control flow, so that `torch.func.functional_call` and
     `vmap` can lift them. Parameters start at zero: `rnnlab.recurrence.initialise` draws them.
     """
 
-    gates: ClassVar[int] = 1
-    """Blocks of H rows in the weights: what one step needs of the input."""
-    states: ClassVar[int] = 1
-    """Tensors (B, H) that go from one step to the next."""
+    gates: int = 1
+    """Blocks of H rows in `weight_ih`: what one step needs of the input."""
+    recurrent_gates: int | None = None
+    """Blocks of H rows in `weight_hh`; None: as many as gates; 0: there is no `weight_hh` and no `bias_hh`."""
+    own_products: ClassVar[int] = 0
+    """Products of a step, H x H each, with matrices beside `weight_ih` and `weight_hh`."""
+    states: int = 1
+    """Tensors that go from one step to the next."""
+    state_blocks: tuple[int, ...] = (1,)
+    """The width of each state in units of H; they imply `states`."""
     named_gates: tuple[Gate, ...] = ()
     """The blocks in the order of the weights' rows; () where a cell does not name them. They imply `gates`."""
     named_states: tuple[str, ...] = ()
@@ -50,7 +63,7 @@ class Cell(nn.Module):
     """The layer of torch.nn with the same equations and order of weights. A subclass does not inherit it."""
 
     weight_ih: Tensor
-    weight_hh: Tensor
+    weight_hh: Tensor | None
     bias_ih: Tensor | None
     bias_hh: Tensor | None
     initial: Tensor | None
@@ -62,9 +75,15 @@ class Cell(nn.Module):
             cls.gates = len(cls.named_gates)
         elif "step" in own:  # with other equations than the parent's, its names of the gates may be wrong
             cls.named_gates = ()
+        # one of the same step has the same equations: torch.nn.utils.parametrize makes such a class of an instance's
+        dropped = ("torch_layer", "equations", "how") if "step" in own else ("torch_layer",)
         if "named_states" in own:
             cls.states = len(cls.named_states)
-        for name in ("torch_layer", "equations", "how"):
+        if "state_blocks" in own:
+            cls.states = len(cls.state_blocks)
+        elif len(cls.state_blocks) != cls.states:
+            cls.state_blocks = (1,) * cls.states
+        for name in dropped:
             if name not in own:
                 setattr(cls, name, vars(Cell)[name])
 
@@ -76,13 +95,32 @@ class Cell(nn.Module):
         check_choice("model.initial_state", initial_state, get_args(InitialState))
         self.input_size, self.hidden_size = input_size, hidden_size
         self.bias, self.initial_state = bias, initial_state
+        self._count_blocks()
         rows = self.gates * hidden_size
+        recurrent = rows if self.recurrent_gates is None else self.recurrent_gates * hidden_size
         self.weight_ih = nn.Parameter(torch.zeros(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.zeros(rows, hidden_size))
+        self.weight_hh = nn.Parameter(torch.zeros(recurrent, hidden_size)) if recurrent else None
         self.bias_ih = nn.Parameter(torch.zeros(rows)) if bias != "none" else None
-        self.bias_hh = nn.Parameter(torch.zeros(rows)) if bias == "both" else None
+        self.bias_hh = nn.Parameter(torch.zeros(recurrent)) if bias == "both" and recurrent else None
         learned = initial_state == "learned"
-        self.initial = nn.Parameter(torch.zeros(self.states, hidden_size)) if learned else None
+        self.initial = nn.Parameter(torch.zeros(sum(self.state_blocks), hidden_size)) if learned else None
+
+    def _count_blocks(self) -> None:
+        """What an instance's own names imply, as `__init_subclass__` has it for a class's."""
+        own = vars(self)
+        if "named_gates" in own:
+            self.gates = len(self.named_gates)
+        if "state_blocks" in own or "named_states" in own:
+            if "state_blocks" not in own:
+                self.state_blocks = (1,) * len(self.named_states)
+            self.states = len(self.state_blocks)
+
+    def initialise(self, generator: np.random.Generator) -> None:
+        """Sets, in place, the parameters that start in a way of their own, by draws from the "init" stream.
+
+        It is called when `model.init` has drawn all others: those of two dimensions or more and those called
+        bias.... Vectors and scalars keep what the constructor gave them.
+        """
 
     def project(self, x: Tensor) -> Tensor:
         """The input's part of all gates, (..., gates*H), for x (..., I) or for indices (...) of one-hots.
@@ -95,7 +133,8 @@ class Cell(nn.Module):
         return picked if self.bias_ih is None else picked + self.bias_ih
 
     def recur(self, h: Tensor) -> Tensor:
-        """The state's part of all gates, (B, gates*H)."""
+        """The state's part of the gates, (B, recurrent_gates*H). For a cell with a `weight_hh`."""
+        assert self.weight_hh is not None
         return functional.linear(h, self.weight_hh, self.bias_hh)
 
     def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
@@ -127,12 +166,12 @@ class Cell(nn.Module):
         return self.step(self.project(x), state)
 
     def start(self, batch: int) -> State:
-        """The state before the first step, `states` tensors (batch, H)."""
+        """The state before the first step, tensors (batch, k*H) for k in `state_blocks`."""
         initial = getattr(self, "initial", None)  # a cell with parameters all its own may have none
         if initial is not None:
-            return initial.unsqueeze(1).expand(-1, batch, -1).unbind(0)
+            return tuple(s.reshape(1, -1).expand(batch, -1) for s in initial.split(list(self.state_blocks)))
         like = next(self.parameters())
-        return like.new_zeros(self.states, batch, self.hidden_size).unbind(0)
+        return tuple(like.new_zeros(batch, k * self.hidden_size) for k in self.state_blocks)
 
     def extra_repr(self) -> str:
         shown = ("input_size", "hidden_size", "bias", "initial_state", "nonlinearity")

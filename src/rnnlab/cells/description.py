@@ -17,7 +17,20 @@ class Gate(NamedTuple):
     name: str
     symbol: str
     """What the equations call it."""
-    squeeze: Literal["sigmoid", "tanh", "relu"]
+    squeeze: Literal["sigmoid", "tanh", "relu", "exp", "linear"]
+
+    @property
+    def bounded(self) -> bool:
+        return self.squeeze in ("sigmoid", "tanh")
+
+
+class Option(NamedTuple):
+    """A keyword-only argument of a cell's constructor."""
+
+    kind: str
+    """The annotation: "float", "int", "bool"; "word" where there are `words`."""
+    default: Any
+    words: tuple[str, ...] = ()
 
 
 class Description(NamedTuple):
@@ -27,40 +40,70 @@ class Description(NamedTuple):
     class_name: str
     gates: tuple[Gate, ...]
     states: tuple[str, ...]
-    options: tuple[str, ...]
-    """Keyword-only arguments of its constructor, beside those of every cell."""
+    options: dict[str, Option]
+    """By name, beside those of every cell."""
     torch_layer: str
+    recurrent_gates: int
+    own_products: int
 
     def has_gate(self, name: str) -> bool:
         return any(gate.name == name for gate in self.gates)
 
 
 def described(text: str, module: str) -> dict[str, Description]:
-    """The cells in a module's text by name, the class's in small letters: classes on top of `Cell` or of another."""
+    """The cells in a module's text by name, the class's in small letters: classes on top of `Cell` or of another.
+
+    A class says for itself all that it does not share with `Cell`: nothing is looked up in its parent.
+    """
     found: dict[str, Description] = {}
-    for node in ast.parse(text).body:
+    body = ast.parse(text).body
+    aliases = {
+        node.targets[0].id: node.value
+        for node in body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+    }
+    for node in body:
         if not isinstance(node, ast.ClassDef):
             continue
         bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
         if not bases & {"Cell", *(of.class_name for of in found.values())}:
             continue
         said: dict[str, Any] = {}
-        options: tuple[str, ...] = ()
+        options: dict[str, Option] = {}
         for inner in node.body:
             if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name):
                 said[inner.targets[0].id] = inner.value
             if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
-                options = tuple(argument.arg for argument in inner.args.kwonlyargs)
-        gates = getattr(said.get("named_gates"), "elts", ())
+                given = zip(inner.args.kwonlyargs, inner.args.kw_defaults, strict=True)
+                options = {argument.arg: _option(argument, default, aliases) for argument, default in given}
+        gates = getattr(said.pop("named_gates", None), "elts", ())
+        plain = {
+            name: ast.literal_eval(said[name])
+            for name in ("named_states", "torch_layer", "recurrent_gates", "own_products")
+            if name in said
+        }
         found[node.name.lower()] = Description(
             module=module,
             class_name=node.name,
             gates=tuple(Gate(*(ast.literal_eval(a) for a in gate.args)) for gate in gates),
-            states=ast.literal_eval(said["named_states"]) if "named_states" in said else ("h",),
+            states=plain.get("named_states", ("h",)),
             options=options,
-            torch_layer=ast.literal_eval(said["torch_layer"]) if "torch_layer" in said else "",
+            torch_layer=plain.get("torch_layer", ""),
+            recurrent_gates=plain.get("recurrent_gates", len(gates)),
+            own_products=plain.get("own_products", 0),
         )
     return found
+
+
+def _option(argument: ast.arg, default: ast.expr | None, aliases: dict[str, ast.expr]) -> Option:
+    annotation = argument.annotation
+    if isinstance(annotation, ast.Name):
+        annotation = aliases.get(annotation.id, annotation)
+    value = None if default is None else ast.literal_eval(default)
+    if isinstance(annotation, ast.Subscript):  # Literal[...]
+        words = ast.literal_eval(annotation.slice)
+        return Option("word", value, words if isinstance(words, tuple) else (words,))
+    return Option(annotation.id if isinstance(annotation, ast.Name) else "", value)
 
 
 CATALOGUE: dict[str, Description] = {
@@ -72,6 +115,11 @@ CATALOGUE: dict[str, Description] = {
 
 
 def multiplications(cell: str, input_size: int, hidden_size: int) -> int:
-    """Of one step for one sequence, in the products with the weights; a cell of a user's own counts as four gates."""
-    gates = len(CATALOGUE[cell].gates) if cell in CATALOGUE else 4
-    return gates * hidden_size * (input_size + hidden_size)
+    """Of one step for one sequence, in the products with the weights; a cell of a user's own counts as four gates.
+
+    Of a cell's options the neutral ones are taken.
+    """
+    if cell not in CATALOGUE:
+        return 4 * hidden_size * (input_size + hidden_size)
+    of = CATALOGUE[cell]
+    return hidden_size * (len(of.gates) * input_size + (of.recurrent_gates + of.own_products) * hidden_size)

@@ -34,11 +34,7 @@ class RecurrentWeights(Instrument):
             return {}
         # by torch, whose threads are the training's; NumPy's own would take all cores
         self.values = torch.linalg.eigvals(torch.from_numpy(matrix)).numpy()
-        blocks = cell.weight_hh.shape[0] // cell.weight_hh.shape[1]
-        if cell.gate_index("candidate") is not None:
-            self.of = "of the candidate's block of W_hh"
-        else:
-            self.of = "of W_hh" if blocks == 1 else f"of the first of {blocks} blocks of W_hh"
+        self.of = called(cell)
         self.of += f" in layer {stack.num_layers}" if stack.num_layers > 1 else ""
         if self.first is None:
             self.first = self.values
@@ -92,12 +88,27 @@ class RecurrentWeights(Instrument):
 
 
 def candidate(cell: Cell) -> np.ndarray | None:
-    """The (H, H) block of W_hh through which the state itself goes, in float64; None where there is none.
+    """The matrix (H, H) through which the state itself goes, in float64; None where there is none.
 
-    Of a gated cell of the user's own it is the first block: which one makes the candidate, only he knows.
+    It is the candidate's own matrix, or its block of W_hh. Of a gated cell of the user's own it is the first
+    block: which one makes the candidate, only he knows.
     """
+    place, own = cell.gate_index("candidate"), getattr(cell, "weight_hn", None)
+    if own is not None:
+        return own.detach().double().cpu().numpy()
     weight = getattr(cell, "weight_hh", None)
     if weight is None or weight.dim() != 2 or weight.shape[0] % weight.shape[1]:
         return None
     blocks = weight.detach().double().cpu().numpy().reshape(-1, weight.shape[1], weight.shape[1])
-    return blocks[cell.gate_index("candidate") or 0]
+    return blocks[place if place is not None and place < len(blocks) else 0]
+
+
+def called(cell: Cell) -> str:
+    """What `candidate` gave."""
+    if hasattr(cell, "weight_hn"):
+        return "of the candidate's W_hn"
+    assert cell.weight_hh is not None
+    blocks, place = cell.weight_hh.shape[0] // cell.weight_hh.shape[1], cell.gate_index("candidate")
+    if blocks > 1 and place is not None and place < blocks:
+        return "of the candidate's block of W_hh"
+    return "of W_hh" if blocks == 1 else f"of the first of {blocks} blocks of W_hh"

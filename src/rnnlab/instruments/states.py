@@ -34,6 +34,7 @@ class States(Instrument):
             )
             for i, gates in enumerate(run.gates)
             for gate in task.stack.layers[i * task.stack.directions].named_gates
+            if gate.squeeze not in ("exp", "linear")  # they have no range to be at an end of
         }
         self.dead = float(np.mean([dead(h) for h in self.h]))
         self.remember(self.step, self.dead)

@@ -6,16 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from rnnlab.cells import GRU, LSTM, Cell, Elman
+from rnnlab.cells import Cell
 from rnnlab.errors import UserError
 from rnnlab.native.build import BuildError, Built, build, load
 
-KERNELS: dict[type[Cell], int] = {
-    Elman: 0,
-    GRU: 1,
-    LSTM: 2,
-}  # see recurrence.h; a subclass has other equations
 MAX_CELLS = 32
+MAX_PARAMETERS = 48
 MAX_ROWS = 100_000  # of one batch
 Int, Pointer, Double = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
 
@@ -27,14 +23,15 @@ def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
 class Shape(ctypes.Structure):
     """See Shape in recurrence.h."""
 
-    _fields_ = _fields(Int, "kind relu layers directions inputs hidden one_hot")
+    _fields_ = [("cell", Pointer), *_fields(Int, "layers directions inputs hidden one_hot")]
 
     @classmethod
-    def of(cls, cell: Cell, *, one_hot: bool, layers: int = 1, directions: int = 1) -> "Shape":
-        """That of a stack whose first cell is `cell`."""
+    def of(
+        cls, cell: Cell, description: int, *, one_hot: bool, layers: int = 1, directions: int = 1
+    ) -> "Shape":
+        """That of a stack whose first cell is `cell`, described to the kernels at that address."""
         return cls(
-            kind=KERNELS[type(cell)],
-            relu=getattr(cell, "nonlinearity", "tanh") == "relu",
+            cell=description,
             layers=layers,
             directions=directions,
             inputs=cell.input_size,
@@ -46,7 +43,7 @@ class Shape(ctypes.Structure):
 class Weights(ctypes.Structure):
     """See Weights in recurrence.h."""
 
-    _fields_ = _fields(Pointer, "ih hh bias_ih bias_hh initial")
+    _fields_ = [("parameters", Pointer * MAX_PARAMETERS)]
 
 
 class Call(ctypes.Structure):
@@ -82,7 +79,7 @@ class Spec(ctypes.Structure):
         ("drop_key", ctypes.c_uint64 * 2),
         *_fields(Pointer, "parameters gradients"),
         ("count", Int),
-        ("cells", Pointer),
+        *_fields(Pointer, "cells fixed"),
         *_fields(Int, "head_weight head_bias embedding"),
         ("optimizer", Optimizer),
     ]
@@ -130,6 +127,8 @@ class Library:
         sizes = (self.c.rnnlab_call_size(), self.c.rnnlab_spec_size(), self.c.rnnlab_data_size())
         if sizes != tuple(map(ctypes.sizeof, (Call, Spec, Data))):
             raise BuildError("the compiler lays structures out in another way than Python expects")
+        self.cells: dict[object, Any] = {}
+        """What kernels.py has made for this library."""
 
 
 _lock = threading.Lock()
@@ -137,8 +136,10 @@ _loaded: Library | None = None
 _failure: str | None = None
 
 
-def obstacle() -> str | None:
-    """Why there are no kernels here; None where there are. Compiles them at the first call, tries once."""
+def obstacle(cell: Cell | None = None) -> str | None:
+    """Why there are no kernels here, or none of this cell; None where there are. Compiles them at the first call, and
+    tries once.
+    """
     global _loaded, _failure
     with _lock:
         if _loaded is None and _failure is None:
@@ -146,7 +147,7 @@ def obstacle() -> str | None:
                 _loaded = Library(build())
             except BuildError as error:
                 _failure = f"the native kernels could not be built: {error}"
-    return _failure
+    return _failure if _loaded is None else None
 
 
 def library() -> Library:

@@ -7,14 +7,16 @@ end the process with SIGBUS.
 """
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rnnlab.runs.files import cache_folder, settle
@@ -52,6 +54,7 @@ class Built:
     isa: str
     seconds: float
     """What compiling took; 0 where the cache had it."""
+    flags: tuple[str, ...] = field(default=(), compare=False)
 
 
 def find_compiler() -> str:
@@ -84,9 +87,40 @@ def build(compiler: str | None = None, extra: tuple[str, ...] = ()) -> Built:
     path = _kept(name)
     if path is None:
         began = time.perf_counter()
-        path = _compile(compiler, flags, name)
+        with _alone():
+            path = _kept(name) or _compile(compiler, flags, name)
         seconds = time.perf_counter() - began
-    return Built(path, compiler, _isa(macros), seconds)
+    return Built(path, compiler, _isa(macros), seconds, flags)
+
+
+def build_cell(core: Built, text: str) -> Built:
+    """The library of one cell's functions, by the compiler and with the flags of the core. Raises BuildError."""
+    key = hashlib.sha256(core.path.stem.encode() + text.encode())
+    name = f"cell-{key.hexdigest()[:24]}"
+    seconds = 0.0
+    path = _kept(name)
+    if path is None:
+        began = time.perf_counter()
+        with _alone():
+            path = _kept(name) or _compile(core.compiler, core.flags, name, text)
+        seconds = time.perf_counter() - began
+    return Built(path, core.compiler, core.isa, seconds, core.flags)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Of the processes that share a cache, one compiles at a time: the others find what it has compiled."""
+    folder = cache_folder()
+    handle = None
+    with suppress(OSError):  # the compiling itself says why the folder cannot be had
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def _kept(name: str) -> Path | None:
@@ -145,7 +179,8 @@ def _ask(compiler: str, arguments: tuple[str, ...]) -> str:
     return done.stdout
 
 
-def _compile(compiler: str, flags: tuple[str, ...], name: str) -> Path:
+def _compile(compiler: str, flags: tuple[str, ...], name: str, text: str | None = None) -> Path:
+    """The core's library, or that of a cell's `text`."""
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,7 +188,12 @@ def _compile(compiler: str, flags: tuple[str, ...], name: str) -> Path:
     except OSError as error:
         raise BuildError(f"cannot write to {folder}: {error.strerror}; set RNNLAB_CACHE") from None
     try:
-        files = [str(source) for source in sources() if source.suffix == ".c"]
+        if text is None:
+            files = [str(source) for source in sources() if source.suffix == ".c"]
+        else:
+            source = Path(f"{partial}.c")
+            source.write_text(text, encoding="utf-8")
+            files = ["-I", str(SOURCES), str(source)]
         _ask(compiler, (*flags, *files, "-o", partial, "-lm"))
         with Path(partial).open("rb") as written:  # the linker may have made the file anew
             os.fsync(written.fileno())
@@ -166,6 +206,7 @@ def _compile(compiler: str, flags: tuple[str, ...], name: str) -> Path:
     finally:
         os.close(handle)
         Path(partial).unlink(missing_ok=True)
+        Path(f"{partial}.c").unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:

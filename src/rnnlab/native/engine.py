@@ -7,79 +7,129 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 
 from rnnlab.cells import Cell, State
-from rnnlab.native import bindings
-from rnnlab.native.bindings import KERNELS, MAX_ROWS, Call, Library, Shape, Weights, address, library
+from rnnlab.errors import UserError
+from rnnlab.native.bindings import MAX_ROWS, Call, Library, Shape, Weights, address, library
+from rnnlab.native.kernels import Kernels, kernels_of
 
 LINE = 16  # floats in a cache line
-
-
-def obstacle(kind: type[Cell], device: torch.device, precision: str) -> str | None:
-    """Why the native engine cannot serve; None where it can. Without another reason, compiles the kernels."""
-    if kind not in KERNELS:
-        return f"the native engine has no kernels for {kind.__name__}"
-    if device.type != "cpu" or precision != "32-true":
-        return f"the native engine serves precision 32-true on the cpu, not {precision} on {device.type}"
-    return bindings.obstacle()
+FIRST_ONLY = (
+    "the native engine gives first derivatives by backward alone; model.engine=reference gives {what}"
+)
 
 
 def run(
-    cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, *, threads: int | None = None
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    reset: Tensor | None = None,
+    *,
+    threads: int | None = None,
+    kernels: Kernels | None = None,
 ) -> tuple[Tensor, State]:
-    """What engines.py asks of an engine, for the cells of `KERNELS` in float32 on the CPU.
+    """What engines.py asks of an engine, for cells that can be compiled, in float32 on the CPU.
 
-    x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H); reset (B, T) bool. The
-    results can be differentiated once, with respect to x, the state and every parameter. `threads`: at most so
-    many (None: as torch); it does not change a bit.
+    x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H), or (B, k*H) as the cell has it;
+    reset (B, T) bool. The results can be differentiated once, with respect to x, the state and every parameter.
+    `threads`: at most so many (None: as torch); it does not change a bit. `kernels`: the
+    cell's, where they are at hand.
 
-    Raises ValueError for tensors of another shape, dtype or device and for indices out of range.
+    Raises ValueError for tensors of another shape, dtype or device and for indices out of range; UserError for
+    other derivatives, where they are asked for.
     """
-    weights = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, cell.initial)
-    _check(cell, x, state, reset, weights)
-    shape = Shape.of(cell, one_hot=not x.is_floating_point())
+    kernels = kernels or kernels_of(cell)
+    if x.dim() > 1 and len(x) > MAX_ROWS:  # rows know nothing of each other
+        return _in_parts(cell, x, state, reset, threads)
+    weights = kernels.tensors(cell)
+    _refuse_transforms(x, *state, *weights)
+    _check(cell, kernels, x, state, reset, weights)
+    shape = Shape.of(cell, kernels.address, one_hot=not x.is_floating_point())
     count = torch.get_num_threads() if threads is None else threads
-    # without resets a learned start reaches the kernels as the state alone
-    initial = None if reset is None else cell.initial
+    if reset is None:  # without resets a learned start reaches the kernels as the state alone
+        weights = tuple(None if n == "initial" else w for n, w in zip(kernels.names, weights, strict=True))
+    blocks = tuple(
+        block
+        for s, k in zip(state, kernels.widths, strict=True)
+        for block in (s.chunk(k, -1) if k > 1 else (s,))
+    )
     if not torch.is_grad_enabled():  # nothing is kept for a backward pass, nor does autograd need to know
         call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=count)
-        y, last, *_ = _forward(library(), call, reset, x, (*weights[:4], initial), state, _reused)
-        return y, last.unbind(0)
-    outputs = _Recurrence.apply(library(), shape, count, reset, x, *weights[:4], initial, *state)
-    return outputs[0], tuple(outputs[1:])
+        y, last, *_ = _forward(library(), call, reset, x, weights, blocks, _reused)
+        return y, _joined(kernels, last.unbind(0))
+    outputs = _Recurrence.apply(library(), shape, count, len(weights), reset, x, *weights, *blocks)
+    return outputs[0], _joined(kernels, tuple(outputs[1:]))
+
+
+def _joined(kernels: Kernels, blocks: tuple[Tensor, ...]) -> State:
+    """States of several blocks of units side by side."""
+    found, at = [], 0
+    for k in kernels.widths:
+        found.append(blocks[at] if k == 1 else torch.cat(blocks[at : at + k], -1))
+        at += k
+    return tuple(found)
+
+
+def _in_parts(
+    cell: Cell, x: Tensor, state: State, reset: Tensor | None, threads: int | None
+) -> tuple[Tensor, State]:
+    parts = [
+        run(
+            cell,
+            x[at : at + MAX_ROWS],
+            tuple(s[at : at + MAX_ROWS] for s in state),
+            None if reset is None else reset[at : at + MAX_ROWS],
+            threads=threads,
+        )
+        for at in range(0, len(x), MAX_ROWS)
+    ]
+    outputs, states = zip(*parts, strict=True)
+    return torch.cat(outputs), tuple(map(torch.cat, zip(*states, strict=True)))
+
+
+def _refuse_transforms(*tensors: Tensor | None) -> None:
+    """Raises UserError for tensors that stand for others: of torch.func, or with a tangent of forward mode."""
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if forward_ad.unpack_dual(tensor).tangent is not None:
+            raise UserError(FIRST_ONLY.format(what="derivatives in forward mode"))
+        try:
+            tensor.data_ptr()
+        except RuntimeError:
+            raise UserError(FIRST_ONLY.format(what="those of torch.func")) from None
 
 
 def _check(
-    cell: Cell, x: Tensor, state: State, reset: Tensor | None, weights: tuple[Tensor | None, ...]
+    cell: Cell,
+    kernels: Kernels,
+    x: Tensor,
+    state: State,
+    reset: Tensor | None,
+    weights: tuple[Tensor | None, ...],
 ) -> None:
-    if type(cell) not in KERNELS:
-        raise ValueError(
-            f"the kernels know {', '.join(k.__name__ for k in KERNELS)}, not {type(cell).__name__}"
-        )
     inputs, hidden, rows = cell.input_size, cell.hidden_size, cell.gates * cell.hidden_size
     if min(inputs, hidden) < 1:
         raise ValueError(f"input and hidden size must be at least 1, not {inputs} and {hidden}")
-    shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,), (cell.states, hidden))
-    for name, weight, shape in zip(
-        ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "initial"), weights, shapes, strict=True
-    ):
+    for name, weight in zip(kernels.names, weights, strict=True):
         if weight is not None:
-            _check_tensor(name, weight, shape, torch.float32)
+            shape = {"weight_ih": (rows, inputs), "initial": (sum(kernels.widths), hidden)}
+            _check_tensor(name, weight, shape.get(name, tuple(weight.shape)), torch.float32)
     if x.dim() < 2 or x.shape[0] < 1 or x.shape[1] < 1:
         raise ValueError(f"x is {tuple(x.shape)}: there must be at least one row and one step")
     batch, steps = x.shape[:2]
-    if batch > MAX_ROWS:
-        raise ValueError(f"x has {batch} rows; the kernels take at most {MAX_ROWS}")
     if x.is_floating_point():
         _check_tensor("x", x, (batch, steps, inputs), torch.float32)
     else:
         _check_tensor("x", x, (batch, steps), torch.int64)
         check_range("x", x, inputs)
-    if len(state) != cell.states:
-        raise ValueError(f"the state has {len(state)} tensors, a {type(cell).__name__} needs {cell.states}")
-    for tensor in state:
-        _check_tensor("the state", tensor, (batch, hidden), torch.float32)
+    if len(state) != len(kernels.widths):
+        raise ValueError(
+            f"the state has {len(state)} tensors, a {type(cell).__name__} needs {len(kernels.widths)}"
+        )
+    for tensor, width in zip(state, kernels.widths, strict=True):
+        _check_tensor("the state", tensor, (batch, width * hidden), torch.float32)
     if reset is not None:
         _check_tensor("reset", reset, (batch, steps), torch.bool)
 
@@ -108,12 +158,20 @@ def aligned(count: int) -> Tensor:
     return room[skip:]
 
 
+def dense(tensor: Tensor) -> Tensor:
+    """Its numbers as they are, one after another; a view that only promises a sign is computed."""
+    return tensor.detach().resolve_conj().resolve_neg().contiguous()
+
+
 def _fresh(count: int, name: str) -> Tensor:
     return aligned(count)
 
 
 def pointers(tensors: tuple[Tensor | None, ...]) -> Weights:
-    return Weights(*(address(t) for t in tensors))
+    weights = Weights()
+    for i, tensor in enumerate(tensors):
+        weights.parameters[i] = address(tensor)
+    return weights
 
 
 _ROOMS = threading.local()
@@ -142,8 +200,8 @@ def _forward(
     """The outputs (B, T, H), the last state (states, B, H), and what a backward pass needs: what was kept, the state
     that it began with (None: zeros) and the bytes of its own workspace.
     """
-    weights = tuple(None if w is None else w.detach().contiguous() for w in weights)
-    x = x.detach().contiguous()
+    weights = tuple(None if w is None else dense(w) for w in weights)
+    x = dense(x)
     reset = None if reset is None else reset.contiguous()
     given = torch.stack([s.detach() for s in state])  # (states, B, H)
     first = given if given.any() else None  # products with zeros are left out
@@ -164,42 +222,82 @@ def _forward(
 class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, lib: Library, shape: Shape, threads: int, reset: Tensor | None, x: Tensor, *rest: Any
+        ctx: Any,
+        lib: Library,
+        shape: Shape,
+        threads: int,
+        count: int,
+        reset: Tensor | None,
+        x: Tensor,
+        *rest: Any,
     ) -> Any:
         call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=threads)
-        call.input_gradient = x.is_floating_point() and ctx.needs_input_grad[4]
-        call.state_gradient = any(ctx.needs_input_grad[10:])
-        y, last, kept, first, scratch = _forward(lib, call, reset, x, rest[:5], rest[5:], _fresh)
+        call.input_gradient = x.is_floating_point() and ctx.needs_input_grad[5]
+        call.state_gradient = any(ctx.needs_input_grad[6 + count :])
+        y, last, kept, first, scratch = _forward(lib, call, reset, x, rest[:count], rest[count:], _fresh)
         ctx.call, ctx.lib, ctx.scratch_bytes, ctx.kept = call, lib, scratch, kept
-        ctx.save_for_backward(x.detach().contiguous(), reset, first, *rest[:5])
+        learned = [
+            t for t, needed in zip(rest[count:], ctx.needs_input_grad[6 + count :], strict=True) if needed
+        ]
+        ctx.count = count
+        ctx.save_for_backward(reset, first, x, *rest[:count], *learned)
         return y, *last.unbind(0)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, d_y: Tensor | None, *d_last: Tensor | None) -> Any:
-        x, _, _, *parameters = ctx.saved_tensors
-        weights = tuple(None if w is None else w.detach().contiguous() for w in parameters)
-        lib, call = ctx.lib, Call.from_buffer_copy(ctx.call)
-        batch, states = x.shape[0], len(d_last)
-        scratch = aligned(ctx.scratch_bytes)
-        work = aligned(lib.c.rnnlab_work_size(call.rows))
-        d_y = None if d_y is None else d_y.contiguous()
-        ends = torch.stack(
-            [torch.zeros(batch, call.shape.hidden) if d is None else d for d in d_last]
-        )  # (states, B, H)
-        d_x = torch.empty_like(x) if call.input_gradient else None
-        d_state = torch.empty(states, batch, call.shape.hidden) if call.state_gradient else None
-        gradients = tuple(
-            torch.empty_like(w) if w is not None and needed else None
-            for w, needed in zip(weights, ctx.needs_input_grad[5:10], strict=True)
-        )
-        call.d_y, call.d_last, call.d_x, call.d_state = map(address, (d_y, ends, d_x, d_state))
-        call.kept, call.scratch = address(ctx.kept), address(scratch)
-        lib.c.rnnlab_call_backward(
-            ctypes.byref(call),
-            work.data_ptr(),
-            ctypes.byref(pointers(weights)),
-            ctypes.byref(pointers(gradients)),
-        )
-        d_states = [None] * states if d_state is None else list(d_state.unbind(0))
-        return None, None, None, None, d_x, *gradients, *d_states
+        _, _, *inputs = ctx.saved_tensors
+        with torch.no_grad():
+            found = _backward(ctx, d_y, d_last, dense(inputs[0]), tuple(inputs[1 : 1 + ctx.count]))
+        if not torch.is_grad_enabled():  # without create_graph
+            return found
+        # what it depends on, so that torch asks us for the second derivative, and does not take it for zero
+        given = [t for t in (*inputs, d_y, *d_last) if t is not None]
+        marked = iter(_Once.apply(len(given), *given, *(d for d in found if d is not None)))
+        return tuple(None if d is None else next(marked) for d in found)
+
+
+class _Once(torch.autograd.Function):
+    """First derivatives, as functions of what they were computed from; they cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> Any:
+        return tuple(d.view_as(d) for d in tensors[count:])
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise UserError(FIRST_ONLY.format(what="second derivatives"))
+
+
+def _backward(
+    ctx: Any,
+    d_y: Tensor | None,
+    d_last: tuple[Tensor | None, ...],
+    x: Tensor,
+    weights: tuple[Tensor | None, ...],
+) -> Any:
+    """The gradient of every argument of `_Recurrence.forward`."""
+    weights = tuple(None if w is None else dense(w) for w in weights)
+    lib, call = ctx.lib, Call.from_buffer_copy(ctx.call)
+    batch, states = x.shape[0], len(d_last)
+    scratch = aligned(ctx.scratch_bytes)
+    work = aligned(lib.c.rnnlab_work_size(call.rows))
+    d_y = None if d_y is None else dense(d_y)
+    ends = torch.stack(
+        [torch.zeros(batch, call.shape.hidden) if d is None else d for d in d_last]
+    )  # (states, B, H)
+    d_x = torch.empty_like(x) if call.input_gradient else None
+    d_state = torch.empty(states, batch, call.shape.hidden) if call.state_gradient else None
+    gradients = tuple(
+        torch.empty_like(w) if w is not None and needed else None
+        for w, needed in zip(weights, ctx.needs_input_grad[6 : 6 + len(weights)], strict=True)
+    )
+    call.d_y, call.d_last, call.d_x, call.d_state = map(address, (d_y, ends, d_x, d_state))
+    call.kept, call.scratch = address(ctx.kept), address(scratch)
+    lib.c.rnnlab_call_backward(
+        ctypes.byref(call),
+        work.data_ptr(),
+        ctypes.byref(pointers(weights)),
+        ctypes.byref(pointers(gradients)),
+    )
+    d_states = [None] * states if d_state is None else list(d_state.unbind(0))
+    return None, None, None, None, None, d_x, *gradients, *d_states

@@ -26,7 +26,8 @@ class Flat:
     sizes: list[int]
 
     def __post_init__(self) -> None:
-        self._addresses = [view.data_ptr() for view in self.split(self.parameters)]
+        # where each parameter must lie
+        self.addresses = [view.data_ptr() for view in self.split(self.parameters)]
         self._gradients = list(self.split(self.gradients))
 
     def offset(self, parameter: Tensor | None) -> int:
@@ -48,7 +49,7 @@ class Flat:
 
         Raises ValueError where a parameter itself does not stand in the buffer any more.
         """
-        places = zip(self.views, self._addresses, self._gradients, strict=True)
+        places = zip(self.views, self.addresses, self._gradients, strict=True)
         for i, (parameter, address, gradient) in enumerate(places):
             if parameter.data_ptr() != address:
                 raise ValueError(
@@ -56,6 +57,12 @@ class Flat:
                 )
             if parameter.grad is not gradient:
                 parameter.grad = gradient
+
+    def take(self) -> None:
+        """Copies gradients that were put in place of ours into the buffer. All parameters must have one."""
+        for parameter, gradient in zip(self.views, self._gradients, strict=True):
+            if parameter.grad is not None and parameter.grad is not gradient:
+                gradient.copy_(parameter.grad)
 
 
 def cleared(floats: int) -> Tensor:
@@ -68,14 +75,13 @@ def cleared(floats: int) -> Tensor:
 def flatten(module: nn.Module) -> Flat:
     """Moves a module's parameters into one buffer, keeping their values; they stay the same objects.
 
-    Raises ValueError for a parameter that is not float32 on the CPU, or that is not trained.
+    Raises ValueError for a parameter that is not float32 on the CPU.
     """
     names, views = zip(*module.named_parameters(), strict=True)
     for name, parameter in zip(names, views, strict=True):
-        if parameter.dtype != torch.float32 or parameter.device.type != "cpu" or not parameter.requires_grad:
-            trained = "" if parameter.requires_grad else ", not trained"
+        if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             raise ValueError(
-                f"{name} is {parameter.dtype} on {parameter.device}{trained}; the kernels train float32 on the cpu"
+                f"{name} is {parameter.dtype} on {parameter.device}; the kernels train float32 on the cpu"
             )
     offsets, sizes, total = [], [], 0
     for parameter in views:

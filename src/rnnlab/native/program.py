@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rnnlab.native import bindings as lib
 from rnnlab.native.flat import Flat, adopt, install, used_buffers
+from rnnlab.native.kernels import kernels_of
 from rnnlab.native.sources import DROPOUT, FRESH, Characters, Pairs, Sequences, Source, Windows
 from rnnlab.native.spec import LOSSES, READS, describe, obstacle
 from rnnlab.recurrence.outline import Outline
@@ -71,7 +72,9 @@ class Program:
         self.flat, self.optimizer, self.source, self.rows = flat, optimizer, source, rows
         self.clip_val, self.clip_algorithm = clip_val, clip_algorithm
         stack = model.stack
-        self.cells, self.states, self.hidden = len(stack.layers), stack.kind.states, stack.hidden_size
+        self.cells, self.hidden = len(stack.layers), stack.hidden_size
+        self.widths = kernels_of(stack.layers[0]).widths  # type: ignore[arg-type]
+        self.states = sum(self.widths)
         self.outputs = model.head.out_features
         self.threads = torch.get_num_threads() if threads is None else threads
         self.carries = model.reads == "every"
@@ -176,11 +179,20 @@ class Program:
     @property
     def carried(self) -> list[tuple[Tensor, ...]] | None:
         """The state that the next segment goes on from, as a stack has it: views of `carry`. None but for text."""
-        return None if self.carry is None else [tuple(cell.unbind(0)) for cell in self.carry]
+        if self.carry is None:
+            return None
+        if set(self.widths) <= {1}:
+            return [tuple(cell.unbind(0)) for cell in self.carry]
+        return [
+            tuple(torch.cat(blocks.unbind(0), -1) for blocks in cell.split(self.widths))
+            for cell in self.carry
+        ]
 
     def load_carry(self, state: list[tuple[Tensor, ...]]) -> None:
         """Takes a state, such as a checkpoint's, to go on from. Raises ValueError where its shape does not fit."""
-        given = torch.stack([torch.stack(tuple(cell)) for cell in state])
+        given = torch.stack(
+            [torch.stack([block for s in cell for block in s.split(self.hidden, -1)]) for cell in state]
+        )
         if self.carry is None or given.shape != self.carry.shape:
             raise ValueError(f"a state of shape {tuple(given.shape)} does not fit this program")
         self.carry.copy_(given)

@@ -3,10 +3,14 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab import streams
 from rnnlab.native import bindings as lib
+from rnnlab.native import check
 from rnnlab.native.flat import BUFFERS, Flat
+from rnnlab.native.kernels import kernels_of
 from rnnlab.recurrence.outline import Outline
 
 INPUTS = {"windows": 0, "one-hot": 1, "embedded": 2}
@@ -17,24 +21,24 @@ LOSSES = {"mse": 0, "mae": 1, "huber": 2, "cross_entropy": 3, "binary_cross_entr
 def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> str | None:
     """Why whole steps of a model cannot run on the kernels; None where they can.
 
-    They know the cells of `KERNELS` in float32 on the CPU, all parameters trained, and one group of a plain Adam,
+    They know cells that can be compiled, in float32 on the CPU, and one group of a plain Adam,
     AdamW, SGD or RMSprop.
     """
-    if model.stack.kind not in lib.KERNELS:
-        return f"the native engine has no kernels for {model.stack.kind.__name__}"
     if len(model.stack.layers) > lib.MAX_CELLS:
         return f"the kernels take at most {lib.MAX_CELLS} cells (layers times directions)"
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             return f"{name} is {parameter.dtype} on {parameter.device}"
-        if not parameter.requires_grad:
-            return f"{name} is frozen"
-    if optimizer is not None and (why := _optimizer_obstacle(optimizer)):
+    for cell in model.stack.layers:
+        if parametrize.is_parametrized(cell):
+            return f"torch computes {type_before_parametrizations(cell).__name__}'s weights from others"
+    if optimizer is not None and (why := optimizer_obstacle(optimizer)):
         return why
-    return lib.obstacle()
+    return check.obstacle(model.stack.layers[0])  # type: ignore[arg-type]
 
 
-def _optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
+def optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
+    """Why the kernels cannot make an optimizer's update; None where they can."""
     if type(optimizer) not in BUFFERS:
         return f"the kernels have no {type(optimizer).__name__}"
     if len(optimizer.param_groups) != 1:
@@ -53,8 +57,10 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     """The model, its loss and where its parameters lie; and the tensors that the description points into."""
     stack, embedding = model.stack, model.embedding
     spec = lib.Spec()
+    kernels = kernels_of(stack.layers[0])  # type: ignore[arg-type]
     spec.shape = lib.Shape.of(
         stack.layers[0],  # type: ignore[arg-type]
+        kernels.address,
         one_hot=model.indices and embedding is None,
         layers=stack.num_layers,
         directions=stack.directions,
@@ -68,16 +74,30 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
         spec.drop_below = round(stack.dropout * 65536)
         spec.drop_scale = float(np.float32(1 / (1 - stack.dropout))) if stack.dropout < 1 else 0.0
         spec.drop_key[:] = [int(word) for word in streams.key(model.seed, "dropout")]
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "initial")
-    offsets = [flat.offset(getattr(cell, name)) for cell in stack.layers for name in names]
-    cells = torch.tensor(offsets)
-    spec.cells = cells.data_ptr()
+    offsets, addresses = [], []
+    held: list[Tensor] = []
+    for cell in stack.layers:
+        for name, tensor in zip(kernels.names, kernels.tensors(cell), strict=True):  # type: ignore[arg-type]
+            if tensor is not None and name in kernels.buffers:
+                held.append(tensor)
+                offsets.append(-1)
+                addresses.append(tensor.data_ptr())
+            else:
+                offsets.append(flat.offset(tensor))
+                addresses.append(0)
+    cells, places = torch.tensor(offsets), torch.tensor(addresses)
+    spec.cells, spec.fixed = cells.data_ptr(), places.data_ptr()
     spec.parameters, spec.gradients = flat.parameters.data_ptr(), flat.gradients.data_ptr()
     spec.count = flat.parameters.numel()
     spec.head_weight, spec.head_bias = flat.offset(model.head.weight), flat.offset(model.head.bias)
     spec.embedding = -1 if embedding is None else flat.offset(embedding.weight)
     initial = {flat.offset(cell.initial) for cell in stack.layers}  # type: ignore[arg-type]
-    rows = [[o, s, o in initial] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
+    taken = {o for o in offsets if o >= 0}
+    unused = {
+        flat.offset(p) for cell in stack.layers for p in cell.parameters()
+    } - taken  # torch's grad is None
+    rests = {**dict.fromkeys(initial, 1), **dict.fromkeys(unused, 2)}
+    rows = [[o, s, rests.get(o, 0)] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
     segments = torch.tensor(rows, dtype=torch.int64)
     spec.optimizer.segments, spec.optimizer.segment_count = segments.data_ptr(), len(segments)
-    return spec, (cells, segments)
+    return spec, (cells, places, segments, *held)

@@ -2,7 +2,7 @@
 
 An engine is a module with two functions, which is imported when it is first needed:
 
-* `obstacle(kind, device, precision) -> str | None`: why it cannot serve a cell's class; None where it can.
+* `obstacle(cell, device, precision) -> str | None`: why it cannot serve a cell; None where it can.
 * `run(cell, x, state, reset) -> (y, state)`: x (B, T, I) floats or (B, T) indices of one-hot inputs, state a
   tuple of (B, H), reset (B, T) bool or None, y (B, T, H).
 
@@ -24,14 +24,14 @@ Name = Literal["auto", "reference", "torch", "native"]
 
 # from the most to the least preferred; named and not imported, because the native engine stands above this room
 ENGINES = {
-    "native": "rnnlab.native.engine",
+    "native": "rnnlab.native.serving",
     "torch": "rnnlab.recurrence.fused",
     "reference": "rnnlab.recurrence.reference",
 }
 
 
 class Engine(Protocol):
-    def obstacle(self, kind: type[Cell], device: torch.device, precision: str) -> str | None: ...
+    def obstacle(self, cell: Cell, device: torch.device, precision: str) -> str | None: ...
 
     def run(self, cell: Cell, x: Tensor, state: State, reset: Tensor | None) -> tuple[Tensor, State]: ...
 
@@ -48,7 +48,7 @@ def engine(name: str) -> Engine:
     return cast(Engine, import_module(ENGINES[name]))
 
 
-def choose(requested: str, kind: type[Cell], device: torch.device, precision: str) -> Choice:
+def choose(requested: str, cell: Cell, device: torch.device, precision: str) -> Choice:
     """The engine for a cell on a device in a precision named as Lightning does ("32-true", "bf16-mixed").
 
     Never depends on callbacks, loggers or being part of a sweep. Raises UserError where the engine asked for
@@ -57,7 +57,7 @@ def choose(requested: str, kind: type[Cell], device: torch.device, precision: st
     check_choice("model.engine", requested, get_args(Name))
 
     def obstacle(name: str) -> str | None:  # a look at the native engine compiles it: only where need be
-        return engine(name).obstacle(kind, device, precision)
+        return engine(name).obstacle(cell, device, precision)
 
     if requested == "auto":
         passed: list[str] = []

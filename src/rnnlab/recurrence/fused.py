@@ -8,15 +8,16 @@ from rnnlab.cells import Cell, State
 from rnnlab.recurrence import reference
 
 
-def obstacle(kind: type[Cell], device: torch.device, precision: str) -> str | None:
+def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
     """Why torch's layers cannot serve; None where they can."""
-    return None if kind.torch_layer else f"torch has no fused layer for {kind.__name__}"
+    return None if cell.torch_layer else f"torch has no fused layer for {type(cell).__name__}"
 
 
 def run(cell: Cell, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State]:
     """See engines.py. Torch's layers know no resets: a call with a reset mask takes the reference loop."""
     if reset is not None:
         return reference.run(cell, x, state, reset)
+    assert cell.weight_hh is not None  # it has the equations of a layer of torch's
     weights = [cell.weight_ih, cell.weight_hh]
     if cell.bias_ih is not None:
         weights += [cell.bias_ih, torch.zeros_like(cell.bias_ih) if cell.bias_hh is None else cell.bias_hh]

@@ -44,30 +44,34 @@ def initialise(
     * "uniform": the recurrence from U(-k, k), k = 1/sqrt(hidden); Linear from U(-k, k), k = 1/sqrt(inputs);
       Embedding from N(0, 1). A `scale` is k for all three. Drawn in float64, so that models in float32 and
       float64 agree.
-    * "orthogonal": each gate's block of `weight_hh` orthogonal (Saxe et al. 2014), of `weight_ih` Glorot
-      uniform (Glorot and Bengio 2010), biases 0; Linear and Embedding as above.
+    * "orthogonal": each gate's block of `weight_hh`, and of a cell's own weight_h..., orthogonal (Saxe et al.
+      2014), of `weight_ih` Glorot uniform (Glorot and Bengio 2010), biases 0; Linear and Embedding as above.
     * "torch": the bits that `torch.manual_seed(seed)`, then nn.Embedding, nn.RNN (GRU, LSTM) and nn.Linear,
       made in this order, would hold. `bias="one"` draws and drops the second bias, so that all else agrees.
 
     A cell's own parameters are drawn too where they have two dimensions or more or are called bias...;
-    others, such as the scale of a normalisation, keep what the cell's constructor gave them. A learned
-    initial state starts at 0. `forget_bias` b: the forget gate's `bias_ih` becomes b, its `bias_hh` 0.
+    others, such as the scale of a normalisation, keep what the cell's constructor gave them. Last of all,
+    `Cell.initialise` sets those that start otherwise. A learned initial state starts at 0. `forget_bias` b: the
+    forget gate's `bias_ih` becomes b, its `bias_hh` 0.
 
     Raises UserError for an unknown scheme, a scale without meaning, or a forget bias without a place.
     """
     check_choice("model.init", scheme, SCHEMES)
     if scale is not None and scheme != "uniform":
         raise UserError(f"model.init_scale={scale}: model.init={scheme} has no scale; use model.init=uniform")
+    generator = streams.generator(seed, "init")
     if scheme == "torch":
         _as_torch(stack, heads, torch.Generator().manual_seed(seed))
     else:
-        _from_stream(stack, heads, scheme, scale, streams.generator(seed, "init"))
+        _from_stream(stack, heads, scheme, scale, generator)
     for head in heads:
         if isinstance(head, nn.Embedding) and head.padding_idx is not None:
             head.weight[head.padding_idx] = 0.0
     for cell in stack.layers:
         if isinstance(initial := getattr(cell, "initial", None), Tensor):
             initial.zero_()
+        if isinstance(cell, Cell):
+            cell.initialise(generator)
         if forget_bias is not None:
             _set_forget_bias(cell, forget_bias)
 
@@ -91,7 +95,7 @@ def _from_stream(
                 parameter.zero_()
             else:
                 for block in _blocks(parameter, stack.hidden_size):
-                    if name == "weight_hh" and block.shape == (len(block), len(block)):
+                    if name.startswith("weight_h") and block.shape == (len(block), len(block)):
                         block.copy_(torch.from_numpy(_rotation(len(block), generator)))
                     else:
                         uniform(block, math.sqrt(6 / (block.shape[0] + block[0].numel())))
@@ -157,7 +161,7 @@ def _set_forget_bias(cell: nn.Module, value: float) -> None:
         raise UserError(f"model.forget_bias={value}: model.bias=none leaves no bias; use both or one")
     forget = slice(place * cell.hidden_size, (place + 1) * cell.hidden_size)
     cell.bias_ih[forget] = value
-    if cell.bias_hh is not None:
+    if cell.bias_hh is not None and forget.stop <= len(cell.bias_hh):
         cell.bias_hh[forget] = 0.0
 
 

@@ -2,16 +2,22 @@
 
 import torch
 from torch import Tensor
+from torch.nn.utils import parametrize
 
 from rnnlab.cells import Cell, State
 
 
-def obstacle(kind: type[Cell], device: torch.device, precision: str) -> None:
+def obstacle(cell: Cell, device: torch.device, precision: str) -> None:
     """It serves every cell, device and precision."""
 
 
 def run(cell: Cell, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State]:
     """See engines.py; before step t the state of row b goes back to the initial one where reset[b, t]."""
+    with parametrize.cached():  # weights that are computed from others are computed once
+        return _loop(cell, x, state, reset)
+
+
+def _loop(cell: Cell, x: Tensor, state: State, reset: Tensor | None) -> tuple[Tensor, State]:
     u = cell.project(x)  # (B, T, gates*H): one product for all steps
     begin = cell.start(x.shape[0]) if reset is not None else ()
     outputs = []

@@ -1,6 +1,7 @@
 """The stack: layers of cells driven over time."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -10,7 +11,7 @@ from rnnlab import streams
 from rnnlab.cells import Cell, State, resolve
 from rnnlab.cells.cell import Bias, InitialState
 from rnnlab.cells.elman import Nonlinearity
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
 from rnnlab.recurrence import engines
 from rnnlab.recurrence.initialisation import initialise
@@ -24,7 +25,8 @@ class Stack(nn.Module):
 
     `layers` is flat: layer l in direction d is `layers[l * directions + d]`, d = 1 running backwards. So the
     parameters are called `layers.0.weight_ih` and so on, and a state is a list in the same order, of tuples
-    of (B, H). The weights are drawn as with `init=uniform`, seed 0, until `initialise` draws others.
+    of (B, H), or (B, k*H) for k in the cell's `state_blocks`. `options` are those of the cell's own. The
+    weights are drawn as with `init=uniform`, seed 0, until `initialise` draws others.
 
     Raises UserError for a cell that is not there, an option that the cell does not have, or an engine that
     cannot serve it.
@@ -43,6 +45,7 @@ class Stack(nn.Module):
         initial_state: InitialState = "zero",
         engine: engines.Name = "auto",
         nonlinearity: Nonlinearity = "tanh",
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.kind = resolve(cell) if isinstance(cell, str) else cell
@@ -53,30 +56,38 @@ class Stack(nn.Module):
         self.engine = engine
         self.precision: str | None = None
         """Lightning's name for it, set by the task (mixed precision is not seen here); None: the weights'."""
-        options = _accepted(self.kind, bias=bias, initial_state=initial_state, nonlinearity=nonlinearity)
-        rows = self.kind.gates * self.directions * hidden_size
-        weights = rows * (input_size + hidden_size + (num_layers - 1) * (self.output_size + hidden_size))
+        common = _accepted(self.kind, bias=bias, initial_state=initial_state, nonlinearity=nonlinearity)
+        common |= _own(self.kind, options or {})
+        gates, recurrent = self.kind.gates, self.kind.recurrent_gates
+        inputs = gates * (input_size + (num_layers - 1) * self.output_size)
+        square = (gates if recurrent is None else recurrent) + self.kind.own_products
         afford(
-            8.0 * weights,
+            8.0 * self.directions * hidden_size * (inputs + num_layers * square * hidden_size),
             f"model.hidden_size={hidden_size}, model.num_layers={num_layers}: the weights, which",
         )
         sizes = [input_size] + [self.output_size] * (num_layers - 1)
         self.layers = nn.ModuleList(
-            self.kind(size, hidden_size, **options) for size in sizes for _ in range(self.directions)
+            self.kind(size, hidden_size, **common) for size in sizes for _ in range(self.directions)
         )
         initialise(self, [], seed=0)
         self._chosen: tuple[object, engines.Choice] | None = None
         if engine != "auto":  # refuse at once what cannot be
-            engines.choose(engine, self.kind, torch.device("cpu"), "32-true")
+            engines.choose(engine, cast(Cell, self.layers[0]), torch.device("cpu"), "32-true")
 
     @property
     def choice(self) -> engines.Choice:
         """The engine that runs this stack where its weights are now, and why it was taken."""
         weight = next(self.parameters())
-        now = self.engine, weight.device, weight.dtype, self.precision
+        mixed = torch.is_autocast_enabled(weight.device.type)
+        now = self.engine, weight.device, weight.dtype, self.precision, mixed
         if self._chosen is None or self._chosen[0] != now:
-            precision = self.precision or PRECISIONS.get(weight.dtype, "32-true")
-            self._chosen = now, engines.choose(self.engine, self.kind, weight.device, precision)
+            # of another type than the task was told: moved there since
+            told = self.precision if weight.dtype == torch.float32 else None
+            precision = told or PRECISIONS.get(weight.dtype, "32-true")
+            if mixed and precision == "32-true":
+                precision = "bf16-mixed"
+            cell = cast(Cell, self.layers[0])
+            self._chosen = now, engines.choose(self.engine, cell, weight.device, precision)
         return self._chosen[1]
 
     def start(self, batch: int) -> list[State]:
@@ -146,6 +157,17 @@ def _accepted(kind: type[Cell], **options: str) -> dict[str, Any]:
         if name not in takes and value != NEUTRAL[name]:
             raise UserError(f"model.{name}={value}: {kind.__name__} has no such option")
     return {name: value for name, value in options.items() if name in takes}
+
+
+def _own(kind: type[Cell], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The cell's own options, null ones left out; UserError for one that it does not have."""
+    signature = inspect.signature(kind).parameters.values()
+    own = [p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in NEUTRAL]
+    for name in options:
+        if name not in own:
+            hint = nearest(name, own) or " It has none."
+            raise UserError(f"model.options.{name}: {kind.__name__} has no such option.{hint}")
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _backwards(x: Tensor, lengths: Tensor | None) -> Tensor:

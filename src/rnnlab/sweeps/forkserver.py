@@ -21,7 +21,7 @@ from rnnlab.signals import ASKING
 
 FORKS = sys.platform == "linux"  # elsewhere a fork after such imports is unsafe: each worker is a new process
 MODULES = (
-    "rnnlab.training.train", "rnnlab.tasks", "rnnlab.data", "rnnlab.native.engine", "rnnlab.native.program",
+    "rnnlab.training.train", "rnnlab.tasks", "rnnlab.data", "rnnlab.native.serving", "rnnlab.native.program",
     "rnnlab.terminal.progress", "rnnlab.training.schedules", "lightning.pytorch.callbacks", "torch.optim.lr_scheduler",
     "tensorboard.compat.proto.event_pb2", "tensorboard.compat.proto.summary_pb2",
     "tensorboard.summary.writer.record_writer", "rnnlab.sweeps.worker",

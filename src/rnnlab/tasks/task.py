@@ -72,6 +72,10 @@ class Task(lightning.LightningModule):
         else:
             super().__setattr__(name, value)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or a saved module, is without the kernels that train the original."""
+        return super().__getstate__() | {"kernels": None}
+
     # ------------------------------------------------------------------ what a task must say
 
     @abstractmethod
@@ -161,9 +165,13 @@ class Task(lightning.LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         if self.kernels is not None:
-            return self.kernels.steps(self.trainer, self, batch_idx)
+            return self.kernels.steps(self.trainer, self, batch, batch_idx)
         how, optimizer = self.optimization, self.optimizers()
         loss = self.loss(batch)
+        if not self._micro_losses:
+            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+                callback.on_before_zero_grad(self.trainer, self, optimizer)
+            optimizer.zero_grad()  # type: ignore[union-attr]
         self.manual_backward(loss / how.accumulate if how.accumulate > 1 else loss)
         self._micro_losses.append(loss.detach())
         if len(self._micro_losses) == how.accumulate or self.trainer.is_last_batch:
@@ -174,7 +182,6 @@ class Task(lightning.LightningModule):
                 "optim/lr": optimizer.param_groups[0]["lr"],  # type: ignore[union-attr]
             }
             optimizer.step()  # type: ignore[union-attr]
-            optimizer.zero_grad()  # type: ignore[union-attr]
             self._micro_losses.clear()
             measured["optim/grad_norm"] = self._grad_norm
             self.record(measured)

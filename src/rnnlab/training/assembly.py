@@ -118,10 +118,14 @@ def make_trainer(
         extra = {"folder": run.folder} if is_a(node, f"logger.{name}", RunLogger) else {}
         loggers.append(build(node, f"logger.{name}", **extra))
     check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
+    nodes = {name: node for name, node in config["callbacks"].items() if node}
+    drawing = {name for name, node in nodes.items() if is_a(node, f"callbacks.{name}", ProgressBar)}
+    others = {name for name in drawing if not nodes[name]["_target_"].startswith("rnnlab.")}
+    left_out = (drawing - others if others else set()) if bars else drawing  # ours makes room for another bar
     extras = [
         build(counting_validations(node), f"callbacks.{name}")
-        for name, node in config["callbacks"].items()
-        if node and (bars or not is_a(node, f"callbacks.{name}", ProgressBar))
+        for name, node in nodes.items()
+        if name not in left_out
     ]
     try:
         trainer = Trainer(
@@ -171,7 +175,7 @@ def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[
     accelerator = config["trainer"]["accelerator"]
     device = torch.device("cuda" if accelerator == "gpu" else accelerator)
     stack.precision = config["trainer"]["precision"]
-    choice = engines.choose(stack.engine, stack.kind, device, stack.precision)
+    choice = engines.choose(stack.engine, stack.layers[0], device, stack.precision)
     steps = f"in Python, on the engine {choice.engine}"
     if choice.engine == "native":
         from rnnlab.training.native_steps import steps_obstacle
@@ -187,4 +191,6 @@ def trainer_obstacle(trainer: dict[str, Any]) -> str | None:
         return "the kernels train in one process"
     if trainer.get("reload_dataloaders_every_n_epochs", 0):
         return "the kernels keep one loader"
+    if trainer.get("detect_anomaly"):
+        return "only autograd looks for anomalies"
     return None

@@ -11,15 +11,18 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.nn.utils.parametrize import is_parametrized
 from torch.optim.lr_scheduler import LambdaLR
 
 from rnnlab import native
 from rnnlab.data.loader import Loader
 from rnnlab.data.module import SequenceData
+from rnnlab.native.sources import MAX_ROWS, Pairs, Sequences, Source
 from rnnlab.native.spec import obstacle
 from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import Checkpoints
+from rnnlab.training.interventions import Interventions, refusal, same, surroundings
 from rnnlab.training.loop import STOCK, Loop
 
 CALL_S = 0.1  # how long a call should take: a signal, the bar and a timed checkpoint wait for its end
@@ -43,7 +46,17 @@ def steps_obstacle(task: LightningModule, data: Any) -> str | None:
         return "the kernels do not accumulate batches"
     if not isinstance(data, SequenceData) or type(data).native_source is SequenceData.native_source:
         return f"the kernels cannot read {type(data).__name__}"
+    if largest(data) > MAX_ROWS:
+        return f"the kernels take batches of at most {MAX_ROWS:,} rows"
     return obstacle(model, task.optimization.optimizer(task.parameters()))
+
+
+def largest(data: SequenceData) -> int:
+    """Rows of the largest training batch."""
+    loader = data.loader("train")
+    if not isinstance(loader, Loader):
+        return 0
+    return max((len(b) for b in loader.batches if isinstance(b, torch.Tensor)), default=0)
 
 
 class Kernels(Callback):
@@ -60,26 +73,43 @@ class Kernels(Callback):
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         assert isinstance(task, Task)
-        data = trainer.datamodule  # type: ignore[attr-defined]
         loader = trainer.train_dataloader
         assert isinstance(loader, Loader)
         self.loader = loader
-        model, source = task.outline(), data.native_source("train")
+        self.source = trainer.datamodule.native_source("train")  # type: ignore[attr-defined]
+        self.build(trainer, task)
+        task.kernels = self
+        self.listen(trainer)
+
+    def build(self, trainer: Trainer, task: Task) -> None:
+        """The program for the parameters where they are, and the optimizer as it is, now."""
+        model, optimizer = task.outline(), trainer.optimizers[0]
         assert model is not None
+        ours = {id(parameter) for _, parameter in model.named_parameters()}
+        strange = [name for name, parameter in task.named_parameters() if id(parameter) not in ours]
+        why = f"{type(task).__name__} has a parameter {strange[0]}" if strange else obstacle(model, optimizer)
+        changed = [name for name, module in task.named_modules() if is_parametrized(module)]
+        why = f"{changed[0]} is parametrized" if changed else why
+        if why:  # a callback has been here
+            raise refusal(task.stack, why)
+        flat = native.flatten(task)
         self.program = native.Program(
             model,
-            native.flatten(task),
-            trainer.optimizers[0],
-            source,
-            rows=source.largest(loader.batches),
+            flat,
+            optimizer,
+            self.source,
+            rows=self.source.largest(self.loader.batches),
             clip_val=task.optimization.clip_val,
             clip_algorithm=task.optimization.clip_algorithm,
         )
-        task.kernels = self
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]
-        self.batches_are_seen = any(asks(c, PER_BATCH) for c in callbacks)
-        self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in callbacks)
+        self.interventions = Interventions(task, flat, optimizer)
         self.share_carry(task)
+
+    def listen(self, trainer: Trainer) -> None:
+        """Finds out who wants to see batches or gradients."""
+        self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
+        self.batches_are_seen = any(asks(c, PER_BATCH) for c in self.callbacks)
+        self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in self.callbacks)
 
     def share_carry(self, task: Any) -> None:
         """The task's carry becomes a view of the kernels', which checkpoints then find where they look."""
@@ -91,16 +121,31 @@ class Kernels(Callback):
 
     # ------------------------------------------------------------------ steps
 
-    def steps(self, trainer: Trainer, task: Task, index: int) -> torch.Tensor:
-        """Runs the batches from `index` on, as many as may be in one call; returns the last loss, a 0-d tensor."""
-        optimizer = trainer.optimizers[0]
-        n = self.taken = self.room(trainer)
-        rates = self.rates(task, optimizer, n)
+    def steps(self, trainer: Trainer, task: Task, batch: Any, index: int) -> torch.Tensor:
+        """Runs the batches from `index` on, as many as may be in one call; returns the last loss, a 0-d tensor.
+
+        `batch` is the first of them as callbacks left it. Raises UserError before a step that would leave out what
+        has been changed through torch.
+        """
+        if self.callbacks != trainer.callbacks:  # type: ignore[attr-defined]
+            self.listen(trainer)
+        if why := self.interventions.unseen():
+            raise refusal(task.stack, why)
+        if self.interventions.moved():
+            self.build(trainer, task)
+        how, optimizer = task.optimization, trainer.optimizers[0]
+        self.program.clip_val, self.program.clip_algorithm = how.clip_val, how.clip_algorithm
+        source = self.edited(trainer, task, batch, index)
+        alone = source is not None or self.gradients_are_seen or self.interventions.on_gradients
+        alone = alone or self.interventions.on_update(optimizer)
+        n = self.taken = 1 if alone else self.room(trainer)
         batches = self.loader.batches[index : index + n]
         step, begin = trainer.global_step, time.perf_counter()
-        if self.gradients_are_seen:
-            losses, norms = self.looked_at(trainer, task, optimizer, batches[0], rates[0])
+        if alone:
+            losses, norms = self.looked_at(trainer, task, optimizer, batches[0], source)
+            rates = self.rates(task, optimizer, 1)
         else:
+            rates = self.rates(task, optimizer, n)
             done = self.program.run(batches, rates, dropout_step=step)
             losses, norms = done.losses.numpy()[: done.done + 1], done.norms.numpy()[: done.done + 1]
         self.measure(n, time.perf_counter() - begin)
@@ -114,19 +159,80 @@ class Kernels(Callback):
         return torch.tensor(losses[-1])
 
     def looked_at(
-        self, trainer: Trainer, task: Task, optimizer: torch.optim.Optimizer, batch: Any, rate: float
+        self,
+        trainer: Trainer,
+        task: Task,
+        optimizer: torch.optim.Optimizer,
+        batch: Any,
+        source: Source | None,
     ) -> tuple[Any, Any]:
-        """One step in its two halves, with the hooks for gradients around them."""
+        """One step in its two halves, with the hooks for gradients around them.
+
+        Gradients go through autograd's own accumulation where parameters have hooks or are frozen. Those that
+        callbacks put in place are taken; the update is torch's where the optimizer or a gradient asks for it.
+        """
         import numpy as np
 
-        call = trainer.fit_loop.hooks.call  # type: ignore[attr-defined]
+        call, program = trainer.fit_loop.hooks.call, self.program  # type: ignore[attr-defined]
         call("on_before_zero_grad", optimizer)
-        loss = self.program.gradients(batch, dropout_step=trainer.global_step)
+        if source is None:
+            loss = program.gradients(batch, dropout_step=trainer.global_step)
+        else:
+            every = torch.arange(len(source.kept[0]))
+            loss = program.gradients(every, dropout_step=trainer.global_step, source=source)
         call("on_before_backward", torch.tensor(loss))
+        if self.interventions.on_gradients:
+            self.accumulate()
         call("on_after_backward")
         call("on_before_optimizer_step", optimizer)
-        norm = self.program.update(rate)
+        if why := surroundings():
+            raise refusal(task.stack, why)
+        parameters = program.flat.views
+        if self.interventions.on_update(optimizer) or any(p.grad is None for p in parameters):
+            task.on_before_optimizer_step(optimizer)  # clips
+            norm = float(task._grad_norm if task._grad_norm is not None else 0.0)
+            left = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            for parameter in parameters:
+                if id(parameter) not in left:  # a callback has taken it out
+                    optimizer.state.pop(parameter, None)
+            if np.isfinite(loss):
+                optimizer.step()
+        else:
+            program.flat.take()
+            norm = program.update(float(optimizer.param_groups[0]["lr"]))
         return np.array([loss]), np.array([norm])
+
+    def accumulate(self) -> None:
+        """The kernels' gradients as autograd would leave them: hooks called, frozen parameters left out."""
+        flat = self.program.flat
+        for parameter in flat.views:
+            parameter.grad = None
+        gradients = zip(flat.views, flat.split(flat.gradients), strict=True)
+        trained = {
+            parameter: gradient.clone() for parameter, gradient in gradients if parameter.requires_grad
+        }
+        if trained:
+            torch.autograd.backward(list(trained), list(trained.values()))
+
+    def edited(self, trainer: Trainer, task: Task, batch: Any, index: int) -> Source | None:
+        """A batch that callbacks or the data module have changed, as a source; None where it is as it lies in memory.
+
+        Raises UserError for one that the kernels cannot be given.
+        """
+        loop = trainer.fit_loop
+        own = isinstance(loop, Loop) and loop.own
+        if own and not self.batches_are_seen:
+            return None
+        if same(batch, self.loader.fetch(self.loader.batches[index])):
+            return None
+        try:
+            if task.kind == "series":
+                return Pairs(*(part.contiguous() for part in batch))
+            if task.kind == "labelled":
+                return Sequences(*(part.contiguous() for part in batch))
+        except (ValueError, TypeError, AttributeError):
+            pass
+        raise refusal(task.stack, "the batch was changed")
 
     def rates(self, task: Task, optimizer: torch.optim.Optimizer, n: int) -> list[float]:
         """The learning rates of the next n steps; the schedule is moved on behind them."""
@@ -180,6 +286,7 @@ class Kernels(Callback):
 
 def asks(callback: Callback, hooks: tuple[str, ...]) -> bool:
     """Whether a callback wants to be called at one of these hooks, and is none that can wait."""
-    if isinstance(callback, STOCK) or getattr(callback, "patient", False):
+    if getattr(callback, "patient", False):
         return False
-    return any(is_overridden(hook, callback, parent=Callback) for hook in hooks)
+    stock = next((kind for kind in STOCK if isinstance(callback, kind)), Callback)
+    return any(is_overridden(hook, callback, parent=stock) for hook in hooks)

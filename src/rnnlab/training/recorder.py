@@ -53,6 +53,7 @@ class Recorder(Callback):
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._flushed_at = (time.perf_counter(), trainer.global_step)
+        getattr(task, "scalars", []).clear()  # of steps that a finder of rates or batch sizes tried
 
     def on_train_batch_end(self, trainer: Trainer, task: LightningModule, outputs: Any, *_: Any) -> None:
         scalars = getattr(task, "scalars", None)

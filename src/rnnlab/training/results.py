@@ -10,6 +10,7 @@ from rnnlab.data.loader import Loader
 from rnnlab.data.module import SPLITS
 from rnnlab.tasks.evaluation import evaluate
 from rnnlab.tasks.task import Task
+from rnnlab.training.generators import gives
 from rnnlab.training.loop import Hooks
 
 
@@ -21,10 +22,11 @@ def assess(
     Where nothing was validated the last weights are the best there are, and are scored on the training part.
     """
     results: dict[str, Any] = {}
-    validated = bool(data.val_dataloader())
+    validated = gives(data, "val_dataloader") and bool(data.val_dataloader())
+    validated = validated and is_overridden("validation_step", task)
     if best_weights is not None:
         task.load_state_dict(best_weights)
-    test = data.test_dataloader()
+    test = data.test_dataloader() if gives(data, "test_dataloader") else None
     hooks: Hooks = trainer.fit_loop.hooks  # type: ignore[attr-defined]
     heard = any(hooks.kinds(stem) for stem in ("on_test", "setup", "teardown"))
     unheard = trainer.limit_test_batches == 1.0 and trainer.fit_loop.own and not heard  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
 from rnnlab.training.continuation import is_childs_first, longer, prepare
 from rnnlab.training.display import About, Display, failure_shown
+from rnnlab.training.generators import BUILT, TRAINED, Generators, left_alone, may_draw, seed_all
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.loggers import introduce
 from rnnlab.training.native_steps import Kernels
@@ -101,11 +102,15 @@ def train_config(
     run, display = Run(where.folder), display or Display()
     restart = restart or config["rerun"]
     threads = config["trainer"]["threads"] or (None if restart else threads_before(run))
-    with lock(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run, display):
+    drawing = Generators(config["seed"]) if may_draw(config) else None
+    undisturbed = nullcontext() if drawing is None else left_alone()
+    with lock(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run, display), undisturbed:
         if run.known.get("status") == "finished" and not restart and not why_stale(run, config):
             return run  # another process has been here
         if not restart and (why := damage(run)):
             warn(f"{why}. The run goes on from its last checkpoint if that is whole, else starts again.")
+        if drawing is not None:
+            seed_all(config["seed"], BUILT)
         data = data_of(config)
         task = make_task(config, data)
         preflight.refuse(config, task, data)
@@ -137,6 +142,9 @@ def train_config(
         callbacks: list[Any] = [presence, recorder, interruption, checkpoints]
         if engine["steps"] == "native":
             callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
+        if drawing is not None:
+            callbacks.insert(0, drawing)
+            drawing.wrap(data)
         trainer = make_trainer(config, run, task, callbacks=callbacks, bars=display.bars)
         for logger in run_loggers(trainer) if not resume or child else ():
             logger.begin(about)
@@ -146,14 +154,19 @@ def train_config(
         with interruption.listening(), run.failing(), disk(run):
             try:
                 watch(trainer)
+                if drawing is not None:
+                    seed_all(config["seed"], TRAINED)
                 introduce(trainer.loggers, config)
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
+                steps = (
+                    trainer.global_step
+                )  # a callback of the test may train, too: one that tries batch sizes
                 results = (
                     assess(trainer, task, data, checkpoints.best_weights) if not rehearsal(trainer) else {}
                 )
             except Stopped as stopped:
-                status, why = "stopped", str(stopped)
-        results |= {"steps": trainer.global_step, "best": checkpoints.best, "last": checkpoints.last}
+                status, why, steps = "stopped", str(stopped), trainer.global_step
+        results |= {"steps": steps, "best": checkpoints.best, "last": checkpoints.last}
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
             presence.check()

@@ -47,7 +47,7 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
         cell=stack.kind,
         words=tuple(words),
         note="" if step else f"{name} is not written out by hand: its own step, in float64, stands for it.",
-        bounded=bool(cell.named_gates) and all(gate.squeeze != "relu" for gate in cell.named_gates),
+        bounded=bool(cell.named_gates) and all(gate.bounded for gate in cell.named_gates),
     )
     parameters = {name: p.detach().numpy() for name, p in task.named_parameters()}
     return Unrolled(example, parameters, steps, said)

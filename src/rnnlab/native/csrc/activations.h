@@ -3,6 +3,8 @@
 #ifndef RNNLAB_ACTIVATIONS_H
 #define RNNLAB_ACTIVATIONS_H
 
+#include <math.h>
+
 #include "vector.h"
 
 /* exp(2x) = 2^n (1 + 2p), |x| < 44: returns p, and 2^n in `scale`.
@@ -36,13 +38,76 @@ INLINE vec vec_tanh(vec x) {
     return e / (e + 1.0f);
 }
 
-/* 1 / (1 + exp(-x)) = 0.5 / (e + 1), e = (exp(-x) - 1) / 2; accurate in both tails */
-INLINE vec vec_sigmoid(vec x) { return 0.5f / (half_expm1(x * -0.5f, 43.5f) + 1.0f); }
+/* 1 / (1 + exp(-x)) = 0.5 / (e + 1), e = (exp(-x) - 1) / 2; accurate in both tails, and 0 where the true value is no
+ * normal float: so the gradient s (1 - s) is 0 at both ends */
+INLINE vec vec_sigmoid(vec x) {
+    return pick(x < splat(-87.33f), splat(0.0f), 0.5f / (half_expm1(x * -0.5f, 43.67f) + 1.0f));
+}
 
 /* exp x for |x| <= 87; beyond, as at 87 */
 INLINE vec vec_exp(vec x) {
     vec scale, p = exp_parts(x * 0.5f, 43.5f, &scale);
     return scale * fma_(p, splat(2.0f), splat(1.0f));
+}
+
+/* as torch's: NaN stays NaN */
+INLINE vec vec_relu(vec x) { return pick(x < splat(0.0f), splat(0.0f), x); }
+INLINE vec vec_abs(vec x) { return (vec)((vec_int)x & 0x7fffffff); }
+INLINE vec vec_sign(vec x) {
+    return pick(x > splat(0.0f), splat(1.0f), pick(x < splat(0.0f), splat(-1.0f), splat(0.0f)));
+}
+INLINE vec vec_max(vec a, vec b) { return pick(a != a, a, pick(b != b, b, pick(a < b, b, a))); }
+INLINE vec vec_min(vec a, vec b) { return pick(a != a, a, pick(b != b, b, pick(b < a, b, a))); }
+
+/* One lane after another in double, rounded once: half a unit in the last place from the true value, wherever that is
+ * no tie of the C library's own last bit. */
+#define BY_LANES(name, expression) \
+    INLINE vec name(vec v) { \
+        vec out; \
+        for (int i = 0; i < WIDTH; i++) { \
+            const double x = v[i]; \
+            out[i] = (float)(expression); \
+        } \
+        return out; \
+    }
+BY_LANES(vec_sqrt, sqrt(x))
+BY_LANES(vec_log, log(x))
+BY_LANES(vec_log1p, log1p(x))
+BY_LANES(vec_expm1, expm1(x))
+BY_LANES(vec_exp_any, exp(x))
+BY_LANES(vec_sin, sin(x))
+BY_LANES(vec_cos, cos(x))
+BY_LANES(vec_erf, erf(x))
+BY_LANES(vec_softplus, x > 20 ? x : log1p(exp(x)))
+
+INLINE vec vec_power(vec a, vec b) {
+    vec out;
+    for (int i = 0; i < WIDTH; i++) out[i] = (float)pow((double)a[i], (double)b[i]);
+    return out;
+}
+
+/* All ones for the lanes of units that are no padding. */
+INLINE vec_int real_units(size_t j, size_t hidden) {
+    static const int32_t lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vec_int lane;
+    memcpy(&lane, lanes, sizeof lane);
+    return lane + (int32_t)j < (vec_int){0} + (int32_t)hidden;
+}
+
+/* A sum over units in BLOCK lanes on every machine. */
+typedef struct {
+    vec part[BLOCK / WIDTH];
+} UnitSum;
+INLINE void add_units(UnitSum *sum, size_t j, size_t hidden, vec v) {
+    vec *part = &sum->part[j / WIDTH % (BLOCK / WIDTH)];
+    *part += pick(real_units(j, hidden), v, splat(0.0f));
+}
+INLINE vec sum_units(const UnitSum *sum) {
+    float lanes[BLOCK];
+    memcpy(lanes, sum->part, sizeof lanes);
+    for (size_t half = BLOCK / 2; half; half /= 2)
+        for (size_t j = 0; j < half; j++) lanes[j] += lanes[j + half];
+    return splat(lanes[0]);
 }
 
 #endif

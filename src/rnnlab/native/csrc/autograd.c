@@ -48,7 +48,7 @@ static void arrange(Work *work, const Call *call, int back, Arena *kept, Arena *
     const Needs needs = {.resets = call->reset != NULL,
                          .input_gradient = call->input_gradient,
                          .state_gradient = call->state_gradient,
-                         .keep_gates = 1};
+                         .keep_slots = 1};
     size_t count = 0;
     for (size_t g = 0; g < work->groups; g++) {
         const size_t start = part_start(call->rows, work->groups, g);
@@ -124,11 +124,10 @@ static void write_outputs(const Work *work, const Block *b) {
             copy_rows(R, H, top + t * R * s->out_stride + d * s->units, s->out_stride,
                       call->y + (row * T + t) * D * H + d * H, T * D * H, H);
     for (size_t c = 0; c < s->cells; c++) {
-        size_t stride;
-        const float *h = last_h(s, b, c, &stride);
-        copy_rows(R, H, h, stride, call->last + (c * s->states * B + row) * H, H, H);
-        if (s->states == 2)
-            copy_rows(R, H, last_c(s, b, c), s->units, call->last + ((c * s->states + 1) * B + row) * H, H, H);
+        for (size_t i = 0; i < s->states; i++) {
+            const Rows last = last_state(s, b, c, i);
+            copy_rows(R, H, last.pointer, last.stride, call->last + ((c * s->states + i) * B + row) * H, H, H);
+        }
     }
 }
 

@@ -1,14 +1,11 @@
 /* A stack backward through time. */
-#include "elman.h"
-#include "gru.h"
-#include "lstm.h"
 #include "run.h"
 
 /* What one cell's way back works on. */
 typedef struct {
     const float *d_out; /* the cell's columns of its layer's output: all steps, or the one at `only` */
     int64_t only;       /* -1: all */
-    float *deltas;      /* gradients of what the products give, where the gates are or apart */
+    float *deltas;      /* gradients of the slots, where those are or apart */
     float *d_below;     /* gradient of the layer's input: all its columns, or NULL */
     size_t below_stride;
     Sums *sums;
@@ -25,137 +22,192 @@ static void add_rows(size_t rows, size_t n, float *to, size_t to_stride, const f
             store(to + r * to_stride + j, load(to + r * to_stride + j) + load(from + r * from_stride + j));
 }
 
-static Left deltas_of(const Run *run, const Back *back, size_t t, size_t first_slot) {
+/* The deltas of `count` slots at step t. */
+static Left deltas_of(const Run *run, const Back *back, size_t t, size_t slot, size_t count) {
     const Stack *s = run->stack;
-    return (Left){back->deltas + t * run->block->rows * s->gate_stride + first_slot * s->units, s->gate_stride,
-                  s->gates, s->shape.hidden, s->units};
+    return (Left){back->deltas + t * run->block->rows * s->slot_stride + slot * s->units, s->slot_stride, count,
+                  s->shape.hidden, s->units};
 }
 
 /* Rows that a step reset pass their gradient to `initial`, and none to the step before. */
 static void release_reset_rows(const Run *run, const Back *back, size_t t) {
-    const Stack *s = run->stack;
     Block *b = run->block;
-    const size_t units = s->units;
+    const size_t units = run->stack->units;
     for (size_t r = 0; r < b->rows; r++) {
         if (!b->reset[run->direction][t * b->rows + r]) continue;
-        float *d_h = b->d_h + r * units, *carry = b->carry + r * units, *sum = back->sums->initial;
-        add_rows(1, units, sum, 0, d_h, 0);
-        memset(d_h, 0, 4 * units);
-        if (s->shape.kind == ELMAN) continue;
-        add_rows(1, units, sum + (s->shape.kind == LSTM ? units : 0), 0, carry,
-                 0); /* the GRU's carry is one of h */
-        memset(carry, 0, 4 * units);
+        for (size_t k = 0; k < run->stack->states; k++) {
+            float *parts[2] = {b->d + k * run->state + r * units, b->carry + k * run->state + r * units};
+            const int64_t used[2] = {run->stack->cell->multiplied[k], run->stack->cell->carried[k]};
+            for (size_t i = 0; i < 2; i++) {
+                if (!used[i]) continue;
+                add_rows(1, units, back->sums->initial + k * units, 0, parts[i], 0);
+                memset(parts[i], 0, 4 * units);
+            }
+        }
     }
 }
 
-/* d_h: what reaches the output of step i from the step after and from the layer's output. Returns where it stands.
- */
-static const float *gather_d_h(const Run *run, const Back *back, size_t i, size_t *stride) {
+/* d of a state: what the products of step t (in time) pass back to it, on top of `start`, which may be NULL. */
+static void multiply_back(const Run *run, const Back *back, size_t t, size_t state, const float *start,
+                          size_t stride) {
     const Stack *s = run->stack;
+    float *d = run->block->d + state * run->state;
+    for (int64_t k = 0; k < s->cell->products; k++) {
+        const Product *p = &s->cell->product[k];
+        if (p->state != (int64_t)state) continue;
+        product(run->block->rows, s->units, deltas_of(run, back, t, p->slot, p->count), run->packed->product_back[k],
+                p->again ? d : start, p->again ? s->units : stride, d, s->units);
+    }
+}
+
+static int has_product(const Cell *cell, size_t state) {
+    for (int64_t k = 0; k < cell->products; k++)
+        if (cell->product[k].state == (int64_t)state) return 1;
+    return 0;
+}
+
+/* What reaches the states after step i from the step after and from the layer's output. */
+static void gather(const Run *run, const Back *back, size_t i, StepRows *rows) {
+    const Stack *s = run->stack;
+    const Cell *cell = s->cell;
     Block *b = run->block;
-    const size_t t = time_of(run, i), rows = b->rows, units = s->units;
-    const float *d_out = d_out_at(run, back, t);
-    *stride = units;
-    if (i + 1 == b->steps) {
-        if (d_out && !b->d_last) {
-            *stride = s->out_stride;
-            return d_out;
-        }
-        if (b->d_last) memcpy(b->d_h, b->d_last, 4 * run->state);
-        else memset(b->d_h, 0, 4 * run->state);
-        if (d_out) add_rows(rows, units, b->d_h, units, d_out, s->out_stride);
-        return b->d_h;
+    const size_t units = s->units, n = b->rows;
+    const float *d_out = d_out_at(run, back, time_of(run, i));
+    const int last = i + 1 == b->steps;
+    const size_t next = last ? 0 : time_of(run, i + 1);
+    const int resets = !last && run->any_reset && run->any_reset[next];
+    for (size_t k = 0; k < s->states; k++) {
+        float *d = b->d + k * run->state;
+        const float *out = cell->output == (int64_t)k ? d_out : NULL;
+        rows->carry[k] = (Rows){b->carry + k * run->state, units};
+        rows->d[k] = (Rows){d, units};
+        if (!cell->multiplied[k]) continue;
+        if (last && b->d_last) memcpy(d, b->d_last + k * run->state, 4 * run->state);
+        else if (!last && has_product(cell, k)) multiply_back(run, back, next, k, resets ? NULL : out, s->out_stride);
+        else if (out && !resets) {
+            rows->d[k] = (Rows){(float *)out, s->out_stride};
+            continue;
+        } else memset(d, 0, 4 * run->state);
+        if (out && last) add_rows(n, units, d, units, out, s->out_stride);
     }
-    const size_t after = time_of(run, i + 1);
-    const Left deltas = deltas_of(run, back, after, state_slot(s));
-    const int resets = run->any_reset && run->any_reset[after];
-    product(rows, units, deltas, run->packed->hh_back, resets ? NULL : d_out, s->out_stride, b->d_h, units);
     if (resets) {
-        release_reset_rows(run, back, after);
-        if (d_out) add_rows(rows, units, b->d_h, units, d_out, s->out_stride);
+        release_reset_rows(run, back, next);
+        if (d_out && cell->output >= 0)
+            add_rows(n, units, b->d + cell->output * run->state, units, d_out, s->out_stride);
     }
-    return b->d_h;
+    rows->d_y = d_out ? (Rows){(float *)d_out, s->out_stride} : (Rows){(float *)b->zeros, 0};
+}
+
+/* Behind a row's end nothing has a gradient: a cell's own mathematics must not make NaN of zeros there. */
+static void clear_padding(const Run *run, size_t t, StepRows *rows) {
+    const Block *b = run->block;
+    for (size_t r = 0; r < b->rows; r++) {
+        if (t < (size_t)b->lengths[r]) continue;
+        memset(rows->deltas.pointer + r * rows->deltas.stride, 0, 4 * run->stack->cell->all_slots * rows->units);
+        for (size_t k = 0; k < run->stack->states; k++)
+            memset(rows->carry[k].pointer + r * rows->units, 0, 4 * rows->units);
+    }
 }
 
 static void step_backward(const Run *run, const Back *back, size_t i) {
     const Stack *s = run->stack;
+    const Cell *cell = s->cell;
     Block *b = run->block;
     const size_t t = time_of(run, i), units = s->units;
-    size_t d_stride;
-    const float *d_h = gather_d_h(run, back, i, &d_stride);
-    const Before was = before(run, i);
-    const size_t first = t * b->rows;
-    for (size_t r = 0; r < b->rows; r++) {
-        const float *d = d_h + r * d_stride, *gates = run->gates + (first + r) * s->gate_stride;
-        float *deltas = back->deltas + (first + r) * s->gate_stride, *carry = b->carry + r * units;
-        if (s->shape.kind == ELMAN)
-            elman_backward(s->shape.relu, units, d, run->out + (first + r) * s->out_stride, deltas);
-        if (s->shape.kind == GRU) gru_backward(units, d, gates, was.h + r * was.stride, carry, deltas);
-        if (s->shape.kind == LSTM)
-            lstm_backward(units, d, gates, was.c + r * units, b->tanh_c[run->cell] + (first + r) * units, carry,
-                          deltas);
+    StepRows rows;
+    rows_at(run, i, &rows);
+    rows.deltas = (Rows){back->deltas + t * b->rows * s->slot_stride, s->slot_stride};
+    rows.d_kept = (Rows){b->d_kept, s->kept_stride};
+    gather(run, back, i, &rows);
+    for (int64_t phase = 0; phase < cell->back_phases; phase++) {
+        cell->backward[phase](&rows);
+        for (int64_t k = 0; k < cell->products; k++) {
+            const Product *p = &cell->product[k];
+            if (p->state >= 0 || p->back != phase) continue;
+            float *to = b->d_kept + p->kept * units;
+            product(b->rows, units, deltas_of(run, back, t, p->slot, p->count), run->packed->product_back[k],
+                    p->again ? to : NULL, s->kept_stride, to, s->kept_stride);
+        }
+    }
+    if (b->lengths) clear_padding(run, t, &rows);
+}
+
+/* Adds the gradient of a matrix that a state meets from steps [i, i + n) in the order of processing. */
+static void add_state_weights(const Run *run, const Back *back, size_t k, size_t i, size_t n) {
+    const Stack *s = run->stack;
+    const Block *b = run->block;
+    const Product *p = &s->cell->product[k];
+    const size_t end = i + n;
+    while (i < end) {
+        const size_t t = time_of(run, i);
+        const int resets = run->any_reset && run->any_reset[t], alone = i == 0 || resets;
+        size_t count = 1; /* steps whose states before them lie one after another in time */
+        while (!alone && i + count < end && !(run->any_reset && run->any_reset[time_of(run, i + count)])) count++;
+        if (!(i == 0 && b->from_zero && !resets)) {
+            const size_t last = i + count - 1, at = run->direction ? last : i;
+            const Rows was = before(run, at, p->state);
+            add_outer(count * b->rows, deltas_of(run, back, time_of(run, at), p->slot, 1).pointer, s->slot_stride,
+                      p->count * s->units, was.pointer, was.stride, s->units, back->sums->product[k], s->units);
+        }
+        i += count;
     }
 }
 
-/* Adds the gradient of the state's weights from steps [i, i + n) in the order of processing. */
-static void add_state_weights(const Run *run, const Back *back, size_t i, size_t n) {
+/* The same for products of kept values, from steps [t, t + n). */
+static void add_kept_weights(const Run *run, const Back *back, size_t k, size_t t, size_t n) {
     const Stack *s = run->stack;
-    const Block *b = run->block;
-    const size_t columns = s->gates * s->units;
-    for (size_t k = i; k < i + n;) {
-        const size_t t = time_of(run, k);
-        const int alone = k == 0 || (run->any_reset && run->any_reset[t]);
-        size_t count = 1; /* steps whose states before them lie one after another in time */
-        while (!alone && k + count < i + n && !(run->any_reset && run->any_reset[time_of(run, k + count)]))
-            count++;
-        if (!(k == 0 && b->from_zero && !(run->any_reset && run->any_reset[t]))) {
-            const Before was = before(run, run->direction ? k + count - 1 : k);
-            const size_t first = run->direction ? time_of(run, k + count - 1) : t;
-            add_outer(count * b->rows, deltas_of(run, back, first, state_slot(s)).pointer, s->gate_stride, columns,
-                      was.h, was.stride, s->units, back->sums->hh, s->units);
-        }
-        k += count;
-    }
+    const Product *p = &s->cell->product[k];
+    const size_t rows = run->block->rows;
+    add_outer(n * rows, deltas_of(run, back, t, p->slot, 1).pointer, s->slot_stride, p->count * s->units,
+              run->block->kept[run->cell] + t * rows * s->kept_stride + p->kept * s->units, s->kept_stride, s->units,
+              back->sums->product[k], s->units);
 }
 
 /* Adds the gradient of the input's weights and of the biases from steps [t, t + n). */
 static void add_input_weights(const Run *run, const Back *back, size_t t, size_t n) {
     const Stack *s = run->stack;
     const Block *b = run->block;
-    const size_t rows = n * b->rows, begin = t * b->rows, columns = s->gates * s->units, all = s->slots * s->units;
-    const float *deltas = back->deltas + begin * s->gate_stride,
+    const size_t rows = n * b->rows, begin = t * b->rows, columns = s->cell->inputs * s->units,
+                 all = s->cell->all_slots * s->units;
+    const float *deltas = back->deltas + begin * s->slot_stride,
                 *x = run->input.pointer + begin * run->input.stride;
-    float *sum = back->sums->ih, *total = back->sums->bias;
+    float *sum = back->sums->ih, *total = back->sums->total;
     size_t summed = 0; /* columns whose totals come with the narrow sums */
     if (run->layer == 0 && s->shape.one_hot) {
         for (size_t r = 0; r < rows; r++)
-            add_rows(1, columns, sum + (size_t)b->tokens[begin + r] * columns, 0, deltas + r * s->gate_stride, 0);
+            add_rows(1, columns, sum + (size_t)b->tokens[begin + r] * columns, 0, deltas + r * s->slot_stride, 0);
     } else if (transposed(s, run->cell)) {
-        add_narrow(rows, deltas, s->gate_stride, columns, x, run->input.stride, s->shape.inputs, sum, columns,
+        add_narrow(rows, deltas, s->slot_stride, columns, x, run->input.stride, s->shape.inputs, sum, columns,
                    total);
         summed = columns;
     } else {
-        add_outer(rows, deltas, s->gate_stride, columns, x, run->input.stride, run->packed->columns, sum,
+        add_outer(rows, deltas, s->slot_stride, columns, x, run->input.stride, run->packed->columns, sum,
                   run->packed->columns);
     }
-    add_narrow(rows, deltas + summed, s->gate_stride, all - summed, NULL, 0, 0, NULL, 0, total + summed);
+    add_narrow(rows, deltas + summed, s->slot_stride, all - summed, NULL, 0, 0, NULL, 0, total + summed);
 }
 
 static void cell_backward(const Run *run, const Back *back) {
     const Stack *s = run->stack;
+    const Cell *cell = s->cell;
     Block *b = run->block;
     const size_t span = span_steps(b), rows = b->rows, units = s->units;
-    if (b->d_last && s->shape.kind == LSTM) memcpy(b->carry, b->d_last + run->state, 4 * run->state);
-    else memset(b->carry, 0, 4 * run->state);
+    for (size_t k = 0; k < s->states; k++) { /* where d is used, it takes d_last; see gather */
+        float *carry = b->carry + k * run->state;
+        if (b->d_last && !cell->multiplied[k]) memcpy(carry, b->d_last + k * run->state, 4 * run->state);
+        else memset(carry, 0, 4 * run->state);
+    }
     for (size_t end = b->steps; end > 0;) {
         const size_t i = end > span ? end - span : 0, n = end - i;
         for (size_t k = end; k-- > i;) step_backward(run, back, k);
         const size_t t = run->direction ? time_of(run, end - 1) : i;
-        add_state_weights(run, back, i, n);
+        for (int64_t k = 0; k < cell->products; k++)
+            if (cell->product[k].state >= 0) add_state_weights(run, back, k, i, n);
+            else add_kept_weights(run, back, k, t, n);
         add_input_weights(run, back, t, n);
         if (back->d_below) {
             float *to = back->d_below + t * rows * back->below_stride;
-            product(n * rows, run->packed->columns, deltas_of(run, back, t, 0), run->packed->ih_back,
+            product(n * rows, run->packed->columns, deltas_of(run, back, t, 0, cell->inputs), run->packed->ih_back,
                     run->direction ? to : NULL, back->below_stride, to, back->below_stride);
         }
         end = i;
@@ -164,12 +216,15 @@ static void cell_backward(const Run *run, const Back *back) {
     const int resets = run->any_reset && run->any_reset[t];
     float *d_first = b->d_first[run->cell];
     if (!d_first && !resets) return;
-    product(rows, units, deltas_of(run, back, t, state_slot(s)), run->packed->hh_back, NULL, 0, b->d_h, units);
+    for (size_t k = 0; k < s->states; k++)
+        if (has_product(cell, k)) multiply_back(run, back, t, k, NULL, 0);
+        else memset(b->d + k * run->state, 0, 4 * run->state);
     if (resets) release_reset_rows(run, back, t);
     if (!d_first) return;
-    memcpy(d_first, b->d_h, 4 * run->state);
-    if (s->shape.kind == GRU) add_rows(rows, units, d_first, units, b->carry, units);
-    if (s->shape.kind == LSTM) memcpy(d_first + run->state, b->carry, 4 * run->state);
+    memcpy(d_first, b->d, 4 * s->states * run->state);
+    for (size_t k = 0; k < s->states; k++)
+        if (cell->carried[k])
+            add_rows(rows, units, d_first + k * run->state, units, b->carry + k * run->state, units);
 }
 
 void stack_backward(const Stack *stack, Block *block, Sums *sums) {
@@ -181,7 +236,7 @@ void stack_backward(const Stack *stack, Block *block, Sums *sums) {
             const Run run = run_of(stack, block, l, d);
             const Back back = {.d_out = d_out ? d_out + d * stack->units : NULL,
                                .only = l + 1 == (size_t)stack->shape.layers ? block->d_out_step : -1,
-                               .deltas = block->needs.keep_gates ? block->deltas[d] : run.gates,
+                               .deltas = block->deltas[d] ? block->deltas[d] : run.slots,
                                .d_below = d_below,
                                .below_stride = l ? stack->out_stride : padded(stack->shape.inputs),
                                .sums = &sums[run.cell]};

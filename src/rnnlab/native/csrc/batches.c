@@ -64,7 +64,7 @@ static void read_states(const Program *p, Block *b) {
     const int from_carry = p->data->carry && !p->batch.fresh;
     b->from_zero = !from_carry;
     for (size_t c = 0; c < p->stack.cells; c++) {
-        if (p->weights[c].initial) b->from_zero = 0;
+        if (p->weights[c].parameters[INITIAL]) b->from_zero = 0;
         for (size_t s = 0; s < p->stack.states; s++)
             for (size_t r = 0; r < b->rows; r++) {
                 float *to = b->first[c] + (s * b->rows + r) * units;
@@ -75,16 +75,13 @@ static void read_states(const Program *p, Block *b) {
 }
 
 void write_states(const Program *p, const Block *b) {
-    const size_t H = p->spec.shape.hidden, units = p->stack.units;
-    for (size_t c = 0; c < p->stack.cells; c++) {
-        size_t stride;
-        const float *h = last_h(&p->stack, b, c, &stride);
-        for (size_t r = 0; r < b->rows; r++) {
-            memcpy(carried(p, b, c, 0) + r * H, h + r * stride, 4 * H);
-            if (p->stack.states == 2)
-                memcpy(carried(p, b, c, 1) + r * H, last_c(&p->stack, b, c) + r * units, 4 * H);
+    const size_t H = p->spec.shape.hidden;
+    for (size_t c = 0; c < p->stack.cells; c++)
+        for (size_t s = 0; s < p->stack.states; s++) {
+            const Rows last = last_state(&p->stack, b, c, s);
+            for (size_t r = 0; r < b->rows; r++)
+                memcpy(carried(p, b, c, s) + r * H, last.pointer + r * last.stride, 4 * H);
         }
-    }
 }
 
 static void draw_masks(const Program *p, Block *b) {

@@ -1,67 +1,62 @@
 /* A stack forward through time. */
-#include "elman.h"
-#include "gru.h"
-#include "lstm.h"
 #include "run.h"
 
-/* Writes down the state that a step with resets starts from. */
-static void keep_reset_state(const Run *run, size_t i) {
+/* Writes down the states that a step with resets starts from. */
+static void keep_reset_states(const Run *run, size_t i) {
     Block *b = run->block;
     const size_t t = time_of(run, i), units = run->stack->units;
-    run->any_reset[t] = 0; /* look at the state as if there were no resets */
-    const Before was = before(run, i);
-    run->any_reset[t] = 1;
-    float *kept = b->before[run->cell] + t * run->stack->states * run->state;
     const uint8_t *reset = b->reset[run->direction] + t * b->rows;
-    for (size_t r = 0; r < b->rows; r++) {
-        memcpy(kept + r * units, reset[r] ? run->packed->initial : was.h + r * was.stride, 4 * units);
-        if (run->stack->states == 2)
-            memcpy(kept + run->state + r * units, reset[r] ? run->packed->initial + units : was.c + r * units,
+    for (size_t k = 0; k < run->stack->states; k++) {
+        run->any_reset[t] = 0; /* look at the state as if there were no resets */
+        const Rows was = before(run, i, k);
+        run->any_reset[t] = 1;
+        float *kept = b->before[run->cell] + (t * run->stack->states + k) * run->state;
+        for (size_t r = 0; r < b->rows; r++)
+            memcpy(kept + r * units, reset[r] ? run->packed->initial + k * units : was.pointer + r * was.stride,
                    4 * units);
     }
 }
 
-/* The input's part of the gates, with the biases, for steps [t, t + steps). */
+/* The input's part of the slots, with the biases, for steps [t, t + steps). */
 static void project(const Run *run, size_t t, size_t steps) {
     const Stack *s = run->stack;
-    const size_t rows = steps * run->block->rows, first = t * run->block->rows, columns = s->gates * s->units;
-    float *gates = run->gates + first * s->gate_stride;
+    const size_t rows = steps * run->block->rows, first = t * run->block->rows, columns = s->cell->inputs * s->units;
+    const size_t rest = s->cell->slots * s->units - columns; /* these take other products alone */
+    float *slots = run->slots + first * s->slot_stride;
     if (run->layer == 0 && s->shape.one_hot) {
         for (size_t r = 0; r < rows; r++)
-            memcpy(gates + r * s->gate_stride, run->packed->ih + (size_t)run->block->tokens[first + r] * columns,
+            memcpy(slots + r * s->slot_stride, run->packed->ih + (size_t)run->block->tokens[first + r] * columns,
                    4 * columns);
     } else {
         Left input = run->input;
         input.pointer += first * input.stride;
-        product(rows, columns, input, run->packed->ih, run->packed->bias, 0, gates, s->gate_stride);
+        product(rows, columns, input, run->packed->ih, run->packed->bias, 0, slots, s->slot_stride);
     }
-    if (s->slots > s->gates) /* the GRU's h_n takes only the state's product */
-        for (size_t r = 0; r < rows; r++)
-            memcpy(gates + r * s->gate_stride + columns, run->packed->bias + columns,
-                   4 * (s->slots * s->units - columns));
+    for (size_t r = 0; r < rows && rest; r++)
+        memcpy(slots + r * s->slot_stride + columns, run->packed->bias + columns, 4 * rest);
 }
 
 static void step_forward(const Run *run, size_t i) {
     const Stack *s = run->stack;
-    Block *b = run->block;
-    const size_t t = time_of(run, i), rows = b->rows, units = s->units;
-    float *gates = run->gates + t * rows * s->gate_stride, *out = run->out + t * rows * s->out_stride;
+    const Cell *cell = s->cell;
+    const size_t t = time_of(run, i);
     const int resets = run->any_reset && run->any_reset[t];
-    if (resets) keep_reset_state(run, i);
-    const Before was = before(run, i);
-    if (i || resets || !b->from_zero) {
-        float *to = gates + state_slot(s) * units;
-        const Left h = {was.h, was.stride, 1, s->shape.hidden, 0};
-        product(rows, s->gates * units, h, run->packed->hh, to, s->gate_stride, to, s->gate_stride);
-    }
-    for (size_t r = 0; r < rows; r++) {
-        float *g = gates + r * s->gate_stride, *h = out + r * s->out_stride;
-        const size_t place = t * run->state + r * units;
-        if (s->shape.kind == ELMAN) elman_forward(s->shape.relu, units, g, h);
-        if (s->shape.kind == GRU) gru_forward(units, g, was.h + r * was.stride, h);
-        if (s->shape.kind == LSTM)
-            lstm_forward(units, g, was.c + r * units, b->c[run->cell] + place, b->tanh_c[run->cell] + place,
-                         h);
+    if (resets) keep_reset_states(run, i);
+    const int zero = i == 0 && !resets && run->block->from_zero;
+    StepRows rows;
+    rows_at(run, i, &rows);
+    for (int64_t phase = 0; phase < cell->phases; phase++) {
+        for (int64_t k = 0; k < cell->products; k++) {
+            const Product *p = &cell->product[k];
+            if (p->phase != phase || (p->state >= 0 && zero)) continue;
+            const Rows from = p->state >= 0 ? rows.was[p->state]
+                                            : (Rows){rows.kept.pointer + p->kept * s->units, rows.kept.stride};
+            float *to = rows.slots.pointer + p->slot * s->units;
+            const Left left = {from.pointer, from.stride, 1, s->shape.hidden, 0};
+            product(rows.rows, p->count * s->units, left, run->packed->product[k], to, s->slot_stride, to,
+                    s->slot_stride);
+        }
+        cell->forward[phase](&rows);
     }
 }
 
@@ -91,13 +86,8 @@ void stack_forward(const Stack *stack, Block *block) {
     }
 }
 
-const float *last_h(const Stack *stack, const Block *block, size_t cell, size_t *stride) {
-    const size_t D = stack->shape.directions, t = cell % D ? 0 : block->steps - 1;
-    *stride = stack->out_stride;
-    return block->out[cell / D] + t * block->rows * stack->out_stride + cell % D * stack->units;
-}
-
-const float *last_c(const Stack *stack, const Block *block, size_t cell) {
-    const size_t t = cell % stack->shape.directions ? 0 : block->steps - 1;
-    return block->c[cell] + t * block->rows * stack->units;
+Rows last_state(const Stack *stack, const Block *block, size_t cell, size_t state) {
+    const size_t D = stack->shape.directions;
+    const Run run = run_of(stack, (Block *)block, cell / D, cell % D);
+    return after(&run, time_of(&run, block->steps - 1), state);
 }

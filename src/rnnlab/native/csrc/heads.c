@@ -113,6 +113,6 @@ void head_collect(const Stack *stack, const Head *head, HeadSums *groups, size_t
     }
     for (size_t o = 0; o < head->outputs; o++)
         for (size_t d = 0; d < D; d++)
-            collect(weights, o * head->width + d * stack->units, 1, H, weight + (o * D + d) * H);
-    if (bias) collect(biases, 0, 1, head->outputs, bias);
+            collect(weights, o * head->width + d * stack->units, 1, H, 0, weight + (o * D + d) * H);
+    if (bias) collect(biases, 0, 1, head->outputs, 0, bias);
 }

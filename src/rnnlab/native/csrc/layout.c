@@ -38,16 +38,16 @@ size_t group_count(size_t rows) {
 }
 
 void stack_arrange(Stack *stack, const Shape *shape, Arena *arena) {
+    const Cell *cell = shape->cell;
     const size_t D = shape->directions, H = shape->hidden;
-    *stack = (Stack){.shape = *shape};
+    *stack = (Stack){.shape = *shape, .cell = cell};
     stack->units = padded(H);
-    stack->gates = shape->kind == ELMAN ? 1 : shape->kind == GRU ? 3 : 4;
-    stack->slots = shape->kind == ELMAN ? 1 : 4;
-    stack->states = shape->kind == LSTM ? 2 : 1;
+    stack->states = cell->states;
     stack->cells = shape->layers * D;
-    stack->gate_stride = row_stride(stack->slots * stack->units);
+    stack->slot_stride = row_stride(cell->all_slots * stack->units);
+    stack->kept_stride = row_stride(cell->kept * stack->units);
     stack->out_stride = row_stride(D * stack->units);
-    const size_t columns = stack->gates * stack->units;
+    const size_t columns = cell->inputs * stack->units;
     for (size_t i = 0; i < stack->cells; i++) {
         Packed *p = &stack->packed[i];
         const int first = i < D;
@@ -55,27 +55,33 @@ void stack_arrange(Stack *stack, const Shape *shape, Arena *arena) {
         p->length = first ? (size_t)shape->inputs : H;
         p->columns = first ? padded(shape->inputs) : D * stack->units;
         p->ih = take(arena, p->blocks * p->length * columns);
-        p->hh = take(arena, H * columns);
-        p->ih_back = first && shape->one_hot ? NULL : take(arena, stack->gates * H * p->columns);
-        p->hh_back = take(arena, stack->gates * H * stack->units);
-        p->bias = take(arena, stack->slots * stack->units);
+        p->ih_back = first && shape->one_hot ? NULL : take(arena, cell->inputs * H * p->columns);
+        for (int64_t k = 0; k < cell->products; k++) {
+            p->product[k] = take(arena, H * cell->product[k].count * stack->units);
+            p->product_back[k] = take(arena, cell->product[k].count * H * stack->units);
+        }
+        p->bias = take(arena, cell->slots * stack->units);
+        p->vectors = take(arena, cell->vectors * stack->units);
         p->initial = take(arena, stack->states * stack->units);
     }
 }
 
 void sums_arrange(const Stack *stack, Sums *sums, Arena *arena) {
-    const size_t rows = stack->gates * stack->units;
+    const Cell *cell = stack->cell;
+    const size_t rows = cell->inputs * stack->units;
     for (size_t i = 0; i < stack->cells; i++) {
         sums[i].ih =
             take(arena, rows * (transposed(stack, i) ? (size_t)stack->shape.inputs : stack->packed[i].columns));
-        sums[i].hh = take(arena, rows * stack->units);
-        sums[i].bias = take(arena, stack->slots * stack->units);
+        for (int64_t k = 0; k < cell->products; k++)
+            sums[i].product[k] = take(arena, cell->product[k].count * stack->units * stack->units);
+        sums[i].total = take(arena, cell->all_slots * stack->units);
         sums[i].initial = take(arena, stack->states * stack->units);
     }
 }
 
 void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, Needs needs, Arena *kept,
                    Arena *scratch) {
+    const Cell *cell = stack->cell;
     const size_t n = rows * steps, state = stack->states * rows * stack->units, D = stack->shape.directions;
     const size_t inputs = stack->shape.inputs;
     *block = (Block){.rows = rows, .steps = steps, .needs = needs, .d_out_step = -1};
@@ -97,20 +103,24 @@ void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, 
         }
     }
     for (size_t i = 0; i < stack->cells; i++) {
-        block->gates[i] = take(kept, n * stack->gate_stride);
+        block->slots[i] = take(kept, n * stack->slot_stride);
         block->first[i] = take(kept, state);
-        if (stack->shape.kind == LSTM) {
-            block->c[i] = take(kept, n * stack->units);
-            block->tanh_c[i] = take(kept, n * stack->units);
-        }
+        if (cell->kept) block->kept[i] = take(kept, n * stack->kept_stride);
+        if (cell->own_states) block->own[i] = take(kept, cell->own_states * n * stack->units);
         if (needs.resets) block->before[i] = take(kept, steps * state);
     }
-    for (size_t d = 0; d < D && needs.keep_gates; d++) block->deltas[d] = take(scratch, n * stack->gate_stride);
+    block->spare = take(kept, rows * cell->spares * stack->units);
+    for (size_t d = 0; d < D && (needs.keep_slots || cell->apart); d++)
+        block->deltas[d] = take(scratch, n * stack->slot_stride);
     for (size_t i = 0; i < 2 && stack->shape.layers > 1; i++)
         block->d_below[i] = take(scratch, n * stack->out_stride);
     block->d_top = take(scratch, n * stack->out_stride);
     block->d_x = needs.input_gradient ? take(scratch, n * padded(inputs)) : NULL;
     for (size_t i = 0; i < stack->cells && needs.state_gradient; i++) block->d_first[i] = take(scratch, state);
-    block->d_h = take(scratch, rows * stack->units);
-    block->carry = take(scratch, rows * stack->units);
+    block->d = take(scratch, state);
+    block->carry = take(scratch, state);
+    block->d_kept = take(scratch, cell->kept ? rows * stack->kept_stride : 0);
+    float *zeros = take(scratch, stack->units);
+    if (zeros) memset(zeros, 0, 4 * stack->units);
+    block->zeros = zeros;
 }

@@ -90,7 +90,7 @@ double optimizer_update(Optimizer *o, float *parameters, float *gradients, doubl
     const double norm = sqrt(squares), factor = o->clip_value / (norm + 1e-6);
     for (int64_t s = 0; s < o->segment_count; s++) {
         const Segment segment = o->segments[s];
-        if (carried && segment.initial) continue;
+        if (segment.rests > 1 || (carried && segment.rests)) continue;
         const size_t start = segment.offset, n = segment.size;
         float *p = parameters + start, *g = gradients + start, *m = o->moment ? o->moment + start : NULL;
         float *v = o->square ? o->square + start : NULL, *mean = o->average ? o->average + start : NULL;

@@ -11,7 +11,7 @@ enum { CLIP_NONE, CLIP_NORM, CLIP_VALUE };
 /* One parameter's stretch of the flat buffers. */
 typedef struct {
     int64_t offset, size;
-    int64_t initial; /* a learned initial state: rests while the state is carried */
+    int64_t rests; /* 1: a learned initial state rests while the state is carried; 2: a step does not use it */
 } Segment;
 
 /* Names as torch.optim has them. The buffers are laid out as the parameters; NULL for what is not used. */

@@ -9,7 +9,7 @@ int64_t rnnlab_data_size(void) { return sizeof(Data); }
 Needs needs_of(const Spec *spec, int training) {
     int learned = 0;
     for (size_t c = 0; c < (size_t)(spec->shape.layers * spec->shape.directions); c++)
-        learned |= spec->cells[5 * c + 4] >= 0;
+        learned |= spec->cells[spec->shape.cell->parameters * c + INITIAL] >= 0;
     return (Needs){.dropout = training && spec->drop_below > 0,
                    .resets = spec->head == ENDS && spec->shape.directions == 2,
                    .input_gradient = training && spec->input == EMBEDDED,
@@ -52,13 +52,14 @@ static void program_arrange(Program *p, Arena *arena) {
         p->d_x = take(arena, (size_t)p->spec.rows * p->spec.steps * padded(p->spec.shape.inputs));
 }
 
-static void point(const Spec *spec, float *base, Weights *weights) {
-    for (size_t c = 0; c < (size_t)(spec->shape.layers * spec->shape.directions); c++) {
-        float *pointers[5]; /* the fields of Weights; NULL where there is none */
-        for (size_t i = 0; i < 5; i++)
-            pointers[i] = spec->cells[5 * c + i] < 0 ? NULL : base + spec->cells[5 * c + i];
-        weights[c] = (Weights){pointers[0], pointers[1], pointers[2], pointers[3], pointers[4]};
-    }
+/* Where the cells' parameters stand: at their places from `base` on, or, with `fixed`, where buffers are. */
+static void point(const Spec *spec, float *base, float *const *fixed, Weights *weights) {
+    const size_t n = spec->shape.cell->parameters;
+    for (size_t c = 0; c < (size_t)(spec->shape.layers * spec->shape.directions); c++)
+        for (size_t i = 0; i < n; i++) {
+            const int64_t place = spec->cells[n * c + i];
+            weights[c].parameters[i] = place >= 0 ? base + place : fixed ? fixed[n * c + i] : NULL;
+        }
 }
 
 /* Of any block: of training batches up to `rows`, and 16 at least, so that evaluation has some to work on. */
@@ -81,8 +82,8 @@ Program *rnnlab_program_new(const Spec *spec) {
     }
     arena = (Arena){(char *)(((uintptr_t)p->memory + 63) / 64 * 64), 0};
     program_arrange(p, &arena);
-    point(spec, spec->parameters, p->weights);
-    point(spec, spec->gradients, p->gradients);
+    point(spec, spec->parameters, spec->fixed, p->weights);
+    point(spec, spec->gradients, NULL, p->gradients);
     return p;
 }
 

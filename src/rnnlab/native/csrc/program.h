@@ -24,7 +24,8 @@ typedef struct {
     /* flat buffers of `count` floats, and where things lie in them (-1: nowhere) */
     float *parameters, *gradients;
     int64_t count;
-    const int64_t *cells; /* (cells, 5): the fields of Weights */
+    const int64_t *cells; /* (cells, parameters), in the order of Weights */
+    float *const *fixed;  /* likewise: buffers, which are not trained, by their addresses; NULL elsewhere */
     int64_t head_weight, head_bias, embedding;
     Optimizer optimizer;
 } Spec;

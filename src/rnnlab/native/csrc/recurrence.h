@@ -1,26 +1,28 @@
 /* A stack of cells driven forward and backward through time, for a block of rows of a batch.
  *
  * Inside, everything is time-major and padded to whole blocks of 16 floats: a layer's output is [T][R][D * units]
- * (R rows, D directions, `units` the hidden size padded), the gates of a cell [T][R][slots * units]. The padding
- * is exactly neutral: its weights are zero, so its states and gradients are. */
+ * (R rows, D directions, `units` the hidden size padded), the slots of a cell [T][R][slots * units]. Nothing that stands
+ * in the padding reaches another unit: no product reads it, and sums over the units leave it out. */
 #ifndef RNNLAB_RECURRENCE_H
 #define RNNLAB_RECURRENCE_H
 
+#include "cell.h"
 #include "tiles.h"
 
-enum { ELMAN, GRU, LSTM };
 #define MAX_CELLS 32  /* layers * directions */
 #define SPAN_ROWS 128 /* rows (steps * rows of the batch) of one matrix product over several steps, about */
 
-/* One cell's parameters in torch's layout, or their gradients; NULL for one that there is not or that is not asked
- * for. ih (gates*H, I), hh (gates*H, H), biases (gates*H,), initial (states, H). */
+/* One cell's parameters in torch's layout, or their gradients, in the cell's order; NULL for one that there is not or
+ * that is not asked for. IH (gates*H, I), INITIAL (states, H), matrices (k*H, m*H), by unit (k*H,) or (1,). */
 typedef struct {
-    float *ih, *hh, *bias_ih, *bias_hh, *initial;
+    float *parameters[MAX_PARAMETERS];
 } Weights;
+enum { IH, INITIAL };
 
 /* What a stack is; the Python side fills it in. */
 typedef struct {
-    int64_t kind, relu, layers, directions, inputs, hidden;
+    const Cell *cell;
+    int64_t layers, directions, inputs, hidden;
     int64_t one_hot; /* the first layer's inputs are indices below `inputs` */
 } Shape;
 
@@ -28,29 +30,31 @@ typedef struct {
 typedef struct {
     size_t blocks, length; /* the input: so many stretches of so many floats, each padded to whole blocks */
     size_t columns;        /* the same with its padding */
-    float *ih, *hh; /* panels of the way forward; for one-hot inputs `ih` is a table [inputs][gates * units] */
-    float *ih_back, *hh_back;
+    float *ih, *ih_back;   /* panels; for one-hot inputs `ih` is a table [inputs][inputs' slots * units] */
+    float *product[MAX_PRODUCTS], *product_back[MAX_PRODUCTS]; /* panels */
     float *bias;    /* [slots * units]: what the products start from */
+    float *vectors; /* [vectors][units] */
     float *initial; /* [states][units] */
 } Packed;
 
 typedef struct {
     Shape shape;
-    size_t units, gates, slots, states, cells;
-    size_t gate_stride, out_stride;
+    const Cell *cell;
+    size_t units, states, cells;
+    size_t slot_stride, kept_stride, out_stride;
     Packed packed[MAX_CELLS];
 } Stack;
 
-/* One group's sums of gradients, padded: ih [gates * units][columns], or transposed [inputs][gates * units] for
- * narrow and one-hot inputs; hh [gates * units][units]; bias [slots * units]; initial [states][units]. */
+/* One group's sums of gradients, padded: ih [inputs' slots * units][columns], or transposed [I][inputs' slots * units]
+ * for narrow and one-hot inputs; products [count * units][units]; total [all slots * units]; initial [states][units]. */
 typedef struct {
-    float *ih, *hh, *bias, *initial;
+    float *ih, *product[MAX_PRODUCTS], *total, *initial;
 } Sums;
 
 /* What a block of rows needs; see block_arrange. */
 typedef struct {
     int dropout, resets, input_gradient, state_gradient;
-    int keep_gates; /* a second way back may follow: gradients must not overwrite the gates */
+    int keep_slots; /* a second way back may follow: gradients must not overwrite the slots */
 } Needs;
 
 typedef struct {
@@ -68,8 +72,10 @@ typedef struct {
     /* what the way forward leaves */
     float *out[MAX_CELLS];                       /* by layer */
     float *mask[MAX_CELLS], *dropped[MAX_CELLS]; /* by layer: dropout's mask; out times the mask */
-    float *gates[MAX_CELLS], *c[MAX_CELLS], *tanh_c[MAX_CELLS];
+    float *slots[MAX_CELLS], *kept[MAX_CELLS];   /* [T][R][slot_stride], [T][R][kept_stride] */
+    float *own[MAX_CELLS];    /* [states of their own][T][R][units]: the states after each step */
     float *before[MAX_CELLS]; /* [T][states][R][units], only for steps with resets: the states they start from */
+    float *spare;             /* [R][spares * units] */
     /* the way back */
     const float *d_out;        /* d loss / d out of the top layer: [T][R][out_stride], or one step of it ... */
     int64_t d_out_step;        /* ... where this is not negative */
@@ -77,14 +83,11 @@ typedef struct {
     float *d_first[MAX_CELLS]; /* [states][R][units] each, gradient of the first states, or NULL */
     float *d_x;                /* [T][R][padded inputs] */
     float *d_end;              /* room for d_last */
-    float *d_top, *deltas[2], *d_below[2], *d_h, *carry;
+    float *d_top, *deltas[2], *d_below[2];
+    float *d, *carry;   /* [states][R][units] */
+    float *d_kept;      /* [R][kept_stride] */
+    const float *zeros; /* [units] */
 } Block;
-
-/* The gate, in torch's order, whose input weights and whose state weights a slot holds; see gru.h. */
-INLINE size_t input_gate(const Stack *stack, size_t slot) {
-    return stack->shape.kind == GRU ? (slot + 2) % 3 : slot;
-}
-INLINE size_t state_slot(const Stack *stack) { return stack->shape.kind == GRU ? 1 : 0; } /* slot of gate 0 */
 
 /* Whether the gradient of a cell's input weights is kept transposed. */
 INLINE int transposed(const Stack *stack, size_t cell) {
@@ -119,9 +122,8 @@ void stack_backward(const Stack *stack, Block *block, Sums *sums);
 /* Adds up the groups' sums in their order, into gradients in torch's layout. */
 void stack_collect(const Stack *stack, Sums *const *groups, size_t count, Weights *gradients);
 
-/* The state of a cell after its last step, as pointers to rows of stride `stride`. */
-const float *last_h(const Stack *stack, const Block *block, size_t cell, size_t *stride);
-const float *last_c(const Stack *stack, const Block *block, size_t cell);
+/* A state of a cell after its last step. */
+Rows last_state(const Stack *stack, const Block *block, size_t cell, size_t state);
 
 /* A batch in groups of at least 16 rows, at most MAX_GROUPS, and each group in blocks of at most 32 rows: by
  * size alone, so that neither machine nor threads change a sum. */

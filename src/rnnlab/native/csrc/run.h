@@ -12,7 +12,7 @@ typedef struct {
     size_t cell, layer, direction;
     Left input;   /* its rows for all steps */
     float *out;   /* its columns of the layer's output */
-    float *gates; /* [T][R][gate_stride] */
+    float *slots; /* [T][R][slot_stride] */
     uint8_t *any_reset;
     size_t state; /* floats of one state: R * units */
 } Run;
@@ -31,7 +31,7 @@ INLINE Run run_of(const Stack *stack, Block *block, size_t layer, size_t directi
                  .direction = direction,
                  .input = {below, layer ? stack->out_stride : block->x_stride, p->blocks, p->length, units},
                  .out = block->out[layer] + direction * units,
-                 .gates = block->gates[cell],
+                 .slots = block->slots[cell],
                  .any_reset = block->any_reset[direction],
                  .state = block->rows * units};
 }
@@ -39,23 +39,41 @@ INLINE Run run_of(const Stack *stack, Block *block, size_t layer, size_t directi
 /* Step i in the order of processing is step time_of(i) in time. */
 INLINE size_t time_of(const Run *run, size_t i) { return run->direction ? run->block->steps - 1 - i : i; }
 
-/* The state before step i: rows of `stride` floats. */
-typedef struct {
-    const float *h, *c;
-    size_t stride;
-} Before;
+/* A state after step t in time. */
+INLINE Rows after(const Run *run, size_t t, size_t state) {
+    const Block *b = run->block;
+    const int64_t own = run->stack->cell->own[state];
+    if (own < 0) return (Rows){run->out + t * b->rows * run->stack->out_stride, run->stack->out_stride};
+    return (Rows){b->own[run->cell] + (own * b->steps + t) * run->state, run->stack->units};
+}
 
-INLINE Before before(const Run *run, size_t i) {
+/* A state before step i. */
+INLINE Rows before(const Run *run, size_t i, size_t state) {
     const Block *b = run->block;
     const size_t t = time_of(run, i), units = run->stack->units;
-    if (run->any_reset && run->any_reset[t]) {
-        const float *kept = b->before[run->cell] + t * run->stack->states * run->state;
-        return (Before){kept, kept + run->state, units};
+    if (run->any_reset && run->any_reset[t])
+        return (Rows){b->before[run->cell] + (t * run->stack->states + state) * run->state, units};
+    if (i == 0) return (Rows){b->first[run->cell] + state * run->state, units};
+    return after(run, time_of(run, i - 1), state);
+}
+
+/* What a cell's functions work on at step i, but for the gradients. */
+INLINE void rows_at(const Run *run, size_t i, StepRows *rows) {
+    const Stack *s = run->stack;
+    const Block *b = run->block;
+    const size_t t = time_of(run, i), first = t * b->rows;
+    rows->rows = b->rows;
+    rows->units = s->units;
+    rows->hidden = s->shape.hidden;
+    rows->slots = (Rows){run->slots + first * s->slot_stride, s->slot_stride};
+    rows->kept = (Rows){s->cell->kept ? b->kept[run->cell] + first * s->kept_stride : NULL, s->kept_stride};
+    rows->y = (Rows){run->out + first * s->out_stride, s->out_stride};
+    rows->vectors = run->packed->vectors;
+    rows->spare = (Rows){b->spare, s->cell->spares * s->units};
+    for (size_t k = 0; k < s->states; k++) {
+        rows->was[k] = before(run, i, k);
+        rows->next[k] = after(run, t, k);
     }
-    if (i == 0) return (Before){b->first[run->cell], b->first[run->cell] + run->state, units};
-    const size_t prev = time_of(run, i - 1);
-    return (Before){run->out + prev * b->rows * run->stack->out_stride,
-                    b->c[run->cell] ? b->c[run->cell] + prev * run->state : NULL, run->stack->out_stride};
 }
 
 /* Steps that one product covers, by size alone. */

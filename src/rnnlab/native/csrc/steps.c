@@ -19,7 +19,7 @@ static double run_block(Program *p, Worker *w, size_t row, size_t rows, Sums *su
     if (p->d_x) block.d_x = p->d_x + row * p->batch.steps * width;
     stack_backward(&p->stack, &block, sums);
     for (size_t c = 0; c < p->stack.cells && (!p->data->carry || p->batch.fresh); c++)
-        for (size_t s = 0; s < p->stack.states && p->weights[c].initial; s++)
+        for (size_t s = 0; s < p->stack.states && p->weights[c].parameters[INITIAL]; s++)
             for (size_t r = 0; r < rows; r++) {
                 const float *from = block.d_first[c] + (s * rows + r) * p->stack.units;
                 for (size_t u = 0; u < p->stack.units; u++) sums[c].initial[s * p->stack.units + u] += from[u];

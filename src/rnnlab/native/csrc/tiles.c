@@ -138,8 +138,8 @@ void pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t s
         }
 }
 
-void collect(Parts parts, size_t offset, size_t step, size_t n, float *out) {
-    for (size_t j = 0; j < n; j++) out[j] = parts.pointers[0][offset + j * step];
-    for (size_t g = 1; g < parts.count; g++)
+void collect(Parts parts, size_t offset, size_t step, size_t n, int adds, float *out) {
+    for (size_t j = 0; j < n && !adds; j++) out[j] = parts.pointers[0][offset + j * step];
+    for (size_t g = !adds; g < parts.count; g++)
         for (size_t j = 0; j < n; j++) out[j] += parts.pointers[g][offset + j * step];
 }

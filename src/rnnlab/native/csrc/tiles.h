@@ -66,7 +66,7 @@ typedef struct {
     size_t count;
 } Parts;
 
-/* out[j] = the parts' values at offset + j * step, added in the order of the parts */
-void collect(Parts parts, size_t offset, size_t step, size_t n, float *out);
+/* out[j] = the parts' values at offset + j * step, added in the order of the parts; `adds`: to what is there */
+void collect(Parts parts, size_t offset, size_t step, size_t n, int adds, float *out);
 
 #endif

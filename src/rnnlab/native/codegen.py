@@ -1,0 +1,320 @@
+"""A plan in C: the description of a cell that the driver reads, and its functions (cell.h)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from rnnlab.native.expressions import CONDITIONS, LEAVES, Expression
+from rnnlab.native.plan import Loops, Plan, Time
+
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=", "equal": "==",
+         "not_equal": "!=", "and": "&", "or": "|"}  # fmt: skip
+FUNCTIONS = {"exp": "vec_exp_any"}
+
+
+def literal(value: float) -> str:
+    """The nearest float, exactly."""
+    rounded = float(np.float32(value))
+    if math.isnan(rounded):
+        return "NAN"
+    if math.isinf(rounded):
+        return "INFINITY" if rounded > 0 else "-INFINITY"
+    return f"{rounded.hex()}f"
+
+
+class _Function:
+    """The C of one phase."""
+
+    def __init__(self, plan: Plan, loops: Loops, phase: int, *, back: bool) -> None:
+        self.plan, self.loops, self.phase, self.back = plan, loops, phase, back
+        self.stored = plan.stored() if back else {}
+        self.vectors = {v: i for i, v in enumerate(plan.vectors)}
+        self.pointers: dict[str, str] = {}
+        self.sums: dict[Expression, str] = {}
+        self.names: dict[Expression, str] = {}
+        self.lines: list[str] = []
+        self.uses: dict[Expression, int] = {}
+        self.time: Time = (0, 0)
+        self.count = 0
+
+    def at(self, name: str, field: str) -> str:
+        """A pointer to the row of a field of StepRows."""
+        self.pointers[name] = f"a->{field}"
+        return name
+
+    def place(self, e: Expression) -> str | None:
+        """Where a value stands in memory already; None where it must be computed."""
+        plan = self.plan
+        if e.op in CONDITIONS:
+            return None
+        number = e.args[0] if e.args else None
+        if e.op == "slot":
+            return f"{self.at('slots', 'slots')} + {number} * units"
+        if e.op == "state":
+            return self.at(f"was{number}", f"was[{number}]")
+        if e.op == "vector":
+            return f"vectors + {self.vectors[(str(e.args[0]), int(e.args[1]))]} * units"  # type: ignore[arg-type]
+        if e.op == "d_output":
+            return self.at("d_y", "d_y")
+        if e.op == "d_product":
+            return f"{self.at('d_kept', 'd_kept')} + {number} * units"
+        if not self.back and self.loops.when.get(e, self.time) >= self.time:
+            return None
+        if e in plan.over and (self.back or self.loops.when[e] < self.time):
+            return f"{self.at('slots', 'slots')} + {plan.over[e]} * units"
+        if e in plan.kept and (self.back or self.loops.when[e] < self.time):
+            return f"{self.at('kept', 'kept')} + {plan.kept[e]} * units"
+        if e in self.stored:
+            i = self.stored[e]
+            return self.at("y", "y") if i < 0 else self.at(f"next{i}", f"next[{i}]")
+        if self.loops.when.get(e, self.time) < self.time and e not in self.sums:
+            return f"{self.at('spare', 'spare')} + {self.loops.spare[e]} * units"
+        return None
+
+    def name(self, e: Expression) -> str:
+        if e in self.names:
+            return self.names[e]
+        if e in self.sums:
+            return self.sums[e]
+        if e.op == "constant":
+            return f"splat({literal(e.args[0])})"  # type: ignore[arg-type]
+        kind = "vec_int" if e.op in CONDITIONS else "vec"
+        text = self.text(e)
+        made = f"v{self.count}"
+        self.count += 1
+        self.names[e] = made
+        self.lines.append(f"            const {kind} {made} = {text};")
+        return made
+
+    def text(self, e: Expression) -> str:
+        if e.op == "d_state":
+            i = int(e.args[0])  # type: ignore[arg-type]
+            parts = []
+            if i in self.plan.multiplied:
+                parts.append(f"load({self.at(f'd{i}', f'd[{i}]')} + j)")
+            if i in self.plan.carry:
+                parts.append(f"load({self.at(f'carry{i}', f'carry[{i}]')} + j)")
+            return " + ".join(parts)
+        if (place := self.place(e)) is not None:
+            return f"load({place} + j)"
+        if e.op in ("add", "sub"):
+            a, b = e.operands
+            for product, other in ((b, a), (a, b)):
+                if self._fusible(product):
+                    x, y = (self.name(f) for f in product.operands)
+                    if e.op == "add":
+                        return f"fma_({x}, {y}, {self.name(other)})"
+                    if product is b:
+                        return f"fma_(-{x}, {y}, {self.name(other)})"
+                    return f"fma_({x}, {y}, -{self.name(other)})"
+        operands = [self.name(a) for a in e.operands]
+        if e.op in INFIX:
+            return f"{operands[0]} {INFIX[e.op]} {operands[1]}"
+        if e.op == "neg":
+            return f"-{operands[0]}"
+        if e.op == "not":
+            return f"~{operands[0]}"
+        if e.op == "select":
+            return f"pick({', '.join(operands)})"
+        return f"{FUNCTIONS.get(e.op, f'vec_{e.op}')}({', '.join(operands)})"
+
+    def _fusible(self, e: Expression) -> bool:
+        """A product that only this sum uses, and that is computed here."""
+        return e.op == "mul" and self.uses.get(e, 0) == 1 and e not in self.names and self.place(e) is None
+
+    def loop(self, time: Time, stores: Sequence[tuple[str, Expression]]) -> list[str]:
+        """One pass over the units; `stores` are (place, value)."""
+        self.time, self.names, self.lines = time, {}, []
+        totals = self.loops.sums.get(time, ())
+        self.uses = {}
+        counted: set[Expression] = set()
+        todo = [e for _, e in stores] + [s.operands[0] for s in totals]
+        for e in todo:
+            self.uses[e] = self.uses.get(e, 0) + 1
+        while todo:
+            e = todo.pop()
+            if e in counted or e.op in LEAVES or e.op == "sum" or self.place(e) is not None:
+                continue
+            counted.add(e)
+            for a in e.operands:
+                self.uses[a] = self.uses.get(a, 0) + 1
+                todo.append(a)
+        written = [f"            store({place} + j, {self.name(e)});" for place, e in stores]
+        head, added, after = [], [], []
+        for s in totals:
+            i = self.count
+            self.count += 1
+            head.append(f"        UnitSum t{i} = {{0}};")
+            added.append(f"            add_units(&t{i}, j, hidden, {self.name(s.operands[0])});")
+            after.append(f"        const vec s{i} = sum_units(&t{i});")
+            self.sums[s] = f"s{i}"
+        body = [*self.lines, *added, *written]
+        if not body:
+            return []
+        return [*head, "        for (size_t j = 0; j < units; j += WIDTH) {", *body, "        }", *after]
+
+    def whole(self, name: str, passes: Iterable[str]) -> str:
+        """The function: everything it needs of its argument first, which no store may change then."""
+        body = list(passes)
+        fields = sorted(self.pointers.items())
+        return "\n".join(
+            [
+                f"static void {name}(const StepRows *a) {{",
+                "    const size_t units = a->units, hidden = a->hidden;",
+                "    const float *const vectors = a->vectors;",
+                *(f"    float *{p} = {field}.pointer;" for p, field in fields),
+                *(f"    const size_t {p}_stride = {field}.stride;" for p, field in fields),
+                "    (void)hidden, (void)vectors;",
+                "    for (size_t rows = a->rows; rows; rows--) {",
+                *body,
+                *(f"        {p} += {p}_stride;" for p, _ in fields),
+                "    }",
+                "}",
+            ]
+        )
+
+
+def _phases(loops: Loops) -> int:
+    return max(phase for phase, _ in loops.loops) + 1
+
+
+def _forward(plan: Plan, phase: int) -> str:
+    f = _Function(plan, plan.forward, phase, back=False)
+    last = max(plan.forward.loops)
+    lines: list[str] = []
+    for time in (t for t in plan.forward.loops if t[0] == phase):
+        stores: list[tuple[str, Expression]] = []
+        f.time = time
+        for e, when in plan.forward.when.items():
+            if when != time:
+                continue
+            if e in plan.kept:
+                stores.append((f"{f.at('kept', 'kept')} + {plan.kept[e]} * units", e))
+            if e in plan.over:
+                stores.append((f"{f.at('slots', 'slots')} + {plan.over[e]} * units", e))
+            if e in plan.forward.spare:
+                stores.append((f"{f.at('spare', 'spare')} + {plan.forward.spare[e]} * units", e))
+        if time == last:
+            for i, s in enumerate(plan.states):
+                stores.append((f.at(f"next{i}", f"next[{i}]"), s))
+            if plan.output_state is None:
+                stores.append((f.at("y", "y"), plan.output))
+        lines += f.loop(time, stores)
+    return f.whole(f"forward_{phase}", lines)
+
+
+def _backward(plan: Plan, phase: int) -> str:
+    f = _Function(plan, plan.backward, phase, back=True)
+    last = max(plan.backward.loops)
+    written: set[int] = set()
+    lines: list[str] = []
+    for time, wanted in plan.backward.loops.items():
+        roots = set(wanted)
+        due = [(slot, g) for slot, g in plan.deltas.items() if g in roots and slot not in written]
+        written.update(slot for slot, _ in due)
+        if time[0] != phase:
+            continue
+        f.time = time
+        stores = [
+            (f"{f.at('spare', 'spare')} + {plan.backward.spare[e]} * units", e)
+            for e, when in plan.backward.when.items()
+            if when == time and e in plan.backward.spare
+        ]
+        stores += [(f"{f.at('deltas', 'deltas')} + {slot} * units", g) for slot, g in due]
+        if time == last:
+            stores += [(f.at(f"carry{i}", f"carry[{i}]"), g) for i, g in plan.carry.items()]
+        lines += f.loop(time, stores)
+    return f.whole(f"backward_{phase}", lines)
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return "(const int64_t[]){" + ", ".join([*map(str, values), "0"]) + "}"
+
+
+def _again(plan: Plan) -> list[int]:
+    """Whether a product with the same source goes back before this one."""
+    order = sorted(range(len(plan.products)), key=lambda k: (plan.products[k].back, k))
+    seen: set[Expression] = set()
+    found = [0] * len(order)
+    for k in order:
+        source = plan.products[k].source
+        found[k] = int(source in seen)
+        seen.add(source)
+    return found
+
+
+def generate(plan: Plan, names: Sequence[str], sizes: dict[str, tuple[int, ...]], hidden: int) -> str:
+    """The C of a cell; `names` in the order of Weights in recurrence.h, weight_ih and initial first."""
+    index = {name: i for i, name in enumerate(names)}
+    written: dict[tuple[str, ...] | tuple[str, int, int], None] = {}
+
+    def adds(*key: object) -> int:
+        before = key in written
+        written[key] = None  # type: ignore[index]
+        return int(before)
+
+    products = []
+    for p, again in zip(plan.products, _again(plan), strict=True):
+        columns = sizes[p.matrix][1] // hidden
+        state = int(p.source.args[0]) if p.source.op == "state" else -1  # type: ignore[arg-type]
+        kept = plan.kept[p.source] if state < 0 else -1
+        products.append(
+            f"    {{{index[p.matrix]}, {p.column}, {columns}, {state}, {kept}, {p.slot}, {len(p.rows)}, {p.phase}, "
+            f"{p.back}, {again}, {_numbers(p.rows)}, {_numbers(adds(p.matrix, row, p.column) for row in p.rows)}}},"
+        )
+    by_units = []
+    for name, block, slot in plan.biases:
+        if name in index:
+            by_units.append(f"    {{{index[name]}, {block}, 0, -1, {slot}, {adds(name, block)}}},")
+    for k, (name, block) in enumerate(plan.vectors):
+        slot = plan.slots + k if plan.slots + k in plan.deltas else -1
+        by_units.append(
+            f"    {{{index[name]}, {max(block, 0)}, {int(block < 0)}, {k}, {slot}, {adds(name, block)}}},"
+        )
+    cleared = []
+    for name in names:
+        size = sizes.get(name)
+        blocks = size[0] // hidden if size else 0
+        if name == "weight_ih":
+            complete = sorted(plan.inputs) == list(range(plan.gates))
+            cleared.append(0 if complete else plan.gates)
+        elif name == "initial" or not size or math.prod(size) == 1:
+            cleared.append(0)
+        elif len(size) == 2 and any(p.matrix == name for p in plan.products):
+            columns = size[1] // hidden
+            complete = all((name, r, c) in written for r in range(blocks) for c in range(columns))
+            cleared.append(0 if complete else -blocks * columns)
+        else:
+            blocks = math.prod(size) // hidden
+            cleared.append(0 if all((name, b) in written for b in range(blocks)) else blocks)
+    own, free = [], 0
+    for i in range(len(plan.states)):
+        own.append(-1 if plan.output_state == i else free)
+        free += plan.output_state != i
+    count = len(plan.states)
+    spares = max(len(plan.forward.spare), len(plan.backward.spare))
+    forward, backward = _phases(plan.forward), _phases(plan.backward)
+    all_slots = max(plan.slots, *(s + 1 for s in plan.deltas)) if plan.deltas else plan.slots
+    description = {
+        "parameters": len(names), "gates": plan.gates, "inputs": len(plan.inputs), "slots": plan.slots,
+        "all_slots": all_slots, "vectors": len(plan.vectors), "kept": len(plan.kept), "spares": spares,
+        "states": count, "own_states": free, "output": -1 if plan.output_state is None else plan.output_state,
+        "apart": int(plan.apart), "gate": _numbers(plan.inputs), "own": _numbers(own),
+        "multiplied": _numbers(int(i in plan.multiplied) for i in range(count)),
+        "carried": _numbers(int(i in plan.carry) for i in range(count)), "cleared": _numbers(cleared),
+        "products": len(products), "by_units": len(by_units), "phases": forward, "back_phases": backward,
+        "product": "products", "by_unit": "by_units", "forward": "forward", "backward": "backward",
+    }  # fmt: skip
+    parts = ['#include "cell.h"', *(_forward(plan, k) for k in range(forward))]
+    parts += [_backward(plan, k) for k in range(backward)]
+    parts += ["static const Product products[] = {\n" + "\n".join([*products, "    {0},"]) + "\n};"]
+    parts += ["static const ByUnit by_units[] = {\n" + "\n".join([*by_units, "    {0},"]) + "\n};"]
+    for name, n in (("forward", forward), ("backward", backward)):
+        listed = ", ".join(f"{name}_{k}" for k in range(n))
+        parts.append(f"static void (*const {name}[])(const StepRows *) = {{{listed}}};")
+    fields = "\n".join(f"    .{name} = {value}," for name, value in description.items())
+    parts.append(f"const Cell rnnlab_cell = {{\n{fields}\n}};")
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,86 @@
+/* What the driver knows of a cell: its products, its places in memory, and its elementwise functions.
+ *
+ * The code generator writes one such description for each cell (codegen.py), with the functions beside it. Everything
+ * comes in blocks of H floats, padded to `units`. A row of a step has
+ *
+ *   slots   what the products give: the first `inputs` of them take the input's product, any may take others', which
+ *           are added up; behind the products' slots stand those of parameters by unit, on the way back only
+ *   kept    values that later products multiply, or that the way back needs beside the slots
+ *
+ * A step forward: the products of phase 0, forward[0], the products of phase 1, forward[1] and so on. The functions
+ * of the last phase leave the output and the next states. A step back: backward[0], which turns the gradients of the
+ * output and of the next states into those of the last slots; the products back to the values that they came from;
+ * backward[1] and so on, the last of which leaves what reaches the states before past all products. */
+#ifndef RNNLAB_CELL_H
+#define RNNLAB_CELL_H
+
+#include "activations.h"
+
+#define MAX_STATES 16
+#define MAX_PRODUCTS 48
+#define MAX_PARAMETERS 48
+
+/* Rows that stand `stride` floats apart. */
+typedef struct {
+    float *pointer;
+    size_t stride;
+} Rows;
+
+/* A block of rows at one step. */
+typedef struct {
+    size_t rows, units, hidden;
+    Rows slots, kept;
+    Rows was[MAX_STATES], next[MAX_STATES]; /* the states before and after */
+    Rows y;                                 /* the output; where it is a state, next[] of that one is the same */
+    const float *vectors;                   /* [vectors][units]: parameters by unit */
+    Rows spare;                             /* [spares][units]: values that one phase leaves to another */
+    /* the way back */
+    Rows d[MAX_STATES];     /* gradient of the next state: what came by products, and by the layer's output ... */
+    Rows carry[MAX_STATES]; /* ... and what came past them; becomes that of the state before */
+    Rows d_y;               /* gradient of an output that is no state */
+    Rows deltas;            /* gradient of the slots */
+    Rows d_kept;            /* gradient of kept values, from the products that multiply them */
+} StepRows;
+
+/* One product: a state or a kept value times blocks of a matrix, into slots that follow one another. */
+typedef struct {
+    int64_t parameter;       /* the matrix, (blocks * H, columns * H) */
+    int64_t column, columns; /* the block of columns that meets the source */
+    int64_t state, kept;     /* the source: one of them, the other is -1 */
+    int64_t slot, count;
+    int64_t phase;       /* before forward[phase] */
+    int64_t back;        /* a kept source: its gradient follows backward[back] */
+    int64_t again;       /* an earlier product has the same kept source, or the same state */
+    const int64_t *rows; /* (count,): the matrix's blocks of rows */
+    const int64_t *adds; /* (count,): a product before has had the gradient of the same block */
+} Product;
+
+/* A block of a parameter by unit: a bias of a slot, or one of the `vectors`. */
+typedef struct {
+    int64_t parameter, block;
+    int64_t scalar; /* one number for all units */
+    int64_t vector; /* -1: the bias of `slot` */
+    int64_t slot;   /* its gradient is the total of this slot's */
+    int64_t adds;   /* one before has had the gradient of the same block */
+} ByUnit;
+
+typedef struct {
+    int64_t parameters; /* ih and initial come first */
+    int64_t gates;      /* blocks of rows of ih */
+    int64_t inputs, slots, all_slots, vectors, kept, spares;
+    int64_t states, own_states;
+    int64_t output;      /* the state that is the output, or -1 */
+    int64_t apart;       /* gradients must not overwrite slots that later phases read */
+    const int64_t *gate; /* (inputs,): the block of ih */
+    const int64_t *own;  /* (states,): number among the states with memory of their own; -1: the output */
+    const int64_t *multiplied, *carried; /* (states,): whether d and carry are used */
+    const int64_t *cleared; /* (parameters,): not every block of its gradient is written: so many blocks of H floats
+                             * (for ih: of H rows), or, negative, of H * H, are set to zero first */
+    int64_t products, by_units, phases, back_phases;
+    const Product *product;
+    const ByUnit *by_unit;
+    void (*const *forward)(const StepRows *);
+    void (*const *backward)(const StepRows *);
+} Cell;
+
+#endif

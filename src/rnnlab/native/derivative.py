@@ -1,0 +1,91 @@
+"""Reverse mode: from gradients of a step's results to gradients of what it was computed from.
+
+At the corners (relu at 0, the larger of two equals, NaN) the rules are torch's.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+from rnnlab.native.expressions import (
+    LEAVES,
+    ONE,
+    ZERO,
+    Expression,
+    add,
+    apply,
+    constant,
+    div,
+    mul,
+    neg,
+    ordered,
+    select,
+    sub,
+    total,
+)
+
+Rule = Callable[..., tuple[Expression, ...]]
+
+
+def _times(partial: Expression, g: Expression) -> tuple[Expression, ...]:
+    return (mul(partial, g),)
+
+
+def _tie(
+    a: Expression, b: Expression, larger: Expression, smaller: Expression, g: Expression
+) -> tuple[Expression, ...]:
+    """Max and min: all of the gradient where one wins, half each where they are equal."""
+    half = mul(constant(0.5), g)
+    equal = apply("equal", a, b)
+    wins = apply("less", smaller, larger)
+    return (
+        select(equal, half, select(wins, g, ZERO)),
+        select(equal, half, select(wins, ZERO, g)),
+    )
+
+
+# e: the expression itself, g: its gradient, a and b: its operands; gives the gradients of the operands
+RULES: dict[str, Rule] = {
+    "add": lambda e, g, a, b: (g, g),
+    "sub": lambda e, g, a, b: (g, neg(g)),
+    "mul": lambda e, g, a, b: (mul(g, b), mul(g, a)),
+    "div": lambda e, g, a, b: (div(g, b), neg(mul(div(g, b), e))),
+    "neg": lambda e, g, a: (neg(g),),
+    "tanh": lambda e, g, a: _times(sub(ONE, mul(e, e)), g),
+    "sigmoid": lambda e, g, a: _times(sub(e, mul(e, e)), g),
+    "relu": lambda e, g, a: (select(apply("less_equal", e, ZERO), ZERO, g),),  # NaN passes, as in torch
+    "softplus": lambda e, g, a: _times(apply("sigmoid", a), g),
+    "exp": lambda e, g, a: _times(e, g),
+    "expm1": lambda e, g, a: _times(add(e, ONE), g),
+    "log": lambda e, g, a: (div(g, a),),
+    "log1p": lambda e, g, a: (div(g, add(ONE, a)),),
+    "sqrt": lambda e, g, a: (div(g, mul(constant(2.0), e)),),
+    "sin": lambda e, g, a: _times(apply("cos", a), g),
+    "cos": lambda e, g, a: _times(neg(apply("sin", a)), g),
+    "erf": lambda e, g, a: _times(mul(constant(2 / math.sqrt(math.pi)), apply("exp", neg(mul(a, a)))), g),
+    "abs": lambda e, g, a: _times(apply("sign", a), g),
+    "sign": lambda e, g, a: (ZERO,),
+    "power": lambda e, g, a, b: (
+        mul(g, mul(b, apply("power", a, sub(b, ONE)))),
+        select(apply("equal", a, ZERO), ZERO, mul(g, mul(e, apply("log", a)))),
+    ),
+    "max": lambda e, g, a, b: _tie(a, b, a, b, g),
+    "min": lambda e, g, a, b: _tie(a, b, b, a, g),
+    "select": lambda e, g, c, a, b: (ZERO, select(c, g, ZERO), select(c, ZERO, g)),
+    "sum": lambda e, g, a: (total(g),),
+}
+
+
+def gradients(results: Mapping[Expression, Expression]) -> dict[Expression, Expression]:
+    """The gradient of everything that the results are made of, from the gradients of the results."""
+    order = ordered(results)
+    found = dict.fromkeys(order, ZERO)
+    for e, g in results.items():
+        found[e] = add(found[e], g)
+    for e in reversed(order):
+        g = found[e]
+        if e.op in LEAVES or g is ZERO or e.op not in RULES:
+            continue
+        for a, part in zip(e.operands, RULES[e.op](e, g, *e.operands), strict=True):
+            if part is not ZERO and a.op != "constant":
+                found[a] = add(found[a], part)
+    return found

@@ -1,0 +1,503 @@
+"""From a cell's equations to a plan of one step: what products add up in, in which order things are computed, what is
+kept for the way back.
+
+A step is computed in loops over the units. A product ends a phase, for it needs whole rows of what it multiplies; a sum
+over the units ends a pass within a phase. So every loop has a time (phase, pass).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rnnlab.native import expressions as ex
+from rnnlab.native.derivative import gradients
+from rnnlab.native.expressions import ZERO, Expression, make, ordered
+from rnnlab.native.tracing import Traced
+
+Time = tuple[int, int]
+
+CHEAP = frozenset(
+    [
+        "add",
+        "sub",
+        "mul",
+        "div",
+        "neg",
+        "abs",
+        "sign",
+        "sqrt",
+        "max",
+        "min",
+        "select",
+        "relu",
+        "less",
+        "less_equal",
+        "equal",
+        "not_equal",
+        "and",
+        "or",
+        "not",
+    ]
+)
+"""Computed again on the way back; all else is kept."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A source times a column of blocks of a matrix: block `rows[i]` of its rows goes to slot `slot + i`."""
+
+    matrix: str
+    column: int
+    source: Expression
+    slot: int
+    rows: tuple[int, ...]
+    phase: int
+    back: int
+
+
+@dataclass(frozen=True)
+class Loops:
+    """What is computed in which loop, on the way forward or back."""
+
+    loops: dict[Time, list[Expression]]
+    """What must be there at the end of each loop, in order of time."""
+    spare: dict[Expression, int]
+    """Values that one loop leaves to another, and their places."""
+    when: dict[Expression, Time]
+    """The loop in which each expression is computed first."""
+    sums: dict[Time, list[Expression]]
+    """Sums over the units that a loop adds up."""
+
+
+@dataclass
+class Plan:
+    """Slots are numbered as they stand in memory: those with an input's product first."""
+
+    inputs: tuple[int, ...]
+    """The block of the input's product that each of the first slots takes."""
+    slots: int
+    products: list[Product]
+    biases: list[tuple[str, int, int]]
+    """(name, block, slot): what a slot starts from."""
+    vectors: list[tuple[str, int]]
+    """(name, block) of parameters by unit, those with a gradient first; block -1: one number for all units."""
+    output: Expression
+    states: tuple[Expression, ...]
+    output_state: int | None
+    """The state that is the output."""
+    kept: dict[Expression, int]
+    """Places beside the slots."""
+    over: dict[Expression, int]
+    """Values kept in a slot, over what the products left there."""
+    deltas: dict[int, Expression]
+    """Gradients of the slots and, behind them, of the `vectors` (in their order)."""
+    carry: dict[int, Expression]
+    """The elementwise part of the gradients of the states before; only where it is used."""
+    multiplied: set[int]
+    """States whose gradient comes by products or by the layer's output, too."""
+    forward: Loops = field(init=False)
+    backward: Loops = field(init=False)
+    gates: int = 0
+    primal: set[Expression] = field(default_factory=set)
+
+    @property
+    def apart(self) -> bool:
+        return len(self.backward.loops) > 1
+
+    def stored(self) -> dict[Expression, int]:
+        """What the step leaves in memory anyway: the output (-1) and the next states."""
+        found = {s: i for i, s in reversed(list(enumerate(self.states)))}
+        if self.output_state is None:
+            found[self.output] = -1
+        return found
+
+
+def plan(traced: Traced) -> Plan:
+    roots, terms = _slots([traced.output, *traced.states])
+    return _Planner(traced, roots, terms).plan()
+
+
+# ------------------------------------------------------------------ sums that products make
+
+Terms = list[Expression]
+
+
+def _slots(roots: list[Expression]) -> tuple[list[Expression], list[Terms]]:
+    """The roots with slots in the place of sums of inputs, products and biases; and what each slot adds up."""
+    users: dict[Expression, int] = {}
+    order = ordered(roots)
+    for e in order:
+        for a in e.operands:
+            users[a] = users.get(a, 0) + 1
+    for root in roots:
+        users[root] = users.get(root, 0) + 1
+    inner = {a for e in order if e.op == "add" for a in e.operands if a.op == "add" and users[a] == 1}
+    done: dict[Expression, Expression] = {}
+    slots: list[Terms] = []
+
+    def terms(e: Expression) -> Terms:
+        return [t for a in e.operands for t in (terms(a) if a in inner else [a])]
+
+    def slot(parts: Terms) -> Expression:
+        parts = [
+            make(p.op, *(_done(a, done, slot) if isinstance(a, Expression) else a for a in p.args))
+            for p in parts
+        ]
+        slots.append(parts)
+        return make("slot", len(slots) - 1, *(p.operands[0] for p in parts if p.op == "product"))
+
+    for e in order:
+        if e in inner:
+            continue
+        if e.op == "add":
+            parts = terms(e)
+            taken = [p for p in parts if p.op == "product" and users[p] == 1]
+            single = [p for p in parts if p.op == "input" and users[p] == 1]
+            taken += single[:1]
+            if taken:
+                taken += [p for p in parts if p.op == "vector"]
+                made = slot(taken)
+                left = list(parts)
+                for p in taken:
+                    left.remove(p)
+                for p in left:
+                    made = ex.add(_done(p, done, slot), made)
+                done[e] = made
+                continue
+            result = _done(parts[0], done, slot)
+            for p in parts[1:]:
+                result = ex.add(result, _done(p, done, slot))
+            done[e] = result
+        elif e.op in ("input", "product"):
+            continue  # where it is used by itself; see _done
+        elif not e.operands:
+            done[e] = e
+        else:
+            done[e] = make(e.op, *(_done(a, done, slot) if isinstance(a, Expression) else a for a in e.args))
+    return [_done(root, done, slot) for root in roots], slots
+
+
+def _done(e: Expression, done: dict[Expression, Expression], slot: object) -> Expression:
+    if e not in done and e.op in ("input", "product"):
+        done[e] = slot([e])  # type: ignore[operator]
+    return done[e]
+
+
+class _Planner:
+    def __init__(self, traced: Traced, roots: list[Expression], terms: list[Terms]) -> None:
+        self.traced = traced
+        places = self._places(terms)
+        rename: dict[Expression, Expression] = {}
+        for e in ordered(roots):
+            args = [rename[a] if isinstance(a, Expression) else a for a in e.args]
+            if e.op == "slot":
+                args[0] = places[int(e.args[0])]  # type: ignore[arg-type]
+            rename[e] = make(e.op, *args)
+        self.terms: list[Terms] = [[] for _ in terms]
+        for i, parts in enumerate(terms):
+            self.terms[places[i]] = [
+                make(p.op, *(rename[a] if isinstance(a, Expression) else a for a in p.args)) for p in parts
+            ]
+        self.output, *states = (rename[r] for r in roots)
+        self.states = tuple(states)
+        self.roots = [self.output, *self.states]
+
+    @staticmethod
+    def _places(terms: list[Terms]) -> dict[int, int]:
+        """Where each slot stands: those with an input first, and what one product fills side by side."""
+        groups: dict[tuple[object, ...], int] = {}
+
+        def group(p: Expression) -> tuple[object, ...]:
+            name, _, column, source = p.args
+            return name, column, source
+
+        for parts in terms:
+            for p in parts:
+                if p.op == "product":
+                    groups.setdefault(group(p), len(groups))
+
+        def key(i: int) -> tuple[int, ...]:
+            own = [groups[group(p)] for p in terms[i] if p.op == "product"]
+            row = next((int(p.args[1]) for p in terms[i] if p.op == "product"), 0)  # type: ignore[arg-type]
+            gate = next((int(p.args[0]) for p in terms[i] if p.op == "input"), None)  # type: ignore[arg-type]
+            if gate is None:
+                return 2, min(own), row, i
+            return (1, -min(own), row, i) if own else (0, 0, gate, i)
+
+        return {i: place for place, i in enumerate(sorted(range(len(terms)), key=key))}
+
+    def plan(self) -> Plan:
+        slots = len(self.terms)
+        sources: dict[Expression, None] = {}
+        for parts in self.terms:
+            for p in parts:
+                if p.op == "product":
+                    sources[p.operands[0]] = None
+        everything = ordered([*self.roots, *sources])
+        leaves = {int(e.args[0]): e for e in everything if e.op == "slot"}  # type: ignore[arg-type]
+        output_state = self.states.index(self.output) if self.output in self.states else None
+        kept_sources = [s for s in sources if s.op != "state"]
+        # gradients
+        results: dict[Expression, Expression] = {}
+
+        def arrives(e: Expression, g: Expression) -> None:
+            results[e] = ex.add(results.get(e, ZERO), g)
+
+        for i, s in enumerate(self.states):
+            arrives(s, make("d_state", i))
+        if output_state is None:
+            arrives(self.output, make("d_output"))
+        feeds: dict[Expression, list[int]] = {}
+        for s in kept_sources:
+            feeds[s] = [
+                i
+                for i, parts in enumerate(self.terms)
+                for p in parts
+                if p.op == "product" and p.operands[0] is s
+            ]
+            arrives(s, make("d_product", kept_sources.index(s), *()))
+        found = gradients(results)
+        vectors = [(str(e.args[0]), int(e.args[1])) for e in everything if e.op == "vector"]  # type: ignore[arg-type]
+        vectors.sort(key=lambda v: v[0] in self.traced.buffers)
+        deltas = {i: found.get(leaf, ZERO) for i, leaf in leaves.items()}
+        for k, (name, block) in enumerate(vectors):
+            if name in self.traced.buffers:
+                break
+            deltas[slots + k] = found[make("vector", name, block)]
+        multiplied = {int(s.args[0]) for s in sources if s.op == "state"}  # type: ignore[arg-type]
+        if output_state is not None:
+            multiplied.add(output_state)
+        carry: dict[int, Expression] = {}
+        for i in range(len(self.states)):
+            g = found.get(make("state", i), ZERO)
+            if g is not ZERO or i not in multiplied:
+                carry[i] = g
+        result = Plan(
+            inputs=(), slots=slots, products=[], biases=[], vectors=vectors, output=self.output, states=self.states,
+            output_state=output_state, kept={}, over={}, deltas=deltas, carry=carry, multiplied=multiplied,
+            gates=self.traced.gates, primal=set(everything),
+        )  # fmt: skip
+        inputs: list[int] = []
+        for i, parts in enumerate(self.terms):
+            for p in parts:
+                if p.op == "input":
+                    assert i == len(inputs)
+                    inputs.append(int(p.args[0]))  # type: ignore[arg-type]
+                    result.biases.append(("bias_ih", int(p.args[0]), i))  # type: ignore[arg-type]
+                elif p.op == "vector":
+                    result.biases.append((str(p.args[0]), int(p.args[1]), i))  # type: ignore[arg-type]
+        result.inputs = tuple(inputs)
+        # times
+        forward = _times([*self.roots, *kept_sources], {})
+
+        def when_back(s: Expression) -> int:
+            """The phase of the way back after which the gradient of a kept source can be multiplied."""
+            return max(_times([deltas[i]], pending)[deltas[i]][0] for i in feeds[s])
+
+        # values of the way forward are at hand from the beginning
+        pending: dict[Expression, Time] = dict.fromkeys(everything, (0, 0))
+        waiting = list(kept_sources)
+        while waiting:  # a source's gradient needs those of the slots that it feeds, and so of later sources
+            for s in waiting:
+                leaf = make("d_product", kept_sources.index(s))
+                later = {
+                    e
+                    for i in feeds[s]
+                    for e in ordered([deltas[i]])
+                    if e.op == "d_product" and e not in pending
+                }
+                if not later:
+                    pending[leaf] = (when_back(s) + 1, 0)
+                    waiting.remove(s)
+                    break
+            else:
+                raise AssertionError("a cycle of products")
+        d_times = _times([*deltas.values(), *carry.values()], pending)
+        # products
+        groups: dict[tuple[str, int, Expression], list[tuple[int, int]]] = {}
+        for i, parts in enumerate(self.terms):
+            for p in parts:
+                if p.op == "product":
+                    where = (str(p.args[0]), int(p.args[2]), p.operands[0])  # type: ignore[arg-type]
+                    groups.setdefault(where, []).append((i, int(p.args[1])))  # type: ignore[arg-type]
+        for (matrix, column, source), members in groups.items():
+            phase = 0 if source.op == "state" else forward[source][0] + 1
+            members.sort()
+            at = 0
+            while at < len(members):
+                run = [members[at]]
+                while at + len(run) < len(members) and members[at + len(run)][0] == run[-1][0] + 1:
+                    run.append(members[at + len(run)])
+                at += len(run)
+                first = run[0][0]
+                back = 0 if source.op == "state" else max(d_times[deltas[i]][0] for i, _ in run)
+                rows = tuple(row for _, row in run)
+                result.products.append(Product(matrix, column, source, first, rows, phase, back))
+        self._keep(result, forward, kept_sources, d_times)
+        return result
+
+    def _keep(
+        self,
+        plan: Plan,
+        forward: dict[Expression, Time],
+        sources: list[Expression],
+        d_times: dict[Expression, Time],
+    ) -> None:
+        """Decides what is kept, and where."""
+        stored, primal = plan.stored(), plan.primal
+        back_roots = [*plan.deltas.values(), *plan.carry.values()]
+        keep: dict[Expression, None] = {}
+        needed: set[int] = set()  # slots whose sums the way back reads
+        seen: set[Expression] = set()
+        todo = list(back_roots)
+        while todo:
+            e = todo.pop()
+            if e in seen:
+                continue
+            seen.add(e)
+            if e in primal:
+                if e.op == "slot":
+                    needed.add(int(e.args[0]))  # type: ignore[arg-type]
+                    continue
+                if e in stored or e in sources or not e.operands:
+                    continue
+                if e.op not in CHEAP:
+                    keep[e] = None
+                    continue
+            todo.extend(e.operands)
+        final = max([forward[r] for r in (*plan.states, plan.output)] + [(0, 0)])
+        order = [e for e in ordered([*plan.states, plan.output, *sources]) if e in keep]
+        at_end: dict[Time, list[Expression]] = {}
+        for s in sources:
+            at_end.setdefault(forward[s], []).append(s)
+        last = max([final, *(forward[e] for e in order), *((forward[s][0] + 1, 0) for s in sources)])
+        at_end.setdefault(last, []).extend([*plan.states, plan.output, *order])
+        plan.kept = {s: i for i, s in enumerate(sources)}
+        plan.forward = _schedule(at_end, forward, set(plan.kept))
+        read, held = _last_reads(plan.forward)
+        ready = {int(e.args[0]): at for e, at in forward.items() if e.op == "slot"}  # type: ignore[arg-type]
+        free = [i for i in range(plan.slots) if i not in needed | held]
+        for e in order:
+            at = plan.forward.when[e]
+            able = [i for i in free if read.get(i, (0, 0)) <= at and ready[i] <= at]
+            own = [i for i in able if any(a.op == "slot" and a.args[0] == i for a in e.operands)]
+            if able:
+                plan.over[e] = (own or able)[0]
+                free.remove(plan.over[e])
+            else:
+                plan.kept[e] = len(plan.kept)
+        # values kept are at hand for later loops, and stored where they are computed first
+        plan.forward = _schedule(at_end, forward, {*plan.kept, *plan.over})
+        back_end: dict[Time, list[Expression]] = {}
+        for g in plan.deltas.values():
+            back_end.setdefault(d_times[g], []).append(g)
+        end = max([d_times[g] for g in back_roots] + [(0, 0)])
+        back_end.setdefault(end, []).extend(plan.carry.values())
+        at_hand = {e for e in primal if e in plan.kept or e in plan.over or e in stored}
+        plan.backward = _schedule(back_end, d_times, at_hand, at_hand)
+
+
+def _times(roots: Iterable[Expression], given: dict[Expression, Time]) -> dict[Expression, Time]:
+    """The earliest time of each expression."""
+    found: dict[Expression, Time] = {}
+    for e in ordered(roots):
+        at = max((found[a] for a in e.operands), default=(0, 0))
+        if e in given:
+            at = given[e]
+        elif e.op == "slot":
+            later = [found[a][0] + 1 for a in e.operands if a.op != "state"]
+            at = (max(later, default=0), 0)
+        elif e.op == "sum":
+            at = (at[0], at[1] + 1)
+        found[e] = at
+    return found
+
+
+LEAVES = ex.LEAVES
+
+
+def _schedule(
+    at_end: dict[Time, list[Expression]],
+    times: dict[Expression, Time],
+    places: set[Expression],
+    given: set[Expression] = frozenset(),  # type: ignore[assignment]
+) -> Loops:
+    """Puts everything into the latest loop that serves; `places` need no spare room, `given` are not computed at all.
+
+    A sum over units is computed by the loop before its time, and used from its time on.
+    """
+    wanted = {time: list(dict.fromkeys(roots)) for time, roots in sorted(at_end.items())}
+    when: dict[Expression, Time] = {}
+    # sums: their operand is needed at the loop before, whichever loop uses them
+    everything = _reached([r for roots in wanted.values() for r in roots], given)
+    for e in everything:
+        if e.op == "sum":
+            phase, number = times[e]
+            wanted.setdefault((phase, number - 1), [])
+            wanted.setdefault((phase, number), [])
+    phases = {phase for phase, _ in wanted}
+    for phase in range(max(phases, default=0) + 1):
+        if phase not in phases:
+            wanted[(phase, 0)] = []
+    sums: dict[Time, list[Expression]] = {}
+    for e in everything:
+        if e.op == "sum":
+            sums.setdefault((times[e][0], times[e][1] - 1), []).append(e)
+    loops = dict(sorted(wanted.items()))
+    for time in loops:
+        for root in [*loops[time], *(a for s in sums.get(time, ()) for a in s.operands)]:
+            todo = [root]
+            while todo:
+                e = todo.pop()
+                if e in when or e in given:
+                    continue
+                when[e] = times[e] if e.op == "sum" else time
+                if e.op not in LEAVES and e.op != "sum":
+                    todo.extend(e.operands)
+    spare: dict[Expression, int] = {}
+    for time in loops:
+        for root in [*loops[time], *(a for s in sums.get(time, ()) for a in s.operands)]:
+            todo, seen = [root], set()
+            while todo:
+                e = todo.pop()
+                if e in seen or e in given or e.op in LEAVES:
+                    continue
+                seen.add(e)
+                if when[e] < time and e.op not in ex.CONDITIONS:  # these are computed again
+                    same = e.op == "sum" and when[e][0] == time[0]
+                    if e not in places and not same:
+                        spare.setdefault(e, len(spare))
+                    continue
+                if e.op != "sum":
+                    todo.extend(e.operands)
+    return Loops(loops, spare, when, sums)
+
+
+def _reached(roots: list[Expression], given: Iterable[Expression]) -> list[Expression]:
+    given = set(given)
+    found: dict[Expression, None] = {}
+    todo = list(roots)
+    while todo:
+        e = todo.pop()
+        if e in found or e in given:
+            continue
+        found[e] = None
+        if e.op not in LEAVES:
+            todo.extend(e.operands)
+    return list(found)
+
+
+def _last_reads(loops: Loops) -> tuple[dict[int, Time], set[int]]:
+    """The last loop that reads each slot; and slots that conditions read, in whichever loop needs them."""
+    read: dict[int, Time] = {}
+    held: set[int] = set()
+    for e, time in loops.when.items():
+        at = (time[0], time[1] - 1) if e.op == "sum" else time
+        for a in (e, *e.operands):
+            if a.op == "slot" and e.op not in ex.LEAVES - {"slot"} and (a is e or e.op != "slot"):
+                slot = int(a.args[0])  # type: ignore[arg-type]
+                read[slot] = max(read.get(slot, at), at)
+                if e.op in ex.CONDITIONS:
+                    held.add(slot)
+    return read, held

@@ -1,0 +1,159 @@
+"""Changes of a model through torch: what whole steps in C honour, one by one, and what they cannot see.
+
+Torch calls hooks, looks at `requires_grad` and takes the module's own `forward`; the kernels do none of that by
+themselves. Before each call `Interventions` looks for such changes, in a few microseconds.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
+from torch.optim import optimizer as optimizers
+
+from rnnlab.errors import UserError
+from rnnlab.native.flat import Flat
+from rnnlab.native.spec import optimizer_obstacle
+from rnnlab.recurrence import engines
+from rnnlab.recurrence.stack import Stack
+from rnnlab.tasks.task import Task
+
+SIMPLE = (bool, int, float, str)
+
+
+class Interventions:
+    """A model, its optimizer and their surroundings as they were when the kernels took over its steps."""
+
+    def __init__(self, task: Task, flat: Flat, optimizer: torch.optim.Optimizer) -> None:
+        self.task, self.flat, self.optimizer = task, flat, optimizer
+        self.modules = list(task.named_modules())
+        self.classes = [type(module) for _, module in self.modules]
+        self.methods = [_methods(cls) for cls in self.classes]
+        self.sizes: dict[str, int] = {}  # how many attributes a module had when they were last looked at
+        self.children = [(m, name, child) for _, m in self.modules for name, child in m.named_children()]
+        self.parameters = [
+            (owner, name, parameter)
+            for _, owner in self.modules
+            for name, parameter in owner.named_parameters(recurse=False)
+        ]
+        inner = [(name, module) for name, module in self.modules if module is not task]
+        self.simple = [(f"{at}.{key}", m, key, value) for at, m in inner for key, value in _simple(m)]
+        self.described = self._description()
+        self.step = vars(optimizer).get("step")
+
+    # ------------------------------------------------------------------ what nobody would call
+
+    def unseen(self) -> str | None:
+        """What whole steps in C would leave out; None where there is nothing."""
+        for (at, module), cls, methods in zip(self.modules, self.classes, self.methods, strict=True):
+            name = at or type(module).__name__
+            if (
+                module._forward_hooks
+                or module._forward_pre_hooks
+                or module._backward_hooks
+                or module._backward_pre_hooks
+            ):
+                return f"{name} has a hook"
+            if type(module) is not cls:
+                return f"{name} has become a {type(module).__name__}"
+            if len(vars(module)) != self.sizes.get(at):
+                if replaced := vars(module).keys() & methods:
+                    return f"{name}.{min(replaced)} was replaced"
+                self.sizes[at] = len(vars(module))
+        for owner, name, thing in (*self.children, *self.parameters):
+            if getattr(owner, name, None) is not thing:
+                return f"{name} of {type(owner).__name__} was replaced"
+        for name, module, key, value in self.simple:
+            if vars(module).get(key) != value:
+                return f"{name} was changed from {value} to {vars(module).get(key)}"
+        if self._description() != self.described:
+            return "what the model minimises was changed"
+        stack = self.task.stack
+        if stack.dropout > 0 and not stack.training:
+            return "the stack is in evaluation mode"
+        for name, parameter in zip(self.flat.names, self.flat.views, strict=True):
+            if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
+                return f"{name} is {parameter.dtype} on {parameter.device}"
+        if self.task.optimization.accumulate > 1:
+            return "batches are accumulated"
+        return surroundings()
+
+    def _description(self) -> tuple[Any, ...]:
+        model = self.task.outline()
+        assert model is not None
+        subtracted = None if model.subtracted is None else model.subtracted.tolist()
+        return model.reads, model.loss, model.target, model.seed, model.indices, model.huber_delta, subtracted
+
+    # ------------------------------------------------------------------ what single steps honour
+
+    @property
+    def on_gradients(self) -> bool:
+        """Whether gradients must go through autograd: parameters have hooks, or are frozen."""
+        return any(
+            not p.requires_grad or p._backward_hooks or p._post_accumulate_grad_hooks for p in self.flat.views
+        )
+
+    def on_update(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether torch must make the update, because the optimizer is not what the kernels know."""
+        if optimizer is not self.optimizer or vars(optimizer).get("step") is not self.step:
+            return True
+        if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+            return True
+        if optimizers._global_optimizer_pre_hooks or optimizers._global_optimizer_post_hooks:
+            return True
+        if optimizer_obstacle(optimizer):
+            return True
+        trained, ours = optimizer.param_groups[0]["params"], self.flat.views
+        return len(trained) != len(ours) or any(a is not b for a, b in zip(trained, ours, strict=True))
+
+    def moved(self) -> bool:
+        """Whether a parameter's values lie elsewhere, as after `weight.data = ...`."""
+        return any(p.data_ptr() != a for p, a in zip(self.flat.views, self.flat.addresses, strict=True))
+
+
+def _methods(cls: type) -> frozenset[str]:
+    return frozenset(name for name in dir(cls) if callable(getattr(cls, name, None)) and name != "__class__")
+
+
+def _simple(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    for key, value in vars(module).items():
+        if isinstance(value, SIMPLE) and key != "training" and not key.startswith("_"):
+            yield key, value
+
+
+def surroundings() -> str | None:
+    """What is set for all of torch and would change a step; None where nothing is."""
+    if _has_any_global_hook():
+        return "all modules have a hook"
+    if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
+        return "saved tensors have hooks"
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast is on"
+    if torch.is_anomaly_enabled():
+        return "autograd looks for anomalies"
+    return None
+
+
+def refusal(stack: Stack, why: str) -> UserError:
+    """The line for what the kernels' steps would leave out, with the engines that serve it."""
+    weight = next(stack.parameters())
+    able = [
+        f"model.engine={name}"
+        for name in ("torch", "reference")
+        if engines.engine(name).obstacle(stack.kind, weight.device, stack.precision or "32-true") is None
+    ]
+    return UserError(f"{why}, which the native engine's steps would ignore; train with {' or '.join(able)}")
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two batches hold the same tensors."""
+    if isinstance(one, Tensor):
+        return isinstance(other, Tensor) and one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, tuple | list):
+        return (
+            isinstance(other, tuple | list)
+            and len(one) == len(other)
+            and all(same(a, b) for a, b in zip(one, other, strict=True))
+        )
+    return bool(one == other)

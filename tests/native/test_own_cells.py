@@ -1,0 +1,345 @@
+"""Cells that nobody wrote kernels for: compiled from their own step, held to float64 autograd and to the same bits."""
+
+import contextlib
+import copy
+import math
+import shutil
+from typing import ClassVar
+
+import pytest
+import torch
+from own_cells import OWN, UGRNN
+from programs import Case, relative_error, torchs_gradients
+from torch import nn, tanh
+from torch.nn import functional
+
+from rnnlab.cells import Cell
+from rnnlab.errors import UserError
+from rnnlab.native import bindings as library
+from rnnlab.native import build
+from rnnlab.native.kernels import kernels_of
+from rnnlab.recurrence import Stack
+
+CLOSE = 3e-6  # a relative error that float32 explains
+
+
+def outcome(engine: str, dtype: torch.dtype, kind: type[Cell], **case) -> list[torch.Tensor]:
+    """Outputs, final states and all gradients of one random loss."""
+    batch, steps, hidden = case.get("batch", 5), case.get("steps", 9), case.get("hidden", 19)
+    bidirectional = case.get("bidirectional", False)
+    stack = Stack(
+        kind, 3, hidden, case.get("layers", 1), engine=engine, bidirectional=bidirectional,
+        bias=case.get("bias", "both"), initial_state=case.get("initial", "zero"),
+    )  # fmt: skip
+    draw = torch.Generator().manual_seed(1)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=draw)
+
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            parameter += normal(*parameter.shape) / (2 * hidden**0.5)
+    stack = stack.to(dtype)
+    x = normal(batch, steps, 3).to(dtype).requires_grad_()
+    wanted = [x, *stack.parameters()]
+    state = None
+    if case.get("given"):
+        state = [
+            tuple((0.5 * normal(*s.shape)).to(dtype).requires_grad_() for s in one)
+            for one in stack.start(batch)
+        ]
+        wanted += [s for one in state for s in one]
+    reset = torch.rand(batch, steps, generator=draw) < 0.2 if case.get("reset") else None
+    ends = torch.randint(1, steps + 1, (batch,), generator=draw) if case.get("lengths") else None
+    y, last = stack(x, state, reset=reset, lengths=ends)
+    finals = [tensor for one in last for tensor in one]
+    loss = sum((tensor * normal(*tensor.shape).to(dtype)).sum() for tensor in [y, *finals])
+    gradients = torch.autograd.grad(loss, wanted, allow_unused=True)
+    zeros = [torch.zeros_like(w) if g is None else g for g, w in zip(gradients, wanted, strict=True)]
+    return [t.detach() for t in (y, *finals, *zeros)]
+
+
+CASES = {
+    "plain": {},
+    "layers": {"layers": 3, "batch": 33, "hidden": 16},
+    "resets": {"reset": True, "given": True, "initial": "learned", "steps": 40},
+    "lengths": {"lengths": True, "bidirectional": True, "hidden": 33},
+    "one": {"batch": 1, "steps": 1, "hidden": 1, "bias": "none", "given": True},
+    "many": {"batch": 70, "steps": 12, "bias": "one", "hidden": 8},
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("kind", OWN, ids=lambda k: k.__name__)
+def test_values_and_gradients(kind, case):
+    truth = outcome("reference", torch.float64, kind, **CASES[case])
+    found = outcome("native", torch.float32, kind, **CASES[case])
+    # where a normalisation makes little numbers large, float32's own reference is the measure
+    usual = relative_error(outcome("reference", torch.float32, kind, **CASES[case]), truth)
+    assert relative_error(found, truth) <= 3 * usual + CLOSE
+
+
+@pytest.mark.parametrize("task", ["series", "text", "labelled"])
+@pytest.mark.parametrize("kind", OWN, ids=lambda k: k.__name__)
+def test_whole_steps(kind, task):
+    options = {"cell": f"own_cells.{kind.__name__}", "hidden_size": 18, "num_layers": 2}
+    if task == "labelled":
+        options["bidirectional"] = True
+    case = Case(task, 37, 8, **options)
+    name = case.names(1)[0]
+    _, truth = torchs_gradients(case, name, torch.float64, "reference")
+    program = case.program()
+    program.gradients(name)
+    found = [p.grad.double() for p in program.task.parameters()]
+    _, usual = torchs_gradients(case, name, torch.float32, "reference")
+    assert relative_error(found, truth) <= 3 * relative_error(usual, truth) + CLOSE
+
+
+def trained(kind: type[Cell], per_call: int = 6, threads: int = 1) -> list[torch.Tensor]:
+    case = Case("text", 40, 6, cell=f"own_cells.{kind.__name__}", hidden_size=21, num_layers=2, dropout=0.2)
+    program = case.program(clip_val=1.0, threads=threads)
+    losses = []
+    for at in range(0, 6, per_call):
+        names = case.names(6)[at : at + per_call]
+        losses.append(program.run(names, [0.01] * len(names), at).losses)
+    return [program.flat.parameters, program.carry, torch.cat(losses)]
+
+
+@contextlib.contextmanager
+def built_with(*extra: str, compiler: str | None = None):
+    before = library.library()
+    library._loaded = library.Library(build.build(compiler, extra))
+    try:
+        yield
+    finally:
+        library._loaded = before
+
+
+@pytest.mark.parametrize("kind", OWN, ids=lambda k: k.__name__)
+def test_the_same_bits_for_any_threads_and_steps_a_call(kind):
+    usual = trained(kind)
+    assert not usual[-1].isnan().any()
+    for other in (trained(kind, threads=3), trained(kind, per_call=1), trained(kind, per_call=4)):
+        assert all(torch.equal(a, b) for a, b in zip(usual, other, strict=True))
+
+
+def test_the_same_bits_for_other_builds():
+    usual = {kind: trained(kind) for kind in OWN}
+    builds = [(("-O1",), None)]
+    if library.status()["isa"] in ("AVX2", "AVX-512"):
+        builds.append((("-march=x86-64-v3",), None))
+    if (clang := shutil.which("clang")) and "clang" not in library.status()["compiler"]:
+        builds.append(((), clang))
+    for flags, compiler in builds:
+        with built_with(*flags, compiler=compiler):
+            for kind in OWN:
+                assert all(torch.equal(a, b) for a, b in zip(usual[kind], trained(kind), strict=True)), kind
+
+
+def test_a_parameter_that_the_step_does_not_use_stays_as_it_is():
+    class Aside(UGRNN):
+        def __init__(self, input_size, hidden_size, **common):
+            super().__init__(input_size, hidden_size, **common)
+            self.unused = nn.Parameter(torch.ones(hidden_size))
+
+        def step(self, u, state):
+            return super().step(u, state)
+
+    case = Case("series", 8, 5, cell="own_cells.UGRNN", hidden_size=6)
+    case.options["cell"] = Aside
+    program = case.program(lambda p: torch.optim.AdamW(p, weight_decay=0.5))
+    unused = program.task.stack.layers[0].unused
+    before = unused.detach().clone()
+    program.run(case.names(3), [0.1] * 3)
+    assert torch.equal(unused, before)
+
+
+# ------------------------------------------------------------------ what cannot be compiled
+
+
+class Decides(Cell):
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        if (h.sum(-1, keepdim=True) > 0) and True:
+            h = tanh(u)
+        return h, (h,)
+
+
+class Items(Cell):
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(u * h.mean(-1, keepdim=True).item())
+        return h, (h,)
+
+
+class Keeps(Cell):
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        self.last = h = tanh(u + self.recur(h))
+        return h, (h,)
+
+
+class Remembers(Cell):
+    gates = 1
+
+    def __init__(self, *sizes, **common):
+        super().__init__(*sizes, **common)
+        self.seen = []
+
+    def step(self, u, state):
+        (h,) = state
+        self.seen.append(h)
+        h = tanh(u + self.recur(h) + self.seen[0])
+        return h, (h,)
+
+
+class Draws(Cell):
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(u + self.recur(h)) * torch.bernoulli(torch.tensor(0.5))
+        return h, (h,)
+
+
+class Sorts(Cell):
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(u + self.recur(h)).sort(-1).values
+        return h, (h,)
+
+
+class Unregistered(Cell):
+    gates = 1
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.mask = torch.ones(hidden_size)
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(u + self.recur(h)) * self.mask
+        return h, (h,)
+
+
+class InPlace(Cell):
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(u + self.recur(h)).mul_(0.5)
+        return h, (h,)
+
+
+class Clock(Cell):
+    """What tracing cannot see: every call has another equation."""
+
+    gates = 1
+    calls: ClassVar = [0]
+
+    def step(self, u, state):
+        (h,) = state
+        self.calls[0] += 1
+        h = tanh(u + self.recur(h)) * self.calls[0]
+        return h, (h,)
+
+
+REFUSED = {
+    Decides: "step: a decision that depends on data", Items: "item", Keeps: "keeps last on self",
+    Remembers: "differ|another step", Draws: "random", Sorts: "sort", Unregistered: "register_buffer",
+    InPlace: "mul_", Clock: "differ",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED, ids=lambda k: k.__name__)
+def test_what_cannot_be_compiled_runs_on_the_reference_and_says_why(kind):
+    stack = Stack(kind, 3, 5)
+    assert stack.choice.engine == "reference"
+    with pytest.raises(UserError, match=REFUSED[kind]) as refused:
+        Stack(kind, 3, 5, engine="native")
+    assert "\n" not in str(refused.value)
+    if kind not in (Keeps, Remembers, Clock):
+        assert "test_own_cells.py, line " in str(refused.value)
+
+
+# ------------------------------------------------------------------ where the numbers end
+
+
+class Corners(Cell):
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = torch.relu(u) + 0 * h
+        return h, (h,)
+
+
+class Squeezed(Cell):
+    gates = 3
+
+    def step(self, u, state):
+        (h,) = state
+        a, b, c = u.chunk(3, -1)
+        h = torch.sigmoid(a) + torch.tanh(b) + functional.softplus(c) + 0 * h
+        return h, (h,)
+
+
+@pytest.mark.parametrize("kind", [Corners, Squeezed])
+def test_nan_and_infinity_pass_as_in_torch(kind):
+    values = [math.nan, math.inf, -math.inf, 1e38, -1e38, 0.0, -0.0, 90.0, -90.0, 1.0]
+    found = {}
+    for engine in ("native", "reference"):
+        stack = Stack(kind, 1, 2, engine=engine, bias="none")
+        with torch.no_grad():
+            stack.layers[0].weight_ih.fill_(1.0)
+        x = torch.tensor(values)[:, None, None].requires_grad_()
+        y, _ = stack(x)
+        (gradient,) = torch.autograd.grad(y.sum(), x)
+        found[engine] = torch.cat([y.flatten(), gradient.flatten()]).detach()
+    assert torch.allclose(found["native"], found["reference"], rtol=1e-5, atol=1e-30, equal_nan=True)
+
+
+def test_the_grus_gradient_where_its_inputs_are_huge():
+    found = {}
+    for engine in ("native", "torch"):
+        stack = Stack("gru", 1, 4, engine=engine)
+        x = torch.tensor([1e38, -1e38, 3.0, -1e30])[:, None, None].expand(4, 3, 1).clone().requires_grad_()
+        y, _ = stack(x)
+        found[engine] = torch.autograd.grad(y.square().sum(), [x, *stack.parameters()])
+    for ours, theirs in zip(found["native"], found["torch"], strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6, equal_nan=True)
+
+
+def test_a_view_that_only_promises_a_sign():
+    stack = Stack("gru", 3, 4, engine="native")
+    x = torch.randn(2, 5, 3, dtype=torch.complex64).conj().imag  # a negative view
+    assert x.is_neg()
+    assert torch.equal(stack(x)[0], stack(x.resolve_neg().clone())[0])
+
+
+def test_weights_that_torch_computes():
+    found = {}
+    for engine, dtype in (("native", torch.float32), ("reference", torch.float64)):
+        stack = Stack(UGRNN, 3, 6, engine="reference").to(dtype)
+        nn.utils.parametrizations.weight_norm(stack.layers[0], "weight_hh")
+        stack.engine = engine
+        assert stack.choice.engine == engine
+        x = torch.linspace(-1, 1, 2 * 5 * 3).view(2, 5, 3).to(dtype)
+        y, _ = stack(x)
+        found[engine] = [y.detach(), *torch.autograd.grad(y.square().sum(), list(stack.parameters()))]
+    assert relative_error(found["native"], found["reference"]) < CLOSE
+
+
+def test_a_copied_cell_shares_its_kernels():
+    stack = Stack(UGRNN, 3, 6)
+    twin = copy.deepcopy(stack)
+    ours, theirs = (kernels_of(s.layers[0]) for s in (stack, twin))
+    assert ours is theirs

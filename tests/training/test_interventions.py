@@ -1,0 +1,453 @@
+"""What a user changes through torch has its effect on the native engine, or stops the run before the step."""
+
+import copy
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Callback
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from rnnlab import native
+from rnnlab.errors import UserError
+
+pytestmark = pytest.mark.skipif(
+    native.obstacle() is not None, reason=f"the native engine cannot be had here: {native.obstacle()}"
+)
+
+CASES: dict[str, tuple[str, str, Callable]] = {}
+"""What each does: the hook in which it acts, what becomes of it on native, the act."""
+KINDS = ("honoured", "refused", "neutral")  # neutral: changes no number anywhere
+
+
+def case(hook: str, kind: str):
+    def enter(act: Callable) -> Callable:
+        assert kind in KINDS
+        CASES[act.__name__] = (hook, kind, act)
+        return act
+
+    return enter
+
+
+class Intervene(Callback):
+    """Acts in one hook; but for hooks of a step once, behind the first epoch where it is one of epochs."""
+
+    def __init__(self, name: str):
+        self.name = name
+        hook, _, act = CASES[name]
+        setattr(self, hook, lambda trainer, task, *args, **_: act(self, trainer, task, *args))
+
+
+class Half(nn.Module):
+    def forward(self, weight):
+        return weight / 2
+
+
+# ---------------------------------------------------------------- parameters and their gradients
+
+
+@case("on_train_start", "honoured")
+def parameter_hook(self, trainer, task, *_):
+    task.head.weight.register_hook(lambda g: 0.1 * g.sign())
+
+
+@case("on_train_start", "neutral")
+def parameter_hook_that_only_looks(self, trainer, task, *_):
+    self.seen = []
+    task.head.weight.register_hook(lambda g: self.seen.append(float(g.norm())))
+
+
+@case("on_train_start", "honoured")
+def accumulated_gradient_hook(self, trainer, task, *_):
+    def zero(p):
+        p.grad = torch.zeros_like(p)
+
+    task.head.bias.register_post_accumulate_grad_hook(zero)
+
+
+@case("on_train_start", "honoured")
+def multi_gradient_hook(self, trainer, task, *_):
+    def zero(_):
+        task.head.weight.data.mul_(0.99)
+
+    torch.autograd.graph.register_multi_grad_hook(list(task.parameters()), zero)
+
+
+@case("on_before_optimizer_step", "honoured")
+def replaced_gradient(self, trainer, task, *_):
+    task.head.weight.grad = task.head.weight.grad.sign()
+
+
+@case("on_after_backward", "honoured")
+def gradient_in_place(self, trainer, task, *_):
+    task.head.weight.grad.mul_(-1)
+
+
+@case("on_before_optimizer_step", "honoured")
+def no_gradient(self, trainer, task, *_):
+    task.stack.layers[0].weight_hh.grad = None
+
+
+@case("on_after_backward", "honoured")
+def no_gradient_after_backward(self, trainer, task, *_):
+    task.stack.layers[0].weight_hh.grad = None
+
+
+@case("on_train_epoch_start", "honoured")
+def frozen_later(self, trainer, task, *_):
+    task.stack.requires_grad_(trainer.current_epoch != 1)
+
+
+@case("on_fit_start", "honoured")
+def frozen_before_the_fit(self, trainer, task, *_):
+    task.stack.requires_grad_(False)
+
+
+@case("on_train_epoch_start", "honoured")
+def thawed_later(self, trainer, task, *_):
+    task.head.requires_grad_(trainer.current_epoch > 0)
+
+
+@case("on_train_epoch_start", "honoured")
+def moved_data(self, trainer, task, *_):
+    task.head.weight.data = 0.5 * task.head.weight.data
+
+
+@case("on_train_epoch_start", "honoured")
+def swapped_data(self, trainer, task, *_):
+    """As recipes of averaged weights do: what was swapped out keeps its values, and comes back."""
+    self.kept = getattr(self, "kept", None) or copy.deepcopy(task.head)
+    self.kept.weight.data, task.head.weight.data = task.head.weight.data, self.kept.weight.data
+
+
+@case("on_train_batch_end", "honoured")
+def values_in_place(self, trainer, task, *_):
+    with torch.no_grad():
+        task.head.weight.clamp_(-0.1, 0.1)
+
+
+@case("on_train_epoch_start", "refused")
+def replaced_parameter(self, trainer, task, *_):
+    task.head.weight = nn.Parameter(torch.zeros_like(task.head.weight))
+
+
+@case("setup", "refused")
+def parametrized(self, trainer, task, *_):
+    if trainer.state.fn == "fit":
+        parametrize.register_parametrization(task.head, "weight", Half())
+
+
+@case("on_train_epoch_start", "refused")
+def parametrized_later(self, trainer, task, *_):
+    if trainer.current_epoch == 1:
+        parametrize.register_parametrization(task.head, "weight", Half())
+
+
+@case("setup", "refused")
+def weight_norm(self, trainer, task, *_):
+    if trainer.state.fn == "fit":
+        nn.utils.parametrizations.weight_norm(task.head)
+
+
+# ---------------------------------------------------------------- modules
+
+
+@case("on_fit_start", "refused")
+def head_hook(self, trainer, task, *_):
+    task.head.register_forward_hook(lambda module, args, out: 2 * out)
+
+
+@case("on_train_epoch_start", "refused")
+def stack_hook_later(self, trainer, task, *_):
+    if trainer.current_epoch == 1:
+        task.stack.register_forward_hook(lambda module, args, out: (2 * out[0], out[1]))
+
+
+@case("on_train_start", "refused")
+def head_pre_hook(self, trainer, task, *_):
+    task.head.register_forward_pre_hook(lambda module, args: (2 * args[0],))
+
+
+@case("on_train_start", "refused")
+def full_backward_hook(self, trainer, task, *_):
+    task.head.register_full_backward_hook(lambda module, ins, outs: tuple(3 * g for g in ins))
+
+
+@case("on_train_start", "refused")
+def full_backward_pre_hook(self, trainer, task, *_):
+    task.head.register_full_backward_pre_hook(lambda module, outs: tuple(3 * g for g in outs))
+
+
+@case("on_train_start", "refused")
+def hook_of_all_modules(self, trainer, task, *_):
+    def twice(module, args, out):
+        return 2 * out if module is task.head else out
+
+    self.handle = nn.modules.module.register_module_forward_hook(twice)
+    HANDLES.append(self.handle)
+
+
+@case("on_train_start", "refused")
+def replaced_forward(self, trainer, task, *_):
+    before = task.head.forward
+    task.head.forward = lambda x: 2 * before(x)
+
+
+@case("on_train_start", "refused")
+def replaced_forward_of_the_task(self, trainer, task, *_):
+    before = task.forward
+    task.forward = lambda x: 2 * before(x)
+
+
+@case("on_train_start", "refused")
+def replaced_loss(self, trainer, task, *_):
+    before = task.criterion
+    task.criterion = lambda forecast, y: before(forecast, y) + forecast.square().mean()
+
+
+@case("on_train_start", "refused")
+def replaced_forward_of_the_stack(self, trainer, task, *_):
+    before = task.stack.forward
+    task.stack.forward = lambda *args, **more: (before(*args, **more)[0].tanh(), [])
+
+
+@case("on_train_epoch_start", "refused")
+def replaced_module(self, trainer, task, *_):
+    task.head = copy.deepcopy(task.head)
+
+
+@case("on_train_epoch_start", "refused")
+def another_loss(self, trainer, task, *_):
+    task.loss_name = "mae"
+
+
+@case("on_train_start", "refused")
+def saved_tensors(self, trainer, task, *_):
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t * 1.1 if t.dim() > 1 else t)
+    hooks.__enter__()
+    HANDLES.append(hooks)
+
+
+# ---------------------------------------------------------------- the optimizer
+
+
+@case("on_train_start", "honoured")
+def before_the_update(self, trainer, task, *_):
+    def halve(optimizer, args, more):
+        for p in task.parameters():
+            p.grad = p.grad.sign()
+
+    trainer.optimizers[0].register_step_pre_hook(halve)
+
+
+@case("on_train_start", "honoured")
+def behind_the_update(self, trainer, task, *_):
+    @torch.no_grad()
+    def clamp(optimizer, args, more):
+        for p in task.parameters():
+            p.clamp_(-0.2, 0.2)
+
+    trainer.optimizers[0].register_step_post_hook(clamp)
+
+
+@case("on_train_start", "honoured")
+def hook_of_all_optimizers(self, trainer, task, *_):
+    @torch.no_grad()
+    def clamp(optimizer, args, more):
+        for p in task.parameters():
+            p.clamp_(-0.2, 0.2)
+
+    HANDLES.append(register_optimizer_step_post_hook(clamp))
+
+
+@case("on_train_epoch_start", "honoured")
+def maximized_later(self, trainer, task, *_):
+    trainer.optimizers[0].param_groups[0]["maximize"] = trainer.current_epoch > 0
+
+
+@case("on_train_epoch_start", "honoured")
+def weight_decay_later(self, trainer, task, *_):
+    trainer.optimizers[0].param_groups[0]["weight_decay"] = 0.5 * trainer.current_epoch
+
+
+@case("on_train_batch_start", "honoured")
+def rate_by_batch(self, trainer, task, *_):
+    trainer.optimizers[0].param_groups[0]["lr"] = 0.001 * (1 + trainer.global_step)
+
+
+@case("on_before_optimizer_step", "honoured")
+def rate_before_the_update(self, trainer, task, *_):
+    trainer.optimizers[0].param_groups[0]["lr"] = 0.001 * (1 + trainer.global_step)
+
+
+@case("on_train_start", "honoured")
+def groups(self, trainer, task, *_):
+    (group,) = trainer.optimizers[0].param_groups
+    head = list(task.head.parameters())
+    group["params"] = [p for p in group["params"] if not any(p is h for h in head)]
+    trainer.optimizers[0].add_param_group({"params": head, "lr": 0.5 * group["lr"]})
+    schedule = task.lr_schedulers()
+    schedule.lr_lambdas.append(schedule.lr_lambdas[0])
+    schedule.base_lrs.append(0.5 * schedule.base_lrs[0])
+
+
+@case("on_train_start", "honoured")
+def left_out_of_the_optimizer(self, trainer, task, *_):
+    trainer.optimizers[0].param_groups[0]["params"].pop()
+
+
+@case("on_train_start", "honoured")
+def replaced_update(self, trainer, task, *_):
+    optimizer = trainer.optimizers[0]
+
+    @torch.no_grad()
+    def step(closure=None):
+        loss = closure() if closure is not None else None
+        for p in task.parameters():
+            p -= 0.05 * p.grad
+        return loss
+
+    optimizer.step = step
+
+
+@case("on_train_epoch_start", "honoured")
+def forgotten_moments(self, trainer, task, *_):
+    trainer.optimizers[0].state.clear()
+
+
+@case("on_train_epoch_start", "honoured")
+def clipped_later(self, trainer, task, *_):
+    task.optimization.clip_val = 1e-3 if trainer.current_epoch else None
+
+
+# ---------------------------------------------------------------- batches, copies, averages
+
+
+@case("on_train_batch_start", "honoured")
+def batch_in_place(self, trainer, task, batch, index):
+    batch[0].mul_(0.5)
+
+
+@case("on_train_batch_start", "honoured")
+def targets_in_place(self, trainer, task, batch, index):
+    batch[1].data.neg_()
+
+
+@case("on_fit_start", "neutral")
+def saved_and_copied(self, trainer, task, *_):
+    copies(self, trainer, task)
+
+
+@case("on_train_batch_end", "neutral")
+def copies(self, trainer, task, *_):
+    twin = copy.deepcopy(task)
+    buffer = io.BytesIO()
+    torch.save(task, buffer)
+    buffer.seek(0)
+    other = torch.load(buffer, weights_only=False)
+    x = torch.ones(2, 20, 1)
+    with torch.no_grad():
+        expected = task(x)
+        assert torch.equal(twin(x), expected) and torch.equal(other(x), expected)
+        twin.head.weight.zero_()
+    assert task.head.weight.abs().sum() > 0
+
+
+@case("on_train_batch_end", "honoured")
+def averaged(self, trainer, task, *_):
+    if not hasattr(self, "mean"):
+        self.mean = torch.optim.swa_utils.AveragedModel(task.head)
+    self.mean.update_parameters(task.head)
+    if trainer.is_last_batch:
+        task.head.load_state_dict(self.mean.module.state_dict())
+
+
+@case("on_fit_start", "honoured")
+def state_dict_hooks(self, trainer, task, *_):
+    def scale(module, state, prefix, metadata):
+        state[prefix + "bias"] = 2 * state[prefix + "bias"]
+
+    task.head.register_state_dict_post_hook(scale)
+
+
+@case("on_train_end", "neutral")
+def double(self, trainer, task, *_):
+    x = torch.ones(2, 20, 1)
+    with torch.no_grad():
+        single = task(x)
+        twin = copy.deepcopy(task).double()
+        twin.stack.engine = "auto"
+        torch.testing.assert_close(twin(x.double()).float(), single, rtol=1e-4, atol=1e-5)
+
+
+HANDLES: list = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    yield
+    let_go()
+
+
+def let_go():
+    while HANDLES:
+        handle = HANDLES.pop()
+        handle.remove() if hasattr(handle, "remove") else handle.__exit__()
+
+
+def weights(run):
+    state = torch.load(run.last_checkpoint, weights_only=True)["state_dict"]
+    return np.concatenate([v.numpy().ravel() for v in state.values()])
+
+
+@pytest.fixture
+def trained(small, tmp_path):
+    def train(engine: str, name: str | None, folder: str):
+        added = (f"+callbacks.i._target_={__name__}.Intervene", f"+callbacks.i.name={name}") if name else ()
+        asked = (f"model.engine={engine}", "optimizer.lr=0.01", "trainer.max_epochs=3", *added)
+        try:
+            return small(*asked, outputs=tmp_path / folder)
+        finally:
+            let_go()
+
+    return train
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_intervention_is_honoured_or_stops_the_run(trained, name):
+    _, kind, _ = CASES[name]
+    plain, torchs = (weights(trained("torch", n, f"torch-{n}")) for n in (None, name))
+    if kind == "refused":
+        with pytest.raises(UserError, match=r"model\.engine=torch or model\.engine=reference") as error:
+            trained("native", name, "native")
+        assert "\n" not in str(error.value)
+        return
+    ours = weights(trained("native", name, "native"))
+    size = np.abs(plain).max()
+    np.testing.assert_allclose(ours, torchs, rtol=5e-3, atol=2e-4 * size)
+    if kind == "neutral":
+        np.testing.assert_array_equal(torchs, plain)
+        np.testing.assert_array_equal(ours, weights(trained("native", None, "native-plain")))
+    else:  # a case that changes nothing would prove nothing
+        assert np.abs(torchs - plain).max() > 2e-3 * size
+
+
+def test_there_are_thirty_of_them():
+    assert len(CASES) >= 30
+
+
+def test_what_stops_a_run_stops_it_before_its_first_step(trained, tmp_path):
+    with pytest.raises(UserError):
+        trained("native", "head_hook", "native")
+    (record,) = (tmp_path / "native").rglob("metrics.csv")
+    assert "loss/train" not in record.read_text()
+
+
+def test_batches_too_large_for_a_call_are_trained_in_python(small, monkeypatch):
+    monkeypatch.setattr("rnnlab.training.native_steps.MAX_ROWS", 20)
+    run = small("model.engine=native")
+    assert "at most 20 rows" in run.record["engine"]["steps"] and run.status == "finished"

@@ -1,0 +1,141 @@
+"""A plain Lightning project in train, sweep, kill, resume and reproduce: the same bits."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import rnnlab
+
+HERE = Path(__file__).parent
+PLAIN = (
+    "model=plain", "data=plain", "name=plain", "callbacks=none",
+    "+callbacks.jolt._target_=plain_project.Jolt", "trainer.max_epochs=3", "trainer.accelerator=cpu",
+    "trainer.threads=1", "checkpoint.every_n_steps=4",
+)  # fmt: skip
+
+
+CONFIGS = {
+    "model/plain": "_target_: plain_project.Module\nwidth: 8\nlr: 0.01\n",
+    "data/plain": "_target_: plain_project.Data\nworkers: 0\n",
+    "data/WithTest": "_target_: plain_project.WithTest\n",
+    "data/TrainAlone": "_target_: plain_project.TrainAlone\n",
+}
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("conf")
+    for name, text in CONFIGS.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / f"{name}.yaml").write_text(text)
+    return str(folder)
+
+
+def bits(run: rnnlab.Run) -> tuple:
+    checkpoint = torch.load(run.last_checkpoint, weights_only=True)
+    weights = {name: value.numpy().tobytes() for name, value in checkpoint["state_dict"].items()}
+    return run.metrics_file.read_bytes(), weights, run.results
+
+
+@pytest.fixture
+def command(configs):
+    def command(*words: str, **environment: str) -> subprocess.CompletedProcess:
+        env = os.environ | {"PYTHONPATH": str(HERE)} | environment
+        asked = ["--config-dir", configs] if words[0] == "train" else []
+        line = [sys.executable, "-m", "rnnlab", words[0], *asked, *words[1:]]
+        return subprocess.run(line, env=env, capture_output=True, text=True, check=False)
+
+    return command
+
+
+def only(outputs: Path) -> rnnlab.Run:
+    (record,) = outputs.rglob("run.json")
+    return rnnlab.Run(record.parent)
+
+
+@pytest.fixture
+def train(tmp_path, configs):
+    def train(folder: str, *words: str) -> rnnlab.Run:
+        return rnnlab.train(*PLAIN, *words, f"paths.outputs={tmp_path / folder}", config_dir=configs)
+
+    return train
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_seed_gives_the_same_bits_whatever_was_drawn_before(train, workers):
+    torch.manual_seed(1)
+    first = train("a", f"data.workers={workers}")
+    drawn = torch.rand(5), np.random.rand(5), random.random()
+    second = train("b", f"data.workers={workers}")
+    assert bits(first) == bits(second)
+    assert bits(train("c", f"data.workers={workers}", "seed=1"))[1] != bits(first)[1]
+    assert drawn is not None
+
+
+def test_the_callers_generators_are_left_alone(train):
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    expected = torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()
+    torch.manual_seed(3), np.random.seed(3), random.seed(3)
+    train("a")
+    assert (torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()) == expected
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("step", [3, 5, 6, 8, 14])  # epochs have 6 batches
+def test_a_run_that_was_killed_goes_on_to_the_same_bits(train, command, tmp_path, monkeypatch, workers, step):
+    words = [f"data.workers={workers}", "trainer.val_check_interval=2"]
+    whole = train("whole", *words)
+    monkeypatch.syspath_prepend(str(HERE))
+    if step in (5, 14):
+        done = command("train", *PLAIN, *words, f"paths.outputs={tmp_path / 'cut'}", DIE_AT=str(step))
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert only(tmp_path / "cut").status == "running"
+    else:
+        monkeypatch.setenv("DIE_AT", str(step))
+        monkeypatch.setenv("DIE_OF", str(int(signal.SIGINT)))
+        assert train("cut", *words).status == "stopped"
+        monkeypatch.delenv("DIE_AT")
+    assert bits(train("cut", *words)) == bits(whole)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_in_a_sweep_has_the_bits_of_one_alone(train, command, tmp_path, workers):
+    words = [*PLAIN, f"data.workers={workers}", "model.width=8,4", f"paths.outputs={tmp_path / 'sweep'}"]
+    done = command("train", "-m", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    runs = {run.config["model"]["width"]: run for run in rnnlab.runs(str(tmp_path / "sweep" / "plain"))}
+    assert set(runs) == {4, 8}
+    for width, run in runs.items():
+        alone = train(f"alone-{width}", f"data.workers={workers}", f"model.width={width}")
+        assert bits(run) == bits(alone)
+
+
+def test_reproduce_says_bitwise(command, tmp_path):
+    words = [*PLAIN, "data.workers=1", f"paths.outputs={tmp_path}"]
+    assert command("train", *words).returncode == 0
+    done = command("reproduce", str(only(tmp_path).folder), "--trust")
+    assert done.returncode == 0 and "bitwise" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "there"),
+    [("plain", {"val"}), ("WithTest", {"val", "test"}), ("TrainAlone", set())],
+)
+def test_parts_that_are_not_there_are_left_out(train, data, there):
+    run = train(data, f"data={data}")
+    assert run.status == "finished"
+    assert ("loss/val" in run.metrics) == ("val" in there)
+    assert ("test" in run.results) == ("test" in there)
+    if "test" in there:
+        assert run.results["test"]["loss/test"] > 0 or run.results["test"]["loss"] > 0
+
+
+def test_runs_of_our_own_keep_no_states(small):
+    assert "generators" not in torch.load(small().last_checkpoint, weights_only=True)
