@@ -150,10 +150,9 @@ class Cell(nn.Module):
         names = [gate.name for gate in self.named_gates]
         return dict(zip(names, self.activate(u, state), strict=True)) if names else {}
 
-    @classmethod
-    def gate_index(cls, name: str) -> int | None:
+    def gate_index(self, name: str) -> int | None:
         """Which block of H rows a gate is; None where the cell has no gate of that name."""
-        names = [gate.name for gate in cls.named_gates]
+        names = [gate.name for gate in self.named_gates]
         return names.index(name) if name in names else None
 
     @property

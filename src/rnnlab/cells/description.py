@@ -73,6 +73,8 @@ def described(text: str, module: str) -> dict[str, Description]:
         for inner in node.body:
             if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name):
                 said[inner.targets[0].id] = inner.value
+            if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name):
+                said[inner.target.id] = inner.value
             if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
                 given = zip(inner.args.kwonlyargs, inner.args.kw_defaults, strict=True)
                 options = {argument.arg: _option(argument, default, aliases) for argument, default in given}
