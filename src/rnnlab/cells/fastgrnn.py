@@ -14,6 +14,7 @@ class FastGRNN(Cell):
     sigmoids of 1 and -4, where the authors start them. The output is the new h.
     """
 
+    paper = "Kusupati et al. 2018"
     named_gates = (Gate("candidate", "n", "tanh"),)
     named_states = ("h",)
     equations = """\

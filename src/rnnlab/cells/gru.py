@@ -13,6 +13,7 @@ from rnnlab.cells.description import Gate
 class GRU(Cell):
     """Gates in torch's order. The output is the new h."""
 
+    paper = "Cho et al. 2014, v1"
     named_gates = (
         Gate("reset", "r", "sigmoid"),
         Gate("update", "z", "sigmoid"),
@@ -50,6 +51,7 @@ class GRUv3(Cell):
     The output is the new h.
     """
 
+    paper = "Cho et al. 2014, v3"
     named_gates = (
         Gate("reset", "r", "sigmoid"),
         Gate("update", "z", "sigmoid"),

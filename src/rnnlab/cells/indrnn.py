@@ -13,6 +13,7 @@ from rnnlab.cells.description import Gate
 class IndRNN(Cell):
     """Rectified linear units with a recurrent weight each, from U(0, 1) at the start. The output is the new h."""
 
+    paper = "Li et al. 2018"
     named_gates = (Gate("h", "h", "relu"),)
     named_states = ("h",)
     recurrent_gates = 0

@@ -11,6 +11,7 @@ from rnnlab.cells.description import Gate
 class JANET(Cell):
     """What is forgotten makes room for the candidate, and `beta` makes the room larger. The output is the new h."""
 
+    paper = "van der Westhuizen and Lasenby 2018"
     named_gates = (Gate("forget", "f", "sigmoid"), Gate("candidate", "n", "tanh"))
     named_states = ("h",)
     equations = """\

@@ -21,6 +21,7 @@ class LRU(Cell):
     modulus. The state is their real parts, then their imaginary ones. `eigenvalues=real` leaves out the latter.
     """
 
+    paper = "Orvieto et al. 2023"
     named_gates: tuple[Gate, ...] = (
         Gate("real input", "br", "linear"),
         Gate("imaginary input", "bi", "linear"),
@@ -96,6 +97,7 @@ class RGLRU(Cell):
     a^c starts between 0.9 and 0.999. The root's argument stays above 0, where its gradient would be infinite.
     """
 
+    paper = "De et al. 2024"
     named_gates = (
         Gate("recurrence", "r", "sigmoid"),
         Gate("input", "i", "sigmoid"),

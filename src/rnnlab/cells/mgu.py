@@ -13,6 +13,7 @@ from rnnlab.cells.description import Gate
 class MGU(Cell):
     """One gate forgets and lets the candidate see the past. The output is the new h."""
 
+    paper = "Zhou et al. 2016"
     named_gates = (Gate("forget", "f", "sigmoid"), Gate("candidate", "n", "tanh"))
     named_states = ("h",)
     recurrent_gates = 1

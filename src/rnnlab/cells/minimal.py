@@ -24,6 +24,7 @@ class MinGRU(Cell):
     The output is the new h.
     """
 
+    paper = "Feng et al. 2024"
     named_gates = (Gate("update", "z", "sigmoid"), Gate("candidate", "n", "linear"))
     named_states = ("h",)
     recurrent_gates = 0
@@ -57,6 +58,7 @@ class MinLSTM(Cell):
     their sum is 0.
     """
 
+    paper = "Feng et al. 2024"
     named_gates = (
         Gate("forget", "f", "sigmoid"),
         Gate("input", "i", "sigmoid"),

@@ -13,6 +13,7 @@ from rnnlab.cells.description import Gate
 class MultiplicativeLSTM(Cell):
     """Each input has recurrent weights of its own, factored through m. The state is (h, c), the output h."""
 
+    paper = "Krause et al. 2016"
     named_gates = (
         Gate("input", "i", "sigmoid"),
         Gate("forget", "f", "sigmoid"),

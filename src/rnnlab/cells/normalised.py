@@ -20,6 +20,7 @@ class LayerNormLSTM(Cell):
     normalised, as N's shift and the bias are one. The state is (h, c), the output h.
     """
 
+    paper = "Ba et al. 2016"
     named_gates = (
         Gate("input", "i", "sigmoid"),
         Gate("forget", "f", "sigmoid"),
@@ -64,6 +65,7 @@ h' = o tanh(N(c'))"""
 class LayerNormGRU(Cell):
     """The gates' sums are normalised together, the candidate's by themselves. The output is the new h."""
 
+    paper = "Ba et al. 2016"
     named_gates = (
         Gate("reset", "r", "sigmoid"),
         Gate("update", "z", "sigmoid"),

@@ -16,6 +16,7 @@ INPUT_SCALE = 0.001  # standard deviation of an IRNN's input weights
 class IRNN(Cell):
     """Rectified linear units that start from the identity (Le, Jaitly and Hinton 2015). The output is the new h."""
 
+    paper = "Le et al. 2015"
     named_gates = (Gate("h", "h", "relu"),)
     named_states = ("h",)
     equations = "h' = relu(W_ih x + b_ih + W_hh h + b_hh)"
@@ -57,6 +58,7 @@ class ExpRNN(Cell):
     new h.
     """
 
+    paper = "Lezcano-Casado and Martínez-Rubio 2019"
     named_gates = (Gate("h", "h", "linear"),)
     named_states = ("h",)
     equations = """\
@@ -98,6 +100,7 @@ class Antisymmetric(nn.Module):
 class AntisymmetricRNN(Cell):
     """A step of size `epsilon` along a stable differential equation (Chang et al. 2019). The output is the new h."""
 
+    paper = "Chang et al. 2019"
     named_gates = (Gate("candidate", "n", "tanh"),)
     named_states = ("h",)
     equations = """\
@@ -125,6 +128,7 @@ h' = h + epsilon n"""
 class GatedAntisymmetricRNN(Cell):
     """The same with a gate on the step, of the same product with the state. The output is the new h."""
 
+    paper = "Chang et al. 2019"
     named_gates = (Gate("candidate", "n", "tanh"), Gate("update", "z", "sigmoid"))
     named_states = ("h",)
     recurrent_gates = 1

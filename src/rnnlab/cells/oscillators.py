@@ -16,6 +16,7 @@ from rnnlab.cells.description import Gate
 class CoRNN(Cell):
     """Coupled oscillators with position h, the output, and velocity z: damped by `epsilon`, drawn back by `gamma`."""
 
+    paper = "Rusch and Mishra 2021"
     named_gates = (Gate("candidate", "n", "tanh"),)
     named_states = ("h", "z")
     own_products = 1
@@ -53,6 +54,7 @@ h' = h + dt z'"""
 class LEM(Cell):
     """Long expressive memory: h, the output, and z move by time steps of their own, at most `dt`."""
 
+    paper = "Rusch et al. 2022"
     named_gates = (
         Gate("step", "s", "sigmoid"),
         Gate("memory step", "m", "sigmoid"),
@@ -100,6 +102,7 @@ class CfC(Cell):
     The output is the new h.
     """
 
+    paper = "Hasani et al. 2022"
     named_gates = (Gate("time", "t", "sigmoid"), Gate("start", "g", "tanh"), Gate("candidate", "n", "tanh"))
     named_states = ("h",)
     equations = """\

@@ -23,6 +23,7 @@ class PeepholeLSTM(Cell):
     before back to the gates (fgr, whose state is (h, c, i, f, o)).
     """
 
+    paper = "Greff et al. 2017"
     peephole_i: Tensor | None
     peephole_f: Tensor | None
     peephole_o: Tensor | None

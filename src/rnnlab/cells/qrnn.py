@@ -13,6 +13,7 @@ class QRNN(Cell):
     The state is the memory c and the last input's part of the convolution, p, 3H wide; the output is h.
     """
 
+    paper = "Bradbury et al. 2017"
     named_gates = (
         Gate("candidate", "n", "tanh"),
         Gate("forget", "f", "sigmoid"),
@@ -25,9 +26,9 @@ class QRNN(Cell):
     recurrent_gates = 0
     state_blocks = (1, 3)
     equations = """\
-n = tanh(W_in x + b_in + p_n)
-f = sigmoid(W_if x + b_if + p_f)
-o = sigmoid(W_io x + b_io + p_o)
+n = tanh(W_in x + b_in + (p)_n)
+f = sigmoid(W_if x + b_if + (p)_f)
+o = sigmoid(W_io x + b_io + (p)_o)
 c' = f c + (1 - f) n
 p' = W_ip x + b_ip
 h = o c'"""

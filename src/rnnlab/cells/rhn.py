@@ -17,6 +17,7 @@ TRANSFORM_BIAS = -2.0  # the highways start open, as in the paper
 class RHN(Cell):
     """`depth` highway layers within a step, the first of which sees the input. The output is the new h."""
 
+    paper = "Zilly et al. 2017"
     named_gates = (Gate("candidate", "n", "tanh"), Gate("transform", "t", "sigmoid"))
     named_states = ("h",)
     own_products = 2
@@ -24,7 +25,7 @@ class RHN(Cell):
 n = tanh(W_in x + b_in + W_hn h + b_hn)
 t = sigmoid(W_it x + b_it + W_ht h + b_ht)
 s1 = t n + (1 - t) h
-h' = the same of s1 for each further layer, without x: t_l tanh(R_l s + b_l) + (1 - t_l) s"""
+h' = t2 n2 + (1 - t2) s1, with n2 and t2 from s1 alone, and so on to the depth"""
 
     def __init__(self, input_size: int, hidden_size: int, *, depth: int = 2, **common: Any) -> None:
         super().__init__(input_size, hidden_size, **common)

@@ -20,6 +20,7 @@ class SLSTM(Cell):
     c / n as it is. Where nothing has been summed up yet, m is the input gate's own exponent.
     """
 
+    paper = "Beck et al. 2024"
     named_gates = (
         Gate("input", "i", "exp"),
         Gate("forget", "f", "sigmoid"),

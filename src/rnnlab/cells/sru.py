@@ -15,6 +15,7 @@ class SRU(Cell):
     is c, the output h.
     """
 
+    paper = "Lei et al. 2018"
     named_gates = (
         Gate("candidate", "n", "linear"),
         Gate("forget", "f", "sigmoid"),

@@ -65,6 +65,7 @@ class S4D(Cell):
     then as many imaginary ones.
     """
 
+    paper = "Gu et al. 2022"
     named_gates = (Gate("input", "b", "linear"),)
     named_states = ("s",)
     state_blocks = (8,)
@@ -72,7 +73,7 @@ class S4D(Cell):
     equations = """\
 b = W_ih x + b_ih
 s' = exp(dt A) s + (exp(dt A) - 1) / A b
-h = 2 Re(sum over n of C_n s_n') + D b"""
+h = 2 Re(sum of C s' over the pairs) + D b"""
 
     def __init__(
         self,
@@ -127,6 +128,7 @@ class S5(Cell):
     The poles start at the eigenvalues of HiPPO's normal part, those above the real axis, for which C counts twice.
     """
 
+    paper = "Smith et al. 2023"
     named_gates = (
         Gate("real input", "br", "linear"),
         Gate("imaginary input", "bi", "linear"),
