@@ -21,8 +21,9 @@ from rnnlab.runs.identity import identity
 from rnnlab.unroll.run import unroll_run
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("experiment=shakespeare", "model.forget_bias=null", "model.hidden_size=5", "data.segment=7", "data.batch_size=3",
-         "trainer.accelerator=cpu", "trainer.threads=1", "trainer.max_steps=12", "trainer.val_check_interval=6")  # fmt: skip
+SMALL = ("experiment=shakespeare", "model.forget_bias=null", "model.hidden_size=5", "data.segment=7",
+         "data.batch_size=3", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.max_steps=12",
+         "trainer.val_check_interval=6")  # fmt: skip
 CELLS = {
     "slstm": (),
     "lru": ("model.initial_state=learned",),
@@ -51,9 +52,9 @@ def test_shakespeare_is_trained_resumed_sampled_from_unrolled_and_reported(cell,
         f"paths.outputs={tmp_path}",
     )
     run = rnnlab.train(*asked)
-    assert run.status == "finished" and np.isfinite(run.best.value)
+    assert run.status == "finished" and np.isfinite(run.objective)
     half = rnnlab.train(*asked, "name=half", "trainer.max_steps=6")
-    longer = rnnlab.train(*asked, "name=half", f"resume={half.folder}")
+    longer = rnnlab.train(f"resume={half.folder}", "trainer.max_steps=12", f"paths.outputs={tmp_path}")
     for (name, ours), theirs in zip(
         longer.model.state_dict().items(), run.model.state_dict().values(), strict=True
     ):
@@ -83,39 +84,22 @@ def test_a_sweep_over_cells_of_equal_size_and_their_options(tmp_path):
         "experiment=sine",
         "trainer.accelerator=cpu",
         "trainer.max_epochs=1",
-        "seed=0,1",
         f"paths.outputs={tmp_path}",
     )
-    command(
-        "train",
-        "-m",
-        *common,
-        "model.cell=glob([s*,*gru],exclude=lay*)",
-        "model.equal=parameters:600",
-        "name=equal",
-    )
+    cells = "model.cell=glob([s*,*gru],exclude=lay*)"
+    command("train", "-m", *common, cells, "model.equal=parameters:600", "name=equal")
     board = of_experiment(tmp_path / "equal")
-    assert len(board.rows) == 7  # gru, mingru, s4d, s5, slstm, sru and lem... named below
     names = {row.parameters["model.cell"] for row in board.rows}
-    assert names == {"gru", "mingru", "s4d", "s5", "slstm", "sru", "fastgrnn"} or names >= {
-        "gru",
-        "s4d",
-        "slstm",
-    }
+    assert names == {"gru", "mingru", "s4d", "s5", "slstm", "sru"}
     command("report", str(tmp_path / "equal"), "--csv", str(tmp_path / "board.csv"))
     with (tmp_path / "board.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["rank"]]
-    for row in rows:
-        assert 600 * 0.9 < float(row["parameters"]) < 600 * 1.2 and float(row["multiplications"]) > 0
-    one = ("model.cell=peepholelstm", "model.options.variant=vanilla,cifg,np")
-    command("train", "-m", *common, *one, "name=variants")
+    for row in rows:  # the head, with a weight a unit, is counted here
+        assert 550 < float(row["parameters"]) < 850 and float(row["multiplications"]) > 0
+    options = ("model.cell=peepholelstm", "model.options.variant=vanilla,cifg,np")
+    command("train", "-m", *common, *options, "name=variants")
     board = of_experiment(tmp_path / "variants")
-    assert {
-        row.parameters["model.options"]["variant"]
-        if "model.options" in row.parameters
-        else row.parameters["model.options.variant"]
-        for row in board.rows
-    } == {"vanilla", "cifg", "np"}
+    assert sorted(row.label for row in board.rows) == ["variant=cifg", "variant=np", "variant=vanilla"]
     assert "parameters" not in board.columns()  # of one cell they are not asked for
 
 
@@ -165,7 +149,7 @@ def test_a_run_of_equal_size_is_the_run_of_that_hidden_size():
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["model.equal=parameters:5"], "model.equal=parameters:5: one hidden unit has 4 parameters already"),
+        (["model.equal=parameters:1"], "model.equal=parameters:1: one hidden unit has 4 parameters already"),
         (["model.equal=parameter:5"], "model.equal=parameter:5: must be parameters:NUMBER or flops:NUMBER, such as"),
         (["model.cell=fractions.Cell", "model.equal=flops:50"], "model.equal=flops:50: can count rnnlab's own cells"),
         (["model.cell=gru", "model.options.variant=np"], "model.options.variant=np: gru has no such option. "
