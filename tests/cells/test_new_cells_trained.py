@@ -22,7 +22,7 @@ from rnnlab.unroll.run import unroll_run
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("experiment=shakespeare", "model.forget_bias=null", "model.hidden_size=5", "data.segment=7",
-         "data.batch_size=3", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.max_steps=12",
+         "data.batch_size=3", "trainer.accelerator=cpu", "trainer.threads=1",
          "trainer.val_check_interval=6")  # fmt: skip
 CELLS = {
     "slstm": (),
@@ -51,7 +51,7 @@ def test_shakespeare_is_trained_resumed_sampled_from_unrolled_and_reported(cell,
         "callbacks=inspect",
         f"paths.outputs={tmp_path}",
     )
-    run = rnnlab.train(*asked)
+    run = rnnlab.train(*asked, "trainer.max_steps=12")
     assert run.status == "finished" and np.isfinite(run.objective)
     half = rnnlab.train(*asked, "name=half", "trainer.max_steps=6")
     longer = rnnlab.train(f"resume={half.folder}", "trainer.max_steps=12", f"paths.outputs={tmp_path}")
