@@ -28,14 +28,18 @@ def main(argv: list[str]) -> None:
     argv = with_sweep_options(argv)
     import hydra
 
+<<<<<<< HEAD
     from rnnlab.config.composing import COMPOSING, config_folder, refuse_unused
+=======
+    from rnnlab.config.composing import COMPOSING, addable, config_folder
+>>>>>>> cells
     from rnnlab.config.texts import kept
 
     refuse_unused(argv)
     argv = kept(argv)
     # not a decorator: launchers pickle `task` by its name, which must give the function itself
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)
-    with command_line(arranged(argv)):
+    with command_line(addable(arranged(argv))):
         try:
             entry()
         except Refused as refused:
