@@ -1,5 +1,6 @@
 """A trained model from its run's folder. The folder is data: only code that is trusted is called."""
 
+import inspect
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -10,11 +11,13 @@ import torch
 
 from rnnlab import import_path as workplace
 from rnnlab.config import build
+from rnnlab.config.building import locate
 from rnnlab.config.permitted import PARTIAL, refusals
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
 from rnnlab.regular_files import open_file
 from rnnlab.runs.checksum import DAMAGED, checksum_error
+from rnnlab.runs.generators import BUILT, left_alone, seed_all
 from rnnlab.runs.ownership import is_own
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import foreign_targets
@@ -116,10 +119,20 @@ def load_model(run: Run, trust: bool = False) -> Any:
     Raises UserError where the config would run what neither rnnlab lists nor is the user's own, unless `trust` is set.
     """
     config = run.config
-    options = {k: v for k, v in config["model"].items() if k != "init_from"} | {"engine": "auto"}
+    options = {k: v for k, v in config["model"].items() if k != "init_from"}
+    if "engine" in options:
+        options["engine"] = "auto"
     with permitted(run, {"model": options}, trust):
         checkpoint = read_checkpoint(run.best_checkpoint)
-        model = build(options, "model", spec=checkpoint["spec"], seed=config["seed"])
+        offered = {"spec": checkpoint["spec"], "seed": config["seed"]}
+        wanted = inspect.signature(locate(options["_target_"], "model")).parameters
+        parts = {name: config[name] for name in PARTIAL if name in wanted and name in config}
+        with permitted(run, parts, trust):
+            offered |= {name: build(node, name) for name, node in parts.items()}
+        given = {name: value for name, value in offered.items() if name in wanted}
+        with left_alone():
+            seed_all(config["seed"], BUILT)
+            model = build(options, "model", **given)
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
 
