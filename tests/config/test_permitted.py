@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 
+from rnnlab.config.model_schema import UNBUILT
 from rnnlab.config.permitted import LISTED, PARTIAL, refusals
 from rnnlab.recurrence.stack import Stack
 
@@ -66,7 +67,10 @@ def test_what_is_listed_is_there_under_its_own_name_with_its_arguments(target):
     assert inspect.isclass(found) or target.startswith("rnnlab.training.schedules.")
     takes = {name for c in getattr(found, "__mro__", [found]) if c is not object
              for name in inspect.signature(c).parameters}  # fmt: skip
-    ours = {"scheduler": {"interval"}, "model": {"init_from", "equal", *inspect.signature(Stack).parameters}}
+    ours = {
+        "scheduler": {"interval"},
+        "model": {*UNBUILT, *inspect.signature(Stack).parameters},
+    }
     for section, known in LISTED.items():
         arguments = set(known[target].model_fields) if target in known else set()
         assert arguments <= takes | ours.get(section, set())

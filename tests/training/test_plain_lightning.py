@@ -49,6 +49,8 @@ def command(configs):
     def command(*words: str, **environment: str) -> subprocess.CompletedProcess:
         env = os.environ | {"PYTHONPATH": str(HERE)} | environment
         asked = ["--config-dir", configs] if words[0] == "train" else []
+        if words[0] == "resume":
+            words = ("train", f"resume={words[1]}", *words[2:])
         line = [sys.executable, "-m", "rnnlab", words[0], *asked, *words[1:]]
         return subprocess.run(line, env=env, capture_output=True, text=True, check=False)
 
@@ -65,6 +67,7 @@ def train(tmp_path, configs):
     def train(folder: str, *words: str) -> rnnlab.Run:
         return rnnlab.train(*PLAIN, *words, f"paths.outputs={tmp_path / folder}", config_dir=configs)
 
+    train.configs = configs
     return train
 
 

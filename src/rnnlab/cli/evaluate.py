@@ -53,9 +53,7 @@ def assess(folder: str, overrides: list[str], split: str | None, trust: bool = F
     run = Run.open(folder)
     task = load_model(run, trust)
     if not isinstance(task, Task):
-        raise UserError(
-            f"{run.folder}: {type(task).__name__} is not a task of rnnlab, which alone can be evaluated"
-        )
+        return assess_plain(run, task, overrides, split, trust)
     new_file = any(o.lstrip("+").startswith(("data.path=", "data.corpus=")) for o in overrides)
     whole = split == "all" or (split is None and new_file)
     data = load_data(run, task.spec, overrides, whole=whole, trust=trust)
@@ -79,6 +77,47 @@ def assess(folder: str, overrides: list[str], split: str | None, trust: bool = F
     }
 
 
+def assess_plain(
+    run: Any, module: Any, overrides: list[str], split: str | None, trust: bool
+) -> dict[str, Any]:
+    """What `assess` gives, of a LightningModule of the user's own: what its test or validation logs."""
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.utilities.model_helpers import is_overridden
+
+    from rnnlab.runs.data import load_data
+    from rnnlab.training.generators import Generators, gives
+    from rnnlab.training.quiet import quiet
+
+    if split in ("train", "all"):
+        raise UserError(f"--split {split}: {type(module).__name__} has steps for val and test alone")
+    data = load_data(run, {}, overrides, trust=trust)
+    steps = {"test": "test_step", "val": "validation_step"}
+    possible = [
+        part
+        for part, step in steps.items()
+        if gives(data, f"{part}_dataloader") and is_overridden(step, module)
+    ]
+    if not possible or (split and split not in possible):
+        raise UserError(
+            f"--split {split or 'test'}: {type(module).__name__} and {type(data).__name__} have "
+            f"{' and '.join(possible) or 'neither val nor test'}"
+        )
+    part = split or possible[0]
+    best = run.results.get("best", {}).get("step")
+    Generators(run.config["seed"], run.results.get("steps") if part == "test" else best).wrap(data)
+    with quiet():
+        trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
+                          enable_model_summary=False)  # fmt: skip
+        run_part = trainer.test if part == "test" else trainer.validate
+        run_part(module, datamodule=data, verbose=False)
+    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    knows = {
+        key: getattr(data, key)(part) if hasattr(data, key) else {} for key in ("baselines", "floor", "facts")
+    }
+    content = {"content_hash": getattr(data, "content_hash", None), "overrides": overrides}
+    return {"run": str(run.folder), "step": best, "split": part, "data": content, "metrics": found, **knows}
+
+
 def learned_from(run: Any, task: Any, data: Any) -> None:
     """For a new text: its n-gram baselines count the one that the run learned from, if it is still there."""
     from rnnlab.data import Chars
@@ -98,7 +137,8 @@ def show(found: dict[str, Any]) -> None:
     from rnnlab.terminal.run import Row, console, number, score_table
 
     split, metrics = found["split"], dict(found["metrics"])
-    metrics.pop("loss", None)
+    if len(metrics) > 1:
+        metrics.pop("loss", None)
     title = {"train": "training", "val": "validation", "test": "test", "all": "all"}[split]
     step = "" if found["step"] is None else f", step {found['step']:,}"
     rows: list[Row] = [(f"the run{step}", {split: metrics}, "bold")]

@@ -28,11 +28,7 @@ def main(argv: list[str]) -> None:
     argv = with_sweep_options(argv)
     import hydra
 
-<<<<<<< HEAD
-    from rnnlab.config.composing import COMPOSING, config_folder, refuse_unused
-=======
-    from rnnlab.config.composing import COMPOSING, addable, config_folder
->>>>>>> cells
+    from rnnlab.config.composing import COMPOSING, addable, config_folder, refuse_unused
     from rnnlab.config.texts import kept
 
     refuse_unused(argv)

@@ -71,12 +71,8 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
     """`compose`, with Hydra's own errors."""
     from rnnlab.config.texts import kept
 
-<<<<<<< HEAD
     refuse_unused(overrides)
-    overrides = kept(overrides)
-=======
     overrides = addable(kept(overrides))
->>>>>>> cells
     if config_dir is not None:
         folder = Path(config_dir).expanduser().absolute()
         if not folder.is_dir():

@@ -1,6 +1,7 @@
 """The data of a run again: its own, or other data in its place."""
 
 import copy
+import inspect
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
 from rnnlab.data.corpora import CORPORA
 from rnnlab.errors import UserError
+from rnnlab.runs.generators import may_draw, seed_setup
 from rnnlab.runs.load import permitted
 from rnnlab.runs.run import Run
 
@@ -38,11 +40,13 @@ def load_data(
         config["data"]["fractions"] = ALL_TEST
     with permitted(run, {"data": config["data"]}, trust):
         data = build(config["data"], "data")
+        if may_draw(config):
+            seed_setup(data, config["seed"])
         try:
             if hasattr(data, "with_spec"):
                 data.with_spec(spec)
             data.prepare_data()
-            data.setup()
+            data.setup("test") if _takes_stage(data) else data.setup()
         except KeyError as error:
             if error.args[0] in spec:  # no question of what the model was trained on
                 raise
@@ -50,6 +54,11 @@ def load_data(
                 f"{run.folder}: its model was not trained on such data ({type(data).__name__}): it knows no {error}"
             ) from error
     return data
+
+
+def _takes_stage(data: Any) -> bool:
+    """Whether `setup` must be told a stage, as Lightning has it; ours may be."""
+    return any(p.default is p.empty for p in inspect.signature(data.setup).parameters.values())
 
 
 def corpora_folder() -> str:

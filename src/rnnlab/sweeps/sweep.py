@@ -163,14 +163,16 @@ def _show_dry_run(plan: Plan, due: list[Planned], options: dict[str, Any], devic
         workers = devices.pool(due, options).workers
         by_kind = Counter(p.accelerator for p in due)
         busy = {kind: min(workers[kind], n) for kind, n in by_kind.items()}
-        sizes = [weights(p.config) for p in {p.place.group: p for p in due}.values()]
+        groups = {p.place.group: p for p in due}.values()
+        sizes = [weights(p.config) for p in groups if "hidden_size" in p.config["model"]] or [0]
         size = f"{min(sizes):,.0f}" + (f" to {max(sizes):,.0f}" if max(sizes) > min(sizes) else "")
         found = estimate(due, devices.probe)
         wall = found.wall(due, workers) + devices.probe.waited
         memory = found.shared_bytes + sum(busy.values()) * found.worker_bytes
         pool = ", ".join(f"{n} worker{'s' * (n > 1)} on {kind}" for kind, n in busy.items())
         console.print(f"  {'to train':24} {len(due):,}, longest first; {pool}", soft_wrap=True)
-        console.print(f"  {'recurrent weights':24} about {size}", soft_wrap=True)
+        if max(sizes):
+            console.print(f"  {'recurrent weights':24} about {size}", soft_wrap=True)
         console.print(f"  {'time':24} about {clock(wall)} ({found.basis})", soft_wrap=True)
         console.print(f"  {'memory':24} about {memory / 1e9:.1f} GB ({found.memory_basis})", soft_wrap=True)
     console.print("Nothing was started (--dry-run).")

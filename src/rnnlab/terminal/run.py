@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,8 @@ def results_table(run: Run) -> Table | Group:
 def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
     """The metrics of a run's results, and the rows of their table: the best, the last, baselines, the floor."""
     best, last = results.get("best"), results.get("last")
+    if is_plain(results):
+        return plain_rows(results)
     scores = {
         part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
     }
@@ -154,6 +157,38 @@ def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
     return list((best and metrics_of(best)) or scores["train"] or scores["test"]), rows
 
 
+def is_plain(results: dict[str, Any]) -> bool:
+    """Whether they are of a module of the user's own, which names its metrics as it likes."""
+    measured = results.get("best", {}).get("metrics", {}) | results.get("last", {}).get("metrics", {})
+    ours = results.get("train", {}) | results.get("test", {})
+    return not any(name.startswith("metric/") for name in measured) and (bool(measured) or len(ours) < 2)
+
+
+def plain_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
+    best, last = results.get("best", {}), results.get("last", {})
+    rows: list[Row] = []
+    for word, at, more in (("best", best, results.get("test", {})), ("last", last, {})):
+        if at:
+            scores = by_part(at.get("metrics", {}), "val")
+            for part, found in by_part(more, "test").items():
+                scores[part] = scores.get(part, {}) | found
+            rows.append((f"{word}, step {at['step']:,}", scores, "bold" if word == "best" else ""))
+    names = [name for _, scores, _ in rows for found in scores.values() for name in found]
+    return list(dict.fromkeys(names)), rows
+
+
+def by_part(metrics: dict[str, float], otherwise: str) -> dict[str, dict[str, float]]:
+    """Metrics by the part that their name says: loss/val, val_loss and val/loss are the loss of the validation part."""
+    found: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        words = re.split(r"[/_]", name)
+        part = next((word for word in (words[0], words[-1]) if word in PARTS), None)
+        if part is not None and len(words) > 1:
+            name = name[len(part) + 1 :] if words[0] == part else name[: -len(part) - 1]
+        found.setdefault(part or otherwise, {})[name] = value
+    return found
+
+
 def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> Table | Group:
     """A column for each metric under each of `parts` (title: key), a line for each row.
 
@@ -161,14 +196,28 @@ def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> T
     """
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
-    for title in parts:
-        for metric in metrics:
-            heading = f"{title if metric == metrics[0] else ''}\n{one_line(metric)}"
-            table.add_column(Text(heading), justify="right", no_wrap=True)
+    measured = {
+        (part, metric)
+        for _, scores, _ in rows
+        for part, found in scores.items()
+        for metric, value in found.items()
+        if value is not None
+    }
+    columns = [
+        (title, part, metric)
+        for title, part in parts.items()
+        for metric in metrics
+        if (part, metric) in measured
+    ]
+    before = ""
+    for title, _, metric in columns:
+        heading = f"{title if title != before else ''}\n{one_line(metric)}"
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+        before = title
     for title, scores, style in rows:
         if not any(scores.get(part) for part in parts.values()):
             continue
-        cells = [number(scores.get(part, {}).get(metric)) for part in parts.values() for metric in metrics]
+        cells = [number(scores.get(part, {}).get(metric)) for _, part, metric in columns]
         table.add_row(title, *cells, style=style)
     width = console.measure(table, options=console.options.update(max_width=1000)).maximum
     if width > console.width and len(parts) > 1:
@@ -204,6 +253,12 @@ def facts(run: Run) -> list[str]:
     return lines
 
 
+def plain_commands(run: Run) -> tuple[tuple[str, str], ...]:
+    """For a module of the user's own: what measured nothing cannot be evaluated."""
+    measured = run.results.get("test") or run.results.get("best", {}).get("metrics")
+    return (("evaluate", "rnnlab evaluate {run}"),) if measured else ()
+
+
 def next_commands(run: Run) -> list[tuple[str, str]]:
     """What to do with a run, each with its command; the task says what fits a finished one."""
     commands = [("TensorBoard", f"rnnlab board {Path(run.folder).parent}")]
@@ -212,6 +267,6 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
             task = locate(run.config["model"]["_target_"], "model")
         except UserError:  # the code that the run was made with has gone
             return commands
-        fitting = getattr(task, "commands", (("evaluate", "rnnlab evaluate {run}"),))
+        fitting = getattr(task, "commands", None) or plain_commands(run)
         commands += [(what, command.replace("{run}", str(run.folder))) for what, command in fitting]
     return commands

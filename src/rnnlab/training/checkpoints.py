@@ -98,10 +98,6 @@ class Checkpoints(Checkpoint):
         """The optimizer step behind which the next checkpoint is due, where they go by steps."""
         return self._saved_at[1] + (self.every_n_steps or 0)
 
-    def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
-        if not trainer.fit_loop.own:  # type: ignore[attr-defined]
-            self.between_batches(trainer, task)
-
     def between_batches(self, trainer: Trainer, task: LightningModule) -> None:
         self.count_rightly(trainer)
         seconds, step = self._saved_at

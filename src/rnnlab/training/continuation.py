@@ -3,12 +3,13 @@
 import copy
 import hashlib
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rnnlab.config import deciding
+from rnnlab.config import base_config, deciding
 from rnnlab.config.reading import read
 from rnnlab.config.schema import COMPONENTS, NAMED, SECTIONS
 from rnnlab.errors import UserError
@@ -22,10 +23,11 @@ from rnnlab.runs.run import Run, now
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.display import Display
 from rnnlab.training.loop import position_of
-from rnnlab.training.resumption import checkpoint_of, digests, lengths
+from rnnlab.training.resumption import checkpoint_of, digests, lengths, manifest_before
 
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")
 OURS = ("resume", "resume_engine", "rerun")
+CONFIG_DIR = ("--config-dir", "-cd")
 CHILD = "child"  # in a checkpoint: made of the parent's
 
 
@@ -65,6 +67,25 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     refuse_changes(at, parent.config, config)
     refuse_shorter(at, parent, config)
     return config, [*before, *asked], parent
+
+
+def base_of(parent: Run, overrides: list[str], config_dir: str | None) -> Any:
+    """The config that the overrides start from. Where the command names no folder of configs, that of the parent's
+    command serves, if it is there. Raises UserError that says what to add, where it is not.
+    """
+    if config_dir is None:
+        words = manifest_before(parent).get("command", [])
+        named = [after for word, after in pairwise(words) if word in CONFIG_DIR]
+        named += [word.partition("=")[2] for word in words if word.partition("=")[0] in CONFIG_DIR]
+        config_dir = next((folder for folder in named if folder and Path(folder).is_dir()), None)
+    try:
+        return base_config(overrides, config_dir)
+    except UserError as error:
+        if config_dir is not None:
+            raise
+        raise UserError(
+            f"{error} {parent.folder} was asked for with configs of another folder: add --config-dir FOLDER"
+        ) from error
 
 
 def refuse_others_code(parent: Run, config: dict[str, Any], cfg: DictConfig) -> None:

@@ -1,73 +1,16 @@
-"""The global generators of torch, NumPy and Python, for a user's own modules, data and callbacks that draw from them.
-
-They are seeded from the run's seed, each pass over a DataLoader also from its epoch, and their states are kept in
-every checkpoint: such a run resumes and reproduces to the same bits. rnnlab's own parts do not draw from them, and a
-run of these alone leaves them as they are.
+"""A run with parts of the user's own: each pass over a DataLoader is seeded from the run's seed and its epoch, and the
+states of the global generators are kept in every checkpoint, so that it resumes and reproduces to the same bits.
 """
 
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from rnnlab import streams
-from rnnlab.runs.sources import foreign_targets
+from rnnlab.runs.generators import EPOCH, TESTED, VALIDATED, States, restore, seed_all, states
 
-States = dict[str, Any]
-BUILT, TRAINED, EPOCH, VALIDATED, TESTED = range(5)  # what a seed is for
 LOADERS = {"train_dataloader": EPOCH, "val_dataloader": VALIDATED, "test_dataloader": TESTED}
-
-
-def may_draw(config: dict[str, Any]) -> bool:
-    """Whether a run has parts that are not rnnlab's and may draw from the global generators."""
-    targets = (str(config[part].get("_target_", "")) for part in ("model", "data"))
-    return bool(foreign_targets(config)) or not all(target.startswith("rnnlab.") for target in targets)
-
-
-def seed_all(seed: int, *place: int) -> None:
-    """Seeds the global generators for a place in a run: up to two numbers."""
-    words = streams.philox(seed, "user", *place).random_raw(3)
-    torch.manual_seed(int(words[0]) >> 1)
-    np.random.seed(int(words[1]) & 0xFFFFFFFF)
-    random.seed(int(words[2]))
-
-
-def states() -> States:
-    """The states of the global generators, in plain types and tensors."""
-    name, key, *rest = cast(tuple[Any, ...], np.random.get_state(legacy=True))
-    found: States = {
-        "torch": torch.get_rng_state(),
-        "numpy": [name, torch.from_numpy(key.astype(np.int64)), *map(float, rest)],
-        "python": list(random.getstate()),
-    }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        found["cuda"] = torch.cuda.get_rng_state_all()
-    return found
-
-
-def restore(saved: States) -> None:
-    torch.set_rng_state(saved["torch"])
-    name, key, position, has_gauss, gauss = saved["numpy"]
-    np.random.set_state((name, key.numpy().astype(np.uint32), int(position), int(has_gauss), gauss))
-    version, words, gauss = saved["python"]
-    random.setstate((version, tuple(words), gauss))
-    if "cuda" in saved:
-        torch.cuda.set_rng_state_all(saved["cuda"])
-
-
-@contextmanager
-def left_alone() -> Iterator[None]:
-    """Gives the generators of who calls us their states back."""
-    before = states()
-    try:
-        yield
-    finally:
-        restore(before)
 
 
 class Generators(Callback):
@@ -75,8 +18,9 @@ class Generators(Callback):
 
     patient = True  # can wait for the end of a call of the kernels
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, steps: int = 0) -> None:
+        self.seed, self.steps = seed, steps
+        self.trainer: Trainer | None = None
         self.before: States | None = None
         """As they were before the batch that is being trained was fetched."""
         self.pending: States | None = None
@@ -102,6 +46,15 @@ class Generators(Callback):
 
     def setup(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
         self.trainer = trainer
+
+    @property
+    def epoch(self) -> int:
+        progress: Any = self.trainer.fit_loop.epoch_progress if self.trainer else None
+        return progress.current.processed if progress else 0
+
+    @property
+    def step(self) -> int:
+        return self.trainer.global_step if self.trainer else self.steps
 
     def go_on(self) -> None:
         """Where the first batch since a resume is due."""
@@ -165,8 +118,7 @@ class Seeded:
         """Begins when the first batch is asked for; where an epoch is resumed, behind the batches that were taken."""
         ours = self.generators
         trains = self.what == EPOCH
-        progress: Any = ours.trainer.fit_loop.epoch_progress
-        seed_all(ours.seed, self.what, progress.current.processed if trains else ours.trainer.global_step)
+        seed_all(ours.seed, self.what, ours.epoch if trains else ours.step)
         batches = iter(self.loader)
         if trains:
             skip, ours.skip = ours.skip, 0

@@ -36,6 +36,8 @@ class Interruption(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
         if not trainer.fit_loop.own:  # type: ignore[attr-defined]
+            # here and not in their own hook: callbacks of the user's, which may change something, come in between
+            self.checkpoints.between_batches(trainer, task)
             self.between_batches(trainer, task)
 
     def between_batches(self, trainer: Trainer, task: LightningModule) -> None:

@@ -23,15 +23,11 @@ def assess(
     Where nothing was validated the last weights are the best there are, and are scored on the training part.
     """
     results: dict[str, Any] = {}
-<<<<<<< HEAD
-    validated = gives(data, "val_dataloader") and bool(data.val_dataloader())
-    validated = validated and is_overridden("validation_step", task)
-=======
     if isinstance(task, Task):
         parameters = sum(p.numel() for p in task.parameters())
         results |= {"parameters": parameters, "multiplications": size_of(task.stack).multiplications}
-    validated = bool(data.val_dataloader())
->>>>>>> cells
+    validated = gives(data, "val_dataloader") and bool(data.val_dataloader())
+    validated = validated and is_overridden("validation_step", task)
     if best_weights is not None:
         task.load_state_dict(best_weights)
     test = data.test_dataloader() if gives(data, "test_dataloader") else None

@@ -14,6 +14,7 @@ from rnnlab.errors import warn
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
 from rnnlab.runs.files import clear_leftovers
+from rnnlab.runs.generators import BUILT, TRAINED, left_alone, may_draw, seed_all, seed_setup
 from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
@@ -22,9 +23,9 @@ from rnnlab.runs.sources import foreign_targets, why_stale
 from rnnlab.training import accelerator, preflight
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
-from rnnlab.training.continuation import is_childs_first, longer, prepare
+from rnnlab.training.continuation import base_of, is_childs_first, longer, prepare
 from rnnlab.training.display import About, Display, failure_shown
-from rnnlab.training.generators import BUILT, TRAINED, Generators, left_alone, may_draw, seed_all
+from rnnlab.training.generators import Generators
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.loggers import introduce
 from rnnlab.training.native_steps import Kernels
@@ -58,7 +59,8 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     config.pop("sweep", None)  # says nothing of a single run
     overrides = [o for o in overrides if not o.startswith("sweep.")]
     config["trainer"]["accelerator"], why_device = accelerator.take(config["trainer"]["accelerator"])
-    where = place(config, deciding(config), deciding(base_config(overrides, config_dir)))
+    base = base_config(overrides, config_dir) if parent is None else base_of(parent, overrides, config_dir)
+    where = place(config, deciding(config), deciding(base))
     run = Run(where.folder)
     if run.known.get("status") == "finished" and not config["rerun"]:
         restore_config(run, config, overrides, warn)
@@ -76,6 +78,8 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
 def load_data(config: dict[str, Any]) -> Any:
     """The data set, set up; nothing in it changes any more, so that several runs may share it."""
     data = build(config["data"], "data")
+    if may_draw(config):
+        seed_setup(data, config["seed"])
     data.prepare_data()
     data.setup("fit")
     return data

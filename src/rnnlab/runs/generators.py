@@ -1,0 +1,84 @@
+"""The global generators of torch, NumPy and Python, for a user's own modules, data and callbacks that draw from them.
+
+They are seeded from the run's seed. rnnlab's own parts do not draw from them, and a run of these alone leaves them as
+they are. training/generators.py keeps their states in checkpoints.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from rnnlab import streams
+from rnnlab.runs.sources import foreign_targets
+
+States = dict[str, Any]
+BUILT, SET_UP, TRAINED, EPOCH, VALIDATED, TESTED = range(6)  # what a seed is for
+
+
+def may_draw(config: dict[str, Any]) -> bool:
+    """Whether a run has parts that are not rnnlab's and may draw from the global generators."""
+    targets = (str(config[part].get("_target_", "")) for part in ("model", "data"))
+    return bool(foreign_targets(config)) or not all(target.startswith("rnnlab.") for target in targets)
+
+
+def seed_all(seed: int, *place: int) -> None:
+    """Seeds the global generators for a place in a run: up to two numbers."""
+    words = streams.philox(seed, "user", *place).random_raw(3)
+    torch.manual_seed(int(words[0]) >> 1)
+    np.random.seed(int(words[1]) & 0xFFFFFFFF)
+    random.seed(int(words[2]))
+
+
+def states() -> States:
+    """The states of the global generators, in plain types and tensors."""
+    name, key, *rest = cast(tuple[Any, ...], np.random.get_state(legacy=True))
+    found: States = {
+        "torch": torch.get_rng_state(),
+        "numpy": [name, torch.from_numpy(key.astype(np.int64)), *map(float, rest)],
+        "python": list(random.getstate()),
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["cuda"] = torch.cuda.get_rng_state_all()
+    return found
+
+
+def restore(saved: States) -> None:
+    torch.set_rng_state(saved["torch"])
+    name, key, position, has_gauss, gauss = saved["numpy"]
+    np.random.set_state((name, key.numpy().astype(np.uint32), int(position), int(has_gauss), gauss))
+    version, words, gauss = saved["python"]
+    random.setstate((version, tuple(words), gauss))
+    if "cuda" in saved:
+        torch.cuda.set_rng_state_all(saved["cuda"])
+
+
+@contextmanager
+def left_alone() -> Iterator[None]:
+    """Gives the generators of who calls us their states back."""
+    before = states()
+    try:
+        yield
+    finally:
+        restore(before)
+
+
+def seed_setup(data: Any, seed: int) -> None:
+    """Lets each `setup` of a data module begin alike: it is called for the training and for the test, and a random
+    split must be the same in both.
+    """
+
+    def seeded(setup: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(setup)
+        def begin(*args: Any, **options: Any) -> Any:
+            with left_alone():
+                seed_all(seed, SET_UP)
+                return setup(*args, **options)
+
+        return begin
+
+    data.setup = seeded(data.setup)

@@ -1,0 +1,100 @@
+"""The commands for a run of a LightningModule that is none of rnnlab's: each that is suggested works."""
+
+import json
+import shlex
+
+import pytest
+import torch
+from test_plain_lightning import PLAIN, bits, command, configs, only, train  # noqa: F401  (fixtures)
+
+import rnnlab
+
+EXPERIMENT = (
+    "# @package _global_\nname: mine\ndefaults:\n  - override /model: plain\n  - override /data: WithTest\n"
+)
+
+
+@pytest.fixture
+def trained(command, tmp_path):  # noqa: F811
+    def trained(*words):
+        done = command("train", *PLAIN, "trainer.max_epochs=2", *words, f"paths.outputs={tmp_path}")
+        assert done.returncode == 0, done.stderr
+        return only(tmp_path), done.stdout
+
+    return trained
+
+
+def test_evaluate_repeats_the_results(trained, command):  # noqa: F811
+    run, said = trained("data=WithTest")
+    (suggested,) = [line for line in said.splitlines() if line.startswith("evaluate ")]
+    _, _, *words = shlex.split(suggested)
+    done = command(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["split"] == "test" and found["metrics"] == run.results["test"]
+    done = command("evaluate", str(run.folder), "--split", "val", "--json")
+    assert json.loads(done.stdout)["metrics"]["loss/val"] == pytest.approx(run.objective)
+    done = command("evaluate", str(run.folder), "--split", "train")
+    assert done.returncode == 2 and "val and test" in done.stderr
+    assert "loss" in command("evaluate", str(run.folder)).stdout
+
+
+def test_without_a_test_part_the_validation_is_evaluated(trained, command):  # noqa: F811
+    run, _ = trained()
+    found = json.loads(command("evaluate", str(run.folder), "--json").stdout)
+    assert found["split"] == "val" and found["metrics"]["loss/val"] == pytest.approx(run.objective)
+
+
+def test_nothing_that_fails_is_suggested(trained):
+    _, said = trained("data=TrainAlone")
+    assert "TensorBoard " in said and "evaluate " not in said
+
+
+def test_the_table_has_each_part_and_no_empty_column(trained):
+    run, said = trained("data=WithTest")
+    lines = said.splitlines()
+    (at,) = [i for i, line in enumerate(lines) if line.startswith("best, step")]
+    assert lines[at - 2].split() == ["training", "validation", "test"]
+    assert lines[at - 1].split() == ["loss"] * 3
+    best = run.results["best"]["metrics"]
+    shown = [best["loss/train"], best["loss/val"], run.results["test"]["loss/test"]]
+    assert lines[at].split()[3:] == [f"{value:.4g}" for value in shown]
+
+
+def test_a_longer_run_is_the_unbroken_one(train):  # noqa: F811
+    short = train("short", "data=WithTest", "trainer.max_epochs=2")
+    long = train("long", "data=WithTest", "trainer.max_epochs=4")
+    grown = rnnlab.train(
+        f"resume={short.folder}", "trainer.max_epochs=4", *PLAIN[:2], config_dir=train.configs
+    )
+    assert bits(grown) == bits(long)
+
+
+def test_an_experiment_of_a_folder_of_configs_is_found_again(command, configs, tmp_path, monkeypatch):  # noqa: F811
+    from pathlib import Path
+
+    file = Path(configs) / "experiment" / "mine.yaml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(EXPERIMENT)
+    asked = ("experiment=mine", "trainer.max_epochs=1", "trainer.accelerator=cpu", "callbacks=none")
+    assert command("train", *asked, f"paths.outputs={tmp_path}").returncode == 0
+    run = only(tmp_path)
+    done = command("resume", str(run.folder), "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    file.rename(file.with_suffix(".gone"))
+    done = command("resume", str(run.folder), "trainer.max_epochs=3")
+    file.with_suffix(".gone").rename(file)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+
+
+def test_report_board_and_leaderboard_know_it(trained, command, tmp_path):  # noqa: F811
+    run, _ = trained("data=WithTest")
+    done = command("report", str(run.folder.parent))
+    assert done.returncode == 0 and "loss/val" in done.stdout
+    page = tmp_path / "page.html"
+    assert (
+        command("report", str(run.folder), "--html", str(page)).returncode == 0 and page.stat().st_size > 1000
+    )
+    assert torch.load(run.best_checkpoint, weights_only=True)["best"]["value"] == run.objective
+    model = run.model
+    assert type(model).__name__ == "Module" and not model.training
