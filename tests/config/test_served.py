@@ -7,6 +7,7 @@ import pytest
 
 from rnnlab.config import check, compose
 from rnnlab.config.composing import UNUSED
+from rnnlab.config.reading import shown
 from rnnlab.config.trainer_schema import Trainer
 
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -24,5 +25,4 @@ OTHERS = {name: field for name, field in Trainer.model_fields.items() if not fie
 @pytest.mark.parametrize("key", OTHERS)
 def test_every_other_argument_is_taken(key):
     default = OTHERS[key].default
-    value = {None: "null", True: "true", False: "false"}.get(default, default)
-    assert check(compose([f"+trainer.{key}={value}"]))["trainer"][key] == default
+    assert check(compose([f"+trainer.{key}={shown(default)}"]))["trainer"][key] == default

@@ -77,6 +77,7 @@ def _mark(cell: Cell, kernels: Kernels) -> Path | None:
     return path.with_name(f"{path.stem}-{text.hexdigest()[:24]}.checked")
 
 
+@torch.inference_mode(False)  # a model may be evaluated before it is trained here
 def _outcome(cell: Cell, kernels: Kernels, dtype: torch.dtype, positive: bool) -> dict[str, Tensor]:
     """Outputs, last states and gradients of one random case, by name."""
     draw = torch.Generator().manual_seed(20)
