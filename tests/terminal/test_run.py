@@ -56,7 +56,12 @@ def test_the_parts_stand_side_by_side_where_there_is_room(monkeypatch):
     ],
 )
 def test_commands_that_fit_the_task(target, proposed):
-    run = SimpleNamespace(config={"model": {"_target_": target}}, folder=Path("A/b"), status="finished")
+    run = SimpleNamespace(
+        config={"model": {"_target_": target}},
+        folder=Path("A/b"),
+        status="finished",
+        results={"test": {"loss": 1.0}},
+    )
     assert [command for _, command in terminal.next_commands(run)] == [
         f"rnnlab {words}" for words in proposed
     ]

@@ -17,7 +17,6 @@ from rnnlab.errors import UserError
 from rnnlab.memory import afford
 from rnnlab.regular_files import open_file
 from rnnlab.runs.checksum import DAMAGED, checksum_error
-from rnnlab.runs.generators import BUILT, left_alone, seed_all
 from rnnlab.runs.ownership import is_own
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import foreign_targets
@@ -130,9 +129,7 @@ def load_model(run: Run, trust: bool = False) -> Any:
         with permitted(run, parts, trust):
             offered |= {name: build(node, name) for name, node in parts.items()}
         given = {name: value for name, value in offered.items() if name in wanted}
-        with left_alone():
-            seed_all(config["seed"], BUILT)
-            model = build(options, "model", **given)
+        model = build(options, "model", **given)
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
 

@@ -253,6 +253,12 @@ def facts(run: Run) -> list[str]:
     return lines
 
 
+def plain_commands(run: Run) -> tuple[tuple[str, str], ...]:
+    """For a module of the user's own: what measured nothing cannot be evaluated."""
+    measured = run.results.get("test") or run.results.get("best", {}).get("metrics")
+    return (("evaluate", "rnnlab evaluate {run}"),) if measured else ()
+
+
 def next_commands(run: Run) -> list[tuple[str, str]]:
     """What to do with a run, each with its command; the task says what fits a finished one."""
     commands = [("TensorBoard", f"rnnlab board {Path(run.folder).parent}")]
@@ -261,8 +267,6 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
             task = locate(run.config["model"]["_target_"], "model")
         except UserError:  # the code that the run was made with has gone
             return commands
-        evaluated = run.results.get("test") or run.results.get("best", {}).get("metrics")
-        plain = (("evaluate", "rnnlab evaluate {run}"),) if evaluated else ()
-        fitting = getattr(task, "commands", plain)
+        fitting = getattr(task, "commands", None) or plain_commands(run)
         commands += [(what, command.replace("{run}", str(run.folder))) for what, command in fitting]
     return commands
