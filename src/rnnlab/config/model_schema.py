@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator
 
 from rnnlab.cells.description import CATALOGUE, Description
-from rnnlab.config.fields import BelowOne, Count, Flag, Number, Positive, Says, Text, wrong
+from rnnlab.config.fields import NEUTRAL, BelowOne, Count, Flag, Number, Positive, Says, Text, wrong
 from rnnlab.config.files import folder
 from rnnlab.config.node import Node, Problem
 from rnnlab.errors import nearest
@@ -47,6 +47,8 @@ class Recurrent(Node):
     forget_bias: Number | None
     engine: Literal["auto", "reference", "torch", "native"]
     init_from: Annotated[Text, AfterValidator(folder), Says("a run's folder")] | None
+    init_from_freeze: Annotated[Flag, NEUTRAL] = False
+    init_from_rate: Annotated[Positive, NEUTRAL] = 1.0
     kind: ClassVar[str] = ""
 
     def problems(self) -> Iterator[Problem]:
@@ -60,6 +62,10 @@ class Recurrent(Node):
             yield "forget_bias", "model.bias=none leaves no bias to set; use both or one"
         if self.init_scale is not None and self.init != "uniform":
             yield "init_scale", f"only model.init=uniform has a scale, not {self.init}"
+        if self.init_from is None and (self.init_from_freeze or self.init_from_rate != 1.0):
+            yield "init_from_freeze" if self.init_from_freeze else "init_from_rate", "needs model.init_from"
+        if self.init_from_freeze and self.init_from_rate != 1.0:
+            yield "init_from_rate", "what model.init_from_freeze freezes has no rate"
         if self.dropout > 0 and self.num_layers == 1:
             yield "dropout", "acts between two layers, and model.num_layers is 1; set it to 0 or add a layer"
         can, cannot = able(lambda cell: bool(cell.torch_layer))

@@ -2,7 +2,9 @@
 
 import ctypes
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -19,6 +21,27 @@ LINE = 16  # floats in a cache line
 FIRST_ONLY = (
     "the native engine gives first derivatives by backward alone; model.engine=reference gives {what}"
 )
+
+
+_THREADS: ContextVar[int | None] = ContextVar("threads of the kernels alone", default=None)
+
+
+@contextmanager
+def torch_in_one_thread() -> Iterator[None]:
+    """While open, torch's own kernels have one thread, and so one order of summation; ours keep theirs, which do not
+    change a bit.
+    """
+    count = torch.get_num_threads()
+    if count == 1:
+        yield
+        return
+    before = _THREADS.set(_THREADS.get() or count)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+        _THREADS.reset(before)
 
 
 def obstacle(kind: type[Cell], device: torch.device, precision: str) -> str | None:
@@ -48,7 +71,7 @@ def run(
     _refuse_transforms(x, *state, *weights)
     _check(cell, x, state, reset, weights)
     shape = Shape.of(cell, one_hot=not x.is_floating_point())
-    count = torch.get_num_threads() if threads is None else threads
+    count = (_THREADS.get() or torch.get_num_threads()) if threads is None else threads
     # without resets a learned start reaches the kernels as the state alone
     initial = None if reset is None else cell.initial
     if not torch.is_grad_enabled():  # nothing is kept for a backward pass, nor does autograd need to know

@@ -13,7 +13,8 @@ from rnnlab import import_path as workplace
 from rnnlab.config import build
 from rnnlab.config.building import locate
 from rnnlab.config.permitted import PARTIAL, refusals
-from rnnlab.errors import UserError
+from rnnlab.data.vocabulary import listed
+from rnnlab.errors import UserError, warn
 from rnnlab.memory import afford
 from rnnlab.regular_files import open_file
 from rnnlab.runs.checksum import DAMAGED, checksum_error
@@ -118,7 +119,7 @@ def load_model(run: Run, trust: bool = False) -> Any:
     Raises UserError where the config would run what neither rnnlab lists nor is the user's own, unless `trust` is set.
     """
     config = run.config
-    options = {k: v for k, v in config["model"].items() if k != "init_from"}
+    options = {k: v for k, v in config["model"].items() if not k.startswith("init_from")}
     if "engine" in options:
         options["engine"] = "auto"
     with permitted(run, {"model": options}, trust):
@@ -135,12 +136,28 @@ def load_model(run: Run, trust: bool = False) -> Any:
 
 
 def initialise_from(task: Any, folder: str) -> None:
-    """Starts a task from a run's best weights. Raises UserError where their shapes differ."""
-    weights = read_checkpoint(Run.open(folder).best_checkpoint)["state_dict"]
-    ours = task.state_dict()
-    for name in sorted(ours.keys() | weights.keys()):
-        there = tuple(weights[name].shape) if name in weights else "nothing"
-        here = tuple(ours[name].shape) if name in ours else "nothing"
-        if there != here:
-            raise UserError(f"model.init_from={folder}: {name} is {there} there and {here} here")
-    task.load_state_dict(weights)
+    """Starts a task from a run's best weights; those of characters by character, where the vocabularies differ.
+
+    A line says how many characters the run did not know: theirs stay as they were drawn. Raises UserError where the
+    shapes differ otherwise.
+    """
+    checkpoint = read_checkpoint(Run.open(folder).best_checkpoint)
+    theirs, ours, at = checkpoint["state_dict"], task.state_dict(), f"model.init_from={folder}"
+    before = (checkpoint.get("spec") or {}).get("vocabulary")
+    now, dims = getattr(task, "spec", {}).get("vocabulary"), getattr(task, "of_characters", {})
+    if isinstance(before, str) and isinstance(now, str) and before != now:
+        known = [character for character in now if character in before]
+        there, here = (torch.tensor([v.index(c) for c in known], dtype=torch.int64) for v in (before, now))
+        for name, dim in dims.items():
+            if name in theirs and name in ours and theirs[name].shape[dim] == len(before):
+                rows = theirs[name].index_select(dim, there)
+                theirs[name] = ours[name].clone().index_copy_(dim, here, rows)
+        new = "".join(character for character in now if character not in before)
+        fresh = f"; {len(new)} are new and drawn: {listed(new)}" if new else ""
+        warn(f"{at}: {len(known)} of {len(now)} characters have their weights from there{fresh}")
+    for name in sorted(ours.keys() | theirs.keys()):
+        found = tuple(theirs[name].shape) if name in theirs else "nothing"
+        wanted = tuple(ours[name].shape) if name in ours else "nothing"
+        if found != wanted:
+            raise UserError(f"{at}: {name} is {found} there and {wanted} here")
+    task.load_state_dict(theirs)

@@ -67,6 +67,11 @@ class CharLM(Task):
     def stack_input(self, x: Tensor) -> tuple[Tensor, None]:
         return x if self.embedding is None else self.embedding(x), None
 
+    @property
+    def of_characters(self) -> dict[str, int]:
+        inputs = {"stack.layers.0.weight_ih": 1} if self.embedding is None else {"embedding.weight": 0}
+        return inputs | {"head.weight": 0, "head.bias": 0}
+
     def outline(self) -> Outline:
         return Outline(
             stack=self.stack,

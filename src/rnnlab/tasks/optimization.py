@@ -23,15 +23,26 @@ class Optimization:
     clip_val: float | None = None
     clip_algorithm: Literal["norm", "value"] = "norm"
     accumulate: int = 1
+    copied_rate: float = 1.0
+    """What is copied of another run's model, all but its head, has so many times the rate of the rest."""
 
     def configure(self, module: nn.Module) -> dict[str, Any]:
         """What Lightning's `configure_optimizers` returns, so that stock callbacks see optimizer and schedule."""
-        optimizer = self.optimizer(module.parameters())
+        optimizer = self.optimizer(module.parameters() if self.copied_rate == 1.0 else self.groups(module))
+        if self.copied_rate != 1.0:
+            optimizer.param_groups[1]["lr"] *= self.copied_rate
         configured: dict[str, Any] = {"optimizer": optimizer}
         if self.scheduler is not None:
             # Lightning advances nothing under manual optimization; it saves, restores and shows the schedule
             configured["lr_scheduler"] = {"scheduler": self.scheduler(optimizer)}
         return configured
+
+    def groups(self, module: nn.Module) -> list[dict[str, Any]]:
+        """The head, whose rate is the run's, and what was copied."""
+        named = list(module.named_parameters())
+        return [
+            {"params": [p for name, p in named if name.startswith("head.") is head]} for head in (True, False)
+        ]
 
     def clip(self, parameters: list[Tensor]) -> Tensor:
         """Clips the gradients in place as asked; returns their total 2-norm before, a 0-d tensor."""

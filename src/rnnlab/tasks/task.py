@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, ClassVar, NamedTuple
 
 import lightning
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.errors import UserError
+from rnnlab.native.engine import torch_in_one_thread
 from rnnlab.recurrence.initialisation import initialise
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
@@ -109,6 +111,11 @@ class Task(lightning.LightningModule):
 
     commands: ClassVar[tuple[tuple[str, str], ...]] = (("evaluate", "rnnlab evaluate {run}"),)
     """What to do with a finished run, each with its command, in which {run} stands for the run's folder."""
+
+    @property
+    def of_characters(self) -> dict[str, int]:
+        """The parameters that have a place for each character of a vocabulary, with the dimension that counts them."""
+        return {}
 
     forecasts: ClassVar[bool] = False
     """Whether a finished run is drawn as forecasts beside the truth; needs what `Forecaster` has for that."""
@@ -211,7 +218,11 @@ class Task(lightning.LightningModule):
             super().on_validation_model_zero_grad()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        for name, (total, n) in self.scores(batch).items():
+        native = getattr(self, "stack", None) is not None and self.stack.choice.engine == "native"
+        # with it a run takes as many threads as there are, and torch's sums would depend on their number
+        with torch_in_one_thread() if native else nullcontext():
+            scores = self.scores(batch)
+        for name, (total, n) in scores.items():
             total = total if total.device.type == "mps" else total.double()  # mps has no float64
             if name in self._sums:
                 before, m = self._sums[name]

@@ -53,11 +53,14 @@ def make_task(config: dict[str, Any], data: Any) -> LightningModule:
         "optimizer": build(config["optimizer"], "optimizer"),
         "scheduler": build(scheduler, "scheduler"),
     }
-    model = {key: value for key, value in config["model"].items() if key != "init_from"}
+    model = {key: value for key, value in config["model"].items() if not key.startswith("init_from")}
     wanted = inspect.signature(locate(model["_target_"], "model")).parameters
     task = build(model, "model", **{key: value for key, value in offered.items() if key in wanted})
     if config["model"].get("init_from"):
         initialise_from(task, config["model"]["init_from"])
+        if config["model"].get("init_from_freeze"):
+            for name, parameter in task.named_parameters():
+                parameter.requires_grad_(name.startswith("head."))
     if isinstance(task, Task):
         measured = ["loss/val", *(f"metric/{name}" for name in task.metrics)]
         if config["monitor"] not in measured:
@@ -73,6 +76,7 @@ def make_task(config: dict[str, Any], data: Any) -> LightningModule:
             clip_val=trainer["gradient_clip_val"],
             clip_algorithm=trainer["gradient_clip_algorithm"],
             accumulate=trainer["accumulate_grad_batches"],
+            copied_rate=config["model"].get("init_from_rate", 1.0),
         )
     return task
 

@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from rnnlab import native
 from rnnlab.data.loader import Loader
 from rnnlab.data.module import SequenceData
+from rnnlab.native.engine import torch_in_one_thread
 from rnnlab.native.sources import MAX_ROWS, Pairs, Sequences, Source
 from rnnlab.native.spec import obstacle
 from rnnlab.runs.metrics import Scalars
@@ -42,6 +43,8 @@ def steps_obstacle(task: LightningModule, data: Any) -> str | None:
     for method in ("forward", "loss", "criterion", "training_step", "carried_loss"):
         if method in vars(task):
             return f"{name}.{method} was replaced"
+    if task.optimization.copied_rate != 1.0:
+        return "the kernels have one rate for all parameters"
     if task.optimization.accumulate > 1:
         return "the kernels do not accumulate batches"
     if not isinstance(data, SequenceData) or type(data).native_source is SequenceData.native_source:
@@ -189,7 +192,8 @@ class Kernels(Callback):
             raise refusal(task.stack, why)
         parameters = program.flat.views
         if self.interventions.on_update(optimizer) or any(p.grad is None for p in parameters):
-            task.on_before_optimizer_step(optimizer)  # clips
+            with torch_in_one_thread():  # their number would change the norm's last bits
+                task.on_before_optimizer_step(optimizer)  # clips
             norm = float(task._grad_norm if task._grad_norm is not None else 0.0)
             left = {id(p) for group in optimizer.param_groups for p in group["params"]}
             for parameter in parameters:
