@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def folder(tmp_path_factory):
     """An empty folder, and in it the page's files."""
     folder = tmp_path_factory.mktemp("extending")
     files = re.findall(r"`(my[\w/]+\.\w+)`[^`]*?:\n\n```\w+\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
-    assert len(files) == 6
+    assert len(files) == 13
     for name, text in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -56,6 +57,36 @@ def test_what_the_page_adds_is_trained(folder, what):
     assert all(any(scalar in line for line in header) for scalar in scalars - {"reference/mse_persistence"})
     if what == "data=sawtooth":
         assert run["results"]["baselines"]["test"]["persistence"]["mse"] > 0
+
+
+@pytest.mark.parametrize(
+    "what", ["mycells.MGU", "model=quantile", "data=sawtooth", "mycallbacks.WeightNorm", "optimizer=signed",
+             "mylogger.Lines", "model=fit"],
+)  # fmt: skip
+def test_each_part_is_swept_resumed_and_reproduced(folder, tmp_path, what):
+    (line,) = [line.strip() for line in PAGE.splitlines() if line.startswith("    rnnlab") and what in line]
+    words, out = [*shlex.split(line)[1:], *CUT, f"paths.outputs={tmp_path}"], tmp_path
+
+    def rnnlab(*words: str) -> subprocess.CompletedProcess:
+        env = {**os.environ, "PYTHONPATH": ""}
+        command = [sys.executable, "-m", "rnnlab", *words]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done
+
+    def runs() -> dict[Path, dict]:
+        return {file.parent: json.loads(file.read_text()) for file in out.glob("*/*/run.json")}
+
+    rnnlab(*words)
+    (alone,) = runs()
+    rnnlab("train", "-m", *words[1:], "seed=0,1")
+    assert len(runs()) == 2 and all(run["status"] == "finished" for run in runs().values())
+    assert "bitwise" in rnnlab("reproduce", str(alone)).stdout
+    if what != "optimizer=signed" and "cosine" not in (alone / "config.yaml").read_text():
+        rnnlab("train", f"resume={alone}", "trainer.max_epochs=4")
+        assert len(runs()) == 3
+    if what == "mylogger.Lines":
+        assert "loss/val=" in (alone / "lines.txt").read_text()
 
 
 def test_the_pages_cell_can_be_looked_into(folder):
