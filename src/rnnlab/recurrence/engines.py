@@ -4,7 +4,7 @@ An engine is a module with two functions, which is imported when it is first nee
 
 * `obstacle(cell, device, precision) -> str | None`: why it cannot serve a cell; None where it can.
 * `run(cell, x, state, reset) -> (y, state)`: x (B, T, I) floats or (B, T) indices of one-hot inputs, state a
-  tuple of (B, H), reset (B, T) bool or None, y (B, T, H).
+  tuple of (B, k*H) for k in the cell's `state_blocks`, reset (B, T) bool or None, y (B, T, H).
 
 Reversal, padding and dropout belong to the stack, so that they are the same for all engines.
 """

@@ -49,6 +49,8 @@ class Results(TypedDict, total=False):
 
     __pydantic_config__ = OTHERS  # type: ignore[misc]
     steps: Step
+    parameters: Step
+    multiplications: Step
     best: WholeScored
     last: WholeScored
     train: Scores
