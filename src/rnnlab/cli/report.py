@@ -50,8 +50,8 @@ def main(argv: list[str]) -> None:
     for line in damaged:
         warn(line)
     board = leaderboard.of_runs(found)
-    if board.mixed:
-        console.print(board.mixed)
+    for note in board.notes:
+        console.print(note, soft_wrap=True)
     if board.rows:
         console.print(table(board, asked.rows, console.width))
     limit = max(1, asked.rows // 4)

@@ -214,6 +214,8 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
     board = leaderboard(records, mode, lambda entry: planned_at[entry.folder].config)
     if board.rows and leaders:
         console.print()
+        for note in board.notes:
+            console.print(note, soft_wrap=True)
         console.print(table(board, width=console.width))
     for planned in done.plan.runs:
         if planned.why_skipped:
