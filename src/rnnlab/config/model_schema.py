@@ -48,6 +48,7 @@ class Recurrent(Node):
     engine: Literal["auto", "reference", "torch", "native"]
     init_from: Annotated[Text, AfterValidator(folder), Says("a run's folder")] | None
     kind: ClassVar[str] = ""
+    metrics: ClassVar[tuple[str, ...]] = ()  # that its task measures
 
     def problems(self) -> Iterator[Problem]:
         can, cannot = able(lambda cell: "nonlinearity" in cell.options)
@@ -72,6 +73,7 @@ class Recurrent(Node):
 class Forecaster(Recurrent):
     choice: ClassVar[str] = "forecaster"
     kind: ClassVar[str] = "series"
+    metrics: ClassVar[tuple[str, ...]] = ("mse", "mae", "rmse")
     loss: Literal["mse", "mae", "huber"]
     huber_delta: Positive
     subtract_last: Flag
@@ -80,6 +82,7 @@ class Forecaster(Recurrent):
 class CharLM(Recurrent):
     choice: ClassVar[str] = "char_lm"
     kind: ClassVar[str] = "text"
+    metrics: ClassVar[tuple[str, ...]] = ("nats", "bits", "perplexity")
     embedding_size: Count | None
 
     def problems(self) -> Iterator[Problem]:
@@ -91,6 +94,7 @@ class CharLM(Recurrent):
 class Classifier(Recurrent):
     choice: ClassVar[str] = "classifier"
     kind: ClassVar[str] = "labelled"
+    metrics: ClassVar[tuple[str, ...]] = ("cross_entropy", "accuracy", "f1", "auroc")
     embedding_size: Count
     output: Literal["auto", "sigmoid", "softmax"]
 

@@ -70,7 +70,7 @@ class Entry:
         return self.record.get("results", {}).get("steps", 0) / seconds
 
 
-@dataclass
+@dataclass(eq=False)
 class Row:
     """Runs that differ by their seed alone. `parameters` are their values of the keys that differ between rows."""
 

@@ -133,6 +133,7 @@ class Plan:
     def read_statuses(self) -> None:
         """Reads from the runs' folders the status of each, and why a finished one is stale."""
         folders: dict[Path, set[str]] = {}
+        by_id: dict[Path, dict[str, str]] = {}
         for planned in self.runs:
             folder = planned.place.folder
             if folder.parent not in folders:
@@ -140,8 +141,14 @@ class Plan:
                     folders[folder.parent] = {e.name for e in os.scandir(folder.parent)}
                 except OSError:
                     folders[folder.parent] = set()
+                by_id[folder.parent] = {name.rpartition("-")[2]: name for name in folders[folder.parent]}
             if folder.name not in folders[folder.parent]:
-                continue
+                if planned.place.id not in by_id[folder.parent]:
+                    continue
+                # an earlier version named it otherwise
+                planned.place = planned.place._replace(
+                    folder=folder.parent / by_id[folder.parent][planned.place.id]
+                )
             try:
                 planned.status = planned.run.status or ""
             except UserError as error:

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rnnlab.config import deciding
-from rnnlab.config.composing import COMPOSING
+from rnnlab.config.composing import CHOICES, COMPOSING
 from rnnlab.errors import UserError
 from rnnlab.runs.run_path import place
 from rnnlab.sweeps.estimate import guessed_seconds
@@ -71,7 +71,7 @@ class Planner:
         except UserError as error:
             accelerator, why = asked, str(error)
         config["trainer"] = config["trainer"] | {"accelerator": accelerator}
-        where = place(config, template.deciding(config), self._base(point))
+        where = place(config, template.deciding(config), self._base(point), self._base(point, CHOICES))
         own = {k: self._shared(v) for k, v in config.items() if v is not template.values.get(k)}
         return Planned(point, template, where, accelerator, guessed_seconds(config), own, why)
 
@@ -86,8 +86,9 @@ class Planner:
         except ValueError:  # it holds an object of the user's own
             return section
 
-    def _base(self, point: Point) -> dict[str, Any]:
-        chosen = [a.text for a in point if a.key.lstrip("+") == "experiment"]
+    def _base(self, point: Point, groups: tuple[str, ...] = ()) -> dict[str, Any]:
+        """What decides the numbers of the point's experiment as it stands, or with its choices of some groups."""
+        chosen = [a.text for a in point if a.key.lstrip("+") in ("experiment", *groups)]
         key = " ".join(chosen)
         if key not in self._bases:
             self._bases[key] = deciding(self.base(chosen))

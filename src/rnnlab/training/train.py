@@ -17,7 +17,7 @@ from rnnlab.runs.files import clear_leftovers
 from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
-from rnnlab.runs.run_path import Place, place
+from rnnlab.runs.run_path import Place, place, settled
 from rnnlab.runs.sources import foreign_targets, why_stale
 from rnnlab.training import accelerator
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
@@ -57,7 +57,8 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     config.pop("sweep", None)  # says nothing of a single run
     overrides = [o for o in overrides if not o.startswith("sweep.")]
     config["trainer"]["accelerator"], why_device = accelerator.take(config["trainer"]["accelerator"])
-    where = place(config, deciding(config), deciding(base_config(overrides, config_dir)))
+    bases = (deciding(base_config(overrides, config_dir, choices=c)) for c in (False, True))
+    where = settled(place(config, deciding(config), *bases))
     run = Run(where.folder)
     if run.known.get("status") == "finished" and not config["rerun"]:
         restore_config(run, config, overrides, warn)
