@@ -24,7 +24,9 @@ def cpu(asked):
 
 def made(*arguments, excluded=(), config_dir=None, **options):
     found = grid(arguments, GROUPS.__contains__, **options)
-    planner = Planner(lambda o: compose(o, config_dir), lambda o: base_config(o, config_dir, choices=True), cpu)
+    planner = Planner(
+        lambda o: compose(o, config_dir), lambda o: base_config(o, config_dir, choices=True), cpu
+    )
     return planner.plan(found, excluded)
 
 

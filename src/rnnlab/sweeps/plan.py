@@ -101,6 +101,26 @@ class Plan:
             else:
                 self.runs.append(planned)
 
+    def check_data(
+        self, due: list[Planned], data_errors: Callable[[list[dict[str, Any]]], list[str]]
+    ) -> None:
+        """Makes those of the `due` points invalid whose data is a file or a text that cannot be trained on.
+
+        Each data set is read once, whatever model, seed and batch size learn from it; see `rnnlab.sweeps.probe`.
+        """
+        nodes: dict[str, dict[str, Any]] = {}
+        of: dict[int, str] = {}
+        for planned in due:
+            data = planned.config["data"]
+            if "path" in data and str(data.get("_target_")).startswith(KNOWN):
+                key = repr(sorted((k, v) for k, v in data.items() if k not in ("seed", "batch_size")))
+                nodes.setdefault(key, data)
+                of[id(planned)] = key
+        why = dict(zip(nodes, data_errors(list(nodes.values())), strict=True))
+        wrong = {i for i, key in of.items() if why[key]}
+        self.invalid += [(p.point, [why[of[id(p)]]]) for p in self.runs if id(p) in wrong]
+        self.runs = [p for p in self.runs if id(p) not in wrong]
+
     def report_invalid(self, on_invalid: str) -> list[str]:
         """Lines about the invalid points, each reason once; [] if there are none.
 

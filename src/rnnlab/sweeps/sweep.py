@@ -81,9 +81,10 @@ def sweep(
         devices = Devices(probe)
         plan = Planner(compose, base, devices.choose, config_dir).plan(points, options["exclude"])
         plan.check_classes(probe.import_errors)
+        plan.read_statuses()
+        plan.check_data(plan.due(options["stale"] == "rerun"), probe.data_errors)
         for line in plan.report_invalid(options["on_invalid"]):
             console.print(line, soft_wrap=True)
-        plan.read_statuses()
         done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})
         due = plan.due(rerun_stale=options["stale"] == "rerun")
         for line in _headlines(plan, time.perf_counter() - began):
