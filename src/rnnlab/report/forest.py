@@ -60,7 +60,8 @@ def draw(lines: Sequence[Line], title: str, file: Path, levels: dict[str, float]
         axes = figure.add_subplot()
         for i, (value, name) in enumerate(sorted((v, n) for n, v in levels.items())):
             axes.axvline(value, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
-            axes.annotate(one_line(name), (value, 1), xytext=(0, 1 + 9 * (i % 2)), textcoords="offset points", xycoords=("data", "axes fraction"), fontsize=8, color=GREY,
+            axes.annotate(one_line(name), (value, 1), xytext=(0, 1 + 9 * (i % 2)), textcoords="offset points",
+                          xycoords=("data", "axes fraction"), fontsize=8, color=GREY,
                           ha="center", va="bottom", **PLAIN)  # fmt: skip
         for at, line in enumerate(lines):
             axes.scatter(line.points, [at] * len(line.points), s=9, color=GREY, alpha=0.6, linewidths=0)
