@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
         console.print(table(board, asked.rows, console.width))
     limit = max(1, asked.rows // 4)
     for entry in board.others[:limit]:
-        why = str(entry.record.get("why") or "").partition("\n")[0]
+        why = leaderboard.why_no_score(entry)
         console.print(f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True)
     if len(board.others) > limit:
         console.print(f"... and {len(board.others) - limit} more without a result")

@@ -7,7 +7,7 @@ from html import escape
 
 from rnnlab.report import parameters
 from rnnlab.report.curves import board_curves
-from rnnlab.report.leaderboard import Entry, Leaderboard, between, cell, number
+from rnnlab.report.leaderboard import Entry, Leaderboard, between, cell, number, why_no_score
 from rnnlab.report.parameters import Link
 from rnnlab.report.style import page as whole_page
 
@@ -139,13 +139,14 @@ def _runs(board: Leaderboard, link: Link) -> str:
     if board.groups == 1:
         order = {e.folder: i for i, e in enumerate(board.rank_entries([e for _, e in named]))}
         named.sort(key=lambda one: order[one[1].folder])
+    scored = {entry.folder for _, entry in named}
     named += [(_label(entry), entry) for entry in board.others]
     heads = ["", "run", "seed", f"best {board.metric}", "at step", "seconds", "status", ""]
     lines = []
     for rank, (label, entry) in enumerate(named[:RUNS], 1):
         record = entry.record
         best = record.get("results", {}).get("best", {})
-        why = str(record.get("why") or "").partition("\n")[0]
+        why = "" if entry.folder in scored else why_no_score(entry)
         seconds = record.get("seconds")
         cells = [str(rank), _linked(label, link(entry)), escape(entry.seed), number(board.value(entry)),
                  f"{best['step']:,}" if "step" in best else "", f"{seconds:,.2f}" if seconds else "",

@@ -395,6 +395,19 @@ def of_runs(found: Sequence[Run], say: Say = warn) -> Leaderboard:
     return leaderboard(entries, "", lambda entry: Run(entry.folder).config, say)
 
 
+def why_no_score(entry: Entry) -> str:
+    """Why a run is not on the board, in a line; "" where its status says it all."""
+    if why := str(entry.record.get("why") or "").partition("\n")[0]:
+        return why
+    if entry.record.get("status") != "finished":
+        return ""
+    if "value" not in entry.best:
+        return (
+            f"it ended after {entry.record.get('results', {}).get('steps', 0):,} steps without a validation"
+        )
+    return f"its best {entry.monitor} is {entry.value}"
+
+
 def number(value: float | None) -> str:
     if value is None or value != value:
         return ""

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from rnnlab.config import deciding
 from rnnlab.config.composing import CHOICES, COMPOSING
+from rnnlab.config.trainer_schema import cannot_take
 from rnnlab.errors import UserError
 from rnnlab.runs.run_path import place
 from rnnlab.sweeps.estimate import guessed_seconds
@@ -53,7 +54,10 @@ class Planner:
                 plan.invalid.append((point, problems))
             else:
                 planned = self._planned(point, template, config)
-                if planned.place.folder in seen:
+                precision = config["trainer"]["precision"]
+                if why := cannot_take(planned.accelerator, precision):  # of what `auto` came to
+                    plan.invalid.append((point, [f"trainer.precision={precision}: {why}"]))
+                elif planned.place.folder in seen:
                     plan.repeated += 1
                     plan.same[tuple(planned.overrides)] = planned.place.id
                 else:

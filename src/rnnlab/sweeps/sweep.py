@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import RunFailed, UserError
-from rnnlab.report.leaderboard import Entry, leaderboard, number
+from rnnlab.report.leaderboard import Entry, leaderboard, number, why_no_score
 from rnnlab.report.table import table
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import refuse_unwritable
@@ -218,6 +218,11 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
         for note in board.notes:
             console.print(note, soft_wrap=True)
         console.print(table(board, width=console.width))
+    unscored = [entry for entry in board.others if entry.record.get("status") == "finished"]
+    for entry in unscored[:SHOWN_VALUES]:
+        console.print(f"no score  {entry.folder.name}: {why_no_score(entry)}", soft_wrap=True)
+    if len(unscored) > SHOWN_VALUES:
+        console.print(f"... and {len(unscored) - SHOWN_VALUES:,} more without a score")
     for planned in done.plan.runs:
         if planned.why_skipped:
             console.print(f"skipped  {planned.place.folder.name}: {planned.why_skipped}", soft_wrap=True)

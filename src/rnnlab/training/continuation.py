@@ -52,6 +52,10 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     for override in asked:
         key = override.partition("=")[0].lstrip("+~")
         *path, name = key.split(".")
+        if (section := key.split(".")[0]) in NAMED and (override.startswith("~") or key == section):
+            # whether these decide numbers is seen below
+            config[section] = OmegaConf.to_container(cfg[section], resolve=True) if section in cfg else {}
+            continue
         node = config
         for part in path:
             node = node.get(part) if isinstance(node, dict) else None  # type: ignore[assignment]

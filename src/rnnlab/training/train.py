@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 
 from rnnlab import import_path as workplace
 from rnnlab.config import base_config, build, check, deciding
-from rnnlab.errors import warn
+from rnnlab.config.trainer_schema import cannot_take
+from rnnlab.errors import UserError, warn
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
 from rnnlab.runs.files import clear_leftovers
@@ -57,6 +58,9 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     config.pop("sweep", None)  # says nothing of a single run
     overrides = [o for o in overrides if not o.startswith("sweep.")]
     config["trainer"]["accelerator"], why_device = accelerator.take(config["trainer"]["accelerator"])
+    trainer = config["trainer"]
+    if why := cannot_take(trainer["accelerator"], trainer["precision"]):  # of what `auto` came to
+        raise UserError(f"trainer.precision={trainer['precision']}: {why}")
     bases = (deciding(base_config(overrides, config_dir, choices=c)) for c in (False, True))
     where = settled(place(config, deciding(config), *bases))
     run = Run(where.folder)
