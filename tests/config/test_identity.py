@@ -48,7 +48,7 @@ def test_the_same_run(override):
     "override",
     [
         "seed=1",
-        "monitor=mse/val",
+        "monitor=metric/mae",
         "mode=max",
         "model.hidden_size=33",
         "model.engine=reference",

@@ -25,7 +25,9 @@ def cpu(asked):
 
 def made(*arguments, excluded=(), config_dir=None, **options):
     found = grid(arguments, GROUPS.__contains__, **options)
-    planner = Planner(lambda o: compose(o, config_dir), lambda o: base_config(o, config_dir), cpu)
+    planner = Planner(
+        lambda o: compose(o, config_dir), lambda o: base_config(o, config_dir, choices=True), cpu
+    )
     return planner.plan(found, excluded)
 
 
@@ -33,7 +35,8 @@ def reference(overrides, config_dir=None):
     config = check(compose(overrides, config_dir))
     config.pop("sweep")
     config["trainer"]["accelerator"] = "cpu"
-    return config, place(config, deciding(config), deciding(base_config(overrides, config_dir)))
+    bases = (deciding(base_config(overrides, config_dir, choices=c)) for c in (False, True))
+    return config, place(config, deciding(config), *bases)
 
 
 def assert_as_hydra(plan, n=8, config_dir=None):

@@ -28,6 +28,7 @@ COMMANDS = {
     "forecast": "continue a series: a table and a picture",
     "generate": "let a character model write",
     "report": "one run as a page, or the leaderboard of an experiment",
+    "compare": "whether one choice is better than another, paired by seeds",
     "board": "TensorBoard over an experiment; --groups collapses the seeds",
     "reproduce": "train a run again from its folder, and say how well the two agree",
     "diff": "what differs between two runs, and the step at which their curves part",
@@ -43,7 +44,18 @@ REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, 
 
 
 # what reads folders that may be a stranger's; the user's own code is looked for where a run names it
-OF_FOLDERS = ("evaluate", "forecast", "generate", "report", "board", "reproduce", "diff", "archive", "unroll")
+OF_FOLDERS = (
+    "evaluate",
+    "forecast",
+    "generate",
+    "report",
+    "compare",
+    "board",
+    "reproduce",
+    "diff",
+    "archive",
+    "unroll",
+)
 
 
 def commands() -> dict[str, str]:

@@ -56,6 +56,9 @@ def assess(folder: str, overrides: list[str], split: str | None, trust: bool = F
         return assess_plain(run, task, overrides, split, trust)
     new_file = any(o.lstrip("+").startswith(("data.path=", "data.corpus=")) for o in overrides)
     whole = split == "all" or (split is None and new_file)
+    if new_file and whole and run.config["data"].get("limit") is not None:  # it cut the run's own text
+        limited = any(o.lstrip("+").startswith("data.limit=") for o in overrides)
+        overrides = overrides if limited else [*overrides, "data.limit=null"]
     data = load_data(run, task.spec, overrides, whole=whole, trust=trust)
     part: Any = "test" if whole or split is None else split
     if split is None and data.loader(part) is None:

@@ -30,6 +30,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument(
         "--html", metavar="FILE", help="write a page with curves and parameters, and the page of each run"
     )
+    parser.add_argument("--markdown", metavar="FILE", help="write the table as Markdown")
+    parser.add_argument("--latex", metavar="FILE", help="write the table as LaTeX (booktabs)")
+    parser.add_argument("--figure", metavar="FILE", help="draw the rows with intervals: .svg, .pdf or .png")
     parser.add_argument("--rows", type=int, default=20, help="how many rows to show (20)")
     asked = parser.parse_args(argv)
     folder = Path(asked.experiment)
@@ -50,29 +53,40 @@ def main(argv: list[str]) -> None:
     for line in damaged:
         warn(line)
     board = leaderboard.of_runs(found)
-    if board.mixed:
-        console.print(board.mixed)
+    for note in board.notes:
+        console.print(note, soft_wrap=True)
     if board.rows:
         console.print(table(board, asked.rows, console.width))
     limit = max(1, asked.rows // 4)
     for entry in board.others[:limit]:
-        why = str(entry.record.get("why") or "").partition("\n")[0]
+        why = leaderboard.why_no_score(entry)
         console.print(f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True)
     if len(board.others) > limit:
         console.print(f"... and {len(board.others) - limit} more without a result")
     if asked.csv:
         _write(Path(asked.csv), as_csv(board.records()))
     if asked.json:
-        write_json(_place(Path(asked.json)), as_json(board))
+        write_json(place(Path(asked.json)), as_json(board))
+    if asked.markdown or asked.latex:
+        from rnnlab.report.typeset import rows
+
+        write_tables(asked, *rows(board), " ".join(board.notes))
+    if asked.figure:
+        from rnnlab.report import forest
+
+        forest.check_format(Path(asked.figure))
+        if not board.rows:
+            raise UserError(f"--figure: {folder} has no finished run with a result")
+        forest.of_board(board, place(Path(asked.figure)))
     if asked.html:
         write_pages(folder, Path(asked.html), board)
-    for file in filter(None, (asked.csv, asked.json, asked.html)):
+    for file in filter(None, (asked.csv, asked.json, asked.markdown, asked.latex, asked.figure, asked.html)):
         console.print(f"written  {file}", soft_wrap=True)
 
 
 def of_run(folder: Path, asked: argparse.Namespace) -> None:
     """Writes the page of one run. Raises UserError for what only an experiment has."""
-    for option in ("csv", "json"):
+    for option in ("csv", "json", "markdown", "latex", "figure"):
         if getattr(asked, option):
             raise UserError(
                 f"--{option}: {folder} is one run; its metrics.csv and run.json are in its folder"
@@ -97,7 +111,7 @@ def write_pages(folder: Path, file: Path, board: Any) -> None:
     from rnnlab.report.run_page import run_page
     from rnnlab.runs.run import Run, legible
 
-    start = _place(file).resolve().parent
+    start = place(file).resolve().parent
     links = {}
     entries = [*(e for row in board.rows for e in row.entries), *board.others]
     for entry, made in legible(entries, lambda entry: run_page(Run(entry.folder))):
@@ -108,14 +122,25 @@ def write_pages(folder: Path, file: Path, board: Any) -> None:
     _write(file, page.page(folder.name, board, lambda entry: links.get(entry.folder)).encode())
 
 
-def _place(path: Path) -> Path:
+def write_tables(
+    asked: argparse.Namespace, heads: list[str], lines: list[list[str]], best: list[bool], note: str
+) -> None:
+    """--markdown and --latex."""
+    from rnnlab.report import typeset
+
+    for file, set_ in ((asked.markdown, typeset.markdown), (asked.latex, typeset.latex)):
+        if file:
+            _write(Path(file), set_(heads, lines, best, note).encode())
+
+
+def place(path: Path) -> Path:
     if not path.parent.is_dir():
         raise UserError(f"{path}: there is no folder {path.parent}")
     return path
 
 
 def _write(path: Path, content: bytes) -> None:
-    write_whole(_place(path), content)
+    write_whole(place(path), content)
 
 
 def as_csv(records: list[dict[str, Any]]) -> bytes:

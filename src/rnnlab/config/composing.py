@@ -97,12 +97,19 @@ def addable(overrides: Sequence[str]) -> list[str]:
     return [f"++{word}" if word.startswith("model.options.") else word for word in overrides]
 
 
-def base_config(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
-    """The config of the same experiment without the user's other overrides; read-only, cached per process.
+CHOICES = ("model", "data", "optimizer", "scheduler")  # groups of which a run has one
+
+
+def base_config(
+    overrides: Sequence[str] = (), config_dir: str | Path | None = None, *, choices: bool = False
+) -> DictConfig:
+    """The config of the same experiment without the user's other overrides, or with their `choices` of groups alone;
+    read-only, cached per process.
 
     Inside a `hydra.main` run its `--config-dir` is taken where none is given.
     """
-    chosen = tuple(o for o in overrides if re.match(r"\+{0,2}(experiment|hydra\.searchpath)=", o))
+    keys = "|".join(["experiment", r"hydra\.searchpath", *(CHOICES if choices else ())])
+    chosen = tuple(o for o in overrides if re.match(rf"\+{{0,2}}({keys})=", o))
     return _base(chosen, str(config_dir) if config_dir is not None else running_config_dir())
 
 

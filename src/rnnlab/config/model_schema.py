@@ -68,6 +68,7 @@ class Recurrent(Node):
     init_from_freeze: Annotated[Flag, NEUTRAL] = False
     init_from_rate: Annotated[Positive, NEUTRAL] = 1.0
     kind: ClassVar[str] = ""
+    metrics: ClassVar[tuple[str, ...]] = ()  # that its task measures
 
     def problems(self) -> Iterator[Problem]:
         yield from self._option_problems()
@@ -141,6 +142,7 @@ def _unfit(option: Option, value: Plain) -> str | None:
 class Forecaster(Recurrent):
     choice: ClassVar[str] = "forecaster"
     kind: ClassVar[str] = "series"
+    metrics: ClassVar[tuple[str, ...]] = ("mse", "mae", "rmse")
     loss: Literal["mse", "mae", "huber"]
     huber_delta: Positive
     subtract_last: Flag
@@ -149,6 +151,7 @@ class Forecaster(Recurrent):
 class CharLM(Recurrent):
     choice: ClassVar[str] = "char_lm"
     kind: ClassVar[str] = "text"
+    metrics: ClassVar[tuple[str, ...]] = ("nats", "bits", "perplexity")
     embedding_size: Count | None
 
     def problems(self) -> Iterator[Problem]:
@@ -160,6 +163,7 @@ class CharLM(Recurrent):
 class Classifier(Recurrent):
     choice: ClassVar[str] = "classifier"
     kind: ClassVar[str] = "labelled"
+    metrics: ClassVar[tuple[str, ...]] = ("cross_entropy", "accuracy", "f1", "auroc")
     embedding_size: Count
     output: Literal["auto", "sigmoid", "softmax"]
 

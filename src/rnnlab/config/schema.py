@@ -21,7 +21,17 @@ from rnnlab.config.fields import (
 from rnnlab.config.model_schema import CELLS, MODELS, Recurrent
 from rnnlab.config.node import Node, Problem
 from rnnlab.config.trainer_schema import Trainer
-from rnnlab.config.training_schema import CALLBACKS, LOGGERS, OPTIMIZERS, SCHEDULERS, Cosine, Scheduler
+from rnnlab.config.training_schema import (
+    CALLBACKS,
+    LOGGERS,
+    OPTIMIZERS,
+    SCHEDULERS,
+    Cosine,
+    EarlyStopping,
+    Monitor,
+    Scheduler,
+)
+from rnnlab.errors import nearest
 
 LONGEST = 255  # bytes of a name, on all common file systems
 
@@ -33,7 +43,7 @@ class Config(Node):
     seed: Seed
     tags: Annotated[Texts, HOW]
     notes: Annotated[Text, HOW]
-    monitor: Text
+    monitor: Monitor
     mode: Literal["min", "max"]
     rerun: Annotated[Flag, HOW]
     resume: Annotated[Text | None, HOW] = None
@@ -104,12 +114,26 @@ def words(key: str) -> list[str]:
     return sorted({word for of_one in found for word in of_one})
 
 
+def _unmeasured(nodes: dict[str, Node], metrics: tuple[str, ...]) -> Iterator[Problem]:
+    """What is to be watched and no validation will measure; a user's own callback may announce other names."""
+    measured = ["loss/val", *(f"metric/{name}" for name in metrics)]
+    for path, node in nodes.items():
+        name = getattr(node, "monitor", None)
+        if not isinstance(name, str) or name in measured or not isinstance(node, (Config, EarlyStopping)):
+            continue
+        if path == "" or name.startswith(("metric/", "loss/")):
+            key = f"{path}.monitor" if path else "monitor"
+            yield key, f"a validation gives {', '.join(measured)}.{nearest(name, measured)}"
+
+
 def between(nodes: dict[str, Node]) -> Iterator[Problem]:
     """What is wrong between parts that are right by themselves; `nodes` holds only such parts."""
     model, data, scheduler, trainer = (nodes.get(k) for k in ("model", "data", "scheduler", "trainer"))
     if isinstance(model, Recurrent) and isinstance(data, Data) and model.kind != data.kind:
         fits = next(m.choice for m in MODELS.values() if m.kind == data.kind)
         yield "model", f"{model.choice} does not fit data={data.choice}; use model={fits}"
+    if isinstance(model, Recurrent) and model.metrics:
+        yield from _unmeasured(nodes, model.metrics)
     if isinstance(data, Data):
         yield from ((f"data.{key}", why) for key, why in data.training_problems())
     if isinstance(scheduler, Scheduler) and isinstance(trainer, Trainer):

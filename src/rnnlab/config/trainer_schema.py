@@ -61,6 +61,13 @@ Interval = Annotated[
 Limit = Annotated[Batches | Share | None, Says("a whole number of batches, a share from 0.0 to 1.0, or null")]
 
 
+def cannot_take(accelerator: str, precision: str) -> str:
+    """Why a device cannot train in a precision; "" where it can."""
+    if accelerator == "cpu" and precision == "16-mixed":  # Lightning would take bf16-mixed, and say 16
+        return "a CPU has no 16-mixed; use bf16-mixed or 32-true"
+    return ""
+
+
 class Trainer(Node):
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Devices
@@ -113,6 +120,8 @@ class Trainer(Node):
     }
 
     def problems(self) -> Iterator[Problem]:
+        if why := cannot_take(self.accelerator, self.precision):
+            yield "precision", why
         many = len(self.devices) if isinstance(self.devices, list) else self.devices
         for key, n in (("devices", many), ("num_nodes", self.num_nodes)):
             if isinstance(n, int) and n > 1:

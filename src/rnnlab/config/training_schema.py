@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from rnnlab.config.fields import (
     NEUTRAL,
@@ -25,6 +25,17 @@ Betas = Annotated[list[BelowOne], Field(min_length=2, max_length=2), Says("two n
 Off = Annotated[Flag, NEUTRAL]
 Unset = Annotated[Flag | None, NEUTRAL]
 Interval = Literal["step", "epoch", "validation"]
+
+
+def _monitor(name: str) -> str:
+    """As the tables write it, too: val/mse is metric/mse, and val/loss is loss/val."""
+    part, _, metric = name.partition("/")
+    if part != "val" or not metric:
+        return name
+    return "loss/val" if metric == "loss" else f"metric/{metric}"
+
+
+Monitor = Annotated[Text, AfterValidator(_monitor)]
 
 
 class Optimizer(Node):
@@ -137,7 +148,7 @@ class Instrument(Node):
 
 
 class EarlyStopping(Node):
-    monitor: Text
+    monitor: Monitor
     mode: Literal["min", "max"] = "min"
     patience: Natural = 3
     min_delta: NonNegative = 0.0

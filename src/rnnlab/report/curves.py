@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rnnlab.report.grounds import unit
 from rnnlab.report.leaderboard import Leaderboard, Row, number
 from rnnlab.report.svg import COLOURS, Plot, plot
 from rnnlab.runs.metrics import DERIVED, shared, smoothed
@@ -98,7 +99,7 @@ def board_curves(board: Leaderboard) -> str:
     drawn = [one for one in drawn if len(one.steps)]
     if not drawn:
         return "<p>Nothing was validated.</p>"
-    levels = {} if board.mixed else levels_of(board)
+    levels = levels_of(board)
     plots = [
         f'<div class="{name}">{_plot(drawn, board.metric, size, levels)}</div>'
         for name, size in SIZES.items()
@@ -110,6 +111,8 @@ def board_curves(board: Leaderboard) -> str:
     said = [f"The best {len(COLOURS)} of {len(board.rows)} configurations."] if more > 0 else []
     if any(len(one.values) > 1 for one in drawn):
         said.append("A line is the mean over seeds, its band the middle 80% of them.")
+    if board.groups > 1:
+        said.append("They are of different data or targets: each is to be seen beside its own baselines.")
     note = f"<p class=note>{' '.join(said)}</p>" if said else ""
     return f"<div class=curves>{''.join(plots)}<div><ul class=legend>{names}</ul>{note}</div></div>"
 
@@ -144,12 +147,5 @@ def _plot(drawn: list[RowCurve], metric: str, size: tuple[int, int], levels: dic
 
 
 def loss_units_of(run: Run) -> tuple[str | None, float]:
-    """`Task.loss_units` of a run that is not loaded, from its results: its best loss beside its best metrics."""
-    metrics = run.results.get("best", {}).get("metrics", {})
-    loss = metrics.get("loss/val")
-    wanted = run.config["model"].get("loss")
-    for name in ("nats", "cross_entropy", "mse", "mae"):
-        value = metrics.get(f"metric/{name}")
-        if loss and value and math.isfinite(value / loss) and value / loss and wanted in (None, name):
-            return name, value / loss
-    return None, 1.0
+    """The metric that the loss is, and what it is multiplied by to be that."""
+    return unit(run.results.get("best", {}), run.config["model"].get("loss"))

@@ -1,18 +1,23 @@
 """The report of an experiment as one page of HTML that needs nothing else; each run's own page is a click away."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
 from rnnlab.report import parameters
 from rnnlab.report.curves import board_curves
-from rnnlab.report.leaderboard import Entry, Leaderboard, between, number
+from rnnlab.report.leaderboard import Entry, Leaderboard, between, cell, number, why_no_score
 from rnnlab.report.parameters import Link
 from rnnlab.report.style import page as whole_page
 
 ROWS, RUNS = 1000, 5000  # of the two tables
 PRINTED = 60  # runs up to which their table is printed, too
 PARAMETERS = 8  # that are drawn
+INTERVALS = (
+    "An interval is Student's t of the typical run over seeds, taken on the logarithm of a loss or an error and on the "
+    "logit of an accuracy; one seed has none."
+)
 
 STYLE = """
 body { max-width: 1200px } th, td { padding: .28rem .55rem }
@@ -68,30 +73,54 @@ def page(name: str, board: Leaderboard, link: Link = lambda entry: None) -> str:
     parts = [f"<h1>{escape(name)}</h1><p class=lead>{escape(counts)}; ordered by the best {escape(board.metric)}, "
              f"{'least' if board.mode == 'min' else 'greatest'} first</p>"]  # fmt: skip
     if board.rows:
-        if board.mixed:
-            parts.append(f"<p><b>{escape(board.mixed)}</b></p>")
+        parts += [f"<p><b>{escape(note)}</b></p>" for note in board.notes]
         parts += ["<h2>Leaderboard</h2>", _table(board, link)]
+        if any(len(row.entries) > 1 for row in board.rows):
+            parts.append(f"<p class=note>{INTERVALS}</p>")
         parts += ["<h2>Learning curves</h2>", board_curves(board)]
         swept = list(dict.fromkeys(k for row in board.rows for k in row.parameters))[:PARAMETERS]
-        if swept and len(board.rows) > 1 and not board.mixed:
+        if board.groups > 1:  # a median over several data sets says nothing
+            swept = [k for k in swept if k.startswith("data.")] if _compared(board) else []
+        if swept and len(board.rows) > 1 and _compared(board):
             parts += ["<h2>Parameters</h2>", parameters.panels(board, swept, link)]
-            if together := parameters.parallel(board, swept):
+            if board.groups == 1 and (together := parameters.parallel(board, swept)):
                 parts += ["<h2>All together</h2>", together]
     parts += ["<section class=many>" if finished + len(board.others) > PRINTED else "<section>",
               "<h2>Runs</h2>", _runs(board, link), "</section>"]  # fmt: skip
     return whole_page(name, "".join(parts), STYLE, SCRIPT)
 
 
+def _compared(board: Leaderboard) -> bool:
+    """Whether the rows have one metric, of one kind of data."""
+    return not {key for row in board.rows for key in row.parameters} & {"data", "model"} and all(
+        math.isfinite(row.mean) for row in board.rows
+    )
+
+
 def _table(board: Leaderboard, link: Link) -> str:
     columns = [c for c in board.columns() if not c.endswith("/rmse")]  # the root of another one
-    heads = ["", "configuration", f"best {board.metric}", "std", "95% interval", "n", *columns, "steps/s"]
-    lines = []
-    for rank, row in enumerate(board.rows[:ROWS], 1):
+    beside = board.beside()
+    heads = [
+        "",
+        "configuration",
+        f"best {board.metric}",
+        "std",
+        "95% interval",
+        "n",
+        *columns,
+        *beside,
+        "steps/s",
+    ]
+    lines: list[str] = []
+    for i, row in enumerate(board.rows[:ROWS]):
         scores = row.scores()
-        best = min(row.entries, key=lambda e: e.value if board.mode == "min" else -e.value)
+        best = board.rank_entries(row.entries)[0]
         cells = [number(row.mean), number(row.std), between(row),
-                 str(len(row.entries)), *(number(scores.get(c)) for c in columns), f"{row.speed:,.0f}"]  # fmt: skip
-        lines.append(_line([str(rank), _linked(row.label, link(best)), *cells], "first" if rank == 1 else ""))
+                 str(len(row.entries)), *(number(scores.get(c)) for c in columns),
+                 *(escape(cell(values[i])) for values in beside.values()), f"{row.speed:,.0f}"]  # fmt: skip
+        begins = "line " if lines and row.group != board.rows[i - 1].group else ""
+        style = begins + ("first" if row.rank == 1 else "")
+        lines.append(_line([str(row.rank or ""), _linked(row.label, link(best)), *cells], style))
     below = [
         _line(["", escape(name), "", "", "", "", *(number(scores.get(c)) for c in columns), ""],
               "aside line" if i == 0 else "aside")
@@ -107,16 +136,19 @@ def _table(board: Leaderboard, link: Link) -> str:
 def _runs(board: Leaderboard, link: Link) -> str:
     """All runs, those without a result too."""
     named = [(row.label, entry) for row in board.rows for entry in row.entries]
-    named.sort(key=lambda one: one[1].value if board.mode == "min" else -one[1].value)
+    if board.groups == 1:
+        order = {e.folder: i for i, e in enumerate(board.rank_entries([e for _, e in named]))}
+        named.sort(key=lambda one: order[one[1].folder])
+    scored = {entry.folder for _, entry in named}
     named += [(_label(entry), entry) for entry in board.others]
     heads = ["", "run", "seed", f"best {board.metric}", "at step", "seconds", "status", ""]
     lines = []
     for rank, (label, entry) in enumerate(named[:RUNS], 1):
         record = entry.record
         best = record.get("results", {}).get("best", {})
-        why = str(record.get("why") or "").partition("\n")[0]
+        why = "" if entry.folder in scored else why_no_score(entry)
         seconds = record.get("seconds")
-        cells = [str(rank), _linked(label, link(entry)), escape(entry.seed), number(best.get("value")),
+        cells = [str(rank), _linked(label, link(entry)), escape(entry.seed), number(board.value(entry)),
                  f"{best['step']:,}" if "step" in best else "", f"{seconds:,.2f}" if seconds else "",
                  escape(str(record.get("status", "?")))]  # fmt: skip
         lines.append(_line(cells, "", f"<td class=why>{escape(why)}</td>"))

@@ -27,18 +27,20 @@ def panels(board: Leaderboard, parameters: Sequence[str], link: Link) -> str:
 def _panel(board: Leaderboard, key: str, link: Link) -> str:
     rows = [row for row in board.rows if key in row.parameters]
     found = [(row, entry) for row in rows for entry in row.entries]
-    picture = plot([row.parameters[key] for row in rows], _core([e.value for _, e in found]), PANEL, key,
+    picture = plot([row.parameters[key] for row in rows], _core([board.value(e) for _, e in found]), PANEL, key,
                    f"best {board.metric}", marked=True, log_ratio=4.0)  # fmt: skip
     at_value: dict[Any, list[float]] = {}
     every = -(-len(found) // DOTS)
     for i, (row, entry) in enumerate(found):
         at = row.parameters[key]
         beside = at_value.setdefault(word(at) if picture.x.words else at, [])
-        beside.append(entry.value)
+        beside.append(board.value(entry))
         if i % every == 0:
             shift = (len(beside) * 4 % SHIFTS - SHIFTS // 2) * 1.3
-            title = f"{row.label}, seed {entry.seed}: {number(entry.value)}"
-            picture.dot(at, picture.y.within(entry.value), COLOURS[0], title, shift=shift, link=link(entry))
+            title = f"{row.label}, seed {entry.seed}: {number(board.value(entry))}"
+            picture.dot(
+                at, picture.y.within(board.value(entry)), COLOURS[0], title, shift=shift, link=link(entry)
+            )
     order = list(at_value) if picture.x.words else sorted(at_value)
     medians = [(at, float(np.median(at_value[at]))) for at in order]
     inside = [(at, picture.y.within(value)) for at, value in medians]

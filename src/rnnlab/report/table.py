@@ -1,12 +1,15 @@
-"""The leaderboard as a table for the terminal."""
+"""The leaderboard as a table: for the terminal, and for a paper."""
 
 from rich.table import Table
 
-from rnnlab.report.leaderboard import Leaderboard, between, number
+from rnnlab.report.leaderboard import Leaderboard, between, cell, number
+
+DISPENSABLE = ("std", "floor", "steps/s", "95% interval", "best baseline")  # in this order, for want of width
 
 
 def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
-    """For a terminal of so many columns: the best `limit` rows, then baselines and floor.
+    """For a terminal of so many columns: the best `limit` rows, then baselines and floor; where these differ from row
+    to row they stand beside each. Rows of other data or targets follow after a line, ranked by themselves.
 
     Of the scores those that fit, the metric that the loss is in before others.
     """
@@ -21,6 +24,8 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
             left["95% interval"] = [between(row) for row in rows]
         left["n"] = [str(len(row.entries)) for row in rows]
     right = {"steps/s": [f"{row.speed:,.0f}" for row in rows]} if speeds else {}
+    beside = {head: [cell(one) for one in values[:limit]] for head, values in board.beside().items()}
+    right = beside | right
     below = [(name, scores, [""] * len(left)) for name, scores in board.references]
     own = [row.scores() for row in rows]
     scores = {
@@ -28,9 +33,24 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
         for c in board.columns()
         if not c.endswith("/rmse")  # the root of another one
     }
-    taken = 4 + sum(2 + max(map(len, [head, *cells])) for head, cells in (left | right).items())
-    widest = min(50, max((len(row.label) for row in rows), default=10), max(20, width - taken - 12))
-    shown = _fitting(scores, board.primary, width - taken - max([widest, *(len(n) for n, _, _ in below)]))
+
+    def room() -> int:
+        """What the columns leave for the rows' names."""
+        return width - 4 - sum(2 + max(map(len, [head, *cells])) for head, cells in (left | right).items())
+
+    longest = min(50, max((len(row.label) for row in rows), default=10))
+    for head in DISPENSABLE if beside else ():
+        if room() < longest:
+            left.pop(head, None)
+            right.pop(head, None)
+    taken = width - room()
+    widest = min(longest, max(20, width - taken - (0 if beside else 12)))
+    shown = _fitting(
+        scores,
+        board.primary,
+        width - taken - max([widest, *(len(n) for n, _, _ in below)]),
+        0 if beside else 1,
+    )
 
     page = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     page.add_column("", justify="right")
@@ -39,7 +59,14 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
         page.add_column(head, justify="right", no_wrap=True)
     for i, row in enumerate(rows):
         cells = [column[i] for column in (left | {c: scores[c] for c in shown} | right).values()]
-        page.add_row(str(i + 1), row.label, *cells, style="bold" if i == 0 else "")
+        page.add_row(
+            str(row.rank or ""),
+            row.label,
+            *cells,
+            style="bold" if row.rank == 1 else "",
+        )
+        if i + 1 < len(rows) and rows[i + 1].group != row.group and any(r.rank for r in rows):
+            page.add_row()
     if len(board.rows) > limit:
         page.add_row("", f"... and {len(board.rows) - limit} more", style="dim")
     for i, (name, found, blanks) in enumerate(below, len(rows)):
@@ -49,13 +76,13 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
     return page
 
 
-def _fitting(scores: dict[str, list[str]], primary: str, room: int) -> list[str]:
-    """Of the scores' columns those that fit into so many characters, at least one."""
-    wanted = sorted(scores, key=lambda c: c.partition("/")[2] != primary)
+def _fitting(scores: dict[str, list[str]], primary: str, room: int, least: int = 1) -> list[str]:
+    """Of the scores' columns those that fit into so many characters, at least one, or `least`."""
     kept: list[str] = []
+    wanted = sorted(scores, key=lambda c: c.partition("/")[2] != primary)
     for column in wanted:
         room -= 2 + max(map(len, [column, *scores[column]]))
-        if room < 0 and kept:
+        if room < 0 and len(kept) >= least:
             break
         kept.append(column)
     return [column for column in scores if column in kept]

@@ -9,6 +9,8 @@ from rnnlab.regular_files import read_file
 from rnnlab.runs.metrics import BYTES
 from rnnlab.runs.run import Run
 
+Curves = dict[str, tuple[np.ndarray, np.ndarray]]
+
 
 @dataclass(frozen=True)
 class Divergence:
@@ -19,10 +21,16 @@ class Divergence:
     largest: float = 0.0
     largest_at: tuple[int, str] | None = None
     only: tuple[str, ...] = ()  # metrics that only one of them has
+    ended: tuple[int, int] | None = None  # where one ends and the other goes on: their last steps
+    until: "Divergence | None" = None  # then how they differ up to there
 
     def __str__(self) -> str:
         if self.bitwise:
             return "the curves are the same, bit for bit"
+        if self.ended is not None and self.until is not None:
+            short, long = self.ended
+            said = f"the curves agree up to step {short:,}" if self.until.first is None else str(self.until)
+            return f"{said}; there one run ends, and the other goes on to step {long:,}"
         if self.first is None:
             return f"the curves agree where both have values; only one has {', '.join(self.only) or 'some steps'}"
         assert self.largest_at is not None
@@ -36,6 +44,21 @@ def divergence(ours: Run, theirs: Run) -> Divergence:
         return Divergence(bitwise=True)
     a, b = ours.metrics, theirs.metrics
     only = tuple(sorted(a.keys() ^ b.keys()))
+    last = [max((int(steps[-1]) for steps, _ in run.values() if len(steps)), default=0) for run in (a, b)]
+    if len(set(last)) == 2:
+        short, long = sorted(last)
+        until = _compared(_cut(a, short), _cut(b, short), only)
+        whole = _compared(a, b, only)
+        return Divergence(False, whole.first, whole.largest, whole.largest_at, only, (short, long), until)
+    return _compared(a, b, only)
+
+
+def _cut(curves: Curves, step: int) -> Curves:
+    """The curves up to a step."""
+    return {name: (steps[steps <= step], values[steps <= step]) for name, (steps, values) in curves.items()}
+
+
+def _compared(a: Curves, b: Curves, only: tuple[str, ...]) -> Divergence:
     firsts: list[tuple[int, str]] = []
     largest, at = 0.0, None
     for name in sorted(a.keys() & b.keys()):

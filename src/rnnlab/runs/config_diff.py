@@ -31,6 +31,16 @@ def config_diffs(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     shown = [k for k in keys if all(k in f for f in flat) or k.endswith("._target_")]
     shown += [k for f in flat for k in f if k not in flat[0] and k.rpartition(".")[0] not in classes]
 
+    for part in classes:  # of runs of one class also what differs between them
+        target = f"{part}._target_"
+        for key in dict.fromkeys(k for f in flat for k in f if k.startswith(f"{part}.") and k not in shown):
+            by_class: dict[Any, set[str]] = {}
+            for f in flat:
+                if key in f:
+                    by_class.setdefault(f.get(target), set()).add(repr(f[key]))
+            if any(len(values) > 1 for values in by_class.values()):
+                shown.append(key)
+
     def named(key: str, value: Any) -> tuple[str, Any]:
         if key.endswith("._target_"):
             return key.removesuffix("._target_"), str(value).rpartition(".")[2]

@@ -5,6 +5,8 @@ import json
 import re
 from typing import Any
 
+ABSENT = object()
+CLASS = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*[a-z]\w*")  # Python's, and not a file such as PY.TXT
 ID_LENGTH = 12  # hex digits, 48 bits: among 100,000 runs of an experiment a clash has a chance of 2e-5
 
 
@@ -24,14 +26,18 @@ def leaves(tree: Any, at: str = "") -> dict[str, Any]:
     return flat
 
 
-def delta(deciding: dict[str, Any], base: dict[str, Any], limit: int = 100) -> str:
+def delta(
+    deciding: dict[str, Any], base: dict[str, Any], chosen: dict[str, Any] | None = None, limit: int = 100
+) -> str:
     """What differs from the experiment's own config `base`, readable and safe in a path.
 
     `model.hidden_size=64 seed=3` gives "hidden_size-64+seed-3". Where a whole group was replaced its
-    `_target_` tells: "data-Chars". What follows the seed by interpolation (`data.seed`) is not repeated, and
-    the seed always stands last.
+    `_target_` tells, and then what differs from `chosen`, the experiment with its choices of groups alone:
+    "optimizer-SGD+lr-0.1". What follows the seed by interpolation (`data.seed`) is not repeated, and the
+    seed always stands last.
     """
     ours, theirs = leaves(deciding), leaves(base)
+    by_itself = leaves(chosen) if chosen is not None else theirs
     changed = {k: v for k, v in ours.items() if k not in theirs or theirs[k] != v}
     changed = {k: v for k, v in changed.items() if k != "seed" and not k.endswith(".seed")}
     replaced = [k.rsplit(".", 1)[0] for k in changed if k.endswith("._target_")]
@@ -39,9 +45,13 @@ def delta(deciding: dict[str, Any], base: dict[str, Any], limit: int = 100) -> s
     for group in replaced:
         parts.append(f"{group.rsplit('.', 1)[-1]}-{str(changed[f'{group}._target_']).rsplit('.', 1)[-1]}")
     for key, value in changed.items():
-        # a replaced group brings all its defaults along: only its name is worth saying
-        if any(key.startswith(f"{group}.") for group in replaced):
+        if key.endswith("._target_"):
             continue
+        if group := next((g for g in replaced if key.startswith(f"{g}.")), ""):
+            # it brings all its defaults along, of which only what differs is worth saying
+            own = by_itself if by_itself.get(f"{group}._target_") == ours[f"{group}._target_"] else {}
+            if (own.get(key, ABSENT) == value) or (not own and key not in theirs):
+                continue
         parts.append(f"{key.rsplit('.', 1)[-1]}-{readable(value)}")
     seed = f"seed-{deciding.get('seed', 0)}"
     text = "+".join(parts)
@@ -51,11 +61,16 @@ def delta(deciding: dict[str, Any], base: dict[str, Any], limit: int = 100) -> s
 
 
 def readable(value: Any) -> str:
-    """A value as it may stand in a folder's name, and in an override, unquoted."""
+    """A value as it may stand in a folder's name, and in an override, unquoted.
+
+    Of a file its name, of a class (mine.cells.Leaky) what stands last.
+    """
     if isinstance(value, float):
         value = f"{value:g}"
     elif isinstance(value, (list, tuple)):
         value = "_".join(readable(v) for v in value)
-    elif isinstance(value, str) and ("/" in value or "." in value):
-        value = re.split(r"[/.]", value.strip("/"))[-1] if "/" not in value else value.rsplit("/", 1)[-1]
+    elif isinstance(value, str) and "/" in value:
+        value = value.rstrip("/").rsplit("/", 1)[-1]
+    elif isinstance(value, str) and CLASS.fullmatch(value):
+        value = value.rsplit(".", 1)[-1]
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", str(value))[:40]

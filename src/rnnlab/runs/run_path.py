@@ -15,14 +15,29 @@ class Place(NamedTuple):
     label: str  # what differs from the experiment, without the seed; "" where nothing does
 
 
-def place(config: dict[str, Any], decisive: dict[str, Any], base: dict[str, Any]) -> Place:
-    """`decisive` is what decides the numbers of `config`, `base` the same of its experiment as it stands."""
+def place(
+    config: dict[str, Any],
+    decisive: dict[str, Any],
+    base: dict[str, Any],
+    chosen: dict[str, Any] | None = None,
+) -> Place:
+    """`decisive` is what decides the numbers of `config`, `base` the same of its experiment as it stands, and
+    `chosen` of the experiment with the groups that were chosen (`base` where none was).
+    """
     identifier = identity(decisive)
     # what `auto` came to differs from machine to machine, and is no choice of the run's
     base = base | {"trainer": base.get("trainer", {}) | {"accelerator": config["trainer"]["accelerator"]}}
-    name = delta(decisive, base)
+    name = delta(decisive, base, chosen)
     folder = Path(config["paths"]["outputs"]) / config["name"] / f"{name}-{identifier}"
     return Place(folder, identifier, identity(seedless(decisive)), name.rpartition("seed-")[0].rstrip("+"))
+
+
+def settled(where: Place) -> Place:
+    """The place of a run whose folder may have been named by an earlier version: its id is what it is found by."""
+    if not where.folder.exists():
+        for record in sorted(where.folder.parent.glob(f"*-{where.id}/run.json")):
+            return where._replace(folder=record.parent)
+    return where
 
 
 def seedless(decisive: dict[str, Any]) -> dict[str, Any]:

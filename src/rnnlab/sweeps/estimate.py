@@ -118,7 +118,7 @@ def estimate(due: list[Planned], probe: Probe) -> Estimate:
     )  # of each group, which differs by seed alone
     kinds = first[:: -(-len(first) // KINDS)]
     ratios, by_group = finished({p.place.folder.parent for p in due})
-    tried = trials(kinds, probe, just_one=len(ratios) >= ENOUGH)
+    tried, why = trials(kinds, probe, just_one=len(ratios) >= ENOUGH)
 
     def ratio(planned: Planned) -> float:
         """Measured over guessed seconds: of the trial whose guess is nearest."""
@@ -137,7 +137,7 @@ def estimate(due: list[Planned], probe: Probe) -> Estimate:
     elif tried:
         basis = f"from a trial of {len(tried)} of {len(first):,} kinds of runs, engine {tried[0].engine}"
     else:
-        basis = "a guess: no such run has finished, and the trial failed"
+        basis = f"a guess: no such run has finished, and the trial failed: {why}"
     most = max(guessed_bytes(p.config) for p in kinds)
     if not tried:
         return Estimate(seconds, basis, most, 0.0, "a guess")
@@ -160,8 +160,11 @@ def finished(experiments: Iterable[Path]) -> tuple[list[float], dict[str, list[f
     return ratios, by_group
 
 
-def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> list[Trial]:
-    """Tries the run that needs the most memory, then each cell's and engine's longest and shortest run."""
+def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> tuple[list[Trial], str]:
+    """Tries the run that needs the most memory, then each cell's and engine's longest and shortest run.
+
+    With why a trial failed, after which no other is made.
+    """
     order = [max(kinds, key=lambda p: guessed_bytes(p.config))]
     if not just_one:
         alike: dict[tuple[str, ...], list[Planned]] = {}
@@ -172,19 +175,21 @@ def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> list[Trial
         for choose in (max, min):
             order += [choose(some, key=lambda p: p.cost) for some in alike.values()]
     found: list[Trial] = []
+    why = ""
     begin = time.monotonic()
     for planned in {p.place.group: p for p in order}.values():
         if found and time.monotonic() - begin > BUDGET:
             break
         config = planned.config
         try:
-            trial: Trial | None = probe.call(partial(attempt, config, guessed_steps(config)), TIMEOUT)
-        except RunFailed:
-            trial = None
-        if trial is None:
+            trial: Trial | str | None = probe.call(partial(attempt, config, guessed_steps(config)), TIMEOUT)
+        except RunFailed as error:
+            trial = f"its process died: {error}"
+        if not isinstance(trial, Trial):
+            why = trial or f"it took longer than {TIMEOUT:g} s"
             break
         if not found:
             begin = time.monotonic()  # the first trial has waited for a worker, and warmed it
         trial.guessed, trial.guessed_bytes = planned.cost, guessed_bytes(config)
         found.append(trial)
-    return found
+    return found, why

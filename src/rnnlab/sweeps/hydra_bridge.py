@@ -41,7 +41,7 @@ class Multirun:
 
     def base(self, chosen: list[str]) -> DictConfig:
         paths = [o for o in self.config.hydra.overrides.hydra if re.match(r"\+{0,2}hydra\.searchpath=", o)]
-        return base_config([*paths, *chosen], self.config_dir)
+        return base_config([*paths, *chosen], self.config_dir, choices=True)
 
     def grid(self, arguments: Sequence[str]) -> Grid:
         options = self.options

@@ -25,6 +25,14 @@ LINES = 10  # of progress that a sweep prints without a terminal
 ROWS = 8  # running runs in the table
 
 
+def _measured_by(config: dict[str, Any]) -> str:
+    """What decides on which targets, and in which unit, a run is scored."""
+    data = {k: v for k, v in config["data"].items() if k not in ("seed", "batch_size", "folder")}
+    return repr(
+        [data, config["monitor"], [config["model"].get(k) for k in ("_target_", "loss", "huber_delta")]]
+    )
+
+
 class LiveView(View):
     """Counts the runs of a sweep and shows them."""
 
@@ -40,6 +48,7 @@ class LiveView(View):
         self.steps = Steps(due)
         self.running: dict[int, tuple[Planned, float, int]] = {}
         self.best: tuple[float, Planned] | None = None
+        self.comparable = len({_measured_by(p.config) for p in due}) <= 1  # else no single value is the best
         self.begin, self.drawn, self.lines, self.printed = time.monotonic(), 0.0, 0, ""
         self.live: Live | None = None
 
@@ -79,7 +88,11 @@ class LiveView(View):
     def compare(self, planned: Planned, record: dict[str, Any]) -> None:
         """Remembers the best result, also of runs that had finished before."""
         value = record.get("results", {}).get("best", {}).get("value", math.nan)
-        if not math.isnan(value) and (self.best is None or self.sign * value < self.sign * self.best[0]):
+        if (
+            self.comparable
+            and not math.isnan(value)
+            and (self.best is None or self.sign * value < self.sign * self.best[0])
+        ):
             self.best = (value, planned)
 
     def print(self, text: str | Text) -> None:

@@ -101,6 +101,26 @@ class Plan:
             else:
                 self.runs.append(planned)
 
+    def check_data(
+        self, due: list[Planned], data_errors: Callable[[list[dict[str, Any]]], list[str]]
+    ) -> None:
+        """Makes those of the `due` points invalid whose data is a file or a text that cannot be trained on.
+
+        Each data set is read once, whatever model, seed and batch size learn from it; see `rnnlab.sweeps.probe`.
+        """
+        nodes: dict[str, dict[str, Any]] = {}
+        of: dict[int, str] = {}
+        for planned in due:
+            data = planned.config["data"]
+            if "path" in data and str(data.get("_target_")).startswith(KNOWN):
+                key = repr(sorted((k, v) for k, v in data.items() if k not in ("seed", "batch_size")))
+                nodes.setdefault(key, data)
+                of[id(planned)] = key
+        why = dict(zip(nodes, data_errors(list(nodes.values())), strict=True))
+        wrong = {i for i, key in of.items() if why[key]}
+        self.invalid += [(p.point, [why[of[id(p)]]]) for p in self.runs if id(p) in wrong]
+        self.runs = [p for p in self.runs if id(p) not in wrong]
+
     def report_invalid(self, on_invalid: str) -> list[str]:
         """Lines about the invalid points, each reason once; [] if there are none.
 
@@ -133,6 +153,7 @@ class Plan:
     def read_statuses(self) -> None:
         """Reads from the runs' folders the status of each, and why a finished one is stale."""
         folders: dict[Path, set[str]] = {}
+        by_id: dict[Path, dict[str, str]] = {}
         for planned in self.runs:
             folder = planned.place.folder
             if folder.parent not in folders:
@@ -140,8 +161,14 @@ class Plan:
                     folders[folder.parent] = {e.name for e in os.scandir(folder.parent)}
                 except OSError:
                     folders[folder.parent] = set()
+                by_id[folder.parent] = {name.rpartition("-")[2]: name for name in folders[folder.parent]}
             if folder.name not in folders[folder.parent]:
-                continue
+                if planned.place.id not in by_id[folder.parent]:
+                    continue
+                # an earlier version named it otherwise
+                planned.place = planned.place._replace(
+                    folder=folder.parent / by_id[folder.parent][planned.place.id]
+                )
             try:
                 planned.status = planned.run.status or ""
             except UserError as error:

@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rnnlab.config import deciding
-from rnnlab.config.composing import COMPOSING
+from rnnlab.config.composing import CHOICES, COMPOSING
+from rnnlab.config.trainer_schema import cannot_take
 from rnnlab.errors import UserError
 from rnnlab.runs.run_path import place
 from rnnlab.sweeps.estimate import guessed_seconds
@@ -53,7 +54,10 @@ class Planner:
                 plan.invalid.append((point, problems))
             else:
                 planned = self._planned(point, template, config)
-                if planned.place.folder in seen:
+                precision = config["trainer"]["precision"]
+                if why := cannot_take(planned.accelerator, precision):  # of what `auto` came to
+                    plan.invalid.append((point, [f"trainer.precision={precision}: {why}"]))
+                elif planned.place.folder in seen:
                     plan.repeated += 1
                     plan.same[tuple(planned.overrides)] = planned.place.id
                 else:
@@ -71,7 +75,7 @@ class Planner:
         except UserError as error:
             accelerator, why = asked, str(error)
         config["trainer"] = config["trainer"] | {"accelerator": accelerator}
-        where = place(config, template.deciding(config), self._base(point))
+        where = place(config, template.deciding(config), self._base(point), self._base(point, CHOICES))
         own = {k: self._shared(v) for k, v in config.items() if v is not template.values.get(k)}
         return Planned(point, template, where, accelerator, guessed_seconds(config), own, why)
 
@@ -86,8 +90,9 @@ class Planner:
         except ValueError:  # it holds an object of the user's own
             return section
 
-    def _base(self, point: Point) -> dict[str, Any]:
-        chosen = [a.text for a in point if a.key.lstrip("+") == "experiment"]
+    def _base(self, point: Point, groups: tuple[str, ...] = ()) -> dict[str, Any]:
+        """What decides the numbers of the point's experiment as it stands, or with its choices of some groups."""
+        chosen = [a.text for a in point if a.key.lstrip("+") in ("experiment", *groups)]
         key = " ".join(chosen)
         if key not in self._bases:
             self._bases[key] = deciding(self.base(chosen))

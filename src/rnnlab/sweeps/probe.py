@@ -53,6 +53,10 @@ class Probe:
         """{class: why it cannot be imported} of {path in the config: class}."""
         return self.call(partial(import_errors, classes)) if classes else {}
 
+    def data_errors(self, nodes: list[dict[str, Any]]) -> list[str]:
+        """Of each `data` section why it cannot be trained on, "" where it can."""
+        return self.call(partial(data_errors, nodes)) if nodes else []
+
     def close(self) -> None:
         if self._connection is not None:
             kill(self._pid, signal.SIGKILL)  # it has nothing to save
@@ -88,6 +92,30 @@ def import_errors(classes: dict[str, str]) -> dict[str, str]:
     return found
 
 
+def data_errors(nodes: list[dict[str, Any]]) -> list[str]:
+    """Of each `data` section why it cannot be trained on, "" where it can. What must be downloaded is not tried."""
+    from rnnlab.training.train import load_data
+
+    found = []
+    for node in nodes:
+        why = ""
+        if not _not_here(node):
+            try:
+                load_data({"data": node})
+            except UserError as error:
+                why = str(error)
+        found.append(why)
+    return found
+
+
+def _not_here(node: dict[str, Any]) -> bool:
+    """Whether data is a corpus that has not been downloaded."""
+    from rnnlab.data.corpora import CORPORA
+
+    name = "" if node.get("path") else node.get("corpus", "")
+    return name in CORPORA and not CORPORA[name].file(name, Path(node["folder"])).exists()
+
+
 @dataclass
 class Trial:
     """The first steps of a run, trained in a temporary folder."""
@@ -100,14 +128,12 @@ class Trial:
     guessed_bytes: float = 0.0
 
 
-def attempt(config: dict[str, Any], total: int) -> Trial | None:
-    """Trains some of the run's `total` steps; None if that fails."""
-    from rnnlab.data.corpora import CORPORA
+def attempt(config: dict[str, Any], total: int) -> Trial | str:
+    """Trains some of the run's `total` steps; why that fails, in a line, if it does."""
     from rnnlab.training.train import load_data, train_config
 
-    name = "" if config["data"].get("path") else config["data"].get("corpus", "")
-    if name in CORPORA and not CORPORA[name].file(name, Path(config["data"]["folder"])).exists():
-        return None  # a trial downloads nothing
+    if _not_here(config["data"]):
+        return f"data.corpus={config['data']['corpus']} is not downloaded yet, and a trial downloads nothing"
     plain = {"callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None}}
     try:
         data = load_data(config)
@@ -129,8 +155,9 @@ def attempt(config: dict[str, Any], total: int) -> Trial | None:
             n = math.ceil(n * MEASURED_SECONDS / max(took - first, took / 10))
             took, taken, _ = train(n)
         whole = took if taken < n else first + (took - first) / (n - 1) * (total - 1)
-    except Exception:
-        return None
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        return said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
     return Trial(whole, engine, *memory())
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import RunFailed, UserError
-from rnnlab.report.leaderboard import Entry, leaderboard, number
+from rnnlab.report.leaderboard import Entry, leaderboard, number, why_no_score
 from rnnlab.report.table import table
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import refuse_unwritable
@@ -81,9 +81,10 @@ def sweep(
         devices = Devices(probe)
         plan = Planner(compose, base, devices.choose, config_dir).plan(points, options["exclude"])
         plan.check_classes(probe.import_errors)
+        plan.read_statuses()
+        plan.check_data(plan.due(options["stale"] == "rerun"), probe.data_errors)
         for line in plan.report_invalid(options["on_invalid"]):
             console.print(line, soft_wrap=True)
-        plan.read_statuses()
         done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})
         due = plan.due(rerun_stale=options["stale"] == "rerun")
         for line in _headlines(plan, time.perf_counter() - began):
@@ -216,7 +217,14 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
     board = leaderboard(records, mode, lambda entry: planned_at[entry.folder].config)
     if board.rows and leaders:
         console.print()
+        for note in board.notes:
+            console.print(note, soft_wrap=True)
         console.print(table(board, width=console.width))
+    unscored = [entry for entry in board.others if entry.record.get("status") == "finished"]
+    for entry in unscored[:SHOWN_VALUES]:
+        console.print(f"no score  {entry.folder.name}: {why_no_score(entry)}", soft_wrap=True)
+    if len(unscored) > SHOWN_VALUES:
+        console.print(f"... and {len(unscored) - SHOWN_VALUES:,} more without a score")
     for planned in done.plan.runs:
         if planned.why_skipped:
             console.print(f"skipped  {planned.place.folder.name}: {planned.why_skipped}", soft_wrap=True)

@@ -41,13 +41,21 @@ def write_groups(experiment: Path, into: Path) -> list[Path]:
 def _references(board: Leaderboard, bands: tuple[str, ...], into: Path, end: int) -> list[Path]:
     """Baselines and floor as runs of their own, constant from the first step to the last, in the metrics' charts."""
     folders = []
-    for name, scores in board.references:
+    found = list(board.references)
+    if board.own_references:  # each row's own, one of those that are the same
+        known: set[tuple[str, str]] = set()
+        for row in board.rows:
+            for name, scores in row.references.items():
+                if (name, str(scores)) not in known:
+                    known.add((name, str(scores)))
+                    found.append((f"{name} at {row.label}", scores))
+    for name, scores in found:
         lines = {tag: scores[f"val/{tag.removeprefix('metric/')}"] for tag in dict.fromkeys(bands)
                  if f"val/{tag.removeprefix('metric/')}" in scores}  # fmt: skip
         lines |= {f"{tag}.{edge}": value for tag, value in lines.items() for edge in ("low", "high")}
         if lines:
-            folder = into / (name if name == "floor" else f"baseline {_safe(name)}")
-            folder.mkdir(parents=True)
+            folder = into / (_safe(name) if name.startswith("floor") else f"baseline {_safe(name)}")
+            folder.mkdir(parents=True, exist_ok=True)
             _write(folder, [events.records(Scalars((0, end), {tag: (v, v) for tag, v in lines.items()}))])
             folders.append(folder)
     return folders
@@ -83,6 +91,7 @@ def _outcome(row: Row, board: Leaderboard) -> Scalars:
         f"best/{name}_high": values.max(),
     }
     scores = {f"best/{k.replace('/', '_')}": v for k, v in row.scores().items()}
+    scores |= {f"best/{k.replace(' ', '_')}": v for k, (_, v) in row.beside(f"val/{board.primary}").items()}
     return Scalars.of(0, spread | scores | {"best/seeds": len(values)}).floats()
 
 

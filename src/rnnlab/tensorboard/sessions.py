@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rnnlab.errors import UserError
-from rnnlab.report.leaderboard import Entry, Row
+from rnnlab.report.leaderboard import Entry, Row, ranked
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import is_locked
@@ -62,10 +62,10 @@ class Group:
         counts = Counter(member.status for member in self.members)
         return ", ".join(f"{counts[s]} {s}" for s in sorted(counts, key=lambda s: (s != "finished", s)))
 
-    def title(self, place: int, values: dict[str, Any]) -> str:
-        """What the tab calls it, and orders it by: best first, those without a result last."""
-        label = Row([Entry(m.run.folder, m.record) for m in self.members], values).label
-        return f"{place:03d} {label}" if self.value == self.value else f"no result, {label}"
+    def row(self, values: dict[str, Any], config: dict[str, Any]) -> Row:
+        """Its finished runs, or all where none has finished."""
+        entries = [Entry(m.run.folder, m.record) for m in self.finished or self.members]
+        return Row(entries, values, config)
 
 
 class Known(NamedTuple):
@@ -108,10 +108,8 @@ class Sessions:
                 kinds.setdefault(key, set()).add(kind(value))
         found: Contents = {}
         several = len({group.experiment for group in groups}) > 1
-        places: Counter[str] = Counter()
-        for group, values in sorted(zip(groups, columns, strict=True), key=self._rank):
-            places[group.experiment] += 1
-            title = group.title(places[group.experiment], values)
+        titles = self._titles(groups, columns)
+        for group, values, title in zip(groups, columns, titles, strict=True):
             if several:
                 title = f"{group.experiment} {title}"
             # a column of several types is one of words
@@ -181,9 +179,22 @@ class Sessions:
             values |= {key: flat[key] for key in keys - values.keys() if key in flat}
         return found
 
-    def _rank(self, one: tuple[Group, dict[str, Any]]) -> tuple[bool, float]:
-        value, config = one[0].value, self._config(one[0])
-        return value != value, value if config.get("mode") == "min" else -value
+    def _titles(self, groups: list[Group], columns: list[dict[str, Any]]) -> list[str]:
+        """What the tab calls each group, and orders it by: best first, those without a result last.
+
+        Where runs of an experiment were scored on different targets, a letter tells which are ranked together.
+        """
+        rows = [g.row(v, self._config(g)) for g, v in zip(groups, columns, strict=True)]
+        titles = [f"no result, {row.label}" for row in rows]
+        for experiment in dict.fromkeys(group.experiment for group in groups):
+            at = [i for i, g in enumerate(groups) if g.experiment == experiment and g.value == g.value]
+            order = [rows[i] for i in at]
+            ranked(order, self._config(groups[at[0]]).get("mode", "min") if at else "min")
+            several = len({row.group for row in order}) > 1
+            for i in at:
+                letter = chr(ord("A") + min(rows[i].group, 25)) if several else ""
+                titles[i] = f"{letter}{order.index(rows[i]) + 1:03d} {rows[i].label}"
+        return titles
 
 
 def _status(folder: Path, status: str | None) -> str:

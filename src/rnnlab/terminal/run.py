@@ -143,7 +143,10 @@ def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
         part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
     }
     rows: list[Row] = []
-    if best:
+    if best and "value" not in best:
+        rows.append((f"last, step {best['step']:,}", scores | {"val": metrics_of(best)}, "bold"))
+        last = None
+    elif best:
         rows.append((f"best, step {best['step']:,}", scores | {"val": metrics_of(best)}, "bold"))
     else:  # no step was taken
         rows.append(("untrained", scores, "bold"))
@@ -248,6 +251,8 @@ def facts(run: Run) -> list[str]:
             )
     if (nats := results.get("test", {}).get("nats")) is not None:
         lines.append(f"test: {nats / math.log(2):.3f} bits per character")
+    if (best := results.get("best")) and "value" not in best:
+        lines.append("nothing was validated: these are the last weights, and no step is known to be the best")
     if "test" not in results and "val" in results.get("baselines", {}):
         lines.append("there is no test part: the best is quoted on the validation part that chose it")
     return lines

@@ -54,6 +54,10 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     for override in asked:
         key = override.partition("=")[0].lstrip("+~")
         *path, name = key.split(".")
+        if (section := key.split(".")[0]) in NAMED and (override.startswith("~") or key == section):
+            # whether these decide numbers is seen below
+            config[section] = OmegaConf.to_container(cfg[section], resolve=True) if section in cfg else {}
+            continue
         node = config
         for part in path:
             node = node.get(part) if isinstance(node, dict) else None  # type: ignore[assignment]
@@ -69,7 +73,7 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     return config, [*before, *asked], parent
 
 
-def base_of(parent: Run, overrides: list[str], config_dir: str | None) -> Any:
+def base_of(parent: Run, overrides: list[str], config_dir: str | None, *, choices: bool) -> Any:
     """The config that the overrides start from. Where the command names no folder of configs, that of the parent's
     command serves, if it is there. Raises UserError that says what to add, where it is not.
     """
@@ -79,7 +83,7 @@ def base_of(parent: Run, overrides: list[str], config_dir: str | None) -> Any:
         named += [word.partition("=")[2] for word in words if word.partition("=")[0] in CONFIG_DIR]
         config_dir = next((folder for folder in named if folder and Path(folder).is_dir()), None)
     try:
-        return base_config(overrides, config_dir)
+        return base_config(overrides, config_dir, choices=choices)
     except UserError as error:
         if config_dir is not None:
             raise

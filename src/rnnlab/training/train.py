@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 
 from rnnlab import import_path as workplace
 from rnnlab.config import base_config, build, check, deciding
-from rnnlab.errors import warn
+from rnnlab.config.trainer_schema import cannot_take
+from rnnlab.errors import UserError, warn
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
 from rnnlab.runs.files import clear_leftovers
@@ -18,7 +19,7 @@ from rnnlab.runs.generators import BUILT, TRAINED, left_alone, may_draw, seed_al
 from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
-from rnnlab.runs.run_path import Place, place
+from rnnlab.runs.run_path import Place, place, settled
 from rnnlab.runs.sources import foreign_targets, why_stale
 from rnnlab.training import accelerator, preflight
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
@@ -59,8 +60,16 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     config.pop("sweep", None)  # says nothing of a single run
     overrides = [o for o in overrides if not o.startswith("sweep.")]
     config["trainer"]["accelerator"], why_device = accelerator.take(config["trainer"]["accelerator"])
-    base = base_config(overrides, config_dir) if parent is None else base_of(parent, overrides, config_dir)
-    where = place(config, deciding(config), deciding(base))
+    trainer = config["trainer"]
+    if why := cannot_take(trainer["accelerator"], trainer["precision"]):  # of what `auto` came to
+        raise UserError(f"trainer.precision={trainer['precision']}: {why}")
+
+    def base(choices: bool) -> dict[str, Any]:
+        if parent is None:
+            return deciding(base_config(overrides, config_dir, choices=choices))
+        return deciding(base_of(parent, overrides, config_dir, choices=choices))
+
+    where = settled(place(config, deciding(config), base(False), base(True)))
     run = Run(where.folder)
     if run.known.get("status") == "finished" and not config["rerun"]:
         restore_config(run, config, overrides, warn)

@@ -1,0 +1,97 @@
+"""`rnnlab compare`: whether one choice is better than another, run by run.
+
+rnnlab compare outputs/x model.cell                     every two values of a swept key
+rnnlab compare outputs/x cell=gru cell=lstm,layers=2    two groups of runs
+rnnlab compare outputs/x outputs/y                      two experiments
+
+Runs are paired by their seed and by the other settings that both sides have. The intervals hold together, and the
+p-values are Holm's: many comparisons are not many chances.
+"""
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+from rnnlab.cli.arguments import Arguments
+from rnnlab.cli.report import place, write_tables
+from rnnlab.errors import UserError, nearest
+from rnnlab.runs.files import write_json
+
+
+def main(argv: list[str]) -> None:
+    parser = Arguments(
+        prog="rnnlab compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="+", metavar="FOLDER [FOLDER ...] [KEY | KEY=VALUE KEY=VALUE]")
+    parser.add_argument(
+        "--metric", metavar="val/NAME|test/NAME", default="", help="instead of what runs are ranked by"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the differences with all digits")
+    parser.add_argument("--markdown", metavar="FILE", help="write the table as Markdown")
+    parser.add_argument("--latex", metavar="FILE", help="write the table as LaTeX (booktabs)")
+    parser.add_argument("--figure", metavar="FILE", help="draw the differences: .svg, .pdf or .png")
+    asked = parser.parse_intermixed_args(argv)
+    folders = [Path(word) for word in asked.what if Path(word).is_dir()]
+    words = [word for word in asked.what if not Path(word).is_dir()]
+    if not folders:
+        near = Path(asked.what[0])
+        beside = [p.name for p in near.parent.iterdir() if p.is_dir()] if near.parent.is_dir() else []
+        raise UserError(f"{near}: no such folder.{nearest(near.name, beside) if beside else ''}")
+
+    from rich.table import Table
+
+    from rnnlab.report import comparison, leaderboard
+    from rnnlab.runs.run import runs
+    from rnnlab.sweeps.sweep import console
+
+    board = leaderboard.of_runs([run for folder in folders for run in runs(folder)])
+    if not board.rows:
+        raise UserError(f"{folders[0]}: no finished run with a result there")
+    if len(folders) > 1:
+        if words:
+            raise UserError(f"{words[0]}: several experiments are compared as they are, without a key")
+        sides, keys = comparison.by_folder(board, {str(folder): str(folder) for folder in folders})
+    elif words and all("=" in word for word in words):
+        sides, keys = comparison.by_conditions(board, words)
+    elif len(words) == 1:
+        sides, keys = comparison.by_key(board, words[0])
+    else:
+        swept = (
+            ", ".join(dict.fromkeys(k for row in board.rows for k in row.parameters))
+            or "nothing but the seed"
+        )
+        raise UserError(f"give one KEY, or two or more KEY=VALUE; these runs differ in {swept}")
+    found = comparison.compare(board, sides, keys, asked.metric)
+
+    console.print(found.caption(), soft_wrap=True)
+    if board.others:
+        console.print(f"{len(board.others)} runs without a result are left out.")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    for i, head in enumerate(found.heads()):
+        table.add_column(head, justify="left" if i < 2 or not head else "right")
+    for line, difference in zip(found.lines(), found.differences, strict=True):
+        table.add_row(*line, style="bold" if difference.decided else "")
+    console.print(table)
+    if asked.json:
+        write_json(place(Path(asked.json)), as_json(found))
+    write_tables(asked, found.heads(), found.lines(), [d.decided for d in found.differences], found.caption())
+    if asked.figure:
+        from rnnlab.report import forest
+
+        forest.check_format(Path(asked.figure))
+        forest.of_comparison(found, place(Path(asked.figure)))
+    for file in filter(None, (asked.json, asked.markdown, asked.latex, asked.figure)):
+        console.print(f"written  {file}", soft_wrap=True)
+
+
+def as_json(found: Any) -> dict[str, Any]:
+    """Not-a-number is null: JSON has none."""
+    rows = []
+    for d in found.differences:
+        low, high = d.interval
+        row = {"first": d.first, "second": d.second, "pairs": d.test.n, "first_wins": d.wins, "effect": d.effect,
+               "low": low, "high": high, "p_first_better": d.better, "p_holm": d.p, "verdict": d.verdict}  # fmt: skip
+        rows.append({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()})
+    about = {"metric": found.metric, "effect": found.effect, "paired_by": found.unit}
+    return about | {"settings": found.settings, "differences": rows}

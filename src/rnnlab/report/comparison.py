@@ -1,0 +1,249 @@
+"""Two or more sides of an experiment against each other, run by run: paired over seeds and over the other settings."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnlab.config.spelling import near_key
+from rnnlab.errors import UserError, nearest
+from rnnlab.report.leaderboard import Leaderboard, Row, number
+from rnnlab.report.statistics import LEVEL, LOG, Scale, Test, holm, scale_of
+from rnnlab.runs.identity import readable
+
+GREATER = ("accuracy", "f1", "auroc")  # metrics of which more is better
+Blocks = dict[tuple[str, str], tuple[float, int]]  # {(the other settings, seed): (score, group of targets)}
+
+
+class Side(NamedTuple):
+    """What is compared: rows, and how they are called."""
+
+    name: str
+    rows: list[Row]
+
+
+class Difference(NamedTuple):
+    """One side against another. `test` is of first minus second on `scale`, in the unit that pairs are counted in."""
+
+    first: str
+    second: str
+    test: Test
+    p: float  # Holm's, over all comparisons
+    wins: int  # pairs in which the first is better
+    scale: Scale
+    level: float  # at which all the intervals hold together with 95%
+    lower_is_better: bool
+
+    @property
+    def effect(self) -> float:
+        """The ratio first / second of losses and errors, else the difference."""
+        return self._shown(self.test.mean)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        low, high = self.test.interval(self.level)
+        return self._shown(low), self._shown(high)
+
+    def _shown(self, value: float) -> float:
+        return self.scale.back(value) if self.scale is LOG else value
+
+    @property
+    def better(self) -> float:
+        """The probability that the first is better on average over seeds; NaN for one pair."""
+        return self.test.below if self.lower_is_better else 1 - self.test.below
+
+    @property
+    def decided(self) -> bool:
+        return self.p <= 1 - LEVEL
+
+    @property
+    def verdict(self) -> str:
+        if self.test.n < 2:
+            return "one pair says nothing"
+        if self.decided:
+            return f"{self.first if self.better > 0.5 else self.second} is better"
+        needed = self.test.needed(self.level)
+        if needed is None:
+            return "undecided, and no affordable number of seeds would tell"
+        return f"undecided; about {max(1, needed - self.test.n):,} more would tell"
+
+
+class Comparison(NamedTuple):
+    metric: str
+    unit: str  # what pairs are: "seed" or "setting"
+    settings: int  # other settings that each pair is a mean over
+    differences: list[Difference]
+
+    @property
+    def effect(self) -> str:
+        return "ratio" if self.differences[0].scale is LOG else "difference"
+
+    def heads(self) -> list[str]:
+        interval = "95% interval" if len(self.differences) == 1 else "95% together"
+        return [
+            "first",
+            "second",
+            f"{self.unit}s",
+            "first wins",
+            self.effect,
+            interval,
+            "P(first better)",
+            "p (Holm)",
+            "",
+        ]
+
+    def lines(self) -> list[list[str]]:
+        found = []
+        for d in self.differences:
+            low, high = d.interval
+            between = f"{number(low)} to {number(high)}" if low == low else ""
+            chance = "" if d.better != d.better else f"{d.better:.3f}"
+            found.append([d.first, d.second, str(d.test.n), str(d.wins), number(d.effect), between, chance,
+                          number(d.p), d.verdict])  # fmt: skip
+        return found
+
+    def caption(self) -> str:
+        what = (
+            f"val/{self.metric.removeprefix('metric/')}" if self.metric.startswith("metric/") else self.metric
+        )
+        mean = f", each a mean over {self.settings} other settings" if self.settings > 1 else ""
+        effect = "ratio of the first to the second" if self.effect == "ratio" else "the first less the second"
+        return f"{what}: {effect}, paired by {self.unit}{mean}; Student's t on the {self._scale()}."
+
+    def _scale(self) -> str:
+        name = self.differences[0].scale.name
+        return f"{name} scale" if name else "differences"
+
+
+def by_key(board: Leaderboard, key: str) -> tuple[list[Side], list[str]]:
+    """A side for each value of a swept key."""
+    key = full_key(board, key)
+    sides: dict[str, list[Row]] = {}
+    for row in board.rows:
+        if key in row.parameters:
+            sides.setdefault(f"{key.rpartition('.')[2]}={readable(row.parameters[key])}", []).append(row)
+    return [Side(name, rows) for name, rows in sides.items()], [key]
+
+
+def by_conditions(board: Leaderboard, conditions: Sequence[str]) -> tuple[list[Side], list[str]]:
+    """A side for each "KEY=VALUE[,KEY=VALUE...]"."""
+    sides, keys = [], []
+    for text in conditions:
+        rows = list(board.rows)
+        for part in text.split(","):
+            key, _, value = part.partition("=")
+            key = full_key(board, key)
+            keys.append(key)
+            values = list(
+                dict.fromkeys(readable(r.parameters[key]) for r in board.rows if key in r.parameters)
+            )
+            rows = [r for r in rows if key in r.parameters and _is(r.parameters[key], value)]
+            if not any(v.casefold() == value.casefold() for v in map(str, values)) and not rows:
+                raise UserError(f"{part}: no run has it.{nearest(value, values)}")
+        if not rows:
+            raise UserError(f"{text}: no finished run has all of it")
+        sides.append(Side(text, rows))
+    return sides, list(dict.fromkeys(keys))
+
+
+def by_folder(board: Leaderboard, names: dict[str, str]) -> tuple[list[Side], list[str]]:
+    """A side for each experiment; `names` are {folder of the run's experiment: what it is called}."""
+    sides: dict[str, list[Row]] = {}
+    for row in board.rows:
+        sides.setdefault(names[str(row.entries[0].folder.parent)], []).append(row)
+    values = [{k: {str(r.parameters.get(k)) for r in rows} for k in _keys(board)} for rows in sides.values()]
+    keys = [k for k in _keys(board) if not set.intersection(*(v[k] for v in values))]
+    return [Side(name, rows) for name, rows in sides.items()], keys
+
+
+def full_key(board: Leaderboard, key: str) -> str:
+    """A swept key, given in full or by its end. Raises UserError for what no run differs in."""
+    keys = _keys(board)
+    found = [k for k in keys if k == key or k.endswith(f".{key}")]
+    if key in keys or len(found) == 1:
+        return key if key in keys else found[0]
+    if not keys:
+        raise UserError(f"{key}: these runs differ by their seed alone")
+    raise UserError(
+        f"{key}: these runs do not differ in it, but in {', '.join(keys)}.{near_key(key, {}, keys)}"
+    )
+
+
+def _keys(board: Leaderboard) -> list[str]:
+    return list(dict.fromkeys(k for row in board.rows for k in row.parameters))
+
+
+def _is(value: Any, text: str) -> bool:
+    return text.casefold() in (str(value).casefold(), readable(value).casefold())
+
+
+def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: str = "") -> Comparison:
+    """Every two sides against each other, better ones first.
+
+    The unit is the seed: over the other settings that two sides share, scores of one seed are averaged first, for
+    runs of one seed have their data and their first weights in common. Where all runs have one seed, the pairs are
+    the settings. Raises UserError where sides share neither, or were scored on different targets.
+    """
+    metric = metric or board.metric
+    if len(sides) < 2:
+        raise UserError("there is nothing to compare: all finished runs are on one side")
+    blocks = [_blocks(side, keys, board, metric) for side in sides]
+    lower = metric.rpartition("/")[2] not in GREATER if metric != board.metric else board.mode == "min"
+    scale = scale_of(np.array([v for one in blocks for v, _ in one.values()]), metric)
+    typical = [np.mean(scale.to(np.array([v for v, _ in one.values()]))) for one in blocks]
+    order = sorted(range(len(sides)), key=lambda i: (1 if lower else -1) * typical[i])
+    tests, settings, units = [], set(), set()
+    for a, b in itertools.combinations(order, 2):
+        shared = [at for at in blocks[a] if at in blocks[b]]
+        names = f"{sides[a].name} and {sides[b].name}"
+        if not shared:
+            raise UserError(f"{names} share no seed at the same other settings: nothing can be paired")
+        if not all(blocks[a][at][1] == blocks[b][at][1] for at in shared):
+            raise UserError(
+                f"{names} were scored on different data or targets, so their scores do not compare; "
+                "rnnlab report shows each beside its own floor and baselines"
+            )
+        by_unit: dict[str, list[float]] = defaultdict(list)
+        unit = "seed" if len({seed for _, seed in shared}) > 1 or len(shared) == 1 else "setting"
+        to = scale.to
+        for at in shared:
+            d = float(to(np.array(blocks[a][at][0]))) - float(to(np.array(blocks[b][at][0])))
+            by_unit[at[1] if unit == "seed" else at[0]].append(d)
+        units.add(unit)
+        settings.add(len({other for other, _ in shared}) if unit == "seed" else 1)
+        means = np.array([np.mean(d) for d in by_unit.values()])
+        tests.append((a, b, Test.of(means), int(((means < 0) if lower else (means > 0)).sum())))
+    ps = holm([test.p for _, _, test, _ in tests])
+    level = 1 - (1 - LEVEL) / len(tests)
+    found = [Difference(sides[a].name, sides[b].name, test, p, wins, scale, level, lower)
+             for (a, b, test, wins), p in zip(tests, ps, strict=True)]  # fmt: skip
+    return Comparison(metric, units.pop() if len(units) == 1 else "pair", max(settings), found)
+
+
+def _blocks(
+    side: Side, keys: Sequence[str], board: Leaderboard, metric: str
+) -> dict[tuple[str, str], tuple[float, int]]:
+    """{(other settings, seed): (score, group of targets)}; runs that fall together are averaged."""
+    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    groups: dict[tuple[str, str], int] = {}
+    aside = tuple(f"{key}." for key in keys)  # what comes with a class belongs to it
+    for row in side.rows:
+        other = {k: v for k, v in row.parameters.items() if k not in keys and not _own(k, aside, row)}
+        for entry in row.entries:
+            value = entry.scores().get(metric) if metric != board.metric else board.value(entry)
+            if value is None or not np.isfinite(value):
+                continue
+            at = (repr(sorted(other.items(), key=str)), entry.seed)
+            found[at].append(float(value))
+            groups[at] = row.group
+    if not found:
+        measured = sorted({k for row in side.rows for k in row.scores()})
+        raise UserError(f"--metric {metric}: {side.name} has no such score.{nearest(metric, measured)}")
+    return {at: (float(np.mean(values)), groups[at]) for at, values in found.items()}
+
+
+def _own(key: str, aside: tuple[str, ...], row: Row) -> bool:
+    """Whether a key lies below a compared class: momentum belongs to optimizer=SGD."""
+    return bool(aside) and key.startswith(aside)

@@ -1,0 +1,83 @@
+"""Configurations, or differences between them, with their intervals: a figure for a paper (SVG, PDF or PNG)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+
+from rnnlab.errors import UserError
+from rnnlab.figures.canvas import BLUE, GREY, INK, PALE, PLAIN, canvas
+from rnnlab.report.comparison import Comparison
+from rnnlab.report.leaderboard import Leaderboard
+from rnnlab.report.statistics import LOG, scale_of
+from rnnlab.terminal.screen import one_line
+
+FORMATS = (".svg", ".pdf", ".png")
+MOST = 60  # lines of a figure
+# text stays text in an SVG and fonts are whole in a PDF; no date, so that the same runs give the same file
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "rnnlab", "pdf.fonttype": 42}
+DATELESS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None, "ModDate": None}}
+
+
+class Line(NamedTuple):
+    name: str
+    points: Sequence[float]  # one a run
+    centre: float
+    interval: tuple[float, float]  # NaN for none
+
+
+def check_format(file: Path) -> None:
+    if file.suffix.lower() not in FORMATS:
+        raise UserError(f"{file}: a figure is written as {', '.join(FORMATS)}")
+
+
+def of_board(board: Leaderboard, file: Path) -> None:
+    lines = []
+    for row in board.rows[:MOST]:
+        values = row.values
+        scale = scale_of(values, row.metric)
+        lines.append(
+            Line(row.label, values.tolist(), scale.back(float(scale.to(values).mean())), row.interval)
+        )
+    levels = {n: s[f"val/{board.primary}"] for n, s in board.references if f"val/{board.primary}" in s}
+    own = board.metric == f"metric/{board.primary}"
+    every = np.concatenate([row.values for row in board.rows[:MOST]])
+    draw(lines, f"best {board.metric}", file, levels if own else {}, log=bool((every > 0).all()))
+
+
+def of_comparison(found: Comparison, file: Path) -> None:
+    lines = [Line(f"{d.first} / {d.second}", (), d.effect, d.interval) for d in found.differences[:MOST]]
+    log = found.differences[0].scale is LOG
+    what = found.metric.replace("metric/", "val/")
+    draw(lines, f"{found.effect} of {what}, first to second", file, {"": 1.0 if log else 0.0}, log=log)
+
+
+def draw(lines: Sequence[Line], title: str, file: Path, levels: dict[str, float], log: bool) -> None:
+    with matplotlib.rc_context(STYLE):
+        figure = canvas(6.5, 0.9 + 0.3 * len(lines))
+        axes = figure.add_subplot()
+        for i, (value, name) in enumerate(sorted((v, n) for n, v in levels.items())):
+            axes.axvline(value, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.annotate(one_line(name), (value, 1), xytext=(0, 1 + 9 * (i % 2)), textcoords="offset points",
+                          xycoords=("data", "axes fraction"), fontsize=8, color=GREY,
+                          ha="center", va="bottom", **PLAIN)  # fmt: skip
+        for at, line in enumerate(lines):
+            axes.scatter(line.points, [at] * len(line.points), s=9, color=GREY, alpha=0.6, linewidths=0)
+            if line.interval[0] == line.interval[0]:
+                axes.plot(line.interval, [at, at], color=BLUE, linewidth=1.6, solid_capstyle="butt")
+            axes.scatter([line.centre], [at], s=26, color=BLUE, zorder=3)
+        axes.set_yticks(
+            range(len(lines)), [one_line(line.name) for line in lines], fontsize=9, color=INK, **PLAIN
+        )
+        axes.set_ylim(len(lines) - 0.4, -0.6)
+        if log:
+            axes.set_xscale("log")
+        axes.set_xlabel(one_line(title), fontsize=9.5, color=INK, **PLAIN)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+        axes.grid(axis="x", color=PALE, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", length=0)
+        figure.savefig(file, metadata=DATELESS.get(file.suffix.lower()))

@@ -1,0 +1,90 @@
+"""What rows of a leaderboard can be compared on: the same targets, and a score in the same unit.
+
+Baselines and floor are numbers of a data set alone, so runs with one seed were scored on the same targets where these
+agree. Where there are none, or no seed is shared, the config decides.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+References = dict[str, dict[str, float]]  # {baseline or floor: {"val/mse": ...}}
+
+INPUTS = (
+    "batch_size",
+    "scaling",
+    "columns",
+    "window",
+    "segment",
+    "season",
+    "folder",
+)  # may leave the targets
+NEITHER = ("batch_size", "scaling", "folder")  # do leave them
+IN_DATA_UNITS = ("nats", "cross_entropy", "mse", "mae")  # metrics that are losses too; less is better
+CLOSE = 1e-6  # relative; the linear baseline's last digits depend on the machine
+
+
+def references_of(results: Mapping[str, Any]) -> References:
+    """Baselines and floor of the validation and the test part."""
+    found: References = {}
+    for split in ("val", "test"):
+        lines = dict(results.get("baselines", {}).get(split, {}))
+        if floor := results.get("floor", {}).get(split):
+            lines["floor"] = floor
+        for name, scores in lines.items():
+            found.setdefault(name, {}).update({f"{split}/{metric}": v for metric, v in scores.items()})
+    return found
+
+
+def agree(a: References, b: References) -> list[bool]:
+    """For each baseline that both know whether all its scores agree."""
+    return [
+        all(math.isclose(a[n][m], b[n][m], rel_tol=CLOSE) for m in a[n].keys() & b[n].keys())
+        for n in a.keys() & b.keys()
+    ]
+
+
+def same_references(a: Mapping[str, References], b: Mapping[str, References]) -> bool:
+    """Of {seed: references}: whether all agree at the seeds that both have."""
+    return all(a[s].keys() == b[s].keys() and all(agree(a[s], b[s])) for s in a.keys() & b.keys())
+
+
+def same_targets(
+    a: Mapping[str, References], b: Mapping[str, References], one: dict[str, Any], other: dict[str, Any]
+) -> bool:
+    """Whether two rows were scored on the same targets; `one` and `other` are their configs' data sections."""
+    shared = [s for s in a.keys() & b.keys() if a[s] and b[s]]
+    if not shared:
+        return _without(one, NEITHER) == _without(other, NEITHER)
+    if all(all(agree(a[s], b[s])) for s in shared):
+        return True
+    return _without(one, INPUTS) == _without(other, INPUTS) and all(any(agree(a[s], b[s])) for s in shared)
+
+
+def unit(best: Mapping[str, Any], loss: str | None) -> tuple[str | None, float]:
+    """`Task.loss_units` of a run that is not loaded, from its best loss beside its best metrics."""
+    metrics = best.get("metrics", {})
+    value = metrics.get("loss/val")
+    if value is None and best.get("monitor", "loss/val") == "loss/val":
+        value = best.get("value")
+    for name in IN_DATA_UNITS:
+        metric = metrics.get(f"metric/{name}")
+        if value and metric and math.isfinite(metric / value) and metric / value and loss in (None, name):
+            return name, metric / value
+    return None, 1.0
+
+
+def decides_unit(config: dict[str, Any]) -> Any:
+    """The part of a config that decides the unit of the loss."""
+    model = config.get("model", {})
+    return [model.get(k) for k in ("_target_", "loss", "huber_delta")], _without(
+        config.get("data", {}), ("batch_size", "folder", "segment", "window", "horizon")
+    )
+
+
+def same_unit(a: tuple[str | None, float], b: tuple[str | None, float]) -> bool:
+    return a[0] is not None and a[0] == b[0] and math.isclose(a[1], b[1], rel_tol=1e-3)
+
+
+def _without(node: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {k: v for k, v in node.items() if k != "seed" and k not in keys}

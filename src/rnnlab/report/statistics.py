@@ -1,0 +1,154 @@
+"""Student's t: intervals of a mean, probabilities, the seeds that a difference needs, and many tests at once."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+LEVEL = 0.95
+POWER = 0.8  # the chance with which the seeds that are asked for show a difference as large as the one seen
+MOST = 10_000  # seeds; more are not worth a number
+NAN = float("nan")
+
+
+class Scale(NamedTuple):
+    """Where a score's spread is symmetric: `to` maps scores there, `back` returns."""
+
+    to: Callable[[np.ndarray], np.ndarray]
+    back: Callable[[float], float]
+    name: str
+
+
+PLAIN = Scale(lambda x: x, lambda y: y, "")
+LOG = Scale(np.log, math.exp, "log")
+LOGIT = Scale(lambda p: np.log(p / (1 - p)), lambda y: 1 / (1 + math.exp(-y)), "logit")
+
+
+def scale_of(values: np.ndarray, metric: str) -> Scale:
+    """The logarithm for errors and losses, which are positive and spread by factors; the logit for an accuracy."""
+    if metric.rpartition("/")[2] == "accuracy":
+        return LOGIT if bool(((values > 0) & (values < 1)).all()) else PLAIN
+    return LOG if bool((values > 0).all()) else PLAIN
+
+
+def interval(values: np.ndarray, metric: str = "", level: float = LEVEL) -> tuple[float, float]:
+    """The t interval of the typical run, the mean of `values` (n,) on the metric's scale; NaN for fewer than two."""
+    n = len(values)
+    if n < 2:
+        return NAN, NAN
+    scale = scale_of(values, metric)
+    at = scale.to(values)
+    half = t_quantile(0.5 + level / 2, n - 1) * float(at.std(ddof=1)) / math.sqrt(n)
+    centre = float(at.mean())
+    return scale.back(centre - half), scale.back(centre + half)
+
+
+class Test(NamedTuple):
+    """Of paired differences (n,): their mean, and how sure it is."""
+
+    n: int
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, differences: np.ndarray) -> "Test":
+        n = len(differences)
+        return cls(n, float(differences.mean()), float(differences.std(ddof=1)) if n > 1 else NAN)
+
+    @property
+    def t(self) -> float:
+        if not self.std:
+            return math.copysign(math.inf, self.mean) if self.mean else 0.0
+        return self.mean / (self.std / math.sqrt(self.n))
+
+    @property
+    def p(self) -> float:
+        """Two-sided, of no difference; NaN for a single pair."""
+        return NAN if self.n < 2 else 2 * t_cdf(-abs(self.t), self.n - 1)
+
+    @property
+    def below(self) -> float:
+        """The probability that the true mean lies below zero, under a flat prior of mean and log std."""
+        return NAN if self.n < 2 else t_cdf(-self.t, self.n - 1)
+
+    def interval(self, level: float = LEVEL) -> tuple[float, float]:
+        if self.n < 2:
+            return NAN, NAN
+        half = t_quantile(0.5 + level / 2, self.n - 1) * self.std / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+    def needed(self, level: float = LEVEL, power: float = POWER) -> int | None:
+        """Pairs with which a difference of this size and spread shows with the given power; None for over `MOST`."""
+        if self.n < 2 or not self.mean:
+            return None
+        ratio = self.std / abs(self.mean)
+        low, high = 2, MOST
+
+        def enough(n: int) -> bool:
+            reach = t_quantile(0.5 + level / 2, n - 1) + t_quantile(power, n - 1)
+            return reach * ratio <= math.sqrt(n)
+
+        if not enough(high):
+            return None
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if enough(middle) else (middle + 1, high)
+        return low
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's (1979) adjusted p-values: rejecting those below a level errs at all with at most that probability."""
+    adjusted, largest = [NAN] * len(p_values), 0.0
+    known = sorted((p, i) for i, p in enumerate(p_values) if p == p)
+    for rank, (p, i) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        adjusted[i] = largest
+    return adjusted
+
+
+def t_cdf(t: float, df: int) -> float:
+    """P(T <= t) of Student's t with `df` degrees of freedom."""
+    if math.isinf(t):
+        return float(t > 0)
+    tail = 0.5 * _incomplete_beta(df / 2, 0.5, df / (df + t * t))
+    return 1 - tail if t > 0 else tail
+
+
+@cache
+def t_quantile(p: float, df: int) -> float:
+    """The t with P(T <= t) = p, by bisection."""
+    if p < 0.5:
+        return -t_quantile(1 - p, df)
+    low, high = 0.0, 2.0
+    while t_cdf(high, df) < p:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if t_cdf(middle, df) < p else (low, middle)
+    return (low + high) / 2
+
+
+def _incomplete_beta(a: float, b: float, x: float) -> float:
+    """The regularised I_x(a, b) by its continued fraction (DLMF 8.17.22), evaluated from the front (Lentz 1976)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _incomplete_beta(b, a, 1 - x)
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    c, d, value, tiny = 1.0, 0.0, 1.0, 1e-300
+    for i in range(400):
+        m = i // 2
+        if i == 0:
+            term = 1.0
+        elif i % 2 == 0:
+            term = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        else:
+            term = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        d = 1 / (1 + term * d or tiny)
+        c = 1 + term / c or tiny
+        value *= c * d
+        if i and abs(c * d - 1) < 1e-15:
+            break
+    return math.exp(log_front) / a * (value - 1)

@@ -1,0 +1,163 @@
+"""Comparisons of runs whose scores are drawn, so that what is true is known."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnlab import streams
+from rnnlab.cli import main
+from rnnlab.errors import UserError
+from rnnlab.report.comparison import by_conditions, by_key, compare
+from rnnlab.report.leaderboard import Entry, leaderboard
+from rnnlab.runs.run import Run
+
+TRIALS = 400
+
+
+def board_of(scores, data=lambda cell: {}):
+    """Of {(cell, layers, seed): mse}, without files."""
+    entries = []
+    for (cell, layers, seed), mse in scores.items():
+        best = {
+            "value": mse,
+            "monitor": "loss/val",
+            "step": 1,
+            "metrics": {"loss/val": mse, "metric/mse": mse},
+        }
+        results = {
+            "best": best,
+            "test": {"mse": 2 * mse},
+            "baselines": {"val": {"mean": {"mse": 1.0 + seed}}},
+        }
+        record = {
+            "status": "finished",
+            "group": f"{cell}{layers}",
+            "results": results,
+            "config": [cell, layers],
+        }
+        entries.append(Entry(Path(f"{cell}{layers}+seed-{seed}-0"), record))
+    return leaderboard(entries, "min", lambda e: {
+        "mode": "min", "data": data(e.record["config"][0]),
+        "model": {"cell": e.record["config"][0], "num_layers": e.record["config"][1], "loss": "mse"}})  # fmt: skip
+
+
+def drawn(counter, ratio, seeds=5, layers=(1, 2)):
+    """Seeds that share much, so that pairing pays: the first cell's errors are `ratio` of the second's."""
+    noise = streams.generator(0, "sample", counter).standard_normal((seeds, 1 + 2 * len(layers)))
+    scores = {}
+    for seed in range(seeds):
+        for i, n in enumerate(layers):
+            scores["gru", n, seed] = ratio * math.exp(noise[seed, 0] + 0.1 * noise[seed, 1 + i])
+            scores["elman", n, seed] = math.exp(noise[seed, 0] + 0.1 * noise[seed, 1 + len(layers) + i])
+    return scores
+
+
+def test_pairs_are_of_one_seed_and_the_other_settings_are_averaged():
+    scores = drawn(1, 0.5)
+    board = board_of(scores)
+    found = compare(board, *by_key(board, "cell"))
+    (d,) = found.differences
+    logs = [
+        np.mean([math.log(scores["gru", n, s] / scores["elman", n, s]) for n in (1, 2)]) for s in range(5)
+    ]
+    half = 2.776445 * np.std(logs, ddof=1) / math.sqrt(5)  # from a table
+    assert (d.first, d.second, d.test.n, found.settings) == ("cell=gru", "cell=elman", 5, 2)
+    assert d.effect == pytest.approx(math.exp(np.mean(logs)))
+    assert d.interval == pytest.approx([math.exp(np.mean(logs) + k * half) for k in (-1, 1)], rel=1e-6)
+    assert d.decided and d.wins == 5 and d.better > 0.99 and d.verdict == "cell=gru is better"
+    same = compare(board, *by_conditions(board, ["model.cell=gru", "cell=elman"]))
+    assert same.differences[0].effect == d.effect
+    tested = compare(board, *by_key(board, "model.cell"), "test/mse")
+    assert tested.metric == "test/mse" and tested.differences[0].effect == pytest.approx(d.effect)
+
+
+def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says():
+    covered = []
+    for trial in range(TRIALS):
+        board = board_of(drawn(1000 + trial, 0.9, seeds=4))
+        (d,) = compare(board, *by_key(board, "cell")).differences
+        truth = 0.9 if d.first == "cell=gru" else 1 / 0.9
+        low, high = d.interval
+        covered.append(low <= truth <= high)
+    assert abs(np.mean(covered) - 0.95) < 3.5 * math.sqrt(0.95 * 0.05 / TRIALS)
+
+
+def test_many_comparisons_hold_together():
+    """Of four equal cells some pair is taken to differ in at most 5% of sweeps, and in more without Holm."""
+    wrong, without = [], []
+    for trial in range(TRIALS):
+        noise = streams.generator(0, "sample", 5000 + trial).standard_normal((4, 5))
+        board = board_of({(f"c{i}", 1, s): math.exp(noise[i, s]) for i in range(4) for s in range(5)})
+        found = compare(board, *by_key(board, "cell")).differences
+        assert len(found) == 6
+        wrong.append(any(d.decided for d in found))
+        without.append(any(d.test.p <= 0.05 for d in found))
+    assert np.mean(wrong) < 0.05 + 3.5 * math.sqrt(0.05 * 0.95 / TRIALS) < np.mean(without)
+
+
+def test_different_targets_are_not_compared():
+    scores = drawn(2, 0.5)
+    board = board_of(scores)
+    for entry in [e for row in board.rows for e in row.entries if "gru" in str(e.folder)]:
+        entry.record["results"]["baselines"]["val"]["mean"]["mse"] += 7.0
+    entries = [e for row in board.rows for e in row.entries]
+    apart = leaderboard(entries, "min", lambda e: {
+        "mode": "min", "data": {},
+        "model": {"cell": e.record["config"][0], "num_layers": e.record["config"][1]}})  # fmt: skip
+    with pytest.raises(UserError, match="different data or targets"):
+        compare(apart, *by_key(apart, "cell"))
+
+
+def test_a_single_seed_says_nothing_and_an_unknown_key_is_named():
+    board = board_of(drawn(3, 0.5, seeds=1, layers=(1,)))
+    (d,) = compare(board, *by_key(board, "cell")).differences
+    assert d.verdict == "one pair says nothing" and not d.decided and math.isnan(d.better)
+    with pytest.raises(UserError, match=r"do not differ in it, but in model.cell"):
+        by_key(board, "model.cel")
+    with pytest.raises(UserError, match=r"no run has it. Did you mean gru"):
+        by_conditions(board, ["cell=grus", "cell=elman"])
+
+
+def test_the_command_and_its_files(tmp_path, capsys):
+    for (cell, layers, seed), mse in drawn(4, 0.5).items():
+        config = {
+            "model": {"cell": cell, "num_layers": layers, "loss": "mse"},
+            "data": {},
+            "seed": seed,
+            "mode": "min",
+        }
+        run = Run(tmp_path / "exp" / f"{cell}{layers}+seed-{seed}-0123456789ab")
+        run.create(f"{cell}{seed}", "exp", config, [], group=f"{cell}{layers}", label=cell)
+        best = {
+            "value": mse,
+            "monitor": "loss/val",
+            "step": 2,
+            "metrics": {"loss/val": mse, "metric/mse": mse},
+        }
+        run.update(status="finished", results={"best": best, "steps": 9, "test": {"mse": mse}}, seconds=1.0)
+    files = {kind: tmp_path / f"t.{kind}" for kind in ("json", "markdown", "latex")} | {
+        "figure": tmp_path / "t.svg"
+    }
+    asked = [word for kind, file in files.items() for word in (f"--{kind}", str(file))]
+    assert main(["compare", str(tmp_path / "exp"), "model.cell", *asked]) == 0
+    assert "cell=gru is better" in " ".join(capsys.readouterr().out.split())
+    (d,) = json.loads(files["json"].read_text())["differences"]
+    assert d["first"] == "cell=gru" and d["low"] < d["effect"] < d["high"] < 1
+    assert files["markdown"].read_text().count("|") == 3 * 10
+    table = files["latex"].read_text()
+    assert table.count("&") == 2 * 8 and r"\textbf{cell=gru}" in table
+    svg = files["figure"].read_text()
+    assert "<svg" in svg and "cell=gru / cell=elman" in svg and "<image" not in svg
+    assert main(["compare", str(tmp_path / "exp"), "model.cell", *asked]) == 0
+    assert files["figure"].read_text() == svg  # the same runs give the same file
+    assert main(["compare", str(tmp_path / "exp"), "cell", "--figure", str(tmp_path / "t.gif")]) == 2
+    assert main(["compare", str(tmp_path / "exq"), "cell"]) == 2
+    assert "Did you mean exp?" in capsys.readouterr().err
+    pdf = tmp_path / "r.pdf"
+    assert (
+        main(["report", str(tmp_path / "exp"), "--figure", str(pdf), "--latex", str(tmp_path / "r.tex")]) == 0
+    )
+    assert pdf.read_bytes().startswith(b"%PDF") and r"num\_layers" in (tmp_path / "r.tex").read_text()

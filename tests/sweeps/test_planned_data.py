@@ -1,0 +1,84 @@
+"""Data that cannot be is found when a sweep is planned: once for each data set, and nothing is left behind."""
+
+import pytest
+
+from rnnlab.config import base_config, check, compose, deciding
+from rnnlab.errors import UserError
+from rnnlab.sweeps.grid import grid
+from rnnlab.sweeps.planner import Planner
+from rnnlab.sweeps.probe import attempt, data_errors
+
+GROUPS = {"experiment", "model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger"}
+
+
+def made(*arguments):
+    planner = Planner(compose, lambda o: base_config(o, choices=True), lambda asked: "cpu")
+    return planner.plan(grid(arguments, GROUPS.__contains__))
+
+
+@pytest.fixture
+def texts(tmp_path):
+    (tmp_path / "good.txt").write_text("abcdefg hij " * 400)
+    (tmp_path / "bad.txt").write_bytes(b"abcdefg " * 200 + b"\xff\xfe")
+    return tmp_path
+
+
+def test_each_data_set_is_read_once_and_its_points_are_invalid(texts):
+    good, bad = texts / "good.txt", texts / "bad.txt"
+    plan = made("data=chars", "model=char_lm", f"data.path={good},{bad}", "model.cell=gru,lstm", "seed=0,1",
+                "data.batch_size=4,8", f"paths.outputs={texts / 'out'}")  # fmt: skip
+    read = []
+
+    def errors(nodes):
+        read.extend(node["path"] for node in nodes)
+        return data_errors(nodes)
+
+    assert len(plan.runs) == 16
+    plan.check_data(plan.runs, errors)
+    assert sorted(read) == sorted(map(str, (good, bad)))
+    assert len(plan.runs) == len(plan.invalid) == 8
+    with pytest.raises(UserError) as refused:
+        plan.report_invalid("stop")
+    assert str(refused.value).count("not utf-8 at byte 1600") == 1
+    assert not (texts / "out").exists()
+    assert plan.report_invalid("skip")[0].startswith("8 of 16 points are invalid and left out")
+
+
+def test_a_missing_column_and_a_short_series_are_lines(tmp_path):
+    (tmp_path / "s.csv").write_text("t,v\n1,2\n")
+    nodes = [check(compose(["data=series", f"data.path={tmp_path / 's.csv'}", f"data.target={target}"]))["data"]
+             for target in ("w", "v")]  # fmt: skip
+    missing, short = data_errors(nodes)
+    assert "no such column" in missing and "too short" in short
+
+
+def test_a_trial_that_fails_says_why(texts):
+    config = check(compose(["data=chars", "model=char_lm", f"data.path={texts / 'bad.txt'}"]))
+    assert "not utf-8" in attempt(config, 10)
+    absent = check(compose(["data=chars", "model=char_lm", "data.corpus=text8", f"data.folder={texts}"]))
+    assert "downloads nothing" in attempt(absent, 10) and data_errors([absent["data"]]) == [""]
+
+
+@pytest.mark.parametrize("written", ["val/mse", "metric/mse"])
+def test_a_monitor_is_written_as_tables_write_it_and_is_the_same_run(written):
+    config = check(compose(["experiment=sine", f"monitor={written}", "callbacks=early_stopping"]))
+    assert config["monitor"] == config["callbacks"]["early_stopping"]["monitor"] == "metric/mse"
+    plain = check(compose(["experiment=sine", "monitor=metric/mse", "callbacks=early_stopping"]))
+    assert deciding(config) == deciding(plain)
+    assert check(compose(["monitor=val/loss"]))["monitor"] == "loss/val"
+
+
+def test_a_monitor_that_will_not_exist_is_refused_at_planning():
+    plan = made("experiment=sine", "monitor=val/msee,val/mse", "seed=0,1,2")
+    assert len(plan.runs) == 3
+    assert {line for _, lines in plan.invalid for line in lines if "Did you mean metric/mse?" in line}
+    with pytest.raises(UserError, match="a validation gives"):
+        check(compose(["callbacks=early_stopping", "callbacks.early_stopping.monitor=val/nats"]))
+
+
+def test_half_precision_on_a_cpu_is_refused():
+    """Lightning would take bfloat16 and say 16."""
+    plan = made("experiment=sine", "trainer.precision=16-mixed,bf16-mixed")
+    assert len(plan.runs) == 1 and "a CPU has no 16-mixed" in plan.invalid[0][1][0]
+    with pytest.raises(UserError, match="a CPU has no 16-mixed"):
+        check(compose(["trainer.accelerator=cpu", "trainer.precision=16-mixed"]))
