@@ -21,6 +21,7 @@ NAMES: dict[str, str] = {
     "lightning.pytorch.loggers:TensorBoardLogger()._experiment": "whether a SummaryWriter has been made",
     "torch.optim.lr_scheduler:LambdaLR._initial_step": "a schedule's `_step_count` and an optimizer's `_opt_called`, "
     "which it sets: both count steps that the kernels take",
+    "torch._higher_order_ops.scan:scan": "recurrence/traced.py: a loop of any length in an exported graph",
     "hydra._internal.core_plugins.basic_launcher:BasicLauncher": "serves programs that are not rnnlab's own",
     "hydra._internal.core_plugins.basic_sweeper:BasicSweeper": "plans for launchers that are not rnnlab's own",
     "hydra._internal.utils:get_args_parser": "the words that Hydra itself takes are those of `rnnlab train`, too",
