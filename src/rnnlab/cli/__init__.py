@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "a run's metrics beside its baselines, on its own data or new",
     "forecast": "continue a series: a table and a picture",
     "generate": "let a character model write",
+    "export": "a trained model as ONNX, a torch program or safetensors, with a model card",
     "report": "one run as a page, or the leaderboard of an experiment",
     "board": "TensorBoard over an experiment; --groups collapses the seeds",
     "reproduce": "train a run again from its folder, and say how well the two agree",
@@ -43,7 +44,18 @@ REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, 
 
 
 # what reads folders that may be a stranger's; the user's own code is looked for where a run names it
-OF_FOLDERS = ("evaluate", "forecast", "generate", "report", "board", "reproduce", "diff", "archive", "unroll")
+OF_FOLDERS = (
+    "evaluate",
+    "forecast",
+    "generate",
+    "export",
+    "report",
+    "board",
+    "reproduce",
+    "diff",
+    "archive",
+    "unroll",
+)
 
 
 def commands() -> dict[str, str]:
