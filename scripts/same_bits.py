@@ -128,16 +128,21 @@ def chdir(place: str) -> Iterator[None]:
         os.chdir(before)
 
 
+def inputs(folder: Path) -> None:
+    """The cell, the text and the series that the runs name."""
+    (folder / "samecells.py").write_text(CELL)
+    words = [f"word{i * i % 97} " + "abcdefghij"[: i % 10] + "\n" for i in range(900)]
+    (folder / "text.txt").write_text("".join(words))
+    rows = [f"{(i * 37 % 101) / 10},{(i * i % 89) / 7}" for i in range(300)]
+    (folder / "series.csv").write_text("a,b\n" + "\n".join(rows) + "\n")
+
+
 def train_all(only: str = "") -> dict[str, dict[str, str]]:
     from rnnlab.cli import main
 
     found = {}
     with tempfile.TemporaryDirectory() as place, chdir(place):
-        Path("samecells.py").write_text(CELL)
-        words = [f"word{i * i % 97} " + "abcdefghij"[: i % 10] + "\n" for i in range(900)]
-        Path("text.txt").write_text("".join(words))
-        rows = [f"{(i * 37 % 101) / 10},{(i * i % 89) / 7}" for i in range(300)]
-        Path("series.csv").write_text("a,b\n" + "\n".join(rows) + "\n")
+        inputs(Path(place))
         for number, (name, asked) in enumerate(runs().items()):
             if only not in name:
                 continue

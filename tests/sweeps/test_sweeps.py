@@ -1,12 +1,16 @@
 """A sweep's runs are the runs alone, bit for bit, whatever happens to the sweep."""
 
+import fcntl
 import json
 import os
 import random
 import re
+import select
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
 from contextlib import ExitStack, suppress
 
@@ -188,6 +192,53 @@ def test_stopped_killed_and_gone_on_with_by_another_number_of_workers_it_comes_t
     done = multirun(*words(tmp_path, *mixed, "sweep.workers=1", "sweep.renew_mb=1"))
     assert done.code == 0, done.err
     assert_same(folder, tmp_path)
+
+
+def take_terminal():
+    """In a child before it begins: a session of its own, whose terminal its standard input is."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_a_terminal_that_is_closed_stops_the_sweep_and_the_same_line_goes_on(
+    whole, tmp_path, multirun, begin
+):
+    folder, _ = whole
+    ours, theirs = os.openpty()
+    process = begin(tmp_path, *GRID, "sweep.workers=2", stdin=theirs, stdout=theirs, stderr=theirs,
+                    preexec_fn=take_terminal)  # fmt: skip
+    os.close(theirs)
+    closing = threading.Event()
+    reader = threading.Thread(target=drain, args=[ours, closing])
+    reader.start()
+    wait_until_finished(process, tmp_path, 2)
+    left = children(process.pid)
+    os.kill(process.pid, signal.SIGSTOP)  # lest it finish first; the system wakes it with SIGHUP
+    closing.set()
+    reader.join()
+    os.close(ours)
+    assert process.wait(60) == 129
+    assert {r.status for r in rnnlab.runs(tmp_path / "sine")} <= {"finished", "stopped"}
+    until = time.monotonic() + 30
+    while any(alive(pid) for pid in left) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not any(alive(pid) for pid in left)
+    assert multirun(*words(tmp_path, *GRID)).code == 0
+    assert_same(folder, tmp_path)
+
+
+def drain(terminal, closing):
+    while not closing.is_set():
+        if select.select([terminal], [], [], 0.02)[0]:
+            os.read(terminal, 65536)
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_two_sweeps_at_once_share_the_runs(whole, tmp_path, multirun, when_trained, begin):

@@ -29,7 +29,9 @@ def main(argv: list[str]) -> None:
     import hydra
 
     from rnnlab.config.composing import COMPOSING, config_folder
+    from rnnlab.config.texts import kept
 
+    argv = kept(argv)
     # not a decorator: launchers pickle `task` by its name, which must give the function itself
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)
     with command_line(arranged(argv)):

@@ -47,7 +47,9 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
 
 def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
     """`compose`, with Hydra's own errors."""
-    overrides = list(overrides)
+    from rnnlab.config.texts import kept
+
+    overrides = kept(overrides)
     if config_dir is not None:
         folder = Path(config_dir).expanduser().absolute()
         if not folder.is_dir():

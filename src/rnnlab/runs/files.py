@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import secrets
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,10 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
     Where that fails, on a full disk say, `path` is as it was and nothing is left beside it. An empty folder of that
     name, which is none of ours, goes.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # nobody can guess the name and put a link there; nor is one followed
+    temporary = path.with_name(f".{path.name}.{secrets.randbelow(10**12)}")
     try:
-        with temporary.open("wb") as f:
+        with temporary.open("xb") as f:
             f.write(content)
             if durable:
                 f.flush()
@@ -39,8 +41,9 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
             path.rmdir()
         temporary.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if not isinstance(error, FileExistsError):  # else it is not ours
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
         error.filename = str(path)  # the message names the file that was meant, not the temporary one
         raise
     if durable:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rnnlab import __version__
 from rnnlab.runs.record import Manifest
 from rnnlab.runs.sources import files, sources
 
@@ -57,10 +58,10 @@ def code() -> dict[str, Any]:
     here = next(iter(repositories()), None)
     commit = git(here, "rev-parse", "HEAD") if here else None
     if here is None or commit is None:
-        return {"rnnlab": importlib.metadata.version("rnnlab"), "commit": None}
+        return {"rnnlab": __version__, "commit": None}
     diff = git(here, "diff", "HEAD") or ""
     return {
-        "rnnlab": importlib.metadata.version("rnnlab"),
+        "rnnlab": __version__,
         "commit": commit.strip(),
         "clean": not (git(here, "status", "--porcelain") or "").strip(),
         "diff": diff[:1_000_000],

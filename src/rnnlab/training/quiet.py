@@ -14,6 +14,7 @@ MESSAGES = (
     r".*You requested to overfit but enabled .* shuffling.*",
     r".*Total length of `list` across ranks is zero.*",
     r".*Using ModelCheckpoint with manual optimization and every_n_train_steps.*",  # it is behind a whole step
+    r".*GPU available but not used.*",  # our own line says what was asked, what is there, and what was taken
     r".*The `srun` command is available.*",
     r".*LeafSpec.*is deprecated.*",
     r".*You called `self.log\('.*', ...\)` in your .* but have no logger configured.*",

@@ -1,0 +1,60 @@
+"""Text stays text: `name=1e234` and `data.target=007` are what was typed, and no numbers."""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any, get_args, get_type_hints
+
+from rnnlab.config.fields import Says
+from rnnlab.config.node import Node
+from rnnlab.config.schema import COMPONENTS, FIXED, Config
+
+# what Hydra's grammar reads as a number or a truth value
+TYPED = re.compile(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d[\d_]*)?|[+-]?(inf|nan)|true|false", re.I)
+OVERRIDE = re.compile(
+    r"(?P<head>\+{0,2}(?P<key>[\w.]+)=)(?P<open>\[?)(?P<values>[^'\"()\[\]{}$\\]*)(?P<close>\]?)"
+)
+
+
+def kept(overrides: Sequence[str]) -> list[str]:
+    """The overrides with quotes around what is no text to Hydra, where the key is one of text."""
+    return [_kept(override) for override in overrides]
+
+
+def _kept(override: str) -> str:
+    found = OVERRIDE.fullmatch(override)
+    if not found or found["key"] not in text_keys() or bool(found["open"]) != bool(found["close"]):
+        return override
+    values = [_quoted(value) for value in found["values"].split(",")]
+    return f"{found['head']}{found['open']}{','.join(values)}{found['close']}"
+
+
+def _quoted(value: str) -> str:
+    return (
+        re.sub(r"\S(.*\S)?", lambda word: f"'{word[0]}'", value) if TYPED.fullmatch(value.strip()) else value
+    )
+
+
+@cache
+def text_keys() -> frozenset[str]:
+    """Dotted paths of all fields that hold text or a list of texts, of any choice of a group."""
+    found = set(_texts("", Config))
+    for section, schema in FIXED.items():
+        found |= set(_texts(section, schema))
+    for section, known in COMPONENTS.items():
+        for schema in known.values():
+            found |= set(_texts(section, schema))
+    return frozenset(found)
+
+
+def _texts(section: str, schema: type[Node]) -> Iterator[str]:
+    for key, annotation in get_type_hints(schema, include_extras=True).items():
+        if key in schema.model_fields and _holds_text(annotation):
+            yield f"{section}.{key}" if section else key
+
+
+def _holds_text(annotation: Any) -> bool:
+    """Whether it is `Text`, `Texts`, or one of these among others that are no numbers."""
+    return Says("text") in getattr(annotation, "__metadata__", ()) or any(
+        _holds_text(part) for part in get_args(annotation)
+    )

@@ -1,0 +1,46 @@
+import os
+import stat
+
+import pytest
+
+from rnnlab.runs import files
+from rnnlab.runs.files import clear_leftovers, write_whole
+
+
+def test_a_link_planted_at_the_temporary_name_is_neither_followed_nor_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.secrets, "randbelow", lambda most: 7)
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    planted = tmp_path / ".run.json.7"
+    planted.symlink_to(victim)
+    with pytest.raises(FileExistsError) as refused:
+        write_whole(tmp_path / "run.json", b"{}")
+    assert refused.value.filename == str(tmp_path / "run.json")
+    assert victim.read_text() == "precious" and planted.is_symlink() and not (tmp_path / "run.json").exists()
+
+
+def test_two_writers_of_one_process_have_names_of_their_own(tmp_path, monkeypatch):
+    seen = []
+    replace = os.replace
+    monkeypatch.setattr(
+        type(tmp_path), "replace", lambda self, to: (seen.append(self.name), replace(self, to))[1]
+    )
+    write_whole(tmp_path / "a", b"1")
+    write_whole(tmp_path / "a", b"2")
+    assert len(set(seen)) == 2 and (tmp_path / "a").read_bytes() == b"2"
+
+
+def test_a_file_has_the_rights_that_the_umask_leaves(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "a", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_what_killed_writers_left_goes_and_nothing_else(tmp_path):
+    for name in (".run.json.123", ".a.7", ".gitignore", "a.7"):
+        (tmp_path / name).write_text("")
+    clear_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".gitignore", "a.7"]

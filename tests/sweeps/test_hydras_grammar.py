@@ -1,0 +1,44 @@
+"""A line of a sweep means what Hydra says; scripts/grammar.py tries thousands."""
+
+import importlib.util
+import random
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "grammar.py"
+
+
+@pytest.fixture(scope="module")
+def grammar():
+    spec = importlib.util.spec_from_file_location("grammar", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def hydra(grammar):
+    with grammar.composing() as found:
+        yield found
+
+
+@pytest.mark.parametrize("seed", range(1000, 1025))
+def test_a_line_drawn_from_the_grammar_gives_hydras_configs(grammar, hydra, seed):
+    overrides = grammar.line(random.Random(seed))
+    assert grammar.compared(*hydra, overrides)[0] in ("same", "refused", "no values"), overrides
+
+
+def test_what_is_asked_for_is_more_than_refusals(grammar, hydra):
+    how, points = grammar.compared(
+        *hydra, ["model.cell=elman,gru", "seed=range(0,2)", "optimizer=glob(ada*)"]
+    )
+    assert (how, points) == ("same", 8)
+
+
+def test_a_planner_that_reads_a_value_otherwise_is_found(grammar, hydra, monkeypatch):
+    from rnnlab.sweeps import grid
+
+    unquoted = grid._unquoted
+    monkeypatch.setattr(grid, "_unquoted", lambda value: 2.0 if value == 2 else unquoted(value))
+    assert "not the same" in grammar.compared(*hydra, ["notes=1,2"])[0]
