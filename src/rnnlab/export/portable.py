@@ -22,6 +22,9 @@ class Portable(NamedTuple):
 class Series(nn.Module):
     """x (B, T, inputs) -> (B, horizon, targets), both in the units of the data."""
 
+    input_shift: Tensor
+    input_scale: Tensor
+
     def __init__(self, task: Forecaster) -> None:
         super().__init__()
         self.task = task
