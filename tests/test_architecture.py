@@ -18,7 +18,7 @@ ORDER = (
     "runs",
     "training",
     "terminal figures report tensorboard instruments unroll",
-    "display",
+    "display export",
     "sweeps",
     "api",
     "reproduce cli",

@@ -25,3 +25,7 @@ def __getattr__(name: str) -> Any:
             globals()[name] = value
         return value
     raise AttributeError(f"module 'rnnlab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

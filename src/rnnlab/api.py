@@ -7,15 +7,15 @@ from rnnlab.runs.run import Run
 from rnnlab.runs.run import runs as runs_in
 
 
-def train(*overrides: str, config_dir: str | None = None) -> Run:
+def train(*overrides: str, config_dir: str | None = None, quiet: bool = False) -> Run:
     """Trains what the overrides describe, as `rnnlab train` would: `train("experiment=sine", "seed=3")`.
 
-    Raises UserError for what cannot be, RunFailed where the training fails.
+    `quiet` prints nothing but warnings. Raises UserError for what cannot be, RunFailed where the training fails.
     """
     from rnnlab.config import compose
     from rnnlab.display import train
 
-    return train(compose(list(overrides), config_dir), list(overrides), config_dir)
+    return train(compose(list(overrides), config_dir), list(overrides), config_dir, quiet=quiet)
 
 
 def load(folder: str | Path) -> Run:

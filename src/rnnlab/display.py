@@ -40,6 +40,8 @@ class OnTerminal(InFiles):
         terminal.end(run)
 
 
-def train(cfg: DictConfig, overrides: list[str], config_dir: str | None = None) -> Run:
-    """Trains what a composed config describes, shown on the terminal; see `rnnlab.training.train`."""
-    return training.train(cfg, overrides, config_dir, OnTerminal())
+def train(
+    cfg: DictConfig, overrides: list[str], config_dir: str | None = None, *, quiet: bool = False
+) -> Run:
+    """Trains what a composed config describes, shown on the terminal unless `quiet`; see `rnnlab.training.train`."""
+    return training.train(cfg, overrides, config_dir, InFiles(figures=True) if quiet else OnTerminal())

@@ -14,6 +14,10 @@ class Told(Exception):
     def __str__(self) -> str:
         return "\n".join(map(str, self.args))
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in a notebook: the message, without the frames of rnnlab."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UserError(Told):
     """Something the user asked for is not possible. Exit code 2."""

@@ -13,7 +13,7 @@ from rnnlab.cells.cell import Bias, InitialState
 from rnnlab.cells.elman import Nonlinearity
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
-from rnnlab.recurrence import engines
+from rnnlab.recurrence import engines, traced
 from rnnlab.recurrence.initialisation import initialise
 
 PRECISIONS = {torch.float64: "64-true", torch.bfloat16: "bf16-true", torch.float16: "16-true"}
@@ -123,7 +123,7 @@ class Stack(nn.Module):
         dropping = self.training and self.dropout > 0 and self.num_layers > 1
         if dropping and dropout_at is None:
             raise ValueError("dropout in training mode needs dropout_at=(seed, step)")
-        engine = engines.engine(self.choice.engine)
+        engine: Any = traced if traced.is_traced(x) else engines.engine(self.choice.engine)
         if state is None:
             state = self.start(x.shape[0])
         # one that was carried may come from a checkpoint, which is read on the CPU
@@ -185,4 +185,4 @@ def _within(y: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
     lengths = lengths.to(y.device)
     padded = torch.arange(y.shape[1], device=y.device) >= lengths[:, None]
     y = y.masked_fill(padded[..., None], 0.0)
-    return y, (y[torch.arange(len(y), device=y.device), (lengths - 1).clamp(min=0)],)
+    return y, (y[torch.arange(y.shape[0], device=y.device), (lengths - 1).clamp(min=0)],)

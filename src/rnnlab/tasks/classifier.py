@@ -67,7 +67,7 @@ class Classifier(Task):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         y, _ = self.stack(self.stack_input(x)[0], lengths=lengths, dropout_at=self.dropout_at)
-        at = torch.arange(len(y), device=y.device)
+        at = torch.arange(y.shape[0], device=y.device)
         return self.logits(y, y[at, lengths - 1, : self.stack.hidden_size])
 
     def logits(self, y: Tensor, last: Tensor) -> Tensor:

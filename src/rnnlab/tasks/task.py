@@ -259,6 +259,9 @@ class Task(lightning.LightningModule):
 
         Not by `self.log`, which takes half a millisecond a value and rounds it to single precision.
         """
+        if not hasattr(self.trainer.fit_loop, "hooks"):  # a stock Trainer, in which nobody takes `scalars`
+            self.log_dict(values)
+            return
         tensors = torch.tensor(list(values.values()), dtype=torch.float64).unbind()
         self.trainer.callback_metrics.update(zip(values, tensors, strict=True))
 

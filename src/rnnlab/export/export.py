@@ -1,0 +1,59 @@
+"""A run's trained model, written into a folder of its own."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from rnnlab.errors import UserError
+from rnnlab.export import onnx
+from rnnlab.export.card import card
+from rnnlab.runs.load import load_model, read_checkpoint
+from rnnlab.runs.run import Run
+
+FORMATS = ("onnx", "torch", "safetensors")
+
+
+def export(
+    run: Run, to: str, out: Path | None = None, weights: Literal["best", "last"] = "best", trust: bool = False
+) -> tuple[Path, str]:
+    """The folder written, and how the file was checked. Raises UserError for what cannot be exported.
+
+    A stranger's run obeys the rules of every command that loads one: `trust` runs what it names.
+    """
+    task = load_model(run, trust)
+    if weights == "last":
+        task.load_state_dict(read_checkpoint(run.last_checkpoint)["state_dict"])
+    folder = out or run.folder / "export" / to
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder}: a file is there")
+    folder.mkdir(parents=True, exist_ok=True)
+    words, checked = "", ""
+    if to == "safetensors":
+        write_safetensors(run, task, folder / "model.safetensors")
+    else:
+        from rnnlab.export.portable import portable
+
+        model = portable(task)
+        words = model.words
+        if to == "onnx":
+            checked = onnx.write(model, folder / "model.onnx")
+        else:
+            from rnnlab.export.program import write
+
+            checked = write(model, folder / "model.pt2")
+        if "tokens" in model.inputs and "vocabulary" in task.spec:
+            start = {name: x[:, 0].tolist() for name, x in model.inputs.items() if name != "tokens"}
+            (folder / "start.json").write_text(json.dumps(start) + "\n")
+    if "vocabulary" in task.spec:
+        (folder / "vocabulary.json").write_text(json.dumps(task.spec["vocabulary"]) + "\n")
+    (folder / "README.md").write_text(card(run, to, weights, words, checked), encoding="utf-8")
+    return folder, checked
+
+
+def write_safetensors(run: Run, task: Any, file: Path) -> None:
+    try:
+        from safetensors.torch import save_file
+    except ImportError:
+        raise UserError("export --to safetensors needs safetensors: pip install 'rnnlab[export]'") from None
+    about = {"config": json.dumps(run.config), "spec": json.dumps(getattr(task, "spec", {}))}
+    save_file({name: x.contiguous() for name, x in task.state_dict().items()}, file, metadata=about)

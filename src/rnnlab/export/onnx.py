@@ -1,0 +1,78 @@
+"""ONNX, with any number of rows and steps, checked against the run where onnxruntime is installed."""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnnlab.errors import UserError
+from rnnlab.export.portable import Portable
+
+TOLERANCE = 1e-5  # of the largest number
+
+
+def write(model: Portable, file: Path) -> str:
+    """Writes the file; says how well it agrees with the run. Raises UserError where onnx is missing or disagrees."""
+    try:
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise UserError("export --to onnx needs onnx and onnxscript: pip install 'rnnlab[export]'") from None
+    sizes = {name: torch.export.Dim(name) for name in ("batch", "time")}
+    shapes = [{at: sizes[size] for at, size in model.axes[name].items()} for name in model.inputs]
+    dynamic: Any = tuple(shapes)
+    if len(shapes) > 1 and type(model.module).__name__ == "Text":
+        dynamic = (shapes[0], tuple(shapes[1:]))  # forward takes the states as *states
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            model.module.eval(),
+            tuple(model.inputs.values()),
+            dynamo=True,
+            dynamic_shapes=dynamic,
+            input_names=list(model.inputs),
+            output_names=list(model.outputs),
+            verbose=False,
+        )
+    if program is None:
+        raise UserError("export --to onnx: torch made no program")
+    program.save(str(file))
+    return check(model, file)
+
+
+def check(model: Portable, file: Path) -> str:
+    """Raises UserError where the file gives other numbers than the run, on another batch and length."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return "not checked: onnxruntime is not installed"
+    inputs = {name: longer(x, model.axes[name]) for name, x in model.inputs.items()}
+    if "lengths" in inputs:
+        inputs["lengths"] = torch.tensor([7, 1, 4])
+    with torch.no_grad():
+        want: Any = model.module(*inputs.values())
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    found = session.run(None, {name: x.numpy() for name, x in inputs.items()})
+    worst = 0.0
+    for ours, theirs in zip([want] if isinstance(want, torch.Tensor) else want, found, strict=True):
+        worst = max(
+            worst, float((ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max().clamp(min=1))
+        )
+    if not worst <= TOLERANCE:
+        raise UserError(
+            f"{file}: onnxruntime differs from the run by {worst:.1e}; the file is not to be used"
+        )
+    return f"checked: onnxruntime agrees with the run to {worst:.0e}"
+
+
+def longer(x: torch.Tensor, axes: dict[int, str]) -> torch.Tensor:
+    """An input of 3 rows and 7 steps."""
+    shape = [{"batch": 3, "time": 7}.get(axes.get(at, ""), n) for at, n in enumerate(x.shape)]
+    count = torch.Size(shape).numel()
+    if not x.is_floating_point():
+        return (torch.arange(count) % 2).reshape(shape)
+    return torch.linspace(-1, 1, count).reshape(shape)

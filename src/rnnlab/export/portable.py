@@ -1,0 +1,87 @@
+"""A trained task as a module of tensors alone: series in the units of the data, a text model's state in and out."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rnnlab.errors import UserError
+from rnnlab.tasks import CharLM, Classifier, Forecaster
+
+
+class Portable(NamedTuple):
+    """`module(*inputs.values())` gives the tensors named in `outputs`; `axes` names the sizes that may change."""
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    axes: dict[str, dict[int, str]]
+    outputs: tuple[str, ...]
+    words: str
+
+
+class Series(nn.Module):
+    """x (B, T, inputs) -> (B, horizon, targets), both in the units of the data."""
+
+    input_shift: Tensor
+    input_scale: Tensor
+
+    def __init__(self, task: Forecaster) -> None:
+        super().__init__()
+        self.task = task
+        self.register_buffer("input_shift", torch.tensor(task.spec["input_shift"]))
+        self.register_buffer("input_scale", torch.tensor(task.spec["input_scale"]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.task.unscaled(self.task((x - self.input_shift) / self.input_scale))
+
+
+class Text(nn.Module):
+    """tokens (B, T) int64 and each state (layers, B, H) -> logits (B, T, V) and the states after the last token."""
+
+    def __init__(self, task: CharLM) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, tokens: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        before = list(zip(*(s.unbind(0) for s in states), strict=True))
+        logits, after = self.task(tokens, before)
+        return logits, *(torch.stack(s) for s in zip(*after, strict=True))
+
+
+def portable(task: Any) -> Portable:
+    """Raises UserError for a task that is none of rnnlab's own."""
+    batch, time = {0: "batch"}, {0: "batch", 1: "time"}
+    if type(task) is Forecaster:
+        x = torch.zeros(2, task.spec["window"], task.spec["inputs"])
+        words = (
+            "`x` (batch, time, inputs) and `forecast` (batch, horizon, targets) are in the units of the data."
+        )
+        return Portable(Series(task), {"x": x}, {"x": time}, ("forecast",), words)
+    tokens = torch.zeros(2, 5, dtype=torch.int64)
+    if type(task) is CharLM:
+        kind = task.stack.kind
+        names = kind.named_states or tuple(f"state{i}" for i in range(kind.states))
+        start = [torch.stack(s) for s in zip(*task.stack.start(2), strict=True)]
+        words = (
+            f"`tokens` (batch, time) are ids of vocabulary.json; {', '.join(f'`{n}`' for n in names)} (layers, batch, "
+            "hidden) go in, at first as start.json has them, and come out for the next call."
+        )
+        return Portable(
+            Text(task),
+            {"tokens": tokens, **dict(zip(names, start, strict=True))},
+            {"tokens": time, **{name: {1: "batch"} for name in names}},
+            ("logits", *(f"{name}_next" for name in names)),
+            words,
+        )
+    if type(task) is Classifier:
+        words = "`tokens` (batch, time) are padded on the right to `lengths` (batch,); `logits` are before the softmax."
+        return Portable(
+            task,
+            {"tokens": tokens, "lengths": torch.tensor([5, 3])},
+            {"tokens": time, "lengths": batch},
+            ("logits",),
+            words,
+        )
+    raise UserError(
+        f"export: {type(task).__name__} is none of Forecaster, CharLM, Classifier; use --to safetensors"
+    )

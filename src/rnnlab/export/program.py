@@ -1,0 +1,35 @@
+"""A program of torch.export: the model's operations and weights in one file, which needs torch alone."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnnlab.errors import UserError
+from rnnlab.export.onnx import TOLERANCE, longer
+from rnnlab.export.portable import Portable
+
+
+def write(model: Portable, file: Path) -> str:
+    """Writes the file, reads it back and compares. Raises UserError where the numbers differ."""
+    sizes = {name: torch.export.Dim(name) for name in ("batch", "time")}
+    shapes = [{at: sizes[size] for at, size in model.axes[name].items()} for name in model.inputs]
+    is_text = type(model.module).__name__ == "Text"
+    dynamic: Any = (shapes[0], tuple(shapes[1:])) if is_text else tuple(shapes)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(
+            model.module.eval(), tuple(model.inputs.values()), dynamic_shapes=dynamic
+        )
+        torch.export.save(program, file)
+        read = torch.export.load(file).module()
+        inputs = {name: longer(x, model.axes[name]) for name, x in model.inputs.items()}
+        if "lengths" in inputs:
+            inputs["lengths"] = torch.tensor([7, 1, 4])
+        ours, theirs = model.module(*inputs.values()), read(*inputs.values())
+    pairs = [(ours, theirs)] if isinstance(ours, torch.Tensor) else list(zip(ours, theirs, strict=True))
+    worst = max(float((a - b).abs().max() / a.abs().max().clamp(min=1)) for a, b in pairs)
+    if not worst <= TOLERANCE:
+        raise UserError(f"{file}: differs from the run by {worst:.1e}; the file is not to be used")
+    return f"checked: read back, it agrees with the run to {worst:.0e}"

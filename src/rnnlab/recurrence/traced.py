@@ -1,0 +1,47 @@
+"""A recurrence in operations that torch can see, for calls that it traces, exports or compiles.
+
+The kernels of the native engine are hidden from it: a graph would hold the memory in which their results were to
+appear. The equations are the same, and so are the numbers within rounding.
+"""
+
+import torch
+from torch import Tensor
+from torch._higher_order_ops.scan import scan
+
+from rnnlab.cells import Cell, State
+from rnnlab.recurrence import fused, reference
+
+
+def is_traced(x: Tensor) -> bool:
+    """Whether a call on `x` is recorded and not computed: a tensor of another class (fake, say) may hold no numbers."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) not in PLAIN
+
+
+PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def run(cell: Cell, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State]:
+    """See engines.py. An exported graph serves sequences of any length; a traced one, those of torch's own layers."""
+    if torch.compiler.is_exporting():
+        return scanned(cell, x, state, reset)
+    has_layer = fused.obstacle(type(cell), x.device, "") is None and reset is None
+    return (fused if has_layer else reference).run(cell, x, state, reset)
+
+
+def scanned(cell: Cell, x: Tensor, state: State, reset: Tensor | None) -> tuple[Tensor, State]:
+    """`reference.run` as one operation over all steps, which keeps their number open."""
+    begin = cell.start(x.shape[0]) if reset is not None else ()
+
+    def step(state: State, at: tuple[Tensor, ...]) -> tuple[State, Tensor]:
+        u, *again = at
+        if again:
+            state = tuple(
+                torch.where(again[0][:, None], first, now) for first, now in zip(begin, state, strict=True)
+            )
+        y, state = cell.step(u, state)
+        return tuple(s.clone() for s in state), y.clone()  # torch wants results that share no memory
+
+    u = cell.project(x).transpose(0, 1)  # (T, B, gates*H)
+    first = tuple(s.clone(memory_format=torch.contiguous_format) for s in state)
+    last, y = scan(step, first, (u,) if reset is None else (u, reset.transpose(0, 1)))
+    return y.transpose(0, 1), last
