@@ -61,8 +61,9 @@ INLINE vec vec_min(vec a, vec b) { return pick(a != a, a, pick(b != b, b, pick(b
 
 /* One lane after another in double, rounded once: half a unit in the last place from the true value, wherever that is
  * no tie of the C library's own last bit. */
+#define SELDOM static __attribute__((noinline, unused))
 #define BY_LANES(name, expression) \
-    INLINE vec name(vec v) { \
+    SELDOM vec name(vec v) { \
         vec out; \
         for (int i = 0; i < WIDTH; i++) { \
             const double x = v[i]; \
@@ -80,7 +81,7 @@ BY_LANES(vec_cos, cos(x))
 BY_LANES(vec_erf, erf(x))
 BY_LANES(vec_softplus, x > 20 ? x : log1p(exp(x)))
 
-INLINE vec vec_power(vec a, vec b) {
+SELDOM vec vec_power(vec a, vec b) {
     vec out;
     for (int i = 0; i < WIDTH; i++) out[i] = (float)pow((double)a[i], (double)b[i]);
     return out;
