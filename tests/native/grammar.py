@@ -89,7 +89,11 @@ class Random(Cell):
             torch.cat([torch.tanh(draw.choice(fresh) + 0.1 * pool[0]) for _ in range(k)], -1)
             for k in self.state_blocks
         )
-        y = following[0] if self.state_blocks[0] == 1 and draw.random() < 0.7 else torch.tanh(draw.choice(fresh))
+        y = (
+            following[0]
+            if self.state_blocks[0] == 1 and draw.random() < 0.7
+            else torch.tanh(draw.choice(fresh))
+        )
         return y, following
 
 
