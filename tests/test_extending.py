@@ -76,12 +76,13 @@ def test_a_new_file_among_the_cells_is_a_cell_of_its_own(folder, tmp_path):
     source = tmp_path / "source"
     shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copytree(ROOT / "conf", source / "conf")
-    shutil.copy(folder / "mycells.py", source / "src" / "rnnlab" / "cells" / "mgu.py")
+    text = (folder / "mycells.py").read_text().replace("class MGU", "class Tiny")  # an MGU is there already
+    (source / "src" / "rnnlab" / "cells" / "tiny.py").write_text(text)
     source /= "src"
-    words = ["train", "experiment=sine", "model.cell=mgu", "model.forget_bias=1.0"]
+    words = ["train", "experiment=sine", "model.cell=tiny", "model.forget_bias=1.0"]
     run = train(tmp_path, words, str(source))
     assert run["status"] == "finished" and run["engine"]["name"] == "native"
-    asked = [sys.executable, "-m", "rnnlab", "train", "experiment=sine", "model.cell=mguu"]
+    asked = [sys.executable, "-m", "rnnlab", "train", "experiment=sine", "model.cell=tinny"]
     env = {**os.environ, "PYTHONPATH": str(source)}
     done = subprocess.run(asked, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (2, "model.cell=mguu: no such cell. Did you mean mgu?\n")
+    assert (done.returncode, done.stderr) == (2, "model.cell=tinny: no such cell. Did you mean tiny?\n")

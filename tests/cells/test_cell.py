@@ -140,9 +140,10 @@ def test_states_of_other_widths_and_parameters_of_a_cells_own():
     whole, end = stack(x)
     head, state = stack(x[:, :4])
     tail, last = stack(x[:, 4:], state)
-    assert torch.equal(torch.cat([head, tail], 1), whole) and torch.equal(last[1][1], end[1][1])
+    torch.testing.assert_close(torch.cat([head, tail], 1), whole, rtol=0, atol=1e-14)
+    torch.testing.assert_close(last, end, rtol=0, atol=1e-14)
     reset[1, 4] = True
-    assert torch.equal(stack(x, reset=reset)[0][1, 4:], whole[1, :2])
+    torch.testing.assert_close(stack(x, reset=reset)[0][1, 4:], whole[1, :2], rtol=0, atol=1e-14)
 
 
 def test_an_option_that_a_cell_does_not_have():

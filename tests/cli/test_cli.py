@@ -216,7 +216,7 @@ def completed(line, install="completion bash"):
         ("rnnlab tr", ["train "]),
         ("rnnlab train experiment=notebook/n", ["notebook/next_value"]),
         ("rnnlab train seed=3 model=c", ["char_lm", "classifier"]),  # bash replaces what follows the =
-        ("rnnlab train model.cell=", ["elman", "gru", "lstm"]),
+        ("rnnlab train model.cell=l", ["layernormgru", "layernormlstm", "lem", "lru", "lstm"]),
         ("rnnlab train data=tokens trainer.accelerator=m", ["mps"]),
         ("rnnlab train data=chars model.hidden", ["model.hidden_size="]),
         ("rnnlab   train optimizer.we", ["optimizer.weight_decay="]),

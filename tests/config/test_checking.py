@@ -99,7 +99,11 @@ def test_one_value(overrides, line):
             ["model.nonlinearity=relu", "model.cell=lstm"],
             "model.nonlinearity=relu: only model.cell=elman has it, not lstm",
         ),
-        (["model.forget_bias=1"], "model.forget_bias=1.0: only model.cell=lstm has a forget gate, not elman"),
+        (
+            ["model.forget_bias=1"],
+            "model.forget_bias=1.0: elman has no forget gate; these cells have one: janet, layernormlstm, lstm, mgu, "
+            "minlstm, multiplicativelstm, peepholelstm, qrnn, slstm, sru",
+        ),
         (
             ["model.dropout=0.1"],
             "model.dropout=0.1: acts between two layers, and model.num_layers is 1; "

@@ -15,7 +15,7 @@ from rnnlab.config.trainer_schema import Trainer
 KNOWN = {t: s for registry in (*COMPONENTS.values(), *NAMED.values()) for t, s in registry.items()}
 # what a caller of ours gives, not the user
 GIVEN = {"self", "folder", "params", "optimizer", "spec", "seed", "last_epoch", "kwargs", "recurrence"}
-OURS = {"interval", "init_from"}  # keys that our caller takes out of a node
+OURS = {"interval", "init_from", "equal"}  # keys that our caller takes out of a node
 
 
 def arguments(target):

@@ -6,6 +6,7 @@ import random
 import pytest
 from omegaconf import OmegaConf
 
+from rnnlab.cells import CATALOGUE
 from rnnlab.config import base_config, check, compose, deciding
 from rnnlab.errors import UserError
 from rnnlab.runs.run_path import place
@@ -195,9 +196,12 @@ def test_grammar_choices_ranges_intervals_and_pairs():
     with pytest.raises(UserError, match="b is in two lists"):
         values("a=1,2", "b=1,2", "c=1,2", zipped=[["a", "b"], ["b", "c"]])
     with pytest.raises(
-        UserError, match=r"glob is only for groups such as optimizer, and model\.cell is no group"
+        UserError, match=r"glob is only for groups .* such as model\.cell, and model\.hidden_size is neither"
     ):
-        values("model.cell=glob(*)")
+        values("model.hidden_size=glob(*)")
+    assert values("model.cell=glob(*)") == [(cell,) for cell in CATALOGUE]
+    assert values("model.cell=glob([*gru,s4d],exclude=min*)") == [("gru",), ("layernormgru",), ("s4d",)]
+    assert values("model.init=glob(*or*)") == [("orthogonal",), ("torch",), ("uniform",)]
     with pytest.raises(UserError, match="it has no values"):
         values("seed=range(4,1)")
     with pytest.raises(UserError, match="cannot be swept themselves"):

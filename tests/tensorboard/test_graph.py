@@ -7,6 +7,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from rnnlab import Cell
+from rnnlab.cells import CATALOGUE
 from rnnlab.tasks.char_lm import CharLM
 from rnnlab.tasks.classifier import Classifier
 from rnnlab.tasks.forecaster import Forecaster
@@ -44,7 +45,11 @@ class Plain(Cell):
 
 
 TASKS = {
-    "elman": lambda: Forecaster(SERIES, **recurrence(initial_state="learned", nonlinearity="relu")),
+    **{
+        cell: lambda cell=cell: Forecaster(SERIES, **recurrence(cell=cell, num_layers=2))
+        for cell in CATALOGUE
+    },
+    "learned": lambda: Forecaster(SERIES, **recurrence(initial_state="learned", nonlinearity="relu")),
     "gru": lambda: Forecaster(
         SERIES, subtract_last=True, **recurrence(cell="gru", num_layers=3, dropout=0.1)
     ),

@@ -58,6 +58,8 @@ class Cell(nn.Module):
     """What the equations call the states; the first is the output. They imply `states`."""
     equations: ClassVar[str] = "h' = the cell's own step of x and h"
     """One line for each quantity of a step, in order, x the input, h the state before and h' the one after it."""
+    paper: ClassVar[str] = ""
+    """Where they come from, as it is cited."""
     how: ClassVar[str] = "At each step the cell makes the new state out of the input and the old one."
     torch_layer: ClassVar[str] = ""
     """The layer of torch.nn with the same equations and order of weights. A subclass does not inherit it."""
@@ -76,7 +78,7 @@ class Cell(nn.Module):
         elif "step" in own:  # with other equations than the parent's, its names of the gates may be wrong
             cls.named_gates = ()
         # one of the same step has the same equations: torch.nn.utils.parametrize makes such a class of an instance's
-        dropped = ("torch_layer", "equations", "how") if "step" in own else ("torch_layer",)
+        dropped = ("torch_layer", "equations", "how", "paper") if "step" in own else ("torch_layer",)
         if "named_states" in own:
             cls.states = len(cls.named_states)
         if "state_blocks" in own:
@@ -150,10 +152,9 @@ class Cell(nn.Module):
         names = [gate.name for gate in self.named_gates]
         return dict(zip(names, self.activate(u, state), strict=True)) if names else {}
 
-    @classmethod
-    def gate_index(cls, name: str) -> int | None:
+    def gate_index(self, name: str) -> int | None:
         """Which block of H rows a gate is; None where the cell has no gate of that name."""
-        names = [gate.name for gate in cls.named_gates]
+        names = [gate.name for gate in self.named_gates]
         return names.index(name) if name in names else None
 
     @property

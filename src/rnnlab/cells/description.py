@@ -73,6 +73,8 @@ def described(text: str, module: str) -> dict[str, Description]:
         for inner in node.body:
             if isinstance(inner, ast.Assign) and isinstance(inner.targets[0], ast.Name):
                 said[inner.targets[0].id] = inner.value
+            if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name):
+                said[inner.target.id] = inner.value
             if isinstance(inner, ast.FunctionDef) and inner.name == "__init__":
                 given = zip(inner.args.kwonlyargs, inner.args.kw_defaults, strict=True)
                 options = {argument.arg: _option(argument, default, aliases) for argument, default in given}
@@ -106,12 +108,13 @@ def _option(argument: ast.arg, default: ast.expr | None, aliases: dict[str, ast.
     return Option(annotation.id if isinstance(annotation, ast.Name) else "", value)
 
 
-CATALOGUE: dict[str, Description] = {
+_found = {
     name: found
-    for path in sorted(FOLDER.glob("*.py"))
-    if path.stem not in ("__init__", "cell", "choice", "description", "registry")
+    for path in FOLDER.glob("*.py")
+    if path.stem not in ("__init__", "cell", "choice", "description", "registry", "size")
     for name, found in described(path.read_text(encoding="utf-8"), f"rnnlab.cells.{path.stem}").items()
 }
+CATALOGUE: dict[str, Description] = dict(sorted(_found.items()))
 
 
 def multiplications(cell: str, input_size: int, hidden_size: int) -> int:

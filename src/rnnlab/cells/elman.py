@@ -15,6 +15,7 @@ Nonlinearity = Literal["tanh", "relu"]
 class Elman(Cell):
     """One block, h: f of what comes from the input and from the old state. The output is the new h."""
 
+    paper = "Elman 1990"
     named_gates = (Gate("h", "h", "tanh"),)
     named_states = ("h",)
     torch_layer = "RNN"

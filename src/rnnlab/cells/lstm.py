@@ -9,6 +9,7 @@ from rnnlab.cells.description import Gate
 class LSTM(Cell):
     """Gates in torch's order. The state is (h, c), the output h."""
 
+    paper = "Gers et al. 2000"
     named_gates = (
         Gate("input", "i", "sigmoid"),
         Gate("forget", "f", "sigmoid"),

@@ -28,13 +28,13 @@ def main(argv: list[str]) -> None:
     argv = with_sweep_options(argv)
     import hydra
 
-    from rnnlab.config.composing import COMPOSING, config_folder
+    from rnnlab.config.composing import COMPOSING, addable, config_folder
     from rnnlab.config.texts import kept
 
     argv = kept(argv)
     # not a decorator: launchers pickle `task` by its name, which must give the function itself
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)
-    with command_line(arranged(argv)):
+    with command_line(addable(arranged(argv))):
         try:
             entry()
         except Refused as refused:

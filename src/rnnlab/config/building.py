@@ -1,5 +1,6 @@
 """From a config node to an object, with a constructor's complaint on one line."""
 
+import copy
 import importlib
 import inspect
 import re
@@ -33,7 +34,7 @@ def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
     is_partial = plain.get("_partial_", False)
     flat = {k: v for k, v in plain.items() if k not in ("_target_", "_partial_")}
     if target in _INSTANTIATED and all(map(_is_flat, flat, flat.values())):
-        make = partial(found, **{k: list(v) if isinstance(v, list) else v for k, v in flat.items()})
+        make = partial(found, **{k: copy.copy(v) for k, v in flat.items()})
     else:
         # always as a partial: kwargs then pass by Hydra, which would take dictionaries among them for config
         try:
@@ -53,7 +54,11 @@ def _is_flat(key: str, value: Any) -> bool:
     """Whether Hydra would pass a value on as it is."""
     if isinstance(value, list):
         return all(isinstance(v, (int, float, type(None))) for v in value)
-    plain = not isinstance(value, dict) and not (isinstance(value, str) and ("${" in value or value == "???"))
+    if isinstance(value, dict):  # a cell's options
+        return not key.startswith("_") and all(
+            isinstance(k, str) and not isinstance(v, dict) and _is_flat(k, v) for k, v in value.items()
+        )
+    plain = not (isinstance(value, str) and ("${" in value or value == "???"))
     return plain and not key.startswith("_")
 
 

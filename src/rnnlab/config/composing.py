@@ -49,7 +49,7 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
     """`compose`, with Hydra's own errors."""
     from rnnlab.config.texts import kept
 
-    overrides = kept(overrides)
+    overrides = addable(kept(overrides))
     if config_dir is not None:
         folder = Path(config_dir).expanduser().absolute()
         if not folder.is_dir():
@@ -67,6 +67,11 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
             return hydra_compose("config", overrides=overrides)
     finally:
         GlobalHydra.instance().hydra = outer
+
+
+def addable(overrides: Sequence[str]) -> list[str]:
+    """A cell's own options stand in no file: `model.options.NAME=` adds the key where it is not there yet."""
+    return [f"++{word}" if word.startswith("model.options.") else word for word in overrides]
 
 
 def base_config(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:

@@ -6,11 +6,14 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rnnlab.config.fields import HOW, NEUTRAL
+from rnnlab.config.model_schema import Recurrent
 from rnnlab.config.node import Node
 from rnnlab.config.reading import read
 from rnnlab.config.resolve import resolve
 from rnnlab.config.schema import HOW_SECTIONS, NAMED
 from rnnlab.config.training_schema import WATCHING
+
+SHARED = Recurrent.model_construct()
 
 
 def deciding(config: dict[str, Any] | DictConfig) -> dict[str, Any]:
@@ -31,6 +34,7 @@ def _kept(values: dict[str, Any], nodes: dict[str, Node], path: str) -> dict[str
     node = nodes.get(path)
     if node is not None:  # in full, so that a default of torch's is the same given or not
         values = {k: getattr(node, k) for k in type(node).model_fields if hasattr(node, k)} | values
+        values = node.deciding(values)
     for key, value in values.items():
         at = f"{path}.{key}" if path else key
         if at in HOW_SECTIONS or _left_out(node, key, value) or (value is None and path in NAMED):
@@ -38,7 +42,10 @@ def _kept(values: dict[str, Any], nodes: dict[str, Node], path: str) -> dict[str
         if isinstance(value, dict):
             if (at in nodes and type(nodes[at]).how) or str(value.get("_target_")) in WATCHING:
                 continue
-            value = _kept(value, nodes, at) if at in nodes or at in NAMED else value
+            if at in nodes or at in NAMED:
+                value = _kept(value, nodes, at)
+            elif at == "model":  # a user's own, with the keys of conf/model/recurrent.yaml
+                value = {k: v for k, v in value.items() if not _left_out(SHARED, k, v)}
             if not value:
                 continue
         kept[key] = value

@@ -2,17 +2,19 @@
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
-from rnnlab.cells.description import CATALOGUE, Description
-from rnnlab.config.fields import BelowOne, Count, Flag, Number, Positive, Says, Text, wrong
+from rnnlab.cells.description import CATALOGUE, Description, Option
+from rnnlab.config.equal import ASKED
+from rnnlab.config.fields import NEUTRAL, BelowOne, Count, Flag, Number, Positive, Says, Text, wrong
 from rnnlab.config.files import folder
 from rnnlab.config.node import Node, Problem
 from rnnlab.errors import nearest
 
 CELLS = tuple(CATALOGUE)
+UNBUILT = ("init_from", "equal")  # keys that no model's constructor is given
 
 
 def able(can: Callable[[Description], bool]) -> tuple[list[str], list[str]]:
@@ -33,10 +35,21 @@ def _cell(name: str) -> str:
     return name
 
 
+def _equal(text: str) -> str:
+    if not ASKED.fullmatch(text):
+        raise wrong("must be parameters:NUMBER or flops:NUMBER, such as parameters:20000")
+    return text
+
+
+Plain = bool | int | float | str | None
+
+
 class Recurrent(Node):
     cell: Annotated[Text, AfterValidator(_cell), Says(f"{', '.join(CELLS)} or a dotted path")]
+    options: Annotated[dict[str, Plain], NEUTRAL, Says("a mapping of the cell's own options")] = {}  # noqa: RUF012
     nonlinearity: Literal["tanh", "relu"]
     hidden_size: Count
+    equal: Annotated[Text | None, AfterValidator(lambda t: t and _equal(t)), NEUTRAL] = None
     num_layers: Count
     dropout: BelowOne
     bidirectional: Flag
@@ -50,12 +63,15 @@ class Recurrent(Node):
     kind: ClassVar[str] = ""
 
     def problems(self) -> Iterator[Problem]:
+        yield from self._option_problems()
+        if self.equal is not None and self.cell not in CELLS:
+            yield "equal", f"can count rnnlab's own cells alone, not {self.cell}; set model.hidden_size"
         can, cannot = able(lambda cell: "nonlinearity" in cell.options)
         if self.nonlinearity == "relu" and self.cell in cannot:
             yield "nonlinearity", f"only model.cell={' or '.join(can)} has it, not {self.cell}"
         can, cannot = able(lambda cell: cell.has_gate("forget"))
         if self.forget_bias is not None and self.cell in cannot:
-            yield "forget_bias", f"only model.cell={' or '.join(can)} has a forget gate, not {self.cell}"
+            yield "forget_bias", f"{self.cell} has no forget gate; these cells have one: {', '.join(can)}"
         if self.forget_bias is not None and self.bias == "none":
             yield "forget_bias", "model.bias=none leaves no bias to set; use both or one"
         if self.init_scale is not None and self.init != "uniform":
@@ -67,6 +83,48 @@ class Recurrent(Node):
             yield "engine", f"torch has a layer for {', '.join(can)}, not for {self.cell}"
         if self.init == "torch" and self.cell not in can:
             yield "init", f"torch has a layer for {', '.join(can)}, not for {self.cell}"
+
+    def _option_problems(self) -> Iterator[Problem]:
+        if self.cell not in CELLS:
+            return  # its constructor says what it takes
+        own = own_options(self.cell)
+        for name, value in self.options.items():
+            if name not in own:
+                others = [cell for cell in CELLS if name in own_options(cell)]
+                hint = f" model.cell={' or '.join(others)} has it." if others else nearest(name, own)
+                yield f"options.{name}", f"{self.cell} has no such option.{hint or ' It has none.'}"
+            elif value is not None and (why := _unfit(own[name], value)):
+                yield f"options.{name}", why
+
+    def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Without the options that are as the cell has them by itself."""
+        own = own_options(str(values.get("cell")))
+        options = {k: v for k, v in (values.get("options") or {}).items() if v is not None}
+        for name in own.keys() & options.keys():
+            if own[name].kind == "float":
+                options[name] = float(options[name])
+        kept = {k: v for k, v in options.items() if k not in own or v != own[k].default}
+        return values | {"options": kept}
+
+
+def own_options(cell: str) -> dict[str, Option]:
+    """What `model.options` may hold for a cell of ours."""
+    found = CATALOGUE[cell].options if cell in CATALOGUE else {}
+    return {name: option for name, option in found.items() if name not in Recurrent.model_fields}
+
+
+def _unfit(option: Option, value: Plain) -> str | None:
+    """Why a value does not fit an option; None where it does."""
+    if option.words:
+        hint = nearest(str(value), option.words)
+        near = hint if hint.startswith(" Did") else ""
+        return None if value in option.words else f"must be one of {', '.join(option.words)}.{near}"
+    if option.kind == "bool":
+        return None if isinstance(value, bool) else "must be true or false"
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if option.kind == "int":
+        return None if whole else "must be a whole number"
+    return None if whole or isinstance(value, float) else "must be a number"
 
 
 class Forecaster(Recurrent):

@@ -1,7 +1,7 @@
 """What the schemas of all parts of a config share."""
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,6 +21,10 @@ class Node(BaseModel):
     choice: ClassVar[str] = ""  # the name in its group: `model=<choice>`
     how: ClassVar[bool] = False  # the whole node never decides a number
     reserved: ClassVar[dict[str, str]] = {}  # keys that exist and are not the user's, with the reason
+
+    def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
+        """The values that may decide a run's numbers, given all; see `rnnlab.config.identity`."""
+        return values
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong between fields, each of which is right by itself."""

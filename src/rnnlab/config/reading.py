@@ -7,7 +7,9 @@ from typing import Any, get_type_hints
 
 from pydantic import ValidationError
 
+from rnnlab.config.equal import settle
 from rnnlab.config.fields import choices, describe
+from rnnlab.config.model_schema import Recurrent
 from rnnlab.config.node import Node
 from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, OPTIONAL, SECTIONS, Config, between, other_choice
 from rnnlab.config.spelling import near_key
@@ -84,6 +86,13 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
             reading.problems.append(f"{key}: {message}")
         else:
             _note(reading, key, message)
+    if "model" not in reading.nodes and reading.value_at("model.equal") is not None:
+        _note(reading, "model.equal", "is for the models of rnnlab; set model.hidden_size")
+    model = reading.sound.get("model")
+    if not reading.problems and isinstance(model, Recurrent) and model.equal is not None:
+        if why := settle(values["model"], model.equal):
+            _note(reading, "model.equal", why)
+        model.__dict__ |= {key: values["model"][key] for key in ("hidden_size", "equal")}
     return reading
 
 

@@ -54,6 +54,7 @@ class Row:
 
     entries: list[Entry] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
+    sized: bool = False  # whether its scores tell how large the model is
 
     @property
     def label(self) -> str:
@@ -88,7 +89,9 @@ class Row:
         for entry in self.entries:
             for name, value in entry.scores().items():
                 found[name].append(value)
-        return {name: float(np.mean(values)) for name, values in found.items()}
+        sizes = self.entries[0].record["results"] if self.sized else {}
+        of_model = {name: sizes[name] for name in ("parameters", "multiplications") if name in sizes}
+        return {name: float(np.mean(values)) for name, values in found.items()} | of_model
 
     @property
     def speed(self) -> float:
@@ -171,6 +174,8 @@ def leaderboard(
     for row, parameters in zip(found, config_diffs(configs), strict=True):
         row.parameters = parameters
     _drop_what_follows(found)
+    for row in found:
+        row.sized = any("model.cell" in one.parameters for one in found)
     mode = mode or (configs[0]["mode"] if configs else "min")
     sign = 1 if mode == "min" else -1
     rows = sorted(found, key=lambda row: sign * row.mean)
@@ -220,6 +225,8 @@ def of_runs(found: Sequence[Run], say: Say = warn) -> Leaderboard:
 def number(value: float | None) -> str:
     if value is None or value != value:
         return ""
+    if isinstance(value, int):
+        return f"{value:,}"
     return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.2e}"
 
 

@@ -10,6 +10,7 @@ import torch
 
 from rnnlab import import_path as workplace
 from rnnlab.config import build
+from rnnlab.config.model_schema import UNBUILT
 from rnnlab.config.permitted import PARTIAL, refusals
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
@@ -116,7 +117,7 @@ def load_model(run: Run, trust: bool = False) -> Any:
     Raises UserError where the config would run what neither rnnlab lists nor is the user's own, unless `trust` is set.
     """
     config = run.config
-    options = {k: v for k, v in config["model"].items() if k != "init_from"} | {"engine": "auto"}
+    options = {k: v for k, v in config["model"].items() if k not in UNBUILT} | {"engine": "auto"}
     with permitted(run, {"model": options}, trust):
         checkpoint = read_checkpoint(run.best_checkpoint)
         model = build(options, "model", spec=checkpoint["spec"], seed=config["seed"])

@@ -17,6 +17,7 @@ from hydra.core.override_parser.types import (
 )
 from hydra.errors import HydraException
 
+from rnnlab.config.schema import words
 from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError, nearest
 
@@ -119,11 +120,15 @@ def assignments(override: Override, is_group: Callable[[str], bool], intervals: 
     if not override.is_sweep_override():
         text, value = override.get_value_element_as_str(), override.value()
         return [Assignment(f"{prefix}={text}", prefix, value, settable and _is_leaf(value))]
-    if isinstance(override.value(), Glob) and not is_group(key):
-        raise UserError(
-            f"{override.input_line}: glob is only for groups such as optimizer, and {key} is no group"
-        )
-    if override.is_interval_sweep():
+    pattern = override.value()
+    if isinstance(pattern, Glob) and not is_group(key):
+        if not (possible := words(key)):
+            raise UserError(
+                f"{override.input_line}: glob is only for groups such as optimizer and for keys that are set to a "
+                f"word, such as model.cell, and {key} is neither"
+            )
+        values: list[Any] = pattern.filter(possible)
+    elif override.is_interval_sweep():
         values = _spaced(override, intervals)
     else:
         try:

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config.checking import tell_once
+from rnnlab.config.equal import settle
 from rnnlab.config.identity import _kept
 from rnnlab.config.node import Node
 from rnnlab.config.reading import Reading, assign, read, shown
@@ -34,6 +35,7 @@ class Template:
         self.unset = [key for key in keys if key not in self.raw]  # sections, or keys that do not exist
         self.followers = self._followers()
         self.reading: Reading | None = None
+        self.equal: str | None = None  # `model.equal` of the first point: in its values it is settled already
         self._typed: dict[tuple[str, Any], tuple[Any, list[str]]] = {}
 
     @property
@@ -50,11 +52,12 @@ class Template:
         values, missing, unresolved, problems, renamed = resolved
         tell_once(renamed)
         values.pop("sweep", None)
+        asked = (values.get("model") or {}).get("equal")
         reading = read(values, missing, unresolved)
         known = {line.split(" is required")[0] for line in reading.problems}
         problems = problems + [f"{k} is required" for k in missing if k not in known] + reading.problems
         if not problems and self.reading is None:
-            self.reading = reading
+            self.reading, self.equal = reading, asked
         return problems
 
     def _resolved(self, point: Point) -> Resolved:
@@ -74,15 +77,22 @@ class Template:
         assert reading is not None
         problems: list[str] = []
         nodes: dict[str, Node] = {}
+        equal = self.equal
         for path, value in self._changes(point):
             value, lines = self._type(path, value)
             problems += lines
             parent, _, name = path.rpartition(".")
             _section(values, copied, parent)[name] = value
+            equal = value if path == "model.equal" else equal
             if parent in reading.nodes:
                 node = reading.nodes[parent]
                 node.__dict__[name] = value  # typed already
                 nodes[parent] = node
+        if not problems and equal is not None:
+            model = _section(values, copied, "model")
+            if why := settle(model, equal):
+                problems.append(_line(values | {"model": model | {"equal": equal}}, "model.equal", why))
+            reading.nodes["model"].__dict__ |= {key: model[key] for key in ("hidden_size", "equal")}
         if not problems:
             for path, node in nodes.items():
                 for key, message in node.problems():

@@ -76,12 +76,14 @@ def equations_of(cell: Any) -> Equations:
     gates = {gate.symbol: gate.squeeze.capitalize() for gate in cell.named_gates}
     if not gates:
         return (("h'", type(cell).__name__, ("h",)),)
-    symbols = {*gates, *cell.named_states, *(f"{state}'" for state in cell.named_states)}
+    lines = cell.equations.splitlines()
+    made = [line.partition(" = ")[0] for line in lines]
+    symbols = {*gates, *made, *cell.named_states, *(f"{state}'" for state in cell.named_states)}
     found = []
-    for line in cell.equations.splitlines():
+    for line in lines:
         name, _, right = line.partition(" = ")
         # without the products with the weights, which are nodes of their own, and the name of the function in front
-        terms = re.sub(r"\b(W_\w+ \w+|b_\w+|\w+(?=\())", "", right)
+        terms = re.sub(r"\b(W_\w+ [xh]\b|b_\w+|\w+(?=\())", "", right)
         seen = tuple(dict.fromkeys(word for word in re.findall(r"\w+'?", terms) if word in symbols))
         operation = gates.get(name.rstrip("'"), type(cell).__name__)
         found.append((name, operation, (*(("project", "recur") if "W_" in right else ()), *seen)))
@@ -153,21 +155,27 @@ class _Drawing:
             self.node(parts[state], "OneStepLater", [*([new] if new else ()), *initial], hidden)
         nodes = {name: self.node(f"{at}/{name}", "Parameter", (), shape) for name, shape in parameters}
         rows = dict(parameters).get("weight_hh", hidden)[0]
+        width = dict(parameters).get("weight_ih", (rows,))[0]
         of_input = [nodes.pop(n) for n in ("weight_ih", "bias_ih") if n in nodes]
         of_state = [nodes.pop(n) for n in ("weight_hh", "bias_hh") if n in nodes]
-        parts["project"] = self.node(f"{at}/project", "Linear", (x, *of_input), (ANY, model.input[0], rows))
-        parts["recur"] = self.node(f"{at}/recur", "Linear", (parts["h"], *of_state), (ANY, rows))
+        parts["project"] = self.node(f"{at}/project", "Linear", (x, *of_input), (ANY, model.input[0], width))
+        if of_state:  # else there is no product with the state
+            old = parts[model.states[0]]
+            parts["recur"] = self.node(f"{at}/recur", "Linear", (old, *of_state), (ANY, rows))
         own = [node for node in nodes.values() if node not in initial]  # parameters that only this cell has
         for name, operation, seen in model.equations:
             if len(model.equations) == 1:  # all that the cell has goes into its one equation
                 seen = ("project", "recur", *(part for part in seen if part not in ("project", "recur")))
-            inputs = [*(parts[part] for part in seen), *(own if name == model.equations[-1][0] else ())]
+            inputs = [
+                *(parts[part] for part in seen if part in parts),
+                *(own if name == model.equations[-1][0] else ()),
+            ]
             self.node(parts[name], operation, inputs, hidden)
-        return self.node(f"{at}/output", "EveryStep", (parts["h'"],), self.shape(1))
+        return self.node(f"{at}/output", "EveryStep", (parts[model.equations[-1][0]],), self.shape(1))
 
     def node(self, name: str, op: str, inputs: Any, shape: Shape) -> str:
         node = self.graph.node.add(name=name, op=op, input=inputs)
-        if shape or name == "loss":
+        if shape or op == "Parameter" or name == "loss":
             drawn = node.attr["_output_shapes"].list.shape.add()
             for size in shape:
                 drawn.dim.add(size=size)

@@ -13,6 +13,7 @@ from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, Simpl
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rnnlab.config.building import build, locate
+from rnnlab.config.model_schema import UNBUILT
 from rnnlab.errors import UserError, nearest
 from rnnlab.recurrence import engines
 from rnnlab.runs.load import initialise_from
@@ -53,7 +54,7 @@ def make_task(config: dict[str, Any], data: Any) -> LightningModule:
         "optimizer": build(config["optimizer"], "optimizer"),
         "scheduler": build(scheduler, "scheduler"),
     }
-    model = {key: value for key, value in config["model"].items() if key != "init_from"}
+    model = {key: value for key, value in config["model"].items() if key not in UNBUILT}
     wanted = inspect.signature(locate(model["_target_"], "model")).parameters
     task = build(model, "model", **{key: value for key, value in offered.items() if key in wanted})
     if config["model"].get("init_from"):

@@ -6,6 +6,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
+from rnnlab.cells.size import size_of
 from rnnlab.data.loader import Loader
 from rnnlab.data.module import SPLITS
 from rnnlab.tasks.evaluation import evaluate
@@ -22,6 +23,9 @@ def assess(
     Where nothing was validated the last weights are the best there are, and are scored on the training part.
     """
     results: dict[str, Any] = {}
+    if isinstance(task, Task):
+        parameters = sum(p.numel() for p in task.parameters())
+        results |= {"parameters": parameters, "multiplications": size_of(task.stack).multiplications}
     validated = gives(data, "val_dataloader") and bool(data.val_dataloader())
     validated = validated and is_overridden("validation_step", task)
     if best_weights is not None:

@@ -1,0 +1,91 @@
+"""minGRU and minLSTM (Feng et al. 2024, "Were RNNs all we needed?"): gates that see the input alone."""
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, sigmoid
+from torch.nn import functional
+
+from rnnlab.cells.cell import Cell, State
+from rnnlab.cells.choice import check_choice
+from rnnlab.cells.description import Gate
+
+Candidate = Literal["linear", "positive"]
+
+
+def positive(a: Tensor) -> Tensor:
+    """The paper's g, above 0 so that its logarithm can be taken."""
+    return torch.where(a >= 0, a + 0.5, sigmoid(a))
+
+
+class MinGRU(Cell):
+    """`candidate` is the paper's plain one (linear), or that of its log-space form (positive).
+
+    The output is the new h.
+    """
+
+    paper = "Feng et al. 2024"
+    named_gates = (Gate("update", "z", "sigmoid"), Gate("candidate", "n", "linear"))
+    named_states = ("h",)
+    recurrent_gates = 0
+    equations = """\
+z = sigmoid(W_iz x + b_iz)
+n = W_in x + b_in
+h' = (1 - z) h + z n"""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, candidate: Candidate = "linear", **common: Any
+    ) -> None:
+        super().__init__(input_size, hidden_size, **common)
+        check_choice("model.options.candidate", candidate, get_args(Candidate))
+        self.candidate = candidate
+
+    def activate(self, u: Tensor, state: State) -> tuple[Tensor, ...]:
+        z, n = u.chunk(2, dim=-1)
+        return sigmoid(z), positive(n) if self.candidate == "positive" else n
+
+    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+        (h,) = state
+        z, n = self.activate(u, state)
+        h = h + z * (n - h)
+        return h, (h,)
+
+
+class MinLSTM(Cell):
+    """What is kept and what is written add up to 1. The output is the new h.
+
+    f / (f + i) is computed as sigmoid(softplus(-i) - softplus(-f)) of the sums, for both gates may be so small that
+    their sum is 0.
+    """
+
+    paper = "Feng et al. 2024"
+    named_gates = (
+        Gate("forget", "f", "sigmoid"),
+        Gate("input", "i", "sigmoid"),
+        Gate("candidate", "n", "linear"),
+    )
+    named_states = ("h",)
+    recurrent_gates = 0
+    equations = """\
+f = sigmoid(W_if x + b_if)
+i = sigmoid(W_ii x + b_ii)
+n = W_in x + b_in
+h' = f / (f + i) h + i / (f + i) n"""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, candidate: Candidate = "linear", **common: Any
+    ) -> None:
+        super().__init__(input_size, hidden_size, **common)
+        check_choice("model.options.candidate", candidate, get_args(Candidate))
+        self.candidate = candidate
+
+    def activate(self, u: Tensor, state: State) -> tuple[Tensor, ...]:
+        f, i, n = u.chunk(3, dim=-1)
+        return sigmoid(f), sigmoid(i), positive(n) if self.candidate == "positive" else n
+
+    def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
+        (h,) = state
+        f, i, n = u.chunk(3, dim=-1)
+        n = positive(n) if self.candidate == "positive" else n
+        h = n + sigmoid(functional.softplus(-i) - functional.softplus(-f)) * (h - n)
+        return h, (h,)
