@@ -41,3 +41,23 @@ def test_without_kernels_it_says_why_and_which_engines_serve(monkeypatch, capsys
     assert doctor.main([]) == 1
     said = capsys.readouterr().out
     assert "cannot be used: there is no compiler" in said and "torch and reference" in said
+
+
+@needs_kernels
+def test_a_cell_is_read_back(capsys):
+    assert doctor.main(["--cell", "gru"]) == 0
+    said = capsys.readouterr().out
+    assert "GRU: engine native" in said and "products of (H x H) a step: 3" in said
+    assert "a3 = weight_hh[2] h + bias_hh[2]" in said
+    assert "t0 = tanh((sigmoid(a1) * a3) + a0)" in said
+
+
+@needs_kernels
+def test_a_cell_that_cannot_be_compiled_is_explained(capsys, monkeypatch, tmp_path):
+    (tmp_path / "sorting.py").write_text(
+        "from rnnlab import Cell\n\n\nclass Sorts(Cell):\n    gates = 1\n\n    def step(self, u, state):\n"
+        "        h = (u + state[0]).sort(-1).values\n        return h, (h,)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert doctor.main(["--cell", "sorting.Sorts"]) == 1
+    assert "sorting.py, line 8, step: a tensor's sort cannot be compiled" in capsys.readouterr().out

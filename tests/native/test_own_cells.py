@@ -3,7 +3,11 @@
 import contextlib
 import copy
 import math
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -17,7 +21,7 @@ from rnnlab.cells import Cell
 from rnnlab.errors import UserError
 from rnnlab.native import bindings as library
 from rnnlab.native import build
-from rnnlab.native.kernels import kernels_of
+from rnnlab.native.kernels import kernels_of, source
 from rnnlab.recurrence import Stack
 
 CLOSE = 3e-6  # a relative error that float32 explains
@@ -343,3 +347,47 @@ def test_a_copied_cell_shares_its_kernels():
     twin = copy.deepcopy(stack)
     ours, theirs = (kernels_of(s.layers[0]) for s in (stack, twin))
     assert ours is theirs
+
+
+def test_the_generated_c_compiles_without_a_warning(tmp_path):
+    for kind in OWN:
+        (tmp_path / "cell.c").write_text(source(kind(3, 7))[0])
+        flags = [
+            *build.FLAGS,
+            "-O0",
+            "-march=native",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-I",
+            str(build.SOURCES),
+        ]
+        command = [
+            build.find_compiler(),
+            *flags,
+            "-c",
+            str(tmp_path / "cell.c"),
+            "-o",
+            str(tmp_path / "cell.o"),
+        ]
+        done = subprocess.run([c for c in command if c != "-shared"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_processes_that_want_one_cell_compile_it_once(tmp_path):
+    library.status()
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from own_cells import MGU\n"
+        "from rnnlab.native import check, kernels\n"
+        "cell = MGU(2, 3)\n"
+        "assert check.obstacle(cell) is None\n"
+        "print(kernels.kernels_of(cell).built.seconds > 0)\n"
+    )
+    environment = os.environ | {"RNNLAB_CACHE": str(tmp_path)}
+    shutil.copy(library.status()["library"], tmp_path)
+    command = [sys.executable, "-c", program, str(Path(__file__).parent)]
+    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    said = [racer.communicate()[0].split() for racer in racers]
+    assert all(len(words) == 1 for words in said)
+    assert len(list(tmp_path.glob("cell-*.so"))) == 1 and not list(tmp_path.glob("*.partial*"))

@@ -15,7 +15,14 @@ def main(argv: list[str]) -> int:
         description="Shows versions, devices and the state of the native engine, and measures it for a second.",
         epilog="Exit code 0: everything can be used; 1: the native engine cannot, and the other engines serve.",
     )
-    parser.parse_args(argv)
+    parser.add_argument(
+        "--cell",
+        metavar="NAME",
+        help="shows how a cell's step was read and compiled, such as --cell mycells.UGRNN",
+    )
+    asked = parser.parse_args(argv).cell
+    if asked is not None:
+        return show_cell(asked)
 
     import lightning
     import torch
@@ -47,6 +54,29 @@ def main(argv: list[str]) -> int:
         line("", f"{cell:6}{hidden:4}  batch {rows}, {steps} time steps: {ours:9,.0f} optimizer steps/s, "
                  f"{ours / theirs:.1f} times a torch loop")  # fmt: skip
     return 0
+
+
+def show_cell(name: str) -> int:
+    """Prints a cell's equations as they were read, their derivative, what they cost, and the engine that it gets."""
+    from rnnlab.native.reading import read
+    from rnnlab.native.tracing import Untraceable
+    from rnnlab.recurrence import Stack
+    from rnnlab.terminal.console import Console
+
+    stack = Stack(name, 2, 8)
+    console = Console()
+    console.print(
+        f"{stack.kind.__name__}: engine {stack.choice.engine} ({stack.choice.reason})", soft_wrap=True
+    )
+    try:
+        found = read(stack.layers[0])  # type: ignore[arg-type]
+    except Untraceable:
+        return 1
+    for title, lines in found.items():
+        console.print(title)
+        for line in lines:
+            console.print(f"  {line}", soft_wrap=True, markup=False, highlight=False)
+    return int(stack.choice.engine != "native")
 
 
 def speeds(cell: str, hidden: int, rows: int, steps: int) -> tuple[float, float]:

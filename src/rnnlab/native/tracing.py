@@ -694,9 +694,11 @@ def _followed(cell: Cell, tracer: Trace) -> Traced:
         raise Untraceable(f"{name}'s output is not (B, H)")
     if any(s.per_row for s in following) or [len(s.blocks) for s in following] != list(widths(cell)):
         raise Untraceable(f"{name} gives states of other sizes than it takes")
-    names = tuple(n for n in tracer.used if n not in ("weight_ih", "bias_ih", "initial"))
+    states = tuple(b for s in following for b in s.blocks)
+    present = {e.args[0] for e in ex.ordered([y.blocks[0], *states]) if e.op in ("vector", "product")}
+    names = tuple(n for n in tracer.used if n in present and n != "bias_ih")
     buffers = frozenset(name for name, _ in cell.named_buffers())
-    return Traced(y.blocks[0], tuple(b for s in following for b in s.blocks), names, gates, buffers)
+    return Traced(y.blocks[0], states, names, gates, buffers)
 
 
 def _attributes(cell: Cell) -> dict[str, Any]:

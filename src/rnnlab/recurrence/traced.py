@@ -24,7 +24,7 @@ def run(cell: Cell, x: Tensor, state: State, reset: Tensor | None = None) -> tup
     """See engines.py. An exported graph serves sequences of any length; a traced one, those of torch's own layers."""
     if torch.compiler.is_exporting():
         return scanned(cell, x, state, reset)
-    has_layer = fused.obstacle(type(cell), x.device, "") is None and reset is None
+    has_layer = fused.obstacle(cell, x.device, "") is None and reset is None
     return (fused if has_layer else reference).run(cell, x, state, reset)
 
 
