@@ -192,3 +192,14 @@ def test_a_subclass_with_other_equations_is_not_given_to_torch():
     assert isinstance(to_torch(Stack("elman", 2, 3)), nn.RNN)
     with pytest.raises(UserError, match=r"no layer for Doubled"):
         to_torch(stack)
+
+
+def test_a_batch_that_memory_does_not_hold_is_refused_before_it_is_tried(monkeypatch):
+    stack = Stack("gru", 1, 64, num_layers=2)
+    monkeypatch.setattr("rnnlab.memory.free", lambda: 3 * 10**8)
+    small, large = torch.zeros(2, 5, 1), torch.zeros(1, 1, 1).expand(100_000, 100, 1)
+    stack(small)
+    with pytest.raises(
+        UserError, match="a batch of 100,000 rows of 100 steps through 2 layers of 64 units: takes about"
+    ):
+        stack(large)

@@ -123,7 +123,11 @@ class Stack(nn.Module):
         dropping = self.training and self.dropout > 0 and self.num_layers > 1
         if dropping and dropout_at is None:
             raise ValueError("dropout in training mode needs dropout_at=(seed, step)")
-        engine: Any = traced if traced.is_traced(x) else engines.engine(self.choice.engine)
+        if traced.is_traced(x):
+            engine: Any = traced
+        else:
+            engine = engines.engine(self.choice.engine)
+            self._afford(x)
         if state is None:
             state = self.start(x.shape[0])
         # one that was carried may come from a checkpoint, which is read on the CPU
@@ -145,6 +149,19 @@ class Stack(nn.Module):
                 mask = streams.keep_mask(seed, self.dropout, tuple(x.shape), step, layer)
                 x = x * torch.from_numpy(mask).to(x)
         return x, final
+
+    def _afford(self, x: Tensor) -> None:
+        """Refuses a batch whose way through the layers cannot be kept: gates, what came of them, and their gradients."""
+        if x.device.type != "cpu":
+            return
+        back = torch.is_grad_enabled()
+        kept = self.output_size * ((3 * self.kind.gates if back else self.kind.gates) + self.kind.states + 1)
+        layers = self.num_layers if back else 1
+        afford(
+            4.0 * x.shape[0] * x.shape[1] * kept * layers,
+            f"a batch of {x.shape[0]:,} rows of {x.shape[1]:,} steps through {self.num_layers} layers of "
+            f"{self.hidden_size} units",
+        )
 
 
 def _accepted(kind: type[Cell], **options: str) -> dict[str, Any]:
