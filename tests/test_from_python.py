@@ -3,7 +3,18 @@
 import pytest
 
 import rnnlab
-from conftest import SMALL
+
+SMALL = (
+    "experiment=sine",
+    "model.hidden_size=8",
+    "data.n_points=200",
+    "trainer.max_epochs=3",
+    "trainer.threads=1",
+    "model.engine=torch",
+    "trainer.accelerator=cpu",
+    "~callbacks.progress",
+    "~callbacks.pictures",
+)
 
 
 def test_a_quiet_training_prints_nothing(tmp_path, capfd):

@@ -151,7 +151,7 @@ class Stack(nn.Module):
         return x, final
 
     def _afford(self, x: Tensor) -> None:
-        """Refuses a batch whose way through the layers cannot be kept: gates, what came of them, and their gradients."""
+        """Refuses a batch of which memory does not hold the gates, what came of them, and their gradients."""
         if x.device.type != "cpu":
             return
         back = torch.is_grad_enabled()
