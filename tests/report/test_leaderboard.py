@@ -3,11 +3,13 @@
 import csv
 import json
 import math
+import re
 from html.parser import HTMLParser
 
 import pytest
 
 from rnnlab.cli import main
+from rnnlab.report import experiment_page
 from rnnlab.report.leaderboard import of_experiment
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.run import Run
