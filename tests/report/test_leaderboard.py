@@ -162,6 +162,15 @@ def test_rows_of_different_data_are_ranked_apart_beside_their_own_baselines(tmp_
     assert [v for _, v in beside["ratio"]] == pytest.approx(
         [0.0115 / 0.045, 0.0155 / 0.045, 0.2755 / 1.005, 0.3755 / 1.005]
     )
+    page = experiment_page.page("exp", board)
+    heads = re.findall("<th[^>]*>([^<]*)</th>", page)
+    cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall("<td[^>]*>(.*?)</td>", page)]
+    first = dict(zip(heads, cells, strict=False))
+    assert (first["floor"], first["best baseline"], first["val/mse"]) == (
+        "0.01",
+        "persistence 0.045",
+        "0.0115",
+    )
     assert (
         board.records()[0]["floor val/mse"] == pytest.approx(0.01) and board.records()[2]["data_group"] == 2
     )
