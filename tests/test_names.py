@@ -45,7 +45,8 @@ def test_names_that_are_odd_and_possible(tmp_path, capsys, name):
 
 @pytest.mark.parametrize("path", [LONG, DEEP, "a\0b"])
 @pytest.mark.parametrize(
-    "command", ["report", "archive", "board", "evaluate", "forecast", "generate", "reproduce", "diff"]
+    "command",
+    ["report", "compare", "archive", "board", "evaluate", "forecast", "generate", "reproduce", "diff"],
 )
 def test_commands(tmp_path, monkeypatch, capsys, command, path):
     monkeypatch.chdir(tmp_path)

@@ -3,11 +3,13 @@
 import csv
 import json
 import math
+import re
 from html.parser import HTMLParser
 
 import pytest
 
 from rnnlab.cli import main
+from rnnlab.report import experiment_page
 from rnnlab.report.leaderboard import of_experiment
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.run import Run
@@ -159,6 +161,15 @@ def test_rows_of_different_data_are_ranked_apart_beside_their_own_baselines(tmp_
     assert beside["best baseline"][0] == ("persistence", pytest.approx(0.045))
     assert [v for _, v in beside["ratio"]] == pytest.approx(
         [0.0115 / 0.045, 0.0155 / 0.045, 0.2755 / 1.005, 0.3755 / 1.005]
+    )
+    page = experiment_page.page("exp", board)
+    heads = re.findall("<th[^>]*>([^<]*)</th>", page)
+    cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall("<td[^>]*>(.*?)</td>", page)]
+    first = dict(zip(heads, cells, strict=False))
+    assert (first["floor"], first["best baseline"], first["val/mse"]) == (
+        "0.01",
+        "persistence 0.045",
+        "0.0115",
     )
     assert (
         board.records()[0]["floor val/mse"] == pytest.approx(0.01) and board.records()[2]["data_group"] == 2

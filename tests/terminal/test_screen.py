@@ -175,6 +175,7 @@ COMMANDS = {
     "forecast": [[RUN, "--horizon", "5"], [BROKEN], [WRITER], [RUN, "--csv", f"/nowhere{EVIL}/x"]],
     "generate": [[RUN], [BROKEN], [WRITER, "--prompt", EVIL], [EVIL]],
     "report": [[ALL], [RUN], [BROKEN], [FAILED], [ALL, "--html", "<out>/x.html"], [EVIL], [ALL, "--csv", EVIL]],
+    "compare": [[ALL, "data"], [ALL, EVIL], [RUN, EVIL], [EVIL, EVIL], [ALL, f"{EVIL}=1", "model=2"]],
     "board": [[EVIL], [f"--{EVIL}"], ["--port", EVIL]],
     "reproduce": [[RUN], [BROKEN], [FAILED], [ALL], [RUN, "--commit"], [ALL, "--sample", "2", "--json"], [EVIL]],
     "diff": [[RUN, OTHER], [RUN, BROKEN], [BROKEN, RUN], [RUN, EVIL], [EVIL, EVIL]],

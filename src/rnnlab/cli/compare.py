@@ -44,6 +44,7 @@ def main(argv: list[str]) -> None:
     from rnnlab.report import comparison, leaderboard
     from rnnlab.runs.run import runs
     from rnnlab.sweeps.sweep import console
+    from rnnlab.terminal.screen import one_line
 
     board = leaderboard.of_runs([run for folder in folders for run in runs(folder)])
     if not board.rows:
@@ -71,7 +72,7 @@ def main(argv: list[str]) -> None:
     for i, head in enumerate(found.heads()):
         table.add_column(head, justify="left" if i < 2 or not head else "right")
     for line, difference in zip(found.lines(), found.differences, strict=True):
-        table.add_row(*line, style="bold" if difference.decided else "")
+        table.add_row(*map(one_line, line), style="bold" if difference.decided else "")
     console.print(table)
     if asked.json:
         write_json(place(Path(asked.json)), as_json(found))

@@ -27,7 +27,8 @@ div.panels { grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1f
 .curves > div:last-child { flex: 1 1 230px }
 ul.legend { list-style: none; padding: 0; margin: 0; font-size: .87rem; line-height: 1.9 }
 ul.legend li { overflow-wrap: anywhere; padding-left: 26px; text-indent: -26px }
-ul.legend i { display: inline-block; width: 18px; border-top: 3px solid; margin-right: 8px; vertical-align: middle }
+ul.legend i { display: inline-block; width: 18px;
+  border-width: 3px 0 0; border-style: solid; margin-right: 8px; vertical-align: middle }
 table.sorted th { cursor: pointer } table.sorted th:hover { color: var(--blue) }
 th[aria-sort=ascending]::after { content: " \\2191" } th[aria-sort=descending]::after { content: " \\2193" }
 td.what, th.what { text-align: left; min-width: 10rem } tr.line td { border-top: 1px solid var(--line) }
@@ -107,8 +108,8 @@ def _table(board: Leaderboard, link: Link) -> str:
         "std",
         "95% interval",
         "n",
-        *columns,
         *beside,
+        *columns,
         "steps/s",
     ]
     lines: list[str] = []
@@ -116,8 +117,8 @@ def _table(board: Leaderboard, link: Link) -> str:
         scores = row.scores()
         best = board.rank_entries(row.entries)[0]
         cells = [number(row.mean), number(row.std), between(row),
-                 str(len(row.entries)), *(number(scores.get(c)) for c in columns),
-                 *(escape(cell(values[i])) for values in beside.values()), f"{row.speed:,.0f}"]  # fmt: skip
+                 str(len(row.entries)), *(escape(cell(values[i])) for values in beside.values()),
+                 *(number(scores.get(c)) for c in columns), f"{row.speed:,.0f}"]  # fmt: skip
         begins = "line " if lines and row.group != board.rows[i - 1].group else ""
         style = begins + ("first" if row.rank == 1 else "")
         lines.append(_line([str(row.rank or ""), _linked(row.label, link(best)), *cells], style))

@@ -17,6 +17,7 @@ from rnnlab.report.grounds import IN_DATA_UNITS, References
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import readable
 from rnnlab.runs.run import Run, Say, legible, runs, silently
+from rnnlab.terminal.screen import one_line
 
 FEW = 6  # parameters that a row is named by
 LOSS = "loss/val"
@@ -358,7 +359,11 @@ def tell_apart(rows: Sequence[Row]) -> None:
     labels = Counter(row.label for row in rows)
     for row in rows:
         if labels[row.label] > 1:
-            cut = [f"{k}={v}" for k, v in row.parameters.items() if isinstance(v, str) and readable(v) != v]
+            cut = [
+                one_line(f"{k}={v}")
+                for k, v in row.parameters.items()
+                if isinstance(v, str) and readable(v) != v
+            ]
             row.apart = f"({', '.join(cut)})" if cut else ""
     labels = Counter(row.label for row in rows)
     for row in rows:

@@ -1,5 +1,6 @@
 """A run's folder and id, from its config alone."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,9 +35,10 @@ def place(
 
 def settled(where: Place) -> Place:
     """The place of a run whose folder may have been named by an earlier version: its id is what it is found by."""
-    if not where.folder.exists():
-        for record in sorted(where.folder.parent.glob(f"*-{where.id}/run.json")):
-            return where._replace(folder=record.parent)
+    with suppress(OSError):  # a path that cannot be is refused where the folder is made
+        if not where.folder.exists():
+            for record in sorted(where.folder.parent.glob(f"*-{where.id}/run.json")):
+                return where._replace(folder=record.parent)
     return where
 
 
