@@ -5,13 +5,14 @@ themselves. Before each call `Interventions` looks for such changes, in a few mi
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 from torch.optim import optimizer as optimizers
 
+from rnnlab.cells import Cell
 from rnnlab.errors import UserError
 from rnnlab.native.flat import Flat
 from rnnlab.native.spec import optimizer_obstacle
@@ -141,7 +142,10 @@ def refusal(stack: Stack, why: str) -> UserError:
     able = [
         f"model.engine={name}"
         for name in ("torch", "reference")
-        if engines.engine(name).obstacle(stack.kind, weight.device, stack.precision or "32-true") is None
+        if engines.engine(name).obstacle(
+            cast(Cell, stack.layers[0]), weight.device, stack.precision or "32-true"
+        )
+        is None
     ]
     return UserError(f"{why}, which the native engine's steps would ignore; train with {' or '.join(able)}")
 
