@@ -246,7 +246,13 @@ def _again(plan: Plan) -> list[int]:
     return found
 
 
-def generate(plan: Plan, names: Sequence[str], sizes: dict[str, tuple[int, ...]], hidden: int) -> str:
+def generate(
+    plan: Plan,
+    names: Sequence[str],
+    sizes: dict[str, tuple[int, ...]],
+    hidden: int,
+    widths: Sequence[int],
+) -> str:
     """The C of a cell; `names` in the order of Weights in recurrence.h, weight_ih and initial first."""
     index = {name: i for i, name in enumerate(names)}
     written: dict[tuple[str, ...] | tuple[str, int, int], None] = {}
@@ -303,6 +309,8 @@ def generate(plan: Plan, names: Sequence[str], sizes: dict[str, tuple[int, ...]]
         "all_slots": all_slots, "vectors": len(plan.vectors), "kept": len(plan.kept), "spares": spares,
         "states": count, "own_states": free, "output": -1 if plan.output_state is None else plan.output_state,
         "apart": int(plan.apart), "gate": _numbers(plan.inputs), "own": _numbers(own),
+        "start": _numbers(sum(widths[:i]) for i, k in enumerate(widths) for _ in range(k)),
+        "width": _numbers(k for k in widths for _ in range(k)),
         "multiplied": _numbers(int(i in plan.multiplied) for i in range(count)),
         "carried": _numbers(int(i in plan.carry) for i in range(count)), "cleared": _numbers(cleared),
         "products": len(products), "by_units": len(by_units), "phases": forward, "back_phases": backward,

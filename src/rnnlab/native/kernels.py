@@ -99,7 +99,7 @@ def source(cell: Cell) -> tuple[str, tuple[str, ...], Plan]:
             )
     tensors = {name: tensor_of(cell, name) for name in names}
     sizes = {name: tuple(t.shape) for name, t in tensors.items() if t is not None}
-    return generate(planned, names, sizes, cell.hidden_size), names, planned
+    return generate(planned, names, sizes, cell.hidden_size, widths(cell)), names, planned
 
 
 def _make(cell: Cell, core: Built) -> Kernels | str:

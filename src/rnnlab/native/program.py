@@ -181,21 +181,18 @@ class Program:
         """The state that the next segment goes on from, as a stack has it: views of `carry`. None but for text."""
         if self.carry is None:
             return None
-        if set(self.widths) <= {1}:
-            return [tuple(cell.unbind(0)) for cell in self.carry]
-        return [
-            tuple(torch.cat(blocks.unbind(0), -1) for blocks in cell.split(self.widths))
-            for cell in self.carry
-        ]
+        rows = self.carry.shape[2]
+        return [tuple(part.view(rows, -1) for part in cell.split(list(self.widths))) for cell in self.carry]
 
     def load_carry(self, state: list[tuple[Tensor, ...]]) -> None:
         """Takes a state, such as a checkpoint's, to go on from. Raises ValueError where its shape does not fit."""
-        given = torch.stack(
-            [torch.stack([block for s in cell for block in s.split(self.hidden, -1)]) for cell in state]
-        )
-        if self.carry is None or given.shape != self.carry.shape:
-            raise ValueError(f"a state of shape {tuple(given.shape)} does not fit this program")
-        self.carry.copy_(given)
+        own = self.carried
+        shapes = [[tuple(s.shape) for s in cell] for cell in own or ()]
+        if own is None or shapes != [[tuple(s.shape) for s in cell] for cell in state]:
+            raise ValueError("a state of these shapes does not fit this program")
+        for cell, given in zip(own, state, strict=True):
+            for view, tensor in zip(cell, given, strict=True):
+                view.copy_(tensor)
 
     def adopt(self) -> None:
         """Takes the optimizer's state as it is now; done by itself where another one was loaded."""

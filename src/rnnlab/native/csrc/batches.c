@@ -54,9 +54,12 @@ static void read_lengths(const Program *p, Worker *w, Block *b) {
         }
 }
 
-static float *carried(const Program *p, const Block *b, size_t cell, size_t state) {
+/* A row of a state in the carry, where a state of several blocks is one tensor (rows, blocks * H). */
+static float *carried(const Program *p, const Block *b, size_t cell, size_t state, size_t row) {
+    const Cell *c = p->stack.cell;
+    const size_t H = p->spec.shape.hidden, start = c->start[state], width = c->width[state];
     return p->data->carry +
-           ((cell * p->stack.states + state) * p->data->carry_rows + b->row) * p->spec.shape.hidden;
+           ((cell * p->stack.states + start) * p->data->carry_rows + (b->row + row) * width + state - start) * H;
 }
 
 static void read_states(const Program *p, Block *b) {
@@ -69,7 +72,7 @@ static void read_states(const Program *p, Block *b) {
             for (size_t r = 0; r < b->rows; r++) {
                 float *to = b->first[c] + (s * b->rows + r) * units;
                 memcpy(to, p->stack.packed[c].initial + s * units, 4 * units);
-                if (from_carry) memcpy(to, carried(p, b, c, s) + r * H, 4 * H);
+                if (from_carry) memcpy(to, carried(p, b, c, s, r), 4 * H);
             }
     }
 }
@@ -80,7 +83,7 @@ void write_states(const Program *p, const Block *b) {
         for (size_t s = 0; s < p->stack.states; s++) {
             const Rows last = last_state(&p->stack, b, c, s);
             for (size_t r = 0; r < b->rows; r++)
-                memcpy(carried(p, b, c, s) + r * H, last.pointer + r * last.stride, 4 * H);
+                memcpy(carried(p, b, c, s, r), last.pointer + r * last.stride, 4 * H);
         }
 }
 

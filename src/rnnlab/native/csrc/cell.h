@@ -72,6 +72,7 @@ typedef struct {
     int64_t output;      /* the state that is the output, or -1 */
     int64_t apart;       /* gradients must not overwrite slots that later phases read */
     const int64_t *gate; /* (inputs,): the block of ih */
+    const int64_t *start, *width; /* (states,): the first block and the blocks of the cell's state that it is part of */
     const int64_t *own;  /* (states,): number among the states with memory of their own; -1: the output */
     const int64_t *multiplied, *carried; /* (states,): whether d and carry are used */
     const int64_t *cleared; /* (parameters,): not every block of its gradient is written: so many blocks of H floats

@@ -40,7 +40,7 @@ typedef struct {
      * reads EVERY step, else one each; lengths where it reads the ENDS */
     const int64_t *tokens, *labels, *lengths; /* (B, T); (B, T) or (B,); (B,) */
     int64_t token_row, label_row;
-    /* (cells, states, carry_rows, H), or NULL: states that go from one batch to the next, read and written */
+    /* (cells, states, carry_rows, H), see carried() in batches.c, or NULL: states that go from one batch to the next, read and written */
     float *carry;
     int64_t carry_rows;
 } Data;
