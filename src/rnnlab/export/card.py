@@ -25,7 +25,8 @@ def card(run: Run, to: str, weights: str, words: str, checked: str) -> str:
         mine = results.get("test", {}) if part == "test" else results.get("best", {}).get("metrics", {})
         rows = {f"this model ({'best' if part == 'test' else 'best, validation'})": mine} if mine else {}
         for name, found in (rows | baselines.get(part, {})).items():
-            numbers = ", ".join(f"{metric} {value:.4g}" for metric, value in found.items())
+            plain = {key.removeprefix("metric/").removesuffix("/val"): value for key, value in found.items()}
+            numbers = ", ".join(f"{metric} {value:.4g}" for metric, value in plain.items())
             scores.append(f"| {part} | {clean(str(name))} | {numbers} |")
     config = clean(to_yaml(run.config))
     fence = "`" * max([3, *(len(found) + 1 for found in re.findall("`+", config))])
