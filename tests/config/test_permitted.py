@@ -117,3 +117,11 @@ def test_what_it_would_run_is_said():
         "callbacks.it=a.B(x: number, y: os.system(command: text), z: list of 2)"
     ]
     assert said("trainer", {"strategy": "ddp_spawn", "plugins": None}) == ["trainer.strategy=text"]
+
+
+@pytest.mark.parametrize("key", ["_convert_", "_recursive_", "_partial_"])
+def test_a_cells_options_hold_none_of_hydras_words(key):
+    node = {"_target_": "rnnlab.tasks.Forecaster", "options": {key: "all"}}
+    (line,) = said("model", node)
+    assert "options: mapping of 1" in line
+    assert not said("model", node | {"options": {"variant": "full"}})

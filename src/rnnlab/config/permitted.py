@@ -77,7 +77,11 @@ def component(at: str, section: str, node: Any, own: Own) -> Iterator[str]:
 
 def fits(schema: type[Node], key: str, value: Any) -> bool:
     """Whether a listed class has such an argument, of this type. Which values are wise is its own to say."""
-    if key not in schema.model_fields or holds_target(value):
+    if (
+        key not in schema.model_fields
+        or holds_target(value)
+        or (isinstance(value, dict) and not plain(value))
+    ):
         return False
     try:
         setattr(schema.model_construct(_fields_set=set()), key, value)

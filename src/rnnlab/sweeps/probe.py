@@ -94,14 +94,16 @@ def import_errors(classes: dict[str, str]) -> dict[str, str]:
 
 def data_errors(nodes: list[dict[str, Any]]) -> list[str]:
     """Of each `data` section why it cannot be trained on, "" where it can. What must be downloaded is not tried."""
-    from rnnlab.training.train import load_data
+    from rnnlab.config.building import build
 
     found = []
     for node in nodes:
         why = ""
         if not _not_here(node):
             try:
-                load_data({"data": node})
+                data = build(node, "data")
+                data.prepare_data()
+                data.setup("fit")
             except UserError as error:
                 why = str(error)
         found.append(why)

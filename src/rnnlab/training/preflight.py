@@ -34,7 +34,7 @@ def refuse(config: dict[str, Any], task: Any, data: Any) -> None:
     if isinstance(task, Task):
         lines += _monitors(config, task)
     if not lines and train and val is not None and not validated(trainer, batches, val):
-        lines += _never_validated(config)
+        _tell_what_idles(config)
     if lines:
         raise UserError(*lines)
 
@@ -145,12 +145,12 @@ def _monitors(config: dict[str, Any], task: Task) -> Iterator[str]:
         yield f"mode={config['mode']}: the best {asked} is the {best}; use mode={mode}"
 
 
-def _never_validated(config: dict[str, Any]) -> Iterator[str]:
+def _tell_what_idles(config: dict[str, Any]) -> None:
     why = (
         "nothing is validated in this run (data, trainer.limit_val_batches, trainer.check_val_every_n_epoch)"
     )
     for name, node in config["callbacks"].items():
         if node and is_a(node, f"callbacks.{name}", EarlyStopping):
-            yield f"callbacks.{name}: {why}, so that it would never look"
+            warn(f"callbacks.{name}: {why}, so that it never looks")
     if config["scheduler"]["_target_"].endswith(".ReduceLROnPlateau"):
-        yield f"scheduler: {why}, so that its rate would never change"
+        warn(f"scheduler: {why}, so that its rate never changes")
