@@ -174,6 +174,8 @@ COMMANDS = {
     "evaluate": [[RUN], [BROKEN], [WRITER], [RUN, "--json"], [RUN, f"data.{EVIL}=1"], [RUN, "--split", EVIL]],
     "forecast": [[RUN, "--horizon", "5"], [BROKEN], [WRITER], [RUN, "--csv", f"/nowhere{EVIL}/x"]],
     "generate": [[RUN], [BROKEN], [WRITER, "--prompt", EVIL], [EVIL]],
+    "export": [[RUN, "--to", "safetensors", "--out", "<out>/x"], [BROKEN, "--to", "torch"], [EVIL, "--to", "onnx"],
+               [RUN, "--to", EVIL]],
     "report": [[ALL], [RUN], [BROKEN], [FAILED], [ALL, "--html", "<out>/x.html"], [EVIL], [ALL, "--csv", EVIL]],
     "compare": [[ALL, "data"], [ALL, EVIL], [RUN, EVIL], [EVIL, EVIL], [ALL, f"{EVIL}=1", "model=2"]],
     "board": [[EVIL], [f"--{EVIL}"], ["--port", EVIL]],

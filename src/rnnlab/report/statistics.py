@@ -22,8 +22,16 @@ class Scale(NamedTuple):
 
 
 PLAIN = Scale(lambda x: x, lambda y: y, "")
-LOG = Scale(np.log, math.exp, "log")
-LOGIT = Scale(lambda p: np.log(p / (1 - p)), lambda y: 1 / (1 + math.exp(-y)), "logit")
+
+
+def _exp(x: float) -> float:
+    """Infinite where it is more than a float holds: scores at the ends of all floats have such intervals."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(x))
+
+
+LOG = Scale(np.log, _exp, "log")
+LOGIT = Scale(lambda p: np.log(p / (1 - p)), lambda y: 1 / (1 + _exp(-y)), "logit")
 
 
 def scale_of(values: np.ndarray, metric: str) -> Scale:
