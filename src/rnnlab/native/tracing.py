@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,13 +32,10 @@ class Untraceable(Exception):
 
 
 def _refuse(why: str) -> NoReturn:
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
-        if frame.f_back is None:
-            break
-        frame = frame.f_back
-    code = frame.f_code
-    raise Untraceable(f"{Path(code.co_filename).name}, line {frame.f_lineno}, {code.co_name}: {why}")
+    frames = traceback.extract_stack()[:-1]
+    theirs = [f for f in frames if not f.filename.startswith(_NOT_THE_USERS)] or frames
+    at = theirs[-1]
+    raise Untraceable(f"{Path(at.filename).name}, line {at.lineno}, {at.name}: {why}")
 
 
 @dataclass(frozen=True)
