@@ -10,7 +10,7 @@ from rich.console import Console
 from emulator import run_on_terminal, terminal
 from rnnlab.config import check, compose
 from rnnlab.sweeps import live
-from rnnlab.sweeps.worker import Outcome
+from rnnlab.sweeps.job import Outcome
 from rnnlab.terminal.console import Console as TerminalConsole
 
 

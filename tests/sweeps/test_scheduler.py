@@ -14,11 +14,14 @@ import pytest
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.sweeps import forkserver
+from rnnlab.sweeps import pool as pooling
 from rnnlab.sweeps import scheduler as scheduling
 from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.forkserver import LEFT
+from rnnlab.sweeps.job import Outcome
+from rnnlab.sweeps.pool import LocalPool
 from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
-from rnnlab.sweeps.worker import Outcome
+from rnnlab.sweeps.worker import Step
 
 NOBODY = 1 << 30  # no process has such an id
 
@@ -82,7 +85,7 @@ def scheduled(tmp_path, kinds, pool, answer=finished, config=dict, end=FakeServe
                                    run=run, make_config=config))  # fmt: skip
     server = FakeServer(answer)
     server.end = end
-    scheduler = Scheduler(server, pool, View(), ["rnnlab"])
+    scheduler = Scheduler(LocalPool(server), pool, View(), ["rnnlab"])
     outcomes = scheduler.run(due)
     for thread in server.threads:
         thread.join()  # it may still be reading what it was sent; behind that it finds the end
@@ -142,7 +145,7 @@ def test_the_view_learns_of_each_run_its_start_its_steps_and_its_end(tmp_path, m
         )
 
     def reporting(job, worker):
-        worker.end.send((job.number, 7))
+        worker.end.send(Step(job.number, 7))
         return finished(job, worker)
 
     scheduled(tmp_path, ["cpu"] * 2, PoolOptions({"cpu": 1}), reporting)
@@ -208,7 +211,7 @@ def test_a_signal_while_a_run_is_handed_out_reaches_its_worker(tmp_path, monkeyp
     def training(job, worker):
         return Outcome(job.number, "stopped" if told.wait(60) else "finished")
 
-    monkeypatch.setattr(scheduling, "kill", kill)
+    monkeypatch.setattr(pooling, "kill", kill)
     outcomes, server, scheduler = scheduled(
         tmp_path, ["cpu"] * 2, PoolOptions({"cpu": 1}), training, at_the_worst_moment
     )
@@ -223,7 +226,7 @@ def test_a_run_that_finished_as_the_sweep_was_stopped_has_finished_also_where_it
         Run(job.place.folder).update(status="finished", ended="now")
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(scheduling, "kill", lambda pid, number: None)
+    monkeypatch.setattr(pooling, "kill", lambda pid, number: None)
     outcomes, _, scheduler = scheduled(tmp_path, ["cpu"], PoolOptions({"cpu": 1}), silent)
     assert outcomes[0].status == "finished" and scheduler.stopping == "SIGTERM"
 

@@ -10,7 +10,7 @@ from stopping import StopAt, StopAtBatch
 from rnnlab import UserError
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
-from rnnlab.sweeps.worker import Job, record_failure
+from rnnlab.sweeps.job import Job, record_failure
 from rnnlab.training.resumption import checkpoint_of
 
 

@@ -55,12 +55,13 @@ def train_all(
 
     from rnnlab.sweeps.devices import cores
     from rnnlab.sweeps.forkserver import ForkServer
+    from rnnlab.sweeps.pool import LocalPool
     from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
 
     server = ForkServer()
     try:
         pool = PoolOptions({"cpu": min(cores(), len(due)), "gpu": 1, "mps": 1})
-        scheduler = Scheduler(server, pool, View(), command)
+        scheduler = Scheduler(LocalPool(server), pool, View(), command)
         outcomes = scheduler.run(due)  # type: ignore[arg-type]
     finally:
         server.close()

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 LONG = 100_000  # characters of a text, but for a diff
 LONG_KEY = 200  # characters of a key and of a reason that a message shows
 
-Status = Literal["queued", "running", "finished", "stopped", "failed", "skipped"]
+Status = Literal["queued", "running", "finished", "stopped", "pruned", "failed", "skipped"]
 Text = Annotated[str, Strict(), Field(max_length=LONG)]
 Number = Annotated[float, Strict()]  # finite or not, for a loss may be either
 Step = Annotated[int, Strict(), Field(ge=0, lt=2**63)]  # as a file of events counts them

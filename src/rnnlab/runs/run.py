@@ -37,7 +37,8 @@ class Run:
 
     What is read is shared: whoever changes it copies it first.
 
-    `status` is "stopped" for a run that was interrupted and can go on: neither finished nor failed.
+    `status` is "stopped" for a run that was interrupted and can go on: neither finished nor failed; "pruned" for one
+    that a search ended early, which can go on as well.
     """
 
     folder: Path

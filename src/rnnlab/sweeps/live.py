@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnlab.sweeps.estimate import guessed_steps
+from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.scheduler import View
-from rnnlab.sweeps.worker import Outcome
 from rnnlab.terminal.console import Console
 from rnnlab.terminal.screen import one_line
 

@@ -168,7 +168,7 @@ def memory() -> tuple[int, int]:
     try:
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     except OSError:
-        from rnnlab.sweeps.worker import memory as held
+        from rnnlab.sweeps.job import memory as held
 
         return held(), 0
     sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines[1:]}

@@ -8,15 +8,16 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import now
 from rnnlab.signals import listening
-from rnnlab.sweeps.forkserver import LEFT, ForkServer, kill
+from rnnlab.sweeps.forkserver import LEFT
+from rnnlab.sweeps.job import Job, Outcome
 from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.worker import Job, Outcome
+from rnnlab.sweeps.pool import Pool, WorkerHandle
+from rnnlab.sweeps.worker import Step, Validated
 
 RETRY_LOCKED = 1.0  # seconds after which a run that another process trains is tried again
 
@@ -24,10 +25,32 @@ RETRY_LOCKED = 1.0  # seconds after which a run that another process trains is t
 class View:
     """Follows a sweep. This one shows nothing; a subclass overrides what it needs."""
 
+    def added(self, planned: Planned) -> None: ...
     def started(self, planned: Planned) -> None: ...
     def progressed(self, planned: Planned, step: int) -> None: ...
     def ended(self, planned: Planned, outcome: Outcome) -> None: ...
     def tick(self) -> None: ...
+
+
+class Source:
+    """Where more runs come from while workers train. From this one none come: all are known at the start."""
+
+    judges = False  # whether it is told each validation
+
+    def more(self, idle: int) -> list[Planned]:
+        """Runs for that many idle workers; fewer, or none, where it must first see others end."""
+        return []
+
+    @property
+    def open(self) -> bool:
+        """Whether more may come when those under way have ended."""
+        return False
+
+    def validated(self, planned: Planned, step: int, value: float) -> str:
+        """Why a run is to be pruned after this validation; "" where it goes on."""
+        return ""
+
+    def ended(self, planned: Planned, outcome: Outcome) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -42,24 +65,12 @@ class PoolOptions:
 
 
 @dataclass
-class WorkerHandle:
-    """A worker as the scheduler sees it."""
-
-    pid: int
-    connection: Connection
-    kind: str
-    gpu: int | None = None
-    job: int | None = None
-    ended_before: str | None = None  # when the job's run had finished, if it is trained again
-    memory: int = 0  # bytes after its first run
-
-
-@dataclass
 class Scheduler:
-    server: ForkServer
-    pool: PoolOptions
+    pool: Pool
+    options: PoolOptions
     view: View
     command: list[str]
+    source: Source = field(default_factory=Source)
     workers: list[WorkerHandle] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopping: str = ""  # why no further run is started
@@ -68,25 +79,25 @@ class Scheduler:
     _handled: int = 0  # of these signals
     _failures: int = 0
 
-    def run(self, due: Sequence[Planned], restart: bool = False) -> dict[int, Outcome]:
-        """Trains the runs and returns {index in `due`: outcome}; a run that was not started has none.
+    def run(self, due: Sequence[Planned] = (), restart: bool = False) -> dict[int, Outcome]:
+        """Trains the runs, and those of the source; returns {index in `due`: outcome}, none for a run not started.
 
         `restart` trains a finished run again from its start.
         """
         self.due, self.restart = list(due), restart
-        self.waiting = {kind: deque[int]() for kind in {p.accelerator for p in due}}
+        self.waiting: dict[str, deque[int]] = {}
         for i, planned in enumerate(due):
-            self.waiting[planned.accelerator].append(i)
+            self.waiting.setdefault(planned.accelerator, deque()).append(i)
         self.locked: dict[int, float] = {}  # runs that another process trains: when to try again
         with self._listening():
             try:
-                self._start_workers()
                 while any(worker.job is not None for worker in self.workers) or self._runs_left():
                     self._handle_signals()
+                    self._ask_for_more()
+                    self._start_workers()
                     self._assign()
-                    ready = wait([worker.connection for worker in self.workers], timeout=0.1)
-                    for worker in [w for w in self.workers if w.connection in ready]:
-                        self._receive(worker)
+                    for worker, message in self.pool.ready(self.workers, timeout=0.1):
+                        self._receive(worker, message)
                     self.view.tick()
                 # a signal may come together with the last outcome, and the caller must know of it
                 self._handle_signals()
@@ -95,30 +106,42 @@ class Scheduler:
         return self.outcomes
 
     def _runs_left(self) -> bool:
-        return not self.stopping and (any(self.waiting.values()) or bool(self.locked))
+        return not self.stopping and (any(self.waiting.values()) or bool(self.locked) or self.source.open)
+
+    def _ask_for_more(self) -> None:
+        """Of the source, when workers would idle."""
+        if self.stopping or not self.source.open:
+            return
+        busy = sum(worker.job is not None for worker in self.workers)
+        idle = max(self.options.workers.values()) - busy - sum(map(len, self.waiting.values()))
+        for planned in self.source.more(idle) if idle > 0 else ():
+            self.waiting.setdefault(planned.accelerator, deque()).append(len(self.due))
+            self.due.append(planned)
+            self.view.added(planned)
 
     # ------------------------------------------------------------------ workers
 
     def _start_workers(self) -> None:
-        for kind, queue in self.waiting.items():
-            for i in range(min(self.pool.workers.get(kind, 1), len(queue))):
-                self._start_worker(kind, i % self.pool.gpus if kind == "gpu" and self.pool.gpus else None)
+        """As many as there may be of each kind, and no more than there are runs for them."""
+        for kind, queue in () if self.stopping else self.waiting.items():
+            own = [worker for worker in self.workers if worker.kind == kind]
+            wanted = min(self.options.workers.get(kind, 1) - len(own),
+                         len(queue) - sum(worker.job is None for worker in own))  # fmt: skip
+            for i in range(len(own), len(own) + wanted):
+                gpus = self.options.gpus if kind == "gpu" else 0
+                self._start_worker(kind, device_name(i % gpus) if gpus else None)
 
-    def _start_worker(self, kind: str, gpu: int | None) -> None:
-        pid, connection = self.server.start_worker()
-        if gpu is not None:
-            connection.send({"CUDA_VISIBLE_DEVICES": device_name(gpu)})
-        self.workers.append(WorkerHandle(pid, connection, kind, gpu))
+    def _start_worker(self, kind: str, gpu: str | None) -> None:
+        self.workers.append(self.pool.open(kind, gpu))
 
-    def _stop_worker(self, worker: WorkerHandle) -> None:
+    def _stop_worker(self, worker: WorkerHandle) -> str:
         self.workers.remove(worker)
-        worker.connection.close()  # the worker exits when its connection ends
-        self.server.exit_reason(worker.pid)
+        return self.pool.close(worker)
 
     def _stop_workers(self) -> None:
         for worker in list(self.workers):
             if worker.job is not None:
-                kill(worker.pid, signal.SIGKILL)
+                self.pool.stop(worker, now=True)
             self._stop_worker(worker)
 
     def _assign(self) -> None:
@@ -136,24 +159,27 @@ class Scheduler:
                 finished = planned.status == "finished"
                 job = Job(number, planned.config, planned.place, planned.overrides,
                           [*self.command, *planned.overrides], self.restart and finished,
-                          self.pool.pictures)  # fmt: skip
+                          self.options.pictures, self.source.judges)  # fmt: skip
                 worker.job = number
                 worker.ended_before = planned.run.known.get("ended") if finished else None
                 try:
-                    worker.connection.send(job)
+                    self.pool.send(worker, job)
                 except OSError:  # the worker is dead, which `_receive` finds out
                     continue
                 self.view.started(planned)
 
-    def _receive(self, worker: WorkerHandle) -> None:
-        try:
-            message: Any = worker.connection.recv()
-        except (EOFError, OSError):
+    def _receive(self, worker: WorkerHandle, message: Any) -> None:
+        if message is None:
             self._worker_died(worker)
             return
-        if not isinstance(message, Outcome):
-            number, step = message
-            self.view.progressed(self.due[number], step)
+        if isinstance(message, Step):
+            self.view.progressed(self.due[message.number], message.step)
+            return
+        if isinstance(message, Validated):
+            planned = self.due[message.number]
+            why = "" if self.stopping else self.source.validated(planned, message.step, message.value)
+            with suppress(OSError):  # the worker is dead, which the next look at it finds out
+                self.pool.send(worker, why)
             return
         worker.job = None
         if message.status == "locked" and not self.stopping:
@@ -164,7 +190,7 @@ class Scheduler:
         else:
             self._finish(message)
         worker.memory = worker.memory or message.memory
-        if message.memory > worker.memory + self.pool.renew_bytes and not self.stopping:
+        if message.memory > worker.memory + self.options.renew_bytes and not self.stopping:
             self._stop_worker(worker)
             self._start_worker(worker.kind, worker.gpu)
 
@@ -180,9 +206,7 @@ class Scheduler:
         self._start_worker(worker.kind, worker.gpu)
 
     def _worker_died(self, worker: WorkerHandle) -> None:
-        self.workers.remove(worker)
-        worker.connection.close()
-        why = self.server.exit_reason(worker.pid)
+        why = self._stop_worker(worker)
         if worker.job is not None:
             run = self.due[worker.job].run
             record = run.known
@@ -225,9 +249,10 @@ class Scheduler:
     def _finish(self, outcome: Outcome) -> None:
         self.outcomes[outcome.number] = outcome
         self.view.ended(self.due[outcome.number], outcome)
+        self.source.ended(self.due[outcome.number], outcome)
         if outcome.status == "failed":
             self._failures += 1
-            if self._failures == self.pool.max_failures:
+            if self._failures == self.options.max_failures:
                 self.stop(f"sweep.max_failures={self._failures}")
 
     # ------------------------------------------------------------------ stopping
@@ -237,7 +262,7 @@ class Scheduler:
         self.stopping = self.stopping or why
         for worker in self.workers:
             if worker.job is not None:
-                kill(worker.pid, signal.SIGTERM)
+                self.pool.stop(worker)
 
     def _note_signal(self, number: int, frame: Any) -> None:
         """Only notes it: a job that is being sent at this moment would miss the stop."""
@@ -251,7 +276,7 @@ class Scheduler:
             # the second signal interrupts a run at once; a third one does not wait for anything
             if self._handled > 2:
                 for worker in self.workers:
-                    kill(worker.pid, signal.SIGKILL)
+                    self.pool.stop(worker, now=True)
             self.stop(signal.Signals(number).name)
 
     def _listening(self) -> AbstractContextManager[None]:

@@ -22,12 +22,13 @@ from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.estimate import estimate, weights
 from rnnlab.sweeps.forkserver import ForkServer, acquire, release
 from rnnlab.sweeps.grid import Grid, Listed
+from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.live import LiveView, clock
 from rnnlab.sweeps.plan import Plan, Planned
 from rnnlab.sweeps.planner import Compose, Planner
+from rnnlab.sweeps.pool import LocalPool
 from rnnlab.sweeps.probe import Probe
 from rnnlab.sweeps.scheduler import Scheduler
-from rnnlab.sweeps.worker import Outcome
 from rnnlab.terminal.console import Console
 
 SHOWN_VALUES = 8  # of a swept key, in a dry run
@@ -128,7 +129,7 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     words += [f"{kept:,} finished already"] if kept else []
     words += [f"{again:,} finished and trained again (rerun=true)"] if again else []
     words += [f"{counts['failed']:,} failed before, tried again"] if counts["failed"] else []
-    half = counts["stopped"] + counts["running"]
+    half = counts["stopped"] + counts["running"] + counts["pruned"]
     words += [f"{half:,} resumed"] if half else []
     words += [f"{skipped:,} skipped: no such device"] if skipped else []
     words += [f"{plan.excluded:,} excluded"] if plan.excluded else []
@@ -201,7 +202,7 @@ def _train(
     with LiveView(due, mode, console, done.plan.name) as view:
         for planned in done.plan.runs:
             view.compare(planned, done.record(planned))
-        scheduler = Scheduler(server, devices.pool(due, options), view, command)
+        scheduler = Scheduler(LocalPool(server), devices.pool(due, options), view, command)
         outcomes = scheduler.run(due, restart=options["stale"] == "rerun")
     for i, outcome in outcomes.items():
         done.records[due[i].place.folder] = outcome.record

@@ -1,8 +1,8 @@
-"""Ctrl-C, SIGTERM and SIGHUP: the training stops at the next step, keeps what was learned, and says so."""
+"""What ends a training from outside: a signal, a pool of workers, a pruner. It stops behind a checkpoint."""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,22 +15,41 @@ from rnnlab.training.checkpoints import Checkpoints, between_steps
 class Stopped(Exception):
     """The training was asked to stop, and has, behind a checkpoint."""
 
+    status = "stopped"
+
+
+class Pruned(Stopped):
+    """The training was judged after a validation, and is not worth its end; it can go on from its checkpoint."""
+
+    status = "pruned"
+
 
 class Interruption(Callback):
     """Writes a checkpoint and raises `Stopped` before the next batch; a second signal interrupts at once.
 
-    A second SIGHUP does not: the terminal and the shell in it each send one.
+    A second SIGHUP does not: the terminal and the shell in it each send one. `stop` is asked before each batch why
+    the training is to stop, and `judge(step, value)` after each validation why it is to be pruned: "" where it goes on.
 
     Not by `trainer.should_stop`, for which Lightning would first validate where the unbroken run does not.
     """
 
     patient = True  # can wait for the end of a call of the kernels
 
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        self.checkpoints = checkpoints
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        judge: Callable[[int, float], str] | None = None,
+        stop: Callable[[], str] = lambda: "",
+    ) -> None:
+        self.checkpoints, self.judge, self.stop = checkpoints, judge, stop
         self.signal_name: str | None = None
+        self._judged_at = -1  # the step of the last validation that was judged
+        self._verdict = ""
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self._judged_at = self.checkpoints.last.get(
+            "step", -1
+        )  # before the checkpoint that the run goes on from
         if signal.getsignal(signal.SIGINT) == self._stop:  # Lightning has since taken SIGTERM for itself
             signal.signal(signal.SIGTERM, self._stop)
 
@@ -41,9 +60,16 @@ class Interruption(Callback):
             self.between_batches(trainer, task)
 
     def between_batches(self, trainer: Trainer, task: LightningModule) -> None:
-        if self.signal_name is not None and between_steps(trainer, task):
+        last = self.checkpoints.last
+        if self.judge is not None and last.get("step", -1) > self._judged_at:
+            self._judged_at = last["step"]
+            self._verdict = self.judge(last["step"], last["metrics"][self.checkpoints.monitor])
+        if (why := self.signal_name or self.stop()) and between_steps(trainer, task):
             self.checkpoints.save(trainer, task)
-            raise Stopped(f"{self.signal_name} at step {trainer.global_step}")
+            raise Stopped(f"{why} at step {trainer.global_step}")
+        if self._verdict and between_steps(trainer, task):
+            self.checkpoints.save(trainer, task)
+            raise Pruned(f"{self._verdict} at step {trainer.global_step}")
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from rnnlab.runs.record import Manifest
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import stale
 
-UNDER_WAY = ("queued", "running", "stopped")
+UNDER_WAY = ("queued", "running", "stopped", "pruned")
 ON_THE_WAY: Final = "changed_on_the_way"  # the manifest's word for code that changed while a run was stopped
 
 

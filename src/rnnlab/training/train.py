@@ -105,11 +105,14 @@ def train_config(
     restart: bool = False,
     data_of: Callable[[dict[str, Any]], Any] = load_data,
     watch: Callable[[Trainer], Any] = lambda trainer: None,
+    judge: Callable[[int, float], str] | None = None,
+    stop: Callable[[], str] = lambda: "",
 ) -> Run:
     """Trains a checked config in its folder, from the start or from where it was stopped: the program of every run.
 
     `display` shows the run, `device` says why it trains where it does, `restart` trains a finished run again,
-    `data_of` gives the data set, `watch` is given the Trainer before it begins, when signals are already taken.
+    `data_of` gives the data set, `watch` is given the Trainer before it begins, when signals are already taken;
+    `judge` and `stop` may end it (`Interruption`).
     Raises Locked where another process trains it.
     """
     run, display = Run(where.folder), display or Display()
@@ -151,7 +154,7 @@ def train_config(
                             check=presence.check)  # fmt: skip
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
                                   check=presence.check, **config["checkpoint"])  # fmt: skip
-        interruption = Interruption(checkpoints)
+        interruption = Interruption(checkpoints, judge, stop)
         callbacks: list[Any] = [presence, recorder, interruption, checkpoints]
         if engine["steps"] == "native":
             callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
@@ -178,7 +181,7 @@ def train_config(
                     assess(trainer, task, data, checkpoints.best_weights) if not rehearsal(trainer) else {}
                 )
             except Stopped as stopped:
-                status, why, steps = "stopped", str(stopped), trainer.global_step
+                status, why, steps = stopped.status, str(stopped), trainer.global_step
         results |= {"steps": steps, "best": checkpoints.best, "last": checkpoints.last}
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
