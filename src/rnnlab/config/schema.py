@@ -83,6 +83,15 @@ class Sweep(Node):
     renew_mb: Annotated[Count, HOW]
     pictures: Annotated[Flag, HOW]
     dry_run: Annotated[Flag, HOW]
+    search: Annotated[Literal["grid", "random", "tpe", "cmaes", "gp", "nsga2"], HOW]
+    trials: Annotated[Count, HOW]
+    minutes: Annotated[Positive | None, HOW]
+    prune: Annotated[Literal["none", "asha", "halving", "hyperband", "median", "wilcoxon"], HOW]
+    reduction: Annotated[Many, HOW]
+    min_steps: Annotated[Count | None, HOW]
+    search_order: Annotated[Literal["fast", "deterministic"], HOW]
+    search_batch: Annotated[Many, HOW]
+    search_seed: Annotated[Seed, HOW]
 
 
 FIXED: dict[str, type[Node]] = {"checkpoint": Checkpoint, "paths": Paths, "trainer": Trainer, "sweep": Sweep}

@@ -8,10 +8,11 @@ from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import base_config, check
-from rnnlab.errors import RunFailed
+from rnnlab.errors import RunFailed, UserError
 from rnnlab.sweeps.grid import Grid, Listed, grid, listed
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.planner import Planner
+from rnnlab.sweeps.space import Space, space
 from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
 
 
@@ -43,19 +44,25 @@ class Multirun:
         paths = [o for o in self.config.hydra.overrides.hydra if re.match(r"\+{0,2}hydra\.searchpath=", o)]
         return base_config([*paths, *chosen], self.config_dir, choices=True)
 
+    def points(self, arguments: Sequence[str]) -> Grid | Space:
+        """What a sweep is made of: the points of a grid, or the space of a search."""
+        if self.options["search"] == "grid":
+            return self.grid(arguments)
+        return space(arguments, self.is_group, self.loader, zipped=bool(self.options["zip"]))
+
     def grid(self, arguments: Sequence[str]) -> Grid:
         options = self.options
         return grid(arguments, self.is_group, zipped=options["zip"], intervals=options["intervals"],
                     config_loader=self.loader)  # fmt: skip
 
-    def sweep(self, points: Grid | Listed, last: bool = True) -> Sweep:
+    def sweep(self, points: Grid | Listed | Space, last: bool = True) -> Sweep:
         return sweep(points, self.options, self.compose, self.base, config_dir=self.config_dir, last=last)
 
 
 def run_grid(config: DictConfig, context: Any, arguments: list[str]) -> list[list[JobReturn]]:
     """Trains a grid: `rnnlab train --multirun`. Raises as `rnnlab.sweeps.sweep.sweep` and `raise_failures`."""
     multirun = Multirun(config, context)
-    done = multirun.sweep(multirun.grid(arguments))
+    done = multirun.sweep(multirun.points(arguments))
     raise_failures(done)
     return [job_returns(done)]
 
@@ -81,6 +88,9 @@ def job_batches(
 ) -> list[list[list[str]]]:
     """The overrides of all valid points in batches of `size`, for a stock launcher."""
     multirun = Multirun(config, context)
+    if multirun.options["search"] != "grid":
+        raise UserError(f"sweep.search={multirun.options['search']}: a search trains in rnnlab's own workers; "
+                        "leave out hydra/launcher")  # fmt: skip
     planner = Planner(multirun.compose, multirun.base, lambda accelerator: accelerator, multirun.config_dir)
     plan = planner.plan(multirun.grid(arguments), multirun.options["exclude"])
     plan.report_invalid(multirun.options["on_invalid"])

@@ -37,11 +37,16 @@ class LiveView(View):
     """Counts the runs of a sweep and shows them."""
 
     def __init__(
-        self, due: list[Planned], mode: str, console: Console, name: Callable[[Planned], str]
+        self,
+        due: list[Planned],
+        mode: str,
+        console: Console,
+        name: Callable[[Planned], str],
+        expected: int = 0,  # runs, where they are not known at the start
     ) -> None:
-        self.name = name
+        self.name, self.expected = name, expected
         self.console, self.sign = console, 1.0 if mode == "min" else -1.0
-        self.total, self.counts = len(due), Counter[str]()
+        self.total, self.counts = expected or len(due), Counter[str]()
         self.seconds = {id(p): p.cost for p in due}
         self.total_seconds = sum(self.seconds.values()) or 1.0
         self.done_seconds = 0.0
@@ -63,6 +68,12 @@ class LiveView(View):
             self.live.stop()
 
     # ------------------------------------------------------------------ what the scheduler reports
+
+    def added(self, planned: Planned) -> None:
+        self.seconds[id(planned)] = planned.cost
+        self.steps.add(planned)
+        mean = sum(self.seconds.values()) / len(self.seconds)
+        self.total_seconds = mean * max(self.expected, len(self.seconds))
 
     def started(self, planned: Planned) -> None:
         self.running[id(planned)] = (planned, time.monotonic(), 0)
@@ -135,6 +146,7 @@ class LiveView(View):
     def summary(self) -> str:
         ended = self.counts.total() - self.counts["stopped"]
         words = [f"{ended:,} of {self.total:,} runs"]
+        words += [f"{self.counts['pruned']:,} pruned"] if self.counts["pruned"] else []
         words += [f"{self.counts['failed']} failed"] if self.counts["failed"] else []
         words += [self.best_so_far] if self.best else []
         words += [self.time_left] if self.time_left else []
@@ -154,6 +166,7 @@ class LiveView(View):
         counts = Text("  ").join(
             [
                 Text(f"{self.counts['finished']:,} of {self.total:,} runs done", style="green"),
+                *([Text(f"{self.counts['pruned']:,} pruned")] if self.counts["pruned"] else []),
                 Text(f"{len(self.running)} running", style="cyan"),
                 Text(f"{self.counts['failed']} failed", style="red" if self.counts["failed"] else "dim"),
             ]
@@ -184,13 +197,17 @@ class Steps:
 
     def __init__(self, due: list[Planned]) -> None:
         self._of: dict[int, int] = {}
-        kinds: dict[str, int] = {}
+        self._kinds: dict[str, int] = {}
+        self.total, self.done = 0, 0
         for planned in due:
-            kind = planned.place.group
-            if kind not in kinds:
-                kinds[kind] = guessed_steps(planned.config)
-            self._of[id(planned)] = kinds[kind]
-        self.total, self.done = sum(self._of.values()), 0
+            self.add(planned)
+
+    def add(self, planned: Planned) -> None:
+        kind = planned.place.group
+        if kind not in self._kinds:
+            self._kinds[kind] = guessed_steps(planned.config)
+        self.total += self._kinds[kind] - self._of.get(id(planned), 0)
+        self._of[id(planned)] = self._kinds[kind]
 
     def of(self, planned: Planned) -> int:
         return self._of[id(planned)]

@@ -21,7 +21,7 @@ from rnnlab.signals import NAMES, exit_code
 from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.estimate import estimate, weights
 from rnnlab.sweeps.forkserver import ForkServer, acquire, release
-from rnnlab.sweeps.grid import Grid, Listed
+from rnnlab.sweeps.grid import Grid, Listed, Point
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.live import LiveView, clock
 from rnnlab.sweeps.plan import Plan, Planned
@@ -29,6 +29,7 @@ from rnnlab.sweeps.planner import Compose, Planner
 from rnnlab.sweeps.pool import LocalPool
 from rnnlab.sweeps.probe import Probe
 from rnnlab.sweeps.scheduler import Scheduler
+from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
 
 SHOWN_VALUES = 8  # of a swept key, in a dry run
@@ -58,7 +59,7 @@ class Sweep:
 
 
 def sweep(
-    points: Grid | Listed,
+    points: Grid | Listed | Space,
     options: dict[str, Any],
     compose: Compose,
     base: Compose,
@@ -67,7 +68,7 @@ def sweep(
     command: Sequence[str] = ("rnnlab train",),
     last: bool = True,
 ) -> Sweep:
-    """Plans, checks, trains and reports. `options` is the `sweep` section of the config.
+    """Plans, checks, trains and reports. `options` is the `sweep` section of the config; a Space is searched.
 
     Unless it is the `last` sweep of this process, the fork server is kept and the leaderboard left out: another
     sweeper may choose more points.
@@ -80,12 +81,18 @@ def sweep(
     probe = Probe(server)
     try:
         devices = Devices(probe)
-        plan = Planner(compose, base, devices.choose, config_dir).plan(points, options["exclude"])
+        planner, exclude = Planner(compose, base, devices.choose, config_dir), options["exclude"]
+        plan = planner.plan(Listed(points.corners()) if isinstance(points, Space) else points, exclude)
         plan.check_classes(probe.import_errors)
         plan.read_statuses()
         plan.check_data(plan.due(options["stale"] == "rerun"), probe.data_errors)
         for line in plan.report_invalid(options["on_invalid"]):
             console.print(line, soft_wrap=True)
+        if isinstance(points, Space):
+            done = _search(points, planner, plan, options, server, devices, list(command), began)
+            _report(done, began, last)
+            _end(done, options["trials"])
+            return done
         done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})
         due = plan.due(rerun_stale=options["stale"] == "rerun")
         for line in _headlines(plan, time.perf_counter() - began):
@@ -108,12 +115,17 @@ def sweep(
         else:
             release(server)
     _report(done, began, last)
+    _end(done, len(due))
+    return done
+
+
+def _end(done: Sweep, due: int) -> None:
+    """Raises SystemExit if the sweep was interrupted."""
     if done.stopped in NAMES:
-        left = len(due) - done.count("finished") - done.count("failed")
+        left = due - done.count("finished") - done.count("failed") - done.count("pruned")
         console.print()
         console.print(f"Stopped ({done.stopped}) with {counted(left)} left; the same command resumes them.")
         raise SystemExit(exit_code(done.stopped))
-    return done
 
 
 def counted(n: int) -> str:
@@ -210,10 +222,62 @@ def _train(
     done.stopped = scheduler.stopping
 
 
+def _search(
+    space: Space,
+    planner: Planner,
+    plan: Plan,
+    options: dict[str, Any],
+    server: ForkServer,
+    devices: Devices,
+    command: list[str],
+    began: float,
+) -> Sweep:
+    """Chooses trials and trains them. `plan` is of the space's corners, which are checked already."""
+    from rnnlab.sweeps.search import Search, describe, require_optuna, summary
+
+    require_optuna(options)
+
+    def plan_point(point: Point) -> Planned | list[str]:
+        found = planner.plan(Listed([point]), options["exclude"])
+        if found.runs and not found.runs[0].why_skipped:
+            return found.runs[0]
+        why = [line for _, lines in found.invalid for line in lines] + [r.why_skipped for r in found.runs]
+        return why or ["sweep.exclude leaves it out"]
+
+    corners = plan.runs
+    search = Search(space, plan_point, options, corners[0])
+    done = Sweep(Plan(list(search.earlier), swept=space.swept))
+    done.records = {p.place.folder: p.run.known for p in search.earlier}
+    for line in describe(search, time.perf_counter() - began):
+        console.print(line, soft_wrap=True)
+    if options["dry_run"]:
+        console.print("Nothing was started (--dry-run).")
+        return done
+    refuse_unwritable(corners[0].place.folder.parent)
+    seeds = max(1, len(space.seeds))
+    with LiveView([], corners[0].config["mode"], console, done.plan.name, search.left * seeds) as view:
+        for planned in search.earlier:
+            view.compare(planned, done.record(planned))
+        pool = devices.pool(corners, options)
+        scheduler = Scheduler(LocalPool(server), pool, view, command, search)
+        outcomes = scheduler.run(restart=options["stale"] == "rerun")
+    found = [*search.earlier, *(planned for trial in search.trials for planned in trial.runs)]
+    done.plan.runs = list({planned.place.folder: planned for planned in found}.values())
+    done.records |= {p.place.folder: p.run.known for p in done.plan.runs}
+    done.outcomes = [(scheduler.due[i], outcome) for i, outcome in outcomes.items()]
+    done.stopped = scheduler.stopping
+    console.print()
+    for line in summary(search):
+        console.print(line, soft_wrap=True)
+    return done
+
+
 def _report(done: Sweep, began: float, leaders: bool) -> None:
     """Prints the leaderboard and the commands that show more."""
     records = [Entry(r.place.folder, done.record(r)) for r in done.plan.runs if done.record(r)]
     planned_at = {r.place.folder: r for r in done.plan.runs}
+    if not done.plan.runs:
+        return
     mode = done.plan.runs[0].config["mode"]
     board = leaderboard(records, mode, lambda entry: planned_at[entry.folder].config)
     if board.rows and leaders:

@@ -1,0 +1,154 @@
+"""What a search chooses from: the overrides of a sweep, read as Optuna's distributions."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from rnnlab.errors import UserError
+from rnnlab.sweeps.grid import Assignment, Point, assignments
+
+DIGITS = 6  # of a drawn number, as it stands in names and configs
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One key of the space: values in a row, `choices`, or all numbers from `low` to `high`."""
+
+    key: str  # as it is typed, with a + where it adds a key
+    choices: tuple[Assignment, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    step: float | None = None
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def distribution(self) -> Any:
+        """Optuna's own."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.choices:
+            return CategoricalDistribution([a.text for a in self.choices])
+        if self.whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def assign(self, drawn: Any) -> Assignment:
+        if self.choices:
+            return next(a for a in self.choices if a.text == drawn)
+        value = int(drawn) if self.whole else min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
+        return Assignment(f"{self.key}={value}", self.key.lstrip("+"), value, "+" not in self.key)
+
+    def __str__(self) -> str:
+        if self.choices:
+            return ", ".join(a.text.partition("=")[2] for a in self.choices)
+        how = (" on a log scale" if self.log else "") + (f" in steps of {self.step:g}" if self.step else "")
+        return f"{self.low:g} to {self.high:g}{how}"
+
+
+@dataclass(frozen=True)
+class Space:
+    """`seeds` are no dimension: every trial trains with each of them, and is worth their mean."""
+
+    fixed: Point
+    dimensions: tuple[Dimension, ...]
+    seeds: tuple[Assignment, ...] = ()
+
+    @property
+    def swept(self) -> list[str]:
+        return [d.key for d in self.dimensions] + (["seed"] if len(self.seeds) > 1 else [])
+
+    @property
+    def id(self) -> str:
+        """What a trial's value depends on: the same in two searches, however they choose."""
+        own = {d.key: str(d) for d in self.dimensions}
+        about = [sorted(self.asked.values()), own, sorted(a.text for a in self.seeds)]
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """What all trials share, but for where they lie: {key: KEY=VALUE}."""
+        return {a.key: a.text for a in self.fixed if not a.key.startswith("paths.")}
+
+    def distributions(self) -> dict[str, Any]:
+        return {d.key: d.distribution() for d in self.dimensions}
+
+    def points(self, params: dict[str, Any]) -> list[Point]:
+        """The points of a trial, one a seed."""
+        chosen = tuple(d.assign(params[d.key]) for d in self.dimensions)
+        one_each: list[Point] = [(seed,) for seed in self.seeds]
+        return [(*self.fixed, *chosen, *seed) for seed in one_each or [()]]
+
+    def corners(self) -> list[Point]:
+        """Points in which each choice and each end of an interval stands once, to be checked before the search."""
+        values: list[list[Any]] = [[a.text for a in d.choices] or [d.low, d.high] for d in self.dimensions]
+        first = {d.key: v[0] for d, v in zip(self.dimensions, values, strict=True)}
+        found: list[Point] = [self.points(first | {d.key: v})[0]
+                 for d, row in zip(self.dimensions, values, strict=True) for v in row]  # fmt: skip
+        return list(dict.fromkeys(found)) if all(map(_hashable, found)) else found
+
+
+def _hashable(point: Point) -> bool:
+    try:
+        hash(point)
+    except TypeError:
+        return False
+    return True
+
+
+def space(
+    arguments: Sequence[str], is_group: Callable[[str], bool], config_loader: Any = None, zipped: bool = False
+) -> Space:
+    """Reads overrides: KEY=a,b or choice(a,b), range(a,b,step), interval(a,b), tag(log, interval(a,b)), glob(*).
+
+    Raises UserError for a space without a dimension.
+    """
+    if zipped:
+        raise UserError("sweep.zip: a search chooses each key by itself; sweep.search=grid pairs keys")
+    fixed: dict[str, Assignment] = {}
+    dimensions: dict[str, Dimension] = {}
+    seeds: tuple[Assignment, ...] = ()
+    for override in OverridesParser.create(config_loader=config_loader).parse_overrides(list(arguments)):
+        key = override.get_key_element()
+        if override.key_or_group.startswith("sweep."):
+            if override.is_sweep_override():
+                raise UserError(f"{override.input_line}: keys of sweep. cannot be swept themselves")
+            continue
+        fixed.pop(key, None), dimensions.pop(key, None)
+        if not override.is_sweep_override():
+            fixed[key] = assignments(override, is_group, 2)[0]
+        elif key == "seed" and not override.is_interval_sweep():
+            seeds = tuple(assignments(override, is_group, 2))
+        else:
+            dimensions[key] = _dimension(key, override, is_group)
+    if not dimensions:
+        raise UserError("sweep.search: there is nothing to choose; give keys several values or an interval, such as "
+                        "model.hidden_size=16,32 'optimizer.lr=tag(log, interval(1e-4,1e-1))'")  # fmt: skip
+    return Space(tuple(fixed.values()), tuple(dimensions.values()), seeds)
+
+
+def _dimension(key: str, override: Override, is_group: Callable[[str], bool]) -> Dimension:
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        low, high = value.start, value.end
+        assert low is not None and high is not None
+        log = "log" in value.tags
+        if not low < high:
+            raise UserError(f"{override.input_line}: the first end of an interval must be below the second")
+        if log and low <= 0:
+            raise UserError(f"{override.input_line}: both ends of a logarithmic interval must be above 0")
+        return Dimension(key, (), low, high, None, log)
+    choices = tuple(assignments(override, is_group, 2))
+    if not choices:
+        raise UserError(f"{override.input_line}: it has no values")
+    numbers = [a.value for a in choices]
+    if isinstance(value, RangeSweep) and len(numbers) > 1 and not is_group(override.key_or_group):
+        return Dimension(key, (), min(numbers), max(numbers), abs(numbers[1] - numbers[0]))
+    return Dimension(key, choices)

@@ -1,0 +1,329 @@
+"""A search: which trials are chosen, which are pruned, what a second command makes of the first one's."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+optuna = pytest.importorskip("optuna", reason="Optuna is not installed: no search is tried")
+
+from rnnlab.cli import main  # noqa: E402
+from rnnlab.errors import UserError  # noqa: E402
+from rnnlab.runs.run import Run, runs  # noqa: E402
+from rnnlab.runs.run_path import Place  # noqa: E402
+from rnnlab.sweeps.job import Outcome  # noqa: E402
+from rnnlab.sweeps.search import Search, read_journal  # noqa: E402
+from rnnlab.sweeps.space import space  # noqa: E402
+
+STEPS = 81
+OPTIONS = {"search": "random", "trials": 9, "minutes": None, "prune": "none", "reduction": 3, "min_steps": None,
+           "search_order": "fast", "search_batch": 9, "search_seed": 0}  # fmt: skip
+
+
+def no_group(key):
+    return False
+
+
+# ---------------------------------------------------------------------- the space
+
+
+def test_hydras_own_words_for_a_space():
+    found = space(["model.hidden_size=8,16", "optimizer.lr=tag(log,interval(1e-4,1e-1))", "data.window=range(5,20,5)",
+                   "model.dropout=interval(0.0,0.5)", "model.num_layers=int(interval(1,3))", "seed=1,2",
+                   "+x=choice(a,b)", "sweep.trials=3", "trainer.max_steps=10"], no_group)  # fmt: skip
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    assert found.distributions() == {
+        "model.hidden_size": CategoricalDistribution(["model.hidden_size=8", "model.hidden_size=16"]),
+        "optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True),
+        "data.window": IntDistribution(5, 15, step=5),
+        "model.dropout": FloatDistribution(0.0, 0.5),
+        "model.num_layers": IntDistribution(1, 3),
+        "+x": CategoricalDistribution(["+x=a", "+x=b"]),
+    }
+    params = {"model.hidden_size": "model.hidden_size=16", "optimizer.lr": 0.0123456789, "data.window": 10,
+              "model.dropout": 0.25, "model.num_layers": 2, "+x": "+x=b"}  # fmt: skip
+    points = [[a.text for a in point] for point in found.points(params)]
+    assert points == [["trainer.max_steps=10", "model.hidden_size=16", "optimizer.lr=0.0123457", "data.window=10",
+                       "model.dropout=0.25", "model.num_layers=2", "+x=b", f"seed={s}"] for s in (1, 2)]  # fmt: skip
+    corners = {a.text for point in found.corners() for a in point}
+    assert {"optimizer.lr=0.0001", "optimizer.lr=0.1", "model.num_layers=3", "+x=a", "+x=b"} <= corners
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["seed=1,2"], "there is nothing to choose"),
+        (["optimizer.lr=interval(0.1,0.01)"], "the first end of an interval must be below the second"),
+        (["optimizer.lr=tag(log,interval(0,1))"], "both ends of a logarithmic interval must be above 0"),
+        (["sweep.trials=1,2", "seed=1"], "cannot be swept themselves"),
+    ],
+)
+def test_what_is_no_space_is_said_in_a_line(arguments, why):
+    with pytest.raises(UserError, match=why):
+        space(arguments, no_group)
+
+
+# ---------------------------------------------------------------------- without a training
+
+
+class Lab:
+    """Trains nothing: a run's curve is a function of its learning rate, and of nothing else."""
+
+    def __init__(self, tmp_path, workers=1, lines=("lr=interval(0.0,1.0)",), **options):
+        self.folder, self.workers = tmp_path / "lab", workers
+        self.space = space(lines, no_group)
+        self.options = OPTIONS | options
+        example = self.plan(self.space.corners()[0])
+        self.search = Search(self.space, self.plan, self.options, example)
+
+    def plan(self, point):
+        name = ",".join(a.text for a in point)
+        run = Run(self.folder / name)
+        config = {"mode": "min", "monitor": "loss/val", "trainer": {"max_steps": STEPS, "max_epochs": -1}}
+        place = Place(run.folder, name, "", "")
+        return SimpleNamespace(place=place, run=run, config=config, x=float(point[-1].value), accelerator="cpu",
+                               overrides=[a.text for a in point])  # fmt: skip
+
+    @staticmethod
+    def loss(x, step):
+        return (x - 0.3) ** 2 + 1 / step
+
+    def run(self, order=lambda running: running.pop(0), stop_after=math.inf):
+        """{run: steps that it was trained for}, every run taking its steps three by three."""
+        trained, running, ended = {}, [], 0
+        while True:
+            more = self.search.more(self.workers - len(running))
+            running += [(planned, trained.get(planned.place.id, 0)) for planned in more]
+            if not running:
+                assert not self.search.open
+                return trained
+            planned, step = order(running)
+            why = ""
+            while step < STEPS and not why:
+                step += 3
+                why = self.search.validated(planned, step, self.loss(planned.x, step)) if step < STEPS else ""
+            trained[planned.place.id] = step
+            best = {"best": {"value": self.loss(planned.x, step), "step": step, "metrics": {}}}
+            self.record(planned, "pruned" if why else "finished", best)
+            curve = [f"{s},loss/val,{self.loss(planned.x, s)}\n" for s in range(3, step + 1, 3)]
+            planned.run.metrics_file.write_text("step,metric,value\n" + "".join(curve))
+            ended += 1
+            if ended >= stop_after:
+                return trained
+            record = {"results": best}
+            self.search.ended(planned, Outcome(0, "pruned" if why else "finished", why, record))
+
+    def record(self, planned, status, results):
+        planned.run.folder.mkdir(parents=True, exist_ok=True)
+        about = {
+            "id": planned.place.id,
+            "experiment": "lab",
+            "status": status,
+            "created": "",
+            "results": results,
+        }
+        (planned.run.folder / "run.json").write_text(json.dumps(about))
+
+    def journal(self):
+        found = read_journal(self.folder / "search.jsonl")
+        return [{k: v for k, v in one.items() if k not in ("asked", "told")} for one in found]
+
+
+@pytest.fixture(autouse=True)
+def steps(monkeypatch):
+    monkeypatch.setattr("rnnlab.sweeps.search.guessed_steps", lambda config: STEPS)
+
+
+def test_halving_compares_a_batch_at_each_rung(tmp_path):
+    lab = Lab(tmp_path, prune="halving")
+    trained = lab.run()
+    assert sorted(trained.values()) == [3] * 6 + [9] * 2 + [
+        STEPS
+    ]  # 9 at step 3, 3 at 9, one at 27 and at the end
+    away = {name: abs(float(name.partition("=")[2]) - 0.3) for name in trained}
+    assert [trained[name] for name in sorted(trained, key=away.get)] == [STEPS, 9, 9] + [3] * 6
+
+
+@pytest.mark.parametrize("prune", ["halving", "median", "none"])
+def test_in_deterministic_order_trials_depend_on_nothing_but_the_seed(tmp_path, prune):
+    found = []
+    for i, order in enumerate((lambda r: r.pop(0), lambda r: r.pop(), lambda r: r.pop(len(r) // 2))):
+        lab = Lab(tmp_path / str(i), workers=1 + 2 * i, search="tpe", trials=30, search_batch=6, prune=prune,
+                  search_order="deterministic")  # fmt: skip
+        trained = lab.run(order)
+        found.append((lab.journal(), dict(sorted(trained.items()))))
+    assert found[0] == found[1] == found[2] and len(found[0][0]) == 30
+    states = {one["state"] for one in found[0][0]}
+    assert states == ({"complete"} if prune == "none" else {"complete", "pruned"})
+
+
+@pytest.mark.parametrize("prune", ["asha", "hyperband", "median"])
+def test_pruned_are_the_worse_ones_and_early(tmp_path, prune):
+    lab = Lab(tmp_path, trials=40, prune=prune)
+    trained = lab.run()
+    full = [float(n.partition("=")[2]) for n, steps in trained.items() if steps == STEPS]
+    short = [float(n.partition("=")[2]) for n, steps in trained.items() if steps < STEPS]
+    assert len(full) + len(short) == 40 and len(short) >= 10
+    far = [sum(abs(x - 0.3) for x in xs) / len(xs) for xs in (full, short)]
+    assert far[0] < far[1]
+    assert {one["state"] for one in lab.journal()} == {"complete", "pruned"}
+
+
+def test_a_trial_is_worth_the_mean_of_its_seeds_and_wilcoxon_saves_the_later_ones(tmp_path):
+    seeds = "seed=" + ",".join(map(str, range(8)))
+    lab = Lab(tmp_path, lines=(seeds, "lr=interval(0.0,1.0)"), trials=20, prune="wilcoxon")
+    assert not lab.search.judges
+
+    def plan(point):
+        planned = Lab.plan(lab, point)
+        seed = next(a.value for a in point if a.key == "seed")
+        planned.x = next(a.value for a in point if a.key == "lr") + 1e-4 * seed
+        return planned
+
+    lab.search.plan_point = plan
+    trained = lab.run()
+    by_trial = {}
+    for name in trained:
+        by_trial[name.partition(",")[0]] = by_trial.get(name.partition(",")[0], 0) + 1
+    assert len(by_trial) == 20 and max(by_trial.values()) == 8 and len(trained) < 20 * 8
+    complete = next(one for one in lab.journal() if one["state"] == "complete")
+    lr = float(f"{complete['params']['lr']:.6g}")
+    assert complete["value"] == pytest.approx(sum(Lab.loss(lr + 1e-4 * s, STEPS) for s in range(8)) / 8)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"prune": "halving"}, {"search_order": "deterministic", "search_batch": 3}]
+)
+def test_the_same_command_goes_on_with_the_study(tmp_path, options):
+    first = Lab(tmp_path, **options)
+    before = first.run(stop_after=4)  # the fourth is trained, and the study is not told
+    second = Lab(tmp_path, **options)
+    after = second.run()
+    whole = Lab(tmp_path / "whole", **options)
+    expected = whole.run()
+    merged = {name: max(before.get(name, 0), after.get(name, 0)) for name in {**before, **after}}
+    assert len(merged) == 9 and sorted(merged.values()) == sorted(expected.values())
+    assert merged == expected or not options  # in fast order trials depend on which had been told of
+    again = [name for name in after if before.get(name) == STEPS]
+    assert not again  # nothing that has finished is trained twice
+    numbers = [one["number"] for one in second.journal()]
+    assert numbers == list(range(9)) and all("state" in one for one in second.journal())
+    third = Lab(tmp_path, **options)
+    assert third.run() == {}
+
+
+def test_runs_that_lie_in_the_folder_already_are_told(tmp_path):
+    lab = Lab(tmp_path)
+    planned = lab.plan(lab.space.points({"lr": 0.25})[0])
+    lab.record(planned, "finished", {"best": {"value": 0.5, "step": 1, "metrics": {}}})
+    (planned.run.folder / "overrides.yaml").write_text("- lr=0.25\n")
+    search = Lab(tmp_path).search
+    assert [(t.params, t.value) for t in search.study.trials] == [({"lr": 0.25}, 0.5)]
+
+
+def test_a_space_of_fewer_points_than_trials_ends(tmp_path):
+    lab = Lab(tmp_path, lines=("lr=0.1,0.2,0.3",), trials=500, workers=3)
+    assert len(lab.run()) == 3
+
+
+def test_points_that_are_no_runs_fail_and_too_many_in_a_row_end_the_search(tmp_path):
+    lab = Lab(tmp_path, trials=20)
+    lab.search.plan_point = lambda point: lab.plan(point) if point[-1].value > 0.5 else ["lr: too small"]
+    trained = lab.run()
+    assert len(trained) == 20 and set(lab.search.refused) == {"lr: too small"}
+    lab = Lab(tmp_path / "none")
+    lab.search.plan_point = lambda point: ["lr: too small"]
+    with pytest.raises(UserError, match="in a row are no runs; the last: lr: too small"):
+        lab.run()
+
+
+def test_verdicts_that_depend_on_speed_are_refused_in_deterministic_order(tmp_path):
+    with pytest.raises(UserError, match=r"sweep\.prune=asha: its verdicts depend on which run is faster"):
+        Lab(tmp_path, prune="asha", search_order="deterministic")
+
+
+def test_a_damaged_journal_costs_its_damaged_lines(tmp_path):
+    lab = Lab(tmp_path)
+    lab.run()
+    path = lab.folder / "search.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0][:20], "[1]", '{"space": 3}', "\x00", *lines[1:]]))
+    assert [one["number"] for one in read_journal(path)] == list(range(1, 9))
+    assert read_journal(tmp_path / "none") == []
+
+
+# ---------------------------------------------------------------------- with trainings
+
+LINE = ["experiment=sine", "trainer.max_steps=60", "trainer.val_check_interval=5", "data.n_points=300",
+        "model.hidden_size=4,8", "optimizer.lr=tag(log,interval(1e-3,1e-1))", "seed=0"]  # fmt: skip
+
+
+def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one(tmp_path, capsys):
+    how = ["sweep.search=tpe", "sweep.trials=8", "sweep.prune=asha", "sweep.workers=2"]
+    asked = ["train", "-m", *LINE, f"paths.outputs={tmp_path}", *how]
+    assert main(asked) == 0
+    out = capsys.readouterr().out
+    assert "search by tpe, pruned by asha: 8 trials" in out and " pruned" in out
+    found = runs(tmp_path / "sine")
+    pruned = [run for run in found if run.status == "pruned"]
+    assert pruned and len(found) == 8 and {run.status for run in found} == {"pruned", "finished"}
+    assert all(run.results["steps"] < 60 and "pruned (asha) at step" in run.record["why"] for run in pruned)
+    assert main(asked) == 0
+    assert "0 runs trained" in capsys.readouterr().out
+    alone = ["train", *pruned[0].overrides]
+    assert main([*alone]) == 0  # the line of the run itself, without the search
+    assert Run(pruned[0].folder).status == "finished" and Run(pruned[0].folder).results["steps"] == 60
+    assert main([*alone, f"paths.outputs={tmp_path / 'unbroken'}"]) == 0
+    (unbroken,) = runs(tmp_path / "unbroken" / "sine")
+    assert unbroken.metrics_file.read_bytes() == pruned[0].metrics_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (["sweep.search=tpee"], "tpe"),
+        (["sweep.search=tpe", "optimizer.lr=interval(-1.0,1.0)"], "points are invalid"),
+        (["sweep.search=tpe", "sweep.zip=[[seed,optimizer.lr]]"], "sweep.zip"),
+        (["sweep.search=tpe", "hydra/launcher=basic"], "leave out hydra/launcher"),
+    ],
+)
+def test_a_wrong_search_is_refused_and_leaves_nothing(tmp_path, capsys, asked, why):
+    line = ["train", "-m", *LINE, f"paths.outputs={tmp_path / 'outputs'}", *asked]
+    assert main(line) == 2
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_search_that_is_killed_goes_on(tmp_path):
+    how = ["sweep.search=tpe", "sweep.trials=12", "sweep.search_batch=4", "sweep.prune=halving"]
+    line = [
+        "train",
+        "-m",
+        *LINE,
+        f"paths.outputs={tmp_path / 'killed'}",
+        *how,
+        "sweep.search_order=deterministic",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnnlab", *line], stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "killed").glob("sine/*/run.json"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert main(line) == 0
+    assert main([*line, f"paths.outputs={tmp_path / 'whole'}", "sweep.workers=1"]) == 0
+    journals = [read_journal(tmp_path / name / "sine" / "search.jsonl") for name in ("killed", "whole")]
+    plain = [[{k: v for k, v in one.items() if k not in ("asked", "told")} for one in j] for j in journals]
+    assert plain[0] == plain[1] and len(plain[0]) == 12
+    for run in runs(tmp_path / "whole" / "sine"):
+        twin = tmp_path / "killed" / "sine" / run.folder.name
+        assert (twin / "metrics.csv").read_bytes() == run.metrics_file.read_bytes()
