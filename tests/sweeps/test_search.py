@@ -17,8 +17,9 @@ from rnnlab.cli import main  # noqa: E402
 from rnnlab.errors import UserError  # noqa: E402
 from rnnlab.runs.run import Run, runs  # noqa: E402
 from rnnlab.runs.run_path import Place  # noqa: E402
+from rnnlab.runs.trials import read_journal  # noqa: E402
 from rnnlab.sweeps.job import Outcome  # noqa: E402
-from rnnlab.sweeps.search import Search, read_journal  # noqa: E402
+from rnnlab.sweeps.search import Search  # noqa: E402
 from rnnlab.sweeps.space import space  # noqa: E402
 
 STEPS = 81
@@ -132,7 +133,7 @@ class Lab:
         (planned.run.folder / "run.json").write_text(json.dumps(about))
 
     def journal(self):
-        found = read_journal(self.folder / "search.jsonl")
+        found = read_journal(self.folder / "search.jsonl").trials
         return [{k: v for k, v in one.items() if k not in ("asked", "told")} for one in found]
 
 
@@ -255,8 +256,8 @@ def test_a_damaged_journal_costs_its_damaged_lines(tmp_path):
     path = lab.folder / "search.jsonl"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0][:20], "[1]", '{"space": 3}', "\x00", *lines[1:]]))
-    assert [one["number"] for one in read_journal(path)] == list(range(1, 9))
-    assert read_journal(tmp_path / "none") == []
+    assert [one["number"] for one in read_journal(path).trials] == list(range(1, 9))
+    assert read_journal(tmp_path / "none").trials == []
 
 
 # ---------------------------------------------------------------------- with trainings
@@ -275,6 +276,14 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
     pruned = [run for run in found if run.status == "pruned"]
     assert pruned and len(found) == 8 and {run.status for run in found} == {"pruned", "finished"}
     assert all(run.results["steps"] < 60 and "pruned (asha) at step" in run.record["why"] for run in pruned)
+    dashboards = optuna.storages.journal.JournalFileBackend(str(tmp_path / "sine" / "study.log"))
+    study = optuna.load_study(study_name="sine", storage=optuna.storages.JournalStorage(dashboards))
+    assert study.best_value == min(run.objective for run in found if run.status == "finished")
+    assert len(study.trials) == 8
+    page = tmp_path / "report.html"
+    assert main(["report", str(tmp_path / "sine"), "--html", str(page)]) == 0
+    assert f"pruned   {len(pruned)} runs of a search" in capsys.readouterr().out
+    assert "8 trials" in page.read_text()
     assert main(asked) == 0
     assert "0 runs trained" in capsys.readouterr().out
     alone = ["train", *pruned[0].overrides]
@@ -321,7 +330,9 @@ def test_a_search_that_is_killed_goes_on(tmp_path):
     process.wait()
     assert main(line) == 0
     assert main([*line, f"paths.outputs={tmp_path / 'whole'}", "sweep.workers=1"]) == 0
-    journals = [read_journal(tmp_path / name / "sine" / "search.jsonl") for name in ("killed", "whole")]
+    journals = [
+        read_journal(tmp_path / name / "sine" / "search.jsonl").trials for name in ("killed", "whole")
+    ]
     plain = [[{k: v for k, v in one.items() if k not in ("asked", "told")} for one in j] for j in journals]
     assert plain[0] == plain[1] and len(plain[0]) == 12
     for run in runs(tmp_path / "whole" / "sine"):

@@ -58,11 +58,15 @@ def main(argv: list[str]) -> None:
     if board.rows:
         console.print(table(board, asked.rows, console.width))
     limit = max(1, asked.rows // 4)
-    for entry in board.others[:limit]:
+    others = [entry for entry in board.others if entry.record.get("status") != "pruned"]
+    for entry in others[:limit]:
         why = leaderboard.why_no_score(entry)
         console.print(f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True)
-    if len(board.others) > limit:
-        console.print(f"... and {len(board.others) - limit} more without a result")
+    if len(others) > limit:
+        console.print(f"... and {len(others) - limit} more without a result")
+    if pruned := [entry for entry in board.others if entry.record.get("status") == "pruned"]:
+        steps = [entry.record.get("results", {}).get("steps", 0) for entry in pruned]
+        console.print(f"pruned   {len(pruned):,} runs of a search, at steps {min(steps):,} to {max(steps):,}")
     if asked.csv:
         _write(Path(asked.csv), as_csv(board.records()))
     if asked.json:
@@ -110,6 +114,7 @@ def write_pages(folder: Path, file: Path, board: Any) -> None:
     from rnnlab.report import experiment_page as page
     from rnnlab.report.run_page import run_page
     from rnnlab.runs.run import Run, legible
+    from rnnlab.runs.trials import JOURNAL, read_journal
 
     start = place(file).resolve().parent
     links = {}
@@ -119,7 +124,8 @@ def write_pages(folder: Path, file: Path, board: Any) -> None:
         with suppress(OSError):
             write_whole(own, made.encode("utf-8", "surrogatepass"))
             links[entry.folder] = quote(Path(os.path.relpath(own.resolve(), start)).as_posix())
-    _write(file, page.page(folder.name, board, lambda entry: links.get(entry.folder)).encode())
+    journal = read_journal(folder / JOURNAL)
+    _write(file, page.page(folder.name, board, lambda entry: links.get(entry.folder), journal).encode())
 
 
 def write_tables(

@@ -9,7 +9,9 @@ from rnnlab.report import parameters
 from rnnlab.report.curves import board_curves
 from rnnlab.report.leaderboard import Entry, Leaderboard, between, cell, number, why_no_score
 from rnnlab.report.parameters import Link
+from rnnlab.report.search import section
 from rnnlab.report.style import page as whole_page
+from rnnlab.runs.trials import Journal
 
 ROWS, RUNS = 1000, 5000  # of the two tables
 PRINTED = 60  # runs up to which their table is printed, too
@@ -66,8 +68,12 @@ document.querySelectorAll('input[type=search]').forEach(box => box.oninput = () 
 """
 
 
-def page(name: str, board: Leaderboard, link: Link = lambda entry: None) -> str:
-    """The HTML of an experiment's leaderboard, curves, parameters and runs; `link` is where a run's own page is."""
+def page(
+    name: str, board: Leaderboard, link: Link = lambda entry: None, journal: Journal | None = None
+) -> str:
+    """The HTML of an experiment's leaderboard, curves, parameters and runs; `link` is where a run's own page is,
+    `journal` that of a search.
+    """
     statuses = Counter(e.record.get("status", "?") for e in board.others)
     finished = sum(len(row.entries) for row in board.rows)
     counts = ", ".join([f"{finished:,} finished", *(f"{n:,} {status}" for status, n in statuses.items())])
@@ -86,6 +92,7 @@ def page(name: str, board: Leaderboard, link: Link = lambda entry: None) -> str:
             parts += ["<h2>Parameters</h2>", parameters.panels(board, swept, link)]
             if board.groups == 1 and (together := parameters.parallel(board, swept)):
                 parts += ["<h2>All together</h2>", together]
+    parts.append(section(journal, board.metric, board.mode) if journal is not None else "")
     parts += ["<section class=many>" if finished + len(board.others) > PRINTED else "<section>",
               "<h2>Runs</h2>", _runs(board, link), "</section>"]  # fmt: skip
     return whole_page(name, "".join(parts), STYLE, SCRIPT)

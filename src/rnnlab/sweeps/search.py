@@ -9,7 +9,7 @@ import math
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from rnnlab.errors import UserError
 from rnnlab.runs.run import Run, runs, silently
+from rnnlab.runs.trials import JOURNAL, TOLD, read_journal
 from rnnlab.sweeps.estimate import guessed_steps
 from rnnlab.sweeps.grid import Point
 from rnnlab.sweeps.job import Outcome
@@ -24,11 +25,11 @@ from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.scheduler import Source
 from rnnlab.sweeps.space import Space
 
-JOURNAL = "search.jsonl"
 SAMPLERS = ("random", "tpe", "cmaes", "gp", "nsga2")
 IN_ORDER = ("none", "halving", "median", "wilcoxon")  # pruners whose verdicts depend on ended batches alone
+STUDY = "study.log"
 HOPELESS = 100  # trials in a row that are no run
-TOLD = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # the journal's words and Optuna's
+STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # the journal's words and Optuna's
 
 
 @dataclass(eq=False)
@@ -74,7 +75,7 @@ class Search(Source):
                             f"with sweep.search_order=deterministic one of {', '.join(IN_ORDER)}")  # fmt: skip
         self.batch = options["search_batch"] if self.in_order or self.halving else 1
         self.distributions = space.distributions()
-        entries = () if self.in_order or self.halving else read_journal(self.journal, space.id)
+        entries = () if self.in_order or self.halving else read_journal(self.journal, space.id).trials
         self.study = optuna.create_study(
             direction="minimize" if self.sign > 0 else "maximize",
             sampler=_sampler(options, len(entries)),
@@ -268,12 +269,36 @@ class Search(Source):
             value = trial.value if trial.state == "complete" else _best(trial, self.sign)
             line |= {"state": trial.state, "value": value if math.isfinite(value) else None}
             line |= {"steps": max(trial.curve, default=0)}
+        self._write(line)
+
+    def _write(self, line: dict[str, Any]) -> None:
         try:
             self.journal.parent.mkdir(parents=True, exist_ok=True)
             with self.journal.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise UserError(f"{self.journal}: cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Notes how much each key mattered, and writes the study as Optuna's own journal, for its dashboard."""
+        import optuna
+
+        complete = self.study.get_trials(deepcopy=False, states=(_state("complete"),))
+        if len({trial.value for trial in complete}) > 1 and len(self.distributions) > 1:
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            with suppress(ValueError, RuntimeError):
+                found = optuna.importance.get_param_importances(self.study, evaluator=evaluator)
+                shares = {key: round(float(value), 4) for key, value in found.items()}
+                self._write({"space": self.space.id, "at": round(time.time(), 3), "importance": shares})
+        path = self.journal.with_name(STUDY)
+        path.unlink(missing_ok=True)
+        from optuna.storages.journal import JournalFileBackend
+
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        name = self.config["name"]
+        direction = self.study.direction
+        exported = optuna.create_study(study_name=name, storage=storage, direction=direction)
+        exported.add_trials(self.study.get_trials(deepcopy=False))
 
     def _recall(self, entries: Sequence[dict[str, Any]]) -> None:
         """Tells the study of what an earlier command has found: of this search's journal, and of other runs that lie
@@ -333,40 +358,6 @@ def _fitted(dimension: Any, value: Any) -> Any:
     return (int(number) if dimension.whole else number) if dimension.low <= number <= dimension.high else None
 
 
-def read_journal(path: Path, space: str = "") -> list[dict[str, Any]]:
-    """The trials of a search in their order: number, params, runs, asked and told (seconds since 1970), state, value,
-    steps. Of the last space in the file, if none is named. A line that is damaged is left out.
-    """
-    trials: dict[tuple[str, int], dict[str, Any]] = {}
-    for line in _lines(path):
-        key = (line["space"], line["trial"])
-        if isinstance(line.get("params"), dict) and isinstance(line.get("runs"), list):
-            trials[key] = {"space": key[0], "number": key[1], "asked": line["at"]} | {
-                k: line[k] for k in ("params", "runs")
-            }
-        elif key in trials and line.get("state") in TOLD:
-            trials[key] |= {"told": line["at"]} | {k: line.get(k) for k in ("state", "value", "steps")}
-    last = space or (list(trials)[-1][0] if trials else "")
-    return sorted((t for t in trials.values() if t["space"] == last), key=lambda t: t["number"])
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return
-    for line in text.splitlines():
-        with suppress(ValueError):
-            content = json.loads(line)
-            if (
-                isinstance(content, dict)
-                and isinstance(content.get("space"), str)
-                and type(content.get("trial")) is int
-                and isinstance(content.get("at"), (int, float))
-            ):
-                yield content
-
-
 def _best(trial: Trial, sign: float) -> float:
     return sign * min((sign * v for v in trial.curve.values()), default=math.inf)
 
@@ -374,7 +365,7 @@ def _best(trial: Trial, sign: float) -> float:
 def _state(word: str) -> Any:
     from optuna.trial import TrialState
 
-    return TrialState[TOLD[word]]
+    return TrialState[STATES[word]]
 
 
 def _rungs(options: dict[str, Any], steps: int) -> list[int]:

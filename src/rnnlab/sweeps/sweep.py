@@ -266,6 +266,8 @@ def _search(
     done.records |= {p.place.folder: p.run.known for p in done.plan.runs}
     done.outcomes = [(scheduler.due[i], outcome) for i, outcome in outcomes.items()]
     done.stopped = scheduler.stopping
+    if not done.stopped:
+        search.close()
     console.print()
     for line in summary(search):
         console.print(line, soft_wrap=True)

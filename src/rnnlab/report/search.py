@@ -1,0 +1,82 @@
+"""What a search came to: the best so far, how far trials went before they were pruned, which keys mattered."""
+
+from collections import Counter
+from html import escape
+
+from rnnlab.report.leaderboard import number
+from rnnlab.report.svg import COLOURS, plot
+from rnnlab.runs.trials import Journal
+
+PANEL = (440, 280)
+FAINT = "var(--soft)"
+
+
+def section(journal: Journal, metric: str, mode: str) -> str:
+    """HTML; "" where no trial has ended with a value."""
+    ended = [trial for trial in journal.trials if trial.get("value") is not None]
+    if not ended:
+        return ""
+    counts = Counter(trial.get("state", "under way") for trial in journal.trials)
+    said = ", ".join(f"{n:,} {state}" for state, n in counts.items())
+    panels = [_history(ended, metric, mode), _lengths(ended)]
+    parts = [f"<h2>Search</h2><p>{len(journal.trials):,} trials: {escape(said)}</p>",
+             f"<div class=panels>{''.join(f'<div>{panel}</div>' for panel in panels if panel)}</div>",
+             "<p class=note>A blue dot is a trial that was trained to its end, a grey one a trial that was pruned, at "
+             "its best value until then; the line is the best of the complete ones so far.</p>"]  # fmt: skip
+    if journal.importance:
+        parts.append(_importance(journal.importance))
+    return "".join(parts)
+
+
+def _history(ended: list[dict], metric: str, mode: str) -> str:
+    values = sorted(trial["value"] for trial in ended)
+    low, high = values[0], values[int(0.8 * (len(values) - 1))] if mode == "min" else values[-1]
+    picture = plot([trial["number"] + 1 for trial in ended], [low, high], PANEL, "trial", f"best {metric}",
+                   log_x=False, log_ratio=4.0)  # fmt: skip
+    for state, colour in (("pruned", FAINT), ("complete", COLOURS[0])):
+        for trial in (t for t in ended if t["state"] == state):
+            params = ", ".join(f"{k}={_short(v)}" for k, v in trial["params"].items())
+            how = f"{state} at step {trial['steps']:,}"
+            title = f"trial {trial['number'] + 1}, {params}: {number(trial['value'])}, {how}"
+            picture.dot(trial["number"] + 1, picture.y.within(trial["value"]), colour, title)
+    line: list[tuple[int, float]] = []
+    for trial in (t for t in ended if t["state"] == "complete"):
+        best = line[-1][1] if line else trial["value"]
+        line.append((trial["number"] + 1, best))
+        line.append(
+            (trial["number"] + 1, min(best, trial["value"]) if mode == "min" else max(best, trial["value"]))
+        )
+    if len(line) > 1:
+        picture.line([(x, picture.y.within(y)) for x, y in line], COLOURS[1], 2.0)
+    return str(picture)
+
+
+def _lengths(ended: list[dict]) -> str:
+    """How many trials reached a step: a stair that falls at the rungs."""
+    reached = sorted(trial["steps"] for trial in ended)
+    if reached[0] == reached[-1]:
+        return ""
+    stair: list[tuple[int, int]] = [(0, len(reached))]
+    for step in sorted(set(reached)):
+        before, after = (sum(r >= step for r in reached), sum(r > step for r in reached))
+        stair += [(step, before), (step, after)]
+    picture = plot([0, reached[-1]], [0, len(reached)], PANEL, "optimizer step", "trials that went so far",
+                   log_x=False, log_ratio=1e9)  # fmt: skip
+    picture.line(stair, COLOURS[0])
+    return str(picture)
+
+
+def _importance(shares: dict[str, float]) -> str:
+    most = max(max(shares.values()), 1e-9)
+    rows = "".join(
+        f'<tr><td>{escape(key)}</td><td>{share:.0%}</td><td style="text-align: left"><svg width=160 height=10>'
+        f'<rect width="{160 * max(share, 0) / most:.0f}" height="10" fill="{COLOURS[0]}"/></svg></td></tr>'
+        for key, share in sorted(shares.items(), key=lambda one: -one[1])
+    )
+    return ("<table><thead><tr><th>key</th><th>share</th><th></th></tr></thead><tbody>" + rows + "</tbody></table>"
+            "<p class=note>How much of what tells good trials from others lies in each key (PED-ANOVA, Watanabe, "
+            "Bansal and Hutter 2023).</p>")  # fmt: skip
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value).rpartition("=")[2]

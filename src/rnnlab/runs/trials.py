@@ -1,0 +1,74 @@
+"""search.jsonl: the trials of a search, noted beside their runs, a line when one is chosen and when it has ended."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rnnlab.errors import UserError
+from rnnlab.regular_files import open_file
+
+JOURNAL = "search.jsonl"
+TOLD = ("complete", "pruned", "failed")
+BYTES = 200_000_000  # of a journal that is read
+
+
+@dataclass
+class Journal:
+    """`trials`: number, params {key: value}, runs (names of folders), asked (seconds since 1970); and of those that
+    have ended told, state, value (None where there is none) and steps, how far its first run has come. `importance`:
+    {key: its share of what decided the value}, where a search has ended.
+    """
+
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    importance: dict[str, float] = field(default_factory=dict)
+
+
+def read_journal(path: Path, space: str = "") -> Journal:
+    """The journal of one space of a search; of the last in the file, if none is named. A damaged line is left out."""
+    trials: dict[tuple[str, int], dict[str, Any]] = {}
+    importance: dict[str, dict[str, float]] = {}
+    last = space
+    for line in _lines(path):
+        last = space or line["space"]
+        shares = line.get("importance")
+        if isinstance(shares, dict) and all(_is_number(v) for v in shares.values()):
+            importance[line["space"]] = shares
+        if type(line.get("trial")) is not int:
+            continue
+        key = (line["space"], line["trial"])
+        if isinstance(line.get("params"), dict) and isinstance(line.get("runs"), list):
+            trials[key] = {"space": key[0], "number": key[1], "asked": line["at"],
+                           "params": line["params"], "runs": [str(name) for name in line["runs"]]}  # fmt: skip
+        elif key in trials and line.get("state") in TOLD and _is_number(line.get("steps")):
+            value = line["value"] if _is_number(line.get("value")) else None
+            trials[key] |= {
+                "told": line["at"],
+                "state": line["state"],
+                "value": value,
+                "steps": int(line["steps"]),
+            }
+    found = sorted((t for t in trials.values() if t["space"] == last), key=lambda t: t["number"])
+    return Journal(found, importance.get(last, {}))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and abs(value) < 2.0**63 and math.isfinite(value)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with suppress(OSError, UserError):
+        with open_file(path) as file:
+            text = file.read(BYTES).decode("utf-8", "replace")
+        for line in text.splitlines():
+            with suppress(ValueError, RecursionError):
+                content = json.loads(line)
+                if (
+                    isinstance(content, dict)
+                    and isinstance(content.get("space"), str)
+                    and _is_number(content.get("at"))
+                ):
+                    yield content
