@@ -19,6 +19,7 @@ BENCHMARKS = {
     "recording": "the share of recording and checkpointing in a training",
     "sine": "experiment=sine over ten seeds",
     "sweep": "a sweep of 1,000 runs, and the stock set-up beside it",
+    "search": "a search with pruning, without, and by stock Optuna and Lightning",
     "ett": "experiment=ett, the oil temperature",
     "shakespeare": "experiment=shakespeare against a plain torch loop",
     "native_steps": "optimizer steps of small models against plain torch loops, and against JAX",

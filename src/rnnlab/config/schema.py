@@ -83,6 +83,8 @@ class Sweep(Node):
     renew_mb: Annotated[Count, HOW]
     pictures: Annotated[Flag, HOW]
     dry_run: Annotated[Flag, HOW]
+    pool: Annotated[Literal["local", "slurm"], HOW]
+    slurm: Annotated[Anything, HOW]
     search: Annotated[Literal["grid", "random", "tpe", "cmaes", "gp", "nsga2"], HOW]
     trials: Annotated[Count, HOW]
     minutes: Annotated[Positive | None, HOW]

@@ -1,15 +1,12 @@
 """Several runs trained again as one sweep."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rnnlab import streams
 from rnnlab.errors import UserError
 from rnnlab.reproduce.retrain import plan
 from rnnlab.runs.run import Run, runs
-from rnnlab.runs.run_path import Place
 from rnnlab.signals import NAMES
 
 
@@ -22,25 +19,6 @@ def draw(experiment: Path, n: int, seed: int) -> list[Run]:
     return [finished[i] for i in sorted(order[:n])]
 
 
-@dataclass
-class Again:
-    """A run to be trained again, as the workers of a sweep take it."""
-
-    original: Run
-    place: Place
-    config: dict[str, Any]
-    overrides: list[str] = field(default_factory=list)
-    status: str = ""
-
-    @property
-    def run(self) -> Run:
-        return Run(self.place.folder)
-
-    @property
-    def accelerator(self) -> str:
-        return self.config["trainer"]["accelerator"]
-
-
 def train_all(
     originals: Sequence[Run], into: Path, command: list[str], trust: bool
 ) -> list[tuple[Run, Run, str]]:
@@ -48,10 +26,12 @@ def train_all(
 
     Raises UserError, before any is trained, where one cannot be.
     """
-    due = []
+    from rnnlab.sweeps.pack import Assigned
+
+    due: list[tuple[Run, Assigned]] = []
     for original in originals:
         config, where = plan(original, into, trust)
-        due.append(Again(original, where, config))
+        due.append((original, Assigned(where, config)))
 
     from rnnlab.sweeps.devices import cores
     from rnnlab.sweeps.forkserver import ForkServer
@@ -62,10 +42,10 @@ def train_all(
     try:
         pool = PoolOptions({"cpu": min(cores(), len(due)), "gpu": 1, "mps": 1})
         scheduler = Scheduler(LocalPool(server), pool, View(), command)
-        outcomes = scheduler.run(due)  # type: ignore[arg-type]
+        outcomes = scheduler.run([assigned for _, assigned in due])
     finally:
         server.close()
     if scheduler.stopping in NAMES:
         raise KeyboardInterrupt
     why = {i: "" if o.status == "finished" else o.why or o.status for i, o in outcomes.items()}
-    return [(a.original, a.run, why.get(i, "it was not begun")) for i, a in enumerate(due)]
+    return [(original, a.run, why.get(i, "it was not begun")) for i, (original, a) in enumerate(due)]

@@ -16,10 +16,10 @@ DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # a GPU on Linux has one o
 class Devices:
     """The accelerators of this machine. The probe is asked only if there may be others than the CPU."""
 
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: Probe, found: dict[str, str] | None = None) -> None:
         self.probe = probe
         self.gpus = 0
-        self._found: dict[str, str] | None = None
+        self._found = found  # where the runs are trained elsewhere
 
     def found(self) -> dict[str, str]:
         """{accelerator: its name}, best first."""

@@ -173,6 +173,9 @@ def serve(number: int) -> None:
     end = socket.socket(fileno=number)
     # the server must outlive its workers; a worker unblocks the signals once it can handle them
     signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+    for name in ("SIGUSR1", "SIGUSR2"):  # a cluster's, for the process that has the job: it tells the workers
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     load()
     while True:
         try:

@@ -79,11 +79,13 @@ class Scheduler:
     _handled: int = 0  # of these signals
     _failures: int = 0
 
-    def run(self, due: Sequence[Planned] = (), restart: bool = False) -> dict[int, Outcome]:
+    def run(self, due: Sequence[Any] = (), restart: bool = False) -> dict[int, Outcome]:
         """Trains the runs, and those of the source; returns {index in `due`: outcome}, none for a run not started.
 
-        `restart` trains a finished run again from its start.
+        A run is a `Planned`, or has its place, config, overrides, accelerator and status as one. `restart` trains
+        a finished run again from its start.
         """
+        self.due: list[Any]
         self.due, self.restart = list(due), restart
         self.waiting: dict[str, deque[int]] = {}
         for i, planned in enumerate(due):

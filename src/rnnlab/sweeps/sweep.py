@@ -29,6 +29,7 @@ from rnnlab.sweeps.planner import Compose, Planner
 from rnnlab.sweeps.pool import LocalPool
 from rnnlab.sweeps.probe import Probe
 from rnnlab.sweeps.scheduler import Scheduler
+from rnnlab.sweeps.slurm import SlurmSweep, checked, cluster_devices, require_slurm
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
 
@@ -80,7 +81,7 @@ def sweep(
     server = acquire()
     probe = Probe(server)
     try:
-        devices = Devices(probe)
+        devices = Devices(probe, cluster_devices(options))
         planner, exclude = Planner(compose, base, devices.choose, config_dir), options["exclude"]
         plan = planner.plan(Listed(points.corners()) if isinstance(points, Space) else points, exclude)
         plan.check_classes(probe.import_errors)
@@ -95,6 +96,9 @@ def sweep(
             return done
         done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})
         due = plan.due(rerun_stale=options["stale"] == "rerun")
+        if options["pool"] == "slurm":
+            require_slurm()
+            checked(options)
         for line in _headlines(plan, time.perf_counter() - began):
             console.print(line, soft_wrap=True)
         if options["dry_run"]:
@@ -214,12 +218,18 @@ def _train(
     with LiveView(due, mode, console, done.plan.name) as view:
         for planned in done.plan.runs:
             view.compare(planned, done.record(planned))
-        scheduler = Scheduler(LocalPool(server), devices.pool(due, options), view, command)
-        outcomes = scheduler.run(due, restart=options["stale"] == "rerun")
+        if options["pool"] == "slurm":
+            cluster = SlurmSweep(
+                due, options, view, command, lambda line: console.print(line, soft_wrap=True)
+            )
+            outcomes, stopping = cluster.run(), cluster.stopping
+        else:
+            scheduler = Scheduler(LocalPool(server), devices.pool(due, options), view, command)
+            outcomes, stopping = scheduler.run(due, restart=options["stale"] == "rerun"), scheduler.stopping
     for i, outcome in outcomes.items():
         done.records[due[i].place.folder] = outcome.record
         done.outcomes.append((due[i], outcome))
-    done.stopped = scheduler.stopping
+    done.stopped = stopping
 
 
 def _search(
@@ -235,6 +245,10 @@ def _search(
     """Chooses trials and trains them. `plan` is of the space's corners, which are checked already."""
     from rnnlab.sweeps.search import Search, describe, require_optuna, summary
 
+    if options["pool"] != "local":
+        raise UserError(
+            f"sweep.pool={options['pool']}: a search trains on this machine; leave out sweep.pool"
+        )
     require_optuna(options)
 
     def plan_point(point: Point) -> Planned | list[str]:

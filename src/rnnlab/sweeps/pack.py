@@ -1,0 +1,122 @@
+"""A pack: runs that one process trains in warm workers of its own, on whatever machine it has been given."""
+
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rnnlab.errors import UserError
+from rnnlab.runs.run import Run
+from rnnlab.runs.run_path import Place
+from rnnlab.signals import NAMES
+
+PATIENCE = 60.0  # seconds that workers have to write their checkpoints
+
+
+@dataclass
+class Assigned:
+    """A run as a scheduler takes it, without the plan that it comes from."""
+
+    place: Place
+    config: dict[str, Any]
+    overrides: list[str] = field(default_factory=list)
+    status: str = ""
+
+    @property
+    def run(self) -> Run:
+        return Run(self.place.folder)
+
+    @property
+    def accelerator(self) -> str:
+        return self.config["trainer"]["accelerator"]
+
+
+@dataclass
+class Pack:
+    """Called in a job of a cluster, it trains its runs and returns how many are left and why.
+
+    Where the job is to end before its work is done, `checkpoint` has the workers write theirs, and gives itself back
+    for the job to be queued again: each run then goes on from where it was. `made_with` is `surroundings()` of who
+    made it.
+    """
+
+    runs: list[Assigned]
+    command: list[str]
+    workers: int
+    made_with: dict[str, str]
+    restart: bool = False
+    pictures: bool = False
+
+    def __call__(self) -> tuple[int, str]:
+        """Raises UserError where this machine does not have the same program."""
+        from rnnlab.sweeps.forkserver import ForkServer
+        from rnnlab.sweeps.pool import LocalPool
+        from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
+
+        refuse_others(self.made_with, surroundings())
+        server = ForkServer()
+        due = [a for a in self.runs if self.restart or a.run.known.get("status") != "finished"]
+        options = PoolOptions(dict.fromkeys(("cpu", "gpu", "mps"), self.workers), gpus=visible_gpus(),
+                              pictures=self.pictures)  # fmt: skip
+        self._scheduler = Scheduler(LocalPool(server), options, View(), self.command)
+        try:
+            outcomes = self._scheduler.run(due, self.restart)
+        finally:
+            server.close()
+        left = len(due) - sum(o.status in ("finished", "failed", "pruned") for o in outcomes.values())
+        return left, self._scheduler.stopping if self._scheduler.stopping in NAMES else ""
+
+    def checkpoint(self) -> Any:
+        """What submitit calls in the middle of `__call__`, when the job's time is over or others need its place."""
+        import submitit
+
+        scheduler = self._scheduler
+        for worker in scheduler.workers:
+            scheduler.pool.stop(worker)
+        deadline = time.monotonic() + PATIENCE
+        live = list(scheduler.workers)
+        while (
+            live and time.monotonic() < deadline
+        ):  # a worker that was told to stop leaves behind its checkpoint
+            gone = [worker for worker, message in scheduler.pool.ready(live, 0.1) if message is None]
+            live = [worker for worker in live if worker not in gone]
+        del self._scheduler
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def surroundings() -> dict[str, str]:
+    """What must be the same where a run is planned and where it is trained."""
+    from importlib.metadata import version
+
+    from rnnlab.runs.sources import rnnlab_sources
+
+    names = ("torch", "lightning", "numpy")
+    return {"Python": ".".join(platform.python_version_tuple()[:2]), **{n: version(n) for n in names},
+            "rnnlab's code": rnnlab_sources()[:12]}  # fmt: skip
+
+
+def refuse_others(there: dict[str, str], here: dict[str, str]) -> None:
+    """Raises UserError where `here` differs from `there`."""
+    other = [name for name, value in there.items() if here.get(name) != value]
+    if other:
+        said = ", ".join(f"{name} {here.get(name)} (planned with {there[name]})" for name in other)
+        raise UserError(f"{platform.node()} has another program: {said}")
+
+
+def visible_gpus() -> int:
+    return len([g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g])
+
+
+def cut(costs: Sequence[float], seconds: float, most: int) -> list[list[int]]:
+    """Indices of runs, packed in their order so that a pack takes some `seconds` and holds at most `most` runs."""
+    packs: list[list[int]] = []
+    room = 0.0
+    for i, cost in enumerate(costs):
+        if not packs or cost > room or len(packs[-1]) >= most:
+            packs.append([])
+            room = seconds
+        packs[-1].append(i)
+        room -= cost
+    return packs

@@ -1,0 +1,262 @@
+"""A sweep on a Slurm cluster: packs of runs are submitted as array jobs, and the runs' folders tell how they get on.
+
+The driver and the jobs share nothing but the file system: the driver may leave, and the same command finds its jobs
+again.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from rnnlab.errors import UserError, nearest
+from rnnlab.runs.files import write_json
+from rnnlab.sweeps.job import Outcome
+from rnnlab.sweeps.pack import Assigned, Pack, cut, surroundings
+from rnnlab.sweeps.plan import Planned
+from rnnlab.sweeps.scheduler import View
+
+FOLDER = ".slurm"  # beside the runs: submitit's files and what was submitted
+POLL = 0.5  # seconds between two looks at the runs' folders
+ASK_SLURM = 5.0  # seconds between two questions to Slurm
+ENDED = ("finished", "failed", "pruned")
+NUMBERS = ("minutes_per_job", "minutes", "cpus", "gpus", "memory_gb", "parallel")
+WORDS: dict[str, tuple[Any, str]] = {
+    "partition": (str, "a name"), "account": (str, "a name"), "setup": (list, "a list of lines of shell"),
+    "detach": (bool, "true or false"), "more": (dict, "keys of sbatch"),
+}  # fmt: skip
+MOST = 2000  # runs in a pack
+
+
+def checked(options: dict[str, Any]) -> dict[str, Any]:
+    """`sweep.slurm`, or UserError for what is wrong with it."""
+    found = options["slurm"]
+    if not isinstance(found, dict):
+        raise UserError(f"sweep.slurm={found}: must hold keys, such as sweep.slurm.partition=gpu")
+    for key, value in found.items():
+        if key not in NUMBERS and key not in WORDS:
+            raise UserError(f"sweep.slurm.{key}: no such key.{nearest(key, (*NUMBERS, *WORDS))}")
+        kind, what = WORDS.get(key, ((int, float), "a number above 0"))
+        fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        if key in NUMBERS and fits:
+            fits = value > 0 or (key == "gpus" and value == 0)
+            fits = fits and (key in ("minutes_per_job", "memory_gb") or isinstance(value, int))
+        if not fits and not (value is None and key in ("memory_gb", "partition", "account")):
+            raise UserError(f"sweep.slurm.{key}={value}: must be {what}")
+    return found
+
+
+def cluster_devices(options: dict[str, Any]) -> dict[str, str] | None:
+    """The accelerators of a job, best first; None for a sweep on this machine."""
+    if options["pool"] != "slurm":
+        return None
+    cpu = {"cpu": "a job's cores"}
+    return {"gpu": "a job's GPUs"} | cpu if checked(options)["gpus"] else cpu
+
+
+def require_slurm() -> None:
+    """Raises UserError where there is no Slurm, or submitit is not installed."""
+    try:
+        import submitit  # noqa: F401
+    except ImportError as error:
+        raise UserError("sweep.pool=slurm: needs submitit: pip install 'rnnlab[slurm]'") from error
+    if _slurm("sinfo", "--version") is None:
+        raise UserError(
+            "sweep.pool=slurm: sinfo cannot be run here; give the command where jobs may be submitted"
+        )
+
+
+@dataclass
+class SlurmSweep:
+    """`due` are the runs to train; `options` is the `sweep` section."""
+
+    due: list[Planned]
+    options: dict[str, Any]
+    view: View
+    command: list[str]
+    say: Callable[[str], None]
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    stopping: str = ""
+
+    def __post_init__(self) -> None:
+        self.slurm = checked(self.options)
+        self.folder = self.due[0].place.folder.parent / FOLDER
+        self.ledger = self.folder / "jobs.json"
+        self.restart = self.options["stale"] == "rerun"
+        self.seen = {i: self._ended_at(planned) for i, planned in enumerate(self.due)}
+
+    def run(self) -> dict[int, Outcome]:
+        """Submits what no job has yet, and shows how the runs get on until all have ended or jobs have.
+
+        Ctrl-C leaves the jobs alone unless the answer to a question says otherwise.
+        """
+        jobs = self._live_jobs()
+        taken = {name for job in jobs.values() for name in job["runs"]}
+        new = [planned for planned in self.due if planned.place.folder.name not in taken]
+        if len(new) < len(self.due):
+            n = len(self.due) - len(new)
+            self.say(f"{n:,} of these runs {'is' if n == 1 else 'are'} in jobs that were submitted before")
+        jobs |= self._submit(new) if new else {}
+        if self.slurm["detach"]:
+            self.say("submitted; the same command without sweep.slurm.detach shows how they get on")
+            self.stopping = "detached"
+            return self.outcomes
+        try:
+            self._watch(jobs)
+        except KeyboardInterrupt:
+            self.stopping = "SIGINT"
+            if _wants_to_cancel(len(jobs)):
+                _slurm("scancel", *jobs)
+                self.say(f"cancelled {len(jobs):,} jobs")
+            else:
+                self.say("the jobs go on; the same command shows how they get on")
+        return self.outcomes
+
+    # ------------------------------------------------------------------ jobs
+
+    def _submit(self, new: list[Planned]) -> dict[str, dict[str, Any]]:
+        """{job: its runs}, noted in the ledger before anything else happens."""
+        import submitit
+
+        cpus = self.slurm["cpus"]
+        packs = cut([p.cost for p in new], 60 * self.slurm["minutes_per_job"] * cpus, MOST)
+        executor = submitit.SlurmExecutor(self.folder / "%j", max_num_timeout=10**6)
+        executor.update_parameters(**self._parameters(cpus))
+        about = surroundings()
+        jobs: dict[str, dict[str, Any]] = {}
+        size = max_array_size()
+        for first in range(0, len(packs), size):
+            chosen = [[new[i] for i in pack] for pack in packs[first : first + size]]
+            with executor.batch():
+                made = [executor.submit(self._pack(runs, about, cpus)) for runs in chosen]
+            for job, runs in zip(made, chosen, strict=True):
+                jobs[job.job_id] = {"runs": [planned.place.folder.name for planned in runs]}
+            self._note(jobs)
+        arrays = sorted({job.partition("_")[0] for job in jobs})
+        several = ("s" * (len(packs) > 1), "s" * (len(arrays) > 1))
+        self.say(
+            f"{len(new):,} runs in {len(packs):,} pack{several[0]}, array job{several[1]} {', '.join(arrays)}"
+        )
+        return jobs
+
+    def _pack(self, runs: list[Planned], about: dict[str, str], cpus: int) -> Pack:
+        places = [planned.place._replace(folder=planned.place.folder.absolute()) for planned in runs]
+        assigned = [Assigned(place, planned.config, planned.overrides, planned.status)
+                    for place, planned in zip(places, runs, strict=True)]  # fmt: skip
+        on_gpus = self.slurm["gpus"] * self.options["workers_per_gpu"]
+        workers = self.options["workers"] or on_gpus or cpus
+        return Pack(assigned, self.command, workers, about, self.restart, self.options["pictures"])
+
+    def _parameters(self, cpus: int) -> dict[str, Any]:
+        slurm = self.slurm
+        memory = f"{slurm['memory_gb'] * 1024:.0f}M" if slurm["memory_gb"] else None
+        asked = {"partition": slurm["partition"], "account": slurm["account"], "setup": slurm["setup"],
+                 "gpus_per_node": slurm["gpus"], "mem": memory}  # fmt: skip
+        return {
+            "job_name": f"rnnlab {self.due[0].config['name']}", "time": slurm["minutes"], "cpus_per_task": cpus,
+            "array_parallelism": slurm["parallel"], "stderr_to_stdout": True,
+            "additional_parameters": {"requeue": True} | slurm["more"],
+        } | {key: value for key, value in asked.items() if value}  # fmt: skip
+
+    def _note(self, jobs: dict[str, Any]) -> None:
+        known = self._known_jobs()
+        write_json(self.ledger, {"jobs": known | jobs}, durable=True)
+
+    def _known_jobs(self) -> dict[str, dict[str, Any]]:
+        with suppress(OSError, ValueError, AttributeError):
+            found = json.loads(self.ledger.read_text())["jobs"]
+            return {str(k): {"runs": [str(n) for n in v["runs"]]} for k, v in found.items()}
+        return {}
+
+    def _live_jobs(self) -> dict[str, dict[str, Any]]:
+        """Those of the ledger that Slurm still has."""
+        known = self._known_jobs()
+        if not known:
+            return {}
+        live = in_queue()
+        return {job: about for job, about in known.items() if job in live}
+
+    # ------------------------------------------------------------------ watching
+
+    def _watch(self, jobs: dict[str, dict[str, Any]]) -> None:
+        started: set[int] = set()
+        asked, live = time.monotonic(), set(jobs)
+        while len(self.outcomes) < len(self.due):
+            for i, planned in enumerate(self.due):
+                if i not in self.outcomes:
+                    self._look(i, planned, started)
+            self.view.tick()
+            if not live:
+                break
+            time.sleep(POLL)
+            if time.monotonic() - asked > ASK_SLURM:
+                asked, live = time.monotonic(), set(jobs) & in_queue()
+        for i, planned in enumerate(self.due):
+            if i not in self.outcomes:
+                why = self._why_left(planned, jobs)
+                outcome = Outcome(i, "failed", why, planned.run.known | {"status": "failed", "why": why})
+                self.outcomes[i] = outcome
+                self.view.ended(planned, outcome)
+
+    def _look(self, i: int, planned: Planned, started: set[int]) -> None:
+        record = planned.run.known
+        status = record.get("status")
+        if status in ENDED and self._ended_at(planned) != self.seen[i]:
+            self.outcomes[i] = Outcome(i, status, record.get("why", ""), record, record.get("seconds", 0.0))
+            self.view.ended(planned, self.outcomes[i])
+        elif status == "running" and i not in started:
+            started.add(i)
+            self.view.started(planned)
+
+    @staticmethod
+    def _ended_at(planned: Planned) -> tuple[Any, Any]:
+        record = planned.run.known
+        return record.get("status"), record.get("ended")
+
+    def _why_left(self, planned: Planned, jobs: dict[str, dict[str, Any]]) -> str:
+        """Why no job trains a run any more: the last line of what its job printed."""
+        job = next((job for job, about in jobs.items() if planned.place.folder.name in about["runs"]), "")
+        for path in sorted(self.folder.glob(f"{job.partition('_')[0]}/{job}_*_log.out")) if job else ():
+            with suppress(OSError):
+                lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+                said = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
+                return f"job {job} ended without it: {said.strip()} ({path})"
+        return f"job {job} ended without it" if job else "no job has it"
+
+
+def in_queue() -> set[str]:
+    """The jobs and array tasks that Slurm has not ended: {"12_0", "13"}."""
+    said = _slurm("squeue", "--noheader", "--array", "--format=%i %F_%K %T")
+    if said is None:
+        return set()
+    return {word for line in said.splitlines() for word in line.split()[:2]}
+
+
+def max_array_size() -> int:
+    for line in (_slurm("scontrol", "show", "config") or "").splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == "MaxArraySize" and value.strip().isdigit():
+            return max(1, int(value) - 1)
+    return 1000
+
+
+def _slurm(*words: str) -> str | None:
+    """What one of Slurm's commands prints; None where it fails or is not there."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _wants_to_cancel(n: int) -> bool:
+    if not (sys.stdin and sys.stdin.isatty()):
+        return False
+    try:
+        return input(f"Cancel the {n:,} jobs? [y/N] ").strip().lower() in ("y", "yes")
+    except (EOFError, KeyboardInterrupt):
+        return False

@@ -1,0 +1,179 @@
+"""A sweep on a real Slurm: packs, what is due, requeued jobs, a driver that leaves and comes back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import slurm as real
+
+from rnnlab.cli import main
+from rnnlab.errors import UserError
+from rnnlab.runs.run import runs
+from rnnlab.sweeps import slurm
+from rnnlab.sweeps.pack import Pack, cut, refuse_others, surroundings
+
+KEYS = {"minutes_per_job": 30, "minutes": 120, "cpus": 4, "gpus": 0, "memory_gb": None, "partition": None,
+        "account": None, "setup": [], "parallel": 256, "detach": False, "more": {}}  # fmt: skip
+
+
+def test_packs_take_their_minutes_and_no_more():
+    assert cut([5, 5, 5, 5], 10, 99) == [[0, 1], [2, 3]]
+    assert cut([50, 1, 1], 10, 99) == [[0], [1, 2]]  # a run that is too long has one for itself
+    assert cut([1] * 7, 100, 3) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert cut([], 10, 3) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [("cpus", 0, "a number above 0"), ("cpus", 1.5, "a number above 0"), ("cpus", True, "a number above 0"),
+     ("partition", 3, "a name"), ("setup", "module load", "a list of lines"), ("detach", "yes", "true or false"),
+     ("more", [], "keys of sbatch")],
+)  # fmt: skip
+def test_a_wrong_key_is_named(key, value, why):
+    with pytest.raises(UserError, match=f"sweep.slurm.{key}={value}.*{why}".replace("[", "\\[")):
+        slurm.checked({"slurm": KEYS | {key: value}})
+    with pytest.raises(
+        UserError, match=r"no such key\. Did you mean sweep\.slurm\.|no such key\. Did you mean cpus"
+    ):
+        slurm.checked({"slurm": KEYS | {"cpu": 3}})
+    assert slurm.checked({"slurm": KEYS}) == KEYS
+
+
+def test_another_program_trains_nothing():
+    refuse_others(surroundings(), surroundings())
+    other = surroundings() | {"torch": "1.0"}
+    with pytest.raises(UserError, match=r"has another program: torch .* \(planned with 1\.0\)"):
+        Pack([], [], 1, other)()
+
+
+def test_without_slurm_a_line_says_so(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main([*LINE, f"paths.outputs={tmp_path / 'outputs'}"]) == 2
+    assert "sweep.pool=slurm: sinfo cannot be run here" in capsys.readouterr().err
+    assert not (tmp_path / "outputs").exists()
+
+
+# ---------------------------------------------------------------------- on a real one
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    if why := real.why_not():
+        pytest.skip(f"{why}: sweeps on Slurm are not tried")
+    pytest.importorskip("submitit", reason="submitit is not installed: sweeps on Slurm are not tried")
+    folder = tmp_path_factory.mktemp("slurm")
+    found = real.start(folder)
+    before = {key: os.environ.get(key) for key in found}
+    os.environ.update(found)
+    yield found
+    subprocess.run(["scancel", "--user=root"], check=False)
+    real.stop(folder)
+    for key, value in before.items():
+        os.environ.pop(key) if value is None else os.environ.update({key: value})
+
+
+LINE = ["train", "-m", "experiment=sine", "sweep.pool=slurm", "sweep.slurm.cpus=2", "trainer.max_steps=60",
+        "data.n_points=300", "model.hidden_size=4,8,12", "seed=0"]  # fmt: skip
+LONG = ["trainer.max_steps=100000", "model.hidden_size=48", "seed=0", "checkpoint.every_seconds=600"]
+
+
+def local(words):
+    return [w for w in words if not w.startswith("sweep.")]
+
+
+def jobs_of(folder: Path):
+    return json.loads((folder / "sine" / ".slurm" / "jobs.json").read_text())["jobs"]
+
+
+def state(job):
+    said = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True).stdout
+    return dict(word.partition("=")[::2] for word in said.split() if "=" in word)
+
+
+def until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise TimeoutError
+
+
+def statuses(folder):
+    return (
+        [run.status for run in runs(folder / "sine", lambda line: None)] if (folder / "sine").is_dir() else []
+    )
+
+
+def test_a_sweep_has_the_bits_of_one_on_this_machine_and_is_due_once(cluster, tmp_path, capsys):
+    # packs of one run, so that three are more than Slurm's limit of an array
+    here, there = tmp_path / "here", tmp_path / "there"
+    line = [*LINE, "sweep.slurm.minutes_per_job=0.000001"]
+    assert main([*line, f"paths.outputs={there}"]) == 0
+    said = capsys.readouterr().out
+    assert "3 runs in 3 packs, array jobs " in said and "3 runs trained" in said and "hidden_size=8" in said
+    assert main([*local(LINE), f"paths.outputs={here}"]) == 0
+    ours, theirs = runs(here / "sine"), runs(there / "sine")
+    assert len(ours) == len(theirs) == 3
+    for run in ours:
+        twin = there / "sine" / run.folder.name
+        assert (twin / "metrics.csv").read_bytes() == run.metrics_file.read_bytes()
+    before = jobs_of(there)
+    assert main([*line, f"paths.outputs={there}"]) == 0
+    assert jobs_of(there) == before and "3 finished already" in capsys.readouterr().out
+
+
+def test_what_a_local_sweep_left_goes_on_in_a_job_and_a_driver_that_left_finds_it_again(
+    cluster, tmp_path, capsys
+):
+    words = [*LINE[:5], *LONG, "trainer.max_steps=6000", f"paths.outputs={tmp_path / 'a'}"]
+    process = subprocess.Popen([sys.executable, "-m", "rnnlab", *local(words)], stdout=subprocess.DEVNULL)
+    until(lambda: "running" in statuses(tmp_path / "a"))
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    assert "stopped" in statuses(tmp_path / "a")
+    assert main([*words, "sweep.slurm.detach=true"]) == 0
+    assert "the same command without sweep.slurm.detach" in capsys.readouterr().out
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "1 of these runs is in jobs that were submitted before" in said or "1 finished already" in said
+    assert main([*local(words), f"paths.outputs={tmp_path / 'b'}"]) == 0
+    for run in runs(tmp_path / "b" / "sine"):
+        twin = tmp_path / "a" / "sine" / run.folder.name
+        assert (twin / "metrics.csv").read_bytes() == run.metrics_file.read_bytes()
+
+
+@pytest.mark.parametrize("how", ["time", "node"])
+def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_runs_go_on(
+    cluster, tmp_path, how
+):
+    words = [*LINE[:5], *LONG, "trainer.max_steps=8000", f"paths.outputs={tmp_path / 'a'}"]
+    assert main([*words, "sweep.slurm.detach=true"]) == 0
+    (job,) = jobs_of(tmp_path / "a")
+    until(lambda: "running" in statuses(tmp_path / "a"))
+    time.sleep(1)
+    if how == "time":  # what Slurm sends before the limit
+        subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    else:
+        subprocess.run(["scontrol", "requeue", job], check=True)
+    until(lambda: state(job).get("Restarts") == "1" or state(job).get("JobState") in ("COMPLETED", "FAILED"))
+    assert state(job)["Restarts"] == "1"
+    assert main(words) == 0  # watches it
+    assert main([*local(words), f"paths.outputs={tmp_path / 'b'}"]) == 0
+    for run in runs(tmp_path / "b" / "sine"):
+        twin = tmp_path / "a" / "sine" / run.folder.name
+        assert (twin / "metrics.csv").read_bytes() == run.metrics_file.read_bytes()
+
+
+def test_a_job_that_ends_without_its_runs_is_told_of(cluster, tmp_path, capsys):
+    words = [*LINE, f"paths.outputs={tmp_path}", "sweep.slurm.setup=['exit 3']"]
+    assert main(words) == 1
+    said = capsys.readouterr()
+    assert "ended without it" in said.out + said.err
