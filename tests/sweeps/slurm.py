@@ -28,10 +28,10 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerType=sched/backfill
+SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,sched_min_interval=0
 ReturnToService=2
 MpiDefault=none
 MaxArraySize=3
-AuthInfo=cred_expire=2
 KillWait=30
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}

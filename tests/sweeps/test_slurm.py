@@ -165,6 +165,8 @@ def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_ru
         subprocess.run(["scontrol", "requeue", job], check=True)
     until(lambda: state(job).get("Restarts") == "1" or state(job).get("JobState") in ("COMPLETED", "FAILED"))
     assert state(job)["Restarts"] == "1"
+    # Slurm has a job that is queued again wait for two minutes
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False)
     assert main(words) == 0  # watches it
     assert main([*local(words), f"paths.outputs={tmp_path / 'b'}"]) == 0
     for run in runs(tmp_path / "b" / "sine"):

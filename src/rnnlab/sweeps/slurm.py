@@ -30,6 +30,7 @@ WORDS: dict[str, tuple[Any, str]] = {
     "detach": (bool, "true or false"), "more": (dict, "keys of sbatch"),
 }  # fmt: skip
 MOST = 2000  # runs in a pack
+DETACHED = "detached"  # why a driver stopped that left its jobs to themselves
 
 
 def checked(options: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +104,7 @@ class SlurmSweep:
         jobs |= self._submit(new) if new else {}
         if self.slurm["detach"]:
             self.say("submitted; the same command without sweep.slurm.detach shows how they get on")
-            self.stopping = "detached"
+            self.stopping = DETACHED
             return self.outcomes
         try:
             self._watch(jobs)

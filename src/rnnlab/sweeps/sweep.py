@@ -29,7 +29,7 @@ from rnnlab.sweeps.planner import Compose, Planner
 from rnnlab.sweeps.pool import LocalPool
 from rnnlab.sweeps.probe import Probe
 from rnnlab.sweeps.scheduler import Scheduler
-from rnnlab.sweeps.slurm import SlurmSweep, checked, cluster_devices, require_slurm
+from rnnlab.sweeps.slurm import DETACHED, SlurmSweep, checked, cluster_devices, require_slurm
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
 
@@ -118,6 +118,8 @@ def sweep(
             server.close()
         else:
             release(server)
+    if done.stopped == DETACHED:
+        return done
     _report(done, began, last)
     _end(done, len(due))
     return done
