@@ -105,6 +105,13 @@ def until(condition, seconds=120):
     raise TimeoutError
 
 
+def began_again(job):
+    """Slurm would have a job that is queued again wait for two minutes."""
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False, capture_output=True)
+    time.sleep(0.5)
+    return state(job).get("JobState") in ("RUNNING", "COMPLETED")
+
+
 def statuses(folder):
     return (
         [run.status for run in runs(folder / "sine", lambda line: None)] if (folder / "sine").is_dir() else []
@@ -165,8 +172,7 @@ def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_ru
         subprocess.run(["scontrol", "requeue", job], check=True)
     until(lambda: state(job).get("Restarts") == "1" or state(job).get("JobState") in ("COMPLETED", "FAILED"))
     assert state(job)["Restarts"] == "1"
-    # Slurm has a job that is queued again wait for two minutes
-    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False)
+    until(lambda: began_again(job))
     assert main(words) == 0  # watches it
     assert main([*local(words), f"paths.outputs={tmp_path / 'b'}"]) == 0
     for run in runs(tmp_path / "b" / "sine"):
