@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from rnnlab.cells import Cell
 from rnnlab.native.expressions import CONDITIONS, LEAVES, Expression
 from rnnlab.native.plan import Loops, Plan, Time
 
@@ -57,6 +58,10 @@ class _Function:
             return self.at(f"was{number}", f"was[{number}]")
         if e.op == "vector":
             return f"vectors + {self.vectors[(str(e.args[0]), int(e.args[1]))]} * units"  # type: ignore[arg-type]
+        if e.op == "mask":
+            return self.at("mask", "mask")
+        if e.op == "keep":
+            return f"{self.at('keep', 'keep')} + {number} * units"
         if e.op == "d_output":
             return self.at("d_y", "d_y")
         if e.op == "d_product":
@@ -250,10 +255,10 @@ def generate(
     plan: Plan,
     names: Sequence[str],
     sizes: dict[str, tuple[int, ...]],
-    hidden: int,
-    widths: Sequence[int],
+    cell: Cell,
 ) -> str:
     """The C of a cell; `names` in the order of Weights in recurrence.h, weight_ih and initial first."""
+    hidden, widths = cell.hidden_size, cell.widths
     index = {name: i for i, name in enumerate(names)}
     written: dict[tuple[str, ...] | tuple[str, int, int], None] = {}
 
@@ -307,7 +312,9 @@ def generate(
     description = {
         "parameters": len(names), "gates": plan.gates, "inputs": len(plan.inputs), "slots": plan.slots,
         "all_slots": all_slots, "vectors": len(plan.vectors), "kept": len(plan.kept), "spares": spares,
-        "states": count, "own_states": free, "output": -1 if plan.output_state is None else plan.output_state,
+        "masked": int(cell.recurrent_dropout > 0), "keeps": sum(cell.state_blocks) if cell.zoneout else 0,
+        "learned": sum(cell.state_blocks), "states": count, "own_states": free,
+        "output": -1 if plan.output_state is None else plan.output_state,
         "apart": int(plan.apart), "gate": _numbers(plan.inputs), "own": _numbers(own),
         "start": _numbers(sum(widths[:i]) for i, k in enumerate(widths) for _ in range(k)),
         "width": _numbers(k for k in widths for _ in range(k)),

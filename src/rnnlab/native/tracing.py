@@ -21,6 +21,7 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from rnnlab.cells import Cell
+from rnnlab.cells.masks import Masks
 from rnnlab.native import expressions as ex
 from rnnlab.native.expressions import ONE, ZERO, Expression, add, apply, constant, div, mul, neg, select, sub
 
@@ -173,6 +174,7 @@ class Trace(TorchFunctionMode):
         self.known = {id(t): name for name, t in self.tensors.items()}
         self.used: dict[str, None] = {}
         self.own: list[Tensor] = []  # made by the step itself: constants
+        self.mask = Symbol(self, [ex.make("mask")]) if cell.recurrent_dropout else None
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return self.call(function, args, kwargs or {})
@@ -310,6 +312,8 @@ def _linear(t: Trace, x: Any, weight: Any, bias: Any = None) -> Symbol:
     if x.per_row or len(x.blocks) != matrix.columns:
         _refuse(f"{len(x.blocks)} blocks of units times {matrix.name}, which takes {matrix.columns}")
     t.used[matrix.name] = None
+    if t.mask is not None:
+        x = t.each(mul, x, Symbol(t, t.mask.blocks * len(x.blocks)))
     rows = []
     for k in range(matrix.rows):
         e = ZERO
@@ -407,6 +411,8 @@ def _getitem(t: Trace, x: Any, key: Any) -> Symbol:
     x = t.symbol(x)
     if isinstance(key, tuple) and len(key) == 2 and key[0] in (slice(None), Ellipsis):
         key = key[1]
+        if x.per_row and key == slice(None, 1):
+            return x
     elif x.batched and not (isinstance(key, slice) and key == slice(None)):
         _refuse("rows of a batch picked out")
     if not isinstance(key, slice) or key.step not in (None, 1) or x.per_row:
@@ -641,11 +647,6 @@ def tensors_of(cell: Cell) -> dict[str, Tensor]:
     return found
 
 
-def widths(cell: Cell) -> tuple[int, ...]:
-    """The blocks of units of each state."""
-    return tuple(getattr(cell, "state_blocks", ())) or (1,) * cell.states
-
-
 def trace(cell: Cell) -> Traced:
     """The equations of a cell's step. Raises Untraceable."""
     kind = type(cell)
@@ -673,13 +674,17 @@ def _followed(cell: Cell, tracer: Trace) -> Traced:
     name = f"{type(cell).__name__}.step"
     gates = cell.weight_ih.shape[0] // cell.hidden_size
     u = Symbol(tracer, [ex.make("input", k) for k in range(gates)])
-    state, at = [], 0
-    for width in widths(cell):
-        state.append(Symbol(tracer, [ex.make("state", at + k) for k in range(width)]))
+    state: list[Symbol] = []
+    at = 0
+    for width in cell.widths:
+        number = cell.counts and len(state) == len(cell.widths) - 1
+        state.append(Symbol(tracer, [ex.make("state", at + k) for k in range(width)], per_row=number))
         at += width
+    kept = sum(cell.state_blocks) if cell.zoneout else 0
+    keep: Any = Symbol(tracer, [ex.make("keep", k) for k in range(kept)])
     before = _attributes(cell)
     with tracer:
-        given = cell.step(u, tuple(state))  # type: ignore[arg-type]
+        given = cell.advance(u, tuple(state), Masks(keep=keep) if kept else None)  # type: ignore[arg-type]
     after = _attributes(cell)
     changed = [k for k in after if k not in before or after[k] is not before[k]]
     if changed:
@@ -689,7 +694,8 @@ def _followed(cell: Cell, tracer: Trace) -> Traced:
     y, following = tracer.symbol(given[0]), [tracer.symbol(s) for s in given[1]]
     if y.per_row or len(y.blocks) != 1:
         raise Untraceable(f"{name}'s output is not (B, H)")
-    if any(s.per_row for s in following) or [len(s.blocks) for s in following] != list(widths(cell)):
+    of_units = following[: len(cell.state_blocks)]
+    if any(s.per_row for s in of_units) or [len(s.blocks) for s in following] != list(cell.widths):
         raise Untraceable(f"{name} gives states of other sizes than it takes")
     states = tuple(b for s in following for b in s.blocks)
     present = {e.args[0] for e in ex.ordered([y.blocks[0], *states]) if e.op in ("vector", "product")}
