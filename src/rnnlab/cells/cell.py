@@ -59,7 +59,7 @@ class Cell(nn.Module):
     state_blocks: tuple[int, ...] = (1,)
     """The width of each state in units of H; they imply `states`."""
     together: ClassVar[bool] = False
-    """Whether the states after the first mean something together alone, so that zoneout must leave them."""
+    """Whether the states after the first make sense together alone, so that zoneout must leave them."""
     counts: ClassVar[bool] = False
     """Whether `step` takes its number: then one more state (B, H) counts the steps, after all others."""
     zoneout: tuple[float, ...] = ()

@@ -107,6 +107,13 @@ class Recurrent(Node):
         can, cannot = able(lambda cell: len(cell.states) > 1)
         if self.zoneout_cell is not None and self.cell in cannot:
             yield "zoneout_cell", f"{self.cell} has one state; these cells have more: {', '.join(can)}"
+        together, _ = able(lambda cell: cell.together)
+        if zoneout_cell > 0 and self.cell in together:
+            key = "zoneout" if self.zoneout_cell is None else "zoneout_cell"
+            yield (
+                key,
+                f"the states of {self.cell} after the first make sense together alone; set model.zoneout_cell=0",
+            )
         _, cannot = able(lambda cell: cell.recurrent_gates + cell.own_products > 0)
         if self.recurrent_dropout > 0 and self.cell in cannot:
             yield "recurrent_dropout", f"{self.cell} multiplies its state with no matrix; set model.zoneout"

@@ -82,7 +82,7 @@ class Stack(nn.Module):
             cell_.recurrent_dropout = recurrent_dropout
             if others and cell_.together:
                 raise UserError(
-                    f"model.zoneout_cell={others}: the states of {self.kind.__name__} after the first mean something "
+                    f"model.zoneout_cell={others}: the states of {self.kind.__name__} after the first make sense "
                     "together alone; set model.zoneout_cell=0"
                 )
             if zoneout or others:

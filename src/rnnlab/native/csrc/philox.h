@@ -40,11 +40,17 @@ INLINE void philox_words(const Stream *s, uint64_t index, uint16_t words[16]) {
 INLINE void draw(const Chance *chance, uint64_t step, uint64_t place, uint64_t start, size_t n, float hit, float miss,
                  float *to) {
     const Stream stream = {{chance->key[0], chance->key[1]}, step, place};
+    const int32_t below = (int32_t)chance->below;
     uint16_t words[16];
-    for (size_t i = 0; i < n; i++) {
-        const uint64_t at = start + i;
-        if (i == 0 || at % 16 == 0) philox_words(&stream, at / 16, words);
-        to[i] = words[at % 16] < chance->below ? hit : miss;
+    for (size_t i = 0; i < n;) {
+        const size_t first = (start + i) % 16, left = n - i;
+        philox_words(&stream, (start + i) / 16, words);
+        if (first == 0 && left >= 16) {
+            for (size_t k = 0; k < 16; k++) to[i + k] = words[k] < below ? hit : miss;
+            i += 16;
+        } else {
+            for (size_t k = first; k < 16 && i < n; k++, i++) to[i] = words[k] < below ? hit : miss;
+        }
     }
 }
 
