@@ -117,6 +117,7 @@ class Library:
             "rnnlab_call_forward": (None, [Pointer] * 3),
             "rnnlab_call_backward": (None, [Pointer] * 4),
             "rnnlab_activation": (None, [Int, Int, Pointer, Pointer]),
+            "rnnlab_power": (None, [Int, *[Pointer] * 3]),
             "rnnlab_spec_size": (Int, []),
             "rnnlab_data_size": (Int, []),
             "rnnlab_program_new": (Pointer, [Pointer]),

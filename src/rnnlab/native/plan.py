@@ -7,7 +7,7 @@ over the units ends a pass within a phase. So every loop has a time (phase, pass
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from rnnlab.native import expressions as ex
@@ -41,6 +41,8 @@ CHEAP = frozenset(
     ]
 )
 """Computed again on the way back; all else is kept."""
+FREE = (CHEAP | ex.LEAVES) - {"div", "sqrt"}
+"""What costs no more than to load it."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,9 @@ class Plan:
     """Gradients of the slots and, behind them, of the `vectors` (in their order)."""
     carry: dict[int, Expression]
     """The elementwise part of the gradients of the states before; only where it is used."""
+    derived: dict[Expression, int]
+    """Values of parameters and buffers alone that take more than a sum or a product: computed once a call, and kept
+    behind the `vectors`."""
     multiplied: set[int]
     """States whose gradient comes by products or by the layer's output, too."""
     forward: Loops = field(init=False)
@@ -276,6 +281,7 @@ class _Planner:
         result = Plan(
             inputs=(), slots=slots, products=[], biases=[], vectors=vectors, output=self.output, states=self.states,
             output_state=output_state, kept={}, over={}, deltas=deltas, carry=carry, multiplied=multiplied,
+            derived=_derived([*self.roots, *sources, *deltas.values(), *carry.values()], sources),
             gates=self.traced.gates, primal=set(everything),
         )  # fmt: skip
         inputs: list[int] = []
@@ -360,7 +366,7 @@ class _Planner:
                 if e.op == "slot":
                     needed.add(int(e.args[0]))  # type: ignore[arg-type]
                     continue
-                if e in stored or e in sources or not e.operands:
+                if e in stored or e in sources or not e.operands or e in plan.derived:
                     continue
                 if e.op not in CHEAP:
                     keep[e] = None
@@ -374,7 +380,8 @@ class _Planner:
         last = max([final, *(forward[e] for e in order), *((forward[s][0] + 1, 0) for s in sources)])
         at_end.setdefault(last, []).extend([*plan.states, plan.output, *order])
         plan.kept = {s: i for i, s in enumerate(sources)}
-        plan.forward = _schedule(at_end, forward, set(plan.kept))
+        constant = set(plan.derived)
+        plan.forward = _schedule(at_end, forward, set(plan.kept), constant)
         read, held = _last_reads(plan.forward)
         ready = {int(e.args[0]): at for e, at in forward.items() if e.op == "slot"}  # type: ignore[arg-type]
         free = [i for i in range(plan.slots) if i not in needed | held]
@@ -388,14 +395,39 @@ class _Planner:
             else:
                 plan.kept[e] = len(plan.kept)
         # values kept are at hand for later loops, and stored where they are computed first
-        plan.forward = _schedule(at_end, forward, {*plan.kept, *plan.over})
+        plan.forward = _schedule(at_end, forward, {*plan.kept, *plan.over}, constant)
         back_end: dict[Time, list[Expression]] = {}
         for g in plan.deltas.values():
             back_end.setdefault(d_times[g], []).append(g)
         end = max([d_times[g] for g in back_roots] + [(0, 0)])
         back_end.setdefault(end, []).extend(plan.carry.values())
-        at_hand = {e for e in primal if e in plan.kept or e in plan.over or e in stored}
+        at_hand = {e for e in primal if e in plan.kept or e in plan.over or e in stored} | constant
         plan.backward = _schedule(back_end, d_times, at_hand, at_hand)
+
+
+def _derived(roots: list[Expression], sources: Collection[Expression]) -> dict[Expression, int]:
+    """The largest parts of the roots that depend on parameters and buffers alone, and take a function or a division;
+    none of the products' sources, which have places of their own.
+    """
+    fixed: set[Expression] = set()
+    for e in ordered(roots):
+        if e.op in ("vector", "constant") or (
+            e.op not in (*ex.LEAVES, *ex.SUMS) and all(a in fixed for a in e.operands)
+        ):
+            fixed.add(e)
+    found: dict[Expression, int] = {}
+    seen: set[Expression] = set()
+    todo = list(roots)
+    while todo:
+        e = todo.pop(0)
+        if e in seen:
+            continue
+        seen.add(e)
+        if e in fixed and e.op not in FREE and e not in sources:
+            found[e] = len(found)
+        elif e.op not in ex.LEAVES:
+            todo.extend(e.operands)
+    return found
 
 
 def _times(roots: Iterable[Expression], given: dict[Expression, Time]) -> dict[Expression, Time]:

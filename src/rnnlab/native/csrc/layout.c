@@ -61,7 +61,7 @@ void stack_arrange(Stack *stack, const Shape *shape, Arena *arena) {
             p->product_back[k] = take(arena, cell->product[k].count * H * stack->units);
         }
         p->bias = take(arena, cell->slots * stack->units);
-        p->vectors = take(arena, cell->vectors * stack->units);
+        p->vectors = take(arena, (cell->vectors + cell->derived) * stack->units);
         p->initial = take(arena, stack->states * stack->units);
     }
 }

@@ -43,6 +43,7 @@ static void pack_by_units(const Stack *stack, Packed *p, const Weights *w) {
             for (size_t u = 0; u < H; u++)
                 p->vectors[b->vector * units + u] = b->scalar ? from[0] : from[b->block * H + u];
     }
+    cell->prepare(p->vectors, units);
 }
 
 void stack_pack(Stack *stack, const Weights *weights, int back) {

@@ -33,7 +33,7 @@ typedef struct {
     float *ih, *ih_back;   /* panels; for one-hot inputs `ih` is a table [inputs][inputs' slots * units] */
     float *product[MAX_PRODUCTS], *product_back[MAX_PRODUCTS]; /* panels */
     float *bias;    /* [slots * units]: what the products start from */
-    float *vectors; /* [vectors][units] */
+    float *vectors; /* [vectors + derived][units] */
     float *initial; /* [states][units] */
 } Packed;
 
