@@ -9,7 +9,8 @@ import numpy as np
 
 from rnnlab.cells import Cell
 from rnnlab.native.expressions import CONDITIONS, LEAVES, Expression
-from rnnlab.native.plan import Loops, Plan, Time
+from rnnlab.native.plan import Plan
+from rnnlab.native.schedule import Loops, Time
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=", "equal": "==",
          "not_equal": "!=", "and": "&", "or": "|"}  # fmt: skip
