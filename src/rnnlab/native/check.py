@@ -18,7 +18,7 @@ from rnnlab.cells import Cell
 from rnnlab.cells.masks import Masks
 from rnnlab.native import bindings, engine
 from rnnlab.native.kernels import Kernels, kernels_of
-from rnnlab.native.tracing import Untraceable
+from rnnlab.native.symbols import Untraceable
 from rnnlab.recurrence import reference
 from rnnlab.runs.files import write_whole
 

@@ -15,7 +15,8 @@ from rnnlab.native.bindings import library
 from rnnlab.native.build import BuildError, Built, build_cell, load
 from rnnlab.native.codegen import generate
 from rnnlab.native.plan import Plan, plan
-from rnnlab.native.tracing import Untraceable, trace
+from rnnlab.native.symbols import Untraceable
+from rnnlab.native.tracing import trace
 
 FIRST = ("weight_ih", "initial")
 """The parameters that every cell has, first in the order of Weights in recurrence.h."""

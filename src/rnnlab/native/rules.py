@@ -4,34 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rnnlab.native import expressions as ex
 from rnnlab.native.expressions import ONE, ZERO, Expression, add, apply, constant, div, mul, neg, select, sub
-from rnnlab.native.symbols import Matrix, Symbol, refuse
-
-if TYPE_CHECKING:
-    from rnnlab.native.tracing import Trace
-
-RANDOM = frozenset(
-    [
-        "rand",
-        "randn",
-        "randint",
-        "randperm",
-        "normal",
-        "bernoulli",
-        "dropout",
-        "alpha_dropout",
-        "feature_dropout",
-        "rand_like",
-        "randn_like",
-        "uniform",
-        "exponential",
-        "multinomial",
-        "poisson",
-    ]
-)
+from rnnlab.native.symbols import Matrix, Symbol, Trace, refuse
 
 
 def _linear(t: Trace, x: Any, weight: Any, bias: Any = None) -> Symbol:
