@@ -40,24 +40,33 @@ INLINE vec vec_exp_any(vec x) {
     const vec two = splat(2.0f), one = splat(1.0f);
     vec scale, p = exp_parts(x * 0.5f, 43.5f, &scale);
     const vec usual = scale * fma_(p, two, one);
+    const vec_int beyond = vec_abs(x) > splat(87.0f);
+    if (!any(beyond)) return usual;
     vec rest_scale, q = exp_parts(at_least(at_most((x - pick(x > splat(0.0f), splat(64.0f), splat(-64.0f))) * 0.5f,
                                                    43.5f), -43.5f), 43.5f, &rest_scale);
     const vec far = rest_scale * fma_(q, two, one) *
                     pick(x > splat(0.0f), splat(6.2351491e27f), splat(1.6038109e-28f)); /* exp(64), exp(-64) */
-    return pick(vec_abs(x) > splat(87.0f), far, usual);
+    return pick(beyond, far, usual);
 }
 
 /* exp(x) - 1, accurate near 0 */
 INLINE vec vec_expm1(vec x) {
-    return pick(vec_abs(x) > splat(80.0f), vec_exp_any(x) - 1.0f, 2.0f * half_expm1(x * 0.5f, 43.5f));
+    const vec_int large = vec_abs(x) > splat(80.0f);
+    const vec usual = 2.0f * half_expm1(x * 0.5f, 43.5f);
+    return any(large) ? pick(large, vec_exp_any(x) - 1.0f, usual) : usual;
 }
 
 /* x = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), for x > 0 */
 INLINE vec split_power_of_two(vec x, vec *f) {
     const vec_int small = x < splat(0x1p-126f); /* no normal float */
-    const vec_int bits = (vec_int)pick(small, x * 0x1p24f, x), e = (bits - 0x3f3504f3) >> 23;
+    vec less = splat(0.0f);
+    if (any(small)) {
+        x = pick(small, x * 0x1p24f, x);
+        less = pick(small, splat(24.0f), less);
+    }
+    const vec_int bits = (vec_int)x, e = (bits - 0x3f3504f3) >> 23;
     *f = (vec)(bits - (e << 23)) - 1.0f;
-    return __builtin_convertvector(e, vec) - pick(small, splat(24.0f), splat(0.0f));
+    return __builtin_convertvector(e, vec) - less;
 }
 
 /* What stands for log x at 0 and infinity, for x < 0 and for NaN */
@@ -66,8 +75,8 @@ INLINE vec log_ends(vec x, vec usual) {
     return pick(x < splat(0.0f), splat(NAN), pick(x == splat(0.0f), splat(-INFINITY), known));
 }
 
-/* log x = e ln 2 + f - f^2 / 2 + f^3 p(f) */
-INLINE vec vec_log(vec x) {
+/* log x = e ln 2 + f - f^2 / 2 + f^3 p(f), for x > 0 */
+INLINE vec log_positive(vec x) {
     vec f, e = split_power_of_two(x, &f), square = f * f;
     vec p = fma_(splat(-0.0763449296f), f, splat(0.12761575f));
     p = fma_(p, f, splat(-0.131601825f));
@@ -78,8 +87,9 @@ INLINE vec vec_log(vec x) {
     p = fma_(p, f, splat(0.333333313f));
     vec y = fma_(e, splat(-2.12194440e-4f), f * square * p); /* ln 2 in two parts, the first with ten digits */
     y = fma_(square, splat(-0.5f), y);
-    return log_ends(x, fma_(e, splat(0.693359375f), f + y));
+    return fma_(e, splat(0.693359375f), f + y);
 }
+INLINE vec vec_log(vec x) { return log_ends(x, log_positive(x)); }
 
 /* log(1 + x) = log u + (what u = 1 + x has lost) / u */
 INLINE vec vec_log1p(vec x) {
@@ -91,7 +101,8 @@ INLINE vec vec_log1p(vec x) {
 
 /* log(1 + exp(x)), and x from 20 on, as torch has it */
 INLINE vec vec_softplus(vec x) {
-    const vec low = vec_log1p(vec_exp_any(-vec_abs(x)));
+    const vec e = vec_exp_any(-vec_abs(x)), u = 1.0f + e; /* log1p(e), e from 0 to 1 */
+    const vec low = log_positive(u) + (e - (u - 1.0f)) / u;
     return pick(x > splat(20.0f), x, vec_relu(x) + low);
 }
 
