@@ -101,8 +101,8 @@ def test_one_value(overrides, line):
         ),
         (
             ["model.forget_bias=1"],
-            "model.forget_bias=1.0: elman has no forget gate; these cells have one: janet, layernormlstm, lstm, mgu, "
-            "minlstm, multiplicativelstm, peepholelstm, qrnn, slstm, sru",
+            "model.forget_bias=1.0: elman has no forget gate; set it to null (these cells have one: janet, "
+            "layernormlstm, lstm, mgu, minlstm, multiplicativelstm, peepholelstm, qrnn, slstm, sru)",
         ),
         (
             ["model.dropout=0.1"],

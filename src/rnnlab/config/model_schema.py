@@ -83,7 +83,11 @@ class Recurrent(Node):
             yield "nonlinearity", f"only model.cell={' or '.join(can)} has it, not {self.cell}"
         can, cannot = able(lambda cell: cell.has_gate("forget"))
         if self.forget_bias is not None and self.cell in cannot:
-            yield "forget_bias", f"{self.cell} has no forget gate; these cells have one: {', '.join(can)}"
+            them = ", ".join(can)
+            yield (
+                "forget_bias",
+                f"{self.cell} has no forget gate; set it to null (these cells have one: {them})",
+            )
         if self.forget_bias is not None and self.bias == "none":
             yield "forget_bias", "model.bias=none leaves no bias to set; use both or one"
         if self.init_scale is not None and self.init != "uniform":
