@@ -1,19 +1,25 @@
 """Optimizer steps a second of every cell: the engine that a run would take, the reference, and torch.compile of it.
 
-Options: cells=gru,mgu (default: all), hidden=32,128, compile=no (it takes most of the time).
+Options: cells=gru,mgu (default: all), hidden=32,128, compiled=elman,indrnn (those that torch.compile is asked for, at
+the first of the hidden sizes; all; none: it takes one to five minutes a cell), write=yes (the table of docs/cells.md).
 """
 
+import os
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks import turns
+from benchmarks import roof, turns
 from rnnlab import native
 from rnnlab.cells import CATALOGUE
 from rnnlab.cells.size import size_of
+from rnnlab.native.kernels import kernels_of
 from rnnlab.native.spec import obstacle
 from rnnlab.recurrence import reference
 from rnnlab.recurrence.stack import Stack
@@ -22,30 +28,85 @@ from rnnlab.tasks import Forecaster
 ROWS, STEPS, LR = 32, 20, 1e-3
 SERIES = {"kind": "series", "inputs": 1, "targets": 1, "horizon": 1, "target_index": [0],
           "target_scale": [1.0], "target_shift": [0.0]}  # fmt: skip
-BUDGET = 0.5  # seconds of one measurement
+BUDGET = 0.25  # seconds of one measurement
+PAGE = Path(__file__).parents[2] / "docs" / "cells.md"
+BEGIN, END = "<!-- measured by scripts/benchmark.py cells -->", "<!-- end of what was measured -->"
+
+
+class Measured(NamedTuple):
+    engine: str
+    rate: float
+    """Optimizer steps a second."""
+    peak: float
+    """The share of what a core can multiply and add."""
+    reference: float
 
 
 def main(options: dict[str, str]) -> None:
     cells = options.get("cells", ",".join(CATALOGUE)).split(",")
     hiddens = [int(h) for h in options.get("hidden", "32,128").split(",")]
-    compiling = options.get("compile", "yes") != "no"
-    with turns.cores(1):
-        print(f"  one layer, B={ROWS}, T={STEPS}, Adam, one core; optimizer steps a second")
-        heads = f"{'engine':>10}{'auto':>9}{'reference':>11}{'compiled':>10}{'compiling':>11}{'GFLOP/s':>9}"
-        print(f"  {'cell':22}{'h':>4}{heads}")
-        for hidden in hiddens:
-            for cell in cells:
-                print(f"  {cell:22}{hidden:4}{line(cell, hidden, compiling)}", flush=True)
+    asked = options.get("compiled", "elman,indrnn")
+    compiled = {"all": cells, "none": []}.get(asked, asked.split(","))
+    peak_function, peak_flop = roof.multiply_adds()
+    found: dict[str, list[Measured]] = {}
+    with turns.cores(1), tempfile.TemporaryDirectory() as empty:
+        os.environ["RNNLAB_CACHE"] = empty  # so that compiling is seen
+        native.status()
+        print(f"  one layer, B={ROWS}, T={STEPS}, Adam, one core; of the peak; against the reference")
+        for cell in cells:
+            found[cell] = [measured(cell, hidden, peak_function, peak_flop) for hidden in hiddens]
+            shown = "".join(f"{m.rate:9.0f}/s{m.peak:5.0%}{m.rate / m.reference:7.0f}x" for m in found[cell])
+            print(
+                f"  {cell:22}{found[cell][0].engine:>10}{shown}   compiled in {seconds(cell):.1f} s",
+                flush=True,
+            )
+        against = {}
+        for cell in compiled:
+            rate_, first = rate(torch_steps(cell, hiddens[0], compiled=True))
+            against[cell] = found[cell][0].rate / rate_, first
+            print(
+                f"  {cell:22} {against[cell][0]:.1f} times torch.compile, which took {first:.0f} s",
+                flush=True,
+            )
+        if options.get("write") == "yes":
+            write(table(hiddens, found, against))
 
 
-def line(cell: str, hidden: int, compiling: bool) -> str:
-    engine, auto = whole_steps(cell, hidden)
-    by_reference, _ = rate(torch_steps(cell, hidden))
-    compiled, seconds = rate(torch_steps(cell, hidden, compiled=True)) if compiling else (float("nan"),) * 2
+def seconds(cell: str) -> float:
+    """Of compiling the kernels."""
+    return kernels_of(Stack(cell, 1, 32).cells[0]).built.seconds
+
+
+def table(
+    hiddens: list[int], found: dict[str, list[Measured]], against: dict[str, tuple[float, float]]
+) -> str:
+    heads = [f"{what}, h={h}" for h in hiddens for what in ("steps/s", "of the peak", "times reference")]
+    lines = [f"| `model.cell` | {' | '.join(heads)} |", "|" + " --- |" * (1 + len(heads))]
+    for cell, of in found.items():
+        shown = " | ".join(f"{m.rate:,.0f} | {m.peak:.0%} | {m.rate / m.reference:.0f}" for m in of)
+        lines.append(f"| `{cell}` | {shown} |")
+    if against:
+        lines += [
+            "",
+            f"| against torch.compile, h={hiddens[0]} | times | it compiled in |",
+            "| --- | --- | --- |",
+        ]
+        lines += [f"| `{cell}` | {times:.1f} | {first:.0f} s |" for cell, (times, first) in against.items()]
+    return "\n".join(lines)
+
+
+def write(text: str) -> None:
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+
+
+def measured(cell: str, hidden: int, peak: Callable[[], object], peak_flop: float) -> Measured:
+    engine, ours = whole_steps(cell, hidden)
+    (taken,) = turns.seconds(peak, repeats=3, clock=turns.clock(1))
     # forward, and both ways back
     flop = 6.0 * ROWS * STEPS * size_of(Stack(cell, 1, hidden)).multiplications
-    return (f"{engine:>10}{auto:9.0f}{by_reference:11.0f}{compiled:10.0f}{seconds:10.1f}s"
-            f"{flop * auto / 1e9:9.2f}")  # fmt: skip
+    by_reference, _ = rate(torch_steps(cell, hidden))
+    return Measured(engine, ours, flop * ours / (peak_flop / taken), by_reference)
 
 
 def whole_steps(cell: str, hidden: int) -> tuple[str, float]:

@@ -12,7 +12,10 @@ import hashlib
 
 import numpy as np
 
-STREAMS = ("init", "data", "shuffle", "dropout", "sample", "user")
+STREAMS = (
+    *("init", "data", "shuffle", "sample", "user"),
+    *("dropout", "input_dropout", "recurrent_dropout", "zoneout"),
+)
 
 
 def key(seed: int, stream: str) -> np.ndarray:
@@ -40,12 +43,21 @@ def generator(seed: int, stream: str, *counter: int) -> np.random.Generator:
     return np.random.Generator(philox(seed, stream, *counter))
 
 
-def keep_mask(seed: int, p: float, shape: tuple[int, ...], *counter: int) -> np.ndarray:
-    """Dropout's mask, float32: 0 with chance `p`, else 1/(1-p).
-
-    Element i, in C order, is dropped where the i-th 16-bit word of the "dropout" stream lies below
-    round(65536 p): integer arithmetic, so that every engine can make the same mask.
-    """
+def words(seed: int, stream: str, shape: tuple[int, ...], *counter: int) -> np.ndarray:
+    """The first 16-bit words of a stream at a place, in C order."""
     n = int(np.prod(shape))
-    words = philox(seed, "dropout", *counter).random_raw((n + 3) // 4).astype("<u8").view("<u2")[:n]
-    return np.where(words < round(p * 65536), np.float32(0), np.float32(1 / (1 - p))).reshape(shape)
+    raw = philox(seed, stream, *counter).random_raw((n + 3) // 4)
+    return raw.astype("<u8").view("<u2")[:n].reshape(shape)
+
+
+def threshold(p: float) -> int:
+    """Words below it are a share `p` of all: integer arithmetic, so that every engine can draw the same."""
+    return round(p * 65536)
+
+
+def keep_mask(
+    seed: int, p: float, shape: tuple[int, ...], *counter: int, stream: str = "dropout"
+) -> np.ndarray:
+    """Dropout's mask, float32: 0 with chance `p`, where the stream's word lies below the threshold, else 1/(1-p)."""
+    dropped = words(seed, stream, shape, *counter) < threshold(p)
+    return np.where(dropped, np.float32(0), np.float32(1 / (1 - p)))

@@ -12,7 +12,7 @@ def test_the_blocks_of_the_page_run_and_hold(capsys):
     blocks = re.findall(
         r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
     )
-    assert len(blocks) == 9
+    assert len(blocks) == 11
     with torch.random.fork_rng(devices=[]):  # the page seeds torch's own generator, to compare with it
         torch.manual_seed(0)
         names: dict = {"__name__": "page"}

@@ -31,6 +31,7 @@ CELLS = {
     "exprnn": (),
     "s4d": ("model.options.pairs=2",),
     "peepholelstm": ("model.options.variant=fgr",),
+    "lstm": ("model.zoneout=0.1", "model.recurrent_dropout=0.2", "model.input_dropout=0.1"),
 }
 
 

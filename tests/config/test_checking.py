@@ -101,13 +101,31 @@ def test_one_value(overrides, line):
         ),
         (
             ["model.forget_bias=1"],
-            "model.forget_bias=1.0: elman has no forget gate; these cells have one: janet, layernormlstm, lstm, mgu, "
-            "minlstm, multiplicativelstm, peepholelstm, qrnn, slstm, sru",
+            "model.forget_bias=1.0: elman has no forget gate; set it to null (these cells have one: janet, "
+            "layernormlstm, lstm, mgu, minlstm, multiplicativelstm, peepholelstm, qrnn, slstm, sru)",
         ),
         (
             ["model.dropout=0.1"],
             "model.dropout=0.1: acts between two layers, and model.num_layers is 1; "
             "set it to 0 or add a layer",
+        ),
+        (
+            ["model.zoneout_cell=0.1"],
+            "model.zoneout_cell=0.1: elman has one state; these cells have more: cornn, layernormlstm, lem, lstm, "
+            "multiplicativelstm, peepholelstm, qrnn, slstm",
+        ),
+        (
+            ["model.zoneout=0.1", "model.cell=slstm"],
+            "model.zoneout=0.1: the states of slstm after the first make sense together alone; "
+            "set model.zoneout_cell=0",
+        ),
+        (
+            ["model.recurrent_dropout=0.1", "model.cell=indrnn"],
+            "model.recurrent_dropout=0.1: indrnn multiplies its state with no matrix; set model.zoneout",
+        ),
+        (
+            ["model.zoneout=0.1", "model.engine=torch"],
+            "model.engine=torch: torch's layers have neither dropout of the state nor zoneout; set it to auto",
         ),
         (
             ["data=chars", "model.bidirectional=true"],

@@ -175,4 +175,20 @@ class Deep(Cell):
         return h, (h,)
 
 
-OWN = (UGRNN, MGU, ChainedGRU, Highway, Peephole, LayerNormGRU, IndRNN, MinGRU, Wide, Deep)
+class Warming(Cell):
+    """Its gate opens with the number of the step."""
+
+    gates, states = 1, 1
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.tau = nn.Parameter(torch.full((hidden_size,), 3.0))
+
+    def step(self, u, state, t):
+        (h,) = state
+        gate = torch.exp(-t / (1 + self.tau.square()))
+        h = gate * h + (1 - gate) * tanh(u + self.recur(h) + 0.01 * t)
+        return h, (h,)
+
+
+OWN = (UGRNN, MGU, ChainedGRU, Highway, Peephole, LayerNormGRU, IndRNN, MinGRU, Wide, Deep, Warming)

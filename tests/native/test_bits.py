@@ -37,6 +37,19 @@ CASES = {
         "hidden_size": 24,
         "bidirectional": True,
     },
+    "drawn": {
+        "kind": "text",
+        "batch": 50,
+        "steps": 9,
+        "cell": "lstm",
+        "hidden_size": 24,
+        "num_layers": 2,
+        "dropout": 0.2,
+        "input_dropout": 0.1,
+        "recurrent_dropout": 0.3,
+        "zoneout": 0.2,
+        "zoneout_cell": 0.5,
+    },
 }
 
 

@@ -41,6 +41,39 @@ def cases(n: int) -> list[dict]:
     return found
 
 
+DRAWN = {
+    "dropout": 0.2,
+    "input_dropout": 0.3,
+    "recurrent_dropout": 0.25,
+    "zoneout": 0.15,
+    "num_layers": 2,
+    "hidden_size": 18,
+}
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "indrnn", "peepholelstm"])
+@pytest.mark.parametrize("kind", ["series", "text", "labelled"])
+def test_what_is_drawn_is_as_the_stack_draws_it(kind, cell):
+    """Dropout of inputs and of the state, and zoneout: whole steps on the kernels beside the reference."""
+    cases = [
+        {},
+        {"initial_state": "learned"},
+        {"embedding_size": 5} if kind == "text" else {"bidirectional": True},
+    ]
+    for more in cases:
+        case = Case(kind, 37, 8, cell=cell, **DRAWN, **more)
+        name = case.names(1)[0]
+        true_loss, truth = torchs_gradients(case, name, torch.float64, "reference")
+        program = case.program()
+        assert program.gradients(name) == pytest.approx(true_loss, rel=1e-5)
+        found = [p.grad.double() for p in program.task.parameters()]
+        assert relative_error(found, truth) <= 1e-6
+        task = case.task().double().eval()
+        with torch.no_grad():
+            wanted = task.scores(case.batch_of(name, torch.float64))["loss"]
+        assert program.evaluate(name)[0] == pytest.approx(float(wanted[0]) / wanted[1], rel=1e-5)
+
+
 @pytest.mark.parametrize("options", cases(72), ids=lambda c: f"{c['kind']}-{c['cell']}-{c['hidden_size']}")
 def test_loss_and_gradients_are_as_exact_as_torch(options):
     case = Case(**options)

@@ -48,11 +48,12 @@ def outcome(engine: str, dtype: torch.dtype, kind: type[Cell], **case) -> list[t
     wanted = [x, *stack.parameters()]
     state = None
     if case.get("given"):
+        own = len(kind.state_blocks)  # the count of steps, behind them, is the same for all units
         state = [
-            tuple((0.5 * normal(*s.shape)).to(dtype).requires_grad_() for s in one)
+            (*((0.5 * normal(*s.shape)).to(dtype).requires_grad_() for s in one[:own]), *one[own:])
             for one in stack.start(batch)
         ]
-        wanted += [s for one in state for s in one]
+        wanted += [s for one in state for s in one[:own]]
     reset = torch.rand(batch, steps, generator=draw) < 0.2 if case.get("reset") else None
     ends = torch.randint(1, steps + 1, (batch,), generator=draw) if case.get("lengths") else None
     y, last = stack(x, state, reset=reset, lengths=ends)

@@ -83,6 +83,20 @@ def test_going_on_gives_the_bits_of_the_unbroken_run(small, tmp_path, interrupte
     assert resumed.results == whole.results
 
 
+@pytest.mark.parametrize("engine", ["reference", "native"])
+def test_what_is_drawn_by_step_and_by_sequence_goes_on(small, tmp_path, interrupted, engine):
+    drawn = ["model.cell=lstm", "model.input_dropout=0.1", "model.recurrent_dropout=0.2", "model.zoneout=0.1",
+             "model.zoneout_cell=0.4", "trainer.max_steps=40"]  # fmt: skip
+    options = [*(o for o in CHARS if not o.startswith(("model.engine", "trainer.max_steps"))), *drawn]
+    options.append(f"model.engine={engine}")
+    whole = small(*options, outputs=tmp_path / "whole", base=())
+    record, resumed = interrupted(*options, at=15, base=())
+    assert record["why"] == "SIGINT at step 15"
+    assert resumed.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+    a, b = (torch.load(r.last_checkpoint, weights_only=True)["state_dict"] for r in (whole, resumed))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
 def test_sigterm_is_told_apart(interrupted):
     record, resumed = interrupted(at=6, number=signal.SIGTERM)
     assert record["why"] == "SIGTERM at step 6"

@@ -1,5 +1,7 @@
 """What a cell is: one layer of a recurrence in one direction, as a pure function of one step."""
 
+import inspect
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
@@ -9,6 +11,7 @@ from torch.nn import functional
 
 from rnnlab.cells.choice import check_choice
 from rnnlab.cells.description import Gate
+from rnnlab.cells.masks import MaskedProducts, Masks
 
 State = tuple[Tensor, ...]
 Bias = Literal["both", "one", "none"]
@@ -38,6 +41,9 @@ class Cell(nn.Module):
     sets `named_gates`, `recurrent_gates`, `named_states` or `state_blocks` on the instance, before this
     constructor makes the weights.
 
+    A step that depends on its number takes it as a third argument: `step(self, u, state, t)`, t (B, 1), counts from
+    0 wherever the state is the initial one. It goes on with a state that is carried, and from 0 after a reset.
+
     All methods are pure, without data-dependent control flow, so that `torch.func.functional_call` and
     `vmap` can lift them. Parameters start at zero: `rnnlab.recurrence.initialise` draws them.
     """
@@ -52,6 +58,14 @@ class Cell(nn.Module):
     """Tensors that go from one step to the next."""
     state_blocks: tuple[int, ...] = (1,)
     """The width of each state in units of H; they imply `states`."""
+    together: ClassVar[bool] = False
+    """Whether the states after the first make sense together alone, so that zoneout must leave them."""
+    counts: ClassVar[bool] = False
+    """Whether `step` takes its number: then one more state (B, H) counts the steps, after all others."""
+    zoneout: tuple[float, ...] = ()
+    """The chance of each state's units to keep their old value in a step; () for no zoneout. A stack sets it."""
+    recurrent_dropout: float = 0.0
+    """The chance of a unit to be left out of all products of a sequence. A stack sets it."""
     named_gates: tuple[Gate, ...] = ()
     """The blocks in the order of the weights' rows; () where a cell does not name them. They imply `gates`."""
     named_states: tuple[str, ...] = ()
@@ -73,6 +87,8 @@ class Cell(nn.Module):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         own = vars(cls)
+        if "step" in own:
+            cls.counts = "t" in inspect.signature(cls.step).parameters
         if "named_gates" in own:
             cls.gates = len(cls.named_gates)
         elif "step" in own:  # with other equations than the parent's, its names of the gates may be wrong
@@ -140,8 +156,42 @@ class Cell(nn.Module):
         return functional.linear(h, self.weight_hh, self.bias_hh)
 
     def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step: projected input u (B, gates*H) and state give the output (B, H) and the next state."""
+        """One step: projected input u (B, gates*H) and state give the output (B, H) and the next state.
+
+        One of your own is `step(self, u, state)`, or `step(self, u, state, t)` with the step's number t (B, 1).
+        """
         raise NotImplementedError(f"{type(self).__name__} has no step(self, u, state)")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Blocks of H units in each tensor that goes from step to step: `state_blocks`, and the count of the steps."""
+        return (*self.state_blocks, 1) if self.counts else self.state_blocks
+
+    def advance(self, u: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
+        """What a stack does at each step: `step`, with its number where it takes it, dropout and zoneout.
+
+        `state` is as `start` gives it. Without `masks` nothing is dropped, and zoneout (Krueger et al. 2017) takes the
+        expectation of what it draws in training: each state is the mean of old and new, weighted by its chance. An
+        output that is a state is that of the next step.
+        """
+        if masks is None and not (self.zoneout or self.counts):
+            return self.step(u, state)
+        own = state[: len(self.state_blocks)]
+        number = (state[-1][:, :1],) if self.counts else ()
+        drop = None if masks is None else masks.products
+        step: Any = self.step
+        with nullcontext() if drop is None else MaskedProducts(drop):
+            y, new = step(u, own, *number)
+        if self.zoneout:
+            keep: Any = self.zoneout if masks is None or masks.keep is None else self._by_state(masks.keep)
+            mixed = tuple(k * old + (1 - k) * now for k, old, now in zip(keep, own, new, strict=True))
+            y = next((m for m, now in zip(mixed, new, strict=True) if now is y), y)
+            new = mixed
+        return y, (*new, state[-1] + 1) if self.counts else new
+
+    def _by_state(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """(..., sum(state_blocks) * H) cut into the states."""
+        return tensor.split([k * self.hidden_size for k in self.state_blocks], dim=-1)
 
     def activate(self, u: Tensor, state: State) -> tuple[Tensor, ...]:
         """What the gates of `named_gates` let through in a step, (B, H) each; u and state as `step` takes them."""
@@ -150,7 +200,10 @@ class Cell(nn.Module):
     def activations(self, u: Tensor, state: State) -> dict[str, Tensor]:
         """The values of the gates in a step by name; {} for a cell that does not name them."""
         names = [gate.name for gate in self.named_gates]
-        return dict(zip(names, self.activate(u, state), strict=True)) if names else {}
+        activate: Any = self.activate  # one that counts takes the step's number, as its step does
+        own = state[: len(self.state_blocks)]
+        number = (state[-1][:, :1],) if self.counts else ()
+        return dict(zip(names, activate(u, own, *number), strict=True)) if names else {}
 
     def gate_index(self, name: str) -> int | None:
         """Which block of H rows a gate is; None where the cell has no gate of that name."""
@@ -164,15 +217,17 @@ class Cell(nn.Module):
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step from an input that is not projected yet, x (B, I) or (B,) indices."""
-        return self.step(self.project(x), state)
+        return self.advance(self.project(x), state)
 
     def start(self, batch: int) -> State:
-        """The state before the first step, tensors (batch, k*H) for k in `state_blocks`."""
-        initial = getattr(self, "initial", None)  # a cell with parameters all its own may have none
-        if initial is not None:
-            return tuple(s.reshape(1, -1).expand(batch, -1) for s in initial.split(list(self.state_blocks)))
+        """The state before the first step, tensors (batch, k*H) for k in `widths`."""
         like = next(self.parameters())
-        return tuple(like.new_zeros(batch, k * self.hidden_size) for k in self.state_blocks)
+        zeros = tuple(like.new_zeros(batch, k * self.hidden_size) for k in self.widths)
+        initial = getattr(self, "initial", None)  # a cell with parameters all its own may have none
+        if initial is None:
+            return zeros
+        learned = initial.split(list(self.state_blocks))
+        return *(s.reshape(1, -1).expand(batch, -1) for s in learned), *zeros[len(learned) :]
 
     def extra_repr(self) -> str:
         shown = ("input_size", "hidden_size", "bias", "initial_state", "nonlinearity")

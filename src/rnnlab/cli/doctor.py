@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
 def show_cell(name: str) -> int:
     """Prints a cell's equations as they were read, their derivative, what they cost, and the engine that it gets."""
     from rnnlab.native.reading import read
-    from rnnlab.native.tracing import Untraceable
+    from rnnlab.native.symbols import Untraceable
     from rnnlab.recurrence import Stack
     from rnnlab.terminal.console import Console
 

@@ -57,6 +57,10 @@ class Recurrent(Node):
     equal: Annotated[Text | None, AfterValidator(lambda t: t and _equal(t)), NEUTRAL] = None
     num_layers: Count
     dropout: BelowOne
+    input_dropout: Annotated[BelowOne, NEUTRAL] = 0.0
+    recurrent_dropout: Annotated[BelowOne, NEUTRAL] = 0.0
+    zoneout: Annotated[BelowOne, NEUTRAL] = 0.0
+    zoneout_cell: Annotated[BelowOne | None, NEUTRAL] = None
     bidirectional: Flag
     bias: Literal["both", "one", "none"]
     initial_state: Literal["zero", "learned"]
@@ -79,7 +83,11 @@ class Recurrent(Node):
             yield "nonlinearity", f"only model.cell={' or '.join(can)} has it, not {self.cell}"
         can, cannot = able(lambda cell: cell.has_gate("forget"))
         if self.forget_bias is not None and self.cell in cannot:
-            yield "forget_bias", f"{self.cell} has no forget gate; these cells have one: {', '.join(can)}"
+            them = ", ".join(can)
+            yield (
+                "forget_bias",
+                f"{self.cell} has no forget gate; set it to null (these cells have one: {them})",
+            )
         if self.forget_bias is not None and self.bias == "none":
             yield "forget_bias", "model.bias=none leaves no bias to set; use both or one"
         if self.init_scale is not None and self.init != "uniform":
@@ -90,11 +98,31 @@ class Recurrent(Node):
             yield "init_from_rate", "what model.init_from_freeze freezes has no rate"
         if self.dropout > 0 and self.num_layers == 1:
             yield "dropout", "acts between two layers, and model.num_layers is 1; set it to 0 or add a layer"
+        yield from self._noise_problems()
         can, cannot = able(lambda cell: bool(cell.torch_layer))
         if self.engine == "torch" and self.cell not in can:
             yield "engine", f"torch has a layer for {', '.join(can)}, not for {self.cell}"
         if self.init == "torch" and self.cell not in can:
             yield "init", f"torch has a layer for {', '.join(can)}, not for {self.cell}"
+
+    def _noise_problems(self) -> Iterator[Problem]:
+        """What is drawn in a step and has nothing to act on."""
+        zoneout_cell = self.zoneout if self.zoneout_cell is None else self.zoneout_cell
+        can, cannot = able(lambda cell: len(cell.states) > 1)
+        if self.zoneout_cell is not None and self.cell in cannot:
+            yield "zoneout_cell", f"{self.cell} has one state; these cells have more: {', '.join(can)}"
+        together, _ = able(lambda cell: cell.together)
+        if zoneout_cell > 0 and self.cell in together:
+            key = "zoneout" if self.zoneout_cell is None else "zoneout_cell"
+            yield (
+                key,
+                f"the states of {self.cell} after the first make sense together alone; set model.zoneout_cell=0",
+            )
+        _, cannot = able(lambda cell: cell.recurrent_gates + cell.own_products > 0)
+        if self.recurrent_dropout > 0 and self.cell in cannot:
+            yield "recurrent_dropout", f"{self.cell} multiplies its state with no matrix; set model.zoneout"
+        if self.engine == "torch" and (self.recurrent_dropout > 0 or self.zoneout > 0 or zoneout_cell > 0):
+            yield "engine", "torch's layers have neither dropout of the state nor zoneout; set it to auto"
 
     def _option_problems(self) -> Iterator[Problem]:
         if self.cell not in CELLS:

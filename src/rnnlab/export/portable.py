@@ -59,8 +59,9 @@ def portable(task: Any) -> Portable:
         return Portable(Series(task), {"x": x}, {"x": time}, ("forecast",), words)
     tokens = torch.zeros(2, 5, dtype=torch.int64)
     if type(task) is CharLM:
-        kind = task.stack.kind
-        names = kind.named_states or tuple(f"state{i}" for i in range(kind.states))
+        cell = task.stack.cells[0]
+        count = len(cell.widths)
+        names = cell.named_states if len(cell.named_states) == count else [f"state{i}" for i in range(count)]
         start = [torch.stack(s) for s in zip(*task.stack.start(2), strict=True)]
         words = (
             f"`tokens` (batch, time) are ids of vocabulary.json; {', '.join(f'`{n}`' for n in names)} (layers, batch, "

@@ -76,6 +76,6 @@ def _run(cell: Cell, x: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
     for u in cell.project(x).unbind(1):
         with torch.no_grad():
             opened.append(cell.activations(u, state))
-        h, state = cell.step(u, state)
+        h, state = cell.advance(u, state)
         outputs.append(h)
     return outputs, {name: torch.stack([at[name] for at in opened]) for name in opened[0]}

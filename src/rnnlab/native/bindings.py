@@ -12,8 +12,9 @@ from rnnlab.native.build import BuildError, Built, build, load
 
 MAX_CELLS = 32
 MAX_PARAMETERS = 48
+MAX_STATES = 16
 MAX_ROWS = 100_000  # of one batch
-Int, Pointer, Double = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double
+Int, Pointer, Double, Word = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double, ctypes.c_uint64
 
 
 def _fields(kind: Any, names: str) -> list[tuple[str, Any]]:
@@ -52,7 +53,7 @@ class Call(ctypes.Structure):
     _fields_ = [
         ("shape", Shape),
         *_fields(Int, "rows steps threads input_gradient state_gradient"),
-        *_fields(Pointer, "x tokens reset state y last d_y d_last d_x d_state kept scratch"),
+        *_fields(Pointer, "x tokens reset products keep state y last d_y d_last d_x d_state kept scratch"),
     ]
 
 
@@ -67,6 +68,12 @@ class Optimizer(ctypes.Structure):
     ]
 
 
+class Chance(ctypes.Structure):
+    """See Chance in philox.h."""
+
+    _fields_ = [("below", Int), ("value", Double), ("key", Word * 2)]
+
+
 class Spec(ctypes.Structure):
     """See Spec in program.h."""
 
@@ -74,9 +81,8 @@ class Spec(ctypes.Structure):
         ("shape", Shape),
         *_fields(Int, "rows steps threads input vocabulary head outputs loss subtract_last"),
         ("huber_delta", Double),
-        ("drop_below", Int),
-        ("drop_scale", Double),
-        ("drop_key", ctypes.c_uint64 * 2),
+        *_fields(Chance, "dropout inputs products"),
+        ("zoneout", Chance * MAX_STATES),
         *_fields(Pointer, "parameters gradients"),
         ("count", Int),
         *_fields(Pointer, "cells fixed"),
@@ -111,6 +117,7 @@ class Library:
             "rnnlab_call_forward": (None, [Pointer] * 3),
             "rnnlab_call_backward": (None, [Pointer] * 4),
             "rnnlab_activation": (None, [Int, Int, Pointer, Pointer]),
+            "rnnlab_power": (None, [Int, *[Pointer] * 3]),
             "rnnlab_spec_size": (Int, []),
             "rnnlab_data_size": (Int, []),
             "rnnlab_program_new": (Pointer, [Pointer]),

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from rnnlab.cells import Cell
+from rnnlab.cells.masks import Masks
 from rnnlab.native import bindings, engine
 from rnnlab.native.kernels import Kernels, kernels_of
-from rnnlab.native.tracing import Untraceable
+from rnnlab.native.symbols import Untraceable
 from rnnlab.recurrence import reference
 from rnnlab.runs.files import write_whole
 
@@ -92,14 +93,16 @@ def _outcome(cell: Cell, kernels: Kernels, dtype: torch.dtype, positive: bool) -
             scale = 0.5 / parameter.shape[-1] ** 0.5 if parameter.dim() > 1 else 0.1
             parameter.add_(scale * normal(*parameter.shape))
     x = normal(ROWS, STEPS, cell.input_size).requires_grad_(True)
-    state = tuple((0.5 * normal(ROWS, k * cell.hidden_size)).requires_grad_(True) for k in kernels.widths)
+    state = tuple((0.5 * normal(ROWS, k * cell.hidden_size)).requires_grad_(True) for k in cell.state_blocks)
+    count = (torch.full((ROWS, cell.hidden_size), 2.0, dtype=dtype),) if cell.counts else ()
+    masks = Masks(*(None if m is None else m.to(dtype) for m in _some_masks(cell, draw)))
     reset = torch.zeros(ROWS, STEPS, dtype=torch.bool)
     reset[1, 2] = True
     with torch.enable_grad():
         if dtype == torch.float64:
-            y, last = reference.run(twin, x, state, reset)
+            y, last = reference.run(twin, x, (*state, *count), reset, masks)
         else:
-            y, last = engine.run(twin, x, state, reset, threads=1, kernels=kernels)
+            y, last = engine.run(twin, x, (*state, *count), reset, masks, threads=1, kernels=kernels)
         loss = sum(((t * normal(*t.shape)).sum() for t in (y, *last)), torch.zeros((), dtype=dtype))
         wanted = {
             "the input": x,
@@ -111,6 +114,13 @@ def _outcome(cell: Cell, kernels: Kernels, dtype: torch.dtype, positive: bool) -
     for name, gradient, of in zip(wanted, found, wanted.values(), strict=True):
         named[f"the gradient of {name}"] = torch.zeros_like(of) if gradient is None else gradient
     return {name: tensor.detach() for name, tensor in named.items()}
+
+
+def _some_masks(cell: Cell, draw: torch.Generator) -> Masks:
+    products = torch.rand(ROWS, cell.hidden_size, generator=draw) if cell.recurrent_dropout else None
+    kept = sum(cell.state_blocks) * cell.hidden_size
+    keep = torch.rand(ROWS, STEPS, kept, generator=draw) if cell.zoneout else None
+    return Masks(products, keep)
 
 
 def _close(found: Tensor, truth: Tensor) -> bool:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from rnnlab.cells import Cell
 from rnnlab.native.expressions import CONDITIONS, LEAVES, Expression
-from rnnlab.native.plan import Loops, Plan, Time
+from rnnlab.native.plan import Plan
+from rnnlab.native.schedule import Loops, Time
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=", "equal": "==",
          "not_equal": "!=", "and": "&", "or": "|"}  # fmt: skip
@@ -31,6 +33,7 @@ class _Function:
     def __init__(self, plan: Plan, loops: Loops, phase: int, *, back: bool) -> None:
         self.plan, self.loops, self.phase, self.back = plan, loops, phase, back
         self.stored = plan.stored() if back else {}
+        self.derived = plan.derived
         self.vectors = {v: i for i, v in enumerate(plan.vectors)}
         self.pointers: dict[str, str] = {}
         self.sums: dict[Expression, str] = {}
@@ -57,6 +60,12 @@ class _Function:
             return self.at(f"was{number}", f"was[{number}]")
         if e.op == "vector":
             return f"vectors + {self.vectors[(str(e.args[0]), int(e.args[1]))]} * units"  # type: ignore[arg-type]
+        if e in self.derived:
+            return f"vectors + {len(plan.vectors) + self.derived[e]} * units"
+        if e.op == "mask":
+            return self.at("mask", "mask")
+        if e.op == "keep":
+            return f"{self.at('keep', 'keep')} + {number} * units"
         if e.op == "d_output":
             return self.at("d_y", "d_y")
         if e.op == "d_product":
@@ -230,6 +239,15 @@ def _backward(plan: Plan, phase: int) -> str:
     return f.whole(f"backward_{phase}", lines)
 
 
+def _prepare(plan: Plan) -> str:
+    """What parameters and buffers alone make, behind them."""
+    f = _Function(plan, Loops({}, {}, {}, {}), 0, back=True)
+    f.derived, f.stored = {}, {}
+    stores = [(f"vectors + {len(plan.vectors) + i} * units", e) for e, i in plan.derived.items()]
+    return "\n".join(["static void prepare(float *vectors, size_t units) {", "    (void)vectors, (void)units;",
+                      *f.loop((0, 0), stores), "}"])  # fmt: skip
+
+
 def _numbers(values: Iterable[int]) -> str:
     return "(const int64_t[]){" + ", ".join([*map(str, values), "0"]) + "}"
 
@@ -250,10 +268,10 @@ def generate(
     plan: Plan,
     names: Sequence[str],
     sizes: dict[str, tuple[int, ...]],
-    hidden: int,
-    widths: Sequence[int],
+    cell: Cell,
 ) -> str:
     """The C of a cell; `names` in the order of Weights in recurrence.h, weight_ih and initial first."""
+    hidden, widths = cell.hidden_size, cell.widths
     index = {name: i for i, name in enumerate(names)}
     written: dict[tuple[str, ...] | tuple[str, int, int], None] = {}
 
@@ -306,8 +324,11 @@ def generate(
     all_slots = max(plan.slots, *(s + 1 for s in plan.deltas)) if plan.deltas else plan.slots
     description = {
         "parameters": len(names), "gates": plan.gates, "inputs": len(plan.inputs), "slots": plan.slots,
-        "all_slots": all_slots, "vectors": len(plan.vectors), "kept": len(plan.kept), "spares": spares,
-        "states": count, "own_states": free, "output": -1 if plan.output_state is None else plan.output_state,
+        "all_slots": all_slots, "vectors": len(plan.vectors), "derived": len(plan.derived),
+        "kept": len(plan.kept), "spares": spares,
+        "masked": int(cell.recurrent_dropout > 0), "keeps": sum(cell.state_blocks) if cell.zoneout else 0,
+        "learned": sum(cell.state_blocks), "states": count, "own_states": free,
+        "output": -1 if plan.output_state is None else plan.output_state,
         "apart": int(plan.apart), "gate": _numbers(plan.inputs), "own": _numbers(own),
         "start": _numbers(sum(widths[:i]) for i, k in enumerate(widths) for _ in range(k)),
         "width": _numbers(k for k in widths for _ in range(k)),
@@ -315,9 +336,11 @@ def generate(
         "carried": _numbers(int(i in plan.carry) for i in range(count)), "cleared": _numbers(cleared),
         "products": len(products), "by_units": len(by_units), "phases": forward, "back_phases": backward,
         "product": "products", "by_unit": "by_units", "forward": "forward", "backward": "backward",
+        "prepare": "prepare",
     }  # fmt: skip
     parts = ['#include "cell.h"', *(_forward(plan, k) for k in range(forward))]
     parts += [_backward(plan, k) for k in range(backward)]
+    parts += [_prepare(plan)]
     parts += ["static const Product products[] = {\n" + "\n".join([*products, "    {0},"]) + "\n};"]
     parts += ["static const ByUnit by_units[] = {\n" + "\n".join([*by_units, "    {0},"]) + "\n};"]
     for name, n in (("forward", forward), ("backward", backward)):

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from rnnlab.cells import Cell, State
+from rnnlab.cells.masks import Masks
 from rnnlab.errors import UserError
 from rnnlab.native.bindings import MAX_ROWS, Call, Library, Shape, Weights, address, library
 from rnnlab.native.kernels import Kernels, kernels_of
@@ -48,6 +49,7 @@ def run(
     x: Tensor,
     state: State,
     reset: Tensor | None = None,
+    masks: Masks | None = None,
     *,
     threads: int | None = None,
     kernels: Kernels | None = None,
@@ -64,7 +66,7 @@ def run(
     """
     kernels = kernels or kernels_of(cell)
     if x.dim() > 1 and len(x) > MAX_ROWS:  # rows know nothing of each other
-        return _in_parts(cell, x, state, reset, threads)
+        return _in_parts(cell, x, state, reset, masks, threads)
     weights = kernels.tensors(cell)
     _refuse_transforms(x, *state, *weights)
     _check(cell, kernels, x, state, reset, weights)
@@ -79,10 +81,23 @@ def run(
     )
     if not torch.is_grad_enabled():  # nothing is kept for a backward pass, nor does autograd need to know
         call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=count)
-        y, last, *_ = _forward(library(), call, reset, x, weights, blocks, _reused)
+        drawn = _drawn(cell, x, masks)
+        y, last, *_ = _forward(library(), call, reset, drawn, x, weights, blocks, _reused)
         return y, _joined(kernels, last.unbind(0))
-    outputs = _Recurrence.apply(library(), shape, count, len(weights), reset, x, *weights, *blocks)
+    drawn = _drawn(cell, x, masks)
+    outputs = _Recurrence.apply(library(), shape, count, len(weights), reset, drawn, x, *weights, *blocks)
     return outputs[0], _joined(kernels, tuple(outputs[1:]))
+
+
+def _drawn(cell: Cell, x: Tensor, masks: Masks | None) -> Masks:
+    """The masks that the cell's kernels read, dense; without any, those of evaluation."""
+    products, keep = masks or Masks()
+    if products is None and cell.recurrent_dropout:
+        products = torch.ones(x.shape[0], cell.hidden_size)
+    if keep is None and cell.zoneout:
+        chances = [p for p, k in zip(cell.zoneout, cell.state_blocks, strict=True) for _ in range(k)]
+        keep = torch.tensor(chances).repeat_interleave(cell.hidden_size).expand(*x.shape[:2], -1)
+    return Masks(*(None if m is None else dense(m) for m in (products, keep)))
 
 
 def _joined(kernels: Kernels, blocks: tuple[Tensor, ...]) -> State:
@@ -95,18 +110,15 @@ def _joined(kernels: Kernels, blocks: tuple[Tensor, ...]) -> State:
 
 
 def _in_parts(
-    cell: Cell, x: Tensor, state: State, reset: Tensor | None, threads: int | None
+    cell: Cell, x: Tensor, state: State, reset: Tensor | None, masks: Masks | None, threads: int | None
 ) -> tuple[Tensor, State]:
-    parts = [
-        run(
-            cell,
-            x[at : at + MAX_ROWS],
-            tuple(s[at : at + MAX_ROWS] for s in state),
-            None if reset is None else reset[at : at + MAX_ROWS],
-            threads=threads,
-        )
-        for at in range(0, len(x), MAX_ROWS)
-    ]
+    def part(at: int) -> tuple[Tensor, State]:
+        rows = slice(at, at + MAX_ROWS)
+        drawn = None if masks is None else Masks(*(None if m is None else m[rows] for m in masks))
+        again = None if reset is None else reset[rows]
+        return run(cell, x[rows], tuple(s[rows] for s in state), again, drawn, threads=threads)
+
+    parts = [part(at) for at in range(0, len(x), MAX_ROWS)]
     outputs, states = zip(*parts, strict=True)
     return torch.cat(outputs), tuple(map(torch.cat, zip(*states, strict=True)))
 
@@ -137,7 +149,7 @@ def _check(
         raise ValueError(f"input and hidden size must be at least 1, not {inputs} and {hidden}")
     for name, weight in zip(kernels.names, weights, strict=True):
         if weight is not None:
-            shape = {"weight_ih": (rows, inputs), "initial": (sum(kernels.widths), hidden)}
+            shape = {"weight_ih": (rows, inputs), "initial": (sum(cell.state_blocks), hidden)}
             _check_tensor(name, weight, shape.get(name, tuple(weight.shape)), torch.float32)
     if x.dim() < 2 or x.shape[0] < 1 or x.shape[1] < 1:
         raise ValueError(f"x is {tuple(x.shape)}: there must be at least one row and one step")
@@ -215,6 +227,7 @@ def _forward(
     lib: Library,
     call: Call,
     reset: Tensor | None,
+    masks: Masks,
     x: Tensor,
     weights: tuple[Tensor | None, ...],
     state: tuple[Tensor, ...],
@@ -232,6 +245,7 @@ def _forward(
     last = torch.empty_like(given, memory_format=torch.contiguous_format)
     setattr(call, "x" if x.is_floating_point() else "tokens", address(x))
     call.reset, call.state = address(reset), address(first)
+    call.products, call.keep = map(address, masks)
     work = room(lib.c.rnnlab_work_size(call.rows), "work")
     sizes = (ctypes.c_int64 * 3)()
     lib.c.rnnlab_call_bytes(ctypes.byref(call), work.data_ptr(), sizes)
@@ -251,16 +265,19 @@ class _Recurrence(torch.autograd.Function):
         threads: int,
         count: int,
         reset: Tensor | None,
+        masks: Masks,
         x: Tensor,
         *rest: Any,
     ) -> Any:
         call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=threads)
-        call.input_gradient = x.is_floating_point() and ctx.needs_input_grad[5]
-        call.state_gradient = any(ctx.needs_input_grad[6 + count :])
-        y, last, kept, first, scratch = _forward(lib, call, reset, x, rest[:count], rest[count:], _fresh)
+        call.input_gradient = x.is_floating_point() and ctx.needs_input_grad[6]
+        call.state_gradient = any(ctx.needs_input_grad[7 + count :])
+        y, last, kept, first, scratch = _forward(
+            lib, call, reset, masks, x, rest[:count], rest[count:], _fresh
+        )
         ctx.call, ctx.lib, ctx.scratch_bytes, ctx.kept = call, lib, scratch, kept
         learned = [
-            t for t, needed in zip(rest[count:], ctx.needs_input_grad[6 + count :], strict=True) if needed
+            t for t, needed in zip(rest[count:], ctx.needs_input_grad[7 + count :], strict=True) if needed
         ]
         ctx.count = count
         ctx.save_for_backward(reset, first, x, *rest[:count], *learned)
@@ -312,7 +329,7 @@ def _backward(
     d_state = torch.empty(states, batch, call.shape.hidden) if call.state_gradient else None
     gradients = tuple(
         torch.empty_like(w) if w is not None and needed else None
-        for w, needed in zip(weights, ctx.needs_input_grad[6 : 6 + len(weights)], strict=True)
+        for w, needed in zip(weights, ctx.needs_input_grad[7 : 7 + len(weights)], strict=True)
     )
     call.d_y, call.d_last, call.d_x, call.d_state = map(address, (d_y, ends, d_x, d_state))
     call.kept, call.scratch = address(ctx.kept), address(scratch)
@@ -323,4 +340,4 @@ def _backward(
         ctypes.byref(pointers(gradients)),
     )
     d_states = [None] * states if d_state is None else list(d_state.unbind(0))
-    return None, None, None, None, None, d_x, *gradients, *d_states
+    return None, None, None, None, None, None, d_x, *gradients, *d_states

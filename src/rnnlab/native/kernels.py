@@ -15,7 +15,8 @@ from rnnlab.native.bindings import library
 from rnnlab.native.build import BuildError, Built, build_cell, load
 from rnnlab.native.codegen import generate
 from rnnlab.native.plan import Plan, plan
-from rnnlab.native.tracing import Untraceable, trace, widths
+from rnnlab.native.symbols import Untraceable
+from rnnlab.native.tracing import trace
 
 FIRST = ("weight_ih", "initial")
 """The parameters that every cell has, first in the order of Weights in recurrence.h."""
@@ -99,7 +100,7 @@ def source(cell: Cell) -> tuple[str, tuple[str, ...], Plan]:
             )
     tensors = {name: tensor_of(cell, name) for name in names}
     sizes = {name: tuple(t.shape) for name, t in tensors.items() if t is not None}
-    return generate(planned, names, sizes, cell.hidden_size, widths(cell)), names, planned
+    return generate(planned, names, sizes, cell), names, planned
 
 
 def _make(cell: Cell, core: Built) -> Kernels | str:
@@ -116,4 +117,4 @@ def _make(cell: Cell, core: Built) -> Kernels | str:
         )
     address = ctypes.addressof(ctypes.c_char.in_dll(library, "rnnlab_cell"))
     buffers = frozenset(name for name, _ in cell.named_buffers())
-    return Kernels(names, buffers, widths(cell), address, library, built, planned)
+    return Kernels(names, buffers, cell.widths, address, library, built, planned)

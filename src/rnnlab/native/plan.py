@@ -7,15 +7,14 @@ over the units ends a pass within a phase. So every loop has a time (phase, pass
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from rnnlab.native import expressions as ex
 from rnnlab.native.derivative import gradients
 from rnnlab.native.expressions import ZERO, Expression, make, ordered
+from rnnlab.native.schedule import Loops, Time, last_reads, schedule, times
 from rnnlab.native.tracing import Traced
-
-Time = tuple[int, int]
 
 CHEAP = frozenset(
     [
@@ -41,6 +40,8 @@ CHEAP = frozenset(
     ]
 )
 """Computed again on the way back; all else is kept."""
+FREE = (CHEAP | ex.LEAVES) - {"div", "sqrt"}
+"""What costs no more than to load it."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,6 @@ class Product:
     rows: tuple[int, ...]
     phase: int
     back: int
-
-
-@dataclass(frozen=True)
-class Loops:
-    """What is computed in which loop, on the way forward or back."""
-
-    loops: dict[Time, list[Expression]]
-    """What must be there at the end of each loop, in order of time."""
-    spare: dict[Expression, int]
-    """Values that one loop leaves to another, and their places."""
-    when: dict[Expression, Time]
-    """The loop in which each expression is computed first."""
-    sums: dict[Time, list[Expression]]
-    """Sums over the units that a loop adds up."""
 
 
 @dataclass
@@ -94,6 +81,9 @@ class Plan:
     """Gradients of the slots and, behind them, of the `vectors` (in their order)."""
     carry: dict[int, Expression]
     """The elementwise part of the gradients of the states before; only where it is used."""
+    derived: dict[Expression, int]
+    """Values of parameters and buffers alone that take more than a sum or a product: computed once a call, and kept
+    behind the `vectors`."""
     multiplied: set[int]
     """States whose gradient comes by products or by the layer's output, too."""
     forward: Loops = field(init=False)
@@ -276,6 +266,7 @@ class _Planner:
         result = Plan(
             inputs=(), slots=slots, products=[], biases=[], vectors=vectors, output=self.output, states=self.states,
             output_state=output_state, kept={}, over={}, deltas=deltas, carry=carry, multiplied=multiplied,
+            derived=_derived([*self.roots, *sources, *deltas.values(), *carry.values()], sources),
             gates=self.traced.gates, primal=set(everything),
         )  # fmt: skip
         inputs: list[int] = []
@@ -289,11 +280,11 @@ class _Planner:
                     result.biases.append((str(p.args[0]), int(p.args[1]), i))  # type: ignore[arg-type]
         result.inputs = tuple(inputs)
         # times
-        forward = _times([*self.roots, *kept_sources], {})
+        forward = times([*self.roots, *kept_sources], {})
 
         def when_back(s: Expression) -> int:
             """The phase of the way back after which the gradient of a kept source can be multiplied."""
-            return max(_times([deltas[i]], pending)[deltas[i]][0] for i in feeds[s])
+            return max(times([deltas[i]], pending)[deltas[i]][0] for i in feeds[s])
 
         # values of the way forward are at hand from the beginning
         pending: dict[Expression, Time] = dict.fromkeys(everything, (0, 0))
@@ -313,7 +304,7 @@ class _Planner:
                     break
             else:
                 raise AssertionError("a cycle of products")
-        d_times = _times([*deltas.values(), *carry.values()], pending)
+        d_times = times([*deltas.values(), *carry.values()], pending)
         # products
         groups: dict[tuple[str, int, Expression], list[tuple[int, int]]] = {}
         for i, parts in enumerate(self.terms):
@@ -360,7 +351,7 @@ class _Planner:
                 if e.op == "slot":
                     needed.add(int(e.args[0]))  # type: ignore[arg-type]
                     continue
-                if e in stored or e in sources or not e.operands:
+                if e in stored or e in sources or not e.operands or e in plan.derived:
                     continue
                 if e.op not in CHEAP:
                     keep[e] = None
@@ -374,8 +365,9 @@ class _Planner:
         last = max([final, *(forward[e] for e in order), *((forward[s][0] + 1, 0) for s in sources)])
         at_end.setdefault(last, []).extend([*plan.states, plan.output, *order])
         plan.kept = {s: i for i, s in enumerate(sources)}
-        plan.forward = _schedule(at_end, forward, set(plan.kept))
-        read, held = _last_reads(plan.forward)
+        constant = set(plan.derived)
+        plan.forward = schedule(at_end, forward, set(plan.kept), constant)
+        read, held = last_reads(plan.forward)
         ready = {int(e.args[0]): at for e, at in forward.items() if e.op == "slot"}  # type: ignore[arg-type]
         free = [i for i in range(plan.slots) if i not in needed | held]
         for e in order:
@@ -388,116 +380,36 @@ class _Planner:
             else:
                 plan.kept[e] = len(plan.kept)
         # values kept are at hand for later loops, and stored where they are computed first
-        plan.forward = _schedule(at_end, forward, {*plan.kept, *plan.over})
+        plan.forward = schedule(at_end, forward, {*plan.kept, *plan.over}, constant)
         back_end: dict[Time, list[Expression]] = {}
         for g in plan.deltas.values():
             back_end.setdefault(d_times[g], []).append(g)
         end = max([d_times[g] for g in back_roots] + [(0, 0)])
         back_end.setdefault(end, []).extend(plan.carry.values())
-        at_hand = {e for e in primal if e in plan.kept or e in plan.over or e in stored}
-        plan.backward = _schedule(back_end, d_times, at_hand, at_hand)
+        at_hand = {e for e in primal if e in plan.kept or e in plan.over or e in stored} | constant
+        plan.backward = schedule(back_end, d_times, at_hand, at_hand)
 
 
-def _times(roots: Iterable[Expression], given: dict[Expression, Time]) -> dict[Expression, Time]:
-    """The earliest time of each expression."""
-    found: dict[Expression, Time] = {}
-    for e in ordered(roots):
-        at = max((found[a] for a in e.operands), default=(0, 0))
-        if e in given:
-            at = given[e]
-        elif e.op == "slot":
-            later = [found[a][0] + 1 for a in e.operands if a.op != "state"]
-            at = (max(later, default=0), 0)
-        elif e.op == "sum":
-            at = (at[0], at[1] + 1)
-        found[e] = at
-    return found
-
-
-LEAVES = ex.LEAVES
-
-
-def _schedule(
-    at_end: dict[Time, list[Expression]],
-    times: dict[Expression, Time],
-    places: set[Expression],
-    given: set[Expression] = frozenset(),  # type: ignore[assignment]
-) -> Loops:
-    """Puts everything into the latest loop that serves; `places` need no spare room, `given` are not computed at all.
-
-    A sum over units is computed by the loop before its time, and used from its time on.
+def _derived(roots: list[Expression], sources: Collection[Expression]) -> dict[Expression, int]:
+    """The largest parts of the roots that depend on parameters and buffers alone, and take a function or a division;
+    none of the products' sources, which have places of their own.
     """
-    wanted = {time: list(dict.fromkeys(roots)) for time, roots in sorted(at_end.items())}
-    when: dict[Expression, Time] = {}
-    # sums: their operand is needed at the loop before, whichever loop uses them
-    everything = _reached([r for roots in wanted.values() for r in roots], given)
-    for e in everything:
-        if e.op == "sum":
-            phase, number = times[e]
-            wanted.setdefault((phase, number - 1), [])
-            wanted.setdefault((phase, number), [])
-    phases = {phase for phase, _ in wanted}
-    for phase in range(max(phases, default=0) + 1):
-        if phase not in phases:
-            wanted[(phase, 0)] = []
-    sums: dict[Time, list[Expression]] = {}
-    for e in everything:
-        if e.op == "sum":
-            sums.setdefault((times[e][0], times[e][1] - 1), []).append(e)
-    loops = dict(sorted(wanted.items()))
-    for time in loops:
-        for root in [*loops[time], *(a for s in sums.get(time, ()) for a in s.operands)]:
-            todo = [root]
-            while todo:
-                e = todo.pop()
-                if e in when or e in given:
-                    continue
-                when[e] = times[e] if e.op == "sum" else time
-                if e.op not in LEAVES and e.op != "sum":
-                    todo.extend(e.operands)
-    spare: dict[Expression, int] = {}
-    for time in loops:
-        for root in [*loops[time], *(a for s in sums.get(time, ()) for a in s.operands)]:
-            todo, seen = [root], set()
-            while todo:
-                e = todo.pop()
-                if e in seen or e in given or e.op in LEAVES:
-                    continue
-                seen.add(e)
-                if when[e] < time and e.op not in ex.CONDITIONS:  # these are computed again
-                    same = e.op == "sum" and when[e][0] == time[0]
-                    if e not in places and not same:
-                        spare.setdefault(e, len(spare))
-                    continue
-                if e.op != "sum":
-                    todo.extend(e.operands)
-    return Loops(loops, spare, when, sums)
-
-
-def _reached(roots: list[Expression], given: Iterable[Expression]) -> list[Expression]:
-    given = set(given)
-    found: dict[Expression, None] = {}
+    fixed: set[Expression] = set()
+    for e in ordered(roots):
+        if e.op in ("vector", "constant") or (
+            e.op not in (*ex.LEAVES, *ex.SUMS) and all(a in fixed for a in e.operands)
+        ):
+            fixed.add(e)
+    found: dict[Expression, int] = {}
+    seen: set[Expression] = set()
     todo = list(roots)
     while todo:
-        e = todo.pop()
-        if e in found or e in given:
+        e = todo.pop(0)
+        if e in seen:
             continue
-        found[e] = None
-        if e.op not in LEAVES:
+        seen.add(e)
+        if e in fixed and e.op not in FREE and e not in sources:
+            found[e] = len(found)
+        elif e.op not in ex.LEAVES:
             todo.extend(e.operands)
-    return list(found)
-
-
-def _last_reads(loops: Loops) -> tuple[dict[int, Time], set[int]]:
-    """The last loop that reads each slot; and slots that conditions read, in whichever loop needs them."""
-    read: dict[int, Time] = {}
-    held: set[int] = set()
-    for e, time in loops.when.items():
-        at = (time[0], time[1] - 1) if e.op == "sum" else time
-        for a in (e, *e.operands):
-            if a.op == "slot" and e.op not in ex.LEAVES - {"slot"} and (a is e or e.op != "slot"):
-                slot = int(a.args[0])  # type: ignore[arg-type]
-                read[slot] = max(read.get(slot, at), at)
-                if e.op in ex.CONDITIONS:
-                    held.add(slot)
-    return read, held
+    return found

@@ -43,7 +43,7 @@ def read(cell: Cell) -> dict[str, list[str]]:
 
 
 def _state_names(cell: Cell, count: int) -> list[str]:
-    named = list(cell.named_states)
+    named = [*cell.named_states, "t"] if cell.counts and cell.named_states else list(cell.named_states)
     return named if len(named) == count else ["h"] if count == 1 else [f"s{i}" for i in range(count)]
 
 
@@ -97,10 +97,12 @@ def _written(
             return f"a{first}"
         if e.op == "vector":
             return _by_unit((str(first), int(e.args[1])))  # type: ignore[arg-type]
+        if e.op == "keep":
+            return f"keep_{states[int(first)]}"  # type: ignore[arg-type]
         if e.op == "d_state":
             return f"d{states[int(first)]}'"  # type: ignore[arg-type]
         if e.op in LEAVES:
-            return {"d_output": "dy", "d_product": f"dp{first}"}[e.op]
+            return {"d_output": "dy", "d_product": f"dp{first}", "mask": "mask"}[e.op]
         parts = [text(a, e.op in INFIX or e.op == "neg") for a in e.operands]
         if e.op in INFIX:
             whole = f"{parts[0]} {INFIX[e.op]} {parts[1]}"

@@ -24,17 +24,17 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
     They know cells that can be compiled, in float32 on the CPU, and one group of a plain Adam,
     AdamW, SGD or RMSprop.
     """
-    if len(model.stack.layers) > lib.MAX_CELLS:
+    if len(model.stack.cells) > lib.MAX_CELLS:
         return f"the kernels take at most {lib.MAX_CELLS} cells (layers times directions)"
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             return f"{name} is {parameter.dtype} on {parameter.device}"
-    for cell in model.stack.layers:
+    for cell in model.stack.cells:
         if parametrize.is_parametrized(cell):
             return f"torch computes {type_before_parametrizations(cell).__name__}'s weights from others"
     if optimizer is not None and (why := optimizer_obstacle(optimizer)):
         return why
-    return check.obstacle(model.stack.layers[0])  # type: ignore[arg-type]
+    return check.obstacle(model.stack.cells[0])
 
 
 def optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
@@ -53,13 +53,22 @@ def optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
     return None
 
 
+def _dropping(p: float, seed: int, stream: str) -> lib.Chance:
+    return _chance(p, 1 / (1 - p) if p < 1 else 0.0, seed, stream)
+
+
+def _chance(p: float, value: float, seed: int, stream: str) -> lib.Chance:
+    key = (lib.Word * 2)(*(int(word) for word in streams.key(seed, stream)))
+    return lib.Chance(below=streams.threshold(p), value=float(np.float32(value)), key=key)
+
+
 def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     """The model, its loss and where its parameters lie; and the tensors that the description points into."""
     stack, embedding = model.stack, model.embedding
     spec = lib.Spec()
-    kernels = kernels_of(stack.layers[0])  # type: ignore[arg-type]
+    kernels = kernels_of(stack.cells[0])
     spec.shape = lib.Shape.of(
-        stack.layers[0],  # type: ignore[arg-type]
+        stack.cells[0],
         kernels.address,
         one_hot=model.indices and embedding is None,
         layers=stack.num_layers,
@@ -70,14 +79,19 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     spec.huber_delta, spec.subtract_last = model.huber_delta, model.subtracted is not None
     if model.indices:
         spec.vocabulary = stack.input_size if embedding is None else embedding.num_embeddings
-    if stack.dropout > 0:
-        spec.drop_below = round(stack.dropout * 65536)
-        spec.drop_scale = float(np.float32(1 / (1 - stack.dropout))) if stack.dropout < 1 else 0.0
-        spec.drop_key[:] = [int(word) for word in streams.key(model.seed, "dropout")]
+    noisy = stack.cells[0]
+    spec.dropout = _dropping(stack.dropout, model.seed, "dropout")
+    spec.inputs = _dropping(stack.input_dropout, model.seed, "input_dropout")
+    spec.products = _dropping(noisy.recurrent_dropout, model.seed, "recurrent_dropout")
+    kept = [
+        p for p, k in zip(noisy.zoneout, noisy.state_blocks, strict=bool(noisy.zoneout)) for _ in range(k)
+    ]
+    for i, p in enumerate(kept):
+        spec.zoneout[i] = _chance(p, p, model.seed, "zoneout")
     offsets, addresses = [], []
     held: list[Tensor] = []
-    for cell in stack.layers:
-        for name, tensor in zip(kernels.names, kernels.tensors(cell), strict=True):  # type: ignore[arg-type]
+    for cell in stack.cells:
+        for name, tensor in zip(kernels.names, kernels.tensors(cell), strict=True):
             if tensor is not None and name in kernels.buffers:
                 held.append(tensor)
                 offsets.append(-1)
@@ -91,10 +105,10 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     spec.count = flat.parameters.numel()
     spec.head_weight, spec.head_bias = flat.offset(model.head.weight), flat.offset(model.head.bias)
     spec.embedding = -1 if embedding is None else flat.offset(embedding.weight)
-    initial = {flat.offset(cell.initial) for cell in stack.layers}  # type: ignore[arg-type]
+    initial = {flat.offset(cell.initial) for cell in stack.cells}
     taken = {o for o in offsets if o >= 0}
     unused = {
-        flat.offset(p) for cell in stack.layers for p in cell.parameters()
+        flat.offset(p) for cell in stack.cells for p in cell.parameters()
     } - taken  # torch's grad is None
     rests = {**dict.fromkeys(initial, 1), **dict.fromkeys(unused, 2)}
     rows = [[o, s, rests.get(o, 0)] for o, s in zip(flat.offsets, flat.sizes, strict=True)]

@@ -3,8 +3,9 @@
 An engine is a module with two functions, which is imported when it is first needed:
 
 * `obstacle(cell, device, precision) -> str | None`: why it cannot serve a cell; None where it can.
-* `run(cell, x, state, reset) -> (y, state)`: x (B, T, I) floats or (B, T) indices of one-hot inputs, state a
-  tuple of (B, k*H) for k in the cell's `state_blocks`, reset (B, T) bool or None, y (B, T, H).
+* `run(cell, x, state, reset, masks) -> (y, state)`: x (B, T, I) floats or (B, T) indices of one-hot inputs, state a
+  tuple of (B, k*H) for k in the cell's `widths`, reset (B, T) bool or None, masks as cells/masks.py has them (None in
+  evaluation), y (B, T, H).
 
 Reversal, padding and dropout belong to the stack, so that they are the same for all engines.
 """
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from rnnlab.cells import Cell, State
 from rnnlab.cells.choice import check_choice
+from rnnlab.cells.masks import Masks
 from rnnlab.errors import UserError
 
 Name = Literal["auto", "reference", "torch", "native"]
@@ -33,7 +35,9 @@ ENGINES = {
 class Engine(Protocol):
     def obstacle(self, cell: Cell, device: torch.device, precision: str) -> str | None: ...
 
-    def run(self, cell: Cell, x: Tensor, state: State, reset: Tensor | None) -> tuple[Tensor, State]: ...
+    def run(
+        self, cell: Cell, x: Tensor, state: State, reset: Tensor | None, masks: Masks | None
+    ) -> tuple[Tensor, State]: ...
 
 
 class Choice(NamedTuple):

@@ -5,18 +5,25 @@ from torch import Tensor
 from torch.nn import functional
 
 from rnnlab.cells import Cell, State
+from rnnlab.cells.masks import Masks
 from rnnlab.recurrence import reference
 
 
 def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
     """Why torch's layers cannot serve; None where they can."""
-    return None if cell.torch_layer else f"torch has no fused layer for {type(cell).__name__}"
+    if not cell.torch_layer:
+        return f"torch has no fused layer for {type(cell).__name__}"
+    if cell.zoneout:
+        return "torch's fused layers have no zoneout"
+    return "torch's fused layers have no dropout of the state" if cell.recurrent_dropout else None
 
 
-def run(cell: Cell, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State]:
+def run(
+    cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, masks: Masks | None = None
+) -> tuple[Tensor, State]:
     """See engines.py. Torch's layers know no resets: a call with a reset mask takes the reference loop."""
     if reset is not None:
-        return reference.run(cell, x, state, reset)
+        return reference.run(cell, x, state, reset, masks)
     assert cell.weight_hh is not None  # it has the equations of a layer of torch's
     weights = [cell.weight_ih, cell.weight_hh]
     if cell.bias_ih is not None:

@@ -5,19 +5,24 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from rnnlab.cells import Cell, State
+from rnnlab.cells.masks import Masks
 
 
 def obstacle(cell: Cell, device: torch.device, precision: str) -> None:
     """It serves every cell, device and precision."""
 
 
-def run(cell: Cell, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State]:
+def run(
+    cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, masks: Masks | None = None
+) -> tuple[Tensor, State]:
     """See engines.py; before step t the state of row b goes back to the initial one where reset[b, t]."""
     with parametrize.cached():  # weights that are computed from others are computed once
-        return _loop(cell, x, state, reset)
+        return _loop(cell, x, state, reset, masks)
 
 
-def _loop(cell: Cell, x: Tensor, state: State, reset: Tensor | None) -> tuple[Tensor, State]:
+def _loop(
+    cell: Cell, x: Tensor, state: State, reset: Tensor | None, masks: Masks | None
+) -> tuple[Tensor, State]:
     u = cell.project(x)  # (B, T, gates*H): one product for all steps
     begin = cell.start(x.shape[0]) if reset is not None else ()
     outputs = []
@@ -25,6 +30,9 @@ def _loop(cell: Cell, x: Tensor, state: State, reset: Tensor | None) -> tuple[Te
         if reset is not None:
             again = reset[:, t, None]
             state = tuple(torch.where(again, first, now) for first, now in zip(begin, state, strict=True))
-        y, state = cell.step(u_t, state)
+        now = masks
+        if masks is not None and masks.keep is not None:
+            now = masks._replace(keep=masks.keep[:, t])
+        y, state = cell.advance(u_t, state, now)
         outputs.append(y)
     return torch.stack(outputs, 1), state

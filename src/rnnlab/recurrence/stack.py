@@ -7,13 +7,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from rnnlab import streams
 from rnnlab.cells import Cell, State, resolve
 from rnnlab.cells.cell import Bias, InitialState
 from rnnlab.cells.elman import Nonlinearity
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
-from rnnlab.recurrence import engines, traced
+from rnnlab.recurrence import draws, engines, traced
 from rnnlab.recurrence.initialisation import initialise
 
 PRECISIONS = {torch.float64: "64-true", torch.bfloat16: "bf16-true", torch.float16: "16-true"}
@@ -25,8 +24,13 @@ class Stack(nn.Module):
 
     `layers` is flat: layer l in direction d is `layers[l * directions + d]`, d = 1 running backwards. So the
     parameters are called `layers.0.weight_ih` and so on, and a state is a list in the same order, of tuples
-    of (B, H), or (B, k*H) for k in the cell's `state_blocks`. `options` are those of the cell's own. The
+    of (B, H), or (B, k*H) for k in the cell's `widths`. `options` are those of the cell's own. The
     weights are drawn as with `init=uniform`, seed 0, until `initialise` draws others.
+
+    In training, `dropout` draws each output between two layers; `input_dropout` each input of every layer and
+    `recurrent_dropout` each unit in the products of a step, both once a sequence (Gal and Ghahramani 2016); and
+    `zoneout` each unit of a state that keeps its old value in a step (Krueger et al. 2017), with the chance
+    `zoneout_cell`, where it is given, for the states after the first.
 
     Raises UserError for a cell that is not there, an option that the cell does not have, or an engine that
     cannot serve it.
@@ -40,6 +44,10 @@ class Stack(nn.Module):
         num_layers: int = 1,
         *,
         dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        zoneout_cell: float | None = None,
         bidirectional: bool = False,
         bias: Bias = "both",
         initial_state: InitialState = "zero",
@@ -50,7 +58,7 @@ class Stack(nn.Module):
         super().__init__()
         self.kind = resolve(cell) if isinstance(cell, str) else cell
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.dropout, self.bidirectional = dropout, bidirectional
+        self.dropout, self.input_dropout, self.bidirectional = dropout, input_dropout, bidirectional
         self.directions = 2 if bidirectional else 1
         self.output_size = self.directions * hidden_size
         self.engine = engine
@@ -69,10 +77,30 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(
             self.kind(size, hidden_size, **common) for size in sizes for _ in range(self.directions)
         )
+        others = zoneout if zoneout_cell is None else zoneout_cell
+        for cell_ in self.cells:
+            cell_.recurrent_dropout = recurrent_dropout
+            if others and cell_.together:
+                raise UserError(
+                    f"model.zoneout_cell={others}: the states of {self.kind.__name__} after the first make sense "
+                    "together alone; set model.zoneout_cell=0"
+                )
+            if zoneout or others:
+                cell_.zoneout = (zoneout, *[others] * (len(cell_.state_blocks) - 1))
         initialise(self, [], seed=0)
         self._chosen: tuple[object, engines.Choice] | None = None
         if engine != "auto":  # refuse at once what cannot be
             engines.choose(engine, cast(Cell, self.layers[0]), torch.device("cpu"), "32-true")
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cast(Cell, layer) for layer in self.layers]
+
+    @property
+    def noisy(self) -> bool:
+        """Whether training draws anything: then a call in training mode needs a `dropout_at`."""
+        between = self.dropout > 0 and self.num_layers > 1
+        return between or any((self.input_dropout, self.cells[0].recurrent_dropout, self.cells[0].zoneout))
 
     @property
     def choice(self) -> engines.Choice:
@@ -109,7 +137,7 @@ class Stack(nn.Module):
         `lengths` (B,): rows are padded on the right. Outputs at padded steps are zero, the backward direction
         starts at each row's own end, and the state returned holds one tensor for each cell, its output after
         the row's last step: h for the cells here. The LSTM's c is not among what fused layers show.
-        `dropout_at` (seed, step): where the dropout stream stands; needed in training mode with dropout.
+        `dropout_at` (seed, step): where the streams stand; needed in training mode with dropout or zoneout.
 
         Raises UserError for a state or resets with a bidirectional stack; ValueError for an x of another
         shape and for a missing `dropout_at`.
@@ -120,8 +148,8 @@ class Stack(nn.Module):
             raise UserError(
                 "model.bidirectional=true: the state of text still to come cannot be carried or reset"
             )
-        dropping = self.training and self.dropout > 0 and self.num_layers > 1
-        if dropping and dropout_at is None:
+        place = dropout_at if self.training and self.noisy else None
+        if self.training and self.noisy and place is None:
             raise ValueError("dropout in training mode needs dropout_at=(seed, step)")
         if traced.is_traced(x):
             engine: Any = traced
@@ -134,20 +162,25 @@ class Stack(nn.Module):
         state = [tuple(s.to(x.device) for s in one) for one in state]
         final: list[State] = []
         for layer in range(self.num_layers):
+            if place and self.input_dropout:
+                weight = next(self.parameters())
+                x = draws.of_inputs(x, self.input_dropout, place, layer, weight, self.input_size)
             outputs = []
             for direction in range(self.directions):
                 at = layer * self.directions + direction
                 seen = _backwards(x, lengths) if direction else x
-                y, last = engine.run(cast(Cell, self.layers[at]), seen, state[at], reset)
+                cell = cast(Cell, self.layers[at])
+                masks = draws.of_cell(cell, x, place, at) if place else None
+                if masks is not None and masks.keep is not None and direction:  # drawn by time, as x
+                    masks = masks._replace(keep=_backwards(masks.keep, lengths))
+                y, last = engine.run(cell, seen, state[at], reset, masks)
                 if lengths is not None:
                     y, last = _within(y, lengths)
                 outputs.append(_backwards(y, lengths) if direction else y)
                 final.append(last)
             x = torch.cat(outputs, -1) if self.bidirectional else outputs[0]
-            if dropping and dropout_at is not None and layer < self.num_layers - 1:
-                seed, step = dropout_at
-                mask = streams.keep_mask(seed, self.dropout, tuple(x.shape), step, layer)
-                x = x * torch.from_numpy(mask).to(x)
+            if place and self.dropout > 0 and layer < self.num_layers - 1:
+                x = draws.between_layers(x, self.dropout, place, layer)
         return x, final
 
     def _afford(self, x: Tensor) -> None:

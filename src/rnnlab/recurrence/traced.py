@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._higher_order_ops.scan import scan
 
 from rnnlab.cells import Cell, State
+from rnnlab.cells.masks import Masks
 from rnnlab.recurrence import fused, reference
 
 
@@ -20,8 +21,12 @@ def is_traced(x: Tensor) -> bool:
 PLAIN = (Tensor, torch.nn.Parameter)
 
 
-def run(cell: Cell, x: Tensor, state: State, reset: Tensor | None = None) -> tuple[Tensor, State]:
+def run(
+    cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, masks: Masks | None = None
+) -> tuple[Tensor, State]:
     """See engines.py. An exported graph serves sequences of any length; a traced one, those of torch's own layers."""
+    if masks is not None:
+        return reference.run(cell, x, state, reset, masks)
     if torch.compiler.is_exporting():
         return scanned(cell, x, state, reset)
     has_layer = fused.obstacle(cell, x.device, "") is None and reset is None
@@ -38,7 +43,7 @@ def scanned(cell: Cell, x: Tensor, state: State, reset: Tensor | None) -> tuple[
             state = tuple(
                 torch.where(again[0][:, None], first, now) for first, now in zip(begin, state, strict=True)
             )
-        y, state = cell.step(u, state)
+        y, state = cell.advance(u, state)
         return tuple(s.clone() for s in state), y.clone()  # torch wants results that share no memory
 
     u = cell.project(x).transpose(0, 1)  # (T, B, gates*H)

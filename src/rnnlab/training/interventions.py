@@ -71,7 +71,7 @@ class Interventions:
         if self._description() != self.described:
             return "what the model minimises was changed"
         stack = self.task.stack
-        if stack.dropout > 0 and not stack.training:
+        if stack.noisy and not stack.training:
             return "the stack is in evaluation mode"
         for name, parameter in zip(self.flat.names, self.flat.views, strict=True):
             if parameter.dtype != torch.float32 or parameter.device.type != "cpu":

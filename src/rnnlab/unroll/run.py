@@ -54,7 +54,9 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
 
 
 def by_hand(cell: Any) -> numpy_cells.Step | None:
-    """A cell's step in NumPy; None where it is not written out there."""
+    """A cell's step in NumPy; None where it is not written out there, or where zoneout takes a mean after it."""
+    if cell.zoneout:
+        return None
     step = numpy_cells.STEPS.get(name_of(type(cell)) or "")
     return numpy_cells.elman_relu if step and getattr(cell, "nonlinearity", "tanh") == "relu" else step
 
@@ -87,7 +89,7 @@ def _steps(task: Any, x: torch.Tensor, words: list[str], step: numpy_cells.Step 
             source = f"x{now}" if layer == 0 else f"h{now} below"
             u, v = cell.project(library), cell.recur(states[layer][0]) if step else None
             gates = cell.activations(u, states[layer])
-            library, states[layer] = cell.step(u, states[layer])
+            library, states[layer] = cell.advance(u, states[layer])
             theirs = (
                 gates | dict(zip(cell.named_states or ("h",), states[layer], strict=False)) | {"h": library}
             )
@@ -125,7 +127,7 @@ class Hand:
             quantities, self.state = self.by_hand(*self.sums(x), self.state)
             return quantities, self.state[0]
         state = tuple(torch.from_numpy(s)[None] for s in self.state)
-        y, state = self.cell.step(self.cell.project(torch.from_numpy(x)[None]), state)
+        y, state = self.cell.advance(self.cell.project(torch.from_numpy(x)[None]), state)
         self.state = tuple(s[0].numpy() for s in state)
         shown = [Quantity("new", "h", f"h@ = {type(self.cell).__name__}(x@, h<)", y[0].numpy())]
         shown += [Quantity("sum", f"state {i}", f"state {i}", s) for i, s in enumerate(self.state[1:], 2)]

@@ -41,7 +41,8 @@ INLINE vec vec_tanh(vec x) {
 /* 1 / (1 + exp(-x)) = 0.5 / (e + 1), e = (exp(-x) - 1) / 2; accurate in both tails, and 0 where the true value is no
  * normal float: so the gradient s (1 - s) is 0 at both ends */
 INLINE vec vec_sigmoid(vec x) {
-    return pick(x < splat(-87.33f), splat(0.0f), 0.5f / (half_expm1(x * -0.5f, 43.67f) + 1.0f));
+    const vec half = pick(x < splat(-87.33f), splat(0.0f), splat(0.5f)); /* so that the compiler divides once */
+    return half / (half_expm1(x * -0.5f, 43.67f) + 1.0f);
 }
 
 /* exp x for |x| <= 87; beyond, as at 87 */
@@ -58,49 +59,6 @@ INLINE vec vec_sign(vec x) {
 }
 INLINE vec vec_max(vec a, vec b) { return pick(a != a, a, pick(b != b, b, pick(a < b, b, a))); }
 INLINE vec vec_min(vec a, vec b) { return pick(a != a, a, pick(b != b, b, pick(b < a, b, a))); }
-
-/* One lane after another in double, rounded once: half a unit in the last place from the true value, wherever that is
- * no tie of the C library's own last bit. */
-#define SELDOM static __attribute__((noinline, unused))
-#define BY_LANES(name, expression) \
-    SELDOM vec name(vec v) { \
-        vec out; \
-        for (int i = 0; i < WIDTH; i++) { \
-            const double x = v[i]; \
-            out[i] = (float)(expression); \
-        } \
-        return out; \
-    }
-BY_LANES(vec_sqrt, sqrt(x))
-BY_LANES(vec_log, log(x))
-BY_LANES(vec_log1p, log1p(x))
-BY_LANES(vec_sin, sin(x))
-BY_LANES(vec_cos, cos(x))
-BY_LANES(vec_erf, erf(x))
-BY_LANES(vec_softplus, x > 20 ? x : log1p(exp(x)))
-
-/* exp x for all x: 2^n in two factors, so that neither end is lost. Infinity and 0 lie beyond. */
-INLINE vec vec_exp_any(vec x) {
-    const vec two = splat(2.0f), one = splat(1.0f);
-    vec scale, p = exp_parts(x * 0.5f, 43.5f, &scale);
-    const vec usual = scale * fma_(p, two, one);
-    vec rest_scale, q = exp_parts(at_least(at_most((x - pick(x > splat(0.0f), splat(64.0f), splat(-64.0f))) * 0.5f,
-                                                   43.5f), -43.5f), 43.5f, &rest_scale);
-    const vec far = rest_scale * fma_(q, two, one) *
-                    pick(x > splat(0.0f), splat(6.2351491e27f), splat(1.6038109e-28f)); /* exp(64), exp(-64) */
-    return pick(vec_abs(x) > splat(87.0f), far, usual);
-}
-
-/* exp(x) - 1, accurate near 0 */
-INLINE vec vec_expm1(vec x) {
-    return pick(vec_abs(x) > splat(80.0f), vec_exp_any(x) - 1.0f, 2.0f * half_expm1(x * 0.5f, 43.5f));
-}
-
-SELDOM vec vec_power(vec a, vec b) {
-    vec out;
-    for (int i = 0; i < WIDTH; i++) out[i] = (float)pow((double)a[i], (double)b[i]);
-    return out;
-}
 
 /* All ones for the lanes of units that are no padding. */
 INLINE vec_int real_units(size_t j, size_t hidden) {

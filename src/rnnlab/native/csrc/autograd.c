@@ -2,7 +2,7 @@
 #include "recurrence.h"
 #include "threads.h"
 
-/* One call: B rows, T steps, D directions. All tensors are contiguous; NULL for what there is not. */
+/* One call: B rows, T steps, D directions; with masks, one cell. All tensors are contiguous; NULL for what there is not. */
 typedef struct {
     Shape shape;
     int64_t rows, steps, threads;
@@ -10,6 +10,8 @@ typedef struct {
     const float *x;        /* (B, T, inputs) */
     const int64_t *tokens; /* (B, T) */
     const uint8_t *reset;  /* (B, T) */
+    const float *products; /* (B, H), for a cell that is masked */
+    const float *keep;     /* (B, T, keeps * H), for one that keeps */
     const float *state;    /* (cells, states, B, H) */
     float *y;              /* (B, T, D * H) */
     float *last;           /* (cells, states, B, H) */
@@ -103,6 +105,12 @@ static void read_inputs(const Work *work, Block *b) {
                 b->any_reset[0][t] |= b->reset[0][t * R + r] = call->reset[(row + r) * T + t] != 0;
         }
     }
+    const size_t K = s->cell->keeps, units = s->units;
+    if (s->cell->masked) copy_rows(R, H, call->products + row * H, H, b->products[0], units, units);
+    for (size_t t = 0; t < T && K; t++)
+        for (size_t r = 0; r < R; r++)
+            copy_rows(K, H, call->keep + ((row + r) * T + t) * K * H, H, b->keep[0] + (t * R + r) * K * units, units,
+                      units);
     b->from_zero = call->state == NULL;
     for (size_t c = 0; c < s->cells; c++)
         for (size_t i = 0; i < s->states; i++) {

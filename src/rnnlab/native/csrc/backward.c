@@ -173,7 +173,15 @@ static void add_input_weights(const Run *run, const Back *back, size_t t, size_t
                 *x = run->input.pointer + begin * run->input.stride;
     float *sum = back->sums->ih, *total = back->sums->total;
     size_t summed = 0; /* columns whose totals come with the narrow sums */
-    if (run->layer == 0 && s->shape.one_hot) {
+    if (run->layer == 0 && s->bare) {
+        for (size_t r = 0; r < rows; r++) {
+            const size_t token = b->tokens[begin + r], row = (begin + r) % b->rows;
+            const vec mask = splat(b->input_mask[row * s->shape.inputs + token]);
+            const float *from = deltas + r * s->slot_stride;
+            float *to = sum + token * columns;
+            for (size_t j = 0; j < columns; j += WIDTH) store(to + j, fma_(mask, load(from + j), load(to + j)));
+        }
+    } else if (run->layer == 0 && s->shape.one_hot) {
         for (size_t r = 0; r < rows; r++)
             add_rows(1, columns, sum + (size_t)b->tokens[begin + r] * columns, 0, deltas + r * s->slot_stride, 0);
     } else if (transposed(s, run->cell)) {

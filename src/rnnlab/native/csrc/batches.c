@@ -1,5 +1,4 @@
 /* A block of a batch, from where the data lie into the block, and its states into the carry. */
-#include "philox.h"
 #include "program.h"
 
 static void read_window(const Program *p, Block *b) {
@@ -87,21 +86,61 @@ void write_states(const Program *p, const Block *b) {
         }
 }
 
-static void draw_masks(const Program *p, Block *b) {
-    const size_t D = p->spec.shape.directions, H = p->spec.shape.hidden, T = b->steps;
-    Dropout drop = {{p->spec.drop_key[0], p->spec.drop_key[1]},
-                    p->batch.dropout,
-                    0,
-                    p->spec.drop_below,
-                    (float)p->spec.drop_scale};
-    for (size_t l = 0; l + 1 < (size_t)p->spec.shape.layers; l++) {
-        drop.layer = l;
+void mask_inputs(const Program *p, const Block *b, float *x, size_t stride) {
+    const size_t I = p->spec.shape.inputs;
+    for (size_t k = 0; k < b->steps * b->rows; k++)
+        for (size_t i = 0; i < I; i++) x[k * stride + i] *= b->input_mask[k % b->rows * I + i];
+}
+
+/* A row of layer `layer`'s inputs, or of all vocabulary's one-hots: one draw for all steps. */
+static void draw_inputs(const Program *p, uint64_t layer, size_t row, size_t start, size_t n, size_t width, float *to) {
+    const Chance *c = &p->spec.inputs;
+    draw(c, p->batch.dropout, layer, row * width + start, n, 0.0f, (float)c->value, to);
+}
+
+/* The masks of all layers' inputs but the first's: by element, times by sequence. */
+static void draw_between(const Program *p, Block *b) {
+    const size_t D = p->spec.shape.directions, H = p->spec.shape.hidden, T = b->steps, units = p->stack.units;
+    const Chance *c = &p->spec.dropout;
+    float one[1024];
+    for (size_t l = 0; l + 1 < (size_t)p->spec.shape.layers; l++)
         for (size_t r = 0; r < b->rows; r++)
+            for (size_t d = 0; d < D; d++)
+                for (size_t from = 0; from < H; from += sizeof one / 4) {
+                    const size_t n = H - from < sizeof one / 4 ? H - from : sizeof one / 4;
+                    for (size_t u = 0; u < n; u++) one[u] = 1.0f;
+                    if (p->spec.inputs.below)
+                        draw_inputs(p, l + 1, b->row + r, d * H + from, n, D * H, one);
+                    for (size_t t = 0; t < T; t++) {
+                        float *to = b->mask[l] + (t * b->rows + r) * p->stack.out_stride + d * units + from;
+                        /* element ((row * T + t) * D + d) * H of the mask (B, T, D * H) */
+                        const uint64_t start = (((b->row + r) * T + t) * D + d) * H + from;
+                        if (c->below) draw(c, p->batch.dropout, l, start, n, 0.0f, (float)c->value, to);
+                        for (size_t u = 0; u < n; u++) to[u] = c->below ? to[u] * one[u] : one[u];
+                    }
+                }
+}
+
+/* What the cells draw: a mask for the sources of products, and which units keep their old value in which step. */
+static void draw_cells(const Program *p, Block *b) {
+    const Cell *cell = p->stack.cell;
+    const size_t H = p->spec.shape.hidden, T = b->steps, units = p->stack.units, K = cell->keeps;
+    const Chance *c = &p->spec.products;
+    const uint64_t step = p->batch.dropout;
+    for (size_t i = 0; i < p->stack.cells; i++)
+        for (size_t r = 0; r < b->rows; r++) {
+            float *mask = cell->masked ? b->products[i] + r * units : NULL;
+            if (mask && p->training) draw(c, step, i, (b->row + r) * H, H, 0.0f, (float)c->value, mask);
+            for (size_t u = 0; mask && !p->training && u < H; u++) mask[u] = 1.0f;
             for (size_t t = 0; t < T; t++)
-                for (size_t d = 0; d < D; d++) /* element ((row * T + t) * D + d) * H of the mask (B, T, D * H) */
-                    dropout_mask(&drop, (((b->row + r) * T + t) * D + d) * H, H,
-                                 b->mask[l] + (t * b->rows + r) * p->stack.out_stride + d * p->stack.units);
-    }
+                for (size_t k = 0; k < K; k++) {
+                    const Chance *z = &p->spec.zoneout[k];
+                    float *keep = b->keep[i] + ((t * b->rows + r) * K + k) * units;
+                    if (p->training) draw(z, step, i, (((b->row + r) * T + t) * K + k) * H, H, 1.0f, 0.0f, keep);
+                    else
+                        for (size_t u = 0; u < H; u++) keep[u] = (float)z->value;
+                }
+        }
 }
 
 void read_block(const Program *p, Worker *w, Block *b) {
@@ -109,5 +148,10 @@ void read_block(const Program *p, Worker *w, Block *b) {
     else read_tokens(p, b);
     if (p->spec.head == ENDS) read_lengths(p, w, b);
     read_states(p, b);
-    if (b->needs.dropout) draw_masks(p, b);
+    if (b->needs.dropout) draw_between(p, b);
+    draw_cells(p, b);
+    if (!b->needs.input_mask) return;
+    const size_t I = p->spec.shape.inputs;
+    for (size_t r = 0; r < b->rows; r++) draw_inputs(p, 0, b->row + r, 0, I, I, b->input_mask + r * I);
+    if (p->spec.input != ONE_HOT) mask_inputs(p, b, b->x, b->x_stride);
 }

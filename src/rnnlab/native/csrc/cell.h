@@ -14,7 +14,7 @@
 #ifndef RNNLAB_CELL_H
 #define RNNLAB_CELL_H
 
-#include "activations.h"
+#include "functions.h"
 
 #define MAX_STATES 16
 #define MAX_PRODUCTS 48
@@ -32,7 +32,9 @@ typedef struct {
     Rows slots, kept;
     Rows was[MAX_STATES], next[MAX_STATES]; /* the states before and after */
     Rows y;                                 /* the output; where it is a state, next[] of that one is the same */
-    const float *vectors;                   /* [vectors][units]: parameters by unit */
+    const float *vectors;                   /* [vectors + derived][units]: parameters by unit */
+    Rows mask;                              /* [units]: what the sources of products are multiplied by */
+    Rows keep;                              /* [keeps][units]: how much a state keeps of its old value */
     Rows spare;                             /* [spares][units]: values that one phase leaves to another */
     /* the way back */
     Rows d[MAX_STATES];     /* gradient of the next state: what came by products, and by the layer's output ... */
@@ -68,6 +70,9 @@ typedef struct {
     int64_t parameters; /* ih and initial come first */
     int64_t gates;      /* blocks of rows of ih */
     int64_t inputs, slots, all_slots, vectors, kept, spares;
+    int64_t derived;    /* values of the vectors alone, behind them */
+    int64_t masked, keeps; /* see mask and keep of StepRows */
+    int64_t learned;       /* the first states, which `initial` has; the others start from zero */
     int64_t states, own_states;
     int64_t output;      /* the state that is the output, or -1 */
     int64_t apart;       /* gradients must not overwrite slots that later phases read */
@@ -80,6 +85,7 @@ typedef struct {
     int64_t products, by_units, phases, back_phases;
     const Product *product;
     const ByUnit *by_unit;
+    void (*prepare)(float *vectors, size_t units); /* computes the derived ones */
     void (*const *forward)(const StepRows *);
     void (*const *backward)(const StepRows *);
 } Cell;

@@ -23,7 +23,15 @@ static void project(const Run *run, size_t t, size_t steps) {
     const size_t rows = steps * run->block->rows, first = t * run->block->rows, columns = s->cell->inputs * s->units;
     const size_t rest = s->cell->slots * s->units - columns; /* these take other products alone */
     float *slots = run->slots + first * s->slot_stride;
-    if (run->layer == 0 && s->shape.one_hot) {
+    if (run->layer == 0 && s->bare) {
+        for (size_t r = 0; r < rows; r++) {
+            const size_t token = run->block->tokens[first + r], row = (first + r) % run->block->rows;
+            const vec mask = splat(run->block->input_mask[row * s->shape.inputs + token]);
+            const float *from = run->packed->ih + token * columns;
+            for (size_t j = 0; j < columns; j += WIDTH)
+                store(slots + r * s->slot_stride + j, fma_(mask, load(from + j), load(run->packed->bias + j)));
+        }
+    } else if (run->layer == 0 && s->shape.one_hot) {
         for (size_t r = 0; r < rows; r++)
             memcpy(slots + r * s->slot_stride, run->packed->ih + (size_t)run->block->tokens[first + r] * columns,
                    4 * columns);

@@ -61,7 +61,7 @@ void stack_arrange(Stack *stack, const Shape *shape, Arena *arena) {
             p->product_back[k] = take(arena, cell->product[k].count * H * stack->units);
         }
         p->bias = take(arena, cell->slots * stack->units);
-        p->vectors = take(arena, cell->vectors * stack->units);
+        p->vectors = take(arena, (cell->vectors + cell->derived) * stack->units);
         p->initial = take(arena, stack->states * stack->units);
     }
 }
@@ -91,6 +91,7 @@ void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, 
         block->x_stride = inputs <= NARROW ? inputs : row_stride(inputs);
         block->x = take(kept, n * block->x_stride);
     }
+    if (needs.input_mask) block->input_mask = take(kept, rows * inputs);
     for (size_t d = 0; d < D && needs.resets; d++) {
         block->reset[d] = (uint8_t *)take(kept, (n + 3) / 4);
         block->any_reset[d] = (uint8_t *)take(kept, (steps + 3) / 4);
@@ -105,6 +106,8 @@ void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, 
     for (size_t i = 0; i < stack->cells; i++) {
         block->slots[i] = take(kept, n * stack->slot_stride);
         block->first[i] = take(kept, state);
+        if (cell->masked) block->products[i] = take(kept, rows * stack->units);
+        if (cell->keeps) block->keep[i] = take(kept, n * cell->keeps * stack->units);
         if (cell->kept) block->kept[i] = take(kept, n * stack->kept_stride);
         if (cell->own_states) block->own[i] = take(kept, cell->own_states * n * stack->units);
         if (needs.resets) block->before[i] = take(kept, steps * state);

@@ -10,7 +10,7 @@ static void pack_input(const Stack *stack, Packed *p, const float *ih, int one_h
             const float *row = ih + (cell->gate[s] * H + u) * inputs;
             if (one_hot) { /* the table's rows are whole sums: bias and the weights that a one-hot picks */
                 for (size_t v = 0; v < inputs; v++)
-                    p->ih[v * columns + s * units + u] = p->bias[s * units + u] + row[v];
+                    p->ih[v * columns + s * units + u] = stack->bare ? row[v] : p->bias[s * units + u] + row[v];
                 continue;
             }
             pack_column(p->ih, s * units + u, columns, row, inputs);
@@ -43,6 +43,7 @@ static void pack_by_units(const Stack *stack, Packed *p, const Weights *w) {
             for (size_t u = 0; u < H; u++)
                 p->vectors[b->vector * units + u] = b->scalar ? from[0] : from[b->block * H + u];
     }
+    cell->prepare(p->vectors, units);
 }
 
 void stack_pack(Stack *stack, const Weights *weights, int back) {
@@ -58,7 +59,7 @@ void stack_pack(Stack *stack, const Weights *weights, int back) {
                          back ? p->product_back[k] : NULL);
         const float *initial = w->parameters[INITIAL];
         for (size_t s = 0; s < stack->states; s++)
-            for (size_t u = 0; u < H; u++) p->initial[s * units + u] = initial ? initial[s * H + u] : 0.0f;
+            for (size_t u = 0; u < H; u++) p->initial[s * units + u] = initial && s < (size_t)cell->learned ? initial[s * H + u] : 0.0f;
     }
 }
 
@@ -117,7 +118,7 @@ static void collect_cell(const Stack *stack, size_t i, const Sums *const *groups
         if (b->scalar) collect_scalar(total, b->slot * units, H, b->adds, to[b->parameter]);
         else collect(total, b->slot * units, 1, H, b->adds, to[b->parameter] + b->block * H);
     }
-    for (size_t s = 0; s < stack->states && to[INITIAL]; s++)
+    for (size_t s = 0; s < (size_t)cell->learned && to[INITIAL]; s++)
         collect(PARTS(initial), s * units, 1, H, 0, to[INITIAL] + s * H);
 }
 

@@ -10,7 +10,8 @@ Needs needs_of(const Spec *spec, int training) {
     int learned = 0;
     for (size_t c = 0; c < (size_t)(spec->shape.layers * spec->shape.directions); c++)
         learned |= spec->cells[spec->shape.cell->parameters * c + INITIAL] >= 0;
-    return (Needs){.dropout = training && spec->drop_below > 0,
+    return (Needs){.dropout = training && (spec->dropout.below || spec->inputs.below),
+                   .input_mask = training && spec->inputs.below,
                    .resets = spec->head == ENDS && spec->shape.directions == 2,
                    .input_gradient = training && spec->input == EMBEDDED,
                    .state_gradient = training && learned};

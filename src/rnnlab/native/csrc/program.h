@@ -4,6 +4,7 @@
 
 #include "heads.h"
 #include "optimizers.h"
+#include "philox.h"
 #include "threads.h"
 
 enum { WINDOWS, ONE_HOT, EMBEDDED }; /* what a batch's inputs are */
@@ -17,10 +18,8 @@ typedef struct {
     int64_t input, vocabulary;
     int64_t head, outputs, loss, subtract_last;
     double huber_delta;
-    /* dropout between layers; drop_below 0: none */
-    int64_t drop_below;
-    double drop_scale;
-    uint64_t drop_key[2];
+    /* dropout between layers, of all layers' inputs, of products' sources; by state; below 0: none */
+    Chance dropout, inputs, products, zoneout[MAX_STATES];
     /* flat buffers of `count` floats, and where things lie in them (-1: nowhere) */
     float *parameters, *gradients;
     int64_t count;
@@ -49,7 +48,7 @@ typedef struct {
 typedef struct {
     int64_t rows, index, start, steps;
     int64_t fresh;   /* nothing is carried into it */
-    int64_t dropout; /* where the dropout stream stands */
+    int64_t dropout; /* where the streams of dropout and zoneout stand */
 } Batch;
 
 typedef struct {
@@ -101,6 +100,9 @@ INLINE const int64_t *tokens_of(const Program *p, const Block *b, size_t r) {
 /* Inputs, lengths, first states and dropout's masks into a block; its last states into the carry. */
 void read_block(const Program *p, Worker *w, Block *b);
 void write_states(const Program *p, const Block *b);
+
+/* Multiplies the first layer's inputs, or their gradients, [T][R][stride], by the mask drawn for the sequences. */
+void mask_inputs(const Program *p, const Block *b, float *x, size_t stride);
 
 /* Head and loss of a block: returns its share of the batch's loss. With `sums`, adds the head's gradients there
  * and leaves the gradient of the top layer's output in the block. */

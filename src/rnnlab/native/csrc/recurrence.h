@@ -33,7 +33,7 @@ typedef struct {
     float *ih, *ih_back;   /* panels; for one-hot inputs `ih` is a table [inputs][inputs' slots * units] */
     float *product[MAX_PRODUCTS], *product_back[MAX_PRODUCTS]; /* panels */
     float *bias;    /* [slots * units]: what the products start from */
-    float *vectors; /* [vectors][units] */
+    float *vectors; /* [vectors + derived][units] */
     float *initial; /* [states][units] */
 } Packed;
 
@@ -42,6 +42,7 @@ typedef struct {
     const Cell *cell;
     size_t units, states, cells;
     size_t slot_stride, kept_stride, out_stride;
+    int bare; /* the table of one-hot inputs is without the biases: what it gives is multiplied by input_mask */
     Packed packed[MAX_CELLS];
 } Stack;
 
@@ -53,7 +54,9 @@ typedef struct {
 
 /* What a block of rows needs; see block_arrange. */
 typedef struct {
-    int dropout, resets, input_gradient, state_gradient;
+    int dropout;      /* of the inputs of all layers but the first */
+    int input_mask;   /* of those of the first */
+    int resets, input_gradient, state_gradient;
     int keep_slots; /* a second way back may follow: gradients must not overwrite the slots */
 } Needs;
 
@@ -67,6 +70,8 @@ typedef struct {
     int32_t *tokens;                  /* [T][R], one-hot inputs */
     const int32_t *lengths;           /* [R] or NULL: outputs from there on are zero */
     int from_zero;                    /* all first states are zero */
+    float *input_mask;                /* [R][inputs]: what the first layer's inputs are multiplied by, or NULL */
+    float *products[MAX_CELLS], *keep[MAX_CELLS]; /* [R][units], [T][R][keeps * units]: mask and keep of StepRows */
     float *first[MAX_CELLS];          /* [states][R][units]: the states before the first step */
     uint8_t *reset[2], *any_reset[2]; /* [T][R], [T], by direction: back to `initial` before this step */
     /* what the way forward leaves */

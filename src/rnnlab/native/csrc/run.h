@@ -69,6 +69,9 @@ INLINE void rows_at(const Run *run, size_t i, StepRows *rows) {
     rows->kept = (Rows){s->cell->kept ? b->kept[run->cell] + first * s->kept_stride : NULL, s->kept_stride};
     rows->y = (Rows){run->out + first * s->out_stride, s->out_stride};
     rows->vectors = run->packed->vectors;
+    rows->mask = (Rows){b->products[run->cell], s->units};
+    rows->keep = (Rows){s->cell->keeps ? b->keep[run->cell] + first * s->cell->keeps * s->units : NULL,
+                        s->cell->keeps * s->units};
     rows->spare = (Rows){b->spare, s->cell->spares * s->units};
     for (size_t k = 0; k < s->states; k++) {
         rows->was[k] = before(run, i, k);

@@ -18,6 +18,7 @@ static double run_block(Program *p, Worker *w, size_t row, size_t rows, Sums *su
     const size_t width = padded(p->spec.shape.inputs);
     if (p->d_x) block.d_x = p->d_x + row * p->batch.steps * width;
     stack_backward(&p->stack, &block, sums);
+    if (p->d_x && block.input_mask) mask_inputs(p, &block, block.d_x, width);
     for (size_t c = 0; c < p->stack.cells && (!p->data->carry || p->batch.fresh); c++)
         for (size_t s = 0; s < p->stack.states && p->weights[c].parameters[INITIAL]; s++)
             for (size_t r = 0; r < rows; r++) {
@@ -64,6 +65,7 @@ static void evaluate_block(void *context, size_t block, size_t worker) {
 
 static void pack(Program *p, int back) {
     const Spec *spec = &p->spec;
+    p->stack.bare = p->training && spec->input == ONE_HOT && spec->inputs.below;
     stack_pack(&p->stack, p->weights, back);
     head_pack(&p->stack, &p->head, spec->parameters + spec->head_weight,
               spec->head_bias < 0 ? NULL : spec->parameters + spec->head_bias, back);

@@ -61,11 +61,27 @@ INLINE vec fma_(vec a, vec b, vec c) {
 #endif
 }
 
-/* where mask: a, else b */
-INLINE vec pick(vec_int mask, vec a, vec b) { return (vec)((mask & (vec_int)a) | (~mask & (vec_int)b)); }
+/* where mask: a, else b; as one instruction, for compilers may compute a division twice instead */
+INLINE vec pick(vec_int mask, vec a, vec b) {
+#if defined(__AVX512F__)
+    return (vec)_mm512_ternarylogic_epi32((__m512i)mask, (__m512i)a, (__m512i)b, 0xca);
+#elif defined(__AVX__)
+    return (vec)_mm256_blendv_ps((__m256)b, (__m256)a, (__m256)mask);
+#else
+    return (vec)((mask & (vec_int)a) | (~mask & (vec_int)b));
+#endif
+}
 
-/* A comparison with NaN is false, so that NaN stays NaN. */
+/* NaN stays NaN: a comparison with it is false, and the instructions give their second operand then. */
+#if defined(__AVX512F__)
+INLINE vec at_most(vec a, float limit) { return (vec)_mm512_min_ps((__m512)splat(limit), (__m512)a); }
+INLINE vec at_least(vec a, float limit) { return (vec)_mm512_max_ps((__m512)splat(limit), (__m512)a); }
+#elif defined(__AVX__)
+INLINE vec at_most(vec a, float limit) { return (vec)_mm256_min_ps((__m256)splat(limit), (__m256)a); }
+INLINE vec at_least(vec a, float limit) { return (vec)_mm256_max_ps((__m256)splat(limit), (__m256)a); }
+#else
 INLINE vec at_most(vec a, float limit) { return pick(a > splat(limit), splat(limit), a); }
 INLINE vec at_least(vec a, float limit) { return pick(a < splat(limit), splat(limit), a); }
+#endif
 
 #endif

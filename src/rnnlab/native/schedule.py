@@ -1,0 +1,129 @@
+"""When each expression of a step is computed: in which of the loops over the units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rnnlab.native import expressions as ex
+from rnnlab.native.expressions import LEAVES, Expression, ordered
+
+Time = tuple[int, int]
+"""(phase, pass): a product ends a phase, for it needs whole rows of what it multiplies; a sum over the units ends a
+pass within a phase."""
+
+
+@dataclass(frozen=True)
+class Loops:
+    """What is computed in which loop, on the way forward or back."""
+
+    loops: dict[Time, list[Expression]]
+    """What must be there at the end of each loop, in order of time."""
+    spare: dict[Expression, int]
+    """Values that one loop leaves to another, and their places."""
+    when: dict[Expression, Time]
+    """The loop in which each expression is computed first."""
+    sums: dict[Time, list[Expression]]
+    """Sums over the units that a loop adds up."""
+
+
+def times(roots: Iterable[Expression], given: dict[Expression, Time]) -> dict[Expression, Time]:
+    """The earliest time of each expression."""
+    found: dict[Expression, Time] = {}
+    for e in ordered(roots):
+        at = max((found[a] for a in e.operands), default=(0, 0))
+        if e in given:
+            at = given[e]
+        elif e.op == "slot":
+            later = [found[a][0] + 1 for a in e.operands if a.op != "state"]
+            at = (max(later, default=0), 0)
+        elif e.op == "sum":
+            at = (at[0], at[1] + 1)
+        found[e] = at
+    return found
+
+
+def schedule(
+    at_end: dict[Time, list[Expression]],
+    times: dict[Expression, Time],
+    places: set[Expression],
+    given: set[Expression] = frozenset(),  # type: ignore[assignment]
+) -> Loops:
+    """Puts everything into the latest loop that serves; `places` need no spare room, `given` are not computed at all.
+
+    A sum over units is computed by the loop before its time, and used from its time on.
+    """
+    wanted = {time: list(dict.fromkeys(roots)) for time, roots in sorted(at_end.items())}
+    when: dict[Expression, Time] = {}
+    # sums: their operand is needed at the loop before, whichever loop uses them
+    everything = _reached([r for roots in wanted.values() for r in roots], given)
+    for e in everything:
+        if e.op == "sum":
+            phase, number = times[e]
+            wanted.setdefault((phase, number - 1), [])
+            wanted.setdefault((phase, number), [])
+    phases = {phase for phase, _ in wanted}
+    for phase in range(max(phases, default=0) + 1):
+        if phase not in phases:
+            wanted[(phase, 0)] = []
+    sums: dict[Time, list[Expression]] = {}
+    for e in everything:
+        if e.op == "sum":
+            sums.setdefault((times[e][0], times[e][1] - 1), []).append(e)
+    loops = dict(sorted(wanted.items()))
+    for time in loops:
+        for root in [*loops[time], *(a for s in sums.get(time, ()) for a in s.operands)]:
+            todo = [root]
+            while todo:
+                e = todo.pop()
+                if e in when or e in given:
+                    continue
+                when[e] = times[e] if e.op == "sum" else time
+                if e.op not in LEAVES and e.op != "sum":
+                    todo.extend(e.operands)
+    spare: dict[Expression, int] = {}
+    for time in loops:
+        for root in [*loops[time], *(a for s in sums.get(time, ()) for a in s.operands)]:
+            todo, seen = [root], set()
+            while todo:
+                e = todo.pop()
+                if e in seen or e in given or e.op in LEAVES:
+                    continue
+                seen.add(e)
+                if when[e] < time and e.op not in ex.CONDITIONS:  # these are computed again
+                    same = e.op == "sum" and when[e][0] == time[0]
+                    if e not in places and not same:
+                        spare.setdefault(e, len(spare))
+                    continue
+                if e.op != "sum":
+                    todo.extend(e.operands)
+    return Loops(loops, spare, when, sums)
+
+
+def _reached(roots: list[Expression], given: Iterable[Expression]) -> list[Expression]:
+    given = set(given)
+    found: dict[Expression, None] = {}
+    todo = list(roots)
+    while todo:
+        e = todo.pop()
+        if e in found or e in given:
+            continue
+        found[e] = None
+        if e.op not in LEAVES:
+            todo.extend(e.operands)
+    return list(found)
+
+
+def last_reads(loops: Loops) -> tuple[dict[int, Time], set[int]]:
+    """The last loop that reads each slot; and slots that conditions read, in whichever loop needs them."""
+    read: dict[int, Time] = {}
+    held: set[int] = set()
+    for e, time in loops.when.items():
+        at = (time[0], time[1] - 1) if e.op == "sum" else time
+        for a in (e, *e.operands):
+            if a.op == "slot" and e.op not in ex.LEAVES - {"slot"} and (a is e or e.op != "slot"):
+                slot = int(a.args[0])  # type: ignore[arg-type]
+                read[slot] = max(read.get(slot, at), at)
+                if e.op in ex.CONDITIONS:
+                    held.add(slot)
+    return read, held
