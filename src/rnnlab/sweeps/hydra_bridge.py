@@ -8,10 +8,12 @@ from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import base_config, check
-from rnnlab.errors import RunFailed
+from rnnlab.errors import RunFailed, warn
 from rnnlab.sweeps.grid import Grid, Listed, grid, listed
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.planner import Planner
+from rnnlab.sweeps.probe import import_errors
+from rnnlab.sweeps.rehearsal import answers
 from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
 
 
@@ -83,7 +85,13 @@ def job_batches(
     multirun = Multirun(config, context)
     planner = Planner(multirun.compose, multirun.base, lambda accelerator: accelerator, multirun.config_dir)
     plan = planner.plan(multirun.grid(arguments), multirun.options["exclude"])
-    plan.report_invalid(multirun.options["on_invalid"])
+    plan.check_classes(import_errors)
+    plan.read_statuses()
+    plan.check_runs(plan.due(multirun.options["stale"] == "rerun"), answers)
+    for line in plan.report_invalid(multirun.options["on_invalid"]):
+        warn(line)
+    for note in plan.notes:
+        warn(note)
     jobs = [planned.overrides for planned in plan.runs]
     size = size or max(1, len(jobs))
     return [jobs[i : i + size] for i in range(0, len(jobs), size)]

@@ -30,6 +30,7 @@ from rnnlab.sweeps.scheduler import Scheduler
 from rnnlab.sweeps.worker import Outcome
 from rnnlab.terminal.console import Console
 
+SHOWN_NOTES = 8  # of what runs would warn of
 SHOWN_VALUES = 8  # of a swept key, in a dry run
 
 sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
@@ -82,19 +83,19 @@ def sweep(
         plan = Planner(compose, base, devices.choose, config_dir).plan(points, options["exclude"])
         plan.check_classes(probe.import_errors)
         plan.read_statuses()
-        plan.check_data(plan.due(options["stale"] == "rerun"), probe.data_errors)
+        plan.check_runs(plan.due(options["stale"] == "rerun"), probe.answers)
         for line in plan.report_invalid(options["on_invalid"]):
             console.print(line, soft_wrap=True)
         done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})
         due = plan.due(rerun_stale=options["stale"] == "rerun")
-        for line in _headlines(plan, time.perf_counter() - began):
+        for line in _headlines(plan, time.perf_counter() - began - probe.waited):
             console.print(line, soft_wrap=True)
+        for folder in sorted({planned.place.folder.parent for planned in due}):
+            refuse_unwritable(folder)
         if options["dry_run"]:
             _show_dry_run(plan, due, options, devices)
             return done
         probe.close()
-        for folder in sorted({planned.place.folder.parent for planned in due}):
-            refuse_unwritable(folder)
         for planned in plan.runs:
             if planned.why_skipped:
                 _record_skipped(planned)
@@ -138,6 +139,8 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     lines += [
         f"{why}; the run is trained again, from its checkpoint if that is whole" for why in plan.damaged
     ]
+    for note, n in plan.notes.most_common(SHOWN_NOTES):
+        lines.append(f"{note} ({counted(n)})" if n < len(plan.runs) else note)
     if missing := _missing_callbacks(plan):
         lines.append(f"finished without {', '.join(missing)}; rerun=true trains again, to the same numbers")
     if stale:

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rnnlab.config.building import build, locate
 from rnnlab.config.model_schema import UNBUILT
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError
 from rnnlab.recurrence import engines
 from rnnlab.runs.load import initialise_from
 from rnnlab.runs.run import Run
@@ -44,21 +44,12 @@ def make_task(config: dict[str, Any], data: Any) -> LightningModule:
     A constructor gets those of `spec` (what the data says of itself), `seed`, `optimizer` and `scheduler` (to be
     called with the parameters, and with the optimizer) that are among its parameters.
     """
-    trainer, scheduler = config["trainer"], dict(config["scheduler"])
-    interval = scheduler.pop("interval", "step")
-    endless = trainer["max_epochs"] == -1 and trainer["max_steps"] == -1
-    if "total_steps" in scheduler and scheduler["total_steps"] is None:
-        if endless:
-            raise UserError(
-                "scheduler.total_steps=null: the run's length in steps is not known, for trainer.max_time alone ends "
-                "it; set scheduler.total_steps, trainer.max_steps or trainer.max_epochs"
-            )
-        scheduler["total_steps"] = planned_steps(config, len(data.train_dataloader()))
+    optimization = make_optimization(config, data)
     offered = {
         "spec": getattr(data, "spec", None),
         "seed": config["seed"],
-        "optimizer": build(config["optimizer"], "optimizer"),
-        "scheduler": build(scheduler, "scheduler"),
+        "optimizer": optimization.optimizer,
+        "scheduler": optimization.scheduler,
     }
     model = {key: value for key, value in config["model"].items() if key not in UNBUILT}
     wanted = inspect.signature(locate(model["_target_"], "model")).parameters
@@ -69,23 +60,32 @@ def make_task(config: dict[str, Any], data: Any) -> LightningModule:
             for name, parameter in task.named_parameters():
                 parameter.requires_grad_(name.startswith("head."))
     if isinstance(task, Task):
-        measured = ["loss/val", *(f"metric/{name}" for name in task.metrics)]
-        if config["monitor"] not in measured:
-            raise UserError(
-                f"monitor={config['monitor']}: a validation gives {', '.join(measured)}."
-                f"{nearest(config['monitor'], measured)}"
-            )
-        task.optimization = Optimization(
-            optimizer=offered["optimizer"],
-            scheduler=offered["scheduler"],
-            interval=interval,
-            monitor=config["monitor"],
-            clip_val=trainer["gradient_clip_val"],
-            clip_algorithm=trainer["gradient_clip_algorithm"],
-            accumulate=trainer["accumulate_grad_batches"],
-            copied_rate=config["model"].get("init_from_rate", 1.0),
-        )
+        task.optimization = optimization
     return task
+
+
+def make_optimization(config: dict[str, Any], data: Any) -> Optimization:
+    """What the config says of a training step. A schedule that needs the run's length is given it."""
+    trainer, scheduler = config["trainer"], dict(config["scheduler"])
+    interval = scheduler.pop("interval", "step")
+    endless = trainer["max_epochs"] == -1 and trainer["max_steps"] == -1
+    if "total_steps" in scheduler and scheduler["total_steps"] is None:
+        if endless:
+            raise UserError(
+                "scheduler.total_steps=null: the run's length in steps is not known, for trainer.max_time alone ends "
+                "it; set scheduler.total_steps, trainer.max_steps or trainer.max_epochs"
+            )
+        scheduler["total_steps"] = planned_steps(config, len(data.train_dataloader()))
+    return Optimization(
+        optimizer=build(config["optimizer"], "optimizer"),
+        scheduler=build(scheduler, "scheduler"),
+        interval=interval,
+        monitor=config["monitor"],
+        clip_val=trainer["gradient_clip_val"],
+        clip_algorithm=trainer["gradient_clip_algorithm"],
+        accumulate=trainer["accumulate_grad_batches"],
+        copied_rate=config["model"].get("init_from_rate", 1.0),
+    )
 
 
 def planned_steps(config: dict[str, Any], batches: int) -> int:

@@ -1,8 +1,12 @@
-"""What cannot be, seen from the config and the sizes of the data, before anything is written."""
+"""What cannot be, seen from the config, its parts and the sizes of the data, before anything is written."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+import shutil
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from lightning.pytorch.callbacks import EarlyStopping
 
@@ -13,30 +17,82 @@ from rnnlab.training.assembly import is_a
 
 LOWEST = ("mse", "mae", "rmse", "nats", "bits", "perplexity", "cross_entropy")
 HIGHEST = ("accuracy", "f1", "auroc")
+PLATEAU = ".ReduceLROnPlateau"
+
+
+class Sizes(NamedTuple):
+    """Batches of the parts of the data, None where they are not known; and the items of a training batch."""
+
+    train: int | None = None
+    val: int | None = None
+    items: int | None = None
+
+
+@dataclass
+class Findings:
+    """`lines` would stop the training, or keep it from having a sense; `notes` can be and are seldom meant."""
+
+    lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def refuse(config: dict[str, Any], task: Any, data: Any) -> None:
-    """Raises UserError with a line for each thing that would stop the training, or keep it from having a sense.
+    """Raises UserError with a line for each thing that would stop the training; warns of what is seldom meant."""
+    found = findings(config, sizes(data), task.metrics if isinstance(task, Task) else None)
+    if found.lines:
+        raise UserError(*found.lines)
+    for note in found.notes:
+        warn(note)
 
-    Warns of what can be and is seldom meant. Says nothing of sizes that the data does not tell.
-    """
-    trainer = config["trainer"]
-    ours = isinstance(data, SequenceData)  # a loader of the user's own may do more than to say its size
-    train = size(data.loader("train", shuffle=True)) if ours else None
-    val = size(data.loader("val")) if ours else None
-    lines: list[str] = []
+
+def findings(config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | None) -> Findings:
+    """What the config says of data of such sizes; `metrics` are the task's, None for a module of the user's own."""
+    trainer, (train, val, items) = config["trainer"], sizes
+    found = Findings()
+    batches = 0
     if train is not None:
         batches = limited(train, trainer["limit_train_batches"])
-        lines += _nothing_trained(trainer, train, batches)
-        if not lines and batches and 0 not in (trainer["max_epochs"], trainer["max_steps"]):
-            lines += _between_validations(trainer, batches)
-            lines += _longer_than_the_run(config, batches)
+        found.lines += _nothing_trained(trainer, train, batches)
+        if not found.lines and batches and 0 not in (trainer["max_epochs"], trainer["max_steps"]):
+            found.lines += _between_validations(trainer, batches)
+            _longer_than_the_run(config, batches, found)
+        size = config["data"].get("batch_size") or 0
+        if items is not None and items < size:
+            found.notes.append(
+                f"data.batch_size={size}: the training part has {items} items, all in one batch"
+            )
+    if metrics is not None:
+        found.lines += _monitors(config, metrics)
+    if not found.lines and batches and val is not None and not validated(trainer, batches, val):
+        found.notes += _what_idles(config)
+    return found
+
+
+def sizes(data: Any) -> Sizes:
+    """Of a data set of rnnlab; a loader of the user's own may do more than to say its size."""
+    if not isinstance(data, SequenceData):
+        return Sizes()
+    train: Any = data.loader("train", shuffle=True)
+    first = train.batches[0] if train is not None and size(train) == 1 else None
+    return Sizes(size(train), size(data.loader("val")), len(first) if isinstance(first, Sized) else None)
+
+
+def rehearse(task: Any) -> None:
+    """Builds the optimizer and the schedule of a task once. Raises UserError for what their constructors refuse."""
     if isinstance(task, Task):
-        lines += _monitors(config, task)
-    if not lines and train and val is not None and not validated(trainer, batches, val):
-        _tell_what_idles(config)
-    if lines:
-        raise UserError(*lines)
+        task.optimization.configure(task)
+
+
+@contextmanager
+def leaving_nothing(folder: Path) -> Iterator[None]:
+    """Where what is inside is refused, a folder that was not there before is removed: a logger may have made it."""
+    fresh = not folder.exists()
+    try:
+        yield
+    except UserError:
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def size(of: Any) -> int | None:
@@ -98,59 +154,81 @@ def _between_validations(trainer: dict[str, Any], batches: int) -> Iterator[str]
         )
 
 
-def _longer_than_the_run(config: dict[str, Any], batches: int) -> Iterator[str]:
+def _longer_than_the_run(config: dict[str, Any], batches: int, found: Findings) -> None:
     trainer, scheduler = config["trainer"], config["scheduler"]
     accumulate, many = trainer["accumulate_grad_batches"], epochs(trainer, batches)
     steps = many * math.ceil(batches / accumulate)
     if trainer["max_steps"] >= 0:
         steps = min(steps, trainer["max_steps"])
     if steps <= (warmup := scheduler.get("warmup_steps") or 0):
-        yield f"scheduler.warmup_steps={warmup}: the run has {steps:g} steps; its rate would only grow"
-    if scheduler["_target_"].endswith(".OneCycleLR"):
-        total = scheduler.get("total_steps")
-        if (
-            isinstance(total, int)
-            and scheduler.get("interval", "step") == "step"
-            and total < steps < math.inf
-        ):
-            yield f"scheduler.total_steps={total}: the run has {steps:g} steps, and one cycle must not end before it"
+        found.lines.append(
+            f"scheduler.warmup_steps={warmup}: the run has {steps:g} steps; its rate would only grow"
+        )
+    total = scheduler.get("total_steps")
+    if isinstance(total, int) and scheduler.get("interval", "step") == "step" and steps < math.inf:
+        one_cycle = scheduler["_target_"].endswith(".OneCycleLR")
+        if one_cycle and total < steps:
+            found.lines.append(
+                f"scheduler.total_steps={total}: the run has {steps:g} steps, and one cycle must not end before it"
+            )
+        elif total != steps:
+            then = (
+                "the rate does not come to its end"
+                if total > steps
+                else f"the last {steps - total:g} have the rate of the schedule's end"
+            )
+            found.notes.append(
+                f"scheduler.total_steps={total}: the run has {steps:g} steps, so that {then}; null is the run's length"
+            )
     if accumulate > batches:
-        warn(
+        found.notes.append(
             f"trainer.accumulate_grad_batches={accumulate}: an epoch has {batches} batches, so that each step is "
             f"made of {batches}, and its gradient is {batches}/{accumulate} of their mean"
         )
     if trainer["log_every_n_steps"] > steps:
-        warn(
+        found.notes.append(
             f"trainer.log_every_n_steps={trainer['log_every_n_steps']}: the run has {steps:g} steps, so that its "
             "training curves are empty"
         )
 
 
-def _monitors(config: dict[str, Any], task: Task) -> Iterator[str]:
-    measured = ["loss/val", *(f"metric/{name}" for name in task.metrics)]
+def _monitors(config: dict[str, Any], metrics: tuple[str, ...]) -> Iterator[str]:
+    measured = ["loss/val", *(f"metric/{name}" for name in metrics)]
+    if (asked := config["monitor"]) not in measured:
+        yield f"monitor={asked}: a validation gives {', '.join(measured)}.{nearest(asked, measured)}"
+    yield from _opposed("", config["monitor"], config["mode"])
+    if config["scheduler"]["_target_"].endswith(PLATEAU):
+        yield from _opposed("scheduler.", config["monitor"], config["scheduler"].get("mode", "min"))
     for name, node in config["callbacks"].items():
         asked = (node or {}).get("monitor")
         known = node and str(node["_target_"]).startswith(("lightning.", "pytorch_lightning."))
-        if known and isinstance(asked, str) and asked not in measured:
+        if not known or not isinstance(asked, str):
+            continue
+        if asked not in measured:
             yield (
                 f"callbacks.{name}.monitor={asked}: a validation gives {', '.join(measured)}."
                 f"{nearest(asked, measured)}"
             )
-    asked = config["monitor"]
-    best = "lowest" if asked.startswith("loss/") or asked.removeprefix("metric/") in LOWEST else "highest"
-    if best == "highest" and asked.removeprefix("metric/") not in HIGHEST:
-        return  # a metric of the user's own
-    mode = {"lowest": "min", "highest": "max"}[best]
-    if config["mode"] != mode:
-        yield f"mode={config['mode']}: the best {asked} is the {best}; use mode={mode}"
+        else:
+            yield from _opposed(f"callbacks.{name}.", asked, node.get("mode", "min"))
 
 
-def _tell_what_idles(config: dict[str, Any]) -> None:
+def _opposed(at: str, monitor: str, mode: str) -> Iterator[str]:
+    """A line where `mode` takes the worst of a metric that we know for the best."""
+    metric = monitor.removeprefix("metric/")
+    low, high = monitor.startswith("loss/") or metric in LOWEST, metric in HIGHEST
+    if (low and mode == "max") or (high and mode == "min"):
+        best, right = ("lowest", "min") if low else ("highest", "max")
+        yield f"{at}mode={mode}: the best {monitor} is the {best}; use {at}mode={right}"
+
+
+def _what_idles(config: dict[str, Any]) -> Iterator[str]:
     why = (
         "nothing is validated in this run (data, trainer.limit_val_batches, trainer.check_val_every_n_epoch)"
     )
+    yield f"{why}: it has no score, and its last weights are kept"
     for name, node in config["callbacks"].items():
         if node and is_a(node, f"callbacks.{name}", EarlyStopping):
-            warn(f"callbacks.{name}: {why}, so that it never looks")
-    if config["scheduler"]["_target_"].endswith(".ReduceLROnPlateau"):
-        warn(f"scheduler: {why}, so that its rate never changes")
+            yield f"callbacks.{name}: {why}, so that it never looks"
+    if config["scheduler"]["_target_"].endswith(PLATEAU):
+        yield f"scheduler: {why}, so that its rate never changes"

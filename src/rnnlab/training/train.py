@@ -134,18 +134,8 @@ def train_config(
         if from_checkpoint is not None:
             refuse_other_engine(run, from_checkpoint, engine_label(engine), config["resume_engine"])
             refuse_other_data(run, content_hash(data))
-            clear_leftovers(run.folder)
-        elif run.folder.exists():
-            ours.check()
-            run.remove()
-        changed = changes_on_the_way(run, config, warn) if resume else {}
-        run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
-        made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command) | changed
-        run.write_manifest(made_with)
-        child = is_childs_first(from_checkpoint)
-        about = About(run, config, overrides, made_with, task, data, device, resumed=resume, lengthened=child)
-        display.begin(about)
 
+        # all parts of the run first: one that is refused leaves no folder, and takes none away
         presence = Presence(run, ours)
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"],
                             check=presence.check)  # fmt: skip
@@ -158,7 +148,23 @@ def train_config(
         if drawing is not None:
             callbacks.insert(0, drawing)
             drawing.wrap(data)
-        trainer = make_trainer(config, run, task, callbacks=callbacks, bars=display.bars)
+        with preflight.leaving_nothing(run.folder):
+            trainer = make_trainer(config, run, task, callbacks=callbacks, bars=display.bars)
+            preflight.rehearse(task)
+
+        if from_checkpoint is not None:
+            clear_leftovers(run.folder)
+        elif run.folder.exists():
+            ours.check()
+            run.remove()
+        changed = changes_on_the_way(run, config, warn) if resume else {}
+        run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
+        made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command) | changed
+        run.write_manifest(made_with)
+        presence.begin()
+        child = is_childs_first(from_checkpoint)
+        about = About(run, config, overrides, made_with, task, data, device, resumed=resume, lengthened=child)
+        display.begin(about)
         for logger in run_loggers(trainer) if not resume or child else ():
             logger.begin(about)
         run.update(status="running", started=run.known.get("started") or now(), engine=engine)
