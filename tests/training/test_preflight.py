@@ -92,6 +92,35 @@ def test_a_callback_may_have_numbers_as_keys(tmp_path, monkeypatch):
     assert main(["train", *SINE, *numbers, "trainer.max_epochs=3"]) == 0
 
 
+def test_what_nobody_can_foresee_is_a_line_with_its_trace_in_the_runs_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / "stumbling.py").write_text(
+        "from lightning.pytorch import Callback\nclass Stumbling(Callback):\n"
+        "    def on_train_epoch_end(self, trainer, task):\n        raise ValueError('two\\nlines')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SINE, "+callbacks.c._target_=stumbling.Stumbling"]) == 1
+    (trace,) = tmp_path.rglob("traceback.txt")
+    assert "raise ValueError" in trace.read_text()
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said == [
+        f"ValueError: two lines (stumbling.py, line 4); its trace is in {trace.relative_to(tmp_path)}"
+    ]
+
+
+def test_a_finished_run_is_not_lost_to_a_wrong_callback(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SINE]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    wrong = [
+        "rerun=true",
+        "+callbacks.c._target_=lightning.pytorch.callbacks.LearningRateMonitor",
+        "+callbacks.c.depth=1",
+    ]
+    assert main(["train", *SINE, *wrong]) == 2
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
 def test_every_argument_of_lightnings_trainer_is_a_key_or_is_explained():
     arguments = set(inspect.signature(Trainer.__init__).parameters) - {"self"}
     keys, explained = set(Schema.model_fields), set(Schema.reserved)

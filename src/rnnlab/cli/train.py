@@ -74,8 +74,9 @@ def task(cfg: DictConfig) -> float:
         if run.status == "stopped":
             raise SystemExit(exit_code(run.record.get("why", "")))
         return run.objective
-    except (UserError, RunFailed) as error:
-        if job.mode == RunMode.RUN and not job.callbacks:
+    except Exception as error:
+        told = isinstance(error, (UserError, RunFailed)) or hasattr(error, "trace_file")
+        if told and job.mode == RunMode.RUN and not job.callbacks:
             raise Refused(error) from error
         raise
 
@@ -98,7 +99,7 @@ def with_sweep_options(argv: list[str]) -> list[str]:
 class Refused(BaseException):
     """Carries an error past Hydra, which would print a line of its own first that only a sweep needs."""
 
-    def __init__(self, error: UserError | RunFailed) -> None:
+    def __init__(self, error: Exception) -> None:
         self.error = error
 
 

@@ -55,7 +55,11 @@ def make_task(config: dict[str, Any], data: Any) -> LightningModule:
     wanted = inspect.signature(locate(model["_target_"], "model")).parameters
     task = build(model, "model", **{key: value for key, value in offered.items() if key in wanted})
     if config["model"].get("init_from"):
-        initialise_from(task, config["model"]["init_from"])
+        try:
+            initialise_from(task, config["model"]["init_from"])
+        except UserError as error:
+            raise UserError(*(line if (line := str(one)).startswith("model.init_from") else f"model.init_from: {line}"
+                              for one in error.args)) from error  # fmt: skip
         if config["model"].get("init_from_freeze"):
             for name, parameter in task.named_parameters():
                 parameter.requires_grad_(name.startswith("head."))

@@ -25,6 +25,7 @@ class Sizes(NamedTuple):
 
     train: int | None = None
     val: int | None = None
+    test: int | None = None
     items: int | None = None
 
 
@@ -47,7 +48,7 @@ def refuse(config: dict[str, Any], task: Any, data: Any) -> None:
 
 def findings(config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | None) -> Findings:
     """What the config says of data of such sizes; `metrics` are the task's, None for a module of the user's own."""
-    trainer, (train, val, items) = config["trainer"], sizes
+    trainer, (train, val, _, items) = config["trainer"], sizes
     found = Findings()
     batches = 0
     if train is not None:
@@ -60,6 +61,12 @@ def findings(config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | No
         if items is not None and items < size:
             found.notes.append(
                 f"data.batch_size={size}: the training part has {items} items, all in one batch"
+            )
+    for part in ("val", "test"):
+        limit, whole = trainer[f"limit_{part}_batches"], getattr(sizes, part)
+        if isinstance(limit, float) and limit and whole and not limited(whole, limit):
+            found.lines.append(
+                f"trainer.limit_{part}_batches={limit}: leaves none of the {whole} batches; 0 looks at none"
             )
     if metrics is not None:
         found.lines += _monitors(config, metrics)
@@ -74,7 +81,8 @@ def sizes(data: Any) -> Sizes:
         return Sizes()
     train: Any = data.loader("train", shuffle=True)
     first = train.batches[0] if train is not None and size(train) == 1 else None
-    return Sizes(size(train), size(data.loader("val")), len(first) if isinstance(first, Sized) else None)
+    val, test = (size(data.loader(split)) for split in ("val", "test"))
+    return Sizes(size(train), val, test, len(first) if isinstance(first, Sized) else None)
 
 
 def rehearse(task: Any) -> None:
