@@ -1,8 +1,10 @@
 """Hydra's errors as readable lines."""
 
 import pytest
+from omegaconf import OmegaConf
 
-from rnnlab.config import compose
+from rnnlab.config import compose, explain
+from rnnlab.config.composing import opposed
 from rnnlab.errors import UserError
 
 
@@ -86,3 +88,34 @@ def test_keys_of_a_class_of_the_users_own_may_be_added(tmp_path):
                       ("loudnes", "Did you mean callbacks.shout.loudness?")):  # fmt: skip
         (line,) = lines("callbacks=shout", f"callbacks.shout.{key}=hi", config_dir=tmp_path)
         assert line == f"callbacks.shout.{key}: no such key. {hint}"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "first"),
+    [("optimizer.lr=interval(0.1,1)", "optimizer.lr=0.1"), ("optimizer=glob(ada*)", "optimizer=adam"),
+     ("seed=3,4", "seed=3"), ("seed=range(5,9)", "seed=5"), ("seed=7", "seed=7"), ("seed=[1", "seed=[1")],
+)  # fmt: skip
+def test_a_sweep_is_explained_by_its_first_value(sweep, first):
+    assert explain.first_of_sweep(sweep) == first
+
+
+def test_an_explanation_that_fails_hides_no_cause(monkeypatch):
+    monkeypatch.setattr(explain, "_read", lambda *_: 1 / 0)
+    assert explain.explain(ValueError("the cause\nfull_key: a"), ["seed=1"]) == ["the cause"]
+
+
+@pytest.mark.parametrize(
+    ("sweeper", "mode", "lines"),
+    [
+        ({"direction": "minimize"}, "min", []),
+        ({"direction": "minimize"}, "max", ["hydra.sweeper.direction=minimize: mode=max says which loss/val is better; "
+                                            "use hydra.sweeper.direction=maximize"]),
+        ({"optim": {"maximize": True}}, "min", ["hydra.sweeper.optim.maximize=true: mode=min says which loss/val is "
+                                                "better; use hydra.sweeper.optim.maximize=false"]),
+        ({"ax_config": {"experiment": {"minimize": True}}}, "min", []),
+        ({"direction": ["minimize", "maximize"]}, "max", []),
+        ({}, "max", []),
+    ],
+)  # fmt: skip
+def test_another_sweeper_that_looks_for_the_worst_is_found(sweeper, mode, lines):
+    assert list(opposed(OmegaConf.create(sweeper), mode, "loss/val")) == lines

@@ -1,5 +1,6 @@
 """`rnnlab train ...`: Hydra's own command line (--help, --cfg job, --multirun, --config-dir)."""
 
+import math
 import os
 import re
 import sys
@@ -60,19 +61,28 @@ def task(cfg: DictConfig) -> float:
     from hydra.types import RunMode
 
     from rnnlab.config import check
+    from rnnlab.config.composing import NO_SCORE, opposed
     from rnnlab.signals import exit_code
 
     job = HydraConfig.get()
     # as they were typed: an ${oc.env:...} among them may be a secret, or not be there
     overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)
     try:
-        if check(cfg).get("sweep", {}).get("dry_run"):  # before torch is imported
+        config = check(cfg)  # before torch is imported
+        if config.get("sweep", {}).get("dry_run"):
             raise UserError("--dry-run needs rnnlab's own sweeper; leave hydra/sweeper out")
+        outside = job.mode == RunMode.MULTIRUN and not str(job.sweeper._target_).endswith(
+            (".BasicSweeper", ".RnnlabSweeper")
+        )
+        if outside and (lines := list(opposed(job.sweeper, config["mode"], config["monitor"]))):
+            raise UserError(*lines)
         from rnnlab.display import train
 
         run = train(cfg, overrides)
         if run.status == "stopped":
             raise SystemExit(exit_code(run.record.get("why", "")))
+        if outside and math.isnan(run.objective):
+            raise UserError(f"hydra/sweeper={job.runtime.choices['hydra/sweeper']}: {NO_SCORE}")
         return run.objective
     except Exception as error:
         told = isinstance(error, (UserError, RunFailed)) or hasattr(error, "trace_file")

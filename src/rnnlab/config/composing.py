@@ -1,9 +1,10 @@
 """Composing a config from the conf tree and a user's own folder, with Hydra."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -43,6 +44,28 @@ def refuse_unused(overrides: Sequence[str]) -> None:
              if key in UNUSED and not (stock and key.startswith("hydra.sweep."))]  # fmt: skip
     if lines:
         raise UserError(*lines)
+
+
+# where other sweepers say whether they look for less or for more of what a run returns
+DIRECTIONS: dict[str, dict[Any, str]] = {
+    "direction": {"minimize": "min", "maximize": "max"},  # Optuna
+    "optim.maximize": {False: "min", True: "max"},  # Nevergrad
+    "ax_config.experiment.minimize": {True: "min", False: "max"},  # Ax
+}
+NO_SCORE = "chooses by a run's score, and nothing is validated in these"
+
+
+def opposed(sweeper: Any, mode: str, monitor: str) -> Iterator[str]:
+    """A line where another sweeper than ours looks for what `mode` says is worse. `sweeper` is Hydra's config of it."""
+    for key, words in DIRECTIONS.items():
+        asked = OmegaConf.select(sweeper, key)
+        asked = getattr(asked, "name", asked)
+        if isinstance(asked, str | bool) and words.get(asked, mode) != mode:
+            right = str(next(word for word, means in words.items() if means == mode)).lower()
+            yield (
+                f"hydra.sweeper.{key}={str(asked).lower()}: mode={mode} says which {monitor} is better; "
+                f"use hydra.sweeper.{key}={right}"
+            )
 
 
 def config_folder() -> Path:

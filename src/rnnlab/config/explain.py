@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import YAMLError
@@ -26,6 +26,13 @@ def explain(error: Exception, overrides: Sequence[str], config_dir: str | Path |
     elsewhere (in a file). After a wrong choice of a group nothing else is judged: it would be judged against
     the wrong choice.
     """
+    try:
+        return _explained(error, overrides, config_dir)
+    except Exception:  # what was to be explained matters more
+        return [_without_keys(error)]
+
+
+def _explained(error: Exception, overrides: Sequence[str], config_dir: str | Path | None) -> list[str]:
     from rnnlab.config.checking import check
     from rnnlab.config.composing import COMPOSING, composed
 
@@ -59,8 +66,14 @@ def first_of_sweep(override: str) -> str:
     parsed = _parsed(override)
     if parsed is None or not parsed.is_sweep_override():
         return override
-    value = next(iter(parsed.sweep_string_iterator()))
-    return f"{override.split('=')[0]}={value}"
+    key, value = override.split("=")[0], parsed.value()
+    if isinstance(value, IntervalSweep):
+        first: Any = value.start
+    elif isinstance(value, Glob):
+        first = next((name for name in choices_of(_key(key), None) if value.filter([name])), value)
+    else:
+        first = next(iter(parsed.sweep_string_iterator()))
+    return f"{key}={first}"
 
 
 def _parsed(override: str) -> Override | None:

@@ -1,13 +1,14 @@
 """Between Hydra and a sweep: takes Hydra's config and loader, gives Hydra's job returns."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import base_config, check
+from rnnlab.config.composing import NO_SCORE, opposed
 from rnnlab.errors import RunFailed, warn
 from rnnlab.sweeps.grid import Grid, Listed, grid, listed
 from rnnlab.sweeps.plan import Planned
@@ -51,7 +52,16 @@ class Multirun:
                     config_loader=self.loader)  # fmt: skip
 
     def sweep(self, points: Grid | Listed, last: bool = True) -> Sweep:
-        return sweep(points, self.options, self.compose, self.base, config_dir=self.config_dir, last=last)
+        unusable = (lambda config, scored: ()) if last else self.unusable
+        return sweep(points, self.options, self.compose, self.base, config_dir=self.config_dir, last=last,
+                     unusable=unusable)  # fmt: skip
+
+    def unusable(self, config: dict[str, Any], scored: bool) -> Iterator[str]:
+        """What the sweeper that chooses the points could not use of a run: a score that is none, or the worst."""
+        sweeper = self.config.hydra.sweeper
+        yield from opposed(sweeper, config["mode"], config["monitor"])
+        if not scored and not str(sweeper["_target_"]).endswith(".BasicSweeper"):
+            yield f"hydra/sweeper={self.config.hydra.runtime.choices['hydra/sweeper']}: {NO_SCORE}"
 
 
 def run_grid(config: DictConfig, context: Any, arguments: list[str]) -> list[list[JobReturn]]:

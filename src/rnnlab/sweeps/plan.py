@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,19 +103,28 @@ class Plan:
             else:
                 self.runs.append(planned)
 
-    def check_runs(self, due: list[Planned], answers: Callable[[list[dict[str, Any]]], list[Answer]]) -> None:
+    def check_runs(
+        self,
+        due: list[Planned],
+        answers: Callable[[list[dict[str, Any]]], list[Answer]],
+        unusable: Callable[[dict[str, Any], bool], Iterable[str]] = lambda config, scored: (),
+    ) -> None:
         """Makes those of the `due` points invalid that a run would refuse before its training; keeps what it would
         warn of as `notes`. Runs that no refusal could tell apart are asked about once; see `rnnlab.sweeps.rehearsal`.
+
+        `unusable` gives a line for what another sweeper could not use, of a config and whether it gets a score.
         """
         questions = Questions()
-        asked = {id(planned): questions.number(planned.config) for planned in due}
-        found = answers(questions.asked)
-        wrong = {one: found[number].lines for one, number in asked.items() if found[number].lines}
-        self.invalid += [(p.point, list(wrong[id(p)])) for p in self.runs if id(p) in wrong]
+        asked = [(planned, questions.number(planned.config)) for planned in due]
+        found, wrong = answers(questions.asked), dict[int, list[str]]()
+        for planned, number in asked:
+            answer = found[number]
+            if lines := [*answer.lines] or [*unusable(planned.config, answer.scored)]:
+                wrong[id(planned)] = lines
+            else:
+                self.notes.update(answer.notes)
+        self.invalid += [(p.point, wrong[id(p)]) for p in self.runs if id(p) in wrong]
         self.runs = [p for p in self.runs if id(p) not in wrong]
-        for planned in due:
-            if id(planned) not in wrong:
-                self.notes.update(found[asked[id(planned)]].notes)
 
     def report_invalid(self, on_invalid: str) -> list[str]:
         """Lines about the invalid points, each reason once; [] if there are none.

@@ -22,10 +22,11 @@ VALUES = ("monitor", "mode")
 
 
 class Answer(NamedTuple):
-    """`lines`: why such runs are refused; `notes`: what they would be warned of."""
+    """`lines`: why such runs are refused; `notes`: what they would be warned of; `scored`: whether they validate."""
 
     lines: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    scored: bool = True
 
 
 class Questions:
@@ -95,12 +96,11 @@ class Parts:
             parts.append(self.once(key(*optimizing, "model"), lambda: how.configure(task), True))
         refused = [part for part in parts if isinstance(part, UserError)]
         lines = [str(line) for error in refused for line in error.args]
-        notes: list[str] = []
+        found = preflight.Findings(lines)
         if known and not refused:
             sizes = self.once(("sizes", id(config["data"])), lambda: preflight.sizes(data))
             found = preflight.findings(config, sizes, task.metrics if isinstance(task, Task) else None)
-            lines, notes = found.lines, found.notes
-        return Answer(tuple(dict.fromkeys(lines)), tuple(notes))
+        return Answer(tuple(dict.fromkeys(found.lines)), tuple(found.notes), found.scored)
 
     def once(self, key: Any, make: Callable[[], Any], within_budget: bool = False) -> Any:
         if key not in self.made:

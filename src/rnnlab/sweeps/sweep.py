@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,11 +66,12 @@ def sweep(
     config_dir: str | None = None,
     command: Sequence[str] = ("rnnlab train",),
     last: bool = True,
+    unusable: Callable[[dict[str, Any], bool], Iterable[str]] = lambda config, scored: (),
 ) -> Sweep:
     """Plans, checks, trains and reports. `options` is the `sweep` section of the config.
 
     Unless it is the `last` sweep of this process, the fork server is kept and the leaderboard left out: another
-    sweeper may choose more points.
+    sweeper may choose more points, and `unusable` says what it could not use (`Plan.check_runs`).
 
     Raises UserError, before anything is trained, if points are invalid (and sweep.on_invalid is not "skip"), and
     SystemExit after it has reported an interruption: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
@@ -83,7 +84,7 @@ def sweep(
         plan = Planner(compose, base, devices.choose, config_dir).plan(points, options["exclude"])
         plan.check_classes(probe.import_errors)
         plan.read_statuses()
-        plan.check_runs(plan.due(options["stale"] == "rerun"), probe.answers)
+        plan.check_runs(plan.due(options["stale"] == "rerun"), probe.answers, unusable)
         for line in plan.report_invalid(options["on_invalid"]):
             console.print(line, soft_wrap=True)
         done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})

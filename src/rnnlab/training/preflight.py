@@ -35,6 +35,7 @@ class Findings:
 
     lines: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    scored: bool = True  # whether a validation is due before the end
 
 
 def refuse(config: dict[str, Any], task: Any, data: Any) -> None:
@@ -71,6 +72,7 @@ def findings(config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | No
     if metrics is not None:
         found.lines += _monitors(config, metrics)
     if not found.lines and batches and val is not None and not validated(trainer, batches, val):
+        found.scored = False
         found.notes += _what_idles(config)
     return found
 
