@@ -18,7 +18,6 @@ from rnnlab.config.training_schema import WRITES_WITH, Scheduler
 from rnnlab.errors import nearest
 
 # what Hydra's instantiate reads of a node, beside the arguments
-FILLED_IN = "auto"  # stands for the run's length where a schedule asks for a number of steps
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
 
@@ -133,7 +132,7 @@ def _stock(reading: Reading, path: str, schema: type[Node], node: dict[str, Any]
     """
     hints = get_type_hints(schema, include_extras=True)
     for key, value in node.items():
-        if key not in schema.model_fields or key in ("dirpath", "save_dir") or value == FILLED_IN:
+        if key not in schema.model_fields or key in ("dirpath", "save_dir"):
             continue
         try:
             setattr(schema.model_construct(_fields_set=set()), key, value)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rnnlab.config import base_config, deciding
 from rnnlab.config.reading import read
 from rnnlab.config.schema import COMPONENTS, NAMED, SECTIONS
+from rnnlab.config.stock import AUTO
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.data import kept_here
@@ -133,9 +134,11 @@ def refuse_changes(at: str, before: dict[str, Any], config: dict[str, Any]) -> N
     if changed:
         raise UserError(f"{at}: {', '.join(changed)} decides the numbers and cannot change on the way")
     scheduler = config["scheduler"]
-    if "total_steps" in scheduler and scheduler["total_steps"] is None:
+    own = [f"{key}={value or 'null'}" for key, value in scheduler.items()
+           if value == AUTO or (value, key) == (None, "total_steps")]  # fmt: skip
+    if own:
         raise UserError(f"{at}: the schedule {str(scheduler['_target_']).rpartition('.')[2]} depends on the length of "
-                        "the run (scheduler.total_steps=null); a longer run is another run from its start")  # fmt: skip
+                        f"the run (scheduler.{own[0]}); a longer run is another run from its start")  # fmt: skip
 
 
 def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 
 from lightning.pytorch.callbacks import EarlyStopping
 
+from rnnlab.config.trainer_schema import validating
 from rnnlab.data.module import SequenceData
 from rnnlab.errors import UserError, nearest, warn
 from rnnlab.tasks.task import Task
 from rnnlab.training.assembly import is_a
+from rnnlab.training.recorder import TRAINING
 
 LOWEST = ("mse", "mae", "rmse", "nats", "bits", "perplexity", "cross_entropy")
 HIGHEST = ("accuracy", "f1", "auroc")
@@ -49,7 +51,7 @@ def refuse(config: dict[str, Any], task: Any, data: Any) -> None:
 
 def findings(config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | None) -> Findings:
     """What the config says of data of such sizes; `metrics` are the task's, None for a module of the user's own."""
-    trainer, (train, val, _, items) = config["trainer"], sizes
+    trainer, (train, val, _, items) = config["trainer"] | validating(config["trainer"]), sizes
     found = Findings()
     batches = 0
     if train is not None:
@@ -214,7 +216,8 @@ def _monitors(config: dict[str, Any], metrics: tuple[str, ...]) -> Iterator[str]
         known = node and str(node["_target_"]).startswith(("lightning.", "pytorch_lightning."))
         if not known or not isinstance(asked, str):
             continue
-        if asked not in measured:
+        seen = [*measured, TRAINING] if is_a(node, f"callbacks.{name}", EarlyStopping) else measured
+        if asked not in seen:
             yield (
                 f"callbacks.{name}.monitor={asked}: a validation gives {', '.join(measured)}."
                 f"{nearest(asked, measured)}"
@@ -238,7 +241,7 @@ def _what_idles(config: dict[str, Any]) -> Iterator[str]:
     )
     yield f"{why}: it has no score, and its last weights are kept"
     for name, node in config["callbacks"].items():
-        if node and is_a(node, f"callbacks.{name}", EarlyStopping):
+        if node and is_a(node, f"callbacks.{name}", EarlyStopping) and node.get("monitor") != TRAINING:
             yield f"callbacks.{name}: {why}, so that it never looks"
     if config["scheduler"]["_target_"].endswith(PLATEAU):
         yield f"scheduler: {why}, so that its rate never changes"
