@@ -1,4 +1,4 @@
-"""What users of this field ask for most: the run's length in any schedule, validation every so many steps, early stopping
+"""What is asked for most: the run's length in any schedule, validation every so many steps, early stopping
 on the training loss, and a model from its checkpoint.
 """
 
@@ -20,7 +20,8 @@ STOPPER = ("callbacks=early_stopping", "callbacks.early_stopping.monitor=loss/tr
 
 def base(*overrides):
     return ("data=sine", "data.n_points=200", "model.hidden_size=8", "trainer.accelerator=cpu", "trainer.threads=1",
-            "~callbacks.progress", "~callbacks.pictures", "trainer.max_epochs=3", "data.batch_size=32", *overrides)  # fmt: skip
+            "~callbacks.progress", "~callbacks.pictures", "trainer.max_epochs=3", "data.batch_size=32",
+            *overrides)  # fmt: skip
 
 
 def rates(run):
@@ -96,7 +97,7 @@ def test_early_stopping_on_the_training_loss(small, engine, fractions, capsys):
 
 def test_early_stopping_on_the_training_loss_survives_a_resume(small, tmp_path):
     whole = small(*STOPPER, "trainer.max_epochs=60", base=base(), outputs=tmp_path / "whole")
-    stop = "+callbacks.stop={_target_: stopping.StopAtBatch, batches: 6}"
+    stop = "+callbacks.stop={_target_: stopping.StopAtBatch, batches: 3}"
     broken = [small(*STOPPER, "trainer.max_epochs=60", stop, base=base(), outputs=tmp_path / "broken")]
     while broken[-1].status == "stopped":
         broken.append(

@@ -25,6 +25,7 @@ from rnnlab.terminal.screen import say, screened
 # nothing is imported for --help, so what a command does is said here
 COMMANDS = {
     "train": "train a network: rnnlab train experiment=sine",
+    "find-lr": "a learning rate for a config, and how fast each batch size is: a table and a picture",
     "evaluate": "a run's metrics beside its baselines, on its own data or new",
     "forecast": "continue a series: a table and a picture",
     "generate": "let a character model write",
@@ -64,7 +65,13 @@ OF_FOLDERS = (
 def commands() -> dict[str, str]:
     """The commands of this version, with what each does."""
     folder = Path(__file__).parent
-    return {name: what for name, what in COMMANDS.items() if (folder / f"{name}.py").is_file()}
+    return {
+        name: what for name, what in COMMANDS.items() if (folder / module(name)).with_suffix(".py").is_file()
+    }
+
+
+def module(command: str) -> str:
+    return command.replace("-", "_")
 
 
 def help_text() -> str:
@@ -111,7 +118,7 @@ def dispatch(name: str, rest: Sequence[str]) -> int:
 
 
 def _call(name: str, rest: Sequence[str]) -> Any:
-    return importlib.import_module(f"rnnlab.cli.{name}").main(list(rest))
+    return importlib.import_module(f"rnnlab.cli.{module(name)}").main(list(rest))
 
 
 def guarded(command: Callable[[], Any]) -> int:

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,13 +40,13 @@ class Findings:
     scored: bool = True  # whether a validation is due before the end
 
 
-def refuse(config: dict[str, Any], task: Any, data: Any) -> None:
-    """Raises UserError with a line for each thing that would stop the training; warns of what is seldom meant."""
+def refuse(config: dict[str, Any], task: Any, data: Any, tell: Callable[[str], Any] = warn) -> None:
+    """Raises UserError with a line for each thing that would stop the training; tells what is seldom meant."""
     found = findings(config, sizes(data), task.metrics if isinstance(task, Task) else None)
     if found.lines:
         raise UserError(*found.lines)
     for note in found.notes:
-        warn(note)
+        tell(note)
 
 
 def findings(config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | None) -> Findings:

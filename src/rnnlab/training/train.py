@@ -105,11 +105,13 @@ def train_config(
     restart: bool = False,
     data_of: Callable[[dict[str, Any]], Any] = load_data,
     watch: Callable[[Trainer], Any] = lambda trainer: None,
+    tell: Callable[[str], Any] = warn,
 ) -> Run:
     """Trains a checked config in its folder, from the start or from where it was stopped: the program of every run.
 
     `display` shows the run, `device` says why it trains where it does, `restart` trains a finished run again,
-    `data_of` gives the data set, `watch` is given the Trainer before it begins, when signals are already taken.
+    `data_of` gives the data set, `watch` is given the Trainer before it begins, when signals are already taken, `tell`
+    is given what can be and is seldom meant.
     Raises Locked where another process trains it.
     """
     run, display = Run(where.folder), display or Display()
@@ -126,7 +128,7 @@ def train_config(
             seed_all(config["seed"], BUILT)
         data = data_of(config)
         task = make_task(config, data)
-        preflight.refuse(config, task, data)
+        preflight.refuse(config, task, data, tell)
         from_checkpoint = None if restart else checkpoint_of(run, warn)
         engine, resume = engine_of(task, config, data), from_checkpoint is not None
         if threads is None:
