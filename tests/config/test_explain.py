@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from rnnlab.config import compose, explain
+from rnnlab.config import check, compose, explain
 from rnnlab.config.composing import opposed
 from rnnlab.errors import UserError
 
@@ -36,7 +36,8 @@ def lines(*overrides, config_dir=None):
         ("model.hidden_size", "model.hidden_size: an override is written KEY=VALUE"),
         (
             "seed=1,2",
-            "seed=1,2: several values are a sweep: add --multirun, or put a list into [brackets]",
+            "seed=1,2: several values are a sweep, and this is one run: call it for each value, or put a list into "
+            "[brackets]",
         ),
     ],
 )
@@ -119,3 +120,54 @@ def test_an_explanation_that_fails_hides_no_cause(monkeypatch):
 )  # fmt: skip
 def test_another_sweeper_that_looks_for_the_worst_is_found(sweeper, mode, lines):
     assert list(opposed(OmegaConf.create(sweeper), mode, "loss/val")) == lines
+
+
+@pytest.mark.parametrize("wrong", ["data.path=a(b.csv", "data.path='a", "data.pth=x.csv"])
+def test_what_follows_from_a_wrong_override_is_not_said(wrong):
+    (line,) = lines("data=series", wrong, "data.target=OT")
+    assert line.startswith(f"{wrong.partition('=')[0]}")
+
+
+@pytest.mark.parametrize(
+    "key", ["ckpt_path", "+ckpt_path", "trainer.ckpt_path", "+trainer.resume_from_checkpoint"]
+)
+def test_a_checkpoint_to_go_on_from_is_what_resume_is_for(key):
+    with pytest.raises(
+        UserError, match=r"no such key. The same command goes on .* resume=RUN trains a finished one"
+    ):
+        check(compose([f"{key}=x.ckpt"]))
+
+
+def test_from_python_a_sweep_is_not_told_of_multirun():
+    (line,) = lines("seed=1,2")
+    assert "call it for each value" in line and "--multirun" not in line
+    with pytest.raises(
+        UserError, match=r"\['seed=1'\]: an override is text, such as 'seed=3'; a list"
+    ):
+        compose([["seed=1"]])
+
+
+def test_a_files_fault_names_the_file(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "data").mkdir()
+    first, second, waves = (
+        tmp_path / name for name in ("experiment/a.yaml", "experiment/b.yaml", "data/w.yaml")
+    )
+    first.write_text("# @package _global_\ndefaults: [sine]\nmodel: {hidden_size: -3, hiden: 4}\nseed: x\n")
+    second.write_text("# @package _global_\ndefaults: [a]\ntrainer: {max_epochs: -7}\n")
+    waves.write_text("defaults: [sine]\nn_points: 1\n")
+
+    def said(*overrides):
+        with pytest.raises(UserError) as caught:
+            check(compose(overrides, tmp_path), overrides, tmp_path)
+        return dict(line.split(": ", 1) for line in map(str, caught.value.args))
+
+    found = said("experiment=b", "optimizer.lr=-1")
+    assert found["model.hidden_size=-3"].endswith(f"(in {first})") and found["model.hiden"].endswith(
+        f"(in {first})"
+    )
+    assert found["trainer.max_epochs=-7"].endswith(f"(in {second})")
+    assert "(in" not in found["optimizer.lr=-1"] and found["seed=x"].endswith(f"(in {first})")
+    assert "data.seed=x" not in found  # which is ${seed}
+    assert "(in" not in said("experiment=b", "model.hidden_size=-4")["model.hidden_size=-4"]
+    assert said("data=w")["data.n_points=1"].endswith(f"(in {waves})")

@@ -87,7 +87,7 @@ def main(argv: list[str]) -> None:
     tried = []
     for size in sizes:
         asked = [*arguments.overrides, *([f"data.batch_size={size}"] if size else [])]
-        config = check(compose(asked, arguments.config_dir))
+        config = check(compose(asked, arguments.config_dir), asked, arguments.config_dir)
         config.pop("sweep", None)
         config["trainer"]["accelerator"], _ = accelerator.take(config["trainer"]["accelerator"])
         tried.append(range_test(config, arguments.first, arguments.last, arguments.steps))

@@ -61,14 +61,14 @@ def task(cfg: DictConfig) -> float:
     from hydra.types import RunMode
 
     from rnnlab.config import check
-    from rnnlab.config.composing import NO_SCORE, opposed
+    from rnnlab.config.composing import NO_SCORE, opposed, running_config_dir
     from rnnlab.signals import exit_code
 
     job = HydraConfig.get()
     # as they were typed: an ${oc.env:...} among them may be a secret, or not be there
     overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)
     try:
-        config = check(cfg)  # before torch is imported
+        config = check(cfg, overrides, running_config_dir())  # before torch is imported
         if config.get("sweep", {}).get("dry_run"):
             raise UserError("--dry-run needs rnnlab's own sweeper; leave hydra/sweeper out")
         outside = job.mode == RunMode.MULTIRUN and not str(job.sweeper._target_).endswith(

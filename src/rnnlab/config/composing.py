@@ -82,12 +82,16 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     anywhere: several times in a process, inside a `hydra.main`, in a notebook. Raises UserError, with a line
     for each override that does not fit.
     """
-    from rnnlab.config.explain import explain
+    from rnnlab.config.explain import NO_SWEEP, explain
 
+    if wrong := [override for override in overrides if not isinstance(override, str)]:
+        raise UserError(
+            f"{wrong[0]!r}: an override is text, such as 'seed=3'; a list of them is given as *LIST"
+        )
     try:
         return composed(overrides, config_dir)
     except COMPOSING as error:
-        raise UserError(*explain(error, overrides, config_dir)) from error
+        raise UserError(*explain(error, overrides, config_dir, NO_SWEEP)) from error
 
 
 def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:

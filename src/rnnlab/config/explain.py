@@ -19,7 +19,15 @@ from rnnlab.errors import UserError, nearest
 OPTIONAL_GROUPS = ("experiment", "debug", "local")
 
 
-def explain(error: Exception, overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
+SWEEP = "several values are a sweep: add --multirun, or put a list into [brackets]"
+NO_SWEEP = (
+    "several values are a sweep, and this is one run: call it for each value, or put a list into [brackets]"
+)
+
+
+def explain(
+    error: Exception, overrides: Sequence[str], config_dir: str | Path | None = None, sweep: str = SWEEP
+) -> list[str]:
     """A line for each of the `overrides` at fault; Hydra itself stops at the first.
 
     The override at fault is left out and the rest composed again, until it composes or the fault lies
@@ -27,7 +35,7 @@ def explain(error: Exception, overrides: Sequence[str], config_dir: str | Path |
     the wrong choice.
     """
     try:
-        return _explained(error, overrides, config_dir)
+        return [line.replace(SWEEP, sweep) for line in _explained(error, overrides, config_dir)]
     except Exception:  # what was to be explained matters more
         return [_without_keys(error)]
 
@@ -38,6 +46,7 @@ def _explained(error: Exception, overrides: Sequence[str], config_dir: str | Pat
 
     left = [first_of_sweep(o) for o in overrides]
     lines: list[str] = []
+    at_fault: set[str] = set()
     found: Exception = error
     for _ in range(len(left) + 1):
         line, culprit, is_choice = _read(found, left, config_dir)
@@ -45,6 +54,7 @@ def _explained(error: Exception, overrides: Sequence[str], config_dir: str | Pat
         if culprit is None:
             return lines
         left.remove(culprit)
+        at_fault |= {_key(culprit), *re.findall(r"Did you mean ([\w.]+)\?", line)}
         try:
             cfg = composed(left, config_dir)
         except COMPOSING as another:
@@ -54,9 +64,11 @@ def _explained(error: Exception, overrides: Sequence[str], config_dir: str | Pat
             continue
         if not is_choice:
             try:
-                check(cfg)
-            except UserError as more:
-                lines += map(str, more.args)
+                check(cfg, left, config_dir)
+            except UserError as more:  # that a key is not set any more says nothing new
+                lines += [
+                    said for said in map(str, more.args) if said.partition(" is required")[0] not in at_fault
+                ]
         break
     return lines
 
@@ -120,7 +132,7 @@ def _read(
         return f"{place}: not YAML: {getattr(error, 'problem', None) or first}", None, False
     if found := re.search(r"Sweep parameters '(.+)' requires|Ambiguous value for argument '(.+)'", first):
         culprit = found[1] or found[2]
-        line = f"{culprit}: several values are a sweep: add --multirun, or put a list into [brackets]"
+        line = f"{culprit}: {SWEEP}"
         return line, culprit if culprit in overrides else None, False
     if found := re.search(r"Could not (?:override|delete(?: from config\.)?) '(.+?)(?:@.*)?'", first):
         key = found[1]
@@ -162,6 +174,11 @@ def _unreadable(error: OverrideParseException, overrides: list[str]) -> tuple[st
         return f"{asked}: an override is written KEY=VALUE", culprit
     detail = str(error).replace(f"Error parsing override '{asked}'", "").strip().splitlines()[0]
     key = asked.split("=")[0]
+    if culprit is None and not any(key == _key(override) for override in overrides):
+        return (
+            f"hydra.sweeper.params: {asked}: cannot be read ({detail}); it stands in a file of configs",
+            None,
+        )
     return (
         f"{asked}: cannot be read ({detail}); a value of special characters is quoted: '{key}=\"...\"'",
         culprit,

@@ -51,7 +51,9 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     refuse_others_code(parent, config, cfg)
     # overrides of Hydra itself, such as where configs lie, are taken from the command
     before = [o for o in parent.overrides if not o.lstrip("+~").startswith("hydra")]
-    asked = [o for o in overrides if o.partition("=")[0] not in OURS and o not in before]
+    held = {o.partition("=")[0].lstrip("+~"): o for o in before}  # the last word on each key
+    asked = [o for o in overrides
+             if (key := o.partition("=")[0].lstrip("+~")) not in OURS and held.get(key) != o]  # fmt: skip
     for override in asked:
         key = override.partition("=")[0].lstrip("+~")
         *path, name = key.split(".")

@@ -54,7 +54,7 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     says so. One that was stopped goes on from its last checkpoint. Raises UserError before any work for what cannot
     be, and RunFailed (after marking the run as failed) where the training itself fails.
     """
-    config, parent = check(cfg), None
+    config, parent = check(cfg, overrides, config_dir), None
     if config["resume"]:
         config, overrides, parent = longer(cfg, overrides)
     config.pop("sweep", None)  # says nothing of a single run
