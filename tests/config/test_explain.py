@@ -141,9 +141,7 @@ def test_a_checkpoint_to_go_on_from_is_what_resume_is_for(key):
 def test_from_python_a_sweep_is_not_told_of_multirun():
     (line,) = lines("seed=1,2")
     assert "call it for each value" in line and "--multirun" not in line
-    with pytest.raises(
-        UserError, match=r"\['seed=1'\]: an override is text, such as 'seed=3'; a list"
-    ):
+    with pytest.raises(UserError, match=r"\['seed=1'\]: an override is text, such as 'seed=3'; a list"):
         compose([["seed=1"]])
 
 

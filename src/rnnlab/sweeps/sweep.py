@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rnnlab.errors import RunFailed, UserError
@@ -241,8 +242,8 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
     console.print()
     console.print(f"{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
-        console.print(f"report       rnnlab report {folder} --html report.html", soft_wrap=True)
-        console.print(f"TensorBoard  rnnlab board {folder}", soft_wrap=True)
+        console.print(f"report       rnnlab report {quote(str(folder))} --html report.html", soft_wrap=True)
+        console.print(f"TensorBoard  rnnlab board {quote(str(folder))}", soft_wrap=True)
 
 
 def raise_failures(done: Sweep) -> None:
