@@ -27,6 +27,7 @@ from rnnlab.training.loggers import MetricsFile, RunLogger
 from rnnlab.training.loop import Unmeasured, install
 from rnnlab.training.presence import Presence
 from rnnlab.training.recorder import TRAINING
+from rnnlab.training.stock_loggers import continuing
 
 # a Trainer asks each time anew, for 2 ms, which packages offer callbacks; what is installed does not change
 registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
@@ -114,11 +115,16 @@ def planned_length(config: dict[str, Any], batches: int, interval: str = "step")
 
 
 def make_trainer(
-    config: dict[str, Any], run: Run, task: LightningModule, callbacks: list[Any], bars: bool
+    config: dict[str, Any],
+    run: Run,
+    task: LightningModule,
+    callbacks: list[Any],
+    bars: bool,
+    resume: bool = False,
 ) -> Trainer:
     """Lightning's own Trainer with the config's callbacks and loggers beside ours.
 
-    Without `bars` the callbacks that draw a moving bar are left out.
+    Without `bars` the callbacks that draw a moving bar are left out. With `resume` loggers go on with what they wrote.
     """
     options = {key: value for key, value in config["trainer"].items() if key not in OURS}
     options |= validating(config["trainer"])
@@ -133,7 +139,8 @@ def make_trainer(
     for name, node in ((name, node) for name, node in config["logger"].items() if node):
         for placeholder, value in about.items():
             node = {k: v.replace(placeholder, value) if isinstance(v, str) else v for k, v in node.items()}
-        extra = {"folder": run.folder} if is_a(node, f"logger.{name}", RunLogger) else {}
+        extra: dict[str, Any] = {"folder": run.folder} if is_a(node, f"logger.{name}", RunLogger) else {}
+        extra |= continuing(run, name, node) if resume else {}
         loggers.append(build(node, f"logger.{name}", **extra))
     check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
     nodes = {name: node for name, node in config["callbacks"].items() if node}

@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rnnlab.errors import RunFailed
 from rnnlab.runs.metrics import Scalars
+from rnnlab.training import stock_loggers
 from rnnlab.training.loggers import RunLogger, log
 
 TRAINING = "loss/train"
@@ -37,7 +39,9 @@ class Recorder(Callback):
         divergence_factor: float | None = 1000.0,
         flush_s: float = 1.0,
         check: Callable[[], None] = lambda: None,
+        metrics: Path = Path("metrics.csv"),
     ) -> None:
+        self.metrics = metrics
         self.check_folder = check  # raises where nothing may be written any more
         self.every, self.divergence_factor, self.flush_s = every, divergence_factor, flush_s
         self.first_loss: float | None = None
@@ -57,6 +61,8 @@ class Recorder(Callback):
         for logger in run_loggers(trainer):
             if (length := self.lengths.get(logger.journal.path.name)) is not None:
                 logger.journal.cut(length)
+        if self.lengths:
+            stock_loggers.give_again(trainer.loggers, self.metrics)
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._flushed_at = (time.perf_counter(), trainer.global_step)

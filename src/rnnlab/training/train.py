@@ -44,6 +44,7 @@ from rnnlab.training.resumption import (
     restore_config,
     threads_before,
 )
+from rnnlab.training.stock_loggers import apart, remember
 from rnnlab.training.threads import one_where_it_counts, thread_count
 
 
@@ -140,7 +141,7 @@ def train_config(
         # all parts of the run first: one that is refused leaves no folder, and takes none away
         presence = Presence(run, ours)
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"],
-                            check=presence.check)  # fmt: skip
+                            check=presence.check, metrics=run.metrics_file)  # fmt: skip
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
                                   check=presence.check, **config["checkpoint"])  # fmt: skip
         interruption = Interruption(checkpoints)
@@ -151,7 +152,7 @@ def train_config(
             callbacks.insert(0, drawing)
             drawing.wrap(data)
         with preflight.leaving_nothing(run.folder):
-            trainer = make_trainer(config, run, task, callbacks=callbacks, bars=display.bars)
+            trainer = make_trainer(config, run, task, callbacks=callbacks, bars=display.bars, resume=resume)
             preflight.rehearse(task)
 
         if from_checkpoint is not None:
@@ -172,12 +173,13 @@ def train_config(
         run.update(status="running", started=run.known.get("started") or now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
-        with interruption.listening(), run.failing(), disk(run):
+        with interruption.listening(), run.failing(), disk(run), apart():
             try:
                 watch(trainer)
                 if drawing is not None:
                     seed_all(config["seed"], TRAINED)
                 introduce(trainer.loggers, config)
+                remember(run, trainer.loggers[1:], config)
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 steps = (
                     trainer.global_step
