@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -135,6 +136,4 @@ def test_what_loggers_leave_in_the_process_is_of_one_run():
         patched.delenv(stock_loggers.ADDRESS, raising=False)
         with stock_loggers.apart():
             patched.setenv(stock_loggers.ADDRESS, "sqlite:///one.db")
-        import os
-
         assert stock_loggers.ADDRESS not in os.environ and sys.modules["wandb"].finished == 1

@@ -1,6 +1,7 @@
 """What cannot be, seen from the config, its parts and the sizes of the data, before anything is written."""
 
 import math
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
@@ -71,6 +72,7 @@ def findings(config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | No
             found.lines.append(
                 f"trainer.limit_{part}_batches={limit}: leaves none of the {whole} batches; 0 looks at none"
             )
+    found.notes += _season(config["data"])
     if metrics is not None:
         found.lines += _monitors(config, metrics)
     if not found.lines and batches and val is not None and not validated(trainer, batches, val):
@@ -201,6 +203,19 @@ def _longer_than_the_run(config: dict[str, Any], batches: int, found: Findings) 
         found.notes.append(
             f"trainer.log_every_n_steps={trainer['log_every_n_steps']}: the run has {steps:g} steps, so that its "
             "training curves are empty"
+        )
+
+
+def _season(data: dict[str, Any]) -> Iterator[str]:
+    """A season counts rows, and resampling makes other rows of them: mostly it spans whole days."""
+    read = re.fullmatch(r"(\d*)(s|min|h|d)", str(data.get("resample") or ""))
+    if read is None or not data.get("season"):
+        return
+    seconds = data["season"] * int(read[1] or 1) * {"s": 1, "min": 60, "h": 3600, "d": 86400}[read[2]]
+    if seconds % 86400:
+        yield (
+            f"data.season={data['season']}: with data.resample={data['resample']} that is {seconds / 3600:g} hours, "
+            "and no whole number of days"
         )
 
 
