@@ -75,7 +75,7 @@ def desk(tmp_path_factory):
 
 
 def kind_for(command: str) -> str:
-    if " generate " in command:
+    if " generate " in command or " data=chars " in command:
         return "text"
     return "sine" if "data.noise_std" in command else "series"
 

@@ -96,7 +96,9 @@ def test_a_module_that_does_not_import(mine):
 def test_what_constructors_refuse(mine):
     node = {"_target_": mine, "sizes": 1}
     assert refusal({**node, "height": 10}, spec={}) == "data: height: at most 9"
-    assert refusal({**node, "hight": 10}, spec={}).startswith(f"data: {mine}(hight=10): ")
+    assert refusal({**node, "hight": 10}, spec={}).startswith(
+        "data.hight: Data has no such argument. Did you mean height?"
+    )
     # an error that is no complaint about a value says where it was raised
     assert refusal({**node, "height": -1}, spec={}) == (
         f"data: {mine}(...): KeyError: 'depth' (mine_for_tests.py, line 5)"
@@ -116,3 +118,30 @@ def test_faults_of_nested_nodes_name_their_own_place(mine):
 
 def test_a_node_without_a_target():
     assert refusal({"lr": 3}, "optimizer") == "optimizer: has no _target_, the class to build"
+
+
+def test_keys_left_over_from_another_class_and_those_that_it_needs_are_a_line_each():
+    node = {
+        "_target_": "torch.optim.lr_scheduler.OneCycleLR",
+        "_partial_": True,
+        "warmup_steps": 0,
+        "total_step": 9,
+    }
+    make = build(node, "scheduler")
+    with pytest.raises(UserError) as caught:
+        make(torch.optim.SGD(PARAMETERS))
+    assert caught.value.args == (
+        "scheduler.warmup_steps: OneCycleLR has no such argument. ~scheduler.warmup_steps leaves it out",
+        "scheduler.total_step: OneCycleLR has no such argument. Did you mean total_steps? ~scheduler.total_step leaves "
+        "it out",
+        "scheduler.max_lr: OneCycleLR needs it: +scheduler.max_lr=VALUE",
+    )
+
+
+def test_an_argument_that_is_given_is_not_missed(mine):
+    with pytest.raises(UserError) as caught:
+        build({"_target_": mine, "tall": 1}, "data", spec={})
+    assert caught.value.args == (
+        "data.tall: Data has no such argument. ~data.tall leaves it out",
+        "data.sizes: Data needs it: +data.sizes=VALUE",
+    )

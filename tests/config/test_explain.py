@@ -1,8 +1,10 @@
 """Hydra's errors as readable lines."""
 
 import pytest
+from omegaconf import OmegaConf
 
-from rnnlab.config import compose
+from rnnlab.config import check, compose, explain
+from rnnlab.config.composing import opposed
 from rnnlab.errors import UserError
 
 
@@ -34,7 +36,8 @@ def lines(*overrides, config_dir=None):
         ("model.hidden_size", "model.hidden_size: an override is written KEY=VALUE"),
         (
             "seed=1,2",
-            "seed=1,2: several values are a sweep: add --multirun, or put a list into [brackets]",
+            "seed=1,2: several values are a sweep, and this is one run: call it for each value, or put a list into "
+            "[brackets]",
         ),
     ],
 )
@@ -86,3 +89,83 @@ def test_keys_of_a_class_of_the_users_own_may_be_added(tmp_path):
                       ("loudnes", "Did you mean callbacks.shout.loudness?")):  # fmt: skip
         (line,) = lines("callbacks=shout", f"callbacks.shout.{key}=hi", config_dir=tmp_path)
         assert line == f"callbacks.shout.{key}: no such key. {hint}"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "first"),
+    [("optimizer.lr=interval(0.1,1)", "optimizer.lr=0.1"), ("optimizer=glob(ada*)", "optimizer=adam"),
+     ("seed=3,4", "seed=3"), ("seed=range(5,9)", "seed=5"), ("seed=7", "seed=7"), ("seed=[1", "seed=[1")],
+)  # fmt: skip
+def test_a_sweep_is_explained_by_its_first_value(sweep, first):
+    assert explain.first_of_sweep(sweep) == first
+
+
+def test_an_explanation_that_fails_hides_no_cause(monkeypatch):
+    monkeypatch.setattr(explain, "_read", lambda *_: 1 / 0)
+    assert explain.explain(ValueError("the cause\nfull_key: a"), ["seed=1"]) == ["the cause"]
+
+
+@pytest.mark.parametrize(
+    ("sweeper", "mode", "lines"),
+    [
+        ({"direction": "minimize"}, "min", []),
+        ({"direction": "minimize"}, "max", ["hydra.sweeper.direction=minimize: mode=max says which loss/val is better; "
+                                            "use hydra.sweeper.direction=maximize"]),
+        ({"optim": {"maximize": True}}, "min", ["hydra.sweeper.optim.maximize=true: mode=min says which loss/val is "
+                                                "better; use hydra.sweeper.optim.maximize=false"]),
+        ({"ax_config": {"experiment": {"minimize": True}}}, "min", []),
+        ({"direction": ["minimize", "maximize"]}, "max", []),
+        ({}, "max", []),
+    ],
+)  # fmt: skip
+def test_another_sweeper_that_looks_for_the_worst_is_found(sweeper, mode, lines):
+    assert list(opposed(OmegaConf.create(sweeper), mode, "loss/val")) == lines
+
+
+@pytest.mark.parametrize("wrong", ["data.path=a(b.csv", "data.path='a", "data.pth=x.csv"])
+def test_what_follows_from_a_wrong_override_is_not_said(wrong):
+    (line,) = lines("data=series", wrong, "data.target=OT")
+    assert line.startswith(f"{wrong.partition('=')[0]}")
+
+
+@pytest.mark.parametrize(
+    "key", ["ckpt_path", "+ckpt_path", "trainer.ckpt_path", "+trainer.resume_from_checkpoint"]
+)
+def test_a_checkpoint_to_go_on_from_is_what_resume_is_for(key):
+    with pytest.raises(
+        UserError, match=r"no such key. The same command goes on .* resume=RUN trains a finished one"
+    ):
+        check(compose([f"{key}=x.ckpt"]))
+
+
+def test_from_python_a_sweep_is_not_told_of_multirun():
+    (line,) = lines("seed=1,2")
+    assert "call it for each value" in line and "--multirun" not in line
+    with pytest.raises(UserError, match=r"\['seed=1'\]: an override is text, such as 'seed=3'; a list"):
+        compose([["seed=1"]])
+
+
+def test_a_files_fault_names_the_file(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "data").mkdir()
+    first, second, waves = (
+        tmp_path / name for name in ("experiment/a.yaml", "experiment/b.yaml", "data/w.yaml")
+    )
+    first.write_text("# @package _global_\ndefaults: [sine]\nmodel: {hidden_size: -3, hiden: 4}\nseed: x\n")
+    second.write_text("# @package _global_\ndefaults: [a]\ntrainer: {max_epochs: -7}\n")
+    waves.write_text("defaults: [sine]\nn_points: 1\n")
+
+    def said(*overrides):
+        with pytest.raises(UserError) as caught:
+            check(compose(overrides, tmp_path), overrides, tmp_path)
+        return dict(line.split(": ", 1) for line in map(str, caught.value.args))
+
+    found = said("experiment=b", "optimizer.lr=-1")
+    assert found["model.hidden_size=-3"].endswith(f"(in {first})") and found["model.hiden"].endswith(
+        f"(in {first})"
+    )
+    assert found["trainer.max_epochs=-7"].endswith(f"(in {second})")
+    assert "(in" not in found["optimizer.lr=-1"] and found["seed=x"].endswith(f"(in {first})")
+    assert "data.seed=x" not in found  # which is ${seed}
+    assert "(in" not in said("experiment=b", "model.hidden_size=-4")["model.hidden_size=-4"]
+    assert said("data=w")["data.n_points=1"].endswith(f"(in {waves})")

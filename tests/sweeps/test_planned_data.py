@@ -6,7 +6,8 @@ from rnnlab.config import base_config, check, compose, deciding
 from rnnlab.errors import UserError
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.planner import Planner
-from rnnlab.sweeps.probe import attempt, data_errors
+from rnnlab.sweeps.probe import attempt
+from rnnlab.sweeps.rehearsal import Questions, answers
 
 GROUPS = {"experiment", "model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger"}
 
@@ -27,15 +28,15 @@ def test_each_data_set_is_read_once_and_its_points_are_invalid(texts):
     good, bad = texts / "good.txt", texts / "bad.txt"
     plan = made("data=chars", "model=char_lm", f"data.path={good},{bad}", "model.cell=gru,lstm", "seed=0,1",
                 "data.batch_size=4,8", f"paths.outputs={texts / 'out'}")  # fmt: skip
-    read = []
+    asked = []
 
-    def errors(nodes):
-        read.extend(node["path"] for node in nodes)
-        return data_errors(nodes)
+    def answered(questions):
+        asked.extend(questions)
+        return answers(questions)
 
     assert len(plan.runs) == 16
-    plan.check_data(plan.runs, errors)
-    assert sorted(read) == sorted(map(str, (good, bad)))
+    plan.check_runs(plan.runs, answered)
+    assert len(asked) == 8  # two files, cells and batch sizes; the seeds are one
     assert len(plan.runs) == len(plan.invalid) == 8
     with pytest.raises(UserError) as refused:
         plan.report_invalid("stop")
@@ -44,11 +45,17 @@ def test_each_data_set_is_read_once_and_its_points_are_invalid(texts):
     assert plan.report_invalid("skip")[0].startswith("8 of 16 points are invalid and left out")
 
 
+def refusal(config):
+    questions = Questions()
+    assert questions.number(config) == 0
+    return "; ".join(answers(questions.asked)[0].lines)
+
+
 def test_a_missing_column_and_a_short_series_are_lines(tmp_path):
     (tmp_path / "s.csv").write_text("t,v\n1,2\n")
-    nodes = [check(compose(["data=series", f"data.path={tmp_path / 's.csv'}", f"data.target={target}"]))["data"]
+    nodes = [check(compose(["data=series", f"data.path={tmp_path / 's.csv'}", f"data.target={target}"]))
              for target in ("w", "v")]  # fmt: skip
-    missing, short = data_errors(nodes)
+    missing, short = map(refusal, nodes)
     assert "no such column" in missing and "too short" in short
 
 
@@ -56,7 +63,7 @@ def test_a_trial_that_fails_says_why(texts):
     config = check(compose(["data=chars", "model=char_lm", f"data.path={texts / 'bad.txt'}"]))
     assert "not utf-8" in attempt(config, 10)
     absent = check(compose(["data=chars", "model=char_lm", "data.corpus=text8", f"data.folder={texts}"]))
-    assert "downloads nothing" in attempt(absent, 10) and data_errors([absent["data"]]) == [""]
+    assert "downloads nothing" in attempt(absent, 10) and refusal(absent) == ""
 
 
 @pytest.mark.parametrize("written", ["val/mse", "metric/mse"])

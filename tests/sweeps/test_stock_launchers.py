@@ -87,6 +87,9 @@ def test_an_experiment_may_hold_the_sweep(alone, tmp_path, multirun):
 class Greedy(Sweeper):
     """An optimizer's way with a launcher: batches of points, each chosen by the best of what came before."""
 
+    def __init__(self, direction="minimize"):
+        self.direction = direction
+
     def setup(self, *, hydra_context, task_function, config):
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -106,14 +109,43 @@ class Greedy(Sweeper):
 TOLD: dict[float, float] = {}
 
 
-def test_another_sweeper_is_told_the_best_value_of_the_monitored_metric_not_the_last(
-    tmp_path, multirun, monkeypatch
-):
+@pytest.fixture
+def greedy(monkeypatch):
     monkeypatch.setattr(Greedy, "__module__", "hydra_plugins.greedy")
     monkeypatch.setitem(sys.modules, "hydra_plugins.greedy", sys.modules[__name__])
     Plugins.instance().register(Greedy)
-    store = ConfigStore.instance()
-    store.store(group="hydra/sweeper", name="greedy", node={"_target_": "hydra_plugins.greedy.Greedy"})
+    node = {"_target_": "hydra_plugins.greedy.Greedy", "direction": "minimize"}
+    ConfigStore.instance().store(group="hydra/sweeper", name="greedy", node=node)
+
+
+@pytest.mark.usefixtures("greedy")
+@pytest.mark.parametrize("launcher", ["rnnlab", "basic"])
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        (("data=tokens", "data.n_sequences=100", "model=classifier", "mode=max", "monitor=metric/accuracy"),
+         "hydra.sweeper.direction=minimize: mode=max says which metric/accuracy is better; "
+         "use hydra.sweeper.direction=maximize"),
+        (("data.fractions=[0.8,0,0.2]",), "hydra/sweeper=greedy: chooses by a run's score, and nothing is validated"),
+    ],
+)  # fmt: skip
+def test_a_score_that_is_none_or_the_worst_is_refused(launcher, asked, line, tmp_path, multirun):
+    small = ("trainer.accelerator=cpu", "trainer.max_epochs=1", "callbacks=none", "model.hidden_size=4")
+    done = multirun(*small, *asked, "seed=0", "hydra/sweeper=greedy", f"hydra/launcher={launcher}",
+                    f"paths.outputs={tmp_path / 'out'}")  # fmt: skip
+    assert done.code == 2 and line in done.err and "Traceback" not in done.err
+    assert not list((tmp_path / "out").rglob("run.json")) or (launcher == "basic" and "score" in line)
+
+
+@pytest.mark.usefixtures("greedy")
+def test_a_typo_beside_an_interval_is_its_own_line(tmp_path, multirun):
+    done = multirun("optimizer.lr=interval(0.001,0.1)", "model.hiden_size=3", "hydra/sweeper=rnnlab",
+                    f"paths.outputs={tmp_path / 'out'}")  # fmt: skip
+    assert done.code == 2 and "model.hiden_size: no such key. Did you mean model.hidden_size?" in done.err
+
+
+@pytest.mark.usefixtures("greedy")
+def test_another_sweeper_is_told_the_best_value_of_the_monitored_metric_not_the_last(tmp_path, multirun):
     asked = (*POINTS[:3], "trainer.max_epochs=12", "model.hidden_size=8", "monitor=metric/mae")
     done = multirun(*asked, "seed=0", "hydra/sweeper=greedy", f"paths.outputs={tmp_path}")
     assert done.code == 0, done.err

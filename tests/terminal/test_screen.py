@@ -171,6 +171,7 @@ COMMANDS = {
     "train": [[f"resume={RUN}", "trainer.max_epochs=2"], [EVIL], [f"--{EVIL}"], [f"model.cell={EVIL}"],
               [f"data=series data.path={EVIL}"], ["-m", f"seed=1,{EVIL}"], ["-sc", f"query={EVIL}"],
               [f"model.init_from={RUN}", f"paths.outputs={EVIL}"]],
+    "find-lr": [[EVIL], [f"data=series data.path={EVIL}"], ["--batch-sizes", EVIL], [f"--{EVIL}"]],
     "evaluate": [[RUN], [BROKEN], [WRITER], [RUN, "--json"], [RUN, f"data.{EVIL}=1"], [RUN, "--split", EVIL]],
     "forecast": [[RUN, "--horizon", "5"], [BROKEN], [WRITER], [RUN, "--csv", f"/nowhere{EVIL}/x"]],
     "generate": [[RUN], [BROKEN], [WRITER, "--prompt", EVIL], [EVIL]],

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 from lightning.pytorch import Callback
 
@@ -26,3 +27,16 @@ class StopAtBatch(Callback):
         self.left -= 1
         if self.left == 0:
             os.kill(os.getpid(), signal.SIGINT)
+
+
+class KillAtBatch(Callback):
+    """Kills its own process behind so many batches, if there is no file `marker` yet."""
+
+    def __init__(self, batches: int, marker: str) -> None:
+        self.left, self.marker = batches, Path(marker)
+
+    def on_train_batch_end(self, trainer, *_):
+        self.left -= 1
+        if self.left == 0 and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)

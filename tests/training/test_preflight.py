@@ -8,6 +8,7 @@ from lightning.pytorch import Trainer
 
 from rnnlab.cli import main
 from rnnlab.config.trainer_schema import Trainer as Schema
+from rnnlab.training import preflight
 from rnnlab.training.assembly import OF_A_STEP, OURS
 from rnnlab.training.preflight import epochs, limited, validated
 
@@ -92,6 +93,35 @@ def test_a_callback_may_have_numbers_as_keys(tmp_path, monkeypatch):
     assert main(["train", *SINE, *numbers, "trainer.max_epochs=3"]) == 0
 
 
+def test_what_nobody_can_foresee_is_a_line_with_its_trace_in_the_runs_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / "stumbling.py").write_text(
+        "from lightning.pytorch import Callback\nclass Stumbling(Callback):\n"
+        "    def on_train_epoch_end(self, trainer, task):\n        raise ValueError('two\\nlines')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SINE, "+callbacks.c._target_=stumbling.Stumbling"]) == 1
+    (trace,) = tmp_path.rglob("traceback.txt")
+    assert "raise ValueError" in trace.read_text()
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said == [
+        f"ValueError: two lines (stumbling.py, line 4); its trace is in {trace.relative_to(tmp_path)}"
+    ]
+
+
+def test_a_finished_run_is_not_lost_to_a_wrong_callback(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SINE]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    wrong = [
+        "rerun=true",
+        "+callbacks.c._target_=lightning.pytorch.callbacks.LearningRateMonitor",
+        "+callbacks.c.depth=1",
+    ]
+    assert main(["train", *SINE, *wrong]) == 2
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
 def test_every_argument_of_lightnings_trainer_is_a_key_or_is_explained():
     arguments = set(inspect.signature(Trainer.__init__).parameters) - {"self"}
     keys, explained = set(Schema.model_fields), set(Schema.reserved)
@@ -141,3 +171,36 @@ def test_sizes_are_counted_as_lightning_does():
     assert [limited(4, n) for n in (None, 2, 9, 0.5, 0.24, 1.0, 0)] == [4, 2, 4, 2, 0, 4, 0]
     assert epochs(trainer(max_epochs=-1), 4) == math.inf
     assert epochs(trainer(max_epochs=5, max_steps=6, accumulate_grad_batches=2), 4) == 3
+
+
+@pytest.mark.parametrize(
+    ("resample", "season", "told"),
+    [("30min", 24, "12 hours"), ("1h", 24, ""), ("2h", 84, ""), ("d", 7, ""), ("15min", 96, ""), (None, 5, ""),
+     ("h", None, ""), ("90s", 24, "0.6 hours")],
+)  # fmt: skip
+def test_a_season_of_resampled_rows_is_held_against_the_day(resample, season, told):
+    (note,) = [*preflight._season({"resample": resample, "season": season})] or [""]
+    assert (f"data.season={season}: with data.resample={resample} that is {told}," in note) == bool(told)
+
+
+def test_two_words_on_the_runs_length_and_on_the_batch_are_compared(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for asked, line in (
+        (
+            "scheduler=cosine scheduler.total_steps=5",
+            "the run has 8 steps, so that the last 3 have the rate of",
+        ),
+        (
+            "scheduler=cosine scheduler.total_steps=50",
+            "so that the rate does not come to its end; null is the run's",
+        ),
+        ("data.batch_size=999", "data.batch_size=999: the training part has 1"),
+    ):
+        assert main(["train", *SINE, *asked.split()]) == 0
+        assert line in " ".join(capsys.readouterr().err.split()), asked
+    plateau = "scheduler=plateau scheduler.mode=max"
+    assert main(["train", *SINE, *plateau.split()]) == 2
+    assert (
+        "scheduler.mode=max: the best loss/val is the lowest; use scheduler.mode=min"
+        in capsys.readouterr().err
+    )

@@ -10,6 +10,7 @@ import gc
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from rnnlab.terminal.screen import say, screened
 # nothing is imported for --help, so what a command does is said here
 COMMANDS = {
     "train": "train a network: rnnlab train experiment=sine",
+    "find-lr": "a learning rate for a config, and how fast each batch size is: a table and a picture",
     "evaluate": "a run's metrics beside its baselines, on its own data or new",
     "forecast": "continue a series: a table and a picture",
     "generate": "let a character model write",
@@ -63,7 +65,13 @@ OF_FOLDERS = (
 def commands() -> dict[str, str]:
     """The commands of this version, with what each does."""
     folder = Path(__file__).parent
-    return {name: what for name, what in COMMANDS.items() if (folder / f"{name}.py").is_file()}
+    return {
+        name: what for name, what in COMMANDS.items() if (folder / module(name)).with_suffix(".py").is_file()
+    }
+
+
+def module(command: str) -> str:
+    return command.replace("-", "_")
 
 
 def help_text() -> str:
@@ -110,7 +118,7 @@ def dispatch(name: str, rest: Sequence[str]) -> int:
 
 
 def _call(name: str, rest: Sequence[str]) -> Any:
-    return importlib.import_module(f"rnnlab.cli.{name}").main(list(rest))
+    return importlib.import_module(f"rnnlab.cli.{module(name)}").main(list(rest))
 
 
 def guarded(command: Callable[[], Any]) -> int:
@@ -134,22 +142,37 @@ def guarded(command: Callable[[], Any]) -> int:
             say(error.code, error=True)
             return 1
         return error.code or 0
-    except OSError as error:
+    except Exception as error:
+        return _unforeseen(error, debug)
+
+
+def _unforeseen(error: Exception, debug: bool) -> int:
+    """Says an error that nobody has written for people; returns the exit code. A trace that a run's folder has is not
+    shown as well.
+    """
+    if isinstance(trace := getattr(error, "trace_file", None), Path):
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        said = " ".join(str(error).split())
+        what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        _report(
+            f"{what} ({Path(frame.filename).name}, line {frame.lineno}); its trace is in {trace}",
+            error,
+            debug,
+        )
+        return 1
+    if isinstance(error, OSError):
         refused = error.filename is not None and error.errno in REFUSALS
         _report(f"{error.filename}: {error.strerror}" if refused else "", error, debug or not refused)
         return UserError.exit_code if refused else 1
-    except Exception as error:
-        if str(error) == "embedded null byte":  # the system's word on a path that the user has named
-            _report("a path holds a NUL, which no file's name can", error, debug)
-            return UserError.exit_code
-        _report("", error, True)
-        return 1
+    if str(error) == "embedded null byte":  # the system's word on a path that the user has named
+        _report("a path holds a NUL, which no file's name can", error, debug)
+        return UserError.exit_code
+    _report("", error, True)
+    return 1
 
 
 def _report(message: str, error: BaseException, trace: bool) -> None:
     if trace:
-        import traceback
-
         traceback.print_exception(type(error), error, error.__traceback__)
     if message:
         say(*(error.args if isinstance(error, Told) else [message]), error=True)

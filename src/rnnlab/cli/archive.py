@@ -1,6 +1,7 @@
 """`rnnlab archive outputs/EXPERIMENT`: one file to attach to a paper."""
 
 from pathlib import Path
+from shlex import quote
 
 from rnnlab.cli.arguments import Arguments
 from rnnlab.terminal.screen import say
@@ -22,4 +23,4 @@ def main(argv: list[str]) -> None:
     file = Path(asked.out or f"{experiment.resolve().name}.zip")
     n = archive.write(experiment, file)
     say(f"{n} run{'s' * (n > 1)} in {file} ({file.stat().st_size / 1e6:.1f} MB)")
-    say(f"reproduce    rnnlab reproduce {file} --sample 1")
+    say(f"reproduce    rnnlab reproduce {quote(str(file))} --sample 1")

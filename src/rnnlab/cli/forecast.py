@@ -12,6 +12,8 @@ from typing import Any
 from rnnlab.cli.arguments import Arguments
 from rnnlab.errors import UserError
 
+HORIZON = 200  # steps ahead where nothing is asked
+
 
 def main(argv: list[str]) -> int | None:
     parser = Arguments(prog="rnnlab forecast", description=__doc__)
@@ -19,7 +21,12 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument(
         "overrides", nargs="*", metavar="data.KEY=VALUE", help="other data than the run's own"
     )
-    parser.add_argument("--horizon", type=int, default=200, metavar="N", help="steps ahead (default: 200)")
+    parser.add_argument(
+        "--horizon",
+        type=int,
+        metavar="N",
+        help="steps ahead (default: 200, or as many as the data has truth for)",
+    )
     parser.add_argument("--data", metavar="FILE", help="a new CSV file; the same as data.path=FILE")
     parser.add_argument(
         "--start",
@@ -33,7 +40,7 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument("--picture", metavar="FILE", help="where to draw (default: in the run's figures/)")
     parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
     arguments = parser.parse_intermixed_args(argv)
-    if arguments.horizon < 1:
+    if arguments.horizon is not None and arguments.horizon < 1:
         raise UserError(f"--horizon {arguments.horizon}: must be at least 1")
     if arguments.start is not None and arguments.start < 0:
         raise UserError(f"--start {arguments.start}: must be at least 0")
@@ -76,6 +83,11 @@ def run_on(arguments: argparse.Namespace) -> None:
             f"{run.folder}: {type(data).__name__} is not a series of rnnlab, and has no end to go on from"
         )
 
+    if arguments.horizon is None:
+        known = len(data.frame.values) - data.window
+        arguments.horizon = (
+            HORIZON if new_file or arguments.start is not None else max(1, min(HORIZON, known))
+        )
     start = arguments.start if arguments.start is not None else 0 if new_file else arguments.horizon
     afford(100.0 * arguments.horizon * len(data.target_columns), f"--horizon {arguments.horizon}")
     row = len(data.frame.values) - start

@@ -1,5 +1,6 @@
 """`rnnlab train ...`: Hydra's own command line (--help, --cfg job, --multirun, --config-dir)."""
 
+import math
 import os
 import re
 import sys
@@ -60,22 +61,32 @@ def task(cfg: DictConfig) -> float:
     from hydra.types import RunMode
 
     from rnnlab.config import check
+    from rnnlab.config.composing import NO_SCORE, opposed, running_config_dir
     from rnnlab.signals import exit_code
 
     job = HydraConfig.get()
     # as they were typed: an ${oc.env:...} among them may be a secret, or not be there
     overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)
     try:
-        if check(cfg).get("sweep", {}).get("dry_run"):  # before torch is imported
+        config = check(cfg, overrides, running_config_dir())  # before torch is imported
+        if config.get("sweep", {}).get("dry_run"):
             raise UserError("--dry-run needs rnnlab's own sweeper; leave hydra/sweeper out")
+        outside = job.mode == RunMode.MULTIRUN and not str(job.sweeper._target_).endswith(
+            (".BasicSweeper", ".RnnlabSweeper")
+        )
+        if outside and (lines := list(opposed(job.sweeper, config["mode"], config["monitor"]))):
+            raise UserError(*lines)
         from rnnlab.display import train
 
         run = train(cfg, overrides)
         if run.status == "stopped":
             raise SystemExit(exit_code(run.record.get("why", "")))
+        if outside and math.isnan(run.objective):
+            raise UserError(f"hydra/sweeper={job.runtime.choices['hydra/sweeper']}: {NO_SCORE}")
         return run.objective
-    except (UserError, RunFailed) as error:
-        if job.mode == RunMode.RUN and not job.callbacks:
+    except Exception as error:
+        told = isinstance(error, (UserError, RunFailed)) or hasattr(error, "trace_file")
+        if told and job.mode == RunMode.RUN and not job.callbacks:
             raise Refused(error) from error
         raise
 
@@ -98,7 +109,7 @@ def with_sweep_options(argv: list[str]) -> list[str]:
 class Refused(BaseException):
     """Carries an error past Hydra, which would print a line of its own first that only a sweep needs."""
 
-    def __init__(self, error: UserError | RunFailed) -> None:
+    def __init__(self, error: Exception) -> None:
         self.error = error
 
 

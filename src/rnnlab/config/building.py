@@ -1,11 +1,12 @@
 """From a config node to an object, with a constructor's complaint on one line."""
 
 import copy
+import difflib
 import importlib
 import inspect
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,14 @@ class Call:
         except RunFailed:
             raise
         except Exception as error:
-            raise _named(error, self.at, self.node) from error
+            raise _named(error, self.at, self.node, (*self.make.keywords, *kwargs)) from error
 
 
-def _named(error: BaseException, at: str, node: Mapping[str, Any]) -> UserError:
-    """The error with its place in the config in front; the innermost cause where Hydra wrapped it."""
+def _named(error: BaseException, at: str, node: Mapping[str, Any], given: tuple[str, ...] = ()) -> UserError:
+    """The error with its place in the config in front; the innermost cause where Hydra wrapped it.
+
+    `given` are the arguments that the constructor was given.
+    """
     where = at
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         if nested := re.search(r"full_key: (\S+)", str(error)):  # a nested node's own
@@ -96,12 +100,41 @@ def _named(error: BaseException, at: str, node: Mapping[str, Any]) -> UserError:
     node = _node_at(node, where, at)
     if isinstance(error, InstantiationException):  # Hydra's own refusal, of a blocklisted target say
         return UserError(f"{where}: {' '.join(str(error).split())}")
+    if isinstance(error, TypeError) and (lines := list(_misfits(node, where, given if where == at else ()))):
+        return UserError(*lines)
     cause = " ".join(str(error).split()) or type(error).__name__
     if not isinstance(error, (ValueError, TypeError)):
         frame = traceback.extract_tb(error.__traceback__)[-1:]
         place = f" ({Path(frame[0].filename).name}, line {frame[0].lineno})" if frame else ""
         cause = (f"{type(error).__name__}: {cause}" if str(error) else cause) + place
     return UserError(f"{where}: {node.get('_target_')}({_blamed(node, cause)}): {cause}")
+
+
+def _misfits(node: Mapping[str, Any], where: str, given: tuple[str, ...]) -> Iterator[str]:
+    """A line for each key of a node that its constructor does not take, and for each that it needs and is not there.
+
+    Keys are left over where a file of conf/ has set them for another class.
+    """
+    try:
+        found = locate(str(node.get("_target_")), where)
+        taken = inspect.signature(found).parameters
+    except (UserError, ValueError, TypeError):
+        return
+    name = found.__name__
+    kinds = {parameter.kind for parameter in taken.values()}
+    for key in node if inspect.Parameter.VAR_KEYWORD not in kinds else ():
+        if not key.startswith("_") and key not in taken:
+            close = difflib.get_close_matches(
+                key, taken, n=1, cutoff=0.8
+            )  # what is left over is like nothing here
+            near = f" Did you mean {close[0]}?" if close else ""
+            yield f"{where}.{key}: {name} has no such argument.{near} ~{where}.{key} leaves it out"
+    given_later = node.get("_partial_", False)  # the first, such as the parameters
+    named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    for i, (key, parameter) in enumerate(taken.items()):
+        needed = parameter.default is inspect.Parameter.empty and parameter.kind in named
+        if needed and key not in (*node, *given) and not (given_later and i == 0):
+            yield f"{where}.{key}: {name} needs it: +{where}.{key}=VALUE"
 
 
 def _node_at(node: Mapping[str, Any], where: str, at: str) -> Mapping[str, Any]:

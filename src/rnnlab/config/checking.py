@@ -1,17 +1,25 @@
 """Is a config right? Everything that can be known before anything heavy is imported."""
 
 import functools
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from rnnlab.config.origins import with_files
 from rnnlab.config.reading import read
 from rnnlab.config.resolve import resolve
 from rnnlab.errors import UserError, warn
 
 
-def check(cfg: DictConfig) -> dict[str, Any]:
+def check(
+    cfg: DictConfig, overrides: Sequence[str] = (), config_dir: str | Path | None = None
+) -> dict[str, Any]:
     """The whole config (without `hydra`) as plain typed values, interpolations resolved.
+
+    With the `overrides` that it was composed of, an error names the file of `config_dir` that is at fault.
 
     Raises UserError with a line for each problem there is: keys that are unknown, missing or required, values
     of a wrong type or out of range, files that are not there, parts that do not fit each other. Warns of a class
@@ -23,8 +31,23 @@ def check(cfg: DictConfig) -> dict[str, Any]:
     said = {line.split(" is required")[0] for line in found}
     problems += [f"{key} is required" for key in missing if key not in said] + found
     if problems:
-        raise UserError(*problems)
+        raise UserError(*with_files(causes(problems, cfg), overrides, config_dir))
     return values
+
+
+def causes(problems: list[str], cfg: DictConfig) -> list[str]:
+    """The lines without those about keys that only copy another's value, `${seed}`, of which a line speaks, too."""
+    of = {re.split(r"[=:]", line, maxsplit=1)[0]: line for line in problems}
+    raw = OmegaConf.to_container(cfg, resolve=False)
+
+    def copies(key: str) -> bool:
+        value: Any = raw
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        copied = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
+        return copied is not None and copied[1] in of
+
+    return [line for line in problems if not copies(re.split(r"[=:]", line, maxsplit=1)[0])]
 
 
 def tell_once(lines: list[str]) -> None:

@@ -1,9 +1,10 @@
 """Composing a config from the conf tree and a user's own folder, with Hydra."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -45,6 +46,28 @@ def refuse_unused(overrides: Sequence[str]) -> None:
         raise UserError(*lines)
 
 
+# where other sweepers say whether they look for less or for more of what a run returns
+DIRECTIONS: dict[str, dict[Any, str]] = {
+    "direction": {"minimize": "min", "maximize": "max"},  # Optuna
+    "optim.maximize": {False: "min", True: "max"},  # Nevergrad
+    "ax_config.experiment.minimize": {True: "min", False: "max"},  # Ax
+}
+NO_SCORE = "chooses by a run's score, and nothing is validated in these"
+
+
+def opposed(sweeper: Any, mode: str, monitor: str) -> Iterator[str]:
+    """A line where another sweeper than ours looks for what `mode` says is worse. `sweeper` is Hydra's config of it."""
+    for key, words in DIRECTIONS.items():
+        asked = OmegaConf.select(sweeper, key)
+        asked = getattr(asked, "name", asked)
+        if isinstance(asked, str | bool) and words.get(asked, mode) != mode:
+            right = str(next(word for word, means in words.items() if means == mode)).lower()
+            yield (
+                f"hydra.sweeper.{key}={str(asked).lower()}: mode={mode} says which {monitor} is better; "
+                f"use hydra.sweeper.{key}={right}"
+            )
+
+
 def config_folder() -> Path:
     """The conf tree: inside the installed package, or the repository's own."""
     package = Path(rnnlab.__file__).resolve().parent
@@ -59,12 +82,16 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     anywhere: several times in a process, inside a `hydra.main`, in a notebook. Raises UserError, with a line
     for each override that does not fit.
     """
-    from rnnlab.config.explain import explain
+    from rnnlab.config.explain import NO_SWEEP, explain
 
+    if wrong := [override for override in overrides if not isinstance(override, str)]:
+        raise UserError(
+            f"{wrong[0]!r}: an override is text, such as 'seed=3'; a list of them is given as *LIST"
+        )
     try:
         return composed(overrides, config_dir)
     except COMPOSING as error:
-        raise UserError(*explain(error, overrides, config_dir)) from error
+        raise UserError(*explain(error, overrides, config_dir, NO_SWEEP)) from error
 
 
 def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from yaml import YAMLError
@@ -19,18 +19,34 @@ from rnnlab.errors import UserError, nearest
 OPTIONAL_GROUPS = ("experiment", "debug", "local")
 
 
-def explain(error: Exception, overrides: Sequence[str], config_dir: str | Path | None = None) -> list[str]:
+SWEEP = "several values are a sweep: add --multirun, or put a list into [brackets]"
+NO_SWEEP = (
+    "several values are a sweep, and this is one run: call it for each value, or put a list into [brackets]"
+)
+
+
+def explain(
+    error: Exception, overrides: Sequence[str], config_dir: str | Path | None = None, sweep: str = SWEEP
+) -> list[str]:
     """A line for each of the `overrides` at fault; Hydra itself stops at the first.
 
     The override at fault is left out and the rest composed again, until it composes or the fault lies
     elsewhere (in a file). After a wrong choice of a group nothing else is judged: it would be judged against
     the wrong choice.
     """
+    try:
+        return [line.replace(SWEEP, sweep) for line in _explained(error, overrides, config_dir)]
+    except Exception:  # what was to be explained matters more
+        return [_without_keys(error)]
+
+
+def _explained(error: Exception, overrides: Sequence[str], config_dir: str | Path | None) -> list[str]:
     from rnnlab.config.checking import check
     from rnnlab.config.composing import COMPOSING, composed
 
     left = [first_of_sweep(o) for o in overrides]
     lines: list[str] = []
+    at_fault: set[str] = set()
     found: Exception = error
     for _ in range(len(left) + 1):
         line, culprit, is_choice = _read(found, left, config_dir)
@@ -38,6 +54,7 @@ def explain(error: Exception, overrides: Sequence[str], config_dir: str | Path |
         if culprit is None:
             return lines
         left.remove(culprit)
+        at_fault |= {_key(culprit), *re.findall(r"Did you mean ([\w.]+)\?", line)}
         try:
             cfg = composed(left, config_dir)
         except COMPOSING as another:
@@ -47,9 +64,11 @@ def explain(error: Exception, overrides: Sequence[str], config_dir: str | Path |
             continue
         if not is_choice:
             try:
-                check(cfg)
-            except UserError as more:
-                lines += map(str, more.args)
+                check(cfg, left, config_dir)
+            except UserError as more:  # that a key is not set any more says nothing new
+                lines += [
+                    said for said in map(str, more.args) if said.partition(" is required")[0] not in at_fault
+                ]
         break
     return lines
 
@@ -59,8 +78,14 @@ def first_of_sweep(override: str) -> str:
     parsed = _parsed(override)
     if parsed is None or not parsed.is_sweep_override():
         return override
-    value = next(iter(parsed.sweep_string_iterator()))
-    return f"{override.split('=')[0]}={value}"
+    key, value = override.split("=")[0], parsed.value()
+    if isinstance(value, IntervalSweep):
+        first: Any = value.start
+    elif isinstance(value, Glob):
+        first = next((name for name in choices_of(_key(key), None) if value.filter([name])), value)
+    else:
+        first = next(iter(parsed.sweep_string_iterator()))
+    return f"{key}={first}"
 
 
 def _parsed(override: str) -> Override | None:
@@ -107,7 +132,7 @@ def _read(
         return f"{place}: not YAML: {getattr(error, 'problem', None) or first}", None, False
     if found := re.search(r"Sweep parameters '(.+)' requires|Ambiguous value for argument '(.+)'", first):
         culprit = found[1] or found[2]
-        line = f"{culprit}: several values are a sweep: add --multirun, or put a list into [brackets]"
+        line = f"{culprit}: {SWEEP}"
         return line, culprit if culprit in overrides else None, False
     if found := re.search(r"Could not (?:override|delete(?: from config\.)?) '(.+?)(?:@.*)?'", first):
         key = found[1]
@@ -149,6 +174,11 @@ def _unreadable(error: OverrideParseException, overrides: list[str]) -> tuple[st
         return f"{asked}: an override is written KEY=VALUE", culprit
     detail = str(error).replace(f"Error parsing override '{asked}'", "").strip().splitlines()[0]
     key = asked.split("=")[0]
+    if culprit is None and not any(key == _key(override) for override in overrides):
+        return (
+            f"hydra.sweeper.params: {asked}: cannot be read ({detail}); it stands in a file of configs",
+            None,
+        )
     return (
         f"{asked}: cannot be read ({detail}); a value of special characters is quoted: '{key}=\"...\"'",
         culprit,

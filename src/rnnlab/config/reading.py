@@ -13,6 +13,7 @@ from rnnlab.config.model_schema import Recurrent
 from rnnlab.config.node import Node
 from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, OPTIONAL, SECTIONS, Config, between, other_choice
 from rnnlab.config.spelling import near_key
+from rnnlab.config.stock import STOCK
 from rnnlab.config.training_schema import WRITES_WITH, Scheduler
 from rnnlab.errors import nearest
 
@@ -118,8 +119,27 @@ def _component(
     elif node["_target_"] in known:
         arguments = {k: v for k, v in node.items() if k not in INSTANTIATE_KEYS}
         _node(reading, path, known[node["_target_"]], arguments, node, absent)
+    elif stock := STOCK.get(path.partition(".")[0], {}).get(node["_target_"]):
+        _stock(reading, path, stock, node)
     elif path == "scheduler" and "interval" in node:  # a class of the user's, and yet a key of ours
         assign(reading, path, Scheduler, Scheduler.model_construct(), "interval", node["interval"], node)
+
+
+def _stock(reading: Reading, path: str, schema: type[Node], node: dict[str, Any]) -> None:
+    """Types the arguments of a class of torch's or Lightning's that is not ours to bound, and leaves them as they are.
+
+    The class itself says which names of files and folders it takes, and whether there is such an argument.
+    """
+    hints = get_type_hints(schema, include_extras=True)
+    for key, value in node.items():
+        if key not in schema.model_fields or key in ("dirpath", "save_dir"):
+            continue
+        try:
+            setattr(schema.model_construct(_fields_set=set()), key, value)
+        except ValidationError as error:
+            kinds = {e["type"] for e in error.errors()}
+            if "value_error" not in kinds and value is not None:
+                reading.problems.append(f"{path}.{key}={shown(value)}: must be {describe(hints[key])}")
 
 
 def _node(

@@ -130,6 +130,8 @@ def _unmeasured(nodes: dict[str, Node], metrics: tuple[str, ...]) -> Iterator[Pr
     measured = ["loss/val", *(f"metric/{name}" for name in metrics)]
     for path, node in nodes.items():
         name = getattr(node, "monitor", None)
+        if name == "loss/train" and isinstance(node, EarlyStopping):
+            continue  # the mean of an epoch
         if not isinstance(name, str) or name in measured or not isinstance(node, (Config, EarlyStopping)):
             continue
         if path == "" or name.startswith(("metric/", "loss/")):

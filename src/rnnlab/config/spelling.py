@@ -6,6 +6,26 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+# what users of Lightning, nanoGPT or torch's examples call what has another name here
+RESUME = (
+    "The same command goes on with a stopped run; resume=RUN trains a finished one for longer; model.init_from=RUN "
+    "starts from its weights"
+)
+ELSEWHERE = {
+    "ckpt_path": RESUME,
+    "resume_from_checkpoint": RESUME,
+    "checkpoint_path": RESUME,
+    "load_from": RESUME,
+    "weights": RESUME,
+    "gpus": "trainer.accelerator=gpu takes one; with --multirun each run has its own",
+    "epochs": "trainer.max_epochs says how many",
+    "steps": "trainer.max_steps says how many",
+    "num_workers": "The data lies in memory; no processes load it",
+    "output_dir": "paths.outputs is where runs lie",
+    "early_stopping": "callbacks=early_stopping adds it",
+    "grad_clip": "trainer.gradient_clip_val clips",
+}
+
 
 def keys_of(tree: Any, at: str = "") -> Iterator[str]:
     """All dotted keys of a config or of nested dictionaries, groups included."""
@@ -23,6 +43,8 @@ def near_key(key: str, tree: Any, extra: Iterable[str] = ()) -> str:
 
     A key that has the right name in the wrong place, such as `lr` for `optimizer.lr`, counts as nearest.
     """
+    if other := ELSEWHERE.get(key.rpartition(".")[2]):
+        return f" {other}."
     keys = [k for k in (*keys_of(tree), *extra) if k != key and "._" not in k]
     parent, _, last = key.rpartition(".")
     beside = [k for k in keys if k.rpartition(".")[0] == parent]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, create_model
 
-from rnnlab.config.fields import Count, Flag, Natural, Number, OrUnlimited, Text
+from rnnlab.config.fields import Count, Flag, Natural, Number, OrUnlimited, Says, Text
 from rnnlab.config.node import Node
 from rnnlab.config.training_schema import Interval, Unset
 
@@ -32,6 +32,8 @@ Name = matching(r"[\w =,.+-]+|\{run_name\}")  # not empty: a logger's files woul
 Version = matching(r"[\w =,.+-]*") | Natural | None
 Duration = matching(r"\d+:\d{1,2}:\d{1,2}:\d{1,2}")
 
+AUTO = "auto"  # stands for the run's length, in what the schedule counts
+Length = Annotated[Count | Literal["auto"], Says("a whole number of at least 1, or auto")]
 ON_GRADIENTS = {"foreach": Unset, "maximize": Flag, "differentiable": Flag}
 RATE = {"lr": Number, "weight_decay": Number, **ON_GRADIENTS, "capturable": Flag}
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -49,20 +51,20 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "Rprop": {"lr": Number, **ON_GRADIENTS, "capturable": Flag, "etas": Numbers, "step_sizes": Numbers},
 }  # fmt: skip
 SCHEDULERS: dict[str, dict[str, Any]] = {
-    "ConstantLR": {"factor": Number, "total_iters": Natural},
-    "CosineAnnealingLR": {"T_max": Count, "eta_min": Number},
-    "CosineAnnealingWarmRestarts": {"T_0": Count, "T_mult": Count, "eta_min": Number},
+    "ConstantLR": {"factor": Number, "total_iters": Natural | Length},
+    "CosineAnnealingLR": {"T_max": Length, "eta_min": Number},
+    "CosineAnnealingWarmRestarts": {"T_0": Length, "T_mult": Count, "eta_min": Number},
     "CyclicLR": {"base_lr": Number | Numbers, "max_lr": Number | Numbers, "step_size_up": Count,
                  "step_size_down": Count | None, "mode": Literal["triangular", "triangular2", "exp_range"],
                  "gamma": Number, "scale_mode": Literal["cycle", "iterations"], "cycle_momentum": Flag,
                  "base_momentum": Number, "max_momentum": Number},
-    "LinearLR": {"start_factor": Number, "end_factor": Number, "total_iters": Natural},
+    "LinearLR": {"start_factor": Number, "end_factor": Number, "total_iters": Natural | Length},
     "MultiStepLR": {"milestones": list[Natural], "gamma": Number},
-    "OneCycleLR": {"max_lr": Number | Numbers, "total_steps": Count | None, "epochs": Count | None,
+    "OneCycleLR": {"max_lr": Number | Numbers, "total_steps": Length | None, "epochs": Count | None,
                    "steps_per_epoch": Count | None, "pct_start": Number, "anneal_strategy": Literal["cos", "linear"],
                    "cycle_momentum": Flag, "base_momentum": Number | Numbers, "max_momentum": Number | Numbers,
                    "div_factor": Number, "final_div_factor": Number, "three_phase": Flag},
-    "PolynomialLR": {"total_iters": Natural, "power": Number},
+    "PolynomialLR": {"total_iters": Natural | Length, "power": Number},
 }  # fmt: skip
 CALLBACKS: dict[str, dict[str, Any]] = {
     "DeviceStatsMonitor": {"cpu_stats": Unset},

@@ -61,6 +61,15 @@ Interval = Annotated[
 Limit = Annotated[Batches | Share | None, Says("a whole number of batches, a share from 0.0 to 1.0, or null")]
 
 
+def validating(trainer: dict[str, Any]) -> dict[str, Any]:
+    """The Trainer's arguments that say when it validates, in batches, with `val_every_n_steps` as Lightning says it."""
+    steps = trainer.get("val_every_n_steps")
+    if steps is None:
+        return {key: trainer[key] for key in ("check_val_every_n_epoch", "val_check_interval")}
+    batches = steps * trainer["accumulate_grad_batches"]
+    return {"check_val_every_n_epoch": None, "val_check_interval": batches}
+
+
 def cannot_take(accelerator: str, precision: str) -> str:
     """Why a device cannot train in a precision; "" where it can."""
     if accelerator == "cpu" and precision == "16-mixed":  # Lightning would take bf16-mixed, and say 16
@@ -80,6 +89,7 @@ class Trainer(Node):
     accumulate_grad_batches: Count
     check_val_every_n_epoch: Count | None
     val_check_interval: Interval
+    val_every_n_steps: Annotated[Count | None, NEUTRAL] = None
     limit_train_batches: Limit
     limit_val_batches: Limit
     limit_test_batches: Limit
@@ -128,7 +138,14 @@ class Trainer(Node):
                 yield key, "a run trains on one device; several devices train several runs, with --multirun"
         if self.max_epochs == -1 and self.max_steps == -1 and self.max_time is None and not self.fast_dev_run:
             yield "max_epochs", "the run would never end; limit max_epochs, max_steps or max_time"
-        if self.check_val_every_n_epoch is None and not isinstance(self.val_check_interval, int):
+        if self.val_every_n_steps is not None:
+            for key in ("val_check_interval", "check_val_every_n_epoch"):
+                if getattr(self, key) not in (None, 1):
+                    yield (
+                        key,
+                        "trainer.val_every_n_steps says when to validate; leave the one or the other out",
+                    )
+        elif self.check_val_every_n_epoch is None and not isinstance(self.val_check_interval, int):
             yield (
                 "check_val_every_n_epoch",
                 "null counts batches across epochs: give trainer.val_check_interval as a whole number",

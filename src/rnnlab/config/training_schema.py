@@ -1,9 +1,9 @@
 """Optimizers, schedulers, callbacks and loggers: the ones we know are strict, any other class is free."""
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from rnnlab.config.fields import (
     NEUTRAL,
@@ -90,6 +90,11 @@ class RMSprop(Optimizer):
     capturable: Off = False
 
 
+def _own_length(steps: Any) -> Any:
+    """`auto` as for torch's schedules: null, the run's own length."""
+    return None if steps == "auto" else steps
+
+
 class Scheduler(Node):
     interval: Interval
 
@@ -102,7 +107,9 @@ class Constant(Scheduler):
 class Cosine(Scheduler):
     choice: ClassVar[str] = "cosine"
     warmup_steps: Natural = 0
-    total_steps: Count | None = None
+    total_steps: Annotated[
+        Count | None, BeforeValidator(_own_length), Says("a whole number of at least 1, or auto")
+    ] = None
     final_ratio: Probability = 0.0
 
 

@@ -3,6 +3,7 @@
 import zipfile
 from contextlib import suppress
 from pathlib import Path
+from shlex import join, quote
 
 from rnnlab.errors import UserError, nearest
 from rnnlab.regular_files import read_file
@@ -27,8 +28,8 @@ its training (metrics.csv) and its best weights.
 
     rnnlab reproduce {file} --sample 1        # trains a run of it again, and says how well the two agree
     unzip {file}
-    rnnlab report {name}                      # the leaderboard
-    rnnlab evaluate {name}/RUN                # a run's best weights on its test part
+    rnnlab report {folder}                      # the leaderboard
+    rnnlab evaluate {folder}/RUN                # a run's best weights on its test part
 
 The runs were asked for with:
 
@@ -83,8 +84,16 @@ def add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 def readme(name: str, found: list[Run], file: str) -> str:
     import rnnlab
 
-    asked = dict.fromkeys(" ".join(run.manifest.get("command", [])) for run in found)
+    words = [[*run.manifest.get("command", []), ""] for run in found]
+    asked = dict.fromkeys(
+        f"{begin} {join(rest[:-1])}".strip() for begin, *rest in words
+    )  # "rnnlab train" is one
     commands = [f"    {line}" for line in asked if line][:50]
     return README.format(
-        name=name, n=len(found), version=rnnlab.__version__, file=file, commands="\n".join(commands)
+        name=name,
+        n=len(found),
+        folder=quote(name),
+        version=rnnlab.__version__,
+        file=quote(file),
+        commands="\n".join(commands),
     )

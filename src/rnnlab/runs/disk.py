@@ -19,10 +19,10 @@ class Unwritable(RunFailed):
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Raises UserError where no run can be put into an experiment's folder; makes it where it is not there."""
+    """Raises UserError where no run can be put into an experiment's folder, which need not be there; makes nothing."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        with TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise UserError(f"paths.outputs: cannot write to {folder}: {error.strerror}") from error

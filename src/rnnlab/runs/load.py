@@ -5,6 +5,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -114,8 +115,9 @@ def interpolations(node: Any) -> set[str]:
     return {node[:80]} if isinstance(node, str) and "${" in node else set()
 
 
-def load_model(run: Run, trust: bool = False) -> Any:
-    """The run's LightningModule with its best weights, in evaluation mode on the CPU.
+def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> Any:
+    """The run's LightningModule with its best weights, in evaluation mode on the CPU; with those of the checkpoint
+    `weights` instead, where one is given.
 
     Raises UserError where the config would run what neither rnnlab lists nor is the user's own, unless `trust` is set.
     """
@@ -124,7 +126,7 @@ def load_model(run: Run, trust: bool = False) -> Any:
     if "engine" in options:
         options["engine"] = "auto"
     with permitted(run, {"model": options}, trust):
-        checkpoint = read_checkpoint(run.best_checkpoint)
+        checkpoint = read_checkpoint(weights or run.best_checkpoint)
         offered = {"spec": checkpoint["spec"], "seed": config["seed"]}
         wanted = inspect.signature(locate(options["_target_"], "model")).parameters
         parts = {name: config[name] for name in PARTIAL if name in wanted and name in config}
@@ -132,6 +134,29 @@ def load_model(run: Run, trust: bool = False) -> Any:
             offered |= {name: build(node, name) for name, node in parts.items()}
         given = {name: value for name, value in offered.items() if name in wanted}
         model = build(options, "model", **given)
+    model.load_state_dict(checkpoint["state_dict"])
+    return model.eval()
+
+
+def from_checkpoint(kind: type, path: Path, options: dict[str, Any]) -> Any:
+    """The model of one of a run's checkpoints, in evaluation mode on the CPU. `options` are its constructor's, for a
+    file that has left its run's folder.
+
+    Raises UserError where the file holds another kind of model, or lies in no run's folder and there are no options.
+    """
+    run = Run(path.absolute().parent.parent)
+    if run.is_there and not options:
+        model = load_model(run, weights=path)
+        if not isinstance(model, kind):
+            raise UserError(f"{path}: holds a {type(model).__name__}, not a {kind.__name__}")
+        return model
+    checkpoint = read_checkpoint(path)
+    if not options or not checkpoint.get("spec"):
+        raise UserError(
+            f"{path}: lies in no run's folder, whose config.yaml has the model's options; give them: "
+            f"{kind.__name__}.load_from_checkpoint(path, cell=..., hidden_size=...)"
+        )
+    model = kind(spec=checkpoint["spec"], **options)
     model.load_state_dict(checkpoint["state_dict"])
     return model.eval()
 

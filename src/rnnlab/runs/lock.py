@@ -66,10 +66,11 @@ def lock(folder: Path) -> Iterator[Lock]:
         yield Lock(folder)
         return
     path = folder.parent / ".claims" / folder.name
+    new = [above for above in folder.parents if not above.exists()]
     with ExitStack() as stack:
         try:
             descriptor = _hold(path)
-            stack.callback(_leave, path)
+            stack.callback(_leave, path, new)
             stack.callback(os.close, descriptor)
             holder = _sign(descriptor, path, folder)
         except BlockingIOError:
@@ -87,9 +88,11 @@ def _unsign(descriptor: int, path: Path, holder: Holder) -> None:
             path.unlink()  # while it is held: whoever opened it before finds out, and opens anew
 
 
-def _leave(path: Path) -> None:
+def _leave(path: Path, new: list[Path]) -> None:
     with suppress(OSError):
         path.parent.rmdir()  # the last one out
+        for folder in new:  # made for the lock; empty where nothing came of the run
+            folder.rmdir()
 
 
 def _hold(path: Path) -> int:

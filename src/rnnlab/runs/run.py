@@ -266,6 +266,7 @@ class Run:
             can_go_on = {"can_go_on": True} if is_outside else {}
             with suppress(OSError):
                 write_whole(file, without_secrets(traceback.format_exc()).encode())
+                vars(error)["trace_file"] = file  # for the one line that a command says of it
                 self.update(status="failed", ended=now(), why=why, traceback=file.name, **can_go_on)
             raise
 

@@ -1,17 +1,20 @@
 """Between Hydra and a sweep: takes Hydra's config and loader, gives Hydra's job returns."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import base_config, check
-from rnnlab.errors import RunFailed, UserError
+from rnnlab.config.composing import NO_SCORE, opposed
+from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.sweeps.grid import Grid, Listed, grid, listed
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.planner import Planner
+from rnnlab.sweeps.probe import import_errors
+from rnnlab.sweeps.rehearsal import answers
 from rnnlab.sweeps.space import Space, space
 from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
 
@@ -56,7 +59,16 @@ class Multirun:
                     config_loader=self.loader)  # fmt: skip
 
     def sweep(self, points: Grid | Listed | Space, last: bool = True) -> Sweep:
-        return sweep(points, self.options, self.compose, self.base, config_dir=self.config_dir, last=last)
+        unusable = (lambda config, scored: ()) if last else self.unusable
+        return sweep(points, self.options, self.compose, self.base, config_dir=self.config_dir, last=last,
+                     unusable=unusable)  # fmt: skip
+
+    def unusable(self, config: dict[str, Any], scored: bool) -> Iterator[str]:
+        """What the sweeper that chooses the points could not use of a run: a score that is none, or the worst."""
+        sweeper = self.config.hydra.sweeper
+        yield from opposed(sweeper, config["mode"], config["monitor"])
+        if not scored and not str(sweeper["_target_"]).endswith(".BasicSweeper"):
+            yield f"hydra/sweeper={self.config.hydra.runtime.choices['hydra/sweeper']}: {NO_SCORE}"
 
 
 def run_grid(config: DictConfig, context: Any, arguments: list[str]) -> list[list[JobReturn]]:
@@ -93,7 +105,13 @@ def job_batches(
                         "leave out hydra/launcher")  # fmt: skip
     planner = Planner(multirun.compose, multirun.base, lambda accelerator: accelerator, multirun.config_dir)
     plan = planner.plan(multirun.grid(arguments), multirun.options["exclude"])
-    plan.report_invalid(multirun.options["on_invalid"])
+    plan.check_classes(import_errors)
+    plan.read_statuses()
+    plan.check_runs(plan.due(multirun.options["stale"] == "rerun"), answers)
+    for line in plan.report_invalid(multirun.options["on_invalid"]):
+        warn(line)
+    for note in plan.notes:
+        warn(note)
     jobs = [planned.overrides for planned in plan.runs]
     size = size or max(1, len(jobs))
     return [jobs[i : i + size] for i in range(0, len(jobs), size)]

@@ -3,7 +3,7 @@
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import KNOWN, why_stale
 from rnnlab.sweeps.grid import Point
+from rnnlab.sweeps.rehearsal import Answer, Questions
 from rnnlab.sweeps.template import Template
 
 SHOWN_REASONS = 30  # why points are invalid
@@ -62,6 +63,7 @@ class Plan:
     )  # {overrides of such a point: the run's id}
     swept: list[str] = field(default_factory=list)  # keys with several values
     damaged: list[str] = field(default_factory=list)  # what is wrong with run.json files
+    notes: Counter[str] = field(default_factory=Counter)  # what runs would warn of, and how many of them
     unmatched: list[str] = field(default_factory=list)  # conditions of sweep.exclude that match no point
 
     def due(self, rerun_stale: bool) -> list[Planned]:
@@ -101,24 +103,27 @@ class Plan:
             else:
                 self.runs.append(planned)
 
-    def check_data(
-        self, due: list[Planned], data_errors: Callable[[list[dict[str, Any]]], list[str]]
+    def check_runs(
+        self,
+        due: list[Planned],
+        answers: Callable[[list[dict[str, Any]]], list[Answer]],
+        unusable: Callable[[dict[str, Any], bool], Iterable[str]] = lambda config, scored: (),
     ) -> None:
-        """Makes those of the `due` points invalid whose data is a file or a text that cannot be trained on.
+        """Makes those of the `due` points invalid that a run would refuse before its training; keeps what it would
+        warn of as `notes`. Runs that no refusal could tell apart are asked about once; see `rnnlab.sweeps.rehearsal`.
 
-        Each data set is read once, whatever model, seed and batch size learn from it; see `rnnlab.sweeps.probe`.
+        `unusable` gives a line for what another sweeper could not use, of a config and whether it gets a score.
         """
-        nodes: dict[str, dict[str, Any]] = {}
-        of: dict[int, str] = {}
-        for planned in due:
-            data = planned.config["data"]
-            if "path" in data and str(data.get("_target_")).startswith(KNOWN):
-                key = repr(sorted((k, v) for k, v in data.items() if k not in ("seed", "batch_size")))
-                nodes.setdefault(key, data)
-                of[id(planned)] = key
-        why = dict(zip(nodes, data_errors(list(nodes.values())), strict=True))
-        wrong = {i for i, key in of.items() if why[key]}
-        self.invalid += [(p.point, [why[of[id(p)]]]) for p in self.runs if id(p) in wrong]
+        questions = Questions()
+        asked = [(planned, questions.number(planned.config)) for planned in due]
+        found, wrong = answers(questions.asked), dict[int, list[str]]()
+        for planned, number in asked:
+            answer = found[number]
+            if lines := [*answer.lines] or [*unusable(planned.config, answer.scored)]:
+                wrong[id(planned)] = lines
+            else:
+                self.notes.update(answer.notes)
+        self.invalid += [(p.point, wrong[id(p)]) for p in self.runs if id(p) in wrong]
         self.runs = [p for p in self.runs if id(p) not in wrong]
 
     def report_invalid(self, on_invalid: str) -> list[str]:

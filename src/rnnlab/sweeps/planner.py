@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from rnnlab.config import deciding
 from rnnlab.config.composing import CHOICES, COMPOSING
+from rnnlab.config.origins import with_files
 from rnnlab.config.trainer_schema import cannot_take
 from rnnlab.errors import UserError
 from rnnlab.runs.run_path import place
@@ -45,7 +46,8 @@ class Planner:
                 if exclusion.matches(point):
                     plan.excluded += 1
                 else:
-                    plan.invalid.append((point, problems))
+                    texts = [a.text for a in point]
+                    plan.invalid.append((point, with_files(problems, texts, self.config_dir)))
                 continue
             config, problems = template.config(point)
             if exclusion.matches(point, lambda key: _value_at(config, key)):  # noqa: B023

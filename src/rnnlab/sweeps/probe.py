@@ -17,6 +17,7 @@ from typing import Any
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.runs.run_path import Place
 from rnnlab.sweeps.forkserver import ForkServer, kill
+from rnnlab.sweeps.rehearsal import Answer, answers, not_here
 
 MEASURED_SECONDS = 0.15  # of training in a trial
 
@@ -53,9 +54,9 @@ class Probe:
         """{class: why it cannot be imported} of {path in the config: class}."""
         return self.call(partial(import_errors, classes)) if classes else {}
 
-    def data_errors(self, nodes: list[dict[str, Any]]) -> list[str]:
-        """Of each `data` section why it cannot be trained on, "" where it can."""
-        return self.call(partial(data_errors, nodes)) if nodes else []
+    def answers(self, asked: list[dict[str, Any]]) -> list[Answer]:
+        """Of each question of `rnnlab.sweeps.rehearsal` its answer."""
+        return self.call(partial(answers, asked)) if asked else []
 
     def close(self) -> None:
         if self._connection is not None:
@@ -92,32 +93,6 @@ def import_errors(classes: dict[str, str]) -> dict[str, str]:
     return found
 
 
-def data_errors(nodes: list[dict[str, Any]]) -> list[str]:
-    """Of each `data` section why it cannot be trained on, "" where it can. What must be downloaded is not tried."""
-    from rnnlab.config.building import build
-
-    found = []
-    for node in nodes:
-        why = ""
-        if not _not_here(node):
-            try:
-                data = build(node, "data")
-                data.prepare_data()
-                data.setup("fit")
-            except UserError as error:
-                why = str(error)
-        found.append(why)
-    return found
-
-
-def _not_here(node: dict[str, Any]) -> bool:
-    """Whether data is a corpus that has not been downloaded."""
-    from rnnlab.data.corpora import CORPORA
-
-    name = "" if node.get("path") else node.get("corpus", "")
-    return name in CORPORA and not CORPORA[name].file(name, Path(node["folder"])).exists()
-
-
 @dataclass
 class Trial:
     """The first steps of a run, trained in a temporary folder."""
@@ -134,7 +109,7 @@ def attempt(config: dict[str, Any], total: int) -> Trial | str:
     """Trains some of the run's `total` steps; why that fails, in a line, if it does."""
     from rnnlab.training.train import load_data, train_config
 
-    if _not_here(config["data"]):
+    if not_here(config["data"]):
         return f"data.corpus={config['data']['corpus']} is not downloaded yet, and a trial downloads nothing"
     plain = {"callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None}}
     try:

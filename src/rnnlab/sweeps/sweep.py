@@ -5,10 +5,11 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rnnlab.errors import RunFailed, UserError
@@ -33,6 +34,7 @@ from rnnlab.sweeps.slurm import DETACHED, SlurmSweep, checked, cluster_devices, 
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
 
+SHOWN_NOTES = 8  # of what runs would warn of
 SHOWN_VALUES = 8  # of a swept key, in a dry run
 
 sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
@@ -68,11 +70,12 @@ def sweep(
     config_dir: str | None = None,
     command: Sequence[str] = ("rnnlab train",),
     last: bool = True,
+    unusable: Callable[[dict[str, Any], bool], Iterable[str]] = lambda config, scored: (),
 ) -> Sweep:
     """Plans, checks, trains and reports. `options` is the `sweep` section of the config; a Space is searched.
 
     Unless it is the `last` sweep of this process, the fork server is kept and the leaderboard left out: another
-    sweeper may choose more points.
+    sweeper may choose more points, and `unusable` says what it could not use (`Plan.check_runs`).
 
     Raises UserError, before anything is trained, if points are invalid (and sweep.on_invalid is not "skip"), and
     SystemExit after it has reported an interruption: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
@@ -86,7 +89,7 @@ def sweep(
         plan = planner.plan(Listed(points.corners()) if isinstance(points, Space) else points, exclude)
         plan.check_classes(probe.import_errors)
         plan.read_statuses()
-        plan.check_data(plan.due(options["stale"] == "rerun"), probe.data_errors)
+        plan.check_runs(plan.due(options["stale"] == "rerun"), probe.answers, unusable)
         for line in plan.report_invalid(options["on_invalid"]):
             console.print(line, soft_wrap=True)
         if isinstance(points, Space):
@@ -99,14 +102,14 @@ def sweep(
         if options["pool"] == "slurm":
             require_slurm()
             checked(options)
-        for line in _headlines(plan, time.perf_counter() - began):
+        for line in _headlines(plan, time.perf_counter() - began - probe.waited):
             console.print(line, soft_wrap=True)
+        for folder in sorted({planned.place.folder.parent for planned in due}):
+            refuse_unwritable(folder)
         if options["dry_run"]:
             _show_dry_run(plan, due, options, devices)
             return done
         probe.close()
-        for folder in sorted({planned.place.folder.parent for planned in due}):
-            refuse_unwritable(folder)
         for planned in plan.runs:
             if planned.why_skipped:
                 _record_skipped(planned)
@@ -157,6 +160,8 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     lines += [
         f"{why}; the run is trained again, from its checkpoint if that is whole" for why in plan.damaged
     ]
+    for note, n in plan.notes.most_common(SHOWN_NOTES):
+        lines.append(f"{note} ({counted(n)})" if n < len(plan.runs) else note)
     if missing := _missing_callbacks(plan):
         lines.append(f"finished without {', '.join(missing)}; rerun=true trains again, to the same numbers")
     if stale:
@@ -320,8 +325,8 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
     console.print()
     console.print(f"{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
-        console.print(f"report       rnnlab report {folder} --html report.html", soft_wrap=True)
-        console.print(f"TensorBoard  rnnlab board {folder}", soft_wrap=True)
+        console.print(f"report       rnnlab report {quote(str(folder))} --html report.html", soft_wrap=True)
+        console.print(f"TensorBoard  rnnlab board {quote(str(folder))}", soft_wrap=True)
 
 
 def raise_failures(done: Sweep) -> None:

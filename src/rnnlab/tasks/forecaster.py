@@ -30,7 +30,7 @@ class Forecaster(Task):
 
     kind = "series"
     metrics = ("mse", "mae", "rmse")
-    commands = (("forecast", "rnnlab forecast {run} --horizon 200"), *Task.commands)
+    commands = (("forecast", "rnnlab forecast {run}"), *Task.commands)
     forecasts = True
     target_index: Tensor  # where each target stands among the inputs
     scale: Tensor

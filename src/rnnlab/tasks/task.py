@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import lightning
@@ -266,6 +267,20 @@ class Task(lightning.LightningModule):
         self.trainer.callback_metrics.update(zip(values, tensors, strict=True))
 
     # ------------------------------------------------------------------ checkpoints
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls, checkpoint_path: Any, map_location: Any = None, **options: Any
+    ) -> Any:
+        """The model of one of a run's checkpoints, in evaluation mode, on the CPU or `map_location`.
+
+        Its options are those of the run in whose folder the file lies; `options` are the constructor's, for a file
+        that lies elsewhere. Raises UserError where it holds another kind of model.
+        """
+        from rnnlab.runs.load import from_checkpoint
+
+        model = from_checkpoint(cls, Path(checkpoint_path), options)
+        return model if map_location is None else model.to(map_location)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rich.console import Group
@@ -266,12 +267,12 @@ def plain_commands(run: Run) -> tuple[tuple[str, str], ...]:
 
 def next_commands(run: Run) -> list[tuple[str, str]]:
     """What to do with a run, each with its command; the task says what fits a finished one."""
-    commands = [("TensorBoard", f"rnnlab board {Path(run.folder).parent}")]
+    commands = [("TensorBoard", f"rnnlab board {quote(str(Path(run.folder).parent))}")]
     if run.status == "finished":
         try:
             task = locate(run.config["model"]["_target_"], "model")
         except UserError:  # the code that the run was made with has gone
             return commands
         fitting = getattr(task, "commands", None) or plain_commands(run)
-        commands += [(what, command.replace("{run}", str(run.folder))) for what, command in fitting]
+        commands += [(what, command.replace("{run}", quote(str(run.folder)))) for what, command in fitting]
     return commands

@@ -14,7 +14,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rnnlab.config.building import build, locate
 from rnnlab.config.model_schema import UNBUILT
-from rnnlab.errors import UserError, nearest
+from rnnlab.config.stock import AUTO
+from rnnlab.config.trainer_schema import validating
+from rnnlab.errors import UserError
 from rnnlab.recurrence import engines
 from rnnlab.runs.load import initialise_from
 from rnnlab.runs.run import Run
@@ -24,6 +26,8 @@ from rnnlab.training.checkpoints import Checkpoints, WholeFiles
 from rnnlab.training.loggers import MetricsFile, RunLogger
 from rnnlab.training.loop import Unmeasured, install
 from rnnlab.training.presence import Presence
+from rnnlab.training.recorder import TRAINING
+from rnnlab.training.stock_loggers import continuing
 
 # a Trainer asks each time anew, for 2 ms, which packages offer callbacks; what is installed does not change
 registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
@@ -34,6 +38,7 @@ OURS = (
     "steps_per_call",
     "divergence_factor",
     "log_every_n_steps",
+    "val_every_n_steps",
     *OF_A_STEP,
 )  # no arguments of Lightning's, or not always
 
@@ -44,71 +49,85 @@ def make_task(config: dict[str, Any], data: Any) -> LightningModule:
     A constructor gets those of `spec` (what the data says of itself), `seed`, `optimizer` and `scheduler` (to be
     called with the parameters, and with the optimizer) that are among its parameters.
     """
-    trainer, scheduler = config["trainer"], dict(config["scheduler"])
-    interval = scheduler.pop("interval", "step")
-    endless = trainer["max_epochs"] == -1 and trainer["max_steps"] == -1
-    if "total_steps" in scheduler and scheduler["total_steps"] is None:
-        if endless:
-            raise UserError(
-                "scheduler.total_steps=null: the run's length in steps is not known, for trainer.max_time alone ends "
-                "it; set scheduler.total_steps, trainer.max_steps or trainer.max_epochs"
-            )
-        scheduler["total_steps"] = planned_steps(config, len(data.train_dataloader()))
+    optimization = make_optimization(config, data)
     offered = {
         "spec": getattr(data, "spec", None),
         "seed": config["seed"],
-        "optimizer": build(config["optimizer"], "optimizer"),
-        "scheduler": build(scheduler, "scheduler"),
+        "optimizer": optimization.optimizer,
+        "scheduler": optimization.scheduler,
     }
     model = {key: value for key, value in config["model"].items() if key not in UNBUILT}
     wanted = inspect.signature(locate(model["_target_"], "model")).parameters
     task = build(model, "model", **{key: value for key, value in offered.items() if key in wanted})
     if config["model"].get("init_from"):
-        initialise_from(task, config["model"]["init_from"])
+        try:
+            initialise_from(task, config["model"]["init_from"])
+        except UserError as error:
+            raise UserError(*(line if (line := str(one)).startswith("model.init_from") else f"model.init_from: {line}"
+                              for one in error.args)) from error  # fmt: skip
         if config["model"].get("init_from_freeze"):
             for name, parameter in task.named_parameters():
                 parameter.requires_grad_(name.startswith("head."))
     if isinstance(task, Task):
-        measured = ["loss/val", *(f"metric/{name}" for name in task.metrics)]
-        if config["monitor"] not in measured:
-            raise UserError(
-                f"monitor={config['monitor']}: a validation gives {', '.join(measured)}."
-                f"{nearest(config['monitor'], measured)}"
-            )
-        task.optimization = Optimization(
-            optimizer=offered["optimizer"],
-            scheduler=offered["scheduler"],
-            interval=interval,
-            monitor=config["monitor"],
-            clip_val=trainer["gradient_clip_val"],
-            clip_algorithm=trainer["gradient_clip_algorithm"],
-            accumulate=trainer["accumulate_grad_batches"],
-            copied_rate=config["model"].get("init_from_rate", 1.0),
-        )
+        task.optimization = optimization
     return task
 
 
-def planned_steps(config: dict[str, Any], batches: int) -> int:
-    """Optimizer steps of the whole run, from max_steps or max_epochs, whichever ends first."""
+def make_optimization(config: dict[str, Any], data: Any) -> Optimization:
+    """What the config says of a training step. A schedule that needs the run's length is given it."""
+    trainer, scheduler = config["trainer"], dict(config["scheduler"])
+    interval = scheduler.pop("interval", "step")
+    for key in [
+        key for key, value in scheduler.items() if value == AUTO or (value, key) == (None, "total_steps")
+    ]:
+        asked = f"scheduler.{key}={'null' if scheduler[key] is None else AUTO}"
+        if trainer["max_epochs"] == -1 and trainer["max_steps"] == -1:
+            raise UserError(
+                f"{asked}: the run's length in steps is not known, for trainer.max_time alone ends it; "
+                f"set scheduler.{key}, trainer.max_steps or trainer.max_epochs"
+            )
+        scheduler[key] = planned_length(config, len(data.train_dataloader()), interval)
+    return Optimization(
+        optimizer=build(config["optimizer"], "optimizer"),
+        scheduler=build(scheduler, "scheduler"),
+        interval=interval,
+        monitor=config["monitor"],
+        clip_val=trainer["gradient_clip_val"],
+        clip_algorithm=trainer["gradient_clip_algorithm"],
+        accumulate=trainer["accumulate_grad_batches"],
+        copied_rate=config["model"].get("init_from_rate", 1.0),
+    )
+
+
+def planned_length(config: dict[str, Any], batches: int, interval: str = "step") -> int:
+    """Optimizer steps of the whole run, or its epochs, from max_steps or max_epochs, whichever ends first."""
     trainer = config["trainer"]
     limit = trainer["limit_train_batches"]
     if limit is not None:
         batches = int(batches * limit) if isinstance(limit, float) else min(limit, batches)
-    steps = trainer["max_epochs"] * math.ceil(batches / trainer["accumulate_grad_batches"])
-    asked = ((trainer["max_steps"], trainer["max_steps"]), (trainer["max_epochs"], steps))
-    return max(
-        1, min(n for limit, n in asked if limit >= 0)
-    )  # 1: nothing is trained, and no schedule divides by 0
+    of_epoch = max(1, math.ceil(batches / trainer["accumulate_grad_batches"]))
+    asked = (
+        (trainer["max_steps"], trainer["max_steps"]),
+        (trainer["max_epochs"], trainer["max_epochs"] * of_epoch),
+    )
+    steps = max(1, min(n for limit, n in asked if limit >= 0))  # 1: nothing is trained, and none divides by 0
+    return math.ceil(steps / of_epoch) if interval == "epoch" else steps
 
 
 def make_trainer(
-    config: dict[str, Any], run: Run, task: LightningModule, callbacks: list[Any], bars: bool
+    config: dict[str, Any],
+    run: Run,
+    task: LightningModule,
+    callbacks: list[Any],
+    bars: bool,
+    resume: bool = False,
 ) -> Trainer:
     """Lightning's own Trainer with the config's callbacks and loggers beside ours.
 
-    Without `bars` the callbacks that draw a moving bar are left out.
+    Without `bars` the callbacks that draw a moving bar are left out. With `resume` loggers go on with what they wrote.
     """
     options = {key: value for key, value in config["trainer"].items() if key not in OURS}
+    options |= validating(config["trainer"])
     if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
         options |= {key: config["trainer"][key] for key in OF_A_STEP}
     if options["profiler"] is None:
@@ -120,7 +139,8 @@ def make_trainer(
     for name, node in ((name, node) for name, node in config["logger"].items() if node):
         for placeholder, value in about.items():
             node = {k: v.replace(placeholder, value) if isinstance(v, str) else v for k, v in node.items()}
-        extra = {"folder": run.folder} if is_a(node, f"logger.{name}", RunLogger) else {}
+        extra: dict[str, Any] = {"folder": run.folder} if is_a(node, f"logger.{name}", RunLogger) else {}
+        extra |= continuing(run, name, node) if resume else {}
         loggers.append(build(node, f"logger.{name}", **extra))
     check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
     nodes = {name: node for name, node in config["callbacks"].items() if node}
@@ -154,13 +174,14 @@ def make_trainer(
 
 def counting_validations(node: dict[str, Any]) -> dict[str, Any]:
     """An EarlyStopping that is not told when to look does so behind validations: the end of an epoch that `max_steps`
-    cut off is none.
+    cut off is none. One on the training loss looks at the end of each epoch, for which it is the mean.
     """
     if not is_a(node, "callbacks", EarlyStopping):
         return node
     if "check_on_train_epoch_end" not in inspect.signature(locate(node["_target_"], "callbacks")).parameters:
         return node
-    return node | {"check_on_train_epoch_end": node.get("check_on_train_epoch_end") or False}
+    of_training = node.get("monitor") == TRAINING
+    return node | {"check_on_train_epoch_end": of_training or node.get("check_on_train_epoch_end") or False}
 
 
 def is_a(node: dict[str, Any], at: str, kind: type) -> bool:

@@ -17,7 +17,7 @@ from rnnlab.runs.checksum import checksum_error, with_checksum
 from rnnlab.runs.files import settle, write_whole
 from rnnlab.runs.run import Run
 from rnnlab.training import stock_checkpoints as stock
-from rnnlab.training.recorder import Recorder
+from rnnlab.training.recorder import TRAINING, Recorder
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -131,7 +131,7 @@ class Checkpoints(Checkpoint):
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        metrics = {k: float(v) for k, v in trainer.callback_metrics.items()}
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k != TRAINING}
         metrics |= getattr(task, "evaluated", {})  # Lightning's are rounded to single precision
         self.last = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": metrics}
         value = metrics.get(self.monitor)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rnnlab.config import base_config, deciding
 from rnnlab.config.reading import read
 from rnnlab.config.schema import COMPONENTS, NAMED, SECTIONS
+from rnnlab.config.stock import AUTO
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.data import kept_here
@@ -50,7 +51,9 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     refuse_others_code(parent, config, cfg)
     # overrides of Hydra itself, such as where configs lie, are taken from the command
     before = [o for o in parent.overrides if not o.lstrip("+~").startswith("hydra")]
-    asked = [o for o in overrides if o.partition("=")[0] not in OURS and o not in before]
+    held = {o.partition("=")[0].lstrip("+~"): o for o in before}  # the last word on each key
+    asked = [o for o in overrides
+             if (key := o.partition("=")[0].lstrip("+~")) not in OURS and held.get(key) != o]  # fmt: skip
     for override in asked:
         key = override.partition("=")[0].lstrip("+~")
         *path, name = key.split(".")
@@ -133,9 +136,11 @@ def refuse_changes(at: str, before: dict[str, Any], config: dict[str, Any]) -> N
     if changed:
         raise UserError(f"{at}: {', '.join(changed)} decides the numbers and cannot change on the way")
     scheduler = config["scheduler"]
-    if "total_steps" in scheduler and scheduler["total_steps"] is None:
+    own = [f"{key}={value or 'null'}" for key, value in scheduler.items()
+           if value == AUTO or (value, key) == (None, "total_steps")]  # fmt: skip
+    if own:
         raise UserError(f"{at}: the schedule {str(scheduler['_target_']).rpartition('.')[2]} depends on the length of "
-                        "the run (scheduler.total_steps=null); a longer run is another run from its start")  # fmt: skip
+                        f"the run (scheduler.{own[0]}); a longer run is another run from its start")  # fmt: skip
 
 
 def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from lightning.pytorch.loggers.logger import Logger
 
@@ -105,13 +106,20 @@ class MetricsFile(RunLogger):
         self.journal.write(lines(Scalars(batch.steps, kept)).encode())
 
 
+# of a logger that went on with what it had written: the last step that it has of each metric
+SEEN: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
+
+
 def log(logger: Any, batch: Scalars) -> None:
-    """Hands a batch to a logger; one that is not rnnlab's takes single steps."""
+    """Hands a batch to a logger; one that is not rnnlab's takes single steps, and none that it has already."""
     if isinstance(logger, RunLogger):
         logger.log_scalars(batch)
-    else:
-        for step, values in batch.by_step():
-            logger.log_metrics(values, step)
+        return
+    seen = SEEN.get(logger, {})
+    for step, values in batch.by_step():
+        new = {name: value for name, value in values.items() if step > seen.get(name, -1)} if seen else values
+        if new:
+            logger.log_metrics(new, step)
 
 
 def introduce(loggers: Iterable[Any], config: dict[str, Any]) -> None:

@@ -24,8 +24,12 @@ class Presence(Callback):
 
     def __init__(self, run: Run, lock: Lock) -> None:
         self.run, self.lock = run, lock
-        self._folder = run.folder.stat()
+        self._folder: os.stat_result | None = None
         self._asked_at = time.monotonic()
+
+    def begin(self) -> None:
+        """The folder is made: from now on it must stay."""
+        self._folder = self.run.folder.stat()
 
     def on_train_batch_start(self, *_: Any) -> None:
         if time.monotonic() - self._asked_at >= EVERY:
@@ -37,7 +41,7 @@ class Presence(Callback):
     def check(self) -> None:
         self._asked_at = time.monotonic()
         try:
-            there = os.path.samestat(self._folder, self.run.folder.stat())
+            there = self._folder is not None and os.path.samestat(self._folder, self.run.folder.stat())
         except FileNotFoundError:
             there = False
         if not there or not self.run.is_there:

@@ -4,13 +4,18 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rnnlab.errors import RunFailed
 from rnnlab.runs.metrics import Scalars
+from rnnlab.training import stock_loggers
 from rnnlab.training.loggers import RunLogger, log
+
+TRAINING = "loss/train"
 
 
 class Diverged(RunFailed):
@@ -34,10 +39,16 @@ class Recorder(Callback):
         divergence_factor: float | None = 1000.0,
         flush_s: float = 1.0,
         check: Callable[[], None] = lambda: None,
+        metrics: Path = Path("metrics.csv"),
     ) -> None:
+        self.metrics = metrics
         self.check_folder = check  # raises where nothing may be written any more
         self.every, self.divergence_factor, self.flush_s = every, divergence_factor, flush_s
         self.first_loss: float | None = None
+        self.since: list[float] = [
+            0.0,
+            0,
+        ]  # sum and number of the losses since a callback last looked at them
         self.lengths: dict[str, int] = {}
         self.digests: dict[str, str] = {}
         self._flushed_at = (time.perf_counter(), 0)
@@ -50,6 +61,8 @@ class Recorder(Callback):
         for logger in run_loggers(trainer):
             if (length := self.lengths.get(logger.journal.path.name)) is not None:
                 logger.journal.cut(length)
+        if self.lengths:
+            stock_loggers.give_again(trainer.loggers, self.metrics)
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._flushed_at = (time.perf_counter(), trainer.global_step)
@@ -71,12 +84,22 @@ class Recorder(Callback):
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         self.take(trainer, task)
 
+    def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        """Tells a callback that monitors it the mean of the epoch's training losses; Lightning asks those later."""
+        if any(getattr(callback, "monitor", None) == TRAINING for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            self.take(trainer, task)
+            total, n = self.since
+            if n:
+                trainer.callback_metrics[TRAINING] = torch.tensor(total / n, dtype=torch.float64)
+        self.since = [0.0, 0]
+
     def take(self, trainer: Trainer, task: LightningModule) -> None:
         """Hands the task's scalars to the loggers, and checks the losses among them."""
         scalars = getattr(task, "scalars", [])
         batches, scalars[:] = list(scalars), []  # what stands behind a diverged loss is not wanted
         for batch in map(Scalars.floats, batches):
-            losses = batch.columns.get("loss/train", [])
+            losses = batch.columns.get(TRAINING, [])
+            self.since = [self.since[0] + sum(losses), self.since[1] + len(losses)]
             sound = self.sound(losses) if losses else len(batch.steps)
             kept = batch
             if losses and (self.every > 1 or sound < len(losses)):
@@ -137,10 +160,16 @@ class Recorder(Callback):
         self.flush(trainer, task)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first_loss": self.first_loss, "lengths": self.lengths, "digests": self.digests}
+        return {
+            "first_loss": self.first_loss,
+            "since": self.since,
+            "lengths": self.lengths,
+            "digests": self.digests,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.first_loss, self.lengths = state["first_loss"], state["lengths"]
+        self.since = list(state.get("since", self.since))  # older checkpoints are without it
 
 
 def run_loggers(trainer: Trainer) -> list[RunLogger]:

@@ -26,3 +26,11 @@ def cosine(
         return final_ratio + (1 - final_ratio) * 0.5 * (1 + math.cos(math.pi * done))
 
     return LambdaLR(optimizer, factor)
+
+
+def rising(optimizer: Optimizer, first: float, last: float, total_steps: int) -> LambdaLR:
+    """From `first` to `last` in equal factors over `total_steps`, for a range test (Smith 2017, "Cyclical Learning
+    Rates"); the optimizer's own rate is not used.
+    """
+    base = optimizer.param_groups[0]["lr"]
+    return LambdaLR(optimizer, lambda step: first / base * (last / first) ** (step / max(1, total_steps - 1)))

@@ -44,6 +44,7 @@ from rnnlab.training.resumption import (
     restore_config,
     threads_before,
 )
+from rnnlab.training.stock_loggers import apart, remember
 from rnnlab.training.threads import one_where_it_counts, thread_count
 
 
@@ -54,7 +55,7 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     says so. One that was stopped goes on from its last checkpoint. Raises UserError before any work for what cannot
     be, and RunFailed (after marking the run as failed) where the training itself fails.
     """
-    config, parent = check(cfg), None
+    config, parent = check(cfg, overrides, config_dir), None
     if config["resume"]:
         config, overrides, parent = longer(cfg, overrides)
     config.pop("sweep", None)  # says nothing of a single run
@@ -107,12 +108,13 @@ def train_config(
     watch: Callable[[Trainer], Any] = lambda trainer: None,
     judge: Callable[[int, float], str] | None = None,
     stop: Callable[[], str] = lambda: "",
+    tell: Callable[[str], Any] = warn,
 ) -> Run:
     """Trains a checked config in its folder, from the start or from where it was stopped: the program of every run.
 
     `display` shows the run, `device` says why it trains where it does, `restart` trains a finished run again,
-    `data_of` gives the data set, `watch` is given the Trainer before it begins, when signals are already taken;
-    `judge` and `stop` may end it (`Interruption`).
+    `data_of` gives the data set, `watch` is given the Trainer before it begins, when signals are already taken; `judge`
+    and `stop` may end it (`Interruption`), `tell` is given what can be and is seldom meant.
     Raises Locked where another process trains it.
     """
     run, display = Run(where.folder), display or Display()
@@ -129,7 +131,7 @@ def train_config(
             seed_all(config["seed"], BUILT)
         data = data_of(config)
         task = make_task(config, data)
-        preflight.refuse(config, task, data)
+        preflight.refuse(config, task, data, tell)
         from_checkpoint = None if restart else checkpoint_of(run, warn)
         engine, resume = engine_of(task, config, data), from_checkpoint is not None
         if threads is None:
@@ -137,21 +139,11 @@ def train_config(
         if from_checkpoint is not None:
             refuse_other_engine(run, from_checkpoint, engine_label(engine), config["resume_engine"])
             refuse_other_data(run, content_hash(data))
-            clear_leftovers(run.folder)
-        elif run.folder.exists():
-            ours.check()
-            run.remove()
-        changed = changes_on_the_way(run, config, warn) if resume else {}
-        run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
-        made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command) | changed
-        run.write_manifest(made_with)
-        child = is_childs_first(from_checkpoint)
-        about = About(run, config, overrides, made_with, task, data, device, resumed=resume, lengthened=child)
-        display.begin(about)
 
+        # all parts of the run first: one that is refused leaves no folder, and takes none away
         presence = Presence(run, ours)
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"],
-                            check=presence.check)  # fmt: skip
+                            check=presence.check, metrics=run.metrics_file)  # fmt: skip
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
                                   check=presence.check, **config["checkpoint"])  # fmt: skip
         interruption = Interruption(checkpoints, judge, stop)
@@ -161,18 +153,35 @@ def train_config(
         if drawing is not None:
             callbacks.insert(0, drawing)
             drawing.wrap(data)
-        trainer = make_trainer(config, run, task, callbacks=callbacks, bars=display.bars)
+        with preflight.leaving_nothing(run.folder):
+            trainer = make_trainer(config, run, task, callbacks=callbacks, bars=display.bars, resume=resume)
+            preflight.rehearse(task)
+
+        if from_checkpoint is not None:
+            clear_leftovers(run.folder)
+        elif run.folder.exists():
+            ours.check()
+            run.remove()
+        changed = changes_on_the_way(run, config, warn) if resume else {}
+        run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
+        made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command) | changed
+        run.write_manifest(made_with)
+        presence.begin()
+        child = is_childs_first(from_checkpoint)
+        about = About(run, config, overrides, made_with, task, data, device, resumed=resume, lengthened=child)
+        display.begin(about)
         for logger in run_loggers(trainer) if not resume or child else ():
             logger.begin(about)
         run.update(status="running", started=run.known.get("started") or now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
-        with interruption.listening(), run.failing(), disk(run):
+        with interruption.listening(), run.failing(), disk(run), apart():
             try:
                 watch(trainer)
                 if drawing is not None:
                     seed_all(config["seed"], TRAINED)
                 introduce(trainer.loggers, config)
+                remember(run, trainer.loggers[1:], config)
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 steps = (
                     trainer.global_step

@@ -1,0 +1,205 @@
+"""`rnnlab find-lr OVERRIDES`: a range test (Smith 2017), before a training and apart from it.
+
+The rate rises in equal factors from --from to --to, one optimizer step each, until the loss has grown fourfold.
+Suggested is a tenth of the rate at which the smoothed loss was lowest. With --batch-sizes the same for each, and how
+many examples each learns from a second; the command at the end takes the smallest that has nine tenths of the most. No
+run's folder is made.
+"""
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from shlex import quote
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnlab.cli.arguments import Arguments
+from rnnlab.errors import RunFailed, UserError
+
+GROWN = 4.0  # times the first loss, at which a test ends
+MEMORY = 0.9  # how much of the smoothed loss the one before has
+SETTLED = 10  # steps after which that is a mean of several
+SHARE = 0.1  # of the rate with the lowest loss, which is suggested
+
+
+class Tried(NamedTuple):
+    """One range test: a rate and a loss for each of its steps."""
+
+    batch_size: int
+    rates: np.ndarray
+    losses: np.ndarray
+    steps_per_s: float
+
+    @property
+    def examples_per_s(self) -> float:
+        return self.batch_size * self.steps_per_s
+
+    @property
+    def smooth(self) -> np.ndarray:
+        return smoothed(self.losses)
+
+    @property
+    def lowest(self) -> float:
+        """The rate at which the smoothed loss is lowest, once it is a mean of several."""
+        return float(self.rates[SETTLED:][int(np.argmin(self.smooth[SETTLED:]))])
+
+    @property
+    def suggested(self) -> float | None:
+        """Two digits say all that a test can know. None where the loss has not fallen by more than its noise."""
+        before = self.losses[: max(SETTLED, len(self.losses) // 4)]
+        noise = float(before.std()) * ((1 - MEMORY) / (1 + MEMORY)) ** 0.5
+        if self.smooth[SETTLED:].min() > before.mean() - 2 * noise:
+            return None
+        return float(f"{SHARE * self.lowest:.1e}")
+
+
+def main(argv: list[str]) -> None:
+    parser = Arguments(prog="rnnlab find-lr", description=__doc__)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for rnnlab train")
+    parser.add_argument("--config-dir", metavar="FOLDER", help="as for rnnlab train")
+    parser.add_argument("--steps", type=int, default=200, metavar="N", help="of a test (default: 200)")
+    parser.add_argument(
+        "--from", dest="first", type=float, default=1e-6, metavar="RATE", help="default: 1e-6"
+    )
+    parser.add_argument("--to", dest="last", type=float, default=1.0, metavar="RATE", help="default: 1")
+    parser.add_argument("--batch-sizes", default="", metavar="N,N", help="default: the config's own")
+    parser.add_argument("--picture", metavar="FILE", default="find-lr.png", help="default: find-lr.png")
+    arguments = parser.parse_intermixed_args(argv)
+    if not 0 < arguments.first < arguments.last < float("inf"):
+        raise UserError(
+            f"--from {arguments.first:g} --to {arguments.last:g}: must be two rates above 0, the first below"
+        )
+    if arguments.steps < 10:
+        raise UserError(f"--steps {arguments.steps}: must be at least 10")
+    sizes = arguments.batch_sizes.split(",") if arguments.batch_sizes else [None]
+    if not all(size is None or (size.isdecimal() and int(size)) for size in sizes):
+        raise UserError(
+            f"--batch-sizes {arguments.batch_sizes}: must be whole numbers of at least 1, such as 16,32,64"
+        )
+
+    from rnnlab.config import check, compose
+    from rnnlab.figures.canvas import save
+    from rnnlab.terminal.run import console
+    from rnnlab.training import accelerator
+
+    tried = []
+    for size in sizes:
+        asked = [*arguments.overrides, *([f"data.batch_size={size}"] if size else [])]
+        config = check(compose(asked, arguments.config_dir), asked, arguments.config_dir)
+        config.pop("sweep", None)
+        config["trainer"]["accelerator"], _ = accelerator.take(config["trainer"]["accelerator"])
+        tried.append(range_test(config, arguments.first, arguments.last, arguments.steps))
+    save(picture(tried), Path(arguments.picture))
+    console.print(table(tried))
+    console.print(f"picture  {quote(arguments.picture)}", soft_wrap=True)
+    found = [one for one in tried if one.suggested is not None]
+    if not found:
+        console.print(f"The loss has not fallen at any rate from {arguments.first:g} to {arguments.last:g}.")
+        return
+    fastest = max(one.examples_per_s for one in found)
+    best = min((one for one in found if one.examples_per_s >= 0.9 * fastest), key=lambda one: one.batch_size)
+    words = [*arguments.overrides, *([f"data.batch_size={best.batch_size}"] if len(tried) > 1 else []),
+             f"optimizer.lr={best.suggested:g}"]  # fmt: skip
+    folder = ["--config-dir", arguments.config_dir] if arguments.config_dir else []
+    console.print(f"train    rnnlab train {' '.join(map(quote, [*words, *folder]))}", soft_wrap=True)
+
+
+def range_test(config: dict[str, Any], first: float, last: float, steps: int) -> Tried:
+    """Trains in a temporary folder. Raises UserError where the config cannot be trained, or tells no rates."""
+    from lightning.pytorch import Callback
+
+    from rnnlab.runs.run_path import Place
+    from rnnlab.training.train import train_config
+
+    class Clock(Callback):
+        patient = True  # can wait for the end of a call of the kernels
+        began = ended = 0.0
+
+        def on_train_start(self, *_: Any) -> None:
+            self.began = perf_counter()
+
+        def on_train_end(self, *_: Any) -> None:
+            self.ended = perf_counter()
+
+        def on_exception(self, *_: Any) -> None:
+            self.ended = perf_counter()
+
+    clock = Clock()
+
+    def watch(trainer: Any) -> None:
+        trainer.callbacks.append(clock)
+
+    schedule = {"_target_": "rnnlab.training.schedules.rising", "_partial_": True, "first": first, "last": last,
+                "total_steps": steps, "interval": "step"}  # fmt: skip
+    trainer = config["trainer"] | {
+        "max_steps": steps, "max_epochs": -1, "max_time": None, "limit_val_batches": 0, "fast_dev_run": False,
+        "divergence_factor": GROWN, "log_every_n_steps": 1, "val_every_n_steps": None, "val_check_interval": None,
+        "check_val_every_n_epoch": 1, "profiler": None}  # fmt: skip
+    config = config | {
+        "callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None},
+        "scheduler": schedule, "trainer": trainer}  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder) / "find-lr" / "run", "find-lr", "find-lr", "")
+        with suppress(RunFailed):  # the loss has grown: the test is at its end
+            train_config(config, place, [], command=[], watch=watch,
+                         tell=lambda note: None)  # fmt: skip
+        from rnnlab.runs.run import Run
+
+        found = Run(place.folder).metrics
+    if "optim/lr" not in found or "loss/train" not in found:
+        raise UserError(
+            "find-lr needs one of rnnlab's own models, which say the rate and the loss of each step"
+        )
+    losses = found["loss/train"][1]
+    whole = np.isfinite(losses)
+    return Tried(config["data"].get("batch_size") or 0, found["optim/lr"][1][: len(losses)][whole], losses[whole],
+                 len(losses) / max(1e-9, clock.ended - clock.began))  # fmt: skip
+
+
+def smoothed(losses: np.ndarray) -> np.ndarray:
+    """An exponential moving average that begins without a bias towards 0 (as Adam's moments do)."""
+    found, mean = np.empty(len(losses)), 0.0
+    for i, loss in enumerate(losses):
+        mean = MEMORY * mean + (1 - MEMORY) * loss
+        found[i] = mean / (1 - MEMORY ** (i + 1))
+    return found
+
+
+def table(tried: list[Tried]) -> Any:
+    from rich.table import Table
+
+    found = Table(box=None, pad_edge=False)
+    for name in ("batch size", "suggested optimizer.lr", "lowest loss at", "examples a second"):
+        found.add_column(name, justify="right")
+    for one in tried:
+        size = f"{one.batch_size:,}" if one.batch_size else "all"
+        speed = f"{one.examples_per_s:,.0f}" if one.batch_size else ""
+        rate = "none" if one.suggested is None else f"{one.suggested:g}"
+        found.add_row(size, rate, f"{one.lowest:.2g}", speed)
+    return found
+
+
+def picture(tried: list[Tried]) -> Any:
+    """Loss over rate, a line for each batch size; a dot at the rate that is suggested."""
+    from rnnlab.figures.canvas import BLUE, GREEN, INK, ORANGE, Label, canvas, label_ends, quiet
+
+    figure = canvas(7.0, 4.2)
+    axes = figure.subplots()
+    quiet(axes, "learning rate, log scale", "training loss, smoothed, log scale")
+    labels = []
+    for one, colour in zip(tried, (BLUE, ORANGE, GREEN, INK) * len(tried), strict=False):
+        axes.plot(one.rates, one.losses, color=colour, alpha=0.2, linewidth=0.7)
+        axes.plot(one.rates, one.smooth, color=colour, linewidth=1.6)
+        name = f"batch of {one.batch_size}" if len(tried) > 1 else ""
+        if one.suggested is not None:
+            at = int(np.argmin(np.abs(np.log(one.rates / one.suggested))))
+            axes.plot(one.rates[at], one.smooth[at], "o", color=colour, markersize=6)
+            name = f"{name}: {one.suggested:g}".removeprefix(": ")
+        labels.append(Label(float(one.smooth[-1]), name, colour))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    figure.draw_without_rendering()  # limits and layout must stand before labels are placed
+    label_ends(axes, labels)
+    return figure

@@ -1,0 +1,158 @@
+"""What would stop the runs of a sweep before their training, found when it is planned.
+
+The sweep's side asks one question for all runs that differ by nothing that a refusal depends on. A worker's side, which
+has imported torch, makes each data set, model, schedule and Trainer once, whatever else differs, and trains nothing.
+"""
+
+import copy
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rnnlab.errors import UserError
+from rnnlab.runs.sources import KNOWN
+
+BUDGET = (
+    5.0  # seconds after which no other model or Trainer is made: what they refuse is then left to the runs
+)
+SECTIONS = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks", "logger")
+VALUES = ("monitor", "mode")
+
+
+class Answer(NamedTuple):
+    """`lines`: why such runs are refused; `notes`: what they would be warned of; `scored`: whether they validate."""
+
+    lines: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    scored: bool = True
+
+
+class Questions:
+    """The configs of a sweep, those that no refusal could tell apart once. Equal sections must be the same object."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self._numbers: dict[tuple[Any, ...], int] = {}
+        self._data: dict[int, dict[str, Any]] = {}
+        self._same: dict[str, dict[str, Any]] = {}
+
+    def number(self, config: dict[str, Any]) -> int:
+        """The place of a config's question among those asked."""
+        looked_at = config | {"data": self._without_seed(config["data"])}
+        key = (*(id(looked_at[name]) for name in SECTIONS), *(config[name] for name in VALUES))
+        if key not in self._numbers:
+            self._numbers[key] = len(self.asked)
+            self.asked.append({name: looked_at[name] for name in (*SECTIONS, *VALUES, "seed")})
+        return self._numbers[key]
+
+    def _without_seed(self, data: dict[str, Any]) -> dict[str, Any]:
+        """A data set of rnnlab has the same sizes for each seed."""
+        if not str(data.get("_target_")).startswith(KNOWN):
+            return data
+        if id(data) not in self._data:
+            kept = {key: 0 if key == "seed" else value for key, value in data.items()}
+            self._data[id(data)] = self._same.setdefault(repr(kept), kept)
+        return self._data[id(data)]
+
+
+def answers(asked: list[dict[str, Any]]) -> list[Answer]:
+    """Of each question its answer: what runs in the worker. What must be downloaded is not tried."""
+    from rnnlab.training.quiet import quiet
+
+    parts = Parts()
+    with quiet():
+        return [parts.answer(config) for config in asked]
+
+
+class Parts:
+    """The parts of runs, each made once: the part, the UserError that refuses it, or None where it was not tried."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Any] = {}
+        self.end = time.monotonic() + BUDGET
+
+    def answer(self, config: dict[str, Any]) -> Answer:
+        from rnnlab.tasks.optimization import Optimization
+        from rnnlab.tasks.task import Task
+        from rnnlab.training import assembly, preflight
+
+        def key(*names: str) -> tuple[Any, ...]:
+            return tuple(id(config[name]) for name in names)
+
+        data = self.once(key("data"), lambda: self.load(config["data"]))
+        known = hasattr(data, "spec")  # it is there, and set up
+        optimizing = ("data", "optimizer", "scheduler", "trainer")
+        how: Any = None
+        task = None
+        if known:
+            how = self.once(key(*optimizing), lambda: assembly.make_optimization(config, data))
+        if isinstance(how, Optimization):
+            task = self.once(key("data", "model"), lambda: assembly.make_task(config, data), True)
+        trainer = self.once(key("trainer", "callbacks", "logger"), lambda: self.trainer(config), True)
+        parts = [data, how, task, trainer]
+        if isinstance(task, Task):
+            parts.append(self.once(key(*optimizing, "model"), lambda: how.configure(task), True))
+        refused = [part for part in parts if isinstance(part, UserError)]
+        lines = [str(line) for error in refused for line in error.args]
+        found = preflight.Findings(lines)
+        if known and not refused:
+            sizes = self.once(("sizes", id(config["data"])), lambda: preflight.sizes(data))
+            found = preflight.findings(config, sizes, task.metrics if isinstance(task, Task) else None)
+        return Answer(tuple(dict.fromkeys(found.lines)), tuple(found.notes), found.scored)
+
+    def once(self, key: Any, make: Callable[[], Any], within_budget: bool = False) -> Any:
+        if key not in self.made:
+            if within_budget and time.monotonic() > self.end:
+                return None
+            try:
+                self.made[key] = make()
+            except UserError as error:
+                self.made[key] = error
+            except Exception as error:  # a single run would fail in the same way
+                said = " ".join(str(error).split())
+                self.made[key] = UserError(
+                    f"{type(error).__name__}: {said}" if said else type(error).__name__
+                )
+        return self.made[key]
+
+    def load(self, node: dict[str, Any]) -> Any:
+        """The data set; one of the user's own is built and not set up, which may take any time."""
+        from rnnlab.config.building import build
+        from rnnlab.data.module import SequenceData
+
+        if not_here(node):
+            return None
+        if not str(node.get("_target_")).startswith(KNOWN):
+            return build(node, "data")
+        of_size = repr([(k, v) for k, v in node.items() if k != "batch_size"])
+        if "segment" not in node and isinstance(first := self.made.get(of_size), SequenceData):
+            data: Any = copy.copy(first)  # whose batches are cut when they are asked for
+            data.batch_size = node["batch_size"]
+            return data
+        data = build(node, "data")
+        data.prepare_data()
+        data.setup("fit")
+        self.made[of_size] = data
+        return data
+
+    def trainer(self, config: dict[str, Any]) -> Any:
+        """Where its loggers and callbacks would write is a folder that nobody makes."""
+        import lightning
+
+        from rnnlab.runs.run import Run
+        from rnnlab.training import assembly
+
+        with tempfile.TemporaryDirectory() as folder:
+            task = lightning.LightningModule()
+            task.automatic_optimization = False
+            return assembly.make_trainer(config, Run(Path(folder) / "run"), task, callbacks=[], bars=False)
+
+
+def not_here(node: dict[str, Any]) -> bool:
+    """Whether data is a corpus that has not been downloaded."""
+    from rnnlab.data.corpora import CORPORA
+
+    name = "" if node.get("path") else node.get("corpus", "")
+    return name in CORPORA and not CORPORA[name].file(name, Path(node["folder"])).exists()

@@ -1,0 +1,99 @@
+"""Lightning's own loggers where a run goes on: each holds every row once, as if nothing had stopped it.
+
+CSVLogger begins its file anew in each process, and is given all rows again, from metrics.csv. MLFlowLogger goes on with
+its run, and is not given again what that has. WandbLogger goes on with its run's id; offline, where each process writes
+files of its own, those of before are removed and their rows given again.
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rnnlab.runs.metrics import Scalars, read_metrics
+from rnnlab.runs.run import Run
+from rnnlab.training.loggers import SEEN, RunLogger, log
+
+ADDRESS = "MLFLOW_TRACKING_URI"
+# the argument by which a logger goes on with what it wrote, which is also the attribute that says so
+CONTINUED = {
+    "lightning.pytorch.loggers.MLFlowLogger": ("run_id", "run_id"),
+    "lightning.pytorch.loggers.WandbLogger": ("id", "version"),
+}
+
+
+def continuing(run: Run, name: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with which a logger goes on with what it wrote for the run so far."""
+    before = run.known.get("loggers", {}).get(name)
+    if before is None or node["_target_"] not in CONTINUED:
+        return {}
+    key, _ = CONTINUED[node["_target_"]]
+    if key == "id" and (node.get("offline") or os.environ.get("WANDB_MODE") in ("offline", "dryrun")):
+        for folder in (Path(node.get("save_dir") or ".") / "wandb").glob(f"offline-run-*-{before}"):
+            shutil.rmtree(folder)
+    return {key: before}
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """What loggers leave in the process is of one run alone, for the next one may be another's: MLflow its address in
+    the environment, wandb the run that it writes.
+    """
+    address = os.environ.get(ADDRESS)
+    try:
+        yield
+    finally:
+        os.environ.pop(ADDRESS, None)
+        if address is not None:
+            os.environ[ADDRESS] = address
+        if (wandb := sys.modules.get("wandb")) is not None and getattr(wandb, "run", None) is not None:
+            wandb.finish()
+
+
+def remember(run: Run, loggers: Iterable[Any], config: Mapping[str, Any]) -> None:
+    """Notes in run.json what loggers are to go on with, once they have begun to write."""
+    nodes = {name: node for name, node in config["logger"].items() if node}
+    found = {
+        name: str(getattr(logger, CONTINUED[node["_target_"]][1]))
+        for (name, node), logger in zip(nodes.items(), loggers, strict=True)
+        if node["_target_"] in CONTINUED
+    }
+    if found:
+        run.update(loggers=found)
+
+
+def give_again(loggers: Iterable[Any], metrics: Path) -> None:
+    """Gives loggers that are not rnnlab's the rows of metrics.csv that they do not have."""
+    rows: list[tuple[int, dict[str, float]]] | None = None
+    for logger in loggers:
+        if isinstance(logger, RunLogger) or type(logger).__name__ not in GIVEN:
+            continue
+        rows = list(by_step(metrics)) if rows is None else rows
+        SEEN[logger] = GIVEN[type(logger).__name__](logger, {name for _, values in rows for name in values})
+        for step, values in rows:
+            log(logger, Scalars.of(step, values))
+
+
+def by_step(metrics: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    rows: dict[int, dict[str, float]] = {}
+    for name, (steps, values) in read_metrics(metrics).items():
+        for step, value in zip(steps.tolist(), values.tolist(), strict=True):
+            rows.setdefault(step, {})[name] = value
+    yield from sorted(rows.items())
+
+
+def _of_mlflow(logger: Any, names: set[str]) -> dict[str, int]:
+    """The last step of each metric that the run there has."""
+    found = {name: logger.experiment.get_metric_history(logger.run_id, name) for name in names}
+    return {name: max(one.step for one in history) for name, history in found.items() if history}
+
+
+def _of_wandb(logger: Any, names: set[str]) -> dict[str, int]:
+    last = dict(logger.experiment.summary).get("trainer/global_step")
+    return {} if last is None else dict.fromkeys(names, int(last))
+
+
+GIVEN = {"CSVLogger": lambda logger, names: {}, "MLFlowLogger": _of_mlflow, "WandbLogger": _of_wandb}

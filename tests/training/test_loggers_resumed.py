@@ -1,0 +1,139 @@
+"""Every logger of conf/logger, alone and beside the others, holds all rows once after a run was stopped or killed."""
+
+import csv
+import importlib.util
+import json
+import os
+import struct
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import rnnlab
+
+INSTALLED = [name for name in ("mlflow", "wandb")
+             if (spec := importlib.util.find_spec(name)) is not None and spec.origin is not None]  # fmt: skip
+LOGGERS = [
+    "tensorboard",
+    "csv",
+    *INSTALLED,
+]  # without rnnlab[mlflow] and rnnlab[wandb] those two are not tried
+SMALL = ("experiment=sine", "data.n_points=200", "trainer.accelerator=cpu", "model.hidden_size=4",
+         "trainer.max_epochs=4", "model.engine=torch", "trainer.threads=1", "~callbacks.progress",
+         "~callbacks.pictures", "checkpoint.every_n_steps=5")  # fmt: skip
+STOP = "+callbacks.stop={_target_: stopping.StopAtBatch, batches: 7}"
+KILL = "+callbacks.stop={_target_: stopping.KillAtBatch, batches: 7, marker: '%s'}"
+
+
+def rows_of_csv(run):
+    with (run.folder / "csv" / "metrics.csv").open() as f:
+        return Counter((int(row["step"]), name, float(value)) for row in csv.DictReader(f)
+                       for name, value in row.items() if value and name != "step")  # fmt: skip
+
+
+def rows_of_tensorboard(run):
+    events = EventAccumulator(str(run.folder), size_guidance={"scalars": 0})
+    events.Reload()
+    return Counter((e.step, name, e.value) for name in events.Tags()["scalars"] for e in events.Scalars(name))
+
+
+def rows_of_mlflow(run):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(run.config["logger"]["mlflow"]["tracking_uri"])
+    (experiment,) = [e for e in client.search_experiments() if e.name == run.config["name"]]
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.status == "FINISHED"
+    return Counter((m.step, name, m.value) for name in found.data.metrics
+                   for m in client.get_metric_history(found.info.run_id, name))  # fmt: skip
+
+
+def rows_of_wandb(run):
+    from wandb.proto import wandb_internal_pb2
+
+    (file,) = run.folder.glob("wandb/offline-run-*/*.wandb")
+    found = Counter()
+    for record in leveldb(file.read_bytes()):
+        read = wandb_internal_pb2.Record.FromString(record)
+        if read.WhichOneof("record_type") == "history":
+            row = {i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in read.history.item}
+            step = row.pop("trainer/global_step")
+            found.update(
+                (step, name, value) for name, value in row.items() if name[0] != "_" and name != "epoch"
+            )
+    return found
+
+
+def leveldb(content):
+    """The records of a log in LevelDB's format, which begins with seven bytes of wandb's own."""
+    at, record = 7, b""
+    while at + 7 <= len(content):
+        left = 32768 - at % 32768
+        _, n, kind = struct.unpack("<IHB", content[at : at + 7]) if left >= 7 else (0, 0, 0)
+        if not kind:
+            at += left
+            continue
+        record += content[at + 7 : at + 7 + n]
+        at += 7 + n
+        if kind in (1, 4):
+            yield record
+            record = b""
+
+
+ROWS = {
+    "csv": rows_of_csv,
+    "tensorboard": rows_of_tensorboard,
+    "mlflow": rows_of_mlflow,
+    "wandb": rows_of_wandb,
+}
+
+
+@pytest.mark.parametrize("names", [[name] for name in LOGGERS] + [LOGGERS], ids="+".join)
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_all_rows_once(names, how, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    stop = STOP if how == "stopped" else KILL % (tmp_path / "marker")
+    asked = [*SMALL, f"logger=[{','.join(names)}]", stop, f"paths.outputs={tmp_path}"]
+    runs = []
+    if how == "killed":
+        paths = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import rnnlab; "
+        done = subprocess.run(
+            [sys.executable, "-c", f"{paths}rnnlab.train(*{asked!r}, quiet=True)"], cwd=tmp_path
+        )
+        assert done.returncode == -9
+    while not runs or runs[-1].status == "stopped":
+        runs.append(rnnlab.train(*asked, quiet=True))
+    assert len(runs) > (how == "stopped")
+    expected = Counter((int(step), name) for name, (steps, _) in runs[-1].metrics.items() for step in steps)
+    for name in names:
+        rows = ROWS[name](runs[-1]).elements()
+        found = Counter(
+            row for row in rows if row[1] in runs[-1].metrics
+        )  # speeds and results are beside them
+        assert set(found.values()) == {1}, name
+        assert Counter((step, metric) for step, metric, _ in found) == expected, name
+        for step, metric, value in found:
+            steps, values = runs[-1].metrics[metric]
+            assert value == pytest.approx(values[list(steps).index(step)], rel=1e-6)
+
+
+def test_what_loggers_leave_in_the_process_is_of_one_run():
+    from rnnlab.training import stock_loggers
+
+    class Wandb:
+        run, finished = object(), 0
+
+        def finish(self):
+            self.finished += 1
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(sys.modules, "wandb", Wandb())
+        patched.delenv(stock_loggers.ADDRESS, raising=False)
+        with stock_loggers.apart():
+            patched.setenv(stock_loggers.ADDRESS, "sqlite:///one.db")
+        assert stock_loggers.ADDRESS not in os.environ and sys.modules["wandb"].finished == 1
