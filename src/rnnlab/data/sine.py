@@ -23,8 +23,9 @@ NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"
 class Sine(Windowed):
     """`n_points` of sum a_k sin(w_k t) over [0, t_max], each with Gaussian noise; not scaled.
 
-    With split="points" the points are cut in time order and no window straddles a cut. With split="windows"
-    all windows are dealt to the parts at random, so that a part's points are among the inputs of the others.
+    With split="points" the points are cut in time order and no window straddles a cut; with split="targets" that
+    holds for the targets alone, and inputs reach back over the cut. With split="windows" all windows are dealt to
+    the parts at random, so that a part's points are among the inputs of the others.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Sine(Windowed):
         noise_std: float = 0.1,
         window: int = 20,
         horizon: int = 1,
-        split: Literal["points", "windows"] = "points",
+        split: Literal["points", "targets", "windows"] = "points",
         fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
         batch_size: int = 32,
         seed: int = 0,
@@ -44,6 +45,7 @@ class Sine(Windowed):
         check_arguments(schema.Sine, "data", locals())
         super().__init__(window, horizon, fractions, batch_size, seed)
         self.n_points, self.t_max, self.noise_std, self.split = n_points, t_max, noise_std, split
+        self.reaching = split == "targets"
         self.amplitudes, self.frequencies = list(amplitudes), list(frequencies)
 
     def read(self) -> Frame:
@@ -61,7 +63,7 @@ class Sine(Windowed):
         return np.zeros(1), np.ones(1)
 
     def place(self, n: int) -> dict[Split, np.ndarray]:
-        if self.split == "points":
+        if self.split != "windows":
             return super().place(n)
         windows = max(0, n - self.window - self.horizon + 1)
         dealt = streams.generator(self.seed, "data", SHUFFLE).permutation(windows)
@@ -69,7 +71,7 @@ class Sine(Windowed):
 
     def rows(self, split: Split) -> tuple[int, int]:
         """With split="windows" every part is spread over all rows."""
-        return super().rows(split) if self.split == "points" else (0, self.n_points)
+        return super().rows(split) if self.split != "windows" else (0, self.n_points)
 
     def make_predictors(self) -> dict[str, Predictor]:
         values, fitted = self.frame.values, self.starts("train").numpy()
@@ -77,7 +79,7 @@ class Sine(Windowed):
         found: dict[str, Predictor | None] = {"persistence": baselines.persistence(values, self.window)}
         if len(fitted):
             found["mean"] = baselines.mean(values, *shape, fitted)
-            found["linear"] = baselines.linear(values, values, *shape, fitted)
+            found["linear"] = baselines.linear(values, values, *shape, fitted, self.starts("val").numpy())
         return {name: predictor for name, predictor in found.items() if predictor}
 
     @property

@@ -21,8 +21,8 @@ def finished(
     task: Forecaster, data: Windowed, split: Split, title: tuple[str, str], curve: Learning
 ) -> Figure:
     """A finished run: how it forecasts the beginning of a part, and how it learned."""
-    first, behind = data.rows(split)
-    row = first + data.window
+    row, behind = data.forecast_rows(split)
+    first = data.rows(split)[0]
     steps = min(max(SHOWN, 10 * data.horizon), behind - row)
     whole = steps // data.horizon * data.horizon
     ahead = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"

@@ -31,11 +31,11 @@ class Horizon(Instrument):
     def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
         if not isinstance(task, Forecaster) or not isinstance(data, Windowed):
             return {}
-        first, behind = data.rows(data.held_out())
-        steps = min(max(STEPS, 2 * data.horizon), (behind - first - data.window) // 2)
+        first, behind = data.forecast_rows(data.held_out())
+        steps = min(max(STEPS, 2 * data.horizon), (behind - first) // 2)
         if steps < 2:
             return {}
-        starts = np.linspace(first + data.window, behind - steps, STARTS).astype(int)
+        starts = np.linspace(first, behind - steps, STARTS).astype(int)
         starts = np.unique(starts)
         try:
             self.example = free_run(task, data, int(starts[0]), steps)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from rnnlab.data.per_window import PerWindow
 from rnnlab.errors import UserError
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
@@ -24,8 +25,9 @@ class Forecaster(Task):
     """A stack over the window, and a linear head on its last output for all `horizon` steps at once.
 
     forward: x (B, window, inputs) -> (B, horizon, targets), both in scaled units. With `subtract_last` the
-    window's last value is taken from every input and added to every forecast (NLinear, Zeng et al. 2023).
-    Losses are in scaled units, metrics (mse, mae, rmse) in those of the data.
+    window's last value is taken from every input and added to every forecast (NLinear, Zeng et al. 2023); a
+    scale of each window's own (`data.scaling`) is undone in the forecast, too. Losses are in the units that the
+    stack works in, metrics (mse, mae, rmse) in those of the data and in double precision.
     """
 
     kind = "series"
@@ -58,25 +60,63 @@ class Forecaster(Task):
             raise UserError(
                 "model.subtract_last needs every target among the inputs; add it to data.columns, or set it to false"
             )
+        mode = spec.get("per_window")
+        if subtract_last and mode == "difference":
+            raise UserError(
+                "model.subtract_last: data.scaling=difference leaves nothing to subtract; set it to false"
+            )
         index = [0 if i is None else i for i in spec["target_index"]]
+        self.per_window = mode and PerWindow(mode, torch.tensor(index), spec.get("plain", 0))
         self.register_buffer("target_index", torch.tensor(index), persistent=False)
         self.register_buffer("scale", torch.tensor(spec["target_scale"]), persistent=False)
         self.register_buffer("shift", torch.tensor(spec["target_shift"]), persistent=False)
         self.initialise([self.head], {"init": init, "init_scale": init_scale, "forget_bias": forget_bias})
 
     def forward(self, x: Tensor) -> Tensor:
-        seen, last = self.stack_input(x)
+        seen, units = self.stack_input(x)
         y, _ = self.stack(seen, dropout_at=self.dropout_at)
-        return self.forecast(y[:, -1], last)
+        return self.forecast(y[:, -1], units)
 
     def stack_input(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        last = x[:, -1:, :]
-        return (x - last, last) if self.subtract_last else (x, None)
+        """What the stack is shown, and what brings its forecasts back: what was subtracted from each window
+        (B, 1, I), or with a scale of its own its shift and scale (B, 1, 2 I).
+        """
+        if self.per_window is None:
+            last = x[:, -1:, :]
+            return (x - last, last) if self.subtract_last else (x, None)
+        seen, units = self.per_window.seen(x)
+        if self.subtract_last:
+            shift, scale = units.chunk(2, -1)
+            seen, units = seen - seen[:, -1:], torch.cat([shift + scale * seen[:, -1:], scale], -1)
+        return seen, units
 
-    def forecast(self, y: Tensor, last: Tensor | None) -> Tensor:
+    def said(self, y: Tensor) -> Tensor:
+        """What the head says (B, horizon, targets), from the stack's last output y (B, output)."""
+        said: Tensor = self.head(y).view(-1, self.horizon, self.targets)
+        return said
+
+    def forecast(self, y: Tensor, units: Tensor | None) -> Tensor:
         """(B, horizon, targets) from the stack's last output y (B, output)."""
-        forecast = self.head(y).view(-1, self.horizon, self.targets)
-        return forecast if last is None else forecast + last[..., self.target_index]
+        said = self.said(y)
+        if units is None:
+            return said
+        if self.per_window is None:
+            return said + units[..., self.target_index]
+        return self.per_window.restored(said, units)
+
+    def in_its_units(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """X and y of a batch in the scale of each window's own, in which the loss is, where there is one."""
+        x, y = batch[:2]
+        if self.per_window is None:
+            return x, y
+        x, units = self.per_window.seen(x)
+        return x, self.per_window.wanted(y, units)
+
+    def probed(self, x: Tensor, y: Tensor) -> Probe:
+        seen, units = self.stack_input(x)
+        if self.per_window is not None and units is not None:
+            y = self.per_window.wanted(y, units)
+        return Probe(seen, y, None if units is None else units[:, 0])
 
     def outline(self) -> Outline:
         return Outline(
@@ -94,28 +134,56 @@ class Forecaster(Task):
         options = {"delta": self.huber_delta} if self.loss_name == "huber" else {}
         return LOSSES[self.loss_name](forecast, y, **options)
 
-    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        x, y = batch
-        return self.criterion(self(x), y)
+    def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        if self.per_window is None:
+            x, y = batch[:2]
+            return self.criterion(self(x), y)
+        return self.judged(batch)[0]
 
-    def scores(self, batch: tuple[Tensor, Tensor]) -> Scores:
-        x, y = batch
-        forecast, n = self(x), y.numel()
-        error = (forecast - y) * self.scale
+    def judged(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """The loss of a batch and its forecast (B, horizon, targets), of one pass of the stack."""
+        x, y = batch[:2]
+        seen, units = self.stack_input(x)
+        last = self.stack(seen, dropout_at=self.dropout_at)[0][:, -1]
+        forecast = self.forecast(last, units)
+        if self.per_window is None or units is None:
+            return self.criterion(forecast, y), forecast
+        return self.criterion(self.said(last), self.per_window.wanted(y, units)), forecast
+
+    def scores(self, batch: tuple[Tensor, ...]) -> Scores:
+        loss, forecast = self.judged(batch)
+        n = batch[1].numel()
+        error = self.errors(forecast, batch)
         return {
-            "loss": (self.criterion(forecast, y) * n, n),
+            "loss": (loss * n, n),
             "mse": (error.square().sum(), n),
             "mae": (error.abs().sum(), n),
         }
 
+    def errors(self, forecast: Tensor, batch: tuple[Tensor, ...]) -> Tensor:
+        """Forecast less truth (B, horizon, targets), in the units of the data."""
+        y, units = batch[1], batch[2:]
+        if self.spec.get("log") or units:
+            return self.unscaled(forecast, *units) - self.unscaled(y, *units)
+        return (precise(forecast) - precise(y)) * self.precise_scale(forecast)
+
     def loss_units(self) -> tuple[str | None, float]:
         scales = set(self.spec["target_scale"])
-        if len(scales) != 1 or self.loss_name == "huber":
+        own = self.per_window is not None and self.spec["per_window"] not in ("window_last", "window_mean")
+        if (
+            len(scales) != 1
+            or self.loss_name == "huber"
+            or own
+            or self.spec.get("log")
+            or "series" in self.spec
+        ):
             return None, 1.0
         scale = float(scales.pop())
         return self.loss_name, scale if self.loss_name == "mae" else scale**2
 
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
+        if self.per_window is not None:
+            return self.criterion(self.said(y[:, -1]), probe.y)
         last = probe.subtracted
         return self.criterion(self.forecast(y[:, -1], None if last is None else last[:, None]), probe.y)
 
@@ -135,12 +203,22 @@ class Forecaster(Task):
                 names = ",".join(self.spec["input_names"])
                 raise UserError(f"each step has {inputs} values ({names}), and one has {len(row)}")
         shift, scale = (torch.tensor(self.spec[key]) for key in ("input_shift", "input_scale"))
+        if self.spec.get("log"):
+            raise UserError(
+                "data.log=true: what is typed would need logarithms; give the run a file of its own"
+            )
         return (torch.tensor(rows).reshape(-1, inputs) - shift) / scale, text.split()
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
-        scaled = y.view(self.horizon, self.targets)
+        scaled = y.view(1, self.horizon, self.targets)
         if subtracted is not None:
-            scaled = scaled + subtracted[self.target_index]
+            units = subtracted[None, None]
+            scaled = (
+                scaled + units[..., self.target_index]
+                if self.per_window is None
+                else self.per_window.restored(scaled, units)
+            )
+        scaled = scaled[0]
         steps = "; ".join(
             ", ".join(f"{v:.4g}" for v in step) for step in self.unscaled(scaled)[:SHOWN].tolist()
         )
@@ -172,6 +250,25 @@ class Forecaster(Task):
                 window = torch.cat([window, y[..., fed_by]], dim=1)[:, -window.shape[1] :]
         return torch.cat(forecasts, dim=1)[:, :steps]
 
-    def unscaled(self, y: Tensor) -> Tensor:
-        """Scaled targets (..., targets) in the units of the data."""
-        return y * self.scale + self.shift
+    def precise_scale(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.spec["target_scale"], dtype=precise(like).dtype, device=like.device)
+
+    def unscaled(self, y: Tensor, shift: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+        """Scaled targets (..., targets) in the units of the data, in double precision where there is one.
+
+        `shift` and `scale` (B, 1, targets) are those of each window, where a data set of several series gives them.
+        """
+        if (
+            torch.compiler.is_exporting() or torch.jit.is_tracing()
+        ):  # an exported model stays in single precision
+            raw = y * self.scale + self.shift
+        else:
+            shift_of = torch.tensor(self.spec["target_shift"], dtype=precise(y).dtype, device=y.device)
+            raw = precise(y) * self.precise_scale(y) + shift_of
+        if shift is not None and scale is not None:
+            raw = raw * scale + shift
+        return raw.exp() if self.spec.get("log") else raw
+
+
+def precise(y: Tensor) -> Tensor:
+    return y if y.device.type == "mps" else y.double()  # which has no float64

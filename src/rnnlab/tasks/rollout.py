@@ -60,13 +60,10 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
 
 
 def times(data: Windowed, row: int, steps: int) -> np.ndarray:
-    """The times of rows `row` on, continued behind the data by the median step between its rows."""
-    known = data.frame.times
-    beyond = row + steps - len(known)
-    if beyond <= 0:
-        return known[row : row + steps]
-    pace = np.sort(np.diff(known))[(len(known) - 1) // 2] if len(known) > 1 else 1
-    return np.concatenate([known[row:], known[-1] + pace * np.arange(1, beyond + 1)])
+    """The times of rows `row` on, continued behind the data on the calendar."""
+    group = data.frame.series_of(row - 1)
+    known = data.frame.times[group.start : group.stop]
+    return data.continued(known, max(0, row + steps - group.stop))[row - group.start :][:steps]
 
 
 @torch.inference_mode()
