@@ -50,7 +50,7 @@ class Unread(ValueError):
 
 
 def read_times(cells: Sequence[str], form: str | None = None) -> Instants:
-    """Cells as instants: by `form`, in the letters of Python's strptime or unix or unix_ms, else as the first is written.
+    """Cells as instants: by `form` (as strptime has it, or unix, unix_ms), else all as the first is written.
 
     Raises Unread.
     """

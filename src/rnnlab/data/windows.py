@@ -245,7 +245,7 @@ class Windowed(SequenceData):
         if self.log:
             spec["log"] = True
         if self.step is not None:
-            spec["step"] = [self.step.unit, self.step.count]
+            spec["step"] = list(self.step)
         if frame.groups:
             # of several series none has the scale: the task works in scaled units, and each window brings its own
             spec["series"] = {"names": [group.name for group in frame.groups]}
