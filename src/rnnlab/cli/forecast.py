@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.cli.arguments import Arguments
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, nearest
+
+STEPS = 200  # that are forecast where nobody says how many
 
 
 def main(argv: list[str]) -> int | None:
@@ -19,7 +21,13 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument(
         "overrides", nargs="*", metavar="data.KEY=VALUE", help="other data than the run's own"
     )
-    parser.add_argument("--horizon", type=int, default=200, metavar="N", help="steps ahead (default: 200)")
+    parser.add_argument(
+        "--horizon",
+        type=int,
+        metavar="N",
+        help="steps ahead (default: 200, or as many as model and data allow)",
+    )
+    parser.add_argument("--id", metavar="NAME", help="which of several series (default: the first)")
     parser.add_argument("--data", metavar="FILE", help="a new CSV file; the same as data.path=FILE")
     parser.add_argument(
         "--start",
@@ -33,7 +41,7 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument("--picture", metavar="FILE", help="where to draw (default: in the run's figures/)")
     parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
     arguments = parser.parse_intermixed_args(argv)
-    if arguments.horizon < 1:
+    if arguments.horizon is not None and arguments.horizon < 1:
         raise UserError(f"--horizon {arguments.horizon}: must be at least 1")
     if arguments.start is not None and arguments.start < 0:
         raise UserError(f"--start {arguments.start}: must be at least 0")
@@ -56,7 +64,7 @@ def run_on(arguments: argparse.Namespace) -> None:
     from rnnlab.runs.load import load_model
     from rnnlab.runs.run import Run
     from rnnlab.tasks import Forecaster
-    from rnnlab.tasks.rollout import free_run
+    from rnnlab.tasks.rollout import farthest, free_run
     from rnnlab.terminal.run import Row, console, score_table
 
     run = Run.open(arguments.run)
@@ -76,32 +84,41 @@ def run_on(arguments: argparse.Namespace) -> None:
             f"{run.folder}: {type(data).__name__} is not a series of rnnlab, and has no end to go on from"
         )
 
-    start = arguments.start if arguments.start is not None else 0 if new_file else arguments.horizon
-    afford(100.0 * arguments.horizon * len(data.target_columns), f"--horizon {arguments.horizon}")
-    row = len(data.frame.values) - start
-    if row < data.window:
+    group = chosen(data, arguments.id)
+    rows, horizon = group.stop - group.start, arguments.horizon
+    if horizon is None:
+        longest = STEPS if new_file or arguments.start is not None else max(1, min(STEPS, rows - data.window))
+        horizon = farthest(task, data, longest)
+    start = arguments.start if arguments.start is not None else 0 if new_file else horizon
+    afford(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
+    if rows - start < data.window:
         raise UserError(
-            f"--start {start}: the data has {row + start} rows and the model needs {data.window} before the "
-            f"start, which can be at most {row + start - data.window} before the end"
+            f"--start {start}: the data has {rows} rows and the model needs {data.window} before the "
+            f"start, which can be at most {rows - data.window} before the end"
         )
-    free = free_run(task, data, row, arguments.horizon)
+    row = group.stop - start
+    free = free_run(task, data, row, horizon)
 
-    name = f"free-run-{arguments.horizon}" + (f"-{data.path.stem}" if new_file else "")  # type: ignore[attr-defined]
+    name = (
+        f"free-run-{horizon}"
+        + (f"-{group.name}" if arguments.id else "")
+        + (f"-{data.path.stem}" if new_file else "")
+    )  # type: ignore[attr-defined]
     table = Path(arguments.csv) if arguments.csv else inside(run, f"{name}.csv", "--csv")
     picture = Path(arguments.picture) if arguments.picture else inside(run, f"{name}.png", "--picture")
     for file in (table, picture):
         make_folder(file)
-    write_csv(table, time_name(data), data.frame.targets, free)
+    write_csv(table, time_name(data), data.frame.targets, free, texts_of(data, free))
     save(running_on(data, free, message(run, free)), picture)
 
     errors: dict[str, Any] = free.errors()
     if errors:
         known = len(free.truth)
-        rows: list[Row] = [
+        lines: list[Row] = [
             (name, {"": scores}, "bold" if name == "forecast" else "dim") for name, scores in errors.items()
         ]
-        console.print(score_table({f"{known} steps": ""}, ["mse", "mae"], rows))
-    if not new_file and row < data.rows("train")[1]:
+        console.print(score_table({f"{known} steps": ""}, ["mse", "mae"], lines))
+    if not new_file and not data.frame.groups and row < data.rows("train")[1]:
         console.print("note: the forecast begins within the training part, which the model has seen")
     console.print(f"table    {table}", soft_wrap=True)
     console.print(f"picture  {picture}", soft_wrap=True)
@@ -117,7 +134,37 @@ def message(run: Any, free: Any) -> tuple[str, str]:
     return f"{name}, mse {scores.pop('forecast'):.3g}", "".join(f"({n} {v:.3g})" for n, v in scores.items())
 
 
-def write_csv(path: Path, time: str, targets: list[str], free: Any) -> None:
+def slug(name: str) -> str:
+    """A name as a part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]
+
+
+def chosen(data: Any, name: str | None) -> Any:
+    """The series of that name, or the first. Raises UserError where there is none."""
+    if name is None:
+        return data.frame.series[0]
+    named = {group.name: group for group in data.frame.groups}
+    if name not in named:
+        raise UserError(
+            f"--id {name}: no such series.{nearest(name, list(named))}"
+            if named
+            else "--id: there is one series"
+        )
+    return named[name]
+
+
+def texts_of(data: Any, free: Any) -> list[Any]:
+    """The time of each step, with the offset from UTC that the file has; behind its end that of its last row."""
+    from rnnlab.data.windows import time_texts
+
+    offsets = data.frame.offsets
+    if offsets is not None:
+        last = data.frame.series_of(free.row - 1).stop - 1
+        offsets = offsets[[min(free.row + i, last) for i in range(len(free.times))]]
+    return time_texts(free.times, offsets)
+
+
+def write_csv(path: Path, time: str, targets: list[str], free: Any, times: list[str]) -> None:
     """A line a step: its time, then for each target truth (where any is known), forecast and baseline.
 
     Numbers are the shortest text that reads back as the same float; times are ISO.
@@ -127,18 +174,12 @@ def write_csv(path: Path, time: str, targets: list[str], free: Any) -> None:
     with path.open("w", newline="", encoding="utf-8") as f:
         lines = csv.writer(f, lineterminator="\n")
         lines.writerow([time, *(f"{target}_{kind}" for target in targets for kind in kinds)])
-        for i, at in enumerate(free.times):
-            cells: list[Any] = [readable(at)]
+        for i, at in enumerate(times):
+            cells: list[Any] = [at]
             for j in range(len(targets)):
                 truth = [free.truth[i, j].item() if i < known else ""] if known else []
                 cells += [*truth, free.forecast[i, j].item(), free.baseline[i, j].item()]
             lines.writerow(cells)
-
-
-def readable(time: Any) -> str:
-    """A time as text, ISO without fractions of a second where there are none."""
-    text = str(time)
-    return text.removesuffix(".000000") if "T" in text else text
 
 
 def inside(run: Any, name: str, option: str) -> Path:

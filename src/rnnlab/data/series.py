@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from rnnlab.config import data_schema as schema
 from rnnlab.config.arguments import check_arguments
@@ -99,7 +100,7 @@ class Series(Windowed):
             **dict.fromkeys(self.known, "known"),
             **dict.fromkeys(self.target, "target"),
         }
-        names = list(asked)
+        names = self.read_names = list(asked)
         values = np.stack([table.numbers(name, key) for name, key in asked.items()], axis=1)
         instants = table.times(self.time_column, self.time_format) if self.time_column else None
         times = np.arange(len(table.rows)) if instants is None else instants.times
@@ -213,6 +214,34 @@ class Series(Windowed):
         n = len(frame.inputs)
         values = np.hstack([frame.values[:, :n], np.concatenate(ahead), frame.values[:, n:]])
         return frame._replace(values=values, inputs=inputs, plain=2 * len(self.calendar))
+
+    def known_ahead(self, row: int, steps: int) -> torch.Tensor:
+        told = torch.full((steps, self.inputs), torch.nan)
+        if not self.known and not self.calendar:
+            return told
+        group, n = self.frame.series_of(row - 1), len(self.frame.inputs) - self.frame.plain - len(self.known)
+        ahead = range(n, self.inputs)  # the columns that look `horizon` rows on
+        inside = self.series[row : min(row + steps, group.stop), : self.inputs]
+        known = [self.frame.inputs.index(name) for name in self.known]
+        told[: len(inside), [*known, *ahead]] = inside[:, [*known, *ahead]]
+        missing = max(0, row + steps - group.stop)
+        if missing and self.calendar:
+            times = self.continued(self.frame.times[group.start : group.stop], missing + self.horizon)
+            of_days = features(times[-missing:], self.calendar).astype(np.float32)
+            told[steps - missing :, self.inputs - self.frame.plain :] = torch.from_numpy(of_days)
+        if missing and self.known:
+            at = [g.name for g in self.frame.series].index(group.name)
+            later = self.beyond[group.name]
+            for source, column in zip(known, range(n, n + len(self.known)), strict=True):
+                name = self.frame.inputs[source]
+                raw = np.append(
+                    later[:, self.read_names.index(name)], np.full(missing + self.horizon, np.nan)
+                )
+                for to, first in ((source, 0), (column, self.horizon)):
+                    shift, scale = (array[at, to] for array in self._scale)
+                    scaled = ((raw[first : first + missing] - shift) / scale).astype(np.float32)
+                    told[steps - missing :, to] = torch.from_numpy(scaled)
+        return told
 
     def _interpolate(self, times: np.ndarray, values: np.ndarray, names: list[str]) -> None:
         at = (times - times[0]).astype(np.float64)

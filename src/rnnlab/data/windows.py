@@ -68,6 +68,24 @@ class Stretch(NamedTuple):
     values: np.ndarray
 
 
+def time_texts(times: np.ndarray, offsets: np.ndarray | None = None) -> list[str]:
+    """Times as ISO text, days where all are midnights, each with its offset (minutes east of UTC) where it has one."""
+    if times.dtype.kind != "M":
+        return [str(time) for time in times]
+    if offsets is None:
+        whole = bool((times == times.astype("datetime64[D]")).all())
+        return [
+            str(t).removesuffix(".000000")
+            for t in times.astype("datetime64[D]" if whole else "datetime64[us]")
+        ]
+    local = [
+        str(t).removesuffix(".000000")
+        for t in times.astype("datetime64[us]") + offsets * np.timedelta64(1, "m")
+    ]
+    east = [f"{'+-'[o < 0]}{abs(o) // 60:02d}:{abs(o) % 60:02d}" for o in offsets.tolist()]
+    return [f"{text}{offset}" for text, offset in zip(local, east, strict=True)]
+
+
 def gatherer(series: torch.Tensor, length: int, offset: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function of window starts (B,): copies of `series[start+offset :][:length]`, (B, length, C).
 
@@ -322,6 +340,29 @@ class Windowed(SequenceData):
             return np.concatenate([times, step.after(times[-1], np.arange(1, n + 1))])
         pace = np.sort(np.diff(times))[(len(times) - 1) // 2] if len(times) > 1 else 1
         return np.concatenate([times, times[-1] + pace * np.arange(1, n + 1)])
+
+    def known_ahead(self, row: int, steps: int) -> torch.Tensor:
+        """Scaled inputs of rows `row` on as far as they are known in advance, (steps, inputs), NaN elsewhere."""
+        return torch.full((steps, self.inputs), torch.nan)
+
+    def parts_in_words(self) -> list[str]:
+        """Of each part its rows, windows and dates, in a line."""
+        found = []
+        several = (
+            f" of {self.frame.series[0].name}, the first of {len(self.frame.groups)}"
+            if self.frame.groups
+            else ""
+        )
+        for split, name in (("train", "training"), ("val", "validation"), ("test", "test")):
+            first, behind = self.rows(split)  # type: ignore[arg-type]
+            windows = len(self.starts(split))  # type: ignore[arg-type]
+            if behind > first:
+                ends = [first, behind - 1]
+                offsets = None if self.frame.offsets is None else self.frame.offsets[ends]
+                dates = " to ".join(time_texts(self.frame.times[ends], offsets))
+                what = "rows" if self.frame.times.dtype.kind != "M" else f"rows{several},"
+                found.append(f"{name:10} {behind - first:,} {what} {dates}: {windows:,} windows")
+        return found
 
     def units(self, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Shift and scale of the targets of windows that start at `starts`, each (B, 1, targets) float64."""

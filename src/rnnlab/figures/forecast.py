@@ -11,7 +11,7 @@ from rnnlab.figures.canvas import BLUE, GREEN, INK, ORANGE, PALE, PART, canvas, 
 from rnnlab.figures.learning import Learning
 from rnnlab.figures.learning import draw as draw_learning
 from rnnlab.tasks.forecaster import Forecaster
-from rnnlab.tasks.rollout import FreeRun, by_window, free_run
+from rnnlab.tasks.rollout import FreeRun, by_window, farthest, free_run
 
 SHOWN = 120  # steps of a part that are drawn where it has so many, or ten horizons if that is more
 LEGEND = 20.0  # points between axes and title, for the legend
@@ -26,12 +26,13 @@ def finished(
     steps = min(max(SHOWN, 10 * data.horizon), behind - row)
     whole = steps // data.horizon * data.horizon
     ahead = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"
-    can_feed_itself = all(i in task.spec["target_index"] for i in range(data.inputs))
-    free = free_run(task, data, row, steps if can_feed_itself else data.horizon)
+    free = free_run(task, data, row, farthest(task, data, steps))
     figure = canvas(10, 4)
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
     # windows dealt to the parts at random come from everywhere
     where = "series" if behind - first == len(data.frame.values) else f"{PART[split]} part"
+    if data.frame.groups:
+        where += f" of {data.frame.groups[0].name}"
     windowed = (ahead, by_window(task, data, row, whole))
     panel(left, data, free, back=min(data.window, steps // 2), windowed=windowed)
     left.set_title(f"the first {steps} steps of the {where}", loc="left", pad=LEGEND, fontsize=10.5)
@@ -45,7 +46,7 @@ def running_on(data: Windowed, free: FreeRun, title: tuple[str, str]) -> Figure:
     """A free-running forecast with what went before it, for each target."""
     names = data.frame.targets
     figure = canvas(10, 4 if len(names) == 1 else 1.2 + 2.4 * len(names))
-    back = min(free.row, max(data.window, len(free.forecast) // 2))
+    back = min(free.row - data.frame.series_of(free.row - 1).start, max(data.window, len(free.forecast) // 2))
     for i, axes in enumerate(np.atleast_1d(figure.subplots(len(names), 1, sharex=True))):
         panel(axes, data, free, back=back, target=i)
         if i < len(names) - 1:

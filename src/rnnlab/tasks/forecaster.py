@@ -32,7 +32,7 @@ class Forecaster(Task):
 
     kind = "series"
     metrics = ("mse", "mae", "rmse")
-    commands = (("forecast", "rnnlab forecast {run} --horizon 200"), *Task.commands)
+    commands = (("forecast", "rnnlab forecast {run}"), *Task.commands)
     forecasts = True
     target_index: Tensor  # where each target stands among the inputs
     scale: Tensor
@@ -228,27 +228,38 @@ class Forecaster(Task):
         return super().reported(means) | {"rmse": math.sqrt(means["mse"])}
 
     @torch.no_grad()
-    def free_run(self, window: Tensor, steps: int) -> Tensor:
+    def free_run(self, window: Tensor, steps: int, known: Tensor | None = None) -> Tensor:
         """Forecasts `steps` steps by feeding forecasts back; window (B, window, inputs) -> (B, steps, targets).
 
-        Raises UserError where an input is no target: nothing would stand for its future.
+        `known` (steps, inputs) holds the scaled values of inputs that are known ahead, NaN elsewhere. Raises UserError
+        where nothing stands for the future of an input that is no target.
         """
-        fed_by = [self.spec["target_index"].index(i) if i in self.spec["target_index"] else None
-                  for i in range(self.spec["inputs"])]  # fmt: skip
-        if None in fed_by and steps > self.horizon:
-            missing = ", ".join(n for n, f in zip(self.spec["input_names"], fed_by, strict=True) if f is None)
-            raise UserError(
-                f"a free-running forecast needs the future of {missing}, which the model does not forecast; "
-                f"it can go {self.horizon} steps ahead, or train it with these columns among data.target"
-            )
+        index = self.spec["target_index"]
+        fed_by = [index.index(i) if i in index else 0 for i in range(self.spec["inputs"])]
+        fed = torch.tensor([i in index for i in range(self.spec["inputs"])], device=window.device)
         forecasts, done = [], 0
         while done < steps:
             y = self(window)
-            forecasts.append(y)
-            done += self.horizon
-            if done < steps:
-                window = torch.cat([window, y[..., fed_by]], dim=1)[:, -window.shape[1] :]
+            forecasts.append(self.point(y))
+            if (done := done + self.horizon) < steps:
+                told = torch.full_like(y[0, :, :1], torch.nan).expand(-1, len(fed))
+                told = told if known is None else known[done - self.horizon : done].to(y)
+                unknown = ~fed & told.isnan().any(0)
+                if unknown.any():
+                    missing = ", ".join(
+                        n for n, u in zip(self.spec["input_names"], unknown, strict=True) if u
+                    )
+                    raise UserError(
+                        f"a free-running forecast needs the future of {missing}, which the model does not forecast; "
+                        f"it can go {done} steps ahead, or train it with these columns among data.target"
+                    )
+                ahead = torch.where(fed, forecasts[-1][..., fed_by], told)
+                window = torch.cat([window, ahead], dim=1)[:, -window.shape[1] :]
         return torch.cat(forecasts, dim=1)[:, :steps]
+
+    def point(self, y: Tensor) -> Tensor:
+        """The one value (B, horizon, targets) that a forecast stands for."""
+        return y
 
     def precise_scale(self, like: Tensor) -> Tensor:
         return torch.tensor(self.spec["target_scale"], dtype=precise(like).dtype, device=like.device)

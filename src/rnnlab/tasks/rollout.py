@@ -39,24 +39,42 @@ class FreeRun(NamedTuple):
 def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
     """Forecasts rows `row` to `row + steps - 1` from the window before them, feeding forecasts back.
 
-    The baseline is the season before `row` over and over, or the value before it where there is no season.
-    Raises UserError where no whole window lies before `row`, and for a model that cannot feed itself.
+    The baseline is the season before `row` over and over, or the value before it where there is no season. Of several
+    series it is the one that the row before belongs to. Raises UserError where no whole window of it lies before `row`,
+    and for a model that cannot feed itself.
     """
-    rows, window = len(data.frame.values), data.window
-    if not window <= row <= rows:
+    group, window = data.frame.series_of(row - 1), data.window
+    if not group.start + window <= row <= group.stop:
         raise UserError(
             f"a forecast can start after the first {window} rows, the model's window, and at the latest "
-            f"after the last of the {rows}; row {row} is not between"
+            f"after the last of the {group.stop - group.start}; row {row - group.start} is not between"
         )
     seen = data.series[row - window : row, : data.inputs].to(task.scale)
-    forecast = task.unscaled(task.free_run(seen[None], steps))[0].double().cpu().numpy()
-    targets = data.frame.values[:, data.target_columns]
+    if (unknown := seen.isnan().any(0)).any():
+        name = data.frame.inputs[int(unknown.nonzero()[0])]
+        raise UserError(
+            f"the forecast needs {name} further on than the data knows it; rows with it and without targets may "
+            "follow the last of the file"
+        )
+    units = data.units(torch.tensor([row - window])) if data.frame.groups else ()
+    ahead = task.free_run(seen[None], steps, data.known_ahead(row, steps))
+    forecast = task.unscaled(ahead, *units)[0].double().cpu().numpy()
+    targets = data.frame.values[group.start : group.stop, data.target_columns]
+    at = row - group.start
     if data.season:
-        name, predict = "seasonal", baselines.seasonal(targets[:row], window, steps, data.season)
+        name, predict = "seasonal", baselines.seasonal(targets[:at], window, steps, data.season)
     else:
-        name, predict = "persistence", baselines.persistence(targets[:row], window)
-    held = np.broadcast_to(predict(np.array([row - window]))[0], forecast.shape)
-    return FreeRun(row, times(data, row, steps), forecast, held, name, targets[row : row + steps])
+        name, predict = "persistence", baselines.persistence(targets[:at], window)
+    held = np.broadcast_to(predict(np.array([at - window]))[0], forecast.shape)
+    return FreeRun(row, times(data, row, steps), forecast, held, name, targets[at : at + steps])
+
+
+def farthest(task: Forecaster, data: Windowed, steps: int) -> int:
+    """As many of `steps` steps as a free run can go: to its horizon where an input has no known future."""
+    told = data.known_ahead(len(data.series) - steps, steps) if steps <= len(data.series) else None
+    fed = task.spec["target_index"]
+    stuck = [i for i in range(data.inputs) if i not in fed and (told is None or told[:, i].isnan().all())]
+    return min(steps, data.horizon) if stuck else steps
 
 
 def times(data: Windowed, row: int, steps: int) -> np.ndarray:
@@ -72,4 +90,5 @@ def by_window(task: Forecaster, data: Windowed, row: int, steps: int) -> np.ndar
     starts = torch.arange(row - data.window, row - data.window + steps, data.horizon)
     offsets = torch.arange(data.window)
     x = data.series[starts[:, None] + offsets, : data.inputs].to(task.scale)
-    return task.unscaled(task(x)).flatten(0, 1)[:steps].double().cpu().numpy()
+    units = data.units(starts) if data.frame.groups else ()
+    return task.unscaled(task.point(task(x)), *units).flatten(0, 1)[:steps].double().cpu().numpy()

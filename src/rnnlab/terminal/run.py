@@ -38,6 +38,8 @@ def beginning(about: About) -> None:
         warn(remark)
     content = f", content {data.content_hash[:12]}" if hasattr(data, "content_hash") else ""
     console.print(f"data     {type(data).__name__}{content}")
+    for part in getattr(data, "parts_in_words", list)():
+        console.print(f"         {part}")
     resumed = "  (goes on from its last checkpoint)" if about.resumed else ""
     console.print(f"run      {about.run.folder}{resumed}", soft_wrap=True)
     console.print()
