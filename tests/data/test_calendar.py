@@ -8,10 +8,20 @@ from rnnlab.data.calendar import FEATURES, features, step_of
 from rnnlab.data.instants import Unread, read_times
 
 FREQUENCIES = {
-    "ME": ("1 month", 12), "MS": ("1 month", 12), "QS": ("1 quarter", 4), "QE": ("1 quarter", 4), "YE": ("1 year", None),
-    "YS": ("1 year", None), "2MS": ("2 months", 6), "W": ("1 week", 52), "D": ("1 day", 7), "B": ("1 business day", 5),
-    "h": ("1 hour", 24), "30min": ("30 minutes", 48), "10s": ("10 seconds", 8640),
-}  # fmt: skip
+    "ME": ("1 month", 12),
+    "MS": ("1 month", 12),
+    "QS": ("1 quarter", 4),
+    "QE": ("1 quarter", 4),
+    "YE": ("1 year", None),
+    "YS": ("1 year", None),
+    "2MS": ("2 months", 6),
+    "W": ("1 week", 52),
+    "D": ("1 day", 7),
+    "B": ("1 business day", 5),
+    "h": ("1 hour", 24),
+    "30min": ("30 minutes", 48),
+    "10s": ("10 seconds", 8640),
+}
 
 
 @pytest.mark.parametrize("frequency", FREQUENCIES)
@@ -31,13 +41,25 @@ def test_a_day_that_a_month_lacks_is_its_last():
 
 
 WRITTEN = {
-    "19580329": "1958-03-29", "2012/01/02": "2012-01-02", "1991 Jul": "1991-07-01", "Jul 1991": "1991-07-01",
-    "1970Q2": "1970-04-01", "Q3 1970": "1970-07-01", "1991M07": "1991-07-01", "1 Feb 2012": "2012-02-01",
-    "February 1, 2012": "2012-02-01", "31.12.2012": "2012-12-31", "31/12/2012 1:30 PM": "2012-12-31T13:30",
-    "12/31/2012 12:05 am": "2012-12-31T00:05", "2012-1-2": "2012-01-02", "1961-02": "1961-02-01", "1958": "1958-01-01",
-    "2020-10-25T02:30:00+02:00": "2020-10-25T00:30", "2020-10-25 02:30Z": "2020-10-25T02:30",
+    "19580329": "1958-03-29",
+    "2012/01/02": "2012-01-02",
+    "1991 Jul": "1991-07-01",
+    "Jul 1991": "1991-07-01",
+    "1970Q2": "1970-04-01",
+    "Q3 1970": "1970-07-01",
+    "1991M07": "1991-07-01",
+    "1 Feb 2012": "2012-02-01",
+    "February 1, 2012": "2012-02-01",
+    "31.12.2012": "2012-12-31",
+    "31/12/2012 1:30 PM": "2012-12-31T13:30",
+    "12/31/2012 12:05 am": "2012-12-31T00:05",
+    "2012-1-2": "2012-01-02",
+    "1961-02": "1961-02-01",
+    "1958": "1958-01-01",
+    "2020-10-25T02:30:00+02:00": "2020-10-25T00:30",
+    "2020-10-25 02:30Z": "2020-10-25T02:30",
     "2020/10/25 02:30:01.5": "2020-10-25T02:30:01.5",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", WRITTEN)
@@ -64,7 +86,13 @@ def test_offsets_are_kept_and_numbers_of_seconds_are_read():
 
 @pytest.mark.parametrize(
     ("cells", "index"),
-    [(["2020-01-01", "soon"], 1), (["1991 Jul", "1991 Jux"], 1), (["2020-02-30"], 0), ([""], 0), (["1970Q5"], 0)],
+    [
+        (["2020-01-01", "soon"], 1),
+        (["1991 Jul", "1991 Jux"], 1),
+        (["2020-02-30"], 0),
+        ([""], 0),
+        (["1970Q5"], 0),
+    ],
 )
 def test_what_is_no_time_is_named(cells, index):
     with pytest.raises(Unread) as caught:
@@ -74,9 +102,18 @@ def test_what_is_no_time_is_named(cells, index):
 
 def test_cycles_are_pandas_own():
     times = pd.date_range("2019-12-28 01:07", periods=900, freq="17h")
-    at = {"minute": times.minute, "hour": times.hour + times.minute / 60, "weekday": times.weekday, "day": times.day - 1,
-          "week": (times.dayofyear - 1) / 7, "month": times.month - 1, "quarter": times.quarter - 1}  # fmt: skip
+    at = {
+        "minute": times.minute,
+        "hour": times.hour + times.minute / 60,
+        "weekday": times.weekday,
+        "day": times.day - 1,
+        "week": (times.dayofyear - 1) / 7,
+        "month": times.month - 1,
+        "quarter": times.quarter - 1,
+    }
     got = features(times.to_numpy("datetime64[us]"), list(FEATURES))
     for i, (name, length) in enumerate(FEATURES.items()):
         angle = 2 * np.pi * np.asarray(at[name]) / length
-        np.testing.assert_allclose(got[:, 2 * i : 2 * i + 2], np.stack([np.sin(angle), np.cos(angle)], 1), atol=1e-9)
+        np.testing.assert_allclose(
+            got[:, 2 * i : 2 * i + 2], np.stack([np.sin(angle), np.cos(angle)], 1), atol=1e-9
+        )

@@ -56,6 +56,7 @@ def run_on(arguments: argparse.Namespace) -> None:
     Raises UserError for a run that is no forecaster, data that does not fit it, a start without a whole
     window before it, and a model that cannot feed itself.
     """
+    from rnnlab.data.parts import parts
     from rnnlab.data.windows import Windowed
     from rnnlab.figures.canvas import save
     from rnnlab.figures.forecast import running_on, time_name
@@ -87,8 +88,10 @@ def run_on(arguments: argparse.Namespace) -> None:
     group = chosen(data, arguments.id)
     rows, horizon = group.stop - group.start, arguments.horizon
     if horizon is None:
-        longest = STEPS if new_file or arguments.start is not None else max(1, min(STEPS, rows - data.window))
-        horizon = farthest(task, data, longest)
+        held = rows - parts(rows, data.fractions)["train"].stop  # behind what the model was trained on
+        compared = not new_file and arguments.start is None
+        longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
+        horizon = farthest(task, data, group.stop - (longest if compared else arguments.start or 0), longest)
     start = arguments.start if arguments.start is not None else 0 if new_file else horizon
     afford(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
     if rows - start < data.window:
@@ -99,11 +102,10 @@ def run_on(arguments: argparse.Namespace) -> None:
     row = group.stop - start
     free = free_run(task, data, row, horizon)
 
-    name = (
-        f"free-run-{horizon}"
-        + (f"-{group.name}" if arguments.id else "")
-        + (f"-{data.path.stem}" if new_file else "")
-    )  # type: ignore[attr-defined]
+    suffix = f"-{slug(group.name)}" if arguments.id else ""
+    if new_file:
+        suffix += f"-{data.path.stem}"  # type: ignore[attr-defined]
+    name = f"free-run-{horizon}{suffix}"
     table = Path(arguments.csv) if arguments.csv else inside(run, f"{name}.csv", "--csv")
     picture = Path(arguments.picture) if arguments.picture else inside(run, f"{name}.png", "--picture")
     for file in (table, picture):

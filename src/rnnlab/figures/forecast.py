@@ -26,7 +26,7 @@ def finished(
     steps = min(max(SHOWN, 10 * data.horizon), behind - row)
     whole = steps // data.horizon * data.horizon
     ahead = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"
-    free = free_run(task, data, row, farthest(task, data, steps))
+    free = free_run(task, data, row, farthest(task, data, row, steps))
     figure = canvas(10, 4)
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
     # windows dealt to the parts at random come from everywhere

@@ -69,12 +69,11 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
     return FreeRun(row, times(data, row, steps), forecast, held, name, targets[at : at + steps])
 
 
-def farthest(task: Forecaster, data: Windowed, steps: int) -> int:
-    """As many of `steps` steps as a free run can go: to its horizon where an input has no known future."""
-    told = data.known_ahead(len(data.series) - steps, steps) if steps <= len(data.series) else None
-    fed = task.spec["target_index"]
-    stuck = [i for i in range(data.inputs) if i not in fed and (told is None or told[:, i].isnan().all())]
-    return min(steps, data.horizon) if stuck else steps
+def farthest(task: Forecaster, data: Windowed, row: int, steps: int) -> int:
+    """As many of `steps` steps as a free run from `row` can go: to its horizon where an input's future is not known."""
+    told, fed = data.known_ahead(row, max(0, steps - data.horizon)), task.spec["target_index"]
+    stuck = any(i not in fed and bool(told[:, i].isnan().any()) for i in range(data.inputs))
+    return data.horizon if stuck else steps
 
 
 def times(data: Windowed, row: int, steps: int) -> np.ndarray:
