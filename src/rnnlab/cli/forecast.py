@@ -169,18 +169,22 @@ def texts_of(data: Any, free: Any) -> list[Any]:
 def write_csv(path: Path, time: str, targets: list[str], free: Any, times: list[str]) -> None:
     """A line a step: its time, then for each target truth (where any is known), forecast and baseline.
 
-    Numbers are the shortest text that reads back as the same float; times are ISO.
+    The quantiles of a distribution follow, of the first forecast alone. Numbers are the shortest text that reads back
+    as the same float; times are ISO.
     """
     known = len(free.truth)
     kinds = [*(["truth"] if known else []), "forecast", free.baseline_name]
     with path.open("w", newline="", encoding="utf-8") as f:
         lines = csv.writer(f, lineterminator="\n")
+        kinds += [f"q{level:g}" for level in free.levels]
         lines.writerow([time, *(f"{target}_{kind}" for target in targets for kind in kinds)])
         for i, at in enumerate(times):
             cells: list[Any] = [at]
             for j in range(len(targets)):
                 truth = [free.truth[i, j].item() if i < known else ""] if known else []
                 cells += [*truth, free.forecast[i, j].item(), free.baseline[i, j].item()]
+                within = free.quantiles is not None and i < len(free.quantiles)
+                cells += free.quantiles[i, j].tolist() if within else [""] * len(free.levels)
             lines.writerow(cells)
 
 

@@ -11,7 +11,7 @@ from rnnlab.figures.canvas import BLUE, GREEN, INK, ORANGE, PALE, PART, canvas, 
 from rnnlab.figures.learning import Learning
 from rnnlab.figures.learning import draw as draw_learning
 from rnnlab.tasks.forecaster import Forecaster
-from rnnlab.tasks.rollout import FreeRun, by_window, farthest, free_run
+from rnnlab.tasks.rollout import FreeRun, by_window, farthest, free_run, interval_by_window
 
 SHOWN = 120  # steps of a part that are drawn where it has so many, or ten horizons if that is more
 LEGEND = 20.0  # points between axes and title, for the legend
@@ -34,7 +34,14 @@ def finished(
     if data.frame.groups:
         where += f" of {data.frame.groups[0].name}"
     windowed = (ahead, by_window(task, data, row, whole))
-    panel(left, data, free, back=min(data.window, steps // 2), windowed=windowed)
+    panel(
+        left,
+        data,
+        free,
+        back=min(data.window, steps // 2),
+        windowed=windowed,
+        interval=interval_by_window(task, data, row, whole),
+    )
     left.set_title(f"the first {steps} steps of the {where}", loc="left", pad=LEGEND, fontsize=10.5)
     draw_learning(right, curve)
     right.set_title("learning, beside baselines (dashed)", loc="left", pad=LEGEND, fontsize=10.5)
@@ -64,10 +71,12 @@ def panel(
     back: int,
     target: int = 0,
     windowed: tuple[str, np.ndarray] | None = None,
+    interval: np.ndarray | None = None,
 ) -> None:
     """One target, from `back` rows before the free run begins.
 
-    `windowed`: the name and the values (n, targets), from the same row on, of forecasts from true windows.
+    `windowed`: the name and the values (n, targets), from the same row on, of forecasts from true windows; `interval`
+    (n, targets, 2) is between what they lie.
     """
     known = slice(
         free.row - back, max(free.row + len(free.truth), free.row + len(windowed[1]) if windowed else 0)
@@ -89,6 +98,16 @@ def panel(
         label, values = windowed
         at = data.frame.times[free.row : free.row + len(values)]
         axes.plot(at, values[:, target], color=BLUE, linewidth=1.6, label=label)
+        if interval is not None:
+            low, high = interval[:, target].T
+            name_of = f"{free.levels[0]:g} to {free.levels[-1]:g}"
+            axes.fill_between(at, low, high, color=BLUE, alpha=0.2, linewidth=0, label=name_of)
+    elif free.quantiles is not None:
+        low, high = free.quantiles[:, target, [0, -1]].T
+        name_of = f"{free.levels[0]:g} to {free.levels[-1]:g}"
+        axes.fill_between(
+            free.times[: len(low)], low, high, color=ORANGE, alpha=0.25, linewidth=0, label=name_of
+        )
     axes.plot(free.times, free.forecast[:, target], color=ORANGE, linewidth=1.6, label="free-running")
     axes.margins(x=0.01)
     if np.issubdtype(times.dtype, np.datetime64):

@@ -74,6 +74,8 @@ class Spec(ctypes.Structure):
         ("shape", Shape),
         *_fields(Int, "rows steps threads input vocabulary head outputs loss subtract_last"),
         ("huber_delta", Double),
+        ("levels", Pointer),
+        ("level_count", Int),
         ("drop_below", Int),
         ("drop_scale", Double),
         ("drop_key", ctypes.c_uint64 * 2),

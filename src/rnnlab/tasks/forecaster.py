@@ -1,7 +1,7 @@
 """Forecasting the next values of a series from a window of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,6 +11,7 @@ from rnnlab.data.per_window import PerWindow
 from rnnlab.errors import UserError
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
+from rnnlab.tasks.distribution import Distribution, Quantiles, StudentT, scores
 from rnnlab.tasks.task import Panel, Probe, Scores, Task
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
@@ -27,11 +28,13 @@ class Forecaster(Task):
     forward: x (B, window, inputs) -> (B, horizon, targets), both in scaled units. With `subtract_last` the
     window's last value is taken from every input and added to every forecast (NLinear, Zeng et al. 2023); a
     scale of each window's own (`data.scaling`) is undone in the forecast, too. Losses are in the units that the
-    stack works in, metrics (mse, mae, rmse) in those of the data and in double precision.
+    stack works in, metrics (mse, mae, rmse) in those of the data and in double precision. With loss="quantile" or
+    "student_t" the forecast is the centre of a distribution, which `quantiles` gives and pinball, crps and coverage
+    measure.
     """
 
     kind = "series"
-    metrics = ("mse", "mae", "rmse")
+    metrics: tuple[str, ...] = ("mse", "mae", "rmse")  # type: ignore[misc]  # and of a distribution more
     commands = (("forecast", "rnnlab forecast {run}"), *Task.commands)
     forecasts = True
     target_index: Tensor  # where each target stands among the inputs
@@ -43,8 +46,9 @@ class Forecaster(Task):
         spec: dict[str, Any],
         seed: int = 0,
         *,
-        loss: Literal["mse", "mae", "huber"] = "mse",
+        loss: Literal["mse", "mae", "huber", "quantile", "student_t"] = "mse",
         huber_delta: float = 1.0,
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         subtract_last: bool = False,
         init: str = "uniform",
         init_scale: float | None = None,
@@ -55,7 +59,17 @@ class Forecaster(Task):
         self.loss_name, self.huber_delta, self.subtract_last = loss, huber_delta, subtract_last
         self.horizon, self.targets = spec["horizon"], spec["targets"]
         self.stack = Stack(input_size=spec["inputs"], **recurrence)
-        self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, self.horizon * self.targets)
+        self.distribution: Distribution | None = None
+        if loss in ("quantile", "student_t"):
+            self.distribution = Quantiles(quantiles) if loss == "quantile" else StudentT()
+            self.metrics = (*type(self).metrics, "pinball", "crps", "coverage")
+            if spec.get("per_window") == "difference":
+                raise UserError(
+                    f"model.loss={loss}: quantiles of differences do not sum up; take another data.scaling"
+                )
+        width = self.distribution.width if self.distribution else 1
+        outputs = self.horizon * self.targets * width
+        self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, outputs)
         if subtract_last and None in spec["target_index"]:
             raise UserError(
                 "model.subtract_last needs every target among the inputs; add it to data.columns, or set it to false"
@@ -91,18 +105,32 @@ class Forecaster(Task):
         return seen, units
 
     def said(self, y: Tensor) -> Tensor:
-        """What the head says (B, horizon, targets), from the stack's last output y (B, output)."""
-        said: Tensor = self.head(y).view(-1, self.horizon, self.targets)
+        """What the head says (B, horizon, targets), from the stack's last output y (B, output).
+
+        Of a distribution (B, horizon, targets, width).
+        """
+        width = (self.distribution.width,) if self.distribution else ()
+        said: Tensor = self.head(y).view(-1, self.horizon, self.targets, *width)
         return said
 
     def forecast(self, y: Tensor, units: Tensor | None) -> Tensor:
-        """(B, horizon, targets) from the stack's last output y (B, output)."""
+        """(B, horizon, targets) from the stack's last output y (B, output); of a distribution its centre."""
         said = self.said(y)
+        return self.restored(self.distribution.point(said) if self.distribution else said, units)
+
+    def restored(self, said: Tensor, units: Tensor | None) -> Tensor:
+        """Forecasts in scaled units from those in the units of each window."""
         if units is None:
             return said
         if self.per_window is None:
             return said + units[..., self.target_index]
         return self.per_window.restored(said, units)
+
+    def wanted(self, y: Tensor, units: Tensor) -> Tensor:
+        """What the head should say so that y is forecast."""
+        return (
+            y - units[..., self.target_index] if self.per_window is None else self.per_window.wanted(y, units)
+        )
 
     def in_its_units(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """X and y of a batch in the scale of each window's own, in which the loss is, where there is one."""
@@ -112,53 +140,79 @@ class Forecaster(Task):
         x, units = self.per_window.seen(x)
         return x, self.per_window.wanted(y, units)
 
+    def quantiles(self, x: Tensor) -> Tensor:
+        """The quantiles (B, horizon, targets, levels) that a distribution has at its `levels`, in scaled units."""
+        seen, units = self.stack_input(x)
+        return self._quantiles(self.said(self.stack(seen)[0][:, -1]), units)
+
+    def _quantiles(self, said: Tensor, units: Tensor | None) -> Tensor:
+        assert self.distribution is not None
+        each = self.distribution.quantiles(said).unbind(-1)
+        return torch.stack([self.restored(values, units) for values in each], -1)
+
     def probed(self, x: Tensor, y: Tensor) -> Probe:
         seen, units = self.stack_input(x)
-        if self.per_window is not None and units is not None:
-            y = self.per_window.wanted(y, units)
+        if units is not None and (self.per_window is not None or self.distribution is not None):
+            y = self.wanted(y, units)
         return Probe(seen, y, None if units is None else units[:, 0])
 
-    def outline(self) -> Outline:
+    def outline(self) -> Outline | None:
+        if self.loss_name == "student_t":
+            return None  # its steps are taken in Python
         return Outline(
             stack=self.stack,
             head=self.head,
             reads="last",
-            loss=self.loss_name,
+            loss="pinball" if self.loss_name == "quantile" else self.loss_name,
             target=(self.horizon, self.targets),
             seed=self.seed,
             huber_delta=self.huber_delta,
+            levels=self.distribution.levels if self.distribution else (),
             subtracted=self.target_index if self.subtract_last else None,
         )
 
     def criterion(self, forecast: Tensor, y: Tensor) -> Tensor:
+        """Of a distribution `forecast` is what the head says, and y what it should."""
+        if self.distribution is not None:
+            return self.distribution.loss(forecast, y)
         options = {"delta": self.huber_delta} if self.loss_name == "huber" else {}
         return LOSSES[self.loss_name](forecast, y, **options)
 
     def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
-        if self.per_window is None:
+        if self.per_window is None and self.distribution is None:
             x, y = batch[:2]
             return self.criterion(self(x), y)
         return self.judged(batch)[0]
 
-    def judged(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """The loss of a batch and its forecast (B, horizon, targets), of one pass of the stack."""
+    def judged(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Of one pass of the stack: the loss of a batch, its forecast, and the quantiles of a distribution."""
         x, y = batch[:2]
         seen, units = self.stack_input(x)
         last = self.stack(seen, dropout_at=self.dropout_at)[0][:, -1]
         forecast = self.forecast(last, units)
+        if self.distribution is not None:
+            said = self.said(last)
+            wanted = y if units is None else self.wanted(y, units)
+            return self.criterion(said, wanted), forecast, self._quantiles(said, units)
         if self.per_window is None or units is None:
-            return self.criterion(forecast, y), forecast
-        return self.criterion(self.said(last), self.per_window.wanted(y, units)), forecast
+            return self.criterion(forecast, y), forecast, None
+        return self.criterion(self.said(last), self.wanted(y, units)), forecast, None
 
     def scores(self, batch: tuple[Tensor, ...]) -> Scores:
-        loss, forecast = self.judged(batch)
+        loss, forecast, quantiles = self.judged(batch)
         n = batch[1].numel()
         error = self.errors(forecast, batch)
-        return {
+        found = {
             "loss": (loss * n, n),
             "mse": (error.square().sum(), n),
             "mae": (error.abs().sum(), n),
         }
+        if self.distribution is not None and quantiles is not None:
+            y, units = batch[1], batch[2:]
+            raw = torch.stack([self.unscaled(q, *units) for q in quantiles.unbind(-1)], -1)
+            spread = scores(raw, self.distribution.levels, self.unscaled(y, *units))
+            found |= {name: (total, n) for name, total in spread.items()}
+        return found
 
     def errors(self, forecast: Tensor, batch: tuple[Tensor, ...]) -> Tensor:
         """Forecast less truth (B, horizon, targets), in the units of the data."""
@@ -172,7 +226,7 @@ class Forecaster(Task):
         own = self.per_window is not None and self.spec["per_window"] not in ("window_last", "window_mean")
         if (
             len(scales) != 1
-            or self.loss_name == "huber"
+            or self.loss_name not in ("mse", "mae")
             or own
             or self.spec.get("log")
             or "series" in self.spec
@@ -182,7 +236,7 @@ class Forecaster(Task):
         return self.loss_name, scale if self.loss_name == "mae" else scale**2
 
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
-        if self.per_window is not None:
+        if self.per_window is not None or self.distribution is not None:
             return self.criterion(self.said(y[:, -1]), probe.y)
         last = probe.subtracted
         return self.criterion(self.forecast(y[:, -1], None if last is None else last[:, None]), probe.y)
@@ -210,14 +264,11 @@ class Forecaster(Task):
         return (torch.tensor(rows).reshape(-1, inputs) - shift) / scale, text.split()
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
-        scaled = y.view(1, self.horizon, self.targets)
-        if subtracted is not None:
-            units = subtracted[None, None]
-            scaled = (
-                scaled + units[..., self.target_index]
-                if self.per_window is None
-                else self.per_window.restored(scaled, units)
-            )
+        said = y.view(
+            1, self.horizon, self.targets, *((self.distribution.width,) if self.distribution else ())
+        )
+        scaled = self.distribution.point(said) if self.distribution else said
+        scaled = self.restored(scaled, None if subtracted is None else subtracted[None, None])
         scaled = scaled[0]
         steps = "; ".join(
             ", ".join(f"{v:.4g}" for v in step) for step in self.unscaled(scaled)[:SHOWN].tolist()
@@ -240,7 +291,7 @@ class Forecaster(Task):
         forecasts, done = [], 0
         while done < steps:
             y = self(window)
-            forecasts.append(self.point(y))
+            forecasts.append(y)
             if (done := done + self.horizon) < steps:
                 told = torch.full_like(y[0, :, :1], torch.nan).expand(-1, len(fed))
                 told = told if known is None else known[done - self.horizon : done].to(y)
@@ -256,10 +307,6 @@ class Forecaster(Task):
                 ahead = torch.where(fed, forecasts[-1][..., fed_by], told)
                 window = torch.cat([window, ahead], dim=1)[:, -window.shape[1] :]
         return torch.cat(forecasts, dim=1)[:, :steps]
-
-    def point(self, y: Tensor) -> Tensor:
-        """The one value (B, horizon, targets) that a forecast stands for."""
-        return y
 
     def precise_scale(self, like: Tensor) -> Tensor:
         return torch.tensor(self.spec["target_scale"], dtype=precise(like).dtype, device=like.device)

@@ -14,7 +14,9 @@ from rnnlab.tasks.forecaster import Forecaster
 class FreeRun(NamedTuple):
     """`steps` steps from row `row` of the data on, all in raw units, as (steps, targets).
 
-    `truth` is shorter where the data ends earlier, and then `times` goes on at the data's usual pace.
+    `truth` is shorter where the data ends earlier, and then `times` goes on at the data's usual pace. `quantiles`
+    (at most `horizon` steps, targets, levels) are those of a model that gives a distribution: only of its first
+    forecast, for those that feed on it do not know how uncertain it was.
     """
 
     row: int
@@ -23,6 +25,8 @@ class FreeRun(NamedTuple):
     baseline: np.ndarray
     baseline_name: str
     truth: np.ndarray
+    levels: tuple[float, ...] = ()
+    quantiles: np.ndarray | None = None
 
     def errors(self) -> dict[str, dict[str, float]]:
         """{forecast or baseline: {mse, mae}} over the steps whose truth is known; {} where none is."""
@@ -59,6 +63,13 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
     units = data.units(torch.tensor([row - window])) if data.frame.groups else ()
     ahead = task.free_run(seen[None], steps, data.known_ahead(row, steps))
     forecast = task.unscaled(ahead, *units)[0].double().cpu().numpy()
+    levels: tuple[float, ...] = ()
+    quantiles = None
+    if task.distribution is not None:
+        levels, quantiles = (
+            task.distribution.levels,
+            raw_quantiles(task, data, torch.tensor([row - window]))[0, :steps],
+        )
     targets = data.frame.values[group.start : group.stop, data.target_columns]
     at = row - group.start
     if data.season:
@@ -66,7 +77,9 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
     else:
         name, predict = "persistence", baselines.persistence(targets[:at], window)
     held = np.broadcast_to(predict(np.array([at - window]))[0], forecast.shape)
-    return FreeRun(row, times(data, row, steps), forecast, held, name, targets[at : at + steps])
+    return FreeRun(
+        row, times(data, row, steps), forecast, held, name, targets[at : at + steps], levels, quantiles
+    )
 
 
 def farthest(task: Forecaster, data: Windowed, row: int, steps: int) -> int:
@@ -84,10 +97,28 @@ def times(data: Windowed, row: int, steps: int) -> np.ndarray:
 
 
 @torch.inference_mode()
+def raw_quantiles(task: Forecaster, data: Windowed, starts: torch.Tensor) -> np.ndarray:
+    """The quantiles (B, horizon, targets, levels) of windows that start at `starts`, in the units of the data."""
+    x = data.series[starts[:, None] + torch.arange(data.window), : data.inputs].to(task.scale)
+    units = data.units(starts) if data.frame.groups else ()
+    each = [task.unscaled(q, *units).double().cpu() for q in task.quantiles(x).unbind(-1)]
+    return torch.stack(each, -1).numpy()
+
+
+def interval_by_window(task: Forecaster, data: Windowed, row: int, steps: int) -> np.ndarray | None:
+    """The outermost quantiles (steps, targets, 2) beside `by_window`; None of a model without a distribution."""
+    if task.distribution is None:
+        return None
+    starts = torch.arange(row - data.window, row - data.window + steps, data.horizon)
+    found = raw_quantiles(task, data, starts)[..., [0, -1]]
+    return found.reshape(-1, *found.shape[2:])[:steps]
+
+
+@torch.inference_mode()
 def by_window(task: Forecaster, data: Windowed, row: int, steps: int) -> np.ndarray:
     """Forecasts (steps, targets) of rows `row` on, `horizon` at a time, each from the true window before."""
     starts = torch.arange(row - data.window, row - data.window + steps, data.horizon)
     offsets = torch.arange(data.window)
     x = data.series[starts[:, None] + offsets, : data.inputs].to(task.scale)
     units = data.units(starts) if data.frame.groups else ()
-    return task.unscaled(task.point(task(x)), *units).flatten(0, 1)[:steps].double().cpu().numpy()
+    return task.unscaled(task(x), *units).flatten(0, 1)[:steps].double().cpu().numpy()

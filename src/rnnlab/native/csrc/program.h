@@ -17,6 +17,8 @@ typedef struct {
     int64_t input, vocabulary;
     int64_t head, outputs, loss, subtract_last;
     double huber_delta;
+    const float *levels; /* of PINBALL; NULL and 1 elsewhere */
+    int64_t level_count;
     /* dropout between layers; drop_below 0: none */
     int64_t drop_below;
     double drop_scale;
