@@ -195,7 +195,8 @@ def show(found: dict[str, Any]) -> None:
         lines: list[Row] = [
             (label, row, "bold" if label in ("mean", "std") else "") for label, row in table.items()
         ]
-        console.print(f"\nby {found['by']}", highlight=False)
+        console.print()
+        console.print(f"by {found['by']}", highlight=False)
         console.print(score_table({"mse": "mse", "mae": "mae"}, names, lines))
     facts = dict(found["facts"])
     if (noise := facts.get("realised_noise")) and "mse" in metrics:

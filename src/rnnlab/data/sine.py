@@ -11,7 +11,7 @@ from rnnlab.config import data_schema as schema
 from rnnlab.config.arguments import check_arguments
 from rnnlab.data import baselines
 from rnnlab.data.baselines import Predictor
-from rnnlab.data.floor import posterior_variance
+from rnnlab.data.floor import estimate, rounded
 from rnnlab.data.module import Split
 from rnnlab.data.parts import parts
 from rnnlab.data.windows import Frame, Windowed
@@ -83,15 +83,20 @@ class Sine(Windowed):
         return {name: predictor for name, predictor in found.items() if predictor}
 
     @property
-    def _bayes(self) -> float:
+    def _bayes(self) -> tuple[float, float]:
         step = self.t_max / (self.n_points - 1)
         length = self.t_max - step * (self.window + self.horizon - 1)
         signal = tuple(self.amplitudes), tuple(self.frequencies)
         return bayes_error(*signal, step, self.window, self.horizon, self.noise_std, length)
 
     def floor(self, split: Split) -> dict[str, float]:
-        """The Bayes error of a forecast from the window alone, the same for every part; see floor.py."""
-        return {"mse": self._bayes, "rmse": self._bayes**0.5}
+        """The Bayes error of a forecast from the window alone, the same for every part; see floor.py.
+
+        With no more digits than the error of its Monte Carlo allows.
+        """
+        mse, error = self._bayes
+        rmse = mse**0.5
+        return {"mse": rounded(mse, error), "rmse": rounded(rmse, error / (2 * rmse) if rmse else 0.0)}
 
     def facts(self, split: Split) -> dict[str, float]:
         """`realised_noise`: the mean squared noise of the part's targets."""
@@ -111,18 +116,19 @@ def bayes_error(
     horizon: int,
     noise_std: float,
     length: float,
-) -> float:
-    """The mean squared error of the best forecast, see floor.py; kept, for all seeds of a sweep ask for it."""
+) -> tuple[float, float]:
+    """The mean squared error of the best forecast and its standard error; kept, for all seeds of a sweep ask for it."""
 
-    def unknown(noise_std: float) -> float:
+    def unknown(noise_std: float) -> tuple[float, float]:
         # of seed 0: the floor belongs to the data's distribution, not to one draw of it
         stream = streams.generator(0, "data", FLOOR)
-        return posterior_variance(amplitudes, frequencies, step, window, horizon, noise_std, length, stream)
+        return estimate(amplitudes, frequencies, step, window, horizon, noise_std, length, stream)
 
     if noise_std:
-        return noise_std**2 + unknown(noise_std)
+        variance, error = unknown(noise_std)
+        return noise_std**2 + variance, error
     # Without noise: what stays unknown however little noise there is, such as a sine's direction in a window of
     # one point. What noise alone hides falls a hundredfold from `little` to `less`.
     size = sum(map(abs, amplitudes))
-    little, less = unknown(1e-5 * size), unknown(1e-6 * size)
-    return less if less > little / 2 else 0.0
+    (little, _), (less, error) = unknown(1e-5 * size), unknown(1e-6 * size)
+    return (less, error) if less > little / 2 else (0.0, 0.0)

@@ -276,7 +276,8 @@ class Forecaster(Task):
         return f"forecast: {steps}{' ...' if self.horizon > SHOWN else ''}"
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
-        return super().reported(means) | {"rmse": math.sqrt(means["mse"])}
+        found = super().reported(means) | {"rmse": math.sqrt(means["mse"])}
+        return {name: found[name] for name in self.metrics}
 
     @torch.no_grad()
     def free_run(self, window: Tensor, steps: int, known: Tensor | None = None) -> Tensor:
