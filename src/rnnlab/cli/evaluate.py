@@ -96,6 +96,8 @@ def assess(
         limited = any(o.lstrip("+").startswith("data.limit=") for o in overrides)
         overrides = overrides if limited else [*overrides, "data.limit=null"]
     data = load_data(run, task.spec, overrides, whole=whole, trust=trust)
+    for remark in getattr(data, "remarks", []):
+        say(remark, error=True)
     part: Any = "test" if whole or split is None else split
     if split is None and data.loader(part) is None:
         part = "val"

@@ -23,7 +23,7 @@ from rnnlab.config.fields import (
     Text,
     wrong,
 )
-from rnnlab.config.files import file
+from rnnlab.config.files import file, files
 from rnnlab.config.node import Node, Problem
 
 ALL_TEST = [0.0, 0.0, 1.0]  # for a model that is trained already
@@ -62,6 +62,9 @@ Fractions = Annotated[
     list[NonNegative], AfterValidator(_fractions), Says("three numbers of at least 0 that sum to 1")
 ]
 Encoding = Annotated[Text, AfterValidator(_encoding)]
+TextFiles = Annotated[
+    Text | list[Text], Field(min_length=1), AfterValidator(files), Says("a file, a folder or a list of files")
+]
 DataFile = Annotated[Text, AfterValidator(file), Says("a file")]
 Columns = Annotated[
     Text | list[Text],
@@ -169,7 +172,8 @@ class Chars(Data):
     choice: ClassVar[str] = "chars"
     kind: ClassVar[str] = "text"
     corpus: Literal["pydoc", "tinyshakespeare", "text8", "enwik8"]
-    path: DataFile | None
+    path: TextFiles | None
+    val_path: Annotated[TextFiles | None, NEUTRAL] = None
     folder: Annotated[Text, HOW]
     segment: Count
     batch_size: Count
@@ -177,6 +181,13 @@ class Chars(Data):
     split: Annotated[Literal["text", "rows"], NEUTRAL] = "text"
     limit: Count | None
     encoding: Encoding
+
+    def problems(self) -> Iterator[Problem]:
+        if self.val_path is not None and self.split == "rows":
+            yield (
+                "val_path",
+                "a validation text of its own has no part in the rows of another; set data.split=text",
+            )
 
 
 class Tokens(Data):
