@@ -129,7 +129,7 @@ def test_parts_follow_each_other_and_the_vocabulary_is_that_of_training(write):
 def test_characters_that_training_lacks_follow_the_rule(write):
     path = write(words(500) + "zaqbz" + words(495))
     with pytest.raises(UserError, match=r"the val part has .*'q' \(U\+0071\), 'z' .*data\.unknown=skip"):
-        ready(path, fractions=[0.5, 0.5, 0])
+        ready(path, fractions=[0.5, 0.5, 0], unknown="error")
     skipping = ready(path, fractions=[0.5, 0.5, 0], unknown="skip")
     assert skipping.decode(skipping.rows("val")[0])[:10] == "ab" + words(8)
     replacing = ready(path, fractions=[0.5, 0.5, 0], unknown="replace")
@@ -145,7 +145,7 @@ def test_a_trained_vocabulary_can_be_taken(write):
     new.setup()
     assert new.spec == trained.spec
     assert trained.decode(new.rows("val")[0]) == words(500, 1, "abc")[450:459]
-    stranger = Chars(path=write("x" * 500, "x.txt"))
+    stranger = Chars(path=write("x" * 500, "x.txt"), unknown="error")
     stranger.with_spec(trained.spec)
     with pytest.raises(UserError, match=r"the train part has .*'x'"):
         stranger.setup()

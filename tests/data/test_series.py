@@ -252,7 +252,9 @@ def test_several_series_are_cut_scaled_and_scored_each_by_itself(csv, tmp_path):
     assert task.evaluation_metrics()[1]["mse"] == pytest.approx(
         np.square(said.numpy() - truth).mean(), rel=1e-5
     )
-    with pytest.raises(UserError, match=r"The times repeat for each shop: data\.id_column=shop"):
+    with pytest.raises(
+        UserError, match=r"The times repeat for each shop: .* data\.id_column=shop tells them apart"
+    ):
         ready(csv(long_table(), **settings))
     new = csv(long_table(shops=("c", "a")), id_column="shop", **settings)
     with pytest.raises(UserError, match="no scale for the series c"):

@@ -19,7 +19,7 @@ WRITTEN = [  # beside plain ISO, which NumPy reads at once
         rf"(?P<y>\d{{4}})[ -]?{MONTH}",  # 1991 Jul
         rf"{MONTH}[ -]?(?P<y>\d{{4}})",  # Jul 1991
         rf"(?P<d>\d{{1,2}})[ -]{MONTH}[ -](?P<y>\d{{4}})",  # 1 Jan 2012
-        rf"{MONTH} (?P<d>\d{{1,2}}),? (?P<y>\d{{4}})",  # Jan 1, 2012
+        rf"{MONTH}[ -](?P<d>\d{{1,2}}),?[ -](?P<y>\d{{4}})",  # Jan 1, 2012
         r"(?P<y>\d{4})[ -]?[Qq](?P<q>[1-4])",  # 1970Q1
         r"[Qq](?P<q>[1-4])[ -](?P<y>\d{4})",  # Q1 1970
         r"(?P<y>\d{4})[Mm](?P<m>\d{1,2})",  # 1991M07

@@ -225,7 +225,8 @@ class Table:
         cells, before, after = self._cells[name], rows[int(late[0])], rows[int(late[0]) + 1]
         repeated = len(np.unique(times)) <= len(times) / 2 and (others := self.repeating(name))
         long = (
-            f". The times repeat for each {others[0]}: data.id_column={others[0]} tells series apart"
+            f". The times repeat for each {others[0]}: if there are several series, data.id_column={others[0]} tells "
+            "them apart"
             if repeated
             else ""
         )
