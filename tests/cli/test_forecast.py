@@ -126,7 +126,8 @@ def months(tmp_path_factory):
     (folder / "m.csv").write_text("when,shop,sales\n" + "\n".join(rows) + "\n")
     return rnnlab.train(
         "data=series", "model=forecaster", f"data.path={folder / 'm.csv'}", "data.target=sales",
-        "data.time_column=when",        "data.id_column=shop", "data.window=12", "data.horizon=3", "data.calendar=[month]", "model.loss=quantile",
+        "data.time_column=when",
+        "data.id_column=shop", "data.window=12", "data.horizon=3", "data.calendar=[month]", "model.loss=quantile",
         "model.hidden_size=4", "trainer.max_epochs=1", "logger=none", "callbacks=none", "trainer.threads=1",
         "trainer.accelerator=cpu", "name=months", f"paths.outputs={folder}", quiet=True,
     )  # fmt: skip
