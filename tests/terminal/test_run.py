@@ -48,7 +48,7 @@ def test_the_parts_stand_side_by_side_where_there_is_room(monkeypatch):
 @pytest.mark.parametrize(
     ("target", "proposed"),
     [
-        ("rnnlab.tasks.Forecaster", ["board A", "forecast A/b --horizon 200", "evaluate A/b"]),
+        ("rnnlab.tasks.Forecaster", ["board A", "forecast A/b", "evaluate A/b"]),
         ("rnnlab.tasks.CharLM", ["board A", "generate A/b --length 500 --temperature 0.8", "evaluate A/b"]),
         ("rnnlab.tasks.Classifier", ["board A", "evaluate A/b"]),
         ("fractions.Fraction", ["board A", "evaluate A/b"]),  # a module of the user's own
