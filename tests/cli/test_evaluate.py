@@ -121,3 +121,39 @@ def test_what_cannot_be_is_one_line(sine, arguments, message):
 def test_an_experiment_is_no_run(sine):
     with pytest.raises(UserError, match="is an experiment, not a run"):
         main([str(sine.folder.parent)])
+
+
+def test_errors_apart_and_from_one_origin_after_the_other(series, capsys):
+    whole = numbers(capsys, series.folder)
+    by = {key: numbers(capsys, series.folder, "--by", key)["breakdown"] for key in ("step", "target")}
+    assert list(by["step"]) == ["1", "2", "3"] and list(by["target"]) == ["load", "heat"]
+    for rows in by.values():
+        assert np.mean([row["mae"]["the run"] for row in rows.values()]) == pytest.approx(
+            whole["metrics"]["mae"]
+        )
+    rows = numbers(capsys, series.folder, "--backtest", 3)["breakdown"]
+    assert list(rows)[3:] == ["mean", "std"] and next(iter(rows)).startswith("2020-01-14T")
+    ours = [row["mse"]["the run"] for row in list(rows.values())[:3]]
+    assert rows["std"]["mse"]["the run"] == pytest.approx(np.std(ours, ddof=1))
+    main([str(series.folder), "--by", "step"])
+    assert "by step" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--by", "steps"], "--by steps: no such way. Did you mean step"),
+        (["--by", "series"], "this data is one series"),
+        (["--backtest", "0"], "--backtest 0: must be at least 1"),
+        (["--backtest", "999"], "too few for 999 origins"),
+        (["--by", "step", "--backtest", "2"], "one at a time"),
+    ],
+)
+def test_errors_that_cannot_be_taken_apart(series, arguments, message):
+    with pytest.raises(UserError, match=message):
+        main([str(series.folder), *arguments])
+
+
+def test_a_texts_errors_are_not_taken_apart(text):
+    with pytest.raises(UserError, match="only a Forecaster's errors can be taken apart"):
+        main([str(text.folder), "--by", "step"])

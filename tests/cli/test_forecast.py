@@ -8,6 +8,7 @@ import torch
 from matplotlib.image import imread
 from tables import table
 
+import rnnlab
 from rnnlab.cli.forecast import main
 from rnnlab.errors import UserError
 
@@ -110,3 +111,44 @@ def test_made_data_has_no_file_and_text_no_forecast(sine, text):
         main([str(sine.folder), "--data", "new.csv"])
     with pytest.raises(UserError, match="holds a CharLM"):
         main([str(text.folder)])
+
+
+@pytest.fixture(scope="module")
+def months(tmp_path_factory):
+    """Two shops by the month, with offsets from UTC, as quantiles."""
+    folder = tmp_path_factory.mktemp("months")
+    rng, rows = np.random.default_rng(0), []
+    for i in range(60):
+        month = f"{np.datetime64('2015-01') + i}-01T00:00:00+02:00"
+        rows += [
+            f"{month},{shop},{100 * level + rng.normal():.3f}" for level, shop in enumerate(("a b", "c"), 1)
+        ]
+    (folder / "m.csv").write_text("when,shop,sales\n" + "\n".join(rows) + "\n")
+    return rnnlab.train(
+        "data=series", "model=forecaster", f"data.path={folder / 'm.csv'}", "data.target=sales",
+        "data.time_column=when",
+        "data.id_column=shop", "data.window=12", "data.horizon=3", "data.calendar=[month]", "model.loss=quantile",
+        "model.hidden_size=4", "trainer.max_epochs=1", "logger=none", "callbacks=none", "trainer.threads=1",
+        "trainer.accelerator=cpu", "name=months", f"paths.outputs={folder}", quiet=True,
+    )  # fmt: skip
+
+
+def test_months_of_one_of_several_series_go_on_by_the_calendar(months, tmp_path):
+    main([str(months.folder), "--id", "c", "--start", "0", "--horizon", "5", "--csv", f"{tmp_path}/f.csv"])
+    header, rows = read(tmp_path / "f.csv")
+    assert header == ["when", *(f"sales_{k}" for k in ("forecast", "seasonal", "q0.1", "q0.5", "q0.9"))]
+    # at midnight of UTC+2 it is still the day before in UTC, the last of a month or not: the 31st, say
+    assert [row[0][:7] for row in rows] == ["2020-01", "2020-02", "2020-03", "2020-04", "2020-05"]
+    assert all(row[0].endswith("-01T00:00:00+02:00") for row in rows)
+    assert all(row[3] and row[1] == row[4] for row in rows[:3]) and not any(row[3] for row in rows[3:])
+    assert all(150 < float(row[1]) < 250 for row in rows)  # in the units of its own series
+    assert (months.figures / "free-run-5-c.png").is_file()
+    with pytest.raises(UserError, match=r"--id d: no such series\. "):
+        main([str(months.folder), "--id", "d"])
+
+
+def test_without_a_horizon_as_many_steps_as_fit(months, series):
+    main([str(months.folder)])
+    assert (months.figures / "free-run-24.csv").is_file()  # the 60 months less the 36 of the training part
+    main([str(series.folder)])
+    assert (series.figures / "free-run-160.csv").is_file()

@@ -29,11 +29,12 @@ def test_a_text_with_other_characters_is_refused_or_skipped(text, tmp_path, caps
     (tmp_path / "new.txt").write_text("home zoo " * 5)
     run = str(text.folder)
     with pytest.raises(UserError, match=r"vocabulary: 'z' \(U\+007A\)"):
-        main([run, f"data.path={tmp_path / 'new.txt'}"])
+        main([run, f"data.path={tmp_path / 'new.txt'}", "data.unknown=error"])
     with pytest.raises(UserError, match="not trained with it"):
         main([run, f"data.path={tmp_path / 'new.txt'}", "data.unknown=replace"])
     main([run, f"data.path={tmp_path / 'new.txt'}", "data.unknown=skip", "--split", "all"])
-    assert "characters: 40" in capsys.readouterr().out  # 45 without the five z
+    said = capsys.readouterr()
+    assert "characters: 40" in said.out and "5 of 45 characters left out" in said.err  # the five z
 
 
 def test_tokens_of_another_kind_are_refused():

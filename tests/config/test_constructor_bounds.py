@@ -19,7 +19,9 @@ OUTSIDE = [
     ("series", "missing", "droop"), ("series", "scaling", "minmx"),
     ("series", "season", 0), ("series", "resample", "0h"),
     ("series", "resample", "2h"), ("series", "delimiter", ",,"),
-    ("series", "encoding", "utf-9"), ("series", "columns", ["a", "a"]),
+    ("series", "calendar", ["hours"]), ("series", "calendar", ["hour"]), ("series", "known", ["a", "a"]),
+    ("series", "thousands", "."), ("series", "decimal", ";"), ("series", "split", "points"),
+    ("series", "season", "yearly"), ("series", "encoding", "utf-9"), ("series", "columns", ["a", "a"]),
     ("chars", "segment", 0), ("chars", "batch_size", 0), ("chars", "limit", 0), ("chars", "unknown", "ignore"),
     ("chars", "split", "lines"), ("chars", "fractions", [0.0, 0.5, 0.5]),
     ("tokens", "n_sequences", 1), ("tokens", "classes", 1), ("tokens", "markers", 0), ("tokens", "marker_rate", 1.1),
@@ -27,7 +29,8 @@ OUTSIDE = [
     ("tokens", "vocab_size", 41), ("tokens", "max_length", 0),
 ]  # fmt: skip
 AT_THEIR_BOUNDS = [
-    ("sine", "n_points", 2), ("sine", "noise_std", 0), ("sine", "batch_size", 0), ("series", "season", None),
+    ("sine", "n_points", 2), ("sine", "noise_std", 0), ("sine", "batch_size", 0),
+    ("series", "season", None), ("series", "season", "auto"), ("series", "scaling", "window_mean"),
     ("series", "delimiter", r"\t"), ("series", "columns", ["a", "b"]), ("tokens", "label_noise", 1),
     ("tokens", "marker_rate", 0), ("chars", "limit", 1),
 ]  # fmt: skip

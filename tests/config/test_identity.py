@@ -1,8 +1,11 @@
 """What decides a run's numbers, and what does not."""
 
+import copy
+
 import pytest
 
 from rnnlab.config import check, compose, deciding
+from rnnlab.config.reading import read
 
 
 def of(*overrides):
@@ -96,3 +99,32 @@ def test_an_incomplete_config_gives_what_can_be_read_of_it():
     found = deciding(compose(["data=series", "model.hidden_size=oops", "optimizer.lr='1e-3'"]))
     assert "path" not in found["data"] and found["data"]["window"] == 96
     assert found["model"]["hidden_size"] == "oops" and found["optimizer"]["lr"] == 1e-3
+
+
+def test_a_run_from_before_targets_decided_the_split_keeps_its_rule_and_its_id(tmp_path):
+    (tmp_path / "x.csv").write_text("x\n1\n")
+    asked = (
+        "data=series",
+        f"data.path={tmp_path / 'x.csv'}",
+        "data.target=x",
+        "model=forecaster",
+        "data.season=24",
+    )
+    now = check(compose(asked))
+    before = copy.deepcopy(now)
+    for key in (
+        "split",
+        "log",
+        "known",
+        "calendar",
+        "id_column",
+        "time_format",
+        "decimal",
+        "thousands",
+        "marks",
+    ):
+        del before["data"][key]
+    old = check(compose((*asked, "data.split=rows")))
+    assert deciding(before) == deciding(old) != deciding(now)
+    assert read(copy.deepcopy(before)).values["data"]["split"] == "rows"  # and so it is evaluated
+    assert now["data"]["split"] == "targets"

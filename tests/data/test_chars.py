@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import math
 import random
@@ -119,7 +120,7 @@ def test_parts_follow_each_other_and_the_vocabulary_is_that_of_training(write):
         "kind": "text",
         "vocabulary": "\n abcdef",
         "vocabulary_size": 8,
-        "unknown": "error",
+        "unknown": "skip",
     }
     assert data.decode(data.rows("val")[0]) == text[600 : 600 + len(data.rows("val")[0])]
     assert data.decode(data.rows("test")[0]) == text[800 : 800 + len(data.rows("test")[0])]
@@ -128,7 +129,7 @@ def test_parts_follow_each_other_and_the_vocabulary_is_that_of_training(write):
 def test_characters_that_training_lacks_follow_the_rule(write):
     path = write(words(500) + "zaqbz" + words(495))
     with pytest.raises(UserError, match=r"the val part has .*'q' \(U\+0071\), 'z' .*data\.unknown=skip"):
-        ready(path, fractions=[0.5, 0.5, 0])
+        ready(path, fractions=[0.5, 0.5, 0], unknown="error")
     skipping = ready(path, fractions=[0.5, 0.5, 0], unknown="skip")
     assert skipping.decode(skipping.rows("val")[0])[:10] == "ab" + words(8)
     replacing = ready(path, fractions=[0.5, 0.5, 0], unknown="replace")
@@ -144,7 +145,7 @@ def test_a_trained_vocabulary_can_be_taken(write):
     new.setup()
     assert new.spec == trained.spec
     assert trained.decode(new.rows("val")[0]) == words(500, 1, "abc")[450:459]
-    stranger = Chars(path=write("x" * 500, "x.txt"))
+    stranger = Chars(path=write("x" * 500, "x.txt"), unknown="error")
     stranger.with_spec(trained.spec)
     with pytest.raises(UserError, match=r"the train part has .*'x'"):
         stranger.setup()
@@ -248,3 +249,48 @@ def test_a_text_too_short_for_its_rows(tmp_path):
     (tmp_path / "t.txt").write_text("abc" * 5)
     with pytest.raises(UserError, match="too short"):
         Chars(path=str(tmp_path / "t.txt"), segment=6, batch_size=4, split="rows").setup()
+
+
+def test_several_files_and_folders_and_gzipped_ones_are_one_text(tmp_path):
+    (tmp_path / "b.txt").write_text("beta " * 200)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "c.md.gz").write_bytes(gzip.compress(b"gamma " * 200))
+    (tmp_path / "a.bin").write_bytes(b"\xff")
+    whole = "beta " * 200 + "\n" + "gamma " * 200
+    (tmp_path / "whole.text").write_text(whole)
+    small = {"segment": 10, "batch_size": 4}
+    listed = [str(tmp_path / "b.txt"), str(tmp_path / "sub" / "c.md.gz")]
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "1.txt").write_text(whole)
+    hashes = set()
+    for path in (listed, str(tmp_path / "whole.text"), str(tmp_path / "folder")):
+        data = Chars(path=path, **small)
+        data.setup()
+        hashes.add(data.content_hash)
+    assert len(hashes) == 1
+    with pytest.raises(UserError, match="the folder holds no text"):
+        (tmp_path / "none").mkdir()
+        Chars(path=str(tmp_path / "none")).setup()
+
+
+def test_unknown_characters_are_left_out_and_counted(tmp_path):
+    (tmp_path / "t.txt").write_text("ab" * 1000 + "abxyzx" * 20)
+    data = Chars(path=str(tmp_path / "t.txt"), segment=10, batch_size=4, fractions=(0.9, 0.1, 0.0))
+    data.setup()
+    assert data.remarks == [
+        "the val part: 80 of 212 characters left out, which training does not have: "
+        "'x' (U+0078), 'y' (U+0079), 'z' (U+007A)"
+    ]
+    assert data.facts("val")["characters"] == 132
+
+
+def test_a_validation_text_of_its_own(tmp_path):
+    (tmp_path / "t.txt").write_text("abc" * 1000)
+    (tmp_path / "v.txt").write_text("cba" * 100)
+    data = Chars(path=str(tmp_path / "t.txt"), val_path=str(tmp_path / "v.txt"), segment=10, batch_size=4)
+    data.setup()
+    assert data.decode(data.rows("val")[0, :6]) == "cbacba"
+    assert [data.facts(s)["characters"] for s in ("train", "val", "test")] == [2850, 300, 150]
+    other = Chars(path=str(tmp_path / "t.txt"), segment=10, batch_size=4)
+    other.setup()
+    assert data.content_hash != other.content_hash

@@ -1,11 +1,18 @@
 """Scaling, gaps, bins and columns of a CSV file."""
 
+import gzip
+import importlib.util
+import io
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from rnnlab.data import Series
 from rnnlab.errors import UserError
+from rnnlab.tasks import Forecaster
+from rnnlab.tasks.rollout import farthest, free_run
 
 
 @pytest.fixture
@@ -156,3 +163,171 @@ def test_new_data_of_another_shape_are_refused(csv, text, settings, message):
     spec = ready(csv(column(range(8)), target="x")).spec
     with pytest.raises(UserError, match=message):
         ready(csv(text, **settings).with_spec(spec))
+
+
+def test_a_file_may_be_gzipped_and_its_delimiter_and_numbers_of_another_country(csv, tmp_path):
+    text = "day;x;y\n" + "".join(f"0{i}.02.2020;1.00{i},5;-999\n" for i in range(1, 9))
+    settings = {"target": "x", "time_column": "day", "decimal": ",", "thousands": "."}
+    data = ready(csv(text, **settings))
+    assert data.series[:2, 0].tolist() == [1001.5, 1002.5] and str(data.step) == "1 day"
+    (tmp_path / "f.csv.gz").write_bytes(gzip.compress(text.encode()))
+    small = {"window": 2, "horizon": 1, "fractions": (0.5, 0.0, 0.5), "scaling": "none"}
+    zipped = ready(Series(tmp_path / "f.csv.gz", **settings, **small))
+    assert torch.equal(zipped.series, data.series)
+    (tmp_path / "f.csv.gz").write_bytes(gzip.compress(text.encode())[:-20])
+    with pytest.raises(UserError, match="is no whole gzip file"):
+        ready(Series(tmp_path / "f.csv.gz", **settings, **small))
+    with pytest.raises(UserError, match=r"'1\.001,5' is not a number"):
+        ready(csv(text, target="x"))
+    with pytest.raises(UserError, match=r"row 2, column y: '-999' is no value"):
+        ready(csv(text, target="y", marks=["-999", "?"]))
+
+
+@pytest.mark.parametrize(
+    ("cell", "remedy"),
+    [("1,5", r"data\.decimal=','"), ("1,234.5", r"data\.thousands=','"), ("?", r"data\.marks=\['\?'\]")],
+)
+def test_a_number_written_otherwise_is_refused_with_the_key_that_reads_it(csv, cell, remedy):
+    with pytest.raises(UserError, match=f"is not a number; {remedy}"):
+        ready(csv(f"x;y\n1;2\n{cell};3\n", target="x"))
+
+
+def test_a_dataframe_is_what_its_file_is(csv, tmp_path):
+    frame = pd.DataFrame({"x": np.random.default_rng(0).normal(size=40), "ok": [True, False] * 20},
+                         index=pd.date_range("2020-01-31", periods=40, freq="ME", name="month"))  # fmt: skip
+    frame.to_csv(tmp_path / "f.csv")
+    small = {"target": "x", "time_column": "month", "window": 3, "horizon": 2}
+    one, other = (ready(Series(source, **small)) for source in (frame, tmp_path / "f.csv"))
+    assert one.content_hash == other.content_hash and one.season == 12
+    assert ready(Series(frame, columns=["ok"], **small)).frame.values[:2, 0].tolist() == [1, 0]
+    if importlib.util.find_spec("pyarrow"):
+        frame.reset_index().to_parquet(tmp_path / "f.parquet")
+        assert ready(Series(tmp_path / "f.parquet", **small)).content_hash == one.content_hash
+    else:
+        (tmp_path / "f.parquet").write_bytes(b"PAR1 ...")
+        with pytest.raises(UserError, match="pip install pyarrow"):
+            ready(Series(tmp_path / "f.parquet", **small))
+
+
+def long_table(n=40, shops=("b", "a")):
+    """Rows of shops in turn, of levels that differ a hundredfold."""
+    days = np.datetime64("2020-01-01") + np.arange(n)
+    noise = np.random.default_rng(0).normal(size=(n, len(shops)))
+    rows = [
+        f"{d},{s},{float(100**k * (3 + noise[i, k]))!r}"
+        for i, d in enumerate(days)
+        for k, s in enumerate(shops)
+    ]
+    return "day,shop,x\n" + "\n".join(rows)
+
+
+def test_several_series_are_cut_scaled_and_scored_each_by_itself(csv, tmp_path):
+    settings = {"target": "x", "time_column": "day", "scaling": "standard", "window": 5, "horizon": 2, "season": 7,
+                "fractions": (0.5, 0.25, 0.25)}  # fmt: skip
+    data = ready(csv(long_table(), id_column="shop", **settings))
+    frame = pd.read_csv(io.StringIO(long_table()))
+    for number, shop in enumerate("ab"):
+        alone = frame[frame["shop"] == shop]
+        single = ready(Series(alone, **settings))
+        at = slice(40 * number, 40 * number + 40)
+        assert torch.equal(data.series[at], single.series)
+        for split in ("train", "val", "test"):
+            starts = data.starts(split)
+            ours = starts[(starts >= at.start) & (starts < at.stop)] - at.start
+            assert torch.equal(ours, single.starts(split))
+        shift, scale = data.units(torch.tensor([at.start + 3]))
+        assert (shift.item(), scale.item()) == (
+            single.spec["target_shift"][0],
+            single.spec["target_scale"][0],
+        )
+    parts = [ready(Series(frame[frame["shop"] == s], **settings)).baselines("test") for s in "ab"]
+    for name in ("persistence", "seasonal"):  # the windows are as many
+        assert data.baselines("test")[name]["mse"] == pytest.approx(np.mean([p[name]["mse"] for p in parts]))
+    task = Forecaster(data.spec, cell="elman", hidden_size=3)
+    (batch,) = data.loader("test")
+    with torch.no_grad():
+        task.validation_step(batch, 0)
+        said = task(batch[0]) * batch[3] + batch[2]
+    truth = data.frame.values[data.starts("test").numpy()[:, None] + 5 + np.arange(2)]
+    assert task.evaluation_metrics()[1]["mse"] == pytest.approx(
+        np.square(said.numpy() - truth).mean(), rel=1e-5
+    )
+    with pytest.raises(
+        UserError, match=r"The times repeat for each shop: .* data\.id_column=shop tells them apart"
+    ):
+        ready(csv(long_table(), **settings))
+    new = csv(long_table(shops=("c", "a")), id_column="shop", **settings)
+    with pytest.raises(UserError, match="no scale for the series c"):
+        ready(new.with_spec(data.spec))
+
+
+def test_what_is_known_ahead_is_seen_ahead(csv):
+    """Columns of the calendar and of `known` at step t are those of step t + horizon, behind the last target too."""
+    days = np.datetime64("2020-01-01") + np.arange(20)
+    rows = [f"{d},{i % 4 if i < 17 else ''},{i}" for i, d in enumerate(days)]
+    settings = {"target": "x", "time_column": "day", "known": ["p"], "calendar": ["weekday"], "horizon": 3}
+    data = ready(csv("day,x,p\n" + "\n".join(rows), **settings))
+    assert data.frame.inputs == ["x", "p", "p+3", "weekday_sin+3", "weekday_cos+3"]
+    assert data.series[:, 2].tolist() == list(range(3, 20))
+    weekday = pd.DatetimeIndex(days).weekday
+    np.testing.assert_allclose(
+        data.series[:, 3], np.sin(2 * np.pi * np.roll(weekday, -3)[:17] / 7), atol=1e-6
+    )
+    told = data.known_ahead(17, 2)  # rows 17 and 18, of which the file tells p alone
+    assert told[:, 1].tolist() == [17, 18] and told[:, 0].isnan().all() and told[:, 2].isnan().all()
+    later = pd.DatetimeIndex(np.datetime64("2020-01-21") + np.arange(2)).weekday
+    np.testing.assert_allclose(told[:, 3], np.sin(2 * np.pi * later / 7), atol=1e-6)
+    task = Forecaster(data.spec, cell="elman", hidden_size=3)
+    assert farthest(task, data, 17, 10) == 3
+    assert free_run(task, data, 17, 3).forecast.shape == (3, 1)
+    with pytest.raises(UserError, match=r"needs the future of p\+3"):
+        free_run(task, data, 17, 6)
+    ended = ready(csv("day,x,p\n" + "\n".join(rows[:17]), **settings))
+    with pytest.raises(UserError, match=r"needs p\+3 further on than the data knows it"):
+        free_run(task, ended, 17, 3)
+
+
+def test_a_free_run_goes_through_the_calendar(csv):
+    days = np.datetime64("2020-01-01") + np.arange(30)
+    text = "day,x\n" + "\n".join(f"{d},{i % 5}" for i, d in enumerate(days))
+    settings = {"target": "x", "time_column": "day", "calendar": ["weekday"], "horizon": 3, "window": 4}
+    data = ready(csv(text, **settings))
+    task = Forecaster(data.spec, cell="elman", hidden_size=3)
+    free = free_run(task, data, 30, 9).forecast
+    window = data.series[26:30, :3]
+    for block in range(3):
+        with torch.no_grad():
+            y = task(window[None])[0]
+        np.testing.assert_allclose(y.numpy(), free[3 * block : 3 * block + 3], rtol=1e-5, atol=1e-6)
+        ahead = pd.DatetimeIndex(
+            np.datetime64("2020-01-31") + 3 * block + np.arange(3) + 3
+        ).weekday.to_numpy()
+        angle = torch.tensor(2 * np.pi * ahead / 7, dtype=torch.float32)
+        window = torch.cat([window, torch.stack([y[:, 0], angle.sin(), angle.cos()], 1)])[-4:]
+
+
+def test_logarithms_need_values_above_0(csv):
+    with pytest.raises(UserError, match=r"row 4, column x: 0 has no logarithm"):
+        ready(csv(column([1, 2, 0, 4, 5, 6, 7, 8]), target="x", log=True))
+
+
+def test_a_validation_part_out_of_the_training_range_is_remarked(csv):
+    trend = column(range(40))
+    assert (
+        "100% of the test part's x lies outside"
+        in ready(csv(trend, target="x", scaling="standard")).remarks[0]
+    )
+    assert not ready(csv(trend, target="x", scaling="window_last")).remarks
+    assert not ready(csv(column([i % 4 for i in range(40)]), target="x")).remarks
+
+
+def test_new_data_with_another_step_are_refused(csv):
+    def hours(step, n=20):
+        times = np.datetime64("2020-01-01T00") + step * np.arange(n)
+        return "t,x\n" + "\n".join(f"{t}:00,{i % 3}" for i, t in enumerate(times))
+
+    settings = {"target": "x", "time_column": "t"}
+    spec = ready(csv(hours(1), **settings)).spec
+    with pytest.raises(UserError, match="trained on steps of 1 hour, this data has steps of 2 hours"):
+        ready(csv(hours(2), **settings).with_spec(spec))
+    assert ready(csv(hours(1, 9), **settings).with_spec(spec)).season == 1

@@ -19,7 +19,11 @@ FAULTS = {
     "no such column": (GOOD, {"target": "OTT"}, r"data\.target=OTT: no such column in .*Did you mean OT\?"),
     "no such input": (GOOD, {"columns": ["OT", "laod"]}, r"data\.columns=laod: .*Did you mean load\?"),
     "no such time": (GOOD, {"time_column": "date"}, r"data\.time_column=date: .*Possible: OT, day, load\."),
-    "other delimiter": (GOOD.replace(",", ";"), {}, r"one column 'day;OT;load': data\.delimiter=';'\?"),
+    "other delimiter": (
+        GOOD.replace(",", ";"),
+        {"delimiter": ","},
+        r"one column 'day;OT;load': data\.delimiter=';'\?",
+    ),
     "text": (line(5, "2020-01-04,warm,3"), {}, r"row 5, column OT: 'warm' is not a number"),
     "underscore": (line(5, "2020-01-04,1_000,3"), {}, r"row 5, column OT: '1_000' is not a number"),
     "empty cell": (
@@ -40,7 +44,11 @@ FAULTS = {
         {},
         r"column OT is constant \(3\) over the 6 training rows: data\.scaling=standard .* data\.scaling=none",
     ),
-    "too short": (GOOD, {"window": 6}, r"6 \+ 1 = 7 rows, of 12 rows the parts hold train 6, val 0, test 6"),
+    "too short": (
+        GOOD,
+        {"window": 6},
+        r"6 \+ 1 = 7 rows \(of a later part its horizon, 1\), of 12 rows the parts hold train 6, val 0, test 6",
+    ),
     "too large": (
         "OT\n" + "1e300\n2e300\n" * 6,
         {"scaling": "none"},
@@ -49,18 +57,22 @@ FAULTS = {
     "no time": (
         line(3, "02/01/2020,1,2"),
         {"time_column": "day"},
-        r"row 3, column day: '02/01/2020' is no ISO",
+        r"row 3, column day: '02/01/2020' is no time written as the first, '2020-01-01'; data.time_format",
     ),
     "no such day": (
         line(3, "2020-02-30,1,2"),
         {"time_column": "day"},
-        r"row 3, column day: '2020-02-30' is no",
+        r"row 3, column day: '2020-02-30' is no time: day is out of range for month",
     ),
-    "empty time": (line(3, ",1,2"), {"time_column": "day"}, r"row 3, column day: '' is no ISO time"),
+    "empty time": (
+        line(3, ",1,2"),
+        {"time_column": "day"},
+        r"row 3, column day: '' is no time written as the first",
+    ),
     "seconds": (
         line(2, "1577836800,1,2"),
         {"time_column": "day"},
-        r"row 2, column day: '1577836800' is no ISO",
+        r"row 2, column day: '1577836800' is no time such as 2016-07-01 12:30, 20160701,",
     ),
     "repeated time": (
         line(6, "2020-01-04,1,2"),
@@ -79,8 +91,8 @@ FAULTS = {
     ),
     "period": (
         GOOD,
-        {"time_column": "day", "resample": "1month"},
-        r"data\.resample=1month: .*such as 30min, 2h",
+        {"time_column": "day", "resample": "1fortnight"},
+        r"data\.resample=1fortnight: .*such as 30min, 2h",
     ),
     "period of 0": (GOOD, {"time_column": "day", "resample": "0h"}, r"data\.resample=0h"),
     "period without times": (GOOD, {"resample": "2h"}, r"data\.resample=2h: needs data\.time_column"),

@@ -24,7 +24,7 @@ def two_targets(tmp_path):
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_windows_are_slices_of_the_scaled_file(two_targets, split):
     data, table = two_targets
-    first, behind = {"train": (0, 30), "val": (30, 48), "test": (48, 60)}[split]
+    first, behind = {"train": (0, 30), "val": (30 - 5, 48), "test": (48 - 5, 60)}[split]  # inputs reach back
     scaled = (table - table[:30].mean(0)) / table[:30].std(0)
     expected = [
         (scaled[s : s + 5, [1, 0]], scaled[s + 5 : s + 8, [0, 2]]) for s in range(first, behind - 5 - 3 + 1)
@@ -50,11 +50,37 @@ def test_spec_unscales_inputs_and_targets_and_values_are_raw(two_targets):
     x, y = next(iter(data.loader("test")))
     raw_x = x.numpy() * spec["input_scale"] + spec["input_shift"]
     raw_y = y.numpy() * spec["target_scale"] + spec["target_shift"]
-    np.testing.assert_allclose(raw_x[0], table[48:53, [1, 0]], rtol=1e-5, atol=1e-4)
-    np.testing.assert_allclose(raw_y[0], table[53:56, [0, 2]], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(raw_x[0], table[43:48, [1, 0]], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(raw_y[0], table[48:51, [0, 2]], rtol=1e-5, atol=1e-4)
     times, values = data.values("test")
     np.testing.assert_array_equal(times, np.arange(48, 60))
     np.testing.assert_array_equal(values, table[48:][:, [1, 0, 2]])
+
+
+@pytest.mark.parametrize("window", [2, 7, 25])
+def test_the_targets_of_a_part_do_not_depend_on_the_window(tmp_path, window):
+    path = tmp_path / "x.csv"
+    path.write_text("x\n" + "\n".join(map(str, range(60))))
+    data = Series(path, "x", window=window, horizon=3, fractions=(0.5, 0.3, 0.2), scaling="none")
+    data.setup()
+    forecast = {s: {int(v) for _, y in data.loader(s) for v in y.flatten()} for s in ("train", "val", "test")}
+    assert forecast == {"train": {*range(window, 30)}, "val": {*range(30, 48)}, "test": {*range(48, 60)}}
+    x, y = next(iter(data.loader("val")))
+    assert x[0, :, 0].tolist() == list(range(30 - window, 30)) and y[0, :, 0].tolist() == [30, 31, 32]
+    assert data.forecast_rows("val") == (30, 48) and data.forecast_rows("train") == (window, 30)
+    apart = Series(path, "x", window=7, horizon=3, fractions=(0.5, 0.3, 0.2), scaling="none", split="rows")
+    apart.setup()
+    x, y = next(iter(apart.loader("val")))
+    assert x[0, :, 0].tolist() == list(range(30, 37)) and y[0, 0, 0] == 37 and len(x) == 18 - 10 + 1
+    assert apart.forecast_rows("val") == (37, 48)
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_sines_inputs_may_reach_back_too(split):
+    data = Sine(n_points=200, window=30, split="targets", fractions=(0.7, 0.2, 0.1))
+    data.setup()
+    first, behind = {"train": (30, 140), "val": (140, 180), "test": (180, 200)}[split]
+    assert (data.starts(split) + 30).tolist() == list(range(first, behind))
 
 
 def test_a_shuffled_epoch_holds_every_window_once_in_a_new_order():

@@ -94,7 +94,9 @@ def speeds(cell: str, hidden: int, rows: int, steps: int) -> tuple[float, float]
     series = torch.sin(torch.arange(steps + 500) * 0.1)[:, None].contiguous()
     optimizer = torch.optim.Adam(task.parameters())
     source = native.Windows(series, 1, steps, 1, [0])
-    program = native.Program(task.outline(), native.flatten(task), optimizer, source, rows=rows, threads=1)
+    model = task.outline()
+    assert model is not None
+    program = native.Program(model, native.flatten(task), optimizer, source, rows=rows, threads=1)
     batches = [torch.arange(i, i + rows) for i in range(100)]
 
     rnn = getattr(nn, CATALOGUE[cell].torch_layer)(1, hidden, batch_first=True)

@@ -3,6 +3,8 @@
 rnnlab evaluate RUN                          the test part (without one, the validation part)
 rnnlab evaluate RUN data.path=new.csv        a new file as a whole, in the scale of the run
 rnnlab evaluate RUN --split val data.seed=7  a part of other data of the same kind
+rnnlab evaluate RUN --by step                a forecaster's errors by step ahead, by target or by series
+rnnlab evaluate RUN --backtest 5             from five origins, one after the other; it is not trained again
 """
 
 import argparse
@@ -14,6 +16,7 @@ from rnnlab.errors import UserError, nearest
 from rnnlab.terminal.screen import say
 
 SPLITS = ("train", "val", "test", "all")
+BY = ("step", "target", "series")
 
 
 def main(argv: list[str]) -> int | None:
@@ -25,13 +28,31 @@ def main(argv: list[str]) -> int | None:
         "overrides", nargs="*", metavar="data.KEY=VALUE", help="other data than the run's own"
     )
     parser.add_argument("--split", metavar="|".join(SPLITS), help="which part; all takes them as one")
+    parser.add_argument("--by", metavar="|".join(BY), help="a forecaster's errors apart")
+    parser.add_argument(
+        "--backtest", type=int, metavar="N", help="a forecaster's errors from N origins in turn"
+    )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
     arguments = parser.parse_intermixed_args(argv)
     if arguments.split not in (None, *SPLITS):
         raise UserError(f"--split {arguments.split}: no such part.{nearest(arguments.split, SPLITS)}")
 
-    found = assess(arguments.run, arguments.overrides, arguments.split, arguments.trust)
+    if arguments.by not in (None, *BY):
+        raise UserError(f"--by {arguments.by}: no such way.{nearest(arguments.by, BY)}")
+    if arguments.backtest is not None and arguments.backtest < 1:
+        raise UserError(f"--backtest {arguments.backtest}: must be at least 1")
+    if arguments.by and arguments.backtest:
+        raise UserError("--by and --backtest: one at a time")
+
+    found = assess(
+        arguments.run,
+        arguments.overrides,
+        arguments.split,
+        arguments.trust,
+        arguments.by,
+        arguments.backtest or 0,
+    )
     if arguments.json:
         say(*json.dumps(found, indent=2).splitlines())
     else:
@@ -39,19 +60,34 @@ def main(argv: list[str]) -> int | None:
     return None
 
 
-def assess(folder: str, overrides: list[str], split: str | None, trust: bool = False) -> dict[str, Any]:
+def assess(
+    folder: str,
+    overrides: list[str],
+    split: str | None,
+    trust: bool = False,
+    by: str | None = None,
+    origins: int = 0,
+) -> dict[str, Any]:
     """A run's best weights on a part of its own or other data; `split` None: as the command's help says.
+
+    `by` or `origins` adds a `breakdown`, as `rnnlab.tasks.breakdown` has it.
 
     Raises UserError for a run, an override or a part that is not there.
     """
     from rnnlab.runs.data import load_data
     from rnnlab.runs.load import load_model
     from rnnlab.runs.run import Run
-    from rnnlab.tasks import Task
+    from rnnlab.tasks import Forecaster, Task
+    from rnnlab.tasks.breakdown import breakdown, spread
     from rnnlab.tasks.evaluation import evaluate
 
     run = Run.open(folder)
     task = load_model(run, trust)
+    apart: Any = by or ("origin" if origins else None)
+    if apart and not isinstance(task, Forecaster):
+        raise UserError(
+            f"{run.folder} holds a {type(task).__name__}; only a Forecaster's errors can be taken apart"
+        )
     if not isinstance(task, Task):
         return assess_plain(run, task, overrides, split, trust)
     new_file = any(o.lstrip("+").startswith(("data.path=", "data.corpus=")) for o in overrides)
@@ -60,6 +96,8 @@ def assess(folder: str, overrides: list[str], split: str | None, trust: bool = F
         limited = any(o.lstrip("+").startswith("data.limit=") for o in overrides)
         overrides = overrides if limited else [*overrides, "data.limit=null"]
     data = load_data(run, task.spec, overrides, whole=whole, trust=trust)
+    for remark in getattr(data, "remarks", []):
+        say(remark, error=True)
     part: Any = "test" if whole or split is None else split
     if split is None and data.loader(part) is None:
         part = "val"
@@ -68,7 +106,11 @@ def assess(folder: str, overrides: list[str], split: str | None, trust: bool = F
         raise UserError(f"--split {'all' if whole else part}: there is nothing in it to evaluate on")
     if new_file and whole:
         learned_from(run, task, data)
-    return {
+    more: dict[str, Any] = {}
+    if apart and isinstance(task, Forecaster):
+        table = breakdown(task, data, part, apart, origins)
+        more = {"by": apart, "breakdown": table | (spread(table) if origins else {})}
+    return more | {
         "run": str(run.folder),
         "step": run.results.get("best", {}).get("step"),
         "split": "all" if whole else part,
@@ -149,6 +191,15 @@ def show(found: dict[str, Any]) -> None:
     if found["floor"]:
         rows.append(("floor", {split: found["floor"]}, "dim"))
     console.print(score_table({title: split}, list(metrics), rows))
+    if "breakdown" in found:
+        table = found["breakdown"]
+        names = list(next(iter(table.values()))["mse"])
+        lines: list[Row] = [
+            (label, row, "bold" if label in ("mean", "std") else "") for label, row in table.items()
+        ]
+        console.print()
+        console.print(f"by {found['by']}", highlight=False)
+        console.print(score_table({"mse": "mse", "mae": "mae"}, names, lines))
     facts = dict(found["facts"])
     if (noise := facts.get("realised_noise")) and "mse" in metrics:
         facts["mse over realised noise"] = metrics["mse"] / noise

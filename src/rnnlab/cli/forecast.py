@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.cli.arguments import Arguments
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, nearest
 
-HORIZON = 200  # steps ahead where nothing is asked
+STEPS = 200  # that are forecast where nobody says how many
 
 
 def main(argv: list[str]) -> int | None:
@@ -25,8 +25,9 @@ def main(argv: list[str]) -> int | None:
         "--horizon",
         type=int,
         metavar="N",
-        help="steps ahead (default: 200, or as many as the data has truth for)",
+        help="steps ahead (default: 200, or as many as model and data allow)",
     )
+    parser.add_argument("--id", metavar="NAME", help="which of several series (default: the first)")
     parser.add_argument("--data", metavar="FILE", help="a new CSV file; the same as data.path=FILE")
     parser.add_argument(
         "--start",
@@ -55,6 +56,7 @@ def run_on(arguments: argparse.Namespace) -> None:
     Raises UserError for a run that is no forecaster, data that does not fit it, a start without a whole
     window before it, and a model that cannot feed itself.
     """
+    from rnnlab.data.parts import parts
     from rnnlab.data.windows import Windowed
     from rnnlab.figures.canvas import save
     from rnnlab.figures.forecast import running_on, time_name
@@ -63,7 +65,7 @@ def run_on(arguments: argparse.Namespace) -> None:
     from rnnlab.runs.load import load_model
     from rnnlab.runs.run import Run
     from rnnlab.tasks import Forecaster
-    from rnnlab.tasks.rollout import free_run
+    from rnnlab.tasks.rollout import farthest, free_run
     from rnnlab.terminal.run import Row, console, score_table
 
     run = Run.open(arguments.run)
@@ -83,37 +85,42 @@ def run_on(arguments: argparse.Namespace) -> None:
             f"{run.folder}: {type(data).__name__} is not a series of rnnlab, and has no end to go on from"
         )
 
-    if arguments.horizon is None:
-        known = len(data.frame.values) - data.window
-        arguments.horizon = (
-            HORIZON if new_file or arguments.start is not None else max(1, min(HORIZON, known))
-        )
-    start = arguments.start if arguments.start is not None else 0 if new_file else arguments.horizon
-    afford(100.0 * arguments.horizon * len(data.target_columns), f"--horizon {arguments.horizon}")
-    row = len(data.frame.values) - start
-    if row < data.window:
+    group = chosen(data, arguments.id)
+    rows, horizon = group.stop - group.start, arguments.horizon
+    if horizon is None:
+        held = rows - parts(rows, data.fractions)["train"].stop  # behind what the model was trained on
+        compared = not new_file and arguments.start is None
+        longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
+        horizon = farthest(task, data, group.stop - (longest if compared else arguments.start or 0), longest)
+    start = arguments.start if arguments.start is not None else 0 if new_file else horizon
+    afford(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
+    if rows - start < data.window:
         raise UserError(
-            f"--start {start}: the data has {row + start} rows and the model needs {data.window} before the "
-            f"start, which can be at most {row + start - data.window} before the end"
+            f"--start {start}: the data has {rows} rows and the model needs {data.window} before the "
+            f"start, which can be at most {rows - data.window} before the end"
         )
-    free = free_run(task, data, row, arguments.horizon)
+    row = group.stop - start
+    free = free_run(task, data, row, horizon)
 
-    name = f"free-run-{arguments.horizon}" + (f"-{data.path.stem}" if new_file else "")  # type: ignore[attr-defined]
+    suffix = f"-{slug(group.name)}" if arguments.id else ""
+    if new_file:
+        suffix += f"-{data.path.stem}"  # type: ignore[attr-defined]
+    name = f"free-run-{horizon}{suffix}"
     table = Path(arguments.csv) if arguments.csv else inside(run, f"{name}.csv", "--csv")
     picture = Path(arguments.picture) if arguments.picture else inside(run, f"{name}.png", "--picture")
     for file in (table, picture):
         make_folder(file)
-    write_csv(table, time_name(data), data.frame.targets, free)
+    write_csv(table, time_name(data), data.frame.targets, free, texts_of(data, free))
     save(running_on(data, free, message(run, free)), picture)
 
     errors: dict[str, Any] = free.errors()
     if errors:
         known = len(free.truth)
-        rows: list[Row] = [
+        lines: list[Row] = [
             (name, {"": scores}, "bold" if name == "forecast" else "dim") for name, scores in errors.items()
         ]
-        console.print(score_table({f"{known} steps": ""}, ["mse", "mae"], rows))
-    if not new_file and row < data.rows("train")[1]:
+        console.print(score_table({f"{known} steps": ""}, ["mse", "mae"], lines))
+    if not new_file and not data.frame.groups and row < data.rows("train")[1]:
         console.print("note: the forecast begins within the training part, which the model has seen")
     console.print(f"table    {table}", soft_wrap=True)
     console.print(f"picture  {picture}", soft_wrap=True)
@@ -129,28 +136,56 @@ def message(run: Any, free: Any) -> tuple[str, str]:
     return f"{name}, mse {scores.pop('forecast'):.3g}", "".join(f"({n} {v:.3g})" for n, v in scores.items())
 
 
-def write_csv(path: Path, time: str, targets: list[str], free: Any) -> None:
+def slug(name: str) -> str:
+    """A name as a part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]
+
+
+def chosen(data: Any, name: str | None) -> Any:
+    """The series of that name, or the first. Raises UserError where there is none."""
+    if name is None:
+        return data.frame.series[0]
+    named = {group.name: group for group in data.frame.groups}
+    if name not in named:
+        raise UserError(
+            f"--id {name}: no such series.{nearest(name, list(named))}"
+            if named
+            else "--id: there is one series"
+        )
+    return named[name]
+
+
+def texts_of(data: Any, free: Any) -> list[Any]:
+    """The time of each step, with the offset from UTC that the file has; behind its end that of its last row."""
+    from rnnlab.data.windows import time_texts
+
+    offsets = data.frame.offsets
+    if offsets is not None:
+        last = data.frame.series_of(free.row - 1).stop - 1
+        offsets = offsets[[min(free.row + i, last) for i in range(len(free.times))]]
+    return time_texts(free.times, offsets)
+
+
+def write_csv(path: Path, time: str, targets: list[str], free: Any, times: list[str]) -> None:
     """A line a step: its time, then for each target truth (where any is known), forecast and baseline.
 
-    Numbers are the shortest text that reads back as the same float; times are ISO.
+    The quantiles of a distribution follow, of the first forecast alone. Numbers are the shortest text that reads back
+    as the same float; times are ISO.
     """
     known = len(free.truth)
     kinds = [*(["truth"] if known else []), "forecast", free.baseline_name]
     with path.open("w", newline="", encoding="utf-8") as f:
         lines = csv.writer(f, lineterminator="\n")
+        kinds += [f"q{level:g}" for level in free.levels]
         lines.writerow([time, *(f"{target}_{kind}" for target in targets for kind in kinds)])
-        for i, at in enumerate(free.times):
-            cells: list[Any] = [readable(at)]
+        for i, at in enumerate(times):
+            cells: list[Any] = [at]
             for j in range(len(targets)):
                 truth = [free.truth[i, j].item() if i < known else ""] if known else []
                 cells += [*truth, free.forecast[i, j].item(), free.baseline[i, j].item()]
+                within = free.quantiles is not None and i < len(free.quantiles)
+                cells += free.quantiles[i, j].tolist() if within else [""] * len(free.levels)
             lines.writerow(cells)
-
-
-def readable(time: Any) -> str:
-    """A time as text, ISO without fractions of a second where there are none."""
-    text = str(time)
-    return text.removesuffix(".000000") if "T" in text else text
 
 
 def inside(run: Any, name: str, option: str) -> Path:

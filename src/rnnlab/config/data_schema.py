@@ -11,6 +11,7 @@ from rnnlab.config.fields import (
     HOW,
     NEUTRAL,
     Count,
+    Flag,
     Many,
     Natural,
     NonNegative,
@@ -22,11 +23,11 @@ from rnnlab.config.fields import (
     Text,
     wrong,
 )
-from rnnlab.config.files import file
+from rnnlab.config.files import file, files
 from rnnlab.config.node import Node, Problem
 
 ALL_TEST = [0.0, 0.0, 1.0]  # for a model that is trained already
-PERIOD = r"(0*[1-9]\d*)?(s|min|h|d)"
+PERIOD = r"(0*[1-9]\d*)?(s|min|h|d|w|month|quarter|year)"
 
 
 def _fractions(parts: list[float]) -> list[float]:
@@ -61,6 +62,9 @@ Fractions = Annotated[
     list[NonNegative], AfterValidator(_fractions), Says("three numbers of at least 0 that sum to 1")
 ]
 Encoding = Annotated[Text, AfterValidator(_encoding)]
+TextFiles = Annotated[
+    Text | list[Text], Field(min_length=1), AfterValidator(files), Says("a file, a folder or a list of files")
+]
 DataFile = Annotated[Text, AfterValidator(file), Says("a file")]
 Columns = Annotated[
     Text | list[Text],
@@ -68,6 +72,11 @@ Columns = Annotated[
     AfterValidator(_no_repeats),
     Says("a column's name or a list of names"),
 ]
+
+
+Names = Annotated[list[Text], AfterValidator(_no_repeats), Says("a list of words")]
+Character = Annotated[Text, Field(min_length=1, max_length=1), Says("one character")]
+CYCLES = ("minute", "hour", "weekday", "day", "week", "month", "quarter")
 
 
 class Data(Node):
@@ -95,7 +104,7 @@ class Sine(Windowed):
     amplitudes: Annotated[list[Number], Field(min_length=1), Says("a list of at least one number")]
     frequencies: Annotated[list[Number], Field(min_length=1), Says("a list of at least one number")]
     noise_std: NonNegative
-    split: Literal["points", "windows"]
+    split: Literal["points", "targets", "windows"]
 
     def problems(self) -> Iterator[Problem]:
         if len(self.amplitudes) != len(self.frequencies):
@@ -107,9 +116,10 @@ class Sine(Windowed):
 
     def training_problems(self) -> Iterator[Problem]:
         yield from super().training_problems()
-        need = self.window + self.horizon
         parts = {"series": 1.0} if self.split == "windows" else dict(zip(PARTS, self.fractions, strict=True))
         for part, fraction in parts.items():
+            reaching = self.split == "targets" and part != PARTS[0]
+            need = self.horizon if reaching else self.window + self.horizon
             # a point of leeway: how a share is rounded is for the data set to say
             if 0 < fraction * self.n_points < need - 1:
                 yield (
@@ -125,25 +135,45 @@ class Series(Windowed):
     target: Columns
     columns: Columns | None
     time_column: Text | None
+    id_column: Annotated[Text | None, NEUTRAL] = None
+    known: Annotated[Names, NEUTRAL] = []  # noqa: RUF012
+    calendar: Annotated[list[Literal[CYCLES]], NEUTRAL] = []  # type: ignore[valid-type]  # noqa: RUF012
     missing: Literal["error", "interpolate", "drop"]
-    resample: Annotated[Text, Field(pattern=f"^{PERIOD}$"), Says("a period such as 30min, 2h, 1d")] | None
-    scaling: Literal["standard", "minmax", "none"]
-    season: Count | None
-    delimiter: Annotated[
-        Text, BeforeValidator(_tab), Field(min_length=1, max_length=1), Says("one character")
+    resample: (
+        Annotated[Text, Field(pattern=f"^{PERIOD}$"), Says("a period such as 30min, 2h, 1d, 1month")] | None
+    )
+    scaling: Literal[
+        "standard", "minmax", "none", "window_last", "window_mean", "window_standard", "difference"
     ]
+    log: Annotated[Flag, NEUTRAL] = False
+    season: Count | Literal["auto"] | None
+    split: Annotated[Literal["targets", "rows"], NEUTRAL] = "rows"  # of runs from before there was a choice
+    time_format: Annotated[Text | None, NEUTRAL] = None
+    delimiter: Annotated[Character, BeforeValidator(_tab)] | None
+    decimal: Annotated[Literal[".", ","], NEUTRAL] = "."
+    thousands: Annotated[Character | None, NEUTRAL] = None
+    marks: Annotated[Names, NEUTRAL] = []  # noqa: RUF012
     encoding: Encoding
 
     def problems(self) -> Iterator[Problem]:
         if self.resample is not None and self.time_column is None:
             yield "resample", "needs data.time_column, the column of times"
+        if self.resample is not None and self.known:
+            yield "known", "what is known ahead cannot be resampled; leave out data.resample"
+        if self.calendar and self.time_column is None:
+            yield "calendar", "needs data.time_column, the column of times"
+        if self.decimal == self.thousands:
+            yield "thousands", "is the decimal mark, too"
+        if self.scaling == "difference" and self.window < 2:
+            yield "scaling", "of a window of one row there is no difference"
 
 
 class Chars(Data):
     choice: ClassVar[str] = "chars"
     kind: ClassVar[str] = "text"
     corpus: Literal["pydoc", "tinyshakespeare", "text8", "enwik8"]
-    path: DataFile | None
+    path: TextFiles | None
+    val_path: Annotated[TextFiles | None, NEUTRAL] = None
     folder: Annotated[Text, HOW]
     segment: Count
     batch_size: Count
@@ -151,6 +181,13 @@ class Chars(Data):
     split: Annotated[Literal["text", "rows"], NEUTRAL] = "text"
     limit: Count | None
     encoding: Encoding
+
+    def problems(self) -> Iterator[Problem]:
+        if self.val_path is not None and self.split == "rows":
+            yield (
+                "val_path",
+                "a validation text of its own has no part in the rows of another; set data.split=text",
+            )
 
 
 class Tokens(Data):

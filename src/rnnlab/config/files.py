@@ -13,6 +13,15 @@ def file(path: str) -> str:
     return path
 
 
+def files(paths: str | list[str]) -> str | list[str]:
+    """The paths as given, if one is a folder or each is a file."""
+    if isinstance(paths, str) and _is(paths, "folder"):
+        return paths
+    for path in [paths] if isinstance(paths, str) else paths:
+        file(path)
+    return paths
+
+
 def folder(path: str) -> str:
     """The path as given, if it is a folder."""
     if not _is(path, "folder"):

@@ -1,14 +1,26 @@
 """The models: what a recurrence and each of the three tasks can be asked for."""
 
 import importlib.util
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from rnnlab.cells.description import CATALOGUE, Description, Option
 from rnnlab.config.equal import ASKED
-from rnnlab.config.fields import NEUTRAL, BelowOne, Count, Flag, Number, Positive, Says, Text, wrong
+from rnnlab.config.fields import (
+    NEUTRAL,
+    BelowOne,
+    Count,
+    Flag,
+    Number,
+    Positive,
+    Probability,
+    Says,
+    Text,
+    wrong,
+)
 from rnnlab.config.files import folder
 from rnnlab.config.node import Node, Problem
 from rnnlab.errors import nearest
@@ -73,6 +85,9 @@ class Recurrent(Node):
     init_from_rate: Annotated[Positive, NEUTRAL] = 1.0
     kind: ClassVar[str] = ""
     metrics: ClassVar[tuple[str, ...]] = ()  # that its task measures
+
+    def measured(self) -> tuple[str, ...]:
+        return self.metrics
 
     def problems(self) -> Iterator[Problem]:
         yield from self._option_problems()
@@ -167,13 +182,33 @@ def _unfit(option: Option, value: Plain) -> str | None:
     return None if whole or isinstance(value, float) else "must be a number"
 
 
+def _increasing(levels: list[float]) -> list[float]:
+    if any(a >= b for a, b in itertools.pairwise(levels)) or min(levels) <= 0 or max(levels) >= 1:
+        raise wrong("must increase, between 0 and 1, as [0.1,0.5,0.9] does")
+    return levels
+
+
+Levels = Annotated[
+    list[Probability],
+    Field(min_length=1),
+    AfterValidator(_increasing),
+    Says("a list of levels between 0 and 1"),
+]
+
+
 class Forecaster(Recurrent):
     choice: ClassVar[str] = "forecaster"
     kind: ClassVar[str] = "series"
     metrics: ClassVar[tuple[str, ...]] = ("mse", "mae", "rmse")
-    loss: Literal["mse", "mae", "huber"]
+    loss: Literal["mse", "mae", "huber", "quantile", "student_t"]
     huber_delta: Positive
+    quantiles: Annotated[Levels, NEUTRAL] = [0.1, 0.5, 0.9]  # noqa: RUF012
     subtract_last: Flag
+
+    def measured(self) -> tuple[str, ...]:
+        return self.metrics + (
+            ("pinball", "crps", "coverage") if self.loss in ("quantile", "student_t") else ()
+        )
 
 
 class CharLM(Recurrent):

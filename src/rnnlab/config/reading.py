@@ -1,5 +1,6 @@
 """Reading plain values against the schema: typed values, and a line for every problem."""
 
+import copy
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,7 @@ from typing import Any, get_type_hints
 from pydantic import ValidationError
 
 from rnnlab.config.equal import settle
-from rnnlab.config.fields import choices, describe
+from rnnlab.config.fields import NEUTRAL, choices, describe
 from rnnlab.config.model_schema import Recurrent
 from rnnlab.config.node import Node
 from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, OPTIONAL, SECTIONS, Config, between, other_choice
@@ -168,6 +169,11 @@ def _node(
             reading.problems.append(
                 f"{prefix}{key}: is missing; conf/ lists all keys of {path or 'the config'}"
             )
+    for key, field_ in schema.model_fields.items():
+        if NEUTRAL in field_.metadata and key not in given and path == "data":
+            into[key] = copy.copy(
+                field_.default
+            )  # a run from before there was such a key: its constructor's may differ
     reading.nodes[path] = node
     if len(reading.problems) == before and not any(f"{prefix}{k}" in absent for k in absent_keys):
         reading.sound[path] = node

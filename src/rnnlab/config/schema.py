@@ -146,7 +146,7 @@ def between(nodes: dict[str, Node]) -> Iterator[Problem]:
         fits = next(m.choice for m in MODELS.values() if m.kind == data.kind)
         yield "model", f"{model.choice} does not fit data={data.choice}; use model={fits}"
     if isinstance(model, Recurrent) and model.metrics:
-        yield from _unmeasured(nodes, model.metrics)
+        yield from _unmeasured(nodes, model.measured())
     if isinstance(data, Data):
         yield from ((f"data.{key}", why) for key, why in data.training_problems())
     if isinstance(scheduler, Scheduler) and isinstance(trainer, Trainer):

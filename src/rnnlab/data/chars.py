@@ -16,7 +16,7 @@ from rnnlab.data.loader import Loader
 from rnnlab.data.module import SPLITS, SequenceData, Split, spread
 from rnnlab.data.ngrams import NGram
 from rnnlab.data.parts import parts
-from rnnlab.data.textfile import read_text
+from rnnlab.data.textfile import read_texts
 from rnnlab.data.vocabulary import Vocabulary, listed
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
@@ -54,20 +54,23 @@ class Chars(SequenceData):
     def __init__(
         self,
         corpus: str = corpora.EMBEDDED,
-        path: str | None = None,
+        path: str | Sequence[str] | None = None,
+        val_path: str | Sequence[str] | None = None,
         folder: str = "data",
         fractions: Sequence[float] = (0.9, 0.05, 0.05),
         segment: int = 50,
         batch_size: int = 50,
-        unknown: str = "error",
+        unknown: str = "skip",
         split: str = "text",
         limit: int | None = None,
         encoding: str = "utf-8",
     ) -> None:
-        check_arguments(schema.Chars, "data", locals(), aside=("corpus", "path"))
+        check_arguments(schema.Chars, "data", locals(), aside=("corpus", "path", "val_path"))
         corpora.check(corpus)
         super().__init__()
         self.corpus, self.path, self.folder, self.encoding = corpus, path, Path(folder), encoding
+        self.val_path = val_path
+        self.remarks: list[str] = []
         self.fractions, self.unknown, self.limit = fractions, unknown, limit
         self.segment, self.batch_size, self.split = segment, batch_size, split
         self.vocabulary: Vocabulary | None = None
@@ -93,9 +96,7 @@ class Chars(SequenceData):
         """Raises UserError for a text that cannot be had, read or cut as asked."""
         if hasattr(self, "spec"):
             return
-        text = (
-            read_text(Path(self.path), self.encoding) if self.path else corpora.read(self.corpus, self.folder)
-        )
+        text = read_texts(self.path, self.encoding) if self.path else corpora.read(self.corpus, self.folder)
         text = text[: self.limit]
         afford(NUMBERS * len(text), f"a text of {len(text):,} characters")
         cut = self._by_rows(text) if self.split == "rows" else self._by_text(text)
@@ -115,10 +116,15 @@ class Chars(SequenceData):
     def _by_text(self, text: str) -> str:
         """Cuts the text into parts; returns where."""
         places = parts(len(text), self.fractions)
-        self.vocabulary = self.vocabulary or Vocabulary.of(text[places["train"]], self.unknown)
-        self._ids = {split: _encode(text[places[split]], self.vocabulary, split) for split in SPLITS}
+        texts = {split: text[place] for split, place in places.items()}
+        cut = f"|{places['train'].stop}|{places['val'].stop}"
+        if self.val_path:
+            texts |= {"train": texts["train"] + texts["val"], "val": read_texts(self.val_path, self.encoding)}
+            cut += "|" + hashlib.sha256(texts["val"].encode("utf-8", "surrogatepass")).hexdigest()
+        self.vocabulary = self.vocabulary or Vocabulary.of(texts["train"], self.unknown)
+        self._ids = {split: self._encoded(texts[split], split) for split in SPLITS}
         self._rows: dict[Split, torch.Tensor] = {}
-        return f"|{places['train'].stop}|{places['val'].stop}"
+        return cut
 
     def _by_rows(self, text: str) -> str:
         """Lays the text as rows, and cuts each of them into parts; returns where."""
@@ -132,7 +138,7 @@ class Chars(SequenceData):
             seen = parts(segments, self.fractions)["train"].stop * self.segment + 1
             starts = range(0, self.batch_size * length, max(length, 1))
             self.vocabulary = Vocabulary.of("".join(text[i : i + seen] for i in starts), self.unknown)
-        ids = _encode(text, self.vocabulary, "validation or test")
+        ids = self._encoded(text, "validation or test")
         segments, length = self._laid(len(ids))
         places = parts(segments, self.fractions)
         rows = ids[: self.batch_size * length + 1].unfold(0, length + 1, max(length, 1))
@@ -233,6 +239,23 @@ class Chars(SequenceData):
         n = len(self._ids[split])
         scored = self.rows(split)[:, 1:].numel() if n else 0
         return {"characters": n, "scored": scored, "vocabulary": self.spec["vocabulary_size"]}
+
+    def _encoded(self, text: str, part: str) -> torch.Tensor:
+        """The ids of a part, with a remark where the vocabulary lacks some of its characters."""
+        assert self.vocabulary is not None
+        ids = _encode(text, self.vocabulary, part)
+        if self.unknown != "error" and (missing := set(self.vocabulary.missing(text))):
+            n = (
+                len(text) - len(ids)
+                if self.unknown == "skip"
+                else int((ids == len(self.vocabulary) - 1).sum())
+            )
+            done = "left out" if self.unknown == "skip" else "given one id"
+            self.remarks.append(
+                f"the {part} part: {n:,} of {len(text):,} characters {done}, which training does not have: "
+                f"{listed(''.join(sorted(missing)))}"
+            )
+        return ids
 
     def _check_lengths(self) -> None:
         needed = {split: 2 if share else 0 for split, share in zip(SPLITS, self.fractions, strict=True)}

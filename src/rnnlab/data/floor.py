@@ -10,6 +10,7 @@ a uniform prior.
 """
 
 from collections.abc import Sequence
+from math import ceil, log10
 
 import numpy as np
 
@@ -17,11 +18,17 @@ from rnnlab.memory import afford
 
 SAMPLES = 1024  # noisy windows, at evenly spaced true positions
 AT_ONCE = 64
+SETS = 16  # of noisy windows, that tell the standard error
 RADIANS = 500.0  # the longest stretch of several sines, in radians of the fastest
 NEGLIGIBLE = 20.0  # a position is dropped where its weight is below exp(-20) of the true position's
 
 
-def posterior_variance(
+def rounded(value: float, error: float) -> float:
+    """A value with the digits that its standard error leaves it: the last is worth at least two errors."""
+    return round(value, -ceil(log10(2 * error))) if error > 0 and value else value
+
+
+def estimate(
     amplitudes: Sequence[float],
     frequencies: Sequence[float],
     step: float,
@@ -30,8 +37,8 @@ def posterior_variance(
     noise_std: float,
     length: float,
     generator: np.random.Generator,
-) -> float:
-    """The variance of the next clean values given a noisy window, expected, averaged over the horizon.
+) -> tuple[float, float]:
+    """The variance of the next clean values given a noisy window, expected, averaged over the horizon; its error.
 
     `step` is the time between two points, `length` the time over which the window may start. One sine
     repeats itself, so its position is uniform over one period, whatever the length; that of several is
@@ -43,7 +50,7 @@ def posterior_variance(
     """
     terms = [(a, w) for a, w in zip(amplitudes, frequencies, strict=True) if a and w]
     if not terms or not noise_std or not length:
-        return 0.0
+        return 0.0, 0.0
     a, w = np.array(terms).T
     length = 2 * np.pi / abs(w[0]) if len(terms) == 1 else min(length, RADIANS / np.abs(w).max())
     phase = np.outer(w, step * np.arange(window + horizon))
@@ -83,4 +90,6 @@ def posterior_variance(
         for step_off in off.T:
             bias = np.bincount(sample, weight * step_off, AT_ONCE)
             variance.append(np.bincount(sample, weight * step_off**2, AT_ONCE) - bias**2)
-    return float(np.mean(variance))
+    by_sample = np.reshape(variance, (-1, horizon, AT_ONCE)).mean(1)
+    by_set = by_sample.reshape(-1, SETS).mean(0)  # each with positions evenly spaced as those of all
+    return float(by_sample.mean()), float(by_set.std(ddof=1) / SETS**0.5)

@@ -8,24 +8,35 @@ import numpy as np
 from rnnlab.config.data_schema import PERIOD
 from rnnlab.errors import UserError
 
-UNITS: dict[str, Any] = {"s": "s", "min": "m", "h": "h", "d": "D"}  # ours -> NumPy's
+UNITS: dict[str, Any] = {  # ours -> how many of NumPy's
+    "s": (1, "s"), "min": (1, "m"), "h": (1, "h"), "d": (1, "D"), "w": (7, "D"),
+    "month": (1, "M"), "quarter": (3, "M"), "year": (12, "M"),
+}  # fmt: skip
 
 
 def period(text: str) -> np.timedelta64:
-    """'30min', '2h', '1d', 'h' as a length of time. Raises UserError for anything else."""
+    """'30min', '2h', '1d', 'h', '3month' as a length of time. Raises UserError for anything else."""
     found = re.fullmatch(PERIOD, text)
     if not found:
-        raise UserError(f"data.resample={text}: must be a period such as 30min, 2h, 1d")
-    return np.timedelta64(int(found[1] or 1), UNITS[found[2]])
+        raise UserError(f"data.resample={text}: must be a period such as 30min, 2h, 1d, 1month")
+    count, unit = UNITS[found[2]]
+    return np.timedelta64(int(found[1] or 1) * count, unit)
 
 
 def means(times: np.ndarray, values: np.ndarray, length: np.timedelta64) -> tuple[np.ndarray, np.ndarray]:
-    """Bins that start at multiples of `length` after the first day's midnight: their start times and means.
+    """Bins that start at multiples of `length` after the first day's midnight, or its year: start times and means.
 
     times (N,) datetime64, values (N, columns) with NaN where missing -> (M,), (M, columns). The mean of a bin
     is that of the values it has, NaN if it has none; all bins from the first row's to the last's are there.
     """
-    midnight = times[0].astype("datetime64[D]")
+    by_month = np.datetime_data(length.dtype)[0] == "M"
+    if by_month:  # months of a year are the same in every year where they divide it
+        midnight, times = (
+            times[0].astype("datetime64[Y]").astype("datetime64[M]"),
+            times.astype("datetime64[M]"),
+        )
+    else:
+        midnight = times[0].astype("datetime64[D]")
     bins = (times - midnight) // length
     bins, first = bins - bins[0], bins[0]
     n = int(bins[-1]) + 1
@@ -38,4 +49,5 @@ def means(times: np.ndarray, values: np.ndarray, length: np.timedelta64) -> tupl
     counts = [np.bincount(bins, ok, n) for ok in there.T]
     with np.errstate(invalid="ignore"):
         mean = np.stack(sums, axis=1) / np.stack(counts, axis=1)
-    return midnight.astype("datetime64[us]") + (first + np.arange(n)) * length, mean
+    starts = midnight if by_month else midnight.astype("datetime64[us]")
+    return (starts + (first + np.arange(n)) * length).astype("datetime64[us]"), mean

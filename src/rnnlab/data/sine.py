@@ -11,7 +11,7 @@ from rnnlab.config import data_schema as schema
 from rnnlab.config.arguments import check_arguments
 from rnnlab.data import baselines
 from rnnlab.data.baselines import Predictor
-from rnnlab.data.floor import posterior_variance
+from rnnlab.data.floor import estimate, rounded
 from rnnlab.data.module import Split
 from rnnlab.data.parts import parts
 from rnnlab.data.windows import Frame, Windowed
@@ -23,8 +23,9 @@ NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"
 class Sine(Windowed):
     """`n_points` of sum a_k sin(w_k t) over [0, t_max], each with Gaussian noise; not scaled.
 
-    With split="points" the points are cut in time order and no window straddles a cut. With split="windows"
-    all windows are dealt to the parts at random, so that a part's points are among the inputs of the others.
+    With split="points" the points are cut in time order and no window straddles a cut; with split="targets" that
+    holds for the targets alone, and inputs reach back over the cut. With split="windows" all windows are dealt to
+    the parts at random, so that a part's points are among the inputs of the others.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Sine(Windowed):
         noise_std: float = 0.1,
         window: int = 20,
         horizon: int = 1,
-        split: Literal["points", "windows"] = "points",
+        split: Literal["points", "targets", "windows"] = "points",
         fractions: tuple[float, float, float] = (0.7, 0.15, 0.15),
         batch_size: int = 32,
         seed: int = 0,
@@ -44,6 +45,7 @@ class Sine(Windowed):
         check_arguments(schema.Sine, "data", locals())
         super().__init__(window, horizon, fractions, batch_size, seed)
         self.n_points, self.t_max, self.noise_std, self.split = n_points, t_max, noise_std, split
+        self.reaching = split == "targets"
         self.amplitudes, self.frequencies = list(amplitudes), list(frequencies)
 
     def read(self) -> Frame:
@@ -61,7 +63,7 @@ class Sine(Windowed):
         return np.zeros(1), np.ones(1)
 
     def place(self, n: int) -> dict[Split, np.ndarray]:
-        if self.split == "points":
+        if self.split != "windows":
             return super().place(n)
         windows = max(0, n - self.window - self.horizon + 1)
         dealt = streams.generator(self.seed, "data", SHUFFLE).permutation(windows)
@@ -69,7 +71,7 @@ class Sine(Windowed):
 
     def rows(self, split: Split) -> tuple[int, int]:
         """With split="windows" every part is spread over all rows."""
-        return super().rows(split) if self.split == "points" else (0, self.n_points)
+        return super().rows(split) if self.split != "windows" else (0, self.n_points)
 
     def make_predictors(self) -> dict[str, Predictor]:
         values, fitted = self.frame.values, self.starts("train").numpy()
@@ -77,19 +79,24 @@ class Sine(Windowed):
         found: dict[str, Predictor | None] = {"persistence": baselines.persistence(values, self.window)}
         if len(fitted):
             found["mean"] = baselines.mean(values, *shape, fitted)
-            found["linear"] = baselines.linear(values, values, *shape, fitted)
+            found["linear"] = baselines.linear(values, values, *shape, fitted, self.starts("val").numpy())
         return {name: predictor for name, predictor in found.items() if predictor}
 
     @property
-    def _bayes(self) -> float:
+    def _bayes(self) -> tuple[float, float]:
         step = self.t_max / (self.n_points - 1)
         length = self.t_max - step * (self.window + self.horizon - 1)
         signal = tuple(self.amplitudes), tuple(self.frequencies)
         return bayes_error(*signal, step, self.window, self.horizon, self.noise_std, length)
 
     def floor(self, split: Split) -> dict[str, float]:
-        """The Bayes error of a forecast from the window alone, the same for every part; see floor.py."""
-        return {"mse": self._bayes, "rmse": self._bayes**0.5}
+        """The Bayes error of a forecast from the window alone, the same for every part; see floor.py.
+
+        With no more digits than the error of its Monte Carlo allows.
+        """
+        mse, error = self._bayes
+        rmse = mse**0.5
+        return {"mse": rounded(mse, error), "rmse": rounded(rmse, error / (2 * rmse) if rmse else 0.0)}
 
     def facts(self, split: Split) -> dict[str, float]:
         """`realised_noise`: the mean squared noise of the part's targets."""
@@ -109,18 +116,19 @@ def bayes_error(
     horizon: int,
     noise_std: float,
     length: float,
-) -> float:
-    """The mean squared error of the best forecast, see floor.py; kept, for all seeds of a sweep ask for it."""
+) -> tuple[float, float]:
+    """The mean squared error of the best forecast and its standard error; kept, for all seeds of a sweep ask for it."""
 
-    def unknown(noise_std: float) -> float:
+    def unknown(noise_std: float) -> tuple[float, float]:
         # of seed 0: the floor belongs to the data's distribution, not to one draw of it
         stream = streams.generator(0, "data", FLOOR)
-        return posterior_variance(amplitudes, frequencies, step, window, horizon, noise_std, length, stream)
+        return estimate(amplitudes, frequencies, step, window, horizon, noise_std, length, stream)
 
     if noise_std:
-        return noise_std**2 + unknown(noise_std)
+        variance, error = unknown(noise_std)
+        return noise_std**2 + variance, error
     # Without noise: what stays unknown however little noise there is, such as a sine's direction in a window of
     # one point. What noise alone hides falls a hundredfold from `little` to `less`.
     size = sum(map(abs, amplitudes))
-    little, less = unknown(1e-5 * size), unknown(1e-6 * size)
-    return less if less > little / 2 else 0.0
+    (little, _), (less, error) = unknown(1e-5 * size), unknown(1e-6 * size)
+    return (less, error) if less > little / 2 else (0.0, 0.0)

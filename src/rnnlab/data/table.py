@@ -1,49 +1,98 @@
-"""A CSV file with a header line, read so that every fault is named with its row and column.
+"""A table with a header line, read so that every fault is named with its row and column.
 
-Rows are counted as a spreadsheet counts them: the header is row 1.
+It comes from a CSV file, which may be gzipped, from a Parquet file, or from a DataFrame. Rows are counted as a
+spreadsheet counts them: the header is row 1.
 """
 
 import csv
+import gzip
+import importlib.util
 import io
-import re
-import warnings
+import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from rnnlab.data.instants import Instants, Unread, read_times
 from rnnlab.errors import UserError, nearest
+from rnnlab.memory import afford
 from rnnlab.regular_files import read_file
 
-MISSING = ("", "na", "n/a", "nan", "null", "none")  # in any case; infinite numbers count as missing too
+MISSING = ("", "na", "n/a", "nan", "null", "none", "nat", "<na>")  # in any case; infinite numbers count, too
 CELLS = 12  # bytes of memory for each of the file, as texts in lists
-ISO = re.compile(r"\s*\d{4}(-\d\d(-\d\d([T ].+)?)?)?\s*")
+DELIMITERS = ",;\t|"
+GZIP, PARQUET = b"\x1f\x8b", b"PAR1"  # what such files begin with
 
 
 class Table:
-    """The cells of a CSV file as text, by column.
+    """The cells of a table as text, by column.
+
+    `source` is a file or a DataFrame. `delimiter` None is the one of , ; tab | that the header holds most often.
+    `decimal` and `thousands` are the marks in numbers, `marks` further texts that stand for a missing value.
 
     Raises UserError for a file that is not there, is empty, has only a header, is not of this encoding,
     repeats a column's name or has a row with more or fewer cells than the header. Empty lines are skipped,
     except that within a file of one column they are empty cells.
     """
 
-    def __init__(self, path: str | Path, delimiter: str = ",", encoding: str = "utf-8") -> None:
-        self.path, self.delimiter = Path(path).expanduser(), delimiter.replace(r"\t", "\t")
-        records = self._records(self._text(encoding))
-        first = next((i for i, record in enumerate(records) if record), None)
-        if first is None:
-            raise UserError(f"{self.path}: the file is empty")
-        self.header = [name.strip() for name in records[first]]
+    def __init__(
+        self,
+        source: Any,
+        delimiter: str | None = None,
+        encoding: str = "utf-8",
+        *,
+        decimal: str = ".",
+        thousands: str | None = None,
+        marks: Sequence[str] = (),
+    ) -> None:
+        self.decimal, self.thousands, self.delimiter = decimal, thousands, delimiter
+        self.missing = {*MISSING, *(mark.strip().lower() for mark in marks)}
+        if isinstance(source, str | Path):
+            self.path: Any = Path(source).expanduser()
+            data = self._bytes()
+            if data[:4] == PARQUET:
+                columns = _parquet(self.path, data)
+                self._take(list(columns), columns)
+            else:
+                self._read(self._text(data, encoding))
+        else:
+            self.path = "the DataFrame"
+            if list(getattr(source.index, "names", [None])) != [None]:
+                source = source.reset_index()  # an index with a name is a column
+            names = [str(name) for name in source.columns]
+            self._take(names, {name: _texts(source.iloc[:, i].tolist()) for i, name in enumerate(names)})
+
+    def _take(self, names: list[str], columns: dict[str, tuple[str, ...]]) -> None:
+        self.header, self._cells = names, columns
+        self._refuse_repeats()
+        self.rows = list(range(2, 2 + len(next(iter(columns.values()), ()))))
+        if not self.rows:
+            raise UserError(f"{self.path}: there is a header, but no rows")
+
+    def _refuse_repeats(self) -> None:
         repeated = [name for name, count in Counter(self.header).items() if count > 1 and name]
         if repeated:
             raise UserError(f"{self.path}: the header names column {repeated[0]} more than once")
+
+    def _read(self, text: str) -> None:
+        if self.delimiter is None:
+            first = next((line for line in io.StringIO(text) if line.strip()), "")
+            self.delimiter = max(DELIMITERS, key=first.count)
+        self.delimiter = self.delimiter.replace(r"\t", "\t")
+        records = self._records(text)
+        first_row = next((i for i, record in enumerate(records) if record), None)
+        if first_row is None:
+            raise UserError(f"{self.path}: the file is empty")
+        self.header = [name.strip() for name in records[first_row]]
+        self._refuse_repeats()
         width = len(self.header)
         if width == 1:
             while not records[-1]:
                 records.pop()
-            records[first:] = [record or [""] for record in records[first:]]
+            records[first_row:] = [record or [""] for record in records[first_row:]]
         self.rows = [i + 1 for i, record in enumerate(records) if record][1:]
         for row in self.rows:
             if (cells := len(records[row - 1])) != width:
@@ -54,7 +103,7 @@ class Table:
             zip(self.header, zip(*(records[row - 1] for row in self.rows), strict=True), strict=True)
         )
 
-    def _text(self, encoding: str) -> str:
+    def _bytes(self) -> bytes:
         try:
             data = read_file(self.path, CELLS)
         except FileNotFoundError:
@@ -67,6 +116,9 @@ class Table:
             ) from None
         except OSError as error:
             raise UserError(f"data.path={self.path}: {(error.strerror or str(error)).lower()}") from None
+        return gunzip(data, self.path) if data[:2] == GZIP else data
+
+    def _text(self, data: bytes, encoding: str) -> str:
         try:
             return data.decode(encoding).removeprefix("\ufeff")
         except LookupError:
@@ -83,7 +135,7 @@ class Table:
             ) from None
 
     def _records(self, text: str) -> list[list[str]]:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter or ",")
         try:
             return list(reader)
         except csv.Error as error:
@@ -100,63 +152,135 @@ class Table:
 
     def is_number(self, name: str) -> bool:
         """Whether the first cell of a column that is not missing is a number."""
-        first = next((cell for cell in self._cells[name] if cell.strip().lower() not in MISSING), None)
-        return first is not None and _number(first) is not None
+        first = next((cell for cell in self._cells[name] if cell.strip().lower() not in self.missing), None)
+        return first is not None and self._number(first) is not None
 
     def numbers(self, name: str, key: str) -> np.ndarray:
         """A column as float64 (N,), NaN where it is missing or infinite; UserError for text."""
         cells = self.cells(name, key)
+        plain = (
+            self.decimal == "." and self.thousands is None and "_" not in "".join(cells)
+        )  # 1_000 is no number
         try:
-            values = np.fromiter(map(float, cells), np.float64, len(cells))
+            values = np.fromiter(map(float, cells), np.float64, len(cells)) if plain else None
         except ValueError:
             values = None
-        if values is None or "_" in "".join(cells):  # Python reads 1_000 as a number
-            found = [_number(cell) for cell in cells]
+        if values is None:
+            found = [self._number(cell) for cell in cells]
             if None in found:
                 i = found.index(None)
-                raise UserError(
-                    f"{self.path}: row {self.rows[i]}, column {name}: {cells[i]!r} is not a number"
-                )
+                where = f"{self.path}: row {self.rows[i]}, column {name}: {cells[i]!r}"
+                raise UserError(f"{where} is not a number{self._remedy(cells[i])}")
             values = np.array(found, dtype=np.float64)
+        elif self.missing - {*MISSING}:  # a mark of the user's own may look like a number, -999 say
+            values[[cell.strip().lower() in self.missing for cell in cells]] = np.nan
         return np.where(np.isfinite(values), values, np.nan)
 
-    def times(self, name: str) -> np.ndarray:
-        """A column of increasing ISO times as datetime64[us], in UTC where they carry an offset."""
-        cells = self.cells(name, "time_column")
-        wrong = next((i for i, cell in enumerate(cells) if not ISO.fullmatch(cell)), None)
-        times = _instants(cells) if wrong is None else None
-        if times is None:
-            i = next(i for i, cell in enumerate(cells) if i == wrong or _instants([cell]) is None)
-            raise UserError(
-                f"{self.path}: row {self.rows[i]}, column {name}: {cells[i]!r} is no ISO time, such as "
-                "2016-07-01 or 2016-07-01 12:30"
-            )
-        late = np.flatnonzero(np.diff(times) <= np.timedelta64(0))
-        if len(late):
-            i = int(late[0])
-            raise UserError(
-                f"{self.path}: row {self.rows[i + 1]}, column {name}: {cells[i + 1]} does not come after "
-                f"{cells[i]} in row {self.rows[i]}; times must increase"
-            )
-        return times
-
-
-def _number(cell: str) -> float | None:
-    """NaN for a missing cell, None for text."""
-    if cell.strip().lower() in MISSING:
-        return np.nan
-    try:
-        return float(cell) if "_" not in cell else None
-    except ValueError:
-        return None
-
-
-def _instants(cells: Sequence[str]) -> np.ndarray | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # numpy warns that it converts an offset to UTC, which is what we want
+    def _number(self, cell: str) -> float | None:
+        """NaN for a missing cell, None for text."""
+        text = cell.strip()
+        if text.lower() in self.missing:
+            return np.nan
+        if self.thousands:
+            text = text.replace(self.thousands, "")
+        if self.decimal != ".":
+            text = text.replace(".", "_").replace(self.decimal, ".")  # a point is no part of a number then
         try:
-            return np.array([cell.strip() for cell in cells], dtype="datetime64[us]")
+            return float(text) if "_" not in text else None
         except ValueError:
             return None
+
+    def _remedy(self, cell: str) -> str:
+        """A setting under which the cell would be a number, or be missing."""
+        text = cell.strip()
+        try:
+            if "," in text and self.decimal == "." and "_" not in text:
+                if "." not in text and text.count(",") == 1 and len(text.rpartition(",")[2]) != 3:
+                    float(text.replace(",", "."))
+                    return "; data.decimal=',' reads it as one"
+                float(text.replace(",", ""))
+                return "; data.thousands=',' reads it as one"
+        except ValueError:
+            pass
+        return (
+            "; data.marks=[" + repr(text) + "] takes it for missing" if text in "?-*._#" * bool(text) else ""
+        )
+
+    def times(self, name: str, form: str | None = None) -> Instants:
+        """A column of times; `form` says how they are written where it is not one of the common ways."""
+        cells = self.cells(name, "time_column")
+        try:
+            return read_times(cells, form)
+        except Unread as error:
+            i = error.index
+            raise UserError(
+                f"{self.path}: row {self.rows[i]}, column {name}: {cells[i]!r} {error.why}"
+            ) from None
+
+    def increasing(self, name: str, times: np.ndarray, rows: Sequence[int] | np.ndarray) -> None:
+        """Raises UserError where the times of these rows (numbers in the table) do not increase."""
+        late = np.flatnonzero(np.diff(times) <= np.timedelta64(0))
+        if not len(late):
+            return
+        cells, before, after = self._cells[name], rows[int(late[0])], rows[int(late[0]) + 1]
+        repeated = len(np.unique(times)) <= len(times) / 2 and (others := self.repeating(name))
+        long = (
+            f". The times repeat for each {others[0]}: if there are several series, data.id_column={others[0]} tells "
+            "them apart"
+            if repeated
+            else ""
+        )
+        raise UserError(
+            f"{self.path}: row {self.rows[after]}, column {name}: {cells[after]} does not come after "
+            f"{cells[before]} in row {self.rows[before]}; times must increase{long}"
+        )
+
+    def repeating(self, time: str) -> list[str]:
+        """Columns within whose values no time occurs twice: those that may tell the series of a long table apart."""
+        times = self._cells[time]
+        return [
+            name
+            for name in self.header
+            if name
+            and name != time
+            and len(set(zip(self._cells[name], times, strict=True))) == len(times)
+            and len(set(self._cells[name])) <= len(times) / 4
+        ]
+
+
+def gunzip(data: bytes, path: Any) -> bytes:
+    """What a gzipped file holds. Raises UserError for a damaged one, and for one that unpacks to very much."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            parts, size = [], 0
+            while part := file.read(1 << 24):
+                size += len(part)
+                afford(float(CELLS) * size, f"{path}: unpacked it")
+                parts.append(part)
+        return b"".join(parts)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: is no whole gzip file: {str(error).lower()}") from None
+
+
+def _parquet(path: Path, data: bytes) -> dict[str, tuple[str, ...]]:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise UserError(
+            f"{path}: Parquet files are read by pyarrow, which is not installed: pip install pyarrow"
+        )
+    from pyarrow import ArrowException, BufferReader
+    from pyarrow.parquet import read_table
+
+    try:
+        table = read_table(BufferReader(data))
+    except (ArrowException, OSError) as error:
+        raise UserError(f"{path}: is no whole Parquet file: {str(error).splitlines()[0]}") from None
+    return {
+        name: _texts(column.to_pylist())
+        for name, column in zip(table.column_names, table.columns, strict=True)
+    }
+
+
+def _texts(values: Sequence[Any]) -> tuple[str, ...]:
+    """Values as the cells of a CSV file would have them; floats as the shortest text that reads back as the same."""
+    turn: Callable[[Any], str] = lambda v: "" if v is None else str(int(v)) if isinstance(v, bool) else str(v)  # noqa: E731
+    return tuple(map(turn, values))

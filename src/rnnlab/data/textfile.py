@@ -1,10 +1,35 @@
-"""A text of the user's own."""
+"""A text of the user's own: a file, several, or a folder of them, each of which may be gzipped."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
+from rnnlab.data.table import GZIP, gunzip
 from rnnlab.errors import UserError, nearest
 from rnnlab.regular_files import read_file
+
+SUFFIXES = (".txt", ".md", ".text")  # of the files of a folder that are read, also with .gz behind
+
+
+def read_texts(paths: str | Sequence[str], encoding: str) -> str:
+    """The text of a file, of a list of files, or of all texts below a folder in the order of their names.
+
+    One that does not end with its line gets a line's end, where another follows. Raises UserError.
+    """
+    if isinstance(paths, str) and (folder := Path(paths).expanduser()).is_dir():
+        found = [
+            p
+            for p in sorted(folder.rglob("*"))
+            if p.is_file() and p.name.removesuffix(".gz").endswith(SUFFIXES)
+        ]
+        if not found:
+            raise UserError(
+                f"data.path={paths}: the folder holds no text ({', '.join(SUFFIXES)}, also with .gz)"
+            )
+    else:
+        found = [Path(path) for path in ([paths] if isinstance(paths, str) else paths)]
+    texts = [read_text(path, encoding) for path in found]
+    return "".join(text if text.endswith("\n") else text + "\n" for text in texts[:-1]) + texts[-1]
 
 
 def read_text(path: Path, encoding: str) -> str:
@@ -18,6 +43,8 @@ def read_text(path: Path, encoding: str) -> str:
         raise UserError(f"data.path={path}: no such file.{near}") from None
     except OSError as error:
         raise UserError(f"data.path={path}: {error.strerror}") from None
+    if content[:2] == GZIP:
+        content = gunzip(content, path)
     try:
         text = content.decode(encoding).removeprefix("\ufeff")
     except LookupError:

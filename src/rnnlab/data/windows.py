@@ -1,4 +1,4 @@
-"""Windows of a series: what the data sets of kind "series" share."""
+"""Windows of a series, or of several: what the data sets of kind "series" share."""
 
 import hashlib
 from abc import abstractmethod
@@ -12,26 +12,53 @@ import torch
 from rnnlab.config import data_schema as schema
 from rnnlab.config.arguments import check_arguments
 from rnnlab.data.baselines import Predictor, score
+from rnnlab.data.calendar import Step, step_of
 from rnnlab.data.loader import Loader, in_order, shuffled
 from rnnlab.data.module import SPLITS, SequenceData, Split, spread
 from rnnlab.data.parts import parts
-from rnnlab.errors import UserError
+from rnnlab.data.per_window import MODES, PerWindow
+from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
 
 EVALUATED = 1024  # windows in a batch that is not trained on, at least
 
 
-class Frame(NamedTuple):
-    """A series before it is scaled: `values` (N, columns) float64 in the order of `columns`."""
+class Group(NamedTuple):
+    """The rows [start, stop) of one series of a frame."""
 
-    times: np.ndarray  # (N,) increasing: numbers or datetime64
+    name: str
+    start: int
+    stop: int
+
+
+class Frame(NamedTuple):
+    """A series before it is scaled, or several one after the other: `values` (N, columns) float64 as `columns` say."""
+
+    times: (
+        np.ndarray
+    )  # (N,) increasing within each series: numbers or datetime64, in UTC where they had offsets
     values: np.ndarray
     inputs: list[str]
     targets: list[str]
+    plain: int = 0
+    """So many of the inputs, the last ones, are never scaled."""
+    offsets: np.ndarray | None = None
+    """(N,) minutes east of UTC, where the times were written with such."""
+    groups: list[Group] = []  # noqa: RUF012  (never written to)
+    """The series by name; empty where there is only one, which has none."""
 
     @property
     def columns(self) -> list[str]:
         return self.inputs + [name for name in self.targets if name not in self.inputs]
+
+    @property
+    def series(self) -> list[Group]:
+        """All of them, with one that has no name."""
+        return self.groups or [Group("", 0, len(self.values))]
+
+    def series_of(self, row: int) -> Group:
+        """The series that a row belongs to, or that ends before it."""
+        return next((group for group in self.series if row < group.stop), self.series[-1])
 
 
 class Stretch(NamedTuple):
@@ -39,6 +66,24 @@ class Stretch(NamedTuple):
 
     times: np.ndarray
     values: np.ndarray
+
+
+def time_texts(times: np.ndarray, offsets: np.ndarray | None = None) -> list[str]:
+    """Times as ISO text, days where all are midnights, each with its offset (minutes east of UTC) where it has one."""
+    if times.dtype.kind != "M":
+        return [str(time) for time in times]
+    if offsets is None:
+        whole = bool((times == times.astype("datetime64[D]")).all())
+        return [
+            str(t).removesuffix(".000000")
+            for t in times.astype("datetime64[D]" if whole else "datetime64[us]")
+        ]
+    local = [
+        str(t).removesuffix(".000000")
+        for t in times.astype("datetime64[us]") + offsets * np.timedelta64(1, "m")
+    ]
+    east = [f"{'+-'[o < 0]}{abs(o) // 60:02d}:{abs(o) % 60:02d}" for o in offsets.tolist()]
+    return [f"{text}{offset}" for text, offset in zip(local, east, strict=True)]
 
 
 def gatherer(series: torch.Tensor, length: int, offset: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -70,12 +115,19 @@ class Windowed(SequenceData):
       targets `series[s+window : s+window+horizon, target_columns]`;
     * `predictors`: the baselines as functions of window starts, in raw units (see baselines.py).
 
+    * `step`: the usual step between its times, None where they are numbers.
+
     A subclass says what the series is (`read`), how its columns are scaled (`fit`) and which predictors to
-    compare with (`make_predictors`).
+    compare with (`make_predictors`). Of several series each is cut, scaled and scored by itself.
     """
 
     kind = "series"
     season: int | None = None
+    scaling: str = "none"
+    log = False
+    """Whether targets are forecast by their logarithms."""
+    reaching = False
+    """Whether the inputs of a part's first windows reach back over its cut, so that its targets alone are its own."""
 
     def __init__(
         self, window: int, horizon: int, fractions: tuple[float, float, float], batch_size: int, seed: int
@@ -86,6 +138,7 @@ class Windowed(SequenceData):
         self.fractions = (float(fractions[0]), float(fractions[1]), float(fractions[2]))
         self._given: dict[str, Any] | None = None
         self._ready = False
+        self.remarks: list[str] = []
         self._scores: dict[Split, dict[str, dict[str, float]]] = {}
 
     def with_spec(self, spec: dict[str, Any]) -> "Windowed":
@@ -111,15 +164,27 @@ class Windowed(SequenceData):
         """The baselines by name; called once, when first asked for."""
 
     def place(self, n: int) -> dict[Split, np.ndarray]:
-        """The window starts of each part of a series of `n` rows: no window straddles a cut."""
-        last = self.window + self.horizon - 1
-        places = parts(n, self.fractions)
-        return {split: np.arange(at.start, max(at.start, at.stop - last)) for split, at in places.items()}
+        """The window starts of each part of a series of `n` rows: no target lies beyond a part, nor, unless
+        they are `reaching`, any input.
+        """
+        found: dict[Split, np.ndarray] = {}
+        for split, at in parts(n, self.fractions).items():
+            first = max(0, at.start - self.window) if self.reaching else at.start
+            behind = at.stop - self.window - self.horizon + 1
+            found[split] = np.arange(first, behind if at.stop > at.start and behind > first else first)
+        return found
 
     def rows(self, split: Split) -> tuple[int, int]:
-        """First row of a part, and the row behind its last."""
-        place = parts(len(self.frame.values), self.fractions)[split]
-        return place.start, place.stop
+        """First row of a part, and the row behind its last; of several series the first one's."""
+        group = self.frame.series[0]
+        place = parts(group.stop - group.start, self.fractions)[split]
+        return group.start + place.start, group.start + place.stop
+
+    def forecast_rows(self, split: Split) -> tuple[int, int]:
+        """The first row of a part that has a whole window before it, and the row behind the part's last."""
+        first, behind = self.rows(split)
+        start = self.frame.series[0].start
+        return max(first, start + self.window) if self.reaching else first + self.window, behind
 
     def setup(self, stage: str | None = None) -> None:
         if self._ready:
@@ -127,16 +192,56 @@ class Windowed(SequenceData):
         self.frame = frame = self.read()
         self.column_names, self.inputs = frame.columns, len(frame.inputs)
         self.target_columns = [frame.columns.index(name) for name in frame.targets]
-        placed = self.place(len(frame.values))
-        self._starts = {split: torch.from_numpy(starts) for split, starts in placed.items()}
+        steps = [step_of(frame.times[group.start : group.stop]) for group in frame.series]
+        self.step: Step | None = steps[0]
+        placed: dict[Split, list[np.ndarray]] = {split: [] for split in SPLITS}
+        for group in frame.series:
+            for split, starts in self.place(group.stop - group.start).items():
+                placed[split].append(starts + group.start)
+        self._starts = {split: torch.from_numpy(np.concatenate(placed[split])) for split in SPLITS}
+        self.target_index = [i if i < self.inputs else None for i in self.target_columns]
+        self.per_window = None
+        if self.scaling in MODES:
+            if None in self.target_index:
+                raise UserError(
+                    f"data.scaling={self.scaling} needs every target among the inputs; add it to data.columns"
+                )
+            self.per_window = PerWindow(self.scaling, torch.tensor(self.target_columns), frame.plain)  # type: ignore[arg-type]
         shift, scale = self._given_scale() if self._given else self._fitted_scale()
+        self._scale = shift, scale  # (series, columns) each
+        scaled = np.empty(frame.values.shape, dtype=np.float32)
         with np.errstate(all="ignore"):
-            scaled = ((frame.values - shift) / scale).astype(np.float32)
-        if not np.isfinite(scaled).all():
-            name = frame.columns[int(np.flatnonzero(~np.isfinite(scaled).all(0))[0])]
+            for i, group in enumerate(frame.series):
+                at = slice(group.start, group.stop)
+                scaled[at] = (self.logged(frame.values[at]) - shift[i]) / scale[i]
+        wrong = ~np.isfinite(scaled) & ~np.isnan(
+            frame.values
+        )  # what lies ahead of the last rows is not known
+        if wrong.any():
+            name = frame.columns[int(np.flatnonzero(wrong.any(0))[0])]
             raise UserError(f"column {name}: its values are too large for float32, even scaled")
         self.series = torch.from_numpy(scaled)
-        self.spec = {
+        self.spec = self._described(shift, scale)
+        # as float32: the last bits of a float64 sine differ between machines and are seen by no model
+        seen = [frame.values.astype("<f4"), *(self.starts(split).numpy().astype("<i8") for split in SPLITS)]
+        digest = hashlib.sha256()
+        for array in seen:
+            digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+        self.content_hash = digest.hexdigest()
+        self._ready = True
+
+    def logged(self, values: np.ndarray) -> np.ndarray:
+        """Values (n, columns) with the targets' logarithms in their place, where `log` asks for them."""
+        if not self.log:
+            return values
+        values = values.copy()
+        values[:, self.target_columns] = np.log(values[:, self.target_columns])
+        return values
+
+    def _described(self, shift: np.ndarray, scale: np.ndarray) -> dict[str, Any]:
+        """The spec; raw = scaled * scale + shift, of which the exponential is taken where `log` is true."""
+        frame = self.frame
+        spec = {
             "kind": "series",
             "inputs": self.inputs,
             "targets": len(frame.targets),
@@ -145,33 +250,49 @@ class Windowed(SequenceData):
             "season": self.season,
             "input_names": list(frame.inputs),
             "target_names": list(frame.targets),
-            "target_index": [i if i < self.inputs else None for i in self.target_columns],
-            # raw = scaled * scale + shift
-            "input_shift": shift[: self.inputs].tolist(),
-            "input_scale": scale[: self.inputs].tolist(),
-            "target_shift": shift[self.target_columns].tolist(),
-            "target_scale": scale[self.target_columns].tolist(),
+            "target_index": self.target_index,
+            "input_shift": shift[0, : self.inputs].tolist(),
+            "input_scale": scale[0, : self.inputs].tolist(),
+            "target_shift": shift[0, self.target_columns].tolist(),
+            "target_scale": scale[0, self.target_columns].tolist(),
         }
-        # as float32: the last bits of a float64 sine differ between machines and are seen by no model
-        seen = [frame.values.astype("<f4"), *(placed[split].astype("<i8") for split in SPLITS)]
-        digest = hashlib.sha256()
-        for array in seen:
-            digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
-        self.content_hash = digest.hexdigest()
-        self._ready = True
+        if self.per_window is not None:
+            spec["per_window"] = self.scaling
+        if frame.plain:
+            spec["plain"] = frame.plain
+        if self.log:
+            spec["log"] = True
+        if self.step is not None:
+            spec["step"] = list(self.step)
+        if frame.groups:
+            # of several series none has the scale: the task works in scaled units, and each window brings its own
+            spec["series"] = {"names": [group.name for group in frame.groups]}
+            for key, array in (("shift", shift), ("scale", scale)):
+                spec["series"][f"input_{key}"] = array[:, : self.inputs].tolist()
+                spec["series"][f"target_{key}"] = array[:, self.target_columns].tolist()
+                neutral = [float(key == "scale")]
+                spec |= {f"input_{key}": self.inputs * neutral, f"target_{key}": len(frame.targets) * neutral}
+        return spec
 
     def _fitted_scale(self) -> tuple[np.ndarray, np.ndarray]:
         wanted = [s for s, share in zip(SPLITS, self.fractions, strict=True) if share or s == "train"]
-        without = [s for s in wanted if not len(self._starts[s])]
-        if without:
-            held = ", ".join(f"{s} {b - a}" for s in SPLITS for a, b in [self.rows(s)])
-            raise UserError(
-                f"too short: a window and its horizon take {self.window} + {self.horizon} = "
-                f"{self.window + self.horizon} rows, of {len(self.frame.values)} rows the parts hold {held}. "
-                "Take a smaller data.window or data.horizon, or other data.fractions"
-            )
-        first, behind = self.rows("train")
-        return self.fit(self.frame.values[first:behind], self.column_names)
+        frame, found = self.frame, []
+        for group in frame.series:
+            n = group.stop - group.start
+            places, cuts = self.place(n), parts(n, self.fractions)
+            if any(not len(places[s]) for s in wanted):
+                held = ", ".join(f"{s} {cuts[s].stop - cuts[s].start}" for s in SPLITS)
+                named = f"the series {group.name} is " if group.name else ""
+                later = f" (of a later part its horizon, {self.horizon})" if self.reaching else ""
+                raise UserError(
+                    f"{named}too short: a window and its horizon take {self.window} + {self.horizon} = "
+                    f"{self.window + self.horizon} rows{later}, of {n} rows the parts hold {held}. "
+                    "Take a smaller data.window or data.horizon, or other data.fractions"
+                )
+            train = frame.values[group.start + cuts["train"].start : group.start + cuts["train"].stop]
+            found.append(self.fit(self.logged(train), self.column_names))
+        shift, scale = (np.stack(arrays) for arrays in zip(*found, strict=True))
+        return shift, scale
 
     def _given_scale(self) -> tuple[np.ndarray, np.ndarray]:
         spec, frame = self._given or {}, self.frame
@@ -180,13 +301,74 @@ class Windowed(SequenceData):
         for key, value in ours.items():
             if spec[key] != value:
                 raise UserError(f"the model was trained with {key}={spec[key]}, this data has {key}={value}")
-        if len(frame.values) < self.window:
+        if (trained := spec.get("step")) and self.step is not None:
+            before = Step(*trained)
+            if not 0.75 < self.step.length / before.length < 1.34:
+                raise UserError(
+                    f"the model was trained on steps of {before}, this data has steps of {self.step}; "
+                    "data.resample makes steps longer"
+                )
+        if all(group.stop - group.start < self.window for group in frame.series):
             raise UserError(f"the model looks at {self.window} rows, this data has only {len(frame.values)}")
         outside = [i for i, column in enumerate(self.target_columns) if column >= self.inputs]
+        of = spec.get("series")
+        if (of is None) != (not frame.groups):
+            raise UserError(
+                f"the model was trained on {'one series' if of is None else 'several series, by data.id_column'}"
+            )
+        known = of or {
+            key: [spec[key]] for key in ("input_shift", "input_scale", "target_shift", "target_scale")
+        }
+        rows = [0]
+        if of:
+            if strangers := [group.name for group in frame.groups if group.name not in of["names"]]:
+                raise UserError(
+                    f"the model knows no scale for the series {strangers[0]}.{nearest(strangers[0], of['names'])}"
+                )
+            rows = [of["names"].index(group.name) for group in frame.groups]
         shift, scale = (
-            np.array(spec[f"input_{key}"] + [spec[f"target_{key}"][i] for i in outside])
+            np.array(
+                [known[f"input_{key}"][r] + [known[f"target_{key}"][r][i] for i in outside] for r in rows]
+            )
             for key in ("shift", "scale")
         )
+        return shift, scale
+
+    def continued(self, times: np.ndarray, n: int) -> np.ndarray:
+        """Times (N,) of one series and the `n` that follow on the calendar, or by the median step of numbers."""
+        if (step := step_of(times)) is not None:
+            return np.concatenate([times, step.after(times[-1], np.arange(1, n + 1))])
+        pace = np.sort(np.diff(times))[(len(times) - 1) // 2] if len(times) > 1 else 1
+        return np.concatenate([times, times[-1] + pace * np.arange(1, n + 1)])
+
+    def known_ahead(self, row: int, steps: int) -> torch.Tensor:
+        """Scaled inputs of rows `row` on as far as they are known in advance, (steps, inputs), NaN elsewhere."""
+        return torch.full((steps, self.inputs), torch.nan)
+
+    def parts_in_words(self) -> list[str]:
+        """Of each part its rows, windows and dates, in a line."""
+        found = []
+        several = (
+            f" of {self.frame.series[0].name}, the first of {len(self.frame.groups)}"
+            if self.frame.groups
+            else ""
+        )
+        for split, name in (("train", "training"), ("val", "validation"), ("test", "test")):
+            first, behind = self.rows(split)  # type: ignore[arg-type]
+            windows = len(self.starts(split))  # type: ignore[arg-type]
+            if behind > first:
+                ends = [first, behind - 1]
+                offsets = None if self.frame.offsets is None else self.frame.offsets[ends]
+                dates = " to ".join(time_texts(self.frame.times[ends], offsets))
+                what = "rows" if self.frame.times.dtype.kind != "M" else f"rows{several},"
+                found.append(f"{name:10} {behind - first:,} {what} {dates}: {windows:,} windows")
+        return found
+
+    def units(self, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Shift and scale of the targets of windows that start at `starts`, each (B, 1, targets) float64."""
+        stops = np.array([group.stop for group in self.frame.series])
+        at = np.searchsorted(stops, starts.numpy(), side="right")
+        shift, scale = (torch.from_numpy(array[at][:, None, self.target_columns]) for array in self._scale)
         return shift, scale
 
     def starts(self, split: Split) -> torch.Tensor:
@@ -212,8 +394,9 @@ class Windowed(SequenceData):
         x = gatherer(self.series[:, : self.inputs], self.window, 0)
         y = gatherer(self.series[:, self.target_columns], self.horizon, self.window)
 
-        def fetch(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            return x(starts[batch]), y(starts[batch])
+        def fetch(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            at = starts[batch]
+            return (x(at), y(at), *(self.units(at) if self.frame.groups else ()))
 
         if not shuffle:
             return Loader(fetch, in_order(n, max(self.batch_size, EVALUATED)))
@@ -221,8 +404,12 @@ class Windowed(SequenceData):
         return Loader(fetch, in_order(n, 0) if whole else shuffled(n, self.batch_size, self.seed))
 
     def native_source(self, split: Split) -> Any:
-        from rnnlab.native.sources import Windows
+        from rnnlab.native.sources import Pairs, Windows
 
+        if self.per_window is not None:
+            x, y = self.examples(split, len(self.starts(split)))
+            x, units = self.per_window.seen(x)
+            return Pairs(x.contiguous(), self.per_window.wanted(y, units).contiguous())
         return Windows(
             self.series, self.inputs, self.window, self.horizon, self.target_columns, self.starts(split)
         )
@@ -230,6 +417,8 @@ class Windowed(SequenceData):
     def examples(self, split: Split, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """X (B, window, inputs) and y (B, horizon, targets)."""
         starts = spread(self.starts(split), rows)
+        afford(8.0 * len(starts) * (self.window * self.inputs + self.horizon * len(self.target_columns)),
+               f"{len(starts):,} windows of data.window={self.window}")  # fmt: skip
         x = self.series[starts[:, None] + torch.arange(self.window), : self.inputs]
         ahead = self.series[starts[:, None] + self.window + torch.arange(self.horizon)]
         return x, ahead[..., self.target_columns]
@@ -239,7 +428,7 @@ class Windowed(SequenceData):
         return self.make_predictors()
 
     def baselines(self, split: Split) -> dict[str, dict[str, float]]:
-        """Scores in raw units over all horizon steps and targets; {} for a part without windows."""
+        """Scores in raw units over all horizon steps, targets and series; {} for a part without windows."""
         if split not in self._scores:
             starts, targets = self.starts(split).numpy(), self.frame.values[:, self.target_columns]
             self._scores[split] = {

@@ -24,14 +24,21 @@ class Series(nn.Module):
 
     input_shift: Tensor
     input_scale: Tensor
+    logged: Tensor
 
     def __init__(self, task: Forecaster) -> None:
         super().__init__()
         self.task = task
         self.register_buffer("input_shift", torch.tensor(task.spec["input_shift"]))
         self.register_buffer("input_scale", torch.tensor(task.spec["input_scale"]))
+        logged = [
+            bool(task.spec.get("log")) and i in task.spec["target_index"] for i in range(task.spec["inputs"])
+        ]
+        self.register_buffer("logged", torch.tensor(logged))
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.task.spec.get("log"):
+            x = torch.where(self.logged, x.clamp(min=1e-30).log(), x)
         return self.task.unscaled(self.task((x - self.input_shift) / self.input_scale))
 
 
@@ -51,6 +58,10 @@ class Text(nn.Module):
 def portable(task: Any) -> Portable:
     """Raises UserError for a task that is none of rnnlab's own."""
     batch, time = {0: "batch"}, {0: "batch", 1: "time"}
+    if type(task) is Forecaster and "series" in task.spec:
+        raise UserError(
+            "export: this model is of several series, each in its own scale; use --to safetensors"
+        )
     if type(task) is Forecaster:
         x = torch.zeros(2, task.spec["window"], task.spec["inputs"])
         words = (

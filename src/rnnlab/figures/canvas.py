@@ -1,6 +1,7 @@
 """The style of our figures: one palette, quiet axes, lines labelled where they end."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from rnnlab.figures.axis import apart
@@ -22,6 +25,9 @@ PART = {"train": "training", "val": "validation", "test": "test", "all": "whole"
 
 H_PAD = 0.08  # inches between a picture's edge and what is in it
 PLAIN: dict[str, Any] = {"parse_math": False}  # $ stands for itself in the name of a column or an experiment
+WIDE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
+        "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS", "Microsoft YaHei", "SimHei", "Droid Sans Fallback",
+        "Noto Emoji", "Segoe UI Emoji", "Apple Symbols", "Symbola")  # fmt: skip
 LINE_PT = 11.0  # least distance between two labels, in points
 
 
@@ -106,8 +112,18 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
         )
 
 
+@cache
+def wide_fonts() -> list[str]:
+    """Fonts of this machine with Chinese, Japanese, Korean, and emoji; matplotlib brings none."""
+    there = {font.name for font in fontManager.ttflist}
+    return [name for name in WIDE if name in there]
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Writes a PNG, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for text in figure.findobj(Text):
+        if not text.get_text().isascii():  # matplotlib takes each sign from the first font that has it
+            text.set_fontfamily(["DejaVu Sans", *wide_fonts()])
     figure.savefig(path, format="png")
     return path

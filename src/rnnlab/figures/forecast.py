@@ -11,7 +11,7 @@ from rnnlab.figures.canvas import BLUE, GREEN, INK, ORANGE, PALE, PART, canvas, 
 from rnnlab.figures.learning import Learning
 from rnnlab.figures.learning import draw as draw_learning
 from rnnlab.tasks.forecaster import Forecaster
-from rnnlab.tasks.rollout import FreeRun, by_window, free_run
+from rnnlab.tasks.rollout import FreeRun, by_window, farthest, free_run, interval_by_window
 
 SHOWN = 120  # steps of a part that are drawn where it has so many, or ten horizons if that is more
 LEGEND = 20.0  # points between axes and title, for the legend
@@ -21,19 +21,27 @@ def finished(
     task: Forecaster, data: Windowed, split: Split, title: tuple[str, str], curve: Learning
 ) -> Figure:
     """A finished run: how it forecasts the beginning of a part, and how it learned."""
-    first, behind = data.rows(split)
-    row = first + data.window
+    row, behind = data.forecast_rows(split)
+    first = data.rows(split)[0]
     steps = min(max(SHOWN, 10 * data.horizon), behind - row)
     whole = steps // data.horizon * data.horizon
     ahead = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"
-    can_feed_itself = all(i in task.spec["target_index"] for i in range(data.inputs))
-    free = free_run(task, data, row, steps if can_feed_itself else data.horizon)
+    free = free_run(task, data, row, farthest(task, data, row, steps))
     figure = canvas(10, 4)
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
     # windows dealt to the parts at random come from everywhere
     where = "series" if behind - first == len(data.frame.values) else f"{PART[split]} part"
+    if data.frame.groups:
+        where += f" of {data.frame.groups[0].name}"
     windowed = (ahead, by_window(task, data, row, whole))
-    panel(left, data, free, back=min(data.window, steps // 2), windowed=windowed)
+    panel(
+        left,
+        data,
+        free,
+        back=min(data.window, steps // 2),
+        windowed=windowed,
+        interval=interval_by_window(task, data, row, whole),
+    )
     left.set_title(f"the first {steps} steps of the {where}", loc="left", pad=LEGEND, fontsize=10.5)
     draw_learning(right, curve)
     right.set_title("learning, beside baselines (dashed)", loc="left", pad=LEGEND, fontsize=10.5)
@@ -45,7 +53,7 @@ def running_on(data: Windowed, free: FreeRun, title: tuple[str, str]) -> Figure:
     """A free-running forecast with what went before it, for each target."""
     names = data.frame.targets
     figure = canvas(10, 4 if len(names) == 1 else 1.2 + 2.4 * len(names))
-    back = min(free.row, max(data.window, len(free.forecast) // 2))
+    back = min(free.row - data.frame.series_of(free.row - 1).start, max(data.window, len(free.forecast) // 2))
     for i, axes in enumerate(np.atleast_1d(figure.subplots(len(names), 1, sharex=True))):
         panel(axes, data, free, back=back, target=i)
         if i < len(names) - 1:
@@ -63,10 +71,12 @@ def panel(
     back: int,
     target: int = 0,
     windowed: tuple[str, np.ndarray] | None = None,
+    interval: np.ndarray | None = None,
 ) -> None:
     """One target, from `back` rows before the free run begins.
 
-    `windowed`: the name and the values (n, targets), from the same row on, of forecasts from true windows.
+    `windowed`: the name and the values (n, targets), from the same row on, of forecasts from true windows; `interval`
+    (n, targets, 2) is between what they lie.
     """
     known = slice(
         free.row - back, max(free.row + len(free.truth), free.row + len(windowed[1]) if windowed else 0)
@@ -88,6 +98,16 @@ def panel(
         label, values = windowed
         at = data.frame.times[free.row : free.row + len(values)]
         axes.plot(at, values[:, target], color=BLUE, linewidth=1.6, label=label)
+        if interval is not None:
+            low, high = interval[:, target].T
+            name_of = f"{free.levels[0]:g} to {free.levels[-1]:g}"
+            axes.fill_between(at, low, high, color=BLUE, alpha=0.2, linewidth=0, label=name_of)
+    elif free.quantiles is not None:
+        low, high = free.quantiles[:, target, [0, -1]].T
+        name_of = f"{free.levels[0]:g} to {free.levels[-1]:g}"
+        axes.fill_between(
+            free.times[: len(low)], low, high, color=ORANGE, alpha=0.25, linewidth=0, label=name_of
+        )
     axes.plot(free.times, free.forecast[:, target], color=ORANGE, linewidth=1.6, label="free-running")
     axes.margins(x=0.01)
     if np.issubdtype(times.dtype, np.datetime64):

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from rnnlab.data import baselines
 from rnnlab.data.windows import Windowed
-from rnnlab.errors import UserError
 from rnnlab.figures.canvas import GREEN, ORANGE, canvas, headline, quiet
 from rnnlab.figures.forecast import LEGEND, panel
 from rnnlab.instruments.instrument import Instrument
@@ -31,16 +30,15 @@ class Horizon(Instrument):
     def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
         if not isinstance(task, Forecaster) or not isinstance(data, Windowed):
             return {}
-        first, behind = data.rows(data.held_out())
-        steps = min(max(STEPS, 2 * data.horizon), (behind - first - data.window) // 2)
+        if any(i not in task.spec["target_index"] for i in range(data.inputs)):
+            return {}
+        first, behind = data.forecast_rows(data.held_out())
+        steps = min(max(STEPS, 2 * data.horizon), (behind - first) // 2)
         if steps < 2:
             return {}
-        starts = np.linspace(first + data.window, behind - steps, STARTS).astype(int)
+        starts = np.linspace(first, behind - steps, STARTS).astype(int)
         starts = np.unique(starts)
-        try:
-            self.example = free_run(task, data, int(starts[0]), steps)
-        except UserError:  # an input that is not forecast
-            return {}
+        self.example = free_run(task, data, int(starts[0]), steps)
         truth, forecast, held = free_runs(task, data, starts, steps)
         self.baseline_name = self.example.baseline_name
         self.errors = {
@@ -80,7 +78,8 @@ def free_runs(
     """`free_run` from many rows in one batch: truth, forecast and baseline, each (starts, steps, targets)."""
     at = torch.from_numpy(starts)[:, None] + torch.arange(-data.window, 0)
     windows = data.series[at, : data.inputs].to(task.scale)
-    forecast = task.unscaled(task.free_run(windows, steps)).double().cpu().numpy()
+    units = data.units(torch.from_numpy(starts) - data.window) if data.frame.groups else ()
+    forecast = task.unscaled(task.free_run(windows, steps), *units).double().cpu().numpy()
     targets = data.frame.values[:, data.target_columns]
     truth = targets[starts[:, None] + np.arange(steps)]
     if data.season:

@@ -49,8 +49,7 @@ def probe(task: Task, data: Any, rows: int = ROWS) -> Probe | None:
     if examples is None:
         return None
     x, y = (tensor.to(task.device) for tensor in examples)
-    x, subtracted = task.stack_input(x)
-    return Probe(x, y, None if subtracted is None else subtracted[:, 0])
+    return task.probed(x, y)
 
 
 def trace(task: Task, x: Tensor) -> Trace:

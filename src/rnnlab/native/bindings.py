@@ -81,6 +81,8 @@ class Spec(ctypes.Structure):
         ("shape", Shape),
         *_fields(Int, "rows steps threads input vocabulary head outputs loss subtract_last"),
         ("huber_delta", Double),
+        ("levels", Pointer),
+        ("level_count", Int),
         *_fields(Chance, "dropout inputs products"),
         ("zoneout", Chance * MAX_STATES),
         *_fields(Pointer, "parameters gradients"),

@@ -263,10 +263,13 @@ class Program:
         if source.steps > spec.steps:
             raise ValueError(f"a batch has {source.steps} steps; this program takes at most {spec.steps}")
         if isinstance(source, Windows | Pairs):
-            if source.inputs != spec.shape.inputs or source.horizon * source.targets != self.outputs:
+            if (
+                source.inputs != spec.shape.inputs
+                or source.horizon * source.targets * spec.level_count != self.outputs
+            ):
                 raise ValueError(
                     f"the source has {source.inputs} inputs and {source.horizon} x {source.targets} targets; the model "
-                    f"takes {spec.shape.inputs} and gives {self.outputs}"
+                    f"takes {spec.shape.inputs} and gives {self.outputs // spec.level_count}"
                 )
             if spec.subtract_last and source.targets != len(self._last_columns):
                 raise ValueError(

@@ -15,7 +15,7 @@ from rnnlab.recurrence.outline import Outline
 
 INPUTS = {"windows": 0, "one-hot": 1, "embedded": 2}
 READS = {"last": 0, "every": 1, "ends": 2}
-LOSSES = {"mse": 0, "mae": 1, "huber": 2, "cross_entropy": 3, "binary_cross_entropy": 4}
+LOSSES = {"mse": 0, "mae": 1, "huber": 2, "pinball": 3, "cross_entropy": 4, "binary_cross_entropy": 5}
 
 
 def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> str | None:
@@ -77,6 +77,8 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     spec.input = INPUTS["windows" if not model.indices else "one-hot" if embedding is None else "embedded"]
     spec.head, spec.outputs, spec.loss = READS[model.reads], model.head.out_features, LOSSES[model.loss]
     spec.huber_delta, spec.subtract_last = model.huber_delta, model.subtracted is not None
+    levels = torch.tensor(model.levels, dtype=torch.float32)
+    spec.levels, spec.level_count = levels.data_ptr(), max(1, len(levels))
     if model.indices:
         spec.vocabulary = stack.input_size if embedding is None else embedding.num_embeddings
     noisy = stack.cells[0]
@@ -114,4 +116,4 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     rows = [[o, s, rests.get(o, 0)] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
     segments = torch.tensor(rows, dtype=torch.int64)
     spec.optimizer.segments, spec.optimizer.segment_count = segments.data_ptr(), len(segments)
-    return spec, (cells, places, segments, *held)
+    return spec, (cells, places, segments, levels, *held)

@@ -23,13 +23,15 @@ class Outline:
     stack: Stack
     head: nn.Linear
     reads: Literal["last", "every", "ends"]
-    loss: Literal["mse", "mae", "huber", "cross_entropy", "binary_cross_entropy"]
+    loss: Literal["mse", "mae", "huber", "pinball", "cross_entropy", "binary_cross_entropy"]
     target: tuple[int, ...]
     """The shape of one sequence's target; -1 is the number of steps."""
     seed: int
     indices: bool = False
     embedding: nn.Embedding | None = None
     huber_delta: float = 1.0
+    levels: tuple[float, ...] = ()
+    """Of the quantiles that the pinball loss is of: the head has an output for each of each target."""
     subtracted: Tensor | None = None
     """(targets,) int64: the last value of the inputs is subtracted from each, and that of these inputs is added to
     the targets again; None where nothing is subtracted."""

@@ -13,13 +13,16 @@ References = dict[str, dict[str, float]]  # {baseline or floor: {"val/mse": ...}
 INPUTS = (
     "batch_size",
     "scaling",
+    "log",
     "columns",
+    "known",
+    "calendar",
     "window",
     "segment",
     "season",
     "folder",
 )  # may leave the targets
-NEITHER = ("batch_size", "scaling", "folder")  # do leave them
+NEITHER = ("batch_size", "scaling", "log", "folder")  # do leave them
 IN_DATA_UNITS = ("nats", "cross_entropy", "mse", "mae")  # metrics that are losses too; less is better
 CLOSE = 1e-6  # relative; the linear baseline's last digits depend on the machine
 

@@ -1,15 +1,17 @@
 """Forecasting the next values of a series from a window of it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from rnnlab.data.per_window import PerWindow
 from rnnlab.errors import UserError
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
+from rnnlab.tasks.distribution import Distribution, Quantiles, StudentT, scores
 from rnnlab.tasks.task import Panel, Probe, Scores, Task
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
@@ -24,12 +26,15 @@ class Forecaster(Task):
     """A stack over the window, and a linear head on its last output for all `horizon` steps at once.
 
     forward: x (B, window, inputs) -> (B, horizon, targets), both in scaled units. With `subtract_last` the
-    window's last value is taken from every input and added to every forecast (NLinear, Zeng et al. 2023).
-    Losses are in scaled units, metrics (mse, mae, rmse) in those of the data.
+    window's last value is taken from every input and added to every forecast (NLinear, Zeng et al. 2023); a
+    scale of each window's own (`data.scaling`) is undone in the forecast, too. Losses are in the units that the
+    stack works in, metrics (mse, mae, rmse) in those of the data and in double precision. With loss="quantile" or
+    "student_t" the forecast is the centre of a distribution, which `quantiles` gives and pinball, crps and coverage
+    measure.
     """
 
     kind = "series"
-    metrics = ("mse", "mae", "rmse")
+    metrics: tuple[str, ...] = ("mse", "mae", "rmse")  # type: ignore[misc]  # and of a distribution more
     commands = (("forecast", "rnnlab forecast {run}"), *Task.commands)
     forecasts = True
     target_index: Tensor  # where each target stands among the inputs
@@ -41,8 +46,9 @@ class Forecaster(Task):
         spec: dict[str, Any],
         seed: int = 0,
         *,
-        loss: Literal["mse", "mae", "huber"] = "mse",
+        loss: Literal["mse", "mae", "huber", "quantile", "student_t"] = "mse",
         huber_delta: float = 1.0,
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
         subtract_last: bool = False,
         init: str = "uniform",
         init_scale: float | None = None,
@@ -53,69 +59,185 @@ class Forecaster(Task):
         self.loss_name, self.huber_delta, self.subtract_last = loss, huber_delta, subtract_last
         self.horizon, self.targets = spec["horizon"], spec["targets"]
         self.stack = Stack(input_size=spec["inputs"], **recurrence)
-        self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, self.horizon * self.targets)
+        self.distribution: Distribution | None = None
+        if loss in ("quantile", "student_t"):
+            self.distribution = Quantiles(quantiles) if loss == "quantile" else StudentT()
+            self.metrics = (*type(self).metrics, "pinball", "crps", "coverage")
+            if spec.get("per_window") == "difference":
+                raise UserError(
+                    f"model.loss={loss}: quantiles of differences do not sum up; take another data.scaling"
+                )
+        width = self.distribution.width if self.distribution else 1
+        outputs = self.horizon * self.targets * width
+        self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, outputs)
         if subtract_last and None in spec["target_index"]:
             raise UserError(
                 "model.subtract_last needs every target among the inputs; add it to data.columns, or set it to false"
             )
+        mode = spec.get("per_window")
+        if subtract_last and mode == "difference":
+            raise UserError(
+                "model.subtract_last: data.scaling=difference leaves nothing to subtract; set it to false"
+            )
         index = [0 if i is None else i for i in spec["target_index"]]
+        self.per_window = mode and PerWindow(mode, torch.tensor(index), spec.get("plain", 0))
         self.register_buffer("target_index", torch.tensor(index), persistent=False)
         self.register_buffer("scale", torch.tensor(spec["target_scale"]), persistent=False)
         self.register_buffer("shift", torch.tensor(spec["target_shift"]), persistent=False)
         self.initialise([self.head], {"init": init, "init_scale": init_scale, "forget_bias": forget_bias})
 
     def forward(self, x: Tensor) -> Tensor:
-        seen, last = self.stack_input(x)
+        seen, units = self.stack_input(x)
         y, _ = self.stack(seen, dropout_at=self.dropout_at)
-        return self.forecast(y[:, -1], last)
+        return self.forecast(y[:, -1], units)
 
     def stack_input(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        last = x[:, -1:, :]
-        return (x - last, last) if self.subtract_last else (x, None)
+        """What the stack is shown, and what brings its forecasts back: what was subtracted from each window
+        (B, 1, I), or with a scale of its own its shift and scale (B, 1, 2 I).
+        """
+        if self.per_window is None:
+            last = x[:, -1:, :]
+            return (x - last, last) if self.subtract_last else (x, None)
+        seen, units = self.per_window.seen(x)
+        if self.subtract_last:
+            shift, scale = units.chunk(2, -1)
+            seen, units = seen - seen[:, -1:], torch.cat([shift + scale * seen[:, -1:], scale], -1)
+        return seen, units
 
-    def forecast(self, y: Tensor, last: Tensor | None) -> Tensor:
-        """(B, horizon, targets) from the stack's last output y (B, output)."""
-        forecast = self.head(y).view(-1, self.horizon, self.targets)
-        return forecast if last is None else forecast + last[..., self.target_index]
+    def said(self, y: Tensor) -> Tensor:
+        """What the head says (B, horizon, targets), from the stack's last output y (B, output).
 
-    def outline(self) -> Outline:
+        Of a distribution (B, horizon, targets, width).
+        """
+        width = (self.distribution.width,) if self.distribution else ()
+        said: Tensor = self.head(y).view(-1, self.horizon, self.targets, *width)
+        return said
+
+    def forecast(self, y: Tensor, units: Tensor | None) -> Tensor:
+        """(B, horizon, targets) from the stack's last output y (B, output); of a distribution its centre."""
+        said = self.said(y)
+        return self.restored(self.distribution.point(said) if self.distribution else said, units)
+
+    def restored(self, said: Tensor, units: Tensor | None) -> Tensor:
+        """Forecasts in scaled units from those in the units of each window."""
+        if units is None:
+            return said
+        if self.per_window is None:
+            return said + units[..., self.target_index]
+        return self.per_window.restored(said, units)
+
+    def wanted(self, y: Tensor, units: Tensor) -> Tensor:
+        """What the head should say so that y is forecast."""
+        return (
+            y - units[..., self.target_index] if self.per_window is None else self.per_window.wanted(y, units)
+        )
+
+    def in_its_units(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """X and y of a batch in the scale of each window's own, in which the loss is, where there is one."""
+        x, y = batch[:2]
+        if self.per_window is None:
+            return x, y
+        x, units = self.per_window.seen(x)
+        return x, self.per_window.wanted(y, units)
+
+    def quantiles(self, x: Tensor) -> Tensor:
+        """The quantiles (B, horizon, targets, levels) that a distribution has at its `levels`, in scaled units."""
+        seen, units = self.stack_input(x)
+        return self._quantiles(self.said(self.stack(seen)[0][:, -1]), units)
+
+    def _quantiles(self, said: Tensor, units: Tensor | None) -> Tensor:
+        assert self.distribution is not None
+        each = self.distribution.quantiles(said).unbind(-1)
+        return torch.stack([self.restored(values, units) for values in each], -1)
+
+    def probed(self, x: Tensor, y: Tensor) -> Probe:
+        seen, units = self.stack_input(x)
+        if units is not None and (self.per_window is not None or self.distribution is not None):
+            y = self.wanted(y, units)
+        return Probe(seen, y, None if units is None else units[:, 0])
+
+    def outline(self) -> Outline | None:
+        if self.loss_name == "student_t":
+            return None  # its steps are taken in Python
         return Outline(
             stack=self.stack,
             head=self.head,
             reads="last",
-            loss=self.loss_name,
+            loss="pinball" if self.loss_name == "quantile" else self.loss_name,
             target=(self.horizon, self.targets),
             seed=self.seed,
             huber_delta=self.huber_delta,
+            levels=self.distribution.levels if self.distribution else (),
             subtracted=self.target_index if self.subtract_last else None,
         )
 
     def criterion(self, forecast: Tensor, y: Tensor) -> Tensor:
+        """Of a distribution `forecast` is what the head says, and y what it should."""
+        if self.distribution is not None:
+            return self.distribution.loss(forecast, y)
         options = {"delta": self.huber_delta} if self.loss_name == "huber" else {}
         return LOSSES[self.loss_name](forecast, y, **options)
 
-    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
-        x, y = batch
-        return self.criterion(self(x), y)
+    def loss(self, batch: tuple[Tensor, ...]) -> Tensor:
+        if self.per_window is None and self.distribution is None:
+            x, y = batch[:2]
+            return self.criterion(self(x), y)
+        return self.judged(batch)[0]
 
-    def scores(self, batch: tuple[Tensor, Tensor]) -> Scores:
-        x, y = batch
-        forecast, n = self(x), y.numel()
-        error = (forecast - y) * self.scale
-        return {
-            "loss": (self.criterion(forecast, y) * n, n),
+    def judged(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Of one pass of the stack: the loss of a batch, its forecast, and the quantiles of a distribution."""
+        x, y = batch[:2]
+        seen, units = self.stack_input(x)
+        last = self.stack(seen, dropout_at=self.dropout_at)[0][:, -1]
+        forecast = self.forecast(last, units)
+        if self.distribution is not None:
+            said = self.said(last)
+            wanted = y if units is None else self.wanted(y, units)
+            return self.criterion(said, wanted), forecast, self._quantiles(said, units)
+        if self.per_window is None or units is None:
+            return self.criterion(forecast, y), forecast, None
+        return self.criterion(self.said(last), self.wanted(y, units)), forecast, None
+
+    def scores(self, batch: tuple[Tensor, ...]) -> Scores:
+        loss, forecast, quantiles = self.judged(batch)
+        n = batch[1].numel()
+        error = self.errors(forecast, batch)
+        found = {
+            "loss": (loss * n, n),
             "mse": (error.square().sum(), n),
             "mae": (error.abs().sum(), n),
         }
+        if self.distribution is not None and quantiles is not None:
+            y, units = batch[1], batch[2:]
+            raw = torch.stack([self.unscaled(q, *units) for q in quantiles.unbind(-1)], -1)
+            spread = scores(raw, self.distribution.levels, self.unscaled(y, *units))
+            found |= {name: (total, n) for name, total in spread.items()}
+        return found
+
+    def errors(self, forecast: Tensor, batch: tuple[Tensor, ...]) -> Tensor:
+        """Forecast less truth (B, horizon, targets), in the units of the data."""
+        y, units = batch[1], batch[2:]
+        if self.spec.get("log") or units:
+            return self.unscaled(forecast, *units) - self.unscaled(y, *units)
+        return (precise(forecast) - precise(y)) * self.precise_scale(forecast)
 
     def loss_units(self) -> tuple[str | None, float]:
         scales = set(self.spec["target_scale"])
-        if len(scales) != 1 or self.loss_name == "huber":
+        own = self.per_window is not None and self.spec["per_window"] not in ("window_last", "window_mean")
+        if (
+            len(scales) != 1
+            or self.loss_name not in ("mse", "mae")
+            or own
+            or self.spec.get("log")
+            or "series" in self.spec
+        ):
             return None, 1.0
         scale = float(scales.pop())
         return self.loss_name, scale if self.loss_name == "mae" else scale**2
 
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
+        if self.per_window is not None or self.distribution is not None:
+            return self.criterion(self.said(y[:, -1]), probe.y)
         last = probe.subtracted
         return self.criterion(self.forecast(y[:, -1], None if last is None else last[:, None]), probe.y)
 
@@ -135,43 +257,77 @@ class Forecaster(Task):
                 names = ",".join(self.spec["input_names"])
                 raise UserError(f"each step has {inputs} values ({names}), and one has {len(row)}")
         shift, scale = (torch.tensor(self.spec[key]) for key in ("input_shift", "input_scale"))
+        if self.spec.get("log"):
+            raise UserError(
+                "data.log=true: what is typed would need logarithms; give the run a file of its own"
+            )
         return (torch.tensor(rows).reshape(-1, inputs) - shift) / scale, text.split()
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
-        scaled = y.view(self.horizon, self.targets)
-        if subtracted is not None:
-            scaled = scaled + subtracted[self.target_index]
+        said = y.view(
+            1, self.horizon, self.targets, *((self.distribution.width,) if self.distribution else ())
+        )
+        scaled = self.distribution.point(said) if self.distribution else said
+        scaled = self.restored(scaled, None if subtracted is None else subtracted[None, None])
+        scaled = scaled[0]
         steps = "; ".join(
             ", ".join(f"{v:.4g}" for v in step) for step in self.unscaled(scaled)[:SHOWN].tolist()
         )
         return f"forecast: {steps}{' ...' if self.horizon > SHOWN else ''}"
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
-        return super().reported(means) | {"rmse": math.sqrt(means["mse"])}
+        found = super().reported(means) | {"rmse": math.sqrt(means["mse"])}
+        return {name: found[name] for name in self.metrics}
 
     @torch.no_grad()
-    def free_run(self, window: Tensor, steps: int) -> Tensor:
+    def free_run(self, window: Tensor, steps: int, known: Tensor | None = None) -> Tensor:
         """Forecasts `steps` steps by feeding forecasts back; window (B, window, inputs) -> (B, steps, targets).
 
-        Raises UserError where an input is no target: nothing would stand for its future.
+        `known` (steps, inputs) holds the scaled values of inputs that are known ahead, NaN elsewhere. Raises UserError
+        where nothing stands for the future of an input that is no target.
         """
-        fed_by = [self.spec["target_index"].index(i) if i in self.spec["target_index"] else None
-                  for i in range(self.spec["inputs"])]  # fmt: skip
-        if None in fed_by and steps > self.horizon:
-            missing = ", ".join(n for n, f in zip(self.spec["input_names"], fed_by, strict=True) if f is None)
-            raise UserError(
-                f"a free-running forecast needs the future of {missing}, which the model does not forecast; "
-                f"it can go {self.horizon} steps ahead, or train it with these columns among data.target"
-            )
+        index = self.spec["target_index"]
+        fed_by = [index.index(i) if i in index else 0 for i in range(self.spec["inputs"])]
+        fed = torch.tensor([i in index for i in range(self.spec["inputs"])], device=window.device)
         forecasts, done = [], 0
         while done < steps:
             y = self(window)
             forecasts.append(y)
-            done += self.horizon
-            if done < steps:
-                window = torch.cat([window, y[..., fed_by]], dim=1)[:, -window.shape[1] :]
+            if (done := done + self.horizon) < steps:
+                told = torch.full_like(y[0, :, :1], torch.nan).expand(-1, len(fed))
+                told = told if known is None else known[done - self.horizon : done].to(y)
+                unknown = ~fed & told.isnan().any(0)
+                if unknown.any():
+                    missing = ", ".join(
+                        n for n, u in zip(self.spec["input_names"], unknown, strict=True) if u
+                    )
+                    raise UserError(
+                        f"a free-running forecast needs the future of {missing}, which the model does not forecast; "
+                        f"it can go {done} steps ahead, or train it with these columns among data.target"
+                    )
+                ahead = torch.where(fed, forecasts[-1][..., fed_by], told)
+                window = torch.cat([window, ahead], dim=1)[:, -window.shape[1] :]
         return torch.cat(forecasts, dim=1)[:, :steps]
 
-    def unscaled(self, y: Tensor) -> Tensor:
-        """Scaled targets (..., targets) in the units of the data."""
-        return y * self.scale + self.shift
+    def precise_scale(self, like: Tensor) -> Tensor:
+        return torch.tensor(self.spec["target_scale"], dtype=precise(like).dtype, device=like.device)
+
+    def unscaled(self, y: Tensor, shift: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
+        """Scaled targets (..., targets) in the units of the data, in double precision where there is one.
+
+        `shift` and `scale` (B, 1, targets) are those of each window, where a data set of several series gives them.
+        """
+        if (
+            torch.compiler.is_exporting() or torch.jit.is_tracing()
+        ):  # an exported model stays in single precision
+            raw = y * self.scale + self.shift
+        else:
+            shift_of = torch.tensor(self.spec["target_shift"], dtype=precise(y).dtype, device=y.device)
+            raw = precise(y) * self.precise_scale(y) + shift_of
+        if shift is not None and scale is not None:
+            raw = raw * scale + shift
+        return raw.exp() if self.spec.get("log") else raw
+
+
+def precise(y: Tensor) -> Tensor:
+    return y if y.device.type == "mps" else y.double()  # which has no float64

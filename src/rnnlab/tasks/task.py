@@ -96,6 +96,15 @@ class Task(lightning.LightningModule):
         """What the stack takes of a batch's x, and (B, 1, I) what was subtracted from it, where something was."""
         return x, None
 
+    def in_its_units(self, batch: Any) -> tuple[Tensor, ...]:
+        """A batch as the kernels are given it; else than itself only where each window has a scale of its own."""
+        return tuple(batch)
+
+    def probed(self, x: Tensor, y: Tensor) -> Probe:
+        """Sequences x and what the model should say at the end of each, as `end_loss` takes them."""
+        seen, subtracted = self.stack_input(x)
+        return Probe(seen, y, None if subtracted is None else subtracted[:, 0])
+
     def outline(self) -> Outline | None:
         """What the kernels and TensorBoard's graph need to know; None where the model is no stack with a linear head.
 

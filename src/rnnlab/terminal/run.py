@@ -39,6 +39,8 @@ def beginning(about: About) -> None:
         warn(remark)
     content = f", content {data.content_hash[:12]}" if hasattr(data, "content_hash") else ""
     console.print(f"data     {type(data).__name__}{content}")
+    for part in getattr(data, "parts_in_words", list)():
+        console.print(f"         {part}")
     resumed = "  (goes on from its last checkpoint)" if about.resumed else ""
     console.print(f"run      {about.run.folder}{resumed}", soft_wrap=True)
     console.print()
@@ -125,6 +127,7 @@ def end(run: Run) -> None:
         console.print(f"{what:12} {command}", soft_wrap=True)
 
 
+FEW = 200  # optimizer steps, below which a poor model may just not have been trained
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 Row = tuple[str, dict[str, dict[str, float]], str]  # title, {part: {metric: value}}, style
 
@@ -249,6 +252,15 @@ def facts(run: Run) -> list[str]:
         if split == "test" and noise and "mse" in results.get("test", {}):
             lines.append(
                 f"test mse over the realised noise of the test targets: {results['test']['mse'] / noise:.3f}"
+            )
+    scored = next((part for part in ("test", "val", "train") if part in results.get("baselines", {})), "")
+    ours = results.get(scored, {}) or metrics_of(results.get("best") or {"metrics": {}})
+    held = results.get("baselines", {}).get(scored, {}).get("persistence", {}).get("mse")
+    if held is not None and ours.get("mse", 0.0) > held:
+        lines.append(f"the last value held beats this model: its mse is {number(held)}")
+        if 0 < (steps := results.get("steps", 0)) < FEW:
+            lines.append(
+                f"only {steps} optimizer steps were taken: trainer.max_epochs or a smaller data.batch_size gives more"
             )
     if (nats := results.get("test", {}).get("nats")) is not None:
         lines.append(f"test: {nats / math.log(2):.3f} bits per character")

@@ -84,7 +84,8 @@ class Interventions:
         model = self.task.outline()
         assert model is not None
         subtracted = None if model.subtracted is None else model.subtracted.tolist()
-        return model.reads, model.loss, model.target, model.seed, model.indices, model.huber_delta, subtracted
+        how = model.reads, model.loss, model.huber_delta, model.levels
+        return *how, model.target, model.seed, model.indices, subtracted
 
     # ------------------------------------------------------------------ what single steps honour
 

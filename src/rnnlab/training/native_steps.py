@@ -231,7 +231,7 @@ class Kernels(Callback):
             return None
         try:
             if task.kind == "series":
-                return Pairs(*(part.contiguous() for part in batch))
+                return Pairs(*(part.contiguous() for part in task.in_its_units(batch)))
             if task.kind == "labelled":
                 return Sequences(*(part.contiguous() for part in batch))
         except (ValueError, TypeError, AttributeError):

@@ -97,9 +97,24 @@ static double distance(const Head *head, float *z, const float *target, float sc
     return sum;
 }
 
+/* Koenker and Bassett 1978: a value above its quantile costs `level` a unit, one below 1 - level. */
+static double pinball(const Head *head, float *z, const float *target, float scale) {
+    const size_t count = head->level_count;
+    double sum = 0;
+    for (size_t i = 0; i < head->outputs; i++) {
+        const float level = head->levels[i % count], e = z[i] - target[i / count];
+        const float slope = e > 0 ? 1.0f - level : e < 0 ? -level : e;
+        sum += (double)slope * e;
+        z[i] = scale * slope;
+    }
+    clear_padding(head, z);
+    return sum;
+}
+
 double head_loss(const Head *head, float *z, const float *target, int64_t label, float scale) {
     if (head->loss == CROSS_ENTROPY) return cross_entropy(head, z, label, scale);
     if (head->loss == BINARY) return binary_cross_entropy(head, z, label, scale);
+    if (head->loss == PINBALL) return pinball(head, z, target, scale);
     return distance(head, z, target, scale);
 }
 

@@ -4,7 +4,7 @@
 
 #include "recurrence.h"
 
-enum { MSE, MAE, HUBER, CROSS_ENTROPY, BINARY };
+enum { MSE, MAE, HUBER, PINBALL, CROSS_ENTROPY, BINARY };
 
 /* A head over the top layer's output: weight (outputs, D * H), bias (outputs,), packed. */
 typedef struct {
@@ -13,6 +13,8 @@ typedef struct {
     size_t width;            /* D * units: the padded input */
     int64_t loss;
     float huber_delta;
+    const float *levels; /* of PINBALL: `level_count` outputs for each target, one after the other; else 1 */
+    size_t level_count;
     float *forward, *back, *bias;
 } Head;
 
@@ -33,7 +35,7 @@ void head_backward(const Stack *stack, const Head *head, size_t rows, const floa
                    size_t y_stride, HeadSums *sums, float *dy, size_t dy_stride);
 
 /* The sum of a row's losses. z (outputs) becomes the gradient times `scale`, zero in its padding.
- * `target`: the right values of MSE, MAE and HUBER; `label`: the right class. */
+ * `target`: the right values of MSE, MAE, HUBER and PINBALL; `label`: the right class. */
 double head_loss(const Head *head, float *z, const float *target, int64_t label, float scale);
 
 void head_collect(const Stack *stack, const Head *head, HeadSums *groups, size_t count, float *weight,

@@ -18,7 +18,8 @@ static void add_last(const Program *p, const Block *b, size_t r, float *z) {
     const Data *data = p->data;
     const float *last = data->x + indices(p, b)[r] * data->x_row + (b->steps - 1) * data->x_step;
     for (int64_t h = 0; h < data->horizon; h++)
-        for (int64_t j = 0; j < data->targets; j++) z[h * data->targets + j] += last[data->last_columns[j]];
+        for (int64_t j = 0; j < data->targets; j++)
+            for (size_t k = 0; k < p->head.level_count; k++) *z++ += last[data->last_columns[j]];
 }
 
 /* The loss of one row of outputs, which become their gradient. */
@@ -26,7 +27,7 @@ static double finish_row(const Program *p, Worker *w, const Block *b, size_t r, 
     const size_t n = p->head.outputs, places = p->spec.head == EVERY ? b->steps : 1;
     if (p->spec.subtract_last) add_last(p, b, r, z);
     if (p->outputs) memcpy(p->outputs + ((b->row + r) * places + t) * n, z, 4 * n);
-    const size_t terms = p->batch.rows * places * (p->spec.loss <= HUBER ? n : 1);
+    const size_t terms = p->batch.rows * places * (p->spec.loss <= PINBALL ? n : 1);
     const int64_t label = read_target(p, w, b, r, t);
     return head_loss(&p->head, z, w->target, label, (float)(1.0 / terms)) / terms;
 }

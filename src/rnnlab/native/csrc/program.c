@@ -42,6 +42,8 @@ static void program_arrange(Program *p, Arena *arena) {
     head_arrange(&p->stack, &p->head, p->spec.outputs, arena);
     p->head.loss = p->spec.loss;
     p->head.huber_delta = (float)p->spec.huber_delta;
+    p->head.levels = p->spec.levels;
+    p->head.level_count = p->spec.level_count;
     for (size_t g = 0; g < p->groups; g++) {
         const size_t start = arena->bytes;
         sums_arrange(&p->stack, p->sums[g], arena);

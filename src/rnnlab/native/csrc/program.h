@@ -18,6 +18,8 @@ typedef struct {
     int64_t input, vocabulary;
     int64_t head, outputs, loss, subtract_last;
     double huber_delta;
+    const float *levels; /* of PINBALL; NULL and 1 elsewhere */
+    int64_t level_count;
     /* dropout between layers, of all layers' inputs, of products' sources; by state; below 0: none */
     Chance dropout, inputs, products, zoneout[MAX_STATES];
     /* flat buffers of `count` floats, and where things lie in them (-1: nowhere) */

@@ -1,0 +1,133 @@
+"""The step of a series on the calendar: what comes after its last row, what season it has, what its days are."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+DAY = 86_400_000_000  # microseconds
+NAMES = ((7 * DAY, "week"), (DAY, "day"), (DAY // 24, "hour"), (60_000_000, "minute"), (1_000_000, "second"))
+FEATURES = {  # cycles that a time has a place on, with their lengths
+    "minute": 60,
+    "hour": 24,
+    "weekday": 7,
+    "day": 31,
+    "week": 53,
+    "month": 12,
+    "quarter": 4,
+}
+
+
+class Step(NamedTuple):
+    """From one row to the next: `n` microseconds ("us"), business days ("B"), months ("M") or month ends ("ME")."""
+
+    unit: str
+    n: int
+
+    def __str__(self) -> str:
+        if self.unit == "B":
+            return "1 business day"
+        if self.unit in ("M", "ME"):
+            years, quarters = self.n % 12 == 0, self.n % 3 == 0
+            size, name = (12, "year") if years else (3, "quarter") if quarters else (1, "month")
+        else:
+            size, name = next(
+                ((size, name) for size, name in NAMES if self.n % size == 0), (1, "microsecond")
+            )
+        count = self.n // size
+        return f"{count:,} {name}{'s' * (count != 1)}"
+
+    @property
+    def length(self) -> float:
+        """Its mean length in microseconds."""
+        return self.n * {"us": 1.0, "B": DAY, "M": 30.437 * DAY, "ME": 30.437 * DAY}[self.unit]
+
+    @property
+    def season(self) -> int | None:
+        """Rows of the season that such a series usually has: a day, a working week, a year; None for years."""
+        if self.unit == "B":
+            return 5
+        if self.unit != "us":
+            return 12 // self.n if self.n < 12 and 12 % self.n == 0 else None
+        if self.n < DAY:
+            return DAY // self.n if DAY % self.n == 0 else None
+        return {DAY: 7, 7 * DAY: 52}.get(self.n)
+
+    def after(self, time: np.datetime64, steps: np.ndarray) -> np.ndarray:
+        """The times so many whole steps after `time`, as datetime64[us]."""
+        if self.unit == "us":
+            return time + steps * np.timedelta64(self.n, "us")
+        clock = time - time.astype("datetime64[D]")
+        if self.unit == "B":
+            return (
+                np.busday_offset(time.astype("datetime64[D]"), steps, roll="backward").astype(
+                    "datetime64[us]"
+                )
+                + clock
+            )
+        month = time.astype("datetime64[M]")
+        months = month + steps * self.n
+        if self.unit == "ME":
+            return (months + 1).astype("datetime64[D]") - 1 + clock
+        day = np.minimum(
+            time.astype("datetime64[D]") - month, (months + 1).astype("datetime64[D]") - 1 - months
+        )
+        return months.astype("datetime64[D]") + day + clock
+
+    def between(self, times: np.ndarray) -> np.ndarray:
+        """How many steps lie between neighbours, (N-1,)."""
+        if self.unit == "us":
+            return np.diff(times).astype("timedelta64[us]").astype(np.float64) / self.n
+        if self.unit == "B":
+            days = times.astype("datetime64[D]")
+            return np.busday_count(days[:-1], days[1:]).astype(np.float64)
+        return np.diff(times.astype("datetime64[M]")).astype(np.float64) / self.n
+
+
+def step_of(times: np.ndarray) -> Step | None:
+    """The usual step between times (N,) that increase; None for row numbers or where there are not two rows.
+
+    Months where all rows have the same day of the month, or are the last of it; business days where rows a day apart
+    leave out every Saturday and Sunday; else the median.
+    """
+    if times.dtype.kind != "M" or len(times) < 2:
+        return None
+    times = times.astype("datetime64[us]")
+    months, days = times.astype("datetime64[M]"), times.astype("datetime64[D]")
+    same_clock = len(np.unique(times - days)) == 1
+    apart = np.diff(months).astype(int)
+    if same_clock and (apart > 0).all():
+        day, ends = (days - months).astype(int), (days + 1).astype("datetime64[M]") > months
+        if ends.all() and (day != day[0]).any():
+            return Step("ME", int(_median(apart)))
+        if (day == day[0]).all():
+            return Step("M", int(_median(apart)))
+    usual = int(_median(np.diff(times).astype(np.int64)))
+    weekdays = (days.astype(int) - 4) % 7  # 1970-01-01 was a Thursday: Monday is 0
+    over_a_weekend = bool((np.diff(days.astype(int)) > np.diff(weekdays)).any())
+    if same_clock and usual == DAY and over_a_weekend and (weekdays < 5).all():
+        return Step("B", 1)
+    return Step("us", usual)
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """The lower one, which occurs."""
+    return np.sort(values)[(len(values) - 1) // 2]
+
+
+def features(times: np.ndarray, names: list[str]) -> np.ndarray:
+    """Sine and cosine of where each time stands on the cycles `names` of FEATURES, (N, 2 * names)."""
+    days = times.astype("datetime64[D]")
+    months = days.astype("datetime64[M]").astype(int) % 12
+    minutes = (times - days).astype("timedelta64[s]").astype(np.float64) / 60
+    of_year = (days - days.astype("datetime64[Y]")).astype(int)
+    places = {
+        "minute": minutes % 60,
+        "hour": minutes / 60,
+        "weekday": (days.astype(int) - 4) % 7,
+        "day": (days - days.astype("datetime64[M]")).astype(int),
+        "week": of_year / 7,
+        "month": months,
+        "quarter": months // 3,
+    }
+    angles = [2 * np.pi * places[name] / FEATURES[name] for name in names]
+    return np.stack([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1)

@@ -1,0 +1,95 @@
+"""A forecaster's errors apart: by step ahead, by target, by series, and from one origin after the other."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from rnnlab.data.module import Split
+from rnnlab.data.windows import Windowed, time_texts
+from rnnlab.errors import UserError
+from rnnlab.tasks.forecaster import Forecaster
+
+By = Literal["step", "target", "series", "origin"]
+BY: tuple[By, ...] = ("step", "target", "series")
+CHUNK = 1024  # windows at a time
+
+Table = dict[str, dict[str, dict[str, float]]]  # {row: {metric: {predictor: value}}}
+
+
+@torch.inference_mode()
+def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: int = 0) -> Table:
+    """`mse` and `mae` of the model and of the baselines, in the units of the data, apart.
+
+    `origins`: so many stretches of the part one after the other, of as many windows each, as nearly as can be; a row
+    is named by the time of the first value that is forecast in it. Raises UserError for a part without windows, or
+    with fewer than `origins`.
+    """
+    starts = data.starts(split).numpy()
+    if (least := len(starts) // len(data.frame.series)) < max(1, origins):
+        raise UserError(f"the part holds {least} windows, too few for {max(1, origins)} origins")
+    targets = data.frame.values[:, data.target_columns]
+    labels, of_window = _rows(data, starts, by, origins)
+    sums: dict[str, dict[str, np.ndarray]] = {"mse": {}, "mae": {}}
+    for at in range(0, len(starts), CHUNK):
+        chunk = torch.from_numpy(starts[at : at + CHUNK])
+        x = data.series[chunk[:, None] + torch.arange(data.window), : data.inputs].to(task.scale)
+        units = data.units(chunk) if data.frame.groups else ()
+        said = task.unscaled(task(x), *units).double().cpu().numpy()
+        truth = targets[starts[at : at + CHUNK, None] + data.window + np.arange(data.horizon)]
+        forecasts = {"the run": said} | {name: p(chunk.numpy()) for name, p in data.predictors.items()}
+        for name, forecast in forecasts.items():
+            error = np.broadcast_to(forecast, truth.shape) - truth
+            for metric, size in (("mse", np.square(error)), ("mae", np.abs(error))):
+                total = sums[metric].setdefault(name, np.zeros(len(labels)))
+                if by == "step":
+                    total += size.mean(2).sum(0)
+                elif by == "target":
+                    total += size.mean(1).sum(0)
+                else:
+                    total += np.bincount(of_window[at : at + CHUNK], size.mean((1, 2)), len(labels))
+    counts = np.bincount(of_window, minlength=len(labels)) if by in ("series", "origin") else len(starts)
+    means = {
+        metric: {name: total / counts for name, total in found.items()} for metric, found in sums.items()
+    }
+    return {
+        label: {
+            metric: {name: float(mean[i]) for name, mean in found.items()} for metric, found in means.items()
+        }
+        for i, label in enumerate(labels)
+    }
+
+
+def _rows(data: Windowed, starts: np.ndarray, by: By, origins: int) -> tuple[list[str], np.ndarray]:
+    """The names of the rows, and which of them each window belongs to, where it belongs to one."""
+    nowhere: Any = np.zeros(len(starts), int)
+    if by == "step":
+        return [str(step + 1) for step in range(data.horizon)], nowhere
+    if by == "target":
+        return data.frame.targets, nowhere
+    stops = np.array([group.stop for group in data.frame.series])
+    series = np.searchsorted(stops, starts, side="right")
+    if by == "series":
+        if not data.frame.groups:
+            raise UserError("--by series: this data is one series; data.id_column tells several apart")
+        return [group.name for group in data.frame.groups], series
+    of_window = np.empty(len(starts), int)
+    for i in np.unique(series):  # each is cut by itself, so that an origin is a time
+        its = np.flatnonzero(series == i)
+        of_window[its] = np.arange(len(its)) * origins // len(its)
+    firsts = np.array([starts[of_window == i].min() for i in range(origins) if (of_window == i).any()])
+    return time_texts(data.frame.times[firsts + data.window]), of_window
+
+
+def spread(table: Table) -> Table:
+    """The mean over the rows, and their standard deviation."""
+    found: Table = {}
+    for word, of in (("mean", np.mean), ("std", lambda values: np.std(values, ddof=1))):
+        if word == "std" and len(table) < 2:
+            continue
+        rows = list(table.values())
+        found[word] = {
+            metric: {name: float(of([row[metric][name] for row in rows])) for name in rows[0][metric]}
+            for metric in ("mse", "mae")
+        }
+    return found
