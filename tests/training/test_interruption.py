@@ -24,9 +24,9 @@ def interrupted(small, tmp_path, monkeypatch):
     def trained(
         *overrides: str, at: int = 0, number: int = signal.SIGINT, batch: int = 0, **kwargs
     ) -> tuple[dict, Run]:
-        def stopping(config, run, task, callbacks, bars):
+        def stopping(config, run, task, callbacks, **how):
             stop = StopAtBatch(batch) if batch else StopAt(at, number)
-            return make(config, run, task, [stop, *callbacks], bars)
+            return make(config, run, task, [stop, *callbacks], **how)
 
         monkeypatch.setattr(training, "make_trainer", stopping)
         record = small(*overrides, outputs=tmp_path / "interrupted", **kwargs).record
