@@ -296,8 +296,8 @@ def timed(clock) -> Iterator[None]:
 
     before = training.make_trainer
 
-    def with_clock(config, run, task, callbacks, bars):
-        return before(config, run, task, [*callbacks, clock], bars)
+    def with_clock(config, run, task, callbacks, **how):
+        return before(config, run, task, [*callbacks, clock], **how)
 
     training.make_trainer = with_clock
     try:

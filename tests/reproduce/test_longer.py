@@ -109,6 +109,15 @@ def test_what_changes_the_numbers_is_refused_and_named(small, tmp_path):
         small(f"resume={cosine.folder}", "trainer.max_epochs=9", **asked)
 
 
+def test_the_last_word_on_a_key_counts(small, tmp_path):
+    """The parent's list holds both, and what is asked for now is not dropped as known."""
+    run = small("trainer.max_epochs=2", "scheduler=constant")
+    asked = {"base": (), "outputs": tmp_path}
+    child = small(f"resume={run.folder}", "trainer.max_epochs=3", **asked)
+    with pytest.raises(UserError, match="max_epochs=2 is reached already"):
+        small(f"resume={child.folder}", "trainer.max_epochs=2", **asked)
+
+
 def test_another_engine_is_refused_unless_asked_for(small, tmp_path):
     run = small("scheduler=constant", "model.engine=auto")
     run.update(status="running")

@@ -67,7 +67,7 @@ def test_a_stopped_run_has_no_end_and_one_that_goes_on_is_opened_once(small, mon
     monkeypatch.setattr(
         training,
         "make_trainer",
-        lambda c, r, t, callbacks, bars: make(c, r, t, [StopAt(9), *callbacks], bars),
+        lambda c, r, t, callbacks, **how: make(c, r, t, [StopAt(9), *callbacks], **how),
     )
     run = small(*asked)
     assert run.status == "stopped"

@@ -24,9 +24,9 @@ def interrupted(small, tmp_path, monkeypatch):
     def trained(
         *overrides: str, at: int = 0, number: int = signal.SIGINT, batch: int = 0, **kwargs
     ) -> tuple[dict, Run]:
-        def stopping(config, run, task, callbacks, bars):
+        def stopping(config, run, task, callbacks, **how):
             stop = StopAtBatch(batch) if batch else StopAt(at, number)
-            return make(config, run, task, [stop, *callbacks], bars)
+            return make(config, run, task, [stop, *callbacks], **how)
 
         monkeypatch.setattr(training, "make_trainer", stopping)
         record = small(*overrides, outputs=tmp_path / "interrupted", **kwargs).record
@@ -196,10 +196,13 @@ def test_who_fails_to_go_on_loses_nothing_of_what_was_learned(small, monkeypatch
         job = Job(0, run.config, Place(run.folder, run.id, run.record["group"], ""), [], [])
         record_failure(run, job, UserError("it cannot be today"))
 
-    for fail in (by_itself, in_a_worker):
+    for fail, status in (
+        (by_itself, "stopped"),
+        (in_a_worker, "failed"),
+    ):  # what is refused leaves a run as it is
         run.update(status="stopped")
         fail()
-        assert run.status == "failed" and checkpoint_of(run) == run.last_checkpoint
+        assert run.status == status and checkpoint_of(run) == run.last_checkpoint
         written = run.best_checkpoint.stat().st_ino
         assert small().status == "finished" and run.metrics_file.read_bytes() == whole
         assert run.best_checkpoint.stat().st_ino == written  # not trained once more
