@@ -108,6 +108,16 @@ class Forecaster(Task):
             "mae": (error.abs().sum(), n),
         }
 
+    def predict_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Forecasts (B, horizon, targets) in the units of the data."""
+        return self.unscaled(self(batch[0]))
+
+    def predict_given(self, x: Tensor) -> Tensor:
+        """Inputs x (B, T, inputs) and the forecasts (B, horizon, targets) are in the units of the data."""
+        if x.dim() != 3 or x.shape[2] != self.spec["inputs"]:
+            raise UserError(f"predict: x is {tuple(x.shape)}; (rows, steps, {self.spec['inputs']}) fits")
+        return self.unscaled(self(self.scaled(x.to(self.scale))))
+
     def loss_units(self) -> tuple[str | None, float]:
         scales = set(self.spec["target_scale"])
         if len(scales) != 1 or self.loss_name == "huber":
@@ -134,8 +144,7 @@ class Forecaster(Task):
             if len(row) != inputs:
                 names = ",".join(self.spec["input_names"])
                 raise UserError(f"each step has {inputs} values ({names}), and one has {len(row)}")
-        shift, scale = (torch.tensor(self.spec[key]) for key in ("input_shift", "input_scale"))
-        return (torch.tensor(rows).reshape(-1, inputs) - shift) / scale, text.split()
+        return self.scaled(torch.tensor(rows).reshape(-1, inputs)), text.split()
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
         scaled = y.view(self.horizon, self.targets)
@@ -171,6 +180,11 @@ class Forecaster(Task):
             if done < steps:
                 window = torch.cat([window, y[..., fed_by]], dim=1)[:, -window.shape[1] :]
         return torch.cat(forecasts, dim=1)[:, :steps]
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Inputs (..., inputs) in the units of the data, as the model reads them."""
+        shift, scale = (torch.tensor(self.spec[key]).to(x) for key in ("input_shift", "input_scale"))
+        return (x - shift) / scale
 
     def unscaled(self, y: Tensor) -> Tensor:
         """Scaled targets (..., targets) in the units of the data."""
