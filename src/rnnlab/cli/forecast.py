@@ -5,7 +5,6 @@ can be compared; on new data (--data) it starts at the end.
 """
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -33,112 +32,37 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument("--picture", metavar="FILE", help="where to draw (default: in the run's figures/)")
     parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
     arguments = parser.parse_intermixed_args(argv)
-    if arguments.horizon < 1:
-        raise UserError(f"--horizon {arguments.horizon}: must be at least 1")
-    if arguments.start is not None and arguments.start < 0:
-        raise UserError(f"--start {arguments.start}: must be at least 0")
-
     run_on(arguments)
     return None
 
 
 def run_on(arguments: argparse.Namespace) -> None:
-    """Forecasts, writes and reports.
-
-    Raises UserError for a run that is no forecaster, data that does not fit it, a start without a whole
-    window before it, and a model that cannot feed itself.
-    """
-    from rnnlab.data.windows import Windowed
+    """Forecasts, writes and reports. Raises UserError as `rnnlab.api.forecast.forecast`."""
+    from rnnlab.api.forecast import forecast
     from rnnlab.figures.canvas import save
-    from rnnlab.figures.forecast import running_on, time_name
-    from rnnlab.memory import afford
-    from rnnlab.runs.data import load_data
-    from rnnlab.runs.load import load_model
     from rnnlab.runs.run import Run
-    from rnnlab.tasks import Forecaster
-    from rnnlab.tasks.rollout import free_run
     from rnnlab.terminal.run import Row, console, score_table
 
     run = Run.open(arguments.run)
-    task = load_model(run, arguments.trust)
-    if not isinstance(task, Forecaster):
-        raise UserError(f"{run.folder} holds a {type(task).__name__}; only a Forecaster can forecast")
-    overrides = list(arguments.overrides)
-    if arguments.data:
-        if "path" not in run.config["data"]:
-            raise UserError(f"--data {arguments.data}: this run's data is made, not read from a file")
-        quoted = arguments.data.replace("\\", "\\\\").replace("'", "\\'")
-        overrides.insert(0, f"data.path='{quoted}'")
-    new_file = any(o.startswith("data.path=") for o in overrides)
-    data = load_data(run, task.spec, overrides, whole=new_file, trust=arguments.trust)
-    if not isinstance(data, Windowed):
-        raise UserError(
-            f"{run.folder}: {type(data).__name__} is not a series of rnnlab, and has no end to go on from"
-        )
-
-    start = arguments.start if arguments.start is not None else 0 if new_file else arguments.horizon
-    afford(100.0 * arguments.horizon * len(data.target_columns), f"--horizon {arguments.horizon}")
-    row = len(data.frame.values) - start
-    if row < data.window:
-        raise UserError(
-            f"--start {start}: the data has {row + start} rows and the model needs {data.window} before the "
-            f"start, which can be at most {row + start - data.window} before the end"
-        )
-    free = free_run(task, data, row, arguments.horizon)
-
-    name = f"free-run-{arguments.horizon}" + (f"-{data.path.stem}" if new_file else "")  # type: ignore[attr-defined]
-    table = Path(arguments.csv) if arguments.csv else inside(run, f"{name}.csv", "--csv")
-    picture = Path(arguments.picture) if arguments.picture else inside(run, f"{name}.png", "--picture")
+    found = forecast(run, arguments.horizon, arguments.overrides, start=arguments.start, data_file=arguments.data,
+                     trust=arguments.trust)  # fmt: skip
+    table = Path(arguments.csv) if arguments.csv else inside(run, f"{found.name}.csv", "--csv")
+    picture = Path(arguments.picture) if arguments.picture else inside(run, f"{found.name}.png", "--picture")
     for file in (table, picture):
         make_folder(file)
-    write_csv(table, time_name(data), data.frame.targets, free)
-    save(running_on(data, free, message(run, free)), picture)
+    table.write_text(found.to_csv(), encoding="utf-8", newline="")
+    save(found.figure(), picture)
 
-    errors: dict[str, Any] = free.errors()
-    if errors:
-        known = len(free.truth)
+    if found.errors:
         rows: list[Row] = [
-            (name, {"": scores}, "bold" if name == "forecast" else "dim") for name, scores in errors.items()
+            (name, {"": scores}, "bold" if name == "forecast" else "dim")
+            for name, scores in found.errors.items()
         ]
-        console.print(score_table({f"{known} steps": ""}, ["mse", "mae"], rows))
-    if not new_file and row < data.rows("train")[1]:
+        console.print(score_table({f"{len(found.truth)} steps": ""}, ["mse", "mae"], rows))
+    if found.within_training:
         console.print("note: the forecast begins within the training part, which the model has seen")
     console.print(f"table    {table}", soft_wrap=True)
     console.print(f"picture  {picture}", soft_wrap=True)
-
-
-def message(run: Any, free: Any) -> tuple[str, str]:
-    """The picture's headline: how far, how well, beside what."""
-    name = f"{run.record.get('experiment', run.folder.parent.name)}: {len(free.forecast)} steps free-running"
-    errors = free.errors()
-    if not errors:
-        return name, "(beyond the end of the data)"
-    scores = {who: found["mse"] for who, found in errors.items()}
-    return f"{name}, mse {scores.pop('forecast'):.3g}", "".join(f"({n} {v:.3g})" for n, v in scores.items())
-
-
-def write_csv(path: Path, time: str, targets: list[str], free: Any) -> None:
-    """A line a step: its time, then for each target truth (where any is known), forecast and baseline.
-
-    Numbers are the shortest text that reads back as the same float; times are ISO.
-    """
-    known = len(free.truth)
-    kinds = [*(["truth"] if known else []), "forecast", free.baseline_name]
-    with path.open("w", newline="", encoding="utf-8") as f:
-        lines = csv.writer(f, lineterminator="\n")
-        lines.writerow([time, *(f"{target}_{kind}" for target in targets for kind in kinds)])
-        for i, at in enumerate(free.times):
-            cells: list[Any] = [readable(at)]
-            for j in range(len(targets)):
-                truth = [free.truth[i, j].item() if i < known else ""] if known else []
-                cells += [*truth, free.forecast[i, j].item(), free.baseline[i, j].item()]
-            lines.writerow(cells)
-
-
-def readable(time: Any) -> str:
-    """A time as text, ISO without fractions of a second where there are none."""
-    text = str(time)
-    return text.removesuffix(".000000") if "T" in text else text
 
 
 def inside(run: Any, name: str, option: str) -> Path:
