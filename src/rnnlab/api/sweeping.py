@@ -6,9 +6,10 @@ from pathlib import Path
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from rnnlab.config import config_folder
-from rnnlab.config.composing import COMPOSING, addable, refuse_unused
+from rnnlab.config.composing import COMPOSING, addable, apart, put, refuse_unused
 from rnnlab.config.explain import explain
 from rnnlab.config.texts import kept
 from rnnlab.errors import RunFailed, UserError, warn
@@ -17,10 +18,18 @@ from rnnlab.sweeps.hydra_bridge import Multirun
 from rnnlab.terminal import notebook
 
 
+class Asked(Multirun):
+    """One in which `+model={_target_:...}` replaces the model, as it does in a run alone."""
+
+    def compose(self, overrides: list[str]) -> DictConfig:
+        rest, replaced = apart(overrides)
+        return put(super().compose(rest), replaced)
+
+
 def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bool = False) -> list[Path]:
     """Plans and trains as `rnnlab train -m OVERRIDES`; the folders of the runs that there are, in the plan's order."""
     refuse_unused(overrides)
-    asked = addable(kept(overrides))
+    asked, replaced = apart(addable(kept(overrides)))
     given = [] if config_dir is None else [searched(config_dir)]
     state = GlobalHydra.instance()
     outer, state.hydra = state.hydra, None
@@ -35,9 +44,9 @@ def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bo
                 config = state.hydra.compose_config("config", [*given, *asked], run_mode=RunMode.MULTIRUN)
             except COMPOSING as error:
                 raise UserError(*explain(error, overrides, config_dir)) from error
-            multirun = Multirun(config, state.hydra)
+            multirun = Asked(config, state.hydra)
             multirun.config_dir = config_dir
-            arguments = [str(word) for word in config.hydra.overrides.task]
+            arguments = [*map(str, config.hydra.overrides.task), *replaced]
             done = multirun.sweep(multirun.grid(arguments))
     finally:
         GlobalHydra.instance().hydra = outer

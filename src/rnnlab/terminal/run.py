@@ -29,6 +29,8 @@ def beginning(about: About) -> None:
     """What is about to train, and where its folder lies; folded, but for the last, in a notebook."""
     for remark in getattr(about.data, "remarks", []):
         warn(remark)
+    for why in about.manifest.get("not_reproducible", ()):
+        warn(f"not reproducible: {why}")
     resumed = "  (goes on from its last checkpoint)" if about.resumed else ""
     *lines, where = [*about_lines(about), f"run      {about.run.folder}{resumed}"]
     if console.block is not None:
