@@ -203,6 +203,7 @@ def predict(
     Parts are those of `evaluate`. Raises UserError as it does.
     """
     import torch
+    from lightning.pytorch.utilities.model_helpers import is_overridden
 
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Task
@@ -216,10 +217,19 @@ def predict(
                 [task.predict_step(batch, i) for i, batch in enumerate(batches)], task.predicted_along
             )
     data, found, _, trainer = plain_part(run, task, overrides, split, trust, predicting=True)
-    data.setup("test") if found == "test" else data.setup("validate")
-    with _quietly():
-        given = trainer.predict(task, getattr(data, f"{found}_dataloader")())
-    return stacked(given, 0)
+    if found == "val":
+        data.setup("validate")
+    loader = getattr(data, f"{found}_dataloader")()
+    if is_overridden("predict_step", task):
+        with _quietly():
+            return stacked(trainer.predict(task, loader), 0)
+    with torch.inference_mode():  # Lightning's own would hand the targets to the module, too
+        try:
+            return stacked(
+                [task(batch[0] if isinstance(batch, list | tuple) else batch) for batch in loader], 0
+            )
+        except TypeError as error:
+            raise UserError(f"predict: {type(task).__name__} needs a predict_step: {error}") from error
 
 
 def predict_on(run: Run, x: Any, trust: bool = False) -> np.ndarray:

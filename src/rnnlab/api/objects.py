@@ -6,7 +6,7 @@ from typing import Any
 
 from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, target_of
-from rnnlab.runs.objects import node_of, unrecorded
+from rnnlab.runs.objects import GIVEN, by_default, node_of, unrecorded
 
 
 def overrides_of(
@@ -27,9 +27,13 @@ def overrides_of(
             asked.append(f"model.cell={target_of(cell)}")
         except (Unrecordable, AttributeError) as error:
             raise UserError(f"cell: {error}") from None
-    for key, name, thing in (("+model", "module", module), ("+data", "data", data)):
+    changed = dict[str, Any]()  # from the defaults: what a run is named by
+    for section, name, thing in (("model", "module", module), ("data", "data", data)):
         if thing is not None:
-            nodes[key] = node_of(thing, name)
+            node = nodes[f"+{section}"] = node_of(thing, name)
+            for key, default in by_default(thing).items() if node["_target_"] != GIVEN else ():
+                if key in node and node[key] != default:
+                    changed[f"{section}.{key}"], node[key] = node[key], default
     for group, things in (("callbacks", callbacks), ("logger", loggers)):
         for thing in things:
             node = node_of(thing, group)
@@ -41,7 +45,7 @@ def overrides_of(
         raise UserError(
             f"a sweep trains in other processes, and {lost['what']} cannot be made there: {lost['why']}"
         )
-    return asked + [f"{key}={text(node)}" for key, node in nodes.items()]
+    return asked + [f"{key}={text(value)}" for key, value in (nodes | changed).items()]
 
 
 def text(value: Any) -> str:

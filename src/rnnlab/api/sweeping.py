@@ -29,7 +29,8 @@ class Asked(Multirun):
 def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bool = False) -> list[Path]:
     """Plans and trains as `rnnlab train -m OVERRIDES`; the folders of the runs that there are, in the plan's order."""
     refuse_unused(overrides)
-    asked, replaced = apart(addable(kept(overrides)))
+    arguments = addable(kept(overrides))
+    asked, _ = apart(arguments)
     given = [] if config_dir is None else [searched(config_dir)]
     state = GlobalHydra.instance()
     outer, state.hydra = state.hydra, None
@@ -46,8 +47,8 @@ def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bo
                 raise UserError(*explain(error, overrides, config_dir)) from error
             multirun = Asked(config, state.hydra)
             multirun.config_dir = config_dir
-            arguments = [*map(str, config.hydra.overrides.task), *replaced]
-            done = multirun.sweep(multirun.grid(arguments))
+            words = [word for word in arguments if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+            done = multirun.sweep(multirun.grid(words))
     finally:
         GlobalHydra.instance().hydra = outer
         sweeps.console.quiet = was_quiet

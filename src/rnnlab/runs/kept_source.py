@@ -17,6 +17,7 @@ import symtable
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -186,6 +187,11 @@ def source(kind: Any) -> tuple[str, dict[str, Any]]:
                 return textwrap.dedent(
                     "".join(lines[first - 1 : node.end_lineno])
                 ).rstrip(), function.__globals__
+    if inspect.isclass(kind) and not own and (module := sys.modules.get(kind.__module__)):
+        with suppress(
+            OSError, TypeError
+        ):  # a class without a method of its own, which a notebook cannot find
+            return textwrap.dedent(inspect.getsource(kind)).rstrip(), vars(module)
     raise Unrecordable(f"the source of {kind.__name__} is not to be found")
 
 

@@ -20,6 +20,7 @@ from rnnlab.runs.kept_source import Unrecordable, target_of
 GIVEN = "rnnlab.runs.objects.given"
 OFFERED = ("spec", "seed", "optimizer", "scheduler")  # arguments of a module that the run itself gives
 ALIASES = {"save_dir": ("_save_dir", "_root_dir")}  # where Lightning's loggers keep it
+KEEP = "self.{name} = {name} or self.save_hyperparameters() in its constructor does, functools.partial says it, too"
 _given: dict[str, Any] = {}
 
 
@@ -73,6 +74,12 @@ def node_of(thing: Any, at: str) -> dict[str, Any]:
     return {"_target_": target} | {k: v for k, v in arguments.items() if given_by_user(at, k)}
 
 
+def by_default(thing: Any) -> dict[str, Any]:
+    """The defaults of what `node_of` makes a node of, as far as a config can hold them."""
+    made: Any = thing.func if isinstance(thing, partial) else thing if inspect.isclass(thing) else type(thing)
+    return named(partial(made))
+
+
 def given_by_user(at: str, name: str) -> bool:
     return at != "module" or name not in OFFERED
 
@@ -102,10 +109,7 @@ def called_with(thing: Any) -> dict[str, Any]:
         if at is not None:
             found[name] = plain(kept[at], name)
         elif parameter.default is parameter.empty:
-            raise Unrecordable(
-                f"its argument {name} is not kept on it; self.{name} = {name}, or self.save_hyperparameters(), in the "
-                "constructor keeps it"
-            )
+            raise Unrecordable(f"its argument {name} is not kept on it: {KEEP.format(name=name)}")
     return found
 
 
@@ -118,7 +122,9 @@ def plain(value: Any, name: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise Unrecordable(f"its argument {name} is {value}")
     if isinstance(value, str) and "${" in value:
-        raise Unrecordable(f"its argument {name} holds ${{, which a config would replace")
+        raise Unrecordable(
+            f"its argument {name} holds what a config would replace, a dollar sign with a brace"
+        )
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, list | tuple):
@@ -151,7 +157,9 @@ def checked(thing: Any, kind: Any, arguments: dict[str, Any]) -> dict[str, Any]:
             break
         arguments = arguments | {at: -value}
     place = at.replace("_modules.", "").replace("_parameters.", "").replace("_buffers.", "")
-    raise Unrecordable(f"it is not what {kind.__name__}({shown(arguments)}) makes: {place} differs")
+    lost = [name for name in inspect.signature(kind).parameters if name not in arguments]
+    hint = f"; {lost[0]} is not kept on it: {KEEP.format(name=lost[0])}" if lost else ""
+    raise Unrecordable(f"it is not what {kind.__name__}({shown(arguments)}) makes: {place} differs{hint}")
 
 
 def shown(arguments: dict[str, Any]) -> str:
@@ -159,18 +167,19 @@ def shown(arguments: dict[str, Any]) -> str:
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
-def difference(a: Any, b: Any, at: str = "", seen: set[tuple[int, int]] | None = None) -> str:
+def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None) -> str:
     """Where two objects differ, "" where nowhere. Tensors are compared by shape, type, and how often they were changed
     in place: their numbers may be random, and a weight that was loaded or trained has changed more often.
     """
     import numpy as np
     import torch
 
-    seen = set() if seen is None else seen
+    seen = {} if seen is None else seen
     if a is b or (id(a), id(b)) in seen:
         return ""
-    seen.add((id(a), id(b)))
+    seen[id(a), id(b)] = a, b  # kept, so that no other object gets their ids
     here = at or "it"
+    a, b = (one.item() if isinstance(one, np.generic) else one for one in (a, b))
     if isinstance(a, str | Path) and isinstance(b, str | Path):
         return "" if str(a) == str(b) else here
     if isinstance(a, bool | int | float) and isinstance(b, bool | int | float):
