@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from rnnlab.api.description import by_default, node_of
 from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, target_of
-from rnnlab.runs.objects import GIVEN, by_default, node_of, unrecorded
+from rnnlab.runs.objects import GIVEN, unrecorded
 
 
 def overrides_of(

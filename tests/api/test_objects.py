@@ -16,12 +16,13 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn, tanh
 
 from rnnlab import Cell
+from rnnlab.api.description import difference, node_of
 from rnnlab.api.objects import overrides_of, text
 from rnnlab.config import build, compose
 from rnnlab.data import Sine
 from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, global_names, install, target_of
-from rnnlab.runs.objects import GIVEN, difference, node_of
+from rnnlab.runs.objects import GIVEN
 
 HERE = __name__
 
