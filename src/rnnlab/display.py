@@ -1,5 +1,6 @@
 """Who shows a run: the rooms that show things, put together for the commands, the Python interface and the workers."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -45,12 +46,9 @@ class InNotebook(OnTerminal):
     """Shows a run in one output of a cell, which is replaced as it goes on; its pictures below."""
 
     def end(self, run: Run) -> None:
-        from IPython.display import Image, display
-
-        for line in terminal.summary(run):
+        for line in terminal.outcome(run):
             terminal.console.print(line, soft_wrap=isinstance(line, str))
-        for file in sorted(run.figures.glob("*.png")):
-            display(Image(filename=str(file)))
+        notebook.show_pictures(run.figures)
 
 
 def shown(quiet: bool) -> Display:
@@ -62,5 +60,5 @@ def train(
     cfg: DictConfig, overrides: list[str], config_dir: str | None = None, *, quiet: bool = False
 ) -> Run:
     """Trains what a composed config describes, and shows it unless `quiet`; see `rnnlab.training.train`."""
-    with notebook.block():
+    with nullcontext() if quiet else notebook.block():
         return training.train(cfg, overrides, config_dir, shown(quiet))

@@ -15,7 +15,7 @@ from rnnlab.memory import afford
 from rnnlab.runs.run import Run
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Forecast:
     """`values` (steps, targets) at `times` (steps,), in the units of the data, beside a baseline that knew no more.
 
@@ -36,6 +36,10 @@ class Forecast:
     within_training: bool
     """Whether it begins in rows that the model has learned from."""
     _drawn: Callable[[], Any]
+
+    def __repr__(self) -> str:
+        mse = f", mse {self.errors['forecast']['mse']:.4g}" if self.errors else ""
+        return f"<Forecast of {', '.join(self.targets)}: {len(self.times)} steps{mse}>"
 
     def columns(self) -> dict[str, list[Any]]:
         """A list a column: the time, then for each target truth (where any is known), forecast and baseline."""
@@ -66,9 +70,11 @@ class Forecast:
         return self._drawn()
 
     def _repr_png_(self) -> bytes:
+        from rnnlab.terminal.notebook import light
+
         picture = io.BytesIO()
-        self.figure().savefig(picture, format="png", dpi=80)
-        return picture.getvalue()
+        self.figure().savefig(picture, format="png")
+        return light(picture.getvalue())
 
 
 def forecast(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from rnnlab.errors import UserError
 from rnnlab.runs import run as folder
@@ -37,7 +38,7 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
         raise UserError(
             f"{run.folder}: its config holds a secret, which is not kept; give the same overrides again"
         )
-    with notebook.block(), permitted(run, config, getattr(run, "trust", False)):
+    with nullcontext() if quiet else notebook.block(), permitted(run, config, getattr(run, "trust", False)):
         _, device = accelerator.take(config["trainer"]["accelerator"])
         where = Place(run.folder, record["id"], record.get("group", ""), record.get("label", ""))
         train_config(config, where, run.overrides, command=command_line(), device=device, display=display)

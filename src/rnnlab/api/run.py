@@ -26,10 +26,9 @@ class Figures(Folder):
     """The folder of a run's figures. In a notebook it shows its pictures."""
 
     def _ipython_display_(self) -> None:
-        from IPython.display import Image, display
+        from rnnlab.terminal.notebook import show_pictures
 
-        for file in sorted(self.glob("*.png")):
-            display(Image(filename=str(file)))
+        show_pictures(self)
 
 
 @dataclass(frozen=True)

@@ -23,4 +23,4 @@ def folded(title: str, body: str) -> str:
 def moving_bar(done: int, total: int | None, line: str) -> str:
     """A bar with a line behind it; the line alone where nobody knows how long it takes."""
     bar = f"<progress value='{done}' max='{total}' style='width:14em'></progress> " if total else ""
-    return f"<div style='font-family:monospace;font-size:12px'>{bar}{escape(line)}</div>"
+    return f"<div style='font-family:monospace;font-size:12px;white-space:pre'>{bar}{escape(line)}</div>"

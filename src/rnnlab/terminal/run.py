@@ -129,7 +129,15 @@ def end(run: Run) -> None:
 
 
 def summary(run: Run) -> list[Any]:
-    """Why it is not finished, the table of results, what to know of them, and where they lie."""
+    """What came of it, and where it lies."""
+    found = [*outcome(run), "", f"run          {run.folder}"]
+    for kind, folder in (("picture", run.figures), ("sample", run.samples)):
+        found += [f"{kind:12} {file}" for file in (sorted(folder.glob("*")) if folder.is_dir() else ())]
+    return found
+
+
+def outcome(run: Run) -> list[Any]:
+    """Why it is not finished, the table of results, and what to know of them."""
     record, found = run.record, list[Any]()
     if record["status"] == "stopped":
         found.append(
@@ -139,10 +147,7 @@ def summary(run: Run) -> list[Any]:
         found.append(f"Failed: {record.get('why', '')}")
     if run.results.get("best") or "test" in run.results:
         found.append(results_table(run))
-    found += [*facts(run), "", f"run          {run.folder}"]
-    for kind, folder in (("picture", run.figures), ("sample", run.samples)):
-        found += [f"{kind:12} {file}" for file in (sorted(folder.glob("*")) if folder.is_dir() else ())]
-    return found
+    return found + facts(run)
 
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}
