@@ -21,7 +21,8 @@ class Console(rich.console.Console):  # noqa: TID251
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False, **options)
+        # a notebook's cell gets lines of text, or a block of its own; rich would make an output of every line
+        super().__init__(highlight=False, markup=False, emoji=False, **{"force_jupyter": False} | options)
 
     @property
     def block(self) -> notebook.Block | None:
@@ -54,7 +55,7 @@ class Console(rich.console.Console):  # noqa: TID251
 
 def html(*renderables: Any, width: int = WIDTH) -> str:
     """Each of `renderables` below the other, as `Console.print` shows them."""
-    console = Console(record=True, file=io.StringIO(), width=width, force_jupyter=False, force_terminal=False)
+    console = Console(record=True, file=io.StringIO(), width=width, force_terminal=False)
     for one in renderables:
         console.print(one, soft_wrap=isinstance(one, str))
     return console.export_html(theme=THEME, inline_styles=True, code_format=BLOCK)
