@@ -99,12 +99,9 @@ def execute(made: nbformat.NotebookNode, folder: Path, seconds: int = 300) -> nb
 
 def light(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Without warnings of the kernel; raises ValueError for a picture that is too heavy."""
-    for cell in made.cells:
-        outputs = cell.get("outputs", [])
-        cell["outputs"] = (
-            [o for o in outputs if o.get("name") != "stderr"] if cell.cell_type == "code" else outputs
-        )
-        for output in cell["outputs"] if cell.cell_type == "code" else ():
+    for cell in (cell for cell in made.cells if cell.cell_type == "code"):
+        cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
+        for output in cell["outputs"]:
             picture = output.get("data", {}).get("image/png", "")
             if len(picture) * 3 / 4 > PICTURE:
                 raise ValueError(f"a picture of {len(picture) * 3 // 4:,} bytes")

@@ -170,7 +170,7 @@ def check(model: Portable, folder: Path) -> str:
     with tempfile.TemporaryDirectory() as place:
         given, found = f"{place}/given.pt", f"{place}/found.pt"
         torch.save(list(inputs.values()), given)
-        words = [sys.executable, "-I", "-c", ELSEWHERE, str(folder.absolute()), given, found]
+        words = [sys.executable, "-I", "-B", "-c", ELSEWHERE, str(folder.absolute()), given, found]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UserError(f"{folder / 'model.py'}: does not run: {done.stderr.strip().splitlines()[-1]}")
