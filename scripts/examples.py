@@ -41,8 +41,8 @@ NOTEBOOKS: dict[str, list[str]] = {
         'run.evaluate(split="val")',
         "run.forecast(100)",
         "Does the size matter? Three sizes, three seeds each, in warm workers:",
-        'rnnlab.sweep("experiment=notebook/sine_windows", "data.split=points", "model.hidden_size=8,16,32", '
-        '"seed=0,1,2", "name=sine_sizes", quiet=True)',
+        'sizes = ("data.split=points", "model.hidden_size=8,16,32", "seed=0,1,2", "name=sine_sizes")\n'
+        'rnnlab.sweep("experiment=notebook/sine_windows", *sizes, quiet=True)',
     ],
     "binary_classifier": [
         "# One label for a sequence of tokens\n\nAn embedding, a simple recurrence, one sigmoid unit.",

@@ -138,7 +138,7 @@ def test_the_notebooks_of_examples_run(examples, tmp_path):
             assert "image/png" in picture.data
         if cell.source == 'run.evaluate(split="val")':
             assert "persistence" in cell.outputs[0].data["text/html"]
-        if cell.source.startswith(("rnnlab.runs(", "rnnlab.sweep(")):
+        if cell.source.startswith(("rnnlab.runs(", "sizes = ")):
             assert "best loss/val" in cell.outputs[-1].data["text/html"]
         if "cell=UGRNN" in cell.source:
             assert "cell=UGRNN" in cell.outputs[-1].data["text/html"]
