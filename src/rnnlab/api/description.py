@@ -62,7 +62,11 @@ def named(made: partial[Any]) -> dict[str, Any]:
     bound = signature.bind_partial(*made.args, **made.keywords).arguments
     found = {}
     for name, parameter in signature.parameters.items():
-        if name in bound:
+        if parameter.kind is parameter.VAR_KEYWORD:
+            found |= {key: plain(value, key) for key, value in bound.get(name, {}).items()}
+        elif parameter.kind is parameter.VAR_POSITIONAL and bound.get(name):
+            raise Unrecordable("its arguments have no names")
+        elif name in bound:
             found[name] = plain(bound[name], name)
         elif parameter.default is not parameter.empty:
             with suppress(Unrecordable):
