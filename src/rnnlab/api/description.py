@@ -60,7 +60,7 @@ def named(made: partial[Any]) -> dict[str, Any]:
     """The arguments of a partial by name, with the defaults that a config can hold."""
     signature = inspect.signature(made.func)
     bound = signature.bind_partial(*made.args, **made.keywords).arguments
-    found = {}
+    found: dict[str, Any] = {}
     for name, parameter in signature.parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
             found |= {key: plain(value, key) for key, value in bound.get(name, {}).items()}
