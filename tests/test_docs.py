@@ -107,3 +107,14 @@ def test_the_commands_of_a_page_run(page, desk, monkeypatch, capfd):
         said = capfd.readouterr()
         wrong = "hiden_size" in command  # a page may show what a mistake gives
         assert code == (2 if wrong else 0), f"{command}\n{said.out[-2000:]}\n{said.err}"
+
+
+def test_the_code_of_the_page_on_python_runs(tmp_path):
+    page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) > 4
+    body = "\n".join(blocks)
+    (tmp_path / "page.py").write_text(f"{body}\nassert early.status == own.status == 'finished'\n")
+    done = subprocess.run([sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("finished outputs/sine/") and "native" in done.stdout

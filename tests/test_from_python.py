@@ -1,8 +1,19 @@
 """rnnlab in a notebook or a script."""
 
+import builtins
+import json
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
+import lightning
+import numpy as np
 import pytest
+import torch
 
 import rnnlab
+from rnnlab.cli import main
+from rnnlab.config import build
 
 SMALL = (
     "experiment=sine",
@@ -15,6 +26,46 @@ SMALL = (
     "~callbacks.progress",
     "~callbacks.pictures",
 )
+CPU = ("trainer.threads=1", "trainer.accelerator=cpu", "callbacks=none", "model.engine=torch")
+TOKENS = (
+    "data=tokens",
+    "model=classifier",
+    "data.n_sequences=200",
+    "trainer.max_epochs=1",
+    "name=tokens",
+    *CPU,
+)
+STOCK = {"logger": False, "enable_progress_bar": False, "accelerator": "cpu", "enable_model_summary": False}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    return tmp_path_factory.mktemp("outputs")
+
+
+@pytest.fixture(scope="module")
+def sine(outputs):
+    return rnnlab.train(*SMALL, f"paths.outputs={outputs}", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def text(outputs):
+    file = outputs / "text.txt"
+    file.write_text("the cat sat on the mat and the dog ran. " * 60)
+    return rnnlab.train("data=chars", "model=char_lm", f"data.path={file}", "data.segment=10", "data.batch_size=4",
+                        "trainer.max_epochs=1", "name=text", *CPU, f"paths.outputs={outputs}", quiet=True)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokens(outputs):
+    return rnnlab.train(*TOKENS, f"paths.outputs={outputs}", quiet=True)
+
+
+def command(*words) -> str:
+    said = StringIO()
+    with redirect_stdout(said):
+        assert main([str(word) for word in words]) == 0
+    return said.getvalue()
 
 
 def test_a_quiet_training_prints_nothing(tmp_path, capfd):
@@ -22,8 +73,22 @@ def test_a_quiet_training_prints_nothing(tmp_path, capfd):
     assert run.status == "finished" and capfd.readouterr().out == ""
 
 
-def test_dir_shows_what_is_imported_when_it_is_used():
-    assert {"train", "load", "runs", "Cell", "Task"} <= set(dir(rnnlab))
+def test_dir_and_help_show_what_there_is():
+    assert {"train", "sweep", "load", "runs", "Run", "Cell", "Task"} <= set(dir(rnnlab))
+    asked = {
+        "evaluate",
+        "predict",
+        "generate",
+        "forecast",
+        "resume",
+        "figures",
+        "draw",
+        "to_frame",
+        "metrics",
+    }
+    assert asked <= set(dir(rnnlab.Run))
+    assert all(getattr(rnnlab.Run, name).__doc__ for name in asked)
+    assert all(getattr(rnnlab, name).__doc__ for name in ("train", "sweep", "load"))
 
 
 def test_a_mistyped_key_costs_one_line_in_a_notebook(capsys):
@@ -32,3 +97,180 @@ def test_a_mistyped_key_costs_one_line_in_a_notebook(capsys):
     said = capsys.readouterr()
     lines = (said.out + said.err).strip().splitlines()
     assert len(lines) == 1 and "Did you mean model.hidden_size?" in lines[0]
+
+
+# ---------------------------------------------------------------------- one run
+
+
+@pytest.mark.parametrize("asked", [(), ("data.seed=7",)])
+def test_evaluate_gives_the_commands_numbers(sine, asked):
+    found = sine.evaluate(*asked)
+    theirs = json.loads(command("evaluate", sine.folder, *asked, "--json"))
+    assert (found.metrics, found.baselines, found.floor) == (
+        theirs["metrics"],
+        theirs["baselines"],
+        theirs["floor"],
+    )
+    rows = found.to_frame()
+    assert rows.loc["persistence", "mse"] == found.baselines["persistence"]["mse"]
+    assert "persistence" in found._repr_html_()
+
+
+def test_predict_gives_forecasts_in_the_units_of_the_data(sine):
+    data = build(sine.config["data"], "data")
+    data.setup()
+    raw, spec = data.frame.values, sine.model.spec
+    want = []
+    for start in data.starts("test"):  # by hand, window by window
+        x = torch.tensor((raw[start : start + 20] - spec["input_shift"]) / spec["input_scale"]).float()
+        with torch.no_grad():
+            want.append(sine.model(x[None])[0].numpy() * spec["target_scale"] + spec["target_shift"])
+    np.testing.assert_allclose(sine.predict(), want, rtol=1e-5, atol=1e-6)
+    windows = np.stack([raw[start : start + 20] for start in data.starts("test")])
+    np.testing.assert_allclose(sine.predict(windows), want, rtol=1e-5, atol=1e-5)
+    with pytest.raises(rnnlab.UserError, match=r"\(rows, steps, 1\) fits"):
+        sine.predict(windows[0])
+
+
+@torch.no_grad()
+def test_predict_gives_the_probabilities_of_classes_and_characters(tokens, text):
+    x = np.arange(12).reshape(2, 6)
+    found = tokens.predict(x)
+    logits = tokens.model(torch.from_numpy(x), torch.tensor([6, 6])).numpy()
+    np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp(-logits)), rtol=1e-5)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
+    scored = tokens.predict(split="val")
+    data = build(tokens.config["data"], "data")
+    data.setup()
+    accuracy = ((scored[:, 1] > 0.5) == data.part("val").y.numpy()).mean()
+    assert accuracy == pytest.approx(tokens.evaluate(split="val").metrics["accuracy"])
+
+    p, rows = text.predict(), None
+    data = build(text.config["data"], "data")
+    data.setup()
+    rows = data.rows("test")
+    assert p.shape == (*rows[:, 1:].shape, len(text.model.spec["vocabulary"]))
+    nats = -np.log(np.take_along_axis(p, rows[:, 1:, None].numpy(), -1)).mean()
+    assert nats == pytest.approx(text.evaluate().metrics["nats"], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sine", "text", "tokens"])
+def test_a_stock_trainer_predicts(kind, request, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    run = request.getfixturevalue(kind)
+    data = build(run.config["data"], "data")
+    parts = lightning.Trainer(**STOCK).predict(run.model, data)
+    np.testing.assert_allclose(np.concatenate(parts, 1 if kind == "text" else 0), run.predict(), rtol=1e-6)
+
+
+def test_generate_gives_the_commands_text(text):
+    options = ("--prompt", "the ", "--length", 30, "--temperature", 0.5, "--seed", 3)
+    written = text.generate("the ", 30, temperature=0.5, seed=3)
+    assert command("generate", text.folder, *options) == written + "\n"
+    with pytest.raises(rnnlab.UserError, match="temperature"):
+        text.generate("the ", temperature=-1)
+
+
+def test_forecast_gives_the_commands_table(sine, tmp_path):
+    found = sine.forecast(30)
+    command(
+        "forecast", sine.folder, "--horizon", 30, "--csv", tmp_path / "f.csv", "--picture", tmp_path / "f.png"
+    )
+    assert (tmp_path / "f.csv").read_text() == found.to_csv()
+    assert found._repr_png_().startswith(b"\x89PNG")
+    table = found.to_frame()
+    np.testing.assert_array_equal(table["value_forecast"], found.values[:, 0])
+    assert ((table["value_truth"] - table["value_forecast"]) ** 2).mean() == pytest.approx(
+        found.errors["forecast"]["mse"]
+    )
+
+
+def test_resume_trains_longer_to_the_numbers_of_the_unbroken_run(tmp_path):
+    asked = (*SMALL, "scheduler=constant")
+    short = rnnlab.train(*asked, f"paths.outputs={tmp_path / 'a'}", quiet=True)
+    long = short.resume("trainer.max_epochs=5", quiet=True)
+    whole = rnnlab.train(*asked, f"paths.outputs={tmp_path / 'b'}", "trainer.max_epochs=5", quiet=True)
+    assert long.folder.name == whole.folder.name
+    assert long.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+    with pytest.raises(rnnlab.UserError, match="is finished"):
+        short.resume()
+
+
+def test_resume_goes_on_with_a_run_that_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent / "training")
+    asked = (*SMALL, "+callbacks.stop._target_=stopping.StopAtBatch")
+    run = rnnlab.train(*asked, "+callbacks.stop.batches=8", f"paths.outputs={tmp_path}", quiet=True)
+    assert run.status == "stopped"
+    with pytest.raises(rnnlab.UserError, match=r"goes on as it was asked, without seed=1"):
+        run.resume("seed=1")
+    assert run.resume(quiet=True).status == "finished"
+    whole = rnnlab.train(*asked, "+callbacks.stop.batches=99", f"paths.outputs={tmp_path}", quiet=True)
+    assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+
+
+def test_the_scalars_as_a_frame(sine):
+    table = sine.to_frame()
+    for name, (steps, values) in sine.metrics.items():
+        column = table[name].dropna()
+        np.testing.assert_array_equal(column.index, steps)
+        np.testing.assert_array_equal(column, values)
+
+
+def test_figures_are_drawn_when_they_are_asked_for(sine):
+    assert not sine.figures.exists()
+    assert [file.name for file in sine.draw().glob("*.png")] == ["forecast.png"]
+
+
+def test_without_pandas_a_frame_costs_one_line(sine, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest, **options):
+        if name == "pandas":
+            raise ImportError(name)
+        return real(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(rnnlab.UserError, match="pip install pandas"):
+        sine.to_frame()
+
+
+# ---------------------------------------------------------------------- several runs
+
+
+def test_a_sweep_gives_its_runs_in_the_order_of_the_plan(tmp_path, capfd):
+    asked = (*SMALL, f"paths.outputs={tmp_path}", "model.hidden_size=4,6", "seed=0,1", "trainer.max_epochs=1")
+    found = rnnlab.sweep(*asked, quiet=True)
+    assert capfd.readouterr().out == ""
+    assert [(r.config["model"]["hidden_size"], r.config["seed"]) for r in found] == [
+        (4, 0),
+        (4, 1),
+        (6, 0),
+        (6, 1),
+    ]
+    assert {r.status for r in found} == {"finished"}
+    alone = rnnlab.train(*SMALL, f"paths.outputs={tmp_path / 'alone'}", "model.hidden_size=6", "seed=1",
+                         "trainer.max_epochs=1", quiet=True)  # fmt: skip
+    assert alone.metrics_file.read_bytes() == found[3].metrics_file.read_bytes()
+
+    table = found.to_frame()
+    assert list(table["model.hidden_size"]) == [4, 4, 6, 6]
+    assert list(table["loss/val"]) == [run.objective for run in found]
+    assert list(table["test/mse"]) == [run.results["test"]["mse"] for run in found]
+    best = found.leaderboard.rows[0]
+    means = {size: np.mean([r.objective for r in found[i : i + 2]]) for size, i in ((4, 0), (6, 2))}
+    assert best.mean == pytest.approx(min(means.values()))
+    assert found._repr_html_().count("hidden_size=") == 2
+    assert rnnlab.runs(tmp_path / "sine").to_frame()["run"].isin([r.folder.name for r in found]).all()
+
+
+def test_a_failure_in_a_sweep_costs_its_run_alone(tmp_path, capfd):
+    found = rnnlab.sweep(*SMALL, f"paths.outputs={tmp_path}", "optimizer.lr=1e-3,1e30", "trainer.max_epochs=2",
+                         quiet=True)  # fmt: skip
+    assert [run.status for run in found] == ["finished", "failed"]
+    assert "1 of 2 runs failed" in capfd.readouterr().err
+
+
+def test_a_sweeps_mistyped_key_costs_one_line(tmp_path):
+    with pytest.raises(rnnlab.UserError, match=r"Did you mean model\.hidden_size\?"):
+        rnnlab.sweep(*SMALL, f"paths.outputs={tmp_path}", "model.hiden_size=4,8")
+    assert not list(tmp_path.iterdir())

@@ -2,10 +2,11 @@
 
     run = rnnlab.train("experiment=sine", "seed=3")
     run = rnnlab.load("outputs/sine/seed-3-...")
+    runs = rnnlab.sweep("experiment=sine", "model.hidden_size=16,32", "seed=0,1,2")
     runs = rnnlab.runs("outputs/sine")
 
-A run has `model`, `config`, `metrics` and `folder`; see `rnnlab.runs.run.Run`. What is heavy is imported when it
-is first used.
+A run has `model`, `config`, `metrics`, `results`, `evaluate()`, `predict()`, `forecast()` and more: `help(rnnlab.Run)`.
+What is heavy is imported when it is first used.
 """
 
 import importlib
@@ -14,8 +15,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PLACES = {"Cell": "rnnlab.cells", "Stack": "rnnlab.recurrence.stack", "Task": "rnnlab.tasks",
-           "SequenceData": "rnnlab.data.module", "Loader": "rnnlab.data.loader", "Run": "rnnlab.runs.run",
-           "UserError": "rnnlab.errors", "train": "rnnlab.api", "load": "rnnlab.api", "runs": "rnnlab.api"}  # fmt: skip
+           "SequenceData": "rnnlab.data.module", "Loader": "rnnlab.data.loader", "Run": "rnnlab.api.run",
+           "UserError": "rnnlab.errors", "RunFailed": "rnnlab.errors", "train": "rnnlab.api", "sweep": "rnnlab.api",
+           "load": "rnnlab.api", "runs": "rnnlab.api"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

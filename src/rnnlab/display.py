@@ -1,10 +1,12 @@
 """Who shows a run: the rooms that show things, put together for the commands, the Python interface and the workers."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from rnnlab.runs.run import Run
+from rnnlab.terminal import notebook
 from rnnlab.terminal import run as terminal
 from rnnlab.training import train as training
 from rnnlab.training.display import About, Display
@@ -40,8 +42,23 @@ class OnTerminal(InFiles):
         terminal.end(run)
 
 
+class InNotebook(OnTerminal):
+    """Shows a run in one output of a cell, which is replaced as it goes on; its pictures below."""
+
+    def end(self, run: Run) -> None:
+        for line in terminal.outcome(run):
+            terminal.console.print(line, soft_wrap=isinstance(line, str))
+        notebook.show_pictures(run.figures)
+
+
+def shown(quiet: bool) -> Display:
+    """Who shows a single run here: nobody but its files when `quiet`, a notebook's cell, or the terminal."""
+    return InFiles(figures=True) if quiet else InNotebook() if notebook.in_notebook() else OnTerminal()
+
+
 def train(
     cfg: DictConfig, overrides: list[str], config_dir: str | None = None, *, quiet: bool = False
 ) -> Run:
-    """Trains what a composed config describes, shown on the terminal unless `quiet`; see `rnnlab.training.train`."""
-    return training.train(cfg, overrides, config_dir, InFiles(figures=True) if quiet else OnTerminal())
+    """Trains what a composed config describes, and shows it unless `quiet`; see `rnnlab.training.train`."""
+    with nullcontext() if quiet else notebook.block():
+        return training.train(cfg, overrides, config_dir, shown(quiet))

@@ -27,6 +27,7 @@ NAMES: dict[str, str] = {
     "torch.nn:Module()._backward_pre_hooks": "likewise",
     "torch.nn.modules.module:_has_any_global_hook": "likewise",
     "torch.nn:Parameter()._post_accumulate_grad_hooks": "the kernels' gradients go through autograd where there is one",
+    "torch.nn:Parameter()._version": "runs/objects.py: whether weights were changed since they were drawn",
     "torch.optim:SGD()._optimizer_step_pre_hooks": "torch makes the update where an optimizer has hooks",
     "torch.optim:SGD()._optimizer_step_post_hooks": "likewise",
     "torch.optim.optimizer:_global_optimizer_pre_hooks": "likewise",

@@ -45,12 +45,130 @@ def test_onnx_takes_and_gives_the_units_of_the_data(small, options):
 
 
 def test_a_torch_program_needs_no_rnnlab(small, tmp_path):
-    run = small()
-    folder, _ = export(run, "torch")
+    run = small("model.cell=mgu", "model.engine=reference")
+    folder, checked = export(run, "torch")
+    assert checked.startswith("checked") and not (folder / "model.py").exists()
+    assert "no layer of the equations of MGU" in (folder / "README.md").read_text()
     np.save(tmp_path / "x.npy", X)
     words = [sys.executable, "-c", FOREIGN, folder / "model.pt2", tmp_path / "x.npy", tmp_path / "y.npy"]
     subprocess.run(list(map(str, words)), check=True, cwd=tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), raw(run, X), rtol=0, atol=1e-5)
+
+
+SERIES = [
+    ("model.cell=elman", "model.nonlinearity=relu", "model.bias=one"),
+    (
+        "model.cell=lstm",
+        "model.num_layers=2",
+        "data.horizon=3",
+        "model.bidirectional=true",
+        "model.initial_state=learned",
+    ),
+    ("model.cell=gru", "model.subtract_last=true", "model.initial_state=learned", "model.bias=none"),
+]
+
+
+@pytest.mark.parametrize("options", SERIES, ids=lambda options: options[0])
+def test_torch_code_gives_the_runs_forecasts_where_rnnlab_is_not(small, tmp_path, execute, options):
+    run = small(*options)
+    folder, checked = export(run, "torch", tmp_path / "away")
+    assert checked.startswith("checked: in a process without rnnlab")
+    x = torch.from_numpy(X)
+    np.testing.assert_allclose(elsewhere(execute, folder, "model(x)", x=x), raw(run, X), rtol=0, atol=1e-5)
+    text = (folder / "model.py").read_text()
+    assert f"nn.{run.model.stack.kind.torch_layer}(" in text and "import rnnlab" not in text
+    assert (folder / "weights.pt").stat().st_size < 100_000
+
+
+@pytest.fixture
+def execute(monkeypatch):
+    """Runs code in an export's folder, as if rnnlab were not there; what it defines."""
+
+    def run(folder, code, **given):
+        monkeypatch.chdir(folder)
+        monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        with monkeypatch.context() as inside:
+            inside.setitem(sys.modules, "rnnlab", None)
+            inside.delitem(sys.modules, "model", raising=False)
+            exec(code, given)
+            sys.modules.pop("model", None)
+        return given
+
+    return run
+
+
+def elsewhere(execute, folder, call, **given):
+    """What `call` of the exported `model` gives."""
+    return (
+        execute(folder, f"from model import load\nmodel = load()\nfound = {call}", **given)["found"]
+        .detach()
+        .numpy()
+    )
+
+
+TOKENS = ("data=tokens", "model=classifier", "data.n_sequences=120", "trainer.max_epochs=1", "trainer.threads=1",
+          "trainer.accelerator=cpu", "callbacks=none", "model.engine=torch", "name=tokens")  # fmt: skip
+OTHER = ("model.bidirectional=true", "model.output=softmax", "model.cell=gru", "model.initial_state=learned")
+
+
+@pytest.mark.parametrize(("to", "options"), [("torch", ()), ("torch", OTHER), ("onnx", OTHER)])
+def test_classifiers(small, tmp_path, execute, options, to):
+    run = small(*options, base=TOKENS)
+    folder, _ = export(run, to, tmp_path / "away")
+    tokens, lengths = torch.arange(1, 25).reshape(4, 6), torch.tensor([6, 1, 3, 5])
+    with torch.no_grad():
+        want = run.model(tokens, lengths).numpy()
+    if to == "torch":
+        found = elsewhere(execute, folder, "model(tokens, lengths)", tokens=tokens, lengths=lengths)
+    else:
+        session = pytest.importorskip("onnxruntime").InferenceSession(folder / "model.onnx")
+        (found,) = session.run(None, {"tokens": tokens.numpy(), "lengths": lengths.numpy()})
+    np.testing.assert_allclose(found, want, rtol=0, atol=1e-5)
+
+
+def test_torch_code_of_a_text_model_takes_and_gives_its_state(small, tmp_path, execute):
+    run = small("model.cell=lstm", "model.num_layers=2", base=TEXT)
+    folder, _ = export(run, "torch", tmp_path / "away")
+    start = json.loads((folder / "start.json").read_text())
+    given = {"tokens": torch.arange(22).reshape(2, 11) % 60,
+             "states": [torch.tensor(s)[:, None].repeat(1, 2, 1) for s in start.values()]}  # fmt: skip
+    code = (
+        "import torch\nfrom model import load\nmodel = load()\nfirst, *after = model(tokens[:, :4], *states)\n"
+        "second, *_ = model(tokens[:, 4:], *after)"
+    )
+    found = execute(folder, code, **given)
+    with torch.no_grad():
+        whole = run.model(given["tokens"])[0].numpy()
+    halves = torch.cat([found["first"], found["second"]], 1).detach().numpy()
+    np.testing.assert_allclose(halves, whole, rtol=0, atol=1e-5)
+
+
+CARDS = [*((kind, to) for kind in ("series", "text", "tokens") for to in ("onnx", "torch")),
+         ("series", "safetensors"), ("series", "program")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "to"), CARDS)
+def test_the_cards_code_runs_as_it_stands(small, tmp_path, execute, kind, to):
+    pytest.importorskip({"onnx": "onnxruntime", "safetensors": "safetensors"}.get(to, "torch"))
+    own = ("model.cell=mgu", "model.engine=reference") if to == "program" else ()
+    run = small(*own, **({} if kind == "series" else {"base": TEXT if kind == "text" else TOKENS}))
+    folder, _ = export(run, "torch" if to == "program" else to, tmp_path / "away")
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    found = execute(folder, code)
+    if to == "safetensors":
+        assert found["weights"].keys() == run.model.state_dict().keys()
+    else:
+        assert len(found["forecast" if kind == "series" else "logits"]) == (2 if kind == "tokens" else 1)
+
+
+def test_code_that_gives_other_numbers_is_not_left_behind(small, tmp_path, monkeypatch):
+    from rnnlab.export import plain
+
+    monkeypatch.setattr(plain, "SERIES", plain.SERIES.replace("self.input_scale", "(2 * self.input_scale)"))
+    with pytest.raises(UserError, match="differs from the run by"):
+        export(small(), "torch", tmp_path / "away")
+    assert list((tmp_path / "away").iterdir()) == []
 
 
 def test_a_text_models_state_goes_in_and_comes_out(small):

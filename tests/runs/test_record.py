@@ -153,7 +153,7 @@ def test_where_a_number_ends(tmp_path):
 
 
 def test_a_file_is_read_once_and_again_when_another_has_written_it(pair, monkeypatch):
-    from rnnlab.runs import run as module
+    from rnnlab.runs import folder as module
 
     run, _ = pair
     reads = []

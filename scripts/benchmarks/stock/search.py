@@ -54,7 +54,9 @@ def objective(trial):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0), pruner=optuna.pruners.MedianPruner())
+    study = optuna.create_study(
+        sampler=optuna.samplers.TPESampler(seed=0), pruner=optuna.pruners.MedianPruner()
+    )
     study.optimize(objective, n_trials=1)
     began = time.perf_counter()
     study.optimize(objective, n_trials=int(sys.argv[1]))

@@ -29,7 +29,7 @@ COMMANDS = {
     "evaluate": "a run's metrics beside its baselines, on its own data or new",
     "forecast": "continue a series: a table and a picture",
     "generate": "let a character model write",
-    "export": "a trained model as ONNX, a torch program or safetensors, with a model card",
+    "export": "a trained model as ONNX, torch code or safetensors, with a model card",
     "report": "one run as a page, or the leaderboard of an experiment",
     "compare": "whether one choice is better than another, paired by seeds",
     "board": "TensorBoard over an experiment; --groups collapses the seeds",

@@ -1,4 +1,4 @@
-"""`rnnlab export`: a trained model as ONNX, as a program of torch.export, or as safetensors, with a model card."""
+"""`rnnlab export`: a trained model as ONNX, as code of torch alone, or as safetensors, with a model card."""
 
 from pathlib import Path
 

@@ -10,17 +10,19 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import rnnlab
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, nearest
 
 # what goes wrong in composing, as opposed to in a run
 COMPOSING = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
+REPLACED = re.compile(r"\+(model|data)=\{")  # as rnnlab.train writes an object
 UNNAMED = "UNKNOWN_NAME"  # what Hydra calls a job before there is one
 # Hydra's own keys that would have no effect, and what has
 UNUSED = {
@@ -99,7 +101,7 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
     from rnnlab.config.texts import kept
 
     refuse_unused(overrides)
-    overrides = addable(kept(overrides))
+    overrides, replaced = apart(addable(kept(overrides)))
     if config_dir is not None:
         folder = Path(config_dir).expanduser().absolute()
         if not folder.is_dir():
@@ -114,9 +116,32 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
         with initialize_config_dir(
             str(config_folder()), job_name="rnnlab" if name == UNNAMED else name, version_base="1.3"
         ):
-            return hydra_compose("config", overrides=overrides)
+            return put(hydra_compose("config", overrides=overrides), replaced)
     finally:
         GlobalHydra.instance().hydra = outer
+
+
+def apart(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those for Hydra, and those that replace a section, `+model={_target_:...}`, which Hydra would merge, with those
+    of keys in it.
+    """
+    whole = {found[1] for word in overrides if (found := REPLACED.match(word))}
+    later = [o for o in overrides if REPLACED.match(o) or o.lstrip("+").split(".")[0] in whole]
+    return [o for o in overrides if o not in later], later
+
+
+def put(cfg: DictConfig, replaced: Sequence[str]) -> DictConfig:
+    """The config with its sections replaced, in place. Raises UserError for a key that the new one does not have."""
+    for override in OverridesParser.create().parse_overrides(list(replaced)):
+        section, _, key = override.key_or_group.partition(".")
+        with open_dict(cfg):
+            if not key:
+                cfg[section] = override.value()
+            elif key in cfg[section] or override.is_add() or override.is_force_add():
+                OmegaConf.update(cfg, f"{section}.{key}", override.value(), force_add=True)
+            else:
+                raise UserError(f"{section}.{key}: no such key.{nearest(key, map(str, cfg[section]))}")
+    return cfg
 
 
 def addable(overrides: Sequence[str]) -> list[str]:

@@ -3,21 +3,62 @@
 import re
 from typing import Any
 
+from rnnlab.export.portable import Portable
 from rnnlab.runs.run import Run
 from rnnlab.runs.yaml import to_yaml
 from rnnlab.terminal.screen import clean
 
-LOADING = {
-    "onnx": 'import onnxruntime\n\nmodel = onnxruntime.InferenceSession("model.onnx")\n'
-    "print([(i.name, i.shape) for i in model.get_inputs()])\noutputs = model.run(None, {INPUTS})",
-    "torch": 'import torch\n\nmodel = torch.export.load("model.pt2").module()\noutputs = model(INPUTS)',
-    "safetensors": "from safetensors import safe_open\n\n"
-    'with safe_open("model.safetensors", framework="pt") as file:\n'
-    "    config = file.metadata()\n    weights = {name: file.get_tensor(name) for name in file.keys()}",
+GIVEN = {  # what a model is given, in numpy and in torch, by its first and last input
+    "series": ("x = np.zeros({x}, np.float32)", "x = torch.zeros({x})", "forecast"),
+    "labelled": (
+        "tokens, lengths = np.array([[1, 2, 3], [4, 5, 0]]), np.array([3, 2])",
+        "tokens, lengths = torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([3, 2])",
+        "logits",
+    ),
+    "text": (
+        'vocabulary, start = (json.load(open(f"{name}.json")) for name in ("vocabulary", "start"))\n'
+        "tokens = np.array([[0, 1, 2]])  # vocabulary[0] and so on\n"
+        "states = {name: np.array(s, np.float32)[:, None] for name, s in start.items()}",
+        'vocabulary, start = (json.load(open(f"{name}.json")) for name in ("vocabulary", "start"))\n'
+        "tokens = torch.tensor([[0, 1, 2]])  # vocabulary[0] and so on\n"
+        "states = {name: torch.tensor(s)[:, None] for name, s in start.items()}",
+        "logits, *after",
+    ),
 }
+SAFETENSORS = """\
+from safetensors import safe_open
+
+with safe_open("model.safetensors", framework="pt") as file:
+    about = file.metadata()  # the config of the run, and what the model knows of the data
+    weights = {name: file.get_tensor(name) for name in file.keys()}"""
 
 
-def card(run: Run, to: str, weights: str, words: str, checked: str) -> str:
+def snippet(to: str, model: Portable | None, plainly: bool) -> str:
+    """Code that loads what was written, runs as it stands in its folder, and shows what goes in and comes out."""
+    if model is None:
+        return SAFETENSORS
+    kind = "series" if "x" in model.inputs else "labelled" if "lengths" in model.inputs else "text"
+    in_numpy, in_torch, outputs = GIVEN[kind]
+    given = (in_numpy if to == "onnx" else in_torch).replace(
+        "{x}", str((1, *next(iter(model.inputs.values())).shape[1:]))
+    )
+    head = ["import json\n"] if kind == "text" else []
+    if to == "onnx":
+        named = {"series": '{"x": x}', "labelled": '{"tokens": tokens, "lengths": lengths}',
+                 "text": '{"tokens": tokens} | states'}[kind]  # fmt: skip
+        lines = ["import numpy as np", "import onnxruntime", "", given,
+                 'model = onnxruntime.InferenceSession("model.onnx")',
+                 f"{outputs}{'' if kind == 'text' else ','} = model.run(None, {named})"]  # fmt: skip
+    else:
+        loaded = ["from model import load", "", given, "model = load()"] if plainly else [
+            "", given, 'model = torch.export.load("model.pt2").module()'
+        ]  # fmt: skip
+        call = {"series": "x", "labelled": "tokens, lengths", "text": "tokens, *states.values()"}[kind]
+        lines = ["import torch", *loaded, f"{outputs} = model({call})"]
+    return "\n".join(head + lines)
+
+
+def card(run: Run, weights: str, words: str, checked: str, loading: str) -> str:
     """README.md as Markdown; the text of a stranger's config cannot end its block."""
     results, scores = run.results, []
     baselines = results.get("baselines", {})
@@ -37,7 +78,7 @@ def card(run: Run, to: str, weights: str, words: str, checked: str) -> str:
         "## Scores",
         "\n".join(["| part | who | metrics |", "| --- | --- | --- |", *scores]),
         "## Load it",
-        f"```python\n{LOADING[to]}\n```",
+        f"```python\n{loading}\n```",
         "## Data",
         f"SHA-256 of what the model saw: `{run.manifest.get('data_hash')}`",
         "## Config",

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rnnlab.errors import UserError
-from rnnlab.export import onnx
-from rnnlab.export.card import card
+from rnnlab.export import onnx, plain, program
+from rnnlab.export.card import card, snippet
+from rnnlab.export.portable import portable
 from rnnlab.runs.load import load_model, read_checkpoint
 from rnnlab.runs.run import Run
 
@@ -27,27 +28,44 @@ def export(
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder}: a file is there")
     folder.mkdir(parents=True, exist_ok=True)
-    words, checked = "", ""
+    before = set(folder.iterdir())
+    try:
+        checked = write(run, to, task, folder, weights)
+    except UserError:
+        for file in set(folder.iterdir()) - before:  # one that is not as the run is nobody's to use
+            file.unlink()
+        raise
+    return folder, checked
+
+
+def write(run: Run, to: str, task: Any, folder: Path, weights: str) -> str:
+    """Writes the model, what is needed beside it, and the card; says how it was checked."""
+    words, checked, model = "", "", None
     if to == "safetensors":
         write_safetensors(run, task, folder / "model.safetensors")
     else:
-        from rnnlab.export.portable import portable
-
         model = portable(task)
         words = model.words
         if to == "onnx":
             checked = onnx.write(model, folder / "model.onnx")
+        elif plain.can(task):
+            checked = plain.write(
+                model, task, folder, f"The model of run {run.id} of {run.folder.parent.name}"
+            )
         else:
-            from rnnlab.export.program import write
-
-            checked = write(model, folder / "model.pt2")
+            file, kind = folder / "model.pt2", type(task.stack.layers[0]).__name__
+            words += (
+                f" torch.nn has no layer of the equations of {kind}: the file is a program of torch.export."
+            )
+            checked = program.write(model, file)
         if "tokens" in model.inputs and "vocabulary" in task.spec:
             start = {name: x[:, 0].tolist() for name, x in model.inputs.items() if name != "tokens"}
             (folder / "start.json").write_text(json.dumps(start) + "\n")
     if "vocabulary" in task.spec:
         (folder / "vocabulary.json").write_text(json.dumps(task.spec["vocabulary"]) + "\n")
-    (folder / "README.md").write_text(card(run, to, weights, words, checked), encoding="utf-8")
-    return folder, checked
+    loading = snippet(to, model, plainly=to == "torch" and plain.can(task))
+    (folder / "README.md").write_text(card(run, weights, words, checked, loading), encoding="utf-8")
+    return checked
 
 
 def write_safetensors(run: Run, task: Any, file: Path) -> None:

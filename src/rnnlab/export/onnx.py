@@ -50,9 +50,7 @@ def check(model: Portable, file: Path) -> str:
         import onnxruntime
     except ImportError:
         return "not checked: onnxruntime is not installed"
-    inputs = {name: longer(x, model.axes[name]) for name, x in model.inputs.items()}
-    if "lengths" in inputs:
-        inputs["lengths"] = torch.tensor([7, 1, 4])
+    inputs = longer_inputs(model)
     with torch.no_grad():
         want: Any = model.module(*inputs.values())
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
@@ -67,6 +65,14 @@ def check(model: Portable, file: Path) -> str:
             f"{file}: onnxruntime differs from the run by {worst:.1e}; the file is not to be used"
         )
     return f"checked: onnxruntime agrees with the run to {worst:.0e}"
+
+
+def longer_inputs(model: Portable) -> dict[str, torch.Tensor]:
+    """Inputs of another batch and length than the model was written with."""
+    inputs = {name: longer(x, model.axes[name]) for name, x in model.inputs.items()}
+    if "lengths" in inputs:
+        inputs["lengths"] = torch.tensor([7, 1, 4])
+    return inputs
 
 
 def longer(x: torch.Tensor, axes: dict[int, str]) -> torch.Tensor:

@@ -34,6 +34,8 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Pla
     """
     if run.status != "finished":
         raise UserError(f"{run.folder}: its status is {run.status}; only a finished run can be compared with")
+    if lost := run.manifest.get("not_reproducible"):
+        raise UserError(f"{run.folder}: not reproducible: {lost[0]}")
     config = copy.deepcopy(run.config)
     if not isinstance(config, dict) or not all(isinstance(config.get(s), dict) for s in SECTIONS):
         raise UserError(f"{run.folder / 'config.yaml'}: not the config of a run")

@@ -1,6 +1,6 @@
 """A run's folder: what lies in it, who may write it, what it was made with.
 
-The module can be called, too: `rnnlab.runs("outputs/sine")` is the list of an experiment's runs.
+The module can be called, too: `rnnlab.runs("outputs/sine")` are an experiment's runs.
 """
 
 import sys
@@ -12,7 +12,7 @@ from typing import Any
 class _Runs(ModuleType):
     """Python keeps this package and the function `runs` of the API under one name, `rnnlab.runs`."""
 
-    def __call__(self, experiment: str | Path) -> list[Any]:
+    def __call__(self, experiment: str | Path) -> Any:
         """The runs of an experiment's folder, oldest first."""
         from rnnlab.api import runs
 

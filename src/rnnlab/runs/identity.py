@@ -7,6 +7,9 @@ from typing import Any
 
 ABSENT = object()
 CLASS = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*[a-z]\w*")  # Python's, and not a file such as PY.TXT
+KEPT = re.compile(
+    r"^source_[0-9a-f]{12}\."
+)  # the module of a class that a notebook defined (runs/kept_source.py)
 ID_LENGTH = 12  # hex digits, 48 bits: among 100,000 runs of an experiment a clash has a chance of 2e-5
 
 
@@ -73,4 +76,4 @@ def readable(value: Any) -> str:
         value = value.rstrip("/").rsplit("/", 1)[-1]
     elif isinstance(value, str) and CLASS.fullmatch(value):
         value = value.rsplit(".", 1)[-1]
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", str(value))[:40]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", KEPT.sub("", str(value)))[:40]

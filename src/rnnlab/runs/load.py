@@ -19,7 +19,9 @@ from rnnlab.data.vocabulary import listed
 from rnnlab.errors import UserError, warn
 from rnnlab.memory import afford
 from rnnlab.regular_files import open_file
+from rnnlab.runs import kept_source
 from rnnlab.runs.checksum import DAMAGED, checksum_error
+from rnnlab.runs.objects import given, is_here, unrecorded
 from rnnlab.runs.ownership import is_own
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import foreign_targets
@@ -88,14 +90,17 @@ def refuse_foreign(
     """
     if trust:
         workplace.join()
+        kept_source.install(run.manifest.get("kept_sources", {}))
         return
+    for node in unrecorded(sections):
+        given(**{key: str(node.get(key)) for key in ("key", "what", "why")})  # refuses one that is not here
     if hidden := sorted(interpolations(sections)):
         raise UserError(
             f"{run.folder}: its config is not resolved ({hidden[0]}), and might name code; not loaded"
         )
 
     def own(at: str, target: str, node: Any) -> bool:
-        return named(at, node) or is_own(run, target, functions=at in PARTIAL)
+        return named(at, node) or is_here(node) or is_own(run, target, functions=at in PARTIAL)
 
     if found := list(dict.fromkeys(refusals(sections, own))):
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab import __version__
+from rnnlab.runs.kept_source import kept
+from rnnlab.runs.objects import not_reproducible
 from rnnlab.runs.record import Manifest
-from rnnlab.runs.sources import files, sources
+from rnnlab.runs.sources import files, foreign_targets, sources
 
 # variables of the environment that may change numbers; no other is recorded, for it may be secret
 DECISIVE = (
@@ -30,7 +32,7 @@ def manifest(
     """Everything but the config itself: code, versions, machine, threads, engine, data, command."""
     import torch
 
-    return {
+    found = {
         "command": command,
         "seed": config["seed"],
         "engine": engine,
@@ -50,6 +52,9 @@ def manifest(
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
         },
     }
+    modules = (target.rpartition(".")[0] for target in sorted(foreign_targets(config)))
+    beyond = {"kept_sources": kept(modules), "not_reproducible": not_reproducible(config)}
+    return found | {key: value for key, value in beyond.items() if value}
 
 
 @functools.cache
@@ -166,7 +171,9 @@ def manifest_rows(manifest: Mapping[str, Any], folder: Path) -> list[tuple[str, 
         commit = commit[:12] + ("" if code.get("clean") else ", with changes that were not committed")
     versions, machine = manifest.get("versions", {}), manifest.get("machine", {})
     shown = [f"{name} {versions[name]}" for name in ("python", "torch", "lightning") if name in versions]
+    lost = manifest.get("not_reproducible")
     return [
+        *([("not reproducible", "; ".join(lost))] if lost else []),
         ("folder", folder_link(folder)),
         ("run", folder.name),
         ("command", " ".join(manifest.get("command", []))),

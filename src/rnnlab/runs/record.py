@@ -116,6 +116,8 @@ class Manifest(TypedDict, total=False):
     environment: dict[str, str]
     determinism: dict[str, Any]
     changed_on_the_way: list[str]
+    kept_sources: dict[str, str]
+    not_reproducible: list[Text]
 
 
 class ConfigFile(TypedDict, total=False):

@@ -17,7 +17,7 @@ from rnnlab.sweeps.estimate import guessed_steps
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.scheduler import View
-from rnnlab.terminal.console import Console
+from rnnlab.terminal.console import Console, html
 from rnnlab.terminal.screen import one_line
 
 REDRAW = 0.25  # seconds between two drawings of the table
@@ -66,6 +66,8 @@ class LiveView(View):
     def __exit__(self, *_: Any) -> None:
         if self.live is not None:
             self.live.stop()
+        if self.console.block is not None:
+            self.console.block.move("")
 
     # ------------------------------------------------------------------ what the scheduler reports
 
@@ -111,7 +113,11 @@ class LiveView(View):
 
     def tick(self) -> None:
         now = time.monotonic()
-        if self.live is not None:
+        if self.console.block is not None and not self.console.quiet:
+            if now - self.drawn >= REDRAW:
+                self.drawn = now
+                self.console.block.move(html(self.table(), width=self.console.width), self.summary())
+        elif self.live is not None:
             if now - self.drawn >= REDRAW:
                 self.drawn = now
                 self.live.update(self.table(), refresh=True)

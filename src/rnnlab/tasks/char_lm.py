@@ -104,6 +104,20 @@ class CharLM(Task):
         nats = means["nats"]
         return {"nats": nats, "bits": nats / math.log(2), "perplexity": math.exp(min(nats, 700.0))}
 
+    predicted_along = 1
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The probabilities of each next character, (B, T, V)."""
+        logits, state = self(batch.x, self.evaluation_carry.take(batch.first))
+        self.evaluation_carry.keep(state)
+        return logits.softmax(-1)
+
+    def predict_given(self, x: Tensor) -> Tensor:
+        """Of x (B, T), ids of the vocabulary, from the initial state on."""
+        if x.dim() != 2 or x.is_floating_point():
+            raise UserError(f"predict: x is {tuple(x.shape)}; ids of the vocabulary (rows, steps) fit")
+        return self(x)[0].softmax(-1)
+
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
         return F.cross_entropy(self.head(y[:, -1]), probe.y)
 

@@ -114,6 +114,20 @@ class Classifier(Task):
             "accuracy": ((predicted == batch.y).sum().to(loss.dtype), n),
         }
 
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The probabilities of the classes, (B, classes)."""
+        return self.probabilities(self(batch.x, batch.lengths))
+
+    def predict_given(self, x: Tensor) -> Tensor:
+        """Of x (B, T), without padding."""
+        if x.dim() != 2 or x.is_floating_point():
+            raise UserError(f"predict: x is {tuple(x.shape)}; whole numbers (rows, steps) fit")
+        return self.probabilities(self(x, torch.full((len(x),), x.shape[1])))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """The softmax; of a sigmoid head the chances of class 0 and of class 1."""
+        return torch.stack([-logits, logits], -1).sigmoid() if self.sigmoid else logits.softmax(-1)
+
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
         return self.criterion(self.logits(y, y[:, -1, : self.stack.hidden_size]), probe.y)
 
@@ -129,7 +143,7 @@ class Classifier(Task):
         return torch.tensor([int(word) for word in text.split()], dtype=torch.int64), text.split()
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
-        p = torch.cat([(-y).sigmoid(), y.sigmoid()]) if self.sigmoid else y.softmax(0)
+        p = self.probabilities(y.squeeze(-1) if self.sigmoid else y)
         best = int(p.argmax())
         return f"were this the end: class {best} ({100 * float(p[best]):.0f}%)"
 

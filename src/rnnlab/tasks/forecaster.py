@@ -221,6 +221,20 @@ class Forecaster(Task):
             return self.unscaled(forecast, *units) - self.unscaled(y, *units)
         return (precise(forecast) - precise(y)) * self.precise_scale(forecast)
 
+    def predict_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        """Forecasts (B, horizon, targets) in the units of the data."""
+        return self.unscaled(self(batch[0]), *batch[2:])
+
+    def predict_given(self, x: Tensor) -> Tensor:
+        """Inputs x (B, T, inputs) and the forecasts (B, horizon, targets) are in the units of the data."""
+        if x.dim() != 3 or x.shape[2] != self.spec["inputs"]:
+            raise UserError(f"predict: x is {tuple(x.shape)}; (rows, steps, {self.spec['inputs']}) fits")
+        if self.spec.get("log") or "series" in self.spec:
+            raise UserError(
+                "predict: the units of x are those of a file's series here; give data.path=FILE instead"
+            )
+        return self.unscaled(self(self.scaled(x.to(self.scale))))
+
     def loss_units(self) -> tuple[str | None, float]:
         scales = set(self.spec["target_scale"])
         own = self.per_window is not None and self.spec["per_window"] not in ("window_last", "window_mean")
@@ -256,12 +270,11 @@ class Forecaster(Task):
             if len(row) != inputs:
                 names = ",".join(self.spec["input_names"])
                 raise UserError(f"each step has {inputs} values ({names}), and one has {len(row)}")
-        shift, scale = (torch.tensor(self.spec[key]) for key in ("input_shift", "input_scale"))
         if self.spec.get("log"):
             raise UserError(
                 "data.log=true: what is typed would need logarithms; give the run a file of its own"
             )
-        return (torch.tensor(rows).reshape(-1, inputs) - shift) / scale, text.split()
+        return self.scaled(torch.tensor(rows).reshape(-1, inputs)), text.split()
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
         said = y.view(
@@ -308,6 +321,11 @@ class Forecaster(Task):
                 ahead = torch.where(fed, forecasts[-1][..., fed_by], told)
                 window = torch.cat([window, ahead], dim=1)[:, -window.shape[1] :]
         return torch.cat(forecasts, dim=1)[:, :steps]
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Inputs (..., inputs) in the units of the data, as the model reads them."""
+        shift, scale = (torch.tensor(self.spec[key]).to(x) for key in ("input_shift", "input_scale"))
+        return (x - shift) / scale
 
     def precise_scale(self, like: Tensor) -> Tensor:
         return torch.tensor(self.spec["target_scale"], dtype=precise(like).dtype, device=like.device)

@@ -220,6 +220,19 @@ class Task(lightning.LightningModule):
         if self.optimization.scheduler is not None and self.optimization.interval == "epoch":
             self.lr_schedulers().step()  # type: ignore[union-attr]
 
+    # ------------------------------------------------------------------ prediction
+
+    predicted_along: ClassVar[int] = 0
+    """The dimension of a prediction that grows from batch to batch."""
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """What `Trainer.predict` and `Run.predict` give of a batch: here the outputs for its first part."""
+        return self(batch[0])
+
+    def predict_given(self, x: Tensor) -> Tensor:
+        """What is predicted for sequences from the user's own hand, in the units of the data."""
+        return self(x)
+
     # ------------------------------------------------------------------ evaluation
 
     def on_validation_model_zero_grad(self) -> None:

@@ -1,5 +1,6 @@
 """rich's console for text that may be a stranger's: the only one that the commands use."""
 
+import io
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -8,6 +9,8 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
+from rnnlab.terminal import notebook
+from rnnlab.terminal.html import BLOCK, THEME, WIDTH
 from rnnlab.terminal.screen import clean, one_line, raw
 
 
@@ -18,7 +21,19 @@ class Console(rich.console.Console):  # noqa: TID251
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False, **options)
+        # a notebook's cell gets lines of text, or a block of its own; rich would make an output of every line
+        super().__init__(highlight=False, markup=False, emoji=False, **{"force_jupyter": False} | options)
+
+    @property
+    def block(self) -> notebook.Block | None:
+        """The output of a notebook's cell in which what is printed stands, where there is one."""
+        return None if self.record or self._file is not None else notebook.current()
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        if self.quiet or self.block is None:
+            super().print(*objects, **options)
+        else:
+            self.block.add(html(*(objects or ("",)), width=self.width))
 
     @property
     def file(self) -> IO[str]:
@@ -36,3 +51,11 @@ class Console(rich.console.Console):  # noqa: TID251
         """Also of what was a `Text` already."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=clean(segment.text))
+
+
+def html(*renderables: Any, width: int = WIDTH) -> str:
+    """Each of `renderables` below the other, as `Console.print` shows them."""
+    console = Console(record=True, file=io.StringIO(), width=width, force_terminal=False)
+    for one in renderables:
+        console.print(one, soft_wrap=isinstance(one, str))
+    return console.export_html(theme=THEME, inline_styles=True, code_format=BLOCK)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from rnnlab.terminal.console import Console
+from rnnlab.terminal.html import moving_bar
 
 PLAIN_LINES = 10  # how many lines a training prints without a terminal
 
@@ -37,7 +38,7 @@ class Progress(ProgressBar):
         self._total = steps_in_all(trainer)
         self._started_at, self._first_step = time.perf_counter(), trainer.global_step
         self._lines = 0
-        if self.console.is_terminal:
+        if self.console.is_terminal and self.console.block is None:
             self._bar = RichProgress(
                 TextColumn("epoch {task.fields[epoch]}"),
                 BarColumn(bar_width=24),
@@ -70,7 +71,11 @@ class Progress(ProgressBar):
         words = [f"loss {float(loss):.4g}"] if loss is not None else []
         words += [f"best validation {self._best:.4g}"] if self._best is not None else []
         text = "  ".join([*words, f"{speed:,.0f} steps/s"])
-        if self._bar is not None:
+        if self.console.block is not None:
+            of = f"/{self._total:,}" if self._total else ""
+            line = f"epoch {trainer.current_epoch + (not last)}  {step:,}{of} steps  {text}"
+            self.console.block.move(moving_bar(step, self._total, line), line)
+        elif self._bar is not None:
             self._bar.update(
                 self._bar.task_ids[0], completed=step, epoch=trainer.current_epoch + (not last), text=text
             )

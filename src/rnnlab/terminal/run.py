@@ -16,7 +16,8 @@ from rich.tree import Tree
 from rnnlab.config.building import locate
 from rnnlab.errors import UserError, warn
 from rnnlab.runs.run import Run
-from rnnlab.terminal.console import Console
+from rnnlab.terminal.console import Console, html
+from rnnlab.terminal.html import folded
 from rnnlab.terminal.screen import one_line
 from rnnlab.training.display import About
 
@@ -26,24 +27,37 @@ console = Console(width=None if sized else 110)
 
 
 def beginning(about: About) -> None:
-    """What is about to train: config, parameters, device, engine, data and folder."""
+    """What is about to train, and where its folder lies; folded, but for the last, in a notebook."""
+    for remark in getattr(about.data, "remarks", []):
+        warn(remark)
+    for why in about.manifest.get("not_reproducible", ()):
+        warn(f"not reproducible: {why}")
+    resumed = "  (goes on from its last checkpoint)" if about.resumed else ""
+    *lines, where = [*about_lines(about), f"run      {about.run.folder}{resumed}"]
+    if console.block is not None:
+        console.block.add(folded("config, parameters, engine", html(*lines)) + html(where))
+        return
+    for line in lines:
+        console.print(line)
+    console.print(where, soft_wrap=True)
+    console.print()
+
+
+def about_lines(about: About) -> list[Any]:
+    """Config, parameters, device, engine, data."""
     data, engine, threads = about.data, about.manifest["engine"], about.manifest["threads"]["torch"]
-    console.print(config_tree(about.config))
-    console.print(parameter_table(about.task))
-    console.print(f"device   {about.device}")
     steps = "whole steps in C" if engine["steps"] == "native" else f"steps {engine['steps']}"
     if about.config["trainer"]["accelerator"] == "cpu":
         steps += f", {threads} thread{'s' * (threads != 1)}"
-    console.print(f"engine   {engine['name']} ({engine['why']}); {steps}")
-    for remark in getattr(data, "remarks", []):
-        warn(remark)
     content = f", content {data.content_hash[:12]}" if hasattr(data, "content_hash") else ""
-    console.print(f"data     {type(data).__name__}{content}")
-    for part in getattr(data, "parts_in_words", list)():
-        console.print(f"         {part}")
-    resumed = "  (goes on from its last checkpoint)" if about.resumed else ""
-    console.print(f"run      {about.run.folder}{resumed}", soft_wrap=True)
-    console.print()
+    return [
+        config_tree(about.config),
+        parameter_table(about.task),
+        f"device   {about.device}",
+        f"engine   {engine['name']} ({engine['why']}); {steps}",
+        f"data     {type(data).__name__}{content}",
+        *(f"         {part}" for part in getattr(data, "parts_in_words", list)()),
+    ]
 
 
 def config_tree(config: dict[str, Any]) -> Tree:
@@ -108,26 +122,39 @@ def already_finished(run: Run, missing: list[str], changed: list[str]) -> None:
 
 def end(run: Run) -> None:
     """The table of results, where they lie, and what to do next."""
-    record = run.record
-    if record["status"] == "stopped":
+    if run.status == "stopped":
         console.print()
-        console.print(
-            f"Stopped ({record['why']}). What was learned is kept; the same command goes on from there."
-        )
-    if run.results.get("best") or "test" in run.results:
-        console.print(results_table(run))
-    for fact in facts(run):
-        console.print(fact)
-    console.print()
-    console.print(f"run          {run.folder}", soft_wrap=True)
-    for kind, folder in (("picture", run.figures), ("sample", run.samples)):
-        for file in sorted(folder.glob("*")) if folder.is_dir() else ():
-            console.print(f"{kind:12} {file}", soft_wrap=True)
+    for line in summary(run):
+        console.print(line, soft_wrap=isinstance(line, str))
     for what, command in next_commands(run):
         console.print(f"{what:12} {command}", soft_wrap=True)
 
 
 FEW = 200  # optimizer steps, below which a poor model may just not have been trained
+
+
+def summary(run: Run) -> list[Any]:
+    """What came of it, and where it lies."""
+    found = [*outcome(run), "", f"run          {run.folder}"]
+    for kind, folder in (("picture", run.figures), ("sample", run.samples)):
+        found += [f"{kind:12} {file}" for file in (sorted(folder.glob("*")) if folder.is_dir() else ())]
+    return found
+
+
+def outcome(run: Run) -> list[Any]:
+    """Why it is not finished, the table of results, and what to know of them."""
+    record, found = run.record, list[Any]()
+    if record["status"] == "stopped":
+        found.append(
+            f"Stopped ({record['why']}). What was learned is kept; the same command goes on from there."
+        )
+    elif record["status"] == "failed":
+        found.append(f"Failed: {record.get('why', '')}")
+    if run.results.get("best") or "test" in run.results:
+        found.append(results_table(run))
+    return found + facts(run)
+
+
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 Row = tuple[str, dict[str, dict[str, float]], str]  # title, {part: {metric: value}}, style
 

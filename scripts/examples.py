@@ -1,0 +1,126 @@
+"""Writes the notebooks of examples/ and executes them: `python scripts/examples.py [NAME ...]`.
+
+They are the six notebooks that rnnlab grew from. What they show is what their commands give, on two cores in a minute.
+"""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[1] / "examples"
+PICTURE = 60_000  # bytes of a picture in a notebook
+
+IMPORT = "import rnnlab"
+NOTEBOOKS: dict[str, list[str]] = {
+    "unroll": [
+        "# A recurrence, step by step\n\nFive inputs, two hidden units, three steps: by hand and by the library.",
+        'from rnnlab.cli import main\n\nmain(["unroll"])',
+    ],
+    "next_value": [
+        "# The next value of a sine, from one value\n\nA hundred points, one in, the next one out. The loss stays near "
+        "0.0205: from one value alone, whether the sine rises or falls cannot be known.",
+        f'{IMPORT}\n\nrun = rnnlab.train("experiment=notebook/next_value")',
+        "Every scalar of the training is a column:",
+        "run.to_frame().tail(3)",
+    ],
+    "two_layers": [
+        "# Two layers\n\nThe same data, two layers of twenty units. More layers do not help where the input does not "
+        "tell enough; a window does.",
+        f'{IMPORT}\n\nrun = rnnlab.train("experiment=notebook/two_layers")',
+        'rnnlab.train("experiment=notebook/two_layers", "data.window=5", quiet=True)',
+    ],
+    "sine_windows": [
+        "# A sine from windows of twenty points\n\nThe windows are split, not the points: neighbours of a test window "
+        "are in the training part, which flatters the score. `data.split=points` mends it.",
+        f'{IMPORT}\n\nrun = rnnlab.train("experiment=notebook/sine_windows")',
+        "Beside its baselines, and running on by itself:",
+        'run.evaluate(split="val")',
+        "run.forecast(100)",
+        "Does the size matter? Three sizes, three seeds each, in warm workers:",
+        'sizes = ("data.split=points", "model.hidden_size=8,16,32", "seed=0,1,2", "name=sine_sizes")\n'
+        'rnnlab.sweep("experiment=notebook/sine_windows", *sizes, quiet=True)',
+    ],
+    "binary_classifier": [
+        "# One label for a sequence of tokens\n\nAn embedding, a simple recurrence, one sigmoid unit.",
+        f'{IMPORT}\n\nrun = rnnlab.train("experiment=notebook/binary_classifier")',
+        "The probabilities of both classes for sequences of our own:",
+        "run.predict([[1, 2, 3, 4], [901, 902, 903, 904]]).round(3)",
+    ],
+    "char_rnn": [
+        "# Characters\n\nPython's own documentation, one character after the other.",
+        f'{IMPORT}\n\nrun = rnnlab.train("experiment=notebook/char_rnn")',
+        'print(run.generate("The ", 300, temperature=0.6, seed=3))',
+        "The same with a recurrence of our own: it is compiled, forward and backward. Its source is kept with the run.",
+        "from torch import sigmoid, tanh\n\n\nclass UGRNN(rnnlab.Cell):  # Collins, Sohl-Dickstein and Sussillo 2016\n"
+        "    gates, states = 2, 1\n\n    def step(self, u, state):\n        (h,) = state\n"
+        "        c, g = (u + self.recur(h)).chunk(2, dim=-1)\n        g = sigmoid(g)\n"
+        "        h = g * h + (1 - g) * tanh(c)\n        return h, (h,)\n\n\n"
+        'own = rnnlab.train("experiment=notebook/char_rnn", cell=UGRNN, quiet=True)\n'
+        'rnnlab.runs("outputs/notebook/char_rnn")',
+    ],
+}
+
+
+def notebook(name: str) -> nbformat.NotebookNode:
+    """Not executed. Prose begins with a letter or #, code with what Python takes."""
+    cells = [
+        nbformat.v4.new_code_cell(text) if is_code(text) else nbformat.v4.new_markdown_cell(text)
+        for text in NOTEBOOKS[name]
+    ]
+    for i, cell in enumerate(cells):
+        cell["id"] = f"{name}-{i}"
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def is_code(text: str) -> bool:
+    try:
+        compile(text, "cell", "exec")
+    except SyntaxError:
+        return False
+    return not text.startswith("#")
+
+
+def execute(made: nbformat.NotebookNode, folder: Path, seconds: int = 300) -> nbformat.NotebookNode:
+    """Runs the cells in a kernel of their own, in a folder; raises CellExecutionError where one fails."""
+    client = NotebookClient(
+        made,
+        timeout=seconds,
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
+    return client.execute()
+
+
+def light(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Without warnings of the kernel; raises ValueError for a picture that is too heavy."""
+    for cell in (cell for cell in made.cells if cell.cell_type == "code"):
+        cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
+        for output in cell["outputs"]:
+            picture = output.get("data", {}).get("image/png", "")
+            if len(picture) * 3 / 4 > PICTURE:
+                raise ValueError(f"a picture of {len(picture) * 3 // 4:,} bytes")
+            for kind, text in output.get("data", {}).items():
+                if kind.startswith("text/"):
+                    output["data"][kind] = re.sub(r"/tmp/[^/]*/", "", text)
+    made.metadata.pop("language_info", None)
+    return made
+
+
+def main(names: list[str]) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name in names or NOTEBOOKS:
+        with tempfile.TemporaryDirectory() as folder:
+            made = light(execute(notebook(name), Path(folder)))
+        file = FOLDER / f"{name}.ipynb"
+        nbformat.write(made, file)
+        print(f"{file.relative_to(FOLDER.parent)}  {file.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,300 @@
+"""A run's best weights on a part of its own or other data: its metrics beside baselines and floor, its predictions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnnlab.api.frame import frame
+from rnnlab.errors import UserError, nearest, warn
+from rnnlab.runs.run import Run
+
+SPLITS = ("train", "val", "test", "all")
+BY = ("step", "target", "series")
+TITLES = {"train": "training", "val": "validation", "test": "test", "all": "all"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`metrics` of the run's best weights, `baselines` {name: metrics}, `floor` and `facts`, on the part `split`.
+
+    `data` says which data that was: its hash, and what was changed. In a notebook it shows itself as a table.
+    """
+
+    run: str
+    step: int | None
+    split: str
+    data: dict[str, Any]
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    floor: dict[str, float]
+    facts: dict[str, float]
+    by: str | None = None
+    """What a forecaster's errors are taken apart by: step, target, series or origin."""
+    breakdown: dict[str, dict[str, dict[str, float]]] | None = None
+    """{step, target, series or origin: {metric: {whose: value}}}, as `rnnlab.tasks.breakdown` has it."""
+
+    def rows(self) -> dict[str, dict[str, float]]:
+        """Whose metrics they are, and the metrics: the run's first, then baselines and floor."""
+        metrics = dict(self.metrics)
+        if len(metrics) > 1:
+            metrics.pop("loss", None)
+        step = "" if self.step is None else f", step {self.step:,}"
+        floor = {"floor": self.floor} if self.floor else {}
+        return {f"the run{step}": metrics} | self.baselines | floor
+
+    def lines(self) -> list[Any]:
+        """What a terminal shows: the table of scores, then a line for each fact."""
+        from rnnlab.terminal.run import number, score_table
+
+        rows = self.rows()
+        styled = [
+            (name, {self.split: scores}, "dim" if i else "bold")
+            for i, (name, scores) in enumerate(rows.items())
+        ]
+        facts = dict(self.facts)
+        if (noise := facts.get("realised_noise")) and "mse" in self.metrics:
+            facts["mse over realised noise"] = self.metrics["mse"] / noise
+        said = [
+            f"{name.replace('_', ' ')}: {number(value) if isinstance(value, float) else f'{value:,}'}"
+            for name, value in facts.items()
+        ]
+        table = score_table({TITLES[self.split]: self.split}, list(next(iter(rows.values()))), styled)
+        return [table, *self._apart(), *said]
+
+    def _apart(self) -> list[Any]:
+        from rnnlab.terminal.run import Row, score_table
+
+        if not self.breakdown:
+            return []
+        lines: list[Row] = [(label, row, "bold" if label in ("mean", "std") else "")
+                            for label, row in self.breakdown.items()]  # fmt: skip
+        whose = list(next(iter(self.breakdown.values()))["mse"])
+        return ["", f"by {self.by}", score_table({"mse": "mse", "mae": "mae"}, whose, lines)]
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame: a row for the run and each baseline, a column for each metric."""
+        return frame(list(self.rows().values()), list(self.rows()))
+
+    def _repr_html_(self) -> str:
+        from rnnlab.terminal.console import html
+
+        return html(*self.lines())
+
+
+def evaluate(
+    run: Run,
+    overrides: Sequence[str] = (),
+    split: str | None = None,
+    trust: bool = False,
+    *,
+    by: str | None = None,
+    backtest: int | None = None,
+) -> Evaluation:
+    """A run's best weights on a part of its own or other data; `split` None: see `rnnlab evaluate --help`.
+
+    A forecaster's errors are also taken apart `by` "step", "target" or "series", or from `backtest` origins in turn.
+    Raises UserError for an override or a part that is not there.
+    """
+    from rnnlab.runs.load import load_model
+    from rnnlab.tasks import Forecaster, Task
+    from rnnlab.tasks.breakdown import breakdown, spread
+    from rnnlab.tasks.evaluation import evaluate as evaluate_task
+
+    if by not in (None, *BY):
+        raise UserError(f"--by {by}: no such way.{nearest(str(by), BY)}")
+    if backtest is not None and backtest < 1:
+        raise UserError(f"--backtest {backtest}: must be at least 1")
+    if by and backtest:
+        raise UserError("--by and --backtest: one at a time")
+    task, overrides = load_model(run, trust), list(overrides)
+    apart: Any = by or ("origin" if backtest else None)
+    if apart and not isinstance(task, Forecaster):
+        raise UserError(
+            f"{run.folder} holds a {type(task).__name__}; only a Forecaster's errors can be taken apart"
+        )
+    if not isinstance(task, Task):
+        return evaluate_plain(run, task, overrides, split, trust)
+    data, split, overrides = part(run, task, overrides, split, trust)
+    at: Any = "test" if split == "all" else split
+    if split == "all" and is_new(overrides):
+        learned_from(run, task, data)
+    table = None
+    if isinstance(task, Forecaster) and apart:
+        table = breakdown(task, data, at, apart, backtest or 0)
+        table |= spread(table) if backtest else {}
+    return Evaluation(
+        run=str(run.folder),
+        step=run.results.get("best", {}).get("step"),
+        split=split,
+        data={"content_hash": data.content_hash, "overrides": overrides},
+        metrics=evaluate_task(task, data.loader(at)),
+        baselines=data.baselines(at),
+        floor=data.floor(at),
+        facts=data.facts(at),
+        by=apart,
+        breakdown=table,
+    )
+
+
+def is_new(overrides: Sequence[str]) -> bool:
+    """Whether the data is of another file than the run's."""
+    return any(o.lstrip("+").startswith(("data.path=", "data.corpus=")) for o in overrides)
+
+
+def part(
+    run: Run, task: Any, overrides: list[str], split: str | None, trust: bool
+) -> tuple[Any, str, list[str]]:
+    """The data for a task of rnnlab's, the part that is meant, and the overrides with what follows from them.
+
+    Without a `split` a new file is taken as a whole ("all", which the data calls its test part), other data by its
+    test part, or the validation part where there is none.
+    """
+    from rnnlab.runs.data import load_data
+
+    if split not in (None, *SPLITS):
+        raise UserError(f"--split {split}: no such part.{nearest(str(split), SPLITS)}")
+    whole = split == "all" or (split is None and is_new(overrides))
+    if (
+        is_new(overrides) and whole and run.config["data"].get("limit") is not None
+    ):  # it cut the run's own text
+        limited = any(o.lstrip("+").startswith("data.limit=") for o in overrides)
+        overrides = overrides if limited else [*overrides, "data.limit=null"]
+    data = load_data(run, task.spec, overrides, whole=whole, trust=trust)
+    for remark in getattr(data, "remarks", []):
+        warn(remark)
+    found: Any = "test" if whole or split is None else split
+    if split is None and data.loader(found) is None:
+        found = "val"
+    if data.loader(found) is None:
+        raise UserError(f"--split {'all' if whole else found}: there is nothing in it to evaluate on")
+    return data, "all" if whole else found, overrides
+
+
+def learned_from(run: Run, task: Any, data: Any) -> None:
+    """For a new text: its n-gram baselines count the one that the run learned from, if it is still there."""
+    from rnnlab.data import Chars
+    from rnnlab.runs.data import load_data
+
+    if isinstance(data, Chars):
+        try:
+            data.count(load_data(run, task.spec))
+        except UserError as error:
+            warn(f"without n-grams: the text that the run learned from cannot be read ({error})")
+
+
+def evaluate_plain(run: Run, module: Any, overrides: list[str], split: str | None, trust: bool) -> Evaluation:
+    """What `evaluate` gives, of a LightningModule of the user's own: what its test or validation logs."""
+    data, found, best, trainer = plain_part(run, module, overrides, split, trust)
+    run_part = trainer.test if found == "test" else trainer.validate
+    with _quietly():
+        run_part(module, datamodule=data, verbose=False)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    knows: dict[str, Any] = {
+        key: getattr(data, key)(found) if hasattr(data, key) else {}
+        for key in ("baselines", "floor", "facts")
+    }
+    content = {"content_hash": getattr(data, "content_hash", None), "overrides": overrides}
+    return Evaluation(run=str(run.folder), step=best, split=found, data=content, metrics=metrics, **knows)
+
+
+def plain_part(
+    run: Run, module: Any, overrides: list[str], split: str | None, trust: bool, predicting: bool = False
+) -> tuple[Any, str, int | None, Any]:
+    """The data for a LightningModule of the user's own, the part that is meant, the step of the best weights, and a
+    Trainer that shows nothing. The data draws as it did in the training.
+    """
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.utilities.model_helpers import is_overridden
+
+    from rnnlab.runs.data import load_data
+    from rnnlab.training.generators import Generators, gives
+
+    name = type(module).__name__
+    if split in ("train", "all"):
+        raise UserError(f"--split {split}: {name} has steps for val and test alone")
+    data = load_data(run, {}, overrides, trust=trust)
+    steps = {"test": "test_step", "val": "validation_step"}
+    possible = [p for p in steps if gives(data, f"{p}_dataloader")
+                and (predicting or is_overridden(steps[p], module))]  # fmt: skip
+    if not possible or (split and split not in possible):
+        raise UserError(
+            f"--split {split or 'test'}: {name} and {type(data).__name__} have "
+            f"{' and '.join(possible) or 'neither val nor test'}"
+        )
+    found = split or possible[0]
+    best = run.results.get("best", {}).get("step")
+    Generators(run.config["seed"], (run.results.get("steps") if found == "test" else best) or 0).wrap(data)
+    with _quietly():
+        trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
+                          enable_model_summary=False)  # fmt: skip
+    return data, found, best, trainer
+
+
+def _quietly() -> Any:
+    from rnnlab.training.quiet import quiet
+
+    return quiet()
+
+
+def predict(
+    run: Run, overrides: Sequence[str] = (), split: str | None = None, trust: bool = False
+) -> np.ndarray:
+    """What the run predicts for each sequence of a part, in its order, as the task's `predict_step` gives it.
+
+    Parts are those of `evaluate`. Raises UserError as it does.
+    """
+    import torch
+    from lightning.pytorch.utilities.model_helpers import is_overridden
+
+    from rnnlab.runs.load import load_model
+    from rnnlab.tasks import Task
+
+    task, overrides = load_model(run, trust), list(overrides)
+    if isinstance(task, Task):
+        data, split, _ = part(run, task, overrides, split, trust)
+        with torch.inference_mode():
+            batches = data.loader("test" if split == "all" else split)
+            return stacked(
+                [task.predict_step(batch, i) for i, batch in enumerate(batches)], task.predicted_along
+            )
+    data, found, _, trainer = plain_part(run, task, overrides, split, trust, predicting=True)
+    if found == "val":
+        data.setup("validate")
+    loader = getattr(data, f"{found}_dataloader")()
+    if is_overridden("predict_step", task):
+        with _quietly():
+            return stacked(trainer.predict(task, loader), 0)
+    with torch.inference_mode():  # Lightning's own would hand the targets to the module, too
+        try:
+            return stacked(
+                [task(batch[0] if isinstance(batch, list | tuple) else batch) for batch in loader], 0
+            )
+        except TypeError as error:
+            raise UserError(f"predict: {type(task).__name__} needs a predict_step: {error}") from error
+
+
+def predict_on(run: Run, x: Any, trust: bool = False) -> np.ndarray:
+    """What the run predicts for given sequences: rows of a series (B, T, inputs) in its own units, or ids (B, T)."""
+    import torch
+
+    from rnnlab.runs.load import load_model
+    from rnnlab.tasks import Task
+
+    task = load_model(run, trust)
+    given = torch.as_tensor(np.asarray(x))
+    with torch.inference_mode():
+        if isinstance(task, Task):
+            return np.asarray(task.predict_given(given))
+        return np.asarray(task(given))
+
+
+def stacked(parts: list[Any], along: int) -> np.ndarray:
+    """Batches as one array. Raises UserError for what is no tensor."""
+    import torch
+
+    if not all(isinstance(part, torch.Tensor) for part in parts):
+        kind = type(parts[0]).__name__ if parts else "nothing"
+        raise UserError(f"predict: predict_step gives {kind}; only tensors can be put together")
+    return torch.cat(parts, dim=along).numpy(force=True)

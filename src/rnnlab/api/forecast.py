@@ -1,0 +1,210 @@
+"""A forecast that feeds on itself, on the data of a run or on new data."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rnnlab.api.frame import frame
+from rnnlab.errors import UserError, nearest
+from rnnlab.memory import afford
+from rnnlab.runs.run import Run
+
+STEPS = 200  # that are forecast where nobody says how many
+
+
+@dataclass(frozen=True, repr=False)
+class Forecast:
+    """`values` (steps, targets) at `times` (steps,), in the units of the data, beside a baseline that knew no more.
+
+    `truth` (known, targets) ends where the data ends. In a notebook it shows itself as a picture.
+    """
+
+    targets: list[str]
+    times: np.ndarray
+    values: np.ndarray
+    baseline: np.ndarray
+    baseline_name: str
+    truth: np.ndarray
+    errors: dict[str, dict[str, float]]
+    """{forecast or baseline: {mse, mae}} where truth is known; {} where none is."""
+    time_name: str
+    name: str
+    """What a file of it is called in the run's figures/."""
+    within_training: bool
+    """Whether it begins in rows that the model has learned from."""
+    _drawn: Callable[[], Any]
+    time_texts: list[Any]
+    """The times as text, with the offset from UTC that the file has."""
+    levels: tuple[float, ...] = ()
+    quantiles: np.ndarray | None = None
+    """Of a distribution (steps of the first forecast, targets, levels), and None of a point forecast."""
+
+    def __repr__(self) -> str:
+        mse = f", mse {self.errors['forecast']['mse']:.4g}" if self.errors else ""
+        return f"<Forecast of {', '.join(self.targets)}: {len(self.times)} steps{mse}>"
+
+    def columns(self) -> dict[str, list[Any]]:
+        """A list a column: the time, then for each target truth (where any is known), forecast and baseline, and the
+        quantiles of a distribution, of the first forecast alone.
+        """
+        found: dict[str, list[Any]] = {self.time_name: list(self.time_texts)}
+        steps = len(self.times)
+        absent: list[Any] = [None] * (steps - len(self.truth))
+        for j, target in enumerate(self.targets):
+            if len(self.truth):
+                found[f"{target}_truth"] = self.truth[:, j].tolist() + absent
+            found[f"{target}_forecast"] = self.values[:, j].tolist()
+            found[f"{target}_{self.baseline_name}"] = self.baseline[:, j].tolist()
+            for k, level in enumerate(self.levels):
+                known = self.quantiles[:, j, k].tolist() if self.quantiles is not None else []
+                found[f"{target}_q{level:g}"] = known[:steps] + [None] * (steps - len(known))
+        return found
+
+    def to_csv(self) -> str:
+        """A line a step; numbers are the shortest text that reads back as the same float, times are ISO."""
+        text = io.StringIO()
+        lines, columns = csv.writer(text, lineterminator="\n"), self.columns()
+        lines.writerow(columns)
+        lines.writerows(zip(*columns.values(), strict=True))
+        return text.getvalue()
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with the columns of the table, by time."""
+        columns = self.columns() | {self.time_name: self.times}
+        return frame(columns).set_index(self.time_name)
+
+    def figure(self) -> Any:
+        """A matplotlib figure: the window, truth, forecast and baseline."""
+        return self._drawn()
+
+    def _repr_png_(self) -> bytes:
+        from rnnlab.terminal.notebook import light
+
+        picture = io.BytesIO()
+        self.figure().savefig(picture, format="png")
+        return light(picture.getvalue())
+
+
+def forecast(
+    run: Run,
+    horizon: int | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    start: int | None = None,
+    data_file: str | Path | None = None,
+    series: str | None = None,
+    trust: bool = False,
+) -> Forecast:
+    """Forecasts `horizon` steps, from `start` steps before the end of the data on; see `rnnlab forecast --help`.
+
+    Without a `horizon` it is 200 steps, or as many as model and data allow. `series` names one of several.
+
+    Raises UserError for a run that is no forecaster, data that does not fit it, a start without a whole
+    window before it, and a model that cannot feed itself.
+    """
+    from rnnlab.data.parts import parts
+    from rnnlab.data.windows import Windowed
+    from rnnlab.figures.forecast import running_on, time_name
+    from rnnlab.runs.data import load_data
+    from rnnlab.runs.load import load_model
+    from rnnlab.tasks import Forecaster
+    from rnnlab.tasks.rollout import farthest, free_run
+
+    if horizon is not None and horizon < 1:
+        raise UserError(f"--horizon {horizon}: must be at least 1")
+    if start is not None and start < 0:
+        raise UserError(f"--start {start}: must be at least 0")
+    task, overrides = load_model(run, trust), list(overrides)
+    if not isinstance(task, Forecaster):
+        raise UserError(f"{run.folder} holds a {type(task).__name__}; only a Forecaster can forecast")
+    if data_file:
+        if "path" not in run.config["data"]:
+            raise UserError(f"--data {data_file}: this run's data is made, not read from a file")
+        quoted = str(data_file).replace("\\", "\\\\").replace("'", "\\'")
+        overrides.insert(0, f"data.path='{quoted}'")
+    new_file = any(o.startswith("data.path=") for o in overrides)
+    data = load_data(run, task.spec, overrides, whole=new_file, trust=trust)
+    if not isinstance(data, Windowed):
+        raise UserError(
+            f"{run.folder}: {type(data).__name__} is not a series of rnnlab, and has no end to go on from"
+        )
+    group = chosen(data, series)
+    rows = group.stop - group.start
+    if horizon is None:
+        held = rows - parts(rows, data.fractions)["train"].stop  # behind what the model was trained on
+        compared = not new_file and start is None
+        longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
+        horizon = farthest(task, data, group.stop - (longest if compared else start or 0), longest)
+    start = start if start is not None else 0 if new_file else horizon
+    afford(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
+    if rows - start < data.window:
+        raise UserError(
+            f"--start {start}: the data has {rows} rows and the model needs {data.window} before the "
+            f"start, which can be at most {rows - data.window} before the end"
+        )
+    row = group.stop - start
+    free = free_run(task, data, row, horizon)
+    suffix = f"-{slug(group.name)}" if series else ""
+    if new_file:
+        suffix += f"-{data.path.stem}"  # type: ignore[attr-defined]
+    return Forecast(
+        targets=data.frame.targets,
+        times=free.times,
+        values=free.forecast,
+        baseline=free.baseline,
+        baseline_name=free.baseline_name,
+        truth=free.truth,
+        errors=free.errors(),
+        time_name=time_name(data),
+        name=f"free-run-{horizon}{suffix}",
+        within_training=not new_file and not data.frame.groups and row < data.rows("train")[1],
+        time_texts=texts_of(data, free),
+        levels=tuple(free.levels),
+        quantiles=free.quantiles,
+        _drawn=lambda: running_on(data, free, message(run, free)),
+    )
+
+
+def message(run: Run, free: Any) -> tuple[str, str]:
+    """The picture's headline: how far, how well, beside what."""
+    name = f"{run.record.get('experiment', run.folder.parent.name)}: {len(free.forecast)} steps free-running"
+    errors = free.errors()
+    if not errors:
+        return name, "(beyond the end of the data)"
+    scores = {who: found["mse"] for who, found in errors.items()}
+    return f"{name}, mse {scores.pop('forecast'):.3g}", "".join(f"({n} {v:.3g})" for n, v in scores.items())
+
+
+def slug(name: str) -> str:
+    """A name as a part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]
+
+
+def chosen(data: Any, name: str | None) -> Any:
+    """The series of that name, or the first. Raises UserError where there is none."""
+    if name is None:
+        return data.frame.series[0]
+    named = {group.name: group for group in data.frame.groups}
+    if name not in named:
+        raise UserError(
+            f"--id {name}: no such series.{nearest(name, list(named))}"
+            if named
+            else "--id: there is one series"
+        )
+    return named[name]
+
+
+def texts_of(data: Any, free: Any) -> list[Any]:
+    """The time of each step, with the offset from UTC that the file has; behind its end that of its last row."""
+    from rnnlab.data.windows import time_texts
+
+    offsets = data.frame.offsets
+    if offsets is not None:
+        last = data.frame.series_of(free.row - 1).stop - 1
+        offsets = offsets[[min(free.row + i, last) for i in range(len(free.times))]]
+    return time_texts(free.times, offsets)

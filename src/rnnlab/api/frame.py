@@ -1,0 +1,15 @@
+"""pandas, where it is installed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rnnlab.errors import UserError
+
+
+def frame(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], index: Any = None) -> Any:
+    """A DataFrame of rows {column: value}, or of columns. Raises UserError where pandas is not installed."""
+    try:
+        import pandas
+    except ImportError:
+        raise UserError("to_frame needs pandas: pip install pandas") from None
+    return pandas.DataFrame(rows, index=index)

@@ -1,0 +1,67 @@
+"""What a character model writes."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rnnlab.errors import UserError
+from rnnlab.memory import afford
+from rnnlab.runs.run import Run
+
+
+def generate(
+    run: Run,
+    prompt: str | None = None,
+    length: int = 500,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+    trust: bool = False,
+) -> tuple[str, Iterator[str]]:
+    """The prompt, and the characters that follow it, each when it is drawn; see `rnnlab generate --help`.
+
+    Without a prompt it begins with a character drawn at random. Raises UserError for a run that is no character
+    model, characters that it does not know, and a number out of its range.
+    """
+    ranges = {
+        "length": (length, length >= 1, "at least 1"),
+        "temperature": (temperature, 0 <= temperature < float("inf"), "a number of at least 0"),
+        "top-k": (top_k, top_k is None or top_k >= 1, "at least 1"),
+        "top-p": (top_p, top_p is None or 0 < top_p <= 1, "above 0 and at most 1"),
+        "seed": (seed, seed >= 0, "at least 0"),
+    }
+    for name, (value, right, words) in ranges.items():
+        if not right:
+            raise UserError(f"--{name} {value}: must be {words}")
+    afford(8.0 * length, f"--length {length}")
+
+    from rnnlab.data.vocabulary import Vocabulary
+    from rnnlab.runs.load import load_model
+    from rnnlab.tasks import CharLM
+    from rnnlab.training.threads import thread_count
+
+    task = load_model(run, trust)
+    if not isinstance(task, CharLM):
+        raise UserError(
+            f"{run.folder} holds a {type(task).__name__}; only a character model (CharLM) can write"
+        )
+    # whatever the data did with unknown characters, a prompt is exact
+    vocabulary = Vocabulary(task.spec["vocabulary"])
+    prompt = prompt or random_character(task.spec, seed)
+    ids = vocabulary.encode(prompt)
+
+    def drawn() -> Iterator[str]:
+        with thread_count(1):  # a step is too small to share
+            for i in task.sample(ids, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
+                yield vocabulary.characters[i]
+
+    return prompt, drawn()
+
+
+def random_character(spec: dict[str, Any], seed: int) -> str:
+    """A character of the vocabulary, each as likely, from the "sample" stream (not where the text draws)."""
+    from rnnlab import streams
+
+    known = spec["vocabulary"][: -1 if spec["unknown"] == "replace" else None]
+    return known[int(streams.generator(seed, "sample", 1).integers(len(known)))]

@@ -1,0 +1,64 @@
+"""Objects among overrides: `rnnlab.train("trainer.max_epochs=5", module=Net(16), data=Points())`."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rnnlab.api.description import by_default, node_of
+from rnnlab.errors import UserError
+from rnnlab.runs.kept_source import Unrecordable, target_of
+from rnnlab.runs.objects import GIVEN, unrecorded
+
+
+def overrides_of(
+    *,
+    cell: Any = None,
+    module: Any = None,
+    data: Any = None,
+    callbacks: Sequence[Any] = (),
+    loggers: Sequence[Any] = (),
+    away: bool = False,
+) -> list[str]:
+    """The overrides that ask for these objects. Raises UserError for a cell without source, and where the training is
+    `away`, in other processes, for what cannot be recorded.
+    """
+    asked, nodes = [], dict[str, dict[str, Any]]()
+    if cell is not None:
+        try:
+            asked.append(f"model.cell={target_of(cell)}")
+        except (Unrecordable, AttributeError) as error:
+            raise UserError(f"cell: {error}") from None
+    changed = dict[str, Any]()  # from the defaults: what a run is named by
+    for section, name, thing in (("model", "module", module), ("data", "data", data)):
+        if thing is not None:
+            node = nodes[f"+{section}"] = node_of(thing, name)
+            for key, default in by_default(thing).items() if node["_target_"] != GIVEN else ():
+                if key in node and node[key] != default:
+                    changed[f"{section}.{key}"], node[key] = node[key], default
+    for group, things in (("callbacks", callbacks), ("logger", loggers)):
+        for thing in things:
+            node = node_of(thing, group)
+            kind = str(node.get("what") or node["_target_"].rpartition(".")[2])
+            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+            taken = sum(key.rstrip("_0123456789") == f"++{group}.{name}" for key in nodes)
+            nodes[f"++{group}.{name}" + (f"_{taken + 1}" if taken else "")] = node
+    if away and (lost := next(unrecorded(nodes), None)):
+        raise UserError(
+            f"a sweep trains in other processes, and {lost['what']} cannot be made there: {lost['why']}"
+        )
+    return asked + [f"{key}={text(value)}" for key, value in (nodes | changed).items()]
+
+
+def text(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    if isinstance(value, list):
+        return f"[{','.join(map(text, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{text(inner)}' for key, inner in value.items())}}}"
+    return repr(value)

@@ -1,0 +1,46 @@
+"""Going on with a run."""
+
+import copy
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+from rnnlab.errors import UserError
+from rnnlab.runs import run as folder
+
+HIDDEN = ("<secret>", "<environment: ")  # what runs/secrets.py leaves of a password in a config
+
+
+def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = False) -> folder.Run:
+    """See `rnnlab.Run.resume`. Raises UserError for a run that has finished and is not asked to go further."""
+    from rnnlab.config import compose
+    from rnnlab.display import shown, train
+
+    if run.status == "finished":
+        if not overrides:
+            raise UserError(
+                f"{run.folder} is finished; a larger trainer.max_epochs or max_steps trains it for longer"
+            )
+        asked = [f"resume='{run.folder}'", *overrides]
+        return train(compose(asked), asked, quiet=quiet)
+    if overrides:
+        raise UserError(
+            f"{run.folder}: its status is {run.status}; it goes on as it was asked, without {overrides[0]}"
+        )
+    from rnnlab.runs.load import permitted
+    from rnnlab.runs.manifest import command_line
+    from rnnlab.runs.run_path import Place
+    from rnnlab.terminal import notebook
+    from rnnlab.training import accelerator
+    from rnnlab.training.train import train_config
+
+    config, record, display = copy.deepcopy(run.config), run.record, shown(quiet)
+    if any(word in str(config) for word in HIDDEN):
+        raise UserError(
+            f"{run.folder}: its config holds a secret, which is not kept; give the same overrides again"
+        )
+    with nullcontext() if quiet else notebook.block(), permitted(run, config, getattr(run, "trust", False)):
+        _, device = accelerator.take(config["trainer"]["accelerator"])
+        where = Place(run.folder, record["id"], record.get("group", ""), record.get("label", ""))
+        train_config(config, where, run.overrides, command=command_line(), device=device, display=display)
+        display.end(run)
+    return run

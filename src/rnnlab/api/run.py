@@ -1,0 +1,207 @@
+"""A run as a notebook or a script uses it, and several of them."""
+
+from collections import UserList
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnlab.api.frame import frame
+from rnnlab.errors import UserError
+from rnnlab.runs import run as folder
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rnnlab.api.evaluation import Evaluation
+    from rnnlab.api.forecast import Forecast
+
+    Folder = Path
+else:
+    Folder = type(Path())
+
+
+class Figures(Folder):
+    """The folder of a run's figures. In a notebook it shows its pictures."""
+
+    def _ipython_display_(self) -> None:
+        from rnnlab.terminal.notebook import show_pictures
+
+        show_pictures(self)
+
+
+@dataclass(frozen=True)
+class Run(folder.Run):
+    """One run: its folder, what was trained, and what can be done with it. `trust` runs code that its config names.
+
+        run = rnnlab.train("experiment=sine")
+        run.results["test"], run.metrics["loss/val"], run.config, run.model
+        run.evaluate(), run.predict(), run.forecast(200), run.to_frame()
+
+    Everything uses the best weights, on the CPU, and raises UserError for what is not possible. In a notebook a run
+    shows its table of results.
+    """
+
+    trust: bool = field(default=False, repr=False, compare=False)
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained LightningModule with its best weights, in evaluation mode on the CPU."""
+        from rnnlab.runs.load import load_model
+
+        return load_model(self, self.trust)
+
+    def evaluate(
+        self, *overrides: str, split: str | None = None, by: str | None = None, backtest: int | None = None
+    ) -> "Evaluation":
+        """Metrics beside baselines and floor: of the test part, of `split` (train, val, test, all), or of other data
+        (`run.evaluate("data.path=new.csv")`). As `rnnlab evaluate`.
+        """
+        from rnnlab.api.evaluation import evaluate
+
+        return evaluate(self, overrides, split, self.trust, by=by, backtest=backtest)
+
+    def predict(self, *overrides: Any, split: str | None = None) -> "np.ndarray":
+        """Predictions for each sequence of the part that `evaluate` would score, or for an array.
+
+        `run.predict()`, `run.predict("data.path=new.csv")`, `run.predict(x)`. Of a series: forecasts (rows, horizon,
+        targets), and x (rows, steps, inputs), in the units of the data. Of labelled sequences: the probabilities (rows,
+        classes) for x (rows, steps). Of a text: those of each next character, (rows, steps, vocabulary).
+        """
+        from rnnlab.api.evaluation import predict, predict_on
+
+        given = [one for one in overrides if not isinstance(one, str)]
+        if not given:
+            return predict(self, overrides, split, self.trust)
+        if len(overrides) > 1 or split:
+            raise UserError("predict: either an array alone, or overrides and a split")
+        return predict_on(self, given[0], self.trust)
+
+    def generate(self, prompt: str | None = None, length: int = 500, **options: Any) -> str:
+        """The prompt and `length` characters that follow; `temperature`, `top_k`, `top_p` and `seed` as in
+        `rnnlab generate`.
+        """
+        from rnnlab.api.generation import generate
+
+        begin, drawn = generate(self, prompt, length, trust=self.trust, **options)
+        return begin + "".join(drawn)
+
+    def forecast(
+        self,
+        horizon: int | None = None,
+        *overrides: str,
+        start: int | None = None,
+        data: str | Path | None = None,
+        series: str | None = None,
+    ) -> "Forecast":
+        """A forecast that feeds on itself, as `rnnlab forecast`: a picture in a notebook, with `to_frame()`.
+
+        Without a `horizon` as long as model and data allow, at most 200 steps; `series` names one of several.
+        """
+        from rnnlab.api.forecast import forecast
+
+        return forecast(
+            self, horizon, overrides, start=start, data_file=data, series=series, trust=self.trust
+        )
+
+    def resume(self, *overrides: str, quiet: bool = False) -> "Run":
+        """Goes on with a run that was stopped; with overrides, `run.resume("trainer.max_epochs=200")`, trains a
+        finished one for longer, as a run of its own. The numbers are those of a training that never stopped.
+        """
+        from rnnlab.api.resumption import resume
+
+        return Run(resume(self, overrides, quiet=quiet).folder, self.trust)
+
+    @property
+    def figures(self) -> Figures:
+        """The folder figures/; in a notebook it shows the pictures. `draw()` makes those that are not there."""
+        return Figures(super().figures)
+
+    def draw(self) -> Figures:
+        """Draws the figures, and writes the sample, of a finished run, as its training does at the end."""
+        from rnnlab.figures.finished import draw_finished
+        from rnnlab.runs.data import load_data
+
+        draw_finished(self, self.model, load_data(self, getattr(self.model, "spec", {}), trust=self.trust))
+        return self.figures
+
+    def to_frame(self) -> Any:
+        """Every scalar of the training as a pandas DataFrame: a row for each step, a column for each metric."""
+        import numpy as np
+
+        steps = np.unique(np.concatenate([steps for steps, _ in self.metrics.values()] or [np.zeros(0, int)]))
+        columns = {}
+        for name, (at, values) in self.metrics.items():
+            columns[name] = np.full(len(steps), np.nan)
+            columns[name][np.searchsorted(steps, at)] = values
+        found = frame(columns, steps)
+        found.index.name = "step"
+        return found
+
+    def _repr_html_(self) -> str:
+        from rnnlab.terminal.console import html
+        from rnnlab.terminal.run import summary
+
+        return html(*summary(self))
+
+
+class Runs(UserList[Run]):
+    """Runs in a list. In a notebook they show their leaderboard."""
+
+    @property
+    def leaderboard(self) -> "Board":
+        """Runs that differ by their seed alone are one row; the best first."""
+        return Board(self)
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame: a row for each run with what it differs in, its status, scores, time and folder."""
+        return frame(self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What `to_frame` holds, as plain values. Runs whose files are damaged are left out with a warning."""
+        from rnnlab.report.leaderboard import Entry
+        from rnnlab.runs.config_diff import config_diffs
+
+        sound = list(folder.legible(self, lambda run: (run.config, run.record)))
+        found = []
+        for (run, (config, record)), differs in zip(
+            sound, config_diffs([config for _, (config, _) in sound]), strict=True
+        ):
+            entry = Entry(run.folder, record)
+            about = {"run": run.folder.name} | differs | {"seed": config.get("seed")}
+            about |= {"status": record.get("status"), "best_step": entry.best.get("step")}
+            about |= {entry.monitor: entry.value} | entry.scores()
+            found.append(about | {"seconds": record.get("seconds"), "folder": str(run.folder)})
+        return found
+
+    def _repr_html_(self) -> str:
+        return self.leaderboard._repr_html_()
+
+
+class Board:
+    """A leaderboard that shows itself in a notebook; `board.rows` are the rows of `rnnlab report`."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        from rnnlab.report.leaderboard import of_runs
+
+        self.board = of_runs(list(runs))
+        self.rows, self.metric = self.board.rows, self.board.metric
+
+    def to_frame(self) -> Any:
+        """A pandas DataFrame with the columns of `rnnlab report --csv`."""
+        return frame(self.board.records())
+
+    def lines(self) -> list[Any]:
+        from rnnlab.report.leaderboard import why_no_score
+        from rnnlab.report.table import table
+
+        others = [
+            f"{e.record.get('status', '?'):9}{e.folder.name}  {why_no_score(e)}" for e in self.board.others
+        ]
+        return [*self.board.notes, *([table(self.board)] if self.rows else []), *others[:5]]
+
+    def _repr_html_(self) -> str:
+        from rnnlab.terminal.console import html
+
+        return html(*self.lines(), width=120)

@@ -1,0 +1,69 @@
+"""A sweep without Hydra's command line."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from rnnlab.config import config_folder
+from rnnlab.config.composing import COMPOSING, addable, apart, put, refuse_unused
+from rnnlab.config.explain import explain
+from rnnlab.config.texts import kept
+from rnnlab.errors import RunFailed, UserError, warn
+from rnnlab.sweeps import sweep as sweeps
+from rnnlab.sweeps.hydra_bridge import Multirun
+from rnnlab.terminal import notebook
+
+
+class Asked(Multirun):
+    """One in which `+model={_target_:...}` replaces the model, as it does in a run alone."""
+
+    def compose(self, overrides: list[str]) -> DictConfig:
+        rest, replaced = apart(overrides)
+        return put(super().compose(rest), replaced)
+
+
+def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bool = False) -> list[Path]:
+    """Plans and trains as `rnnlab train -m OVERRIDES`; the folders of the runs that there are, in the plan's order."""
+    refuse_unused(overrides)
+    arguments = addable(kept(overrides))
+    asked, _ = apart(arguments)
+    given = [] if config_dir is None else [searched(config_dir)]
+    state = GlobalHydra.instance()
+    outer, state.hydra = state.hydra, None
+    was_quiet, sweeps.console.quiet = sweeps.console.quiet, quiet or sweeps.console.quiet
+    try:
+        with (
+            notebook.block(),
+            initialize_config_dir(str(config_folder()), job_name="rnnlab", version_base="1.3"),
+        ):
+            assert state.hydra is not None
+            try:
+                config = state.hydra.compose_config("config", [*given, *asked], run_mode=RunMode.MULTIRUN)
+            except COMPOSING as error:
+                raise UserError(*explain(error, overrides, config_dir)) from error
+            multirun = Asked(config, state.hydra)
+            multirun.config_dir = config_dir
+            words = [word for word in arguments if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
+            done = multirun.sweep(multirun.grid(words))
+    finally:
+        GlobalHydra.instance().hydra = outer
+        sweeps.console.quiet = was_quiet
+    try:
+        sweeps.raise_failures(done)
+    except RunFailed as failed:  # the others are what was asked for
+        warn(str(failed))
+    folders = [planned.place.folder for planned in done.plan.runs]
+    return [folder for folder in folders if (folder / "run.json").is_file()]
+
+
+def searched(config_dir: str) -> str:
+    """The override that has Hydra look for configs there, too. Raises UserError where there is no such folder."""
+    folder = Path(config_dir).expanduser().absolute()
+    if not folder.is_dir():
+        raise UserError(f"config_dir={config_dir}: no such folder")
+    quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+    return f'hydra.searchpath=["file://{quoted}"]'

@@ -1,0 +1,210 @@
+"""The source of a class that no file can be asked for again: of a notebook, a script, a function.
+
+It becomes a module of its own, source_<hash of its text>, with the imports, constants and other definitions that it
+uses. Processes in which the class was defined, or whose user trusts a run, import it from a folder of the cache; the
+manifest keeps its text.
+"""
+
+import ast
+import builtins
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import linecache
+import re
+import symtable
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rnnlab.errors import UserError
+from rnnlab.runs.files import cache_folder, write_whole
+
+PREFIX = "source_"
+NAME = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")
+CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
+
+
+class Unrecordable(Exception):
+    """Why an object cannot be made again from what can be written down, in words."""
+
+
+def target_of(kind: Any) -> str:
+    """The dotted path of a class or function; of one that cannot be imported, after its source was kept.
+
+    Raises Unrecordable where the source is not there, or needs what cannot be written down.
+    """
+    path = importable(kind)
+    return path or f"{keep(kind)}.{kind.__name__}"
+
+
+def importable(kind: Any) -> str | None:
+    module, name = kind.__module__, kind.__qualname__
+    if (
+        module == "__main__"
+        or not name.isidentifier()
+        or getattr(sys.modules.get(module), name, None) is not kind
+    ):
+        return None
+    try:
+        if importlib.util.find_spec(module) is None:
+            return None
+    except (ImportError, ValueError):
+        return None
+    if module.split(".")[0] in ("rnnlab", "lightning", "torch"):  # by the name that configs know
+        parts = module.split(".")
+        for n in range(2, len(parts)):
+            shorter = ".".join(parts[:n])
+            if getattr(sys.modules.get(shorter), name, None) is kind:
+                return f"{shorter}.{name}"
+    return f"{module}.{name}"
+
+
+def keep(kind: Any) -> str:
+    """Writes the module of a class; its name, under which it can be imported from now on."""
+    text = module_text(kind)
+    module = f"{PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    install({module: text})
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        raise Unrecordable(
+            f"{kind.__name__}, by its source alone: {type(error).__name__}: {error}"
+        ) from error
+    return module
+
+
+def install(kept: Mapping[str, str]) -> None:
+    """Makes modules importable in this process. Raises UserError where a text is not the one of its name."""
+    for module, text in kept.items():
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        if not NAME.fullmatch(module) or module != f"{PREFIX}{digest[:12]}":
+            raise UserError(
+                f"manifest.json: the source kept as {module} is not the one that was trained with"
+            )
+        folder = cache_folder() / "sources" / digest[:32]
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (file := folder / f"{module}.py").is_file() or file.read_bytes() != text.encode():
+            write_whole(file, text.encode())
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+            importlib.invalidate_caches()
+
+
+def kept(modules: Iterator[str]) -> dict[str, str]:
+    """The texts of those modules that are kept sources."""
+    found = {}
+    for module in modules:
+        spec = importlib.util.find_spec(module) if NAME.fullmatch(module) else None
+        if spec is not None and spec.origin:
+            found[module] = Path(spec.origin).read_text()
+    return found
+
+
+def module_text(kind: Any) -> str:
+    imports: set[str] = set()
+    parts: dict[str, str] = {}
+    _add(kind, imports, parts, set())
+    return "\n\n\n".join(["\n".join(sorted(imports)), *parts.values()]).strip() + "\n"
+
+
+def _add(kind: Any, imports: set[str], parts: dict[str, str], under_way: set[str]) -> None:
+    """Adds a class or function, after what it uses."""
+    name = kind.__name__
+    if name in parts or name in under_way:
+        return
+    under_way.add(name)
+    text, globals_ = source(kind)
+    for used in sorted(global_names(text) - {name}):
+        if used not in globals_:
+            if not hasattr(builtins, used):
+                raise Unrecordable(f"{name} uses {used}, which is not defined beside it")
+            continue
+        value = globals_[used]
+        if (line := import_line(used, value)) is not None:
+            imports.add(line)
+        elif inspect.isclass(value) or inspect.isfunction(value):
+            if value.__name__ != used:
+                raise Unrecordable(f"{name} uses {used}, another name of {value.__name__}")
+            _add(value, imports, parts, under_way)
+        elif _constant(value):
+            parts.setdefault(used, f"{used} = {value!r}")
+        else:
+            raise Unrecordable(f"{name} uses {used}, a {type(value).__name__} that has no source")
+    parts[name] = text
+
+
+def _constant(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_constant, value))
+    if isinstance(value, dict):
+        return all(_constant(k) and _constant(v) for k, v in value.items())
+    return type(value) in CONSTANTS
+
+
+def import_line(name: str, value: Any) -> str | None:
+    """The import that gives `value` the name; None where it comes from no module."""
+    if isinstance(value, ModuleType):
+        return f"import {value.__name__}" + (f" as {name}" if value.__name__ != name else "")
+    own = getattr(value, "__name__", None)
+    if not isinstance(own, str) or getattr(value, "__module__", "") == "__main__":
+        return None
+    if (path := importable(value) if hasattr(value, "__qualname__") and value.__module__ else None) is None:
+        if not inspect.isbuiltin(value):
+            return None
+        # torch.sigmoid and the like do not say where they are from
+        places = [
+            m for m, module in list(sys.modules.items()) if getattr(module, "__dict__", {}).get(own) is value
+        ]
+        if not places:
+            return None
+        path = f"{min(places, key=lambda m: (m.startswith('_') or '._' in m, m.count('.'), len(m)))}.{own}"
+    module = path.rpartition(".")[0]
+    return f"from {module} import {own}" + (f" as {name}" if own != name else "")
+
+
+def source(kind: Any) -> tuple[str, dict[str, Any]]:
+    """The text of a class or function, and the globals that it was defined among."""
+    functions = [kind] if inspect.isfunction(kind) else [
+        f for value in vars(kind).values() if inspect.isfunction(f := getattr(value, "__func__", value))
+    ]  # fmt: skip
+    own = [f for f in functions if f.__module__ == kind.__module__]
+    for function in own:
+        lines = linecache.getlines(function.__code__.co_filename, function.__globals__)
+        try:
+            tree = ast.parse("".join(lines))
+        except SyntaxError:
+            continue
+        for node in ast.walk(tree):
+            if (isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == kind.__name__
+                    and node.lineno <= function.__code__.co_firstlineno <= (node.end_lineno or 0)):  # fmt: skip
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                return textwrap.dedent(
+                    "".join(lines[first - 1 : node.end_lineno])
+                ).rstrip(), function.__globals__
+    if inspect.isclass(kind) and not own and (module := sys.modules.get(kind.__module__)):
+        with suppress(
+            OSError, TypeError
+        ):  # a class without a method of its own, which a notebook cannot find
+            return textwrap.dedent(inspect.getsource(kind)).rstrip(), vars(module)
+    raise Unrecordable(f"the source of {kind.__name__} is not to be found")
+
+
+def global_names(text: str) -> set[str]:
+    """The names that a definition takes from outside."""
+
+    def walk(table: symtable.SymbolTable) -> Iterator[str]:
+        top = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            if symbol.is_global() or (top and symbol.is_referenced() and not symbol.is_assigned()):
+                yield symbol.get_name()
+        for inner in table.get_children():
+            yield from walk(inner)
+
+    names = set(walk(symtable.symtable(text, "kept", "exec")))
+    return {name for name in names if not name.startswith("__")}

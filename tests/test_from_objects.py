@@ -1,0 +1,158 @@
+"""Trainings of objects: the same runs as from a config, resumed, swept, reproduced, and used from their folders."""
+
+import functools
+import subprocess
+import sys
+
+import plain_project
+import pytest
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import CSVLogger
+from torch import nn
+
+import rnnlab
+from rnnlab.cli import main
+
+ASKED = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "trainer.threads=1", "callbacks=none", "name=plain",
+         "logger=none")  # fmt: skip
+
+
+@pytest.fixture
+def train(tmp_path):
+    return functools.partial(rnnlab.train, *ASKED, f"paths.outputs={tmp_path}", quiet=True)
+
+
+def test_objects_make_the_run_that_a_config_makes(tmp_path, train, capfd):
+    objects = train(module=functools.partial(plain_project.Module, width=5), data=plain_project.WithTest())
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    (tmp_path / "conf" / "data").mkdir()
+    (tmp_path / "conf" / "model" / "own.yaml").write_text(
+        "_target_: plain_project.Module\nwidth: 5\nlr: 0.01\n"
+    )
+    (tmp_path / "conf" / "data" / "own.yaml").write_text(
+        "_target_: plain_project.WithTest\nworkers: 0\nn: 80\n"
+    )
+    config = rnnlab.train(*ASKED, "model=own", "data=own", f"paths.outputs={tmp_path / 'b'}",
+                          config_dir=str(tmp_path / "conf"), quiet=True)  # fmt: skip
+    assert objects.id == config.id and "+width-5+" in objects.folder.name
+    assert objects.metrics_file.read_bytes() == config.metrics_file.read_bytes()
+    assert (
+        objects.record["created"]
+        == train(module=functools.partial(plain_project.Module, width=5), data=plain_project.WithTest).record[
+            "created"
+        ]
+    )  # finished already, and not trained again
+    assert "plain_project" in objects.manifest["sources"]
+    assert main(["reproduce", str(objects.folder)]) == 0
+    assert "bitwise" in capfd.readouterr().out
+    assert len(objects.predict()) == 16 and objects.evaluate().metrics.keys() == {"loss/test"}
+
+
+def test_callbacks_and_loggers(tmp_path, train):
+    run = train(
+        "trainer.max_epochs=20",
+        module=plain_project.Module(),
+        data=plain_project.Data(),
+        callbacks=[EarlyStopping("loss/val", min_delta=10.0, patience=1)],
+        loggers=[CSVLogger(tmp_path / "logs", name="mine")],
+    )
+    assert "not_reproducible" not in run.manifest
+    assert run.results["steps"] == 12  # two epochs of six
+    assert list((tmp_path / "logs" / "mine").rglob("metrics.csv"))
+
+
+def test_what_cannot_be_recorded_is_trained_as_it_is_and_said(tmp_path, train, capfd):
+    module = plain_project.Module()
+    with torch.no_grad():
+        module.net[3].bias.fill_(100.0)
+    run = train(module=module, data=plain_project.Data())
+    (why,) = run.manifest["not_reproducible"]
+    assert "net.3.bias differs" in why
+    first = run.metrics["loss/train"][1][0]
+    assert first > 5_000  # of the bias that was filled in
+    assert run.model is module and run.evaluate().metrics["loss/val"] > 5_000
+    assert main(["reproduce", str(run.folder)]) == 2
+    assert "not reproducible: Module: it is not what" in capfd.readouterr().err
+    program = f"import rnnlab; rnnlab.load({str(run.folder)!r}).model"
+    path = {"PYTHONPATH": str(plain_project.__file__).rpartition("/")[0]}
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=path).stderr
+    assert said.splitlines()[-1].startswith("rnnlab.errors.UserError: a Module was handed to rnnlab.train")
+    again = train(module=module, data=plain_project.Data())
+    assert again.folder != run.folder
+    loud = rnnlab.train(*ASKED, f"paths.outputs={tmp_path}", module=module, data=plain_project.Data())
+    assert loud.status == "finished" and "not reproducible: Module" in capfd.readouterr().err
+
+
+def test_objects_in_a_sweep(tmp_path, train):
+    asked = (*ASKED, f"paths.outputs={tmp_path}", "trainer.max_epochs=1")
+    found = rnnlab.sweep(*asked, "model.width=3,4", "seed=0,1", module=plain_project.Module,
+                         data=plain_project.Data, quiet=True)  # fmt: skip
+    assert [(r.status, r.model.net[0].out_features) for r in found] == [("finished", 3)] * 2 + [
+        ("finished", 4)
+    ] * 2
+    alone = rnnlab.train(*asked, f"paths.outputs={tmp_path / 'alone'}", "seed=1", module=functools.partial(
+        plain_project.Module, width=4), data=plain_project.Data(), quiet=True)  # fmt: skip
+    assert alone.folder.name == found[3].folder.name
+    assert alone.metrics_file.read_bytes() == found[3].metrics_file.read_bytes()
+    module = plain_project.Module()
+    nn.init.zeros_(module.net[0].weight)
+    with pytest.raises(
+        rnnlab.UserError, match="a sweep trains in other processes, and Module cannot be made there"
+    ):
+        rnnlab.sweep(*asked, "seed=0,1", module=module, data=plain_project.Data)
+
+
+SCRIPT = """
+import sys, rnnlab
+from torch import sigmoid, tanh
+
+class Forgetting(rnnlab.Cell):
+    gates, states = 2, 1
+    def step(self, u, state):
+        (h,) = state
+        c, g = (u + self.recur(h)).chunk(2, dim=-1)
+        h = sigmoid(g) * h + (1 - sigmoid(g)) * tanh(c)
+        return h, (h,)
+
+asked = ("experiment=sine", "trainer.max_epochs=1", "trainer.threads=1", "callbacks=none", "data.n_points=200",
+         "trainer.accelerator=cpu", "model.engine=reference", f"paths.outputs={sys.argv[1]}")
+if __name__ == "__main__":
+    run = rnnlab.train(*asked, cell=Forgetting, quiet=True)
+    print(run.folder, run.evaluate().metrics["mse"], run.predict().shape[0])
+    print([r.status for r in rnnlab.sweep(*asked, "model.hidden_size=3,4", cell=Forgetting, quiet=True)])
+"""
+
+
+def test_a_cell_of_a_script_is_kept_and_runs_elsewhere_with_trust_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RNNLAB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    said = subprocess.run(
+        [sys.executable, "script.py", str(tmp_path / "outputs")], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stderr
+    first, second = said.stdout.splitlines()
+    folder, mse, n = first.split()
+    assert int(n) > 5 and second == "['finished', 'finished']"
+    assert "cell-Forgetting" in folder
+    ((name, text),) = rnnlab.load(folder).manifest["kept_sources"].items()
+    assert "class Forgetting" in text and rnnlab.load(folder).config["model"]["cell"] == f"{name}.Forgetting"
+    (tmp_path / "script.py").unlink()
+    with pytest.raises(rnnlab.UserError, match="if you trust it"):
+        rnnlab.load(folder).evaluate()
+    assert name not in sys.modules
+    assert main(["evaluate", folder]) == 2
+    assert rnnlab.load(folder, trust=True).evaluate().metrics["mse"] == float(mse)
+    assert main(["reproduce", folder, "--trust"]) == 0
+    assert "bitwise" in capsys.readouterr().out
+
+
+def test_what_is_no_cell_costs_one_line(tmp_path):
+    class NoCell:
+        def step(self):
+            return 1
+
+    with pytest.raises(rnnlab.UserError, match="not a subclass of rnnlab"):
+        rnnlab.train("experiment=sine", f"paths.outputs={tmp_path}", cell=NoCell)
+    with pytest.raises(rnnlab.UserError, match=r"^cell: "):
+        rnnlab.train("experiment=sine", f"paths.outputs={tmp_path}", cell=3)
