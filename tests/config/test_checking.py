@@ -27,6 +27,7 @@ def lines(*overrides, config_dir=None):
         ("model.loss=msee", "model.loss=msee: no such loss. Did you mean mse?"),
         ("model.init_scale=0", "model.init_scale=0: must be a number above 0 or null"),
         ("model.bidirectional=1", "model.bidirectional=1: must be true or false"),
+        ("resume=", "resume=: is empty; it names a finished run's folder"),
         ("optimizer.lr=.nan", "optimizer.lr=.nan: must be a number of at least 0"),
         ("optimizer.lr=inf", "optimizer.lr=inf: must be a number of at least 0"),
         ("mode=mn", "mode=mn: no such mode. Did you mean min?"),

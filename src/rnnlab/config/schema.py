@@ -55,6 +55,8 @@ class Config(Node):
             yield "name", "must be a folder's name inside paths.outputs, such as sine or notebook/sine"
         if max((len(part.encode("utf-8", "surrogatepass")) for part in parts), default=0) > LONGEST:
             yield "name", f"is too long: a folder's name has at most {LONGEST} bytes"
+        if self.resume == "":
+            yield "resume", "is empty; it names a finished run's folder"
         if not self.name.isprintable():
             yield "name", "holds a character that cannot be printed"
 
