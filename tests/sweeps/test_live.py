@@ -5,13 +5,12 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 
 from emulator import run_on_terminal, terminal
 from rnnlab.config import check, compose
 from rnnlab.sweeps import live
 from rnnlab.sweeps.job import Outcome
-from rnnlab.terminal.console import Console as TerminalConsole
+from rnnlab.terminal.console import Console
 
 
 class Clock:
@@ -105,7 +104,7 @@ def test_the_time_left_is_that_of_the_guessed_seconds_that_are_left(clock):
 def test_the_table_on_a_terminal(clock, width):
     due = four_runs()
     due[2].name = "a run with a very long name: " + "x" * 200
-    with terminal(width) as (file, screen), viewed(due, TerminalConsole(file=file, width=width)) as view:
+    with terminal(width) as (file, screen), viewed(due, Console(file=file, width=width)) as view:
         for planned in due[:3]:
             view.started(planned)
         clock.now = 4.0

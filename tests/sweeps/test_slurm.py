@@ -80,7 +80,7 @@ def cluster(tmp_path_factory):
 
 LINE = ["train", "-m", "experiment=sine", "sweep.pool=slurm", "sweep.slurm.cpus=2", "trainer.max_steps=60",
         "data.n_points=300", "model.hidden_size=4,8,12", "seed=0"]  # fmt: skip
-LONG = ["trainer.max_steps=100000", "model.hidden_size=48", "seed=0", "checkpoint.every_seconds=600"]
+LONG = ["model.hidden_size=128", "seed=0", "checkpoint.every_seconds=600", "trainer.log_every_n_steps=50"]
 
 
 def local(words):
@@ -108,7 +108,7 @@ def until(condition, seconds=120):
 def began_again(job):
     """Slurm would have a job that is queued again wait for two minutes."""
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False, capture_output=True)
-    time.sleep(0.5)
+    time.sleep(3)
     return state(job).get("JobState") in ("RUNNING", "COMPLETED")
 
 
@@ -139,7 +139,7 @@ def test_a_sweep_has_the_bits_of_one_on_this_machine_and_is_due_once(cluster, tm
 def test_what_a_local_sweep_left_goes_on_in_a_job_and_a_driver_that_left_finds_it_again(
     cluster, tmp_path, capsys
 ):
-    words = [*LINE[:5], *LONG, "trainer.max_steps=6000", f"paths.outputs={tmp_path / 'a'}"]
+    words = [*LINE[:5], *LONG, "trainer.max_steps=12000", f"paths.outputs={tmp_path / 'a'}"]
     process = subprocess.Popen([sys.executable, "-m", "rnnlab", *local(words)], stdout=subprocess.DEVNULL)
     until(lambda: "running" in statuses(tmp_path / "a"))
     time.sleep(0.5)
@@ -161,7 +161,7 @@ def test_what_a_local_sweep_left_goes_on_in_a_job_and_a_driver_that_left_finds_i
 def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_runs_go_on(
     cluster, tmp_path, how
 ):
-    words = [*LINE[:5], *LONG, "trainer.max_steps=8000", f"paths.outputs={tmp_path / 'a'}"]
+    words = [*LINE[:5], *LONG, "trainer.max_steps=12000", f"paths.outputs={tmp_path / 'a'}"]
     assert main([*words, "sweep.slurm.detach=true"]) == 0
     (job,) = jobs_of(tmp_path / "a")
     until(lambda: "running" in statuses(tmp_path / "a"))

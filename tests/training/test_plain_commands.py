@@ -64,9 +64,8 @@ def test_the_table_has_each_part_and_no_empty_column(trained):
 def test_a_longer_run_is_the_unbroken_one(train):  # noqa: F811
     short = train("short", "data=WithTest", "trainer.max_epochs=2")
     long = train("long", "data=WithTest", "trainer.max_epochs=4")
-    grown = rnnlab.train(
-        f"resume={short.folder}", "trainer.max_epochs=4", *PLAIN[:2], config_dir=train.configs
-    )
+    asked = (f"resume={short.folder}", "trainer.max_epochs=4", "model=plain", "data=WithTest")
+    grown = rnnlab.train(*asked, config_dir=train.configs)
     assert bits(grown) == bits(long)
 
 

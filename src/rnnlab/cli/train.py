@@ -85,7 +85,7 @@ def task(cfg: DictConfig) -> float:
             raise UserError(f"hydra/sweeper={job.runtime.choices['hydra/sweeper']}: {NO_SCORE}")
         return run.objective
     except Exception as error:
-        told = isinstance(error, (UserError, RunFailed)) or hasattr(error, "trace_file")
+        told = isinstance(error, (UserError, RunFailed, OSError)) or hasattr(error, "trace_file")
         if told and job.mode == RunMode.RUN and not job.callbacks:
             raise Refused(error) from error
         raise

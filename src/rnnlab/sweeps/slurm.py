@@ -88,7 +88,12 @@ class SlurmSweep:
         self.folder = self.due[0].place.folder.parent / FOLDER
         self.ledger = self.folder / "jobs.json"
         self.restart = self.options["stale"] == "rerun"
-        self.seen = {i: self._ended_at(planned) for i, planned in enumerate(self.due)}
+        self.seen: dict[int, tuple[Any, Any] | None] = {}
+        for i, planned in enumerate(self.due):
+            known = self._ended_at(planned)
+            self.seen[i] = (
+                known if known[0] == planned.status else None
+            )  # a job has ended it since it was planned
 
     def run(self) -> dict[int, Outcome]:
         """Submits what no job has yet, and shows how the runs get on until all have ended or jobs have.
@@ -97,9 +102,11 @@ class SlurmSweep:
         """
         jobs = self._live_jobs()
         taken = {name for job in jobs.values() for name in job["runs"]}
-        new = [planned for planned in self.due if planned.place.folder.name not in taken]
-        if len(new) < len(self.due):
-            n = len(self.due) - len(new)
+        self._look_at_all(set())
+        new = [
+            p for i, p in enumerate(self.due) if p.place.folder.name not in taken and i not in self.outcomes
+        ]
+        if n := len(self.due) - len(new) - len(self.outcomes):
             self.say(f"{n:,} of these runs {'is' if n == 1 else 'are'} in jobs that were submitted before")
         jobs |= self._submit(new) if new else {}
         if self.slurm["detach"]:
@@ -139,9 +146,8 @@ class SlurmSweep:
             self._note(jobs)
         arrays = sorted({job.partition("_")[0] for job in jobs})
         several = ("s" * (len(packs) > 1), "s" * (len(arrays) > 1))
-        self.say(
-            f"{len(new):,} runs in {len(packs):,} pack{several[0]}, array job{several[1]} {', '.join(arrays)}"
-        )
+        counted = f"{len(new):,} run{'s' * (len(new) > 1)}"
+        self.say(f"{counted} in {len(packs):,} pack{several[0]}, array job{several[1]} {', '.join(arrays)}")
         return jobs
 
     def _pack(self, runs: list[Planned], about: dict[str, str], cpus: int) -> Pack:
@@ -187,9 +193,7 @@ class SlurmSweep:
         started: set[int] = set()
         asked, live = time.monotonic(), set(jobs)
         while len(self.outcomes) < len(self.due):
-            for i, planned in enumerate(self.due):
-                if i not in self.outcomes:
-                    self._look(i, planned, started)
+            self._look_at_all(started)
             self.view.tick()
             if not live:
                 break
@@ -202,6 +206,11 @@ class SlurmSweep:
                 outcome = Outcome(i, "failed", why, planned.run.known | {"status": "failed", "why": why})
                 self.outcomes[i] = outcome
                 self.view.ended(planned, outcome)
+
+    def _look_at_all(self, started: set[int]) -> None:
+        for i, planned in enumerate(self.due):
+            if i not in self.outcomes:
+                self._look(i, planned, started)
 
     def _look(self, i: int, planned: Planned, started: set[int]) -> None:
         record = planned.run.known

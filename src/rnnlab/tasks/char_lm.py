@@ -144,7 +144,8 @@ class CharLM(Task):
         return head + vocabulary.decode(prompt) + vocabulary.decode(drawn) + "\n"
 
     def parse(self, text: str) -> tuple[Tensor, list[str]]:
-        return Vocabulary.from_spec(self.spec).encode(text), list(text)
+        # whatever the data did with unknown characters, what is typed is exact
+        return Vocabulary(self.spec["vocabulary"]).encode(text), list(text)
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
         p, vocabulary = y.softmax(0), Vocabulary.from_spec(self.spec)

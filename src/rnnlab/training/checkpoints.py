@@ -131,7 +131,10 @@ class Checkpoints(Checkpoint):
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k != TRAINING}
+        ours = hasattr(
+            task, "scalars"
+        )  # whose mean training loss the recorder announces, for callbacks alone
+        metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k != TRAINING or not ours}
         metrics |= getattr(task, "evaluated", {})  # Lightning's are rounded to single precision
         self.last = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": metrics}
         value = metrics.get(self.monitor)

@@ -209,7 +209,7 @@ def _longer_than_the_run(config: dict[str, Any], batches: int, found: Findings) 
 def _season(data: dict[str, Any]) -> Iterator[str]:
     """A season counts rows, and resampling makes other rows of them: mostly it spans whole days."""
     read = re.fullmatch(r"(\d*)(s|min|h|d)", str(data.get("resample") or ""))
-    if read is None or not data.get("season"):
+    if read is None or not isinstance(data.get("season"), int):
         return
     seconds = data["season"] * int(read[1] or 1) * {"s": 1, "min": 60, "h": 3600, "d": 86400}[read[2]]
     if seconds % 86400:
