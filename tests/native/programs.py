@@ -1,12 +1,26 @@
 """Tasks, their data and the float64 truth, for the tests of whole steps."""
 
+import contextlib
 import copy
 from typing import Any
 
 import torch
 
 from rnnlab import native
+from rnnlab.native import bindings as library
+from rnnlab.native import build
 from rnnlab.tasks import CharLM, Classifier, Forecaster
+
+
+@contextlib.contextmanager
+def built_with(*extra: str, compiler: str | None = None):
+    """Inside, the kernels are those of another build."""
+    before = library.library()
+    library._loaded = library.Library(build.build(compiler, extra))
+    try:
+        yield
+    finally:
+        library._loaded = before
 
 
 def normal_weights(task: torch.nn.Module, scale: float = 0.5) -> None:

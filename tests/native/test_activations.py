@@ -1,15 +1,14 @@
 """How exact the activations and the other functions of a step are, over floats of all sizes."""
 
-import contextlib
 import math
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from programs import built_with
 
 from rnnlab.native import bindings as library
-from rnnlab.native import build
 
 EXACT = {
     "tanh": np.tanh,
@@ -111,16 +110,6 @@ def test_where_the_line_ends():
     assert np.isnan(activation("sin", x)[1:3]).all() and np.isnan(activation("log", x)[[2, 5]]).all()
     assert activation("softplus", x)[1:3].tolist() == [math.inf, 0.0]
     assert np.abs(activation("tanh", np.linspace(-40, 40, 1600, dtype=np.float32))).max() <= 1.0
-
-
-@contextlib.contextmanager
-def built_with(*extra: str, compiler: str | None = None):
-    before = library.library()
-    library._loaded = library.Library(build.build(compiler, extra))
-    try:
-        yield
-    finally:
-        library._loaded = before
 
 
 @pytest.mark.parametrize("other", ["AVX2", "clang"])

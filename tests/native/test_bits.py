@@ -1,14 +1,12 @@
 """What must not change a bit: threads, steps a call, the compiler's options, the width of the vectors."""
 
-import contextlib
 import shutil
 
 import pytest
 import torch
-from programs import Case
+from programs import Case, built_with
 
 from rnnlab.native import bindings as library
-from rnnlab.native import build
 
 CASES = {
     "elman": {
@@ -67,17 +65,6 @@ def outcome(name: str, per_call: int = 12, threads: int = 1) -> list[torch.Tenso
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True)) and not bool(a[-2].isnan().any())
-
-
-@contextlib.contextmanager
-def built_with(*extra: str, compiler: str | None = None):
-    """Inside, the kernels are those of another build."""
-    before = library.library()
-    library._loaded = library.Library(build.build(compiler, extra))
-    try:
-        yield
-    finally:
-        library._loaded = before
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,6 +1,5 @@
 """Cells that nobody wrote kernels for: compiled from their own step, held to float64 autograd and to the same bits."""
 
-import contextlib
 import copy
 import math
 import os
@@ -13,7 +12,7 @@ from typing import ClassVar
 import pytest
 import torch
 from own_cells import OWN, UGRNN
-from programs import Case, relative_error, torchs_gradients
+from programs import Case, built_with, relative_error, torchs_gradients
 from torch import nn, tanh
 from torch.nn import functional
 
@@ -108,16 +107,6 @@ def trained(kind: type[Cell], per_call: int = 6, threads: int = 1) -> list[torch
         names = case.names(6)[at : at + per_call]
         losses.append(program.run(names, [0.01] * len(names), at).losses)
     return [program.flat.parameters, program.carry, torch.cat(losses)]
-
-
-@contextlib.contextmanager
-def built_with(*extra: str, compiler: str | None = None):
-    before = library.library()
-    library._loaded = library.Library(build.build(compiler, extra))
-    try:
-        yield
-    finally:
-        library._loaded = before
 
 
 @pytest.mark.parametrize("kind", OWN, ids=lambda k: k.__name__)

@@ -359,8 +359,12 @@ class Windowed(SequenceData):
             if behind > first:
                 ends = [first, behind - 1]
                 offsets = None if self.frame.offsets is None else self.frame.offsets[ends]
-                dates = " to ".join(time_texts(self.frame.times[ends], offsets))
-                what = "rows" if self.frame.times.dtype.kind != "M" else f"rows{several},"
+                times = self.frame.times[ends]
+                if times.dtype.kind == "f":  # a sine's: no row numbers, and in its file with all digits
+                    dates, what = " to ".join(f"{time:.6g}" for time in times), f"rows{several}, times"
+                else:
+                    dates = " to ".join(time_texts(times, offsets))
+                    what = f"rows{several}," if times.dtype.kind == "M" else "rows"
                 found.append(f"{name:10} {behind - first:,} {what} {dates}: {windows:,} windows")
         return found
 
