@@ -28,6 +28,7 @@ from rnnlab.sweeps.space import Space
 SAMPLERS = ("random", "tpe", "cmaes", "gp", "nsga2")
 IN_ORDER = ("none", "halving", "median", "wilcoxon")  # pruners whose verdicts depend on ended batches alone
 STUDY = "study.log"
+ENOUGH = 10  # complete trials, before it is said how much each key mattered
 HOPELESS = 100  # trials in a row that are no run
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # the journal's words and Optuna's
 
@@ -284,7 +285,7 @@ class Search(Source):
         import optuna
 
         complete = self.study.get_trials(deepcopy=False, states=(_state("complete"),))
-        if len({trial.value for trial in complete}) > 1 and len(self.distributions) > 1:
+        if len({trial.value for trial in complete}) >= ENOUGH and len(self.distributions) > 1:
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             with suppress(ValueError, RuntimeError):
                 found = optuna.importance.get_param_importances(self.study, evaluator=evaluator)
