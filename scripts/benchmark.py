@@ -21,6 +21,7 @@ BENCHMARKS = {
     "sweep": "a sweep of 1,000 runs, and the stock set-up beside it",
     "search": "a search with pruning, without, and by stock Optuna and Lightning",
     "ett": "experiment=ett, the oil temperature",
+    "neuralforecast": "GRU and LSTM of neuralforecast on three real series",
     "shakespeare": "experiment=shakespeare against a plain torch loop",
     "native_steps": "optimizer steps of small models against plain torch loops, and against JAX",
     "native_rate": "the kernels' rate as a share of sgemm's and of all that a core can do",
