@@ -1,18 +1,21 @@
 """Where workers come from: the protocol that the scheduler speaks, and the processes of this machine."""
 
 import signal
+import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from rnnlab.sweeps.forkserver import ForkServer, kill
 
+LOST = "its node was lost"  # why a worker has gone whose run another may take, from its last checkpoint
+
 
 @dataclass(eq=False)
 class WorkerHandle:
     """A worker as the scheduler sees it."""
 
-    pid: int
+    pid: int  # or its number, where it is no process of this machine
     kind: str  # cpu, gpu or mps
     gpu: str | None = None  # the name of its GPU
     job: int | None = None
@@ -25,6 +28,9 @@ class Pool(Protocol):
     """Warm workers. What goes to one is a `Job`, or the answer to `Validated`; what comes back a `Step`, a
     `Validated` or an `Outcome` (`rnnlab.sweeps.worker`, `rnnlab.sweeps.job`).
     """
+
+    def room(self, kind: str) -> int:
+        """How many workers of a kind there can be, as things are now."""
 
     def open(self, kind: str, gpu: str | None = None) -> WorkerHandle:
         """Starts a worker, on a GPU of that name if one is given. Raises RunFailed where none can be started."""
@@ -39,7 +45,7 @@ class Pool(Protocol):
         """Asks a worker to write a checkpoint and leave; ends it at once with `now`."""
 
     def close(self, worker: WorkerHandle) -> str:
-        """Lets an idle worker go, or one that has gone; returns why it has."""
+        """Lets an idle worker go, or one that has gone; returns why it has, LOST for no fault of its run."""
 
 
 @dataclass
@@ -47,6 +53,9 @@ class LocalPool:
     """Processes of this machine, forked from a server that has imported everything."""
 
     server: ForkServer
+
+    def room(self, kind: str) -> int:
+        return sys.maxsize
 
     def open(self, kind: str, gpu: str | None = None) -> WorkerHandle:
         pid, connection = self.server.start_worker()

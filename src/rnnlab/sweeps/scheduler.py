@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -16,9 +16,10 @@ from rnnlab.signals import listening
 from rnnlab.sweeps.forkserver import LEFT
 from rnnlab.sweeps.job import Job, Outcome
 from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.pool import Pool, WorkerHandle
+from rnnlab.sweeps.pool import LOST, Pool, WorkerHandle
 from rnnlab.sweeps.worker import Step, Validated
 
+MOST_LOST = 3  # workers that a run may lose with their nodes before it counts as failed
 RETRY_LOCKED = 1.0  # seconds after which a run that another process trains is tried again
 
 
@@ -74,7 +75,7 @@ class Scheduler:
     workers: list[WorkerHandle] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopping: str = ""  # why no further run is started
-    _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was told to stop
+    _moved: Counter[int] = field(default_factory=Counter)  # how often a run was given to another worker
     _signals: list[int] = field(default_factory=list)
     _handled: int = 0  # of these signals
     _failures: int = 0
@@ -127,11 +128,12 @@ class Scheduler:
         """As many as there may be of each kind, and no more than there are runs for them."""
         for kind, queue in () if self.stopping else self.waiting.items():
             own = [worker for worker in self.workers if worker.kind == kind]
-            wanted = min(self.options.workers.get(kind, 1) - len(own),
-                         len(queue) - sum(worker.job is None for worker in own))  # fmt: skip
-            for i in range(len(own), len(own) + wanted):
-                gpus = self.options.gpus if kind == "gpu" else 0
-                self._start_worker(kind, device_name(i % gpus) if gpus else None)
+            most = min(self.options.workers.get(kind, 1), self.pool.room(kind))
+            wanted = min(most - len(own), len(queue) - sum(worker.job is None for worker in own))
+            for _ in range(wanted):
+                gpus = [device_name(i) for i in range(self.options.gpus if kind == "gpu" else 0)]
+                busy = Counter(worker.gpu for worker in self.workers)
+                self._start_worker(kind, min(gpus, key=lambda gpu: busy[gpu]) if gpus else None)
 
     def _start_worker(self, kind: str, gpu: str | None) -> None:
         self.workers.append(self.pool.open(kind, gpu))
@@ -154,8 +156,12 @@ class Scheduler:
             if time.monotonic() > when:
                 del self.locked[number]
                 self.waiting[self.due[number].accelerator].append(number)
-        for worker in self.workers:
-            if worker.job is None and (queue := self.waiting[worker.kind]):
+        over = not (self.locked or self.source.open)
+        for worker in list(self.workers):
+            queue = self.waiting[worker.kind]
+            if worker.job is None and not queue and over:
+                self._stop_worker(worker)  # others may wait for its place
+            elif worker.job is None and queue:
                 number = queue.popleft()
                 planned = self.due[number]
                 finished = planned.status == "finished"
@@ -203,7 +209,7 @@ class Scheduler:
             record = self._record_failure(outcome.number, outcome.why)
             self._finish(replace(outcome, status="failed", record=record))
         else:
-            self._moved.add(outcome.number)
+            self._moved[outcome.number] += 1
             self.waiting[worker.kind].appendleft(outcome.number)
         self._start_worker(worker.kind, worker.gpu)
 
@@ -219,13 +225,12 @@ class Scheduler:
                     if run.is_there and record.get("status") not in ("finished", "failed"):
                         run.update(status="stopped", ended=now(), why=why)
                 self._finish(Outcome(worker.job, "stopped", why, run.known))
-            elif why == LEFT and worker.job not in self._moved:  # before it had started this run
-                self._moved.add(worker.job)
+            elif self._moved[worker.job] < {LEFT: 1, LOST: MOST_LOST}.get(why, 0):  # LEFT: it had not begun
+                self._moved[worker.job] += 1
                 self.waiting[worker.kind].appendleft(worker.job)
             else:
                 self._finish(Outcome(worker.job, "failed", why, self._record_failure(worker.job, why)))
-        if not self.stopping:
-            self._start_worker(worker.kind, worker.gpu)
+        # the next look at the queues starts another one, if it is needed and there is room
 
     def _record_failure(self, number: int, why: str) -> dict[str, Any]:
         """Marks a run as failed through no fault of its own, so that it can resume; returns its record.

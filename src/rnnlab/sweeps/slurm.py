@@ -51,10 +51,8 @@ def checked(options: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def cluster_devices(options: dict[str, Any]) -> dict[str, str] | None:
-    """The accelerators of a job, best first; None for a sweep on this machine."""
-    if options["pool"] != "slurm":
-        return None
+def cluster_devices(options: dict[str, Any]) -> dict[str, str]:
+    """The accelerators of a job, best first."""
     cpu = {"cpu": "a job's cores"}
     return {"gpu": "a job's GPUs"} | cpu if checked(options)["gpus"] else cpu
 

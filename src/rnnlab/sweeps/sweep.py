@@ -5,9 +5,9 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -27,10 +27,10 @@ from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.live import LiveView, clock
 from rnnlab.sweeps.plan import Plan, Planned
 from rnnlab.sweeps.planner import Compose, Planner
-from rnnlab.sweeps.pool import LocalPool
+from rnnlab.sweeps.pool import LocalPool, Pool
 from rnnlab.sweeps.probe import Probe
-from rnnlab.sweeps.scheduler import Scheduler
-from rnnlab.sweeps.slurm import DETACHED, SlurmSweep, checked, cluster_devices, require_slurm
+from rnnlab.sweeps.scheduler import PoolOptions, Scheduler
+from rnnlab.sweeps.slurm import DETACHED, SlurmSweep, checked, require_slurm
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
 
@@ -84,7 +84,7 @@ def sweep(
     server = acquire()
     probe = Probe(server)
     try:
-        devices = Devices(probe, cluster_devices(options))
+        devices = Devices(probe, _elsewhere(options))
         planner, exclude = Planner(compose, base, devices.choose, config_dir), options["exclude"]
         plan = planner.plan(Listed(points.corners()) if isinstance(points, Space) else points, exclude)
         plan.check_classes(probe.import_errors)
@@ -126,6 +126,15 @@ def sweep(
     _report(done, began, last)
     _end(done, len(due))
     return done
+
+
+def _elsewhere(options: dict[str, Any]) -> dict[str, str] | None:
+    """The accelerators of a worker, best first; None for those of this machine."""
+    if options["pool"] == "local":
+        return None
+    from rnnlab.sweeps import ray_pool, slurm
+
+    return {"slurm": slurm, "ray": ray_pool}[options["pool"]].cluster_devices(options)
 
 
 def _end(done: Sweep, due: int) -> None:
@@ -231,12 +240,43 @@ def _train(
             )
             outcomes, stopping = cluster.run(), cluster.stopping
         else:
-            scheduler = Scheduler(LocalPool(server), devices.pool(due, options), view, command)
-            outcomes, stopping = scheduler.run(due, restart=options["stale"] == "rerun"), scheduler.stopping
+            with _pool(options, server, devices, due) as (pool, sizes):
+                scheduler = Scheduler(pool, sizes, view, command)
+                outcomes, stopping = (
+                    scheduler.run(due, restart=options["stale"] == "rerun"),
+                    scheduler.stopping,
+                )
     for i, outcome in outcomes.items():
         done.records[due[i].place.folder] = outcome.record
         done.outcomes.append((due[i], outcome))
     done.stopped = stopping
+
+
+@contextmanager
+def _pool(
+    options: dict[str, Any], server: ForkServer, devices: Devices, due: list[Planned]
+) -> Iterator[tuple[Pool, PoolOptions]]:
+    """Where the workers are, and how many there may be."""
+    sizes = devices.pool(due, options)
+    if options["pool"] != "ray":
+        yield LocalPool(server), sizes
+        return
+    from rnnlab.sweeps.ray_pool import RayPool
+
+    pool = RayPool(options)
+    try:
+        for folder in {planned.place.folder.parent for planned in due}:
+            folder.mkdir(parents=True, exist_ok=True)  # by it a worker knows that it sees the same files
+        workers = {}
+        for kind in sorted({planned.accelerator for planned in due}):
+            if not (room := pool.room(kind)):
+                raise UserError(
+                    f"sweep.pool=ray: no node of the cluster has what a worker needs: {pool.needs(kind)}"
+                )
+            workers[kind] = min(options["workers"] or room, room)
+        yield pool, replace(sizes, workers=workers, gpus=0)
+    finally:
+        pool.end()
 
 
 def _search(
@@ -252,10 +292,8 @@ def _search(
     """Chooses trials and trains them. `plan` is of the space's corners, which are checked already."""
     from rnnlab.sweeps.search import Search, describe, require_optuna, summary
 
-    if options["pool"] != "local":
-        raise UserError(
-            f"sweep.pool={options['pool']}: a search trains on this machine; leave out sweep.pool"
-        )
+    if options["pool"] == "slurm":
+        raise UserError("sweep.pool=slurm: a search trains on this machine or by Ray; leave out sweep.pool")
     require_optuna(options)
 
     def plan_point(point: Point) -> Planned | list[str]:
@@ -279,9 +317,9 @@ def _search(
     with LiveView([], corners[0].config["mode"], console, done.plan.name, search.left * seeds) as view:
         for planned in search.earlier:
             view.compare(planned, done.record(planned))
-        pool = devices.pool(corners, options)
-        scheduler = Scheduler(LocalPool(server), pool, view, command, search)
-        outcomes = scheduler.run(restart=options["stale"] == "rerun")
+        with _pool(options, server, devices, corners) as (pool, sizes):
+            scheduler = Scheduler(pool, sizes, view, command, search)
+            outcomes = scheduler.run(restart=options["stale"] == "rerun")
     found = [*search.earlier, *(planned for trial in search.trials for planned in trial.runs)]
     done.plan.runs = list({planned.place.folder: planned for planned in found}.values())
     done.records |= {p.place.folder: p.run.known for p in done.plan.runs}

@@ -1,0 +1,276 @@
+"""Workers as actors of a Ray cluster: one that runs, or one that is started on this machine.
+
+A worker and the driver share the file system, where the runs are, and a mailbox, an actor on the driver's node.
+"""
+
+import asyncio
+import os
+import platform
+import sys
+import threading
+import time
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from rnnlab.errors import UserError, nearest
+from rnnlab.runs.files import write_whole
+from rnnlab.runs.run import Run
+from rnnlab.sweeps.job import DataSets, Job, Listener, Outcome, train_job
+from rnnlab.sweeps.pack import refuse_others, surroundings
+from rnnlab.sweeps.pool import LOST, WorkerHandle
+from rnnlab.sweeps.worker import HEARTBEAT, Step, Validated
+
+NUMBERS = {"cpus": "a number above 0", "gpus": "a number, 0 or above"}
+LATE = 10.0  # seconds in which a cluster notices that a node has gone
+
+
+def checked(options: dict[str, Any]) -> dict[str, Any]:
+    """`sweep.ray`, or UserError for what is wrong with it."""
+    found = options["ray"]
+    if not isinstance(found, dict):
+        raise UserError(f"sweep.ray={found}: must hold keys, such as sweep.ray.cpus=2")
+    for key, value in found.items():
+        if key != "address" and key not in NUMBERS:
+            raise UserError(f"sweep.ray.{key}: no such key.{nearest(key, ('address', *NUMBERS))}")
+        if key == "address":
+            if value is not None and not isinstance(value, str):
+                raise UserError(f"sweep.ray.address={value}: must be a text, such as auto, or null")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or (
+            key == "cpus" and value == 0
+        ):  # fmt: skip
+            raise UserError(f"sweep.ray.{key}={value}: must be {NUMBERS[key]}")
+    return found
+
+
+def cluster_devices(options: dict[str, Any]) -> dict[str, str]:
+    """The accelerators of a worker, best first."""
+    cpu = {"cpu": "the cluster's cores"}
+    return {"gpu": "the cluster's GPUs"} | cpu if checked(options)["gpus"] else cpu
+
+
+class Mailbox:
+    """Letters of workers to the driver, and its answers. An actor whose calls run side by side."""
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[int, Any]] = []
+        self.come = asyncio.Event()
+        self.answers: dict[int, asyncio.Future[str]] = {}
+        self.stopped: set[int] = set()
+
+    async def tell(self, worker: int, step: Step) -> bool:
+        """Returns whether the worker is to stop."""
+        self._post(worker, step)
+        return worker in self.stopped
+
+    async def ask(self, worker: int, validated: Validated) -> str:
+        self.answers[worker] = asyncio.get_running_loop().create_future()
+        self._post(worker, validated)
+        return await self.answers[worker]
+
+    async def answer(self, worker: int, why: str) -> None:
+        if worker in self.answers and not self.answers[worker].done():
+            self.answers[worker].set_result(why)
+
+    async def stop(self, worker: int) -> None:
+        self.stopped.add(worker)
+
+    async def take(self) -> list[tuple[int, Any]]:
+        """All letters, as soon as there is one."""
+        await self.come.wait()
+        self.come.clear()
+        letters, self.letters = self.letters, []
+        return letters
+
+    def _post(self, worker: int, letter: Any) -> None:
+        self.letters.append((worker, letter))
+        self.come.set()
+
+
+class RayWorker(Listener):
+    """A warm worker. As an actor it has a process of its own, in whose first thread it trains."""
+
+    def __init__(self, number: int, mailbox: Any) -> None:
+        import ray
+        import torch
+
+        torch.set_num_threads(1)
+        self.ray, self.worker, self.mailbox = ray, number, mailbox
+        self.data_sets, self.trainer, self.job = DataSets(), None, -1
+        self.leaving = False
+        threading.Thread(target=self.heartbeat, daemon=True).start()
+
+    def begin(self, about: dict[str, str], here: str, path: list[str]) -> str:
+        """Takes the driver's folder and path of imports. Returns this node, or raises UserError for one that cannot
+        train what the driver has planned.
+        """
+        try:
+            os.chdir(here)
+        except OSError:
+            raise UserError(
+                f"{platform.node()} has no folder {here}; driver and workers need one file system"
+            ) from None
+        sys.path[:] = [*path, *(p for p in sys.path if p not in path)]
+        refuse_others(about, surroundings())
+        return self.ray.get_runtime_context().get_node_id()
+
+    def train(self, job: Job) -> Outcome:
+        if not job.place.folder.parent.is_dir():
+            raise UserError(
+                f"{platform.node()} has no folder {job.place.folder.parent}; driver and workers need one file system"
+            )
+        self.job, self.trainer, printed = job.number, None, StringIO()
+        with redirect_stdout(printed), redirect_stderr(printed):
+            outcome = train_job(job, self.data_sets, self, lambda: self.leaving)
+        self.job = -1
+        with suppress(OSError):
+            if printed.getvalue() and (run := Run(job.place.folder)).is_there:
+                write_whole(run.folder / "output.txt", printed.getvalue().encode())
+        return outcome
+
+    def heartbeat(self) -> None:
+        while True:
+            time.sleep(HEARTBEAT)
+            number, trainer = self.job, self.trainer
+            if number >= 0 and trainer is not None:
+                told = self.mailbox.tell.remote(self.worker, Step(number, trainer.global_step))
+                self.leaving = self.leaving or self.ray.get(told)
+
+    # ------------------------------------------------------------------ while a job is trained
+
+    def began(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def validated(self, step: int, value: float) -> str:
+        return self.ray.get(self.mailbox.ask.remote(self.worker, Validated(self.job, step, value)))
+
+    def stop(self) -> str:
+        return "the sweep was stopped" if self.leaving else ""
+
+
+@dataclass
+class RayPool:
+    """`options` is the `sweep` section. Raises UserError where ray is not installed, or the cluster not reached."""
+
+    options: dict[str, Any]
+    actors: dict[int, Any] = field(default_factory=dict)
+    nodes: dict[int, str] = field(default_factory=dict)  # of each worker, once it is known
+    greetings: dict[Any, int] = field(default_factory=dict)  # what tells so
+    trainings: dict[Any, int] = field(default_factory=dict)
+    died: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.asked = checked(self.options)
+        try:
+            import ray
+        except ImportError as error:
+            raise UserError("sweep.pool=ray: needs Ray: pip install 'rnnlab[ray]'") from error
+        self.ray = ray
+        self.own = not ray.is_initialized()
+        if self.own:
+            try:
+                ray.init(address=self.asked["address"], log_to_driver=False, logging_level="error",
+                         include_dashboard=False if self.asked["address"] is None else None)  # fmt: skip
+            except Exception as error:
+                line = str(error).strip().splitlines()[0]
+                raise UserError(f"sweep.ray.address={self.asked['address']}: {line}") from error
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        self.mailbox: Any = ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
+        self.letters = self.mailbox.take.remote()
+        self.about = surroundings()
+
+    def room(self, kind: str) -> int:
+        """How many workers the nodes that live now have room for."""
+        amounts = self._share(kind)
+        found = 0
+        for node in self.ray.nodes():
+            if node["Alive"]:
+                has = {
+                    "num_cpus": node["Resources"].get("CPU", 0),
+                    "num_gpus": node["Resources"].get("GPU", 0),
+                }
+                found += int(min((has[key] + 1e-6) / amount for key, amount in amounts.items()))
+        return found
+
+    def _share(self, kind: str) -> dict[str, float]:
+        gpus = {"num_gpus": self.asked["gpus"]} if kind == "gpu" else {}
+        return {"num_cpus": self.asked["cpus"], **gpus}
+
+    def needs(self, kind: str) -> str:
+        return ", ".join(f"{key[4:]} {amount:g}" for key, amount in self._share(kind).items())
+
+    def open(self, kind: str, gpu: str | None = None) -> WorkerHandle:
+        number = len(self.actors)
+        actor = self.ray.remote(RayWorker).options(**self._share(kind)).remote(number, self.mailbox)
+        self.actors[number] = actor
+        self.greetings[actor.begin.remote(self.about, str(Path.cwd()), sys.path)] = number
+        return WorkerHandle(number, kind)
+
+    def send(self, worker: WorkerHandle, message: Any) -> None:
+        if isinstance(message, Job):
+            self.trainings[self.actors[worker.pid].train.remote(message)] = worker.pid
+        else:
+            self.mailbox.answer.remote(worker.pid, message)
+
+    def ready(self, workers: list[WorkerHandle], timeout: float) -> list[tuple[WorkerHandle, Any]]:
+        """Raises UserError from a node that cannot train what was planned here."""
+        of = {worker.pid: worker for worker in workers}
+        waiting = [self.letters, *self.greetings, *self.trainings]
+        found, _ = self.ray.wait(waiting, num_returns=1, timeout=timeout)
+        found, _ = self.ray.wait(waiting, num_returns=len(waiting), timeout=0) if found else ([], [])
+        heard: list[tuple[WorkerHandle, Any]] = []
+        for ref in found:
+            if ref == self.letters:
+                heard += [(of[n], letter) for n, letter in self.ray.get(ref) if n in of]
+                self.letters = self.mailbox.take.remote()
+                continue
+            greeting = ref in self.greetings
+            number = (self.greetings if greeting else self.trainings).pop(ref)
+            try:
+                answer = self.ray.get(ref)
+            except self.ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, UserError):
+                    raise error.cause from None
+                raise
+            except self.ray.exceptions.RayError as error:
+                self.died.setdefault(number, str(error).strip().splitlines()[0])
+                if number in of and all(worker.pid != number for worker, _ in heard):
+                    heard.append((of[number], None))
+                continue
+            if greeting:
+                self.nodes[number] = answer
+            elif number in of:
+                heard.append((of[number], answer))
+        return heard
+
+    def stop(self, worker: WorkerHandle, now: bool = False) -> None:
+        if now:
+            self.ray.kill(self.actors[worker.pid])
+        else:
+            self.mailbox.stop.remote(worker.pid)
+
+    def close(self, worker: WorkerHandle) -> str:
+        """Why it has gone: LOST, if its node has."""
+        number = worker.pid
+        for refs in (self.greetings, self.trainings):
+            for ref in [ref for ref, of in refs.items() if of == number]:
+                del refs[ref]
+        self.ray.kill(self.actors[number])
+        if number not in self.died:
+            return "it was let go"
+        deadline = time.monotonic() + LATE
+        while time.monotonic() < deadline:
+            alive = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
+            if self.nodes.get(number) not in alive:
+                return LOST
+            time.sleep(0.2)
+        return self.died[number]
+
+    def end(self) -> None:
+        """Leaves the cluster; one that was started for this sweep ends with it."""
+        if self.own:
+            self.ray.shutdown()

@@ -1,0 +1,129 @@
+"""A sweep on Ray: the same bits as here, a node that is lost, a search, other programs."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rnnlab.cli import main
+from rnnlab.errors import UserError
+from rnnlab.runs.run import Run, runs
+from rnnlab.sweeps import ray_pool
+
+KEYS = {"address": None, "cpus": 1, "gpus": 0}
+LINE = ("train", "-m", "experiment=sine", "data.n_points=300", "model.hidden_size=8,16", "seed=0,1",
+        "callbacks=none", "logger=none")  # fmt: skip
+LONG = ("trainer.max_epochs=3000", "checkpoint.every_n_steps=200")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [("cpus", 0, "a number above 0"), ("cpus", True, "a number above 0"), ("gpus", -1, "0 or above"),
+     ("address", 3, "a text, such as auto")],
+)  # fmt: skip
+def test_a_wrong_key_is_named(key, value, why):
+    with pytest.raises(UserError, match=f"sweep.ray.{key}={value}: must be .*{why}"):
+        ray_pool.checked({"ray": KEYS | {key: value}})
+    with pytest.raises(UserError, match=r"sweep\.ray\.cpu: no such key\. Did you mean cpus"):
+        ray_pool.checked({"ray": KEYS | {"cpu": 3}})
+    assert ray_pool.checked({"ray": KEYS}) == KEYS
+
+
+def test_devices_are_the_clusters():
+    assert list(ray_pool.cluster_devices({"ray": KEYS})) == ["cpu"]
+    assert list(ray_pool.cluster_devices({"ray": KEYS | {"gpus": 0.25}})) == ["gpu", "cpu"]
+
+
+# ---------------------------------------------------------------------- on a real one
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes with a core each, beside the driver's, which has none."""
+    ray = pytest.importorskip("ray", reason="Ray is not installed: sweeps on it are not tried")
+    from ray.cluster_utils import Cluster
+
+    # a node that says nothing for three seconds is lost
+    system = {
+        "health_check_initial_delay_ms": 0,
+        "health_check_period_ms": 500,
+        "health_check_failure_threshold": 6,
+    }
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": system})
+    found.nodes = [found.add_node(num_cpus=1), found.add_node(num_cpus=1)]
+    ray.init(address=found.address, log_to_driver=False)
+    yield found
+    ray.shutdown()
+    found.shutdown()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {run.folder.name: (run.folder / "metrics.csv").read_bytes() for run in runs(folder)}
+
+
+def statuses(folder: Path) -> list[str]:
+    return [run.known["status"] for run in runs(folder)]
+
+
+def when_trained(folder: Path, steps: int, do) -> threading.Thread:
+    """Does it once a run has a checkpoint of at least so many steps."""
+
+    def wait() -> None:
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            for found in folder.glob("*/checkpoints/last.ckpt"):
+                if Run(found.parent.parent).known.get("status") == "running":
+                    do()
+                    return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_the_bits_of_a_sweep_here(cluster, tmp_path, capsys):
+    short = (*LINE, "trainer.max_epochs=5")
+    assert not main([*short, f"paths.outputs={tmp_path / 'ray'}", "sweep.pool=ray"])
+    assert "4 runs trained" in capsys.readouterr().out
+    assert not main([*short, f"paths.outputs={tmp_path / 'here'}"])
+    assert len(content(tmp_path / "here/sine")) == 4
+    assert content(tmp_path / "ray/sine") == content(tmp_path / "here/sine")
+    assert not main([*short, f"paths.outputs={tmp_path / 'ray'}", "sweep.pool=ray"])
+    assert "4 runs, 4 finished already" in capsys.readouterr().out
+
+
+def test_a_sweep_that_was_stopped_goes_on_elsewhere(cluster, tmp_path):
+    line, folder = (*LINE, *LONG), tmp_path / "ray/sine"
+    watching = when_trained(folder, 200, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert main([*line, f"paths.outputs={tmp_path / 'ray'}", "sweep.pool=ray"]) == 143
+    watching.join()
+    assert "stopped" in statuses(folder)
+    assert not main([*line, f"paths.outputs={tmp_path / 'ray'}"])  # here, what Ray has begun
+    assert not main([*line, f"paths.outputs={tmp_path / 'whole'}"])
+    assert content(folder) == content(tmp_path / "whole/sine")
+
+
+def test_a_search_prunes(cluster, tmp_path, capsys):
+    pytest.importorskip("optuna", reason="Optuna is not installed")
+    words = [word for word in LINE if "hidden_size" not in word and "seed" not in word]
+    assert not main(
+        [*words, "model.hidden_size=choice(4,8)", "optimizer.lr=tag(log,interval(1e-4,1e-1))", "sweep.search=random",
+         "sweep.trials=8", "sweep.prune=asha", "trainer.max_epochs=9", f"paths.outputs={tmp_path}", "sweep.pool=ray"]
+    )  # fmt: skip
+    found = statuses(tmp_path / "sine")
+    assert len(found) == 8 and "pruned" in found and "finished" in found
+
+
+def test_a_lost_node_costs_only_time(cluster, tmp_path):
+    """The last test: a node is gone after it."""
+    folder = tmp_path / "ray/sine"
+    watching = when_trained(folder, 200, lambda: cluster.remove_node(cluster.nodes[1], allow_graceful=False))
+    assert not main([*LINE, *LONG, f"paths.outputs={tmp_path / 'ray'}", "sweep.pool=ray"])
+    watching.join()
+    assert statuses(folder) == ["finished"] * 4
+    assert not main([*LINE, *LONG, f"paths.outputs={tmp_path / 'whole'}"])
+    assert content(folder) == content(tmp_path / "whole/sine")
