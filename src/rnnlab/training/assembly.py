@@ -121,6 +121,7 @@ def make_trainer(
     callbacks: list[Any],
     bars: bool,
     resume: bool = False,
+    group: str = "",
 ) -> Trainer:
     """Lightning's own Trainer with the config's callbacks and loggers beside ours.
 
@@ -135,7 +136,7 @@ def make_trainer(
     else:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=str(run.folder), filename="profile")
     loggers: list[Any] = [MetricsFile(run.folder)]
-    about = {"{run_folder}": str(run.folder), "{run_name}": run.folder.name}
+    about = {"{run_folder}": str(run.folder), "{run_name}": run.folder.name, "{run_group}": group}
     for name, node in ((name, node) for name, node in config["logger"].items() if node):
         for placeholder, value in about.items():
             node = {k: v.replace(placeholder, value) if isinstance(v, str) else v for k, v in node.items()}

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -21,7 +21,7 @@ from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place, place, settled
 from rnnlab.runs.sources import foreign_targets, why_stale
-from rnnlab.training import accelerator, preflight
+from rnnlab.training import accelerator, preflight, trackers
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
 from rnnlab.training.continuation import base_of, is_childs_first, longer, prepare
@@ -154,7 +154,9 @@ def train_config(
             callbacks.insert(0, drawing)
             drawing.wrap(data)
         with preflight.leaving_nothing(run.folder):
-            trainer = make_trainer(config, run, task, callbacks=callbacks, bars=display.bars, resume=resume)
+            trainer = make_trainer(
+                config, run, task, callbacks=callbacks, bars=display.bars, resume=resume, group=where.label
+            )
             preflight.rehearse(task)
 
         if from_checkpoint is not None:
@@ -180,6 +182,7 @@ def train_config(
                 watch(trainer)
                 if drawing is not None:
                     seed_all(config["seed"], TRAINED)
+                trackers.begin(trainer.loggers, where.label, config["tags"])
                 introduce(trainer.loggers, config)
                 remember(run, trainer.loggers[1:], config)
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
@@ -191,7 +194,12 @@ def train_config(
                 )
             except Stopped as stopped:
                 status, why, steps = stopped.status, str(stopped), trainer.global_step
-        results |= {"steps": steps, "best": checkpoints.best, "last": checkpoints.last}
+            except BaseException:
+                with suppress(Exception):  # what is raised is why the run failed
+                    trackers.conclude(trainer.loggers, "failed", {}, config["monitor"])
+                raise
+            results |= {"steps": steps, "best": checkpoints.best, "last": checkpoints.last}
+            trackers.conclude(trainer.loggers, status, results, config["monitor"])
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
             presence.check()

@@ -1,0 +1,71 @@
+"""What experiment trackers are told beside config and scalars: the run's group and tags, its best and test scores, and
+how it ended.
+"""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+def begin(loggers: Iterable[Any], group: str, tags: list[str]) -> None:
+    """Before the first step. `group` is the label of the run's configuration, which its seeds share."""
+    for logger in loggers:
+        kind = type(logger).__name__
+        with _alone(logger):
+            if kind in BEGUN:
+                BEGUN[kind](logger, group, tags)
+
+
+def conclude(loggers: Iterable[Any], status: str, results: Mapping[str, Any], monitor: str) -> None:
+    """When a run has ended: `status` is finished, pruned, stopped or failed; `results` as run.json has them."""
+    best = results.get("best", {})
+    scores = {f"best/{monitor}": best["value"], "best/step": best["step"]} if "value" in best else {}
+    scores |= {f"test/{name}": value for name, value in results.get("test", {}).items()}
+    scores = {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}
+    for logger in loggers:
+        if (kind := type(logger).__name__) in CONCLUDED:
+            CONCLUDED[kind](logger, status, scores)
+
+
+@contextmanager
+def _alone(logger: Any) -> Iterator[None]:
+    """Workers that find no database of MLflow each make one, and all but the first fail: they take turns."""
+    address = str(getattr(logger, "_tracking_uri", None) or "")
+    if type(logger).__name__ != "MLFlowLogger" or address.startswith(("http", "databricks")):
+        yield
+        return
+    name = f"rnnlab-mlflow-{os.getuid()}-{hashlib.sha256(address.encode()).hexdigest()[:12]}.lock"
+    with (Path(tempfile.gettempdir()) / name).open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
+
+
+def _begin_mlflow(logger: Any, group: str, tags: list[str]) -> None:
+    for key, value in {"group": group, "tags": ",".join(tags)}.items():
+        logger.experiment.set_tag(logger.run_id, key, value)
+
+
+def _conclude_mlflow(logger: Any, status: str, scores: Mapping[str, float]) -> None:
+    for name, value in scores.items():
+        logger.experiment.log_metric(logger.run_id, name, value)
+    logger.experiment.set_tag(logger.run_id, "status", status)
+    word = {"stopped": "KILLED", "failed": "FAILED"}.get(status, "FINISHED")
+    logger.experiment.set_terminated(logger.run_id, word)
+
+
+def _conclude_wandb(logger: Any, status: str, scores: Mapping[str, float]) -> None:
+    logger.experiment.summary.update({**scores, "status": status})
+    logger.experiment.finish(exit_code=int(status in ("failed", "stopped")))
+
+
+# by the name of the logger's class: neither package need be there
+BEGUN: dict[str, Callable[[Any, str, list[str]], None]] = {"MLFlowLogger": _begin_mlflow}
+CONCLUDED: dict[str, Callable[[Any, str, Mapping[str, float]], None]] = {
+    "MLFlowLogger": _conclude_mlflow,
+    "WandbLogger": _conclude_wandb,
+}

@@ -1,0 +1,122 @@
+"""What W&B and MLflow hold of a run beside its curves, read back from what the real packages wrote."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+import rnnlab
+from rnnlab.cli import main
+from rnnlab.training import trackers
+
+SMALL = ("experiment=sine", "data.n_points=200", "trainer.accelerator=cpu", "model.hidden_size=4",
+         "trainer.max_epochs=2", "trainer.threads=1", "callbacks=none", "tags=[paper,first]")  # fmt: skip
+
+
+def installed(name: str) -> bool:
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None  # a folder wandb/ of runs is no package
+
+
+needs_mlflow = pytest.mark.skipif(not installed("mlflow"), reason="mlflow is not installed: not tried")
+needs_wandb = pytest.mark.skipif(not installed("wandb"), reason="wandb is not installed: not tried")
+
+
+def of_mlflow(database):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{database}")
+    return client.search_runs([e.experiment_id for e in client.search_experiments()])
+
+
+def of_wandb(folder):
+    """Of each run that was written offline: its record, its summary and its exit code."""
+    from test_loggers_resumed import leveldb
+    from wandb.proto import wandb_internal_pb2
+
+    found = []
+    for file in sorted(folder.glob("*/wandb/offline-run-*/*.wandb")):
+        run, summary, code = None, {}, None
+        for record in map(wandb_internal_pb2.Record.FromString, leveldb(file.read_bytes())):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                run = run or record.run
+            elif kind == "summary":
+                summary |= {
+                    i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in record.summary.update
+                }
+            elif kind == "exit":
+                code = record.exit.exit_code
+        found.append((run, summary, code))
+    return found
+
+
+@needs_mlflow
+def test_mlflow_has_scores_group_tags_and_status(tmp_path):
+    run = rnnlab.train(*SMALL, "logger=mlflow", f"paths.outputs={tmp_path}", quiet=True)
+    with pytest.raises(rnnlab.RunFailed):
+        rnnlab.train(*SMALL, "logger=mlflow", "optimizer.lr=1e30", "optimizer=sgd", "trainer.divergence_factor=2",
+                     f"paths.outputs={tmp_path}", quiet=True)  # fmt: skip
+    found = {one.data.tags["status"]: one for one in of_mlflow(tmp_path / "mlflow.db")}
+    done = found["finished"]
+    assert done.info.status == "FINISHED" and found["failed"].info.status == "FAILED"
+    assert done.data.metrics["test/mse"] == pytest.approx(run.results["test"]["mse"])
+    assert done.data.metrics["best/loss/val"] == pytest.approx(run.results["best"]["value"])
+    assert done.data.tags["group"] == run.record["label"] and done.data.tags["tags"] == "paper,first"
+    assert done.data.params["model.hidden_size"] == "4"
+
+
+@needs_mlflow
+def test_the_first_sweep_into_no_database(tmp_path):
+    words = [*SMALL, "logger=mlflow", f"paths.outputs={tmp_path}", "seed=0,1,2,3", "sweep.workers=4"]
+    done = subprocess.run(
+        [sys.executable, "-m", "rnnlab", "train", "-m", *words], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert Counter(one.info.status for one in of_mlflow(tmp_path / "mlflow.db")) == {"FINISHED": 4}
+
+
+@needs_wandb
+def test_wandb_has_one_run_for_each(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    words = [*SMALL, "logger=wandb", f"paths.outputs={tmp_path}", "optimizer=sgd", "optimizer.lr=1e-2,1e30",
+             "trainer.divergence_factor=2", "seed=0,1,2", "sweep.workers=1"]  # fmt: skip
+    assert main(["train", "-m", *words]) == 1  # the larger rate fails
+    runs = {run.folder.name: run for run in rnnlab.runs(tmp_path / "sine")}
+    found = of_wandb(tmp_path / "sine")
+    assert {record.display_name for record, _, _ in found} == set(runs) and len(found) == 6
+    for record, summary, code in found:
+        run = runs[record.display_name]
+        assert record.run_group == run.record["label"] and list(record.tags) == ["paper", "first"]
+        assert (
+            record.job_type == "train"
+            and summary["status"] == run.status
+            and bool(code) == (run.status == "failed")
+        )
+        if run.status == "finished":
+            assert summary["test/mse"] == pytest.approx(run.results["test"]["mse"])
+            assert summary["best/loss/val"] == pytest.approx(run.results["best"]["value"])
+    assert len({record.run_group for record, _, _ in found}) == 2
+
+
+def test_only_trackers_are_told(monkeypatch):
+    class Other:
+        pass
+
+    heard = []
+
+    class WandbLogger:
+        pass
+
+    monkeypatch.setitem(
+        trackers.CONCLUDED, "WandbLogger", lambda logger, status, scores: heard.append((status, scores))
+    )
+    results = {"best": {"value": 1.5, "step": 4}, "test": {"mse": 2.0}}
+    trackers.begin([Other(), WandbLogger()], "cell-gru", [])
+    trackers.conclude([Other(), WandbLogger()], "pruned", results, "loss/val")
+    trackers.conclude([WandbLogger()], "failed", {}, "loss/val")
+    assert heard == [("pruned", {"best/loss/val": 1.5, "best/step": 4.0, "test/mse": 2.0}), ("failed", {})]
