@@ -45,8 +45,8 @@ class Interventions:
 
     # ------------------------------------------------------------------ what nobody would call
 
-    def unseen(self) -> str | None:
-        """What whole steps in C would leave out; None where there is nothing."""
+    def unseen(self, training: bool = True) -> str | None:
+        """What whole steps in C, or an evaluation, would leave out; None where there is nothing."""
         for (at, module), cls, methods in zip(self.modules, self.classes, self.methods, strict=True):
             name = at or type(module).__name__
             if (
@@ -71,12 +71,12 @@ class Interventions:
         if self._description() != self.described:
             return "what the model minimises was changed"
         stack = self.task.stack
-        if stack.noisy and not stack.training:
+        if training and stack.noisy and not stack.training:
             return "the stack is in evaluation mode"
         for name, parameter in zip(self.flat.names, self.flat.views, strict=True):
             if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
                 return f"{name} is {parameter.dtype} on {parameter.device}"
-        if self.task.optimization.accumulate > 1:
+        if training and self.task.optimization.accumulate > 1:
             return "batches are accumulated"
         return surroundings()
 

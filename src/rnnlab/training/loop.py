@@ -227,7 +227,7 @@ class Loop(_FitLoop):
             for hook in ("on_validation_start", "on_validation_epoch_start"):
                 hooks.call(hook)
                 getattr(task, hook)()
-            for index, batch in enumerate(islice(loader, limit)):
+            for index, batch in () if self._scored(loader, limit) else enumerate(islice(loader, limit)):
                 progress.is_last_batch = index + 1 >= limit
                 progress.increment_ready()
                 hooks.call("on_validation_batch_start", batch, index)
@@ -241,6 +241,24 @@ class Loop(_FitLoop):
                 getattr(task, hook)()
         for module, training in modules:
             module.training = training
+
+    def _scored(self, loader: Loader, limit: int) -> bool:
+        """Whether the kernels have scored the whole part in one call, as they can where nobody wants to see batches."""
+        task: Any = self.trainer.lightning_module
+        heard = [*self.hooks.of("on_validation_batch_start"), *self.hooks.of("on_validation_batch_end")]
+        if task.kernels is None or not all(getattr(callback, "patient", False) for callback in heard):
+            return False
+        self.hooks.call("on_validation_batch_start", loader.batches[:1], 0)
+        if not task.kernels.score(self.trainer, task, loader, "val", limit):
+            return False
+        progress: Any = self.epoch_loop.val_loop.batch_progress
+        for count in (progress.total, progress.current):
+            count.ready += limit
+            count.started += limit
+            count.processed += limit
+            count.completed += limit
+        progress.is_last_batch = True
+        return True
 
     # ------------------------------------------------------------------ `self.log` of callbacks
 

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from rnnlab import native
 from rnnlab.data.loader import Loader
-from rnnlab.data.module import SequenceData
+from rnnlab.data.module import SequenceData, Split
 from rnnlab.native.engine import torch_in_one_thread
 from rnnlab.native.sources import MAX_ROWS, Pairs, Sequences, Source
 from rnnlab.native.spec import obstacle
@@ -106,6 +106,7 @@ class Kernels(Callback):
             clip_algorithm=task.optimization.clip_algorithm,
         )
         self.interventions = Interventions(task, flat, optimizer)
+        self.parts: dict[tuple[str, int], native.Part | None] = {}
         self.share_carry(task)
 
     def listen(self, trainer: Trainer) -> None:
@@ -273,6 +274,40 @@ class Kernels(Callback):
         else:
             room.append(int(CALL_S / self.seconds_per_step))
         return max(1, min(room))
+
+    # ------------------------------------------------------------------ evaluation
+
+    def score(self, trainer: Trainer, task: Task, loader: Loader, split: Split, limit: int) -> bool:
+        """Scores the first `limit` batches of a part in one call; False where the model, or its data, must be asked
+        batch by batch, which gives the same bits.
+        """
+        if not task.is_stock or self.interventions.unseen(training=False) or self.interventions.moved():
+            return False
+        key = split, limit
+        if key not in self.parts:
+            self.parts[key] = self.part(trainer, task, loader, split, limit)
+        part = self.parts[key]
+        if part is None:
+            return False
+        sums, said = self.program.score(part, outputs=task.ranks)
+        if said is not None:
+            with torch_in_one_thread():
+                task.rank(said.squeeze(-1), part.source.kept[2][part.index])
+        task.add(task.named(sums, part.places))
+        return True
+
+    def part(
+        self, trainer: Trainer, task: Task, loader: Loader, split: Split, limit: int
+    ) -> native.Part | None:
+        """The batches as the kernels read them; None where they cannot."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        own = type(data).__module__.startswith("rnnlab.data.")
+        if not own or (scale := task.scoring()) is None:
+            return None
+        try:
+            return self.program.part(loader.batches[:limit], data.native_source(split), scale)
+        except ValueError:  # longer sequences than those of training, say
+            return None
 
     def measure(self, n: int, seconds: float) -> None:
         self.seconds_per_step = max(seconds / n, 1e-7)
