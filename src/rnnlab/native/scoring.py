@@ -1,4 +1,4 @@
-"""What an evaluation adds up, in C, from what a head has said; and the head itself. With the bits of `Program.score`."""
+"""What an evaluation adds up, in C, from what a head has said, and the head itself; the bits are `Program.score`'s."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ _EXACT: ContextVar[bool] = ContextVar("heads sum as the kernels do", default=Fal
 
 @contextmanager
 def exact_heads() -> Iterator[None]:
-    """While open, a `Head` without gradients sums as the kernels do: neither rows beside it nor threads change a bit."""
+    """While open, a `Head` without gradients sums as the kernels do: other rows and threads do not change a bit."""
     before = _EXACT.set(True)
     try:
         yield

@@ -270,9 +270,8 @@ class Task(lightning.LightningModule):
     @property
     def is_stock(self) -> bool:
         """Whether nobody has another idea of this task: a subclass, or methods replaced in this object."""
-        return type(self).__module__.startswith("rnnlab.tasks.") and not vars(self).keys() & _methods(
-            type(self)
-        )
+        cls: Any = type(self)
+        return cls.__module__.startswith("rnnlab.tasks.") and not vars(self).keys() & _methods(cls)
 
     def _scored(self, batch: Any, scale: Scale) -> Scores:
         """The scores of a batch with the bits that the kernels give them, when they score a whole part in one call."""

@@ -155,6 +155,7 @@ double rnnlab_evaluate(Program *p, const Data *data, const Batch *batch, const i
     p->data = data;
     p->outputs = outputs;
     p->units = NULL;
+    p->training = 0;
     pack(p, 0);
     return evaluate(p) ? loss_of(p, p->block_count) : NAN;
 }
