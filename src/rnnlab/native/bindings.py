@@ -138,6 +138,8 @@ class Library:
             "rnnlab_scores": (Int, [Int, Double, Int, Pointer, *[Int] * 3, *[Pointer] * 4]),
             "rnnlab_linear": (Int, [*[Int] * 3, *[Pointer] * 4]),
             "rnnlab_units_size": (Int, []),
+            "rnnlab_lines": (Int, [Pointer, Int, Int, *[Pointer] * 5]),
+            "rnnlab_records": (Int, [Pointer, Int, Int, Double, *[Pointer] * 5]),
             "rnnlab_run": (Int, [Pointer, Pointer, Int, *[Pointer] * 5]),
         }
         for name, (result, arguments) in signatures.items():
@@ -176,6 +178,11 @@ def library() -> Library:
     why = obstacle()
     if _loaded is None:
         raise UserError(f"model.engine=native: {why}")
+    return _loaded
+
+
+def loaded() -> Library | None:
+    """The library where something has asked for it already; compiles nothing."""
     return _loaded
 
 

@@ -11,6 +11,7 @@ import functools
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ class Scalars:
             for name, column in self.columns.items()
         }
         return Scalars(self.steps, columns)
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """The steps (n,) int64, and the values (columns, n) float64; of a batch of floats."""
+        values = np.array(list(self.columns.values()), dtype=np.float64)
+        return np.array(self.steps, dtype=np.int64), values
 
     def at(self, places: Iterable[int]) -> "Scalars":
         """The batch at some of its places alone."""

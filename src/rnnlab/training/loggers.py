@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 from lightning.pytorch.loggers.logger import Logger
 
+from rnnlab.native import recording
+from rnnlab.native.recording import FEW
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.metrics import HEADER, Scalars, lines
 from rnnlab.runs.secrets import without_secrets
@@ -102,8 +104,12 @@ class MetricsFile(RunLogger):
         self.journal = Journal(folder / "metrics.csv", HEADER.encode())
 
     def log_scalars(self, batch: Scalars) -> None:
-        kept = {name: column for name, column in batch.columns.items() if not name.startswith("speed/")}
-        self.journal.write(lines(Scalars(batch.steps, kept)).encode())
+        if any(name.startswith("speed/") for name in batch.columns):
+            kept = {name: column for name, column in batch.columns.items() if not name.startswith("speed/")}
+            batch = Scalars(batch.steps, kept)
+        names = tuple(name.encode() for name in batch.columns)
+        few = len(batch.steps) < FEW
+        self.journal.write((None if few else recording.lines(*batch.arrays, names)) or lines(batch).encode())
 
 
 # of a logger that went on with what it had written: the last step that it has of each metric
