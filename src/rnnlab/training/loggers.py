@@ -37,8 +37,8 @@ class Journal:
     def write(self, content: bytes) -> None:
         self.buffer += content
 
-    def flush(self, durable: bool = False) -> int:
-        """Appends what is waiting; returns the file's length. `durable` waits until it is on the disk.
+    def flush(self) -> int:
+        """Appends what is waiting; returns the file's length.
 
         Raises FileNotFoundError where the file was deleted meanwhile: a new one would begin in the middle.
         """
@@ -52,9 +52,6 @@ class Journal:
             self._hash.update(added)
             self.begun = True
             self.buffer.clear()
-            if durable:
-                f.flush()
-                os.fsync(f.fileno())
             return f.tell()
 
     def cut(self, length: int) -> None:
@@ -83,8 +80,8 @@ class RunLogger(Logger):
     def end(self, about: About, results: Mapping[str, Any], seconds: float) -> None:
         """When a run has finished, with its results and the time that it took."""
 
-    def flush(self, durable: bool = False) -> int:
-        return self.journal.flush(durable)
+    def flush(self) -> int:
+        return self.journal.flush()
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The config is in config.yaml."""
