@@ -76,7 +76,10 @@ class Checkpoints(Checkpoint):
         self.best: dict[str, Any] = {}  # value, step, epoch, metrics: what stood at the best validation
         self.last: dict[str, Any] = {}
         self.ended = ""  # "limit" or "early" once the training has come to its end
-        self.best_weights: dict[str, torch.Tensor] | None = None
+        self._best_weights: dict[str, torch.Tensor] | None = None
+        self._best_flat: Callable[[], dict[str, torch.Tensor]] | None = (
+            None  # makes them, from one copy of all
+        )
         self._best_written = self._settled = False
         self._of_stock: dict[str, Any] = {}  # what the checkpoint remembers of stock callbacks
         self._should_stop = False  # whether a callback had asked for the end; min_epochs may put it off
@@ -94,6 +97,17 @@ class Checkpoints(Checkpoint):
         """Where Lightning takes up a run behind a validation it counts a step too many, for `self.log` alone."""
         if self._stepped is not None:
             trainer.fit_loop.epoch_loop._batches_that_stepped, self._stepped = self._stepped, None
+
+    @property
+    def best_weights(self) -> dict[str, torch.Tensor] | None:
+        """Those of the best validation so far, each a tensor of its own."""
+        if self._best_flat is not None:
+            self._best_weights, self._best_flat = self._best_flat(), None
+        return self._best_weights
+
+    @best_weights.setter
+    def best_weights(self, weights: dict[str, torch.Tensor] | None) -> None:
+        self._best_weights, self._best_flat = weights, None
 
     @property
     def due_at(self) -> int:
@@ -145,7 +159,10 @@ class Checkpoints(Checkpoint):
             raise UserError(f"monitor={self.monitor}: a validation gives {known}")
         if not self.best or self.sign * value < self.sign * self.best["value"]:
             self.best = self.last | {"value": value, "monitor": self.monitor}
-            self.best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
+            kernels = getattr(task, "kernels", None)
+            self._best_flat = None if kernels is None else kernels.weights(task)
+            if self._best_flat is None:
+                self.best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
             self._best_written = False
 
     def save(self, trainer: Trainer, task: LightningModule) -> None:

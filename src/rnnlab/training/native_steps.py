@@ -6,6 +6,7 @@ next validation, the next checkpoint, `max_steps`. Lightning's own counters are 
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -74,6 +75,7 @@ class Kernels(Callback):
         self.seconds_per_step: float | None = None
         self.taken = 1  # by the last call
         self.looked = False
+        self.whole: bool | None = None  # whether the kernels' parameters are all of the task's state
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         assert isinstance(task, Task)
@@ -306,6 +308,15 @@ class Kernels(Callback):
                 task.rank(said.squeeze(-1), part.source.kept[2][part.index])
         task.add(task.named(sums, part.places))
         return True
+
+    def weights(self, task: Task) -> Callable[[], dict[str, torch.Tensor]] | None:
+        """A copy of the weights, taken apart when it is asked for; None where they are not all that the task holds."""
+        flat = self.program.flat
+        if not self.undisturbed or (self.whole is None and list(task.state_dict()) != flat.names):
+            return None
+        self.whole = True
+        copy = flat.parameters.clone()
+        return lambda: {name: v.clone() for name, v in zip(flat.names, flat.split(copy), strict=True)}
 
     def part(
         self, trainer: Trainer, task: Task, loader: Loader, split: Split, limit: int
