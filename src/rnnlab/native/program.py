@@ -3,7 +3,7 @@
 import ctypes
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -193,9 +193,11 @@ class Program:
         places = table[:, 0] * table[:, 3] if self._spec.head == READS["every"] else table[:, 0]
         return Part(table, index, int(places.sum()), source, scale)
 
-    def score(self, part: Part, *, outputs: bool = False) -> tuple[list[float], Tensor | None]:
+    def score(
+        self, part: Part, *, outputs: bool = False, between: Callable[[], Any] = lambda: None
+    ) -> tuple[list[float], Tensor | None]:
         """The sums over a part (`rnnlab.native.scoring`), without dropout; and where asked for what the head gives,
-        (rows, outputs), where it reads one step of each row.
+        (rows, outputs), where it reads one step of each row. `between` is called before each call of the kernels.
         """
         table = part.table
         self._make_evaluation_carry(table)
@@ -206,6 +208,7 @@ class Program:
         while done < len(table):  # in calls that are short enough for a signal to wait for
             n = min(len(table) - done, self.batches_a_call)
             given = table[done : done + n]
+            between()
             begin = time.perf_counter()
             fine = self.lib.c.rnnlab_score(
                 self._handle,

@@ -76,7 +76,7 @@ def _settle_one(path: Path) -> None:
     if path.is_dir():
         settle(path)
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

@@ -265,8 +265,11 @@ class Loop(_FitLoop):
         heard = [*self.hooks.of("on_validation_batch_start"), *self.hooks.of("on_validation_batch_end")]
         if task.kernels is None or not all(getattr(callback, "patient", False) for callback in heard):
             return False
-        self.hooks.call("on_validation_batch_start", loader.batches[:1], 0)
-        if not task.kernels.score(self.trainer, task, loader, "val", limit):
+
+        def look() -> None:
+            self.hooks.call("on_validation_batch_start", loader.batches[:1], 0)
+
+        if not task.kernels.score(self.trainer, task, loader, "val", limit, look):
             return False
         progress: Any = self.epoch_loop.val_loop.batch_progress
         for count in (progress.total, progress.current):

@@ -117,8 +117,9 @@ class Kernels(Callback):
         self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
         self.batches_are_seen = any(asks(c, PER_BATCH) for c in self.callbacks)
         # then nobody is there to change the model on the way
+        others: list[Any] = [*self.callbacks, *trainer.loggers, trainer.datamodule]  # type: ignore[attr-defined]
         self.undisturbed = self.looked and all(
-            type(c).__module__.startswith("rnnlab.") or type(c) in STOCK for c in self.callbacks
+            type(one).__module__.startswith("rnnlab.") or type(one) in STOCK for one in others
         )
         self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in self.callbacks)
 
@@ -288,7 +289,15 @@ class Kernels(Callback):
 
     # ------------------------------------------------------------------ evaluation
 
-    def score(self, trainer: Trainer, task: Task, loader: Loader, split: Split, limit: int) -> bool:
+    def score(
+        self,
+        trainer: Trainer,
+        task: Task,
+        loader: Loader,
+        split: Split,
+        limit: int,
+        between: Callable[[], Any] = lambda: None,
+    ) -> bool:
         """Scores the first `limit` batches of a part in one call; False where the model, or its data, must be asked
         batch by batch, which gives the same bits.
         """
@@ -302,7 +311,7 @@ class Kernels(Callback):
         part = self.parts[key]
         if part is None:
             return False
-        sums, said = self.program.score(part, outputs=task.ranks)
+        sums, said = self.program.score(part, outputs=task.ranks, between=between)
         if said is not None:
             with torch_in_one_thread():
                 task.rank(said.squeeze(-1), part.source.kept[2][part.index])
