@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+
+from benchmarks import budget
 
 SINE = ("experiment=sine", "trainer.max_steps=500", "trainer.max_epochs=-1", "trainer.accelerator=cpu")
 GRID = ("model.hidden_size=16,32", "model.num_layers=1,2", "optimizer.lr=1e-3,2e-3,3e-3,5e-3,1e-2")
@@ -62,12 +63,12 @@ def planning() -> None:
 def sweep(folder: str, seeds: int) -> float:
     wall = train(folder, *GRID, f"seed=range(0,{seeds})")
     print(f"  {20 * seeds:,} runs, command line to leaderboard: {wall:.1f} s "
-          "(for 1,000 at most 40 wanted, on two idle cores)", flush=True)  # fmt: skip
+          "(for 1,000 at most 18 wanted, on two idle cores)", flush=True)  # fmt: skip
     return wall
 
 
 def account(folder: str, wall: float) -> None:
-    """Where the time went: a run and core of the sweep, and the parts of the same runs in a warm process alone."""
+    """Where the time went: a run and core of the sweep; `budget` has the parts of a run."""
     import os
 
     import rnnlab
@@ -78,64 +79,7 @@ def account(folder: str, wall: float) -> None:
     files = sum(len(names) for _, _, names in os.walk(folder))
     print(f"  {cores() * wall / len(runs) * 1e3:.1f} ms a run and core, start and end of the sweep included; "
           f"{files:,} files")  # fmt: skip
-    with tempfile.TemporaryDirectory() as elsewhere:
-        found = [parts(h, n, elsewhere) for h in (16, 32) for n in (1, 2)]
-    names = ("kernels", "validation", "loops", "rest")
-    ms = {name: 1e3 * statistics.mean(part[name] for part in found) for name in names}
-    print(f"  of {sum(ms.values()):.1f} ms a run in one warm process: training in the kernels {ms['kernels']:.1f}, "
-          f"validations {ms['validation']:.1f}, Lightning's loops around them {ms['loops']:.1f}, and everything that "
-          f"is not training (set-up, folder, manifest, events, checkpoints, status, test) {ms['rest']:.1f} "
-          "(at most 20 wanted, 12 aimed at)")  # fmt: skip
-
-
-def parts(hidden: int, layers: int, folder: str) -> dict[str, float]:
-    """Seconds of the parts of a run of the sweep's shape, as a warm worker takes it; medians of 25."""
-    import torch
-
-    from rnnlab.config import base_config, check, compose, deciding
-    from rnnlab.native import Program
-    from rnnlab.runs.run_path import place
-    from rnnlab.training.quiet import quiet
-    from rnnlab.training.train import load_data, train_config
-
-    torch.set_num_threads(1)
-    asked = [*SINE, f"model.hidden_size={hidden}", f"model.num_layers={layers}", "trainer.threads=1",
-             f"paths.outputs={folder}"]  # fmt: skip
-    config, base = check(compose(asked)), deciding(base_config(asked))
-    config.pop("sweep")
-    data, spent = load_data(config), {}
-
-    def timed(owner: Any, name: str, label: str) -> None:
-        inner = getattr(owner, name)
-
-        def outer(*args: Any, **more: Any) -> Any:
-            begin = time.perf_counter()
-            try:
-                return inner(*args, **more)
-            finally:
-                spent[label] = spent.get(label, 0.0) + time.perf_counter() - begin
-
-        setattr(owner, name, outer)
-
-    def watch(trainer: Any) -> None:
-        timed(trainer.fit_loop, "advance", "epochs")
-        timed(trainer.fit_loop.epoch_loop.val_loop, "run", "validation")
-
-    kept, found = Program.run, []
-    timed(Program, "run", "kernels")
-    with quiet():
-        for seed in range(30):
-            one = config | {"seed": seed}
-            spent.clear()
-            begin = time.perf_counter()
-            where = place(one, deciding(one), base)
-            train_config(one, where, asked, command=[], data_of=lambda _: data, watch=watch)
-            whole = time.perf_counter() - begin
-            found.append({"kernels": spent["kernels"], "validation": spent["validation"],
-                          "loops": spent["epochs"] - spent["kernels"] - spent["validation"],
-                          "rest": whole - spent["epochs"]})  # fmt: skip
-    Program.run = kept  # type: ignore[method-assign]
-    return {name: statistics.median(one[name] for one in found[5:]) for name in found[0]}
+    budget.main({})
 
 
 ALONE = """
@@ -203,5 +147,5 @@ def beside_stock(n: int) -> None:
             f"  {n} runs, {name}: {took[name][0]:.1f} s; {rate:.2f} runs a second in the steady state",
             flush=True,
         )
-    print(f"  rnnlab is {took['stock'][0] / took['rnnlab'][0]:.1f} times faster in wall time (12 wanted), "
-          f"{took['rnnlab'][1] / took['stock'][1]:.1f} times in the steady state (30 wanted)")  # fmt: skip
+    print(f"  rnnlab is {took['stock'][0] / took['rnnlab'][0]:.1f} times faster in wall time (20 wanted), "
+          f"{took['rnnlab'][1] / took['stock'][1]:.1f} times in the steady state (60 wanted)")  # fmt: skip

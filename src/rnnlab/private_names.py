@@ -22,6 +22,7 @@ NAMES: dict[str, str] = {
     "torch.optim.lr_scheduler:LambdaLR._initial_step": "a schedule's `_step_count` and an optimizer's `_opt_called`, "
     "which it sets: both count steps that the kernels take",
     "torch.nn:Module()._forward_hooks": "training/interventions.py: whole steps in C call no hook, and say so",
+    "torch.nn:Module()._modules": "training/interventions.py: a few microseconds to see that none was replaced",
     "torch.nn:Module()._forward_pre_hooks": "likewise",
     "torch.nn:Module()._backward_hooks": "likewise; of a parameter, too",
     "torch.nn:Module()._backward_pre_hooks": "likewise",

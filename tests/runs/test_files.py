@@ -1,10 +1,11 @@
+import errno
 import os
 import stat
 
 import pytest
 
 from rnnlab.runs import files
-from rnnlab.runs.files import clear_leftovers, write_whole
+from rnnlab.runs.files import clear_leftovers, settle_all, write_whole
 
 
 def test_a_link_planted_at_the_temporary_name_is_neither_followed_nor_removed(tmp_path, monkeypatch):
@@ -44,3 +45,21 @@ def test_what_killed_writers_left_goes_and_nothing_else(tmp_path):
         (tmp_path / name).write_text("")
     clear_leftovers(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".gitignore", "a.7"]
+
+
+def test_all_files_are_waited_for_at_once_and_one_that_is_not_there_is_passed_over(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    (tmp_path / "a").write_bytes(b"a"), (tmp_path / "b").write_bytes(b"b")
+    settle_all([tmp_path / "a", tmp_path / "missing", tmp_path / "b", tmp_path])
+    assert sorted(synced) == sorted(p.stat().st_ino for p in (tmp_path / "a", tmp_path / "b", tmp_path))
+
+
+def test_a_file_that_the_disk_does_not_take_is_told(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    (tmp_path / "a").write_bytes(b"a")
+    with pytest.raises(OSError, match="No space"):
+        settle_all([tmp_path / "a"])

@@ -75,6 +75,7 @@ class Chars(SequenceData):
         self.segment, self.batch_size, self.split = segment, batch_size, split
         self.vocabulary: Vocabulary | None = None
         self._baselines: dict[Split, dict[str, dict[str, float]]] = {}
+        self._sources: dict[Split, Any] = {}
         self._ngram: NGram | None = None
         self._counted = 0
 
@@ -193,8 +194,10 @@ class Chars(SequenceData):
     def native_source(self, split: Split) -> Any:
         from rnnlab.native.sources import Characters
 
-        rows = self.rows(split)
-        return Characters(rows[:, :-1], rows[:, 1:], self.segment)
+        if split not in self._sources:  # it looks at every character
+            rows = self.rows(split)
+            self._sources[split] = Characters(rows[:, :-1], rows[:, 1:], self.segment)
+        return self._sources[split]
 
     def examples(self, split: Split, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Stretches x (B, segment) of the text, and the character (B,) that follows each."""

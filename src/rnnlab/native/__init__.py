@@ -3,13 +3,14 @@
 from rnnlab.native.bindings import obstacle, status
 from rnnlab.native.engine import run as recurrence
 from rnnlab.native.flat import Flat, adopt, flatten
-from rnnlab.native.program import Program, Steps
+from rnnlab.native.program import Part, Program, Steps
 from rnnlab.native.sources import Characters, Pairs, Sequences, Windows
 
 __all__ = [
     "Characters",
     "Flat",
     "Pairs",
+    "Part",
     "Program",
     "Sequences",
     "Steps",

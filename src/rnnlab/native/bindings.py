@@ -106,6 +106,12 @@ class Data(ctypes.Structure):
     ]
 
 
+class Units(ctypes.Structure):
+    """See Units in scores.h."""
+
+    _fields_ = [("targets", Int), *_fields(Pointer, "scale shift levels"), ("middle", Int)]
+
+
 class Library:
     """The loaded functions; `built` says where they came from."""
 
@@ -128,13 +134,21 @@ class Library:
             "rnnlab_gradients": (Double, [Pointer] * 4),
             "rnnlab_update": (Double, [Pointer, Double]),
             "rnnlab_evaluate": (Double, [Pointer] * 5),
+            "rnnlab_score": (Int, [Pointer, Pointer, Int, *[Pointer] * 5]),
+            "rnnlab_scores": (Int, [Int, Double, Int, Pointer, *[Int] * 3, *[Pointer] * 4]),
+            "rnnlab_linear": (Int, [*[Int] * 3, *[Pointer] * 4]),
+            "rnnlab_units_size": (Int, []),
+            "rnnlab_lines": (Int, [Pointer, Int, Int, *[Pointer] * 5]),
+            "rnnlab_records": (Int, [Pointer, Int, Int, Double, *[Pointer] * 5]),
             "rnnlab_run": (Int, [Pointer, Pointer, Int, *[Pointer] * 5]),
         }
         for name, (result, arguments) in signatures.items():
             function = getattr(self.c, name)
             function.restype, function.argtypes = result, arguments
-        sizes = (self.c.rnnlab_call_size(), self.c.rnnlab_spec_size(), self.c.rnnlab_data_size())
-        if sizes != tuple(map(ctypes.sizeof, (Call, Spec, Data))):
+        kinds = {"call": Call, "spec": Spec, "data": Data, "units": Units}
+        if any(
+            getattr(self.c, f"rnnlab_{name}_size")() != ctypes.sizeof(kind) for name, kind in kinds.items()
+        ):
             raise BuildError("the compiler lays structures out in another way than Python expects")
         self.cells: dict[object, Any] = {}
         """What kernels.py has made for this library."""
@@ -164,6 +178,11 @@ def library() -> Library:
     why = obstacle()
     if _loaded is None:
         raise UserError(f"model.engine=native: {why}")
+    return _loaded
+
+
+def loaded() -> Library | None:
+    """The library where something has asked for it already; compiles nothing."""
     return _loaded
 
 

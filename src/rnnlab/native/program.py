@@ -1,8 +1,10 @@
 """A whole training step on the kernels: one at a time, or many in one call, with the same bits."""
 
 import ctypes
+import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ from torch import Tensor
 from rnnlab.native import bindings as lib
 from rnnlab.native.flat import Flat, adopt, install, used_buffers
 from rnnlab.native.kernels import kernels_of
+from rnnlab.native.scoring import SCORES, Scale
 from rnnlab.native.sources import DROPOUT, FRESH, Characters, Pairs, Sequences, Source, Windows
 from rnnlab.native.spec import LOSSES, READS, describe, obstacle
 from rnnlab.recurrence.outline import Outline
@@ -23,6 +26,7 @@ OPTIMIZERS: dict[type, int] = {
     torch.optim.RMSprop: 2,
 }
 CLIPS = {"norm": 1, "value": 2}
+CALL_S = 0.1  # how long a call should take: a signal waits for its end
 
 
 class Steps(NamedTuple):
@@ -35,6 +39,17 @@ class Steps(NamedTuple):
     done: int
     losses: Tensor
     norms: Tensor
+
+
+@dataclass(frozen=True)
+class Part:
+    """Batches of a source as the kernels score them; `places` is the number of outputs in all."""
+
+    table: np.ndarray
+    index: Tensor
+    places: int
+    source: Source
+    scale: Scale
 
 
 class Program:
@@ -80,6 +95,7 @@ class Program:
         self.carries = model.reads == "every"
         self.carry = torch.zeros(self.cells, self.states, rows, self.hidden) if self.carries else None
         self.evaluation_carry: Tensor | None = None
+        self.batches_a_call = 8  # of an evaluation
         self.lib = lib.library()
         self.moments = adopt(optimizer, flat)
         self._spec, self._told = describe(model, flat)
@@ -158,12 +174,7 @@ class Program:
         source = source or self.source
         table, index = self._table(source, [batch], 0, training=False)
         rows, steps = int(table[0, 0]), int(table[0, 3])
-        if self.carries:
-            shape = (self.cells, self.states, rows, self.hidden)
-            if self.evaluation_carry is None or self.evaluation_carry.shape != shape:
-                if not table[0, FRESH]:
-                    raise ValueError("an evaluation of text begins with segment 0")
-                self.evaluation_carry = torch.zeros(shape)
+        self._make_evaluation_carry(table)
         places = (rows, steps) if self._spec.head == READS["every"] else (rows,)
         out = torch.empty(*places, self.outputs) if outputs else None
         data = self._data(source, self.evaluation_carry, table)
@@ -175,6 +186,54 @@ class Program:
         elif out is not None and self._spec.loss == LOSSES["binary_cross_entropy"]:
             out = out.squeeze(-1)
         return loss, out
+
+    def part(self, batches: Sequence[Any], source: Source, scale: Scale) -> Part:
+        """Batches that are scored together, again and again. Raises ValueError for some that do not fit."""
+        table, index = self._table(source, batches, 0, training=False)
+        places = table[:, 0] * table[:, 3] if self._spec.head == READS["every"] else table[:, 0]
+        return Part(table, index, int(places.sum()), source, scale)
+
+    def score(
+        self, part: Part, *, outputs: bool = False, between: Callable[[], Any] = lambda: None
+    ) -> tuple[list[float], Tensor | None]:
+        """The sums over a part (`rnnlab.native.scoring`), without dropout; and where asked for what the head gives,
+        (rows, outputs), where it reads one step of each row. `between` is called before each call of the kernels.
+        """
+        table = part.table
+        self._make_evaluation_carry(table)
+        out = torch.empty(part.places, self.outputs) if outputs else None
+        sums = (ctypes.c_double * SCORES)()
+        data = self._data(part.source, self.evaluation_carry, table)
+        done = 0
+        while done < len(table):  # in calls that are short enough for a signal to wait for
+            n = min(len(table) - done, self.batches_a_call)
+            given = table[done : done + n]
+            between()
+            begin = time.perf_counter()
+            fine = self.lib.c.rnnlab_score(
+                self._handle,
+                ctypes.byref(data),
+                n,
+                given.ctypes.data,
+                part.index.data_ptr(),
+                ctypes.addressof(part.scale.units),
+                None if out is None else out[table[:done, 0].sum() :].data_ptr(),
+                ctypes.addressof(sums),
+            )
+            if not fine:
+                raise MemoryError("there is not enough memory to score a part")
+            self.batches_a_call = max(1, int(CALL_S * n / max(time.perf_counter() - begin, 1e-7)))
+            done += n
+        return list(sums), out
+
+    def _make_evaluation_carry(self, table: np.ndarray) -> None:
+        if not self.carries:
+            return
+        shape = (self.cells, self.states, int(table[0, 0]), self.hidden)
+        if self.evaluation_carry is None or self.evaluation_carry.shape != shape:
+            if not table[0, FRESH]:
+                raise ValueError("an evaluation of text begins with segment 0")
+            self.evaluation_carry = torch.zeros(shape)
 
     @property
     def carried(self) -> list[tuple[Tensor, ...]] | None:

@@ -46,11 +46,11 @@ class Source(ABC):
 
     def indexed(self, batches: Sequence[Tensor], low: int, high: int) -> tuple[np.ndarray, Tensor]:
         """The table of batches that are tensors of indices, all in [low, high)."""
-        for batch in batches:
-            if batch.dim() != 1 or batch.dtype != torch.int64 or not 0 < batch.shape[0] <= MAX_ROWS:
-                raise ValueError(
-                    f"a batch is {tuple(batch.shape)} {batch.dtype}; it must be (rows,) torch.int64"
-                )
+        if {batch.dtype for batch in batches} != {torch.int64} or {batch.dim() for batch in batches} != {1}:
+            raise ValueError(f"batches are {_said(batches)}; they must be (rows,) torch.int64")
+        sizes = list(map(len, batches))
+        if not 0 < min(sizes) <= max(sizes) <= MAX_ROWS:
+            raise ValueError(f"batches are {_said(batches)}; they must be of 1 to {MAX_ROWS:,} rows")
         index = torch.cat(list(batches))
         first, last = torch.aminmax(index)
         if int(first) < low or int(last) >= high:
@@ -58,7 +58,7 @@ class Source(ABC):
                 f"a batch holds {int(first)} to {int(last)}; it must lie between {low} and {high - 1}"
             )
         table = np.zeros((len(batches), 6), dtype=np.int64)
-        table[:, ROWS] = [batch.shape[0] for batch in batches]
+        table[:, ROWS] = sizes
         table[1:, INDEX] = table[:-1, ROWS].cumsum()
         table[:, STEPS], table[:, FRESH] = self.steps, 1
         return table, index
@@ -72,6 +72,10 @@ def _require(name: str, tensor: Tensor, dims: int, dtype: torch.dtype) -> None:
         )
     if tensor.stride(-1) != 1 or min(tensor.stride()) < 0:
         raise ValueError(f"{name} has strides {tensor.stride()}; its last dimension must be contiguous")
+
+
+def _said(batches: Sequence[Tensor]) -> str:
+    return ", ".join(sorted({f"{tuple(batch.shape)} {batch.dtype}" for batch in batches}))
 
 
 def bounds(tensor: Tensor) -> tuple[int, int]:

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,27 @@ def settle(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def settle_all(paths: Iterable[Path]) -> None:
+    """Waits until files and folders are on the disk, for all at once: the disk writes them together.
+
+    A path that is not there is passed over. Raises OSError where a file cannot be written.
+    """
+    there = [path for path in paths if path.exists()]
+    with ThreadPoolExecutor(max(1, len(there))) as threads:
+        list(threads.map(_settle_one, there))
+
+
+def _settle_one(path: Path) -> None:
+    if path.is_dir():
+        settle(path)
+        return
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -9,8 +9,10 @@ metrics.csv has no wall-clock values. Values are the shortest text that reads ba
 import csv
 import functools
 import io
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from rnnlab.errors import UserError
 from rnnlab.memory import afford
 from rnnlab.regular_files import open_file
 
-BYTES = 1_000_000_000  # of a file that is read; some ten million steps
+BYTES = 4_000_000_000  # of a file that is read; some thirty million steps
 HEADER = "step,metric,value\n"
 DERIVED = ("rmse", "bits", "perplexity")  # metrics that repeat another one in other units
 POINTS = 120  # of a smoothed curve
@@ -50,6 +52,12 @@ class Scalars:
             for name, column in self.columns.items()
         }
         return Scalars(self.steps, columns)
+
+    @cached_property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """The steps (n,) int64, and the values (columns, n) float64; of a batch of floats."""
+        values = np.array(list(self.columns.values()), dtype=np.float64)
+        return np.array(self.steps, dtype=np.int64), values
 
     def at(self, places: Iterable[int]) -> "Scalars":
         """The batch at some of its places alone."""
@@ -81,7 +89,7 @@ def read_metrics(path: Path) -> dict[str, Curve]:
         size = path.stat().st_size
         if size > BYTES:
             raise UserError(f"{path}: larger than {BYTES:,} bytes; not read")
-        afford(10.0 * size, f"{path}: with its {size:,} bytes it")
+        afford(1.0 * size, f"{path}: with its {size:,} bytes it")
         return _read(path)
     except FileNotFoundError:
         return {}
@@ -90,17 +98,19 @@ def read_metrics(path: Path) -> dict[str, Curve]:
 
 
 def _read(path: Path) -> dict[str, Curve]:
-    series: dict[str, tuple[list[int], list[float]]] = {}
+    series: dict[str, tuple[array, array]] = {}  # 16 bytes a line, where lists would take 80
     with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as f:
         rows = csv.reader(line for line in f if line.endswith("\n"))
         header = next(rows, None)  # a file that was just begun has none yet
         if header is not None and ",".join(header) != HEADER.strip():
             raise ValueError(f"it does not begin with {HEADER.strip()}")
         for step, name, value in rows:
-            steps, values = series.setdefault(name, ([], []))
+            if name not in series:
+                series[name] = array("q"), array("d")
+            steps, values = series[name]
             steps.append(int(step))
             values.append(float(value))
-    return {name: (np.array(s, dtype=np.int64), np.array(v)) for name, (s, v) in series.items()}
+    return {name: (np.frombuffer(s, dtype=np.int64), np.frombuffer(v)) for name, (s, v) in series.items()}
 
 
 def smoothed(steps: np.ndarray, values: np.ndarray) -> Curve:

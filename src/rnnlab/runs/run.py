@@ -60,7 +60,7 @@ class Run(Folder):
         path = self.folder / "run.json"
         if not self.is_there:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        write_json(path, self.known | changes, durable="status" in changes)
+        write_json(path, self.known | changes, durable=changes.get("status", "running") != "running")
 
     def create(
         self,
@@ -103,10 +103,15 @@ class Run(Folder):
 
     def write_config(self, config: dict[str, Any], overrides: list[str]) -> None:
         for file, content in (("config.yaml", config), ("overrides.yaml", list(overrides))):
-            write_whole(self.folder / file, to_yaml(without_secrets(content)).encode(), durable=True)
+            write_whole(self.folder / file, to_yaml(without_secrets(content)).encode())
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        write_json(self.manifest_file, without_secrets(manifest), durable=True)
+        write_json(self.manifest_file, without_secrets(manifest))
+
+    @property
+    def beginnings(self) -> list[Path]:
+        """What is written before the training, and must be on the disk with the first checkpoint."""
+        return [self.folder / name for name in ("run.json", "config.yaml", "overrides.yaml", "manifest.json")]
 
     @contextmanager
     def failing(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Predicting the next character of a text."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from rnnlab import streams
 from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
+from rnnlab.native.scoring import LOSS, Head, Scale
 from rnnlab.recurrence.carry import Carry
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
@@ -53,7 +54,7 @@ class CharLM(Task):
             None if embedding_size is None else nn.utils.skip_init(nn.Embedding, size, embedding_size)
         )
         self.stack = Stack(input_size=embedding_size or size, **recurrence)
-        self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, size)
+        self.head = nn.utils.skip_init(Head, self.stack.output_size, size)
         self.carry, self.evaluation_carry = Carry(), Carry()
         self.initialise(
             [self.head] if self.embedding is None else [self.embedding, self.head],
@@ -99,6 +100,17 @@ class CharLM(Task):
         n = batch.y.numel()
         nats = self.carried_loss(batch, self.evaluation_carry) * n
         return {"loss": (nats, n), "nats": (nats, n)}
+
+    def scoring(self) -> Scale:
+        return Scale()
+
+    def judgement(self, batch: Any) -> tuple[Tensor, Tensor]:
+        logits, state = self(batch.x, self.evaluation_carry.take(batch.first))
+        self.evaluation_carry.keep(state)
+        return logits, batch.y
+
+    def named(self, sums: Sequence[float], places: int) -> Scores:
+        return {"loss": (sums[LOSS], places), "nats": (sums[LOSS], places)}
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
         nats = means["nats"]

@@ -1,5 +1,6 @@
 """One label for a whole sequence of tokens."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from torchmetrics.classification import (
 
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
+from rnnlab.native.scoring import LOSS, RIGHT, Head, Scale
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.task import Panel, Probe, Scores, Task
@@ -52,7 +54,7 @@ class Classifier(Task):
         afford(8.0 * spec["vocab_size"] * embedding_size, f"model.embedding_size={embedding_size}")
         self.embedding = nn.utils.skip_init(nn.Embedding, spec["vocab_size"], embedding_size)
         self.stack = Stack(input_size=embedding_size, **recurrence)
-        self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, 1 if self.sigmoid else self.classes)
+        self.head = nn.utils.skip_init(Head, self.stack.output_size, 1 if self.sigmoid else self.classes)
         if self.sigmoid:
             self.ranked: dict[str, Any] = {"f1": BinaryF1Score(), "auroc": BinaryAUROC()}
         else:
@@ -105,14 +107,29 @@ class Classifier(Task):
         logits, n = self(batch.x, batch.lengths), len(batch.y)
         loss = self.criterion(logits, batch.y) * n
         predicted = (logits > 0).long() if self.sigmoid else logits.argmax(-1)
-        scores = logits.sigmoid() if self.sigmoid else logits.softmax(-1)
-        for metric in self.ranked.values():
-            metric.update(scores.detach().cpu(), batch.y.cpu())
+        self.rank(logits, batch.y)
         return {
             "loss": (loss, n),
             "cross_entropy": (loss, n),
             "accuracy": ((predicted == batch.y).sum().to(loss.dtype), n),
         }
+
+    def scoring(self) -> Scale:
+        return Scale()
+
+    def judgement(self, batch: Any) -> tuple[Tensor, Tensor]:
+        return self(batch.x, batch.lengths), batch.y
+
+    def named(self, sums: Sequence[float], places: int) -> Scores:
+        loss = sums[LOSS], places
+        return {"loss": loss, "cross_entropy": loss, "accuracy": (sums[RIGHT], places)}
+
+    ranks = True
+
+    def rank(self, said: Tensor, truth: Tensor) -> None:
+        scores = said.sigmoid() if self.sigmoid else said.softmax(-1)
+        for metric in self.ranked.values():
+            metric.update(scores.detach().cpu(), truth.cpu())
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The probabilities of the classes, (B, classes)."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rnnlab.data.per_window import PerWindow
 from rnnlab.errors import UserError
+from rnnlab.native.scoring import ABSOLUTES, BETWEEN, LOSS, MAX_LEVELS, SPREAD, SQUARES, Head, Scale
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.distribution import Distribution, Quantiles, StudentT, scores
@@ -69,7 +70,7 @@ class Forecaster(Task):
                 )
         width = self.distribution.width if self.distribution else 1
         outputs = self.horizon * self.targets * width
-        self.head = nn.utils.skip_init(nn.Linear, self.stack.output_size, outputs)
+        self.head = nn.utils.skip_init(Head, self.stack.output_size, outputs)
         if subtract_last and None in spec["target_index"]:
             raise UserError(
                 "model.subtract_last needs every target among the inputs; add it to data.columns, or set it to false"
@@ -212,6 +213,34 @@ class Forecaster(Task):
             raw = torch.stack([self.unscaled(q, *units) for q in quantiles.unbind(-1)], -1)
             spread = scores(raw, self.distribution.levels, self.unscaled(y, *units))
             found |= {name: (total, n) for name, total in spread.items()}
+        return found
+
+    def scoring(self) -> Scale | None:
+        own = self.per_window is not None or self.spec.get("log") or "series" in self.spec
+        levels = self.distribution.levels if self.distribution else ()
+        if own or self.loss_name == "student_t" or len(levels) > MAX_LEVELS:
+            return None
+        return Scale(self.spec["target_scale"], self.spec["target_shift"], levels)
+
+    def judgement(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        seen, units = self.stack_input(batch[0])
+        said = self.said(self.stack(seen)[0][:, -1])
+        if units is not None:
+            said = said + units[..., self.target_index].view(-1, 1, self.targets, *(1,) * (said.dim() - 3))
+        return said, batch[1]
+
+    def named(self, sums: Sequence[float], places: int) -> Scores:
+        n = places * self.horizon * self.targets
+        levels = len(self.distribution.levels) if self.distribution else 1
+        found = {
+            "loss": (sums[LOSS], n * levels),
+            "mse": (sums[SQUARES], n),
+            "mae": (sums[ABSOLUTES], n),
+        }
+        if self.distribution:
+            found["pinball"] = sums[SPREAD], n * levels
+            found["crps"] = 2 * sums[SPREAD], n * levels
+            found["coverage"] = sums[BETWEEN], n
         return found
 
     def errors(self, forecast: Tensor, batch: tuple[Tensor, ...]) -> Tensor:

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,13 +13,14 @@ from torch import Tensor
 
 from rnnlab.errors import UserError
 from rnnlab.native.engine import torch_in_one_thread
+from rnnlab.native.scoring import Scale, exact_heads, scores
 from rnnlab.recurrence.initialisation import initialise
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.optimization import Optimization
 
-Scores = dict[str, tuple[Tensor, int]]
+Scores = Mapping[str, tuple[Tensor | float, int]]
 
 
 class Probe(NamedTuple):
@@ -62,7 +64,7 @@ class Task(lightning.LightningModule):
         self.optimization = Optimization(torch.optim.Adam)
         self.scalars: list[Scalars] = []
         self.evaluated: dict[str, float] = {}  # what the last validation or test gave, in double precision
-        self._sums: dict[str, tuple[Tensor, int]] = {}
+        self._sums: dict[str, tuple[Tensor | float, int]] = {}
         self._micro_losses: list[Tensor] = []
         self._grad_norm: Tensor | None = None
         self.kernels: Any = None  # set while an engine takes whole steps
@@ -91,6 +93,24 @@ class Task(lightning.LightningModule):
 
         "loss" is among them: the loss that is trained, without dropout.
         """
+
+    def scoring(self) -> Scale | None:
+        """What the kernels need to add up an evaluation, with `judgement` and `named`; None where they cannot."""
+        return None
+
+    def judgement(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """What the model says of a batch, and the truth, as `rnnlab.native.scoring.scores` takes them."""
+        raise NotImplementedError
+
+    def named(self, sums: Sequence[float], places: int) -> Scores:
+        """The scores of a batch, or of a whole part, from the sums that the kernels make at so many places."""
+        raise NotImplementedError
+
+    def rank(self, said: Tensor, truth: Tensor) -> None:
+        """Takes what metrics that are no means need of a batch, or of a whole part."""
+
+    ranks: ClassVar[bool] = False
+    """Whether `rank` does anything."""
 
     def stack_input(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """What the stack takes of a batch's x, and (B, 1, I) what was subtracted from it, where something was."""
@@ -244,9 +264,30 @@ class Task(lightning.LightningModule):
         native = getattr(self, "stack", None) is not None and self.stack.choice.engine == "native"
         # with it a run takes as many threads as there are, and torch's sums would depend on their number
         with torch_in_one_thread() if native else nullcontext():
-            scores = self.scores(batch)
+            scale = self.scoring() if native and self.is_stock else None
+            self.add(self.scores(batch) if scale is None else self._scored(batch, scale))
+
+    @property
+    def is_stock(self) -> bool:
+        """Whether nobody has another idea of this task: a subclass, or methods replaced in this object."""
+        cls: Any = type(self)
+        return cls.__module__.startswith("rnnlab.tasks.") and not vars(self).keys() & _methods(cls)
+
+    def _scored(self, batch: Any, scale: Scale) -> Scores:
+        """The scores of a batch with the bits that the kernels give them, when they score a whole part in one call."""
+        with exact_heads():
+            said, truth = self.judgement(batch)
+        model = self.outline()
+        assert model is not None
+        self.rank(said, truth)
+        places = truth.numel() if model.reads == "every" else len(truth)
+        return self.named(scores(model.loss, said, truth, scale, model.huber_delta), places)
+
+    def add(self, scores: Scores) -> None:
+        """Adds the scores of a batch to those of the part that is being evaluated."""
         for name, (total, n) in scores.items():
-            total = total if total.device.type == "mps" else total.double()  # mps has no float64
+            if isinstance(total, Tensor) and total.device.type != "mps":  # which has no float64
+                total = total.double()
             if name in self._sums:
                 before, m = self._sums[name]
                 total, n = before + total, m + n
@@ -306,3 +347,8 @@ class Task(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec
+
+
+@cache
+def _methods(cls: Any) -> frozenset[str]:
+    return frozenset(name for name in dir(cls) if callable(getattr(cls, name, None)))

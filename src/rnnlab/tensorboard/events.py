@@ -28,7 +28,7 @@ def _varint(n: int) -> bytes:
 
 
 @cache
-def _value(tag: str) -> bytes:
+def value(tag: str) -> bytes:
     """A summary's value up to its number."""
     name = tag.encode()
     inner = b"\x0a" + _varint(len(name)) + name + b"\x15"
@@ -53,7 +53,7 @@ def header() -> bytes:
 
 def records(batch: Scalars) -> bytes:
     """The records of a batch of scalars, one for each step, all with the time of now."""
-    wall, tags = _wall(), [_value(tag) for tag in batch.columns]
+    wall, tags = _wall(), [value(tag) for tag in batch.columns]
     summary = b"\x2a" + _varint(sum(map(len, tags)) + 4 * len(tags))
     rows = zip(*batch.columns.values(), strict=True) if tags else ((),) * len(batch.steps)
     made = []

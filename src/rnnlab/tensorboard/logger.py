@@ -1,11 +1,14 @@
 """TensorBoard's event file in a run's folder: scalars, and what answers questions across runs."""
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from rnnlab.native import recording
+from rnnlab.native.recording import FEW
 from rnnlab.runs.manifest import folder_link, manifest_rows
 from rnnlab.runs.metrics import DERIVED, Scalars
 from rnnlab.runs.run import Run
@@ -44,7 +47,10 @@ class TensorBoard(RunLogger, TensorBoardLogger):
         return _Later(lambda: TensorBoardLogger.experiment.fget(self))  # type: ignore[attr-defined]
 
     def log_scalars(self, batch: Scalars) -> None:
-        self.journal.write(events.records(batch))
+        tags = tuple(map(events.value, batch.columns))
+        few = len(batch.steps) < FEW
+        made = None if few else recording.records(time.time(), *batch.arrays, tags)
+        self.journal.write(made or events.records(batch))
 
     def log_events(self, found: Iterable[bytes]) -> None:
         """Events that are no scalars, such as those of `rnnlab.tensorboard.summaries`."""

@@ -14,17 +14,19 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error, with_checksum
-from rnnlab.runs.files import settle, write_whole
+from rnnlab.runs.files import settle, settle_all, write_whole
 from rnnlab.runs.run import Run
 from rnnlab.training import stock_checkpoints as stock
 from rnnlab.training.recorder import TRAINING, Recorder
+
+LATER = {"durable": False}
 
 
 class WholeFiles(TorchCheckpointIO):
     """Lightning's way of writing a checkpoint, but with a checksum, and never half of one: stock callbacks get it too.
 
     `check` is asked first, and raises where nothing may be written any more: no folder is made again. `run`, the name
-    of the run's folder, is noted in each.
+    of the run's folder, is noted in each. With the option LATER somebody else waits until it is on the disk.
     """
 
     def __init__(self, check: Callable[[], None] = lambda: None, run: str = "") -> None:
@@ -36,7 +38,7 @@ class WholeFiles(TorchCheckpointIO):
         torch.save(checkpoint | {stock.OF_RUN: self.run} if self.run else checkpoint, buffer)
         self.check()
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(Path(path), with_checksum(buffer.getvalue()), durable=True)
+        write_whole(Path(path), with_checksum(buffer.getvalue()), durable=storage_options != LATER)
 
 
 class Checkpoints(Checkpoint):
@@ -74,8 +76,11 @@ class Checkpoints(Checkpoint):
         self.best: dict[str, Any] = {}  # value, step, epoch, metrics: what stood at the best validation
         self.last: dict[str, Any] = {}
         self.ended = ""  # "limit" or "early" once the training has come to its end
-        self.best_weights: dict[str, torch.Tensor] | None = None
-        self._best_written = False
+        self._best_weights: dict[str, torch.Tensor] | None = None
+        self._best_flat: Callable[[], dict[str, torch.Tensor]] | None = (
+            None  # makes them, from one copy of all
+        )
+        self._best_written = self._settled = False
         self._of_stock: dict[str, Any] = {}  # what the checkpoint remembers of stock callbacks
         self._should_stop = False  # whether a callback had asked for the end; min_epochs may put it off
         self._announced: dict[str, torch.Tensor] = {}  # the metrics that callbacks found in the Trainer then
@@ -92,6 +97,17 @@ class Checkpoints(Checkpoint):
         """Where Lightning takes up a run behind a validation it counts a step too many, for `self.log` alone."""
         if self._stepped is not None:
             trainer.fit_loop.epoch_loop._batches_that_stepped, self._stepped = self._stepped, None
+
+    @property
+    def best_weights(self) -> dict[str, torch.Tensor] | None:
+        """Those of the best validation so far, each a tensor of its own."""
+        if self._best_flat is not None:
+            self._best_weights, self._best_flat = self._best_flat(), None
+        return self._best_weights
+
+    @best_weights.setter
+    def best_weights(self, weights: dict[str, torch.Tensor] | None) -> None:
+        self._best_weights, self._best_flat = weights, None
 
     @property
     def due_at(self) -> int:
@@ -143,7 +159,10 @@ class Checkpoints(Checkpoint):
             raise UserError(f"monitor={self.monitor}: a validation gives {known}")
         if not self.best or self.sign * value < self.sign * self.best["value"]:
             self.best = self.last | {"value": value, "monitor": self.monitor}
-            self.best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
+            kernels = getattr(task, "kernels", None)
+            self._best_flat = None if kernels is None else kernels.weights(task)
+            if self._best_flat is None:
+                self.best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
             self._best_written = False
 
     def save(self, trainer: Trainer, task: LightningModule) -> None:
@@ -151,18 +170,22 @@ class Checkpoints(Checkpoint):
             return
         self.count_rightly(trainer)
         self.check()
-        self.recorder.flush(trainer, task, durable=True)
+        self.recorder.flush(trainer, task)
         self._saved_at = (time.monotonic(), trainer.global_step)
-        self.write_best(task)
+        self.write_best(task, LATER)  # it is in last.ckpt, too: half a file is written anew
         following = self.run.last_checkpoint.with_name("next.ckpt")
-        trainer.save_checkpoint(following)
+        trainer.save_checkpoint(following, storage_options=LATER)
         self.check()
+        grown = [self.run.folder / name for name in self.recorder.lengths]
+        begun = () if self._settled else self.run.beginnings
+        settle_all([*begun, *grown, self.run.best_checkpoint, following, following.parent, self.run.folder])
+        self._settled = True
         if self.run.last_checkpoint.exists():
             self.run.last_checkpoint.replace(self.run.previous_checkpoint)
         following.replace(self.run.last_checkpoint)
         settle(following.parent)
 
-    def write_best(self, task: LightningModule) -> None:
+    def write_best(self, task: LightningModule, options: Any = None) -> None:
         """Writes the best weights if they are newer than the file."""
         if self.best_weights is None or self._best_written:
             return
@@ -174,7 +197,7 @@ class Checkpoints(Checkpoint):
             "global_step": self.best.get("step", 0),
             "pytorch-lightning_version": lightning.__version__,
         }
-        WholeFiles(self.check).save_checkpoint(checkpoint, self.run.best_checkpoint)
+        WholeFiles(self.check).save_checkpoint(checkpoint, self.run.best_checkpoint, options)
         self._best_written = True
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:

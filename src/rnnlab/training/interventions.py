@@ -4,7 +4,7 @@ Torch calls hooks, looks at `requires_grad` and takes the module's own `forward`
 themselves. Before each call `Interventions` looks for such changes, in a few microseconds.
 """
 
-from collections.abc import Iterator
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -28,55 +28,56 @@ class Interventions:
 
     def __init__(self, task: Task, flat: Flat, optimizer: torch.optim.Optimizer) -> None:
         self.task, self.flat, self.optimizer = task, flat, optimizer
-        self.modules = list(task.named_modules())
-        self.classes = [type(module) for _, module in self.modules]
-        self.methods = [_methods(cls) for cls in self.classes]
-        self.sizes: dict[str, int] = {}  # how many attributes a module had when they were last looked at
-        self.children = [(m, name, child) for _, m in self.modules for name, child in m.named_children()]
-        self.parameters = [
-            (owner, name, parameter)
-            for _, owner in self.modules
-            for name, parameter in owner.named_parameters(recurse=False)
+        named = list(task.named_modules())
+        self.names = [at or type(module).__name__ for at, module in named]
+        self.modules = [module for _, module in named]
+        self.classes: list[Any] = [type(module) for module in self.modules]
+        self.hooks = [
+            hooks
+            for m in self.modules
+            for hooks in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks)
         ]
-        inner = [(name, module) for name, module in self.modules if module is not task]
-        self.simple = [(f"{at}.{key}", m, key, value) for at, m in inner for key, value in _simple(m)]
+        self.methods = [_methods(cls) for cls in self.classes]
+        self.sizes = [-1] * len(named)  # how many attributes a module had when they were last looked at
+        self.parts = [(m._modules, list(m._modules.items())) for m in self.modules]
+        self.parts += [(m._parameters, list(m._parameters.items())) for m in self.modules]
+        inner = zip(self.names, self.modules, strict=True)
+        self.simple = [(at, vars(m), _simple(m).items()) for at, m in inner if m is not task]
         self.described = self._description()
         self.step = vars(optimizer).get("step")
 
     # ------------------------------------------------------------------ what nobody would call
 
-    def unseen(self) -> str | None:
-        """What whole steps in C would leave out; None where there is nothing."""
-        for (at, module), cls, methods in zip(self.modules, self.classes, self.methods, strict=True):
-            name = at or type(module).__name__
-            if (
-                module._forward_hooks
-                or module._forward_pre_hooks
-                or module._backward_hooks
-                or module._backward_pre_hooks
-            ):
-                return f"{name} has a hook"
-            if type(module) is not cls:
-                return f"{name} has become a {type(module).__name__}"
-            if len(vars(module)) != self.sizes.get(at):
-                if replaced := vars(module).keys() & methods:
-                    return f"{name}.{min(replaced)} was replaced"
-                self.sizes[at] = len(vars(module))
-        for owner, name, thing in (*self.children, *self.parameters):
-            if getattr(owner, name, None) is not thing:
-                return f"{name} of {type(owner).__name__} was replaced"
-        for name, module, key, value in self.simple:
-            if vars(module).get(key) != value:
-                return f"{name} was changed from {value} to {vars(module).get(key)}"
+    def unseen(self, training: bool = True) -> str | None:
+        """What whole steps in C, or an evaluation, would leave out; None where there is nothing."""
+        if any(self.hooks):
+            return f"{self.names[next(i for i, hooks in enumerate(self.hooks) if hooks) // 4]} has a hook"
+        if list(map(type, self.modules)) != self.classes:
+            i = next(i for i, cls in enumerate(self.classes) if type(self.modules[i]) is not cls)
+            return f"{self.names[i]} has become a {type(self.modules[i]).__name__}"
+        for i, module in enumerate(self.modules):
+            if len(vars(module)) != self.sizes[i]:
+                if replaced := vars(module).keys() & self.methods[i]:
+                    return f"{self.names[i]}.{min(replaced)} was replaced"
+                self.sizes[i] = len(vars(module))
+        for i, (parts, before) in enumerate(self.parts):
+            for name, part in before:
+                if parts.get(name) is not part:
+                    owner = self.classes[i % len(self.modules)].__name__
+                    return f"{name} of {owner} was replaced"
+        for at, attributes, values in self.simple:
+            if not values <= attributes.items():
+                key, value = next((k, v) for k, v in values if attributes.get(k) != v)
+                return f"{at}.{key} was changed from {value} to {attributes.get(key)}"
         if self._description() != self.described:
             return "what the model minimises was changed"
         stack = self.task.stack
-        if stack.noisy and not stack.training:
+        if training and stack.noisy and not stack.training:
             return "the stack is in evaluation mode"
-        for name, parameter in zip(self.flat.names, self.flat.views, strict=True):
+        for name, parameter in zip(self.flat.names, self.flat.views, strict=True) if self.moved() else ():
             if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
                 return f"{name} is {parameter.dtype} on {parameter.device}"
-        if self.task.optimization.accumulate > 1:
+        if training and self.task.optimization.accumulate > 1:
             return "batches are accumulated"
         return surroundings()
 
@@ -114,14 +115,17 @@ class Interventions:
         return any(p.data_ptr() != a for p, a in zip(self.flat.views, self.flat.addresses, strict=True))
 
 
-def _methods(cls: type) -> frozenset[str]:
+@cache
+def _methods(cls: Any) -> frozenset[str]:
     return frozenset(name for name in dir(cls) if callable(getattr(cls, name, None)) and name != "__class__")
 
 
-def _simple(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    for key, value in vars(module).items():
-        if isinstance(value, SIMPLE) and key != "training" and not key.startswith("_"):
-            yield key, value
+def _simple(module: nn.Module) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in vars(module).items()
+        if isinstance(value, SIMPLE) and key != "training" and not key.startswith("_")
+    }
 
 
 def surroundings() -> str | None:

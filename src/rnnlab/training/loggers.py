@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 
 from lightning.pytorch.loggers.logger import Logger
 
+from rnnlab.native import recording
+from rnnlab.native.recording import FEW
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.metrics import HEADER, Scalars, lines
 from rnnlab.runs.secrets import without_secrets
@@ -35,8 +37,8 @@ class Journal:
     def write(self, content: bytes) -> None:
         self.buffer += content
 
-    def flush(self, durable: bool = False) -> int:
-        """Appends what is waiting; returns the file's length. `durable` waits until it is on the disk.
+    def flush(self) -> int:
+        """Appends what is waiting; returns the file's length.
 
         Raises FileNotFoundError where the file was deleted meanwhile: a new one would begin in the middle.
         """
@@ -50,9 +52,6 @@ class Journal:
             self._hash.update(added)
             self.begun = True
             self.buffer.clear()
-            if durable:
-                f.flush()
-                os.fsync(f.fileno())
             return f.tell()
 
     def cut(self, length: int) -> None:
@@ -81,8 +80,8 @@ class RunLogger(Logger):
     def end(self, about: About, results: Mapping[str, Any], seconds: float) -> None:
         """When a run has finished, with its results and the time that it took."""
 
-    def flush(self, durable: bool = False) -> int:
-        return self.journal.flush(durable)
+    def flush(self) -> int:
+        return self.journal.flush()
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """The config is in config.yaml."""
@@ -102,8 +101,12 @@ class MetricsFile(RunLogger):
         self.journal = Journal(folder / "metrics.csv", HEADER.encode())
 
     def log_scalars(self, batch: Scalars) -> None:
-        kept = {name: column for name, column in batch.columns.items() if not name.startswith("speed/")}
-        self.journal.write(lines(Scalars(batch.steps, kept)).encode())
+        if any(name.startswith("speed/") for name in batch.columns):
+            kept = {name: column for name, column in batch.columns.items() if not name.startswith("speed/")}
+            batch = Scalars(batch.steps, kept)
+        names = tuple(name.encode() for name in batch.columns)
+        few = len(batch.steps) < FEW
+        self.journal.write((None if few else recording.lines(*batch.arrays, names)) or lines(batch).encode())
 
 
 # of a logger that went on with what it had written: the last step that it has of each metric

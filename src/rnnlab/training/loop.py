@@ -27,6 +27,14 @@ TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_b
 STOCK = (EarlyStopping, ModelCheckpoint, ModelSummary, Timer)
 
 
+def hears(callback: Callback, hook: str) -> bool:
+    """Whether a callback implements a hook, in its class or by itself."""
+    own = hook in vars(callback) or getattr(type(callback), hook) is not getattr(
+        Callback, hook
+    )  # is soon looked up
+    return own and is_overridden(hook, callback, parent=Callback)
+
+
 class Unmeasured(PassThroughProfiler):
     """Lightning's own way of measuring nothing, without a generator for each of the 90 hooks of an epoch."""
 
@@ -43,15 +51,20 @@ class Hooks:
         self.trainer = trainer
         self._callbacks: list[Callback] = []
         self._found: dict[str, list[Any]] = {}
+        self._kinds: dict[str, set[type]] = {}
 
     def of(self, hook: str) -> list[Any]:
         """The callbacks that implement a hook, in the Trainer's order; callbacks may come and go on the way."""
-        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
-        if self._callbacks != callbacks:
-            self._callbacks, self._found = list(callbacks), {}
+        callbacks = self._look_again()
         if hook not in self._found:
-            self._found[hook] = [c for c in callbacks if is_overridden(hook, c, parent=Callback)]
+            self._found[hook] = [c for c in callbacks if hears(c, hook)]
         return self._found[hook]
+
+    def _look_again(self) -> list[Callback]:
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if self._callbacks != callbacks:
+            self._callbacks, self._found, self._kinds = list(callbacks), {}, {}
+        return callbacks
 
     def call(self, hook: str, *args: Any, monitoring: bool | None = None) -> None:
         """Calls a hook of the callbacks; with `monitoring` of those alone that read metrics, or of the others."""
@@ -65,8 +78,12 @@ class Hooks:
 
     def kinds(self, stem: str) -> set[type]:
         """The classes, but for STOCK, of the callbacks with a hook whose name begins with `stem`."""
-        names = [name for name in vars(Callback) if name.startswith(stem)]
-        return {type(callback) for name in names for callback in self.of(name)}.difference(STOCK)
+        self._look_again()
+        if stem not in self._kinds:
+            names = [name for name in vars(Callback) if name.startswith(stem)]
+            found = {type(callback) for name in names for callback in self.of(name)}
+            self._kinds[stem] = found.difference(STOCK)
+        return self._kinds[stem]
 
     def may_log(self, stem: str) -> bool:
         """Whether one of them is of the user's own, and may call `self.log`; rnnlab's do not."""
@@ -227,7 +244,7 @@ class Loop(_FitLoop):
             for hook in ("on_validation_start", "on_validation_epoch_start"):
                 hooks.call(hook)
                 getattr(task, hook)()
-            for index, batch in enumerate(islice(loader, limit)):
+            for index, batch in () if self._scored(loader, limit) else enumerate(islice(loader, limit)):
                 progress.is_last_batch = index + 1 >= limit
                 progress.increment_ready()
                 hooks.call("on_validation_batch_start", batch, index)
@@ -240,7 +257,28 @@ class Loop(_FitLoop):
                 hooks.call(hook)
                 getattr(task, hook)()
         for module, training in modules:
-            module.training = training
+            vars(module)["training"] = training  # torch would look for parameters in it, each time
+
+    def _scored(self, loader: Loader, limit: int) -> bool:
+        """Whether the kernels have scored the whole part in one call, as they can where nobody wants to see batches."""
+        task: Any = self.trainer.lightning_module
+        heard = [*self.hooks.of("on_validation_batch_start"), *self.hooks.of("on_validation_batch_end")]
+        if task.kernels is None or not all(getattr(callback, "patient", False) for callback in heard):
+            return False
+
+        def look() -> None:
+            self.hooks.call("on_validation_batch_start", loader.batches[:1], 0)
+
+        if not task.kernels.score(self.trainer, task, loader, "val", limit, look):
+            return False
+        progress: Any = self.epoch_loop.val_loop.batch_progress
+        for count in (progress.total, progress.current):
+            count.ready += limit
+            count.started += limit
+            count.processed += limit
+            count.completed += limit
+        progress.is_last_batch = True
+        return True
 
     # ------------------------------------------------------------------ `self.log` of callbacks
 

@@ -6,6 +6,7 @@ next validation, the next checkpoint, `max_steps`. Lightning's own counters are 
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -16,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from rnnlab import native
 from rnnlab.data.loader import Loader
-from rnnlab.data.module import SequenceData
+from rnnlab.data.module import SequenceData, Split
 from rnnlab.native.engine import torch_in_one_thread
 from rnnlab.native.sources import MAX_ROWS, Pairs, Sequences, Source
 from rnnlab.native.spec import obstacle
@@ -73,6 +74,8 @@ class Kernels(Callback):
         self.checkpoints, self.steps_per_call = checkpoints, steps_per_call
         self.seconds_per_step: float | None = None
         self.taken = 1  # by the last call
+        self.looked = False
+        self.whole: bool | None = None  # whether the kernels' parameters are all of the task's state
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         assert isinstance(task, Task)
@@ -106,12 +109,18 @@ class Kernels(Callback):
             clip_algorithm=task.optimization.clip_algorithm,
         )
         self.interventions = Interventions(task, flat, optimizer)
+        self.parts: dict[tuple[str, int], native.Part | None] = {}
         self.share_carry(task)
 
     def listen(self, trainer: Trainer) -> None:
         """Finds out who wants to see batches or gradients."""
         self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
         self.batches_are_seen = any(asks(c, PER_BATCH) for c in self.callbacks)
+        # then nobody is there to change the model on the way
+        others: list[Any] = [*self.callbacks, *trainer.loggers, trainer.datamodule]  # type: ignore[attr-defined]
+        self.undisturbed = self.looked and all(
+            type(one).__module__.startswith("rnnlab.") or type(one) in STOCK for one in others
+        )
         self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in self.callbacks)
 
     def share_carry(self, task: Any) -> None:
@@ -132,10 +141,14 @@ class Kernels(Callback):
         """
         if self.callbacks != trainer.callbacks:  # type: ignore[attr-defined]
             self.listen(trainer)
-        if why := self.interventions.unseen():
-            raise refusal(task.stack, why)
-        if self.interventions.moved():
-            self.build(trainer, task)
+        if not self.undisturbed:
+            if why := self.interventions.unseen():
+                raise refusal(task.stack, why)
+            if self.interventions.moved():
+                self.build(trainer, task)
+            if not self.looked:
+                self.looked = True
+                self.listen(trainer)
         how, optimizer = task.optimization, trainer.optimizers[0]
         self.program.clip_val, self.program.clip_algorithm = how.clip_val, how.clip_algorithm
         source = self.edited(trainer, task, batch, index)
@@ -273,6 +286,59 @@ class Kernels(Callback):
         else:
             room.append(int(CALL_S / self.seconds_per_step))
         return max(1, min(room))
+
+    # ------------------------------------------------------------------ evaluation
+
+    def score(
+        self,
+        trainer: Trainer,
+        task: Task,
+        loader: Loader,
+        split: Split,
+        limit: int,
+        between: Callable[[], Any] = lambda: None,
+    ) -> bool:
+        """Scores the first `limit` batches of a part in one call; False where the model, or its data, must be asked
+        batch by batch, which gives the same bits.
+        """
+        if not (self.undisturbed and trainer.state.fn == "fit") and (
+            not task.is_stock or self.interventions.unseen(training=False) or self.interventions.moved()
+        ):
+            return False
+        key = split, limit
+        if key not in self.parts:
+            self.parts[key] = self.part(trainer, task, loader, split, limit)
+        part = self.parts[key]
+        if part is None:
+            return False
+        sums, said = self.program.score(part, outputs=task.ranks, between=between)
+        if said is not None:
+            with torch_in_one_thread():
+                task.rank(said.squeeze(-1), part.source.kept[2][part.index])
+        task.add(task.named(sums, part.places))
+        return True
+
+    def weights(self, task: Task) -> Callable[[], dict[str, torch.Tensor]] | None:
+        """A copy of the weights, taken apart when it is asked for; None where they are not all that the task holds."""
+        flat = self.program.flat
+        if not self.undisturbed or (self.whole is None and list(task.state_dict()) != flat.names):
+            return None
+        self.whole = True
+        copy = flat.parameters.clone()
+        return lambda: {name: v.clone() for name, v in zip(flat.names, flat.split(copy), strict=True)}
+
+    def part(
+        self, trainer: Trainer, task: Task, loader: Loader, split: Split, limit: int
+    ) -> native.Part | None:
+        """The batches as the kernels read them; None where they cannot."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        own = type(data).__module__.startswith("rnnlab.data.")
+        if not own or (scale := task.scoring()) is None:
+            return None
+        try:
+            return self.program.part(loader.batches[:limit], data.native_source(split), scale)
+        except ValueError:  # longer sequences than those of training, say
+            return None
 
     def measure(self, n: int, seconds: float) -> None:
         self.seconds_per_step = max(seconds / n, 1e-7)

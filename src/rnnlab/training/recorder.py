@@ -136,11 +136,8 @@ class Recorder(Callback):
                 f"{self.divergence_factor:g}-fold; a smaller optimizer.lr or trainer.gradient_clip_val may help"
             )
 
-    def flush(self, trainer: Trainer, task: LightningModule, durable: bool = False) -> None:
-        """Writes the files, and remembers their lengths and checksums.
-
-        `durable` waits until the files are on the disk, as a checkpoint must that knows their lengths.
-        """
+    def flush(self, trainer: Trainer, task: LightningModule) -> None:
+        """Writes the files, and remembers their lengths and checksums."""
         self.check_folder()
         self.take(trainer, task)
         now, (before, steps) = time.perf_counter(), self._flushed_at
@@ -150,7 +147,7 @@ class Recorder(Callback):
                 logger.log_metrics({"speed/steps_per_s": speed}, trainer.global_step)
         self._flushed_at = (now, trainer.global_step)
         for logger in run_loggers(trainer):
-            self.lengths[logger.journal.path.name] = logger.flush(durable)
+            self.lengths[logger.journal.path.name] = logger.flush()
             self.digests[logger.journal.path.name] = logger.journal.digest
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:

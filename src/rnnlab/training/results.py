@@ -13,6 +13,7 @@ from rnnlab.tasks.evaluation import evaluate
 from rnnlab.tasks.task import Task
 from rnnlab.training.generators import gives
 from rnnlab.training.loop import Hooks
+from rnnlab.training.native_steps import Kernels
 
 
 def assess(
@@ -35,7 +36,12 @@ def assess(
     heard = any(hooks.kinds(stem) for stem in ("on_test", "setup", "teardown"))
     unheard = trainer.limit_test_batches == 1.0 and trainer.fit_loop.own and not heard  # type: ignore[attr-defined]
     if isinstance(task, Task) and isinstance(test, Loader) and unheard:
-        results["test"] = evaluate(task, test)
+        kernels = next((c for c in trainer.callbacks if isinstance(c, Kernels)), None)  # type: ignore[attr-defined]
+        if kernels is not None and kernels.score(trainer, task, test, "test", len(test)):
+            loss, metrics = task.evaluation_metrics()
+            results["test"] = {"loss": loss} | metrics
+        else:
+            results["test"] = evaluate(task, test)
     elif test and is_overridden("test_step", task):
         trainer.test(task, datamodule=data, verbose=False)
         logged = {k.removeprefix("test/"): float(v) for k, v in trainer.callback_metrics.items()}

@@ -29,6 +29,10 @@ static double finish_row(const Program *p, Worker *w, const Block *b, size_t r, 
     if (p->outputs) memcpy(p->outputs + ((b->row + r) * places + t) * n, z, 4 * n);
     const size_t terms = p->batch.rows * places * (p->spec.loss <= PINBALL ? n : 1);
     const int64_t label = read_target(p, w, b, r, t);
+    if (p->units) {
+        add_scores(&p->head, p->units, z, w->target, label, p->row_scores + (b->row + r) * SCORES);
+        return 0;
+    }
     return head_loss(&p->head, z, w->target, label, (float)(1.0 / terms)) / terms;
 }
 

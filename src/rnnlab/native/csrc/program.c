@@ -92,6 +92,7 @@ Program *rnnlab_program_new(const Spec *spec) {
 
 void rnnlab_program_free(Program *p) {
     free(p->block_losses);
+    free(p->row_scores);
     free(p->memory);
     free(p);
 }

@@ -5,6 +5,7 @@
 #include "heads.h"
 #include "optimizers.h"
 #include "philox.h"
+#include "scores.h"
 #include "threads.h"
 
 enum { WINDOWS, ONE_HOT, EMBEDDED }; /* what a batch's inputs are */
@@ -82,6 +83,9 @@ typedef struct {
     const Data *data;
     const int64_t *index;
     float *outputs; /* evaluation: what the head gives, (rows, outputs) or (rows, steps, outputs) */
+    const Units *units; /* evaluation: with them scores are added up, else the loss alone */
+    double *row_scores; /* (rows, SCORES) */
+    size_t scores_room;
     int training;
     size_t block_count;
     double *block_losses;

@@ -124,6 +124,7 @@ double rnnlab_gradients(Program *p, const Data *data, const Batch *batch, const 
     p->index = index;
     p->data = data;
     p->outputs = NULL;
+    p->units = NULL;
     p->training = 1;
     p->fresh = !data->carry || batch->fresh;
     const size_t groups = group_count(batch->rows);
@@ -139,18 +140,53 @@ double rnnlab_update(Program *p, double lr) {
     return optimizer_update(&p->spec.optimizer, p->spec.parameters, p->spec.gradients, lr, !p->fresh);
 }
 
+/* The rows of the batch, forward, block by block; 0 where there is no memory. */
+static int evaluate(Program *p) {
+    p->block_count = (p->batch.rows + p->block_rows - 1) / p->block_rows;
+    if (!losses_for(p, p->block_count)) return 0;
+    parallel(p->threads, p->block_count, evaluate_block, p);
+    return 1;
+}
+
 /* The loss of a batch without gradients or dropout; `outputs` may be NULL. */
 double rnnlab_evaluate(Program *p, const Data *data, const Batch *batch, const int64_t *index, float *outputs) {
     p->batch = *batch;
     p->index = index;
     p->data = data;
     p->outputs = outputs;
+    p->units = NULL;
     p->training = 0;
-    p->block_count = (batch->rows + p->block_rows - 1) / p->block_rows;
-    if (!losses_for(p, p->block_count)) return NAN;
     pack(p, 0);
-    parallel(p->threads, p->block_count, evaluate_block, p);
-    return loss_of(p, p->block_count);
+    return evaluate(p) ? loss_of(p, p->block_count) : NAN;
+}
+
+/* Adds the scores of n batches without dropout to sums (SCORES); `outputs`, which may be NULL, as of one batch after the
+ * other. Returns 0 where there is no memory. */
+int64_t rnnlab_score(Program *p, const Data *data, int64_t n, const Batch *batches, const int64_t *index,
+                     const Units *units, float *outputs, double *sums) {
+    size_t rows = 0;
+    for (int64_t i = 0; i < n; i++) rows = (size_t)batches[i].rows > rows ? (size_t)batches[i].rows : rows;
+    if (rows > p->scores_room) {
+        double *room = realloc(p->row_scores, rows * SCORES * sizeof *room);
+        if (!room) return 0;
+        p->row_scores = room;
+        p->scores_room = rows;
+    }
+    p->index = index;
+    p->data = data;
+    p->outputs = outputs;
+    p->units = units;
+    p->training = 0;
+    pack(p, 0);
+    for (int64_t i = 0; i < n; i++) {
+        p->batch = batches[i];
+        memset(p->row_scores, 0, batches[i].rows * SCORES * sizeof *p->row_scores);
+        if (!evaluate(p)) return 0;
+        collect_scores(batches[i].rows, p->row_scores, sums);
+        if (outputs)
+            p->outputs += batches[i].rows * (p->spec.head == EVERY ? batches[i].steps : 1) * p->spec.outputs;
+    }
+    return 1;
 }
 
 /* n whole steps; returns how many were done. Stops before the update of the first step whose loss is not finite:

@@ -1,0 +1,91 @@
+"""What an evaluation adds up, in C, from what a head has said, and the head itself; the bits are `Program.score`'s."""
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rnnlab.native.bindings import Units, address, library
+from rnnlab.native.engine import dense
+from rnnlab.native.spec import LOSSES
+
+SCORES = 5  # see scores.h
+MAX_LEVELS = 128
+LOSS, SQUARES, ABSOLUTES, SPREAD, BETWEEN = range(SCORES)
+RIGHT = SQUARES
+
+_EXACT: ContextVar[bool] = ContextVar("heads sum as the kernels do", default=False)
+
+
+@contextmanager
+def exact_heads() -> Iterator[None]:
+    """While open, a `Head` without gradients sums as the kernels do: other rows and threads do not change a bit."""
+    before = _EXACT.set(True)
+    try:
+        yield
+    finally:
+        _EXACT.reset(before)
+
+
+class Head(nn.Linear):
+    """A linear layer; see `exact_heads`."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not _EXACT.get() or torch.is_grad_enabled():
+            return super().forward(input)
+        return linear(input, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Of x (..., inputs) float32 -> (..., outputs), each of them one chain of fused multiply-adds."""
+    x, weight = dense(x), dense(weight)
+    y = x.new_empty(*x.shape[:-1], len(weight))
+    rows = x.numel() // x.shape[-1]
+    bias = None if bias is None else dense(bias)
+    done = library().c.rnnlab_linear(rows, x.shape[-1], len(weight), *map(address, (x, weight, bias, y)))
+    return y if done else _no_memory()
+
+
+class Scale:
+    """What brings forecasts to the units of the data: of each target its scale and shift; of quantiles their levels.
+
+    Without any of them, for classes.
+    """
+
+    def __init__(
+        self, scale: Sequence[float] = (1.0,), shift: Sequence[float] = (0.0,), levels: Sequence[float] = ()
+    ) -> None:
+        self.kept = [np.array(values, dtype=np.float64) for values in (scale, shift, levels)]
+        self.levels = max(1, len(levels))
+        if self.levels > MAX_LEVELS:
+            raise ValueError(f"{self.levels} levels; the kernels take {MAX_LEVELS}")
+        middle = min(range(len(levels)), key=lambda i: abs(levels[i] - 0.5), default=0)
+        self.units = Units(len(scale), *(values.ctypes.data for values in self.kept), middle)
+
+
+def scores(loss: str, said: Tensor, truth: Tensor, scale: Scale, huber_delta: float = 1.0) -> list[float]:
+    """The sums over a batch.
+
+    Of a forecast `said` (B, ..., outputs of a row in all) and `truth` (B, ...) are float32; of classes `said` (B, T,
+    classes) or, one a row, (B, classes), and `truth` int64 (B, T) or (B,).
+    """
+    rows, forecasts = len(said), truth.is_floating_point()
+    places = 1 if forecasts or truth.dim() == 1 else truth.shape[1]
+    sums = (ctypes.c_double * SCORES)()
+    said, truth = dense(said), dense(truth)
+    outputs = said.numel() // max(1, rows * places)
+    where = (address(truth), None) if forecasts else (None, address(truth))
+    done = library().c.rnnlab_scores(
+        LOSSES[loss], huber_delta, scale.levels, ctypes.addressof(scale.units),
+        rows, places, outputs, address(said), *where, ctypes.addressof(sums),
+    )  # fmt: skip
+    return list(sums) if done else _no_memory()
+
+
+def _no_memory() -> NoReturn:
+    raise MemoryError("there is not enough memory to score a batch")
