@@ -14,6 +14,7 @@ MAX_CELLS = 32
 MAX_PARAMETERS = 48
 MAX_STATES = 16
 MAX_ROWS = 100_000  # of one batch
+BF16 = "-DRNNLAB_BF16"  # products of bfloat16 numbers; see bf16.h
 Int, Pointer, Double, Word = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double, ctypes.c_uint64
 
 
@@ -143,12 +144,11 @@ class Library:
 _lock = threading.Lock()
 _loaded: Library | None = None
 _failure: str | None = None
+_bf16: tuple[Library, Library] | None = None  # that of bf16-mixed, and the one in float32 that it stands beside
 
 
-def obstacle(cell: Cell | None = None) -> str | None:
-    """Why there are no kernels here, or none of this cell; None where there are. Compiles them at the first call, and
-    tries once.
-    """
+def obstacle() -> str | None:
+    """Why there are no kernels here; None where there are. Compiles them at the first call, and tries once."""
     global _loaded, _failure
     with _lock:
         if _loaded is None and _failure is None:
@@ -159,12 +159,24 @@ def obstacle(cell: Cell | None = None) -> str | None:
     return _failure if _loaded is None else None
 
 
-def library() -> Library:
-    """Raises UserError where the kernels cannot be had."""
+def library(precision: str = "32-true") -> Library:
+    """The kernels in float32, or those for bf16-mixed. Raises UserError where they cannot be had."""
+    global _bf16
     why = obstacle()
     if _loaded is None:
         raise UserError(f"model.engine=native: {why}")
-    return _loaded
+    if precision == "32-true":
+        return _loaded
+    with _lock:
+        if _bf16 is None or _bf16[1] is not _loaded:
+            try:
+                made = Library(build(_loaded.built.compiler, (*_loaded.built.extra, BF16)))
+            except BuildError as error:
+                raise UserError(
+                    f"trainer.precision={precision}: the native kernels could not be built: {error}"
+                ) from None
+            _bf16 = made, _loaded
+    return _bf16[0]
 
 
 def status() -> dict[str, Any]:

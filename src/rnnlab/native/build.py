@@ -55,6 +55,8 @@ class Built:
     seconds: float
     """What compiling took; 0 where the cache had it."""
     flags: tuple[str, ...] = field(default=(), compare=False)
+    extra: tuple[str, ...] = field(default=(), compare=False)
+    """Those of the flags that were asked for."""
 
 
 def find_compiler() -> str:
@@ -90,7 +92,7 @@ def build(compiler: str | None = None, extra: tuple[str, ...] = ()) -> Built:
         with _alone():
             path = _kept(name) or _compile(compiler, flags, name)
         seconds = time.perf_counter() - began
-    return Built(path, compiler, _isa(macros), seconds, flags)
+    return Built(path, compiler, _isa(macros), seconds, flags, extra)
 
 
 def build_cell(core: Built, text: str) -> Built:
