@@ -37,6 +37,30 @@ INLINE uint32_t rounded(float x) {
 
 INLINE uint32_t pair(float first, float second) { return rounded(first) >> 16 | rounded(second); }
 
+#if defined(__AVX512BF16__) /* the same in one instruction, which knows no other mode */
+INLINE void round_span(const float *x, uint16_t *out) {
+    const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + 16), _mm512_loadu_ps(x));
+    memcpy(out, &both, sizeof both);
+}
+
+INLINE void round_pairs(const float *first, const float *second, uint32_t *words) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(second), _mm512_loadu_ps(first));
+    _mm512_storeu_si512(words, _mm512_permutexvar_epi16(order, (__m512i)both));
+}
+#else
+/* 32 numbers, one after another. */
+INLINE void round_span(const float *x, uint16_t *out) {
+    for (int i = 0; i < SPAN; i++) out[i] = (uint16_t)(rounded(x[i]) >> 16);
+}
+
+/* 16 words of a number of each. */
+INLINE void round_pairs(const float *first, const float *second, uint32_t *words) {
+    for (int i = 0; i < 16; i++) words[i] = pair(first[i], second[i]);
+}
+#endif
+
 /* ------------------------------------------------------------------ by the instruction */
 
 #if defined(__AMX_BF16__) && defined(__linux__)
@@ -174,8 +198,7 @@ static void round_row(Left left, const float *row, size_t from, size_t to, Tile 
         size_t n = left.length - k % left.length, room = SPAN - k % SPAN;
         if (n > room) n = room;
         if (n > to - k) n = to - k;
-        if (n == SPAN)
-            for (size_t i = 0; i < SPAN; i++) out[i] = (uint16_t)(rounded(x[i]) >> 16);
+        if (n == SPAN) round_span(x, out);
         else
             for (size_t i = 0; i < n; i++) out[i] = (uint16_t)(rounded(x[i]) >> 16);
         k += n;
@@ -216,13 +239,10 @@ void bf16_product(size_t rows, size_t columns, Left left, const float *panels, c
 
 /* 16 columns of rows [0, rows) as the words of pairs of rows. */
 INLINE void pair_rows(size_t rows, const float *x, size_t stride, Tile words) {
-    for (size_t r = 0; r < 16; r++, x += 2 * stride) {
-        if (2 * r + 1 < rows)
-            for (int c = 0; c < 16; c++) words[r][c] = pair(x[c], x[stride + c]);
-        else if (2 * r < rows)
-            for (int c = 0; c < 16; c++) words[r][c] = pair(x[c], 0.0f);
+    static const float zeros[16];
+    for (size_t r = 0; r < 16; r++, x += 2 * stride)
+        if (2 * r < rows) round_pairs(x, 2 * r + 1 < rows ? x + stride : zeros, words[r]);
         else memset(words[r], 0, 64);
-    }
 }
 
 void bf16_add_outer(size_t rows, const float *d, size_t d_stride, size_t m, const float *x, size_t x_stride, size_t n,
@@ -264,8 +284,16 @@ void bf16_add_outer(size_t rows, const float *d, size_t d_stride, size_t m, cons
 
 void bf16_pack_column(float *panels, size_t column, const float *row, size_t k_rows) {
     Tile *tile = (Tile *)panels + column / 16 * ((k_rows + SPAN - 1) / SPAN);
-    for (size_t k = 0; k < k_rows; k += 2)
-        tile[k / SPAN][k % SPAN / 2][column % 16] = pair(row[k], k + 1 < k_rows ? row[k + 1] : 0.0f);
+    for (size_t k = 0; k < k_rows; k += SPAN, tile++) {
+        const size_t n = k_rows - k < SPAN ? k_rows - k : SPAN;
+        uint32_t words[16];
+        if (n == SPAN) {
+            round_span(row + k, (uint16_t *)words);
+            EACH (i, 16) (*tile)[i][column % 16] = words[i];
+        } else
+            for (size_t i = 0; i < n; i += 2)
+                (*tile)[i / 2][column % 16] = pair(row[k + i], i + 1 < n ? row[k + i + 1] : 0.0f);
+    }
 }
 
 void bf16_pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t stretches, size_t length,
