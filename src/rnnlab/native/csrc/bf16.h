@@ -11,6 +11,19 @@
 
 #include "tiles.h"
 
+/* Leaves sums of more than NARROW terms to `call`, and the caller. */
+#ifdef RNNLAB_BF16
+#define BY_BF16(terms, call)  \
+    do {                      \
+        if ((terms) > NARROW) {\
+            call;             \
+            return;           \
+        }                     \
+    } while (0)
+#else
+#define BY_BF16(terms, call) ((void)(terms))
+#endif
+
 /* As those in tiles.h. */
 void bf16_product(size_t rows, size_t columns, Left left, const float *panels, const float *start,
                   size_t start_stride, float *out, size_t out_stride);

@@ -47,10 +47,7 @@ INLINE void product_panel(const int vectors, size_t rows, Left left, const float
 void product(size_t rows, size_t columns, Left left, const float *panels, const float *start, size_t start_stride,
              float *out, size_t out_stride) {
     const size_t k = left.blocks * left.length;
-    if (in_bf16(k)) {
-        bf16_product(rows, columns, left, panels, start, start_stride, out, out_stride);
-        return;
-    }
+    BY_BF16(k, bf16_product(rows, columns, left, panels, start, start_stride, out, out_stride));
     for (size_t c = 0; c < columns;) {
         const float *panel = panels + c * k, *from = start ? start + c : NULL;
         if (columns - c >= PANEL * WIDTH) {
@@ -84,10 +81,7 @@ INLINE void outer_tile(const int vectors, size_t rows, const float *d, size_t d_
 
 void add_outer(size_t rows, const float *d, size_t d_stride, size_t m, const float *x, size_t x_stride, size_t n,
                float *sum, size_t sum_stride) {
-    if (in_bf16(rows)) {
-        bf16_add_outer(rows, d, d_stride, m, x, x_stride, n, sum, sum_stride);
-        return;
-    }
+    BY_BF16(rows, bf16_add_outer(rows, d, d_stride, m, x, x_stride, n, sum, sum_stride));
     for (size_t j = 0; j < m; j += TILE_ROWS) {
         float *to = sum + j * sum_stride;
         size_t k = 0;
@@ -127,10 +121,7 @@ void add_narrow(size_t rows, const float *d, size_t d_stride, size_t m, const fl
 }
 
 void pack_column(float *panels, size_t column, size_t columns, const float *row, size_t k_rows) {
-    if (in_bf16(k_rows)) {
-        bf16_pack_column(panels, column, row, k_rows);
-        return;
-    }
+    BY_BF16(k_rows, bf16_pack_column(panels, column, row, k_rows));
     float *to = panels + panel_place(0, column, k_rows, columns);
     const size_t step = panel_place(1, column, k_rows, columns) - panel_place(0, column, k_rows, columns);
     for (size_t k = 0; k < k_rows; k++) to[k * step] = row[k];
@@ -138,10 +129,7 @@ void pack_column(float *panels, size_t column, size_t columns, const float *row,
 
 void pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t stretches, size_t length,
               size_t columns) {
-    if (in_bf16(k_rows)) {
-        bf16_pack_row(panels, k, k_rows, row, stretches, length, columns);
-        return;
-    }
+    BY_BF16(k_rows, bf16_pack_row(panels, k, k_rows, row, stretches, length, columns));
     const size_t stride = stretches == 1 ? columns : padded(length);
     for (size_t s = 0; s < stretches; s++)
         for (size_t c = 0; c < length; c += BLOCK) { /* a block never straddles two panels */

@@ -19,11 +19,6 @@
 
 /* Sums of few terms stay in float32: the values of a series, and the gradients of few outputs. */
 #define NARROW 8
-#ifdef RNNLAB_BF16
-INLINE int in_bf16(size_t terms) { return terms > NARROW; }
-#else
-INLINE int in_bf16(size_t terms) { return 0 * terms; }
-#endif
 
 /* The left side of a product: each row is `blocks` stretches of `length` floats. */
 typedef struct {
@@ -34,7 +29,12 @@ typedef struct {
 } Left;
 
 /* Floats that the panels of K rows and `columns` columns (a multiple of BLOCK) take. */
-INLINE size_t panel_floats(size_t k, size_t columns) { return in_bf16(k) ? (k + 31) / 32 * 16 * columns : k * columns; }
+INLINE size_t panel_floats(size_t k, size_t columns) {
+#ifdef RNNLAB_BF16
+    if (k > NARROW) return (k + 31) / 32 * 16 * columns; /* two rows share the words of one, in spans of 32 */
+#endif
+    return k * columns;
+}
 
 /* Where column `column` of row k stands among panels of K rows. */
 INLINE size_t panel_place(size_t k, size_t column, size_t k_rows, size_t columns) {
