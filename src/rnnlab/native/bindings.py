@@ -163,7 +163,9 @@ def obstacle(precision: str = "32-true") -> str | None:
         if precision not in _loaded.others:
             built = _loaded.built
             try:
-                _loaded.others[precision] = Library(build(built.compiler, (*built.extra, *PRECISIONS[precision])))
+                _loaded.others[precision] = Library(
+                    build(built.compiler, (*built.extra, *PRECISIONS[precision]))
+                )
             except BuildError as error:
                 _loaded.others[precision] = f"the native kernels for {precision} could not be built: {error}"
         found = _loaded.others[precision]
