@@ -3,7 +3,7 @@
 /* One tile of `rows` rows by `vectors` vectors of columns; both are constants where this is inlined. */
 INLINE void product_tile(const int rows, const int vectors, Left left, const float *panel, const float *start,
                          size_t start_stride, float *out, size_t out_stride) {
-    vec sum[TILE_ROWS * PANEL];
+    vec sum[TILE_ROWS * PANEL]; /* as many rows more as there are vectors less */
     EACH (r, rows)
         EACH (n, vectors) sum[r * vectors + n] = start ? load(start + r * start_stride + n * WIDTH) : splat(0.0f);
     for (size_t b = 0; b < left.blocks; b++) {
@@ -23,7 +23,7 @@ INLINE void product_tile(const int rows, const int vectors, Left left, const flo
 
 INLINE void product_panel(const int vectors, size_t rows, Left left, const float *panel, const float *start,
                           size_t start_stride, float *out, size_t out_stride) {
-    const size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    const size_t most = TILE_ROWS * PANEL / vectors, tiles = (rows + most - 1) / most;
     for (size_t i = 0; i < tiles; i++) { /* tiles of nearly equal height: 25 rows are 7 + 6 + 6 + 6 */
         const size_t first = rows * i / tiles, height = rows * (i + 1) / tiles - first;
         const float *from = start ? start + first * start_stride : NULL;
@@ -32,15 +32,21 @@ INLINE void product_panel(const int vectors, size_t rows, Left left, const float
         part.pointer += first * left.stride;
 #define HEIGHT(h) \
     case h: product_tile(h, vectors, part, panel, from, start_stride, to, out_stride); break;
+#define TALL(h) \
+    case h: if (vectors == 1) product_tile(h, 1, part, panel, from, start_stride, to, out_stride); break;
         /* clang-format off */
         switch (height) {
             HEIGHT(1) HEIGHT(2) HEIGHT(3) HEIGHT(4)
 #if TILE_ROWS == 8
             HEIGHT(5) HEIGHT(6) HEIGHT(7) HEIGHT(8)
+            TALL(9) TALL(10) TALL(11) TALL(12) TALL(13) TALL(14) TALL(15) TALL(16)
+#else
+            TALL(5) TALL(6) TALL(7) TALL(8)
 #endif
         }
         /* clang-format on */
 #undef HEIGHT
+#undef TALL
     }
 }
 
