@@ -3,7 +3,14 @@
 from benchmarks import networks, turns
 
 WANTED = 1.6
-SHAPES = [("elman", 32, 20), ("gru", 32, 20), ("lstm", 32, 20), ("elman", 50, 50), ("gru", 50, 50), ("lstm", 50, 50)]
+SHAPES = [
+    ("elman", 32, 20),
+    ("gru", 32, 20),
+    ("lstm", 32, 20),
+    ("elman", 50, 50),
+    ("gru", 50, 50),
+    ("lstm", 50, 50),
+]
 
 
 def main(options: dict[str, str]) -> None:
@@ -17,6 +24,6 @@ def main(options: dict[str, str]) -> None:
                     n = max(2, int(3e9 / model.flop))
                     models.append(model.native(n))
                 single, mixed = turns.seconds(*models, repeats=21, clock=turns.clock(1))
-                ratio = turns.verdict(single / mixed, WANTED) if hidden >= 128 else f"ratio {single / mixed:.2f}"
-                print(f"  {cell:5}{hidden:4}  B={rows} T={steps}: {n / single:8,.0f} and {n / mixed:8,.0f} steps/s; {ratio}",
-                      flush=True)  # fmt: skip
+                gain, rates = single / mixed, f"{n / single:8,.0f} and {n / mixed:8,.0f} steps/s"
+                said = turns.verdict(gain, WANTED) if hidden >= 128 else f"ratio {gain:.2f}"
+                print(f"  {cell:5}{hidden:4}  B={rows} T={steps}: {rates}; {said}", flush=True)
