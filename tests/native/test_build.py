@@ -165,6 +165,12 @@ def test_a_cache_that_cannot_be_written(forgotten, monkeypatch, tmp_path):
     assert "set RNNLAB_CACHE" in why(monkeypatch, RNNLAB_CACHE=str(in_the_way / "cache"))
 
 
+def test_libraries_of_other_names_are_compiled_at_the_same_time(forgotten):
+    with build._alone("one"), build._alone("other"):  # a lock that they shared would never be had
+        assert len(list(forgotten.glob("*.lock"))) == 2
+    assert not list(forgotten.iterdir())
+
+
 def test_other_engines_serve_where_the_kernels_cannot_be_had(forgotten, monkeypatch):
     monkeypatch.setenv("RNNLAB_CC", "nowhere")
     stack = Stack("gru", 3, 4)
