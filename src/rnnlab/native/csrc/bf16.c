@@ -64,6 +64,9 @@ INLINE void round_pairs(const float *first, const float *second, uint32_t *words
 /* ------------------------------------------------------------------ by the instruction */
 
 #if defined(__AMX_BF16__) && defined(__linux__)
+/* gcc's own functions for tiles do not say what memory they read: all that is reached from `from` is written by now. */
+#define WRITTEN(from) __asm__ volatile("" : : "r"(from) : "memory")
+
 /* Whether the system lets this process use the tiles' registers. */
 static int has_tiles(void) {
     static int known;
@@ -83,6 +86,7 @@ static void shape_tiles(const int heights[2]) {
         shape.row_bytes[i] = rows[i] ? 64 : 0;
         shape.rows[i] = (uint8_t)rows[i];
     }
+    WRITTEN(&shape);
     _tile_loadconfig(&shape);
 }
 
@@ -117,6 +121,7 @@ INLINE void tiles(const int tall, const int wide, const Piece *p) {
 }
 
 static void by_tiles(const Piece *p) {
+    WRITTEN(p);
     if (p->tall > 1 && p->wide > 1) tiles(2, 2, p);
     else if (p->tall > 1) tiles(2, 1, p);
     else if (p->wide > 1) tiles(1, 2, p);
