@@ -28,6 +28,7 @@ BENCHMARKS = {
     "native_steps": "optimizer steps of small models against plain torch loops, and against JAX",
     "native_rate": "the kernels' rate as a share of sgemm's and of all that a core can do",
     "native_models": "character models of 2x128 against plain torch loops with nn.LSTM and nn.GRU",
+    "bf16": "trainer.precision=bf16-mixed against 32-true, on the native engine",
     "native_parts": "where the time of an optimizer step goes",
     "cells": "every cell on the engine that a run takes, on the reference, and by torch.compile",
     "roofline": "training rate over h, T and B: tables and picture of docs/performance.md",

@@ -21,7 +21,7 @@ from rnnlab.runs.identity import identity
 from rnnlab.unroll.run import unroll_run
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("experiment=shakespeare", "model.forget_bias=null", "model.hidden_size=5", "data.segment=7",
+SMALL = ("experiment=shakespeare", "model.hidden_size=5", "data.segment=7",
          "data.batch_size=3", "trainer.accelerator=cpu", "trainer.threads=1",
          "trainer.val_check_interval=6")  # fmt: skip
 CELLS = {

@@ -128,3 +128,15 @@ def test_a_run_from_before_targets_decided_the_split_keeps_its_rule_and_its_id(t
     assert deciding(before) == deciding(old) != deciding(now)
     assert read(copy.deepcopy(before)).values["data"]["split"] == "rows"  # and so it is evaluated
     assert now["data"]["split"] == "targets"
+
+
+@pytest.mark.parametrize(
+    ("words", "bias"),
+    [
+        (("model.cell=lstm",), 1.0),
+        (("model.cell=gru",), None),
+        (("model.cell=lstm", "model.bias=none"), None),
+    ],
+)
+def test_an_automatic_forget_bias_is_what_it_comes_to(words, bias):
+    assert of(*words, "model.forget_bias=auto") == of(*words, f"model.forget_bias={bias or 'null'}")

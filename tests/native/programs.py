@@ -101,9 +101,10 @@ class Case:
 
         return Labelled(self.x[name], self.lengths[name], self.y[name])
 
-    def program(self, optimizer: Any = None, **options: Any) -> native.Program:
+    def program(self, optimizer: Any = None, precision: str | None = None, **options: Any) -> native.Program:
         """A fresh program over a fresh task, which it keeps as `task`."""
         task = self.task("auto")
+        task.stack.precision = precision
         flat = native.flatten(task)
         made = (optimizer or torch.optim.Adam)(task.parameters())
         program = native.Program(task.outline(), flat, made, self.source, rows=self.batch, **options)

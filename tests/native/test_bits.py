@@ -48,12 +48,21 @@ CASES = {
         "zoneout": 0.2,
         "zoneout_cell": 0.5,
     },
+    "bf16": {
+        "kind": "text",
+        "batch": 70,
+        "steps": 9,
+        "cell": "gru",
+        "hidden_size": 40,
+        "num_layers": 2,
+    },
 }
+PRECISIONS = {"bf16": "bf16-mixed"}
 
 
 def outcome(name: str, per_call: int = 12, threads: int = 1) -> list[torch.Tensor]:
     case = Case(**CASES[name])
-    program = case.program(clip_val=1.0, threads=threads)
+    program = case.program(precision=PRECISIONS.get(name), clip_val=1.0, threads=threads)
     losses, norms = [], []
     for at in range(0, 12, per_call):
         did = program.run(case.names(12)[at : at + per_call], [0.01] * len(range(12)[at : at + per_call]), at)
@@ -82,7 +91,7 @@ def test_steps_a_call(name, per_call):
 @pytest.mark.parametrize("name", CASES)
 def test_single_kernels(name):
     case = Case(**CASES[name])
-    program, losses, norms = case.program(clip_val=1.0), [], []
+    program, losses, norms = case.program(precision=PRECISIONS.get(name), clip_val=1.0), [], []
     for i, batch in enumerate(case.names(12)):
         losses.append(program.gradients(batch, i))
         norms.append(program.update(0.01))

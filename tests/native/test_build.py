@@ -36,7 +36,8 @@ def script(path: Path, body: str) -> str:
 
 def test_status_tells_how_it_was_built(forgotten):
     told = library.status()
-    assert told["available"] and told["reason"] is None
+    assert told["available"], told["reason"]
+    assert told["reason"] is None
     assert Path(told["library"]).parent == forgotten
     assert told["compile_seconds"] > 0
     assert told["isa"] in ("AVX-512", "AVX2", "NEON")
@@ -164,6 +165,12 @@ def test_a_cache_that_cannot_be_written(forgotten, monkeypatch, tmp_path):
     assert "set RNNLAB_CACHE" in why(monkeypatch, RNNLAB_CACHE=str(in_the_way / "cache"))
 
 
+def test_libraries_of_other_names_are_compiled_at_the_same_time(forgotten):
+    with build._alone("one"), build._alone("other"):  # a lock that they shared would never be had
+        assert len(list(forgotten.glob("*.lock"))) == 2
+    assert not list(forgotten.iterdir())
+
+
 def test_other_engines_serve_where_the_kernels_cannot_be_had(forgotten, monkeypatch):
     monkeypatch.setenv("RNNLAB_CC", "nowhere")
     stack = Stack("gru", 3, 4)
@@ -174,8 +181,10 @@ def test_other_engines_serve_where_the_kernels_cannot_be_had(forgotten, monkeypa
 
 
 def test_what_the_engine_serves():
-    assert choose("auto", GRU(1, 1), CPU, "32-true").engine == "native"
-    for device, precision in ((CPU, "64-true"), (CPU, "bf16-mixed"), (torch.device("cuda"), "32-true")):
+    for precision in ("32-true", "bf16-mixed"):
+        assert choose("auto", GRU(1, 1), CPU, precision).engine == "native"
+    cuda = torch.device("cuda")
+    for device, precision in ((CPU, "64-true"), (CPU, "bf16-true"), (cuda, "32-true"), (cuda, "bf16-mixed")):
         assert choose("auto", GRU(1, 1), device, precision).engine == "torch"
 
 

@@ -111,6 +111,25 @@ def test_the_forget_bias_is_the_sum_of_both_and_touches_nothing_else(bias, schem
             assert torch.equal(a[kept], b[kept])
 
 
+@pytest.mark.parametrize("cell", ["lstm", "mgu"])
+def test_an_automatic_forget_bias_is_one(cell):
+    plain, asked = Stack(cell, 3, 4), Stack(cell, 3, 4)
+    initialise(plain, [], seed=0, forget_bias=1.0)
+    initialise(asked, [], seed=0, forget_bias="auto")
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), asked.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("options", [{"cell": "gru"}, {"cell": "lstm", "bias": "none"}])
+def test_an_automatic_forget_bias_needs_no_place(options):
+    plain, asked = (
+        Stack(input_size=3, hidden_size=4, **options),
+        Stack(input_size=3, hidden_size=4, **options),
+    )
+    initialise(plain, [], seed=0)
+    initialise(asked, [], seed=0, forget_bias="auto")
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), asked.parameters(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("cell", "options", "message"),
     [

@@ -116,6 +116,7 @@ def evaluate(
         )
     if not isinstance(task, Task):
         return evaluate_plain(run, task, overrides, split, trust)
+    _as_trained(run, task)
     data, split, overrides = part(run, task, overrides, split, trust)
     at: Any = "test" if split == "all" else split
     if split == "all" and is_new(overrides):
@@ -238,6 +239,12 @@ def _quietly() -> Any:
     return quiet()
 
 
+def _as_trained(run: Run, task: Any) -> None:
+    """The native engine's products in the precision that it trained in, so that metrics are the run's own."""
+    if run.known.get("engine", {}).get("name") == "native":
+        task.stack.precision = run.config["trainer"]["precision"]
+
+
 def predict(
     run: Run, overrides: Sequence[str] = (), split: str | None = None, trust: bool = False
 ) -> np.ndarray:
@@ -253,6 +260,7 @@ def predict(
 
     task, overrides = load_model(run, trust), list(overrides)
     if isinstance(task, Task):
+        _as_trained(run, task)
         data, split, _ = part(run, task, overrides, split, trust)
         with torch.inference_mode():
             batches = data.loader("test" if split == "all" else split)

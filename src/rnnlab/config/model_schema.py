@@ -78,7 +78,10 @@ class Recurrent(Node):
     initial_state: Literal["zero", "learned"]
     init: Literal["uniform", "orthogonal", "torch"]
     init_scale: Positive | None
-    forget_bias: Number | None
+    forget_bias: Annotated[
+        Number | Literal["auto"] | None,
+        Says("a number, auto (1.0 for a cell with a forget gate) or null"),
+    ]
     engine: Literal["auto", "reference", "torch", "native"]
     init_from: Annotated[Text, AfterValidator(folder), Says("a run's folder")] | None
     init_from_freeze: Annotated[Flag, NEUTRAL] = False
@@ -89,6 +92,13 @@ class Recurrent(Node):
     def measured(self) -> tuple[str, ...]:
         return self.metrics
 
+    @property
+    def settled_forget_bias(self) -> float | str | None:
+        """What `auto` comes to. A cell of the user's own, and one with options, is asked when it is built."""
+        if self.forget_bias != "auto" or self.cell not in CELLS or self.options:
+            return self.forget_bias
+        return 1.0 if self.bias != "none" and CATALOGUE[self.cell].has_gate("forget") else None
+
     def problems(self) -> Iterator[Problem]:
         yield from self._option_problems()
         if self.equal is not None and self.cell not in CELLS:
@@ -97,13 +107,14 @@ class Recurrent(Node):
         if self.nonlinearity == "relu" and self.cell in cannot:
             yield "nonlinearity", f"only model.cell={' or '.join(can)} has it, not {self.cell}"
         can, cannot = able(lambda cell: cell.has_gate("forget"))
-        if self.forget_bias is not None and self.cell in cannot:
+        asked = self.forget_bias not in (None, "auto")
+        if asked and self.cell in cannot:
             them = ", ".join(can)
             yield (
                 "forget_bias",
                 f"{self.cell} has no forget gate; set it to null (these cells have one: {them})",
             )
-        if self.forget_bias is not None and self.bias == "none":
+        if asked and self.bias == "none":
             yield "forget_bias", "model.bias=none leaves no bias to set; use both or one"
         if self.init_scale is not None and self.init != "uniform":
             yield "init_scale", f"only model.init=uniform has a scale, not {self.init}"

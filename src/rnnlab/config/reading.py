@@ -95,6 +95,8 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
         if why := settle(values["model"], model.equal):
             _note(reading, "model.equal", why)
         model.__dict__ |= {key: values["model"][key] for key in ("hidden_size", "equal")}
+    if isinstance(model, Recurrent) and model.forget_bias == "auto":
+        model.__dict__["forget_bias"] = values["model"]["forget_bias"] = model.settled_forget_bias
     return reading
 
 

@@ -14,6 +14,8 @@ MAX_CELLS = 32
 MAX_PARAMETERS = 48
 MAX_STATES = 16
 MAX_ROWS = 100_000  # of one batch
+PRECISIONS: dict[str, tuple[str, ...]] = {"32-true": (), "bf16-mixed": ("-DRNNLAB_BF16",)}
+"""Those of products, and what a library for them is built with; all else is float32. See bf16.h."""
 Int, Pointer, Double, Word = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double, ctypes.c_uint64
 
 
@@ -152,6 +154,8 @@ class Library:
             raise BuildError("the compiler lays structures out in another way than Python expects")
         self.cells: dict[object, Any] = {}
         """What kernels.py has made for this library."""
+        self.others: dict[str, Library | str] = {"32-true": self}
+        """By precision: libraries beside this one, or why there is none."""
 
 
 _lock = threading.Lock()
@@ -159,10 +163,8 @@ _loaded: Library | None = None
 _failure: str | None = None
 
 
-def obstacle(cell: Cell | None = None) -> str | None:
-    """Why there are no kernels here, or none of this cell; None where there are. Compiles them at the first call, and
-    tries once.
-    """
+def obstacle(precision: str = "32-true") -> str | None:
+    """Why there are no kernels here; None where there are. Compiles them at the first call, and tries once."""
     global _loaded, _failure
     with _lock:
         if _loaded is None and _failure is None:
@@ -170,15 +172,28 @@ def obstacle(cell: Cell | None = None) -> str | None:
                 _loaded = Library(build())
             except BuildError as error:
                 _failure = f"the native kernels could not be built: {error}"
-    return _failure if _loaded is None else None
+        if _loaded is None:
+            return _failure
+        if precision not in _loaded.others:
+            built = _loaded.built
+            try:
+                _loaded.others[precision] = Library(
+                    build(built.compiler, (*built.extra, *PRECISIONS[precision]))
+                )
+            except BuildError as error:
+                _loaded.others[precision] = f"the native kernels for {precision} could not be built: {error}"
+        found = _loaded.others[precision]
+        return found if isinstance(found, str) else None
 
 
-def library() -> Library:
-    """Raises UserError where the kernels cannot be had."""
-    why = obstacle()
-    if _loaded is None:
+def library(precision: str = "32-true") -> Library:
+    """The kernels whose products are made in a precision. Raises UserError where they cannot be had."""
+    why = obstacle(precision)
+    if why is not None or _loaded is None:
         raise UserError(f"model.engine=native: {why}")
-    return _loaded
+    found = _loaded.others[precision]
+    assert isinstance(found, Library)
+    return found
 
 
 def loaded() -> Library | None:

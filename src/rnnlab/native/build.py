@@ -55,6 +55,8 @@ class Built:
     seconds: float
     """What compiling took; 0 where the cache had it."""
     flags: tuple[str, ...] = field(default=(), compare=False)
+    extra: tuple[str, ...] = field(default=(), compare=False)
+    """Those of the flags that were asked for."""
 
 
 def find_compiler() -> str:
@@ -87,10 +89,10 @@ def build(compiler: str | None = None, extra: tuple[str, ...] = ()) -> Built:
     path = _kept(name)
     if path is None:
         began = time.perf_counter()
-        with _alone():
+        with _alone(name):
             path = _kept(name) or _compile(compiler, flags, name)
         seconds = time.perf_counter() - began
-    return Built(path, compiler, _isa(macros), seconds, flags)
+    return Built(path, compiler, _isa(macros), seconds, flags, extra)
 
 
 def build_cell(core: Built, text: str) -> Built:
@@ -101,25 +103,26 @@ def build_cell(core: Built, text: str) -> Built:
     path = _kept(name)
     if path is None:
         began = time.perf_counter()
-        with _alone():
+        with _alone(name):
             path = _kept(name) or _compile(core.compiler, core.flags, name, text)
         seconds = time.perf_counter() - began
     return Built(path, core.compiler, core.isa, seconds, core.flags)
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Of the processes that share a cache, one compiles at a time: the others find what it has compiled."""
-    folder = cache_folder()
+def _alone(name: str) -> Iterator[None]:
+    """Of the processes that share a cache, one compiles a library: the others find what it has compiled."""
+    lock = cache_folder() / f"{name}.lock"
     handle = None
     with suppress(OSError):  # the compiling itself says why the folder cannot be had
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(handle, fcntl.LOCK_EX)
     try:
         yield
     finally:
         if handle is not None:
+            lock.unlink(missing_ok=True)  # who comes now finds the library
             os.close(handle)
 
 

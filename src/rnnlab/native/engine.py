@@ -53,8 +53,10 @@ def run(
     *,
     threads: int | None = None,
     kernels: Kernels | None = None,
+    precision: str = "32-true",
 ) -> tuple[Tensor, State]:
-    """What engines.py asks of an engine, for cells that can be compiled, in float32 on the CPU.
+    """What engines.py asks of an engine, for cells that can be compiled, in float32 on the CPU; with
+    precision="bf16-mixed" the products are of bfloat16 numbers.
 
     x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H), or (B, k*H) as the cell has it;
     reset (B, T) bool. The results can be differentiated once, with respect to x, the state and every parameter.
@@ -65,8 +67,10 @@ def run(
     other derivatives, where they are asked for.
     """
     kernels = kernels or kernels_of(cell)
+    if precision != "32-true":  # torch's autocast may have left what comes here in bfloat16
+        x, state = x.float() if x.is_floating_point() else x, tuple(s.float() for s in state)
     if x.dim() > 1 and len(x) > MAX_ROWS:  # rows know nothing of each other
-        return _in_parts(cell, x, state, reset, masks, threads)
+        return _in_parts(cell, x, state, reset, masks, threads, precision)
     weights = kernels.tensors(cell)
     _refuse_transforms(x, *state, *weights)
     _check(cell, kernels, x, state, reset, weights)
@@ -82,10 +86,12 @@ def run(
     if not torch.is_grad_enabled():  # nothing is kept for a backward pass, nor does autograd need to know
         call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=count)
         drawn = _drawn(cell, x, masks)
-        y, last, *_ = _forward(library(), call, reset, drawn, x, weights, blocks, _reused)
+        y, last, *_ = _forward(library(precision), call, reset, drawn, x, weights, blocks, _reused)
         return y, _joined(kernels, last.unbind(0))
     drawn = _drawn(cell, x, masks)
-    outputs = _Recurrence.apply(library(), shape, count, len(weights), reset, drawn, x, *weights, *blocks)
+    outputs = _Recurrence.apply(
+        library(precision), shape, count, len(weights), reset, drawn, x, *weights, *blocks
+    )
     return outputs[0], _joined(kernels, tuple(outputs[1:]))
 
 
@@ -110,13 +116,20 @@ def _joined(kernels: Kernels, blocks: tuple[Tensor, ...]) -> State:
 
 
 def _in_parts(
-    cell: Cell, x: Tensor, state: State, reset: Tensor | None, masks: Masks | None, threads: int | None
+    cell: Cell,
+    x: Tensor,
+    state: State,
+    reset: Tensor | None,
+    masks: Masks | None,
+    threads: int | None,
+    precision: str,
 ) -> tuple[Tensor, State]:
     def part(at: int) -> tuple[Tensor, State]:
         rows = slice(at, at + MAX_ROWS)
         drawn = None if masks is None else Masks(*(None if m is None else m[rows] for m in masks))
         again = None if reset is None else reset[rows]
-        return run(cell, x[rows], tuple(s[rows] for s in state), again, drawn, threads=threads)
+        own = tuple(s[rows] for s in state)
+        return run(cell, x[rows], own, again, drawn, threads=threads, precision=precision)
 
     parts = [part(at) for at in range(0, len(x), MAX_ROWS)]
     outputs, states = zip(*parts, strict=True)

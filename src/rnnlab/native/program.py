@@ -96,7 +96,7 @@ class Program:
         self.carry = torch.zeros(self.cells, self.states, rows, self.hidden) if self.carries else None
         self.evaluation_carry: Tensor | None = None
         self.batches_a_call = 8  # of an evaluation
-        self.lib = lib.library()
+        self.lib = lib.library(stack.precision or "32-true")
         self.moments = adopt(optimizer, flat)
         self._spec, self._told = describe(model, flat)
         self._spec.rows, self._spec.steps, self._spec.threads = rows, source.steps, max(1, self.threads)

@@ -3,7 +3,8 @@
 import torch
 
 from rnnlab.cells import Cell
-from rnnlab.native import check
+from rnnlab.native import bindings, check
+from rnnlab.native.bindings import PRECISIONS
 from rnnlab.native.engine import run
 
 __all__ = ["obstacle", "run"]
@@ -11,6 +12,7 @@ __all__ = ["obstacle", "run"]
 
 def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
     """Why the native engine cannot serve; None where it can. Without another reason, compiles the kernels."""
-    if device.type != "cpu" or precision != "32-true":
-        return f"the native engine serves precision 32-true on the cpu, not {precision} on {device.type}"
-    return check.obstacle(cell)
+    if device.type != "cpu" or precision not in PRECISIONS:
+        able = " and ".join(PRECISIONS)
+        return f"the native engine serves precision {able} on the cpu, not {precision} on {device.type}"
+    return check.obstacle(cell) or bindings.obstacle(precision)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ def initialise(
     *,
     scheme: str = "uniform",
     scale: float | None = None,
-    forget_bias: float | None = None,
+    forget_bias: float | Literal["auto"] | None = None,
     seed: int,
 ) -> None:
     """Draws the weights of a stack and of the layers around it, in place, from the run's "init" stream.
@@ -52,7 +52,7 @@ def initialise(
     A cell's own parameters are drawn too where they have two dimensions or more or are called bias...;
     others, such as the scale of a normalisation, keep what the cell's constructor gave them. Last of all,
     `Cell.initialise` sets those that start otherwise. A learned initial state starts at 0. `forget_bias` b: the
-    forget gate's `bias_ih` becomes b, its `bias_hh` 0.
+    forget gate's `bias_ih` becomes b, its `bias_hh` 0; "auto" is 1.0 for a cell that has such a gate, with a bias.
 
     Raises UserError for an unknown scheme, a scale without meaning, or a forget bias without a place.
     """
@@ -72,7 +72,10 @@ def initialise(
             initial.zero_()
         if isinstance(cell, Cell):
             cell.initialise(generator)
-        if forget_bias is not None:
+        if forget_bias == "auto":
+            if isinstance(cell, Cell) and cell.gate_index("forget") is not None and cell.bias_ih is not None:
+                _set_forget_bias(cell, 1.0)
+        elif forget_bias is not None:
             _set_forget_bias(cell, forget_bias)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -106,17 +107,20 @@ class Stack(nn.Module):
     def choice(self) -> engines.Choice:
         """The engine that runs this stack where its weights are now, and why it was taken."""
         weight = next(self.parameters())
-        mixed = torch.is_autocast_enabled(weight.device.type)
-        now = self.engine, weight.device, weight.dtype, self.precision, mixed
+        now = self.engine, weight.device, weight.dtype, self._precision_now
         if self._chosen is None or self._chosen[0] != now:
-            # of another type than the task was told: moved there since
-            told = self.precision if weight.dtype == torch.float32 else None
-            precision = told or PRECISIONS.get(weight.dtype, "32-true")
-            if mixed and precision == "32-true":
-                precision = "bf16-mixed"
             cell = cast(Cell, self.layers[0])
-            self._chosen = now, engines.choose(self.engine, cell, weight.device, precision)
+            self._chosen = now, engines.choose(self.engine, cell, weight.device, self._precision_now)
         return self._chosen[1]
+
+    @property
+    def _precision_now(self) -> str:
+        weight = next(self.parameters())
+        # of another type than the task was told: moved there since
+        told = self.precision if weight.dtype == torch.float32 else None
+        precision = told or PRECISIONS.get(weight.dtype, "32-true")
+        mixed = precision == "32-true" and torch.is_autocast_enabled(weight.device.type)
+        return "bf16-mixed" if mixed else precision
 
     def start(self, batch: int) -> list[State]:
         """The initial state of `batch` rows."""
@@ -152,9 +156,11 @@ class Stack(nn.Module):
         if self.training and self.noisy and place is None:
             raise ValueError("dropout in training mode needs dropout_at=(seed, step)")
         if traced.is_traced(x):
-            engine: Any = traced
+            run: Any = traced.run
         else:
-            engine = engines.engine(self.choice.engine)
+            run = engines.engine(self.choice.engine).run
+            if self.choice.engine == "native":  # autocast, by which the others go, does not reach the kernels
+                run = partial(run, precision=self._precision_now)
             self._afford(x)
         if state is None:
             state = self.start(x.shape[0])
@@ -173,7 +179,7 @@ class Stack(nn.Module):
                 masks = draws.of_cell(cell, x, place, at) if place else None
                 if masks is not None and masks.keep is not None and direction:  # drawn by time, as x
                     masks = masks._replace(keep=_backwards(masks.keep, lengths))
-                y, last = engine.run(cell, seen, state[at], reset, masks)
+                y, last = run(cell, seen, state[at], reset, masks)
                 if lengths is not None:
                     y, last = _within(y, lengths)
                 outputs.append(_backwards(y, lengths) if direction else y)

@@ -19,6 +19,7 @@ from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import refuse_unwritable
 from rnnlab.runs.run import now
 from rnnlab.signals import NAMES, exit_code
+from rnnlab.sweeps.compiling import Compiling, stacks
 from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.estimate import estimate, weights
 from rnnlab.sweeps.forkserver import ForkServer, acquire, release
@@ -82,14 +83,17 @@ def sweep(
     """
     began = time.perf_counter()
     server = acquire()
-    probe = Probe(server)
+    probe, compiling = Probe(server), None
     try:
         devices = Devices(probe, _elsewhere(options))
         planner, exclude = Planner(compose, base, devices.choose, config_dir), options["exclude"]
         plan = planner.plan(Listed(points.corners()) if isinstance(points, Space) else points, exclude)
         plan.check_classes(probe.import_errors)
         plan.read_statuses()
-        plan.check_runs(plan.due(options["stale"] == "rerun"), probe.answers, unusable)
+        due = plan.due(options["stale"] == "rerun")
+        if options["pool"] != "slurm":  # whose nodes are other machines
+            compiling = Compiling(server, stacks(run.config for run in due))
+        plan.check_runs(due, probe.answers, unusable)
         for line in plan.report_invalid(options["on_invalid"]):
             console.print(line, soft_wrap=True)
         if isinstance(points, Space):
@@ -117,6 +121,8 @@ def sweep(
             _train(done, due, options, server, devices, list(command))
     finally:
         probe.close()
+        if compiling is not None:
+            compiling.close()
         if last:
             server.close()
         else:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,7 @@ class CharLM(Task):
         embedding_size: int | None = None,
         init: str = "uniform",
         init_scale: float | None = None,
-        forget_bias: float | None = None,
+        forget_bias: float | Literal["auto"] | None = None,
         **recurrence: Any,
     ) -> None:
         super().__init__(spec, seed)

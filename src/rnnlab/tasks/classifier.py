@@ -41,7 +41,7 @@ class Classifier(Task):
         output: Literal["auto", "sigmoid", "softmax"] = "auto",
         init: str = "uniform",
         init_scale: float | None = None,
-        forget_bias: float | None = None,
+        forget_bias: float | Literal["auto"] | None = None,
         **recurrence: Any,
     ) -> None:
         super().__init__(spec, seed)

@@ -53,7 +53,7 @@ class Forecaster(Task):
         subtract_last: bool = False,
         init: str = "uniform",
         init_scale: float | None = None,
-        forget_bias: float | None = None,
+        forget_bias: float | Literal["auto"] | None = None,
         **recurrence: Any,
     ) -> None:
         super().__init__(spec, seed)

@@ -129,6 +129,8 @@ def make_trainer(
     """
     options = {key: value for key, value in config["trainer"].items() if key not in OURS}
     options |= validating(config["trainer"])
+    if in_kernels(task, config):
+        options["precision"] = "32-true"
     if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
         options |= {key: config["trainer"][key] for key in OF_A_STEP}
     if options["profiler"] is None:
@@ -210,6 +212,15 @@ def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[
         obstacle = trainer_obstacle(config["trainer"]) or steps_obstacle(task, data)
         steps = f"in Python: {obstacle}" if obstacle else "native"
     return {"name": choice.engine, "why": choice.reason, "steps": steps}
+
+
+def in_kernels(task: LightningModule, config: dict[str, Any]) -> bool:
+    """Whether the kernels see to the mixed precision, so that all else is in float32: torch's autocast stays off."""
+    trainer = config["trainer"]
+    if not isinstance(task, Task) or trainer["accelerator"] != "cpu" or trainer["precision"] != "bf16-mixed":
+        return False
+    task.stack.precision = "bf16-mixed"
+    return task.stack.choice.engine == "native"
 
 
 def trainer_obstacle(trainer: dict[str, Any]) -> str | None:

@@ -8,8 +8,13 @@ static void read_window(const Program *p, Block *b) {
     for (size_t r = 0; r < b->rows; r++) {
         const float *from = data->x + indices(p, b)[r] * data->x_row;
         const float *last = from + (b->steps - 1) * data->x_step;
-        for (size_t t = 0; t < b->steps; t++, from += data->x_step) {
-            float *to = b->x + (t * b->rows + r) * b->x_stride;
+        float *to = b->x + r * b->x_stride;
+        if (b->x_stride == 1) { /* one value a step is copied in a loop without others inside */
+            const float away = spec->subtract_last ? *last : 0.0f;
+            for (size_t t = 0; t < b->steps; t++) to[t * b->rows] = from[t * data->x_step] - away;
+            continue;
+        }
+        for (size_t t = 0; t < b->steps; t++, from += data->x_step, to += b->rows * b->x_stride) {
             if (spec->subtract_last)
                 for (size_t i = 0; i < I; i++) to[i] = from[i] - last[i];
             else

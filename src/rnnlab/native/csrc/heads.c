@@ -10,8 +10,8 @@ void head_arrange(const Stack *stack, Head *head, int64_t outputs, Arena *arena)
     head->columns = padded(outputs);
     head->stride = row_stride(outputs);
     head->width = D * stack->units;
-    head->forward = take(arena, D * H * head->columns);
-    head->back = take(arena, outputs * head->width);
+    head->forward = take(arena, panel_floats(D * H, head->columns));
+    head->back = take(arena, panel_floats(outputs, head->width));
     head->bias = take(arena, head->columns);
 }
 

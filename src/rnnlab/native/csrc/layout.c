@@ -54,11 +54,12 @@ void stack_arrange(Stack *stack, const Shape *shape, Arena *arena) {
         p->blocks = first ? 1 : D;
         p->length = first ? (size_t)shape->inputs : H;
         p->columns = first ? padded(shape->inputs) : D * stack->units;
-        p->ih = take(arena, p->blocks * p->length * columns);
-        p->ih_back = first && shape->one_hot ? NULL : take(arena, cell->inputs * H * p->columns);
+        const size_t inputs = p->blocks * p->length;
+        p->ih = take(arena, first && shape->one_hot ? inputs * columns : panel_floats(inputs, columns));
+        p->ih_back = first && shape->one_hot ? NULL : take(arena, panel_floats(cell->inputs * H, p->columns));
         for (int64_t k = 0; k < cell->products; k++) {
-            p->product[k] = take(arena, H * cell->product[k].count * stack->units);
-            p->product_back[k] = take(arena, cell->product[k].count * H * stack->units);
+            p->product[k] = take(arena, panel_floats(H, cell->product[k].count * stack->units));
+            p->product_back[k] = take(arena, panel_floats(cell->product[k].count * H, stack->units));
         }
         p->bias = take(arena, cell->slots * stack->units);
         p->vectors = take(arena, (cell->vectors + cell->derived) * stack->units);

@@ -1,9 +1,9 @@
-#include "tiles.h"
+#include "bf16.h"
 
 /* One tile of `rows` rows by `vectors` vectors of columns; both are constants where this is inlined. */
 INLINE void product_tile(const int rows, const int vectors, Left left, const float *panel, const float *start,
                          size_t start_stride, float *out, size_t out_stride) {
-    vec sum[TILE_ROWS * PANEL];
+    vec sum[TILE_ROWS * PANEL]; /* as many rows more as there are vectors less */
     EACH (r, rows)
         EACH (n, vectors) sum[r * vectors + n] = start ? load(start + r * start_stride + n * WIDTH) : splat(0.0f);
     for (size_t b = 0; b < left.blocks; b++) {
@@ -23,7 +23,7 @@ INLINE void product_tile(const int rows, const int vectors, Left left, const flo
 
 INLINE void product_panel(const int vectors, size_t rows, Left left, const float *panel, const float *start,
                           size_t start_stride, float *out, size_t out_stride) {
-    const size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+    const size_t most = TILE_ROWS * PANEL / vectors, tiles = (rows + most - 1) / most;
     for (size_t i = 0; i < tiles; i++) { /* tiles of nearly equal height: 25 rows are 7 + 6 + 6 + 6 */
         const size_t first = rows * i / tiles, height = rows * (i + 1) / tiles - first;
         const float *from = start ? start + first * start_stride : NULL;
@@ -32,21 +32,28 @@ INLINE void product_panel(const int vectors, size_t rows, Left left, const float
         part.pointer += first * left.stride;
 #define HEIGHT(h) \
     case h: product_tile(h, vectors, part, panel, from, start_stride, to, out_stride); break;
+#define TALL(h) \
+    case h: if (vectors == 1) product_tile(h, 1, part, panel, from, start_stride, to, out_stride); break;
         /* clang-format off */
         switch (height) {
             HEIGHT(1) HEIGHT(2) HEIGHT(3) HEIGHT(4)
 #if TILE_ROWS == 8
             HEIGHT(5) HEIGHT(6) HEIGHT(7) HEIGHT(8)
+            TALL(9) TALL(10) TALL(11) TALL(12) TALL(13) TALL(14) TALL(15) TALL(16)
+#else
+            TALL(5) TALL(6) TALL(7) TALL(8)
 #endif
         }
         /* clang-format on */
 #undef HEIGHT
+#undef TALL
     }
 }
 
 void product(size_t rows, size_t columns, Left left, const float *panels, const float *start, size_t start_stride,
              float *out, size_t out_stride) {
     const size_t k = left.blocks * left.length;
+    BY_BF16(k, bf16_product(rows, columns, left, panels, start, start_stride, out, out_stride));
     for (size_t c = 0; c < columns;) {
         const float *panel = panels + c * k, *from = start ? start + c : NULL;
         if (columns - c >= PANEL * WIDTH) {
@@ -80,6 +87,7 @@ INLINE void outer_tile(const int vectors, size_t rows, const float *d, size_t d_
 
 void add_outer(size_t rows, const float *d, size_t d_stride, size_t m, const float *x, size_t x_stride, size_t n,
                float *sum, size_t sum_stride) {
+    BY_BF16(rows, bf16_add_outer(rows, d, d_stride, m, x, x_stride, n, sum, sum_stride));
     for (size_t j = 0; j < m; j += TILE_ROWS) {
         float *to = sum + j * sum_stride;
         size_t k = 0;
@@ -119,6 +127,7 @@ void add_narrow(size_t rows, const float *d, size_t d_stride, size_t m, const fl
 }
 
 void pack_column(float *panels, size_t column, size_t columns, const float *row, size_t k_rows) {
+    BY_BF16(k_rows, bf16_pack_column(panels, column, row, k_rows));
     float *to = panels + panel_place(0, column, k_rows, columns);
     const size_t step = panel_place(1, column, k_rows, columns) - panel_place(0, column, k_rows, columns);
     for (size_t k = 0; k < k_rows; k++) to[k * step] = row[k];
@@ -126,6 +135,7 @@ void pack_column(float *panels, size_t column, size_t columns, const float *row,
 
 void pack_row(float *panels, size_t k, size_t k_rows, const float *row, size_t stretches, size_t length,
               size_t columns) {
+    BY_BF16(k_rows, bf16_pack_row(panels, k, k_rows, row, stretches, length, columns));
     const size_t stride = stretches == 1 ? columns : padded(length);
     for (size_t s = 0; s < stretches; s++)
         for (size_t c = 0; c < length; c += BLOCK) { /* a block never straddles two panels */

@@ -17,6 +17,9 @@
 #define TILE_ROWS 4
 #endif
 
+/* Sums of few terms stay in float32: the values of a series, and the gradients of few outputs. */
+#define NARROW 8
+
 /* The left side of a product: each row is `blocks` stretches of `length` floats. */
 typedef struct {
     const float *pointer;
@@ -26,7 +29,12 @@ typedef struct {
 } Left;
 
 /* Floats that the panels of K rows and `columns` columns (a multiple of BLOCK) take. */
-INLINE size_t panel_floats(size_t k, size_t columns) { return k * columns; }
+INLINE size_t panel_floats(size_t k, size_t columns) {
+#ifdef RNNLAB_BF16
+    if (k > NARROW) return (k + 31) / 32 * 16 * columns; /* two rows share the words of one, in spans of 32 */
+#endif
+    return k * columns;
+}
 
 /* Where column `column` of row k stands among panels of K rows. */
 INLINE size_t panel_place(size_t k, size_t column, size_t k_rows, size_t columns) {
@@ -48,7 +56,6 @@ void add_outer(size_t rows, const float *d, size_t d_stride, size_t m, const flo
 /* The same for few columns (n <= NARROW) and transposed, together with the sum over d alone:
  * sum[i][j] += sum_r x[r][i] * d[r][j], total[j] += sum_r d[r][j], for j < m, a multiple of BLOCK.
  * With n = 0 only the totals. */
-#define NARROW 8
 void add_narrow(size_t rows, const float *d, size_t d_stride, size_t m, const float *x, size_t x_stride, size_t n,
                 float *sum, size_t sum_stride, float *total);
 

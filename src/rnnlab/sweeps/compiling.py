@@ -1,0 +1,64 @@
+"""The kernels of a sweep's cells, compiled side by side while the sweep is still being planned."""
+
+import json
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+from rnnlab.errors import RunFailed
+from rnnlab.sweeps.forkserver import ForkServer
+
+OF_A_CELL = (
+    "cell",
+    "options",
+    "nonlinearity",
+    "bias",
+    "initial_state",
+    "recurrent_dropout",
+    "zoneout",
+    "zoneout_cell",
+)
+
+
+def stacks(configs: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+    """One layer, as `Stack` takes it, and its precision, of each cell that the native engine may run; once a kind."""
+    found: dict[str, tuple[dict[str, Any], str]] = {}
+    for config in configs:
+        model, trainer = config["model"], config["trainer"]
+        if trainer["accelerator"] == "cpu" and model.get("engine") in ("auto", "native") and "cell" in model:
+            layer = {key: model[key] for key in OF_A_CELL if key in model}
+            key = json.dumps([layer, trainer["precision"]], sort_keys=True, default=str)
+            found.setdefault(key, (layer | {"hidden_size": model["hidden_size"]}, trainer["precision"]))
+    return list(found.values())
+
+
+class Compiling:
+    """Workers that compile several kinds of cells; a single one is compiled by the run that needs it first."""
+
+    def __init__(self, server: ForkServer, wanted: list[tuple[dict[str, Any], str]]) -> None:
+        self._connections: list[Connection] = []
+        count = min(len(wanted), os.cpu_count() or 1) if len(wanted) > 1 else 0
+        with suppress(RunFailed, OSError):  # the runs compile then
+            for i in range(count):
+                _, connection = server.start_worker()
+                self._connections.append(connection)
+                connection.send(partial(compile_cells, wanted[i::count]))
+
+    def close(self) -> None:
+        """Lets the workers go, which first finish what they are at."""
+        for connection in self._connections:
+            connection.close()
+
+
+def compile_cells(wanted: list[tuple[dict[str, Any], str]]) -> None:
+    """What runs in a worker. Why a cell cannot be compiled is said by its runs."""
+    from rnnlab.recurrence import Stack
+
+    for layer, precision in wanted:
+        with suppress(Exception):
+            stack = Stack(input_size=1, **layer)
+            stack.precision = precision
+            _ = stack.choice
