@@ -17,12 +17,12 @@ from rnnlab.runs.run import Run, runs
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 RUN = ("experiment=sine", "data.n_points=200", "trainer.threads=1", "trainer.accelerator=cpu", "name=board")
-SIZES, SEEDS = (4, 6, 8), range(13)  # 39 runs, and one that fails
+SIZES, SEEDS = (4, 6, 8), range(14)  # 42 runs, and one that fails
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """A folder with 40 runs, one of them failed, one with instruments."""
+    """A folder with 43 runs, one of them failed: more than TensorBoard ticks by itself."""
     outputs = tmp_path_factory.mktemp("outputs")
     where = f"paths.outputs={outputs}"
     seeds, sizes = ",".join(map(str, SEEDS)), ",".join(map(str, SIZES))
@@ -88,29 +88,29 @@ def sessions(address):
 
 
 def test_tensorboard_over_a_sweep(sweep, board, browser, pictures):
-    address = board(sweep, 40)
+    address = board(sweep, 39)  # 13 of each configuration
     experiment, groups = until(lambda: complete(sessions(address)))
     columns = {c["name"]: c["type"] for c in experiment["hparamInfos"]}
     # what differs; not what was asked of all alike, nor the seed
-    assert columns.keys() == {"model.hidden_size", "optimizer.lr", "runs"}
-    assert columns["model.hidden_size"] == "DATA_TYPE_FLOAT64"
+    assert columns.keys() == {"model.hidden_size", "optimizer.lr", "runs finished", "runs failed"}
+    assert set(columns.values()) == {"DATA_TYPE_FLOAT64"}  # no axis of words among the parallel coordinates
     statuses = [s["status"] for g in groups for s in g["sessions"]]
-    assert sorted(statuses) == ["STATUS_FAILURE"] + ["STATUS_SUCCESS"] * 39
-    assert sorted(len(g["sessions"]) for g in groups) == [1, 13, 13, 13]  # configurations, seeds collapsed
+    assert sorted(statuses) == ["STATUS_FAILURE"] + ["STATUS_SUCCESS"] * 42
+    assert sorted(len(g["sessions"]) for g in groups) == [1, 14, 14, 14]  # configurations, seeds collapsed
     # the mean over a group's sessions is the mean over seeds
     from rnnlab.report.leaderboard import of_experiment
 
     rows = [row.mean for row in of_experiment(sweep).rows]
     shown = [{m["name"]["tag"]: m["value"] for m in group["metricValues"]} for group in groups]
     assert [values["best/loss"] for values in shown[:3]] == pytest.approx(rows, rel=1e-5)  # best first
-    assert groups[0]["name"].startswith("001 hidden_size=") and groups[3]["name"].startswith("no result")
+    assert [group["name"] for group in groups] == ["001", "002", "003", "no result 1"]
     assert shown[3] == {}
 
     browser.size(1600, 1000)
     browser.open(f"{address}?a#hparams")
-    read = until(lambda: (text := browser.text()) and "13 finished" in text and text)
+    read = until(lambda: (text := browser.text()) and "no result 1" in text and text)
     for word in ("model.hidden_size", "optimizer.lr", "best/loss", "last/loss", "excess/mse", "run/parameters",
-                 "run/seconds", "1 failed"):  # fmt: skip
+                 "run/seconds", "runs failed"):  # fmt: skip
         assert word in read
     numbers = until(lambda: browser.run(CELLS))
     assert any(abs(number - rows[0]) < 1e-4 * rows[0] for number in numbers), (rows[0], numbers)
@@ -121,9 +121,12 @@ def test_tensorboard_over_a_sweep(sweep, board, browser, pictures):
         lambda: (text := browser.text()) and "Matches" in text and "Matches (0)" not in text and text
     )
     assert "loss: training and validation" in read and "mse, beside baselines and floor" in read
-    # of 40 runs on the same data 39 have a curve of the metric; three baselines and the floor are drawn once
+    # of the runs that are shown all have a curve of the metric; three baselines and the floor are drawn once
     until(lambda: "Matches (43)" in browser.text())
     browser.picture(pictures / "custom_scalars.png")
+    browser.open(f"{address}?e#scalars")
+    until(lambda: browser.run(DRAWN) >= 2 and browser.run(TICKED) >= 39)
+    browser.picture(pictures / "scalars.png")
     browser.open(f"{address}?c#timeseries")
     groups = until(lambda: {"loss", "metric"} <= (found := set(browser.text().split("\n"))) and found)
     assert groups.isdisjoint({"best", "last", "excess", "reference"})
@@ -171,7 +174,7 @@ def test_a_run_under_way_is_running_until_it_is_killed(tmp_path, board, browser,
         until(lambda: status() == ["STATUS_RUNNING"])
         browser.size(1600, 700)
         browser.open(f"{address}#hparams")
-        until(lambda: "1 running" in browser.text())
+        until(lambda: "runs running" in browser.text())
         browser.picture(pictures / "running.png")
     finally:
         run.kill()
@@ -194,13 +197,13 @@ CELLS = """return all(document).filter(seen).flatMap(e => [...e.childNodes]).fil
 def complete(answer):
     """What TensorBoard has read when it has the metrics of all runs but the one that failed."""
     read = sum(bool(s.get("metricValues")) for g in answer[1] for s in g["sessions"])
-    return answer if read == 39 else None
+    return answer if read == 42 else None
 
 
 def test_groups_are_one_run_a_configuration(sweep, board, browser, pictures):
     address = board(sweep, 7, "--groups")
     shown = ask(address + "data/runs")
-    assert [run.partition(" (")[2] for run in shown] == ["13 seeds)"] * 3 + [""] * 4
+    assert [run.partition(" (")[2] for run in shown] == ["14 seeds)"] * 3 + [""] * 4
     assert set(shown[3:]) == {"baseline linear", "baseline mean", "baseline persistence", "floor"}
     browser.size(1600, 1000)
     browser.open(f"{address}#custom_scalars")
@@ -211,6 +214,8 @@ def test_groups_are_one_run_a_configuration(sweep, board, browser, pictures):
     assert browser.errors() == []
 
 
+# the boxes that are ticked
+TICKED = "return all(document).filter(e => e.tagName === 'PAPER-CHECKBOX' && e.checked && seen(e)).length"
 # the charts that have been drawn
 DRAWN = "return all(document).filter(e => e.tagName.startsWith('VZ-LINE-CHART') && seen(e)).length"
 
