@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnlab.report.grounds import unit
-from rnnlab.report.leaderboard import Leaderboard, Row, number
+from rnnlab.report.leaderboard import Leaderboard
+from rnnlab.report.numbers import number
+from rnnlab.report.row import Row
 from rnnlab.report.svg import COLOURS, Plot, plot
 from rnnlab.runs.metrics import DERIVED, shared, smoothed
 from rnnlab.runs.run import Run, legible, silently
@@ -110,11 +112,39 @@ def board_curves(board: Leaderboard) -> str:
     more = len(board.rows) - len(COLOURS)
     said = [f"The best {len(COLOURS)} of {len(board.rows)} configurations."] if more > 0 else []
     if any(len(one.values) > 1 for one in drawn):
-        said.append("A line is the mean over seeds, its band the middle 80% of them.")
+        banded = told_apart(drawn)
+        which = "" if len(banded) == sum(len(one.values) > 1 for one in drawn) else (
+            ", drawn where it does not lie on another one")  # fmt: skip
+        said.append(f"A line is the mean over seeds, its band the middle 80% of them{which}.")
     if board.groups > 1:
         said.append("They are of different data or targets: each is to be seen beside its own baselines.")
     note = f"<p class=note>{' '.join(said)}</p>" if said else ""
     return f"<div class=curves>{''.join(plots)}<div><ul class=legend>{names}</ul>{note}</div></div>"
+
+
+def middle(one: RowCurve) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the middle 80% of a row's runs, at each step."""
+    low, high = np.quantile(one.values, [0.1, 0.9], axis=0)
+    return low, high
+
+
+def told_apart(drawn: list[RowCurve]) -> list[RowCurve]:
+    """Those whose bands are drawn, the best first: none that lies by half or more, at half of the steps, on another."""
+    kept: list[RowCurve] = []
+    for one in drawn:
+        if len(one.values) > 1 and not any(_on(one, other) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _on(one: RowCurve, other: RowCurve) -> bool:
+    steps, ours, theirs = np.intersect1d(one.steps, other.steps, return_indices=True)
+    if not len(steps):
+        return False
+    low, high = np.array(middle(one))[:, ours]
+    least, most = np.array(middle(other))[:, theirs]
+    shared_part = np.clip(np.minimum(high, most) - np.maximum(low, least), 0, None)
+    return bool(np.median(shared_part / np.maximum(np.minimum(high - low, most - least), 1e-300)) >= 0.5)
 
 
 def levels_of(board: Leaderboard) -> dict[str, float]:
@@ -134,11 +164,11 @@ def _plot(drawn: list[RowCurve], metric: str, size: tuple[int, int], levels: dic
         [float(v) for one in drawn for v in (one.values.min(), one.values.mean(0).max())],
         size, "optimizer step", metric, log_x=False, log_ratio=3.0, levels=levels,
     )  # fmt: skip
-    top = max(picture.y.values)
+    top, banded = max(picture.y.values), told_apart(drawn)
     for one in drawn:
         steps, mean = one.steps.tolist(), one.values.mean(0)
-        low, high = np.minimum(np.quantile(one.values, [0.1, 0.9], axis=0), top)
-        if len(one.values) > 1:
+        if any(one is other for other in banded):
+            low, high = np.minimum(middle(one), top)
             picture.band(steps, low.tolist(), high.tolist(), one.colour)
         if len(steps) == 1:
             picture.dot(steps[0], float(mean[0]), one.colour, one.row.label)

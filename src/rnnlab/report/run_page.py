@@ -8,7 +8,7 @@ from typing import Any
 
 from rnnlab.regular_files import read_file
 from rnnlab.report.curves import run_curves
-from rnnlab.report.leaderboard import number
+from rnnlab.report.numbers import number
 from rnnlab.report.style import page
 from rnnlab.runs.manifest import manifest_rows
 from rnnlab.runs.run import Run

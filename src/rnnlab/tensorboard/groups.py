@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnlab.report.leaderboard import Leaderboard, Row, of_experiment
+from rnnlab.report.leaderboard import Leaderboard, of_experiment
+from rnnlab.report.row import Row
 from rnnlab.runs.metrics import Scalars, shared
 from rnnlab.runs.run import Run, legible
 from rnnlab.tensorboard import events, summaries
@@ -23,12 +24,12 @@ def write_groups(experiment: Path, into: Path, room: int | None = None) -> tuple
     """
     board = of_experiment(experiment)
     bands = (board.metric, "loss/val", "metric/mse", "metric/nats", "metric/accuracy")
-    lines = {name: found for name, scores in board.references if (found := _levels(scores, bands))}
+    lines = {name: at for name, scores in board.references if (at := _levels(scores, bands))}
     end = written = 0
     for rank, row in enumerate(board.rows, 1):
         beside = row.references if board.own_references else {}
         named = {f"{name} at {row.label}": _levels(scores, bands) for name, scores in beside.items()}
-        own = {name: found for name, found in named.items() if found and found not in lines.values()}
+        own = {name: at for name, at in named.items() if at and at not in lines.values()}
         if room is not None and written and written + len(lines) + 1 + len(own) > room:
             break
         lines |= own
@@ -42,10 +43,10 @@ def write_groups(experiment: Path, into: Path, room: int | None = None) -> tuple
         _write(folder, [*map(events.record, content), *map(events.records, scalars), ending])
         written += 1
         end = max([end, *(step for batch in scalars for step in batch.steps)])
-    for name, found in lines.items():
+    for name, at in lines.items():
         folder = into / (_safe(name) if name.startswith("floor") else f"baseline {_safe(name)}")
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder, [events.records(Scalars((0, end), {tag: (v, v) for tag, v in found.items()}))])
+        _write(folder, [events.records(Scalars((0, end), {tag: (v, v) for tag, v in at.items()}))])
     return written, len(board.rows)
 
 

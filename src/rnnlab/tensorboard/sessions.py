@@ -17,7 +17,9 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rnnlab.errors import UserError
-from rnnlab.report.leaderboard import Entry, Row, ranked
+from rnnlab.report.entry import Entry
+from rnnlab.report.ranking import ranked
+from rnnlab.report.row import Row
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import is_locked
