@@ -1,6 +1,7 @@
 """Learning curves: those of one run, and of an experiment's best rows as means over seeds with a band."""
 
 import math
+import re
 from html import escape
 from typing import Any, NamedTuple
 
@@ -19,57 +20,87 @@ PANEL = (440, 280)
 SIZES = {"desk": (760, 400), "phone": (358, 300)}  # the page shows the one that fits
 
 
+FEWEST = 3  # points of a curve; fewer are given as numbers
+DIVERGED = re.compile(r"the loss (?:is|has grown from \S+ to) (\S+) at step (\d+)")  # as training says it
+
+
 def run_curves(run: Run) -> str:
-    """Loss of training and validation, then every metric with its baselines and floor, then the gradient."""
+    """Loss of training and validation, every metric with its baselines and floor, then the gradient; what was
+    measured once or twice, or diverged, as numbers.
+    """
     found, results = run.metrics, run.results
     lines = results.get("baselines", {}).get("val", {}) | {"floor": results.get("floor", {}).get("val", {})}
 
     def levels(metric: str | None, factor: float = 1.0) -> dict[str, float]:
         return {name: scores[metric] / factor for name, scores in lines.items() if metric in scores}
 
+    curves = {tag: curve for tag, (steps, values) in found.items()
+              if len((curve := _finite(steps, values))[0]) >= FEWEST}  # fmt: skip
+    why = DIVERGED.search(str(run.record.get("why", "")))
+    lost = (int(why[2]), float(why[1])) if why else None
     panels = []
-    loss = [(t, c) for t, c in (("loss/train", BLUE), ("loss/val", ORANGE)) if t in found]
-    panels.append(_panel("loss", [(found[tag], colour) for tag, colour in loss], levels(*loss_units_of(run))))
-    for tag in found:
+    loss = [(t, c) for t, c in (("loss/train", BLUE), ("loss/val", ORANGE)) if t in curves]
+    if loss:
+        level = levels(*loss_units_of(run))
+        panels.append(_panel("loss", [(curves[tag], colour) for tag, colour in loss], level, lost=lost))
+    for tag in curves:
         name = tag.removeprefix("metric/")
         if tag.startswith("metric/") and name not in DERIVED:
-            panels.append(_panel(name, [(found[tag], ORANGE)], levels(name)))
+            panels.append(_panel(name, [(curves[tag], ORANGE)], levels(name)))
     for tag in ("optim/grad_norm", "optim/lr"):
-        if tag in found and np.ptp(found[tag][1]) > 0:
-            panels.append(
-                _panel(
-                    tag.removeprefix("optim/").replace("_", " "), [(found[tag], BLUE)], {}, tag != "optim/lr"
-                )
-            )
-    named = (("training", "blue"), ("validation", "orange"))
+        if tag in curves and np.ptp(curves[tag][1]) > 0:
+            name = tag.removeprefix("optim/").replace("_", " ")
+            panels.append(_panel(name, [(curves[tag], BLUE)], {}, log=tag != "optim/lr"))
+    named = [(word, c) for tag, word, c in (("loss/train", "training", "blue"), ("loss/val", "validation", "orange"))
+             if tag in curves]  # fmt: skip
     key = "".join(f"<span><i class={colour}></i>{name}</span>" for name, colour in named)
-    drawn = [str(panel) for panel in panels if panel is not None]
+    drawn = "".join(f"<div>{panel}</div>" for panel in panels)
+    few = {t: found[t] for t in found if t.startswith(("loss/", "metric/")) and t not in curves}
     return (
-        f"<div class=panels>{''.join(f'<div>{d}</div>' for d in drawn)}</div><p class=key>{key}</p>"
-        if drawn
-        else ""
+        (f"<div class=panels>{drawn}</div>" if drawn else "")
+        + (f"<p class=key>{key}</p>" if len(named) > 1 else "")
+        + _numbers(few, lost)
     )
 
 
-def _panel(title: str, curves: list[Any], levels: dict[str, float], log: bool = True) -> Plot | None:
-    """Curves over steps, with lines across; without what is not finite."""
-    shown = []
-    for (steps, values), colour in curves:
-        sound = np.isfinite(values)
-        if sound.any():
-            shown.append((*smoothed(steps[sound], values[sound]), colour))
-    if not shown:
-        return None
+def _finite(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sound = np.isfinite(values)
+    return steps[sound], values[sound]
+
+
+def _numbers(few: dict[str, Any], lost: tuple[int, float] | None) -> str:
+    """A line for each value of what is no curve, and for the loss that diverged."""
+    lines = [(tag, int(step), number(float(value)) or str(value))
+             for tag, (steps, values) in few.items() if tag.removeprefix("metric/") not in DERIVED
+             for step, value in list(zip(steps, values, strict=True))[-FEWEST:]]  # fmt: skip
+    if lost:
+        lines.append(("loss/train, diverged", lost[0], number(lost[1]) or str(lost[1])))
+    body = "".join(f"<tr><td>{escape(t)}</td><td>{s:,}</td><td>{escape(v)}</td></tr>" for t, s, v in lines)
+    head = "<thead><tr><th></th><th>step</th><th>value</th></tr></thead>"
+    return f"<div class=wide><table>{head}<tbody>{body}</tbody></table></div>" if body else ""
+
+
+def _panel(
+    title: str,
+    curves: list[Any],
+    levels: dict[str, float],
+    log: bool = True,
+    lost: tuple[int, float] | None = None,
+) -> Plot:
+    """Curves over steps, with lines across; `lost` is where and at which value a loss diverged."""
+    shown = [(*smoothed(steps, values), colour) for (steps, values), colour in curves]
     values = np.concatenate([v for _, v, _ in shown])
+    ends = [int(s) for steps, _, _ in shown for s in (steps[0], steps[-1])] + ([lost[0]] if lost else [])
     picture = plot(
-        [int(s) for steps, _, _ in shown for s in (steps[0], steps[-1])],
-        [float(values.min()), float(values.max())],
+        ends, [float(values.min()), float(values.max())],
         PANEL, "optimizer step", title, log_x=False, log_ratio=8.0 if log else math.inf, levels=levels,
     )  # fmt: skip
     for steps, curve, colour in shown:
-        if len(steps) == 1:
-            picture.dot(int(steps[0]), float(curve[0]), colour, number(float(curve[0])))
         picture.line(list(zip(steps.tolist(), curve.tolist(), strict=True)), colour)
+    if lost:
+        picture.mark(
+            lost[0], lost[1] if lost[1] == lost[1] else math.inf, BLUE, f"step {lost[0]:,}: {lost[1]:.4g}"
+        )
     return picture
 
 
