@@ -12,7 +12,8 @@ from rnnlab.report.numbers import number
 from rnnlab.report.style import page
 from rnnlab.runs.manifest import manifest_rows
 from rnnlab.runs.run import Run
-from rnnlab.terminal.run import PARTS, facts, score_rows
+from rnnlab.terminal.run import facts
+from rnnlab.terminal.scores import PARTS, score_rows
 
 CLASSES = {"bold": "first", "": "", "dim": "aside"}  # of the terminal's styles
 MANY, LARGE = 100, 20_000_000  # files of a kind that a page holds, and bytes of each
