@@ -115,6 +115,9 @@ def test_tensorboard_over_a_sweep(sweep, board, browser, pictures):
     numbers = until(lambda: browser.run(CELLS))
     assert any(abs(number - rows[0]) < 1e-4 * rows[0] for number in numbers), (rows[0], numbers)
     browser.picture(pictures / "hparams.png")
+    # rates differ by a factor of a hundred million, sizes by two
+    scales = "return all(document).filter(e => e.tagName === 'PAPER-RADIO-GROUP').map(e => e.selected)"
+    until(lambda: browser.run(scales)[:2] == ["LINEAR", "LOG"])
 
     browser.open(f"{address}?b#custom_scalars")
     read = until(
@@ -226,13 +229,23 @@ def test_the_images_of_instruments_are_in_tensorboard(inspected, board, browser,
     for scheme in ("light", "dark"):
         browser.scheme(scheme)
         browser.open(f"{address}?{scheme}&darkMode={'true' if scheme == 'dark' else 'false'}#images")
-        until(lambda: browser.run(WIDE) >= 1)
-        until(lambda: "inspect/states" in browser.text())
+        until(lambda: browser.run(READABLE))
+        until(lambda: "recurrence/states of the hidden units" in browser.text())
         browser.picture(pictures / f"images-{scheme}.png")
+    browser.open(f"{address}?losses#timeseries")
+    until(lambda: "recurrence" in browser.text().split("\n"))
+    groups = [
+        line for line in browser.text().split("\n") if line in ("loss", "metric", "recurrence", "inspect")
+    ]
+    assert groups[0] == "loss" and "inspect" not in groups
+    assert "recurrence/dead_units" not in browser.text()  # it is folded
     assert browser.errors() == []
 
 
-WIDE = "return all(document).filter(e => e.tagName === 'IMG' && e.naturalWidth > 900).length"
+# their smallest text is 8.5 of 72 points of an inch high, of which 120 pixels are drawn
+READABLE = """const drawn = all(document).filter(e => e.tagName === 'IMG' && e.naturalWidth > 400 && seen(e));
+const shown = e => 8.5 / 72 * 120 * e.getBoundingClientRect().width / e.naturalWidth;
+return drawn.length >= 1 && drawn.every(e => shown(e) >= 8.9)"""
 
 
 def test_our_pages_fit_the_screen(inspected, browser, pictures, tmp_path):

@@ -17,6 +17,10 @@ from rnnlab.tensorboard.graph import graph_record
 from rnnlab.training.display import About
 from rnnlab.training.loggers import Journal, RunLogger
 
+INSTRUMENTS, GROUP = (
+    "inspect/",
+    "recurrence",
+)  # how TensorBoard calls them: its groups stand by name, losses first
 DIFF = 4000  # characters of a working folder's diff; manifest.json has it all
 
 
@@ -44,6 +48,10 @@ class TensorBoard(RunLogger, TensorBoardLogger):
         return _Later(lambda: TensorBoardLogger.experiment.fget(self))  # type: ignore[attr-defined]
 
     def log_scalars(self, batch: Scalars) -> None:
+        if any(tag.startswith(INSTRUMENTS) for tag in batch.columns):
+            shown = {tag.replace(INSTRUMENTS, f"{GROUP}/", 1) if tag.startswith(INSTRUMENTS) else tag: values
+                     for tag, values in batch.columns.items()}  # fmt: skip
+            batch = Scalars(batch.steps, shown)
         self.journal.write(events.records(batch))
 
     def log_events(self, found: Iterable[bytes]) -> None:

@@ -26,6 +26,7 @@ from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from tensorboard.plugins.metrics.metrics_plugin import MetricsPlugin
 from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
 
+from rnnlab.tensorboard import webfiles
 from rnnlab.tensorboard.hosts import local
 from rnnlab.tensorboard.offered import Offer, offer
 from rnnlab.tensorboard.sessions import FRESH_S, Sessions
@@ -181,7 +182,7 @@ def main() -> int:
     Offered.every = asked[:1] == ["--all"]
     shared = cache(Shared)
     plugins = [Seen(plugin, shared) for plugin in default.get_plugins()]
-    board = program.TensorBoard(plugins=plugins, server_class=Server)
+    board = program.TensorBoard(plugins, webfiles.provider(), Server)
     board.configure(["", *asked[Offered.every :]])
     return int(board.main())
 
