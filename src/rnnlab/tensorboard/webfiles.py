@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable
 from typing import IO
 
-from tensorboard import program
+from tensorboard import assets
 
 PAGE = "index.js"
 SCALE = re.compile(
@@ -21,7 +21,7 @@ WIDE = rb"""\1(d=>d&&d.minValue>0&&d.maxValue>=30*d.minValue?"LOG":"LINEAR")(\2.
 
 def provider() -> Callable[[], IO[bytes]] | None:
     """What TensorBoard opens its page by; None, its own choice, where it brings none."""
-    own = program.get_default_assets_zip_provider()
+    own = assets.get_default_assets_zip_provider()
     return None if own is None else lambda: rewritten(own())
 
 
