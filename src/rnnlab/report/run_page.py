@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.regular_files import read_file
+from rnnlab.report import units
 from rnnlab.report.curves import run_curves
 from rnnlab.report.numbers import number
 from rnnlab.report.style import page
@@ -55,9 +56,12 @@ def run_page(run: Run) -> str:
         text = read_file(sample).decode(errors="replace")
         parts += [f"<h2>{escape(SAMPLES.get(sample.stem, sample.name))}</h2>", f"<pre>{escape(text)}</pre>"]
     parts += [f"<p class=note>{escape(left_out)}</p>" for left_out in (*not_drawn, *not_quoted)]
+    if (looked_into := units.recorded(run)) is not None:
+        parts.append(units.section(looked_into))
     parts += ["<h2>How to do it again</h2>", _again(run)]
     parts += ["<h2>How it was made</h2>", _pairs(_made(run)), _folded(run)]
-    return page(run.folder.name, "".join(parts))
+    more = (units.STYLE, units.SCRIPT) if looked_into is not None else ()
+    return page(run.folder.name, "".join(parts), *more)
 
 
 def held(run: Run, folder: Path, pattern: str) -> tuple[list[Path], list[str]]:

@@ -51,8 +51,8 @@ def summary(run: Run) -> list[Any]:
     """What came of it and where it lies, the two lines that matter first."""
     head = [f"{'result':12} {line}" for line in filter(None, [headline(run)])]
     found = [*head, f"{'run':12} {run.folder}", "", *outcome(run), ""]
-    for kind, folder in (("picture", run.figures), ("sample", run.samples)):
-        found += [f"{kind:12} {file}" for file in (sorted(folder.glob("*")) if folder.is_dir() else ())]
+    for kind, files in (("picture", run.figures.glob("*")), ("sample", run.samples.glob("*.txt"))):
+        found += [f"{kind:12} {file}" for file in sorted(files)]
     return found
 
 
