@@ -9,7 +9,8 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_g
 
 from rnnlab.runs.lock import is_locked, lock
 from rnnlab.runs.run import Run
-from rnnlab.tensorboard.offered import offer
+from rnnlab.tensorboard.groups import write_groups
+from rnnlab.tensorboard.offered import MOST, offer
 from rnnlab.tensorboard.server import Curves, Hyperparameters, LinesOnce, Shared
 from rnnlab.tensorboard.sessions import Sessions
 
@@ -195,6 +196,17 @@ def test_of_many_runs_those_of_the_best_configurations_are_offered_and_what_is_b
         )
         assert len(listed) == 40
     assert len(groups(tmp_path)[1]) == 52  # HParams has all
+
+
+@pytest.mark.parametrize("room, written", [(None, 45), (MOST, 39)])
+def test_groups_and_the_floor_are_as_many_as_there_is_room_for(tmp_path, room, written):
+    for size in range(1, 46):
+        run = made(tmp_path / "exp", "finished", float(size), hidden_size=size)
+        run.metrics_file.write_text("step,metric,value\n" + f"1,metric/mse,{size}\n2,metric/mse,{size / 2}\n")
+    assert write_groups(tmp_path / "exp", tmp_path / "groups", room) == (written, 45)
+    names = sorted(path.name for path in (tmp_path / "groups").iterdir())
+    assert len(names) == written + 1 and "floor" in names and names[0].startswith("001 hidden_size=1 ")
+    assert not any("hidden_size=45 " in name for name in names) or room is None
 
 
 @pytest.mark.parametrize("seeds, shown", [(40, 40), (41, 40)])

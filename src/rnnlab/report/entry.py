@@ -10,6 +10,11 @@ from rnnlab.report.grounds import References
 LOSS = "loss/val"
 
 
+def spelled(label: str) -> str:
+    """What differs, as a folder's name has it ("cell-gru+lr-0.01"), in a command's spelling: "cell=gru lr=0.01"."""
+    return " ".join(part.replace("-", "=", 1) for part in label.split("+"))
+
+
 @dataclass(frozen=True)
 class Entry:
     """One run, as far as a leaderboard looks at it."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnnlab.report import statistics
-from rnnlab.report.entry import Entry
+from rnnlab.report.entry import Entry, spelled
 from rnnlab.report.grounds import References
 from rnnlab.runs.identity import readable
 from rnnlab.terminal.screen import one_line
@@ -32,7 +32,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        about = self.entries[0].record.get("label", "").replace("+", " ")
+        about = spelled(self.entries[0].record.get("label", ""))
         if len(self.parameters) > FEW:  # another task or data set: what it is, and what it was asked to be
             kinds = [f"{k}={readable(v)}" for k, v in self.parameters.items() if k in ("model", "data")]
             text = " ".join([*kinds, about])

@@ -9,6 +9,7 @@ from typing import Any
 from rnnlab.regular_files import read_file
 from rnnlab.report import units
 from rnnlab.report.curves import run_curves
+from rnnlab.report.entry import spelled
 from rnnlab.report.numbers import number
 from rnnlab.report.style import page
 from rnnlab.runs.manifest import manifest_rows
@@ -85,7 +86,7 @@ def held(run: Run, folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
 
 
 def _head(run: Run, record: dict[str, Any]) -> str:
-    label = record.get("label", "").replace("+", " ") or "as the experiment stands"
+    label = spelled(record.get("label", "")) or "as the experiment stands"
     status = record.get("status", "?")
     said = [f"seed {run.config.get('seed')}", f"id {record.get('id')}", f"{record.get('created', '')[:16]}"]
     if record.get("seconds"):
