@@ -49,7 +49,7 @@ def test_a_runs_page_holds_results_figures_and_how_to_do_it_again(small, capsys)
     words = "".join(page.words)
     assert "rnnlab train" in words and "model.hidden_size=8" in words
     assert "<b>bold</b> & more" in words  # as text, not as a tag
-    assert "hidden_size=8" in words.split("finished")[0]  # spelled as in a command, and on all other pages
+    assert "sine: hidden_size=8 engine=torch" in words  # spelled as in a command, and on all other pages
     assert run.id in words and "prefers-color-scheme: dark" in text and "@media print" in text
 
 
