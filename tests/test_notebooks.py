@@ -132,9 +132,7 @@ def test_the_notebooks_of_examples_run(examples, tmp_path):
             block, picture = (o for o in cell.outputs if o.output_type == "display_data")
             assert "<details><summary>config, parameters, engine" in block.data["text/html"]
             assert "<progress" not in block.data["text/html"]  # it is gone at the end, and the table is there
-            assert (
-                re.search(", step [12] ", block.data["text/html"]) and "steps/s" in block.data["text/plain"]
-            )
+            assert re.search(", step [12] ", block.data["text/html"]) and "/s" in block.data["text/plain"]
             assert "image/png" in picture.data
         if cell.source == 'run.evaluate(split="val")':
             assert "persistence" in cell.outputs[0].data["text/html"]

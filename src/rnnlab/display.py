@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from rnnlab.runs.run import Run
-from rnnlab.terminal import notebook
+from rnnlab.terminal import beginning, notebook, scores
 from rnnlab.terminal import run as terminal
 from rnnlab.training import train as training
 from rnnlab.training.display import About, Display
@@ -33,7 +33,7 @@ class OnTerminal(InFiles):
         super().__init__(bars=True, figures=True)
 
     def begin(self, about: About) -> None:
-        terminal.beginning(about)
+        beginning.beginning(about)
 
     def already_finished(self, run: Run, missing: list[str], changed: list[str]) -> None:
         terminal.already_finished(run, missing, changed)
@@ -47,7 +47,7 @@ class InNotebook(OnTerminal):
 
     def end(self, run: Run) -> None:
         for line in terminal.outcome(run):
-            terminal.console.print(line, soft_wrap=isinstance(line, str))
+            scores.console.print(line, soft_wrap=isinstance(line, str))
         notebook.show_pictures(run.figures)
 
 

@@ -171,6 +171,20 @@ def test_a_training_with_instruments_has_the_same_bits(small, tmp_path):
     assert {p.stem for p in seen.figures.glob("*.png")} == figures
     events = EventAccumulator(str(seen.folder), size_guidance={"images": 0})
     events.Reload()
-    assert set(events.Tags()["images"]) == {f"inspect/{name}" for name in figures}
-    first, *_, last = [e.step for e in events.Images("inspect/states")]
+    titles = {"how far back the gradient reaches", "how far back the input counts", "states of the hidden units",
+              "eigenvalues of the recurrent weights", "free-running forecast"}  # fmt: skip
+    assert set(events.Tags()["images"]) == {f"recurrence/{title}" for title in titles}
+    assert not any(tag.startswith("inspect/") for tags in events.Tags().values() if tags and tags is not True
+                   for tag in tags)  # fmt: skip
+    first, *_, last = [e.step for e in events.Images("recurrence/states of the hidden units")]
+    assert {e.width for e in events.Images("recurrence/states of the hidden units")} == {528}  # 4.4 inches
     assert (first, last) == (seen.metrics["loss/val"][0][0], seen.results["steps"])
+
+
+def test_a_short_training_is_looked_at_often_enough_for_a_curve():
+    from rnnlab.instruments.instrument import look_at
+
+    assert [look_at(v, 10) for v in range(12)] == [*range(1, 11), 11, 0]
+    looks = [v for v in range(35) if look_at(v, 10)]
+    assert looks == [*range(10), 10, 20, 30] and [look_at(v, 10) for v in looks] == [*range(1, 14)]
+    assert all(look_at(v, 1) == v + 1 for v in range(9))

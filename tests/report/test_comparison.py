@@ -11,7 +11,8 @@ from rnnlab import streams
 from rnnlab.cli import main
 from rnnlab.errors import UserError
 from rnnlab.report.comparison import by_conditions, by_key, compare
-from rnnlab.report.leaderboard import Entry, leaderboard
+from rnnlab.report.entry import Entry
+from rnnlab.report.leaderboard import leaderboard
 from rnnlab.runs.run import Run
 
 TRIALS = 400

@@ -15,7 +15,7 @@ import pytest
 
 from rnnlab.cli import main
 from rnnlab.figures.axis import Axis
-from rnnlab.report.leaderboard import number
+from rnnlab.report.numbers import number
 from rnnlab.report.svg import plot
 from rnnlab.runs.run import Run
 
@@ -133,7 +133,25 @@ def test_a_curve_is_the_mean_over_seeds_and_the_levels_are_in_its_units(experime
     assert abs(heights[0] - heights[1]) >= 11  # they would lie on each other
 
 
+def apart(experiment):
+    """Moves the configurations so far from each other that no band lies on another."""
+    for path in experiment.glob("*/run.json"):
+        run = Run(path.parent)
+        factor = {0.001: 1, 0.01: 4, 0.1: 16}[run.config["optimizer"]["lr"]]
+        steps, values = run.metrics["loss/val"]
+        rows = "".join(f"{s},loss/val,{v * factor}\n" for s, v in zip(steps, values, strict=True))
+        run.metrics_file.write_text("step,metric,value\n" + rows)
+
+
+def test_no_band_lies_on_another_one(experiment, tmp_path):
+    page = written(experiment, tmp_path / "report.html")
+    assert len(page.of(0, "polygon")) == 1 and len(page.of(0, "polyline")) == 3
+    apart(experiment)
+    assert len(written(experiment, tmp_path / "report.html").of(0, "polygon")) == 3
+
+
 def test_the_band_is_the_middle_four_fifths_of_the_seeds(experiment, tmp_path):
+    apart(experiment)
     page = written(experiment, tmp_path / "report.html")
     values = {}
     for path in experiment.glob("*/run.json"):
@@ -195,6 +213,53 @@ def test_what_is_not_finite_is_left_out(experiment, tmp_path):
     lengths = sorted(len(a["points"].split()) for a, _ in page.of(0, "polyline"))
     assert lengths == [3, 4, 4]
     assert not any("nan" in str(v) for _, _, about, _ in page.parts for v in about.values())
+
+
+def fail(experiment, lr, seeds, why, status="failed"):
+    for seed in seeds:
+        run = Run(experiment / f"lr-{lr}+seed-{seed}-0123456789ab")
+        if not run.folder.is_dir():
+            config = {
+                "model": {"hidden_size": 8},
+                "optimizer": {"lr": lr},
+                "data": {},
+                "seed": seed,
+                "mode": "min",
+            }
+            run.create(f"{lr}{seed}", "exp", config, [], group=str(lr), label=f"lr-{lr}")
+        run.update(status=status, why=why.format(seed + 0.5), results={})
+
+
+def test_runs_without_a_result_are_named_as_the_others_and_each_reason_stands_once(
+    experiment, tmp_path, capsys
+):
+    fail(experiment, 0.1, (1, 3), "Diverged: the loss is {} at step 2")
+    fail(experiment, 30.0, range(5), "Diverged: the loss is {} at step 2")
+    fail(experiment, 5.0, (0,), "", status="pruned")
+    page = written(experiment, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("Diverged: the loss is") == 1 and "7 runs failed" in text
+    words = [words for *_, words in page.parts]
+    assert "3 of 5, 2 failed" in words  # the configuration stays, and says of how many its score is
+    listed = [words for _, tag, _, words in page.parts if tag == "li"]
+    assert "lr=30, seeds " in listed and "lr=0.1, seeds " in listed and "lr=5, seed " in listed
+    linked = [words for _, tag, about, words in page.parts if tag == "a"]
+    assert linked.count("lr=30") == 5 and linked.count("lr=5") == 1 and not any("lr-" in w for w in linked)
+    said = capsys.readouterr().out
+    assert said.count("Diverged") == 1 and "7 runs failed: Diverged: the loss is" in said
+    assert "lr=30  seeds 0, 1, 2, 3, 4  " in said and "3 of 5, 2 failed" in said
+
+
+def test_a_run_that_lies_outside_of_the_axis_is_a_triangle_at_its_edge(experiment, tmp_path):
+    for seed in range(100, 120):
+        fail(experiment, 0.1, (seed,), "")
+        run = Run(experiment / f"lr-0.1+seed-{seed}-0123456789ab")
+        best = {"value": 0.2 if seed < 119 else 1e9, "step": 40, "monitor": "loss/val", "metrics": {}}
+        run.update(status="finished", why="", results={"best": best, "steps": 40})
+    page = written(experiment, tmp_path / "report.html")
+    beyond = [about for _, tag, about, _ in page.parts if about.get("class") == "beyond"]
+    titles = [words for _, tag, _, words in page.parts if tag == "title" and "outside of the axis" in words]
+    assert beyond and any("seed 119: 1.00e+09" in title for title in titles)
 
 
 def test_files_by_other_means(experiment, tmp_path):

@@ -114,7 +114,7 @@ def test_tables_are_sorted_and_searched_and_lead_to_runs(report, browser):
     search = "const box = document.querySelector('input[data-of=runs]'); box.value = '{}'; box.oninput();"
     browser.run(search.format("lstm LR=0.01"))
     assert browser.run(shown) == 5
-    browser.run(search.format("diverged"))
+    browser.run(search.format("failed"))
     assert browser.run(shown) == 1 and "failed" in browser.text()
     browser.run(search.format(""))
     assert browser.run(shown) == 41
@@ -122,6 +122,73 @@ def test_tables_are_sorted_and_searched_and_lead_to_runs(report, browser):
     title = until(lambda: browser.run("return document.title !== 'exp' && document.title"))
     assert title in {path.parent.name for path in report.parent.glob("exp/*/run.json")}
     assert "How to do it again" in browser.text()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """The page of 120 configurations, one run each."""
+    folder = tmp_path_factory.mktemp("many") / "exp"
+    for size in range(1, 121):
+        run = Run(folder / f"hidden_size-{size}+seed-0-0123456789ab")
+        config = {"model": {"hidden_size": size, "cell": "gru"}, "optimizer": {"lr": 0.1 / (1 + size % 3)}, "seed": 0,
+                  "data": {}, "mode": "min"}  # fmt: skip
+        run.create(str(size), "exp", config, [], group=str(size), label=f"hidden_size-{size}")
+        best = {"value": 1.0 / size, "monitor": "loss/val", "step": 40, "metrics": {"loss/val": 1.0 / size}}
+        run.update(status="finished", results={"best": best, "steps": 40}, seconds=2.0)
+    file = folder.parent / "report.html"
+    assert main(["report", str(folder), "--html", str(file)]) == 0
+    return file
+
+
+VISIBLE = (
+    "return [...document.querySelectorAll('#{} tbody tr')].filter(seen).map(r => r.cells[1].textContent)"
+)
+
+
+def test_long_tables_are_folded_and_what_is_searched_or_sorted_comes_to_the_top(many, browser, pictures):
+    browser.size(1280, 900)
+    browser.open(many.as_uri())
+    names = browser.run(VISIBLE.format("rows"))
+    assert len(names) == 50 and names[0].startswith("hidden_size=120 ")
+    search = "const box = document.querySelector('input[data-of=rows]'); box.value = '{}'; box.oninput();"
+    browser.run(search.format("hidden_size=17"))
+    assert [n.split()[0] for n in browser.run(VISIBLE.format("rows"))] == ["hidden_size=17"]
+    browser.run(search.format(""))
+    browser.run(
+        "document.querySelectorAll('#rows th')[2].click(); document.querySelectorAll('#rows th')[2].click();"
+    )
+    worst = browser.run(VISIBLE.format("rows"))
+    assert len(worst) == 50 and worst[0].startswith("hidden_size=1 ")
+    browser.run("document.querySelector('.table label').click()")
+    assert len(browser.run(VISIBLE.format("rows"))) == 120 and len(browser.run(VISIBLE.format("runs"))) == 50
+    assert "show all 120" in browser.text()
+    browser.size(390, 844)
+    browser.open(many.as_uri())
+    assert len(browser.run(VISIBLE.format("rows"))) == 20
+    assert browser.run("return [...document.querySelectorAll('details.folds')].map(d => d.open)") == [False]
+    browser.picture(pictures / "many-phone.png")
+    # the names stay where they are when the numbers are moved
+    left = "return document.querySelector('#rows td.what').getBoundingClientRect().left"
+    browser.run("document.querySelector('#rows').parentElement.scrollLeft = 200")
+    assert 0 <= browser.run(left) < 40
+    assert browser.errors() == []
+
+
+# polylines that cross the words of an axis: ends of segments inside of a word's box
+CROSSED = """
+const svg = document.querySelector('details.folds svg'), box = e => e.getBBox(), found = [];
+const words = [...svg.querySelectorAll('text.tick')].map(e => [e.textContent, box(e)]);
+const paper = [...svg.querySelectorAll('rect.paper')].map(box);
+return words.filter(([w, b]) => !paper.some(p => p.x <= b.x + 1 && p.x + p.width >= b.x + b.width - 1
+  && p.y <= b.y + 3 && p.y + p.height >= b.y + b.height - 3)).map(([w]) => w);
+"""
+
+
+def test_no_line_crosses_the_words_of_an_axis(report, browser):
+    browser.size(1280, 900)
+    browser.open(report.as_uri())
+    assert browser.run("return document.querySelectorAll('details.folds text.tick').length") > 5
+    assert browser.run(CROSSED) == []
 
 
 def test_unroll_steps_through_time(browser, pictures, tmp_path):

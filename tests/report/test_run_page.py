@@ -6,6 +6,8 @@ from html.parser import HTMLParser
 import pytest
 
 from rnnlab.cli import main
+from rnnlab.report.curves import run_curves
+from rnnlab.runs.run import Run
 from rnnlab.training.recorder import Diverged
 
 
@@ -47,6 +49,7 @@ def test_a_runs_page_holds_results_figures_and_how_to_do_it_again(small, capsys)
     words = "".join(page.words)
     assert "rnnlab train" in words and "model.hidden_size=8" in words
     assert "<b>bold</b> & more" in words  # as text, not as a tag
+    assert "sine: hidden_size=8 engine=torch" in words  # spelled as in a command, and on all other pages
     assert run.id in words and "prefers-color-scheme: dark" in text and "@media print" in text
 
 
@@ -59,6 +62,41 @@ def test_a_failed_runs_page_says_why(small, tmp_path):
     page = Page(file.read_text())
     words = "".join(page.words)
     assert "failed" in words and "at step 2" in words and "Traceback" in words
+    # one step was sound: a number, and so is what it diverged to; no empty picture and no legend
+    assert "svg" not in page.tags
+    (lost,) = (row for row in page.rows if row and row[0] == "loss/train, diverged")
+    assert lost[1] == "2" and f"{float(lost[2]):.3g}" in words.replace(lost[2], "", 1)
+
+
+def test_what_diverged_after_many_steps_is_a_triangle_at_the_end_of_its_curve(tmp_path):
+    run = written(tmp_path, {"loss/train": [(s, 1.0 / s) for s in range(1, 9)]})
+    run.update(
+        status="failed", why="Diverged: the loss has grown from 1 to 2.5e+04 at step 9, more than 1000-fold"
+    )
+    curves = run_curves(run)
+    assert curves.count("<polyline") == 1 and 'class="beyond"' in curves and "step 9: 2.5e+04" in curves
+    assert "loss/train, diverged</td><td>9</td><td>2.5e+04" in curves and "class=key" not in curves
+
+
+def test_a_curve_has_three_points_at_least(tmp_path):
+    run = written(
+        tmp_path, {"loss/train": [(1, 0.5), (2, 0.25)], "loss/val": [(1, 0.5), (2, 0.4), (3, float("nan"))]}
+    )
+    curves = run_curves(run)
+    assert "<svg" not in curves and "class=key" not in curves
+    assert "<td>loss/train</td><td>2</td><td>0.25</td>" in curves and "<td>3</td><td>nan</td>" in curves
+    run = written(
+        tmp_path / "more", {t: [(s, 1 / s) for s in range(1, 5)] for t in ("loss/train", "loss/val")}
+    )
+    assert run_curves(run).count("<polyline") == 2 and "class=key" in run_curves(run)
+
+
+def written(folder, metrics):
+    run = Run(folder / "exp" / "run")
+    run.create("id", "exp", {"model": {"loss": "mse"}, "seed": 0, "mode": "min"}, [])
+    rows = "".join(f"{s},{t},{v}\n" for t, points in metrics.items() for s, v in points)
+    run.metrics_file.write_text("step,metric,value\n" + rows)
+    return run
 
 
 def test_what_only_an_experiment_has_is_refused(small, tmp_path, capsys):

@@ -2,10 +2,11 @@
 
 import pytest
 
-from rnnlab.report.leaderboard import Entry, why_no_score
+from rnnlab.report.entry import Entry, why_no_score
 from rnnlab.reproduce.curves import divergence
 from rnnlab.runs.run import Run
-from rnnlab.terminal.run import facts, score_rows
+from rnnlab.terminal.run import facts
+from rnnlab.terminal.scores import score_rows
 
 
 def curve(folder, values):

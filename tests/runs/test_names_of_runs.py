@@ -3,7 +3,8 @@
 import pytest
 
 from rnnlab.config import base_config, check, compose, deciding
-from rnnlab.report.leaderboard import Entry, leaderboard
+from rnnlab.report.entry import Entry
+from rnnlab.report.leaderboard import leaderboard
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import readable
 from rnnlab.runs.run import Run

@@ -17,12 +17,12 @@ from rnnlab.runs.run import Run, runs
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 
 RUN = ("experiment=sine", "data.n_points=200", "trainer.threads=1", "trainer.accelerator=cpu", "name=board")
-SIZES, SEEDS = (4, 6, 8), range(13)  # 39 runs, and one that fails
+SIZES, SEEDS = (4, 6, 8), range(14)  # 42 runs, and one that fails
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
-    """A folder with 40 runs, one of them failed, one with instruments."""
+    """A folder with 43 runs, one of them failed: more than TensorBoard ticks by itself."""
     outputs = tmp_path_factory.mktemp("outputs")
     where = f"paths.outputs={outputs}"
     seeds, sizes = ",".join(map(str, SEEDS)), ",".join(map(str, SIZES))
@@ -88,51 +88,55 @@ def sessions(address):
 
 
 def test_tensorboard_over_a_sweep(sweep, board, browser, pictures):
-    address = board(sweep, 40)
+    address = board(sweep, 39)  # 13 of each configuration
     experiment, groups = until(lambda: complete(sessions(address)))
     columns = {c["name"]: c["type"] for c in experiment["hparamInfos"]}
     # what differs; not what was asked of all alike, nor the seed
-    assert columns.keys() == {"model.hidden_size", "optimizer.lr", "runs"}
-    assert columns["model.hidden_size"] == "DATA_TYPE_FLOAT64"
+    assert columns.keys() == {"model.hidden_size", "optimizer.lr", "runs finished", "runs failed"}
+    assert set(columns.values()) == {"DATA_TYPE_FLOAT64"}  # no axis of words among the parallel coordinates
     statuses = [s["status"] for g in groups for s in g["sessions"]]
-    assert sorted(statuses) == ["STATUS_FAILURE"] + ["STATUS_SUCCESS"] * 39
-    assert sorted(len(g["sessions"]) for g in groups) == [1, 13, 13, 13]  # configurations, seeds collapsed
+    assert sorted(statuses) == ["STATUS_FAILURE"] + ["STATUS_SUCCESS"] * 42
+    assert sorted(len(g["sessions"]) for g in groups) == [1, 14, 14, 14]  # configurations, seeds collapsed
     # the mean over a group's sessions is the mean over seeds
     from rnnlab.report.leaderboard import of_experiment
 
     rows = [row.mean for row in of_experiment(sweep).rows]
     shown = [{m["name"]["tag"]: m["value"] for m in group["metricValues"]} for group in groups]
     assert [values["best/loss"] for values in shown[:3]] == pytest.approx(rows, rel=1e-5)  # best first
-    assert groups[0]["name"].startswith("001 hidden_size=") and groups[3]["name"].startswith("no result")
+    assert [group["name"] for group in groups] == ["001", "002", "003", "no result 1"]
     assert shown[3] == {}
 
     browser.size(1600, 1000)
     browser.open(f"{address}?a#hparams")
-    read = until(lambda: (text := browser.text()) and "13 finished" in text and text)
+    read = until(lambda: (text := browser.text()) and "no result 1" in text and text)
     for word in ("model.hidden_size", "optimizer.lr", "best/loss", "last/loss", "excess/mse", "run/parameters",
-                 "run/seconds", "1 failed"):  # fmt: skip
+                 "run/seconds", "runs failed"):  # fmt: skip
         assert word in read
     numbers = until(lambda: browser.run(CELLS))
     assert any(abs(number - rows[0]) < 1e-4 * rows[0] for number in numbers), (rows[0], numbers)
     browser.picture(pictures / "hparams.png")
+    # rates differ by a factor of a hundred million, sizes by two
+    scales = "return all(document).filter(e => e.tagName === 'PAPER-RADIO-GROUP').map(e => e.selected)"
+    until(lambda: browser.run(scales)[:2] == ["LINEAR", "LOG"])
 
     browser.open(f"{address}?b#custom_scalars")
     read = until(
         lambda: (text := browser.text()) and "Matches" in text and "Matches (0)" not in text and text
     )
     assert "loss: training and validation" in read and "mse, beside baselines and floor" in read
-    # of 40 runs on the same data 39 have a curve of the metric; three baselines and the floor are drawn once
+    # of the runs that are shown all have a curve of the metric; three baselines and the floor are drawn once
     until(lambda: "Matches (43)" in browser.text())
     browser.picture(pictures / "custom_scalars.png")
+    browser.open(f"{address}?e#scalars")
+    until(lambda: browser.run(DRAWN) >= 2 and browser.run(TICKED) >= 39)
+    browser.picture(pictures / "scalars.png")
     browser.open(f"{address}?c#timeseries")
     groups = until(lambda: {"loss", "metric"} <= (found := set(browser.text().split("\n"))) and found)
     assert groups.isdisjoint({"best", "last", "excess", "reference"})
     browser.picture(pictures / "timeseries.png")
     browser.open(f"{address}?d#graphs")
-    read = until(lambda: (text := browser.text()) and "layer_0" in text and text)
-    assert {"input", "head", "target", "loss"} <= set(read.split("\n"))
-    browser.run(OPEN_LAYER)
-    until(lambda: {"weight_hh", "recur", "new_h"} <= set(browser.text().split("\n")))
+    read = until(lambda: (text := browser.text()) and "weight_hh" in text and text)
+    assert {"input", "head", "target", "loss", "recur", "new_h"} <= set(read.split("\n"))
     browser.picture(pictures / "graph.png")
     assert browser.errors() == []
 
@@ -171,7 +175,7 @@ def test_a_run_under_way_is_running_until_it_is_killed(tmp_path, board, browser,
         until(lambda: status() == ["STATUS_RUNNING"])
         browser.size(1600, 700)
         browser.open(f"{address}#hparams")
-        until(lambda: "1 running" in browser.text())
+        until(lambda: "runs running" in browser.text())
         browser.picture(pictures / "running.png")
     finally:
         run.kill()
@@ -182,10 +186,6 @@ def test_a_run_under_way_is_running_until_it_is_killed(tmp_path, board, browser,
     until(lambda: status() == ["STATUS_SUCCESS"])
 
 
-OPEN_LAYER = """all(document).find(e => e.tagName === 'g' && e.dataset.name === 'layer_0')
-.querySelector('.buttoncontainer').dispatchEvent(new MouseEvent('click', {bubbles: true}))"""
-
-
 # the numbers in the cells of the HParams table
 CELLS = """return all(document).filter(seen).flatMap(e => [...e.childNodes]).filter(n => n.nodeType === 3)
 .map(n => Number(n.data.trim() || NaN)).filter(x => !Number.isNaN(x))"""
@@ -194,13 +194,13 @@ CELLS = """return all(document).filter(seen).flatMap(e => [...e.childNodes]).fil
 def complete(answer):
     """What TensorBoard has read when it has the metrics of all runs but the one that failed."""
     read = sum(bool(s.get("metricValues")) for g in answer[1] for s in g["sessions"])
-    return answer if read == 39 else None
+    return answer if read == 42 else None
 
 
 def test_groups_are_one_run_a_configuration(sweep, board, browser, pictures):
     address = board(sweep, 7, "--groups")
     shown = ask(address + "data/runs")
-    assert [run.partition(" (")[2] for run in shown] == ["13 seeds)"] * 3 + [""] * 4
+    assert [run.partition(" (")[2] for run in shown] == ["14 seeds)"] * 3 + [""] * 4
     assert set(shown[3:]) == {"baseline linear", "baseline mean", "baseline persistence", "floor"}
     browser.size(1600, 1000)
     browser.open(f"{address}#custom_scalars")
@@ -211,6 +211,8 @@ def test_groups_are_one_run_a_configuration(sweep, board, browser, pictures):
     assert browser.errors() == []
 
 
+# the boxes that are ticked
+TICKED = "return all(document).filter(e => e.tagName === 'PAPER-CHECKBOX' && e.checked && seen(e)).length"
 # the charts that have been drawn
 DRAWN = "return all(document).filter(e => e.tagName.startsWith('VZ-LINE-CHART') && seen(e)).length"
 
@@ -221,13 +223,23 @@ def test_the_images_of_instruments_are_in_tensorboard(inspected, board, browser,
     for scheme in ("light", "dark"):
         browser.scheme(scheme)
         browser.open(f"{address}?{scheme}&darkMode={'true' if scheme == 'dark' else 'false'}#images")
-        until(lambda: browser.run(WIDE) >= 1)
-        until(lambda: "inspect/states" in browser.text())
+        until(lambda: browser.run(READABLE))
+        until(lambda: "recurrence/states of the hidden units" in browser.text())
         browser.picture(pictures / f"images-{scheme}.png")
+    browser.open(f"{address}?losses#timeseries")
+    until(lambda: "recurrence" in browser.text().split("\n"))
+    groups = [
+        line for line in browser.text().split("\n") if line in ("loss", "metric", "recurrence", "inspect")
+    ]
+    assert groups[0] == "loss" and "inspect" not in groups
+    assert "recurrence/dead_units" not in browser.text()  # it is folded
     assert browser.errors() == []
 
 
-WIDE = "return all(document).filter(e => e.tagName === 'IMG' && e.naturalWidth > 900).length"
+# their smallest text is 8.5 of 72 points of an inch high, of which 120 pixels are drawn
+READABLE = """const drawn = all(document).filter(e => e.tagName === 'IMG' && e.naturalWidth > 400 && seen(e));
+const shown = e => 8.5 / 72 * 120 * e.getBoundingClientRect().width / e.naturalWidth;
+return drawn.length >= 1 && drawn.every(e => shown(e) >= 8.9)"""
 
 
 def test_our_pages_fit_the_screen(inspected, browser, pictures, tmp_path):

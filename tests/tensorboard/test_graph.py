@@ -100,6 +100,13 @@ def test_shapes_are_those_of_the_tensors():
     assert {"dropout_0", "dropout_1"} <= nodes.keys() and "dropout_2" not in nodes
 
 
+def test_the_nodes_of_a_single_layer_stand_in_no_box_and_keep_their_edges():
+    nodes = drawn(TASKS["learned"]())
+    assert not any("/" in name for name in nodes) and list(nodes["h"].input) == ["new_h", "initial"]
+    assert {"project", "recur", "weight_hh", "head", "head_weight", "input", "loss"} <= nodes.keys()
+    assert any("/" in name for name in drawn(TASKS["lstm"]()))
+
+
 def test_a_model_that_is_no_stack_is_not_drawn():
     assert graph_record(torch.nn.Linear(1, 1)) is None
 
@@ -107,4 +114,4 @@ def test_a_model_that_is_no_stack_is_not_drawn():
 def test_a_run_has_its_graph(small):
     events = EventAccumulator(str(small().folder))
     events.Reload()
-    assert "layer_0/recur" in [node.name for node in events.Graph().node]
+    assert "recur" in [node.name for node in events.Graph().node]

@@ -84,7 +84,7 @@ def test_a_stopped_run_has_no_end_and_one_that_goes_on_is_opened_once(small, mon
         "custom_scalars__config__",
     ):
         assert len(found.Tensors(tag)) == 1, tag
-    for tag in ("loss/train", "inspect/memory_steps", "reference/mse_persistence"):
+    for tag in ("loss/train", "recurrence/memory_steps", "reference/mse_persistence"):
         steps = [e.step for e in found.Scalars(tag)]
         assert steps == sorted(set(steps)), tag
 

@@ -9,7 +9,9 @@ from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_g
 
 from rnnlab.runs.lock import is_locked, lock
 from rnnlab.runs.run import Run
-from rnnlab.tensorboard.server import Curves, Hyperparameters, LinesOnce
+from rnnlab.tensorboard.groups import write_groups
+from rnnlab.tensorboard.offered import MOST, offer
+from rnnlab.tensorboard.server import Curves, Hyperparameters, LinesOnce, Shared
 from rnnlab.tensorboard.sessions import Sessions
 
 ALL = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
@@ -65,7 +67,7 @@ class Provider:
 
 def groups(folder, scalars=None):
     """What TensorBoard answers: its experiment, and its groups in the order of the table."""
-    provider = Hyperparameters(Provider(scalars or {}), folder)
+    provider = Hyperparameters(Provider(scalars or {}), Shared(folder))
     context = backend_context.Context(SimpleNamespace(data_provider=provider))
     content = context.hparams_metadata(None, "")
     experiment = next(
@@ -114,19 +116,18 @@ def test_runs_that_differ_by_the_seed_are_one_group_best_first_and_skipped_ones_
     made(tmp_path, "failed", hidden_size=4)
     made(tmp_path, "skipped", hidden_size=2)
     (_, found) = groups(tmp_path)
-    assert [g.name for g in found] == ["001 hidden_size=16", "002 hidden_size=8", "no result, hidden_size=4"]
-    assert [g.hparams["runs"].string_value for g in found] == [
-        "2 finished, 1 failed",
-        "2 finished",
-        "1 failed",
-    ]
+    assert [g.name for g in found] == ["001", "002", "no result 1"]
+    assert [g.hparams["model.hidden_size"].number_value for g in found] == [16, 8, 4]
+    counts = [[g.hparams[f"runs {s}"].number_value for s in ("finished", "failed")] for g in found]
+    assert counts == [[2, 1], [2, 0], [0, 1]]
     assert [len(g.sessions) for g in found] == [3, 2, 1]
 
 
 def test_the_best_is_the_greatest_where_more_is_better(tmp_path):
     for size, value in ((8, 0.5), (16, 0.9)):
         made(tmp_path, "finished", value, hidden_size=size, mode="max")
-    assert [g.name[:3] + g.name[-2:] for g in groups(tmp_path)[1]] == ["00116", "002=8"]
+    (_, found) = groups(tmp_path)
+    assert [(g.name, g.hparams["model.hidden_size"].number_value) for g in found] == [("001", 16), ("002", 8)]
 
 
 def test_a_column_for_each_key_that_differs_and_none_for_what_all_have(tmp_path):
@@ -134,7 +135,7 @@ def test_a_column_for_each_key_that_differs_and_none_for_what_all_have(tmp_path)
     made(tmp_path, "finished", 0.2, clip=1.0)
     made(tmp_path, "finished", 0.3, clip=True, lr=0.2)
     columns, found = groups(tmp_path)
-    assert set(columns) == {"optimizer.clip", "optimizer.lr", "runs"}
+    assert set(columns) == {"optimizer.clip", "optimizer.lr", "runs finished"}
     assert columns["optimizer.lr"].type == api_pb2.DATA_TYPE_FLOAT64
     assert (
         columns["optimizer.lr"].domain_interval.min_value,
@@ -148,7 +149,7 @@ def test_a_column_for_each_key_that_differs_and_none_for_what_all_have(tmp_path)
 
 def test_what_was_asked_where_nothing_differs(tmp_path):
     made(tmp_path, "finished", 0.1)
-    assert set(groups(tmp_path)[0]) == {"data.n_points", "runs"}
+    assert set(groups(tmp_path)[0]) == {"data.n_points", "runs finished"}
 
 
 def test_experiments_side_by_side_keep_their_places_and_share_columns(tmp_path):
@@ -156,9 +157,8 @@ def test_experiments_side_by_side_keep_their_places_and_share_columns(tmp_path):
         for size, value in ((8, 0.5), (16, 0.4)):
             made(tmp_path / name, "finished", value, hidden_size=size, name=name)
     columns, found = groups(tmp_path)
-    assert [g.name for g in found] == ["one 001 hidden_size=16", "one 002 hidden_size=8",
-                                       "two 001 hidden_size=16", "two 002 hidden_size=8"]  # fmt: skip
-    assert set(columns) == {"model.hidden_size", "runs"}
+    assert [g.name for g in found] == ["one 001", "one 002", "two 001", "two 002"]
+    assert set(columns) == {"model.hidden_size", "runs finished"}
     assert all(s.name.startswith(("one/", "two/")) for g in found for s in g.sessions)
 
 
@@ -174,6 +174,47 @@ def test_metrics_are_averaged_over_seeds_and_the_first_five_are_those_one_asks_f
     names = [m.name.tag for m in metadata.parse_experiment_plugin_data(experiment).metric_infos]
     assert names[:5] == ["best/loss", "last/loss", "excess/mse", "run/parameters", "run/seconds"]
     assert set(names[5:]) == {"best/mse", "last/mse"}
+
+
+def test_of_many_runs_those_of_the_best_configurations_are_offered_and_what_is_being_trained(tmp_path):
+    for size in range(1, 51):
+        for seed in range(3):
+            made(tmp_path, "finished", size + seed / 10, hidden_size=size, seed=seed)
+    made(tmp_path, "failed", hidden_size=99)
+    running = made(tmp_path, "running", hidden_size=77)
+    with lock(running.folder):
+        found = offer(Sessions(tmp_path))
+    shown = [Run(tmp_path / name).config for name in found.names]
+    assert {c["model"]["hidden_size"] for c in shown} == {77, *range(1, 40)} and len(shown) == 40
+    assert {c["seed"] for c in shown if c["model"]["hidden_size"] < 77} == {1}  # the one in the middle
+    assert str(found) == "40 of 152 runs, one run of each of the best 40 of 52 configurations"
+
+    scalars = {path.parent.name: {"loss/train": (9, 1.0)} for path in tmp_path.glob("*/run.json")}
+    for view in (Curves, LinesOnce):
+        listed = view(Provider(scalars), Shared(tmp_path)).list_scalars(
+            None, experiment_id="", plugin_name="scalars"
+        )
+        assert len(listed) == 40
+    assert len(groups(tmp_path)[1]) == 52  # HParams has all
+
+
+@pytest.mark.parametrize("room, written", [(None, 45), (MOST, 39)])
+def test_groups_and_the_floor_are_as_many_as_there_is_room_for(tmp_path, room, written):
+    for size in range(1, 46):
+        run = made(tmp_path / "exp", "finished", float(size), hidden_size=size)
+        run.metrics_file.write_text("step,metric,value\n" + f"1,metric/mse,{size}\n2,metric/mse,{size / 2}\n")
+    assert write_groups(tmp_path / "exp", tmp_path / "groups", room) == (written, 45)
+    names = sorted(path.name for path in (tmp_path / "groups").iterdir())
+    assert len(names) == written + 1 and "floor" in names and names[0].startswith("001 hidden_size=1 ")
+    assert not any("hidden_size=45 " in name for name in names) or room is None
+
+
+@pytest.mark.parametrize("seeds, shown", [(40, 40), (41, 40)])
+def test_of_few_configurations_as_many_runs_are_offered_as_there_is_room_for(tmp_path, seeds, shown):
+    values = {made(tmp_path, "finished", 1 + s, seed=s).folder.name: s for s in range(seeds)}
+    found = offer(Sessions(tmp_path))
+    names = values if found is None else found.names
+    assert len(names) == shown and {0, seeds - 1} <= {values[name] for name in names}
 
 
 def test_what_is_not_a_ledger_of_ours_is_left_as_it_is(tmp_path):
@@ -196,7 +237,7 @@ def test_lines_are_drawn_once_for_all_seeds_of_a_data_set_by_the_run_in_the_midd
     scalars[made(tmp_path, "running", seed=3, hidden_size=16).folder.name] = lines(0, 0.5)
     other = made(tmp_path, "finished", 0.1, n_points=50).folder.name
     scalars[other] = lines(90, 0.9)
-    listed = LinesOnce(Provider(scalars), tmp_path).list_scalars(
+    listed = LinesOnce(Provider(scalars), Shared(tmp_path)).list_scalars(
         None, experiment_id="", plugin_name="scalars"
     )
     assert {run for run, tags in listed.items() if "reference/loss_floor" in tags} == {middle, other}
@@ -208,5 +249,5 @@ def test_lines_are_drawn_once_for_all_seeds_of_a_data_set_by_the_run_in_the_midd
 )
 def test_time_series_are_of_curves_alone(tmp_path, tag):
     provider = Provider({"a": {"loss/train": (9, 1.0), "speed/steps_per_s": (9, 1.0), tag: (9, 1.0)}})
-    listed = Curves(provider, tmp_path).list_scalars(None, experiment_id="", plugin_name="scalars")
+    listed = Curves(provider, Shared(tmp_path)).list_scalars(None, experiment_id="", plugin_name="scalars")
     assert set(listed["a"]) == {"loss/train", "speed/steps_per_s"}

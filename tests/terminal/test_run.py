@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from rnnlab.cli import main
 from rnnlab.terminal import run as terminal
+from rnnlab.terminal import scores
 
 METRICS = ["mse", "mae", "rmse"]
 ROWS = [
@@ -23,17 +25,17 @@ ROWS = [
 
 def shown(monkeypatch, width):
     console = Console(file=io.StringIO(), width=width)
-    monkeypatch.setattr(terminal, "console", console)
-    console.print(terminal.score_table({"validation": "val", "test": "test"}, METRICS, ROWS))
+    monkeypatch.setattr(scores, "console", console)
+    console.print(scores.score_table({"validation": "val", "test": "test"}, METRICS, ROWS))
     return console.file.getvalue()
 
 
 @pytest.mark.parametrize("width", [48, 60, 79, 110])
 def test_no_number_is_cut(monkeypatch, width):
     text = shown(monkeypatch, width)
-    for _, scores, _ in ROWS:
-        for found in scores.values():
-            assert all(terminal.number(value) in text for value in found.values())
+    for _, parts, _ in ROWS:
+        for found in parts.values():
+            assert all(scores.number(value) in text for value in found.values())
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= width
 
@@ -80,7 +82,7 @@ def test_no_warning_of_a_schedule_by_epochs_under_the_kernels(small):
 def test_a_run_of_no_steps_shows_what_the_untrained_model_scores(small, capsys):
     run = small("trainer.max_steps=0")
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("untrained"))
-    assert line.split()[1] == terminal.number(run.results["test"]["mse"])
+    assert line.split()[1] == scores.number(run.results["test"]["mse"])
 
 
 def test_a_finished_run_says_what_it_was_trained_without(small, capsys):
@@ -110,15 +112,48 @@ def test_the_beginning_and_the_end_say_what_the_run_is_and_came_to(small, capsys
     lines = capsys.readouterr().out.splitlines()
     said = {line.split()[0]: line for line in lines if line.strip()}
     total = sum(p.numel() for p in run.model.parameters())
-    assert said["in"].split() == ["in", "all", f"{total:,}"]
+    assert said["model"].endswith(f" {total:,} parameters") and "in" not in said  # no table without --verbose
+    assert said["config"].startswith("config   ") and "seed=5" in said["config"]
+    score = run.results["test"]["mse"]
+    linear = run.results["baselines"]["test"]["linear"]["mse"]
+    assert (
+        f"test mse {scores.number(score)}, the best baseline {scores.number(linear)} (linear)"
+        in said["result"]
+    )
+    order = [line.split()[0] for line in lines if line.strip()]
+    assert order.index("result") + 1 == len(order) - 1 - order[::-1].index("run") < order.index("best,")
     assert "took cpu" in said["device"] and said["engine"].startswith(
         f"engine   {run.record['engine']['name']} ("
     )
     assert said["data"].endswith(f"content {run.manifest['data_hash'][:12]}")
     best, last, step = run.results["best"], run.results["last"], run.results["steps"]
     assert said["best,"].split()[:4] == ["best,", "step", f"{best['step']:,}",
-                                         terminal.number(best["metrics"]["metric/mse"])]  # fmt: skip
-    assert said["last,"].split()[2:4] == [f"{step:,}", terminal.number(last["metrics"]["metric/mse"])]
+                                         scores.number(best["metrics"]["metric/mse"])]  # fmt: skip
+    assert said["last,"].split()[2:4] == [f"{step:,}", scores.number(last["metrics"]["metric/mse"])]
     persistence = run.results["baselines"]["val"]["persistence"]["mse"]
-    assert said["persistence"].split()[1] == terminal.number(persistence)
+    assert said["persistence"].split()[1] == scores.number(persistence)
     assert said["evaluate"].split(maxsplit=1)[1] == f"rnnlab evaluate {run.folder}"
+
+
+def test_the_whole_config_and_every_parameter_are_shown_where_asked(tmp_path, capsys):
+    words = [
+        "train",
+        "experiment=sine",
+        "data.n_points=200",
+        "trainer.max_epochs=1",
+        f"paths.outputs={tmp_path}",
+    ]
+    assert main([*words, "--verbose"]) == 0
+    said = capsys.readouterr().out
+    assert "hidden_size 32" in said and "stack.layers.0.weight_hh" in said and "in all" in said
+    assert main([*words, "rerun=true"]) == 0
+    said = capsys.readouterr().out
+    asked = "experiment=sine with data.n_points=200 trainer.max_epochs=1 rerun=true"
+    assert f"config   {asked}  (--verbose shows all of it)" in said and "weight_hh" not in said
+
+
+def test_the_result_stands_beside_the_best_baseline_of_its_part():
+    run = SimpleNamespace(results={"best": {"metrics": {"metric/accuracy": 0.8}}, "test": {"loss": 1.0},
+                                   "baselines": {"val": {"a": {"accuracy": 0.3}, "b": {"accuracy": 0.6}}}})  # fmt: skip
+    assert terminal.headline(run) == "validation accuracy 0.8, the best baseline 0.6 (b)"
+    assert terminal.headline(SimpleNamespace(results={})) == ""

@@ -46,7 +46,7 @@ class Evaluation:
 
     def lines(self) -> list[Any]:
         """What a terminal shows: the table of scores, then a line for each fact."""
-        from rnnlab.terminal.run import number, score_table
+        from rnnlab.terminal.scores import number, score_table
 
         rows = self.rows()
         styled = [
@@ -64,7 +64,7 @@ class Evaluation:
         return [table, *self._apart(), *said]
 
     def _apart(self) -> list[Any]:
-        from rnnlab.terminal.run import Row, score_table
+        from rnnlab.terminal.scores import Row, score_table
 
         if not self.breakdown:
             return []

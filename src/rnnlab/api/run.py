@@ -160,7 +160,7 @@ class Runs(UserList[Run]):
 
     def rows(self) -> list[dict[str, Any]]:
         """What `to_frame` holds, as plain values. Runs whose files are damaged are left out with a warning."""
-        from rnnlab.report.leaderboard import Entry
+        from rnnlab.report.entry import Entry
         from rnnlab.runs.config_diff import config_diffs
 
         sound = list(folder.legible(self, lambda run: (run.config, run.record)))
@@ -193,7 +193,7 @@ class Board:
         return frame(self.board.records())
 
     def lines(self) -> list[Any]:
-        from rnnlab.report.leaderboard import why_no_score
+        from rnnlab.report.entry import why_no_score
         from rnnlab.report.table import table
 
         others = [

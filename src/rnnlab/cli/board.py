@@ -24,6 +24,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("experiment", nargs="?", default=None, help="a folder of runs (default: all outputs)")
     parser.add_argument("--groups", action="store_true",
                         help="one run a configuration: the mean over its seeds, with a band")  # fmt: skip
+    parser.add_argument("--all", action="store_true",
+                        help="all runs, not the best 40; TensorBoard itself ticks none of more than 40")  # fmt: skip
     parser.add_argument("--port", type=int, default=0, help="default: one that is free")
     asked = parser.parse_args(argv)
     folder = Path(asked.experiment or os.environ.get("RNNLAB_OUTPUTS", "outputs"))
@@ -35,31 +37,49 @@ def main(argv: list[str]) -> int:
     with ExitStack() as closing:
         shown, what = folder, str(folder)
         if asked.groups:
-            shown = grouped(folder, closing.enter_context(scratch()))
-            what = f"the configurations of {folder}"
-        return serve(shown, asked.port, what)
+            shown = closing.enter_context(scratch())
+            what = grouped(folder, shown, asked.all)
+        return serve(shown, asked.port, what, asked.all or asked.groups)
 
 
-def grouped(experiment: Path, into: Path) -> Path:
-    """Fills `into` with a run for each configuration. Raises UserError where no run is finished."""
+def grouped(experiment: Path, into: Path, every: bool) -> str:
+    """Fills `into` with a run for each of the best configurations, or for every one; says what is there.
+
+    Raises UserError where no run is finished.
+    """
     from rnnlab.tensorboard.groups import write_groups
+    from rnnlab.tensorboard.offered import MOST
 
-    experiments = [experiment] if any(experiment.glob("*/run.json")) else sorted(experiment.iterdir())
-    several = len(experiments) > 1
-    found = [f for e in experiments if e.is_dir() and any(e.glob("*/run.json"))
-             for f in write_groups(e, into / e.name if several else into)]  # fmt: skip
-    if not found:
+    experiments = [e for e in [experiment, *sorted(experiment.iterdir())] if any(e.glob("*/run.json"))]
+    room = None if every else MOST // max(1, len(experiments))
+    written, configurations = 0, 0
+    for one in experiments:
+        found, of = write_groups(one, into / one.name if len(experiments) > 1 else into, room)
+        written, configurations = written + found, configurations + of
+    if not written:
         raise UserError(f"{experiment}: no finished runs there, so there is nothing to group")
-    return into
+    if written == configurations:
+        return f"the configurations of {experiment}"
+    return f"the best {written} of {configurations:,} configurations of {experiment}"
 
 
-def serve(folder: Path, port: int, what: str) -> int:
+def offered(folder: Path) -> str:
+    """A word on the runs that are left out, where there are too many."""
+    from rnnlab.tensorboard.offered import offer
+    from rnnlab.tensorboard.sessions import Sessions
+
+    found = offer(Sessions(folder))
+    return "" if found is None else f"{found}; HParams has all. Means over seeds: --groups; all runs: --all"
+
+
+def serve(folder: Path, port: int, what: str, every: bool) -> int:
     """Runs TensorBoard until it is interrupted; at port 0 it takes one that is free.
 
     Raises RunFailed, with its last words, where it does not start.
     """
-    command = [sys.executable, "-m", "rnnlab.tensorboard.server", "--logdir", str(folder), "--host", "127.0.0.1",
-               "--port", str(port), "--reload_interval", "5",
+    title = f"{what}: TensorBoard"
+    command = [sys.executable, "-m", "rnnlab.tensorboard.server", *["--all"] * every, "--logdir", str(folder),
+               "--host", "127.0.0.1", "--port", str(port), "--reload_interval", "5", "--window_title", title,
                "--samples_per_plugin", "images=100,text=100"]  # fmt: skip
 
     def stop(*_: object) -> None:
@@ -69,11 +89,13 @@ def serve(folder: Path, port: int, what: str) -> int:
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(command, stdout=said, stderr=said)
         try:
+            word = "" if every else offered(folder)  # while TensorBoard starts
             if not (address := served_at(child, said.fileno())):
                 said.seek(0)
                 lines = said.read().decode(errors="replace").strip().splitlines()
                 raise RunFailed(f"TensorBoard did not start: {lines[-1] if lines else 'it said nothing'}")
-            say(f"TensorBoard shows {what} at {address}  (Ctrl-C ends it)", flush=True)
+            shows = f"TensorBoard shows {what} at {address}  (Ctrl-C ends it)"
+            say(shows, *[word] * bool(word), flush=True)
             child.wait()
             return 0
         except KeyboardInterrupt:

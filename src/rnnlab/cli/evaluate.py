@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int | None:
     if arguments.json:
         say(*json.dumps({k: v for k, v in asdict(found).items() if v is not None}, indent=2).splitlines())
         return None
-    from rnnlab.terminal.run import console
+    from rnnlab.terminal.scores import console
 
     for line in found.lines():
         console.print(line)

@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
 
     from rnnlab.config import check, compose
     from rnnlab.figures.canvas import save
-    from rnnlab.terminal.run import console
+    from rnnlab.terminal.scores import console
     from rnnlab.training import accelerator
 
     tried = []

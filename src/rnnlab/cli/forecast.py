@@ -47,7 +47,7 @@ def run_on(arguments: argparse.Namespace) -> None:
     from rnnlab.api.forecast import forecast
     from rnnlab.figures.canvas import save
     from rnnlab.runs.run import Run
-    from rnnlab.terminal.run import Row, console, score_table
+    from rnnlab.terminal.scores import Row, console, score_table
 
     run = Run.open(arguments.run)
     found = forecast(run, arguments.horizon, arguments.overrides, start=arguments.start, data_file=arguments.data,

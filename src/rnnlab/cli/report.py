@@ -43,6 +43,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{folder}: no runs there.{nearest(folder.name, beside) if beside else ''}")
 
     from rnnlab.report import leaderboard
+    from rnnlab.report.failures import reasons
     from rnnlab.report.table import table
     from rnnlab.runs.run import runs
     from rnnlab.sweeps.sweep import console
@@ -58,12 +59,18 @@ def main(argv: list[str]) -> None:
     if board.rows:
         console.print(table(board, asked.rows, console.width))
     limit = max(1, asked.rows // 4)
-    others = [entry for entry in board.others if entry.record.get("status") != "pruned"]
-    for entry in others[:limit]:
-        why = leaderboard.why_no_score(entry)
-        console.print(f"{entry.record.get('status', '?'):9}{entry.folder.name}  {why}", soft_wrap=True)
-    if len(others) > limit:
-        console.print(f"... and {len(others) - limit} more without a result")
+    found_none = reasons(board, [entry for entry in board.others if entry.record.get("status") != "pruned"])
+    for reason in found_none[:limit]:
+        console.print(f"{reason.counted}: {reason.said}".rstrip(": "), soft_wrap=True)
+        for label, entries in [*reason.configurations.items()][:limit]:
+            seeds = ", ".join(entry.seed for entry in entries)
+            console.print(
+                f"  {label}  seed{'s' * (len(entries) > 1)} {seeds}  {entries[0].folder}", soft_wrap=True
+            )
+        if (more := len(reason.configurations) - limit) > 0:
+            console.print(f"  ... and {more:,} more configurations")
+    if more := sum(len(reason.entries) for reason in found_none[limit:]):
+        console.print(f"... and {more:,} more without a result")
     if pruned := [entry for entry in board.others if entry.record.get("status") == "pruned"]:
         steps = [entry.record.get("results", {}).get("steps", 0) for entry in pruned]
         console.print(f"pruned   {len(pruned):,} runs of a search, at steps {min(steps):,} to {max(steps):,}")

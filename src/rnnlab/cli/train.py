@@ -26,7 +26,8 @@ def main(argv: list[str]) -> None:
             say(" ".join(offered))
             return
 
-    argv = with_sweep_options(argv)
+    verbose = "--verbose" in argv
+    argv = with_sweep_options([word for word in argv if word != "--verbose"])
     import hydra
 
     from rnnlab.config.composing import COMPOSING, addable, config_folder, refuse_unused
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> None:
     argv = kept(argv)
     # not a decorator: launchers pickle `task` by its name, which must give the function itself
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)
-    with command_line(addable(arranged(argv))):
+    with command_line(addable(arranged(argv)), verbose):
         try:
             entry()
         except Refused as refused:
@@ -124,7 +125,7 @@ def arranged(argv: list[str]) -> list[str]:
     known = [option for action in parser._actions for option in action.option_strings]
     for option in (word.split("=")[0] for word in argv if word.startswith("-")):
         if option not in known:
-            hint = nearest(option, [*known, "--dry-run"])
+            hint = nearest(option, [*known, "--dry-run", "--verbose"])
             keys = " A key of the config is set without dashes: KEY=VALUE."
             raise UserError(f"{option}: no such option.{hint if hint.startswith(' Did') else keys}")
 
@@ -140,15 +141,21 @@ def arranged(argv: list[str]) -> list[str]:
 
 
 @contextmanager
-def command_line(argv: list[str]) -> Iterator[None]:
-    """Makes Hydra read `argv`, and raise its errors instead of printing them."""
-    before, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+def command_line(argv: list[str], verbose: bool) -> Iterator[None]:
+    """Makes Hydra read `argv`, and raise its errors instead of printing them; `verbose` shows the whole config."""
+    argv_before, before = (
+        sys.argv,
+        {name: os.environ.get(name) for name in ("HYDRA_FULL_ERROR", "RNNLAB_VERBOSE")},
+    )
     sys.argv, os.environ["HYDRA_FULL_ERROR"] = ["rnnlab train", *argv], "1"
+    if verbose:
+        os.environ["RNNLAB_VERBOSE"] = "1"
     try:
         yield
     finally:
-        sys.argv = before
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full
+        sys.argv = argv_before
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

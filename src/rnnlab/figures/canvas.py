@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -47,6 +49,20 @@ def canvas(width: float, height: float) -> Figure:
     return figure
 
 
+NARROW = (
+    4.4  # inches of a figure that is shown some 340 pixels wide: its smallest text is 9 pixels high there
+)
+
+
+def panels(width: float, height: float, *ratios: float, narrow: bool = False) -> tuple[Any, ...]:
+    """A figure and its axes: side by side, as wide to each other as `ratios`; below each other where it is narrow."""
+    if narrow:
+        figure = canvas(NARROW, 0.8 + 2.4 * len(ratios))
+        return figure, *np.atleast_1d(figure.subplots(len(ratios), 1))
+    figure = canvas(width, height)
+    return figure, *np.atleast_1d(figure.subplots(1, len(ratios), width_ratios=ratios))
+
+
 def quiet(axes: Axes, x: str, y: str) -> None:
     """Axes without a frame, with a pale grid and their names."""
     for side in ("top", "right", "left", "bottom"):
@@ -67,6 +83,13 @@ def whole(axis: Axis) -> None:
 
 def headline(figure: Figure, message: str, beside: str = "") -> None:
     """The message of a picture at its top left, and in plainer letters behind it what it stands beside."""
+    if figure.get_figwidth() < 6:
+        lines = "\n".join(wrap(one_line(message), 44))
+        figure.suptitle(lines, x=0.03, ha="left", fontsize=10.5, color=INK, fontweight="bold", **PLAIN)
+        figure.supxlabel(
+            "\n".join(wrap(one_line(beside), 56)), x=0.03, ha="left", fontsize=8.5, color=GREY, **PLAIN
+        )
+        return
     title = figure.suptitle(
         one_line(message), x=0.012, ha="left", fontsize=12.5, color=INK, fontweight="bold", **PLAIN
     )

@@ -10,6 +10,7 @@ from rnnlab.data.windows import Windowed
 from rnnlab.figures import forecast as forecast_figure
 from rnnlab.figures.canvas import PART, canvas, headline, save
 from rnnlab.figures.learning import WORDS, Learning, draw, learning
+from rnnlab.figures.units import record_units
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
 
@@ -36,6 +37,8 @@ def draw_finished(run: Run, task: Any, data: Any) -> list[Path]:
         run.samples.mkdir(parents=True, exist_ok=True)
         files.append(run.samples / "sample.txt")
         write_whole(files[-1], text.encode("utf-8", "surrogatepass"))
+    if (states := record_units(run, task, data)) is not None:
+        files.append(states)
     return files
 
 

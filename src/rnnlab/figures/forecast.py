@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from rnnlab.data.module import Split
 from rnnlab.data.windows import Windowed
-from rnnlab.figures.canvas import BLUE, GREEN, INK, ORANGE, PALE, PART, canvas, headline, quiet
+from rnnlab.figures.canvas import BLUE, GREEN, INK, NARROW, ORANGE, PALE, PART, canvas, headline, quiet
 from rnnlab.figures.learning import Learning
 from rnnlab.figures.learning import draw as draw_learning
 from rnnlab.tasks.forecaster import Forecaster
@@ -121,7 +121,8 @@ def panel(
 def legend(axes: Axes) -> None:
     """In one row above the axes, where no line runs; the window, which is drawn first, comes last."""
     handles, names = axes.get_legend_handles_labels()
-    box = axes.legend([*handles[1:], handles[0]], [*names[1:], names[0]], loc="lower left", ncol=len(names),
+    across = len(names) if axes.figure.get_figwidth() > NARROW else 3  # type: ignore[union-attr]
+    box = axes.legend([*handles[1:], handles[0]], [*names[1:], names[0]], loc="lower left", ncol=across,
                       bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, handlelength=1.5,
                       columnspacing=1.1, borderaxespad=0.1, borderpad=0.2)  # fmt: skip
     box.set_in_layout(False)  # wide as it is, it would take width from the axes

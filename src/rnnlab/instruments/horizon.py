@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from rnnlab.data import baselines
 from rnnlab.data.windows import Windowed
-from rnnlab.figures.canvas import GREEN, ORANGE, canvas, headline, quiet
+from rnnlab.figures.canvas import GREEN, ORANGE, headline, panels, quiet
 from rnnlab.figures.forecast import LEGEND, panel
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe
@@ -25,7 +25,7 @@ class Horizon(Instrument):
     a model that forecasts all of its inputs: another cannot run free.
     """
 
-    name = "horizon"
+    name, title = "horizon", "free-running forecast"
 
     def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
         if not isinstance(task, Forecaster) or not isinstance(data, Windowed):
@@ -50,15 +50,14 @@ class Horizon(Instrument):
         return {"free_run_rmse": rmse}
 
     def draw(self, task: Any, data: Any) -> Figure:
-        figure = canvas(10, 4)
-        left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
+        figure, left, right = panels(10, 4, 2.1, 1, narrow=self.narrow)
         steps = len(self.example.forecast)
         whole = max(1, steps // data.horizon) * data.horizon
         with torch.inference_mode():
             ahead = by_window(task, data, self.example.row, whole)
         name = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"
         panel(left, data, self.example, back=min(data.window, steps), windowed=(name, ahead))
-        left.set_title("validation part", loc="left", pad=LEGEND, fontsize=10.5)
+        left.set_title(" " if self.narrow else "validation part", loc="left", pad=LEGEND, fontsize=10.5)
         at = np.arange(1, steps + 1)
         right.plot(at, self.errors["held"], color=GREEN, lw=1.2, ls=(0, (5, 2)), label=self.baseline_name)
         right.plot(at, self.errors["free-running"], color=ORANGE, lw=1.8, label="free-running")

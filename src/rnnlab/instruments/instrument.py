@@ -11,10 +11,10 @@ from rnnlab.tasks.task import Task
 
 
 class Instrument(Callback):
-    """Looks at the first validation, at every `every`-th one after it, and at the end of the training.
+    """Looks at the first `every` validations, at every `every`-th one after them, and at the end of the training.
 
-    Its numbers go the way of all scalars, as inspect/NAME; its figure goes to figures/ and to TensorBoard, at the
-    looks 1, 4, 16 and so on and at the last, for a figure takes a hundred times as long as its numbers. It looks
+    Its numbers go the way of all scalars, as inspect/NAME; its figure goes to figures/ and, narrow, to TensorBoard,
+    at the looks 1, 4, 16 and so on and at the last, for a figure takes a hundred times as long as its numbers. It looks
     at the weights of that moment, not at the best: what it shows is the training. It has no hooks for batches, so
     that the kernels keep taking many steps in a call, and no state but what it has seen, which goes into
     checkpoints.
@@ -22,6 +22,8 @@ class Instrument(Callback):
 
     patient = True
     name: ClassVar[str]
+    title: ClassVar[str] = ""  # what its figure shows, for TensorBoard
+    narrow = False  # whether a figure is drawn for TensorBoard's grid, some 340 pixels wide
 
     def __init__(self, every: int = 10) -> None:
         self.every, self.validations, self.drawn_at = every, 0, -1
@@ -53,9 +55,8 @@ class Instrument(Callback):
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit" or not isinstance(task, Task):
             return
-        looks, rest = divmod(self.validations, self.every)
-        if rest == 0:
-            numbers = self.inspect(trainer, task, draw=due(looks + 1))
+        if look := look_at(self.validations, self.every):
+            numbers = self.inspect(trainer, task, draw=due(look))
             if numbers:
                 task.record({f"inspect/{k}": v for k, v in numbers.items()})
         self.validations += 1
@@ -84,26 +85,38 @@ class Instrument(Callback):
 
         from rnnlab.runs.files import write_whole
         from rnnlab.tensorboard import summaries
-        from rnnlab.tensorboard.logger import TensorBoard
+        from rnnlab.tensorboard.logger import GROUP, TensorBoard
 
         if getattr(trainer, "fast_dev_run", False):
             return
-        figure, text = self.draw(task, data), self.say(task, data)
+        figure, text = self._png(task, data, narrow=False), self.say(task, data)
         boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoard)]
-        folder = Path(trainer.default_root_dir)
+        folder, tag = Path(trainer.default_root_dir), f"{GROUP}/{self.title or self.name}"
         if figure is not None:
-            picture = io.BytesIO()
-            figure.savefig(picture, format="png")
             (folder / "figures").mkdir(parents=True, exist_ok=True)
-            write_whole(folder / "figures" / f"{self.name}.png", picture.getvalue())
+            write_whole(folder / "figures" / f"{self.name}.png", figure)
+            small = (self._png(task, data, narrow=True) if boards else None) or figure
             for board in boards:
-                board.log_events([summaries.image(f"inspect/{self.name}", picture.getvalue(), self.step)])
+                board.log_events([summaries.image(tag, small, self.step)])
         if text is not None:
             (folder / "samples").mkdir(parents=True, exist_ok=True)
             write_whole(folder / "samples" / f"{self.name}.txt", text.encode("utf-8", "surrogatepass"))
             for board in boards:
                 shown = summaries.block(text.encode("utf-8", "replace").decode("utf-8"))
-                board.log_events([summaries.text(f"inspect/{self.name}", shown, self.step)])
+                board.log_events([summaries.text(f"{tag}, in words", shown, self.step)])  # a tag has one kind
+
+    def _png(self, task: Task, data: Any, narrow: bool) -> bytes | None:
+        self.narrow = narrow
+        if (figure := self.draw(task, data)) is None:
+            return None
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        return picture.getvalue()
+
+    @property
+    def is_curve(self) -> bool:
+        """Whether it was looked at often enough to be drawn over the training."""
+        return len(self.history) >= 3
 
     @property
     def when(self) -> str:
@@ -115,6 +128,14 @@ class Instrument(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.validations, self.history = state["validations"], [tuple(e) for e in state["history"]]
+
+
+def look_at(validation: int, every: int) -> int:
+    """Which look, from 1, is at a validation, counted from 0; 0 for none. A curve of a short run has points, too."""
+    if validation < every:
+        return validation + 1
+    looks, rest = divmod(validation, every)
+    return 0 if rest else every + looks
 
 
 def due(look: int) -> bool:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from rnnlab.cells import Cell
-from rnnlab.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, canvas, headline, quiet
+from rnnlab.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, headline, panels, quiet
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe
 
@@ -20,7 +20,7 @@ class RecurrentWeights(Instrument):
     For the linear part alone: a radius below 1 forgets, one above 1 grows; tanh and gates bend both.
     """
 
-    name = "recurrent_weights"
+    name, title = "recurrent_weights", "eigenvalues of the recurrent weights"
 
     def __init__(self, every: int = 10) -> None:
         super().__init__(every)
@@ -46,8 +46,7 @@ class RecurrentWeights(Instrument):
         return {"spectral_radius": radius, "recurrent_norm": norm}
 
     def draw(self, task: Any, data: Any) -> Figure:
-        figure = canvas(10, 4.6)
-        left, right = figure.subplots(1, 2, width_ratios=[1, 1.25])
+        figure, left, *rest = panels(10, 4.6, *([1, 1.25] if self.is_curve else [1]), narrow=self.narrow)
         quiet(left, "real part", "imaginary part")
         left.add_patch(Circle((0, 0), 1.0, fill=False, color=GREY, linewidth=1.2))
         left.axhline(0, color=PALE, linewidth=0.7)
@@ -61,19 +60,21 @@ class RecurrentWeights(Instrument):
         left.set_xlim(-limit, limit)
         left.set_ylim(-limit, limit)
         left.set_aspect("equal")
-        left.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(0.0, -0.12), ncol=2,
+        below = -0.3 if self.narrow else -0.12
+        left.legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(0.0, below), ncol=2,
                     handletextpad=0.2, borderaxespad=0.4)  # fmt: skip
         left.set_title("eigenvalues and the unit circle", loc="left", fontsize=10.5)
-        steps = [step for step, _ in self.history]
-        marker = "o" if len(steps) < 25 else ""
-        for i, (name, colour) in enumerate((("spectral radius", BLUE), ("2-norm", INK))):
-            right.plot(steps, [found[i] for _, found in self.history], color=colour, linewidth=1.6,
-                       marker=marker, markersize=3.5, label=name)  # fmt: skip
-        quiet(right, "optimizer step", "")
-        right.axhline(1.0, color=GREY, linewidth=1.0, linestyle=(0, (5, 3)))
-        right.set_ylim(0, None)
-        right.legend(frameon=False, fontsize=8.5, loc="best")
-        right.set_title("over the training", loc="left", fontsize=10.5)
+        for right in rest:
+            steps = [step for step, _ in self.history]
+            marker = "o" if len(steps) < 25 else ""
+            for i, (name, colour) in enumerate((("spectral radius", BLUE), ("2-norm", INK))):
+                right.plot(steps, [found[i] for _, found in self.history], color=colour, linewidth=1.6,
+                           marker=marker, markersize=3.5, label=name)  # fmt: skip
+            quiet(right, "optimizer step", "")
+            right.axhline(1.0, color=GREY, linewidth=1.0, linestyle=(0, (5, 3)))
+            right.set_ylim(0, None)
+            right.legend(frameon=False, fontsize=8.5, loc="best")
+            right.set_title("over the training", loc="left", fontsize=10.5)
         headline(figure, f"Spectral radius {self.history[-1][1][0]:.2f}", f"{self.of}; {self.when}")
         return figure
 

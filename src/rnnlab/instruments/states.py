@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from rnnlab.cells import Gate
-from rnnlab.figures.canvas import BLUE, GREY, ORANGE, canvas, headline, quiet, whole
+from rnnlab.figures.canvas import BLUE, GREY, ORANGE, headline, panels, quiet, whole
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe, trace
 
@@ -23,7 +23,7 @@ class States(Instrument):
     its output hardly moves over all steps and sequences of the probe.
     """
 
-    name = "states"
+    name, title = "states", "states of the hidden units"
 
     def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
         run = trace(task, seen.x)
@@ -44,8 +44,7 @@ class States(Instrument):
         return found
 
     def draw(self, task: Any, data: Any) -> Figure:
-        figure = canvas(10, 4.6)
-        left, right = figure.subplots(1, 2, width_ratios=[2.4, 1])
+        figure, left, right = panels(10, 4.6, 2.4, 1, narrow=self.narrow)
         h = self.h[-1]
         moving = h.std(dim=(0, 1)).argsort(descending=True)[:UNITS]
         shown = h[:, 0, moving].T.float().cpu().numpy()  # (units, T), most lively on top

@@ -7,7 +7,7 @@ import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from rnnlab.figures.canvas import BLUE, GREY, INK, canvas, headline, quiet, whole
+from rnnlab.figures.canvas import BLUE, GREY, INK, headline, panels, quiet, whole
 from rnnlab.figures.learning import plain_ticks
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe, trace
@@ -23,7 +23,7 @@ class GradientThroughTime(Instrument):
     Frasconi 1994 on why it falls); the whole length where it never is. `gradient_ratio` is first over last.
     """
 
-    name = "gradient_through_time"
+    name, title = "gradient_through_time", "how far back the gradient reaches"
 
     def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
         norms = gradient_norms(task, seen)
@@ -32,8 +32,7 @@ class GradientThroughTime(Instrument):
         return {"gradient_lag": float(lag(ratio)), "gradient_ratio": float(ratio[0])}
 
     def draw(self, task: Any, data: Any) -> Figure:
-        figure = canvas(9, 4)
-        axes = figure.subplots()
+        figure, axes = panels(9, 4, 1, narrow=self.narrow)
         lags = -np.arange(len(self.history[0][1]))[::-1]
         picks = sorted({int(i) for i in np.linspace(0, len(self.history) - 1, SHOWN)})
         colours = colormaps["Blues"](np.linspace(0.3, 0.95, len(picks)))
@@ -49,7 +48,11 @@ class GradientThroughTime(Instrument):
         axes.text(lags[0], GONE * 1.15, "1%", color=GREY, fontsize=8.5)
         axes.margins(x=0.01)
         whole(axes.xaxis)
-        axes.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        if self.narrow:
+            figure.set_figheight(4.2)
+            axes.legend(frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.45, -0.18), ncol=3)
+        else:
+            axes.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
         ratio = np.array(self.history[-1][1]) / max(self.history[-1][1][-1], 1e-300)
         found = lag(ratio)
         message = (f"The gradient is below 1% after {found} steps" if found < len(ratio)
@@ -81,7 +84,7 @@ class Memory(Instrument):
     far back the input must be kept.
     """
 
-    name = "memory"
+    name, title = "memory", "how far back the input counts"
 
     def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
         self.kept, self.losses = ablated(task, seen)
@@ -90,8 +93,7 @@ class Memory(Instrument):
         return {"memory_steps": float(found)}
 
     def draw(self, task: Any, data: Any) -> Figure:
-        figure = canvas(10, 4)
-        left, right = figure.subplots(1, 2, width_ratios=[2, 1])
+        figure, left, *rest = panels(10, 4, *([2, 1] if self.is_curve else [1]), narrow=self.narrow)
         quiet(left, "steps of the input that are kept", "loss at the end")
         left.plot(self.kept, self.losses, color=BLUE, linewidth=1.8, marker="o", markersize=3.5)
         left.axhspan(self.losses[-1] / 1.01, self.losses[-1] * 1.01, color=GREY, alpha=0.25, linewidth=0)
@@ -104,12 +106,13 @@ class Memory(Instrument):
             plain_ticks(left, np.array(self.losses))
         left.axvline(self.history[-1][1], color=INK, linewidth=1.0, linestyle=(0, (1, 1.5)))
         left.set_title("grey: within 1% of the loss with all of it", loc="left", fontsize=10.5)
-        quiet(right, "optimizer step", "steps that are needed")
-        right.plot(*zip(*self.history, strict=True), color=INK, linewidth=1.5, marker="o", markersize=3.5)
-        right.set_ylim(0, self.kept[-1] * 1.08)
-        whole(right.yaxis)
-        whole(right.xaxis)
-        right.set_title("over the training", loc="left", fontsize=10.5)
+        for right in rest:
+            quiet(right, "optimizer step", "steps that are needed")
+            right.plot(*zip(*self.history, strict=True), color=INK, linewidth=1.5, marker="o", markersize=3.5)
+            right.set_ylim(0, self.kept[-1] * 1.08)
+            whole(right.yaxis)
+            whole(right.xaxis)
+            right.set_title("over the training", loc="left", fontsize=10.5)
         headline(
             figure,
             f"The model needs the last {self.history[-1][1]} steps",

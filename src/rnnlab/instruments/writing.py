@@ -10,13 +10,14 @@ from matplotlib.patches import Rectangle
 
 from rnnlab.data.chars import Chars
 from rnnlab.data.vocabulary import Vocabulary
-from rnnlab.figures.canvas import GREY, INK, canvas, headline
+from rnnlab.figures.canvas import GREY, INK, NARROW, canvas, headline
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe
 from rnnlab.tasks.char_lm import CharLM
 
 LINES, WIDTH = 5, 72  # of the passage that is coloured
 TRAIL, CANDIDATES = 24, 5  # positions at its end, and how many likely characters are shown for each
+NARROW_WIDTH, NARROW_TRAIL = 30, 10  # in a narrow figure
 PROMPT, LENGTH = 20, 200
 TEMPERATURES = (0.5, 0.8, 1.0)
 WORST = 6.0  # nats at which the colour of a loss ends
@@ -34,7 +35,7 @@ class Writing(Instrument):
     `passage_nats` is the mean loss over the passage, read from the initial state.
     """
 
-    name = "writing"
+    name, title = "writing", "what surprises it in a held-out text"
 
     def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
         if not isinstance(task, CharLM) or not isinstance(data, Chars):
@@ -57,16 +58,18 @@ class Writing(Instrument):
         return "\n".join(parts) + "\n"
 
     def draw(self, task: Any, data: Any) -> Figure:
-        figure = canvas(11, 5.4)
-        above, below = figure.subplots(2, 1, height_ratios=[LINES, CANDIDATES + 1.6])
-        colours = colormaps["YlOrRd"]
+        across, trail = (NARROW_WIDTH, NARROW_TRAIL) if self.narrow else (WIDTH, TRAIL)
+        lines = -(-len(self.losses) // across)
+        figure = canvas(NARROW, 5.8) if self.narrow else canvas(11, 5.4)
+        above, below = figure.subplots(2, 1, height_ratios=[lines, CANDIDATES + 1.6])
+        colours, size = colormaps["YlOrRd"], 9.0 if self.narrow else 10.5
         text = [shown(self.vocabulary, int(i)) for i in self.ids[1:]]
         for i, (character, loss) in enumerate(zip(text, self.losses, strict=True)):
-            x, y = i % WIDTH, i // WIDTH
+            x, y = i % across, i // across
             _cell(above, x, y, character, colours(min(loss / WORST, 1.0) * 0.8))
-        _bare(above, WIDTH, -(-len(text) // WIDTH))
-        above.set_title(f"a held-out passage: pale 0 nats, red {WORST:g} and more", loc="left", fontsize=10.5)
-        last = range(max(0, len(text) - TRAIL), len(text))
+        _bare(above, across, lines)
+        above.set_title(f"a held-out passage: pale 0 nats, red {WORST:g} and more", loc="left", fontsize=size)
+        last = range(max(0, len(text) - trail), len(text))
         for column, i in enumerate(last):
             _cell(below, column, 0, text[i], colours(min(self.losses[i] / WORST, 1.0) * 0.8))
             best = np.argsort(-self.log_p[i].numpy())[:CANDIDATES]
@@ -75,9 +78,10 @@ class Writing(Instrument):
                 hit = int(candidate) == int(self.ids[i + 1])
                 _cell(below, column, rank + 0.4, shown(self.vocabulary, int(candidate)),
                       colormaps["Blues"](0.55 * p), f"{100 * p:.0f}", framed=hit)  # fmt: skip
-        _bare(below, TRAIL, CANDIDATES + 1.4)
-        below.set_title("the end of it, and below what was thought likeliest, in percent (framed: what came)",
-                        loc="left", fontsize=10.5)  # fmt: skip
+        _bare(below, trail, CANDIDATES + 1.4)
+        below.set_title("its end, and the likeliest in percent (framed: what came)" if self.narrow else
+                        "the end of it, and below what was thought likeliest, in percent (framed: what came)",
+                        loc="left", fontsize=size)  # fmt: skip
         headline(figure, f"{self.losses.mean():.3g} nats per character", self.when)
         return figure
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError, nearest
-from rnnlab.report.leaderboard import Leaderboard, Row, number
+from rnnlab.report.leaderboard import Leaderboard
+from rnnlab.report.numbers import number
+from rnnlab.report.row import Row
 from rnnlab.report.statistics import LEVEL, LOG, Scale, Test, holm, scale_of
 from rnnlab.runs.identity import readable
 

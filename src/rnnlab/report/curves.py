@@ -1,13 +1,16 @@
 """Learning curves: those of one run, and of an experiment's best rows as means over seeds with a band."""
 
 import math
+import re
 from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnnlab.report.grounds import unit
-from rnnlab.report.leaderboard import Leaderboard, Row, number
+from rnnlab.report.leaderboard import Leaderboard
+from rnnlab.report.numbers import number
+from rnnlab.report.row import Row
 from rnnlab.report.svg import COLOURS, Plot, plot
 from rnnlab.runs.metrics import DERIVED, shared, smoothed
 from rnnlab.runs.run import Run, legible, silently
@@ -17,57 +20,87 @@ PANEL = (440, 280)
 SIZES = {"desk": (760, 400), "phone": (358, 300)}  # the page shows the one that fits
 
 
+FEWEST = 3  # points of a curve; fewer are given as numbers
+DIVERGED = re.compile(r"the loss (?:is|has grown from \S+ to) (\S+) at step (\d+)")  # as training says it
+
+
 def run_curves(run: Run) -> str:
-    """Loss of training and validation, then every metric with its baselines and floor, then the gradient."""
+    """Loss of training and validation, every metric with its baselines and floor, then the gradient; what was
+    measured once or twice, or diverged, as numbers.
+    """
     found, results = run.metrics, run.results
     lines = results.get("baselines", {}).get("val", {}) | {"floor": results.get("floor", {}).get("val", {})}
 
     def levels(metric: str | None, factor: float = 1.0) -> dict[str, float]:
         return {name: scores[metric] / factor for name, scores in lines.items() if metric in scores}
 
+    curves = {tag: curve for tag, (steps, values) in found.items()
+              if len((curve := _finite(steps, values))[0]) >= FEWEST}  # fmt: skip
+    why = DIVERGED.search(str(run.record.get("why", "")))
+    lost = (int(why[2]), float(why[1])) if why else None
     panels = []
-    loss = [(t, c) for t, c in (("loss/train", BLUE), ("loss/val", ORANGE)) if t in found]
-    panels.append(_panel("loss", [(found[tag], colour) for tag, colour in loss], levels(*loss_units_of(run))))
-    for tag in found:
+    loss = [(t, c) for t, c in (("loss/train", BLUE), ("loss/val", ORANGE)) if t in curves]
+    if loss:
+        level = levels(*loss_units_of(run))
+        panels.append(_panel("loss", [(curves[tag], colour) for tag, colour in loss], level, lost=lost))
+    for tag in curves:
         name = tag.removeprefix("metric/")
         if tag.startswith("metric/") and name not in DERIVED:
-            panels.append(_panel(name, [(found[tag], ORANGE)], levels(name)))
+            panels.append(_panel(name, [(curves[tag], ORANGE)], levels(name)))
     for tag in ("optim/grad_norm", "optim/lr"):
-        if tag in found and np.ptp(found[tag][1]) > 0:
-            panels.append(
-                _panel(
-                    tag.removeprefix("optim/").replace("_", " "), [(found[tag], BLUE)], {}, tag != "optim/lr"
-                )
-            )
-    named = (("training", "blue"), ("validation", "orange"))
+        if tag in curves and np.ptp(curves[tag][1]) > 0:
+            name = tag.removeprefix("optim/").replace("_", " ")
+            panels.append(_panel(name, [(curves[tag], BLUE)], {}, log=tag != "optim/lr"))
+    named = [(word, c) for tag, word, c in (("loss/train", "training", "blue"), ("loss/val", "validation", "orange"))
+             if tag in curves]  # fmt: skip
     key = "".join(f"<span><i class={colour}></i>{name}</span>" for name, colour in named)
-    drawn = [str(panel) for panel in panels if panel is not None]
+    drawn = "".join(f"<div>{panel}</div>" for panel in panels)
+    few = {t: found[t] for t in found if t.startswith(("loss/", "metric/")) and t not in curves}
     return (
-        f"<div class=panels>{''.join(f'<div>{d}</div>' for d in drawn)}</div><p class=key>{key}</p>"
-        if drawn
-        else ""
+        (f"<div class=panels>{drawn}</div>" if drawn else "")
+        + (f"<p class=key>{key}</p>" if len(named) > 1 else "")
+        + _numbers(few, lost)
     )
 
 
-def _panel(title: str, curves: list[Any], levels: dict[str, float], log: bool = True) -> Plot | None:
-    """Curves over steps, with lines across; without what is not finite."""
-    shown = []
-    for (steps, values), colour in curves:
-        sound = np.isfinite(values)
-        if sound.any():
-            shown.append((*smoothed(steps[sound], values[sound]), colour))
-    if not shown:
-        return None
+def _finite(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sound = np.isfinite(values)
+    return steps[sound], values[sound]
+
+
+def _numbers(few: dict[str, Any], lost: tuple[int, float] | None) -> str:
+    """A line for each value of what is no curve, and for the loss that diverged."""
+    lines = [(tag, int(step), number(float(value)) or str(value))
+             for tag, (steps, values) in few.items() if tag.removeprefix("metric/") not in DERIVED
+             for step, value in list(zip(steps, values, strict=True))[-FEWEST:]]  # fmt: skip
+    if lost:
+        lines.append(("loss/train, diverged", lost[0], number(lost[1]) or str(lost[1])))
+    body = "".join(f"<tr><td>{escape(t)}</td><td>{s:,}</td><td>{escape(v)}</td></tr>" for t, s, v in lines)
+    head = "<thead><tr><th></th><th>step</th><th>value</th></tr></thead>"
+    return f"<div class=wide><table>{head}<tbody>{body}</tbody></table></div>" if body else ""
+
+
+def _panel(
+    title: str,
+    curves: list[Any],
+    levels: dict[str, float],
+    log: bool = True,
+    lost: tuple[int, float] | None = None,
+) -> Plot:
+    """Curves over steps, with lines across; `lost` is where and at which value a loss diverged."""
+    shown = [(*smoothed(steps, values), colour) for (steps, values), colour in curves]
     values = np.concatenate([v for _, v, _ in shown])
+    ends = [int(s) for steps, _, _ in shown for s in (steps[0], steps[-1])] + ([lost[0]] if lost else [])
     picture = plot(
-        [int(s) for steps, _, _ in shown for s in (steps[0], steps[-1])],
-        [float(values.min()), float(values.max())],
+        ends, [float(values.min()), float(values.max())],
         PANEL, "optimizer step", title, log_x=False, log_ratio=8.0 if log else math.inf, levels=levels,
     )  # fmt: skip
     for steps, curve, colour in shown:
-        if len(steps) == 1:
-            picture.dot(int(steps[0]), float(curve[0]), colour, number(float(curve[0])))
         picture.line(list(zip(steps.tolist(), curve.tolist(), strict=True)), colour)
+    if lost:
+        picture.mark(
+            lost[0], lost[1] if lost[1] == lost[1] else math.inf, BLUE, f"step {lost[0]:,}: {lost[1]:.4g}"
+        )
     return picture
 
 
@@ -110,11 +143,39 @@ def board_curves(board: Leaderboard) -> str:
     more = len(board.rows) - len(COLOURS)
     said = [f"The best {len(COLOURS)} of {len(board.rows)} configurations."] if more > 0 else []
     if any(len(one.values) > 1 for one in drawn):
-        said.append("A line is the mean over seeds, its band the middle 80% of them.")
+        banded = told_apart(drawn)
+        which = "" if len(banded) == sum(len(one.values) > 1 for one in drawn) else (
+            ", drawn where it does not lie on another one")  # fmt: skip
+        said.append(f"A line is the mean over seeds, its band the middle 80% of them{which}.")
     if board.groups > 1:
         said.append("They are of different data or targets: each is to be seen beside its own baselines.")
     note = f"<p class=note>{' '.join(said)}</p>" if said else ""
     return f"<div class=curves>{''.join(plots)}<div><ul class=legend>{names}</ul>{note}</div></div>"
+
+
+def middle(one: RowCurve) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the middle 80% of a row's runs, at each step."""
+    low, high = np.quantile(one.values, [0.1, 0.9], axis=0)
+    return low, high
+
+
+def told_apart(drawn: list[RowCurve]) -> list[RowCurve]:
+    """Those whose bands are drawn, the best first: none that lies by half or more, at half of the steps, on another."""
+    kept: list[RowCurve] = []
+    for one in drawn:
+        if len(one.values) > 1 and not any(_on(one, other) for other in kept):
+            kept.append(one)
+    return kept
+
+
+def _on(one: RowCurve, other: RowCurve) -> bool:
+    steps, ours, theirs = np.intersect1d(one.steps, other.steps, return_indices=True)
+    if not len(steps):
+        return False
+    low, high = np.array(middle(one))[:, ours]
+    least, most = np.array(middle(other))[:, theirs]
+    shared_part = np.clip(np.minimum(high, most) - np.maximum(low, least), 0, None)
+    return bool(np.median(shared_part / np.maximum(np.minimum(high - low, most - least), 1e-300)) >= 0.5)
 
 
 def levels_of(board: Leaderboard) -> dict[str, float]:
@@ -134,11 +195,11 @@ def _plot(drawn: list[RowCurve], metric: str, size: tuple[int, int], levels: dic
         [float(v) for one in drawn for v in (one.values.min(), one.values.mean(0).max())],
         size, "optimizer step", metric, log_x=False, log_ratio=3.0, levels=levels,
     )  # fmt: skip
-    top = max(picture.y.values)
+    top, banded = max(picture.y.values), told_apart(drawn)
     for one in drawn:
         steps, mean = one.steps.tolist(), one.values.mean(0)
-        low, high = np.minimum(np.quantile(one.values, [0.1, 0.9], axis=0), top)
-        if len(one.values) > 1:
+        if any(one is other for other in banded):
+            low, high = np.minimum(middle(one), top)
             picture.band(steps, low.tolist(), high.tolist(), one.colour)
         if len(steps) == 1:
             picture.dot(steps[0], float(mean[0]), one.colour, one.row.label)

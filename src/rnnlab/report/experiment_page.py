@@ -7,13 +7,16 @@ from html import escape
 
 from rnnlab.report import parameters
 from rnnlab.report.curves import board_curves
-from rnnlab.report.leaderboard import Entry, Leaderboard, between, cell, number, why_no_score
+from rnnlab.report.failures import reasons
+from rnnlab.report.leaderboard import Leaderboard
+from rnnlab.report.numbers import between, cell, number
 from rnnlab.report.parameters import Link
 from rnnlab.report.search import section
 from rnnlab.report.style import page as whole_page
 from rnnlab.runs.trials import Journal
 
 ROWS, RUNS = 1000, 5000  # of the two tables
+SHOWN, ON_A_PHONE = 50, 20  # rows of a table before it is unfolded; the style has them, too
 PRINTED = 60  # runs up to which their table is printed, too
 PARAMETERS = 8  # that are drawn
 INTERVALS = (
@@ -22,7 +25,7 @@ INTERVALS = (
 )
 
 STYLE = """
-body { max-width: 1200px } th, td { padding: .28rem .55rem }
+body { max-width: 1400px } th, td { padding: .28rem .55rem }
 div.panels { grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)) }
 .desk { display: block } .phone { display: none }
 .curves { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: center }
@@ -34,12 +37,20 @@ ul.legend i { display: inline-block; width: 18px;
 table.sorted th { cursor: pointer } table.sorted th:hover { color: var(--blue) }
 th[aria-sort=ascending]::after { content: " \\2191" } th[aria-sort=descending]::after { content: " \\2193" }
 td.what, th.what { text-align: left; min-width: 10rem } tr.line td { border-top: 1px solid var(--line) }
-td.why { white-space: normal; text-align: left; color: var(--soft); min-width: 14rem }
+div.reason { margin: 0 0 1rem } div.reason ul { margin: .3rem 0; padding-left: 1.2rem; font-size: .9rem }
+.table:not(:has(input.all:checked)) tbody tr:nth-child(n+51 of :not([hidden])) { display: none }
+.table label { color: var(--blue); cursor: pointer; font-size: .9rem; margin-left: .8rem; white-space: nowrap }
+.table label.few { display: none } .table label input { margin: 0 .4rem 0 0; vertical-align: -1px }
 input[type=search] { font: inherit; width: min(100%, 22rem); padding: .35rem .7rem; margin: 0 0 .6rem;
   color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: 6px }
 .wide svg { max-width: none }
-@media (max-width: 640px) { .desk { display: none } .phone { display: block } td.what { white-space: normal } }
-@media print { input[type=search], .many { display: none } table { font-size: 9px } th, td { padding: .15rem .35rem }
+@media (max-width: 640px) { .desk { display: none } .phone { display: block }
+  td.what, th.what { white-space: normal; min-width: 8rem; max-width: 44vw; position: sticky; left: 0;
+    background: var(--paper); overflow-wrap: break-word; padding-right: .4rem }
+  .table:not(:has(input.all:checked)) tbody tr:nth-child(n+21 of :not([hidden])) { display: none }
+  .table table { font-size: 13px } .table label, .table label.few { display: block; margin: 0 0 .5rem } }
+@media print { input[type=search], .table label, .many { display: none }
+  table { font-size: 9px } th, td { padding: .15rem .35rem }
   td.what { white-space: normal } .desk { display: block } .phone { display: none } .wide svg { max-width: 100% }
   div.panels { grid-template-columns: 1fr 1fr } .curves, .panels > div { break-inside: avoid }
   ul.legend { columns: 2; line-height: 1.5 } }
@@ -65,6 +76,7 @@ document.querySelectorAll('input[type=search]').forEach(box => box.oninput = () 
   for (const row of document.getElementById(box.dataset.of).tBodies[0].rows)
     row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
 });
+if (innerWidth < 640) document.querySelectorAll('details.folds').forEach(one => one.open = false);
 """
 
 
@@ -91,8 +103,9 @@ def page(
         if swept and len(board.rows) > 1 and _compared(board):
             parts += ["<h2>Parameters</h2>", parameters.panels(board, swept, link)]
             if board.groups == 1 and (together := parameters.parallel(board, swept)):
-                parts += ["<h2>All together</h2>", together]
+                parts.append(together)
     parts.append(section(journal, board.metric, board.mode) if journal is not None else "")
+    parts.append(_reasons(board, link))
     parts += ["<section class=many>" if finished + len(board.others) > PRINTED else "<section>",
               "<h2>Runs</h2>", _runs(board, link), "</section>"]  # fmt: skip
     return whole_page(name, "".join(parts), STYLE, SCRIPT)
@@ -124,7 +137,7 @@ def _table(board: Leaderboard, link: Link) -> str:
         scores = row.scores()
         best = board.rank_entries(row.entries)[0]
         cells = [number(row.mean), number(row.std), between(row),
-                 str(len(row.entries)), *(escape(cell(values[i])) for values in beside.values()),
+                 row.count, *(escape(cell(values[i])) for values in beside.values()),
                  *(number(scores.get(c)) for c in columns), f"{row.speed:,.0f}"]  # fmt: skip
         begins = "line " if lines and row.group != board.rows[i - 1].group else ""
         style = begins + ("first" if row.rank == 1 else "")
@@ -147,43 +160,59 @@ def _runs(board: Leaderboard, link: Link) -> str:
     if board.groups == 1:
         order = {e.folder: i for i, e in enumerate(board.rank_entries([e for _, e in named]))}
         named.sort(key=lambda one: order[one[1].folder])
-    scored = {entry.folder for _, entry in named}
-    named += [(_label(entry), entry) for entry in board.others]
-    heads = ["", "run", "seed", f"best {board.metric}", "at step", "seconds", "status", ""]
+    named += [(board.labels.get(entry.folder, entry.folder.name), entry) for entry in board.others]
+    heads = ["", "run", "seed", f"best {board.metric}", "at step", "seconds", "status"]
     lines = []
     for rank, (label, entry) in enumerate(named[:RUNS], 1):
         record = entry.record
         best = record.get("results", {}).get("best", {})
-        why = "" if entry.folder in scored else why_no_score(entry)
         seconds = record.get("seconds")
         cells = [str(rank), _linked(label, link(entry)), escape(entry.seed), number(board.value(entry)),
                  f"{best['step']:,}" if "step" in best else "", f"{seconds:,.2f}" if seconds else "",
                  escape(str(record.get("status", "?")))]  # fmt: skip
-        lines.append(_line(cells, "", f"<td class=why>{escape(why)}</td>"))
+        lines.append(_line(cells))
     said = f"<p class=note>The first {RUNS:,} of {len(named):,}.</p>" if len(named) > RUNS else ""
     return _sorted("runs", heads, lines, []) + said
 
 
-def _label(entry: Entry) -> str:
-    return str(entry.record.get("label") or entry.folder.name).replace("+", " ")
+def _reasons(board: Leaderboard, link: Link) -> str:
+    """Why runs have no result, each reason once; which runs, folded where they are many."""
+    parts = []
+    for reason in reasons(board):
+        lines = []
+        for label, entries in reason.configurations.items():
+            seeds = ", ".join(_linked(entry.seed or "run", link(entry)) for entry in entries)
+            lines.append(f"<li>{escape(label)}, seed{'s' * (len(entries) > 1)} {seeds}</li>")
+        count, which = len(reason.configurations), "".join(lines)
+        listed = f"<ul>{which}</ul>"
+        if count > 4:
+            listed = f"<details><summary>{count:,} configurations</summary>{listed}</details>"
+        said = f"<b>{escape(reason.counted)}</b>{': ' if reason.said else ''}{escape(reason.said)}"
+        parts.append(f"<div class=reason>{said}{listed}</div>")
+    return "<h2>Without a result</h2>" + "".join(parts) if parts else ""
 
 
 def _linked(text: str, to: str | None) -> str:
     return f'<a href="{escape(to)}">{escape(text)}</a>' if to else escape(text)
 
 
-def _line(cells: Sequence[str], kind: str = "", more: str = "") -> str:
+def _line(cells: Sequence[str], kind: str = "") -> str:
     first, what, *rest = cells
     name = f' class="{kind}"' if kind else ""
     numbers = "".join(f"<td>{c}</td>" for c in rest)
-    return f"<tr{name}><td>{first}</td><td class=what>{what}</td>{numbers}{more}</tr>"
+    return f"<tr{name}><td>{first}</td><td class=what>{what}</td>{numbers}</tr>"
 
 
 def _sorted(name: str, heads: Sequence[str], lines: Sequence[str], below: Sequence[str]) -> str:
-    """A table that is sorted by a click on a head, and searched where it is long; `below` stays where it is."""
+    """A table that is sorted by a click on a head, and searched and folded where it is long; `below` stays where it
+    is. The rows that are sorted, or found, are the ones that are shown.
+    """
     box = f'<input type=search data-of={name} placeholder="search" aria-label="search these {name}">'
+    few = "" if len(lines) > SHOWN else " class=few"
+    every = f"<label{few}><input type=checkbox class=all>show all {len(lines):,}</label>"
     titles = "".join(f"<th{' class=what' if i == 1 else ''}>{escape(h)}</th>" for i, h in enumerate(heads))
     return (
-        f"{box if len(lines) > 12 else ''}<div class=wide><table class=sorted id={name}>"
-        f"<thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody><tfoot>{''.join(below)}</tfoot></table></div>"
+        f"<div class=table>{box if len(lines) > 12 else ''}{every if len(lines) > ON_A_PHONE else ''}"
+        f"<div class=wide><table class=sorted id={name}><thead><tr>{titles}</tr></thead>"
+        f"<tbody>{''.join(lines)}</tbody><tfoot>{''.join(below)}</tfoot></table></div></div>"
     )

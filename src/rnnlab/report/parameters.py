@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 
 from rnnlab.figures.axis import Axis, cut, word
-from rnnlab.report.leaderboard import Entry, Leaderboard, Row, number
-from rnnlab.report.svg import COLOURS, plot, svg
+from rnnlab.figures.axis import width as width_of
+from rnnlab.report.entry import Entry
+from rnnlab.report.leaderboard import Leaderboard
+from rnnlab.report.numbers import number
+from rnnlab.report.row import Row
+from rnnlab.report.svg import COLOURS, beyond, plot, svg
 
 PANEL = (340, 260)
 DOTS = 400  # in a panel; of more runs evenly many
@@ -21,7 +25,7 @@ def panels(board: Leaderboard, parameters: Sequence[str], link: Link) -> str:
     """The best value over each parameter; a dot is a run, and leads to its page."""
     drawn = "".join(f"<div>{_panel(board, key, link)}</div>" for key in parameters)
     return (f"<div class=panels>{drawn}</div><p class=note>A blue dot is a run, an orange one the median of all "
-            "runs with that value.</p>")  # fmt: skip
+            "runs with that value; a triangle lies outside of the axis.</p>")  # fmt: skip
 
 
 def _panel(board: Leaderboard, key: str, link: Link) -> str:
@@ -38,16 +42,14 @@ def _panel(board: Leaderboard, key: str, link: Link) -> str:
         if i % every == 0:
             shift = (len(beside) * 4 % SHIFTS - SHIFTS // 2) * 1.3
             title = f"{row.label}, seed {entry.seed}: {number(board.value(entry))}"
-            picture.dot(
-                at, picture.y.within(board.value(entry)), COLOURS[0], title, shift=shift, link=link(entry)
-            )
+            picture.mark(at, board.value(entry), COLOURS[0], title, shift=shift, link=link(entry))
     order = list(at_value) if picture.x.words else sorted(at_value)
     medians = [(at, float(np.median(at_value[at]))) for at in order]
     inside = [(at, picture.y.within(value)) for at, value in medians]
     if not picture.x.words:
         picture.line(inside, COLOURS[1], 2.0)
-    for (at, value), (_, y) in zip(medians, inside, strict=True):
-        picture.dot(at, y, COLOURS[1], f"median at {word(at)}: {number(value)}", 4.5)
+    for at, value in medians:
+        picture.mark(at, value, COLOURS[1], f"median at {word(at)}: {number(value)}", radius=4.5)
     return str(picture)
 
 
@@ -67,30 +69,46 @@ def parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
     axes = [Axis.over(c, height - 24, 56, marked=True) for c in columns[:-1]]
     axes.append(Axis.over(_core(columns[-1]), height - 24, 56, log_ratio=4.0))
     places = [float(x) for x in np.linspace(95, width - 70, len(axes))]
+    words = [max(width_of(word(tick)) for tick in axis.ticks()) for axis in axes]
     parts = [
-        _path(row, i / (len(rows) - 1), [(x, axis, column[i])
-              for x, axis, column in zip(places, axes, columns, strict=True)])
+        _path(row, i / (len(rows) - 1), [(x, axis, column[i], room)
+              for x, axis, column, room in zip(places, axes, columns, words, strict=True)])
         for i, row in reversed(list(enumerate(rows)))
     ]  # fmt: skip
     names = [_short(key, parameters) for key in parameters] + [f"best {board.metric}"]
     for x, axis, name in zip(places, axes, names, strict=True):
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="50" y2="{height - 18}" class="axis"/>'
                      f'<text x="{x:.1f}" y="26" text-anchor="middle" class="title">{escape(name)}</text>')  # fmt: skip
-        parts += [f'<text x="{x - 8:.1f}" y="{axis.at(tick) + 4:.1f}" text-anchor="end" class="tick halo">'
-                  f"{escape(cut(word(tick)))}</text>" for tick in axis.ticks()]  # fmt: skip
-    note = "A line is a configuration: the bolder, the better its mean over seeds."
-    return f"<div class=wide>{svg(width, height, parts)}</div><p class=note>{note}</p>"
+        for tick in axis.ticks():  # lines end before its words and go on behind them
+            y, room = axis.at(tick), width_of(word(tick))
+            parts.append(f'<rect x="{x - 12 - room:.1f}" y="{y - 7:.1f}" width="{room + 8:.1f}" height="14" '
+                         f'class="paper"/><text x="{x - 8:.1f}" y="{y + 4:.1f}" text-anchor="end" class="tick">'
+                         f"{escape(cut(word(tick)))}</text>")  # fmt: skip
+    drawn = f"<div class=wide>{svg(width, height, parts)}</div>"
+    note = "the bolder, the better its mean over seeds; a triangle lies outside of the axis."
+    return (f"<details class=folds open><summary>All together</summary>{drawn}"
+            f"<p class=note>A line is a configuration: {note}</p></details>")  # fmt: skip
 
 
-def _path(row: Row, place: float, stops: list[tuple[float, Axis, Any]]) -> str:
-    """A row's line; `place` is 0 for the best row and 1 for the worst."""
-    points = [(x, axis.at(value if axis.words else axis.within(value))) for x, axis, value in stops]
+def _path(row: Row, place: float, stops: list[tuple[float, Axis, Any, float]]) -> str:
+    """A row's line, level where the words of an axis stand; `place` is 0 for the best row and 1 for the worst."""
+    points: list[tuple[float, float]] = []
+    for x, axis, value, room in stops:
+        y = axis.at(value if axis.words else axis.within(value))
+        points += [(x - 14 - room, y), (x, y)] if points else [(x, y)]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     near, far, part = ("near", "middle", 2 * place) if place < 0.5 else ("middle", "far", 2 * place - 1)
     colour = f"color-mix(in oklab, var(--{far}) {100 * part:.0f}%, var(--{near}))"
     title = escape(f"{row.label}: {number(row.mean)}")
+    x, axis, value, _ = stops[-1]
+    out = axis.within(value) != value
+    mark = (
+        beyond(x, points[-1][1], value > axis.within(value), colour, f"{row.label}: {number(value)}")
+        if out
+        else ""
+    )
     return (f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{2.8 - 1.8 * place:.1f}">'
-            f"<title>{title}</title></polyline>")  # fmt: skip
+            f"<title>{title}</title></polyline>{mark}")  # fmt: skip
 
 
 def _short(key: str, among: Sequence[str]) -> str:

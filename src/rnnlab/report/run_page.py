@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.regular_files import read_file
+from rnnlab.report import units
 from rnnlab.report.curves import run_curves
-from rnnlab.report.leaderboard import number
+from rnnlab.report.entry import spelled
+from rnnlab.report.numbers import number
 from rnnlab.report.style import page
 from rnnlab.runs.manifest import manifest_rows
 from rnnlab.runs.run import Run
-from rnnlab.terminal.run import PARTS, facts, score_rows
+from rnnlab.terminal.run import facts
+from rnnlab.terminal.scores import PARTS, score_rows
 
 CLASSES = {"bold": "first", "": "", "dim": "aside"}  # of the terminal's styles
 MANY, LARGE = 100, 20_000_000  # files of a kind that a page holds, and bytes of each
@@ -54,9 +57,12 @@ def run_page(run: Run) -> str:
         text = read_file(sample).decode(errors="replace")
         parts += [f"<h2>{escape(SAMPLES.get(sample.stem, sample.name))}</h2>", f"<pre>{escape(text)}</pre>"]
     parts += [f"<p class=note>{escape(left_out)}</p>" for left_out in (*not_drawn, *not_quoted)]
+    if (looked_into := units.recorded(run)) is not None:
+        parts.append(units.section(looked_into))
     parts += ["<h2>How to do it again</h2>", _again(run)]
     parts += ["<h2>How it was made</h2>", _pairs(_made(run)), _folded(run)]
-    return page(run.folder.name, "".join(parts))
+    more = (units.STYLE, units.SCRIPT) if looked_into is not None else ()
+    return page(run.folder.name, "".join(parts), *more)
 
 
 def held(run: Run, folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
@@ -80,7 +86,7 @@ def held(run: Run, folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
 
 
 def _head(run: Run, record: dict[str, Any]) -> str:
-    label = record.get("label", "").replace("+", " ") or "as the experiment stands"
+    label = spelled(record.get("label", "")) or "as the experiment stands"
     status = record.get("status", "?")
     said = [f"seed {run.config.get('seed')}", f"id {record.get('id')}", f"{record.get('created', '')[:16]}"]
     if record.get("seconds"):

@@ -3,7 +3,7 @@
 from collections import Counter
 from html import escape
 
-from rnnlab.report.leaderboard import number
+from rnnlab.report.numbers import number
 from rnnlab.report.svg import COLOURS, plot
 from rnnlab.runs.trials import Journal
 
@@ -38,7 +38,7 @@ def _history(ended: list[dict], metric: str, mode: str) -> str:
             params = ", ".join(f"{k}={_short(v)}" for k, v in trial["params"].items())
             how = f"{state} at step {trial['steps']:,}"
             title = f"trial {trial['number'] + 1}, {params}: {number(trial['value'])}, {how}"
-            picture.dot(trial["number"] + 1, picture.y.within(trial["value"]), colour, title)
+            picture.mark(trial["number"] + 1, trial["value"], colour, title)
     line: list[tuple[int, float]] = []
     for trial in (t for t in ended if t["state"] == "complete"):
         best = line[-1][1] if line else trial["value"]

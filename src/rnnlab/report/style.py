@@ -43,6 +43,7 @@ svg { max-width: 100%; height: auto } svg text { font: 12px system-ui, sans-seri
 svg .tick { font-size: 11px; paint-order: stroke; stroke: var(--paper); stroke-width: 3px }
 svg .halo { stroke-width: 5px; fill: var(--ink) }
 svg .title { font-weight: 600; fill: var(--ink) } svg .grid { stroke: var(--line) } svg .axis { stroke: var(--soft) }
+svg .paper { fill: var(--paper) } svg .beyond { opacity: .8 }
 svg .level { stroke: var(--soft); stroke-dasharray: 5 4 }
 .key { font-size: .85rem; color: var(--soft) } .key i { display: inline-block; width: 16px; border-top: 3px solid;
   vertical-align: middle; margin: 0 .4rem 0 0 }
@@ -50,11 +51,11 @@ i.c0 { border-color: var(--c0) } i.c1 { border-color: var(--c1) } i.c2 { border-
 i.c3 { border-color: var(--c3) } i.c4 { border-color: var(--c4) } i.c5 { border-color: var(--c5) }
 i.blue { border-color: var(--blue) } i.orange { border-color: var(--orange) }
 .key span { margin-right: 1.2rem; white-space: nowrap }
-@media (max-width: 640px) { figure { overflow-x: auto } figure img { max-width: none; width: 680px } }
+details.folds > summary { font-size: 1.1rem; margin: 2.4rem 0 .6rem }
 @media print { :root { --ink: #000; --soft: #444; --line: #ccc; --card: #fff } a { color: inherit }
   body { padding: 0; max-width: none; font-size: 11px } figure, tr, svg { break-inside: avoid }
   h2 { break-after: avoid } div.panels { grid-template-columns: 1fr 1fr } table { font-size: 10px }
-  th, td { padding: .2rem .5rem } figure img { max-width: 100%; width: auto } div.wide { overflow: visible } }
+  th, td { padding: .2rem .5rem } div.wide { overflow: visible } }
 """
 
 

@@ -51,7 +51,17 @@ class Plot:
     ) -> None:
         dot = (f'<circle cx="{self.x.at(x) + shift:.1f}" cy="{self.y.at(y):.1f}" r="{radius}" fill="{colour}" '
                f'opacity="0.7"><title>{escape(title)}</title></circle>')  # fmt: skip
-        self.parts.append(f'<a href="{escape(link)}">{dot}</a>' if link else dot)
+        self.parts.append(_linked(dot, link))
+
+    def mark(self, x: Any, y: float, colour: str, title: str, **how: Any) -> None:
+        """A dot; where it lies outside of the axis a triangle at the edge, that points to it."""
+        inside = self.y.within(y)
+        if inside == y:
+            return self.dot(x, y, colour, title, **how)
+        across, at = self.x.at(x) + how.get("shift", 0.0), self.y.at(inside)
+        self.parts.append(
+            _linked(beyond(across, at, y > inside, colour, f"{title}, outside of the axis"), how.get("link"))
+        )
 
     def __str__(self) -> str:
         frame: list[str] = []
@@ -96,6 +106,18 @@ class Plot:
                          f'<text x="{right + 5}" y="{self.y.start - label + 4:.1f}" class="tick">'
                          f"{escape(name)}</text>")  # fmt: skip
         return found
+
+
+def _linked(part: str, link: str | None) -> str:
+    return f'<a href="{escape(link)}">{part}</a>' if link else part
+
+
+def beyond(x: float, y: float, above: bool, colour: str, title: str) -> str:
+    """A triangle at the end of an axis, for what lies outside of it."""
+    way = -1 if above else 1
+    tip, foot = y + 5 * way, y - 2 * way
+    return (f'<polygon class="beyond" points="{x:.1f},{tip:.1f} {x - 4:.1f},{foot:.1f} {x + 4:.1f},{foot:.1f}" '
+            f'fill="{colour}"><title>{escape(title)}</title></polygon>')  # fmt: skip
 
 
 def svg(width: int, height: int, parts: Sequence[str]) -> str:

@@ -2,7 +2,8 @@
 
 from rich.table import Table
 
-from rnnlab.report.leaderboard import Leaderboard, between, cell, number
+from rnnlab.report.leaderboard import Leaderboard
+from rnnlab.report.numbers import between, cell, number
 
 DISPENSABLE = ("std", "floor", "steps/s", "95% interval", "best baseline")  # in this order, for want of width
 
@@ -14,7 +15,7 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
     Of the scores those that fit, the metric that the loss is in before others.
     """
     rows = board.rows[:limit]
-    seeds = any(len(row.entries) > 1 for row in board.rows)
+    seeds = any(len(row.entries) > 1 or row.lacking for row in board.rows)
     several = len({e.record.get("engine", {}).get("name") for r in board.rows for e in r.entries}) > 1
     speeds = several or any("trainer.accelerator" in row.parameters for row in board.rows)
     left: dict[str, list[str]] = {f"best {board.metric}": [number(row.mean) for row in rows]}
@@ -22,7 +23,7 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
         left["std"] = [number(row.std) for row in rows]
         if width >= 100:
             left["95% interval"] = [between(row) for row in rows]
-        left["n"] = [str(len(row.entries)) for row in rows]
+        left["n"] = [row.count for row in rows]
     right = {"steps/s": [f"{row.speed:,.0f}" for row in rows]} if speeds else {}
     beside = {head: [cell(one) for one in values[:limit]] for head, values in board.beside().items()}
     right = beside | right

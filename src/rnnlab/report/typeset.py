@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from rnnlab.report.leaderboard import Leaderboard, between, cell, number
+from rnnlab.report.leaderboard import Leaderboard
+from rnnlab.report.numbers import between, cell, number
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
            **{c: f"\\{c}" for c in "&%$#_{}"}}  # fmt: skip
@@ -17,7 +18,7 @@ def rows(board: Leaderboard) -> tuple[list[str], list[list[str]], list[bool]]:
     for i, row in enumerate(board.rows):
         own = row.scores()
         spread = f" ± {number(row.std)}" if row.std == row.std else ""
-        lines.append([row.label, number(row.mean) + spread, between(row), str(len(row.entries)),
+        lines.append([row.label, number(row.mean) + spread, between(row), row.count,
                       *(number(own.get(c)) for c in scores), *(cell(v[i]) for v in beside.values())])  # fmt: skip
         best.append(row.rank == 1)
     for name, found in board.references:

@@ -13,7 +13,9 @@ from shlex import quote
 from typing import Any
 
 from rnnlab.errors import RunFailed, UserError
-from rnnlab.report.leaderboard import Entry, leaderboard, number, why_no_score
+from rnnlab.report.entry import Entry, why_no_score
+from rnnlab.report.leaderboard import leaderboard
+from rnnlab.report.numbers import number
 from rnnlab.report.table import table
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import refuse_unwritable

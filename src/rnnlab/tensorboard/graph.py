@@ -128,6 +128,18 @@ class _Drawing:
             x = self.node("add_last", "Add", (x, first), y)
         target = self.node("target", "Placeholder", (), (ANY, *model.target))
         self.node("loss", model.loss, (x, target), ())
+        if len(model.layers) == 1:
+            self._flatten()
+
+    def _flatten(self) -> None:
+        """Takes the boxes away: of a single layer all nodes fit the page, and closed boxes would leave it empty."""
+        short: dict[str, str] = {}
+        for node in self.graph.node:
+            plain = node.name.removeprefix("layer_0/").removesuffix("/linear").replace("/", "_")
+            short[node.name] = plain if plain not in short.values() else node.name.replace("/", "_")
+        for node in self.graph.node:
+            node.name = short[node.name]
+            node.input[:] = [short[name] for name in node.input]
 
     def shape(self, blocks: int) -> Shape:
         return ANY, self.model.input[0], blocks * self.model.hidden_size

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rnnlab.report.leaderboard import Leaderboard, Row, of_experiment
+from rnnlab.report.leaderboard import Leaderboard, of_experiment
+from rnnlab.report.row import Row
 from rnnlab.runs.metrics import Scalars, shared
 from rnnlab.runs.run import Run, legible
 from rnnlab.tensorboard import events, summaries
@@ -14,17 +15,24 @@ from rnnlab.tensorboard import events, summaries
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # {tag: (steps (n,), values (runs, n))}
 
 
-def write_groups(experiment: Path, into: Path) -> list[Path]:
-    """Writes a TensorBoard run for each configuration of an experiment, best first, and for each baseline;
-    returns their folders.
+def write_groups(experiment: Path, into: Path, room: int | None = None) -> tuple[int, int]:
+    """Writes a TensorBoard run for each configuration of an experiment, best first, and for each baseline: in all at
+    most `room`, where that is given. Returns how many configurations were written, and how many there are.
 
     A scalar is the mean over the seeds at the steps that all of them have, with its least and greatest as
     TAG.low and TAG.high, which the custom scalars draw as a band. HParams has one session a configuration.
     """
     board = of_experiment(experiment)
     bands = (board.metric, "loss/val", "metric/mse", "metric/nats", "metric/accuracy")
-    folders, end = [], 0
+    lines = {name: at for name, scores in board.references if (at := _levels(scores, bands))}
+    end = written = 0
     for rank, row in enumerate(board.rows, 1):
+        beside = row.references if board.own_references else {}
+        named = {f"{name} at {row.label}": _levels(scores, bands) for name, scores in beside.items()}
+        own = {name: at for name, at in named.items() if at and at not in lines.values()}
+        if room is not None and written and written + len(lines) + 1 + len(own) > room:
+            break
+        lines |= own
         folder = into / f"{rank:03d} {_safe(row.label)} ({len(row.entries)} seeds)"
         folder.mkdir(parents=True)
         found = curves(row)
@@ -33,32 +41,20 @@ def write_groups(experiment: Path, into: Path) -> list[Path]:
         scalars = [*_scalars(found, shown), _outcome(row, board)]
         ending = events.record(summaries.session_end("finished"))
         _write(folder, [*map(events.record, content), *map(events.records, scalars), ending])
-        folders.append(folder)
+        written += 1
         end = max([end, *(step for batch in scalars for step in batch.steps)])
-    return folders + _references(board, bands, into, end)
+    for name, at in lines.items():
+        folder = into / (_safe(name) if name.startswith("floor") else f"baseline {_safe(name)}")
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder, [events.records(Scalars((0, end), {tag: (v, v) for tag, v in at.items()}))])
+    return written, len(board.rows)
 
 
-def _references(board: Leaderboard, bands: tuple[str, ...], into: Path, end: int) -> list[Path]:
-    """Baselines and floor as runs of their own, constant from the first step to the last, in the metrics' charts."""
-    folders = []
-    found = list(board.references)
-    if board.own_references:  # each row's own, one of those that are the same
-        known: set[tuple[str, str]] = set()
-        for row in board.rows:
-            for name, scores in row.references.items():
-                if (name, str(scores)) not in known:
-                    known.add((name, str(scores)))
-                    found.append((f"{name} at {row.label}", scores))
-    for name, scores in found:
-        lines = {tag: scores[f"val/{tag.removeprefix('metric/')}"] for tag in dict.fromkeys(bands)
-                 if f"val/{tag.removeprefix('metric/')}" in scores}  # fmt: skip
-        lines |= {f"{tag}.{edge}": value for tag, value in lines.items() for edge in ("low", "high")}
-        if lines:
-            folder = into / (_safe(name) if name.startswith("floor") else f"baseline {_safe(name)}")
-            folder.mkdir(parents=True, exist_ok=True)
-            _write(folder, [events.records(Scalars((0, end), {tag: (v, v) for tag, v in lines.items()}))])
-            folders.append(folder)
-    return folders
+def _levels(scores: dict[str, float], bands: tuple[str, ...]) -> dict[str, float]:
+    """A baseline or the floor as lines in the metrics' charts, constant from the first step to the last."""
+    lines = {tag: scores[f"val/{tag.removeprefix('metric/')}"] for tag in dict.fromkeys(bands)
+             if f"val/{tag.removeprefix('metric/')}" in scores}  # fmt: skip
+    return lines | {f"{tag}.{edge}": value for tag, value in lines.items() for edge in ("low", "high")}
 
 
 def curves(row: Row) -> Curves:

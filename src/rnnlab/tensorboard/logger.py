@@ -20,6 +20,10 @@ from rnnlab.tensorboard.graph import graph_record
 from rnnlab.training.display import About
 from rnnlab.training.loggers import Journal, RunLogger
 
+INSTRUMENTS, GROUP = (
+    "inspect/",
+    "recurrence",
+)  # how TensorBoard calls them: its groups stand by name, losses first
 DIFF = 4000  # characters of a working folder's diff; manifest.json has it all
 
 
@@ -47,6 +51,10 @@ class TensorBoard(RunLogger, TensorBoardLogger):
         return _Later(lambda: TensorBoardLogger.experiment.fget(self))  # type: ignore[attr-defined]
 
     def log_scalars(self, batch: Scalars) -> None:
+        if any(tag.startswith(INSTRUMENTS) for tag in batch.columns):
+            shown = {tag.replace(INSTRUMENTS, f"{GROUP}/", 1) if tag.startswith(INSTRUMENTS) else tag: values
+                     for tag, values in batch.columns.items()}  # fmt: skip
+            batch = Scalars(batch.steps, shown)
         tags = tuple(map(events.value, batch.columns))
         few = len(batch.steps) < FEW
         made = None if few else recording.records(time.time(), *batch.arrays, tags)

@@ -1,7 +1,9 @@
 """TensorBoard as `rnnlab board` serves it, from run.json and configs, too: `python -m rnnlab.tensorboard.server`.
 
-Its tabs read through a data provider, and three of them get one that shows less, or more:
+Its tabs read through a data provider, and they get one that shows less, or more:
 
+* all but HParams: of more than 40 runs those of the best configurations (`rnnlab.tensorboard.offered`), unless the
+  first argument is --all;
 * HParams: the sessions by each run.json (`rnnlab.tensorboard.sessions`);
 * Time Series and Scalars: curves alone. What a run has a single value of is in HParams, constants in Custom Scalars;
 * Custom Scalars: baselines and floor once for all seeds of a data set, and not once more for every run.
@@ -11,16 +13,22 @@ import copy
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tensorboard.backend.application import make_plugin_loader
 from tensorboard.data.provider import TensorTimeSeries
+from tensorboard.plugins.base_plugin import TBLoader
 from tensorboard.plugins.custom_scalar.custom_scalars_plugin import CustomScalarsPlugin
 from tensorboard.plugins.hparams.hparams_plugin import HParamsPlugin
 from tensorboard.plugins.metrics.metrics_plugin import MetricsPlugin
 from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
 
+from rnnlab.tensorboard import webfiles
 from rnnlab.tensorboard.hosts import local
+from rnnlab.tensorboard.offered import Offer, offer
 from rnnlab.tensorboard.sessions import FRESH_S, Sessions
 from tensorboard import default, program
 
@@ -29,17 +37,54 @@ LINES = "reference/"
 EDGES = (".low", ".high")  # of a band
 
 
+class Shared:
+    """What is known of the runs below a folder, for all views."""
+
+    def __init__(self, folder: Path) -> None:
+        self.sessions = Sessions(folder)
+        self._offer: tuple[float, Offer | None] = (float("-inf"), None)
+
+    def offered(self) -> frozenset[str] | None:
+        if time.monotonic() > self._offer[0] + FRESH_S:
+            self._offer = (time.monotonic(), offer(self.sessions))
+        return self._offer[1] and self._offer[1].names
+
+
 class View:
     """A data provider that changes what another one lists."""
 
-    def __init__(self, provider: Any, folder: Path) -> None:
-        self._provider, self._folder = provider, folder
+    def __init__(self, provider: Any, shared: Shared) -> None:
+        self._provider, self._shared = provider, shared
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._provider, name)
 
 
-class Curves(View):
+class Offered(View):
+    """The runs that TensorBoard is offered."""
+
+    every = False  # whether that is all there are
+
+    def _kept(self, runs: Mapping[str, Any]) -> dict[str, Any]:
+        names = None if self.every else self._shared.offered()
+        return {run: of for run, of in runs.items() if names is None or run in names}
+
+    def list_runs(self, *context: Any, **asked: Any) -> Any:
+        found = self._provider.list_runs(*context, **asked)
+        kept = self._kept({run.run_name: run for run in found})
+        return [run for run in found if run.run_name in kept]
+
+    def list_scalars(self, *context: Any, **asked: Any) -> Any:
+        return self._kept(self._provider.list_scalars(*context, **asked))
+
+    def list_tensors(self, *context: Any, **asked: Any) -> Any:
+        return self._kept(self._provider.list_tensors(*context, **asked))
+
+    def list_blob_sequences(self, *context: Any, **asked: Any) -> Any:
+        return self._kept(self._provider.list_blob_sequences(*context, **asked))
+
+
+class Curves(Offered):
     def list_scalars(self, *context: Any, **asked: Any) -> Any:
         return {
             run: {
@@ -47,19 +92,15 @@ class Curves(View):
                 for t, of in tags.items()
                 if not t.startswith((*POINTS, LINES)) and not t.endswith(EDGES)
             }
-            for run, tags in self._provider.list_scalars(*context, **asked).items()
+            for run, tags in super().list_scalars(*context, **asked).items()
         }
 
 
 class Hyperparameters(View):
-    def __init__(self, provider: Any, folder: Path) -> None:
-        super().__init__(provider, folder)
-        self._sessions = Sessions(folder)
-
     def list_tensors(self, *context: Any, **asked: Any) -> Any:
         found = dict(self._provider.list_tensors(*context, **asked))
         if asked.get("plugin_name") == "hparams":
-            for run, tags in self._sessions.contents().items():
+            for run, tags in self._shared.sessions.contents().items():
                 found[run] = {tag: _series(content) for tag, content in tags.items()}
         return found
 
@@ -70,14 +111,13 @@ def _series(content: bytes) -> TensorTimeSeries:
     )
 
 
-class LinesOnce(View):
-    def __init__(self, provider: Any, folder: Path) -> None:
-        super().__init__(provider, folder)
-        self._sessions = Sessions(folder)
+class LinesOnce(Offered):
+    def __init__(self, provider: Any, shared: Shared) -> None:
+        super().__init__(provider, shared)
         self._drawing: tuple[float, set[str]] = (float("-inf"), set())
 
     def list_scalars(self, *context: Any, **asked: Any) -> Any:
-        found = self._provider.list_scalars(*context, **asked)
+        found = super().list_scalars(*context, **asked)
         drawing = self._runs_that_draw(context, asked)
         return {
             run: {tag: of for tag, of in tags.items() if run in drawing or not tag.startswith(LINES)}
@@ -88,8 +128,8 @@ class LinesOnce(View):
         """Of the runs whose data differ by the seed alone the one in the middle, among those whose lines are long."""
         if time.monotonic() > self._drawing[0] + FRESH_S:
             about = {k: asked[k] for k in ("experiment_id", "plugin_name")}
-            last = self._provider.read_last_scalars(*context, **about)
-            data, families = self._sessions.data(), defaultdict[str, list[Any]](list)
+            last = self._kept(self._provider.read_last_scalars(*context, **about))
+            data, families = self._shared.sessions.data(), defaultdict[str, list[Any]](list)
             for run, tags in last.items():
                 if lines := sorted((tag, d.value) for tag, d in tags.items() if tag.startswith(LINES)):
                     length = max(d.step for tag, d in tags.items() if tag.startswith(LINES))
@@ -110,17 +150,24 @@ VIEWS = {
 }
 
 
-def through(plugin: Any, view: type[View]) -> Any:
-    """The plugin, with its data seen through a view."""
+class Seen(TBLoader):
+    """A plugin, or what loads it, with its data seen through a view."""
 
-    class Seen(plugin):
-        def __init__(self, context: Any) -> None:
-            context = copy.copy(context)
-            context.data_provider = view(context.data_provider, Path(context.logdir))
-            super().__init__(context)
+    def __init__(self, plugin: Any, shared: Callable[[Path], Shared]) -> None:
+        self._shared = shared
+        self._loader = make_plugin_loader(plugin)
+        self._view = VIEWS.get(plugin if isinstance(plugin, type) else type(plugin), Offered)
 
-    Seen.__name__ = plugin.__name__
-    return Seen
+    def define_flags(self, parser: Any) -> None:
+        self._loader.define_flags(parser)
+
+    def fix_flags(self, flags: Any) -> None:
+        self._loader.fix_flags(flags)
+
+    def load(self, context: Any) -> Any:
+        context = copy.copy(context)
+        context.data_provider = self._view(context.data_provider, self._shared(Path(context.logdir)))
+        return self._loader.load(context)
 
 
 class Server(program.WerkzeugServer):
@@ -131,9 +178,12 @@ class Server(program.WerkzeugServer):
 
 
 def main() -> int:
-    plugins = [through(p, VIEWS[p]) if p in VIEWS else p for p in default.get_plugins()]
-    board = program.TensorBoard(plugins=plugins, server_class=Server)
-    board.configure(["", *sys.argv[1:]])
+    asked = sys.argv[1:]
+    Offered.every = asked[:1] == ["--all"]
+    shared = cache(Shared)
+    plugins = [Seen(plugin, shared) for plugin in default.get_plugins()]
+    board = program.TensorBoard(plugins, webfiles.provider(), Server)
+    board.configure(["", *asked[Offered.every :]])
     return int(board.main())
 
 

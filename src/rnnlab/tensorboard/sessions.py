@@ -17,7 +17,9 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rnnlab.errors import UserError
-from rnnlab.report.leaderboard import Entry, Row, ranked
+from rnnlab.report.entry import Entry
+from rnnlab.report.ranking import ranked
+from rnnlab.report.row import Row
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import is_locked
@@ -28,7 +30,7 @@ from rnnlab.tensorboard.summaries import END, EXPERIMENT, START, end_content, st
 
 Contents = dict[str, dict[str, bytes]]  # {TensorBoard's name of a run: {tag: content}}
 DEPTHS = ("run.json", "*/run.json", "*/*/run.json")  # a run, an experiment, all experiments
-RUNS = "runs"  # the column that says how many runs a configuration has, and their statuses
+RUNS = "runs "  # begins the columns that say how many runs of a configuration have which status
 FRESH_S = 2.0  # what was read is not looked for again so soon
 
 
@@ -56,16 +58,25 @@ class Group:
     def finished(self) -> list[Member]:
         return [member for member in self.members if member.status == "finished"]
 
-    @property
-    def statuses(self) -> str:
-        """How many of its runs have which status: "3 finished, 1 failed"."""
-        counts = Counter(member.status for member in self.members)
-        return ", ".join(f"{counts[s]} {s}" for s in sorted(counts, key=lambda s: (s != "finished", s)))
+    def counts(self, statuses: Iterable[str]) -> dict[str, int]:
+        """How many of its runs have which of `statuses`, a column each. Numbers: words would make an axis of text."""
+        found = Counter(member.status for member in self.members)
+        return {f"{RUNS}{status}": found[status] for status in statuses}
 
     def row(self, values: dict[str, Any], config: dict[str, Any]) -> Row:
         """Its finished runs, or all where none has finished."""
         entries = [Entry(m.run.folder, m.record) for m in self.finished or self.members]
         return Row(entries, values, config)
+
+
+class Place(NamedTuple):
+    """Where a group stands among those of its experiment that were scored on the same targets."""
+
+    rank: int  # from 1
+    letter: str = ""  # which of several targets
+
+    def __str__(self) -> str:
+        return f"{self.letter}{self.rank:03d}"
 
 
 class Known(NamedTuple):
@@ -108,22 +119,34 @@ class Sessions:
                 kinds.setdefault(key, set()).add(kind(value))
         found: Contents = {}
         several = len({group.experiment for group in groups}) > 1
-        titles = self._titles(groups, columns)
-        for group, values, title in zip(groups, columns, titles, strict=True):
+        statuses = sorted({m.status for group in groups for m in group.members} | {"finished"},
+                          key=lambda s: (s != "finished", s))  # fmt: skip
+        shown = [v | group.counts(statuses) for group, v in zip(groups, columns, strict=True)]
+        places = self._places(groups, columns)
+        for i, (group, values) in enumerate(zip(groups, shown, strict=True)):
+            title = str(places[i] or f"no result {places[:i].count(None) + 1}")  # short: its column is narrow
             if several:
                 title = f"{group.experiment} {title}"
             # a column of several types is one of words
-            told = {k: word(v) if len(kinds[k]) > 1 else v for k, v in values.items()} | {
-                RUNS: group.statuses
-            }
+            told = {k: word(v) if len(kinds.get(k, ())) > 1 else v for k, v in values.items()}
             for name, run, record, status in group.members:
                 began = _seconds(record.get("started") or record.get("created"))
                 found[name] = {START: start_content(told, title, run.folder.absolute().as_uri(), began)}
                 if status in ("finished", "failed", "running"):
                     found[name][END] = end_content(status, _seconds(record.get("ended")))
-        shown = [values | {RUNS: group.statuses} for group, values in zip(groups, columns, strict=True)]
         next(iter(found.values()))[EXPERIMENT] = experiment(shown, groups)
         return found
+
+    def in_order(self) -> list[Group]:
+        """All groups: those that are being trained, then best first, those without a result last."""
+        groups = self._groups()
+        places = self._places(groups, self._columns(groups))
+
+        def order(one: tuple[Group, Place | None]) -> tuple[bool, bool, Place]:
+            running = any(member.status == "running" for member in one[0].members)
+            return not running, one[1] is None, one[1] or Place(0)
+
+        return [group for group, _ in sorted(zip(groups, places, strict=True), key=order)]
 
     def _groups(self) -> list[Group]:
         groups: dict[str, Group] = {}
@@ -179,22 +202,23 @@ class Sessions:
             values |= {key: flat[key] for key in keys - values.keys() if key in flat}
         return found
 
-    def _titles(self, groups: list[Group], columns: list[dict[str, Any]]) -> list[str]:
-        """What the tab calls each group, and orders it by: best first, those without a result last.
+    def _places(self, groups: list[Group], columns: list[dict[str, Any]]) -> list[Place | None]:
+        """The place of each group in its experiment, best first; None without a result.
 
         Where runs of an experiment were scored on different targets, a letter tells which are ranked together.
         """
         rows = [g.row(v, self._config(g)) for g, v in zip(groups, columns, strict=True)]
-        titles = [f"no result, {row.label}" for row in rows]
+        places: list[Place | None] = [None] * len(groups)
         for experiment in dict.fromkeys(group.experiment for group in groups):
             at = [i for i, g in enumerate(groups) if g.experiment == experiment and g.value == g.value]
             order = [rows[i] for i in at]
             ranked(order, self._config(groups[at[0]]).get("mode", "min") if at else "min")
             several = len({row.group for row in order}) > 1
+            rank_of = {id(row): i for i, row in enumerate(order, 1)}
             for i in at:
                 letter = chr(ord("A") + min(rows[i].group, 25)) if several else ""
-                titles[i] = f"{letter}{order.index(rows[i]) + 1:03d} {rows[i].label}"
-        return titles
+                places[i] = Place(rank_of[id(rows[i])], letter)
+        return places
 
 
 def _status(folder: Path, status: str | None) -> str:
@@ -227,7 +251,7 @@ def experiment(columns: Sequence[dict[str, Any]], groups: Iterable[Group]) -> by
     found = api_pb2.Experiment()
     for key in sorted({key for values in columns for key in values}):
         values = [c[key] for c in columns if key in c]
-        info = found.hparam_infos.add(name=key, differs=len(set(map(str, values))) > 1 or key == RUNS)
+        info = found.hparam_infos.add(name=key, differs=len(set(map(str, values))) > 1)
         types = {kind(value) for value in values}
         if types == {float}:
             info.type = api_pb2.DATA_TYPE_FLOAT64

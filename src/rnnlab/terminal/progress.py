@@ -11,6 +11,7 @@ from rich.progress import Progress as RichProgress
 from rnnlab.terminal.console import Console
 from rnnlab.terminal.html import moving_bar
 
+WIDE = 100  # columns of a terminal that has room for a bar and the epoch; else the line fits 60
 PLAIN_LINES = 10  # how many lines a training prints without a terminal
 
 
@@ -39,18 +40,15 @@ class Progress(ProgressBar):
         self._started_at, self._first_step = time.perf_counter(), trainer.global_step
         self._lines = 0
         if self.console.is_terminal and self.console.block is None:
-            self._bar = RichProgress(
-                TextColumn("epoch {task.fields[epoch]}"),
-                BarColumn(bar_width=24),
-                TextColumn(
-                    "{task.completed}/{task.total} steps" if self._total else "{task.completed} steps"
-                ),
+            count = "{task.completed}/{task.total}" if self._total else "{task.completed}"
+            wide = self.console.width >= WIDE
+            columns = [
+                *([TextColumn("epoch {task.fields[epoch]}"), BarColumn(bar_width=24)] if wide else []),
+                TextColumn(f"{count} steps" if wide else count),
                 TextColumn("{task.fields[text]}"),
                 TimeRemainingColumn(compact=True),
-                console=self.console,
-                auto_refresh=False,
-                transient=False,
-            )
+            ]
+            self._bar = RichProgress(*columns, console=self.console, auto_refresh=False, transient=False)
             self._bar.add_task("train", total=self._total, epoch=0, text="", completed=trainer.global_step)
             self._bar.start()
 
@@ -68,9 +66,9 @@ class Progress(ProgressBar):
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         step = trainer.global_step
         speed = (step - self._first_step) / max(self._drawn_at - self._started_at, 1e-9)
-        words = [f"loss {float(loss):.4g}"] if loss is not None else []
-        words += [f"best validation {self._best:.4g}"] if self._best is not None else []
-        text = "  ".join([*words, f"{speed:,.0f} steps/s"])
+        words = [f"loss {float(loss):.3g}"] if loss is not None else []
+        words += [f"best val {self._best:.3g}"] if self._best is not None else []
+        text = "  ".join([*words, f"{speed:,.0f}/s"])
         if self.console.block is not None:
             of = f"/{self._total:,}" if self._total else ""
             line = f"epoch {trainer.current_epoch + (not last)}  {step:,}{of} steps  {text}"

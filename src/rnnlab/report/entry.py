@@ -1,0 +1,81 @@
+"""One run, as far as a leaderboard looks at it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rnnlab.report import grounds
+from rnnlab.report.grounds import References
+
+LOSS = "loss/val"
+
+
+def spelled(label: str) -> str:
+    """What differs, as a folder's name has it ("cell-gru+lr-0.01"), in a command's spelling: "cell=gru lr=0.01"."""
+    return " ".join(part.replace("-", "=", 1) for part in label.split("+"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run, as far as a leaderboard looks at it."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def group(self) -> str:
+        """The same for runs that differ by their seed alone."""
+        return self.record.get("group") or self.folder.name
+
+    @property
+    def best(self) -> dict[str, Any]:
+        return self.record.get("results", {}).get("best", {})
+
+    @property
+    def value(self) -> float:
+        """Of the monitored metric, at its best."""
+        return self.best.get("value", float("nan"))
+
+    @property
+    def monitor(self) -> str:
+        return self.best.get("monitor", LOSS)
+
+    def at_best(self, metric: str) -> float:
+        """A metric at the best validation; NaN where it was not measured."""
+        if metric == self.monitor:
+            return self.value
+        return self.best.get("metrics", {}).get(metric, float("nan"))
+
+    @property
+    def references(self) -> References:
+        return grounds.references_of(self.record.get("results", {}))
+
+    @property
+    def seed(self) -> str:
+        return self.folder.name.rpartition("seed-")[2].partition("-")[0]
+
+    def scores(self) -> dict[str, float]:
+        """{"val/mse": ..., "test/mse": ...} at the best validation."""
+        results = self.record.get("results", {})
+        best = results.get("best", {}).get("metrics", {})
+        scores = {f"val/{k.removeprefix('metric/')}": v for k, v in best.items() if k.startswith("metric/")}
+        return scores | {f"test/{k}": v for k, v in results.get("test", {}).items() if k != "loss"}
+
+    @property
+    def speed(self) -> float:
+        """Optimizer steps a second, evaluation included."""
+        seconds = self.record.get("seconds") or float("nan")
+        return self.record.get("results", {}).get("steps", 0) / seconds
+
+
+def why_no_score(entry: Entry) -> str:
+    """Why a run is not on the board, in a line; "" where its status says it all."""
+    if why := str(entry.record.get("why") or "").partition("\n")[0]:
+        return why
+    if entry.record.get("status") != "finished":
+        return ""
+    if "value" not in entry.best:
+        return (
+            f"it ended after {entry.record.get('results', {}).get('steps', 0):,} steps without a validation"
+        )
+    return f"its best {entry.monitor} is {entry.value}"

@@ -1,0 +1,46 @@
+"""Why runs have no result: each reason once, with the configurations that it met."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rnnlab.report.entry import Entry, why_no_score
+from rnnlab.report.leaderboard import Leaderboard
+
+NUMBER = re.compile(r"-?\b\d[\d.,]*(e[+-]?\d+)?\b|\b(nan|inf)\b")
+
+
+class Reason(NamedTuple):
+    """A status and what was said of it, once for messages that differ in numbers alone."""
+
+    status: str
+    why: str  # of the first of them
+    entries: list[Entry]
+    configurations: dict[str, list[Entry]]  # by their label
+    several: bool  # whether the numbers in it differ
+
+    @property
+    def counted(self) -> str:
+        n = len(self.entries)
+        return f"{n:,} run{'s' * (n != 1)} {self.status}"
+
+    @property
+    def said(self) -> str:
+        return f"{self.why}  (of one of them)" if self.several else self.why
+
+
+def reasons(board: Leaderboard, entries: Sequence[Entry] | None = None) -> list[Reason]:
+    """Of all runs without a result, or of `entries`; the most frequent first."""
+    found: dict[tuple[str, str], list[Entry]] = {}
+    for entry in board.others if entries is None else entries:
+        status = str(entry.record.get("status", "?"))
+        found.setdefault((status, NUMBER.sub("#", why_no_score(entry))), []).append(entry)
+    made = []
+    for (status, _), members in sorted(found.items(), key=lambda one: -len(one[1])):
+        by_label: dict[str, list[Entry]] = {}
+        for entry in members:
+            by_label.setdefault(board.labels.get(entry.folder, entry.folder.name), []).append(entry)
+        messages = Counter(map(why_no_score, members))
+        made.append(Reason(status, why_no_score(members[0]), members, by_label, len(messages) > 1))
+    return made

@@ -1,0 +1,139 @@
+"""Runs that differ by their seed alone: a row of a leaderboard."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rnnlab.report import statistics
+from rnnlab.report.entry import Entry, spelled
+from rnnlab.report.grounds import References
+from rnnlab.runs.identity import readable
+from rnnlab.terminal.screen import one_line
+
+FEW = 6  # parameters that a row is named by
+
+
+@dataclass(eq=False)
+class Row:
+    """Runs that differ by their seed alone. `parameters` are their values of the keys that differ between rows."""
+
+    entries: list[Entry] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)  # of one of its runs
+    metric: str = ""  # that rows are ranked by; "" for what each monitored
+    group: int = 0  # rows of one group were scored on the same targets
+    rank: int | None = None  # in its group; None where nothing is there to compare with
+    apart: str = ""  # what the label needs to differ from every other row's
+    lacking: list[Entry] = field(default_factory=list)  # its runs without a result
+    sized: bool = False  # whether its scores tell how large the model is
+
+    @property
+    def label(self) -> str:
+        about = spelled(self.entries[0].record.get("label", ""))
+        if len(self.parameters) > FEW:  # another task or data set: what it is, and what it was asked to be
+            kinds = [f"{k}={readable(v)}" for k, v in self.parameters.items() if k in ("model", "data")]
+            text = " ".join([*kinds, about])
+        else:
+            short = [key.rpartition(".")[2] for key in self.parameters]
+            names = [s if short.count(s) == 1 else k for s, k in zip(short, self.parameters, strict=True)]
+            said = [f"{n}={readable(v)}" for n, v in zip(names, self.parameters.values(), strict=True)]
+            text = " ".join(said) or about or "as it stands"
+        return f"{text} {self.apart}".rstrip()
+
+    @property
+    def count(self) -> str:
+        """How many runs its scores are of: "4", or "2 of 4, 2 failed"."""
+        n = len(self.entries)
+        if not self.lacking:
+            return str(n)
+        statuses = Counter(str(entry.record.get("status", "?")) for entry in self.lacking)
+        return ", ".join([f"{n} of {n + len(self.lacking)}", *(f"{k} {s}" for s, k in statuses.items())])
+
+    @property
+    def values(self) -> np.ndarray:
+        return np.array([e.at_best(self.metric) if self.metric else e.value for e in self.entries])
+
+    @property
+    def mean(self) -> float:
+        return float(self.values.mean())
+
+    @property
+    def std(self) -> float:
+        """Of the values, with n - 1; NaN for a single run."""
+        return float(self.values.std(ddof=1)) if len(self.entries) > 1 else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Of the typical run, see `statistics.interval`; NaN for a single run."""
+        return statistics.interval(self.values, self.metric or self.entries[0].monitor)
+
+    def scores(self) -> dict[str, float]:
+        sizes = self.entries[0].record["results"] if self.sized else {}
+        of_model = {name: sizes[name] for name in ("parameters", "multiplications") if name in sizes}
+        return _means(entry.scores() for entry in self.entries) | of_model
+
+    @property
+    def references(self) -> References:
+        """Baselines and floor, each the mean over the row's own runs."""
+        found: dict[str, list[dict[str, float]]] = {}
+        for entry in self.entries:
+            for name, scores in entry.references.items():
+                found.setdefault(name, []).append(scores)
+        order = sorted(found, key=lambda name: name == "floor")
+        return {name: _means(found[name]) for name in order}
+
+    @property
+    def by_seed(self) -> dict[str, References]:
+        return {entry.seed: entry.references for entry in self.entries}
+
+    def beside(self, metric: str) -> dict[str, tuple[str, float]]:
+        """The score `metric` ("val/mse") beside what it should be seen with: {column: (name, value)}.
+
+        "floor" and "over floor", then "best baseline" and "ratio" to it; without what is not known.
+        """
+        own, references = self.scores().get(metric), self.references
+        found: dict[str, tuple[str, float]] = {}
+        if own is None:
+            return found
+        if (floor := references.get("floor", {}).get(metric)) is not None:
+            found |= {"floor": ("", floor), "over floor": ("", own - floor)}
+        more_is_better = metric.endswith("/accuracy")
+        simple = [(s[metric], n) for n, s in references.items() if n != "floor" and metric in s]
+        if simple:
+            value, name = max(simple) if more_is_better else min(simple)
+            found["best baseline"] = (name, value)
+            if value:
+                found["ratio"] = ("", own / value)
+        return found
+
+    @property
+    def speed(self) -> float:
+        return float(np.mean([e.speed for e in self.entries]))
+
+
+def _means(scores: Iterable[dict[str, float]]) -> dict[str, float]:
+    found: dict[str, list[float]] = defaultdict(list)
+    for one in scores:
+        for name, value in one.items():
+            found[name].append(value)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def tell_apart(rows: Sequence[Row]) -> None:
+    """Completes labels that several rows share: by whole values, and by the id where those are the same, too."""
+    labels = Counter(row.label for row in rows)
+    for row in rows:
+        if labels[row.label] > 1:
+            cut = [
+                one_line(f"{k}={v}")
+                for k, v in row.parameters.items()
+                if isinstance(v, str) and readable(v) != v
+            ]
+            row.apart = f"({', '.join(cut)})" if cut else ""
+    labels = Counter(row.label for row in rows)
+    for row in rows:
+        if labels[row.label] > 1:
+            row.apart = f"{row.apart} [{row.entries[0].folder.name.rpartition('-')[2]}]".strip()

@@ -1,0 +1,54 @@
+"""Which runs TensorBoard is offered: it ticks none where there are more than 40, and opens empty."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from rnnlab.tensorboard.sessions import Group, Member, Sessions
+
+MOST = 40  # runs that Scalars, Custom Scalars and Images tick by themselves
+
+
+class Offer(NamedTuple):
+    """Runs by TensorBoard's names, of how many runs and configurations."""
+
+    names: frozenset[str]
+    runs: int
+    shown: int  # configurations that have a run in it
+    configurations: int
+
+    def __str__(self) -> str:
+        each = len(self.names) / max(self.shown, 1)
+        few = "one run" if each < 1.5 else f"{each:.0f} runs"
+        best = f"the best {self.shown} of " if self.shown < self.configurations else ""
+        return f"{len(self.names)} of {self.runs:,} runs, {few} of each of {best}{self.configurations:,} configurations"
+
+
+def offer(sessions: Sessions) -> Offer | None:
+    """All that are trained now, and of the best configurations as many runs each as there is room for, spread evenly
+    from its best to its worst; None where there is room for all.
+    """
+    groups = sessions.in_order()
+    count = sum(len(group.members) for group in groups)
+    if count <= MOST:
+        return None
+    with_curves = [group for group in groups if _curves(group)] or groups
+    chosen = with_curves[:MOST]
+    each = max(1, MOST // len(chosen))
+    running = [m.name for group in chosen for m in group.members if m.status == "running"][: MOST // 2]
+    spread = [member.name for group in chosen for member in _spread(_curves(group) or group.members, each)]
+    names = list(dict.fromkeys([*running, *spread]))[:MOST]
+    return Offer(frozenset(names), count, len(chosen), len(groups))
+
+
+def _curves(group: Group) -> list[Member]:
+    """Its runs that have something to show, best first."""
+    sound = [m for m in group.members if m.status != "failed"]
+    return sorted(sound, key=lambda m: m.record.get("results", {}).get("best", {}).get("value") or 0.0)
+
+
+def _spread(members: list[Member], count: int) -> list[Member]:
+    """So many of them evenly, with both ends; of one the middle."""
+    if count == 1:
+        return [members[(len(members) - 1) // 2]]
+    return [members[i] for i in sorted(set(np.linspace(0, len(members) - 1, count).round().astype(int)))]

@@ -1,0 +1,133 @@
+"""Scores of a run as a table: a column for each metric of each part, a line for what stands beside what."""
+
+import os
+import re
+import sys
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from rnnlab.runs.run import Run
+from rnnlab.terminal.console import Console
+from rnnlab.terminal.screen import one_line
+
+# a file or a pipe has no width of its own; the tables need some
+sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+console = Console(width=None if sized else 110)
+
+PARTS = {"train": "training", "val": "validation", "test": "test"}
+Row = tuple[str, dict[str, dict[str, float]], str]  # title, {part: {metric: value}}, style
+
+
+def results_table(run: Run) -> Table | Group:
+    metrics, rows = score_rows(run.results)
+    measured = {part for _, scores, style in rows if style != "dim" for part in scores if scores[part]}
+    return score_table({title: part for part, title in PARTS.items() if part in measured}, metrics, rows)
+
+
+def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
+    """The metrics of a run's results, and the rows of their table: the best, the last, baselines, the floor."""
+    best, last = results.get("best"), results.get("last")
+    if is_plain(results):
+        return plain_rows(results)
+    scores = {
+        part: {k: v for k, v in results.get(part, {}).items() if k != "loss"} for part in ("train", "test")
+    }
+    rows: list[Row] = []
+    if best and "value" not in best:
+        rows.append((f"last, step {best['step']:,}", scores | {"val": metrics_of(best)}, "bold"))
+        last = None
+    elif best:
+        rows.append((f"best, step {best['step']:,}", scores | {"val": metrics_of(best)}, "bold"))
+    else:  # no step was taken
+        rows.append(("untrained", scores, "bold"))
+    if last:
+        rows.append((f"last, step {last['step']:,}", {"val": metrics_of(last)}, ""))
+    baselines, floor = results.get("baselines", {}), results.get("floor", {})
+    for name in next(iter(baselines.values()), {}):
+        rows.append((name, {part: found.get(name, {}) for part, found in baselines.items()}, "dim"))
+    if any(floor.values()):
+        rows.append(("floor", floor, "dim"))
+    return list((best and metrics_of(best)) or scores["train"] or scores["test"]), rows
+
+
+def is_plain(results: dict[str, Any]) -> bool:
+    """Whether they are of a module of the user's own, which names its metrics as it likes."""
+    measured = results.get("best", {}).get("metrics", {}) | results.get("last", {}).get("metrics", {})
+    ours = results.get("train", {}) | results.get("test", {})
+    return not any(name.startswith("metric/") for name in measured) and (bool(measured) or len(ours) < 2)
+
+
+def plain_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
+    best, last = results.get("best", {}), results.get("last", {})
+    rows: list[Row] = []
+    for word, at, more in (("best", best, results.get("test", {})), ("last", last, {})):
+        if at:
+            scores = by_part(at.get("metrics", {}), "val")
+            for part, found in by_part(more, "test").items():
+                scores[part] = scores.get(part, {}) | found
+            rows.append((f"{word}, step {at['step']:,}", scores, "bold" if word == "best" else ""))
+    names = [name for _, scores, _ in rows for found in scores.values() for name in found]
+    return list(dict.fromkeys(names)), rows
+
+
+def by_part(metrics: dict[str, float], otherwise: str) -> dict[str, dict[str, float]]:
+    """Metrics by the part that their name says: loss/val, val_loss and val/loss are the loss of the validation part."""
+    found: dict[str, dict[str, float]] = {}
+    for name, value in metrics.items():
+        words = re.split(r"[/_]", name)
+        part = next((word for word in (words[0], words[-1]) if word in PARTS), None)
+        if part is not None and len(words) > 1:
+            name = name[len(part) + 1 :] if words[0] == part else name[: -len(part) - 1]
+        found.setdefault(part or otherwise, {})[name] = value
+    return found
+
+
+def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> Table | Group:
+    """A column for each metric under each of `parts` (title: key), a line for each row.
+
+    Where the terminal is too narrow for that, the parts stand below each other: a number is never cut.
+    """
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("", no_wrap=True)
+    measured = {
+        (part, metric)
+        for _, scores, _ in rows
+        for part, found in scores.items()
+        for metric, value in found.items()
+        if value is not None
+    }
+    columns = [
+        (title, part, metric)
+        for title, part in parts.items()
+        for metric in metrics
+        if (part, metric) in measured
+    ]
+    before = ""
+    for title, _, metric in columns:
+        heading = f"{title if title != before else ''}\n{one_line(metric)}"
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+        before = title
+    for title, scores, style in rows:
+        if not any(scores.get(part) for part in parts.values()):
+            continue
+        cells = [number(scores.get(part, {}).get(metric)) for _, part, metric in columns]
+        table.add_row(title, *cells, style=style)
+    width = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    if width > console.width and len(parts) > 1:
+        return Group(*(score_table({title: part}, metrics, rows) for title, part in parts.items()))
+    return table
+
+
+def metrics_of(at: dict[str, Any]) -> dict[str, float]:
+    metrics = at["metrics"]
+    named = {k.removeprefix("metric/"): v for k, v in metrics.items() if k.startswith("metric/")}
+    return named or metrics
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
