@@ -137,10 +137,16 @@ def put(cfg: DictConfig, replaced: Sequence[str]) -> DictConfig:
         with open_dict(cfg):
             if not key:
                 cfg[section] = override.value()
-            elif key in cfg[section] or override.is_add() or override.is_force_add():
-                OmegaConf.update(cfg, f"{section}.{key}", override.value(), force_add=True)
+                continue
+            above, _, name = override.key_or_group.rpartition(".")
+            node = OmegaConf.select(cfg, above)
+            if isinstance(node, DictConfig) and (
+                name in node or override.is_add() or override.is_force_add()
+            ):
+                OmegaConf.update(cfg, f"{above}.{name}", override.value(), force_add=True)
             else:
-                raise UserError(f"{section}.{key}: no such key.{nearest(key, map(str, cfg[section]))}")
+                there = list(map(str, node)) if isinstance(node, DictConfig) else []
+                raise UserError(f"{section}.{key}: no such key.{nearest(name, there) if there else ''}")
     return cfg
 
 

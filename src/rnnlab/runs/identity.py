@@ -5,6 +5,8 @@ import json
 import re
 from typing import Any
 
+from rnnlab.config.inner import BY_NAME
+
 ABSENT = object()
 CLASS = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*[a-z]\w*")  # Python's, and not a file such as PY.TXT
 KEPT = re.compile(
@@ -46,7 +48,9 @@ def delta(
     replaced = [k.rsplit(".", 1)[0] for k in changed if k.endswith("._target_")]
     parts = []
     for group in replaced:
-        parts.append(f"{group.rsplit('.', 1)[-1]}-{str(changed[f'{group}._target_']).rsplit('.', 1)[-1]}")
+        target = changed[f"{group}._target_"]
+        named = changed.get(f"{group}.path") if target == BY_NAME else target
+        parts.append(f"{group.rsplit('.', 1)[-1]}-{str(named).rsplit('.', 1)[-1]}")
     for key, value in changed.items():
         if key.endswith("._target_"):
             continue
