@@ -217,3 +217,4 @@ def test_objects_in_objects_train_resume_sweep_and_reproduce(tmp_path, train, ca
     assert [(r.status, r.config["data"]["inner"]["n"]) for r in runs] == [("finished", 80), ("finished", 60)]
     with pytest.raises(rnnlab.UserError, match=r"data\.inner\.worker: no such key\. Did you mean workers"):
         train("data.inner.worker=3", **nested())
+    assert train("data.inner.n=60", **nested()).metrics_file.read_bytes() == runs[1].metrics_file.read_bytes()
