@@ -4,7 +4,9 @@ loops over layers and time.
 
 from __future__ import annotations
 
+import keyword
 import math
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +23,8 @@ from rnnlab.recurrence.stack import Stack
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "power": "**", "less": "<", "less_equal": "<=", "equal": "==",
          "not_equal": "!=", "and": "&", "or": "|"}  # fmt: skip
+BINDS = {"add": 1, "sub": 1, "mul": 2, "div": 2}  # how strongly
+SQUEEZES = ("sigmoid", "tanh", "relu")
 CALLS = {"select": "torch.where", "softplus": "nn.functional.softplus"}
 LEFT = 88  # of a line, before a sum is given a name
 
@@ -32,7 +36,7 @@ CELL = '''class {name}(nn.Module):
 {parameters}
 
     def step(self, u, {states}):
-        """u (B, {gates} * units): the input, projected; the states before -> the output, the states after."""
+        """u (B, {gates}units), the input projected, and the states before -> the output and the states after."""
 {lines}
 
 
@@ -42,7 +46,7 @@ LAYERS = '''class Layers(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.cells = nn.ModuleList([{cells}])
+        self.cells = nn.ModuleList({cells})
 {start}
     def forward(self, x, states=None{lengths}):
         if states is None:
@@ -99,18 +103,19 @@ def code(stack: Stack) -> tuple[str, dict[str, Tensor]]:
             name="{name}",
             doc=documentation(cell),
             parameters="\n".join(
-                f"        self.{name} = nn.Parameter(torch.zeros({sizes(value, cell)}))"
+                f"        self.{name} = nn.Parameter(torch.zeros({sizes(name, value, cell)}))"
                 for name, value in step.parameters.items()
             ),
             states=", ".join(step.states),
-            gates=traced.gates,
+            gates=f"{traced.gates} * " if traced.gates > 1 else "",
             lines=textwrap.indent("\n".join(step.lines()), " " * 8),
         )
         name = classes.setdefault(text, kind if not classes else f"{kind}{len(classes) + 1}")
         made.append(f"{name}({cell.input_size}, {cell.hidden_size})")
         weights |= {f"cells.{i}.{key}": value for key, value in step.parameters.items()}
     first = cells[0]
-    start, zeros = "", f"[x.new_zeros({len(cells)}, len(x), n) for n in {[k * first.hidden_size for k in first.widths]}]"
+    widths = [k * first.hidden_size for k in first.widths]
+    start, zeros = "", f"[{', '.join(f'x.new_zeros({len(cells)}, len(x), {n})' for n in widths)}]"
     if first.initial is not None:
         names = [f"start_{i}" for i in range(len(first.widths))]
         for name, layers in zip(names, zip(*stack.start(1), strict=True), strict=True):
@@ -125,7 +130,9 @@ def code(stack: Stack) -> tuple[str, dict[str, Tensor]]:
     text += LAYERS.format(
         inputs=first.input_size,
         outputs=stack.output_size,
-        cells=", ".join(made),
+        cells=f"[{', '.join(made)}]"
+        if len(", ".join(made)) < LEFT
+        else "[\n            " + ",\n            ".join(made) + ",\n        ]",
         start=start,
         lengths=", lengths=None" * stack.bidirectional,
         zeros=zeros,
@@ -137,14 +144,23 @@ def code(stack: Stack) -> tuple[str, dict[str, Tensor]]:
 def documentation(cell: Cell) -> str:
     lines = [f"{type(cell).__name__.removeprefix('Parametrized')}{f', {cell.paper}' if cell.paper else ''}:"]
     lines += ["", *cell.equations.splitlines()]
-    return ("\n    ".join(lines) + "\n    ").replace("\\", "\\\\").replace('"""', "'''").replace("\n    \n", "\n\n")
+    return (
+        ("\n    ".join(lines) + "\n    ")
+        .replace("\\", "\\\\")
+        .replace('"""', "'''")
+        .replace("\n    \n", "\n\n")
+    )
 
 
-def sizes(value: Tensor, cell: Cell) -> str:
+def usable(name: str) -> bool:
+    return name.isidentifier() and not keyword.iskeyword(name) and name not in ("u", "self", "nn", "torch")
+
+
+def sizes(name: str, value: Tensor, cell: Cell) -> str:
     """The shape of a parameter, in units and inputs where it is made of these."""
     shape = []
     for i, n in enumerate(value.shape):
-        if i == 1 and value is cell.weight_ih:
+        if i == 1 and name == "weight_ih":
             shape.append("inputs")
         elif n % cell.hidden_size == 0:
             shape.append(f"{n // cell.hidden_size} * units" if n > cell.hidden_size else "units")
@@ -171,16 +187,18 @@ class Step:
     def states(self) -> list[str]:
         named = [*self.cell.named_states, *(["t"] if self.cell.counts else [])]
         count = len(self.cell.widths)
-        fit = len(named) == count and all(n.isidentifier() and n not in ("u", "self") for n in named)
+        fit = len(named) == count and all(map(usable, named))
         return named if fit else ["h"] if count == 1 else [f"s{i}" for i in range(count)]
 
     def lines(self) -> list[str]:
         cell, roots = self.cell, [self.traced.output, *self.traced.states]
         order = ordered(roots)
         symbols = [gate.symbol for gate in cell.named_gates]
-        blocks = symbols if len(symbols) == self.traced.gates and all(s.isidentifier() for s in symbols) else [
+        blocks = symbols if len(symbols) == self.traced.gates and all(map(usable, symbols)) else [
             str(k) for k in range(self.traced.gates)]  # fmt: skip
-        self._take("u", [ex.make("input", k) for k in range(self.traced.gates)], [f"u_{b}" for b in blocks], order)
+        self._take(
+            "u", [ex.make("input", k) for k in range(self.traced.gates)], [f"u_{b}" for b in blocks], order
+        )
         at = 0
         for name, width in zip(self.states, cell.widths, strict=True):
             leaves = [ex.make("state", at + k) for k in range(width)]
@@ -196,17 +214,18 @@ class Step:
         for e in order:
             if e.op == "product":
                 self._take_product(e, order)
-            elif e not in self.names and e.operands and self._worth_a_name(e):
-                self._name(e, f"a{len(self.body)}")
-        results = []
-        at = 0
-        for name, width in zip(self.states, cell.widths, strict=True):
+            elif e not in self.names and e.operands and (own := self._name_of(e)) is not None:
+                self._name(e, own)
+        results, at = [], 0
+        for width in cell.widths:
             parts = [self.text(e) for e in self.traced.states[at : at + width]]
             results.append(parts[0] if width == 1 else f"torch.cat([{', '.join(parts)}], -1)")
             at += width
         return [*self.body, f"return {self.text(self.traced.output)}, {', '.join(results)}"]
 
-    def _take(self, name: str, leaves: Sequence[Expression], names: list[str], order: list[Expression]) -> None:
+    def _take(
+        self, name: str, leaves: Sequence[Expression], names: list[str], order: list[Expression]
+    ) -> None:
         """Names blocks of a tensor, cut where there are several."""
         if len(leaves) == 1:
             self.names[leaves[0]] = name
@@ -219,7 +238,6 @@ class Step:
         for e in order:
             if e.op == "vector":
                 found.setdefault(str(e.args[0]), []).append(e)
-        self.vectors = {}
         for name, blocks in found.items():
             count = self.parameters[name].numel() // units if self.parameters[name].dim() else 0
             for e in blocks:
@@ -227,17 +245,19 @@ class Step:
                 whole = k < 0 or (count == 1 and self.parameters[name].dim() == 1)
                 self.names[e] = f"self.{name}" if whole else f"self.{name}.view(-1, {units})[{k}]"
 
-    def _with_bias(self, order: list[Expression]) -> dict[tuple[str, int, Expression], str]:
+    def _with_bias(self, order: list[Expression]) -> dict[tuple[object, ...], str]:
         """The products of which every block has the same vector added: (matrix, column, source) -> its name."""
-        found: dict[tuple[str, int, Expression], set[str | None]] = {}
+        found: dict[tuple[object, ...], set[str]] = {}
         for e in order:
             if e.op == "product":
                 name, k, j, source = e.args
                 sums = [s for s in order if e in s.operands]
-                other = next((o for s in sums for o in s.operands if s.op == "add" and o.op == "vector"), None)
+                other = next(
+                    (o for s in sums for o in s.operands if s.op == "add" and o.op == "vector"), None
+                )
                 fits = len(sums) == 1 and other is not None and other.args[1] == k
-                found.setdefault((str(name), int(j), source), set()).add(str(other.args[0]) if fits and other else None)  # type: ignore[arg-type]
-        return {key: str(names.pop()) for key, names in found.items() if len(names) == 1 and None not in names}
+                found.setdefault((name, j, source), set()).add(str(other.args[0]) if fits and other else "")
+        return {key: names.pop() for key, names in found.items() if len(names) == 1 and "" not in names}
 
     def _take_product(self, e: Expression, order: list[Expression]) -> None:
         if e in self.names:
@@ -248,12 +268,16 @@ class Step:
         units, matrix = self.cell.hidden_size, self.parameters[str(name)]
         rows, columns = (n // units for n in matrix.shape)
         weight = f"self.{name}" + (f"[:, {column * units}:{(column + 1) * units}]" if columns > 1 else "")
-        bias = self.biases.get((str(name), column, source))
+        bias = self.biases.get((name, column, source))
         known = self.parameters[bias].numel() // units if bias else 0
         bias = bias if known == rows else None
         short = str(name).removeprefix("weight_") + (f"_{column}" if columns > 1 else "")
         taken = set(self.names.values())
-        short = next(n for n in (short, *(f"{short}_{i}" for i in range(2, 999))) if n not in taken and f"{n}_0" not in taken)
+        short = next(
+            n
+            for n in (short, *(f"{short}_{i}" for i in range(2, 999)))
+            if n not in taken and f"{n}_0" not in taken
+        )
         parts = [short] if rows == 1 else [f"{short}_{k}" for k in range(rows)]
         call = f"nn.functional.linear({self.text(source)}, {weight}{f', self.{bias}' if bias else ''})"
         self.body.append(f"{', '.join(parts)} = {call}{f'.chunk({rows}, -1)' if rows > 1 else ''}")
@@ -261,36 +285,62 @@ class Step:
             block = ex.make("product", str(name), k, column, source)
             self.names[block] = part
             for s in order if bias else ():
-                if block in s.operands and s.op == "add" and any(o.op == "vector" and o.args[0] == bias for o in s.operands):
+                if (
+                    block in s.operands
+                    and s.op == "add"
+                    and any(o.op == "vector" and o.args[0] == bias for o in s.operands)
+                ):
                     self.names[s] = part
 
-    def _worth_a_name(self, e: Expression) -> bool:
-        return self.used[e] > 1 or len(self.text(e)) > LEFT
+    def _name_of(self, e: Expression) -> str | None:
+        """A state's and a gate's own name; "" for what is used twice or long; None for the rest, which needs none."""
+        after = [f"{name}_next" if width == 1 else f"{name}_{k}_next"
+                 for name, width in zip(self.states, self.cell.widths, strict=True) for k in range(width)]  # fmt: skip
+        if e in self.traced.states:
+            return after[self.traced.states.index(e)]
+        text = self.text(e)
+        gates = set(re.findall(r"\bu_([A-Za-z]\w*)", text))
+        if (
+            e.op in SQUEEZES
+            and len(gates) == 1
+            and (gate := gates.pop()) not in {*self.names.values(), *self.states}
+        ):
+            return gate
+        return "" if self.used[e] > 1 or len(text) > LEFT else None
 
     def _name(self, e: Expression, name: str) -> None:
+        while len(self.text(e)) > LEFT:
+            inner = [a for a in e.operands if a.operands and a not in self.names]
+            if not inner:
+                break
+            self._name(max(inner, key=lambda a: len(self.text(a))), "")
+        name = name or f"a{len(self.body)}"
         self.body.append(f"{name} = {self.text(e)}")
         self.names[e] = name
 
-    def text(self, e: Expression, inner: bool = False) -> str:
+    def text(self, e: Expression, within: str = "", right: bool = False) -> str:
+        """`within` is the operation that it stands in, `right` says whether on the right."""
         if e in self.names:
             return self.names[e]
         if e.op == "constant":
             value = float(e.args[0])  # type: ignore[arg-type]
-            return f'float("{value}")' if not math.isfinite(value) else f"{value:g}" if float(f"{value:g}") == value else repr(value)
-        parts = [self.text(a, e.op in INFIX or e.op in ("neg", "not", "sum")) for a in e.operands]
+            short = f"{value:g}" if float(f"{value:g}") == value else repr(value)
+            return short if math.isfinite(value) else f'float("{value}")'
+        parts = [self.text(a, e.op, i > 0) for i, a in enumerate(e.operands)]
         if e.op in INFIX:
             whole = f"{parts[0]} {INFIX[e.op]} {parts[1]}"
-            return f"({whole})" if inner else whole
+            weak = (BINDS.get(e.op, 0), not right) <= (BINDS.get(within, 3), False)
+            return f"({whole})" if weak and (within in INFIX or within in ("neg", "not", "sum")) else whole
         if e.op == "neg":
-            return f"(-{parts[0]})" if inner else f"-{parts[0]}"
+            return f"(-{parts[0]})" if within in INFIX or within == "sum" else f"-{parts[0]}"
         if e.op == "not":
             return f"~{parts[0]}"
         if e.op == "sum":
             return f"{parts[0]}.sum(-1, keepdim=True)"
         if e.op in ("max", "min"):
-            (limit,) = [ex.number(a) for a in e.operands if ex.number(a) is not None] or [None]
-            if limit is None:
+            limits = [limit for a in e.operands if (limit := ex.number(a)) is not None]
+            if not limits:
                 return f"torch.{e.op}imum({', '.join(parts)})"
             tensor = next(self.text(a) for a in e.operands if ex.number(a) is None)
-            return f"torch.clamp({tensor}, {'min' if e.op == 'max' else 'max'}={limit:g})"
+            return f"torch.clamp({tensor}, {'min' if e.op == 'max' else 'max'}={limits[0]:g})"
         return f"{CALLS.get(e.op, f'torch.{e.op}')}({', '.join(parts)})"

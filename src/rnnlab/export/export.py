@@ -48,22 +48,19 @@ def write(run: Run, to: str, task: Any, folder: Path, weights: str) -> str:
         words = model.words
         if to == "onnx":
             checked = onnx.write(model, folder / "model.onnx")
-        elif plain.can(task):
+        elif not (why := plain.obstacle(task)):
             checked = plain.write(
                 model, task, folder, f"The model of run {run.id} of {run.folder.parent.name}"
             )
         else:
-            file, kind = folder / "model.pt2", type(task.stack.layers[0]).__name__
-            words += (
-                f" torch.nn has no layer of the equations of {kind}: the file is a program of torch.export."
-            )
-            checked = program.write(model, file)
+            words += f" It is a program of torch.export: {why}."
+            checked = program.write(model, folder / "model.pt2")
         if "tokens" in model.inputs and "vocabulary" in task.spec:
             start = {name: x[:, 0].tolist() for name, x in model.inputs.items() if name != "tokens"}
             (folder / "start.json").write_text(json.dumps(start) + "\n")
     if "vocabulary" in task.spec:
         (folder / "vocabulary.json").write_text(json.dumps(task.spec["vocabulary"]) + "\n")
-    loading = snippet(to, model, plainly=to == "torch" and plain.can(task))
+    loading = snippet(to, model, plainly=(folder / "model.py").exists())
     (folder / "README.md").write_text(card(run, weights, words, checked, loading), encoding="utf-8")
     return checked
 
