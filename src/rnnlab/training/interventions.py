@@ -19,6 +19,7 @@ from rnnlab.native.spec import optimizer_obstacle
 from rnnlab.recurrence import engines
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.task import Task
+from rnnlab.training.patched import Functions, is_foreign
 
 SIMPLE = (bool, int, float, str)
 
@@ -42,6 +43,7 @@ class Interventions:
         self.simple = [(f"{at}.{key}", m, key, value) for at, m in inner for key, value in _simple(m)]
         self.described = self._description()
         self.step = vars(optimizer).get("step")
+        self.functions = Functions(module for _, module in self.modules)
 
     # ------------------------------------------------------------------ what nobody would call
 
@@ -68,6 +70,8 @@ class Interventions:
         for name, module, key, value in self.simple:
             if vars(module).get(key) != value:
                 return f"{name} was changed from {value} to {vars(module).get(key)}"
+        if replaced := self.functions.replaced():
+            return f"{replaced} was replaced for all"
         if self._description() != self.described:
             return "what the model minimises was changed"
         stack = self.task.stack
@@ -104,7 +108,7 @@ class Interventions:
             return True
         if optimizers._global_optimizer_pre_hooks or optimizers._global_optimizer_post_hooks:
             return True
-        if optimizer_obstacle(optimizer):
+        if optimizer_obstacle(optimizer) or is_foreign(type(optimizer).step):
             return True
         trained, ours = optimizer.param_groups[0]["params"], self.flat.views
         return len(trained) != len(ours) or any(a is not b for a, b in zip(trained, ours, strict=True))
