@@ -45,13 +45,15 @@ class Functions:
         self.own = [c for c in classes if str(c.__module__).split(".")[0] in PACKAGES]
         self.before = next(self._foreign(), None)
         called = ("forward", "__call__", "step", "recur", "project", "advance", "loss", "criterion", "said")
-        self.watched = [(c, name, vars(c)[name]) for c in classes for name in called if name in vars(c)]
-        self.watched += [(owner, name, getattr(owner, name)) for owner, name in FUNCTIONS.values()]
+        self.watched = [
+            (vars(c), c, name, vars(c)[name]) for c in classes for name in called if name in vars(c)
+        ]
+        self.watched += [(vars(o), o, name, getattr(o, name)) for o, name in FUNCTIONS.values()]
 
     def replaced(self) -> str | None:
         """The name of one that was replaced, before or since; None where none was."""
-        for owner, name, function in self.watched:
-            if vars(owner).get(name, function) is not function:
+        for now, owner, name, function in self.watched:
+            if now.get(name, function) is not function:
                 return named(owner, name)
         return self.before
 
