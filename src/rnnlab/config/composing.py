@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-import rnnlab
+from rnnlab.config.origins import config_folder
 from rnnlab.errors import UserError, nearest
 
 # what goes wrong in composing, as opposed to in a run
@@ -68,13 +68,6 @@ def opposed(sweeper: Any, mode: str, monitor: str) -> Iterator[str]:
                 f"hydra.sweeper.{key}={str(asked).lower()}: mode={mode} says which {monitor} is better; "
                 f"use hydra.sweeper.{key}={right}"
             )
-
-
-def config_folder() -> Path:
-    """The conf tree: inside the installed package, or the repository's own."""
-    package = Path(rnnlab.__file__).resolve().parent
-    packaged = package / "conf"
-    return packaged if packaged.is_dir() else package.parents[1] / "conf"
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
