@@ -1,9 +1,11 @@
 """Trainings of objects: the same runs as from a config, resumed, swept, reproduced, and used from their folders."""
 
 import functools
+import pathlib
 import subprocess
 import sys
 
+import lightning
 import plain_project
 import pytest
 import torch
@@ -156,3 +158,63 @@ def test_what_is_no_cell_costs_one_line(tmp_path):
         rnnlab.train("experiment=sine", f"paths.outputs={tmp_path}", cell=NoCell)
     with pytest.raises(rnnlab.UserError, match=r"^cell: "):
         rnnlab.train("experiment=sine", f"paths.outputs={tmp_path}", cell=3)
+
+
+class Wrapped(lightning.LightningDataModule):
+    """Another data module's loaders, some options beside it."""
+
+    def __init__(self, inner, options=None):
+        super().__init__()
+        self.inner, self.options = inner, options
+
+    def setup(self, stage):
+        self.inner.setup(stage)
+        self.ready = True
+
+    def train_dataloader(self):
+        return self.inner.train_dataloader()
+
+    def val_dataloader(self):
+        return self.inner.val_dataloader()
+
+
+class Around(plain_project.Module):
+    """A network and an optimizer that it is given."""
+
+    def __init__(self, net, optimizer_class, loss=nn.functional.mse_loss):
+        super().__init__()
+        self.net, self.optimizer_class, self.loss = net, optimizer_class, loss
+
+    def configure_optimizers(self):
+        return self.optimizer_class(self.parameters())
+
+
+def nested(n=80, width=4):
+    net = nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 1))
+    module = Around(net, functools.partial(torch.optim.SGD, lr=0.05), nn.functional.l1_loss)
+    data = Wrapped(plain_project.Data(n=n), pathlib.Path("a"))
+    data.setup("fit")  # it was used before
+    return {"module": module, "data": data}
+
+
+def test_objects_in_objects_train_resume_sweep_and_reproduce(tmp_path, train, capfd, monkeypatch):
+    monkeypatch.syspath_prepend(str(pathlib.Path(__file__).parent))
+    whole = train("trainer.max_epochs=3", **nested())
+    assert "not_reproducible" not in whole.manifest and {"plain_project", "test_from_objects"} <= set(
+        whole.manifest["sources"]
+    )
+    assert "loss-l1_loss" in whole.folder.name and whole.evaluate().metrics["loss/val"] > 0
+    longer = train(**nested()).resume("trainer.max_epochs=3", quiet=True)
+    last = [
+        torch.load(r.last_checkpoint, weights_only=True)["state_dict"]["net.0.weight"]
+        for r in (whole, longer)
+    ]
+    assert torch.equal(*last)
+    assert main(["reproduce", str(whole.folder)]) == 0
+    assert "bitwise" in capfd.readouterr().out
+    asked = (*ASKED, f"paths.outputs={tmp_path / 'sweep'}", "data.inner.n=80,60")
+    runs = rnnlab.sweep(*asked, **nested(), quiet=True)
+    assert [(r.status, r.config["data"]["inner"]["n"]) for r in runs] == [("finished", 80), ("finished", 60)]
+    with pytest.raises(rnnlab.UserError, match=r"data\.inner\.worker: no such key\. Did you mean workers"):
+        train("data.inner.worker=3", **nested())
+    assert train("data.inner.n=60", **nested()).metrics_file.read_bytes() == runs[1].metrics_file.read_bytes()

@@ -116,6 +116,13 @@ def test_evaluate_gives_the_commands_numbers(sine, asked):
     assert "persistence" in found._repr_html_()
 
 
+def test_a_short_last_batch_counts_by_its_rows(sine):
+    """Sums over 7 rows at a time, the last ones fewer, are those over all at once."""
+    whole, pieces = (sine.evaluate(f"data.batch_size={n}", split="val").metrics for n in (1000, 7))
+    assert len(sine.predict(split="val")) % 7
+    assert whole == pytest.approx(pieces, rel=1e-6)
+
+
 def test_predict_gives_forecasts_in_the_units_of_the_data(sine):
     data = build(sine.config["data"], "data")
     data.setup()

@@ -1,11 +1,14 @@
 """Objects as parts of a config: what is recorded makes the same object; what cannot be is trained itself, and said."""
 
+import dataclasses
+import enum
 import functools
 import importlib
 import random
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import lightning
 import numpy as np
@@ -14,11 +17,14 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn, tanh
+from torch.utils.data import DataLoader, TensorDataset
 
 from rnnlab import Cell
-from rnnlab.api.description import difference, node_of
+from rnnlab.api.description import node_of
+from rnnlab.api.difference import difference
 from rnnlab.api.objects import overrides_of, text
 from rnnlab.config import build, compose
+from rnnlab.config.permitted import refusals
 from rnnlab.data import Sine
 from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, global_names, install, target_of
@@ -124,6 +130,202 @@ def test_what_differs_from_what_can_be_written_down_is_not_recorded(thing, why):
         build(node | {"key": "another"}, "model")
     with pytest.raises(UserError, match="a sweep trains in other processes"):
         overrides_of(module=thing, away=True)
+
+
+# ---------------------------------------------------------------------- objects in objects
+
+
+class Kind(enum.Enum):
+    SQUARE, SAW = "square", "saw"
+
+
+@dataclasses.dataclass
+class Options:
+    width: int = 3
+    names: tuple[str, ...] = ("a",)
+
+
+def double(x):
+    return 2 * x
+
+
+class Holder(lightning.LightningDataModule):
+    """Keeps what it is given."""
+
+    def __init__(self, inner, more=None):
+        super().__init__()
+        self.inner, self.more = inner, more
+
+
+class Deep(lightning.LightningModule):
+    def __init__(self, net, loss=nn.functional.mse_loss, width=2):
+        super().__init__()
+        self.save_hyperparameters(ignore=["net"])
+        self.net, self.loss = net, loss
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()  # changed in its constructor, which makes it again
+        self.head = nn.Linear(2, width)
+
+
+class NeedsPath(lightning.LightningDataModule):
+    def __init__(self, folder, shape=(1, 2)):
+        super().__init__()
+        self.folder, self.shape = folder, shape
+        self.file = folder / "x.csv"
+        self.padded = shape.__add__((3,))  # which a list has not
+
+
+NESTED = {
+    "another": (Holder(Holder(3)), {"_target_": f"{HERE}.Holder", "inner": 3, "more": None}),
+    "ours": (Holder(Sine(n_points=50)), None),
+    "dataclass": (Holder(Options(5)), {"_target_": f"{HERE}.Options", "width": 5, "names": ["a"]}),
+    "enum": (Holder(Kind.SAW), {"_target_": f"{HERE}.Kind", "value": "saw"}),
+    "path": (Holder(Path("a/b")), "a/b"),
+    "function": (Holder(double), {"_target_": "hydra.utils.get_object", "path": f"{HERE}.double"}),
+    "torch's": (Holder(torch.tanh), {"_target_": "hydra.utils.get_object", "path": "torch.tanh"}),
+    "class": (Holder(nn.ReLU), {"_target_": "hydra.utils.get_object", "path": "torch.nn.ReLU"}),
+    "type": (Holder(torch.float64), {"_target_": "hydra.utils.get_object", "path": "torch.float64"}),
+    "partial": (
+        Holder(functools.partial(torch.optim.SGD, lr=0.1)),
+        {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1},
+    ),
+    "in a list": (Holder([Options(1), Kind.SAW], {"a": Options(2)}), None),
+    "module": (Deep(nn.Linear(3, 2, bias=False)), None),
+    "layers": (Deep(nn.Sequential(nn.Conv1d(1, 4, 3, padding=1), nn.BatchNorm1d(4), nn.ReLU(), nn.Dropout(0.2))), None),
+    "recurrent": (Deep(nn.LSTM(2, 3, num_layers=2, batch_first=True)), None),
+    "list": (Deep(nn.ModuleList([nn.Linear(2, 2), nn.LayerNorm(2)]), loss=nn.L1Loss()), None),
+    "exactly": (NeedsPath(Path("a"), (4, 5)), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_what_an_object_was_given_is_recorded_in_its_node(name):
+    thing, inner = NESTED[name]
+    node = node_of(thing, "data")
+    assert node["_target_"] == f"{HERE}.{type(thing).__name__}", node.get("why")
+    if inner is not None:
+        assert node["inner"] == inner
+    cfg = compose([f"+data={text(node)}"])
+    again = build(cfg.data, "data")
+    assert difference(thing, again) == "" and type(again) is type(thing)
+    if isinstance(thing, nn.Module):
+        assert str(again) == str(thing)
+    if name in ("function", "torch's", "class", "type", "enum"):
+        assert again.inner is thing.inner
+    if name == "exactly":
+        assert again.padded == (4, 5, 3) and again.file == Path("a/x.csv")
+    own = lambda at, target, node: target.startswith(HERE)  # noqa: E731
+    assert list(refusals({"data": node}, own)) == []  # needs no trust where the classes are the user's own
+    assert list(refusals({"data": node}))
+
+
+@pytest.mark.parametrize(
+    ("thing", "why"),
+    [
+        (Holder(lambda x: x), "its argument inner, a function"),
+        (Holder(Holder(torch.ones(1))), "its argument inner, a Holder: its argument inner is a Tensor"),
+        (Holder([shared := Options(), shared]), "the same Options twice"),
+        (Deep(torch.nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))), "its argument net"),
+        (Holder(open), "inner"),
+    ],
+    ids=str,
+)
+def test_what_holds_what_cannot_be_recorded_is_not(thing, why):
+    node = node_of(thing, "data")
+    if node["_target_"] == GIVEN:
+        assert why in node["why"]
+    else:
+        assert list(refusals({"data": node}, lambda at, target, node: target.startswith(HERE)))
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        {"_target_": "os.system", "command": "x"},
+        {"_target_": "hydra.utils.get_object", "path": "os.system"},
+        {"_target_": "hydra.utils.get_object", "path": "torch.load"},
+        {"_target_": "hydra.utils.get_object", "path": "torch.tanh", "more": 1},
+        {"_target_": "torch.nn.Linear", "in_features": {"_target_": "os.system"}},
+        {"_target_": "torch.nn.Linear", "_convert_": "all"},
+        [{"a": {"_target_": "torch.hub.load"}}],
+        {"_partial_": True},
+    ],
+    ids=str,
+)
+def test_a_strangers_node_in_ones_own_needs_trust(inner):
+    own = lambda at, target, node: target.startswith(HERE)  # noqa: E731
+    assert list(refusals({"data": {"_target_": f"{HERE}.Holder", "inner": inner}}, own))
+    assert not list(refusals({"data": {"_target_": f"{HERE}.Holder", "inner": [1, {"a": "b"}]}}, own))
+
+
+# ---------------------------------------------------------------------- what was used before
+
+
+class Points(lightning.LightningDataModule):
+    def __init__(self, n=40, batch_size=8):
+        super().__init__()
+        self.n, self.batch_size = n, batch_size
+        self.part, self.seen, self.bonus = None, [], 0
+
+    def prepare_data(self):
+        self.ready = True
+
+    def setup(self, stage):
+        self._split()
+        self.seen.append(stage)
+
+    def _split(self):
+        x = torch.randn(self.n, 4)
+        self.part = TensorDataset(x, x.sum(1, keepdim=True))
+
+    def train_dataloader(self):
+        return DataLoader(self.part, batch_size=self.batch_size)
+
+    def reset(self, bonus):
+        self.bonus = bonus
+
+
+class Steps(Net):
+    def forward(self, x):
+        return self.net(x[:, :1]).mean(1, keepdim=True)
+
+    def training_step(self, batch, i):
+        self.last = nn.functional.mse_loss(self(batch[0]), batch[1])
+        return self.last
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+    def predict_step(self, batch, i):
+        return self(batch[0])
+
+
+def trainer():
+    return lightning.Trainer(max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+                             enable_progress_bar=False, enable_model_summary=False)  # fmt: skip
+
+
+def test_data_that_was_used_before_is_recorded_by_its_arguments():
+    data, module = Points(24), Steps(4)
+    data.prepare_data(), data.setup("fit")
+    assert node_of(data, "data") == {"_target_": f"{HERE}.Points", "n": 24, "batch_size": 8}
+    trainer().fit(module, data)
+    assert data.trainer is not None and data.seen == ["fit", "fit"]
+    assert node_of(data, "data") == {"_target_": f"{HERE}.Points", "n": 24, "batch_size": 8}
+    assert node_of(Holder(data), "data")["inner"]["n"] == 24
+    assert "net.weight differs" in node_of(module, "module")["why"]  # what was trained is kept
+    module = Steps(4)
+    trainer().predict(module, DataLoader(TensorDataset(torch.ones(2, 4)), batch_size=1))
+    assert node_of(module, "module")["width"] == 4
+    data.reset(3)  # no Trainer calls it
+    assert "bonus differs" in node_of(data, "data")["why"]
+
+
+def test_a_callback_that_was_used_before_is_recorded_by_its_arguments():
+    stopping = EarlyStopping("loss/val", patience=3)
+    stopping.wait_count, stopping.best_score = 2, torch.tensor(0.5)
+    assert node_of(stopping, "callbacks")["patience"] == 3
 
 
 def test_looking_at_an_object_draws_no_random_numbers():

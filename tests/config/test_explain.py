@@ -169,3 +169,14 @@ def test_a_files_fault_names_the_file(tmp_path):
     assert "data.seed=x" not in found  # which is ${seed}
     assert "(in" not in said("experiment=b", "model.hidden_size=-4")["model.hidden_size=-4"]
     assert said("data=w")["data.n_points=1"].endswith(f"(in {waves})")
+
+
+def test_a_fault_in_local_settings_names_their_file(tmp_path):
+    (tmp_path / "local").mkdir()
+    file = tmp_path / "local" / "default.yaml"
+    file.write_text("# @package _global_\nmodel: {hiden_size: 4}\noptimizer: {lr: -1}\n")
+    with pytest.raises(UserError) as caught:
+        check(compose([], tmp_path), [], tmp_path)
+    found = dict(line.split(": ", 1) for line in map(str, caught.value.args))
+    assert found["model.hiden_size"] == f"no such key. Did you mean model.hidden_size? (in {file})"
+    assert found["optimizer.lr=-1"].endswith(f"(in {file})")

@@ -1,5 +1,7 @@
 """A finished run trained for longer is the run that was never broken off."""
 
+import json
+
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -132,3 +134,13 @@ def test_another_engine_is_refused_unless_asked_for(small, tmp_path):
     ):
         small("scheduler=constant", "model.engine=auto")
     assert small("scheduler=constant", "model.engine=auto", "resume_engine=any").status == "finished"
+
+
+def test_what_is_refused_after_it_was_prepared_leaves_no_folder(small):
+    """The data are other than the run's, which only the training itself sees."""
+    run = small("scheduler=constant")
+    manifest = json.loads(run.manifest_file.read_text())
+    run.manifest_file.write_text(json.dumps(manifest | {"data_hash": "0" * 64}))
+    with pytest.raises(UserError, match="has been trained on other data"):
+        small(f"resume={run.folder}", "trainer.max_epochs=5", base=())
+    assert [folder.name for folder in run.folder.parent.iterdir()] == [run.folder.name]

@@ -6,7 +6,8 @@ import pytest
 
 from rnnlab.errors import UserError
 from rnnlab.reproduce.differences import manifests
-from rnnlab.runs.config_diff import missing_callbacks
+from rnnlab.runs.config_diff import config_diffs, missing_callbacks
+from rnnlab.runs.identity import delta
 from rnnlab.runs.manifest import recorded_threads
 from rnnlab.runs.run_path import place, seedless
 
@@ -54,3 +55,13 @@ def test_seeds_of_the_data_that_follow_the_runs_are_no_part_of_its_group():
     )
     assert first.group == second.group != fixed.group and first.id != second.id
     assert seedless(decisive(2, 7))["data"] == {"n": 1, "seed": 7}
+
+
+def test_a_seed_of_its_own_is_said_and_one_that_follows_is_not():
+    def config(seed, data_seed):
+        return {"seed": seed, "data": {"_target_": "a.B", "seed": data_seed}}
+
+    assert config_diffs([config(0, 0), config(1, 1)]) == [{}, {}]
+    assert config_diffs([config(0, 3), config(0, 4)]) == [{"data.seed": 3}, {"data.seed": 4}]
+    assert delta(config(1, 1), config(0, 0)) == "seed-1"
+    assert delta(config(1, 3), config(0, 0)) == "data_seed-3+seed-1"

@@ -1,6 +1,7 @@
 """What a user changes through torch has its effect on the native engine, or stops the run before the step."""
 
 import copy
+import functools
 import io
 from collections.abc import Callable
 
@@ -382,6 +383,75 @@ def double(self, trainer, task, *_):
         twin = copy.deepcopy(task).double()
         twin.stack.engine = "auto"
         torch.testing.assert_close(twin(x.double()).float(), single, rtol=1e-4, atol=1e-5)
+
+
+class Undo:
+    """Gives a class or module its function back."""
+
+    def __init__(self, owner, name, function):
+        self.owner, self.name, self.before = owner, name, getattr(owner, name)
+        setattr(owner, name, function)
+        HANDLES.append(self)
+
+    def remove(self):
+        setattr(self.owner, self.name, self.before)
+
+
+def patch(owner, name, around):
+    before = getattr(owner, name)
+
+    @functools.wraps(before)
+    def replaced(*args, **options):
+        return around(before(*args, **options))
+
+    Undo(owner, name, replaced)
+
+
+@case("setup", "refused")
+def class_forward_replaced_before(self, trainer, task, *_):
+    if trainer.state.fn == "fit":
+        patch(nn.Linear, "forward", lambda y: 0.5 * y)
+
+
+@case("on_train_epoch_start", "refused")
+def class_forward_replaced_later(self, trainer, task, *_):
+    if trainer.current_epoch == 1:
+        patch(nn.Linear, "forward", lambda y: 0.5 * y)
+
+
+@case("on_train_start", "refused")
+def call_replaced(self, trainer, task, *_):
+    patch(nn.Module, "__call__", lambda y: y)
+
+
+@case("on_train_start", "refused")
+def cells_step_replaced(self, trainer, task, *_):
+    patch(type(task.stack.layers[0]), "step", lambda found: (0.9 * found[0], found[1]))
+
+
+@case("on_train_start", "refused")
+def loss_function_replaced(self, trainer, task, *_):
+    patch(torch.nn.functional, "mse_loss", lambda loss: 2 * loss)
+
+
+@case("on_train_start", "refused")
+def tasks_loss_replaced(self, trainer, task, *_):
+    patch(type(task), "loss", lambda loss: 2 * loss)
+
+
+@case("setup", "honoured")
+def optimizers_class_replaced(self, trainer, task, *_):
+    before = torch.optim.Adam.step
+
+    def step(self, closure=None):
+        found = before(self, closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.data.mul_(0.99)
+        return found
+
+    if trainer.state.fn == "fit":
+        Undo(torch.optim.Adam, "step", step)
 
 
 HANDLES: list = []

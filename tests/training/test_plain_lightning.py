@@ -24,6 +24,8 @@ PLAIN = (
 CONFIGS = {
     "model/plain": "_target_: plain_project.Module\nwidth: 8\nlr: 0.01\n",
     "data/plain": "_target_: plain_project.Data\nworkers: 0\n",
+    "model/own": "_target_: own_generators_project.Module\n",
+    "data/own": "_target_: own_generators_project.Data\nworkers: 0\nown_sampler: false\n",
     "data/WithTest": "_target_: plain_project.WithTest\n",
     "data/TrainAlone": "_target_: plain_project.TrainAlone\n",
 }
@@ -106,6 +108,56 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(train, command, tmp_path
         assert train("cut", *words).status == "stopped"
         monkeypatch.delenv("DIE_AT")
     assert bits(train("cut", *words)) == bits(whole)
+
+
+@pytest.mark.parametrize(("workers", "own_sampler"), [(0, False), (0, True), (2, False)])
+@pytest.mark.parametrize("step", [2, 6, 9])  # epochs have 6 batches
+def test_generators_of_ones_own_and_workers_that_stay_go_on_to_the_same_bits(
+    train, monkeypatch, workers, own_sampler, step
+):
+    words = [
+        "model=own",
+        "data=own",
+        f"data.workers={workers}",
+        f"data.own_sampler={own_sampler}",
+        "trainer.val_check_interval=3",
+    ]
+    whole = train("whole", *words)
+    monkeypatch.setenv("DIE_AT", str(step))
+    monkeypatch.setenv("DIE_OF", str(int(signal.SIGINT)))
+    assert train("cut", *words).status == "stopped"
+    monkeypatch.delenv("DIE_AT")
+    assert bits(train("cut", *words)) == bits(whole)
+    assert bits(train("again", *words)) == bits(whole)
+
+
+def test_epochs_with_a_generator_of_ones_own_differ_and_its_seed_decides(train, monkeypatch):
+    """As in plain Lightning: the order is another in each epoch, and is not the run's seed's."""
+    import own_generators_project as project
+
+    seen: dict[str, list] = {}
+
+    class Watched(project.Data):
+        def loader(self, part, shuffle):
+            loader = super().loader(part, shuffle)
+            if shuffle:
+                self.orders = []
+                seen.setdefault(current[0], []).append(self.orders)
+                inner = loader.sampler.__iter__
+                loader.sampler.__class__ = type(
+                    "Sampler",
+                    (type(loader.sampler),),
+                    {"__iter__": lambda s: iter(self.orders.append(list(inner())) or self.orders[-1])},
+                )
+            return loader
+
+    monkeypatch.setattr(project, "Data", Watched)
+    current = [""]
+    for name, words in {"a": (), "b": ("seed=1",)}.items():
+        current[0] = name
+        train(name, "model=own", "data=own", *words)
+    first, second = (seen[name][0] for name in "ab")
+    assert first == second and first[0] != first[1] and sorted(first[0]) == sorted(first[1])
 
 
 @pytest.mark.parametrize("workers", [0, 1])

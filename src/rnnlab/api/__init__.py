@@ -32,10 +32,8 @@ def train(
     from rnnlab.config import compose
     from rnnlab.display import train
 
-    asked = [
-        *overrides,
-        *overrides_of(cell=cell, module=module, data=data, callbacks=callbacks, loggers=loggers),
-    ]
+    objects = overrides_of(cell=cell, module=module, data=data, callbacks=callbacks, loggers=loggers)
+    asked = [*objects, *overrides]  # whose keys change those of objects
     return Run(train(compose(asked, config_dir), asked, config_dir, quiet=quiet).folder)
 
 
@@ -62,7 +60,7 @@ def sweep(
     objects = overrides_of(
         cell=cell, module=module, data=data, callbacks=callbacks, loggers=loggers, away=True
     )
-    return Runs(map(Run, run_sweep([*overrides, *objects], config_dir, quiet)))
+    return Runs(map(Run, run_sweep([*objects, *overrides], config_dir, quiet)))
 
 
 def load(folder: str | Path, *, trust: bool = False) -> Run:

@@ -1,10 +1,12 @@
 """Objects as nodes of a config: a class by its dotted path, with the arguments that it was called with.
 
 These are read from the object: from `save_hyperparameters()`, else from the attributes that have the names of its
-constructor's parameters. The object is made again from them, and must be the same but for random numbers. One that is
-not is handed over as it is, and its run is marked as not reproducible.
+constructor's parameters. They may be objects themselves, which become nodes in the node. The object is made again from
+them, and must be the same but for random numbers. One that is not is handed over as it is, and its run is marked as not
+reproducible.
 """
 
+import enum
 import inspect
 import math
 from contextlib import suppress
@@ -12,12 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import nn
 
+from rnnlab.api.difference import difference
+from rnnlab.config.building import build
+from rnnlab.config.inner import BY_NAME
 from rnnlab.errors import UserError
 from rnnlab.runs.generators import left_alone
-from rnnlab.runs.kept_source import Unrecordable, target_of
+from rnnlab.runs.kept_source import Unrecordable, imported_as, target_of
 from rnnlab.runs.objects import hand_over
 
 OFFERED = ("spec", "seed", "optimizer", "scheduler")  # arguments of a module that the run itself gives
@@ -33,159 +38,196 @@ def node_of(thing: Any, at: str) -> dict[str, Any]:
     if inspect.isclass(thing) or isinstance(thing, partial):
         made = thing if isinstance(thing, partial) else partial(thing)
         try:
-            return {"_target_": target_of(made.func)} | {
-                k: v for k, v in named(made).items() if given_by_user(at, k)
-            }
+            node = Description().call(made)
         except (Unrecordable, TypeError) as error:
             raise UserError(f"{at}: {made.func.__name__}: {error}; hand over an instance of it") from None
-    kind = type(thing)
-    try:
-        target, arguments = target_of(kind), checked(thing, kind, called_with(thing))
-    except Unrecordable as error:
-        return hand_over(thing, str(error))
-    return {"_target_": target} | {k: v for k, v in arguments.items() if given_by_user(at, k)}
+    else:
+        try:
+            node = recorded(thing)
+        except Unrecordable as error:
+            return hand_over(thing, str(error))
+    return {key: value for key, value in node.items() if at != "module" or key not in OFFERED}
 
 
 def by_default(thing: Any) -> dict[str, Any]:
     """The defaults of what `node_of` makes a node of, as far as a config can hold them."""
     made: Any = thing.func if isinstance(thing, partial) else thing if inspect.isclass(thing) else type(thing)
-    return named(partial(made))
+    return Description().call(partial(made))
 
 
-def given_by_user(at: str, name: str) -> bool:
-    return at != "module" or name not in OFFERED
+class Description:
+    """The nodes of an object and of those that it holds. Where `exact` is set, paths and tuples have nodes of their
+    own; else they are texts and lists, as a config has them.
+    """
+
+    def __init__(self, exact: bool = False) -> None:
+        self.exact = exact
+        self.held: dict[int, Any] = {}
+
+    def instance(self, thing: Any) -> dict[str, Any]:
+        """What the constructor was called with, as far as the object tells. Raises Unrecordable where it does not."""
+        kind: Any = type(thing)
+        if id(thing) in self.held:
+            raise Unrecordable(f"it holds the same {kind.__name__} twice")
+        self.held[id(thing)] = thing
+        node: dict[str, Any] = {"_target_": target_of(kind)}
+        kept = attributes(thing)
+        try:
+            parameters = inspect.signature(nn.RNNBase if isinstance(thing, nn.RNNBase) else kind).parameters
+        except ValueError:
+            raise Unrecordable(f"the arguments of {kind.__name__} are not known") from None
+        for name, parameter in parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD or (name == "mode" and isinstance(thing, nn.RNNBase)):
+                continue
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                if kind is nn.Sequential and [*kept] == [str(i) for i in range(len(kept))]:
+                    node["_args_"] = [self.value(layer, name) for layer in kept.values()]
+                continue
+            at = next((n for n in (name, f"_{name}", *ALIASES.get(name, ())) if n in kept), None)
+            if at is not None:
+                node[name] = self.value(kept[at], name)
+            elif isinstance(thing, nn.ModuleList) and name == "modules":
+                node[name] = [self.value(one, name) for one in thing]
+            elif isinstance(thing, nn.Module) and isinstance(
+                parameter.default, bool
+            ):  # bias=, of torch's layers
+                if name in thing._parameters:
+                    node[name] = thing._parameters[name] is not None
+            elif parameter.default is parameter.empty:
+                raise Unrecordable(f"its argument {name} is not kept on it: {KEEP.format(name=name)}")
+        return node
+
+    def call(self, made: partial[Any]) -> dict[str, Any]:
+        """A partial's arguments by name, with the defaults that a config can hold."""
+        signature = inspect.signature(made.func)
+        bound = signature.bind_partial(*made.args, **made.keywords).arguments
+        node: dict[str, Any] = {"_target_": target_of(made.func)}
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                node |= {key: self.value(value, key) for key, value in bound.get(name, {}).items()}
+            elif parameter.kind is parameter.VAR_POSITIONAL and bound.get(name):
+                raise Unrecordable("its arguments have no names")
+            elif name in bound:
+                node[name] = self.value(bound[name], name)
+            elif parameter.default is not parameter.empty:
+                with suppress(Unrecordable):
+                    node[name] = self.value(parameter.default, name)
+        return node
+
+    def value(self, value: Any, name: str) -> Any:
+        """A value as a config holds it: numbers, texts, lists and mappings, and nodes of what is none of them.
+
+        Raises Unrecordable for what cannot be made again.
+        """
+        if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+            value = value.item()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise Unrecordable(f"its argument {name} is {value}")
+        if isinstance(value, str) and "${" in value:
+            raise Unrecordable(
+                f"its argument {name} holds what a config would replace, a dollar sign with a brace"
+            )
+        if isinstance(value, enum.Enum):
+            return {"_target_": target_of(type(value)), "value": self.value(value.value, name)}
+        if value is None or type(value) in (bool, int, float, str):
+            return value
+        if isinstance(value, Path):
+            return {"_target_": "pathlib.Path", "_args_": [str(value)]} if self.exact else str(value)
+        if type(value) in (list, tuple):
+            values = [self.value(v, name) for v in value]
+            return (
+                {"_target_": "builtins.tuple", "_args_": [values]}
+                if self.exact and type(value) is tuple
+                else values
+            )
+        if isinstance(value, dict) and all(
+            isinstance(k, str) and k.isidentifier() and k[0] != "_" for k in value
+        ):
+            return {k: self.value(v, name) for k, v in value.items()}
+        try:
+            if isinstance(value, partial):
+                given = {key: self.value(v, key) for key, v in value.keywords.items()}
+                args = [self.value(v, name) for v in value.args]
+                node = {"_target_": named(value.func), "_partial_": True} | given
+                return node | {"_args_": args} if args else node
+            if inspect.isclass(value) or inspect.isroutine(value) or isinstance(value, torch.dtype):
+                return {"_target_": BY_NAME, "path": named(value)}
+            if not isinstance(value, torch.Tensor) and hasattr(value, "__dict__"):
+                return self.instance(value)
+        except Unrecordable as error:
+            raise Unrecordable(f"its argument {name}, {of_kind(value)}: {error}") from None
+        raise Unrecordable(f"its argument {name} is {of_kind(value)}, which a config cannot hold")
 
 
-def named(made: partial[Any]) -> dict[str, Any]:
-    """The arguments of a partial by name, with the defaults that a config can hold."""
-    signature = inspect.signature(made.func)
-    bound = signature.bind_partial(*made.args, **made.keywords).arguments
-    found: dict[str, Any] = {}
-    for name, parameter in signature.parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            found |= {key: plain(value, key) for key, value in bound.get(name, {}).items()}
-        elif parameter.kind is parameter.VAR_POSITIONAL and bound.get(name):
-            raise Unrecordable("its arguments have no names")
-        elif name in bound:
-            found[name] = plain(bound[name], name)
-        elif parameter.default is not parameter.empty:
-            with suppress(Unrecordable):
-                found[name] = plain(parameter.default, name)
-    return found
+def of_kind(value: Any) -> str:
+    return f"a {type(value).__name__}"
 
 
-def called_with(thing: Any) -> dict[str, Any]:
-    """What the constructor was called with, as far as the object tells. Raises Unrecordable where it does not."""
-    kept: dict[str, Any] = {**vars(thing), **dict(getattr(thing, "hparams_initial", None) or {})}
-    found = {}
-    for name, parameter in inspect.signature(type(thing)).parameters.items():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        at = next((n for n in (name, f"_{name}", *ALIASES.get(name, ())) if n in kept), None)
-        if at is not None:
-            found[name] = plain(kept[at], name)
-        elif parameter.default is parameter.empty:
-            raise Unrecordable(f"its argument {name} is not kept on it: {KEEP.format(name=name)}")
-    return found
-
-
-def plain(value: Any, name: str) -> Any:
-    """A value as a config holds it: numbers, texts, lists and mappings of them. Raises Unrecordable for another."""
-    if isinstance(value, Path):
+def named(value: Any) -> str:
+    """The dotted path of a class or function. Raises Unrecordable where it has none."""
+    if isinstance(value, torch.dtype):
         return str(value)
-    if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        raise Unrecordable(f"its argument {name} is {value}")
-    if isinstance(value, str) and "${" in value:
-        raise Unrecordable(
-            f"its argument {name} holds what a config would replace, a dollar sign with a brace"
-        )
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, list | tuple):
-        return [plain(v, name) for v in value]
-    if isinstance(value, dict) and all(
-        isinstance(k, str) and k.isidentifier() and k[0] != "_" for k in value
-    ):
-        return {k: plain(v, name) for k, v in value.items()}
-    raise Unrecordable(f"its argument {name} is a {type(value).__name__}, and not numbers or text")
+    if inspect.isclass(value) or inspect.isfunction(value):
+        return target_of(value)
+    if (path := imported_as(value)) is None:
+        raise Unrecordable("it cannot be imported by a name")
+    return path
 
 
-def checked(thing: Any, kind: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with which another object is the same as `thing` but for random numbers.
+def attributes(thing: Any) -> dict[str, Any]:
+    """What an object keeps, by name; modules in a module, too."""
+    inner = dict(thing.named_children()) if isinstance(thing, nn.Module) else {}
+    if isinstance(thing, nn.Sequential | nn.ModuleList):
+        return inner if isinstance(thing, nn.Sequential) else {}
+    return {**vars(thing), **inner, **dict(getattr(thing, "hparams_initial", None) or {})}
 
-    Raises Unrecordable where there are none: it was changed since, or keeps its arguments changed (a sign is tried, for
-    EarlyStopping keeps that of min_delta as its mode has it).
+
+def recorded(thing: Any) -> dict[str, Any]:
+    """The node from which another object is made that is the same as `thing` but for random numbers.
+
+    Raises Unrecordable where there is none: it was changed since, or keeps its arguments changed.
+    """
+    node = Description().instance(thing)
+    try:
+        return checked(thing, node)
+    except Unrecordable:
+        if (exactly := Description(exact=True).instance(thing)) != node:
+            with suppress(Unrecordable):
+                return checked(thing, exactly)
+        raise
+
+
+def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
+    """The node if it makes what `thing` is.
+
+    A sign is tried: EarlyStopping keeps that of min_delta as its mode has it.
     """
     at = ""
     for _ in range(2):
         with left_alone():
             try:
-                other = kind(**arguments)
+                other = build(node, "it")
             except Exception as error:
-                raise Unrecordable(f"it cannot be made again: {type(error).__name__}: {error}") from error
+                cause = error.__cause__ if isinstance(error, UserError) and error.__cause__ else error
+                raise Unrecordable(f"it cannot be made again: {type(cause).__name__}: {cause}") from error
         if not (at := difference(thing, other).lstrip(".")):
-            return arguments
-        if not isinstance(value := arguments.get(at), int | float):
+            return node
+        if not isinstance(value := node.get(at), int | float):
             break
-        arguments = arguments | {at: -value}
+        node = node | {at: -value}
     place = at.replace("_modules.", "").replace("_parameters.", "").replace("_buffers.", "")
-    lost = [name for name in inspect.signature(kind).parameters if name not in arguments]
+    kind = type(thing)
+    lost = [name for name in inspect.signature(kind).parameters if name not in node and name != "args"]
     hint = f"; {lost[0]} is not kept on it: {KEEP.format(name=lost[0])}" if lost else ""
-    raise Unrecordable(f"it is not what {kind.__name__}({shown(arguments)}) makes: {place} differs{hint}")
+    raise Unrecordable(f"it is not what {kind.__name__}({shown(node)}) makes: {place} differs{hint}")
 
 
-def shown(arguments: dict[str, Any]) -> str:
-    text = ", ".join(f"{k}={v!r}" for k, v in arguments.items())
+def shown(node: dict[str, Any]) -> str:
+    text = ", ".join(f"{k}={short(v)}" for k, v in node.items() if not k.startswith("_"))
     return text if len(text) < 80 else f"{text[:77]}..."
 
 
-def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None) -> str:
-    """Where two objects differ, "" where nowhere. Tensors are compared by shape, type, and how often they were changed
-    in place: their numbers may be random, and a weight that was loaded or trained has changed more often.
-    """
-    seen = {} if seen is None else seen
-    if a is b or (id(a), id(b)) in seen:
-        return ""
-    seen[id(a), id(b)] = a, b  # kept, so that no other object gets their ids
-    here = at or "it"
-    a, b = (one.item() if isinstance(one, np.generic) else one for one in (a, b))
-    if isinstance(a, str | Path) and isinstance(b, str | Path):
-        return "" if str(a) == str(b) else here
-    if isinstance(a, bool | int | float) and isinstance(b, bool | int | float):
-        return "" if a == b or (a != a and b != b) else here
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
-        if len(a) != len(b):
-            return here
-        return next(
-            (
-                d
-                for i, (x, y) in enumerate(zip(a, b, strict=True))
-                if (d := difference(x, y, f"{at}[{i}]", seen))
-            ),
-            "",
-        )
-    if type(a) is not type(b):
-        return here
-    if isinstance(a, torch.Tensor):
-        one, other = ((t.shape, t.dtype, t.requires_grad, t.is_inference() or t._version) for t in (a, b))
-        return "" if one == other else here
-    if isinstance(a, np.ndarray):
-        return "" if np.array_equal(a, b) else here
-    if isinstance(a, dict):
-        if a.keys() != b.keys():
-            return f"{at}.{next(iter(a.keys() ^ b.keys()))}"
-        return next((d for key in a if (d := difference(a[key], b[key], f"{at}.{key}", seen))), "")
-    if inspect.isroutine(a) or inspect.isclass(a):
-        return "" if getattr(a, "__qualname__", a) == getattr(b, "__qualname__", b) else here
-    if hasattr(a, "__dict__"):
-        mine, theirs = (
-            {k: v for k, v in vars(one).items() if k != "training"} for one in (a, b)
-        )  # a fit sets it
-        if (
-            not at and hasattr(a, "train_dataloader") and not hasattr(a, "training_step")
-        ):  # set up, it has more
-            mine = {key: value for key, value in mine.items() if key in theirs}
-        return difference(mine, theirs, at, seen)
-    return "" if a == b or not isinstance(a, str | bytes | complex | set | frozenset) else here
+def short(value: Any) -> str:
+    if isinstance(value, dict) and "_target_" in value:
+        return f"{value['_target_'].rpartition('.')[2]}(...)"
+    return repr(value)

@@ -33,7 +33,7 @@ def overrides_of(
         if thing is not None:
             node = nodes[f"+{section}"] = node_of(thing, name)
             for key, default in by_default(thing).items() if node["_target_"] != GIVEN else ():
-                if key in node and node[key] != default:
+                if key in node and node[key] != default and not isinstance(node[key], dict):
                     changed[f"{section}.{key}"], node[key] = node[key], default
     for group, things in (("callbacks", callbacks), ("logger", loggers)):
         for thing in things:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-import rnnlab
+from rnnlab.config.origins import config_folder
 from rnnlab.errors import UserError, nearest
 
 # what goes wrong in composing, as opposed to in a run
@@ -68,13 +68,6 @@ def opposed(sweeper: Any, mode: str, monitor: str) -> Iterator[str]:
                 f"hydra.sweeper.{key}={str(asked).lower()}: mode={mode} says which {monitor} is better; "
                 f"use hydra.sweeper.{key}={right}"
             )
-
-
-def config_folder() -> Path:
-    """The conf tree: inside the installed package, or the repository's own."""
-    package = Path(rnnlab.__file__).resolve().parent
-    packaged = package / "conf"
-    return packaged if packaged.is_dir() else package.parents[1] / "conf"
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
@@ -137,10 +130,16 @@ def put(cfg: DictConfig, replaced: Sequence[str]) -> DictConfig:
         with open_dict(cfg):
             if not key:
                 cfg[section] = override.value()
-            elif key in cfg[section] or override.is_add() or override.is_force_add():
-                OmegaConf.update(cfg, f"{section}.{key}", override.value(), force_add=True)
+                continue
+            above, _, name = override.key_or_group.rpartition(".")
+            node = OmegaConf.select(cfg, above)
+            if isinstance(node, DictConfig) and (
+                name in node or override.is_add() or override.is_force_add()
+            ):
+                OmegaConf.update(cfg, f"{above}.{name}", override.value(), force_add=True)
             else:
-                raise UserError(f"{section}.{key}: no such key.{nearest(key, map(str, cfg[section]))}")
+                there = list(map(str, node)) if isinstance(node, DictConfig) else []
+                raise UserError(f"{section}.{key}: no such key.{nearest(name, there) if there else ''}")
     return cfg
 
 

@@ -7,13 +7,27 @@ from typing import Any
 
 from yaml import YAMLError, safe_load
 
+import rnnlab
+
 GLOBAL = ("experiment", "debug", "local")  # groups whose files set keys of the whole config
+
+
+def config_folder() -> Path:
+    """The conf tree: inside the installed package, or the repository's own."""
+    package = Path(rnnlab.__file__).resolve().parent
+    packaged = package / "conf"
+    return packaged if packaged.is_dir() else package.parents[1] / "conf"
 
 
 def with_files(lines: Sequence[str], overrides: Sequence[str], folder: str | Path | None) -> list[str]:
     """The lines, each with ` (in FILE)` where a file of the user's `folder` sets its key, and no override does."""
     asked = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    files = list(chosen(overrides, Path(folder).expanduser())) if folder is not None else []
+    files = list(file(config_folder(), "local", "default"))  # without being asked for
+    if folder is not None:
+        files += [
+            *file(Path(folder).expanduser(), "local", "default"),
+            *chosen(overrides, Path(folder).expanduser()),
+        ]
     found = []
     for line in lines:
         key = (re.match(r"[\w.]+", line) or [""])[0]

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rnnlab.config.inner import BY_NAME, EXACT, FUNCTIONS, LAYERS
 from rnnlab.config.model_schema import CELLS
 from rnnlab.config.node import Node
 from rnnlab.config.schema import COMPONENTS, NAMED
@@ -29,7 +30,8 @@ Own = Callable[[str, str, Any], bool]  # (place, target, node): is it the user's
 def refusals(sections: dict[str, Any], own: Own = lambda *_: False) -> Iterator[str]:
     """A few words for everything in these sections of a config that is not permitted: what it would run.
 
-    `own` says of a target that is not listed whether it is the user's; its arguments must be plain all the same.
+    `own` says of a target that is not listed whether it is the user's. Its arguments must be plain, or torch's layers
+    and functions, or the user's own in turn.
     """
     for section, node in sections.items():
         if section in NAMED and isinstance(node, dict):
@@ -62,7 +64,7 @@ def component(at: str, section: str, node: Any, own: Own) -> Iterator[str]:
         elif listed is not None:
             right = fits(listed, key, value)
         else:
-            right = plain(value)
+            right = inner(f"{at}.{key}", value, own)
         if not right:
             yield f"{at}={call(target, {key: value})}"
     cell = node.get("cell")
@@ -90,8 +92,34 @@ def fits(schema: type[Node], key: str, value: Any) -> bool:
     return True
 
 
+def inner(at: str, value: Any, own: Own) -> bool:
+    """Whether a class of the user's own may be given this: what is plain, and nodes of what may be made of it."""
+    if isinstance(value, list):
+        return all(inner(at, one, own) for one in value)
+    if not isinstance(value, dict):
+        return plain(value)
+    rest, words = dict(value), tuple[str, ...]()
+    if "_target_" in value:
+        target = rest.pop("_target_")
+        if target == BY_NAME:
+            path = rest.get("path")
+            known = path in LAYERS or path in FUNCTIONS
+            return list(rest) == ["path"] and isinstance(path, str) and (known or own(at, path, value))
+        schema = next(
+            (found[target] for found in LISTED.values() if isinstance(target, str) and target in found), None
+        )
+        if schema is not None:
+            rest.pop("_partial_", None)
+            return all(isinstance(k, str) and fits(schema, k, v) for k, v in rest.items())
+        if not isinstance(target, str) or not (target in LAYERS or target in EXACT or own(at, target, value)):
+            return False
+        words = ("_args_", "_partial_")
+    keys = all(isinstance(key, str) and (key in words or not key.startswith("_")) for key in rest)
+    return keys and all(inner(f"{at}.{key}", one, own) for key, one in rest.items())
+
+
 def plain(value: Any) -> bool:
-    """What a class of the user's own may be given: numbers, texts, and lists and mappings of them."""
+    """What any class may be given: numbers, texts, and lists and mappings of them."""
     if isinstance(value, dict):
         return all(isinstance(k, str) and not k.startswith("_") and plain(v) for k, v in value.items())
     if isinstance(value, list):

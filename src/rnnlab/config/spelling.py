@@ -57,5 +57,5 @@ def near_key(key: str, tree: Any, extra: Iterable[str] = ()) -> str:
     if same := [k for k in keys if k.rpartition(".")[2] == last]:
         return f" Did you mean {same[0]}?"
     if parent and beside:
-        return f" Possible in {parent}: {', '.join(sorted(k.rpartition('.')[2] for k in beside))}."
+        return f" Possible in {parent}: {', '.join(sorted({k.rpartition('.')[2] for k in beside}))}."
     return ""

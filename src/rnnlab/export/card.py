@@ -37,6 +37,8 @@ def snippet(to: str, model: Portable | None, plainly: bool) -> str:
     """Code that loads what was written, runs as it stands in its folder, and shows what goes in and comes out."""
     if model is None:
         return SAFETENSORS
+    if type(model.module).__name__ == "Own":
+        return own_snippet(to, model)
     kind = "series" if "x" in model.inputs else "labelled" if "lengths" in model.inputs else "text"
     in_numpy, in_torch, outputs = GIVEN[kind]
     given = (in_numpy if to == "onnx" else in_torch).replace(
@@ -56,6 +58,22 @@ def snippet(to: str, model: Portable | None, plainly: bool) -> str:
         call = {"series": "x", "labelled": "tokens, lengths", "text": "tokens, *states.values()"}[kind]
         lines = ["import torch", *loaded, f"{outputs} = model({call})"]
     return "\n".join(head + lines)
+
+
+def own_snippet(to: str, model: Portable) -> str:
+    """Of a module of the user's own: inputs of the sizes and types that it was traced with."""
+    library, outputs = "np" if to == "onnx" else "torch", ", ".join(model.outputs)
+    made = [f"{name} = {library}.zeros({tuple(x.shape)}, dtype={library}.{str(x.dtype).removeprefix('torch.')})"
+            for name, x in model.inputs.items()]  # fmt: skip
+    if to == "onnx":
+        named = ", ".join(f'"{name}": {name}' for name in model.inputs)
+        lines = ["import numpy as np", "import onnxruntime", "", *made,
+                 'model = onnxruntime.InferenceSession("model.onnx")',
+                 f"{outputs}{',' * (len(model.outputs) == 1)} = model.run(None, {{{named}}})"]  # fmt: skip
+    else:
+        lines = ["import torch", "", *made, 'model = torch.export.load("model.pt2").module()',
+                 f"{outputs} = model({', '.join(model.inputs)})"]  # fmt: skip
+    return "\n".join(lines)
 
 
 def card(run: Run, weights: str, words: str, checked: str, loading: str) -> str:

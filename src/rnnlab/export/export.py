@@ -7,6 +7,7 @@ from typing import Any, Literal
 from rnnlab.errors import UserError
 from rnnlab.export import onnx, plain, program
 from rnnlab.export.card import card, snippet
+from rnnlab.export.own import own
 from rnnlab.export.portable import portable
 from rnnlab.runs.load import load_model, read_checkpoint
 from rnnlab.runs.run import Run
@@ -27,43 +28,44 @@ def export(
     folder = out or run.folder / "export" / to
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder}: a file is there")
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     before = set(folder.iterdir())
     try:
-        checked = write(run, to, task, folder, weights)
+        checked = write(run, to, task, folder, weights, trust)
     except UserError:
         for file in set(folder.iterdir()) - before:  # one that is not as the run is nobody's to use
             file.unlink()
+        for one in new:
+            one.rmdir()
         raise
     return folder, checked
 
 
-def write(run: Run, to: str, task: Any, folder: Path, weights: str) -> str:
+def write(run: Run, to: str, task: Any, folder: Path, weights: str, trust: bool) -> str:
     """Writes the model, what is needed beside it, and the card; says how it was checked."""
     words, checked, model = "", "", None
     if to == "safetensors":
         write_safetensors(run, task, folder / "model.safetensors")
     else:
-        model = portable(task)
+        ours = portable(task)
+        model = ours or own(task, run, trust)
         words = model.words
         if to == "onnx":
             checked = onnx.write(model, folder / "model.onnx")
-        elif plain.can(task):
+        elif not (why := plain.obstacle(task) if ours else "its code is your own"):
             checked = plain.write(
                 model, task, folder, f"The model of run {run.id} of {run.folder.parent.name}"
             )
         else:
-            file, kind = folder / "model.pt2", type(task.stack.layers[0]).__name__
-            words += (
-                f" torch.nn has no layer of the equations of {kind}: the file is a program of torch.export."
-            )
-            checked = program.write(model, file)
-        if "tokens" in model.inputs and "vocabulary" in task.spec:
+            words += f" It is a program of torch.export: {why}."
+            checked = program.write(model, folder / "model.pt2")
+        if ours and "tokens" in model.inputs and "vocabulary" in task.spec:
             start = {name: x[:, 0].tolist() for name, x in model.inputs.items() if name != "tokens"}
             (folder / "start.json").write_text(json.dumps(start) + "\n")
-    if "vocabulary" in task.spec:
+    if "vocabulary" in getattr(task, "spec", {}):
         (folder / "vocabulary.json").write_text(json.dumps(task.spec["vocabulary"]) + "\n")
-    loading = snippet(to, model, plainly=to == "torch" and plain.can(task))
+    loading = snippet(to, model, plainly=(folder / "model.py").exists())
     (folder / "README.md").write_text(card(run, weights, words, checked, loading), encoding="utf-8")
     return checked
 

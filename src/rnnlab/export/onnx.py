@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from rnnlab.errors import UserError
-from rnnlab.export.portable import Portable
+from rnnlab.export.portable import Portable, dynamic_shapes
 
 TOLERANCE = 1e-5  # of the largest number
 
@@ -21,11 +21,6 @@ def write(model: Portable, file: Path) -> str:
         import onnxscript  # noqa: F401
     except ImportError:
         raise UserError("export --to onnx needs onnx and onnxscript: pip install 'rnnlab[export]'") from None
-    sizes = {name: torch.export.Dim(name) for name in ("batch", "time")}
-    shapes = [{at: sizes[size] for at, size in model.axes[name].items()} for name in model.inputs]
-    dynamic: Any = tuple(shapes)
-    if len(shapes) > 1 and type(model.module).__name__ == "Text":
-        dynamic = (shapes[0], tuple(shapes[1:]))  # forward takes the states as *states
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -33,7 +28,7 @@ def write(model: Portable, file: Path) -> str:
             model.module.eval(),
             tuple(model.inputs.values()),
             dynamo=True,
-            dynamic_shapes=dynamic,
+            dynamic_shapes=dynamic_shapes(model),
             input_names=list(model.inputs),
             output_names=list(model.outputs),
             verbose=False,

@@ -1,4 +1,7 @@
-"""A model as readable code of torch alone: model.py with torch's own layers, and weights.pt."""
+"""A model as readable code of torch alone: model.py, and weights.pt.
+
+Its layers are torch's own where these have the cell's equations; else the equations are written out.
+"""
 
 import copy
 import subprocess
@@ -12,10 +15,14 @@ import torch
 from torch import Tensor
 
 from rnnlab.errors import UserError
+from rnnlab.export import equations
 from rnnlab.export.onnx import TOLERANCE, longer_inputs
 from rnnlab.export.portable import Portable
+from rnnlab.native.symbols import Untraceable
+from rnnlab.native.tracing import trace
 from rnnlab.recurrence.conversion import to_torch
 from rnnlab.recurrence.stack import Stack
+from rnnlab.tasks import Forecaster
 
 HEAD = '''"""{what}, in torch alone. `load()` reads the weights that lie beside this file."""
 
@@ -25,7 +32,7 @@ import torch
 from torch import nn{functional}
 
 
-class Model(nn.Module):
+{layers}class Model(nn.Module):
     """{words}"""
 
     def __init__(self):
@@ -54,12 +61,26 @@ LABELLED = """    def forward(self, tokens, lengths):
         y, _ = pad_packed_sequence(y, batch_first=True)
         last = y[torch.arange(len(y)), lengths - 1, :{hidden}]{and_first}
         return self.head(last){squeezed}"""
+OWN_LABELLED = """    def forward(self, tokens, lengths):
+        y, _ = self.rnn(self.embedding(tokens){lengths})
+        last = y[torch.arange(len(y)), lengths - 1, :{hidden}]{and_first}
+        return self.head(last){squeezed}"""
 BUFFER = '        self.register_buffer("{name}", torch.zeros({size}))'
 
 
-def can(task: Any) -> bool:
-    """Whether torch has a layer of these equations."""
-    return bool(task.stack.layers[0].torch_layer)
+def obstacle(task: Any) -> str:
+    """Why no code can be written; "" where it can."""
+    if isinstance(task, Forecaster) and (task.spec.get("log") or task.per_window or task.distribution):
+        return "its forecasts are of logarithms, of windows in their own scale or of distributions"
+    cell = task.stack.layers[0]
+    if cell.torch_layer and not task.stack.cells[0].zoneout:
+        return ""
+    try:
+        for layer in task.stack.cells:
+            trace(layer)
+    except Untraceable as error:
+        return f"torch.nn has no layer of the equations of {type(cell).__name__}, and {error}"
+    return ""
 
 
 def write(model: Portable, task: Any, folder: Path, what: str) -> str:
@@ -76,15 +97,14 @@ def write(model: Portable, task: Any, folder: Path, what: str) -> str:
 def code(model: Portable, task: Any, what: str) -> tuple[str, dict[str, Tensor]]:
     """The text of model.py, and the weights for it."""
     stack: Stack = task.stack
-    layer = to_torch(without_start(stack))
-    layer.dropout = 0.0  # the model is trained, and without it torch does not warn of a single layer
-    rest = [repr(getattr(layer, name)) for name in ("input_size", "hidden_size")]
-    options = {"num_layers": 1, "bias": True, "bidirectional": False, "nonlinearity": "tanh"}
-    said = {name: getattr(layer, name, default) for name, default in options.items()}
-    rest += [f"{name}={value!r}" for name, value in said.items() if value != options[name]]
-    parts = [f"        self.rnn = nn.{type(layer).__name__}({', '.join(rest)}, batch_first=True)"]
+    own = not stack.cells[0].torch_layer or bool(stack.cells[0].zoneout)
+    layers, parts, weights = "", ["        self.rnn = Layers()"], dict[str, Tensor]()
+    if own:
+        layers, weights = equations.code(stack)
+        weights = {f"rnn.{name}": value for name, value in weights.items()}
+    else:
+        parts, weights = torchs_layer(stack)
     parts += [f"        self.head = nn.Linear({task.head.in_features}, {task.head.out_features})"]
-    weights = {f"rnn.{name}": value for name, value in layer.state_dict().items()}
     weights |= {f"head.{name}": value for name, value in task.head.state_dict().items()}
     embedding = getattr(task, "embedding", None)
     if embedding is not None:
@@ -94,7 +114,7 @@ def code(model: Portable, task: Any, what: str) -> tuple[str, dict[str, Tensor]]
     start, functional = "", ""
     is_text = "x" not in model.inputs and "lengths" not in model.inputs  # its state is handed in
     first: Any = stack.layers[0]
-    if first.initial is not None and not is_text:
+    if first.initial is not None and not is_text and not own:
         names = [f"start_{i}" for i in range(first.states)]
         for name, first_states in zip(names, zip(*stack.start(1), strict=True), strict=True):
             weights[name] = torch.stack(first_states).detach()  # (layers, 1, H)
@@ -118,10 +138,12 @@ def code(model: Portable, task: Any, what: str) -> tuple[str, dict[str, Tensor]]
             after=f"(y + {subtracted})" if task.subtract_last else "y",
         )
     elif "lengths" in model.inputs:
-        functional = "\nfrom torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence"
         hidden = stack.hidden_size
-        forward = LABELLED.format(
+        if not own:
+            functional = "\nfrom torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence"
+        forward = (OWN_LABELLED if own else LABELLED).format(
             start=start,
+            lengths=", lengths=lengths" * stack.bidirectional,
             hidden=hidden,
             and_first=f"\n        last = torch.cat([last, y[:, 0, {hidden}:]], -1)"
             if stack.bidirectional
@@ -130,17 +152,31 @@ def code(model: Portable, task: Any, what: str) -> tuple[str, dict[str, Tensor]]
         )
     else:
         states = list(model.inputs)[1:]
-        one_hot = f"nn.functional.one_hot(tokens, {layer.input_size}).float()"
+        one_hot = f"nn.functional.one_hot(tokens, {stack.input_size}).float()"
         group = ", ".join(states)
         forward = TEXT.format(
             states=group,
             embedded="self.embedding(tokens)" if embedding is not None else one_hot,
-            given=f"({group})" if len(states) > 1 else group,
-            last=f"({group})" if len(states) > 1 else group,
+            given=f"[{group}]" if own else f"({group})" if len(states) > 1 else group,
+            last=f"[{group}]" if own else f"({group})" if len(states) > 1 else group,
         )
     words = textwrap.fill(model.words.replace("`", ""), 110, subsequent_indent="    ")
-    text = HEAD.format(what=what, functional=functional, words=words, parts="\n".join(parts), forward=forward)
+    text = HEAD.format(
+        what=what, functional=functional, layers=layers, words=words, parts="\n".join(parts), forward=forward
+    )
     return text, {name: value.detach().clone().contiguous() for name, value in weights.items()}
+
+
+def torchs_layer(stack: Stack) -> tuple[list[str], dict[str, Tensor]]:
+    """The line that makes torch's layer, and its weights."""
+    layer = to_torch(without_start(stack))
+    layer.dropout = 0.0  # the model is trained, and without it torch does not warn of a single layer
+    rest = [repr(getattr(layer, name)) for name in ("input_size", "hidden_size")]
+    options = {"num_layers": 1, "bias": True, "bidirectional": False, "nonlinearity": "tanh"}
+    said = {name: getattr(layer, name, default) for name, default in options.items()}
+    rest += [f"{name}={value!r}" for name, value in said.items() if value != options[name]]
+    line = f"        self.rnn = nn.{type(layer).__name__}({', '.join(rest)}, batch_first=True)"
+    return [line], {f"rnn.{name}": value for name, value in layer.state_dict().items()}
 
 
 def without_start(stack: Stack) -> Stack:

@@ -1,5 +1,6 @@
 """A trained task as a module of tensors alone: series in the units of the data, a text model's state in and out."""
 
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -55,8 +56,17 @@ class Text(nn.Module):
         return logits, *(torch.stack(s) for s in zip(*after, strict=True))
 
 
-def portable(task: Any) -> Portable:
-    """Raises UserError for a task that is none of rnnlab's own."""
+def dynamic_shapes(model: Portable) -> Any:
+    """The sizes that may change, as torch.export wants them: in the shape of `forward`'s arguments."""
+    sizes = {name: torch.export.Dim(name) for name in ("batch", "time")}
+    shapes = [{at: sizes[size] for at, size in model.axes[name].items()} for name in model.inputs]
+    named = [p for p in signature(model.module.forward).parameters.values() if p.kind is not p.VAR_POSITIONAL]
+    rest = shapes[len(named) :]
+    return (*shapes[: len(named)], *([tuple(rest)] if rest else []))
+
+
+def portable(task: Any) -> Portable | None:
+    """None for a task that is none of rnnlab's own."""
     batch, time = {0: "batch"}, {0: "batch", 1: "time"}
     if type(task) is Forecaster and "series" in task.spec:
         raise UserError(
@@ -94,6 +104,4 @@ def portable(task: Any) -> Portable:
             ("logits",),
             words,
         )
-    raise UserError(
-        f"export: {type(task).__name__} is none of Forecaster, CharLM, Classifier; use --to safetensors"
-    )
+    return None

@@ -2,25 +2,20 @@
 
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from rnnlab.errors import UserError
 from rnnlab.export.onnx import TOLERANCE, longer_inputs
-from rnnlab.export.portable import Portable
+from rnnlab.export.portable import Portable, dynamic_shapes
 
 
 def write(model: Portable, file: Path) -> str:
     """Writes the file, reads it back and compares. Raises UserError where the numbers differ."""
-    sizes = {name: torch.export.Dim(name) for name in ("batch", "time")}
-    shapes = [{at: sizes[size] for at, size in model.axes[name].items()} for name in model.inputs]
-    is_text = type(model.module).__name__ == "Text"
-    dynamic: Any = (shapes[0], tuple(shapes[1:])) if is_text else tuple(shapes)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.export.export(
-            model.module.eval(), tuple(model.inputs.values()), dynamic_shapes=dynamic
+            model.module.eval(), tuple(model.inputs.values()), dynamic_shapes=dynamic_shapes(model)
         )
         torch.export.save(program, file)
         read = torch.export.load(file).module()

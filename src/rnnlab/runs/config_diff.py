@@ -22,7 +22,7 @@ def config_diffs(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         {
             k: v
             for k, v in leaves(c).items()
-            if k.split(".")[0] not in NOT_PARAMETERS and not k.endswith(".seed")
+            if k.split(".")[0] not in NOT_PARAMETERS and not (k.endswith(".seed") and v == c.get("seed"))
         }
         for c in configs
     ]

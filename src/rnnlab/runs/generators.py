@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from rnnlab import streams
+from rnnlab.runs import own_generators
 from rnnlab.runs.sources import foreign_targets
 
 States = dict[str, Any]
@@ -69,14 +70,20 @@ def left_alone() -> Iterator[None]:
 
 def seed_setup(data: Any, seed: int) -> None:
     """Lets each `setup` of a data module begin alike: it is called for the training and for the test, and a random
-    split must be the same in both.
+    split must be the same in both. Generators that it holds begin as they are now.
     """
+    held = [
+        (generator, own_generators.state(generator))
+        for generator in own_generators.own_generators(vars(data)).values()
+    ]
 
     def seeded(setup: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(setup)
         def begin(*args: Any, **options: Any) -> Any:
             with left_alone():
                 seed_all(seed, SET_UP)
+                for generator, state in held:
+                    own_generators.restore(generator, state)
                 return setup(*args, **options)
 
         return begin

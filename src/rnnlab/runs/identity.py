@@ -5,6 +5,8 @@ import json
 import re
 from typing import Any
 
+from rnnlab.config.inner import BY_NAME
+
 ABSENT = object()
 CLASS = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*[a-z]\w*")  # Python's, and not a file such as PY.TXT
 KEPT = re.compile(
@@ -36,17 +38,20 @@ def delta(
 
     `model.hidden_size=64 seed=3` gives "hidden_size-64+seed-3". Where a whole group was replaced its
     `_target_` tells, and then what differs from `chosen`, the experiment with its choices of groups alone:
-    "optimizer-SGD+lr-0.1". What follows the seed by interpolation (`data.seed`) is not repeated, and the
-    seed always stands last.
+    "optimizer-SGD+lr-0.1". What follows the seed by interpolation (`data.seed`) is not repeated; where it is another
+    it is "data_seed-3". The seed always stands last.
     """
     ours, theirs = leaves(deciding), leaves(base)
     by_itself = leaves(chosen) if chosen is not None else theirs
     changed = {k: v for k, v in ours.items() if k not in theirs or theirs[k] != v}
-    changed = {k: v for k, v in changed.items() if k != "seed" and not k.endswith(".seed")}
+    seeded = deciding.get("seed", 0)
+    changed = {k: v for k, v in changed.items() if k != "seed" and not (k.endswith(".seed") and v == seeded)}
     replaced = [k.rsplit(".", 1)[0] for k in changed if k.endswith("._target_")]
     parts = []
     for group in replaced:
-        parts.append(f"{group.rsplit('.', 1)[-1]}-{str(changed[f'{group}._target_']).rsplit('.', 1)[-1]}")
+        target = changed[f"{group}._target_"]
+        named = changed.get(f"{group}.path") if target == BY_NAME else target
+        parts.append(f"{group.rsplit('.', 1)[-1]}-{str(named).rsplit('.', 1)[-1]}")
     for key, value in changed.items():
         if key.endswith("._target_"):
             continue
@@ -55,8 +60,9 @@ def delta(
             own = by_itself if by_itself.get(f"{group}._target_") == ours[f"{group}._target_"] else {}
             if (own.get(key, ABSENT) == value) or (not own and key not in theirs):
                 continue
-        parts.append(f"{key.rsplit('.', 1)[-1]}-{readable(value)}")
-    seed = f"seed-{deciding.get('seed', 0)}"
+        name = key.replace(".", "_") if key.endswith(".seed") else key.rsplit(".", 1)[-1]
+        parts.append(f"{name}-{readable(value)}")
+    seed = f"seed-{seeded}"
     text = "+".join(parts)
     if len(text) > limit:
         text = text[:limit].rsplit("+", 1)[0] + "+more"

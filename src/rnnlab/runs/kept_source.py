@@ -154,18 +154,29 @@ def import_line(name: str, value: Any) -> str | None:
     own = getattr(value, "__name__", None)
     if not isinstance(own, str) or getattr(value, "__module__", "") == "__main__":
         return None
-    if (path := importable(value) if hasattr(value, "__qualname__") and value.__module__ else None) is None:
-        if not inspect.isbuiltin(value):
-            return None
-        # torch.sigmoid and the like do not say where they are from
-        places = [
-            m for m, module in list(sys.modules.items()) if getattr(module, "__dict__", {}).get(own) is value
-        ]
-        if not places:
-            return None
-        path = f"{min(places, key=lambda m: (m.startswith('_') or '._' in m, m.count('.'), len(m)))}.{own}"
-    module = path.rpartition(".")[0]
-    return f"from {module} import {own}" + (f" as {name}" if own != name else "")
+    if (path := imported_as(value)) is None:
+        return None
+    return f"from {path.rpartition('.')[0]} import {own}" + (f" as {name}" if own != name else "")
+
+
+def imported_as(value: Any) -> str | None:
+    """The dotted path by which a class or function is imported; None where there is none."""
+    if (
+        path := importable(value) if hasattr(value, "__qualname__") and value.__module__ else None
+    ) is not None:
+        return path
+    own = getattr(value, "__name__", None)
+    if not inspect.isbuiltin(value):
+        return None
+    # torch.sigmoid and the like do not say where they are from
+    places = [
+        m for m, module in list(sys.modules.items()) if getattr(module, "__dict__", {}).get(own) is value
+    ]
+    return (
+        f"{min(places, key=lambda m: (m.startswith('_') or '._' in m, m.count('.'), len(m)))}.{own}"
+        if places
+        else None
+    )
 
 
 def source(kind: Any) -> tuple[str, dict[str, Any]]:

@@ -13,6 +13,7 @@ import torch
 from rnnlab import import_path as workplace
 from rnnlab.config import build
 from rnnlab.config.building import locate
+from rnnlab.config.inner import BY_NAME
 from rnnlab.config.model_schema import UNBUILT
 from rnnlab.config.permitted import PARTIAL, refusals
 from rnnlab.data.vocabulary import listed
@@ -100,7 +101,8 @@ def refuse_foreign(
         )
 
     def own(at: str, target: str, node: Any) -> bool:
-        return named(at, node) or is_here(node) or is_own(run, target, functions=at in PARTIAL)
+        by_name = isinstance(node, dict) and node.get("_target_") == BY_NAME
+        return named(at, node) or is_here(node) or is_own(run, target, functions=at in PARTIAL or by_name)
 
     if found := list(dict.fromkeys(refusals(sections, own))):
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rnnlab.config.inner import BY_NAME
 from rnnlab.errors import UserError
 from rnnlab.runs import syntax as how
 from rnnlab.runs.files import cache_folder, write_whole
@@ -31,7 +32,8 @@ IDENTITY_SOURCES = ("cells", "recurrence", "data", "tasks", "training", "native"
 KNOWN = (
     "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.terminal.", "rnnlab.figures.",
     "rnnlab.instruments.", "rnnlab.tensorboard.",
-    "torch.optim.", "torch.nn.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.",
+    "torch.", "lightning.pytorch.callbacks.", "lightning.pytorch.loggers.",
+    "pathlib.Path", "builtins.tuple",
 )  # fmt: skip
 
 
@@ -142,7 +144,9 @@ def foreign_targets(node: Any) -> set[str]:
     targets: set[str] = set()
     if isinstance(node, dict):
         for key, value in node.items():
-            if key == "_target_" and not isinstance(value, str):
+            if key == "_target_" and value == BY_NAME:
+                targets.add(str(node.get("path")))
+            elif key == "_target_" and not isinstance(value, str):
                 targets.add(repr(value))
             elif key == "_target_" or (key == "cell" and isinstance(value, str) and "." in value):
                 targets.add(value)

@@ -77,7 +77,7 @@ class Plan:
 
     def name(self, planned: Planned) -> str:
         """The values of the swept keys, with each key as short as it is unambiguous."""
-        last = [key.rpartition(".")[2] for key in self.swept]
+        last = [key if key.endswith(".seed") else key.rpartition(".")[2] for key in self.swept]
         short = {k: s if last.count(s) == 1 else k for k, s in zip(self.swept, last, strict=True)}
         values = {a.key: a.text.partition("=")[2] for a in planned.point if a.key in short}
         return " ".join(f"{short[key].lstrip('+')}={value}" for key, value in values.items())

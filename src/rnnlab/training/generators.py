@@ -1,5 +1,6 @@
 """A run with parts of the user's own: each pass over a DataLoader is seeded from the run's seed and its epoch, and the
-states of the global generators are kept in every checkpoint, so that it resumes and reproduces to the same bits.
+states of the global generators, and of those that the user's objects hold, are kept in every checkpoint, so that it
+resumes and reproduces to the same bits.
 """
 
 from collections.abc import Iterator
@@ -8,7 +9,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from rnnlab.runs.generators import EPOCH, TESTED, VALIDATED, States, restore, seed_all, states
+from rnnlab.runs import own_generators as own
+from rnnlab.runs.generators import EPOCH, TESTED, TRAINED, VALIDATED, States, restore, seed_all, states
 
 LOADERS = {"train_dataloader": EPOCH, "val_dataloader": VALIDATED, "test_dataloader": TESTED}
 
@@ -26,10 +28,15 @@ class Generators(Callback):
         self.pending: States | None = None
         """Of the checkpoint that the run goes on from, until it does."""
         self.skip = 0
+        self.data: Any = None
+        self.own: dict[str, Any] = {}
+        """The generators that the user's objects hold, by their places."""
+        self.firsts: dict[int, tuple[Any, int]] = {}
         self._validating: States | None = None
 
     def wrap(self, data: Any) -> None:
         """Gives the DataLoaders of a data module passes that depend on the seed and the epoch alone."""
+        self.data = data
         for name, what in LOADERS.items():
             method = getattr(data, name, None)
             if method is not None and gives(data, name):
@@ -56,10 +63,26 @@ class Generators(Callback):
     def step(self) -> int:
         return self.trainer.global_step if self.trainer else self.steps
 
+    def states(self) -> States:
+        found = states()
+        return found | ({"own": {at: own.state(g) for at, g in self.own.items()}} if self.own else {})
+
+    def restore(self, saved: States) -> None:
+        restore(saved)
+        for at, found in saved.get("own", {}).items():
+            if at in self.own:
+                own.restore(self.own[at], found)
+
+    def reseed(self, generators: dict[str, Any], *place: int) -> None:
+        """Sets generators of the user's for a place in the run, from the state that each came with."""
+        for generator in generators.values():
+            first = self.firsts.setdefault(id(generator), (generator, own.first_seed(generator, self.seed)))
+            own.reseed(generator, first[1], *place)
+
     def go_on(self) -> None:
         """Where the first batch since a resume is due."""
         if self.pending is not None:
-            restore(self.pending)
+            self.restore(self.pending)
             self.pending = None
 
     def on_train_epoch_start(self, trainer: Trainer, task: LightningModule) -> None:
@@ -70,23 +93,23 @@ class Generators(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
         self.go_on()
-        self.before = self.before or states()
+        self.before = self.before or self.states()
 
     def on_train_batch_end(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
         self.before = None
 
     def on_validation_start(self, trainer: Trainer, task: LightningModule) -> None:
-        self._validating = states()
+        self._validating = self.states()
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if self._validating is not None:  # a look at the model changes nothing
-            restore(self._validating)
+            self.restore(self._validating)
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
-        self.before = states()
+        self.before = self.states()
 
     def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["generators"] = self.before or states()
+        checkpoint["generators"] = self.before or self.states()
 
     def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.pending = checkpoint.get("generators")
@@ -95,6 +118,13 @@ class Generators(Callback):
         position = trainer.fit_loop.position  # type: ignore[attr-defined]
         self.skip = position["batch"] if self.pending is not None and position["begun"] else 0
         self.before = None
+        others: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = [c for c in others if not type(c).__module__.startswith(("rnnlab.", "lightning."))]
+        self.own = own.own_generators({"model": task, "data": self.data, "callbacks": callbacks})
+        if self.pending is None:  # those that the system seeded
+            for generator in self.own.values():
+                if own.first_seed(generator, self.seed) == self.seed:
+                    own.reseed(generator, self.seed, TRAINED)
 
 
 def gives(data: Any, name: str) -> bool:
@@ -107,6 +137,8 @@ class Seeded:
 
     def __init__(self, loader: Any, generators: Generators, what: int) -> None:
         self.loader, self.generators, self.what = loader, generators, what
+        # workers that stay would draw on from the epoch before, which nobody can do again
+        object.__setattr__(loader, "persistent_workers", False)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["loader"], name)
@@ -118,7 +150,9 @@ class Seeded:
         """Begins when the first batch is asked for; where an epoch is resumed, behind the batches that were taken."""
         ours = self.generators
         trains = self.what == EPOCH
-        seed_all(ours.seed, self.what, ours.epoch if trains else ours.step)
+        place = self.what, ours.epoch if trains else ours.step
+        seed_all(ours.seed, *place)
+        ours.reseed(own.own_generators({"loader": self.loader}), *place)
         batches = iter(self.loader)
         if trains:
             skip, ours.skip = ours.skip, 0
@@ -127,7 +161,7 @@ class Seeded:
             ours.go_on()
         while True:
             if trains:
-                ours.before = states()
+                ours.before = ours.states()
             try:
                 batch = next(batches)
             except StopIteration:

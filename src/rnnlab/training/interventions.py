@@ -19,6 +19,7 @@ from rnnlab.native.spec import optimizer_obstacle
 from rnnlab.recurrence import engines
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.task import Task
+from rnnlab.training.patched import Functions, is_foreign
 
 SIMPLE = (bool, int, float, str)
 
@@ -45,6 +46,7 @@ class Interventions:
         self.simple = [(at, vars(m), _simple(m).items()) for at, m in inner if m is not task]
         self.described = self._description()
         self.step = vars(optimizer).get("step")
+        self.functions = Functions(self.modules)
 
     # ------------------------------------------------------------------ what nobody would call
 
@@ -69,6 +71,8 @@ class Interventions:
             if not values <= attributes.items():
                 key, value = next((k, v) for k, v in values if attributes.get(k) != v)
                 return f"{at}.{key} was changed from {value} to {attributes.get(key)}"
+        if replaced := self.functions.replaced():
+            return f"{replaced} was replaced for all"
         if self._description() != self.described:
             return "what the model minimises was changed"
         stack = self.task.stack
@@ -105,7 +109,7 @@ class Interventions:
             return True
         if optimizers._global_optimizer_pre_hooks or optimizers._global_optimizer_post_hooks:
             return True
-        if optimizer_obstacle(optimizer):
+        if optimizer_obstacle(optimizer) or is_foreign(type(optimizer).step):
             return True
         trained, ours = optimizer.param_groups[0]["params"], self.flat.views
         return len(trained) != len(ours) or any(a is not b for a, b in zip(trained, ours, strict=True))

@@ -80,7 +80,12 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     with workplace.absent() if strangers else nullcontext():
         if parent is not None:
             prepare(run, parent, display)
-        train_config(config, where, overrides, command=command_line(), device=why_device, display=display)
+        try:
+            train_config(config, where, overrides, command=command_line(), device=why_device, display=display)
+        except UserError:
+            if parent is not None and run.is_there and "started" not in run.known:
+                run.remove()  # what was prepared, and then refused
+            raise
     display.end(run)
     return run
 

@@ -1,0 +1,122 @@
+"""Whether an object is what its constructor makes again, but for random numbers and for what a training left on it."""
+
+import dis
+import functools
+import inspect
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
+
+from rnnlab.runs.kept_source import Unrecordable, target_of
+
+# what a Trainer sets on its parts
+BY_TRAINER = {"training", "trainer", "_trainer", "_fabric", "_current_fx_name", "_metric_attributes",
+              "_param_requires_grad_state"}  # fmt: skip
+CALLED = {*dir(LightningModule), *dir(LightningDataModule), *dir(Callback)} - {
+    *dir(object),
+    "save_hyperparameters",
+}
+
+
+def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None) -> str:
+    """Where two objects differ, "" where nowhere. Tensors are compared by shape, type, and how often they were changed
+    in place: their numbers may be random, and a weight that was loaded or trained has changed more often.
+    """
+    seen = {} if seen is None else seen
+    if a is b or (id(a), id(b)) in seen:
+        return ""
+    seen[id(a), id(b)] = a, b  # kept, so that no other object gets their ids
+    here = at or "it"
+    a, b = (one.item() if isinstance(one, np.generic) else one for one in (a, b))
+    if isinstance(a, str | Path) and isinstance(b, str | Path):
+        return "" if str(a) == str(b) else here
+    if isinstance(a, bool | int | float) and isinstance(b, bool | int | float):
+        return "" if a == b or (a != a and b != b) else here
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        if len(a) != len(b):
+            return here
+        pairs = enumerate(zip(a, b, strict=True))
+        return next((d for i, (x, y) in pairs if (d := difference(x, y, f"{at}[{i}]", seen))), "")
+    if isinstance(a, partial) and isinstance(b, partial):  # Hydra has a class of its own for them
+        return difference([a.func, a.args, a.keywords], [b.func, b.args, b.keywords], at, seen)
+    if not same_kind(a, b):
+        return here
+    if isinstance(a, torch.Tensor):
+        one, other = ((t.shape, t.dtype, t.requires_grad, t.is_inference() or t._version) for t in (a, b))
+        return "" if one == other else here
+    if isinstance(a, np.ndarray):
+        return "" if np.array_equal(a, b) else here
+    if isinstance(a, dict):
+        if a.keys() != b.keys():
+            return f"{at}.{next(iter(a.keys() ^ b.keys()))}"
+        return next((d for key in a if (d := difference(a[key], b[key], f"{at}.{key}", seen))), "")
+    if inspect.isroutine(a) or inspect.isclass(a):
+        return "" if getattr(a, "__qualname__", a) == getattr(b, "__qualname__", b) else here
+    if hasattr(a, "__dict__"):
+        later = set(left_behind(type(a), vars(b)))
+        if not vars(a).get("_hparams"):  # an empty one is there since somebody looked for it
+            later.add("_hparams")
+        mine, theirs = ({k: v for k, v in vars(one).items() if k not in later} for one in (a, b))
+        return difference(mine, theirs, at, seen)
+    return here if isinstance(a, str | bytes | complex | set | frozenset) and a != b else ""
+
+
+def same_kind(a: Any, b: Any) -> bool:
+    """Whether two objects are of one class, or of two with the same source."""
+    if type(a) is type(b):
+        return True
+    with suppress(Unrecordable, AttributeError):
+        return type(a).__name__ == type(b).__name__ and target_of(type(a)) == target_of(type(b))
+    return False
+
+
+def left_behind(kind: type, made: dict[str, Any]) -> Iterator[str]:
+    """The attributes of an object that say only that it was used: those that a Trainer sets, those that the methods
+    which a Trainer calls (`setup`, `train_dataloader` ...) set, and the lists that are empty at first and that they
+    fill.
+    """
+    yield from BY_TRAINER
+    stored, loaded = used_by_hooks(kind)
+    yield from stored
+    yield from (name for name in loaded if isinstance(made.get(name), list | dict | set) and not made[name])
+
+
+@functools.cache
+def used_by_hooks(kind: type) -> tuple[frozenset[str], frozenset[str]]:
+    """The attributes that the methods called by a Trainer set, and that they use, themselves or through others."""
+    stored, loaded = set[str](), set[str]()
+    methods = {
+        name: f for c in reversed(kind.__mro__) for name, f in vars(c).items() if inspect.isfunction(f)
+    }
+    waiting = [name for name in methods if name in CALLED and not _is_lightnings(methods[name])]
+    done = {"__init__", *waiting}
+    while waiting:
+        for instruction in _instructions(inspect.unwrap(methods[waiting.pop()]).__code__):
+            name = str(instruction.argval)
+            if instruction.opname == "STORE_ATTR":
+                stored.add(name)
+            elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                loaded.add(name)
+                if name in methods and name not in done and not _is_lightnings(methods[name]):
+                    done.add(name)
+                    waiting.append(name)
+    return frozenset(stored), frozenset(loaded)
+
+
+def _is_lightnings(function: Any) -> bool:
+    """Its methods set and use what is Lightning's own."""
+    return str(function.__module__).startswith(("lightning.pytorch.core.", "torch.", "lightning.fabric."))
+
+
+def _instructions(code: CodeType) -> Iterator[dis.Instruction]:
+    yield from dis.get_instructions(code)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _instructions(constant)

@@ -1,0 +1,113 @@
+"""A task or LightningModule of the user's own as a module of tensors: its `forward` of what its data gives."""
+
+import inspect
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnlab.errors import UserError
+from rnnlab.export.portable import Portable, dynamic_shapes
+from rnnlab.runs.data import load_data
+from rnnlab.runs.run import Run
+from rnnlab.training.generators import gives
+
+INSTEAD = "--to safetensors takes its weights"
+
+
+class Own(nn.Module):
+    """The inputs of `forward` -> the tensors that it gives, in a tuple where there are several."""
+
+    def __init__(self, task: nn.Module) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, *inputs: Tensor) -> Any:
+        found = self.task(*inputs)
+        return tuple(found.values()) if isinstance(found, dict) else found
+
+
+def own(task: nn.Module, run: Run, trust: bool) -> Portable:
+    """Its inputs are those of one batch of its data. Raises UserError where `forward` cannot be traced."""
+    kind = type(task).__name__
+    inputs = dict(zip(names(task), first_inputs(task, run, trust), strict=False))
+    module, error = Own(task).eval(), ""
+    with torch.no_grad():
+        try:
+            found = module(*inputs.values())
+        except Exception as failed:
+            raise UserError(
+                f"export: forward of {kind} cannot be called: {first_line(failed)}; {INSTEAD}"
+            ) from failed
+    outputs = list(found) if isinstance(found, tuple | list) else [found]
+    if not all(isinstance(one, Tensor) for one in outputs):
+        raise UserError(f"export: forward of {kind} gives {type(outputs[0]).__name__}, no tensors; {INSTEAD}")
+    said = ("output",) if isinstance(found, Tensor) else tuple(f"output{i}" for i in range(len(outputs)))
+    for axes in candidates(inputs):
+        sizes = ", ".join(f"`{name}` {shape(x, axes[name])}" for name, x in inputs.items())
+        fixed = "" if any(axes.values()) else " Their sizes are fixed: its code depends on them."
+        model = Portable(module, inputs, axes, said, f"`forward` of {kind} takes {sizes}.{fixed}")
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")
+                torch.export.export(module, tuple(inputs.values()), dynamic_shapes=dynamic_shapes(model))
+        except Exception as failed:
+            error = first_line(failed)
+            continue
+        return model
+    raise UserError(f"export: forward of {kind} cannot be traced: {error}; {INSTEAD}")
+
+
+def first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:200]
+
+
+def names(task: nn.Module) -> list[str]:
+    """The arguments of `forward` that have no default."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found = inspect.signature(task.forward).parameters.values()
+    needed = [p.name for p in found if p.kind in kinds and p.default is inspect.Parameter.empty]
+    return needed or ["x"]
+
+
+def first_inputs(task: Any, run: Run, trust: bool) -> Iterator[Tensor]:
+    """The parts of a batch of the run's data; of one row, twice, for a size of 1 counts as fixed."""
+    data = load_data(run, getattr(task, "spec", {}), trust=trust)
+    if hasattr(data, "loader"):
+        batch = next(iter(data.loader("test")))
+    else:
+        part = next((n for n in ("test", "val", "train") if gives(data, f"{n}_dataloader")), None)
+        if part is None:
+            raise UserError(
+                f"export: {type(data).__name__} gives no batch to trace the model with; {INSTEAD}"
+            )
+        if part != "test":
+            data.setup("validate" if part == "val" else "fit")
+        batch = next(iter(getattr(data, f"{part}_dataloader")()))
+    parts = list(batch) if isinstance(batch, tuple | list) else [batch]
+    for one in parts:
+        if not isinstance(one, Tensor):
+            raise UserError(
+                f"export: a batch has a {type(one).__name__}, and only tensors are traced; {INSTEAD}"
+            )
+        yield torch.cat([one, one]) if one.dim() and len(one) == 1 else one
+
+
+def candidates(inputs: dict[str, Tensor]) -> Iterator[dict[str, dict[int, str]]]:
+    """Which sizes may change, from many to none: rows and steps, rows, none."""
+    rows = len(next(iter(inputs.values())))
+    batch = {name: {0: "batch"} if x.dim() and len(x) == rows else {} for name, x in inputs.items()}
+    steps = {name: axes | ({1: "time"} if axes and x.dim() == (3 if x.is_floating_point() else 2) else {})
+             for (name, x), axes in zip(inputs.items(), batch.values(), strict=True)}  # fmt: skip
+    if steps != batch:
+        yield steps
+    yield batch
+    yield {name: {} for name in inputs}
+
+
+def shape(x: Tensor, axes: dict[int, str]) -> str:
+    sizes = ", ".join(axes.get(i, str(n)) for i, n in enumerate(x.shape))
+    return f"({sizes}{',' * (x.dim() == 1)}) {str(x.dtype).removeprefix('torch.')}"

@@ -1,0 +1,86 @@
+"""Functions of torch and of rnnlab that were replaced for everybody, as `nn.Linear.forward = ...` does.
+
+A function tells where it was written: one of torch's own lies in torch's folder.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import clip_grad
+
+import rnnlab
+
+# and Python's own wrapper, of a context manager
+OURS = (
+    contextlib.__file__,
+    *(str(Path(str(package.__file__)).parent) for package in (torch, lightning, rnnlab)),
+)
+PACKAGES = ("torch", "lightning", "rnnlab")
+# what a training step calls by its module
+FUNCTIONS: dict[str, tuple[Any, str]] = {
+    f"{owner.__name__}.{name}": (owner, name)
+    for owner, names in (
+        (functional, ("linear", "embedding", "mse_loss", "l1_loss", "huber_loss", "cross_entropy",
+                      "binary_cross_entropy_with_logits", "dropout")),
+        (clip_grad, ("clip_grad_norm_", "clip_grad_value_")),
+        (torch, ("sigmoid", "tanh", "relu")),
+        (torch.Tensor, ("backward", "chunk", "sigmoid", "tanh")),
+    )
+    for name in names
+}  # fmt: skip
+
+
+class Functions:
+    """The functions that a step of these modules calls, as they were when this was made."""
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        classes = {c for module in modules for c in type(module).__mro__ if c is not object}
+        self.own = [c for c in classes if str(c.__module__).split(".")[0] in PACKAGES]
+        self.before = next(self._foreign(), None)
+        called = ("forward", "__call__", "step", "recur", "project", "advance", "loss", "criterion", "said")
+        self.watched = [
+            (vars(c), c, name, vars(c)[name]) for c in classes for name in called if name in vars(c)
+        ]
+        self.watched += [(vars(o), o, name, getattr(o, name)) for o, name in FUNCTIONS.values()]
+
+    def replaced(self) -> str | None:
+        """The name of one that was replaced, before or since; None where none was."""
+        for now, owner, name, function in self.watched:
+            if now.get(name, function) is not function:
+                return named(owner, name)
+        return self.before
+
+    def _foreign(self) -> Iterator[str]:
+        for owner in self.own:
+            for name, value in vars(owner).items():
+                if inspect.isfunction(value) and is_foreign(value):
+                    yield named(owner, name)
+        for owner, name in FUNCTIONS.values():
+            if is_foreign(getattr(owner, name)):
+                yield named(owner, name)
+
+
+def named(owner: Any, name: str) -> str:
+    return f"{owner.__name__}.{name}"
+
+
+def is_foreign(function: Any) -> bool:
+    """Whether it, or what it wraps, was written elsewhere than in torch, Lightning or rnnlab.
+
+    What is compiled in has no file.
+    """
+    while function is not None:
+        code = getattr(function, "__code__", None)
+        if code is not None and not code.co_filename.startswith((*OURS, "<")):
+            return True
+        if getattr(function, "__globals__", {}).get("__name__") == "__main__":  # a notebook's has no file
+            return True
+        function = getattr(function, "__wrapped__", None)
+    return False
