@@ -27,6 +27,16 @@ class Journal:
     importance: dict[str, float] = field(default_factory=dict)
 
 
+def append(path: Path, line: dict[str, Any]) -> None:
+    """Notes a line. Raises UserError where the journal cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def read_journal(path: Path, space: str = "") -> Journal:
     """The journal of one space of a search; of the last in the file, if none is named. A damaged line is left out."""
     trials: dict[tuple[str, int], dict[str, Any]] = {}

@@ -4,10 +4,8 @@ The study lives in memory. Beside the runs `search.jsonl` notes each trial when 
 each: from it, and from the runs' folders, the same command goes on.
 """
 
-import json
 import math
 import time
-import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +15,8 @@ from typing import Any
 
 from rnnlab.errors import UserError
 from rnnlab.runs.run import Run, runs, silently
-from rnnlab.runs.trials import JOURNAL, TOLD, read_journal
+from rnnlab.runs.trials import JOURNAL, TOLD, append, read_journal
+from rnnlab.sweeps import samplers
 from rnnlab.sweeps.estimate import guessed_steps
 from rnnlab.sweeps.grid import Point
 from rnnlab.sweeps.job import Outcome
@@ -25,12 +24,9 @@ from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.scheduler import Source
 from rnnlab.sweeps.space import Space
 
-SAMPLERS = ("random", "tpe", "cmaes", "gp", "nsga2")
-IN_ORDER = ("none", "halving", "median", "wilcoxon")  # pruners whose verdicts depend on ended batches alone
 STUDY = "study.log"
 ENOUGH = 10  # complete trials, before it is said how much each key mattered
 HOPELESS = 100  # trials in a row that are no run
-STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # the journal's words and Optuna's
 
 
 @dataclass(eq=False)
@@ -71,16 +67,16 @@ class Search(Source):
         self.in_order = options["search_order"] == "deterministic"
         self.halving = options["prune"] == "halving"
         self.judges = options["prune"] not in ("none", "wilcoxon")  # Wilcoxon's test compares ended runs
-        if self.in_order and options["prune"] not in IN_ORDER:
+        if self.in_order and options["prune"] not in samplers.IN_ORDER:
             raise UserError(f"sweep.prune={options['prune']}: its verdicts depend on which run is faster; "
-                            f"with sweep.search_order=deterministic one of {', '.join(IN_ORDER)}")  # fmt: skip
+                            f"with sweep.search_order=deterministic one of {', '.join(samplers.IN_ORDER)}")  # fmt: skip
         self.batch = options["search_batch"] if self.in_order or self.halving else 1
         self.distributions = space.distributions()
         entries = () if self.in_order or self.halving else read_journal(self.journal, space.id).trials
         self.study = optuna.create_study(
             direction="minimize" if self.sign > 0 else "maximize",
-            sampler=_sampler(options, len(entries)),
-            pruner=_pruner(options, self.steps),
+            sampler=samplers.sampler(options, len(entries)),
+            pruner=samplers.pruner(options, self.steps),
         )
         self.began = time.monotonic()
         self.trials: list[Trial] = []
@@ -179,7 +175,7 @@ class Search(Source):
         runs = [p for p in planned if not isinstance(p, list)]
         twin = self._by_folder.get(runs[0].place.folder) if runs else None
         if wrong or (twin is not None and not twin.state):  # no run, or one that is under way
-            self.study.tell(ask, state=_state("failed"))
+            self.study.tell(ask, state=samplers.state("failed"))
             self._in_a_row += 1
             self.refused += wrong
             if self._in_a_row >= HOPELESS and wrong:
@@ -227,14 +223,14 @@ class Search(Source):
             if self.halving:
                 for step, value in sorted(trial.curve.items()):
                     trial.ask.report(value, step)
-            self.study.tell(trial.ask, trial.value if complete else None, state=_state(trial.state))
+            self.study.tell(trial.ask, trial.value if complete else None, state=samplers.state(trial.state))
             self._note(trial)
 
     # ------------------------------------------------------------------ synchronous halving
 
     def _next_rung(self, trial: Trial) -> float:
         """The step at which a trial waits for the others; infinity behind the last rung."""
-        rungs = _rungs(self.options, self.steps)
+        rungs = samplers.rungs(self.options, self.steps)
         return rungs[trial.rung] if trial.rung < len(rungs) else math.inf
 
     def _promote(self) -> None:
@@ -270,27 +266,21 @@ class Search(Source):
             value = trial.value if trial.state == "complete" else _best(trial, self.sign)
             line |= {"state": trial.state, "value": value if math.isfinite(value) else None}
             line |= {"steps": max(trial.curve, default=0)}
-        self._write(line)
-
-    def _write(self, line: dict[str, Any]) -> None:
-        try:
-            self.journal.parent.mkdir(parents=True, exist_ok=True)
-            with self.journal.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise UserError(f"{self.journal}: cannot be written: {error.strerror}") from error
+        append(self.journal, line)
 
     def close(self) -> None:
         """Notes how much each key mattered, and writes the study as Optuna's own journal, for its dashboard."""
         import optuna
 
-        complete = self.study.get_trials(deepcopy=False, states=(_state("complete"),))
+        complete = self.study.get_trials(deepcopy=False, states=(samplers.state("complete"),))
         if len({trial.value for trial in complete}) >= ENOUGH and len(self.distributions) > 1:
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             with suppress(ValueError, RuntimeError):
                 found = optuna.importance.get_param_importances(self.study, evaluator=evaluator)
                 shares = {key: round(float(value), 4) for key, value in found.items()}
-                self._write({"space": self.space.id, "at": round(time.time(), 3), "importance": shares})
+                append(
+                    self.journal, {"space": self.space.id, "at": round(time.time(), 3), "importance": shares}
+                )
         path = self.journal.with_name(STUDY)
         path.unlink(missing_ok=True)
         from optuna.storages.journal import JournalFileBackend
@@ -325,7 +315,7 @@ class Search(Source):
             complete = entry["state"] == "complete"
             seen = {int(entry["steps"]): float(value)} if not complete and value is not None else None
             self.study.add_trial(optuna.trial.create_trial(
-                state=_state(entry["state"]), params=params, distributions=self.distributions,
+                state=samplers.state(entry["state"]), params=params, distributions=self.distributions,
                 value=value if complete else None,
                 intermediate_values=seen,
             ))  # fmt: skip
@@ -363,79 +353,6 @@ def _best(trial: Trial, sign: float) -> float:
     return sign * min((sign * v for v in trial.curve.values()), default=math.inf)
 
 
-def _state(word: str) -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState[STATES[word]]
-
-
-def _rungs(options: dict[str, Any], steps: int) -> list[int]:
-    """The steps at which runs are compared: the whole length divided by powers of `sweep.reduction`."""
-    lowest = options["min_steps"] or math.ceil(steps / options["reduction"] ** 3)
-    found = []
-    at = lowest
-    while at < steps:
-        found.append(at)
-        at *= options["reduction"]
-    return found
-
-
-def _sampler(options: dict[str, Any], known: int) -> Any:
-    """`known` trials were chosen by an earlier command: what it has drawn is not drawn again."""
-    import optuna
-
-    kind, seed = options["search"], (options["search_seed"] + 7919 * known) % 2**32
-    try:
-        if kind == "random":
-            return optuna.samplers.RandomSampler(seed=seed)
-        if kind == "tpe":
-            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        if kind == "nsga2":
-            return optuna.samplers.NSGAIISampler(seed=seed)
-        if kind == "gp":
-            import scipy  # noqa: F401
-
-            return optuna.samplers.GPSampler(seed=seed)
-        import cmaes  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"sweep.search={kind}: needs {error.name}: pip install 'rnnlab[search]'") from error
-    return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
-
-
-def _pruner(options: dict[str, Any], steps: int) -> Any:
-    import optuna
-
-    kind, by = options["prune"], options["reduction"]
-    lowest = (_rungs(options, steps) or [1])[0]
-    if kind == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=lowest, reduction_factor=by)
-    if kind == "hyperband":
-        return optuna.pruners.HyperbandPruner(
-            min_resource=lowest, max_resource=max(steps, lowest), reduction_factor=by
-        )
-    if kind == "median":
-        return optuna.pruners.MedianPruner(n_warmup_steps=lowest - 1)
-    if kind == "wilcoxon":
-        try:
-            import scipy  # noqa: F401
-        except ImportError as error:
-            raise UserError("sweep.prune=wilcoxon: needs scipy: pip install 'rnnlab[search]'") from error
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.pruners.WilcoxonPruner()
-    return optuna.pruners.NopPruner()
-
-
-def require_optuna(options: dict[str, Any]) -> None:
-    """Raises UserError where Optuna is not installed."""
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise UserError(
-            f"sweep.search={options['search']}: needs Optuna: pip install 'rnnlab[search]'"
-        ) from error
-
-
 def describe(search: Search, took: float) -> list[str]:
     """What is searched and how, in lines."""
     options = search.options
@@ -448,7 +365,7 @@ def describe(search: Search, took: float) -> list[str]:
     if len(search.space.seeds) > 1:
         lines.append(f"  {'seed':24} {len(search.space.seeds)} a trial")
     if search.judges:
-        lines.append(f"  {'rungs':24} steps {', '.join(f'{at:,}' for at in _rungs(options, search.steps))}"
+        lines.append(f"  {'rungs':24} steps {', '.join(f'{at:,}' for at in samplers.rungs(options, search.steps))}"
                      f" of {search.steps:,}")  # fmt: skip
     return lines
 

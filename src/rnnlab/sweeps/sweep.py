@@ -298,7 +298,8 @@ def _search(
     began: float,
 ) -> Sweep:
     """Chooses trials and trains them. `plan` is of the space's corners, which are checked already."""
-    from rnnlab.sweeps.search import Search, describe, require_optuna, summary
+    from rnnlab.sweeps.samplers import require_optuna
+    from rnnlab.sweeps.search import Search, describe, summary
 
     if options["pool"] == "slurm":
         raise UserError("sweep.pool=slurm: a search trains on this machine or by Ray; leave out sweep.pool")

@@ -1,0 +1,83 @@
+"""Optuna's samplers and pruners, as `sweep.search` and `sweep.prune` name them."""
+
+import math
+import warnings
+from typing import Any
+
+from rnnlab.errors import UserError
+
+IN_ORDER = ("none", "halving", "median", "wilcoxon")  # pruners whose verdicts depend on ended batches alone
+STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # the journal's words and Optuna's
+
+
+def require_optuna(options: dict[str, Any]) -> None:
+    """Raises UserError where Optuna is not installed."""
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"sweep.search={options['search']}: needs Optuna: pip install 'rnnlab[search]'"
+        ) from error
+
+
+def state(word: str) -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState[STATES[word]]
+
+
+def rungs(options: dict[str, Any], steps: int) -> list[int]:
+    """The steps at which runs are compared: the whole length divided by powers of `sweep.reduction`."""
+    lowest = options["min_steps"] or math.ceil(steps / options["reduction"] ** 3)
+    found = []
+    at = lowest
+    while at < steps:
+        found.append(at)
+        at *= options["reduction"]
+    return found
+
+
+def sampler(options: dict[str, Any], known: int) -> Any:
+    """`known` trials were chosen by an earlier command: what it has drawn is not drawn again."""
+    import optuna
+
+    kind, seed = options["search"], (options["search_seed"] + 7919 * known) % 2**32
+    try:
+        if kind == "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+        if kind == "tpe":
+            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        if kind == "nsga2":
+            return optuna.samplers.NSGAIISampler(seed=seed)
+        if kind == "gp":
+            import scipy  # noqa: F401
+
+            return optuna.samplers.GPSampler(seed=seed)
+        import cmaes  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"sweep.search={kind}: needs {error.name}: pip install 'rnnlab[search]'") from error
+    return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+
+
+def pruner(options: dict[str, Any], steps: int) -> Any:
+    import optuna
+
+    kind, by = options["prune"], options["reduction"]
+    lowest = (rungs(options, steps) or [1])[0]
+    if kind == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=lowest, reduction_factor=by)
+    if kind == "hyperband":
+        return optuna.pruners.HyperbandPruner(
+            min_resource=lowest, max_resource=max(steps, lowest), reduction_factor=by
+        )
+    if kind == "median":
+        return optuna.pruners.MedianPruner(n_warmup_steps=lowest - 1)
+    if kind == "wilcoxon":
+        try:
+            import scipy  # noqa: F401
+        except ImportError as error:
+            raise UserError("sweep.prune=wilcoxon: needs scipy: pip install 'rnnlab[search]'") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.pruners.WilcoxonPruner()
+    return optuna.pruners.NopPruner()
