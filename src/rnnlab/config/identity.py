@@ -1,6 +1,7 @@
 """The part of a config that decides a run's numbers; what `rnnlab.runs.identity` hashes."""
 
 import copy
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig
@@ -33,7 +34,8 @@ def _kept(values: dict[str, Any], nodes: dict[str, Node], path: str) -> dict[str
     kept: dict[str, Any] = {}
     node = nodes.get(path)
     if node is not None:  # in full, so that a default of torch's is the same given or not
-        values = {k: getattr(node, k) for k in type(node).model_fields if hasattr(node, k)} | values
+        own = vars(node)
+        values = {k: own[k] for k in _keys(type(node)) if k in own} | values
         values = node.deciding(values)
     for key, value in values.items():
         at = f"{path}.{key}" if path else key
@@ -53,7 +55,20 @@ def _kept(values: dict[str, Any], nodes: dict[str, Node], path: str) -> dict[str
 
 
 def _left_out(node: Node | None, key: str, value: Any) -> bool:
-    if node is None or key not in type(node).model_fields:
+    if node is None:
         return False
-    field = type(node).model_fields[key]
-    return HOW in field.metadata or (NEUTRAL in field.metadata and value == field.default)
+    how, neutral = _marked(type(node))
+    return key in how or (key in neutral and value == neutral[key])
+
+
+@cache
+def _keys(kind: type[Node]) -> tuple[str, ...]:
+    return tuple(kind.model_fields)
+
+
+@cache  # of 100,000 runs each key is asked for
+def _marked(kind: type[Node]) -> tuple[frozenset[str], dict[str, Any]]:
+    """The keys that say how a run is done, and those that are left out at their neutral values."""
+    fields = kind.model_fields
+    how = frozenset(key for key, field in fields.items() if HOW in field.metadata)
+    return how, {key: field.default for key, field in fields.items() if NEUTRAL in field.metadata}

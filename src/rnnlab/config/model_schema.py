@@ -39,6 +39,15 @@ def able(can: Callable[[Description], bool]) -> tuple[list[str], list[str]]:
     return [c for c in CELLS if can(CATALOGUE[c])], [c for c in CELLS if not can(CATALOGUE[c])]
 
 
+# asked for each of 100,000 runs
+BENT = able(lambda cell: "nonlinearity" in cell.options)
+FORGETTING = able(lambda cell: cell.has_gate("forget"))
+OF_TORCH = able(lambda cell: bool(cell.torch_layer))
+OF_STATES = able(lambda cell: len(cell.states) > 1)
+TOGETHER = able(lambda cell: cell.together)
+MULTIPLYING = able(lambda cell: cell.recurrent_gates + cell.own_products > 0)
+
+
 def _cell(name: str) -> str:
     if name in CELLS:
         return name
@@ -103,10 +112,10 @@ class Recurrent(Node):
         yield from self._option_problems()
         if self.equal is not None and self.cell not in CELLS:
             yield "equal", f"can count rnnlab's own cells alone, not {self.cell}; set model.hidden_size"
-        can, cannot = able(lambda cell: "nonlinearity" in cell.options)
+        can, cannot = BENT
         if self.nonlinearity == "relu" and self.cell in cannot:
             yield "nonlinearity", f"only model.cell={' or '.join(can)} has it, not {self.cell}"
-        can, cannot = able(lambda cell: cell.has_gate("forget"))
+        can, cannot = FORGETTING
         asked = self.forget_bias not in (None, "auto")
         if asked and self.cell in cannot:
             them = ", ".join(can)
@@ -125,7 +134,7 @@ class Recurrent(Node):
         if self.dropout > 0 and self.num_layers == 1:
             yield "dropout", "acts between two layers, and model.num_layers is 1; set it to 0 or add a layer"
         yield from self._noise_problems()
-        can, cannot = able(lambda cell: bool(cell.torch_layer))
+        can, cannot = OF_TORCH
         if self.engine == "torch" and self.cell not in can:
             yield "engine", f"torch has a layer for {', '.join(can)}, not for {self.cell}"
         if self.init == "torch" and self.cell not in can:
@@ -134,17 +143,17 @@ class Recurrent(Node):
     def _noise_problems(self) -> Iterator[Problem]:
         """What is drawn in a step and has nothing to act on."""
         zoneout_cell = self.zoneout if self.zoneout_cell is None else self.zoneout_cell
-        can, cannot = able(lambda cell: len(cell.states) > 1)
+        can, cannot = OF_STATES
         if self.zoneout_cell is not None and self.cell in cannot:
             yield "zoneout_cell", f"{self.cell} has one state; these cells have more: {', '.join(can)}"
-        together, _ = able(lambda cell: cell.together)
+        together, _ = TOGETHER
         if zoneout_cell > 0 and self.cell in together:
             key = "zoneout" if self.zoneout_cell is None else "zoneout_cell"
             yield (
                 key,
                 f"the states of {self.cell} after the first make sense together alone; set model.zoneout_cell=0",
             )
-        _, cannot = able(lambda cell: cell.recurrent_gates + cell.own_products > 0)
+        _, cannot = MULTIPLYING
         if self.recurrent_dropout > 0 and self.cell in cannot:
             yield "recurrent_dropout", f"{self.cell} multiplies its state with no matrix; set model.zoneout"
         if self.engine == "torch" and (self.recurrent_dropout > 0 or self.zoneout > 0 or zoneout_cell > 0):

@@ -26,9 +26,17 @@ def leaves(tree: Any, at: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {at: tree}
     flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat.update(leaves(value, f"{at}.{key}" if at else key))
+    _flatten(tree, at, flat)
     return flat
+
+
+def _flatten(tree: dict[str, Any], at: str, flat: dict[str, Any]) -> None:
+    for key, value in tree.items():
+        path = f"{at}.{key}" if at else key
+        if isinstance(value, dict):
+            _flatten(value, path, flat)
+        else:
+            flat[path] = value
 
 
 def delta(
