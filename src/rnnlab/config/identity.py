@@ -27,10 +27,19 @@ def deciding(config: dict[str, Any] | DictConfig) -> dict[str, Any]:
     """
     values = resolve(config).values if isinstance(config, DictConfig) else copy.deepcopy(config)
     reading = read({k: v for k, v in values.items() if k != "hydra"})
-    return _kept(reading.values, reading.nodes, "")
+    return deciding_of(reading.values, reading.nodes)
 
 
-def _kept(values: dict[str, Any], nodes: dict[str, Node], path: str) -> dict[str, Any]:
+def deciding_of(
+    values: dict[str, Any], nodes: dict[str, Node], known: dict[int, dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """`deciding` of values that were read, with their nodes. `known` has what is kept of sections, by their `id`."""
+    return _kept(values, nodes, "", known or {})
+
+
+def _kept(
+    values: dict[str, Any], nodes: dict[str, Node], path: str, known: dict[int, dict[str, Any]]
+) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     node = nodes.get(path)
     if node is not None:  # in full, so that a default of torch's is the same given or not
@@ -45,7 +54,7 @@ def _kept(values: dict[str, Any], nodes: dict[str, Node], path: str) -> dict[str
             if (at in nodes and type(nodes[at]).how) or str(value.get("_target_")) in WATCHING:
                 continue
             if at in nodes or at in NAMED:
-                value = _kept(value, nodes, at)
+                value = known[id(value)] if id(value) in known else _kept(value, nodes, at, known)
             elif at == "model":  # a user's own, with the keys of conf/model/recurrent.yaml
                 value = {k: v for k, v in value.items() if not _left_out(SHARED, k, v)}
             if not value:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config.checking import tell_once
 from rnnlab.config.equal import settle
-from rnnlab.config.identity import _kept
+from rnnlab.config.identity import deciding_of
 from rnnlab.config.node import Node
 from rnnlab.config.reading import Reading, assign, read, shown
 from rnnlab.config.resolve import Resolved, resolve
@@ -37,6 +37,7 @@ class Template:
         self.reading: Reading | None = None
         self.equal: str | None = None  # `model.equal` of the first point: in its values it is settled already
         self._typed: dict[tuple[str, Any], tuple[Any, list[str]]] = {}
+        self._kept_of: dict[int, dict[str, Any]] = {}  # what decides of the sections that no point changes
 
     @property
     def values(self) -> dict[str, Any]:
@@ -104,7 +105,11 @@ class Template:
     def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
         """`rnnlab.config.deciding` of the last config that was made, without reading it again."""
         assert self.reading is not None
-        return _kept(values, self.reading.nodes, "")
+        kept = deciding_of(values, self.reading.nodes, self._kept_of)
+        if not self._kept_of:
+            same = [k for k, v in values.items() if isinstance(v, dict) and v is self.values.get(k)]
+            self._kept_of = {id(self.values[key]): kept.get(key, {}) for key in same}
+        return kept
 
     def _changes(self, point: Point) -> list[tuple[str, Any]]:
         """The paths whose values depend on the plain assignments of a point, with the values."""
