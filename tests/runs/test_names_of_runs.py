@@ -6,7 +6,7 @@ from rnnlab.config import base_config, check, compose, deciding
 from rnnlab.report.entry import Entry
 from rnnlab.report.leaderboard import leaderboard
 from rnnlab.runs.config_diff import config_diffs
-from rnnlab.runs.identity import readable
+from rnnlab.runs.identity import leaves, readable
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import place, settled
 
@@ -14,9 +14,8 @@ from rnnlab.runs.run_path import place, settled
 def named(*overrides):
     config = check(compose(overrides))
     config["trainer"]["accelerator"] = "cpu"
-    return place(
-        config, deciding(config), *(deciding(base_config(overrides, choices=c)) for c in (False, True))
-    )
+    bases = (leaves(deciding(base_config(overrides, choices=c))) for c in (False, True))
+    return place(config, deciding(config), *bases)
 
 
 @pytest.mark.parametrize(("overrides", "label"), [

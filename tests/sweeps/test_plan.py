@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from rnnlab.cells import CATALOGUE
 from rnnlab.config import base_config, check, compose, deciding
 from rnnlab.errors import UserError
+from rnnlab.runs.identity import leaves
 from rnnlab.runs.run_path import place
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.planner import Planner
@@ -35,7 +36,7 @@ def reference(overrides, config_dir=None):
     config = check(compose(overrides, config_dir))
     config.pop("sweep")
     config["trainer"]["accelerator"] = "cpu"
-    bases = (deciding(base_config(overrides, config_dir, choices=c)) for c in (False, True))
+    bases = (leaves(deciding(base_config(overrides, config_dir, choices=c))) for c in (False, True))
     return config, place(config, deciding(config), *bases)
 
 

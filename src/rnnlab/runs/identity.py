@@ -40,17 +40,19 @@ def _flatten(tree: dict[str, Any], at: str, flat: dict[str, Any]) -> None:
 
 
 def delta(
-    deciding: dict[str, Any], base: dict[str, Any], chosen: dict[str, Any] | None = None, limit: int = 100
+    deciding: dict[str, Any],
+    theirs: dict[str, Any],
+    by_itself: dict[str, Any] | None = None,
+    limit: int = 100,
 ) -> str:
-    """What differs from the experiment's own config `base`, readable and safe in a path.
+    """What differs from `theirs`, the `leaves` of the experiment's own config, readable and safe in a path.
 
     `model.hidden_size=64 seed=3` gives "hidden_size-64+seed-3". Where a whole group was replaced its
-    `_target_` tells, and then what differs from `chosen`, the experiment with its choices of groups alone:
+    `_target_` tells, and then what differs from `by_itself`, the experiment with its choices of groups alone:
     "optimizer-SGD+lr-0.1". What follows the seed by interpolation (`data.seed`) is not repeated; where it is another
     it is "data_seed-3". The seed always stands last.
     """
-    ours, theirs = leaves(deciding), leaves(base)
-    by_itself = leaves(chosen) if chosen is not None else theirs
+    ours, by_itself = leaves(deciding), theirs if by_itself is None else by_itself
     changed = {k: v for k, v in ours.items() if k not in theirs or theirs[k] != v}
     seeded = deciding.get("seed", 0)
     changed = {k: v for k, v in changed.items() if k != "seed" and not (k.endswith(".seed") and v == seeded)}

@@ -22,12 +22,12 @@ def place(
     base: dict[str, Any],
     chosen: dict[str, Any] | None = None,
 ) -> Place:
-    """`decisive` is what decides the numbers of `config`, `base` the same of its experiment as it stands, and
-    `chosen` of the experiment with the groups that were chosen (`base` where none was).
+    """`decisive` is what decides the numbers of `config`; `base` the `leaves` of the same of its experiment as it
+    stands, and `chosen` of the experiment with the groups that were chosen (`base` where none was).
     """
     identifier = identity(decisive)
     # what `auto` came to differs from machine to machine, and is no choice of the run's
-    base = base | {"trainer": base.get("trainer", {}) | {"accelerator": config["trainer"]["accelerator"]}}
+    base = base | {"trainer.accelerator": config["trainer"]["accelerator"]}
     name = delta(decisive, base, chosen)
     folder = Path(config["paths"]["outputs"]) / config["name"] / f"{name}-{identifier}"
     return Place(folder, identifier, identity(seedless(decisive)), name.rpartition("seed-")[0].rstrip("+"))

@@ -12,6 +12,7 @@ from rnnlab.config.composing import CHOICES, COMPOSING
 from rnnlab.config.origins import with_files
 from rnnlab.config.trainer_schema import cannot_take
 from rnnlab.errors import UserError
+from rnnlab.runs.identity import leaves
 from rnnlab.runs.run_path import place
 from rnnlab.sweeps.estimate import guessed_seconds
 from rnnlab.sweeps.grid import ABSENT, Exclusion, Grid, Listed, Point
@@ -93,11 +94,13 @@ class Planner:
             return section
 
     def _base(self, point: Point, groups: tuple[str, ...] = ()) -> dict[str, Any]:
-        """What decides the numbers of the point's experiment as it stands, or with its choices of some groups."""
+        """What decides the numbers of the point's experiment as it stands, or with its choices of some groups, as
+        `leaves`.
+        """
         chosen = [a.text for a in point if a.key.lstrip("+") in ("experiment", *groups)]
         key = " ".join(chosen)
         if key not in self._bases:
-            self._bases[key] = deciding(self.base(chosen))
+            self._bases[key] = leaves(deciding(self.base(chosen)))
         return self._bases[key]
 
     def template(self, point: Point) -> Template | list[str]:

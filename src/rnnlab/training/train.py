@@ -16,6 +16,7 @@ from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
 from rnnlab.runs.files import clear_leftovers
 from rnnlab.runs.generators import BUILT, TRAINED, left_alone, may_draw, seed_all, seed_setup
+from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
@@ -67,8 +68,8 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
 
     def base(choices: bool) -> dict[str, Any]:
         if parent is None:
-            return deciding(base_config(overrides, config_dir, choices=choices))
-        return deciding(base_of(parent, overrides, config_dir, choices=choices))
+            return leaves(deciding(base_config(overrides, config_dir, choices=choices)))
+        return leaves(deciding(base_of(parent, overrides, config_dir, choices=choices)))
 
     where = settled(place(config, deciding(config), base(False), base(True)))
     run = Run(where.folder)
