@@ -19,13 +19,17 @@ MAX_LEVELS = 128
 LOSS, SQUARES, ABSOLUTES, SPREAD, BETWEEN = range(SCORES)
 RIGHT = SQUARES
 
-_EXACT: ContextVar[bool] = ContextVar("heads sum as the kernels do", default=False)
+_EXACT: ContextVar[str | None] = ContextVar(
+    "the precision in which heads sum as the kernels do", default=None
+)
 
 
 @contextmanager
-def exact_heads() -> Iterator[None]:
-    """While open, a `Head` without gradients sums as the kernels do: other rows and threads do not change a bit."""
-    before = _EXACT.set(True)
+def exact_heads(precision: str = "32-true") -> Iterator[None]:
+    """While open, a `Head` without gradients sums as the kernels of a precision do: other rows and threads do not
+    change a bit.
+    """
+    before = _EXACT.set(precision)
     try:
         yield
     finally:
@@ -36,18 +40,21 @@ class Head(nn.Linear):
     """A linear layer; see `exact_heads`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        if not _EXACT.get() or torch.is_grad_enabled():
+        precision = _EXACT.get()
+        if precision is None or torch.is_grad_enabled():
             return super().forward(input)
-        return linear(input, self.weight, self.bias)
+        return linear(input, self.weight, self.bias, precision)
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, precision: str = "32-true") -> Tensor:
     """Of x (..., inputs) float32 -> (..., outputs), each of them one chain of fused multiply-adds."""
     x, weight = dense(x), dense(weight)
     y = x.new_empty(*x.shape[:-1], len(weight))
     rows = x.numel() // x.shape[-1]
     bias = None if bias is None else dense(bias)
-    done = library().c.rnnlab_linear(rows, x.shape[-1], len(weight), *map(address, (x, weight, bias, y)))
+    done = library(precision).c.rnnlab_linear(
+        rows, x.shape[-1], len(weight), *map(address, (x, weight, bias, y))
+    )
     return y if done else _no_memory()
 
 

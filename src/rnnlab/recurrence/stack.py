@@ -120,7 +120,7 @@ class Stack(nn.Module):
         told = self.precision if weight.dtype == torch.float32 else None
         precision = told or PRECISIONS.get(weight.dtype, "32-true")
         mixed = precision == "32-true" and torch.is_autocast_enabled(weight.device.type)
-        return "bf16-mixed" if mixed else precision
+        return "autocast" if mixed else precision
 
     def start(self, batch: int) -> list[State]:
         """The initial state of `batch` rows."""

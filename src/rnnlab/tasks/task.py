@@ -275,7 +275,7 @@ class Task(lightning.LightningModule):
 
     def _scored(self, batch: Any, scale: Scale) -> Scores:
         """The scores of a batch with the bits that the kernels give them, when they score a whole part in one call."""
-        with exact_heads():
+        with exact_heads(self.stack.precision or "32-true"):
             said, truth = self.judgement(batch)
         model = self.outline()
         assert model is not None

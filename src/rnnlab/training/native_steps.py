@@ -74,7 +74,9 @@ class Kernels(Callback):
         self.checkpoints, self.steps_per_call = checkpoints, steps_per_call
         self.seconds_per_step: float | None = None
         self.taken = 1  # by the last call
+        self.built = False
         self.looked = False
+        self.undisturbed = False  # whether nobody is there to change the model on the way
         self.whole: bool | None = None  # whether the kernels' parameters are all of the task's state
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
@@ -110,13 +112,13 @@ class Kernels(Callback):
         )
         self.interventions = Interventions(task, flat, optimizer)
         self.parts: dict[tuple[str, int], native.Part | None] = {}
+        self.built = True
         self.share_carry(task)
 
     def listen(self, trainer: Trainer) -> None:
         """Finds out who wants to see batches or gradients."""
         self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
         self.batches_are_seen = any(asks(c, PER_BATCH) for c in self.callbacks)
-        # then nobody is there to change the model on the way
         others: list[Any] = [*self.callbacks, *trainer.loggers, trainer.datamodule]  # type: ignore[attr-defined]
         self.undisturbed = self.looked and all(
             type(one).__module__.startswith("rnnlab.") or type(one) in STOCK for one in others
@@ -301,6 +303,8 @@ class Kernels(Callback):
         """Scores the first `limit` batches of a part in one call; False where the model, or its data, must be asked
         batch by batch, which gives the same bits.
         """
+        if not self.built:  # nothing was to be trained
+            return False
         if not (self.undisturbed and trainer.state.fn == "fit") and (
             not task.is_stock or self.interventions.unseen(training=False) or self.interventions.moved()
         ):

@@ -111,10 +111,11 @@ int64_t rnnlab_scores(int64_t loss, double huber_delta, int64_t level_count, con
 int64_t rnnlab_linear(int64_t rows, int64_t inputs, int64_t outputs, const float *x, const float *weight,
                       const float *bias, float *y) {
     const size_t columns = padded(outputs), stride = row_stride(outputs), chunk = 64;
-    float *room = aligned_alloc(64, 4 * (inputs * columns + columns + chunk * stride));
+    const size_t packed = panel_floats(inputs, columns);
+    float *room = aligned_alloc(64, 4 * (packed + columns + chunk * stride));
     if (!room) return 0;
-    float *panels = room, *start = panels + inputs * columns, *z = start + columns;
-    memset(room, 0, 4 * (inputs * columns + columns));
+    float *panels = room, *start = panels + packed, *z = start + columns;
+    memset(room, 0, 4 * (packed + columns));
     for (int64_t o = 0; o < outputs; o++) {
         pack_column(panels, o, columns, weight + o * inputs, inputs);
         start[o] = bias ? bias[o] : 0.0f;
