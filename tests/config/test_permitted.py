@@ -125,3 +125,12 @@ def test_a_cells_options_hold_none_of_hydras_words(key):
     (line,) = said("model", node)
     assert "options: mapping of 1" in line
     assert not said("model", node | {"options": {"variant": "full"}})
+
+
+def test_a_cell_inside_what_ones_own_class_is_given_is_asked_for_like_any():
+    def own(at, target, node):
+        return target == "mine.Task"
+
+    inside = {"_target_": "rnnlab.tasks.CharLM", "_partial_": True, "cell": "any.module.Cell"}
+    assert list(refusals({"model": {"_target_": "mine.Task", "make": inside}}, own))
+    assert not list(refusals({"model": {"_target_": "mine.Task", "make": inside | {"cell": "gru"}}}, own))

@@ -101,7 +101,8 @@ def test_units_that_are_on_throughout_a_span_and_spans_like_it(text_run, browser
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", '{"text": ["a"], "units": [0], "states": "AAAA", "part": "test", "of": 1, "scale": 1.0}',
+    ["{", "[]", '{"text": ["a"], "units": [0], "states": "AA==", "part": "test", "of": 1e999, "scale": 1.0}',
+     "[" * 200_000, '{"text": ["a"], "units": [0], "states": "AAAA", "part": "test", "of": 1, "scale": 1.0}',
      json.dumps({"text": ["a"] * 999, "units": [0] * 999, "states": base64.b64encode(bytes(999 * 999)).decode(),
                  "part": "test", "of": 1, "scale": 1.0})],
 )  # fmt: skip

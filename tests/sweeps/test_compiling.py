@@ -36,3 +36,11 @@ def test_one_that_cannot_be_built_stops_no_other(tmp_path, monkeypatch):
     compile_cells([({"cell": cell, **LAYER}, "32-true") for cell in cells])
     assert len(list(tmp_path.glob("cell-*.so"))) == len(list(tmp_path.glob("cell-*.checked"))) == 2
     assert not list(tmp_path.glob("*.lock"))
+
+
+def test_a_model_of_ones_own_without_a_size_is_left_to_itself():
+    config = {
+        "trainer": {"accelerator": "cpu", "precision": "32-true"},
+        "model": {"cell": "gru", "engine": "auto"},
+    }
+    assert stacks([config]) == []

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,8 @@ from rnnlab.cli import main
 from rnnlab.errors import UserError
 from rnnlab.runs.run import Run, runs
 from rnnlab.sweeps import ray_pool
+from rnnlab.sweeps.pool import WorkerHandle
+from rnnlab.sweeps.worker import Step
 
 KEYS = {"address": None, "cpus": 1, "gpus": 0}
 LINE = ("train", "-m", "experiment=sine", "data.n_points=300", "model.hidden_size=8,16", "seed=0,1",
@@ -35,6 +38,32 @@ def test_a_wrong_key_is_named(key, value, why):
 def test_devices_are_the_clusters():
     assert list(ray_pool.cluster_devices({"ray": KEYS})) == ["cpu"]
     assert list(ray_pool.cluster_devices({"ray": KEYS | {"gpus": 0.25}})) == ["gpu", "cpu"]
+
+
+class FakeRay:
+    """One call of `wait` finds all there is; the worker has died."""
+
+    class exceptions:  # noqa: N801
+        class RayTaskError(Exception): ...
+
+        class RayError(Exception): ...
+
+    def wait(self, refs, num_returns, timeout):
+        return list(refs), []
+
+    def get(self, ref):
+        if ref == "training":
+            raise self.exceptions.RayError("it died")
+        return [(0, Step(0, 5))]
+
+
+def test_a_death_is_heard_beside_a_letter():
+    pool = object.__new__(ray_pool.RayPool)
+    pool.ray, pool.letters, pool.greetings, pool.trainings = FakeRay(), "letters", {}, {"training": 0}
+    pool.died, pool.nodes = {}, {0: "node"}
+    pool.mailbox = SimpleNamespace(take=SimpleNamespace(remote=lambda: "letters"))
+    worker = WorkerHandle(0, "cpu")
+    assert pool.ready([worker], 0.1) == [(worker, Step(0, 5)), (worker, None)]
 
 
 # ---------------------------------------------------------------------- on a real one

@@ -15,6 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from rnnlab import native
 from rnnlab.errors import UserError
+from rnnlab.tasks import Forecaster
 
 pytestmark = pytest.mark.skipif(
     native.obstacle() is not None, reason=f"the native engine cannot be had here: {native.obstacle()}"
@@ -521,3 +522,20 @@ def test_batches_too_large_for_a_call_are_trained_in_python(small, monkeypatch):
     monkeypatch.setattr("rnnlab.training.native_steps.MAX_ROWS", 20)
     run = small("model.engine=native")
     assert "at most 20 rows" in run.record["engine"]["steps"] and run.status == "finished"
+
+
+class Hooking(Forecaster):
+    """A task of the user's own that the kernels serve, and that changes itself on the way."""
+
+    def outline(self):
+        return super().outline()
+
+    def on_train_epoch_end(self):
+        super().on_train_epoch_end()
+        if self.current_epoch == 1:
+            self.head.register_forward_hook(lambda module, given, said: 2 * said)
+
+
+def test_a_task_that_changes_itself_is_looked_at(small):
+    with pytest.raises(UserError, match="head has a hook"):
+        small("model._target_=test_interventions.Hooking", "model.engine=native", "trainer.max_epochs=4")

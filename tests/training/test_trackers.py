@@ -120,3 +120,12 @@ def test_only_trackers_are_told(monkeypatch):
     trackers.conclude([Other(), WandbLogger()], "pruned", results, "loss/val")
     trackers.conclude([WandbLogger()], "failed", {}, "loss/val")
     assert heard == [("pruned", {"best/loss/val": 1.5, "best/step": 4.0, "test/mse": 2.0}), ("failed", {})]
+
+
+def test_a_tracker_that_is_away_at_the_end_costs_no_run(tmp_path, monkeypatch, capsys):
+    def away(*_):
+        raise ConnectionError("no route to it")
+
+    monkeypatch.setattr(trackers, "conclude", away)
+    run = rnnlab.train(*SMALL, "logger=none", f"paths.outputs={tmp_path}", quiet=True)
+    assert run.status == "finished" and "test" in run.results

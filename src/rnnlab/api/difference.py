@@ -84,8 +84,13 @@ def left_behind(kind: type, made: dict[str, Any]) -> Iterator[str]:
     """
     yield from BY_TRAINER
     stored, loaded = used_by_hooks(kind)
-    yield from stored
+    # one that had a value at first may have been changed by hand
+    yield from (name for name in stored if _is_nothing(made.get(name)))
     yield from (name for name in loaded if isinstance(made.get(name), list | dict | set) and not made[name])
+
+
+def _is_nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, list | dict | set | tuple) and not value)
 
 
 @functools.cache

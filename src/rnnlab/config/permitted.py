@@ -68,13 +68,12 @@ def component(at: str, section: str, node: Any, own: Own) -> Iterator[str]:
         if not right:
             yield f"{at}={call(target, {key: value})}"
     cell = node.get("cell")
-    if (
-        section == "model"
-        and isinstance(cell, str)
-        and cell not in CELLS
-        and not own(f"{at}.cell", cell, cell)
-    ):
+    if section == "model" and not _is_known_cell(at, cell, own):
         yield f"{at}.cell={one_line(cell)}"
+
+
+def _is_known_cell(at: str, cell: Any, own: Own) -> bool:
+    return not isinstance(cell, str) or cell in CELLS or own(f"{at}.cell", cell, cell)
 
 
 def fits(schema: type[Node], key: str, value: Any) -> bool:
@@ -110,7 +109,8 @@ def inner(at: str, value: Any, own: Own) -> bool:
         )
         if schema is not None:
             rest.pop("_partial_", None)
-            return all(isinstance(k, str) and fits(schema, k, v) for k, v in rest.items())
+            known = _is_known_cell(at, rest.get("cell"), own)
+            return known and all(isinstance(k, str) and fits(schema, k, v) for k, v in rest.items())
         if not isinstance(target, str) or not (target in LAYERS or target in EXACT or own(at, target, value)):
             return False
         words = ("_args_", "_partial_")

@@ -96,7 +96,7 @@ def recorded(run: Run) -> dict[str, Any] | None:
         if not 0 < len(text) * len(units) == len(states) <= MOST:
             return None
         about = {"part": str(found["part"]), "of": int(found["of"]), "scale": float(found["scale"])}
-    except (OSError, ValueError, KeyError, TypeError, binascii.Error):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, binascii.Error):
         return None
     return about | {"text": text, "units": units, "states": base64.b64encode(states).decode()}
 

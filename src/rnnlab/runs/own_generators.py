@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import types
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -13,13 +14,18 @@ from rnnlab import streams
 
 KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 DEEP, MANY = 5, 100  # a data module's data set's subset's sampler
+# what all share, however it is reached: see rnnlab.runs.generators
+GLOBAL: tuple[Any, ...] = (
+    torch.default_generator,
+    *(getattr(function, "__self__", None) for function in (random.random, np.random.rand)),
+)
 APART = ("trainer", "_trainer", "_iterator")  # what leads to all else, and a pass that has begun
 
 
 def own_generators(things: dict[str, Any]) -> dict[str, Any]:
     """The generators in the attributes of objects, by their places, each once."""
     found = dict(_walk(things, "", DEEP, set()))
-    return {place: g for place, g in found.items() if g not in (torch.default_generator, random)}
+    return {place: g for place, g in found.items() if not any(g is one for one in GLOBAL)}
 
 
 def _walk(thing: Any, at: str, deep: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -38,10 +44,8 @@ def _walk(thing: Any, at: str, deep: int, seen: set[int]) -> Iterator[tuple[str,
         inner = {str(key): value for key, value in islice(thing.items(), MANY)}
     elif isinstance(thing, list | tuple):
         inner = {str(i): value for i, value in enumerate(thing[:MANY])}
-    elif (
-        hasattr(thing, "__dict__")
-        and not isinstance(thing, type)
-        and not callable(getattr(thing, "__code__", None))
+    elif isinstance(getattr(thing, "__dict__", None), dict) and not isinstance(
+        thing, type | types.ModuleType | types.FunctionType
     ):
         inner = {key: value for key, value in vars(thing).items() if key not in APART}
     else:

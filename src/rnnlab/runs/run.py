@@ -70,8 +70,11 @@ class Run(Folder):
         overrides: list[str],
         group: str = "",
         label: str = "",
+        durable: bool = False,
     ) -> None:
         """Makes the folder with what is known before training. Raises UserError where it cannot be made.
+
+        `durable` waits until it is on the disk: of a run that has checkpoints.
 
         A run that continues keeps the times at which it was created and started, and its parent; where its record is
         damaged, the age of its oldest file is the time of its creation.
@@ -90,8 +93,8 @@ class Run(Folder):
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.write_config(config, overrides)
-            write_json(self.folder / "run.json", about | kept)
+            self.write_config(config, overrides, durable)
+            write_json(self.folder / "run.json", about | kept, durable)
         except OSError as error:
             raise UserError(f"paths.outputs: cannot make {self.folder}: {error.strerror}") from error
 
@@ -101,12 +104,12 @@ class Run(Folder):
             (self.folder / "run.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder)
 
-    def write_config(self, config: dict[str, Any], overrides: list[str]) -> None:
+    def write_config(self, config: dict[str, Any], overrides: list[str], durable: bool = False) -> None:
         for file, content in (("config.yaml", config), ("overrides.yaml", list(overrides))):
-            write_whole(self.folder / file, to_yaml(without_secrets(content)).encode())
+            write_whole(self.folder / file, to_yaml(without_secrets(content)).encode(), durable)
 
-    def write_manifest(self, manifest: dict[str, Any]) -> None:
-        write_json(self.manifest_file, without_secrets(manifest))
+    def write_manifest(self, manifest: dict[str, Any], durable: bool = False) -> None:
+        write_json(self.manifest_file, without_secrets(manifest), durable)
 
     @property
     def beginnings(self) -> list[Path]:

@@ -28,7 +28,8 @@ def stacks(configs: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], str]
     found: dict[str, tuple[dict[str, Any], str]] = {}
     for config in configs:
         model, trainer = config["model"], config["trainer"]
-        if trainer["accelerator"] == "cpu" and model.get("engine") in ("auto", "native") and "cell" in model:
+        native = trainer["accelerator"] == "cpu" and model.get("engine") in ("auto", "native")
+        if native and {"cell", "hidden_size"} <= model.keys():  # a model of the user's own may have others
             layer = {key: model[key] for key in OF_A_CELL if key in model}
             key = json.dumps([layer, trainer["precision"]], sort_keys=True, default=str)
             found.setdefault(key, (layer | {"hidden_size": model["hidden_size"]}, trainer["precision"]))

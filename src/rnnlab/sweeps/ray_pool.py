@@ -238,7 +238,7 @@ class RayPool:
                 raise
             except self.ray.exceptions.RayError as error:
                 self.died.setdefault(number, str(error).strip().splitlines()[0])
-                if number in of and all(worker.pid != number for worker, _ in heard):
+                if number in of and (of[number], None) not in heard:
                     heard.append((of[number], None))
                 continue
             if greeting:
@@ -248,7 +248,7 @@ class RayPool:
         return heard
 
     def stop(self, worker: WorkerHandle, now: bool = False) -> None:
-        if now:
+        if now or worker.pid not in self.nodes:  # one that has not begun hears nothing
             self.ray.kill(self.actors[worker.pid])
         else:
             self.mailbox.stop.remote(worker.pid)
@@ -262,10 +262,10 @@ class RayPool:
         self.ray.kill(self.actors[number])
         if number not in self.died:
             return "it was let go"
-        deadline = time.monotonic() + LATE
+        deadline = time.monotonic() + (LATE if number in self.nodes else 0)
         while time.monotonic() < deadline:
             alive = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
-            if self.nodes.get(number) not in alive:
+            if number in self.nodes and self.nodes[number] not in alive:
                 return LOST
             time.sleep(0.2)
         return self.died[number]

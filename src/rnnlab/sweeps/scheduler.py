@@ -75,7 +75,8 @@ class Scheduler:
     workers: list[WorkerHandle] = field(default_factory=list)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopping: str = ""  # why no further run is started
-    _moved: Counter[int] = field(default_factory=Counter)  # how often a run was given to another worker
+    _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was told to stop
+    _lost: Counter[int] = field(default_factory=Counter)  # how many workers a run has lost with their nodes
     _signals: list[int] = field(default_factory=list)
     _handled: int = 0  # of these signals
     _failures: int = 0
@@ -209,7 +210,7 @@ class Scheduler:
             record = self._record_failure(outcome.number, outcome.why)
             self._finish(replace(outcome, status="failed", record=record))
         else:
-            self._moved[outcome.number] += 1
+            self._moved.add(outcome.number)
             self.waiting[worker.kind].appendleft(outcome.number)
         self._start_worker(worker.kind, worker.gpu)
 
@@ -225,8 +226,11 @@ class Scheduler:
                     if run.is_there and record.get("status") not in ("finished", "failed"):
                         run.update(status="stopped", ended=now(), why=why)
                 self._finish(Outcome(worker.job, "stopped", why, run.known))
-            elif self._moved[worker.job] < {LEFT: 1, LOST: MOST_LOST}.get(why, 0):  # LEFT: it had not begun
-                self._moved[worker.job] += 1
+            elif why == LEFT and worker.job not in self._moved:  # before it had started this run
+                self._moved.add(worker.job)
+                self.waiting[worker.kind].appendleft(worker.job)
+            elif why == LOST and self._lost[worker.job] < MOST_LOST:
+                self._lost[worker.job] += 1
                 self.waiting[worker.kind].appendleft(worker.job)
             else:
                 self._finish(Outcome(worker.job, "failed", why, self._record_failure(worker.job, why)))

@@ -172,7 +172,8 @@ class Checkpoints(Checkpoint):
         self.check()
         self.recorder.flush(trainer, task)
         self._saved_at = (time.monotonic(), trainer.global_step)
-        self.write_best(task, LATER)  # it is in last.ckpt, too: half a file is written anew
+        # a first one may wait for the others; what a run has already is not put at risk
+        self.write_best(task, None if self.run.best_checkpoint.exists() else LATER)
         following = self.run.last_checkpoint.with_name("next.ckpt")
         trainer.save_checkpoint(following, storage_options=LATER)
         self.check()

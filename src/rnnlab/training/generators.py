@@ -121,6 +121,8 @@ class Generators(Callback):
         others: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks = [c for c in others if not type(c).__module__.startswith(("rnnlab.", "lightning."))]
         self.own = own.own_generators({"model": task, "data": self.data, "callbacks": callbacks})
+        for generator in self.own.values():  # as they came, and before a resume sets them
+            self.firsts.setdefault(id(generator), (generator, own.first_seed(generator, self.seed)))
         if self.pending is None:  # those that the system seeded
             for generator in self.own.values():
                 if own.first_seed(generator, self.seed) == self.seed:

@@ -119,7 +119,7 @@ class Kernels(Callback):
         """Finds out who wants to see batches or gradients."""
         self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
         self.batches_are_seen = any(asks(c, PER_BATCH) for c in self.callbacks)
-        others: list[Any] = [*self.callbacks, *trainer.loggers, trainer.datamodule]  # type: ignore[attr-defined]
+        others: list[Any] = [trainer.lightning_module, *self.callbacks, *trainer.loggers, trainer.datamodule]  # type: ignore[attr-defined]
         self.undisturbed = self.looked and all(
             type(one).__module__.startswith("rnnlab.") or type(one) in STOCK for one in others
         )
@@ -303,10 +303,10 @@ class Kernels(Callback):
         """Scores the first `limit` batches of a part in one call; False where the model, or its data, must be asked
         batch by batch, which gives the same bits.
         """
-        if not self.built:  # nothing was to be trained
+        if not self.built or not task.is_stock:  # nothing was to be trained, or the task has ideas of its own
             return False
         if not (self.undisturbed and trainer.state.fn == "fit") and (
-            not task.is_stock or self.interventions.unseen(training=False) or self.interventions.moved()
+            self.interventions.unseen(training=False) or self.interventions.moved()
         ):
             return False
         key = split, limit

@@ -171,9 +171,9 @@ def train_config(
             ours.check()
             run.remove()
         changed = changes_on_the_way(run, config, warn) if resume else {}
-        run.create(where.id, config["name"], config, overrides, group=where.group, label=where.label)
+        run.create(where.id, config["name"], config, overrides, where.group, where.label, durable=resume)
         made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command) | changed
-        run.write_manifest(made_with)
+        run.write_manifest(made_with, durable=resume)
         presence.begin()
         child = is_childs_first(from_checkpoint)
         about = About(run, config, overrides, made_with, task, data, device, resumed=resume, lengthened=child)
@@ -205,7 +205,10 @@ def train_config(
                     trackers.conclude(trainer.loggers, "failed", {}, config["monitor"])
                 raise
             results |= {"steps": steps, "best": checkpoints.best, "last": checkpoints.last}
-            trackers.conclude(trainer.loggers, status, results, config["monitor"])
+            try:
+                trackers.conclude(trainer.loggers, status, results, config["monitor"])
+            except Exception as error:  # their server is away, say: the run has ended all the same
+                warn(f"a logger did not hear how the run ended: {type(error).__name__}: {error}")
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
             presence.check()
