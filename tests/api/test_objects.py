@@ -483,3 +483,21 @@ def test_a_source_under_another_name_is_refused():
         install({"source_0123456789ab": "import os\n"})
     with pytest.raises(UserError, match="not the one"):
         install({"os": "import sys\n"})
+
+
+class Decaying(Net):
+    """A hook of it changes what may also be set by hand."""
+
+    def __init__(self, width=3):
+        super().__init__(width)
+        self.alpha = 1.0
+
+    def on_train_epoch_end(self):
+        self.alpha = self.alpha / 2
+
+
+def test_what_was_set_by_hand_is_not_taken_for_a_trainers_doing():
+    module = Decaying()
+    assert node_of(module, "module")["_target_"] == f"{HERE}.Decaying"
+    module.alpha = 5.0
+    assert "alpha differs" in node_of(module, "module")["why"]

@@ -60,7 +60,7 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None)
     if inspect.isroutine(a) or inspect.isclass(a):
         return "" if getattr(a, "__qualname__", a) == getattr(b, "__qualname__", b) else here
     if hasattr(a, "__dict__"):
-        later = set(left_behind(type(a), vars(b)))
+        later = set(left_behind(a, vars(b)))
         if not vars(a).get("_hparams"):  # an empty one is there since somebody looked for it
             later.add("_hparams")
         mine, theirs = ({k: v for k, v in vars(one).items() if k not in later} for one in (a, b))
@@ -77,15 +77,19 @@ def same_kind(a: Any, b: Any) -> bool:
     return False
 
 
-def left_behind(kind: type, made: dict[str, Any]) -> Iterator[str]:
+def left_behind(used: Any, made: dict[str, Any]) -> Iterator[str]:
     """The attributes of an object that say only that it was used: those that a Trainer sets, those that the methods
     which a Trainer calls (`setup`, `train_dataloader` ...) set, and the lists that are empty at first and that they
     fill.
     """
     yield from BY_TRAINER
+    kind: type = type(used)
     stored, loaded = used_by_hooks(kind)
-    # one that had a value at first may have been changed by hand
-    yield from (name for name in stored if _is_nothing(made.get(name)))
+    # in a module that no Trainer has had, one that had a value at first was changed by hand
+    fresh = isinstance(used, LightningModule | LightningDataModule) and not any(
+        vars(used).get(name) is not None for name in ("trainer", "_trainer")
+    )
+    yield from (name for name in stored if not fresh or _is_nothing(made.get(name)))
     yield from (name for name in loaded if isinstance(made.get(name), list | dict | set) and not made[name])
 
 

@@ -234,7 +234,9 @@ class Scheduler:
                 self.waiting[worker.kind].appendleft(worker.job)
             else:
                 self._finish(Outcome(worker.job, "failed", why, self._record_failure(worker.job, why)))
-        # the next look at the queues starts another one, if it is needed and there is room
+        left = sum(one.kind == worker.kind for one in self.workers)
+        if not self.stopping and left < self.pool.room(worker.kind):
+            self._start_worker(worker.kind, worker.gpu)
 
     def _record_failure(self, number: int, why: str) -> dict[str, Any]:
         """Marks a run as failed through no fault of its own, so that it can resume; returns its record.
