@@ -14,7 +14,8 @@ from lightning import LightningModule
 from torch import nn, sigmoid, tanh
 
 from rnnlab import Cell
-from rnnlab.data.windows import Frame, Windowed
+from rnnlab.data.frame import Frame
+from rnnlab.data.windows import Windowed
 
 
 class UGRNN(Cell):

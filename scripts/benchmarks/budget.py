@@ -15,7 +15,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-SINE = ("experiment=sine", "trainer.max_steps=500", "trainer.max_epochs=-1", "trainer.accelerator=cpu")
+SINE = (
+    "experiment=sine",
+    "model.cell=elman",
+    "trainer.max_steps=500",
+    "trainer.max_epochs=-1",
+    "trainer.accelerator=cpu",
+)
 WANTED = {"kernels": 14.0, "validations": 2.3, "loops": 2.0, "all else": 8.0}
 COMMAND = 4.0  # seconds
 

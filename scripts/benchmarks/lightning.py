@@ -16,7 +16,11 @@ def main(options: dict[str, str]) -> None:
         for _ in range(5):
             ours.append(
                 clock.seconds_per_step(
-                    "experiment=sine", "trainer.log_every_n_steps=50", f"trainer.threads={threads}"
+                    "experiment=sine",
+                    "model.cell=elman",
+                    "model.hidden_size=32",
+                    "trainer.log_every_n_steps=50",
+                    f"trainer.threads={threads}",
                 )
             )
             theirs.append(stock_lightning.seconds_per_step(20, validate=True, log_every_n_steps=50))

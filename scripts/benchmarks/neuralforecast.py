@@ -40,7 +40,7 @@ SERIES = {  # file, what is asked of it, how ours is scaled by window, steps
     "temperatures by hour": (
         "vega_datasets/_data/seattle-temps.csv",
         "target=temp time_column=date window=48 horizon=12",
-        "window_standard",
+        "seasonal_difference",
         1000,
     ),
 }

@@ -21,6 +21,8 @@ def main(options: dict[str, str]) -> None:
         ours.append(
             clock.seconds_per_step(
                 "experiment=sine",
+                "model.cell=elman",
+                "model.hidden_size=32",
                 "model.engine=torch",
                 f"trainer.max_steps={STEPS}",
                 "trainer.max_epochs=-1",

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from benchmarks import budget
 
-SINE = ("experiment=sine", "trainer.max_steps=500", "trainer.max_epochs=-1", "trainer.accelerator=cpu")
+SINE = (
+    "experiment=sine",
+    "model.cell=elman",
+    "trainer.max_steps=500",
+    "trainer.max_epochs=-1",
+    "trainer.accelerator=cpu",
+)
 GRID = ("model.hidden_size=16,32", "model.num_layers=1,2", "optimizer.lr=1e-3,2e-3,3e-3,5e-3,1e-2")
 
 

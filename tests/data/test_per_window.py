@@ -8,16 +8,17 @@ import rnnlab
 from rnnlab import native
 from rnnlab.data import Series
 from rnnlab.data.per_window import MODES, PerWindow
+from rnnlab.errors import UserError
 from rnnlab.tasks import Forecaster
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_what_is_wanted_is_what_restores_the_truth(mode):
     x, y = torch.randn(5, 9, 3).cumsum(1).double(), torch.randn(5, 4, 2).double()
-    scale = PerWindow(mode, torch.tensor([2, 0]))
+    scale = PerWindow(mode, torch.tensor([2, 0]), season=3, horizon=4)
     seen, units = scale.seen(x)
     torch.testing.assert_close(scale.restored(scale.wanted(y, units), units), y)
-    assert seen.shape == (5, 8 if mode == "difference" else 9, 3)
+    assert seen.shape == (5, 9 - {"difference": 1, "seasonal_difference": 3}.get(mode, 0), 3)
 
 
 def test_each_mode_against_numpy():
@@ -31,9 +32,14 @@ def test_each_mode_against_numpy():
         "window_mean": (x - x.mean(0), y - x[:, 1].mean()),
         "window_standard": ((x - x.mean(0)) / std, (y - x[:, 1].mean()) / std[1]),
         "difference": (np.diff(x, axis=0), np.diff(np.concatenate([x[-1:, 1:], y]), axis=0)),
+        "seasonal_difference": (
+            x[2:] - x[:-2],
+            y - x[[4, 5, 4], 1:],
+        ),  # the third step repeats the season's first
     }
+    assert set(expected) == set(MODES)
     for mode, (seen, wanted) in expected.items():
-        scale = PerWindow(mode, torch.tensor([1]))
+        scale = PerWindow(mode, torch.tensor([1]), season=2, horizon=3)
         got, units = scale.seen(torch.from_numpy(x)[None])
         np.testing.assert_allclose(got[0], seen, atol=1e-12)
         np.testing.assert_allclose(scale.wanted(torch.from_numpy(y)[None], units)[0], wanted, atol=1e-12)
@@ -42,7 +48,7 @@ def test_each_mode_against_numpy():
 @pytest.mark.parametrize("mode", MODES)
 def test_inputs_that_are_left_plain_are_shown_as_they_are(mode):
     x = torch.randn(4, 7, 3)
-    scale = PerWindow(mode, torch.tensor([0]), plain=1)
+    scale = PerWindow(mode, torch.tensor([0]), plain=1, season=3, horizon=2)
     seen, units = scale.seen(x)
     assert torch.equal(seen[..., 2], x[:, 7 - seen.shape[1] :, 2])
     assert not torch.equal(seen[..., 1], x[:, 7 - seen.shape[1] :, 1])
@@ -62,7 +68,7 @@ def airline(tmp_path):
 
 
 def settings(path, **more):
-    return {"path": path, "target": "n", "time_column": "month", "window": 12, "horizon": 3, **more}
+    return {"path": path, "target": "n", "time_column": "month", "window": 14, "horizon": 3, **more}
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -77,15 +83,17 @@ def test_metrics_are_in_the_units_of_the_file(airline, mode, log):
         task.validation_step(batch, 0)
     _, metrics = task.evaluation_metrics()
     raw, starts = data.frame.values[:, 0], data.starts("test").numpy()
-    truth = raw[starts[:, None] + 12 + np.arange(3)][..., None]
+    truth = raw[starts[:, None] + 14 + np.arange(3)][..., None]
     np.testing.assert_allclose(metrics["mse"], np.square(said.numpy() - truth).mean(), rtol=1e-4)
     if mode != "standard":  # a model that says nothing holds what the scale says: the last value, or the mean
         torch.nn.init.zeros_(task.head.weight), torch.nn.init.zeros_(task.head.bias)
         with torch.no_grad():
             held = task.unscaled(task(batch[0]))
-        windows = raw[starts[:, None] + np.arange(12)]
+        windows = raw[starts[:, None] + np.arange(14)]
         windows = np.log(windows) if log else windows
         centre = windows.mean(1) if mode in ("window_mean", "window_standard") else windows[:, -1]
+        if mode == "seasonal_difference":  # the third step's value of a year before
+            centre = windows[:, 14 + 2 - 12]
         centre = np.exp(centre) if log else centre
         np.testing.assert_allclose(held[:, 2, 0], centre, rtol=1e-5)
 
@@ -120,3 +128,12 @@ def test_very_small_and_very_large_units_have_their_errors(tmp_path):
         mse = task.evaluation_metrics()[1]["mse"]
         assert 0.01 < mse / unit**2 < 10
         assert 0.01 < data.baselines("test")["persistence"]["mse"] / unit**2 < 10
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [({"window": 12}, "data.window=12.*a season of 12 steps"), ({"season": None}, "set data.season")],
+)
+def test_a_seasonal_difference_needs_a_season_within_the_window(airline, more, said):
+    with pytest.raises(UserError, match=f"seasonal_difference needs a window longer than a season.*{said}"):
+        Series(**settings(airline, scaling="seasonal_difference", **more)).setup()

@@ -201,7 +201,7 @@ def chosen(data: Any, name: str | None) -> Any:
 
 def texts_of(data: Any, free: Any) -> list[Any]:
     """The time of each step, with the offset from UTC that the file has; behind its end that of its last row."""
-    from rnnlab.data.windows import time_texts
+    from rnnlab.data.frame import time_texts
 
     offsets = data.frame.offsets
     if offsets is not None:

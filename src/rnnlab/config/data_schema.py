@@ -143,8 +143,9 @@ class Series(Windowed):
         Annotated[Text, Field(pattern=f"^{PERIOD}$"), Says("a period such as 30min, 2h, 1d, 1month")] | None
     )
     scaling: Literal[
-        "standard", "minmax", "none", "window_last", "window_mean", "window_standard", "difference"
-    ]
+        "standard", "minmax", "none",
+        "window_last", "window_mean", "window_standard", "difference", "seasonal_difference",
+    ]  # fmt: skip
     log: Annotated[Flag, NEUTRAL] = False
     season: Count | Literal["auto"] | None
     split: Annotated[Literal["targets", "rows"], NEUTRAL] = "rows"  # of runs from before there was a choice

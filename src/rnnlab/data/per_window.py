@@ -4,13 +4,14 @@ Each is reversible: `restored(PerWindow.wanted(y)) == y`. A level or a spread th
 of the training part would leave outside of what the model has seen, is taken out of every window by itself.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-Mode = Literal["window_last", "window_mean", "window_standard", "difference"]
-MODES: tuple[str, ...] = ("window_last", "window_mean", "window_standard", "difference")
+Mode = Literal["window_last", "window_mean", "window_standard", "difference", "seasonal_difference"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+DIFFERENCES = ("difference", "seasonal_difference")
 EPSILON = 1e-5  # added to a window's variance, of a series of variance 1 (Kim et al. 2022)
 
 
@@ -21,14 +22,26 @@ class PerWindow:
     * window_mean: less its mean
     * window_standard: less its mean, by its standard deviation (RevIN without weights, Kim et al. 2022)
     * difference: each value less the one before, so that a window is a step shorter; forecasts are summed up
+    * seasonal_difference: each value less the one `season` steps before, so that a window is a season shorter; a
+      forecast is added to the value a season before, of which the last season of the window is repeated
+      (Box and Jenkins 1970)
     """
 
-    def __init__(self, mode: Mode, targets: Tensor, plain: int = 0) -> None:
+    def __init__(
+        self, mode: Mode, targets: Tensor, plain: int = 0, season: int | None = None, horizon: int = 1
+    ) -> None:
         self.mode, self.targets, self.plain = mode, targets, plain
+        self.season, self.horizon = season or 0, horizon
 
     def seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the model is shown of x, and the window's shift and scale (B, 1, 2 * inputs)."""
+        """What the model is shown of x, and the window's shift and scale (B, 1, 2 * inputs).
+
+        Of a seasonal difference (B, horizon, 2 * inputs): each step ahead has a shift of its own.
+        """
         last = x[:, -1:]
+        if self.mode == "seasonal_difference":
+            season = x.shape[1] - self.season + torch.arange(self.horizon, device=x.device) % self.season
+            last = x[:, season]
         shift, scale = last, torch.ones_like(last)
         if self.mode in ("window_mean", "window_standard"):
             shift = x.mean(1, keepdim=True)
@@ -37,11 +50,11 @@ class PerWindow:
         if self.plain:
             scaled = torch.arange(x.shape[-1], device=x.device) < x.shape[-1] - self.plain
             shift, scale = torch.where(scaled, shift, 0.0), torch.where(scaled, scale, 1.0)
-        if self.mode == "difference":
-            steps = x[:, 1:] - x[:, :-1]
-            return torch.where(scaled, steps, x[:, 1:]) if self.plain else steps, torch.cat(
-                [shift, scale], -1
-            )
+        if self.mode in DIFFERENCES:
+            back = self.season if self.mode == "seasonal_difference" else 1
+            steps = x[:, back:] - x[:, :-back]
+            seen = torch.where(scaled, steps, x[:, back:]) if self.plain else steps
+            return seen, torch.cat([shift, scale], -1)
         return (x - shift) / scale, torch.cat([shift, scale], -1)
 
     def _units(self, units: Tensor) -> tuple[Tensor, Tensor]:

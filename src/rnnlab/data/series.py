@@ -12,12 +12,13 @@ from rnnlab.config.arguments import check_arguments
 from rnnlab.data import baselines
 from rnnlab.data.baselines import Predictor
 from rnnlab.data.calendar import features, step_of
+from rnnlab.data.frame import Frame, Group
 from rnnlab.data.module import SPLITS
 from rnnlab.data.parts import parts
-from rnnlab.data.per_window import MODES
+from rnnlab.data.per_window import DIFFERENCES, MODES
 from rnnlab.data.resample import means, period
 from rnnlab.data.table import Table
-from rnnlab.data.windows import Frame, Group, Windowed
+from rnnlab.data.windows import Windowed
 from rnnlab.errors import UserError
 
 POLICIES = ("error", "interpolate", "drop")
@@ -238,7 +239,7 @@ class Series(Windowed):
                     later[:, self.read_names.index(name)], np.full(missing + self.horizon, np.nan)
                 )
                 for to, first in ((source, 0), (column, self.horizon)):
-                    shift, scale = (array[at, to] for array in self._scale)
+                    shift, scale = (array[at, to] for array in self.scales)
                     scaled = ((raw[first : first + missing] - shift) / scale).astype(np.float32)
                     told[steps - missing :, to] = torch.from_numpy(scaled)
         return told
@@ -267,8 +268,9 @@ class Series(Windowed):
                 f"rows: data.scaling={self.scaling} cannot scale it; leave it out or take data.scaling=none"
             )
         found = (low, high - low) if self.scaling == "minmax" else (train.mean(0), train.std(0))
-        if self.scaling == "difference":  # a constant slope has differences without spread
-            spread = np.diff(train, axis=0).std(0)
+        if self.scaling in DIFFERENCES:  # a constant slope has differences without spread
+            back = self.season if self.scaling == "seasonal_difference" and self.season else 1
+            spread = (train[back:] - train[:-back]).std(0) if len(train) > back else np.zeros(len(columns))
             found = train.mean(0), np.where(spread > 1e-6 * found[1], spread, found[1])
         shift[scaled], scale[scaled] = found[0][scaled], found[1][scaled]
         return shift, scale
@@ -293,7 +295,7 @@ class Series(Windowed):
         return {name: predictor for name, predictor in found.items() if predictor}
 
     def _linear_of_several(self, fitted: np.ndarray, chosen_on: np.ndarray) -> Predictor | None:
-        scaled, (shift, scale) = self.series.double().numpy(), self._scale
+        scaled, (shift, scale) = self.series.double().numpy(), self.scales
         stops = np.array([group.stop for group in self.frame.groups])
         found = baselines.linear(
             scaled[:, : self.inputs],

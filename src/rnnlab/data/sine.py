@@ -12,9 +12,10 @@ from rnnlab.config.arguments import check_arguments
 from rnnlab.data import baselines
 from rnnlab.data.baselines import Predictor
 from rnnlab.data.floor import estimate, rounded
+from rnnlab.data.frame import Frame
 from rnnlab.data.module import Split
 from rnnlab.data.parts import parts
-from rnnlab.data.windows import Frame, Windowed
+from rnnlab.data.windows import Windowed
 from rnnlab.memory import afford
 
 NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"

@@ -4,7 +4,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,77 +13,16 @@ from rnnlab.config import data_schema as schema
 from rnnlab.config.arguments import check_arguments
 from rnnlab.data.baselines import Predictor, score
 from rnnlab.data.calendar import Step, step_of
+from rnnlab.data.frame import Frame, Stretch, time_texts
 from rnnlab.data.loader import Loader, in_order, shuffled
 from rnnlab.data.module import SPLITS, SequenceData, Split, spread
 from rnnlab.data.parts import parts
 from rnnlab.data.per_window import MODES, PerWindow
-from rnnlab.errors import UserError, nearest
+from rnnlab.data.scales import Scales
+from rnnlab.errors import UserError
 from rnnlab.memory import afford
 
 EVALUATED = 1024  # windows in a batch that is not trained on, at least
-
-
-class Group(NamedTuple):
-    """The rows [start, stop) of one series of a frame."""
-
-    name: str
-    start: int
-    stop: int
-
-
-class Frame(NamedTuple):
-    """A series before it is scaled, or several one after the other: `values` (N, columns) float64 as `columns` say."""
-
-    times: (
-        np.ndarray
-    )  # (N,) increasing within each series: numbers or datetime64, in UTC where they had offsets
-    values: np.ndarray
-    inputs: list[str]
-    targets: list[str]
-    plain: int = 0
-    """So many of the inputs, the last ones, are never scaled."""
-    offsets: np.ndarray | None = None
-    """(N,) minutes east of UTC, where the times were written with such."""
-    groups: list[Group] = []  # noqa: RUF012  (never written to)
-    """The series by name; empty where there is only one, which has none."""
-
-    @property
-    def columns(self) -> list[str]:
-        return self.inputs + [name for name in self.targets if name not in self.inputs]
-
-    @property
-    def series(self) -> list[Group]:
-        """All of them, with one that has no name."""
-        return self.groups or [Group("", 0, len(self.values))]
-
-    def series_of(self, row: int) -> Group:
-        """The series that a row belongs to, or that ends before it."""
-        return next((group for group in self.series if row < group.stop), self.series[-1])
-
-
-class Stretch(NamedTuple):
-    """A part of a series as it was measured: `times` (n,), `values` (n, columns) float64 in raw units."""
-
-    times: np.ndarray
-    values: np.ndarray
-
-
-def time_texts(times: np.ndarray, offsets: np.ndarray | None = None) -> list[str]:
-    """Times as ISO text, days where all are midnights, each with its offset (minutes east of UTC) where it has one."""
-    if times.dtype.kind != "M":
-        return [str(time) for time in times]
-    if offsets is None:
-        whole = bool((times == times.astype("datetime64[D]")).all())
-        return [
-            str(t).removesuffix(".000000")
-            for t in times.astype("datetime64[D]" if whole else "datetime64[us]")
-        ]
-    local = [
-        str(t).removesuffix(".000000")
-        for t in times.astype("datetime64[us]") + offsets * np.timedelta64(1, "m")
-    ]
-    east = [f"{'+-'[o < 0]}{abs(o) // 60:02d}:{abs(o) % 60:02d}" for o in offsets.tolist()]
-    return [f"{text}{offset}" for text, offset in zip(local, east, strict=True)]
 
 
 def gatherer(series: torch.Tensor, length: int, offset: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -206,9 +145,16 @@ class Windowed(SequenceData):
                 raise UserError(
                     f"data.scaling={self.scaling} needs every target among the inputs; add it to data.columns"
                 )
-            self.per_window = PerWindow(self.scaling, torch.tensor(self.target_columns), frame.plain)  # type: ignore[arg-type]
-        shift, scale = self._given_scale() if self._given else self._fitted_scale()
-        self._scale = shift, scale  # (series, columns) each
+            if self.scaling == "seasonal_difference" and not 0 < (self.season or 0) < self.window:
+                why = f"a season of {self.season} steps" if self.season else "no season; set data.season"
+                raise UserError(
+                    f"data.scaling=seasonal_difference needs a window longer than a season: data.window={self.window}, "
+                    f"and this series has {why}"
+                )
+            targets = torch.tensor(self.target_columns)
+            self.per_window = PerWindow(self.scaling, targets, frame.plain, self.season, self.horizon)
+        self.scales = self._given_scales(self._given) if self._given else self._fitted_scales()
+        shift, scale = self.scales
         scaled = np.empty(frame.values.shape, dtype=np.float32)
         with np.errstate(all="ignore"):
             for i, group in enumerate(frame.series):
@@ -221,7 +167,7 @@ class Windowed(SequenceData):
             name = frame.columns[int(np.flatnonzero(wrong.any(0))[0])]
             raise UserError(f"column {name}: its values are too large for float32, even scaled")
         self.series = torch.from_numpy(scaled)
-        self.spec = self._described(shift, scale)
+        self.spec = self._described()
         # as float32: the last bits of a float64 sine differ between machines and are seen by no model
         seen = [frame.values.astype("<f4"), *(self.starts(split).numpy().astype("<i8") for split in SPLITS)]
         digest = hashlib.sha256()
@@ -238,7 +184,7 @@ class Windowed(SequenceData):
         values[:, self.target_columns] = np.log(values[:, self.target_columns])
         return values
 
-    def _described(self, shift: np.ndarray, scale: np.ndarray) -> dict[str, Any]:
+    def _described(self) -> dict[str, Any]:
         """The spec; raw = scaled * scale + shift, of which the exponential is taken where `log` is true."""
         frame = self.frame
         spec = {
@@ -251,11 +197,10 @@ class Windowed(SequenceData):
             "input_names": list(frame.inputs),
             "target_names": list(frame.targets),
             "target_index": self.target_index,
-            "input_shift": shift[0, : self.inputs].tolist(),
-            "input_scale": scale[0, : self.inputs].tolist(),
-            "target_shift": shift[0, self.target_columns].tolist(),
-            "target_scale": scale[0, self.target_columns].tolist(),
         }
+        scales = self.scales.described(frame, self.target_columns)
+        series = scales.pop("series", None)
+        spec |= scales
         if self.per_window is not None:
             spec["per_window"] = self.scaling
         if frame.plain:
@@ -264,17 +209,11 @@ class Windowed(SequenceData):
             spec["log"] = True
         if self.step is not None:
             spec["step"] = list(self.step)
-        if frame.groups:
-            # of several series none has the scale: the task works in scaled units, and each window brings its own
-            spec["series"] = {"names": [group.name for group in frame.groups]}
-            for key, array in (("shift", shift), ("scale", scale)):
-                spec["series"][f"input_{key}"] = array[:, : self.inputs].tolist()
-                spec["series"][f"target_{key}"] = array[:, self.target_columns].tolist()
-                neutral = [float(key == "scale")]
-                spec |= {f"input_{key}": self.inputs * neutral, f"target_{key}": len(frame.targets) * neutral}
+        if series:
+            spec["series"] = series
         return spec
 
-    def _fitted_scale(self) -> tuple[np.ndarray, np.ndarray]:
+    def _fitted_scales(self) -> Scales:
         wanted = [s for s, share in zip(SPLITS, self.fractions, strict=True) if share or s == "train"]
         frame, found = self.frame, []
         for group in frame.series:
@@ -292,10 +231,10 @@ class Windowed(SequenceData):
             train = frame.values[group.start + cuts["train"].start : group.start + cuts["train"].stop]
             found.append(self.fit(self.logged(train), self.column_names))
         shift, scale = (np.stack(arrays) for arrays in zip(*found, strict=True))
-        return shift, scale
+        return Scales(shift, scale)
 
-    def _given_scale(self) -> tuple[np.ndarray, np.ndarray]:
-        spec, frame = self._given or {}, self.frame
+    def _given_scales(self, spec: dict[str, Any]) -> Scales:
+        frame = self.frame
         ours = {"input_names": frame.inputs, "target_names": frame.targets, "window": self.window,
                 "horizon": self.horizon}  # fmt: skip
         for key, value in ours.items():
@@ -310,29 +249,7 @@ class Windowed(SequenceData):
                 )
         if all(group.stop - group.start < self.window for group in frame.series):
             raise UserError(f"the model looks at {self.window} rows, this data has only {len(frame.values)}")
-        outside = [i for i, column in enumerate(self.target_columns) if column >= self.inputs]
-        of = spec.get("series")
-        if (of is None) != (not frame.groups):
-            raise UserError(
-                f"the model was trained on {'one series' if of is None else 'several series, by data.id_column'}"
-            )
-        known = of or {
-            key: [spec[key]] for key in ("input_shift", "input_scale", "target_shift", "target_scale")
-        }
-        rows = [0]
-        if of:
-            if strangers := [group.name for group in frame.groups if group.name not in of["names"]]:
-                raise UserError(
-                    f"the model knows no scale for the series {strangers[0]}.{nearest(strangers[0], of['names'])}"
-                )
-            rows = [of["names"].index(group.name) for group in frame.groups]
-        shift, scale = (
-            np.array(
-                [known[f"input_{key}"][r] + [known[f"target_{key}"][r][i] for i in outside] for r in rows]
-            )
-            for key in ("shift", "scale")
-        )
-        return shift, scale
+        return Scales.of_spec(spec, frame, self.target_columns)
 
     def continued(self, times: np.ndarray, n: int) -> np.ndarray:
         """Times (N,) of one series and the `n` that follow on the calendar, or by the median step of numbers."""
@@ -372,7 +289,7 @@ class Windowed(SequenceData):
         """Shift and scale of the targets of windows that start at `starts`, each (B, 1, targets) float64."""
         stops = np.array([group.stop for group in self.frame.series])
         at = np.searchsorted(stops, starts.numpy(), side="right")
-        shift, scale = (torch.from_numpy(array[at][:, None, self.target_columns]) for array in self._scale)
+        shift, scale = (torch.from_numpy(array[at][:, None, self.target_columns]) for array in self.scales)
         return shift, scale
 
     def starts(self, split: Split) -> torch.Tensor:

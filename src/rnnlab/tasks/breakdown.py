@@ -5,8 +5,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from rnnlab.data.frame import time_texts
 from rnnlab.data.module import Split
-from rnnlab.data.windows import Windowed, time_texts
+from rnnlab.data.windows import Windowed
 from rnnlab.errors import UserError
 from rnnlab.tasks.forecaster import Forecaster
 

@@ -81,7 +81,9 @@ class Forecaster(Task):
                 "model.subtract_last: data.scaling=difference leaves nothing to subtract; set it to false"
             )
         index = [0 if i is None else i for i in spec["target_index"]]
-        self.per_window = mode and PerWindow(mode, torch.tensor(index), spec.get("plain", 0))
+        self.per_window = mode and PerWindow(
+            mode, torch.tensor(index), spec.get("plain", 0), spec["season"], self.horizon
+        )
         self.register_buffer("target_index", torch.tensor(index), persistent=False)
         self.register_buffer("scale", torch.tensor(spec["target_scale"]), persistent=False)
         self.register_buffer("shift", torch.tensor(spec["target_shift"]), persistent=False)

@@ -1,0 +1,65 @@
+"""A series as it was read, or several, before anything is scaled or cut."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Group(NamedTuple):
+    """The rows [start, stop) of one series of a frame."""
+
+    name: str
+    start: int
+    stop: int
+
+
+class Frame(NamedTuple):
+    """A series before it is scaled, or several one after the other: `values` (N, columns) float64 as `columns` say."""
+
+    times: np.ndarray
+    """(N,) increasing within each series: numbers or datetime64, in UTC where they had offsets."""
+    values: np.ndarray
+    inputs: list[str]
+    targets: list[str]
+    plain: int = 0
+    """So many of the inputs, the last ones, are never scaled."""
+    offsets: np.ndarray | None = None
+    """(N,) minutes east of UTC, where the times were written with such."""
+    groups: list[Group] = []  # noqa: RUF012  (never written to)
+    """The series by name; empty where there is only one, which has none."""
+
+    @property
+    def columns(self) -> list[str]:
+        return self.inputs + [name for name in self.targets if name not in self.inputs]
+
+    @property
+    def series(self) -> list[Group]:
+        """All of them, with one that has no name."""
+        return self.groups or [Group("", 0, len(self.values))]
+
+    def series_of(self, row: int) -> Group:
+        """The series that a row belongs to, or that ends before it."""
+        return next((group for group in self.series if row < group.stop), self.series[-1])
+
+
+class Stretch(NamedTuple):
+    """A part of a series as it was measured: `times` (n,), `values` (n, columns) float64 in raw units."""
+
+    times: np.ndarray
+    values: np.ndarray
+
+
+def time_texts(times: np.ndarray, offsets: np.ndarray | None = None) -> list[str]:
+    """Times as ISO text, days where all are midnights, each with its offset (minutes east of UTC) where it has one."""
+    if times.dtype.kind != "M":
+        return [str(time) for time in times]
+    if offsets is None:
+        whole = bool((times == times.astype("datetime64[D]")).all())
+        return _written(times, "D" if whole else "us")
+    local = _written(times.astype("datetime64[us]") + offsets * np.timedelta64(1, "m"), "us")
+    east = [f"{'+-'[o < 0]}{abs(o) // 60:02d}:{abs(o) % 60:02d}" for o in offsets.tolist()]
+    return [f"{text}{offset}" for text, offset in zip(local, east, strict=True)]
+
+
+def _written(times: np.ndarray, unit: str) -> list[str]:
+    return [str(time).removesuffix(".000000") for time in times.astype(f"datetime64[{unit}]")]
