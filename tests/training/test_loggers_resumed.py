@@ -110,16 +110,22 @@ def test_all_rows_once(names, how, tmp_path, monkeypatch):
         runs.append(rnnlab.train(*asked, quiet=True))
     assert len(runs) > (how == "stopped")
     expected = Counter((int(step), name) for name, (steps, _) in runs[-1].metrics.items() for step in steps)
+    places = []
     for name in names:
         rows = ROWS[name](runs[-1]).elements()
+        rows = list(rows)
         found = Counter(
             row for row in rows if row[1] in runs[-1].metrics
         )  # speeds and results are beside them
+        speeds = [step for step, metric, _ in rows if metric == "speed/steps_per_s"]
+        assert len(speeds) == len(set(speeds)), name
+        places.append(sorted(speeds))
         assert set(found.values()) == {1}, name
         assert Counter((step, metric) for step, metric, _ in found) == expected, name
         for step, metric, value in found:
             steps, values = runs[-1].metrics[metric]
             assert value == pytest.approx(values[list(steps).index(step)], rel=1e-6)
+    assert all(len(steps) > 1 and steps == places[0] for steps in places)  # of each start one at least
 
 
 def test_what_loggers_leave_in_the_process_is_of_one_run():

@@ -15,7 +15,7 @@ from rnnlab.runs.metrics import Scalars
 from rnnlab.training import stock_loggers
 from rnnlab.training.loggers import RunLogger, log
 
-TRAINING = "loss/train"
+TRAINING, SPEED = "loss/train", "speed/steps_per_s"
 
 
 class Diverged(RunFailed):
@@ -51,6 +51,9 @@ class Recorder(Callback):
         ]  # sum and number of the losses since a callback last looked at them
         self.lengths: dict[str, int] = {}
         self.digests: dict[str, str] = {}
+        self.speeds: dict[
+            int, float
+        ] = {}  # by step; metrics.csv has none, and some loggers are given theirs again
         self._flushed_at = (time.perf_counter(), 0)
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
@@ -62,7 +65,7 @@ class Recorder(Callback):
             if (length := self.lengths.get(logger.journal.path.name)) is not None:
                 logger.journal.cut(length)
         if self.lengths:
-            stock_loggers.give_again(trainer.loggers, self.metrics)
+            stock_loggers.give_again(trainer.loggers, self.metrics, {SPEED: self.speeds})
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._flushed_at = (time.perf_counter(), trainer.global_step)
@@ -144,7 +147,9 @@ class Recorder(Callback):
         if trainer.global_step > steps and now > before:
             speed = (trainer.global_step - steps) / (now - before)
             for logger in trainer.loggers:
-                logger.log_metrics({"speed/steps_per_s": speed}, trainer.global_step)
+                logger.log_metrics({SPEED: speed}, trainer.global_step)
+            if stock_loggers.among(trainer.loggers):
+                self.speeds[trainer.global_step] = speed
         self._flushed_at = (now, trainer.global_step)
         for logger in run_loggers(trainer):
             self.lengths[logger.journal.path.name] = logger.flush()
@@ -162,11 +167,13 @@ class Recorder(Callback):
             "since": self.since,
             "lengths": self.lengths,
             "digests": self.digests,
+            **({"speeds": self.speeds} if self.speeds else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.first_loss, self.lengths = state["first_loss"], state["lengths"]
         self.since = list(state.get("since", self.since))  # older checkpoints are without it
+        self.speeds = dict(state.get("speeds", {}))
 
 
 def run_loggers(trainer: Trainer) -> list[RunLogger]:

@@ -65,20 +65,31 @@ def remember(run: Run, loggers: Iterable[Any], config: Mapping[str, Any]) -> Non
         run.update(loggers=found)
 
 
-def give_again(loggers: Iterable[Any], metrics: Path) -> None:
-    """Gives loggers that are not rnnlab's the rows of metrics.csv that they do not have."""
-    rows: list[tuple[int, dict[str, float]]] | None = None
-    for logger in loggers:
-        if isinstance(logger, RunLogger) or type(logger).__name__ not in GIVEN:
-            continue
-        rows = list(by_step(metrics)) if rows is None else rows
+def among(loggers: Iterable[Any]) -> list[Any]:
+    """Those that are given their rows again."""
+    return [one for one in loggers if not isinstance(one, RunLogger) and type(one).__name__ in GIVEN]
+
+
+def give_again(loggers: Iterable[Any], metrics: Path, beside: Mapping[str, Mapping[int, float]]) -> None:
+    """Gives loggers that are not rnnlab's the rows that they do not have: of metrics.csv, and {name: {step: value}}
+    `beside` it.
+    """
+    if not (given := among(loggers)):
+        return
+    rows = list(by_step(metrics, beside))
+    for logger in given:
         SEEN[logger] = GIVEN[type(logger).__name__](logger, {name for _, values in rows for name in values})
         for step, values in rows:
             log(logger, Scalars.of(step, values))
 
 
-def by_step(metrics: Path) -> Iterator[tuple[int, dict[str, float]]]:
+def by_step(
+    metrics: Path, beside: Mapping[str, Mapping[int, float]]
+) -> Iterator[tuple[int, dict[str, float]]]:
     rows: dict[int, dict[str, float]] = {}
+    for name, column in beside.items():
+        for step, value in column.items():
+            rows.setdefault(step, {})[name] = value
     for name, (steps, values) in read_metrics(metrics).items():
         for step, value in zip(steps.tolist(), values.tolist(), strict=True):
             rows.setdefault(step, {})[name] = value
