@@ -145,7 +145,7 @@ def test_the_whole_config_and_every_parameter_are_shown_where_asked(tmp_path, ca
     ]
     assert main([*words, "--verbose"]) == 0
     said = capsys.readouterr().out
-    assert "hidden_size 32" in said and "stack.layers.0.weight_hh" in said and "in all" in said
+    assert "hidden_size 16" in said and "stack.layers.0.weight_hh" in said and "in all" in said
     assert main([*words, "rerun=true"]) == 0
     said = capsys.readouterr().out
     asked = "experiment=sine with data.n_points=200 trainer.max_epochs=1 rerun=true"
