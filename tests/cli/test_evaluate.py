@@ -105,7 +105,8 @@ def test_the_table_shows_run_baselines_and_floor(sine, capsys):
         (["--split", "tset"], "no such part. Did you mean test"),
         (["data.noise_sdt=1"], "data.noise_sdt: no such key. Did you mean data.noise_std"),
         (["data.noise_std=-1"], "data.noise_std=-1: must be"),
-        (["model.hidden_size=3"], "only data.KEY=VALUE"),
+        (["model.hidden_size=3"], "only data.KEY=VALUE can be changed; the model stays as it was trained$"),
+        (["dta.noise_std=1"], "stays as it was trained. Did you mean data.noise_std?"),
         (["data._target_=os.system"], "no such key"),
         (["data.window=12"], "window=10"),
         (["data.seed=1,2"], "one value at a time"),
@@ -116,6 +117,11 @@ def test_what_cannot_be_is_one_line(sine, arguments, message):
     with pytest.raises(UserError, match=message) as caught:
         main([str(sine.folder), *arguments])
     assert "\n" not in str(caught.value)
+
+
+def test_the_run_comes_first(sine):
+    with pytest.raises(UserError, match="^data.seed=7: a setting, where the folder of a run should be"):
+        main(["data.seed=7", str(sine.folder)])
 
 
 def test_an_experiment_is_no_run(sine):

@@ -17,7 +17,7 @@ from rnnlab.config.reading import read
 from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
 from rnnlab.data.corpora import CORPORA
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, nearest
 from rnnlab.runs.generators import may_draw, seed_setup
 from rnnlab.runs.load import permitted
 from rnnlab.runs.run import Run
@@ -89,7 +89,11 @@ def changed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         key = override.key_or_group
         group, _, name = key.partition(".")
         if group != "data" or not name:
-            raise UserError(f"{text}: only data.KEY=VALUE can be changed; the model stays as it was trained")
+            near = nearest(key, [f"data.{name}" for name in config["data"]])
+            hint = f".{near}" if "Did you mean" in near else ""
+            raise UserError(
+                f"{text}: only data.KEY=VALUE can be changed; the model stays as it was trained{hint}"
+            )
         if name not in config["data"] or name.startswith("_"):
             raise UserError(f"{key}: no such key.{near_key(key, {'data': config['data']})}")
         config["data"][name] = override.value()

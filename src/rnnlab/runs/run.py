@@ -42,6 +42,10 @@ class Run(Folder):
                 f"{folder} is an experiment, not a run; it holds {len(inside)} run{'s' * (len(inside) > 1)}, "
                 f"such as {folder / inside[-1]}"
             )
+        if "=" in folder.name and not folder.exists():
+            raise UserError(
+                f"{folder}: a setting, where the folder of a run should be; settings come behind it"
+            )
         beside = [r.folder.name for r in runs(folder.parent, silently)] if folder.parent.is_dir() else []
         hint = nearest(folder.name, beside) if beside else ""
         raise UserError(f"{folder}: no run there (a run's folder holds run.json).{hint}")
