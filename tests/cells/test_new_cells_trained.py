@@ -150,7 +150,8 @@ def test_a_run_of_equal_size_is_the_run_of_that_hidden_size():
 @pytest.mark.parametrize(
     ("overrides", "line"),
     [
-        (["model.cell=elman", "model.equal=parameters:1"], "model.equal=parameters:1: one hidden unit has 4 parameters already"),
+        (["model.cell=elman", "model.equal=parameters:1"],
+         "model.equal=parameters:1: one hidden unit has 4 parameters already"),
         (["model.equal=parameter:5"], "model.equal=parameter:5: must be parameters:NUMBER or flops:NUMBER, such as"),
         (["model.cell=fractions.Cell", "model.equal=flops:50"], "model.equal=flops:50: can count rnnlab's own cells"),
         (["model.cell=gru", "model.options.variant=np"], "model.options.variant=np: gru has no such option. "
@@ -161,7 +162,8 @@ def test_a_run_of_equal_size_is_the_run_of_that_hidden_size():
         (["model.cell=lru", "model.options.eigenvalues=reel"], "model.options.eigenvalues=reel: must be one of "
          "complex, real. Did you mean real?"),
         (["model.cell=rhn", "model.options.depth=1.5"], "model.options.depth=1.5: must be a whole number"),
-        (["model.cell=elman", "model.options.depth=2"], "model.options.depth=2: elman has no such option. model.cell=rhn has it."),
+        (["model.cell=elman", "model.options.depth=2"],
+         "model.options.depth=2: elman has no such option. model.cell=rhn has it."),
         (["model.cell=elman", "model.options.leak=2"], "model.options.leak=2: elman has no such option. It has none."),
     ],
 )  # fmt: skip

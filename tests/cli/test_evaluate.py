@@ -120,7 +120,7 @@ def test_what_cannot_be_is_one_line(sine, arguments, message):
 
 
 def test_the_run_comes_first(sine):
-    with pytest.raises(UserError, match="^data.seed=7: a setting, where the folder of a run should be"):
+    with pytest.raises(UserError, match=r"^data\.seed=7: a setting, where the folder of a run should be"):
         main(["data.seed=7", str(sine.folder)])
 
 
