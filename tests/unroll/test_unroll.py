@@ -113,7 +113,7 @@ def test_the_page_has_the_cells_equations_and_names_what_it_does_not_draw(small,
 
 @pytest.mark.parametrize(("options", "bounded"), [((), True), (("model.nonlinearity=relu",), False)])
 def test_the_lesson_says_where_the_state_stays_between_minus_one_and_one(small, capsys, options, bounded):
-    run = small("trainer.max_epochs=1", *options)
+    run = small("model.cell=elman", "trainer.max_epochs=1", *options)
     capsys.readouterr()
     command.main([str(run.folder), "--input", "0.1 -0.4"])
     page = " ".join(capsys.readouterr().out.split())

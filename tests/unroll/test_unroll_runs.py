@@ -78,6 +78,28 @@ def test_a_forecast_is_in_the_units_of_the_data(small, subtract):
     assert bool(shown.said[0]) == (subtract == "false")  # what will be subtracted is not known before the end
 
 
+@pytest.mark.parametrize(
+    ("scaling", "left"), [("difference", 9), ("seasonal_difference", 6), ("window_mean", 10)]
+)
+def test_a_scale_of_the_windows_own(tmp_path, scaling, left):
+    (tmp_path / "x.csv").write_text(
+        "x\n" + "\n".join(f"{50 + 9 * np.sin(i * 1.5) + i / 9:.3f}" for i in range(80))
+    )
+    run = rnnlab.train("data=series", "model=forecaster", f"data.path={tmp_path / 'x.csv'}", "data.target=x",
+                       "data.window=10", "data.horizon=6", "data.season=4", f"data.scaling={scaling}", "name=own",
+                       "trainer.max_epochs=1", *FAST, f"paths.outputs={tmp_path}", quiet=True)  # fmt: skip
+    numbers = [51.0, 58.5, 49.0, 41.0, 52.0, 60.0, 50.0, 42.0, 53.0, 61.0]
+    shown = unroll_run(run, " ".join(map(str, numbers)))
+    assert len(shown.example.words) == len(shown.said) == left and shown.example.words[-1] == "61.0"
+    forecast = run.predict(torch.tensor(numbers)[None, :, None]).flatten()[:3].tolist()
+    assert [float(v) for v in shown.said[-1].removeprefix("forecast: ").removesuffix(" ...").split("; ")] == (
+        pytest.approx(forecast, rel=1e-3)
+    )
+    if left < 10:
+        with pytest.raises(UserError, match=f"--input: 1 steps; from {11 - left} to"):
+            unroll_run(run, "51.0")
+
+
 CELL = """
 from torch import tanh
 from rnnlab import Cell

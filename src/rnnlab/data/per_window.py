@@ -27,11 +27,15 @@ class PerWindow:
       (Box and Jenkins 1970)
     """
 
+    back = 0
+    """So many steps less than the window the model sees."""
+
     def __init__(
         self, mode: Mode, targets: Tensor, plain: int = 0, season: int | None = None, horizon: int = 1
     ) -> None:
         self.mode, self.targets, self.plain = mode, targets, plain
         self.season, self.horizon = season or 0, horizon
+        self.back = {"difference": 1, "seasonal_difference": self.season}.get(mode, 0)
 
     def seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """What the model is shown of x, and the window's shift and scale (B, 1, 2 * inputs).
@@ -50,10 +54,9 @@ class PerWindow:
         if self.plain:
             scaled = torch.arange(x.shape[-1], device=x.device) < x.shape[-1] - self.plain
             shift, scale = torch.where(scaled, shift, 0.0), torch.where(scaled, scale, 1.0)
-        if self.mode in DIFFERENCES:
-            back = self.season if self.mode == "seasonal_difference" else 1
-            steps = x[:, back:] - x[:, :-back]
-            seen = torch.where(scaled, steps, x[:, back:]) if self.plain else steps
+        if self.back:
+            steps = x[:, self.back :] - x[:, : -self.back]
+            seen = torch.where(scaled, steps, x[:, self.back :]) if self.plain else steps
             return seen, torch.cat([shift, scale], -1)
         return (x - shift) / scale, torch.cat([shift, scale], -1)
 

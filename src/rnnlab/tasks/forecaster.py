@@ -312,7 +312,7 @@ class Forecaster(Task):
             1, self.horizon, self.targets, *((self.distribution.width,) if self.distribution else ())
         )
         scaled = self.distribution.point(said) if self.distribution else said
-        scaled = self.restored(scaled, None if subtracted is None else subtracted[None, None])
+        scaled = self.restored(scaled, None if subtracted is None else subtracted[None])
         scaled = scaled[0]
         steps = "; ".join(
             ", ".join(f"{v:.4g}" for v in step) for step in self.unscaled(scaled)[:SHOWN].tolist()

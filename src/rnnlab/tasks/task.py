@@ -168,7 +168,7 @@ class Task(lightning.LightningModule):
         raise UserError(f"{type(self).__name__} reads nothing that can be typed: it has no parse(text)")
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
-        """The head's output y (output,) at one step in words; `subtracted` (I,) as `stack_input` gave it."""
+        """The head's output y (output,) at one step in words; `subtracted` (1, I) as `stack_input` gave it."""
         return ""
 
     # ------------------------------------------------------------------ what a task reports

@@ -62,15 +62,19 @@ def by_hand(cell: Any) -> numpy_cells.Step | None:
 
 
 def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str], torch.Tensor | None]:
-    """What the stack takes, (T, I) or (T,) indices, a word for each step, and what was subtracted, (I,) or None."""
+    """What the stack takes, (T, I) or (T,) indices, a word for each step, and what was subtracted or None.
+
+    A scale of differences takes fewer steps than it is given: the first ones have no word.
+    """
     try:
         x, words = task.parse(text)
     except UserError as error:
         raise UserError(f"--input: {error}") from None
-    if not 1 <= len(words) <= LONGEST:
-        raise UserError(f"--input: {len(words)} steps; from 1 to {LONGEST} can be shown")
+    least = 1 + getattr(getattr(task, "per_window", None), "back", 0)
+    if not least <= len(words) <= LONGEST:
+        raise UserError(f"--input: {len(words)} steps; from {least} to {LONGEST} can be shown")
     x, subtracted = task.stack_input(x[None])
-    return x[0], words, None if subtracted is None else subtracted[0, 0]
+    return x[0], words[least - 1 :], None if subtracted is None else subtracted[0]
 
 
 def _steps(task: Any, x: torch.Tensor, words: list[str], step: numpy_cells.Step | None) -> list[list[Line]]:
