@@ -142,6 +142,13 @@ def finished(folder, name, seed, data, scores, *, model=None, baselines=None, fl
     run.update(status="finished", results=results, seconds=2.0)
 
 
+def test_a_board_without_a_floor_names_none(tmp_path):
+    for text in ("a", "b"):
+        finished(tmp_path, text, 0, {"path": text}, {"loss/val": 1.0, "metric/nats": 1.0},
+                 baselines={"5-gram": {"nats": 1.0 + (text == "a")}})  # fmt: skip
+    assert of_experiment(tmp_path).notes[-1] == "The best baseline is of val/nats, each row's own."
+
+
 def test_rows_of_different_data_are_ranked_apart_beside_their_own_baselines(tmp_path):
     for noise, floor in ((0.1, 0.01), (0.5, 0.25)):
         for hidden, excess in ((8, 0.5), (16, 0.1)):
@@ -155,6 +162,7 @@ def test_rows_of_different_data_are_ranked_apart_beside_their_own_baselines(tmp_
     assert [(r.parameters["data.noise_std"], r.parameters["model.hidden_size"], r.rank) for r in board.rows] == [
         (0.1, 16, 1), (0.1, 8, 2), (0.5, 16, 1), (0.5, 8, 2)]  # fmt: skip
     assert board.groups == 2 and board.references == [] and "2 different data sets" in board.notes[0]
+    assert board.notes[-1] == "Floor and best baseline are of val/mse, each row's own."
     beside = board.beside()
     assert [v for _, v in beside["floor"]] == pytest.approx([0.01, 0.01, 0.25, 0.25])
     assert [v for _, v in beside["over floor"]] == pytest.approx([0.0015, 0.0055, 0.0255, 0.1255])

@@ -148,7 +148,8 @@ def leaderboard(
         notes.append(several_targets(found))
     board = Leaderboard(metric, mode, found, references(found), others, notes, config_of)
     if board.own_references and board.primary:
-        notes.append(f"Floor and best baseline are of val/{board.primary}, each row's own.")
+        what = "Floor and best baseline are" if "floor" in board.beside() else "The best baseline is"
+        notes.append(f"{what} of val/{board.primary}, each row's own.")
     return board
 
 
