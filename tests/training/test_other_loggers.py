@@ -70,7 +70,7 @@ def test_a_logger_of_ones_own_hears_the_name_the_config_without_secrets_and_the_
     )
     (title, told, *metrics) = Listening.heard
     assert title == ("title", f"sine {run.folder.name}")
-    assert told[1]["model.cell"] == "elman" and told[1]["data.noise_std"] == run.config["data"]["noise_std"]
+    assert told[1]["model.cell"] == "gru" and told[1]["data.noise_std"] == run.config["data"]["noise_std"]
     assert "hidden" not in map(str, told[1].values())
     assert [step for kind, step in metrics if kind == "metrics"][-1] == run.results["steps"]
 
