@@ -1,16 +1,17 @@
 """Sweeps of up to a million runs on a thousand workers that only pretend to train: what each part of a sweep costs.
 
-    python scripts/simulate.py [runs=1000,10000,100000] [workers=1000] [folder=FOLDER]
+    python scripts/simulate.py [runs=1000,10000,100000] [workers=1000] [folder=FOLDER] [write=false]
 
 The planner, the scheduler, the view, the runs' folders and the leaderboard are the real ones. The workers only pretend:
 they take time on a clock that is advanced, write run.json and manifest.json of their runs, and now and then they fail,
 die, or are lost with their nodes. First half of the runs is trained, then all of them, of which half have finished.
+With write=false the workers write no files, and all runs are trained at once.
 
 Shown of each part: the processor's time, the files that it opened to read and to write, and the folders that it listed.
 """
 
 import heapq
-import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -105,8 +106,8 @@ class Clock:
 class PretendedPool:
     """A pool whose workers train nothing. Each run has its fate, which depends on its number alone."""
 
-    def __init__(self, clock: Clock, workers: int) -> None:
-        self.clock, self.workers = clock, workers
+    def __init__(self, clock: Clock, workers: int, write: bool) -> None:
+        self.clock, self.workers, self.write = clock, workers, write
         self.said: list[tuple[float, int, Any, Any]] = []  # when, in which order, which worker, what
         self.why: dict[int, str] = {}
         self.opened, self.sent, self.met = 0, 0, set[int]()
@@ -147,7 +148,9 @@ class PretendedPool:
         elif fate == "locked":
             self._later(end, worker, Outcome(number, "locked"))
         else:
-            record = write_run(job, fate)
+            record = record_of(job, fate)
+            if self.write:
+                write_run(job, record)
             self._later(end, worker, Outcome(number, fate, record.get("why", ""), record, 0.04, 10**8))
         self.died[fate] += 1
 
@@ -169,13 +172,19 @@ class PretendedPool:
         return self.why.get(worker.pid, "")
 
 
-def write_run(job: Any, status: str) -> dict[str, Any]:
+def write_run(job: Any, record: dict[str, Any]) -> None:
     """The files of a run that a sweep reads."""
     from rnnlab.runs.files import write_json
     from rnnlab.runs.sources import files, sources
 
-    folder, value = job.place.folder, 0.01 + (job.number * 7919 % 10_007) / 1e6
-    folder.mkdir(parents=True, exist_ok=True)
+    job.place.folder.mkdir(parents=True, exist_ok=True)
+    write_json(job.place.folder / "run.json", record)
+    write_json(job.place.folder / "manifest.json", sources(job.config) | {"files": files(job.config)})
+
+
+def record_of(job: Any, status: str) -> dict[str, Any]:
+    """What run.json holds."""
+    value = 0.01 + (job.number * 7919 % 10_007) / 1e6
     scores = {name: value * by for name, by in (("mse", 1.0), ("mae", 8.0), ("rmse", 10.0))}
     beside = {name: {"mse": at, "mae": at, "rmse": at} for name, at in (("persistence", 0.02), ("mean", 0.5))}
     measured = {"loss/val": value} | {f"metric/{name}": score for name, score in scores.items()}
@@ -193,17 +202,11 @@ def write_run(job: Any, status: str) -> dict[str, Any]:
             "facts": {"val": {"realised_noise": 0.01}, "test": {"realised_noise": 0.01}}, "steps": 500,
             "best": best, "last": {key: best[key] for key in ("step", "epoch", "metrics")},
         }  # fmt: skip
-    write_json(folder / "run.json", record)
-    write_json(folder / "manifest.json", sources(job.config) | {"files": files(job.config)})
-    return json.loads(json.dumps(record))  # as it comes from a worker
+    return pickle.loads(pickle.dumps(record))  # as it comes from a worker
 
 
-def simulate(runs: int, workers: int, folder: str) -> dict[str, dict[str, Cost]]:
-    """{"half": {part: what it cost}, "all": ...}, of sweeps of half of the runs, and then of all."""
-    return {"half": swept(runs // 2, workers, folder), "all": swept(runs, workers, folder)}
-
-
-def swept(runs: int, workers: int, folder: str) -> dict[str, Cost]:
+def swept(runs: int, workers: int, folder: str, write: bool = True) -> dict[str, Cost]:
+    """{part of a sweep: what it cost}."""
     from rnnlab.config import base_config, check, compose
     from rnnlab.sweeps import live, scheduler, sweep
     from rnnlab.sweeps.grid import grid
@@ -216,7 +219,7 @@ def swept(runs: int, workers: int, folder: str) -> dict[str, Cost]:
     )
     options = check(compose(["experiment=sine"]))["sweep"] | {"workers": workers}
     clock, parts = Clock(), Parts()
-    pool = PretendedPool(clock, workers)
+    pool = PretendedPool(clock, workers, write)
     before = memory()
     put: list[tuple[Any, str, Any]] = [
         (sweep, "LocalPool", lambda server: pool),
@@ -271,14 +274,16 @@ def table(found: dict[str, Cost], runs: int) -> list[str]:
 def main(arguments: list[str]) -> int:
     options = dict(argument.split("=", 1) for argument in arguments)
     if "one" in options:  # in a process of its own, for its memory
-        runs = int(options["one"])
-        for name, found in simulate(runs, int(options["workers"]), options["folder"]).items():
-            print(f"  {name}:", *table(found, runs // (2 if name == "half" else 1)), sep="\n", flush=True)
+        write = options["write"] == "true"
+        for runs in [int(options["one"]) // 2] * write + [int(options["one"])]:
+            found = swept(runs, int(options["workers"]), options["folder"], write)
+            print(*table(found, runs), sep="\n", flush=True)
         return 0
     for runs in map(int, options.get("runs", "1000,10000,100000").split(",")):
         folder = tempfile.mkdtemp(dir=options.get("folder"))
         print(f"{runs:,} runs", flush=True)
-        asked = [f"one={runs}", f"workers={options.get('workers', 1000)}", f"folder={folder}"]
+        asked = [f"one={runs}", f"workers={options.get('workers', 1000)}", f"folder={folder}",
+                 f"write={options.get('write', 'true')}"]  # fmt: skip
         try:
             subprocess.run([sys.executable, __file__, *asked], check=True)
         finally:

@@ -12,9 +12,10 @@ from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
-from rnnlab.runs.sources import KNOWN, why_stale
+from rnnlab.runs.sources import KNOWN, Today, why_stale
 from rnnlab.sweeps.grid import Point
 from rnnlab.sweeps.rehearsal import Answer, Questions
+from rnnlab.sweeps.sharing import Sharing
 from rnnlab.sweeps.template import Template
 
 SHOWN_REASONS = 30  # why points are invalid
@@ -165,6 +166,7 @@ class Plan:
         """Reads from the runs' folders the status of each, and why a finished one is stale."""
         folders: dict[Path, dict[str, str]] = {}  # {experiment: {what stands in it: its id}}
         by_id: dict[Path, dict[str, str]] = {}
+        today, sharing = Today(), Sharing()
         for planned in self.runs:
             folder = planned.place.folder
             experiment, name = folder.parent, folder.name
@@ -190,8 +192,8 @@ class Plan:
             if planned.status == "finished":
                 config = planned.config
                 planned.again = bool(config["rerun"])
-                planned.stale = tuple(why_stale(run, config))
-                self.records[planned.place.folder] = run.record
+                planned.stale = tuple(why_stale(run, config, today))
+                self.records[planned.place.folder] = sharing.record(run.record)
 
 
 def _own_classes(planned: Planned, known: dict[Any, dict[str, str]]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """From the points of a sweep to its plan."""
 
-import marshal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from rnnlab.runs.run_path import Common, Part, Place, assembled, part, together
 from rnnlab.sweeps.estimate import guessed_seconds
 from rnnlab.sweeps.grid import ABSENT, Exclusion, Grid, Listed, Point
 from rnnlab.sweeps.plan import Plan, Planned
+from rnnlab.sweeps.sharing import Sharing
 from rnnlab.sweeps.template import Template, Variant
 
 Compose = Callable[[list[str]], DictConfig]
@@ -34,7 +34,7 @@ class Planner:
         self.compose, self.base, self.choose, self.config_dir = compose, base, choose, config_dir
         self._templates: dict[tuple[str, ...], Template | list[str]] = {}
         self._bases: dict[str, dict[str, Any]] = {}
-        self._sections: dict[bytes, Any] = {}
+        self._sharing = Sharing()
         self._chosen: dict[
             str, tuple[str, str]
         ] = {}  # {accelerator asked for: that of the run, why there is none}
@@ -125,17 +125,6 @@ class Planner:
         variant.parts[seed if seeded else None] = found
         return found
 
-    def _shared(self, section: Any) -> Any:
-        """One object for all sections that are equal, which keeps a plan of 100,000 runs small."""
-        if not isinstance(section, dict):
-            return section
-        try:
-            return self._sections.setdefault(
-                marshal.dumps(section, 2), section
-            )  # tells 1, 1.0 and true apart
-        except ValueError:  # it holds an object of the user's own
-            return section
-
     def _base(self, point: Point, groups: tuple[str, ...] = ()) -> dict[str, Any]:
         """What decides the numbers of the point's experiment as it stands, or with its choices of some groups, as
         `leaves`.
@@ -160,7 +149,7 @@ class Planner:
         known = (*structure, "", *keys)
         if known not in self._templates:
             try:
-                self._templates[known] = Template(self.compose(structure), keys, self._shared)
+                self._templates[known] = Template(self.compose(structure), keys, self._sharing.section)
             except (UserError, *COMPOSING) as error:
                 from rnnlab.config.explain import explain
 

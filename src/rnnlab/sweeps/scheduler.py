@@ -17,6 +17,7 @@ from rnnlab.sweeps.forkserver import LEFT
 from rnnlab.sweeps.job import Job, Outcome
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.pool import LOST, Pool, WorkerHandle
+from rnnlab.sweeps.sharing import Sharing
 from rnnlab.sweeps.worker import Step, Validated
 
 MOST_LOST = 3  # workers that a run may lose with their nodes before it counts as failed
@@ -78,6 +79,7 @@ class Scheduler:
     )  # those without a run: few, where there may be thousands
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopping: str = ""  # why no further run is started
+    _sharing: Sharing = field(default_factory=Sharing)
     _kinds: Counter[str] = field(default_factory=Counter)  # how many workers there are of each
     _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was told to stop
     _lost: Counter[int] = field(default_factory=Counter)  # how many workers a run has lost with their nodes
@@ -271,6 +273,7 @@ class Scheduler:
         return run.known | failed
 
     def _finish(self, outcome: Outcome) -> None:
+        outcome.record = self._sharing.record(outcome.record)
         self.outcomes[outcome.number] = outcome
         self.view.ended(self.due[outcome.number], outcome)
         self.source.ended(self.due[outcome.number], outcome)
