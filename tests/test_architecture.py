@@ -8,7 +8,7 @@ import rnnlab
 ROOT = Path(rnnlab.__file__).parent
 # a file imports those of its own line and of the lines above, at its top, inside a function or for types alone
 ORDER = (
-    "errors signals streams memory import_path private_names regular_files",
+    "errors signals streams memory import_path quick_import private_names regular_files",
     "cells",
     "config",
     "recurrence",

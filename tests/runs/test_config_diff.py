@@ -7,7 +7,7 @@ import pytest
 from rnnlab.errors import UserError
 from rnnlab.reproduce.differences import manifests
 from rnnlab.runs.config_diff import config_diffs, missing_callbacks
-from rnnlab.runs.identity import delta, leaves
+from rnnlab.runs.identity import differences, leaves, named
 from rnnlab.runs.manifest import recorded_threads
 from rnnlab.runs.run_path import place, seedless
 
@@ -54,7 +54,7 @@ def test_seeds_of_the_data_that_follow_the_runs_are_no_part_of_its_group():
         place(config, d, leaves(decisive(0, 0))) for d in (decisive(1, 1), decisive(2, 2), decisive(2, 7))
     )
     assert first.group == second.group != fixed.group and first.id != second.id
-    assert seedless(decisive(2, 7))["data"] == {"n": 1, "seed": 7}
+    assert seedless(decisive(2, 7), 2)["data"] == {"n": 1, "seed": 7}
 
 
 def test_a_seed_of_its_own_is_said_and_one_that_follows_is_not():
@@ -63,5 +63,7 @@ def test_a_seed_of_its_own_is_said_and_one_that_follows_is_not():
 
     assert config_diffs([config(0, 0), config(1, 1)]) == [{}, {}]
     assert config_diffs([config(0, 3), config(0, 4)]) == [{"data.seed": 3}, {"data.seed": 4}]
-    assert delta(config(1, 1), leaves(config(0, 0))) == "seed-1"
-    assert delta(config(1, 3), leaves(config(0, 0))) == "data_seed-3+seed-1"
+    theirs = leaves(config(0, 0))
+    assert differences(leaves(config(1, 1)), theirs, theirs, 1) == ([], [])
+    assert differences(leaves(config(1, 3)), theirs, theirs, 1) == ([], ["data_seed-3"])
+    assert (named("", 1), named("data_seed-3", 1)) == ("seed-1", "data_seed-3+seed-1")

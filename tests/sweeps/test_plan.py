@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections import Counter
 
 import pytest
 from omegaconf import OmegaConf
@@ -11,6 +12,7 @@ from rnnlab.config import base_config, check, compose, deciding
 from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.run_path import place
+from rnnlab.sweeps import template
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.planner import Planner
 from rnnlab.sweeps.template import Template
@@ -61,12 +63,57 @@ def assert_as_hydra(plan, n=8, config_dir=None):
          "data.amplitudes=[1,2],[1.5,0.5]", "data.frequencies=[1,3]", "data.seed=7", "seed=0,1"],
         ["callbacks=early_stopping", "callbacks.early_stopping=null,{patience:7}", "seed=1,2"],
         ["optimizer._target_=torch.optim.NAdam,torch.optim.Adam", "optimizer.lr=1e-3,1e-2"],
+        # what `auto` and `equal` come to depends on other keys
+        ["experiment=shakespeare", "model.cell=elman,lstm,gru", "seed=0,1"],
+        ["model.cell=lstm,gru", "model.forget_bias=auto,null", "model.equal=parameters:500,parameters:900,null"],
     ],
 )  # fmt: skip
 def test_a_planned_config_is_what_a_single_run_would_get(arguments):
     plan = made(*arguments)
     assert plan.runs and not plan.invalid
     assert_as_hydra(plan)
+
+
+CHOICES = (
+    "model.hidden_size=4,8,16.0", "model.num_layers=1,2", "model.cell=elman,gru,lstm,lem", "model.dropout=0,0.5",
+    "model.forget_bias=auto,null", "model.equal=parameters:500,null", "model.bias=both,one", "optimizer=adam,sgd,adamw",
+    "optimizer.lr=0.1,1e-3,0.001", "+optimizer.amsgrad=false,true", "scheduler=cosine,none", "seed=range(0,3)",
+    "data.seed=7,0", "data.noise_std=0.1,0.2", "data.fractions=[0.8,0.1,0.1],[0.6,0.2,0.2]", "data.batch_size=16,32",
+    "notes=1,1.0",
+    "trainer.max_steps=100,5", "trainer.accelerator=auto,cpu", "trainer.gradient_clip_val=null,1,0.5", "name=a,b/c",
+    "trainer.limit_val_batches=1,1.0", "callbacks=early_stopping,none", "monitor=loss/val,metric/mse", "tags=[x],[y,z]",
+    "~callbacks.pictures", "paths.outputs=o1,o2", "checkpoint.every_n_steps=5,null",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_random_grids_are_planned_as_hydra_composes_them(number):
+    random_ = random.Random(number)
+    plan = made("experiment=sine", *random_.sample(CHOICES, 6))
+    assert plan.runs
+    assert_as_hydra(plan, 6)
+
+
+def test_what_depends_on_some_keys_is_made_once_for_each_of_their_values(monkeypatch):
+    made_of, decided = [], []
+    make, deciding_of = Template._make, template.deciding_of
+    monkeypatch.setattr(Template, "_make", lambda self, s, p: made_of.append(s.name) or make(self, s, p))
+    monkeypatch.setattr(
+        template,
+        "deciding_of",
+        lambda values, nodes: decided.append([*values][-1]) or deciding_of(values, nodes),
+    )
+    plan = made("experiment=sine", "model.hidden_size=4,8", "model.num_layers=1,2", "optimizer.lr=0.1,0.2,0.3",
+                "data.noise_std=0.1,0.2", "seed=range(0,10)")  # fmt: skip
+    assert len(plan.runs) == 240
+    assert Counter(made_of) == {"model": 4, "optimizer": 3, "data": 20, "": 10}
+    top = plan.runs[0].template.values
+    last = [name for name, value in top.items() if not isinstance(value, dict)][
+        -1
+    ]  # of the keys in no section
+    sections = Counter({name: 1 for name, value in top.items() if isinstance(value, dict)})
+    assert Counter(decided) == sections | {"model": 4, "optimizer": 3, "data": 20, last: 10}
+    assert len({r.place.group for r in plan.runs}) == 24
 
 
 OWN = """# @package _global_

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
+from rnnlab import quick_import
 from rnnlab.errors import RunFailed, UserError, nearest
 from rnnlab.terminal.screen import say
 
@@ -77,6 +78,7 @@ def task(cfg: DictConfig) -> float:
         )
         if outside and (lines := list(opposed(job.sweeper, config["mode"], config["monitor"]))):
             raise UserError(*lines)
+        quick_import.torchmetrics()
         from rnnlab.display import train
 
         run = train(cfg, overrides)

@@ -30,16 +30,8 @@ def deciding(config: dict[str, Any] | DictConfig) -> dict[str, Any]:
     return deciding_of(reading.values, reading.nodes)
 
 
-def deciding_of(
-    values: dict[str, Any], nodes: dict[str, Node], known: dict[int, dict[str, Any]] | None = None
-) -> dict[str, Any]:
-    """`deciding` of values that were read, with their nodes. `known` has what is kept of sections, by their `id`."""
-    return _kept(values, nodes, "", known or {})
-
-
-def _kept(
-    values: dict[str, Any], nodes: dict[str, Node], path: str, known: dict[int, dict[str, Any]]
-) -> dict[str, Any]:
+def deciding_of(values: dict[str, Any], nodes: dict[str, Node], path: str = "") -> dict[str, Any]:
+    """`deciding` of values that were read, with their nodes: of a whole config, or of what stands at a path in it."""
     kept: dict[str, Any] = {}
     node = nodes.get(path)
     if node is not None:  # in full, so that a default of torch's is the same given or not
@@ -54,7 +46,7 @@ def _kept(
             if (at in nodes and type(nodes[at]).how) or str(value.get("_target_")) in WATCHING:
                 continue
             if at in nodes or at in NAMED:
-                value = known[id(value)] if id(value) in known else _kept(value, nodes, at, known)
+                value = deciding_of(value, nodes, at)
             elif at == "model":  # a user's own, with the keys of conf/model/recurrent.yaml
                 value = {k: v for k, v in value.items() if not _left_out(SHARED, k, v)}
             if not value:
@@ -75,7 +67,7 @@ def _keys(kind: type[Node]) -> tuple[str, ...]:
     return tuple(kind.model_fields)
 
 
-@cache  # of 100,000 runs each key is asked for
+@cache
 def _marked(kind: type[Node]) -> tuple[frozenset[str], dict[str, Any]]:
     """The keys that say how a run is done, and those that are left out at their neutral values."""
     fields = kind.model_fields

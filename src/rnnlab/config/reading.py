@@ -18,6 +18,7 @@ from rnnlab.config.stock import STOCK
 from rnnlab.config.training_schema import WRITES_WITH, Scheduler
 from rnnlab.errors import nearest
 
+SETTLED = ("hidden_size", "equal", "forget_bias")  # what `settle_model` may set
 # what Hydra's instantiate reads of a node, beside the arguments
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
@@ -30,6 +31,9 @@ class Reading:
     nodes: dict[str, Node] = field(default_factory=dict)
     sound: dict[str, Node] = field(default_factory=dict)  # those in which every field is right
     problems: list[str] = field(default_factory=list)
+    unsettled: dict[str, Any] = field(
+        default_factory=dict
+    )  # keys of the model as they stood before `settle_model`
 
     def value_at(self, path: str) -> Any:
         value: Any = self.values
@@ -91,13 +95,25 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
     if "model" not in reading.nodes and reading.value_at("model.equal") is not None:
         _note(reading, "model.equal", "is for the models of rnnlab; set model.hidden_size")
     model = reading.sound.get("model")
-    if not reading.problems and isinstance(model, Recurrent) and model.equal is not None:
-        if why := settle(values["model"], model.equal):
+    if isinstance(model, Recurrent):
+        reading.unsettled = {key: values["model"][key] for key in SETTLED if key in values["model"]}
+        if why := settle_model(model, values["model"], sound=not reading.problems):
             _note(reading, "model.equal", why)
-        model.__dict__ |= {key: values["model"][key] for key in ("hidden_size", "equal")}
-    if isinstance(model, Recurrent) and model.forget_bias == "auto":
-        model.__dict__["forget_bias"] = values["model"]["forget_bias"] = model.settled_forget_bias
     return reading
+
+
+def settle_model(model: Recurrent, values: dict[str, Any], sound: bool = True) -> str | None:
+    """Sets what `equal` and `auto` come to, in the node and in the values; why that cannot be, or None.
+
+    Of a config that is not `sound` `equal` is left as it is.
+    """
+    why = None
+    if sound and model.equal is not None:
+        why = settle(values, model.equal)
+        model.__dict__ |= {key: values[key] for key in ("hidden_size", "equal")}
+    if model.forget_bias == "auto":
+        model.__dict__["forget_bias"] = values["forget_bias"] = model.settled_forget_bias
+    return why
 
 
 def installed(package: str) -> bool:

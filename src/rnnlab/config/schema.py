@@ -144,14 +144,20 @@ def _unmeasured(nodes: dict[str, Node], metrics: tuple[str, ...]) -> Iterator[Pr
 
 def between(nodes: dict[str, Node]) -> Iterator[Problem]:
     """What is wrong between parts that are right by themselves; `nodes` holds only such parts."""
+    yield from across(nodes)
+    data = nodes.get("data")
+    if isinstance(data, Data):
+        yield from ((f"data.{key}", why) for key, why in data.training_problems())
+
+
+def across(nodes: dict[str, Node]) -> Iterator[Problem]:
+    """Of these, what depends on several parts. Of the data only its class is looked at, and of the top the monitor."""
     model, data, scheduler, trainer = (nodes.get(k) for k in ("model", "data", "scheduler", "trainer"))
     if isinstance(model, Recurrent) and isinstance(data, Data) and model.kind != data.kind:
         fits = next(m.choice for m in MODELS.values() if m.kind == data.kind)
         yield "model", f"{model.choice} does not fit data={data.choice}; use model={fits}"
     if isinstance(model, Recurrent) and model.metrics:
         yield from _unmeasured(nodes, model.measured())
-    if isinstance(data, Data):
-        yield from ((f"data.{key}", why) for key, why in data.training_problems())
     if isinstance(scheduler, Scheduler) and isinstance(trainer, Trainer):
         steps, key = trainer.max_steps, "trainer.max_steps"
         if isinstance(scheduler, Cosine) and scheduler.total_steps is not None:

@@ -102,16 +102,28 @@ def read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > JSON_BYTES:
             raise UserError(f"{path}: larger than {JSON_BYTES:,} bytes; not read")
-        found = json.loads(read_file(path).decode("utf-8"))
-        if where := endless(found):
-            raise ValueError(f"{where} is a whole number of more than 64 bits")
-        return found
+        return _parsed(read_file(path).decode("utf-8"))
     except FileNotFoundError:
         raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON: {error}") from error
+
+
+def _parsed(text: str) -> Any:
+    is_long = False
+
+    def whole(digits: str) -> int:
+        nonlocal is_long
+        number = int(digits)
+        is_long = is_long or number.bit_length() > BITS
+        return number
+
+    found = json.loads(text, parse_int=whole)
+    if is_long:
+        raise ValueError(f"{endless(found)} is a whole number of more than 64 bits")
+    return found
 
 
 def endless(value: Any, at: str = "") -> str:

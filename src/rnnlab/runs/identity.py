@@ -17,7 +17,20 @@ ID_LENGTH = 12  # hex digits, 48 bits: among 100,000 runs of an experiment a cla
 
 def identity(deciding: dict[str, Any]) -> str:
     """The id of a run, from the part of its config that decides numbers (`rnnlab.config.deciding`)."""
-    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return digest(pieces(deciding))
+
+
+def pieces(deciding: dict[str, Any]) -> dict[str, str]:
+    """The canonical JSON of each key with its value, of which an id is made."""
+    return {
+        key: json.dumps({key: value}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)[1:-1]
+        for key, value in deciding.items()
+    }
+
+
+def digest(found: dict[str, str]) -> str:
+    """The id of a run, from its pieces, however they are ordered."""
+    canonical = "{" + ",".join([found[key] for key in sorted(found)]) + "}"
     return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
 
 
@@ -39,29 +52,25 @@ def _flatten(tree: dict[str, Any], at: str, flat: dict[str, Any]) -> None:
             flat[path] = value
 
 
-def delta(
-    deciding: dict[str, Any],
-    theirs: dict[str, Any],
-    by_itself: dict[str, Any] | None = None,
-    limit: int = 100,
-) -> str:
-    """What differs from `theirs`, the `leaves` of the experiment's own config, readable and safe in a path.
+def differences(
+    ours: dict[str, Any], theirs: dict[str, Any], by_itself: dict[str, Any], seed: Any
+) -> tuple[list[str], list[str]]:
+    """What differs from `theirs`, the experiment's own config, in words that are readable and safe in a path.
 
-    `model.hidden_size=64 seed=3` gives "hidden_size-64+seed-3". Where a whole group was replaced its
-    `_target_` tells, and then what differs from `by_itself`, the experiment with its choices of groups alone:
-    "optimizer-SGD+lr-0.1". What follows the seed by interpolation (`data.seed`) is not repeated; where it is another
-    it is "data_seed-3". The seed always stands last.
+    All are `leaves`, of whole configs or of some sections. First the words of groups that were replaced, then of keys.
+
+    `model.hidden_size=64 seed=3` gives "hidden_size-64". Where a whole group was replaced its `_target_` tells, and
+    then what differs from `by_itself`, the experiment with its choices of groups alone: "optimizer-SGD", "lr-0.1".
+    What follows the seed by interpolation (`data.seed`) is not repeated; where it is another it is "data_seed-3".
     """
-    ours, by_itself = leaves(deciding), theirs if by_itself is None else by_itself
     changed = {k: v for k, v in ours.items() if k not in theirs or theirs[k] != v}
-    seeded = deciding.get("seed", 0)
-    changed = {k: v for k, v in changed.items() if k != "seed" and not (k.endswith(".seed") and v == seeded)}
+    changed = {k: v for k, v in changed.items() if k != "seed" and not (k.endswith(".seed") and v == seed)}
     replaced = [k.rsplit(".", 1)[0] for k in changed if k.endswith("._target_")]
-    parts = []
+    groups, keys = [], []
     for group in replaced:
         target = changed[f"{group}._target_"]
-        named = changed.get(f"{group}.path") if target == BY_NAME else target
-        parts.append(f"{group.rsplit('.', 1)[-1]}-{str(named).rsplit('.', 1)[-1]}")
+        kind = changed.get(f"{group}.path") if target == BY_NAME else target
+        groups.append(f"{group.rsplit('.', 1)[-1]}-{str(kind).rsplit('.', 1)[-1]}")
     for key, value in changed.items():
         if key.endswith("._target_"):
             continue
@@ -71,12 +80,19 @@ def delta(
             if (own.get(key, ABSENT) == value) or (not own and key not in theirs):
                 continue
         name = key.replace(".", "_") if key.endswith(".seed") else key.rsplit(".", 1)[-1]
-        parts.append(f"{name}-{readable(value)}")
-    seed = f"seed-{seeded}"
-    text = "+".join(parts)
-    if len(text) > limit:
-        text = text[:limit].rsplit("+", 1)[0] + "+more"
-    return f"{text}+{seed}" if text else seed
+        keys.append(f"{name}-{readable(value)}")
+    return groups, keys
+
+
+def label(words: list[str], limit: int = 100) -> str:
+    """The words of what differs in one: "optimizer-SGD+lr-0.1"."""
+    text = "+".join(words)
+    return text if len(text) <= limit else text[:limit].rsplit("+", 1)[0] + "+more"
+
+
+def named(label: str, seed: Any) -> str:
+    """A run's name: "optimizer-SGD+lr-0.1+seed-3". The seed always stands last."""
+    return f"{label}+seed-{seed}" if label else f"seed-{seed}"
 
 
 def readable(value: Any) -> str:

@@ -11,7 +11,7 @@ import importlib.metadata
 import importlib.util
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from rnnlab.runs.syntax import syntax
 IDENTITY_SOURCES = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
 
 # modules that the hash of rnnlab's sources or a version stands for (not a list of what is safe to build)
+READING = ("data", "model")  # the parts of a config that files are read for
 KNOWN = (
     "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.terminal.", "rnnlab.figures.",
     "rnnlab.instruments.", "rnnlab.tensorboard.",
@@ -92,8 +93,12 @@ def sources(config: dict[str, Any]) -> dict[str, dict[str, str]]:
     {"sources": {"rnnlab": hash of its syntax, "torch": version, a user's module: SHA-256 of its bytes},
     "syntax": {a user's module: hash of its syntax}}
     """
+    return _sources(foreign_targets(config))
+
+
+def _sources(targets: Iterable[str]) -> dict[str, dict[str, str]]:
     found, meaning = {"rnnlab": rnnlab_sources(), "torch": torch_version()}, {}
-    for target in sorted(foreign_targets(config)):
+    for target in sorted(targets):
         module = target.rsplit(".", 1)[0]
         if module == "rnnlab.runs.objects":  # stands for an object that no source makes again
             continue
@@ -111,8 +116,11 @@ def sources(config: dict[str, Any]) -> dict[str, dict[str, str]]:
 
 def files(config: dict[str, Any]) -> dict[str, str]:
     """The files that the data and the model are read from: {key of the config: SHA-256}."""
-    named = leaves({part: config.get(part, {}) for part in ("data", "model")})
-    found = {key: _hash_of(value) for key, value in named.items() if isinstance(value, str)}
+    return {k: v for part in READING for k, v in _files_of(part, config.get(part, {})).items()}
+
+
+def _files_of(part: str, node: Any) -> dict[str, str]:
+    found = {k: _hash_of(v) for k, v in leaves(node, part).items() if isinstance(v, str)}
     return {key: digest for key, digest in found.items() if digest}
 
 
@@ -141,26 +149,53 @@ def _hash(path: str, *version: int) -> str | None:
 
 def foreign_targets(node: Any) -> set[str]:
     """The dotted paths in a config that lead out of the parts of rnnlab, torch and lightning."""
-    targets: set[str] = set()
+    return {target for target in _targets(node) if not target.startswith(KNOWN)}
+
+
+def _targets(node: Any) -> Iterator[str]:
     if isinstance(node, dict):
         for key, value in node.items():
-            if key == "_target_" and value == BY_NAME:
-                targets.add(str(node.get("path")))
-            elif key == "_target_" and not isinstance(value, str):
-                targets.add(repr(value))
-            elif key == "_target_" or (key == "cell" and isinstance(value, str) and "." in value):
-                targets.add(value)
-            else:
-                targets |= foreign_targets(value)
+            if isinstance(value, (dict, list)) and key != "_target_":
+                yield from _targets(value)
+            elif key == "_target_" and value == BY_NAME:
+                yield str(node.get("path"))
+            elif key == "_target_":
+                yield value if isinstance(value, str) else repr(value)
+            elif key == "cell" and isinstance(value, str) and "." in value:
+                yield value
     elif isinstance(node, list):
         for value in node:
-            targets |= foreign_targets(value)
-    return {target for target in targets if not target.startswith(KNOWN)}
+            yield from _targets(value)
 
 
-def stale(recorded: Manifest, config: dict[str, Any]) -> list[str]:
+class Today:
+    """Which code and files decide the numbers of many runs, looked up once for all that share a section of a config."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[str, int], tuple[Any, set[str], dict[str, str]]] = {}
+        self._code: dict[frozenset[str], dict[str, dict[str, str]]] = {}
+
+    def about(self, config: dict[str, Any]) -> dict[str, dict[str, str]]:
+        """`sources` and "files" of a config."""
+        targets, read = set[str](), dict[str, str]()
+        for name, section in config.items():
+            if isinstance(section, dict):
+                key = name, id(section)
+                if key not in self._of:  # the section is kept, so that its id stays its own
+                    found = _files_of(name, section) if name in READING else {}
+                    self._of[key] = section, foreign_targets({name: section}), found
+                _, own, files_ = self._of[key]
+                targets |= own
+                read |= files_
+        code = frozenset(targets)
+        if code not in self._code:
+            self._code[code] = _sources(code)
+        return self._code[code] | {"files": read}
+
+
+def stale(recorded: Manifest, config: dict[str, Any], at: Today | None = None) -> list[str]:
     """Why the numbers of a run with this manifest might differ today; [] when they would not."""
-    now = sources(config)
+    now = (at or Today()).about(config)
     then, today = recorded.get("sources", {}), now["sources"]
     said, says = recorded.get("syntax", {}), now["syntax"]
     changed = [
@@ -168,14 +203,14 @@ def stale(recorded: Manifest, config: dict[str, Any]) -> list[str]:
         for name in sorted(then.keys() | today.keys())
         if then.get(name) != today.get(name) and not (name in said and said[name] == says.get(name))
     ]
-    read, there = recorded.get("files", {}), files(config)
+    read, there = recorded.get("files", {}), now["files"]
     return changed + [f"the file of {key} has changed" for key in sorted(read) if read[key] != there.get(key)]
 
 
-def why_stale(run: Run, config: dict[str, Any]) -> list[str]:
+def why_stale(run: Run, config: dict[str, Any], today: Today | None = None) -> list[str]:
     """Why a finished run's numbers might differ today, or why nobody can tell; [] when they would not."""
     try:
         recorded = run.manifest
     except UserError as error:
         return [str(error)]
-    return stale(recorded, config)
+    return stale(recorded, config, today)

@@ -26,8 +26,9 @@ OF_A_CELL = (
 def stacks(configs: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
     """One layer, as `Stack` takes it, and its precision, of each cell that the native engine may run; once a kind."""
     found: dict[str, tuple[dict[str, Any], str]] = {}
-    for config in configs:
-        model, trainer = config["model"], config["trainer"]
+    # runs share the sections in which they are equal
+    parts = {(id(c["model"]), id(c["trainer"])): (c["model"], c["trainer"]) for c in configs}
+    for model, trainer in parts.values():
         native = trainer["accelerator"] == "cpu" and model.get("engine") in ("auto", "native")
         if native and {"cell", "hidden_size"} <= model.keys():  # a model of the user's own may have others
             layer = {key: model[key] for key in OF_A_CELL if key in model}

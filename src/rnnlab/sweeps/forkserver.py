@@ -16,6 +16,7 @@ import tempfile
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
+from rnnlab import quick_import
 from rnnlab.errors import RunFailed
 from rnnlab.signals import ASKING
 
@@ -159,6 +160,7 @@ def load() -> None:
     import importlib
 
     gc.disable()  # none of this is garbage, and looking for garbage takes a quarter of the time
+    quick_import.torchmetrics()
     for name in MODULES:
         with suppress(ImportError):
             importlib.import_module(name)

@@ -25,11 +25,18 @@ LINES = 10  # of progress that a sweep prints without a terminal
 ROWS = 8  # running runs in the table
 
 
-def _measured_by(config: dict[str, Any]) -> str:
-    """What decides on which targets, and in which unit, a run is scored."""
-    data = {k: v for k, v in config["data"].items() if k not in ("seed", "batch_size", "folder")}
-    return repr(
-        [data, config["monitor"], [config["model"].get(k) for k in ("_target_", "loss", "huber_delta")]]
+def _comparable(due: list[Planned]) -> bool:
+    """Whether all runs are scored on the same targets and in the same unit, so that a single value is the best."""
+    configs = [planned.config for planned in due]
+
+    def differ(section: str, what: Callable[[dict[str, Any]], Any]) -> bool:
+        shared = {id(config[section]): config[section] for config in configs}
+        return len({repr(what(values)) for values in shared.values()}) > 1
+
+    return not (
+        differ("data", lambda d: {k: v for k, v in d.items() if k not in ("seed", "batch_size", "folder")})
+        or differ("model", lambda m: [m.get(k) for k in ("_target_", "loss", "huber_delta")])
+        or len({config["monitor"] for config in configs}) > 1
     )
 
 
@@ -49,11 +56,11 @@ class LiveView(View):
         self.total, self.counts = expected or len(due), Counter[str]()
         self.seconds = {id(p): p.cost for p in due}
         self.total_seconds = sum(self.seconds.values()) or 1.0
-        self.done_seconds = 0.0
+        self.done_seconds = self.running_seconds = 0.0  # of ended runs, and of what running ones have done
         self.steps = Steps(due)
         self.running: dict[int, tuple[Planned, float, int]] = {}
         self.best: tuple[float, Planned] | None = None
-        self.comparable = len({_measured_by(p.config) for p in due}) <= 1  # else no single value is the best
+        self.comparable = _comparable(due)
         self.begin, self.drawn, self.lines, self.printed = time.monotonic(), 0.0, 0, ""
         self.live: Live | None = None
 
@@ -78,14 +85,23 @@ class LiveView(View):
         self.total_seconds = mean * max(self.expected, len(self.seconds))
 
     def started(self, planned: Planned) -> None:
+        self.progressed(planned, 0)  # where another worker had it before
         self.running[id(planned)] = (planned, time.monotonic(), 0)
 
     def progressed(self, planned: Planned, step: int) -> None:
         if id(planned) in self.running:
-            self.running[id(planned)] = (planned, self.running[id(planned)][1], step)
+            _, since, before = self.running[id(planned)]
+            self.running_seconds += self._seconds_of(planned, step) - self._seconds_of(planned, before)
+            self.running[id(planned)] = (planned, since, step)
+
+    def _seconds_of(self, planned: Planned, step: int) -> float:
+        return self.seconds[id(planned)] * min(1.0, step / max(1, self.steps.of(planned)))
 
     def ended(self, planned: Planned, outcome: Outcome) -> None:
-        self.running.pop(id(planned), None)
+        if running := self.running.pop(id(planned), None):
+            self.running_seconds -= self._seconds_of(planned, running[2])
+        if not self.running:
+            self.running_seconds = 0.0  # and no sum of rounding errors
         self.counts[outcome.status] += 1
         self.done_seconds += self.seconds[id(planned)]
         self.steps.ended(planned, outcome)
@@ -132,11 +148,7 @@ class LiveView(View):
     @property
     def share(self) -> float:
         """The part of the work that is done, measured in guessed seconds."""
-        running = sum(
-            self.seconds[i] * min(1.0, step / max(1, self.steps.of(planned)))
-            for i, (planned, _, step) in self.running.items()
-        )
-        return min(1.0, (self.done_seconds + running) / self.total_seconds)
+        return min(1.0, (self.done_seconds + self.running_seconds) / self.total_seconds)
 
     @property
     def time_left(self) -> str:

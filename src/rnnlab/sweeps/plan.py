@@ -12,9 +12,10 @@ from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
-from rnnlab.runs.sources import KNOWN, why_stale
+from rnnlab.runs.sources import KNOWN, Today, why_stale
 from rnnlab.sweeps.grid import Point
 from rnnlab.sweeps.rehearsal import Answer, Questions
+from rnnlab.sweeps.sharing import Sharing
 from rnnlab.sweeps.template import Template
 
 SHOWN_REASONS = 30  # why points are invalid
@@ -29,7 +30,7 @@ class Planned:
     place: Place
     accelerator: str
     cost: float  # seconds, a guess
-    own: dict[str, Any] = field(repr=False)  # the sections of its config that differ from the template's
+    own: tuple[dict[str, Any], ...] = field(repr=False)  # what its config has that the template's has not
     why_skipped: str = ""
     status: str = ""  # of the run in its folder; "" if there is none yet
     stale: tuple[str, ...] = ()  # why the finished run may not give the same numbers today
@@ -47,7 +48,10 @@ class Planned:
     @property
     def config(self) -> dict[str, Any]:
         """The checked config, the same as a single run's. Its sections are shared with other runs: read only."""
-        return self.template.values | self.own
+        config = self.template.values.copy()
+        for values in self.own:
+            config.update(values)
+        return config
 
 
 @dataclass
@@ -62,6 +66,9 @@ class Plan:
         default_factory=dict
     )  # {overrides of such a point: the run's id}
     swept: list[str] = field(default_factory=list)  # keys with several values
+    records: dict[Path, dict[str, Any]] = field(
+        default_factory=dict
+    )  # run.json of finished runs, by their folders
     damaged: list[str] = field(default_factory=list)  # what is wrong with run.json files
     notes: Counter[str] = field(default_factory=Counter)  # what runs would warn of, and how many of them
     unmatched: list[str] = field(default_factory=list)  # conditions of sweep.exclude that match no point
@@ -157,32 +164,36 @@ class Plan:
 
     def read_statuses(self) -> None:
         """Reads from the runs' folders the status of each, and why a finished one is stale."""
-        folders: dict[Path, set[str]] = {}
+        folders: dict[Path, dict[str, str]] = {}  # {experiment: {what stands in it: its id}}
         by_id: dict[Path, dict[str, str]] = {}
+        today, sharing = Today(), Sharing()
         for planned in self.runs:
             folder = planned.place.folder
-            if folder.parent not in folders:
+            experiment, name = folder.parent, folder.name
+            if experiment not in folders:
                 try:
-                    folders[folder.parent] = {e.name for e in os.scandir(folder.parent)}
+                    folders[experiment] = {e.name: e.name.rpartition("-")[2] for e in os.scandir(experiment)}
                 except OSError:
-                    folders[folder.parent] = set()
-                by_id[folder.parent] = {name.rpartition("-")[2]: name for name in folders[folder.parent]}
-            if folder.name not in folders[folder.parent]:
-                if planned.place.id not in by_id[folder.parent]:
+                    folders[experiment] = {}
+                by_id[experiment] = {identifier: name for name, identifier in folders[experiment].items()}
+            if name not in folders[experiment]:
+                if planned.place.id not in by_id[experiment]:
                     continue
                 # an earlier version named it otherwise
                 planned.place = planned.place._replace(
-                    folder=folder.parent / by_id[folder.parent][planned.place.id]
+                    folder=experiment / by_id[experiment][planned.place.id]
                 )
+            run = planned.run
             try:
-                planned.status = planned.run.status or ""
+                planned.status = run.status or ""
             except UserError as error:
                 planned.status = "stopped"  # it resumes if its checkpoint is whole
                 self.damaged.append(str(error))
             if planned.status == "finished":
                 config = planned.config
                 planned.again = bool(config["rerun"])
-                planned.stale = tuple(why_stale(planned.run, config))
+                planned.stale = tuple(why_stale(run, config, today))
+                self.records[planned.place.folder] = sharing.record(run.record)
 
 
 def _own_classes(planned: Planned, known: dict[Any, dict[str, str]]) -> dict[str, str]:

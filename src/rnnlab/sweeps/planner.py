@@ -1,6 +1,5 @@
 """From the points of a sweep to its plan."""
 
-import marshal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from rnnlab.config.origins import with_files
 from rnnlab.config.trainer_schema import cannot_take
 from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
-from rnnlab.runs.run_path import place
+from rnnlab.runs.run_path import Common, Part, Place, assembled, part, together
 from rnnlab.sweeps.estimate import guessed_seconds
 from rnnlab.sweeps.grid import ABSENT, Exclusion, Grid, Listed, Point
 from rnnlab.sweeps.plan import Plan, Planned
-from rnnlab.sweeps.template import Template
+from rnnlab.sweeps.sharing import Sharing
+from rnnlab.sweeps.template import Template, Variant
 
 Compose = Callable[[list[str]], DictConfig]
 
@@ -34,7 +34,14 @@ class Planner:
         self.compose, self.base, self.choose, self.config_dir = compose, base, choose, config_dir
         self._templates: dict[tuple[str, ...], Template | list[str]] = {}
         self._bases: dict[str, dict[str, Any]] = {}
-        self._sections: dict[bytes, Any] = {}
+        self._sharing = Sharing()
+        self._chosen: dict[
+            str, tuple[str, str]
+        ] = {}  # {accelerator asked for: that of the run, why there is none}
+        self._experiments: dict[tuple[str, str], Path] = {}
+        self._commons: dict[Common, Common] = {}
+        # the group, the label and the guessed seconds of the runs that differ by their seed alone
+        self._groups: dict[tuple[int, ...], tuple[str, str, float]] = {}
 
     def plan(self, grid: Grid | Listed, excluded: Sequence[Any] = ()) -> Plan:
         plan, seen, exclusion = Plan(swept=grid.swept), set[Path](), Exclusion(excluded)
@@ -50,13 +57,14 @@ class Planner:
                     texts = [a.text for a in point]
                     plan.invalid.append((point, with_files(problems, texts, self.config_dir)))
                 continue
-            config, problems = template.config(point)
+            variants = template.variants(point)
+            config = template.config(variants)
             if exclusion.matches(point, lambda key: _value_at(config, key)):  # noqa: B023
                 plan.excluded += 1
-            elif problems := problems + _not_in_a_sweep(config):
+            elif problems := template.problems(point, variants) + _not_in_a_sweep(config):
                 plan.invalid.append((point, problems))
             else:
-                planned = self._planned(point, template, config)
+                planned = self._planned(point, template, variants, config)
                 precision = config["trainer"]["precision"]
                 if why := cannot_take(planned.accelerator, precision):  # of what `auto` came to
                     plan.invalid.append((point, [f"trainer.precision={precision}: {why}"]))
@@ -71,27 +79,51 @@ class Planner:
         plan.unmatched = exclusion.unmatched
         return plan
 
-    def _planned(self, point: Point, template: Template, config: dict[str, Any]) -> Planned:
-        asked, why = config["trainer"]["accelerator"], ""
-        try:
-            accelerator = self.choose(asked)
-        except UserError as error:
-            accelerator, why = asked, str(error)
-        config["trainer"] = config["trainer"] | {"accelerator": accelerator}
-        where = place(config, template.deciding(config), self._base(point), self._base(point, CHOICES))
-        own = {k: self._shared(v) for k, v in config.items() if v is not template.values.get(k)}
-        return Planned(point, template, where, accelerator, guessed_seconds(config), own, why)
+    def _planned(
+        self, point: Point, template: Template, variants: dict[str, Variant], config: dict[str, Any]
+    ) -> Planned:
+        accelerator, why = self._accelerator(config["trainer"]["accelerator"])
+        variants["trainer"] = template.on(variants["trainer"], accelerator)
+        where, cost = self._placed(point, template, variants, config)
+        own = tuple([variant.values for variant in variants.values() if variant.values])
+        return Planned(point, template, where, accelerator, cost, own, why)
 
-    def _shared(self, section: Any) -> Any:
-        """One object for all sections that are equal, which keeps a plan of 100,000 runs small."""
-        if not isinstance(section, dict):
-            return section
-        try:
-            return self._sections.setdefault(
-                marshal.dumps(section, 2), section
-            )  # tells 1, 1.0 and true apart
-        except ValueError:  # it holds an object of the user's own
-            return section
+    def _accelerator(self, asked: str) -> tuple[str, str]:
+        if asked not in self._chosen:
+            try:
+                self._chosen[asked] = self.choose(asked), ""
+            except UserError as error:
+                self._chosen[asked] = asked, str(error)
+        return self._chosen[asked]
+
+    def _placed(
+        self, point: Point, template: Template, variants: dict[str, Variant], config: dict[str, Any]
+    ) -> tuple[Place, float]:
+        """The run's place, as `rnnlab.runs.run_path.place` gives it, and a guess of its seconds."""
+        seed, parts = config["seed"], []
+        for variant in variants.values():
+            found = variant.parts.get(None) or variant.parts.get(seed)
+            parts.append(found or self._part(point, template, variant, seed))
+        kind = tuple([id(one.common) for one in parts])
+        if kind not in self._groups:
+            self._groups[kind] = *together([one.common for one in parts]), guessed_seconds(config)
+        group, label, cost = self._groups[kind]
+        named = config["paths"]["outputs"], config["name"]
+        if named not in self._experiments:
+            self._experiments[named] = Path(named[0]) / named[1]
+        return assembled(parts, group, label, self._experiments[named], seed), cost
+
+    def _part(self, point: Point, template: Template, variant: Variant, seed: int) -> Part:
+        """What a section adds to the run's place."""
+        base, chosen = self._base(point), self._base(point, CHOICES)
+        decisive = template.deciding(variant)
+        # what `auto` came to differs from machine to machine, and is no choice of the run's
+        accelerator = decisive.get("trainer", {}).get("accelerator")
+        found = part(decisive, base | {"trainer.accelerator": accelerator}, chosen, seed)
+        found = found._replace(common=self._commons.setdefault(found.common, found.common))
+        seeded = any(key.rpartition(".")[2] == "seed" for key in leaves(decisive))
+        variant.parts[seed if seeded else None] = found
+        return found
 
     def _base(self, point: Point, groups: tuple[str, ...] = ()) -> dict[str, Any]:
         """What decides the numbers of the point's experiment as it stands, or with its choices of some groups, as
@@ -117,7 +149,7 @@ class Planner:
         known = (*structure, "", *keys)
         if known not in self._templates:
             try:
-                self._templates[known] = Template(self.compose(structure), keys)
+                self._templates[known] = Template(self.compose(structure), keys, self._sharing.section)
             except (UserError, *COMPOSING) as error:
                 from rnnlab.config.explain import explain
 
@@ -129,8 +161,8 @@ class Planner:
 
 def _value_at(config: dict[str, Any], key: str) -> Any:
     value: Any = config
-    for part in key.split("."):
-        value = value.get(part, ABSENT) if isinstance(value, dict) else ABSENT
+    for name in key.split("."):
+        value = value.get(name, ABSENT) if isinstance(value, dict) else ABSENT
     return value
 
 

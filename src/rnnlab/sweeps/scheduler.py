@@ -17,6 +17,7 @@ from rnnlab.sweeps.forkserver import LEFT
 from rnnlab.sweeps.job import Job, Outcome
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.pool import LOST, Pool, WorkerHandle
+from rnnlab.sweeps.sharing import Sharing
 from rnnlab.sweeps.worker import Step, Validated
 
 MOST_LOST = 3  # workers that a run may lose with their nodes before it counts as failed
@@ -73,8 +74,13 @@ class Scheduler:
     command: list[str]
     source: Source = field(default_factory=Source)
     workers: list[WorkerHandle] = field(default_factory=list)
+    idle: list[WorkerHandle] = field(
+        default_factory=list
+    )  # those without a run: few, where there may be thousands
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     stopping: str = ""  # why no further run is started
+    _sharing: Sharing = field(default_factory=Sharing)
+    _kinds: Counter[str] = field(default_factory=Counter)  # how many workers there are of each
     _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was told to stop
     _lost: Counter[int] = field(default_factory=Counter)  # how many workers a run has lost with their nodes
     _signals: list[int] = field(default_factory=list)
@@ -95,7 +101,7 @@ class Scheduler:
         self.locked: dict[int, float] = {}  # runs that another process trains: when to try again
         with self._listening():
             try:
-                while any(worker.job is not None for worker in self.workers) or self._runs_left():
+                while len(self.workers) > len(self.idle) or self._runs_left():
                     self._handle_signals()
                     self._ask_for_more()
                     self._start_workers()
@@ -116,7 +122,7 @@ class Scheduler:
         """Of the source, when workers would idle."""
         if self.stopping or not self.source.open:
             return
-        busy = sum(worker.job is not None for worker in self.workers)
+        busy = len(self.workers) - len(self.idle)
         idle = max(self.options.workers.values()) - busy - sum(map(len, self.waiting.values()))
         for planned in self.source.more(idle) if idle > 0 else ():
             self.waiting.setdefault(planned.accelerator, deque()).append(len(self.due))
@@ -128,19 +134,25 @@ class Scheduler:
     def _start_workers(self) -> None:
         """As many as there may be of each kind, and no more than there are runs for them."""
         for kind, queue in () if self.stopping else self.waiting.items():
-            own = [worker for worker in self.workers if worker.kind == kind]
             most = min(self.options.workers.get(kind, 1), self.pool.room(kind))
-            wanted = min(most - len(own), len(queue) - sum(worker.job is None for worker in own))
+            waiting = len(queue) - sum(worker.kind == kind for worker in self.idle)
+            wanted = min(most - self._kinds[kind], waiting)
             for _ in range(wanted):
                 gpus = [device_name(i) for i in range(self.options.gpus if kind == "gpu" else 0)]
                 busy = Counter(worker.gpu for worker in self.workers)
                 self._start_worker(kind, min(gpus, key=lambda gpu: busy[gpu]) if gpus else None)
 
     def _start_worker(self, kind: str, gpu: str | None) -> None:
-        self.workers.append(self.pool.open(kind, gpu))
+        worker = self.pool.open(kind, gpu)
+        self.workers.append(worker)
+        self.idle.append(worker)
+        self._kinds[kind] += 1
 
     def _stop_worker(self, worker: WorkerHandle) -> str:
         self.workers.remove(worker)
+        self._kinds[worker.kind] -= 1
+        if worker in self.idle:
+            self.idle.remove(worker)
         return self.pool.close(worker)
 
     def _stop_workers(self) -> None:
@@ -158,11 +170,11 @@ class Scheduler:
                 del self.locked[number]
                 self.waiting[self.due[number].accelerator].append(number)
         over = not (self.locked or self.source.open)
-        for worker in list(self.workers):
+        for worker in list(self.idle):
             queue = self.waiting[worker.kind]
-            if worker.job is None and not queue and over:
+            if not queue and over:
                 self._stop_worker(worker)  # others may wait for its place
-            elif worker.job is None and queue:
+            elif queue:
                 number = queue.popleft()
                 planned = self.due[number]
                 finished = planned.status == "finished"
@@ -170,6 +182,7 @@ class Scheduler:
                           [*self.command, *planned.overrides], self.restart and finished,
                           self.options.pictures, self.source.judges)  # fmt: skip
                 worker.job = number
+                self.idle.remove(worker)
                 worker.ended_before = planned.run.known.get("ended") if finished else None
                 try:
                     self.pool.send(worker, job)
@@ -191,6 +204,7 @@ class Scheduler:
                 self.pool.send(worker, why)
             return
         worker.job = None
+        self.idle.append(worker)
         if message.status == "locked" and not self.stopping:
             self.locked[message.number] = time.monotonic() + RETRY_LOCKED
         elif message.status == "stopped" and not self.stopping:
@@ -234,8 +248,7 @@ class Scheduler:
                 self.waiting[worker.kind].appendleft(worker.job)
             else:
                 self._finish(Outcome(worker.job, "failed", why, self._record_failure(worker.job, why)))
-        left = sum(one.kind == worker.kind for one in self.workers)
-        if not self.stopping and left < self.pool.room(worker.kind):
+        if not self.stopping and self._kinds[worker.kind] < self.pool.room(worker.kind):
             self._start_worker(worker.kind, worker.gpu)
 
     def _record_failure(self, number: int, why: str) -> dict[str, Any]:
@@ -260,6 +273,7 @@ class Scheduler:
         return run.known | failed
 
     def _finish(self, outcome: Outcome) -> None:
+        outcome.record = self._sharing.record(outcome.record)
         self.outcomes[outcome.number] = outcome
         self.view.ended(self.due[outcome.number], outcome)
         self.source.ended(self.due[outcome.number], outcome)

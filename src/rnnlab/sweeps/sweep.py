@@ -103,7 +103,7 @@ def sweep(
             _report(done, began, last)
             _end(done, options["trials"])
             return done
-        done = Sweep(plan, {r.place.folder: r.run.record for r in plan.runs if r.status == "finished"})
+        done = Sweep(plan, plan.records)
         due = plan.due(rerun_stale=options["stale"] == "rerun")
         if options["pool"] == "slurm":
             require_slurm()

@@ -1,65 +1,112 @@
 """One choice of groups, composed by Hydra once, from which the configs of all its points are made."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config.checking import tell_once
-from rnnlab.config.equal import settle
 from rnnlab.config.identity import deciding_of
+from rnnlab.config.model_schema import Recurrent
 from rnnlab.config.node import Node
-from rnnlab.config.reading import Reading, assign, read, shown
+from rnnlab.config.reading import Reading, assign, read, settle_model, shown
 from rnnlab.config.resolve import Resolved, resolve
-from rnnlab.config.schema import COMPONENTS, between
+from rnnlab.config.schema import COMPONENTS, across, between
+from rnnlab.runs.run_path import Part
 from rnnlab.sweeps.grid import Point
+from rnnlab.sweeps.interpolations import flat, followers
 
-REFERENCE = re.compile(r"\$\{([^${}:]+)\}")  # ${a.b}, and not ${resolver:...}
-RESOLVER = re.compile(r"\$\{([\w.]+):")
-CONSTANT_RESOLVERS = {"oc.env", "oc.decode"}  # they read only their arguments
+TOP = ""  # the name of the section of all keys that are in none
+ACROSS = ("model", "data", "scheduler", "trainer", "callbacks")  # sections that `across` looks at
+
+
+@dataclass(slots=True, eq=False)
+class Variant:
+    """A section of a config with certain values. All points with these values share it."""
+
+    section: str
+    values: dict[str, Any]  # what it sets of the config; {} where it is as in the template
+    is_wrong: bool = False
+    parts: dict[Any, Part] = field(default_factory=dict)  # for a run's place, by the seed where that matters
+    on: dict[str, "Variant"] = field(default_factory=dict)  # of the trainer: the same on an accelerator
+
+
+@dataclass
+class Section:
+    """A section that points change: `of` gives what it depends on, from {key: text}, and `paths` are what changes."""
+
+    name: str
+    of: Callable[[dict[str, str]], Any]
+    paths: list[str]
+    made: dict[Any, Variant] = field(default_factory=dict)
 
 
 class Template:
     """The composed config of one choice of groups, for points that differ only by plain values.
 
     A point's config equals what Hydra composes and `check` reads for the same overrides: its values are set,
-    interpolations that refer to them are resolved again, and each changed value is validated as `check` does.
+    interpolations that refer to them are resolved again, and each changed value is validated as `check` does. What is
+    made of a section's values is made once for all points that have them.
     """
 
-    def __init__(self, cfg: DictConfig, keys: Sequence[str]) -> None:
-        self.cfg = cfg
+    def __init__(
+        self, cfg: DictConfig, keys: Sequence[str], share: Callable[[Any], Any] = lambda section: section
+    ) -> None:
+        """`share` gives one object for all sections that are equal."""
+        self.cfg, self.share = cfg, share
         raw: Any = OmegaConf.to_container(cfg, resolve=False)
-        self.raw = _flat({k: v for k, v in raw.items() if k not in ("hydra", "sweep")})
-        self.keys = {key for key in keys if key in self.raw}
+        self.raw = flat({k: v for k, v in raw.items() if k not in ("hydra", "sweep")})
+        self.keys = [key for key in keys if key in self.raw]
         self.unset = [key for key in keys if key not in self.raw]  # sections, or keys that do not exist
-        self.followers = self._followers()
+        self.followers = followers(self.raw, self.keys)
+        self.paths = [*self.keys, *self.followers]
         self.reading: Reading | None = None
-        self.equal: str | None = None  # `model.equal` of the first point: in its values it is settled already
         self._typed: dict[tuple[str, Any], tuple[Any, list[str]]] = {}
-        self._kept_of: dict[int, dict[str, Any]] = {}  # what decides of the sections that no point changes
+        self._still: dict[str, Variant] = {}  # all sections in their order, as in the template
+        self._moving: list[Section] = []
+        self._sound: dict[tuple[Any, ...], bool] = {}  # whether nothing is wrong between sections
 
     @property
     def values(self) -> dict[str, Any]:
         """The config of its first valid point."""
+        return self._read.values
+
+    @property
+    def _read(self) -> Reading:
         assert self.reading is not None, "no point of it has been checked"
-        return self.reading.values
+        return self.reading
 
     # ------------------------------------------------------------------ the first point, in full
 
     def check(self, point: Point) -> list[str]:
         """What is wrong with a point's config. The first valid one is read in full, and others are made from it."""
-        resolved = self._resolved(point)
-        values, missing, unresolved, problems, renamed = resolved
+        values, missing, unresolved, problems, renamed = self._resolved(point)
         tell_once(renamed)
         values.pop("sweep", None)
-        asked = (values.get("model") or {}).get("equal")
         reading = read(values, missing, unresolved)
         known = {line.split(" is required")[0] for line in reading.problems}
         problems = problems + [f"{k} is required" for k in missing if k not in known] + reading.problems
         if not problems and self.reading is None:
-            self.reading, self.equal = reading, asked
+            self.reading = reading
+            self._divide()
         return problems
+
+    def _divide(self) -> None:
+        """Into sections, and what each depends on."""
+        depends: dict[str, dict[str, None]] = {}  # {section: keys}
+        paths: dict[str, list[str]] = {}
+        for path in self.paths:
+            above = path.partition(".")[0]
+            name = above if above != path and isinstance(self.values.get(above), dict) else TOP
+            paths.setdefault(name, []).append(path)
+            keys = self.followers[path].keys if path in self.followers else (path,)
+            depends.setdefault(name, {}).update(dict.fromkeys(keys))
+        self._moving = [Section(name, itemgetter(*depends[name]), paths[name]) for name in paths]
+        at_top = paths.get(TOP, [])
+        names = [k for k, v in self.values.items() if isinstance(v, dict) and k not in at_top]
+        self._still = {name: Variant(name, {}) for name in (TOP, *names)}
 
     def _resolved(self, point: Point) -> Resolved:
         self._set(point)
@@ -72,58 +119,121 @@ class Template:
 
     # ------------------------------------------------------------------ the other points, from the first
 
-    def config(self, point: Point) -> tuple[dict[str, Any], list[str]]:
-        """A point's checked config, and what is wrong with it. Unchanged sections are those of `values`."""
-        reading, values, copied = self.reading, dict(self.values), {""}
-        assert reading is not None
+    def variants(self, point: Point) -> dict[str, Variant]:
+        """The sections of a point's config, in the order in which they stand in it."""
+        texts = {a.key: a.text for a in point}
+        found = self._still.copy()
+        for section in self._moving:
+            depends_on = section.of(texts)
+            variant = section.made.get(depends_on)
+            if variant is None:
+                variant = section.made[depends_on] = self._make(section, point)
+            found[section.name] = variant
+        return found
+
+    def config(self, variants: dict[str, Variant]) -> dict[str, Any]:
+        """A point's checked config. Unchanged sections are those of `values`, and variants share theirs."""
+        values = self.values.copy()
+        for variant in variants.values():
+            values.update(variant.values)
+        return values
+
+    def on(self, trainer: Variant, accelerator: str) -> Variant:
+        """The trainer's section with an accelerator."""
+        if accelerator not in trainer.on:
+            section = (trainer.values or self.values)["trainer"] | {"accelerator": accelerator}
+            trainer.on[accelerator] = Variant("trainer", {"trainer": self.share(section)})
+        return trainer.on[accelerator]
+
+    def deciding(self, variant: Variant) -> dict[str, Any]:
+        """What decides a run's numbers of a section (`rnnlab.config.deciding`)."""
+        nodes, values = self._read.nodes, self.values | variant.values
+        if variant.section == TOP:
+            return deciding_of({k: v for k, v in values.items() if k not in self._still}, nodes)
+        below = {path: node for path, node in nodes.items() if path != TOP}
+        return deciding_of({variant.section: values[variant.section]}, below)
+
+    def problems(self, point: Point, variants: dict[str, Variant]) -> list[str]:
+        """What is wrong with a point's config."""
+        if not any(variant.is_wrong for variant in variants.values()):
+            key = (
+                *(id(variants[name]) for name in ACROSS if name != "data" and name in variants),
+                variants[TOP].values.get("monitor"),
+            )
+            if key not in self._sound:
+                self._assign(self.paths, point, {**self.values})
+                self._sound[key] = not any(across(self._read.sound))
+            if self._sound[key]:
+                return []
+        return self._lines(point)
+
+    def _make(self, section: Section, point: Point) -> Variant:
+        values = {section.name: self.values[section.name]} if section.name else {}
+        touched, lines = self._assign(section.paths, point, values)
+        data, model = (self._read.nodes.get(name) for name in ("data", "model"))
+        wrong = bool(lines) or any(problem for node in touched.values() for problem in node.problems())
+        if section.name == "data" and not wrong and data is not None:
+            wrong = any(between({"data": data}))
+        if section.name == "model" and not wrong and isinstance(model, Recurrent):
+            wrong = settle_model(model, values["model"]) is not None
+        return Variant(section.name, {k: self.share(v) for k, v in values.items()}, wrong)
+
+    def _assign(
+        self, paths: Iterable[str], point: Point, values: dict[str, Any]
+    ) -> tuple[dict[str, Node], list[str]]:
+        """Sets what a point has at some paths, in the nodes and in `values`, whose sections it copies.
+
+        Gives the nodes that it has set, and what is wrong with each value by itself.
+        """
+        given = {a.key: a.value for a in point}
+        nodes, touched, copied = self._read.nodes, dict[str, Node](), {TOP}
         problems: list[str] = []
-        nodes: dict[str, Node] = {}
-        equal = self.equal
-        for path, value in self._changes(point):
-            value, lines = self._type(path, value)
+        if any(path in self.followers and self.followers[path].copied is None for path in paths):
+            self._set(point)
+        if self._read.unsettled and any(path.startswith("model.") for path in paths):
+            touched["model"] = nodes["model"]
+            touched["model"].__dict__.update(self._read.unsettled)
+            _section(values, copied, "model").update(self._read.unsettled)
+        for path in paths:
+            value, lines = self._type(path, self._value(path, given))
             problems += lines
             parent, _, name = path.rpartition(".")
-            _section(values, copied, parent)[name] = value
-            equal = value if path == "model.equal" else equal
-            if parent in reading.nodes:
-                node = reading.nodes[parent]
-                node.__dict__[name] = value  # typed already
-                nodes[parent] = node
-        if not problems and equal is not None:
-            model = _section(values, copied, "model")
-            if why := settle(model, equal):
-                problems.append(_line(values | {"model": model | {"equal": equal}}, "model.equal", why))
-            reading.nodes["model"].__dict__ |= {key: model[key] for key in ("hidden_size", "equal")}
-        if not problems:
-            for path, node in nodes.items():
-                for key, message in node.problems():
-                    problems.append(_line(values, f"{path}.{key}" if path else key, message))
-            for key, message in between(reading.sound):
-                problems.append(f"{key}: {message}" if key in COMPONENTS else _line(values, key, message))
-        return values, problems
+            into = _section(values, copied, parent)
+            into[name] = value
+            while parent and parent not in nodes:  # a dictionary in a section: a value of the node above it
+                parent, _, name = parent.rpartition(".")
+                value = _section(values, copied, parent)[name]
+            if parent in nodes and name in type(nodes[parent]).model_fields:
+                if into is not _section(values, copied, parent):
+                    value, lines = self._validated(f"{parent}.{name}", value)
+                    problems += lines
+                nodes[parent].__dict__[name] = value  # typed already
+                touched[parent] = nodes[parent]
+        return touched, problems
 
-    def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
-        """`rnnlab.config.deciding` of the last config that was made, without reading it again."""
-        assert self.reading is not None
-        kept = deciding_of(values, self.reading.nodes, self._kept_of)
-        if not self._kept_of:
-            same = [k for k, v in values.items() if isinstance(v, dict) and v is self.values.get(k)]
-            self._kept_of = {id(self.values[key]): kept.get(key, {}) for key in same}
-        return kept
+    def _value(self, path: str, given: dict[str, Any]) -> Any:
+        if path not in self.followers:
+            return given[path]
+        if (source := self.followers[path].copied) is not None:
+            return given[source]
+        value = OmegaConf.select(self.cfg, path)
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
-    def _changes(self, point: Point) -> list[tuple[str, Any]]:
-        """The paths whose values depend on the plain assignments of a point, with the values."""
-        given = {a.key: a.value for a in point if a.key in self.keys}
-        changes = list(given.items())
-        dynamic = [path for path, source in self.followers.items() if source is None]
-        if dynamic:
-            self._set(point)
-        for path, source in self.followers.items():
-            value = OmegaConf.select(self.cfg, path) if source is None else given[source]
-            changes.append(
-                (path, OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value)
-            )
-        return changes
+    def _lines(self, point: Point) -> list[str]:
+        """What is wrong with a point's config, as `check` says it."""
+        values = self.values.copy()
+        touched, lines = self._assign(self.paths, point, values)
+        if not lines:
+            own = [(f"{path}.{key}" if path else key, message)
+                   for path, node in touched.items() for key, message in node.problems()]  # fmt: skip
+            found = [*own, *between(self._read.sound)]
+            lines = [f"{k}: {why}" if k in COMPONENTS else _line(values, k, why) for k, why in found]
+        model = self._read.nodes.get("model")
+        if not lines and "model" in touched and isinstance(model, Recurrent):
+            asked = values["model"].copy()
+            if why := settle_model(model, values["model"]):
+                lines = [_line({"model": asked}, "model.equal", why)]
+        return lines
 
     def _type(self, path: str, value: Any) -> tuple[Any, list[str]]:
         """The value as `read` types it, and what is wrong with it."""
@@ -135,75 +245,14 @@ class Template:
         return self._typed[memo]
 
     def _validated(self, path: str, value: Any) -> tuple[Any, list[str]]:
-        assert self.reading is not None
         parent, _, name = path.rpartition(".")
-        node = self.reading.nodes.get(parent)
+        node = self._read.nodes.get(parent)
         if node is None or name not in type(node).model_fields:
             return value, []
         # the same as `read` does with each value
         scratch, into = Reading({}), {name: value}
         assign(scratch, parent, type(node), type(node).model_construct(), name, value, into)
         return into[name], scratch.problems
-
-    # ------------------------------------------------------------------ interpolations
-
-    def _followers(self) -> dict[str, str | None]:
-        """The leaves that depend on the keys: {path: the key it copies, or None if it must be resolved}."""
-        found: dict[str, str | None] = {}
-        for path, raw in self.raw.items():
-            if path in self.keys or not self._depends(path, set()):
-                continue
-            found[path] = self._copied(raw)
-        return found
-
-    def _depends(self, path: str, seen: set[str]) -> bool:
-        if path in seen:
-            return False
-        seen.add(path)
-        if path in self.keys:
-            return True
-        raw = self.raw.get(path)
-        if not isinstance(raw, str) or "${" not in raw:
-            # a reference to a whole section depends on all that is in it
-            return raw is None and any(
-                self._depends(p, seen) for p in self.raw if p.startswith((f"{path}.", f"{path}["))
-            )
-        if set(RESOLVER.findall(raw)) - CONSTANT_RESOLVERS:
-            return True  # a resolver may read any key
-        return any(self._depends(_absolute(ref, path), seen) for ref in REFERENCE.findall(raw))
-
-    def _copied(self, raw: str) -> str | None:
-        """The key whose value a leaf copies: ${seed}, perhaps through other leaves."""
-        for _ in range(10):
-            whole = REFERENCE.fullmatch(raw) if isinstance(raw, str) else None
-            if not whole or whole[1].startswith("."):
-                return None
-            if whole[1] in self.keys:
-                return whole[1]
-            raw = self.raw.get(whole[1], "")
-        return None
-
-
-def _absolute(reference: str, path: str) -> str:
-    """`..b` in `a.c.d` is `a.b`. A bracketed index is dropped: a list is one leaf."""
-    reference = re.sub(r"\[(\w+)\]", r".\1", reference)
-    dots = len(reference) - len(reference.lstrip("."))
-    if not dots:
-        return reference
-    parents = re.sub(r"\[\d+\]", "", path).split(".")[:-dots]
-    return ".".join([*parents, reference.lstrip(".")])
-
-
-def _flat(tree: Any, at: str = "") -> dict[str, Any]:
-    """{dotted path: leaf}; a list is a leaf, and stands for the interpolations in it."""
-    if isinstance(tree, dict) and tree:
-        flat: dict[str, Any] = {}
-        for key, value in tree.items():
-            flat.update(_flat(value, f"{at}.{key}" if at else str(key)))
-        return flat
-    if isinstance(tree, list) and "${" in str(tree):
-        return {at: " ".join(re.findall(r"\$\{[^}]*\}+", str(tree)))}
-    return {at: tree}
 
 
 def _section(values: dict[str, Any], copied: set[str], path: str) -> dict[str, Any]:

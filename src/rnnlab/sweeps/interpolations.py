@@ -1,0 +1,78 @@
+"""Which values of a composed config depend on the keys that a sweep sets."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+REFERENCE = re.compile(r"\$\{([^${}:]+)\}")  # ${a.b}, and not ${resolver:...}
+RESOLVER = re.compile(r"\$\{([\w.]+):")
+NESTED = re.compile(r"\$\{[^}]*\$\{")  # ${a.${b}}
+CONSTANT_RESOLVERS = {"oc.env", "oc.decode"}  # they read only their arguments
+
+
+class Follower(NamedTuple):
+    """A value that depends on keys: a copy of one of them, or else it must be resolved."""
+
+    copied: str | None
+    keys: tuple[str, ...]
+
+
+def followers(raw: dict[str, Any], keys: Iterable[str]) -> dict[str, Follower]:
+    """The leaves of an unresolved config, as `flat` gives it, that depend on `keys`, which are leaves of it."""
+    order = list(keys)
+    found: dict[str, Follower] = {}
+    for path, value in raw.items():
+        if path not in order and (sources := _sources(path, raw, order, set())):
+            found[path] = Follower(_copied(value, raw, order), tuple(k for k in order if k in sources))
+    return found
+
+
+def flat(tree: Any, at: str = "") -> dict[str, Any]:
+    """{dotted path: leaf}; a list is a leaf, and stands for the interpolations in it."""
+    if isinstance(tree, dict) and tree:
+        leaves: dict[str, Any] = {}
+        for key, value in tree.items():
+            leaves.update(flat(value, f"{at}.{key}" if at else str(key)))
+        return leaves
+    if isinstance(tree, list) and "${" in str(tree):
+        return {at: " ".join(re.findall(r"\$\{[^}]*\}+", str(tree)))}
+    return {at: tree}
+
+
+def _sources(path: str, raw: dict[str, Any], keys: list[str], seen: set[str]) -> set[str]:
+    """The keys that the value at a path depends on."""
+    if path in seen:
+        return set()
+    seen.add(path)
+    if path in keys:
+        return {path}
+    value = raw.get(path)
+    if not isinstance(value, str) or "${" not in value:
+        # a reference to a whole section depends on all that is in it
+        below = [p for p in raw if p.startswith((f"{path}.", f"{path}["))] if value is None else []
+        return set().union(*(_sources(p, raw, keys, seen) for p in below))
+    if set(RESOLVER.findall(value)) - CONSTANT_RESOLVERS or NESTED.search(value):
+        return set(keys)  # it may read any key
+    return set().union(*(_sources(_absolute(ref, path), raw, keys, seen) for ref in REFERENCE.findall(value)))
+
+
+def _copied(value: Any, raw: dict[str, Any], keys: list[str]) -> str | None:
+    """The key whose value a leaf copies: ${seed}, perhaps through other leaves."""
+    for _ in range(10):
+        whole = REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if not whole or whole[1].startswith("."):
+            return None
+        if whole[1] in keys:
+            return whole[1]
+        value = raw.get(whole[1], "")
+    return None
+
+
+def _absolute(reference: str, path: str) -> str:
+    """`..b` in `a.c.d` is `a.b`. A bracketed index is dropped: a list is one leaf."""
+    reference = re.sub(r"\[(\w+)\]", r".\1", reference)
+    dots = len(reference) - len(reference.lstrip("."))
+    if not dots:
+        return reference
+    parents = re.sub(r"\[\d+\]", "", path).split(".")[:-dots]
+    return ".".join([*parents, reference.lstrip(".")])
