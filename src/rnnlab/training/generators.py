@@ -109,10 +109,15 @@ class Generators(Callback):
         self.before = self.states()
 
     def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["generators"] = self.before or self.states()
+        found = self.before or self.states()
+        world = getattr(task, "world", None)
+        checkpoint["generators"] = found if world is None else {"ranks": world.gather(found)}
 
     def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.pending = checkpoint.get("generators")
+        if self.pending and (ranks := self.pending.get("ranks")):  # as many as there are now, or other numbers
+            world = getattr(task, "world", None)
+            self.pending = ranks[min(0 if world is None else world.rank, len(ranks) - 1)]
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         position = trainer.fit_loop.position  # type: ignore[attr-defined]
