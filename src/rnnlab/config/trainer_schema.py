@@ -151,7 +151,10 @@ class Trainer(Node):
             if self.accelerator == "mps":
                 yield "devices", "there is one Apple GPU"
             if self.strategy not in ("auto", "ddp"):
-                yield "strategy", f"with trainer.devices={self.devices} rnnlab trains by ddp, which auto takes"
+                yield (
+                    "strategy",
+                    f"with trainer.devices={self.devices} rnnlab trains by ddp, which auto takes",
+                )
         if self.max_epochs == -1 and self.max_steps == -1 and self.max_time is None and not self.fast_dev_run:
             yield "max_epochs", "the run would never end; limit max_epochs, max_steps or max_time"
         if self.val_every_n_steps is not None:

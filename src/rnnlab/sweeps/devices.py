@@ -58,7 +58,12 @@ class Devices:
             "mps": shared,
         }
         return PoolOptions(
-            workers, self.gpus, options["renew_mb"] * 2**20, options["max_failures"], options["pictures"], each
+            workers,
+            self.gpus,
+            options["renew_mb"] * 2**20,
+            options["max_failures"],
+            options["pictures"],
+            each,
         )
 
 

@@ -5,6 +5,7 @@ Rank 0 is the process that was asked to train: it alone holds the lock and write
 up with the weights of these rows, so that a step is the step of one process on the whole batch.
 """
 
+import atexit
 import os
 import select
 import signal
@@ -33,7 +34,10 @@ from rnnlab.errors import RunFailed, UserError
 ENTRY = "import sys; sys.path[:] = sys.argv[1:]; from rnnlab.training import follower; follower.main({})"
 LATEST = timedelta(minutes=30)  # that one rank waits for another in a step
 GRACE = 10.0  # seconds in which a follower says why it has failed, or ends by itself
-READY = "ready"
+READY, ENDED = "ready", "ended"
+
+Follower = tuple["subprocess.Popen[bytes]", Connection]
+_spare: list[Follower] = []  # that have followed a run to its end, and wait for the next
 
 
 class RankFailed(RunFailed):
@@ -60,6 +64,8 @@ class Following:
     folder: Path
     checkpoint: Path | None
     threads: int
+    path: list[str]  # Python's, and the working folder
+    here: Path
 
 
 def settle(trainer: dict[str, Any]) -> None:
@@ -91,7 +97,7 @@ class World:
         return rows * self.rank // self.size, rows * (self.rank + 1) // self.size
 
     def rows(self, batch: Any) -> tuple[Any, float]:
-        """This rank's rows of a batch, a tuple of tensors (B, ...) and flags, and their share of all.
+        """Of a batch, a tuple of tensors (B, ...) and flags, the rows of this rank, and their share of all.
 
         Where there are fewer rows than ranks, one that gets none is given the first, with a share of 0.
         """
@@ -110,9 +116,7 @@ class World:
         kind = torch.promote_types(gradients[0].dtype if gradients else loss.dtype, torch.float32)
         flat = torch.cat([one.reshape(-1).to(kind) for one in (*gradients, loss)])
         distributed.all_reduce(flat)
-        for gradient, total in zip(
-            gradients, flat[:-1].split([g.numel() for g in gradients]), strict=True
-        ):
+        for gradient, total in zip(gradients, flat[:-1].split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(total.view_as(gradient))
         return flat[-1].to(loss.dtype)
 
@@ -133,7 +137,7 @@ class World:
     @contextmanager
     def connected(self, store: str, accelerator: str) -> Iterator[None]:
         """Inside, the ranks hear each other: CPUs through gloo on this machine's own address, GPUs through NCCL."""
-        name = "GLOO_SOCKET_IFNAME"
+        name, hook = "GLOO_SOCKET_IFNAME", sys.excepthook
         given = os.environ.get(name)
         os.environ[name] = given or ("lo" if sys.platform == "linux" else "lo0")
         try:
@@ -145,6 +149,7 @@ class World:
                 timeout=LATEST,
             )
         finally:
+            sys.excepthook = hook  # torch has put "[rank0]:" before each line of an error
             if given is None:
                 del os.environ[name]
         try:
@@ -220,15 +225,20 @@ class Leader(World):
     def __init__(self, config: dict[str, Any], folder: Path, checkpoint: Path | None) -> None:
         super().__init__(0, processes(config["trainer"]))
         self.config, self.folder, self.checkpoint = config, folder, checkpoint
-        self.followers: dict[int, tuple[subprocess.Popen[bytes], Connection]] = {}
+        self.followers: dict[int, Follower] = {}
 
     def __enter__(self) -> "Leader":
         self._place = tempfile.TemporaryDirectory(prefix="rnnlab-")
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         store = str(Path(self._place.name) / "store")
+        threads, path, here = torch.get_num_threads(), list(sys.path), Path.cwd()
         try:
             for rank in range(1, self.size):
-                self.followers[rank] = self._start(rank, store)
+                self.followers[rank] = _, connection = _a_follower()
+                told = Following(
+                    rank, self.size, store, self.config, self.folder, self.checkpoint, threads, path, here
+                )
+                with suppress(BrokenPipeError):  # it has gone, which is heard of next
+                    connection.send(told)
             for rank, (_, connection) in self.followers.items():
                 said = _heard(connection)
                 if said != READY:
@@ -236,7 +246,7 @@ class Leader(World):
             self._connected = self.connected(store, self.config["trainer"]["accelerator"])
             self._connected.__enter__()
         except BaseException:
-            self._end(0.0)
+            self._end(well=False)
             raise
         if self.config["trainer"]["accelerator"] == "gpu":
             threading.Thread(target=self._abort_when_one_dies, daemon=True).start()
@@ -244,28 +254,11 @@ class Leader(World):
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         cause = self._cause() if error is not None and is_of_connection(error) else None
-        self._end(GRACE if error is None else 0.0)
+        self._end(well=error is None)
         with suppress(Exception):
             self._connected.__exit__(None, None, None)
         if cause is not None:
             raise cause from cause.__cause__
-
-    def _start(self, rank: int, store: str) -> tuple["subprocess.Popen[bytes]", Connection]:
-        ours, theirs = socket.socketpair()
-        process = subprocess.Popen(
-            [sys.executable, "-c", ENTRY.format(theirs.fileno()), *sys.path],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # what callbacks print, rank 0 prints
-            stderr=self._errors,
-            start_new_session=True,  # Ctrl-C reaches rank 0, which tells the others
-        )
-        theirs.close()
-        connection, threads = Connection(ours.detach()), torch.get_num_threads()
-        told = Following(rank, self.size, store, self.config, self.folder, self.checkpoint, threads)
-        with suppress(BrokenPipeError):  # it has gone, which is heard of next
-            connection.send(told)
-        return process, connection
 
     def _cause(self) -> "RankFailed | None":
         """Which follower's end was the first, and not the consequence of another's."""
@@ -288,24 +281,22 @@ class Leader(World):
             return error
         code = self.followers[rank][0].wait()
         if code >= 0:
-            self._errors.seek(0)
-            last = self._errors.read().decode(errors="replace").strip().rpartition("\n")[2]
-            return RankFailed(f"rank {rank} exited with code {code}" + f": {last}" * bool(last))
+            return RankFailed(f"rank {rank} exited with code {code}")
         oom = "; out of memory?" if code == -signal.SIGKILL else ""
         error = RankFailed(f"rank {rank} was killed ({signal.Signals(-code).name}){oom}")
         error.__cause__ = ChildProcessError(str(error))  # no fault of the run's: it can go on
         return error
 
-    def _end(self, grace: float) -> None:
-        """Waits so long for the followers to end by themselves."""
-        until = time.monotonic() + grace
-        for process, connection in self.followers.values():
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, until - time.monotonic()))
-            process.kill()
-            process.wait()
-            connection.close()
-        self._errors.close()
+    def _end(self, well: bool) -> None:
+        """Keeps the followers of a run that has ended well for the next run."""
+        for follower in self.followers.values():
+            process, connection = follower
+            if well and connection.poll(GRACE) and _heard(connection) == ENDED:
+                _spare.append(follower)
+            else:
+                process.kill()
+                process.wait()
+                connection.close()
         self._place.cleanup()
 
     def _abort_when_one_dies(self) -> None:
@@ -317,6 +308,30 @@ class Leader(World):
         if any(process.poll() != 0 for process, _ in self.followers.values()):
             with suppress(Exception):
                 _abort_process_group()
+
+
+def _a_follower() -> Follower:
+    while _spare:
+        process, connection = _spare.pop()
+        if process.poll() is None:
+            return process, connection
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENTRY.format(theirs.fileno()), *sys.path],
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # what callbacks print, rank 0 prints
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C reaches rank 0, which tells the others
+    )
+    theirs.close()
+    return process, Connection(ours.detach())
+
+
+@atexit.register
+def _let_go() -> None:
+    for process, _ in _spare:
+        process.kill()
 
 
 def _heard(connection: Connection) -> Any:

@@ -1,6 +1,7 @@
 """A follower: the process of a rank above 0, which takes the run's steps together with rank 0 and writes nothing."""
 
 import os
+import sys
 import threading
 import traceback
 from multiprocessing.connection import Connection
@@ -10,7 +11,7 @@ from rnnlab.runs.generators import BUILT, TRAINED, may_draw, seed_all
 from rnnlab.runs.run import Run
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
-from rnnlab.training.distributed import READY, Failure, Following, World, end_with, is_of_connection
+from rnnlab.training.distributed import ENDED, READY, Failure, Following, World, end_with, is_of_connection
 from rnnlab.training.generators import Generators
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.quiet import quiet
@@ -21,20 +22,22 @@ from rnnlab.training.train import load_data
 
 
 def main(descriptor: int) -> None:
-    """Follows the run that its leader tells of through the connection; says there why, if that fails."""
+    """Follows the runs that its leader tells of through the connection, until that ends; says why one failed."""
     connection = Connection(descriptor)
-    told: Following = connection.recv()
     threading.Thread(target=end_with, args=(connection,), daemon=True).start()
-    code = 0
-    try:
-        follow(told, connection)
-    except Stopped:
-        pass
-    except BaseException as error:
-        code = 1
-        why = str(error) if isinstance(error, Told) else f"{type(error).__name__}: {error}"
-        connection.send(Failure(why, traceback.format_exc(), is_of_connection(error)))
-    os._exit(code)
+    while True:
+        told: Following = connection.recv()
+        sys.path[:] = told.path
+        os.chdir(told.here)
+        try:
+            follow(told, connection)
+        except Stopped:
+            os._exit(0)
+        except BaseException as error:
+            why = str(error) if isinstance(error, Told) else f"{type(error).__name__}: {error}"
+            connection.send(Failure(why, traceback.format_exc(), is_of_connection(error)))
+            os._exit(1)
+        connection.send(ENDED)
 
 
 def follow(told: Following, connection: Connection) -> None:

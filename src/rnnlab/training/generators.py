@@ -115,7 +115,9 @@ class Generators(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.pending = checkpoint.get("generators")
-        if self.pending and (ranks := self.pending.get("ranks")):  # as many as there are now, or other numbers
+        if self.pending and (
+            ranks := self.pending.get("ranks")
+        ):  # as many as there are now, or other numbers
             world = getattr(task, "world", None)
             self.pending = ranks[min(0 if world is None else world.rank, len(ranks) - 1)]
 
