@@ -16,6 +16,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error, with_checksum
 from rnnlab.runs.files import settle, settle_all, write_whole
 from rnnlab.runs.run import Run
+from rnnlab.tasks.task import Task
 from rnnlab.training import stock_checkpoints as stock
 from rnnlab.training.recorder import TRAINING, Recorder
 
@@ -232,7 +233,7 @@ class Checkpoints(Checkpoint):
 
 def world_of(task: LightningModule) -> Any:
     """The processes that train a task together; None where one does."""
-    return getattr(task, "world", None)
+    return task.world if isinstance(task, Task) else None
 
 
 def between_steps(trainer: Trainer, task: LightningModule) -> bool:

@@ -30,6 +30,7 @@ from torch import Tensor, distributed
 
 from rnnlab.config.trainer_schema import processes
 from rnnlab.errors import RunFailed, UserError
+from rnnlab.training.interruption import Stopped
 
 ENTRY = "import sys; sys.path[:] = sys.argv[1:]; from rnnlab.training import follower; follower.main({})"
 LATEST = timedelta(minutes=30)  # that one rank waits for another in a step
@@ -254,7 +255,7 @@ class Leader(World):
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         cause = self._cause() if error is not None and is_of_connection(error) else None
-        self._end(well=error is None)
+        self._end(well=error is None or isinstance(error, Stopped))
         with suppress(Exception):
             self._connected.__exit__(None, None, None)
         if cause is not None:
@@ -288,7 +289,7 @@ class Leader(World):
         return error
 
     def _end(self, well: bool) -> None:
-        """Keeps the followers of a run that has ended well for the next run."""
+        """Keeps the followers of a run that has ended as it was asked to for the next run."""
         for follower in self.followers.values():
             process, connection = follower
             if well and connection.poll(GRACE) and _heard(connection) == ENDED:

@@ -4,11 +4,13 @@ import os
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from rnnlab.errors import Told
 from rnnlab.runs.generators import BUILT, TRAINED, may_draw, seed_all
 from rnnlab.runs.run import Run
+from rnnlab.tasks.task import Task
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
 from rnnlab.training.distributed import ENDED, READY, Failure, Following, World, end_with, is_of_connection
@@ -30,9 +32,8 @@ def main(descriptor: int) -> None:
         sys.path[:] = told.path
         os.chdir(told.here)
         try:
-            follow(told, connection)
-        except Stopped:
-            os._exit(0)
+            with suppress(Stopped):
+                follow(told, connection)
         except BaseException as error:
             why = str(error) if isinstance(error, Told) else f"{type(error).__name__}: {error}"
             connection.send(Failure(why, traceback.format_exc(), is_of_connection(error)))
@@ -50,6 +51,7 @@ def follow(told: Following, connection: Connection) -> None:
         data = load_data(config)
         task = make_task(config, data)
         engine_of(task, config, data)  # tells the stack the precision
+        assert isinstance(task, Task)  # `preflight.refuse` has refused all others
         task.world = world
         run = Run(told.folder)
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"])

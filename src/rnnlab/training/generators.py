@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from rnnlab.runs import own_generators as own
 from rnnlab.runs.generators import EPOCH, TESTED, TRAINED, VALIDATED, States, restore, seed_all, states
+from rnnlab.training.checkpoints import world_of
 
 LOADERS = {"train_dataloader": EPOCH, "val_dataloader": VALIDATED, "test_dataloader": TESTED}
 
@@ -110,7 +111,7 @@ class Generators(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         found = self.before or self.states()
-        world = getattr(task, "world", None)
+        world = world_of(task)
         checkpoint["generators"] = found if world is None else {"ranks": world.gather(found)}
 
     def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -118,7 +119,7 @@ class Generators(Callback):
         if self.pending and (
             ranks := self.pending.get("ranks")
         ):  # as many as there are now, or other numbers
-            world = getattr(task, "world", None)
+            world = world_of(task)
             self.pending = ranks[min(0 if world is None else world.rank, len(ranks) - 1)]
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:

@@ -22,6 +22,7 @@ from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place, place, settled
 from rnnlab.runs.sources import foreign_targets, why_stale
+from rnnlab.tasks.task import Task
 from rnnlab.training import accelerator, distributed, preflight, trackers
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
@@ -168,7 +169,8 @@ def train_config(
                 world=world,
             )  # fmt: skip
             preflight.rehearse(task)
-        task.world = world
+        if isinstance(task, Task):
+            task.world = world
 
         if from_checkpoint is not None:
             clear_leftovers(run.folder)
@@ -214,7 +216,8 @@ def train_config(
                 trackers.conclude(trainer.loggers, status, results, config["monitor"])
             except Exception as error:  # their server is away, say: the run has ended all the same
                 warn(f"a logger did not hear how the run ended: {type(error).__name__}: {error}")
-        task.world = None
+        if isinstance(task, Task):
+            task.world = None
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
             presence.check()
