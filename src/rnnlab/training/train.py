@@ -65,6 +65,8 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     config["trainer"]["accelerator"], why_device = accelerator.take(config["trainer"]["accelerator"])
     trainer = config["trainer"]
     distributed.settle(trainer)
+    if (n := processes(trainer)) > 1:
+        why_device += f"; {n} processes share each batch"
     if why := cannot_take(trainer["accelerator"], trainer["precision"]):  # of what `auto` came to
         raise UserError(f"trainer.precision={trainer['precision']}: {why}")
 
@@ -197,7 +199,8 @@ def train_config(
                     seed_all(config["seed"], TRAINED)
                 trackers.begin(trainer.loggers, where.label, config["tags"])
                 introduce(trainer.loggers, config)
-                remember(run, trainer.loggers[1:], config)
+                if not rehearsal(trainer):  # whose loggers Lightning has taken away
+                    remember(run, trainer.loggers[1:], config)
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 steps = (
                     trainer.global_step
