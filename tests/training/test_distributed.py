@@ -18,7 +18,8 @@ from rnnlab.data.chars import Segment
 from rnnlab.errors import UserError
 from rnnlab.recurrence.carry import joined, part
 from rnnlab.tasks import Forecaster
-from rnnlab.training.distributed import RankFailed, World, is_of_connection, settle
+from rnnlab.training.distributed import World, is_of_connection, settle
+from rnnlab.training.leader import RankFailed
 
 NOISY = ("model.cell=lstm", "model.num_layers=2", "model.dropout=0.3", "model.recurrent_dropout=0.2",
          "model.zoneout=0.1", "model.input_dropout=0.1", "trainer.accumulate_grad_batches=2",

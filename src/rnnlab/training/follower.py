@@ -13,9 +13,10 @@ from rnnlab.runs.run import Run
 from rnnlab.tasks.task import Task
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
-from rnnlab.training.distributed import ENDED, READY, Failure, Following, World, end_with, is_of_connection
+from rnnlab.training.distributed import World, is_of_connection
 from rnnlab.training.generators import Generators
 from rnnlab.training.interruption import Interruption, Stopped
+from rnnlab.training.leader import ENDED, READY, Failure, Following, wait_until_gone
 from rnnlab.training.quiet import quiet
 from rnnlab.training.recorder import Recorder
 from rnnlab.training.results import assess
@@ -26,19 +27,24 @@ from rnnlab.training.train import load_data
 def main(descriptor: int) -> None:
     """Follows the runs that its leader tells of through the connection, until that ends; says why one failed."""
     connection = Connection(descriptor)
-    threading.Thread(target=end_with, args=(connection,), daemon=True).start()
+    threading.Thread(target=leave_with, args=(connection,), daemon=True).start()
     while True:
         told: Following = connection.recv()
         sys.path[:] = told.path
         os.chdir(told.here)
         try:
-            with suppress(Stopped):
-                follow(told, connection)
+            follow(told, connection)
         except BaseException as error:
             why = str(error) if isinstance(error, Told) else f"{type(error).__name__}: {error}"
             connection.send(Failure(why, traceback.format_exc(), is_of_connection(error)))
             os._exit(1)
         connection.send(ENDED)
+
+
+def leave_with(connection: Connection) -> None:
+    """Ends this process, in whatever it waits, when its leader has gone."""
+    wait_until_gone(connection)
+    os._exit(1)
 
 
 def follow(told: Following, connection: Connection) -> None:
@@ -62,9 +68,11 @@ def follow(told: Following, connection: Connection) -> None:
         callbacks = [*([drawing] if drawing is not None else []), recorder, interruption, checkpoints]
         trainer = make_trainer(config, run, task, callbacks=callbacks, bars=False, world=world)
         connection.send(READY)
-        with world.connected(told.store, config["trainer"]["accelerator"]), interruption.listening():
+        world.connect(told.store, config["trainer"]["accelerator"])
+        with suppress(Stopped), interruption.listening():
             if drawing is not None:
                 seed_all(config["seed"], TRAINED, told.rank)
             trainer.fit(task, datamodule=data, ckpt_path=told.checkpoint)
             if not rehearsal(trainer):
                 assess(trainer, task, data, checkpoints.best_weights)
+        world.disconnect()

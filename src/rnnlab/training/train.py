@@ -30,6 +30,7 @@ from rnnlab.training.continuation import base_of, is_childs_first, longer, prepa
 from rnnlab.training.display import About, Display, failure_shown
 from rnnlab.training.generators import Generators
 from rnnlab.training.interruption import Interruption, Stopped
+from rnnlab.training.leader import Leader
 from rnnlab.training.loggers import introduce
 from rnnlab.training.native_steps import Kernels
 from rnnlab.training.presence import Presence
@@ -147,7 +148,7 @@ def train_config(
         if threads is None:
             one_where_it_counts(engine, config["trainer"]["accelerator"])
         several = processes(config["trainer"]) > 1
-        world = distributed.Leader(config, run.folder, from_checkpoint) if several else None
+        world = Leader(config, run.folder, from_checkpoint) if several else None
         if from_checkpoint is not None:
             refuse_other_engine(run, from_checkpoint, engine_label(engine), config["resume_engine"])
             refuse_other_data(run, content_hash(data))
