@@ -110,7 +110,8 @@ def test_early_stopping_and_stock_checkpoints_agree(small, tmp_path):
     one, two = small(*asked), small(*asked, "trainer.devices=2")
     assert apart(one, two) < 1e-5 and len(two.metrics["loss/val"][0]) < 12
     kept = f"+callbacks.kept={stock.replace('{run_folder}', str(tmp_path))}"
-    assert small(kept, "trainer.devices=2", "name=stock").status == "finished"
+    rate = "+callbacks.rate={_target_: lightning.pytorch.callbacks.LearningRateMonitor}"  # wants a logger
+    assert small(kept, rate, "trainer.devices=2", "name=stock").status == "finished"
     assert [path.suffix for path in (tmp_path / "kept").iterdir()] == [".ckpt"]
 
 

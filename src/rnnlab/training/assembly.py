@@ -9,6 +9,7 @@ import torch
 from lightning.fabric.utilities import registry
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import (
     AdvancedProfiler,
     PassThroughProfiler,
@@ -133,8 +134,8 @@ def make_trainer(
     """Lightning's own Trainer with the config's callbacks and loggers beside ours.
 
     Without `bars` the callbacks that draw a moving bar are left out. With `resume` loggers go on with what they wrote.
-    With `world` it trains together with other processes, and above rank 0 it is without loggers and without the
-    callbacks of rnnlab, which show; without `world` it trains in one process, whatever the config says.
+    With `world` it trains together with other processes, and above rank 0 it logs nowhere and is without the callbacks
+    of rnnlab, which show; without `world` it trains in one process, whatever the config says.
     """
     follows = world is not None and world.rank > 0
     options = {key: value for key, value in config["trainer"].items() if key not in OURS}
@@ -164,7 +165,7 @@ def make_trainer(
     check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
     nodes = {name: node for name, node in config["callbacks"].items() if node}
     if follows:
-        loggers, bars = [], True
+        loggers, bars = [DummyLogger()], True  # a callback may refuse to be without any
         nodes = {k: node for k, node in nodes.items() if not node["_target_"].startswith("rnnlab.")}
     drawing = {name for name, node in nodes.items() if is_a(node, f"callbacks.{name}", ProgressBar)}
     others = {name for name in drawing if not nodes[name]["_target_"].startswith("rnnlab.")}
