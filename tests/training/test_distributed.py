@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 
 import rnnlab
+from conftest import SMALL
 from rnnlab.data.chars import Segment
 from rnnlab.errors import UserError
 from rnnlab.recurrence.carry import joined, part
@@ -229,6 +230,15 @@ def test_refusals(small, tmp_path, asked, said):
             *asked, "trainer.devices=2", base=("experiment=sine", "callbacks=none", "trainer.accelerator=cpu")
         )
     assert not (tmp_path / "sine").exists()
+
+
+def test_an_object_that_cannot_be_made_elsewhere(tmp_path):
+    class Local(Callback):
+        pass
+
+    with pytest.raises(UserError, match=r"trainer.devices=2: Local cannot be made in another process: .+"):
+        asked = (*SMALL, "trainer.devices=2", f"paths.outputs={tmp_path}")
+        rnnlab.train(*asked, callbacks=[Local()], quiet=True)
 
 
 def test_as_many_devices_as_there_are_is_no_number(monkeypatch):

@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from rnnlab.config.trainer_schema import processes, validating
 from rnnlab.data.module import SequenceData
 from rnnlab.errors import UserError, nearest, warn
+from rnnlab.runs.objects import unrecorded
 from rnnlab.tasks.task import Task
 from rnnlab.training.assembly import is_a
 from rnnlab.training.recorder import TRAINING
@@ -161,15 +162,19 @@ def validated(trainer: dict[str, Any], batches: int, val: int) -> bool:
 def _between_processes(
     config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | None
 ) -> Iterator[str]:
-    n = processes(config["trainer"])
-    rows = sizes.items or config["data"].get("batch_size") or n
-    if n > 1 and (metrics is None or sizes.train is None):
+    if (n := processes(config["trainer"])) == 1:
+        return
+    asked, rows = f"trainer.devices={config['trainer']['devices']}", config["data"].get("batch_size") or n
+    parts = {part: config[part] for part in ("model", "data", "callbacks")}
+    if metrics is None or sizes.train is None:
         yield (
-            f"trainer.devices={config['trainer']['devices']}: several processes share the batches of rnnlab's models "
-            "and data; what is your own trains with trainer.devices=1"
+            f"{asked}: several processes share the batches of rnnlab's models and data; what is your own trains with "
+            "trainer.devices=1"
         )
-    elif n > rows:
-        yield f"trainer.devices={config['trainer']['devices']}: a batch has {rows} rows, and each process needs one"
+    elif (lost := next(unrecorded(parts), None)) is not None:
+        yield f"{asked}: {lost['what']} cannot be made in another process: {lost['why']}"
+    elif n > (sizes.items or rows):
+        yield f"{asked}: a batch has {sizes.items or rows} rows, and each process needs one"
 
 
 def _nothing_trained(trainer: dict[str, Any], train: int, batches: int) -> Iterator[str]:
