@@ -18,9 +18,12 @@ from conftest import SMALL
 from rnnlab.data.chars import Segment
 from rnnlab.errors import UserError
 from rnnlab.recurrence.carry import joined, part
+from rnnlab.runs.run import Run
 from rnnlab.tasks import Forecaster
+from rnnlab.training.checkpoints import Checkpoints
 from rnnlab.training.distributed import World, is_of_connection, settle
 from rnnlab.training.leader import RankFailed
+from rnnlab.training.recorder import Recorder
 
 NOISY = ("model.cell=lstm", "model.num_layers=2", "model.dropout=0.3", "model.recurrent_dropout=0.2",
          "model.zoneout=0.1", "model.input_dropout=0.1", "trainer.accumulate_grad_batches=2",
@@ -123,6 +126,14 @@ def test_rank_0_alone_writes(small, tmp_path):
         *(path.name for path in run.folder.glob("events.out*"))}  # fmt: skip
     steps = run.metrics["loss/train"][0].tolist()
     assert steps == sorted(set(steps))
+
+
+def test_a_follower_keeps_the_best_weights_and_writes_none(tmp_path):
+    for writes in (False, True):
+        kept = Checkpoints(Run(tmp_path), Recorder(), "loss/val", "min", writes=writes)
+        kept.best_weights = {"weight": torch.zeros(2)}
+        kept.write_best(None)
+        assert bool(list(tmp_path.rglob("*.ckpt"))) == writes
 
 
 # ---------------------------------------------------------------- what befalls a rank
