@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -245,11 +246,12 @@ def test_refusals(small, tmp_path, asked, said):
 
 def test_an_object_that_cannot_be_made_elsewhere(tmp_path):
     class Local(Callback):
-        pass
+        def __init__(self, held):
+            self.held = held
 
     with pytest.raises(UserError, match=r"trainer.devices=2: Local cannot be made in another process: .+"):
         asked = (*SMALL, "trainer.devices=2", f"paths.outputs={tmp_path}")
-        rnnlab.train(*asked, callbacks=[Local()], quiet=True)
+        rnnlab.train(*asked, callbacks=[Local(threading.Lock())], quiet=True)
 
 
 def test_as_many_devices_as_there_are_is_no_number(monkeypatch):
