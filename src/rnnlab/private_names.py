@@ -37,6 +37,7 @@ NAMES: dict[str, str] = {
     "torch:_C._autograd": "where the next one is",
     "torch:_C._autograd._top_saved_tensors_default_hooks": "whole steps in C save no tensors, and say so",
     "torch._higher_order_ops.scan:scan": "recurrence/traced.py: a loop of any length in an exported graph",
+    "torch.distributed.distributed_c10d:_abort_process_group": "NCCL would wait for a rank that has died",
     "hydra._internal.core_plugins.basic_launcher:BasicLauncher": "serves programs that are not rnnlab's own",
     "hydra._internal.core_plugins.basic_sweeper:BasicSweeper": "plans for launchers that are not rnnlab's own",
     "hydra._internal.utils:get_args_parser": "the words that Hydra itself takes are those of `rnnlab train`, too",

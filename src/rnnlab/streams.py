@@ -43,11 +43,12 @@ def generator(seed: int, stream: str, *counter: int) -> np.random.Generator:
     return np.random.Generator(philox(seed, stream, *counter))
 
 
-def words(seed: int, stream: str, shape: tuple[int, ...], *counter: int) -> np.ndarray:
-    """The first 16-bit words of a stream at a place, in C order."""
+def words(seed: int, stream: str, shape: tuple[int, ...], *counter: int, row: int = 0) -> np.ndarray:
+    """The first 16-bit words of a stream at a place, in C order, or those from `row` of a larger array on."""
     n = int(np.prod(shape))
-    raw = philox(seed, stream, *counter).random_raw((n + 3) // 4)
-    return raw.astype("<u8").view("<u2")[:n].reshape(shape)
+    before = row * int(np.prod(shape[1:]))
+    raw = philox(seed, stream, *counter).random_raw((before + n + 3) // 4)
+    return raw.astype("<u8").view("<u2")[before : before + n].reshape(shape)
 
 
 def threshold(p: float) -> int:
@@ -56,8 +57,8 @@ def threshold(p: float) -> int:
 
 
 def keep_mask(
-    seed: int, p: float, shape: tuple[int, ...], *counter: int, stream: str = "dropout"
+    seed: int, p: float, shape: tuple[int, ...], *counter: int, stream: str = "dropout", row: int = 0
 ) -> np.ndarray:
     """Dropout's mask, float32: 0 with chance `p`, where the stream's word lies below the threshold, else 1/(1-p)."""
-    dropped = words(seed, stream, shape, *counter) < threshold(p)
+    dropped = words(seed, stream, shape, *counter, row=row) < threshold(p)
     return np.where(dropped, np.float32(0), np.float32(1 / (1 - p)))

@@ -166,13 +166,17 @@ def test_one_value(overrides, line):
             "is its folder on PYTHONPATH?",
         ),
         (
-            ["trainer.devices=3"],
-            "trainer.devices=3: a run trains on one device; several devices train several runs, with --multirun",
+            ["trainer.devices=[0,1]", "trainer.accelerator=cpu"],
+            "trainer.devices=[0,1]: a list names GPUs; of a CPU give the number of processes",
+        ),
+        (["trainer.devices=2", "trainer.accelerator=mps"], "trainer.devices=2: there is one Apple GPU"),
+        (
+            ["trainer.devices=2", "+trainer.strategy=fsdp"],
+            "trainer.strategy=fsdp: with trainer.devices=2 rnnlab trains by ddp, which auto takes",
         ),
         (
-            ["trainer.devices=[0,1]"],
-            "trainer.devices=[0,1]: a run trains on one device; several devices train several runs, "
-            "with --multirun",
+            ["+trainer.num_nodes=2"],
+            "trainer.num_nodes=2: a run trains on one machine; sweep.pool=slurm trains several runs on several",
         ),
     ],
 )

@@ -67,12 +67,17 @@ def test_the_same_run(override):
         "trainer.deterministic=true",
         "trainer.limit_val_batches=1",
         "+trainer.strategy=ddp",
+        "trainer.devices=2",
         "callbacks=early_stopping",
         "+callbacks.mine._target_=my.Callback",
     ],
 )
 def test_another_run(override):
     assert of(*override.split()) != of()
+
+
+def test_several_devices_are_the_same_run_whether_ddp_is_named_or_not():
+    assert of("trainer.devices=2", "+trainer.strategy=ddp") == of("trainer.devices=2")
 
 
 def test_one_batch_is_not_all_batches():

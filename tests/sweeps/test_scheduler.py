@@ -107,6 +107,12 @@ def test_workers_are_spread_over_the_gpus(tmp_path, monkeypatch, allowed, names)
         assert {kinds[n] for n in worker.jobs} <= {"gpu" if worker in on_gpu else "cpu"}
 
 
+def test_a_worker_whose_runs_take_two_gpus_has_two_for_itself(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    _, server, _ = scheduled(tmp_path, ["gpu"] * 4, PoolOptions({"gpu": 2}, gpus=5, gpus_each=2))
+    assert [w.environment["CUDA_VISIBLE_DEVICES"] for w in server.workers] == ["0,1", "2,3"]
+
+
 def test_no_more_workers_than_runs_and_none_chooses_a_gpu_elsewhere(tmp_path):
     _, server, _ = scheduled(tmp_path, ["mps", "mps"], PoolOptions({"mps": 4}))
     assert len(server.workers) == 2 and not any(w.environment for w in server.workers)
@@ -276,12 +282,16 @@ def test_as_many_workers_as_devices_and_threads_allow(monkeypatch):
         devices.choose("mps")
     options = {"workers": None, "workers_per_gpu": 3, "renew_mb": 1, "max_failures": None, "pictures": False}
 
-    def planned(threads):
-        return SimpleNamespace(config={"trainer": {"threads": threads}})
+    def planned(threads, processes=1, accelerator="cpu"):
+        trainer = {"threads": threads, "devices": processes}
+        return SimpleNamespace(config={"trainer": trainer}, accelerator=accelerator)
 
     assert devices.pool([planned(None)], options).workers == {"cpu": 8, "gpu": 6, "mps": 3}
     assert devices.pool([planned(1), planned(4)], options).workers["cpu"] == 2
     assert devices.pool([planned(16)], options | {"workers": 5}).workers["cpu"] == 5
+    assert devices.pool([planned(None), planned(2, 2)], options).workers["cpu"] == 2
+    shared = devices.pool([planned(None, [0, 1], "gpu"), planned(None, 4)], options | {"workers_per_gpu": 1})
+    assert (shared.workers["gpu"], shared.workers["cpu"], shared.gpus_each) == (1, 2, 2)
 
 
 def test_what_workers_are_forked_from_has_not_asked_for_a_gpu():

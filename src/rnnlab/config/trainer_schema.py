@@ -70,6 +70,12 @@ def validating(trainer: dict[str, Any]) -> dict[str, Any]:
     return {"check_val_every_n_epoch": None, "val_check_interval": batches}
 
 
+def processes(trainer: dict[str, Any]) -> int:
+    """How many processes train a run together: one for each device."""
+    devices = trainer["devices"]
+    return len(devices) if isinstance(devices, list) else devices if devices not in ("auto", -1) else 1
+
+
 def cannot_take(accelerator: str, precision: str) -> str:
     """Why a device cannot train in a precision; "" where it can."""
     if accelerator == "cpu" and precision == "16-mixed":  # Lightning would take bf16-mixed, and say 16
@@ -129,13 +135,26 @@ class Trainer(Node):
         "barebones": "~callbacks.progress, ~callbacks.pictures and logger=none leave out what is beside the training",
     }
 
+    def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Several devices train by ddp, whether it is named or `auto` takes it."""
+        several = processes({"devices": self.devices}) > 1 and values.get("strategy") == "ddp"
+        return values | {"strategy": "auto"} if several else values
+
     def problems(self) -> Iterator[Problem]:
         if why := cannot_take(self.accelerator, self.precision):
             yield "precision", why
-        many = len(self.devices) if isinstance(self.devices, list) else self.devices
-        for key, n in (("devices", many), ("num_nodes", self.num_nodes)):
-            if isinstance(n, int) and n > 1:
-                yield key, "a run trains on one device; several devices train several runs, with --multirun"
+        if self.num_nodes > 1:
+            yield "num_nodes", "a run trains on one machine; sweep.pool=slurm trains several runs on several"
+        if isinstance(self.devices, list) and self.accelerator not in ("auto", "gpu"):
+            yield "devices", "a list names GPUs; of a CPU give the number of processes"
+        if processes({"devices": self.devices}) > 1:
+            if self.accelerator == "mps":
+                yield "devices", "there is one Apple GPU"
+            if self.strategy not in ("auto", "ddp"):
+                yield (
+                    "strategy",
+                    f"with trainer.devices={self.devices} rnnlab trains by ddp, which auto takes",
+                )
         if self.max_epochs == -1 and self.max_steps == -1 and self.max_time is None and not self.fast_dev_run:
             yield "max_epochs", "the run would never end; limit max_epochs, max_steps or max_time"
         if self.val_every_n_steps is not None:

@@ -1,6 +1,9 @@
 """The carry: hidden state kept from one segment of truncated backpropagation to the next."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import torch
 
 from rnnlab.cells import State
 
@@ -38,3 +41,18 @@ class Carry:
         """Takes back a copy of what `state_dict` gave; the stack moves it to its own device."""
         kept = saved.get("state")
         self.state = None if kept is None else [tuple(tensor.clone() for tensor in one) for one in kept]
+
+
+def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The `state_dict` of all rows of a batch, from those of its parts in order."""
+    if not all(parts):
+        return {}
+    states = zip(*(one["state"] for one in parts), strict=True)
+    return {"state": [[torch.cat(tensors) for tensors in zip(*of_cell, strict=True)] for of_cell in states]}
+
+
+def part(saved: dict[str, Any], rows: Callable[[int], tuple[int, int]]) -> dict[str, Any]:
+    """The `state_dict` of a part of a batch; `rows` gives the first of the part's rows and the one behind its last."""
+    if not saved:
+        return {}
+    return {"state": [[tensor[slice(*rows(len(tensor)))] for tensor in one] for one in saved["state"]]}

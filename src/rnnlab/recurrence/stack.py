@@ -133,7 +133,7 @@ class Stack(nn.Module):
         *,
         reset: Tensor | None = None,
         lengths: Tensor | None = None,
-        dropout_at: tuple[int, int] | None = None,
+        dropout_at: draws.Place | None = None,
     ) -> tuple[Tensor, list[State]]:
         """The outputs (B, T, output_size) and the final state of x (B, T, I) or (B, T) indices of one-hots.
 
@@ -141,7 +141,8 @@ class Stack(nn.Module):
         `lengths` (B,): rows are padded on the right. Outputs at padded steps are zero, the backward direction
         starts at each row's own end, and the state returned holds one tensor for each cell, its output after
         the row's last step: h for the cells here. The LSTM's c is not among what fused layers show.
-        `dropout_at` (seed, step): where the streams stand; needed in training mode with dropout or zoneout.
+        `dropout_at` (seed, step): where the streams stand; needed in training mode with dropout or zoneout. With a
+        third number x is the part of a batch that begins at this row.
 
         Raises UserError for a state or resets with a bidirectional stack; ValueError for an x of another
         shape and for a missing `dropout_at`.

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rnnlab.config.trainer_schema import processes
 from rnnlab.errors import UserError
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.probe import Probe
@@ -43,16 +44,26 @@ class Devices:
         return asked
 
     def pool(self, due: list[Planned], options: dict[str, Any]) -> PoolOptions:
-        """A worker for each core, or for each `trainer.threads` cores; on a GPU as many as asked for."""
-        threads = max((int(p.config["trainer"]["threads"] or 1) for p in due), default=1)
+        """A worker for each core, or for as many cores as a run takes; on a GPU as many as asked for, or one for as
+        many GPUs as a run takes.
+        """
+        trainers = [(p.accelerator, p.config["trainer"]) for p in due]
+        of_run = [int(t["threads"] or 1) * processes(t) for kind, t in trainers if kind == "cpu"]
+        threads = max(of_run, default=1)
+        each = max((processes(t) for kind, t in trainers if kind == "gpu"), default=1)
         shared = options["workers_per_gpu"]
         workers = {
             "cpu": options["workers"] or max(1, cores() // threads),
-            "gpu": max(1, self.gpus) * shared,
+            "gpu": max(1, self.gpus // each) * shared,
             "mps": shared,
         }
         return PoolOptions(
-            workers, self.gpus, options["renew_mb"] * 2**20, options["max_failures"], options["pictures"]
+            workers,
+            self.gpus,
+            options["renew_mb"] * 2**20,
+            options["max_failures"],
+            options["pictures"],
+            each,
         )
 
 

@@ -116,7 +116,8 @@ def attempt(config: dict[str, Any], total: int) -> Trial | str:
         data = load_data(config)
 
         def train(n: int) -> tuple[float, int, str]:
-            trainer = config["trainer"] | {"max_steps": n, "fast_dev_run": False}
+            trainer = config["trainer"] | {"max_steps": n, "fast_dev_run": False, "devices": 1}
+            trainer.pop("strategy", None)
             with tempfile.TemporaryDirectory() as folder:
                 place = Place(Path(folder) / "trial" / "run", "trial", "trial", "")
                 run = train_config(config | plain | {"trainer": trainer}, place, [], command=[],

@@ -64,6 +64,7 @@ class PoolOptions:
     renew_bytes: float = 1e9  # a worker that has gained so much memory is replaced
     max_failures: int | None = None
     pictures: bool = False
+    gpus_each: int = 1  # that a worker has for itself
 
 
 @dataclass
@@ -138,7 +139,9 @@ class Scheduler:
             waiting = len(queue) - sum(worker.kind == kind for worker in self.idle)
             wanted = min(most - self._kinds[kind], waiting)
             for _ in range(wanted):
-                gpus = [device_name(i) for i in range(self.options.gpus if kind == "gpu" else 0)]
+                names = [device_name(i) for i in range(self.options.gpus if kind == "gpu" else 0)]
+                each = self.options.gpus_each
+                gpus = [",".join(names[i : i + each]) for i in range(0, len(names) - each + 1, each)]
                 busy = Counter(worker.gpu for worker in self.workers)
                 self._start_worker(kind, min(gpus, key=lambda gpu: busy[gpu]) if gpus else None)
 

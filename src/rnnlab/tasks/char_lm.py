@@ -13,7 +13,7 @@ from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
 from rnnlab.native.scoring import LOSS, Head, Scale
-from rnnlab.recurrence.carry import Carry
+from rnnlab.recurrence.carry import Carry, joined, part
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.task import Panel, Probe, Scores, Task
@@ -166,11 +166,15 @@ class CharLM(Task):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["carry"] = self.carry.state_dict()
+        carry = self.carry.state_dict()
+        if self.world is not None:
+            carry = joined(self.world.gather(carry))
+        checkpoint["carry"] = carry
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "carry" in checkpoint:
-            self.carry.load_state_dict(checkpoint["carry"])
+            carry = checkpoint["carry"]
+            self.carry.load_state_dict(carry if self.world is None else part(carry, self.world.part))
 
     @torch.inference_mode()
     def sample(

@@ -55,13 +55,15 @@ class Classifier(Task):
         self.embedding = nn.utils.skip_init(nn.Embedding, spec["vocab_size"], embedding_size)
         self.stack = Stack(input_size=embedding_size, **recurrence)
         self.head = nn.utils.skip_init(Head, self.stack.output_size, 1 if self.sigmoid else self.classes)
+        alone: dict[str, Any] = {"sync_on_compute": False}  # what other processes have seen, `reported` asks
         if self.sigmoid:
-            self.ranked: dict[str, Any] = {"f1": BinaryF1Score(), "auroc": BinaryAUROC()}
+            self.ranked: dict[str, Any] = {"f1": BinaryF1Score(**alone), "auroc": BinaryAUROC(**alone)}
         else:
             self.ranked = {
-                "f1": MulticlassF1Score(self.classes, average="macro"),
-                "auroc": MulticlassAUROC(self.classes),
+                "f1": MulticlassF1Score(self.classes, average="macro", **alone),
+                "auroc": MulticlassAUROC(self.classes, **alone),
             }
+        self._seen: list[tuple[Tensor, Tensor]] = []  # of one of several processes
         self.initialise(
             [self.embedding, self.head],
             {"init": init, "init_scale": init_scale, "forget_bias": forget_bias},
@@ -127,9 +129,12 @@ class Classifier(Task):
     ranks = True
 
     def rank(self, said: Tensor, truth: Tensor) -> None:
-        scores = said.sigmoid() if self.sigmoid else said.softmax(-1)
+        scores = (said.sigmoid() if self.sigmoid else said.softmax(-1)).detach().cpu()
+        if self.world is not None:
+            self._seen.append((scores, truth.cpu()))
+            return
         for metric in self.ranked.values():
-            metric.update(scores.detach().cpu(), truth.cpu())
+            metric.update(scores, truth.cpu())
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The probabilities of the classes, (B, classes)."""
@@ -165,6 +170,11 @@ class Classifier(Task):
         return f"were this the end: class {best} ({100 * float(p[best]):.0f}%)"
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
+        if self.world is not None:
+            for scores, truth in (seen for of_rank in self.world.gather(self._seen) for seen in of_rank):
+                for metric in self.ranked.values():
+                    metric.update(scores, truth)
+            self._seen.clear()
         ranked = {name: float(metric.compute()) for name, metric in self.ranked.items()}
         for metric in self.ranked.values():
             metric.reset()

@@ -68,6 +68,7 @@ class Task(lightning.LightningModule):
         self._micro_losses: list[Tensor] = []
         self._grad_norm: Tensor | None = None
         self.kernels: Any = None  # set while an engine takes whole steps
+        self.world: Any = None  # set while several processes train it: a `rnnlab.training.distributed.World`
         self.stack: Stack
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -78,8 +79,8 @@ class Task(lightning.LightningModule):
             super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, or a saved module, is without the kernels that train the original."""
-        return super().__getstate__() | {"kernels": None}
+        """A copy, or a saved module, is without the kernels and the processes that train the original."""
+        return super().__getstate__() | {"kernels": None, "world": None}
 
     # ------------------------------------------------------------------ what a task must say
 
@@ -193,9 +194,12 @@ class Task(lightning.LightningModule):
         )
 
     @property
-    def dropout_at(self) -> tuple[int, int]:
-        """Where in the "dropout" stream the current step draws its masks: (seed, optimizer steps done)."""
-        return self.seed, self.global_step * self.optimization.accumulate + len(self._micro_losses)
+    def dropout_at(self) -> tuple[int, ...]:
+        """Where in the "dropout" stream the current step draws its masks: (seed, optimizer steps done), and where
+        several processes share a batch, the row at which this one's part begins.
+        """
+        place = self.seed, self.global_step * self.optimization.accumulate + len(self._micro_losses)
+        return place if self.world is None else (*place, self.world.first_row)
 
     def configure_optimizers(self) -> Any:
         return self.optimization.configure(self)
@@ -204,7 +208,11 @@ class Task(lightning.LightningModule):
         if self.kernels is not None:
             return self.kernels.steps(self.trainer, self, batch, batch_idx)
         how, optimizer = self.optimization, self.optimizers()
-        loss = self.loss(batch)
+        if self.world is None:
+            loss = self.loss(batch)
+        else:  # a part of the batch's mean, by this part of its rows
+            batch, share = self.world.rows(batch)
+            loss = self.loss(batch) * share
         if not self._micro_losses:
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                 callback.on_before_zero_grad(self.trainer, self, optimizer)
@@ -212,10 +220,13 @@ class Task(lightning.LightningModule):
         self.manual_backward(loss / how.accumulate if how.accumulate > 1 else loss)
         self._micro_losses.append(loss.detach())
         if len(self._micro_losses) == how.accumulate or self.trainer.is_last_batch:
+            mean = self._micro_losses[0]
+            if len(self._micro_losses) > 1:
+                mean = torch.stack(self._micro_losses).mean()
+            if self.world is not None:
+                mean = self.world.add_up(list(self.parameters()), mean)
             measured: dict[str, Any] = {
-                "loss/train": self._micro_losses[0]
-                if len(self._micro_losses) == 1
-                else torch.stack(self._micro_losses).mean(),
+                "loss/train": mean,
                 "optim/lr": optimizer.param_groups[0]["lr"],  # type: ignore[union-attr]
             }
             optimizer.step()  # type: ignore[union-attr]
@@ -261,6 +272,10 @@ class Task(lightning.LightningModule):
             super().on_validation_model_zero_grad()
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if self.world is not None:
+            batch, share = self.world.rows(batch)
+            if not share:
+                return
         native = getattr(self, "stack", None) is not None and self.stack.choice.engine == "native"
         # with it a run takes as many threads as there are, and torch's sums would depend on their number
         with torch_in_one_thread() if native else nullcontext():
@@ -297,6 +312,11 @@ class Task(lightning.LightningModule):
 
     def evaluation_metrics(self) -> tuple[float, dict[str, float]]:
         """The loss and the metrics of the part just gone through; forgets the sums."""
+        if self.world is not None:  # in the order of the ranks, so that all have the same bits
+            of_ranks = self.world.gather({name: (float(total), n) for name, (total, n) in self._sums.items()})
+            self._sums = {}
+            for sums in of_ranks:
+                self.add(sums)
         means = {name: float(total) / n for name, (total, n) in self._sums.items()}
         self._sums = {}
         return means["loss"], self.reported(means)

@@ -9,13 +9,19 @@ import torch
 from lightning.fabric.utilities import registry
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
-from lightning.pytorch.profilers import AdvancedProfiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.profilers import (
+    AdvancedProfiler,
+    PassThroughProfiler,
+    PyTorchProfiler,
+    SimpleProfiler,
+)
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rnnlab.config.building import build, locate
 from rnnlab.config.model_schema import UNBUILT
 from rnnlab.config.stock import AUTO
-from rnnlab.config.trainer_schema import validating
+from rnnlab.config.trainer_schema import processes, validating
 from rnnlab.errors import UserError
 from rnnlab.recurrence import engines
 from rnnlab.runs.load import initialise_from
@@ -23,6 +29,7 @@ from rnnlab.runs.run import Run
 from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import Checkpoints, WholeFiles
+from rnnlab.training.distributed import Together, World
 from rnnlab.training.loggers import MetricsFile, RunLogger
 from rnnlab.training.loop import Unmeasured, install
 from rnnlab.training.presence import Presence
@@ -122,24 +129,34 @@ def make_trainer(
     bars: bool,
     resume: bool = False,
     group: str = "",
+    world: World | None = None,
 ) -> Trainer:
     """Lightning's own Trainer with the config's callbacks and loggers beside ours.
 
     Without `bars` the callbacks that draw a moving bar are left out. With `resume` loggers go on with what they wrote.
+    With `world` it trains together with other processes, and above rank 0 it logs nowhere and is without the callbacks
+    of rnnlab, which show; without `world` it trains in one process, whatever the config says.
     """
+    follows = world is not None and world.rank > 0
     options = {key: value for key, value in config["trainer"].items() if key not in OURS}
     options |= validating(config["trainer"])
     if in_kernels(task, config):
         options["precision"] = "32-true"
     if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
         options |= {key: config["trainer"][key] for key in OF_A_STEP}
-    if options["profiler"] is None:
+    if world is not None:
+        options |= {"strategy": Together(world), "use_distributed_sampler": False}
+    elif processes(config["trainer"]) > 1:
+        options |= {"devices": 1, "strategy": "auto"}
+    if options["profiler"] is not None and follows:
+        options["profiler"] = PassThroughProfiler()  # not Unmeasured: the loop must be that of rank 0
+    elif options["profiler"] is None:
         options["profiler"] = Unmeasured()
     else:
         options["profiler"] = PROFILERS[options["profiler"]](dirpath=str(run.folder), filename="profile")
     loggers: list[Any] = [MetricsFile(run.folder)]
     about = {"{run_folder}": str(run.folder), "{run_name}": run.folder.name, "{run_group}": group}
-    for name, node in ((name, node) for name, node in config["logger"].items() if node):
+    for name, node in ((n, node) for n, node in config["logger"].items() if node and not follows):
         for placeholder, value in about.items():
             node = {k: v.replace(placeholder, value) if isinstance(v, str) else v for k, v in node.items()}
         extra: dict[str, Any] = {"folder": run.folder} if is_a(node, f"logger.{name}", RunLogger) else {}
@@ -147,6 +164,9 @@ def make_trainer(
         loggers.append(build(node, f"logger.{name}", **extra))
     check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
     nodes = {name: node for name, node in config["callbacks"].items() if node}
+    if follows:
+        loggers, bars = [DummyLogger()], True  # a callback may refuse to be without any
+        nodes = {k: node for k, node in nodes.items() if not node["_target_"].startswith("rnnlab.")}
     drawing = {name for name, node in nodes.items() if is_a(node, f"callbacks.{name}", ProgressBar)}
     others = {name for name in drawing if not nodes[name]["_target_"].startswith("rnnlab.")}
     left_out = (drawing - others if others else set()) if bars else drawing  # ours makes room for another bar
@@ -225,7 +245,7 @@ def in_kernels(task: LightningModule, config: dict[str, Any]) -> bool:
 
 def trainer_obstacle(trainer: dict[str, Any]) -> str | None:
     """What in the Trainer's config keeps the kernels from taking whole steps; None where nothing does."""
-    if trainer["devices"] not in (1, "auto") or trainer.get("strategy", "auto") != "auto":
+    if processes(trainer) > 1 or trainer.get("strategy", "auto") != "auto":
         return "the kernels train in one process"
     if trainer.get("reload_dataloaders_every_n_epochs", 0):
         return "the kernels keep one loader"

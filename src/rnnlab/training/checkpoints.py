@@ -16,6 +16,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error, with_checksum
 from rnnlab.runs.files import settle, settle_all, write_whole
 from rnnlab.runs.run import Run
+from rnnlab.tasks.task import Task
 from rnnlab.training import stock_checkpoints as stock
 from rnnlab.training.recorder import TRAINING, Recorder
 
@@ -53,6 +54,8 @@ class Checkpoints(Checkpoint):
     Checkpoints are taken between two batches, when the validation and the schedule of the one before are done,
     and at no other moment: going on from there repeats nothing and leaves nothing out. Where gradients are
     accumulated they wait for the optimizer's step.
+
+    Of several processes all take part in a checkpoint at the same step, when rank 0 says, which alone writes it.
     """
 
     patient = True  # can wait for the end of a call of the kernels
@@ -67,8 +70,9 @@ class Checkpoints(Checkpoint):
         every_n_steps: int | None = None,
         every_seconds: float | None = 60.0,
         check: Callable[[], None] = lambda: None,
+        writes: bool = True,
     ) -> None:
-        self.run, self.recorder, self.monitor = run, recorder, monitor
+        self.run, self.recorder, self.monitor, self.writes = run, recorder, monitor, writes
         self.sign = 1.0 if mode == "min" else -1.0
         self.check = check  # raises where nothing may be written any more
         self.engine = engine  # noted in every checkpoint
@@ -119,6 +123,9 @@ class Checkpoints(Checkpoint):
         seconds, step = self._saved_at
         by_steps = self.every_n_steps is not None and trainer.global_step - step >= self.every_n_steps
         by_time = self.every_seconds is not None and time.monotonic() - seconds >= self.every_seconds
+        if self.every_seconds is not None and (world := world_of(task)) is not None:
+            (due,) = world.first("due" * (by_time and self.writes))  # their clocks differ
+            by_time = bool(due)
         if (by_steps or by_time) and between_steps(trainer, task):
             self.save(trainer, task)
 
@@ -135,8 +142,8 @@ class Checkpoints(Checkpoint):
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
         """best.ckpt and stock checkpoints follow what the run goes on from; and what has ended trains no further."""
-        stock.recall(trainer, self.run.folder.name, self._of_stock)
-        if self.best_weights is not None:
+        stock.recall(trainer, self.run.folder.name, self._of_stock, self.writes)
+        if self.best_weights is not None and self.writes:
             self._best_written = not checksum_error(self.run.best_checkpoint) and self._is_of_best()
             self.write_best(task)
         trainer.should_stop = self._should_stop  # at its limit it stops by itself, or goes on to a later one
@@ -169,12 +176,15 @@ class Checkpoints(Checkpoint):
         if rehearsal(trainer):
             return
         self.count_rightly(trainer)
+        following = self.run.last_checkpoint.with_name("next.ckpt")
         self.check()
         self.recorder.flush(trainer, task)
         self._saved_at = (time.monotonic(), trainer.global_step)
+        if not self.writes:
+            trainer.save_checkpoint(following)  # rank 0 is given this one's part of it
+            return
         # a first one may wait for the others; what a run has already is not put at risk
         self.write_best(task, None if self.run.best_checkpoint.exists() else LATER)
-        following = self.run.last_checkpoint.with_name("next.ckpt")
         trainer.save_checkpoint(following, storage_options=LATER)
         self.check()
         grown = [self.run.folder / name for name in self.recorder.lengths]
@@ -188,7 +198,7 @@ class Checkpoints(Checkpoint):
 
     def write_best(self, task: LightningModule, options: Any = None) -> None:
         """Writes the best weights if they are newer than the file."""
-        if self.best_weights is None or self._best_written:
+        if self.best_weights is None or self._best_written or not self.writes:
             return
         checkpoint = {
             "state_dict": self.best_weights,
@@ -219,6 +229,11 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.best, self.last, self.ended = state["best"], state["last"], state["ended"]
         self.best_weights = state["best_weights"]
+
+
+def world_of(task: LightningModule) -> Any:
+    """The processes that train a task together; None where one does."""
+    return task.world if isinstance(task, Task) else None
 
 
 def between_steps(trainer: Trainer, task: LightningModule) -> bool:

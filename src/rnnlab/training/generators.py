@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from rnnlab.runs import own_generators as own
 from rnnlab.runs.generators import EPOCH, TESTED, TRAINED, VALIDATED, States, restore, seed_all, states
+from rnnlab.training.checkpoints import world_of
 
 LOADERS = {"train_dataloader": EPOCH, "val_dataloader": VALIDATED, "test_dataloader": TESTED}
 
@@ -109,10 +110,17 @@ class Generators(Callback):
         self.before = self.states()
 
     def on_save_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["generators"] = self.before or self.states()
+        found = self.before or self.states()
+        world = world_of(task)
+        checkpoint["generators"] = found if world is None else {"ranks": world.gather(found)}
 
     def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.pending = checkpoint.get("generators")
+        if self.pending and (
+            ranks := self.pending.get("ranks")
+        ):  # as many as there are now, or other numbers
+            world = world_of(task)
+            self.pending = ranks[min(0 if world is None else world.rank, len(ranks) - 1)]
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         position = trainer.fit_loop.position  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from rnnlab.signals import listening
-from rnnlab.training.checkpoints import Checkpoints, between_steps
+from rnnlab.training.checkpoints import Checkpoints, between_steps, world_of
 
 
 class Stopped(Exception):
@@ -30,6 +30,7 @@ class Interruption(Callback):
     A second SIGHUP does not: the terminal and the shell in it each send one. `stop` is asked before each batch why
     the training is to stop, and `judge(step, value)` after each validation why it is to be pruned: "" where it goes on.
 
+    Of several processes all stop behind the same step, whichever is asked.
     Not by `trainer.should_stop`, for which Lightning would first validate where the unbroken run does not.
     """
 
@@ -64,7 +65,10 @@ class Interruption(Callback):
         if self.judge is not None and last.get("step", -1) > self._judged_at:
             self._judged_at = last["step"]
             self._verdict = self.judge(last["step"], last["metrics"][self.checkpoints.monitor])
-        if (why := self.signal_name or self.stop()) and between_steps(trainer, task):
+        why = self.signal_name or self.stop()
+        if (world := world_of(task)) is not None:
+            why, self._verdict = world.first(why, self._verdict)
+        if why and between_steps(trainer, task):
             self.checkpoints.save(trainer, task)
             raise Stopped(f"{why} at step {trainer.global_step}")
         if self._verdict and between_steps(trainer, task):

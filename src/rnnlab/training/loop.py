@@ -21,6 +21,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from rnnlab.data.loader import Loader
+from rnnlab.training.distributed import Together
 
 TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 # these read metrics and log none, and behind a batch only ask what time or step it is
@@ -343,7 +344,7 @@ class Loop(_FitLoop):
             type(task).__module__.startswith("rnnlab.tasks.")
             and isinstance(trainer.train_dataloader, Loader)
             and type(trainer.profiler) is Unmeasured  # type: ignore[attr-defined]
-            and type(trainer.strategy) is SingleDeviceStrategy
+            and type(trainer.strategy) in (SingleDeviceStrategy, Together)
             and trainer.strategy.root_device.type == "cpu"
             and trainer.strategy.model is task
             and type(trainer.precision_plugin) is Precision

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 
 from lightning.pytorch.callbacks import EarlyStopping
 
-from rnnlab.config.trainer_schema import validating
+from rnnlab.config.trainer_schema import processes, validating
 from rnnlab.data.module import SequenceData
 from rnnlab.errors import UserError, nearest, warn
+from rnnlab.runs.objects import unrecorded
 from rnnlab.tasks.task import Task
 from rnnlab.training.assembly import is_a
 from rnnlab.training.recorder import TRAINING
@@ -44,6 +45,14 @@ class Findings:
 def refuse(config: dict[str, Any], task: Any, data: Any, tell: Callable[[str], Any] = warn) -> None:
     """Raises UserError with a line for each thing that would stop the training; tells what is seldom meant."""
     found = findings(config, sizes(data), task.metrics if isinstance(task, Task) else None)
+    steps = ("training_step", "validation_step")
+    if processes(config["trainer"]) > 1 and isinstance(task, Task):
+        found.lines += [
+            f"trainer.devices={config['trainer']['devices']}: {type(task).__name__} has a {name} of its own, which "
+            "several processes cannot share; trainer.devices=1 trains it"
+            for name in steps
+            if getattr(type(task), name) is not getattr(Task, name)
+        ]
     if found.lines:
         raise UserError(*found.lines)
     for note in found.notes:
@@ -54,6 +63,7 @@ def findings(config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | No
     """What the config says of data of such sizes; `metrics` are the task's, None for a module of the user's own."""
     trainer, (train, val, _, items) = config["trainer"] | validating(config["trainer"]), sizes
     found = Findings()
+    found.lines += _between_processes(config, sizes, metrics)
     batches = 0
     if train is not None:
         batches = limited(train, trainer["limit_train_batches"])
@@ -147,6 +157,24 @@ def validated(trainer: dict[str, Any], batches: int, val: int) -> bool:
     within = interval is not None and (every == 1 or many > every - 1)
     due = interval if isinstance(interval, int) else math.ceil((interval or 1.0) * batches)
     return many * batches >= (every - 1) * batches + due if within else many >= every
+
+
+def _between_processes(
+    config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | None
+) -> Iterator[str]:
+    if (n := processes(config["trainer"])) == 1:
+        return
+    asked, rows = f"trainer.devices={config['trainer']['devices']}", config["data"].get("batch_size") or n
+    parts = {part: config[part] for part in ("model", "data", "callbacks")}
+    if metrics is None or sizes.train is None:
+        yield (
+            f"{asked}: several processes share the batches of rnnlab's models and data; what is your own trains with "
+            "trainer.devices=1"
+        )
+    elif (lost := next(unrecorded(parts), None)) is not None:
+        yield f"{asked}: {lost['what']} cannot be made in another process: {lost['why']}"
+    elif n > (sizes.items or rows):
+        yield f"{asked}: a batch has {sizes.items or rows} rows, and each process needs one"
 
 
 def _nothing_trained(trainer: dict[str, Any], train: int, batches: int) -> Iterator[str]:

@@ -11,6 +11,7 @@ from rnnlab.data.loader import Loader
 from rnnlab.data.module import SPLITS
 from rnnlab.tasks.evaluation import evaluate
 from rnnlab.tasks.task import Task
+from rnnlab.training.checkpoints import world_of
 from rnnlab.training.generators import gives
 from rnnlab.training.loop import Hooks
 from rnnlab.training.native_steps import Kernels
@@ -34,6 +35,8 @@ def assess(
     test = data.test_dataloader() if gives(data, "test_dataloader") else None
     hooks: Hooks = trainer.fit_loop.hooks  # type: ignore[attr-defined]
     heard = any(hooks.kinds(stem) for stem in ("on_test", "setup", "teardown"))
+    if (world := world_of(task)) is not None:  # all ranks take the same way
+        heard = bool(world.first("heard" * heard)[0])
     unheard = trainer.limit_test_batches == 1.0 and trainer.fit_loop.own and not heard  # type: ignore[attr-defined]
     if isinstance(task, Task) and isinstance(test, Loader) and unheard:
         kernels = next((c for c in trainer.callbacks if isinstance(c, Kernels)), None)  # type: ignore[attr-defined]

@@ -28,13 +28,15 @@ def remember(trainer: Trainer) -> dict[str, dict[str, Any]]:
     }
 
 
-def recall(trainer: Trainer, run: str, remembered: dict[str, dict[str, Any]]) -> None:
+def recall(trainer: Trainer, run: str, remembered: dict[str, dict[str, Any]], removes: bool = True) -> None:
     """Gives the callbacks their memory back, and removes this run's files that are younger than the checkpoint."""
     for callback in callbacks(trainer):
         memory = dict(remembered.get(callback.state_key, {}))
         known = memory.pop("files", [])
         for name, value in memory.items():
             setattr(callback, name, value)
+        if not removes:
+            continue
         for path in files(callback):
             if path.name not in known and of_run(path) == run:
                 path.unlink()

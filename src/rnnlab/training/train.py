@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from rnnlab import import_path as workplace
 from rnnlab.config import base_config, build, check, deciding
-from rnnlab.config.trainer_schema import cannot_take
+from rnnlab.config.trainer_schema import cannot_take, processes
 from rnnlab.errors import UserError, warn
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
@@ -22,13 +22,15 @@ from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place, place, settled
 from rnnlab.runs.sources import foreign_targets, why_stale
-from rnnlab.training import accelerator, preflight, trackers
+from rnnlab.tasks.task import Task
+from rnnlab.training import accelerator, distributed, preflight, trackers
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
 from rnnlab.training.continuation import base_of, is_childs_first, longer, prepare
 from rnnlab.training.display import About, Display, failure_shown
 from rnnlab.training.generators import Generators
 from rnnlab.training.interruption import Interruption, Stopped
+from rnnlab.training.leader import Leader
 from rnnlab.training.loggers import introduce
 from rnnlab.training.native_steps import Kernels
 from rnnlab.training.presence import Presence
@@ -63,6 +65,9 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     overrides = [o for o in overrides if not o.startswith("sweep.")]
     config["trainer"]["accelerator"], why_device = accelerator.take(config["trainer"]["accelerator"])
     trainer = config["trainer"]
+    distributed.settle(trainer)
+    if (n := processes(trainer)) > 1:
+        why_device += f"; {n} processes share each batch"
     if why := cannot_take(trainer["accelerator"], trainer["precision"]):  # of what `auto` came to
         raise UserError(f"trainer.precision={trainer['precision']}: {why}")
 
@@ -142,6 +147,8 @@ def train_config(
         engine, resume = engine_of(task, config, data), from_checkpoint is not None
         if threads is None:
             one_where_it_counts(engine, config["trainer"]["accelerator"])
+        several = processes(config["trainer"]) > 1
+        world = Leader(config, run.folder, from_checkpoint) if several else None
         if from_checkpoint is not None:
             refuse_other_engine(run, from_checkpoint, engine_label(engine), config["resume_engine"])
             refuse_other_data(run, content_hash(data))
@@ -161,9 +168,12 @@ def train_config(
             drawing.wrap(data)
         with preflight.leaving_nothing(run.folder):
             trainer = make_trainer(
-                config, run, task, callbacks=callbacks, bars=display.bars, resume=resume, group=where.label
-            )
+                config, run, task, callbacks=callbacks, bars=display.bars, resume=resume, group=where.label,
+                world=world,
+            )  # fmt: skip
             preflight.rehearse(task)
+        if isinstance(task, Task):
+            task.world = world
 
         if from_checkpoint is not None:
             clear_leftovers(run.folder)
@@ -183,14 +193,15 @@ def train_config(
         run.update(status="running", started=run.known.get("started") or now(), engine=engine)
         begin, status, why = time.perf_counter(), "finished", ""
         results: dict[str, Any] = {}
-        with interruption.listening(), run.failing(), disk(run), apart():
+        with interruption.listening(), run.failing(), disk(run), apart(), world or nullcontext():
             try:
                 watch(trainer)
                 if drawing is not None:
                     seed_all(config["seed"], TRAINED)
                 trackers.begin(trainer.loggers, where.label, config["tags"])
                 introduce(trainer.loggers, config)
-                remember(run, trainer.loggers[1:], config)
+                if not rehearsal(trainer):  # whose loggers Lightning has taken away
+                    remember(run, trainer.loggers[1:], config)
                 trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 steps = (
                     trainer.global_step
@@ -209,6 +220,8 @@ def train_config(
                 trackers.conclude(trainer.loggers, status, results, config["monitor"])
             except Exception as error:  # their server is away, say: the run has ended all the same
                 warn(f"a logger did not hear how the run ended: {type(error).__name__}: {error}")
+        if isinstance(task, Task):
+            task.world = None
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
             presence.check()

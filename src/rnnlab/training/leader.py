@@ -1,0 +1,191 @@
+"""Rank 0 of a run in several processes: it starts the others from the resolved config, and ends them."""
+
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnnlab.config.trainer_schema import processes
+from rnnlab.errors import RunFailed
+from rnnlab.training.distributed import World, is_of_connection
+from rnnlab.training.interruption import Stopped
+
+# our path replaces Python's, which begins with the working folder
+ENTRY = "import sys; sys.path[:] = sys.argv[1:]; from rnnlab.training import follower; follower.main({})"
+GRACE = 10.0  # seconds in which a follower says how it has ended
+LOOK = 0.5  # seconds between two looks at the followers on GPUs
+READY, ENDED = "ready", "ended"
+
+Follower = tuple["subprocess.Popen[bytes]", Connection]
+_spare: list[
+    Follower
+] = []  # have followed a run to its end, and wait for the next; they end with this process
+
+
+class RankFailed(RunFailed):
+    """Another process of the run has failed, or was killed."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """What a follower is told of a run."""
+
+    rank: int
+    size: int
+    store: str
+    config: dict[str, Any]
+    folder: Path
+    checkpoint: Path | None
+    threads: int
+    path: list[str]  # Python's, and the working folder
+    here: Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a follower says before it leaves."""
+
+    why: str
+    trace: str
+    of_connection: bool  # a consequence: another rank has gone
+
+
+class Leader(World):
+    """Rank 0: inside its `with`, the followers are there.
+
+    Where one of them fails or is killed, all end, and `RankFailed` says which one and why.
+    """
+
+    def __init__(self, config: dict[str, Any], folder: Path, checkpoint: Path | None) -> None:
+        super().__init__(0, processes(config["trainer"]))
+        self.config, self.folder, self.checkpoint = config, folder, checkpoint
+        self.on_gpus = config["trainer"]["accelerator"] == "gpu"
+        self.followers: dict[int, Follower] = {}
+        self._over = threading.Event()
+
+    def __enter__(self) -> "Leader":
+        self._place = tempfile.TemporaryDirectory(prefix="rnnlab-")  # NCCL reads in it later, too
+        store, threads = str(Path(self._place.name) / "store"), torch.get_num_threads()
+        path, here = list(sys.path), Path.cwd()
+        try:
+            for rank in range(1, self.size):
+                self.followers[rank] = _, connection = a_follower()
+                told = Following(
+                    rank, self.size, store, self.config, self.folder, self.checkpoint, threads, path, here
+                )
+                with suppress(BrokenPipeError):  # it has gone, which is heard of next
+                    connection.send(told)
+            for rank, (_, connection) in self.followers.items():
+                said = _heard(connection)
+                if said != READY:
+                    raise self._failed(rank, said)
+            self.connect(store, self.config["trainer"]["accelerator"])
+        except BaseException:
+            self._end(well=False)
+            raise
+        if self.on_gpus:
+            threading.Thread(target=self._watch, daemon=True).start()
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._over.set()
+        if error is None or isinstance(error, Stopped):
+            self.disconnect()
+            self._end(well=True)
+            return
+        cause = self._cause() if is_of_connection(error) else None
+        self._end(well=False)
+        self.give_up()
+        if cause is not None:
+            raise cause from cause.__cause__
+
+    def _end(self, well: bool) -> None:
+        """Keeps the followers of a run that has ended as it was asked to for the next run, but for those on GPUs."""
+        for follower in self.followers.values():
+            process, connection = follower
+            if well and connection.poll(GRACE) and _heard(connection) == ENDED and not self.on_gpus:
+                _spare.append(follower)
+            else:
+                process.kill()
+                process.wait()
+                connection.close()
+        self._place.cleanup()
+
+    def _cause(self) -> RankFailed | None:
+        """Which follower's end was the first, and not the consequence of another's."""
+        heard: dict[int, Any] = {}
+        until = time.monotonic() + GRACE
+        while time.monotonic() < until and len(heard) < len(self.followers):
+            for rank in self.followers.keys() - heard.keys():
+                process, connection = self.followers[rank]
+                if connection.poll(0.02) or process.poll() is not None:
+                    heard[rank] = _heard(connection)
+                    if not (isinstance(heard[rank], Failure) and heard[rank].of_connection):
+                        return self._failed(rank, heard[rank])
+        return None
+
+    def _failed(self, rank: int, said: Any) -> RankFailed:
+        error: RankFailed
+        if isinstance(said, Failure):
+            error = RankFailed(*(f"rank {rank}: {line}" for line in said.why.splitlines()))
+            error.__cause__ = RankFailed(said.trace)
+            return error
+        code = self.followers[rank][0].wait()
+        if code >= 0:
+            return RankFailed(f"rank {rank} exited with code {code}")
+        oom = "; out of memory?" if code == -signal.SIGKILL else ""
+        error = RankFailed(f"rank {rank} was killed ({signal.Signals(-code).name}){oom}")
+        error.__cause__ = ChildProcessError(str(error))  # no fault of the run's: it can go on
+        return error
+
+    def _watch(self) -> None:
+        """NCCL would wait for a rank that has died: what waits is given up, and rank 0 finds out why."""
+        while not self._over.wait(LOOK):
+            if any(process.poll() is not None for process, _ in self.followers.values()):
+                self.give_up()
+                return
+
+
+def a_follower() -> Follower:
+    """A process that waits for its first run, or for the next."""
+    while _spare:
+        process, connection = _spare.pop()
+        if process.poll() is None:
+            return process, connection
+    ours, theirs = socket.socketpair()
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENTRY.format(theirs.fileno()), *sys.path],
+        pass_fds=[theirs.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # what callbacks print, rank 0 prints
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C reaches rank 0, which tells the others
+    )
+    theirs.close()
+    return process, Connection(ours.detach())
+
+
+def wait_until_gone(connection: Connection) -> None:
+    """Returns when the other end is closed, whatever is said before."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), 0)
+    waiting.poll()
+
+
+def _heard(connection: Connection) -> Any:
+    """The next message; None from one that has gone."""
+    try:
+        return connection.recv()
+    except (EOFError, OSError):
+        return None
