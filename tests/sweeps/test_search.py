@@ -23,8 +23,8 @@ from rnnlab.sweeps.search import Search  # noqa: E402
 from rnnlab.sweeps.space import space  # noqa: E402
 
 STEPS = 81
-OPTIONS = {"search": "random", "trials": 9, "minutes": None, "prune": "none", "reduction": 3, "min_steps": None,
-           "search_order": "fast", "search_batch": 9, "search_seed": 0}  # fmt: skip
+OPTIONS = {"search": "random", "objectives": [], "trials": 9, "minutes": None, "prune": "none", "reduction": 3,
+           "min_steps": None, "search_order": "fast", "search_batch": 9, "search_seed": 0}  # fmt: skip
 
 
 def no_group(key):
@@ -226,7 +226,7 @@ def test_runs_that_lie_in_the_folder_already_are_told(tmp_path):
     lab.record(planned, "finished", {"best": {"value": 0.5, "step": 1, "metrics": {}}})
     (planned.run.folder / "overrides.yaml").write_text("- lr=0.25\n")
     search = Lab(tmp_path).search
-    assert [(t.params, t.value) for t in search.study.trials] == [({"lr": 0.25}, 0.5)]
+    assert [(t.params, t.value) for t in search.study.optuna.trials] == [({"lr": 0.25}, 0.5)]
 
 
 def test_a_space_of_fewer_points_than_trials_ends(tmp_path):

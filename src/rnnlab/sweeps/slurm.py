@@ -15,6 +15,7 @@ from typing import Any
 
 from rnnlab.errors import UserError, nearest
 from rnnlab.runs.files import write_json
+from rnnlab.runs.record import ENDED
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.pack import Assigned, Pack, cut, surroundings
 from rnnlab.sweeps.plan import Planned
@@ -23,7 +24,7 @@ from rnnlab.sweeps.scheduler import View
 FOLDER = ".slurm"  # beside the runs: submitit's files and what was submitted
 POLL = 0.5  # seconds between two looks at the runs' folders
 ASK_SLURM = 5.0  # seconds between two questions to Slurm
-ENDED = ("finished", "failed", "pruned")
+OVER = (*ENDED, "failed", "pruned")
 NUMBERS = ("minutes_per_job", "minutes", "cpus", "gpus", "memory_gb", "parallel")
 WORDS: dict[str, tuple[Any, str]] = {
     "partition": (str, "a name"), "account": (str, "a name"), "setup": (list, "a list of lines of shell"),
@@ -108,7 +109,7 @@ class SlurmSweep:
             self.say(f"{n:,} of these runs {'is' if n == 1 else 'are'} in jobs that were submitted before")
         jobs |= self._submit(new) if new else {}
         if self.slurm["detach"]:
-            self.say("submitted; the same command without sweep.slurm.detach shows how they get on")
+            self.say("submitted; the same command without --detach shows how they get on")
             self.stopping = DETACHED
             return self.outcomes
         try:
@@ -213,7 +214,7 @@ class SlurmSweep:
     def _look(self, i: int, planned: Planned, started: set[int]) -> None:
         record = planned.run.known
         status = record.get("status")
-        if status in ENDED and self._ended_at(planned) != self.seen[i]:
+        if status in OVER and self._ended_at(planned) != self.seen[i]:
             self.outcomes[i] = Outcome(i, status, record.get("why", ""), record, record.get("seconds", 0.0))
             self.view.ended(planned, self.outcomes[i])
         elif status == "running" and i not in started:
