@@ -17,7 +17,7 @@ from rnnlab.signals import listening
 from rnnlab.sweeps.forkserver import LEFT
 from rnnlab.sweeps.job import Job, Outcome
 from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.pool import LOST, Pool, WorkerHandle
+from rnnlab.sweeps.pool import LOST, MOVED, Pool, WorkerHandle
 from rnnlab.sweeps.worker import Step, Validated
 
 MOST_LOST = 3  # workers that a run may lose with their nodes before it counts as failed
@@ -231,6 +231,8 @@ class Scheduler:
                 self._finish(Outcome(worker.job, "stopped", why, run.known))
             elif why == LEFT and worker.job not in self._moved:  # before it had started this run
                 self._moved.add(worker.job)
+                self.waiting[worker.kind].appendleft(worker.job)
+            elif why == MOVED:
                 self.waiting[worker.kind].appendleft(worker.job)
             elif why == LOST and self._lost[worker.job] < MOST_LOST:
                 self._lost[worker.job] += 1

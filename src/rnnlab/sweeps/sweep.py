@@ -270,8 +270,18 @@ def _pool(
 ) -> Iterator[tuple[Pool, PoolOptions]]:
     """Where the workers are, and how many there may be."""
     sizes = devices.pool(due, options)
-    if options["pool"] != "ray":
+    if options["pool"] == "local":
         yield LocalPool(server), sizes
+        return
+    if options["pool"] == "slurm":
+        from rnnlab.sweeps.slurm_pool import SlurmPool
+
+        jobs = SlurmPool(options, due[0].place.folder.parent, due[0].config["name"])
+        console.print(f"workers in array job {jobs.jobs[0].partition('_')[0]}", soft_wrap=True)
+        try:
+            yield jobs, replace(sizes, workers=dict.fromkeys(("cpu", "gpu"), jobs.wanted), gpus=0)
+        finally:
+            jobs.end()
         return
     from rnnlab.sweeps.ray_pool import RayPool
 
@@ -305,9 +315,10 @@ def _search(
     from rnnlab.sweeps.samplers import require_optuna
     from rnnlab.sweeps.search import Search, describe, summary
 
-    if options["pool"] == "slurm":
-        raise UserError("sweep.pool=slurm: a search trains on this machine or by Ray; leave out sweep.pool")
     require_optuna(options)
+    if options["pool"] == "slurm":
+        require_slurm()
+        checked(options)
 
     def plan_point(point: Point) -> Planned | list[str]:
         found = planner.plan(Listed([point]), options["exclude"])

@@ -241,7 +241,9 @@ def how_it_ended(trainer: Trainer) -> str:
     if not trainer.should_stop:
         return "limit"
     loop: Any = trainer.fit_loop
-    last = loop.epoch_loop.batch_progress.is_last_batch  # else its epoch, which counts as processed, was cut off
+    last = (
+        loop.epoch_loop.batch_progress.is_last_batch
+    )  # else its epoch, which counts as processed, was cut off
     epochs = loop.epoch_progress.current.processed - (not last)
     limits = ((trainer.max_steps, trainer.global_step), (trainer.max_epochs, epochs))
     if any(limit is not None and 0 <= limit <= done for limit, done in limits):
