@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import pytest
 import slurm as real
 
 from rnnlab.cli import main
+from rnnlab.cli.train import with_sweep_options
+from rnnlab.config import compose
 from rnnlab.errors import UserError
 from rnnlab.runs.run import runs
 from rnnlab.sweeps import slurm
+from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.pack import Pack, cut, refuse_others, surroundings
 
 KEYS = {"minutes_per_job": 30, "minutes": 120, "cpus": 4, "gpus": 0, "memory_gb": None, "partition": None,
@@ -43,6 +47,23 @@ def test_a_wrong_key_is_named(key, value, why):
     ):
         slurm.checked({"slurm": KEYS | {"cpu": 3}})
     assert slurm.checked({"slurm": KEYS}) == KEYS
+
+
+def test_a_cluster_is_named_once_in_a_folder_of_ones_own(tmp_path, capsys):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(
+        "defaults: [slurm]\nslurm: {partition: gpu, setup: [module load gcc]}\n"
+    )
+    found = compose(["experiment=sine", "sweep=mine", "sweep.slurm.minutes=7"], tmp_path).sweep
+    assert found.pool == "slurm" and found.slurm.partition == "gpu" and found.slurm.minutes == 7
+    assert found.slurm.setup == ["module load gcc"] and found.slurm.cpus == 4 and found.trials == 100
+    assert compose(["experiment=sine"]).sweep.pool == "local" and compose(["sweep=ray"]).sweep.pool == "ray"
+    # it says nothing of a run: neither in its name nor in what it was asked
+    where = grid(["sweep=slurm", "seed=0,1"], lambda key: key in ("sweep", "experiment"))
+    assert [[a.text for a in point] for point in where] == [["seed=0"], ["seed=1"]]
+    with pytest.raises(UserError, match="cannot be swept themselves"):
+        grid(["sweep=slurm,local"], lambda key: key == "sweep")
+    assert with_sweep_options(["-m", "--detach", "--help"]) == ["-m", "--help", "sweep.slurm.detach=true"]
 
 
 def test_another_program_trains_nothing():
@@ -229,7 +250,7 @@ def test_a_search_whose_job_is_queued_again_has_the_bits_of_one_on_this_machine(
 
 
 @pytest.mark.skipif(
-    not importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher"), reason="needs rnnlab[slurm]"
+    not importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher"), reason="needs rnnlab[launchers]"
 )
 def test_a_stock_job_whose_time_is_over_goes_on(cluster, tmp_path):
     words = ["train", "-m", *LINE[2:3], "data.n_points=300", "callbacks=none", *LONG[:3], "trainer.accelerator=cpu",
@@ -249,6 +270,27 @@ def test_a_stock_job_whose_time_is_over_goes_on(cluster, tmp_path):
     assert driver.returncode == 0 and said.count("best loss/val") == 1
     assert main([*words, f"paths.outputs={tmp_path / 'b'}"]) == 0
     assert curves(tmp_path / "a") == curves(tmp_path / "b")
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", False), ("n", True)])
+def test_ctrl_c_asks_whether_to_cancel_the_jobs(cluster, tmp_path, answer, left):
+    words = [*LINE[:5], *LONG, "trainer.max_epochs=-1", "trainer.max_steps=4000", f"paths.outputs={tmp_path}"]
+    here, there = pty.openpty()
+    driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *words], stdin=there, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    until(lambda: "running" in statuses(tmp_path))
+    (job,) = jobs_of(tmp_path)
+    driver.send_signal(signal.SIGINT)
+    os.write(here, f"{answer}\n".encode())
+    said, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130 and "Cancel the 1 jobs? [y/N]" in said
+    assert ("cancelled 1 jobs" in said) is not left and ("the jobs go on" in said) is left
+    if left:
+        assert state(job)["JobState"] in ("RUNNING", "COMPLETED")
+    else:
+        until(lambda: state(job).get("JobState") == "CANCELLED")
+    subprocess.run(["scancel", job], check=True)
+    os.close(here), os.close(there)
 
 
 def test_a_job_that_ends_without_its_runs_is_told_of(cluster, tmp_path, capsys):

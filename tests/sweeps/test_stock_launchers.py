@@ -190,7 +190,7 @@ def test_another_sweeper_is_told_the_best_value_of_the_monitored_metric_not_the_
 
 
 @pytest.mark.skipif(
-    not importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher"), reason="needs rnnlab[bench]"
+    not importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher"), reason="needs rnnlab[launchers]"
 )
 def test_joblib(alone, tmp_path, multirun):
     done = multirun(*POINTS, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"paths.outputs={tmp_path}")
@@ -204,7 +204,7 @@ SLURM = bool(shutil.which("sbatch") and os.environ.get("SLURM_CONF"))
 @pytest.mark.skipif(not SLURM, reason="no Slurm here (sbatch, and SLURM_CONF of a running one)")
 @pytest.mark.skipif(
     not importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher"),
-    reason="needs rnnlab[slurm]",
+    reason="needs rnnlab[launchers]",
 )
 def test_submitit_on_slurm(alone, tmp_path):
     done = launched(

@@ -5,6 +5,7 @@ The journal notes each trial when it is chosen and when it is told, a line each:
 
 import math
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -199,7 +200,9 @@ class Study:
         directions = self.optuna.directions
         exported = optuna.create_study(study_name=self.config["name"], storage=storage, directions=directions)
         if len(self.objectives) > 1:
-            exported.set_metric_names(self.objectives)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                exported.set_metric_names(self.objectives)
         exported.add_trials(self.optuna.get_trials(deepcopy=False))
 
 
