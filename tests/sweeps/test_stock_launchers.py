@@ -1,8 +1,6 @@
 """Hydra's own launchers and sweepers on the same command: one run a job, the same folders."""
 
 import importlib.util
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -189,29 +187,19 @@ def test_another_sweeper_is_told_the_best_value_of_the_monitored_metric_not_the_
     assert any(curve[-1] > curve.min() for curve in curves.values())  # else the last would do
 
 
-@pytest.mark.skipif(
-    not importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher"), reason="needs rnnlab[launchers]"
-)
-def test_joblib(alone, tmp_path, multirun):
-    done = multirun(*POINTS, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"paths.outputs={tmp_path}")
-    assert done.code == 0, done.err
-    assert contents(tmp_path) == alone
+OTHERS = {
+    "joblib": ("hydra_joblib_launcher", ("hydra.launcher.n_jobs=2",)),
+    "submitit_local": ("hydra_submitit_launcher", ("hydra.launcher.timeout_min=9",)),
+    "ray": ("hydra_ray_launcher", ()),  # submitit on Slurm: test_slurm.py
+}
 
 
-SLURM = bool(shutil.which("sbatch") and os.environ.get("SLURM_CONF"))
-
-
-@pytest.mark.skipif(not SLURM, reason="no Slurm here (sbatch, and SLURM_CONF of a running one)")
-@pytest.mark.skipif(
-    not importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher"),
-    reason="needs rnnlab[launchers]",
-)
-def test_submitit_on_slurm(alone, tmp_path):
-    done = launched(
-        tmp_path,
-        "hydra/launcher=submitit_slurm",
-        "hydra.launcher.timeout_min=5",
-        "hydra.launcher.mem_gb=null",
-    )
+@pytest.mark.parametrize("launcher", OTHERS)
+def test_other_launchers(launcher, alone, tmp_path):
+    package, words = OTHERS[launcher]
+    if not importlib.util.find_spec(f"hydra_plugins.{package}"):
+        pytest.skip(f"{package} is not installed: hydra/launcher={launcher} is not tried")
+    done = launched(tmp_path, f"hydra/launcher={launcher}", *words)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path) == alone
+    assert done.stdout.count("best loss/val") == 1 and "2 runs trained" in done.stdout
