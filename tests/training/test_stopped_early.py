@@ -1,6 +1,7 @@
 """A run that a callback ended before its limit: a status of its own, and what every command makes of it."""
 
 import json
+import signal
 
 import pytest
 
@@ -76,3 +77,19 @@ def test_report_board_and_page_name_it(tmp_path, capsys):
 
     groups = Sessions(tmp_path / "sine").in_order()
     assert {len(group.finished) for group in groups} == {1, 2} and all(g.value == g.value for g in groups)
+
+
+def test_a_clusters_warning_has_a_checkpoint_written_before_it_is_answered(tmp_path):
+    """As submitit sends it; what it does then, to queue the job again, comes behind the training."""
+    heard = []
+    before = signal.signal(signal.SIGUSR2, lambda *_: heard.append(True))
+    words = ["+callbacks.warn._target_=stopping.StopAt", "+callbacks.warn.step=3",
+             f"+callbacks.warn.number={int(signal.SIGUSR2)}"]  # fmt: skip
+    try:
+        run = train(tmp_path / "a", *words)
+        assert run.status == "stopped" and run.record["why"].startswith("SIGUSR2 at step ") and not heard
+        signal.raise_signal(signal.SIGUSR2)
+        assert heard  # the handler is back
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert run.last_checkpoint.exists()

@@ -101,7 +101,7 @@ def _front_table(front: Sequence[dict]) -> str:
     lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return (f"<h3>Pareto front</h3><table><thead><tr>{''.join(f'<th>{escape(h)}</th>' for h in heads)}</tr></thead>"
             f"<tbody>{lines}</tbody></table><p class=note>No other trial is better in one objective without being "
-            "worse in another.</p>")  # fmt: skip
+            "worse in another: the blue dots above, where it is drawn over the first two.</p>")  # fmt: skip
 
 
 def _pareto(trials: Sequence[dict], front: Sequence[dict]) -> str:

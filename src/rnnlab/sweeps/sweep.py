@@ -357,6 +357,7 @@ def _search(
     if front := pareto_front(
         read_journal(search.study.journal, search.study.id).trials, search.config["mode"]
     ):
+        console.print()
         console.print(pareto_table(front))
     return done
 
