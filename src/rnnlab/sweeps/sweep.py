@@ -5,9 +5,9 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -33,9 +33,9 @@ from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.live import LiveView, clock
 from rnnlab.sweeps.plan import Plan, Planned
 from rnnlab.sweeps.planner import Compose, Planner
-from rnnlab.sweeps.pool import LocalPool, Pool
+from rnnlab.sweeps.pools import elsewhere, workers_of
 from rnnlab.sweeps.probe import Probe
-from rnnlab.sweeps.scheduler import PoolOptions, Scheduler
+from rnnlab.sweeps.scheduler import Scheduler
 from rnnlab.sweeps.slurm import DETACHED, SlurmSweep, checked, require_slurm
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
@@ -90,7 +90,7 @@ def sweep(
     server = acquire()
     probe, compiling = Probe(server), None
     try:
-        devices = Devices(probe, _elsewhere(options))
+        devices = Devices(probe, elsewhere(options))
         planner, exclude = Planner(compose, base, devices.choose, config_dir), options["exclude"]
         plan = planner.plan(Listed(points.corners()) if isinstance(points, Space) else points, exclude)
         plan.check_classes(probe.import_errors)
@@ -137,15 +137,6 @@ def sweep(
     report(done, began, last)
     _end(done, len(due))
     return done
-
-
-def _elsewhere(options: dict[str, Any]) -> dict[str, str] | None:
-    """The accelerators of a worker, best first; None for those of this machine."""
-    if options["pool"] == "local":
-        return None
-    from rnnlab.sweeps import ray_pool, slurm
-
-    return {"slurm": slurm, "ray": ray_pool}[options["pool"]].cluster_devices(options)
 
 
 def _end(done: Sweep, due: int) -> None:
@@ -252,7 +243,7 @@ def _train(
             )
             outcomes, stopping = cluster.run(), cluster.stopping
         else:
-            with _pool(options, server, devices, due) as (pool, sizes):
+            with workers_of(options, server, devices, due) as (pool, sizes):
                 scheduler = Scheduler(pool, sizes, view, command)
                 outcomes, stopping = (
                     scheduler.run(due, restart=options["stale"] == "rerun"),
@@ -262,43 +253,6 @@ def _train(
         done.records[due[i].place.folder] = outcome.record
         done.outcomes.append((due[i], outcome))
     done.stopped = stopping
-
-
-@contextmanager
-def _pool(
-    options: dict[str, Any], server: ForkServer, devices: Devices, due: list[Planned]
-) -> Iterator[tuple[Pool, PoolOptions]]:
-    """Where the workers are, and how many there may be."""
-    sizes = devices.pool(due, options)
-    if options["pool"] == "local":
-        yield LocalPool(server), sizes
-        return
-    if options["pool"] == "slurm":
-        from rnnlab.sweeps.slurm_pool import SlurmPool
-
-        jobs = SlurmPool(options, due[0].place.folder.parent, due[0].config["name"])
-        console.print(f"workers in array job {jobs.jobs[0].partition('_')[0]}", soft_wrap=True)
-        try:
-            yield jobs, replace(sizes, workers=dict.fromkeys(("cpu", "gpu"), jobs.wanted), gpus=0)
-        finally:
-            jobs.end()
-        return
-    from rnnlab.sweeps.ray_pool import RayPool
-
-    pool = RayPool(options)
-    try:
-        for folder in {planned.place.folder.parent for planned in due}:
-            folder.mkdir(parents=True, exist_ok=True)  # by it a worker knows that it sees the same files
-        workers = {}
-        for kind in sorted({planned.accelerator for planned in due}):
-            if not (room := pool.room(kind)):
-                raise UserError(
-                    f"sweep.pool=ray: no node of the cluster has what a worker needs: {pool.needs(kind)}"
-                )
-            workers[kind] = min(options["workers"] or room, room)
-        yield pool, replace(sizes, workers=workers, gpus=0)
-    finally:
-        pool.end()
 
 
 def _search(
@@ -341,7 +295,7 @@ def _search(
     with LiveView([], corners[0].config["mode"], console, done.plan.name, search.left * seeds) as view:
         for planned in search.study.earlier:
             view.compare(planned, done.record(planned))
-        with _pool(options, server, devices, corners) as (pool, sizes):
+        with workers_of(options, server, devices, corners) as (pool, sizes):
             scheduler = Scheduler(pool, sizes, view, command, search)
             outcomes = scheduler.run(restart=options["stale"] == "rerun")
     found = [*search.study.earlier, *(planned for trial in search.trials for planned in trial.runs)]
