@@ -8,17 +8,21 @@ from typing import Any
 # SIGHUP: the terminal is gone, a closed ssh say; Windows has none
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
+WARNING = getattr(signal, "SIGUSR2", None)
 NAMES = tuple(number.name for number in ASKING)
 
 
 @contextmanager
-def listening(answer: Callable[[int, Any], None]) -> Iterator[None]:
-    """While open, `answer` takes these signals; but nohup's word stands, which has SIGHUP ignored.
+def listening(answer: Callable[[int, Any], None], warned: bool = False) -> Iterator[None]:
+    """While open, `answer` takes these signals; but nohup's word stands, which has SIGHUP ignored. With `warned` it
+    takes a cluster's warning that a job's time is almost over (SIGUSR2), too, where somebody would have answered it.
 
     Raises ValueError in another thread than the main one.
     """
     before = {number: signal.getsignal(number) for number in ASKING}
     before = {n: h for n, h in before.items() if n in ALWAYS or h is not signal.SIG_IGN}
+    if warned and WARNING is not None and callable(theirs := signal.getsignal(WARNING)):
+        before[WARNING] = theirs
     for number in before:
         signal.signal(number, answer)
     try:

@@ -26,7 +26,10 @@ def lines(*overrides, config_dir=None):
         ("optimizer.amsgrad=true", "optimizer.amsgrad: no such key. +optimizer.amsgrad=VALUE adds it."),
         ("~trainer.max_epoch", "trainer.max_epoch: no such key. Did you mean trainer.max_epochs?"),
         ("optimizer=adan", "optimizer=adan: no such choice. Did you mean adam?"),
-        ("logger=null", "logger=null: no such choice. Possible: csv, mlflow, none, tensorboard, wandb."),
+        (
+            "logger=null",
+            "logger=null: no such choice. Possible: aim, comet, csv, mlflow, none, tensorboard, trackio, wandb.",
+        ),
         ("data=foo", "data=foo: no such choice. Possible: chars, series, sine, tokens."),
         (
             "experiment=notebook/charrnn",

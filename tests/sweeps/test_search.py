@@ -17,14 +17,14 @@ from rnnlab.cli import main  # noqa: E402
 from rnnlab.errors import UserError  # noqa: E402
 from rnnlab.runs.run import Run, runs  # noqa: E402
 from rnnlab.runs.run_path import Place  # noqa: E402
-from rnnlab.runs.trials import read_journal  # noqa: E402
+from rnnlab.runs.trials import pareto_front, read_journal  # noqa: E402
 from rnnlab.sweeps.job import Outcome  # noqa: E402
 from rnnlab.sweeps.search import Search  # noqa: E402
 from rnnlab.sweeps.space import space  # noqa: E402
 
 STEPS = 81
-OPTIONS = {"search": "random", "trials": 9, "minutes": None, "prune": "none", "reduction": 3, "min_steps": None,
-           "search_order": "fast", "search_batch": 9, "search_seed": 0}  # fmt: skip
+OPTIONS = {"search": "random", "objectives": [], "trials": 9, "minutes": None, "prune": "none", "reduction": 3,
+           "min_steps": None, "search_order": "fast", "search_batch": 9, "search_seed": 0}  # fmt: skip
 
 
 def no_group(key):
@@ -226,7 +226,7 @@ def test_runs_that_lie_in_the_folder_already_are_told(tmp_path):
     lab.record(planned, "finished", {"best": {"value": 0.5, "step": 1, "metrics": {}}})
     (planned.run.folder / "overrides.yaml").write_text("- lr=0.25\n")
     search = Lab(tmp_path).search
-    assert [(t.params, t.value) for t in search.study.trials] == [({"lr": 0.25}, 0.5)]
+    assert [(t.params, t.value) for t in search.study.optuna.trials] == [({"lr": 0.25}, 0.5)]
 
 
 def test_a_space_of_fewer_points_than_trials_ends(tmp_path):
@@ -338,3 +338,50 @@ def test_a_search_that_is_killed_goes_on(tmp_path):
     for run in runs(tmp_path / "whole" / "sine"):
         twin = tmp_path / "killed" / "sine" / run.folder.name
         assert (twin / "metrics.csv").read_bytes() == run.metrics_file.read_bytes()
+
+
+# ---------------------------------------------------------------------- several objectives
+
+
+def test_the_front_is_what_no_other_trial_beats():
+    def trial(number, loss, size):
+        return {"number": number, "values": {"loss/val": loss, "parameters": size}}
+
+    def beats(a, b):
+        return all(a[k] <= b[k] for k in b) and a != b
+
+    points = [(1.0, 9), (2.0, 3), (2.0, 4), (0.5, 20), (3.0, 3), (1.0, 9)]
+    trials = [trial(number, *point) for number, point in enumerate(points)] + [{"number": 6, "value": 0.1}]
+    brute = [t for t in trials[:6] if not any(beats(o["values"], t["values"]) for o in trials[:6])]
+    found = pareto_front(trials, "min")
+    assert [t["number"] for t in found] == [3, 0, 1]
+    assert {t["number"] for t in brute} == {3, 0, 1, 5}  # 5 is 0 again
+    assert [t["number"] for t in pareto_front(trials, "max")] == [4]  # a greater loss, and few parameters
+    assert pareto_front(trials[6:], "min") == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [({"search": "cmaes"}, "looks for one"), ({"search": "nsga2", "prune": "asha"}, "leave out sweep.prune")],
+)
+def test_what_takes_no_second_objective_is_refused(tmp_path, asked, why):
+    with pytest.raises(UserError, match=f"sweep.objectives=.*{why}"):
+        Lab(tmp_path, objectives=["parameters"], **asked)
+
+
+def test_a_search_for_two_objectives_goes_on_and_shows_its_front(tmp_path, capsys):
+    line = ["train", "-m", *LINE, "model.hidden_size=2,4,8,16", "sweep.search=nsga2",
+            "sweep.objectives=[parameters]", f"paths.outputs={tmp_path}"]  # fmt: skip
+    assert main([*line, "sweep.trials=3"]) == 0
+    assert "3 complete" in capsys.readouterr().out
+    assert main([*line, "sweep.trials=5"]) == 0
+    out = capsys.readouterr().out
+    assert "3 of an earlier command" in out and "Pareto front" in out
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path / "sine"), "--html", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert "Pareto front" in said and "Pareto front" in page.read_text()
+    trials = [t for t in read_journal(tmp_path / "sine" / "search.jsonl").trials if "values" in t]
+    for trial in trials:
+        (run,) = [r for r in runs(tmp_path / "sine") if r.folder.name in trial["runs"]]
+        assert trial["values"] == {"loss/val": run.objective, "parameters": run.results["parameters"]}

@@ -1,7 +1,9 @@
-"""A sweep on a real Slurm: packs, what is due, requeued jobs, a driver that leaves and comes back."""
+"""A sweep on a real Slurm: packs, what is due, requeued jobs, a driver that leaves and comes back, a search."""
 
+import importlib.util
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -12,9 +14,12 @@ import pytest
 import slurm as real
 
 from rnnlab.cli import main
+from rnnlab.cli.train import with_sweep_options
+from rnnlab.config import compose
 from rnnlab.errors import UserError
 from rnnlab.runs.run import runs
 from rnnlab.sweeps import slurm
+from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.pack import Pack, cut, refuse_others, surroundings
 
 KEYS = {"minutes_per_job": 30, "minutes": 120, "cpus": 4, "gpus": 0, "memory_gb": None, "partition": None,
@@ -42,6 +47,23 @@ def test_a_wrong_key_is_named(key, value, why):
     ):
         slurm.checked({"slurm": KEYS | {"cpu": 3}})
     assert slurm.checked({"slurm": KEYS}) == KEYS
+
+
+def test_a_cluster_is_named_once_in_a_folder_of_ones_own(tmp_path, capsys):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(
+        "defaults: [slurm]\nslurm: {partition: gpu, setup: [module load gcc]}\n"
+    )
+    found = compose(["experiment=sine", "sweep=mine", "sweep.slurm.minutes=7"], tmp_path).sweep
+    assert found.pool == "slurm" and found.slurm.partition == "gpu" and found.slurm.minutes == 7
+    assert found.slurm.setup == ["module load gcc"] and found.slurm.cpus == 4 and found.trials == 100
+    assert compose(["experiment=sine"]).sweep.pool == "local" and compose(["sweep=ray"]).sweep.pool == "ray"
+    # it says nothing of a run: neither in its name nor in what it was asked
+    where = grid(["sweep=slurm", "seed=0,1"], lambda key: key in ("sweep", "experiment"))
+    assert [[a.text for a in point] for point in where] == [["seed=0"], ["seed=1"]]
+    with pytest.raises(UserError, match="cannot be swept themselves"):
+        grid(["sweep=slurm,local"], lambda key: key == "sweep")
+    assert with_sweep_options(["-m", "--detach", "--help"]) == ["-m", "--help", "sweep.slurm.detach=true"]
 
 
 def test_another_program_trains_nothing():
@@ -107,6 +129,7 @@ def until(condition, seconds=120):
 
 def began_again(job):
     """Slurm would have a job that is queued again wait for two minutes."""
+    subprocess.run(["scontrol", "release", job], check=False, capture_output=True)
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False, capture_output=True)
     time.sleep(3)
     return state(job).get("JobState") in ("RUNNING", "COMPLETED")
@@ -146,8 +169,8 @@ def test_what_a_local_sweep_left_goes_on_in_a_job_and_a_driver_that_left_finds_i
     process.send_signal(signal.SIGTERM)
     process.wait()
     assert "stopped" in statuses(tmp_path / "a")
-    assert main([*words, "sweep.slurm.detach=true"]) == 0
-    assert "the same command without sweep.slurm.detach" in capsys.readouterr().out
+    assert main([*words, "--detach"]) == 0
+    assert "the same command without --detach" in capsys.readouterr().out
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "1 of these runs is in jobs that were submitted before" in said or "1 finished already" in said
@@ -157,7 +180,7 @@ def test_what_a_local_sweep_left_goes_on_in_a_job_and_a_driver_that_left_finds_i
         assert (twin / "metrics.csv").read_bytes() == run.metrics_file.read_bytes()
 
 
-@pytest.mark.parametrize("how", ["time", "node"])
+@pytest.mark.parametrize("how", ["time", "requeue", "down"])
 def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_runs_go_on(
     cluster, tmp_path, how
 ):
@@ -168,8 +191,13 @@ def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_ru
     time.sleep(1)
     if how == "time":  # what Slurm sends before the limit
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
-    else:
+    elif how == "requeue":
         subprocess.run(["scontrol", "requeue", job], check=True)
+    else:
+        node = state(job)["NodeList"]
+        subprocess.run(["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test"], check=True)
+        until(lambda: state(job)["JobState"] == "PENDING")
+        time.sleep(5)  # the node clears up; a job that comes back before that is held
     until(lambda: state(job).get("Restarts") == "1" or state(job).get("JobState") in ("COMPLETED", "FAILED"))
     assert state(job)["Restarts"] == "1"
     until(lambda: began_again(job))
@@ -178,6 +206,91 @@ def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_ru
     for run in runs(tmp_path / "b" / "sine"):
         twin = tmp_path / "a" / "sine" / run.folder.name
         assert (twin / "metrics.csv").read_bytes() == run.metrics_file.read_bytes()
+
+
+SEARCH = ["train", "-m", "experiment=sine", "data.n_points=300", "callbacks=none", "logger=none", "sweep.search=random",
+          "optimizer.lr=tag(log,interval(1e-4,1e-1))"]  # fmt: skip
+
+
+def curves(folder):
+    return {run.folder.name: (run.status, run.metrics_file.read_bytes()) for run in runs(folder / "sine")}
+
+
+def test_a_search_prunes_in_jobs(cluster, tmp_path, capsys):
+    pytest.importorskip("optuna", reason="Optuna is not installed")
+    words = [
+        *SEARCH,
+        "model.hidden_size=choice(4,8)",
+        "sweep.trials=8",
+        "sweep.prune=asha",
+        "trainer.max_epochs=9",
+    ]
+    assert main([*words, "sweep=slurm", "sweep.slurm.cpus=2", f"paths.outputs={tmp_path}"]) == 0
+    found = [run.status for run in runs(tmp_path / "sine")]
+    assert len(found) == 8 and {"pruned", "finished"} == set(found)
+    assert until(lambda: not subprocess.run(["squeue", "-h"], capture_output=True, text=True).stdout.strip())
+
+
+def test_a_search_whose_job_is_queued_again_has_the_bits_of_one_on_this_machine(cluster, tmp_path):
+    pytest.importorskip("optuna", reason="Optuna is not installed")
+    words = [*SEARCH, "model.hidden_size=96", "sweep.search_order=deterministic", "sweep.search_batch=2",
+             "sweep.trials=2", "trainer.max_epochs=-1", "trainer.max_steps=4000", LONG[2]]  # fmt: skip
+    there = [*words, "sweep=slurm", "sweep.slurm.cpus=2", f"paths.outputs={tmp_path / 'a'}"]
+    driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
+    until(lambda: "running" in statuses(tmp_path / "a"))
+    time.sleep(1)
+    (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True).stdout.split()
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    until(lambda: state(job).get("Restarts") == "1")
+    until(lambda: began_again(job))
+    said, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 0 and "2 trials: 2 complete" in said
+    assert main([*words, f"paths.outputs={tmp_path / 'b'}"]) == 0
+    assert curves(tmp_path / "a") == curves(tmp_path / "b")
+
+
+@pytest.mark.skipif(
+    not importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher"), reason="needs rnnlab[launchers]"
+)
+def test_a_stock_job_whose_time_is_over_goes_on(cluster, tmp_path):
+    words = ["train", "-m", *LINE[2:3], "data.n_points=300", "callbacks=none", *LONG[:3], "trainer.accelerator=cpu",
+             "trainer.max_epochs=-1", "trainer.max_steps=4000"]  # fmt: skip
+    there = [*words, "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=60", "hydra.launcher.mem_gb=null",
+             f"paths.outputs={tmp_path / 'a'}"]  # fmt: skip
+    driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
+    until(lambda: "running" in statuses(tmp_path / "a"))
+    time.sleep(1)
+    (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True).stdout.split()
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    until(lambda: state(job).get("Restarts") == "1")
+    (run,) = runs(tmp_path / "a" / "sine")
+    assert run.status == "stopped" and run.record["why"].startswith("SIGUSR2 at step ")
+    until(lambda: began_again(job))
+    said, _ = driver.communicate(timeout=200)
+    assert driver.returncode == 0 and said.count("best loss/val") == 1
+    assert main([*words, f"paths.outputs={tmp_path / 'b'}"]) == 0
+    assert curves(tmp_path / "a") == curves(tmp_path / "b")
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", False), ("n", True)])
+def test_ctrl_c_asks_whether_to_cancel_the_jobs(cluster, tmp_path, answer, left):
+    words = [*LINE[:5], *LONG, "trainer.max_epochs=-1", "trainer.max_steps=4000", f"paths.outputs={tmp_path}"]
+    here, there = pty.openpty()
+    driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *words], stdin=there, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)  # fmt: skip
+    until(lambda: "running" in statuses(tmp_path))
+    (job,) = jobs_of(tmp_path)
+    driver.send_signal(signal.SIGINT)
+    os.write(here, f"{answer}\n".encode())
+    said, _ = driver.communicate(timeout=60)
+    assert driver.returncode == 130 and "Cancel the 1 jobs? [y/N]" in said
+    assert ("cancelled 1 jobs" in said) is not left and ("the jobs go on" in said) is left
+    if left:
+        assert state(job)["JobState"] in ("RUNNING", "COMPLETED")
+    else:
+        until(lambda: state(job).get("JobState") == "CANCELLED")
+    subprocess.run(["scancel", job], check=True)
+    os.close(here), os.close(there)
 
 
 def test_a_job_that_ends_without_its_runs_is_told_of(cluster, tmp_path, capsys):

@@ -1,8 +1,6 @@
 """Hydra's own launchers and sweepers on the same command: one run a job, the same folders."""
 
 import importlib.util
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
 import rnnlab
+from rnnlab import display
 
 POINTS = ("experiment=sine", "data.n_points=200", "trainer.accelerator=cpu", "trainer.max_epochs=2", "callbacks=none",
           "trainer.threads=1", "model.hidden_size=4", "seed=0,1")  # fmt: skip
@@ -50,6 +49,38 @@ def test_basic(alone, tmp_path, multirun):
     done = multirun(*POINTS, "hydra/launcher=basic", "hydra/sweeper=basic", f"paths.outputs={tmp_path}")
     assert done.code == 0, done.err
     assert contents(tmp_path) == alone
+
+
+@pytest.mark.parametrize("sweeper", ["rnnlab", "basic"])
+def test_what_is_finished_is_no_job_and_the_leaderboard_comes_once(
+    alone, tmp_path, multirun, sweeper, monkeypatch
+):
+    jobs, train = [], display.train
+    monkeypatch.setattr(
+        display, "train", lambda cfg, *args, **more: jobs.append(cfg.seed) or train(cfg, *args, **more)
+    )
+    words = ("hydra/launcher=basic", f"hydra/sweeper={sweeper}", f"paths.outputs={tmp_path}")
+    done = multirun(*POINTS, *words)
+    assert done.code == 0, done.err
+    assert contents(tmp_path) == alone
+    assert done.out.count("best loss/val") == 1 and done.out.count("rnnlab report") == 1
+    assert done.out.count("finished  hidden_size-4") == 2 and "optimizer" not in done.out  # no config
+    assert "2 runs trained" in done.out and jobs == [0, 1]
+    more = multirun(*POINTS[:-1], "seed=0,1,2", *words)
+    assert more.code == 0 and "1 run trained" in more.out and more.out.count("best loss/val") == 1
+    assert jobs == [0, 1, 2]
+    same = multirun(*POINTS[:-1], "seed=0,1,2", *words)
+    assert same.code == 0 and "0 runs trained" in same.out and same.out.count("best loss/val") == 1
+    assert jobs == [0, 1, 2]  # nothing was launched
+
+
+@pytest.mark.parametrize("sweeper", ["rnnlab", "basic"])
+def test_a_failed_run_costs_no_other_and_the_leaderboard_still_comes(tmp_path, multirun, sweeper):
+    words = ("hydra/launcher=basic", f"hydra/sweeper={sweeper}", f"paths.outputs={tmp_path}", "optimizer=sgd",
+             "trainer.divergence_factor=2", "optimizer.lr=1e30,1e-3")  # fmt: skip
+    done = multirun(*POINTS[:-1], "seed=0", *words)
+    assert done.code == 1 and done.out.count("best loss/val") == 1, done.err
+    assert sorted(r.status for r in rnnlab.runs(tmp_path / "sine")) == ["failed", "finished"]
 
 
 def test_a_dry_run_trains_nothing_whoever_would(tmp_path, multirun):
@@ -156,29 +187,19 @@ def test_another_sweeper_is_told_the_best_value_of_the_monitored_metric_not_the_
     assert any(curve[-1] > curve.min() for curve in curves.values())  # else the last would do
 
 
-@pytest.mark.skipif(
-    not importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher"), reason="needs rnnlab[bench]"
-)
-def test_joblib(alone, tmp_path, multirun):
-    done = multirun(*POINTS, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"paths.outputs={tmp_path}")
-    assert done.code == 0, done.err
-    assert contents(tmp_path) == alone
+OTHERS = {
+    "joblib": ("hydra_joblib_launcher", ("hydra.launcher.n_jobs=2",)),
+    "submitit_local": ("hydra_submitit_launcher", ("hydra.launcher.timeout_min=9",)),
+    "ray": ("hydra_ray_launcher", ()),  # submitit on Slurm: test_slurm.py
+}
 
 
-SLURM = bool(shutil.which("sbatch") and os.environ.get("SLURM_CONF"))
-
-
-@pytest.mark.skipif(not SLURM, reason="no Slurm here (sbatch, and SLURM_CONF of a running one)")
-@pytest.mark.skipif(
-    not importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher"),
-    reason="needs rnnlab[slurm]",
-)
-def test_submitit_on_slurm(alone, tmp_path):
-    done = launched(
-        tmp_path,
-        "hydra/launcher=submitit_slurm",
-        "hydra.launcher.timeout_min=5",
-        "hydra.launcher.mem_gb=null",
-    )
+@pytest.mark.parametrize("launcher", OTHERS)
+def test_other_launchers(launcher, alone, tmp_path):
+    package, words = OTHERS[launcher]
+    if not importlib.util.find_spec(f"hydra_plugins.{package}"):
+        pytest.skip(f"{package} is not installed: hydra/launcher={launcher} is not tried")
+    done = launched(tmp_path, f"hydra/launcher={launcher}", *words)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path) == alone
+    assert done.stdout.count("best loss/val") == 1 and "2 runs trained" in done.stdout

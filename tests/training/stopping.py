@@ -40,3 +40,13 @@ class KillAtBatch(Callback):
         if self.left == 0 and not self.marker.exists():
             self.marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class EndAt(Callback):
+    """Ends the training at a step, as a pruner of the user's own would."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer, *_):
+        trainer.should_stop = trainer.should_stop or trainer.global_step >= self.step

@@ -4,9 +4,12 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
+import tempfile
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -15,13 +18,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import rnnlab
 
-INSTALLED = [name for name in ("mlflow", "wandb")
-             if (spec := importlib.util.find_spec(name)) is not None and spec.origin is not None]  # fmt: skip
+PACKAGES = {"mlflow": "mlflow", "wandb": "wandb", "comet": "comet_ml", "trackio": "trackio", "aim": "aim"}
+INSTALLED = [name for name, package in PACKAGES.items()
+             if (spec := importlib.util.find_spec(package)) is not None and spec.origin is not None]  # fmt: skip
+OFFLINE = {"comet": ["logger.comet.online=false"]}
+os.environ.setdefault("TRACKIO_DIR", tempfile.mkdtemp())  # read when trackio is imported
 LOGGERS = [
     "tensorboard",
     "csv",
     *INSTALLED,
-]  # without rnnlab[mlflow] and rnnlab[wandb] those two are not tried
+]  # without their extras those of trackers are not tried
 SMALL = ("experiment=sine", "data.n_points=200", "trainer.accelerator=cpu", "model.hidden_size=4",
          "trainer.max_epochs=4", "model.engine=torch", "trainer.threads=1", "~callbacks.progress",
          "~callbacks.pictures", "checkpoint.every_n_steps=5")  # fmt: skip
@@ -68,6 +74,36 @@ def rows_of_wandb(run):
     return found
 
 
+def rows_of_comet(run):
+    (archive,) = (run.folder / "comet").glob("*.zip")
+    with zipfile.ZipFile(archive) as content:
+        found = [json.loads(line) for line in content.read("messages.json").splitlines()]
+    metrics = [line["payload"]["metric"] for line in found if line["type"] == "metric_msg"]
+    return Counter((m["step"], m["metricName"], m["metricValue"]) for m in metrics)
+
+
+def rows_of_trackio(run):
+    from trackio.sqlite_storage import SQLiteStorage
+
+    rows = SQLiteStorage.get_logs(run.config["logger"]["trackio"]["project"], run.folder.name)
+    return Counter(
+        (row["step"], name, row[name])
+        for row in rows
+        for name in row.keys() - {"step", "timestamp", "status"}
+    )
+
+
+def rows_of_aim(run):
+    import aim
+
+    found = aim.Run(
+        run.record["loggers"]["aim"], repo=run.config["logger"]["aim"]["repo"], system_tracking_interval=None
+    )
+    frames = {metric.name: metric.dataframe() for metric in found.metrics()}
+    return Counter((int(step), name, value) for name, frame in frames.items()
+                   for step, value in zip(frame["step"], frame["value"], strict=True))  # fmt: skip
+
+
 def leveldb(content):
     """The records of a log in LevelDB's format, which begins with seven bytes of wandb's own."""
     at, record = 7, b""
@@ -89,6 +125,9 @@ ROWS = {
     "tensorboard": rows_of_tensorboard,
     "mlflow": rows_of_mlflow,
     "wandb": rows_of_wandb,
+    "comet": rows_of_comet,
+    "trackio": rows_of_trackio,
+    "aim": rows_of_aim,
 }
 
 
@@ -99,6 +138,8 @@ def test_all_rows_once(names, how, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     stop = STOP if how == "stopped" else KILL % (tmp_path / "marker")
     asked = [*SMALL, f"logger=[{','.join(names)}]", stop, f"paths.outputs={tmp_path}"]
+    asked += [word for name in names for word in OFFLINE.get(name, ())]
+    asked += ["logger.trackio.project=" + re.sub(r"\W", "_", tmp_path.name)] if "trackio" in names else []
     runs = []
     if how == "killed":
         paths = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import rnnlab; "

@@ -1,9 +1,12 @@
-"""What W&B and MLflow hold of a run beside its curves, read back from what the real packages wrote."""
+"""What trackers hold of a run beside its curves, read back from what the real packages wrote."""
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import tempfile
+import zipfile
 from collections import Counter
 
 import pytest
@@ -12,6 +15,7 @@ import rnnlab
 from rnnlab.cli import main
 from rnnlab.training import trackers
 
+os.environ.setdefault("TRACKIO_DIR", tempfile.mkdtemp())  # read when trackio is imported
 SMALL = ("experiment=sine", "data.n_points=200", "trainer.accelerator=cpu", "model.hidden_size=4",
          "trainer.max_epochs=2", "trainer.threads=1", "callbacks=none", "tags=[paper,first]")  # fmt: skip
 
@@ -101,6 +105,62 @@ def test_wandb_has_one_run_for_each(tmp_path, monkeypatch):
             assert summary["test/mse"] == pytest.approx(run.results["test"]["mse"])
             assert summary["best/loss/val"] == pytest.approx(run.results["best"]["value"])
     assert len({record.run_group for record, _, _ in found}) == 2
+
+
+def of_comet(run):
+    (archive,) = (run.folder / "comet").glob("*.zip")
+    with zipfile.ZipFile(archive) as content:
+        said = [json.loads(line) for line in content.read("messages.json").splitlines()]
+        tags = json.loads(content.read("experiment.json"))["tags"]
+    others = {m["payload"]["key"]: m["payload"]["value"] for m in said if m["type"] == "log_other"}
+    scores = {
+        m["payload"]["metric"]["metricName"]: m["payload"]["metric"]["metricValue"]
+        for m in said
+        if m["type"] == "metric_msg"
+    }
+    config = {
+        m["payload"]["param"]["paramName"]: m["payload"]["param"]["paramValue"]
+        for m in said
+        if m["type"] == "parameter_msg"
+    }
+    return others["Name"], others["group"], others["status"], set(tags) - {others["group"]}, scores, config
+
+
+def of_trackio(run):
+    import trackio
+    from trackio.sqlite_storage import SQLiteStorage
+
+    project = run.config["logger"]["trackio"]["project"]
+    (found,) = trackio.Api().runs(project)
+    rows = SQLiteStorage.get_logs(project, found.name)
+    scores = {name: value for row in rows for name, value in row.items()}
+    config = found.config
+    return found.name, config["_Group"], scores["status"], set(config["tags"]), scores, config
+
+
+def of_aim(run):
+    import aim
+
+    repo = run.config["logger"]["aim"]["repo"]
+    found = aim.Run(run.record["loggers"]["aim"], repo=repo, system_tracking_interval=None)
+    scores = {metric.name: metric.values.last()[1] for metric in found.metrics()}
+    return found.name, found["group"], found["status"], set(found.tags), scores, found["hparams"]
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "read"),
+    [("comet", "comet_ml", of_comet), ("trackio", "trackio", of_trackio), ("aim", "aim", of_aim)],
+)
+def test_a_tracker_has_name_group_status_tags_scores_and_config(tmp_path, name, package, read):
+    if not installed(package):
+        pytest.skip(f"{package} is not installed: not tried")
+    own = {"comet": ["logger.comet.online=false"], "trackio": [f"logger.trackio.project=a{os.getpid()}"]}
+    run = rnnlab.train(*SMALL, f"logger={name}", *own.get(name, ()), f"paths.outputs={tmp_path}", quiet=True)
+    called, group, status, tags, scores, config = read(run)
+    assert called == run.folder.name and group == run.record["label"] and status == "finished"
+    assert tags == {"paper", "first"} and str(config["model.hidden_size"]) == "4"
+    assert scores["test/mse"] == pytest.approx(run.results["test"]["mse"])
+    assert scores["best/loss/val"] == pytest.approx(run.results["best"]["value"])
 
 
 def test_only_trackers_are_told(monkeypatch):

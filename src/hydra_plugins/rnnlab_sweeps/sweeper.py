@@ -32,10 +32,21 @@ class RnnlabSweeper(BasicSweeper):
         if type(self.launcher).__name__ == RnnlabLauncher.__name__ or self.config.sweep.dry_run is True:
             return run_grid(self.config, self.hydra_context, overrides)
         returns: list[Any] = []
+        failed: list[Exception] = []
         for batch in job_batches(self.config, self.hydra_context, overrides, self.max_batch_size):
             assert self.launcher is not None
             done = self.launcher.launch(batch, initial_job_idx=sum(len(done) for done in returns))
             for job in done:
-                _ = job.return_value  # raises what the job raised
+                try:
+                    _ = job.return_value  # raises what the job raised
+                except Exception as error:
+                    failed.append(error)
             returns.append(done)
+        total = sum(map(len, returns))
+        if failed and total == 1:
+            raise failed[0]
+        if failed:
+            from rnnlab.errors import RunFailed
+
+            raise RunFailed(f"{len(failed)} of {total} runs failed: {failed[0]}") from failed[0]
         return returns

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 from rnnlab.errors import UserError
 from rnnlab.runs import run as folder
+from rnnlab.runs.record import ENDED
 
 HIDDEN = ("<secret>", "<environment: ")  # what runs/secrets.py leaves of a password in a config
 
@@ -15,10 +16,10 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
     from rnnlab.config import compose
     from rnnlab.display import shown, train
 
-    if run.status == "finished":
+    if run.status in ENDED:
         if not overrides:
             raise UserError(
-                f"{run.folder} is finished; a larger trainer.max_epochs or max_steps trains it for longer"
+                f"{run.folder} is {run.status}; a larger trainer.max_epochs or max_steps trains it for longer"
             )
         asked = [f"resume='{run.folder}'", *overrides]
         return train(compose(asked), asked, quiet=quiet)

@@ -44,8 +44,10 @@ def main(argv: list[str]) -> None:
 
     from rnnlab.report import leaderboard
     from rnnlab.report.failures import reasons
+    from rnnlab.report.search import pareto_table
     from rnnlab.report.table import table
     from rnnlab.runs.run import runs
+    from rnnlab.runs.trials import JOURNAL, pareto_front, read_journal
     from rnnlab.sweeps.sweep import console
 
     damaged: list[str] = []
@@ -58,6 +60,10 @@ def main(argv: list[str]) -> None:
         console.print(note, soft_wrap=True)
     if board.rows:
         console.print(table(board, asked.rows, console.width))
+    if front := pareto_front(read_journal(folder / JOURNAL).trials, board.mode):
+        console.print()
+        console.print(pareto_table(front, asked.rows))
+        console.print()
     limit = max(1, asked.rows // 4)
     found_none = reasons(board, [entry for entry in board.others if entry.record.get("status") != "pruned"])
     for reason in found_none[:limit]:

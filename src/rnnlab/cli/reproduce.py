@@ -14,6 +14,7 @@ from typing import Any
 
 from rnnlab.cli.arguments import Arguments
 from rnnlab.errors import UserError, nearest
+from rnnlab.runs.record import ENDED
 from rnnlab.terminal.screen import say
 
 EPILOG = """exit code: 0 bitwise, 3 numeric, 4 statistical, 5 different (of several: the worst);
@@ -120,7 +121,7 @@ def reproduce(
     for original, again, why in pairs:
         differ = manifests(original.manifest, again.manifest)
         entry: dict[str, Any] = {"run": str(original.folder), "differs": differ}
-        if why or again.status != "finished":
+        if why or again.status not in ENDED:
             entry |= {"verdict": "failed", "why": [why or str(again.status)], "exit_code": 1}
         else:
             verdict = judge(original, again, rtol)

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -38,7 +39,9 @@ def main(argv: list[str]) -> None:
     argv = kept(argv)
     # not a decorator: launchers pickle `task` by its name, which must give the function itself
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")(task)
-    with command_line(addable(arranged(argv)), verbose):
+    from rnnlab.sweeps.stock_launchers import due_alone
+
+    with command_line(addable(arranged(argv)), verbose), due_alone():
         try:
             entry()
         except Refused as refused:
@@ -81,9 +84,15 @@ def task(cfg: DictConfig) -> float:
         quick_import.torchmetrics()
         from rnnlab.display import train
 
-        run = train(cfg, overrides)
+        run = train(cfg, overrides, quiet=job.mode == RunMode.MULTIRUN)
+        why = str(run.record.get("why") or "")
+        if job.mode == RunMode.MULTIRUN:
+            best = f"{config['monitor']} {run.objective:.5g}" if math.isfinite(run.objective) else ""
+            say(f"{run.status}  {run.folder.name}  {best or why}".rstrip())
         if run.status == "stopped":
-            raise SystemExit(exit_code(run.record.get("why", "")))
+            if why.startswith("SIGUSR2"):  # who asked for it, submitit say, now has the job queued again
+                signal.raise_signal(signal.SIGUSR2)
+            raise SystemExit(exit_code(why))
         if outside and math.isnan(run.objective):
             raise UserError(f"hydra/sweeper={job.runtime.choices['hydra/sweeper']}: {NO_SCORE}")
         return run.objective
@@ -95,7 +104,9 @@ def task(cfg: DictConfig) -> float:
 
 
 def with_sweep_options(argv: list[str]) -> list[str]:
-    """Translates `--dry-run` for Hydra. If the command is a sweep, its fork server starts to import now."""
+    """Translates `--dry-run` and `--detach` for Hydra. If the command is a sweep, its fork server starts to import."""
+    if "--detach" in argv:
+        argv = [*(word for word in argv if word != "--detach"), "sweep.slurm.detach=true"]
     if "--dry-run" in argv:
         rest = [word for word in argv if word != "--dry-run"]
         argv = [*rest, *(() if {"-m", "--multirun"} & set(rest) else ("-m",)), "sweep.dry_run=true"]
@@ -127,7 +138,7 @@ def arranged(argv: list[str]) -> list[str]:
     known = [option for action in parser._actions for option in action.option_strings]
     for option in (word.split("=")[0] for word in argv if word.startswith("-")):
         if option not in known:
-            hint = nearest(option, [*known, "--dry-run", "--verbose"])
+            hint = nearest(option, [*known, "--dry-run", "--detach", "--verbose"])
             keys = " A key of the config is set without dashes: KEY=VALUE."
             raise UserError(f"{option}: no such option.{hint if hint.startswith(' Did') else keys}")
 

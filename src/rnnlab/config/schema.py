@@ -89,6 +89,7 @@ class Sweep(Node):
     slurm: Annotated[Anything, HOW]
     ray: Annotated[Anything, HOW]
     search: Annotated[Literal["grid", "random", "tpe", "cmaes", "gp", "nsga2"], HOW]
+    objectives: Annotated[Texts, HOW, Says("a list of names")]
     trials: Annotated[Count, HOW]
     minutes: Annotated[Positive | None, HOW]
     prune: Annotated[Literal["none", "asha", "halving", "hyperband", "median", "wilcoxon"], HOW]

@@ -224,6 +224,9 @@ LOGGERS: dict[str, type[Node]] = {
 WRITES_WITH = {
     "lightning.pytorch.loggers.MLFlowLogger": "mlflow",
     "lightning.pytorch.loggers.WandbLogger": "wandb",
+    "rnnlab.training.tracking.Comet": "comet_ml",
+    "rnnlab.training.tracking.Trackio": "trackio",
+    "aim.pytorch_lightning.AimLogger": "aim",
 }
 # Lightning's callbacks that look and never touch
 WATCHING = {

@@ -6,6 +6,7 @@ from typing import Any
 
 from rnnlab.report import grounds
 from rnnlab.report.grounds import References
+from rnnlab.runs.record import ENDED
 
 LOSS = "loss/val"
 
@@ -72,7 +73,7 @@ def why_no_score(entry: Entry) -> str:
     """Why a run is not on the board, in a line; "" where its status says it all."""
     if why := str(entry.record.get("why") or "").partition("\n")[0]:
         return why
-    if entry.record.get("status") != "finished":
+    if entry.record.get("status") not in ENDED:
         return ""
     if "value" not in entry.best:
         return (

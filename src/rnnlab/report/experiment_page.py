@@ -87,8 +87,9 @@ def page(
     `journal` that of a search.
     """
     statuses = Counter(e.record.get("status", "?") for e in board.others)
-    finished = sum(len(row.entries) for row in board.rows)
-    counts = ", ".join([f"{finished:,} finished", *(f"{n:,} {status}" for status, n in statuses.items())])
+    scored = Counter(str(e.record.get("status")) for row in board.rows for e in row.entries)
+    counted = {"finished": 0} | scored | statuses
+    counts = ", ".join(f"{n:,} {status}" for status, n in counted.items())
     parts = [f"<h1>{escape(name)}</h1><p class=lead>{escape(counts)}; ordered by the best {escape(board.metric)}, "
              f"{'least' if board.mode == 'min' else 'greatest'} first</p>"]  # fmt: skip
     if board.rows:
@@ -106,7 +107,7 @@ def page(
                 parts.append(together)
     parts.append(section(journal, board.metric, board.mode) if journal is not None else "")
     parts.append(_reasons(board, link))
-    parts += ["<section class=many>" if finished + len(board.others) > PRINTED else "<section>",
+    parts += ["<section class=many>" if scored.total() + len(board.others) > PRINTED else "<section>",
               "<h2>Runs</h2>", _runs(board, link), "</section>"]  # fmt: skip
     return whole_page(name, "".join(parts), STYLE, SCRIPT)
 

@@ -19,6 +19,7 @@ from rnnlab.report.grounds import IN_DATA_UNITS
 from rnnlab.report.ranking import ranked, several_targets
 from rnnlab.report.row import Row, tell_apart
 from rnnlab.runs.config_diff import config_diffs
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, Say, legible, runs, silently
 
 
@@ -124,7 +125,7 @@ def leaderboard(
     Of each row one run's config is read. Where it is damaged a line says so, and the run is left out.
     """
     entries = list(entries)
-    others = [e for e in entries if e.record.get("status") != "finished" or not np.isfinite(e.value)]
+    others = [e for e in entries if e.record.get("status") not in ENDED or not np.isfinite(e.value)]
     without = {entry.folder for entry in others}
     groups = _by_group(entry for entry in entries if entry.folder not in without)
     lacking: dict[str, list[Entry]] = defaultdict(list)

@@ -11,6 +11,7 @@ from rnnlab.report import statistics
 from rnnlab.report.entry import Entry, spelled
 from rnnlab.report.grounds import References
 from rnnlab.runs.identity import readable
+from rnnlab.runs.record import EARLY
 from rnnlab.terminal.screen import one_line
 
 FEW = 6  # parameters that a row is named by
@@ -45,12 +46,15 @@ class Row:
 
     @property
     def count(self) -> str:
-        """How many runs its scores are of: "4", or "2 of 4, 2 failed"."""
+        """How many runs its scores are of: "4", "2 of 4, 2 failed", "3, 1 stopped early at 440"."""
         n = len(self.entries)
-        if not self.lacking:
-            return str(n)
+        told = [f"{n} of {n + len(self.lacking)}" if self.lacking else str(n)]
+        early = sorted(e.record["results"]["steps"] for e in self.entries if e.record.get("status") == EARLY)
+        if early:
+            last = f" to {early[-1]:,}" if early[-1] > early[0] else ""
+            told.append(f"{len(early)} {EARLY} at {early[0]:,}{last}")
         statuses = Counter(str(entry.record.get("status", "?")) for entry in self.lacking)
-        return ", ".join([f"{n} of {n + len(self.lacking)}", *(f"{k} {s}" for s, k in statuses.items())])
+        return ", ".join([*told, *(f"{k} {s}" for s, k in statuses.items())])
 
     @property
     def values(self) -> np.ndarray:

@@ -13,6 +13,7 @@ from rnnlab.report.entry import spelled
 from rnnlab.report.numbers import number
 from rnnlab.report.style import page
 from rnnlab.runs.manifest import manifest_rows
+from rnnlab.runs.record import EARLY
 from rnnlab.runs.run import Run
 from rnnlab.terminal.run import facts
 from rnnlab.terminal.scores import PARTS, score_rows
@@ -89,6 +90,8 @@ def _head(run: Run, record: dict[str, Any]) -> str:
     label = spelled(record.get("label", "")) or "as the experiment stands"
     status = record.get("status", "?")
     said = [f"seed {run.config.get('seed')}", f"id {record.get('id')}", f"{record.get('created', '')[:16]}"]
+    if status == EARLY:
+        said.append(f"{EARLY} by {record.get('why', '')}")
     if record.get("seconds"):
         said.append(f"{record['seconds']:,.1f} s for {run.results.get('steps', 0):,} steps")
     return (

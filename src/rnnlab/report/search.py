@@ -1,11 +1,14 @@
 """What a search came to: the best so far, how far trials went before they were pruned, which keys mattered."""
 
 from collections import Counter
+from collections.abc import Sequence
 from html import escape
+
+from rich.table import Table
 
 from rnnlab.report.numbers import number
 from rnnlab.report.svg import COLOURS, plot
-from rnnlab.runs.trials import Journal
+from rnnlab.runs.trials import Journal, pareto_front
 
 PANEL = (440, 280)
 FAINT = "var(--soft)"
@@ -18,11 +21,14 @@ def section(journal: Journal, metric: str, mode: str) -> str:
         return ""
     counts = Counter(trial.get("state", "under way") for trial in journal.trials)
     said = ", ".join(f"{n:,} {state}" for state, n in counts.items())
-    panels = [_history(ended, metric, mode), _lengths(ended)]
+    front = pareto_front(journal.trials, mode)
+    panels = [_history(ended, metric, mode), _lengths(ended), _pareto(journal.trials, front)]
     parts = [f"<h2>Search</h2><p>{len(journal.trials):,} trials: {escape(said)}</p>",
              f"<div class=panels>{''.join(f'<div>{panel}</div>' for panel in panels if panel)}</div>",
              "<p class=note>A blue dot is a trial that was trained to its end, a grey one a trial that was pruned, at "
              "its best value until then; the line is the best of the complete ones so far.</p>"]  # fmt: skip
+    if front:
+        parts.append(_front_table(front))
     if journal.importance:
         parts.append(_importance(journal.importance))
     return "".join(parts)
@@ -63,6 +69,56 @@ def _lengths(ended: list[dict]) -> str:
     picture = plot([0, reached[-1]], [0, len(reached)], PANEL, "optimizer step", "trials that went so far",
                    log_x=False, log_ratio=1e9)  # fmt: skip
     picture.line(stair, COLOURS[0])
+    return str(picture)
+
+
+def front_rows(front: Sequence[dict]) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the Pareto front: the objectives, and the values of the space's keys."""
+    objectives = list(front[0]["values"])
+    keys = [key for key in front[0]["params"] if len({str(trial["params"].get(key)) for trial in front}) > 1]
+    rows = [[str(trial["number"] + 1), *(number(trial["values"][name]) for name in objectives),
+             " ".join(f"{key.rpartition('.')[2]}={_short(trial['params'].get(key))}" for key in keys)]
+            for trial in front]  # fmt: skip
+    return ["trial", *objectives, ""], rows
+
+
+def pareto_table(front: Sequence[dict], limit: int = 20) -> Table:
+    """The same for a terminal."""
+    heads, rows = front_rows(front)
+    page = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False, title="Pareto front",
+                 title_justify="left", title_style="bold")  # fmt: skip
+    for head in heads:
+        page.add_column(head, justify="right" if head else "left", no_wrap=bool(head))
+    for row in rows[:limit]:
+        page.add_row(*row)
+    if len(rows) > limit:
+        page.add_row("", f"... and {len(rows) - limit} more", style="dim")
+    return page
+
+
+def _front_table(front: Sequence[dict]) -> str:
+    heads, rows = front_rows(front)
+    lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return (f"<h3>Pareto front</h3><table><thead><tr>{''.join(f'<th>{escape(h)}</th>' for h in heads)}</tr></thead>"
+            f"<tbody>{lines}</tbody></table><p class=note>No other trial is better in one objective without being "
+            "worse in another: the blue dots above, where it is drawn over the first two.</p>")  # fmt: skip
+
+
+def _pareto(trials: Sequence[dict], front: Sequence[dict]) -> str:
+    """Trials over their first two objectives, and the front as a line; "" where there is one objective."""
+    if not front:
+        return ""
+    y, x = list(front[0]["values"])[:2]
+    scored = [trial for trial in trials if {x, y} <= trial.get("values", {}).keys()]
+    ys = sorted(trial["values"][y] for trial in scored)
+    picture = plot([trial["values"][x] for trial in scored], [ys[0], ys[-1]], PANEL, x, y, log_ratio=4.0)
+    for trial in scored:
+        title = (
+            f"trial {trial['number'] + 1}: {y} {number(trial['values'][y])}, {x} {number(trial['values'][x])}"
+        )
+        picture.mark(trial["values"][x], trial["values"][y], COLOURS[0] if trial in front else FAINT, title)
+    if len(front[0]["values"]) == 2:
+        picture.line([(trial["values"][x], trial["values"][y]) for trial in front], COLOURS[1], 2.0)
     return str(picture)
 
 

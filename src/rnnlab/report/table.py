@@ -15,7 +15,7 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
     Of the scores those that fit, the metric that the loss is in before others.
     """
     rows = board.rows[:limit]
-    seeds = any(len(row.entries) > 1 or row.lacking for row in board.rows)
+    seeds = any(row.count != "1" for row in board.rows)
     several = len({e.record.get("engine", {}).get("name") for r in board.rows for e in r.entries}) > 1
     speeds = several or any("trainer.accelerator" in row.parameters for row in board.rows)
     left: dict[str, list[str]] = {f"best {board.metric}": [number(row.mean) for row in rows]}

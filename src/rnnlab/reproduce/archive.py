@@ -8,6 +8,7 @@ from shlex import join, quote
 from rnnlab.errors import UserError, nearest
 from rnnlab.regular_files import read_file
 from rnnlab.runs.checksum import checksum_error
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, legible, runs
 
 OF_A_RUN = (
@@ -70,7 +71,7 @@ def write(experiment: Path, file: Path) -> int:
 def look_through(run: Run) -> None:
     """Raises UserError where a file of the run that others will need is damaged."""
     assert (run.config, run.manifest, run.overrides, run.metrics) is not None  # each is read
-    if run.status == "finished" and (why := checksum_error(run.best_checkpoint)):
+    if run.status in ENDED and (why := checksum_error(run.best_checkpoint)):
         raise UserError(f"{run.best_checkpoint}: {why}")
 
 

@@ -11,6 +11,7 @@ from rnnlab.errors import RunFailed, UserError
 from rnnlab.runs.data import corpora_folder, kept_here
 from rnnlab.runs.load import refuse_foreign
 from rnnlab.runs.manifest import recorded_threads
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 
@@ -32,7 +33,7 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Pla
     It says nothing of where the original wrote: paths, loggers, pictures, stock checkpoints and profiles are left
     out. Raises UserError for a run that has not finished, code that is not trusted, and values that cannot be.
     """
-    if run.status != "finished":
+    if run.status not in ENDED:
         raise UserError(f"{run.folder}: its status is {run.status}; only a finished run can be compared with")
     if lost := run.manifest.get("not_reproducible"):
         raise UserError(f"{run.folder}: not reproducible: {lost[0]}")

@@ -6,13 +6,14 @@ from pathlib import Path
 from rnnlab import streams
 from rnnlab.errors import UserError
 from rnnlab.reproduce.retrain import plan
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, runs
 from rnnlab.signals import NAMES
 
 
 def draw(experiment: Path, n: int, seed: int) -> list[Run]:
     """`n` finished runs of an experiment's folder, drawn from the "sample" stream of `seed`."""
-    finished = [run for run in runs(experiment) if run.status == "finished"]
+    finished = [run for run in runs(experiment) if run.status in ENDED]
     if not finished:
         raise UserError(f"{experiment}: no finished runs there")
     order = streams.generator(seed, "sample").permutation(len(finished))
@@ -47,5 +48,5 @@ def train_all(
         server.close()
     if scheduler.stopping in NAMES:
         raise KeyboardInterrupt
-    why = {i: "" if o.status == "finished" else o.why or o.status for i, o in outcomes.items()}
+    why = {i: "" if o.status in ENDED else o.why or o.status for i, o in outcomes.items()}
     return [(original, a.run, why.get(i, "it was not begun")) for i, (original, a) in enumerate(due)]

@@ -10,6 +10,7 @@ import torch
 from rnnlab.errors import UserError
 from rnnlab.reproduce.curves import Divergence, divergence
 from rnnlab.runs.load import read_checkpoint
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, runs
 
 VERDICTS = ("bitwise", "numeric", "statistical", "different")  # best first
@@ -115,11 +116,7 @@ def within_spread(original: Run, again: Run) -> tuple[bool, str]:
     group, seeds = original.record.get("group"), []
     for run in runs(original.folder.parent):
         record = run.record
-        if (
-            record.get("group") == group
-            and record.get("status") == "finished"
-            and run.folder != original.folder
-        ):
+        if record.get("group") == group and record.get("status") in ENDED and run.folder != original.folder:
             seeds.append(run.objective)
     values = np.array([v for v in seeds if math.isfinite(v)])
     if len(values) < SEEDS:

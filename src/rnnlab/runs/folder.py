@@ -24,7 +24,7 @@ class Folder:
     What is read is shared: whoever changes it copies it first.
 
     `status` is "stopped" for a run that was interrupted and can go on: neither finished nor failed; "pruned" for one
-    that a search ended early, which can go on as well.
+    that a search ended early, which can go on as well; "stopped early" for one that a callback ended before its limit.
     """
 
     folder: Path

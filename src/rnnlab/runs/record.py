@@ -1,7 +1,7 @@
 """What run.json, manifest.json and config.yaml hold. A file that holds anything else is not read, whoever wrote it."""
 
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
@@ -10,7 +10,9 @@ from typing_extensions import TypedDict
 LONG = 100_000  # characters of a text, but for a diff
 LONG_KEY = 200  # characters of a key and of a reason that a message shows
 
-Status = Literal["queued", "running", "finished", "stopped", "pruned", "failed", "skipped"]
+Status = Literal["queued", "running", "finished", "stopped early", "stopped", "pruned", "failed", "skipped"]
+EARLY: Final = "stopped early"  # before its limit, by a callback that set `trainer.should_stop`
+ENDED: Final = ("finished", EARLY)  # the training came to its end, and was scored
 Text = Annotated[str, Strict(), Field(max_length=LONG)]
 Number = Annotated[float, Strict()]  # finite or not, for a loss may be either
 Step = Annotated[int, Strict(), Field(ge=0, lt=2**63)]  # as a file of events counts them

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +19,31 @@ BYTES = 200_000_000  # of a journal that is read
 @dataclass
 class Journal:
     """`trials`: number, params {key: value}, runs (names of folders), asked (seconds since 1970); and of those that
-    have ended told, state, value (None where there is none) and steps, how far its first run has come. `importance`:
-    {key: its share of what decided the value}, where a search has ended.
+    have ended told, state, value (None where there is none) and steps, how far its first run has come; of those with
+    several objectives values {objective: value}. `importance`: {key: its share of what decided the value}, where a
+    search has ended.
     """
 
     trials: list[dict[str, Any]] = field(default_factory=list)
     importance: dict[str, float] = field(default_factory=dict)
+
+
+def pareto_front(trials: Sequence[dict[str, Any]], mode: str) -> list[dict[str, Any]]:
+    """The trials of several objectives that no other beats in one without being beaten in another, best first by the
+    first objective. `mode` says whether less of that one is better; of the others less always is.
+    """
+    scored = [trial for trial in trials if len(trial.get("values", ())) > 1]
+    if not scored:
+        return []
+    first = next(iter(scored[-1]["values"]))
+    sign = {first: -1.0 if mode == "max" else 1.0}
+    found: dict[tuple[float, ...], dict[str, Any]] = {}
+    for trial in scored:
+        values = trial["values"]
+        if values.keys() == scored[-1]["values"].keys():
+            found.setdefault(tuple(sign.get(name, 1.0) * value for name, value in values.items()), trial)
+    beaten = {a for a in found for b in found if b != a and all(y <= x for x, y in zip(a, b, strict=True))}
+    return [trial for point, trial in sorted(found.items(), key=lambda one: one[0]) if point not in beaten]
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
@@ -61,6 +80,9 @@ def read_journal(path: Path, space: str = "") -> Journal:
                 "value": value,
                 "steps": int(line["steps"]),
             }
+            values = line.get("values")
+            if isinstance(values, dict) and values and all(map(_is_number, values.values())):
+                trials[key]["values"] = values
     found = sorted((t for t in trials.values() if t["space"] == last), key=lambda t: t["number"])
     return Journal(found, importance.get(last, {}))
 

@@ -73,7 +73,7 @@ def grid(
     parser = OverridesParser.create(config_loader=config_loader)
     along: dict[str, list[Assignment]] = {}
     for override in parser.parse_overrides(list(arguments)):
-        if override.key_or_group.startswith("sweep."):
+        if of_sweep(override.key_or_group):
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: keys of sweep. cannot be swept themselves")
             continue
@@ -196,6 +196,11 @@ class Listed:
         return [key for key, different in texts.items() if len(different) > 1]
 
 
+def of_sweep(key: str) -> bool:
+    """Whether a key says how the sweep is done, and nothing of a run: sweep=slurm, sweep.workers=2."""
+    return key == "sweep" or key.startswith("sweep.")
+
+
 def listed(jobs: Sequence[Sequence[str]], is_group: Callable[[str], bool]) -> Listed:
     """The points of lists of overrides, each with one value."""
     parser, known = OverridesParser.create(), dict[str, Assignment]()
@@ -204,7 +209,7 @@ def listed(jobs: Sequence[Sequence[str]], is_group: Callable[[str], bool]) -> Li
         for text in job:
             if text not in known:
                 known[text] = assignments(parser.parse_override(text), is_group, 2)[0]
-        points.append(tuple(known[text] for text in job if not known[text].key.startswith("sweep.")))
+        points.append(tuple(known[text] for text in job if not of_sweep(known[text].key)))
     return Listed(points)
 
 

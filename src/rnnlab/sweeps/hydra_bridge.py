@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rnnlab.config import base_config, check
 from rnnlab.config.composing import NO_SCORE, opposed
 from rnnlab.errors import RunFailed, UserError, warn
+from rnnlab.runs.record import ENDED
 from rnnlab.sweeps.grid import Grid, Listed, grid, listed
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.planner import Planner
@@ -17,6 +18,7 @@ from rnnlab.sweeps.probe import import_errors
 from rnnlab.sweeps.rehearsal import answers
 from rnnlab.sweeps.space import Space, space
 from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
+from rnnlab.training.accelerator import take
 
 
 class Multirun:
@@ -103,7 +105,7 @@ def job_batches(
     if multirun.options["search"] != "grid":
         raise UserError(f"sweep.search={multirun.options['search']}: a search trains in rnnlab's own workers; "
                         "leave out hydra/launcher")  # fmt: skip
-    planner = Planner(multirun.compose, multirun.base, lambda accelerator: accelerator, multirun.config_dir)
+    planner = Planner(multirun.compose, multirun.base, _kind_here, multirun.config_dir)
     plan = planner.plan(multirun.grid(arguments), multirun.options["exclude"])
     plan.check_classes(import_errors)
     plan.read_statuses()
@@ -117,13 +119,42 @@ def job_batches(
     return [jobs[i : i + size] for i in range(0, len(jobs), size)]
 
 
+def over_already(
+    config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]
+) -> tuple[list[Planned], dict[tuple[str, ...], JobReturn]]:
+    """The runs of jobs that another launcher is to train, and for those that are over {overrides: result}."""
+    multirun = Multirun(config, context)
+    planner = Planner(multirun.compose, multirun.base, _kind_here, multirun.config_dir)
+    points = listed(jobs, multirun.is_group)
+    plan = planner.plan(points)
+    plan.read_statuses()
+    done = Sweep(plan, {p.place.folder: p.run.known for p in plan.runs})
+    rerun, by_id = multirun.options["stale"] == "rerun", {p.place.id: p for p in plan.runs}
+    by_texts = {tuple(p.overrides): p for p in plan.runs}
+    over = {}
+    for point, job in zip(points, jobs, strict=True):
+        texts = tuple(a.text for a in point)
+        planned = by_texts.get(texts) or by_id.get(plan.same.get(texts, ""))
+        if planned and planned.status in ENDED and not planned.again and not (planned.stale and rerun):
+            over[tuple(job)] = _job_return(done, planned)
+    return plan.runs, over
+
+
+def _kind_here(asked: str) -> str:
+    """The accelerator that a job would take on this machine, or what it was asked to take where there is none."""
+    try:
+        return take(asked)[0]
+    except UserError:
+        return asked
+
+
 def job_returns(done: Sweep) -> list[JobReturn]:
     return [_job_return(done, planned) for planned in done.plan.runs]
 
 
 def _job_return(done: Sweep, planned: Planned) -> JobReturn:
     record = done.record(planned)
-    finished = record.get("status") == "finished"
+    finished = record.get("status") in ENDED
     why = record.get("why") or planned.why_skipped or "it was not started"
     return JobReturn(
         overrides=planned.overrides,

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.sweeps.estimate import guessed_steps
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.plan import Planned
@@ -164,11 +165,15 @@ class LiveView(View):
     def summary(self) -> str:
         ended = self.counts.total() - self.counts["stopped"]
         words = [f"{ended:,} of {self.total:,} runs"]
-        words += [f"{self.counts['pruned']:,} pruned"] if self.counts["pruned"] else []
+        words += self._shorter()
         words += [f"{self.counts['failed']} failed"] if self.counts["failed"] else []
         words += [self.best_so_far] if self.best else []
         words += [self.time_left] if self.time_left else []
         return "  ".join(words)
+
+    def _shorter(self) -> list[str]:
+        """How many runs did not come to their limit."""
+        return [f"{self.counts[status]:,} {status}" for status in (EARLY, "pruned") if self.counts[status]]
 
     def table(self) -> Group:
         bar = Progress(
@@ -183,8 +188,11 @@ class LiveView(View):
                      speed=speed)  # fmt: skip
         counts = Text("  ").join(
             [
-                Text(f"{self.counts['finished']:,} of {self.total:,} runs done", style="green"),
-                *([Text(f"{self.counts['pruned']:,} pruned")] if self.counts["pruned"] else []),
+                Text(
+                    f"{sum(self.counts[status] for status in ENDED):,} of {self.total:,} runs done",
+                    style="green",
+                ),
+                *map(Text, self._shorter()),
                 Text(f"{len(self.running)} running", style="cyan"),
                 Text(f"{self.counts['failed']} failed", style="red" if self.counts["failed"] else "dim"),
             ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rnnlab.errors import UserError
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.signals import NAMES
@@ -57,7 +58,7 @@ class Pack:
 
         refuse_others(self.made_with, surroundings())
         server = ForkServer()
-        due = [a for a in self.runs if self.restart or a.run.known.get("status") != "finished"]
+        due = [a for a in self.runs if self.restart or a.run.known.get("status") not in ENDED]
         options = PoolOptions(dict.fromkeys(("cpu", "gpu", "mps"), self.workers), gpus=visible_gpus(),
                               pictures=self.pictures)  # fmt: skip
         self._scheduler = Scheduler(LocalPool(server), options, View(), self.command)
@@ -65,7 +66,7 @@ class Pack:
             outcomes = self._scheduler.run(due, self.restart)
         finally:
             server.close()
-        left = len(due) - sum(o.status in ("finished", "failed", "pruned") for o in outcomes.values())
+        left = len(due) - sum(o.status in (*ENDED, "failed", "pruned") for o in outcomes.values())
         return left, self._scheduler.stopping if self._scheduler.stopping in NAMES else ""
 
     def checkpoint(self) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import KNOWN, Today, why_stale
@@ -78,7 +79,7 @@ class Plan:
         due = [
             r
             for r in self.runs
-            if not r.why_skipped and (r.status != "finished" or r.again or (r.stale and rerun_stale))
+            if not r.why_skipped and (r.status not in ENDED or r.again or (r.stale and rerun_stale))
         ]
         return sorted(due, key=lambda r: -r.cost)
 
@@ -189,7 +190,7 @@ class Plan:
             except UserError as error:
                 planned.status = "stopped"  # it resumes if its checkpoint is whole
                 self.damaged.append(str(error))
-            if planned.status == "finished":
+            if planned.status in ENDED:
                 config = planned.config
                 planned.again = bool(config["rerun"])
                 planned.stale = tuple(why_stale(run, config, today))

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 
 from rnnlab.sweeps.forkserver import ForkServer, kill
 
-LOST = "its node was lost"  # why a worker has gone whose run another may take, from its last checkpoint
+# why a worker has gone whose run another takes, from its last checkpoint
+LOST = "its node was lost"
+MOVED = "its job's time was over"  # behind a checkpoint
 
 
 @dataclass(eq=False)

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnnlab.runs.files import write_whole
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import now
 from rnnlab.signals import listening
 from rnnlab.sweeps.forkserver import LEFT
 from rnnlab.sweeps.job import Job, Outcome
 from rnnlab.sweeps.plan import Planned
-from rnnlab.sweeps.pool import LOST, Pool, WorkerHandle
+from rnnlab.sweeps.pool import LOST, MOVED, Pool, WorkerHandle
 from rnnlab.sweeps.sharing import Sharing
 from rnnlab.sweeps.worker import Step, Validated
 
@@ -180,7 +181,7 @@ class Scheduler:
             elif queue:
                 number = queue.popleft()
                 planned = self.due[number]
-                finished = planned.status == "finished"
+                finished = planned.status in ENDED
                 job = Job(number, planned.config, planned.place, planned.overrides,
                           [*self.command, *planned.overrides], self.restart and finished,
                           self.options.pictures, self.source.judges)  # fmt: skip
@@ -236,15 +237,19 @@ class Scheduler:
         if worker.job is not None:
             run = self.due[worker.job].run
             record = run.known
-            if record.get("status") == "finished" and record.get("ended") != worker.ended_before:
-                self._finish(Outcome(worker.job, "finished", "", record))  # it died before it could say so
+            if record.get("status") in ENDED and record.get("ended") != worker.ended_before:
+                self._finish(
+                    Outcome(worker.job, record["status"], "", record)
+                )  # it died before it could say so
             elif self.stopping:
                 with suppress(OSError):
-                    if run.is_there and record.get("status") not in ("finished", "failed"):
+                    if run.is_there and record.get("status") not in (*ENDED, "failed"):
                         run.update(status="stopped", ended=now(), why=why)
                 self._finish(Outcome(worker.job, "stopped", why, run.known))
             elif why == LEFT and worker.job not in self._moved:  # before it had started this run
                 self._moved.add(worker.job)
+                self.waiting[worker.kind].appendleft(worker.job)
+            elif why == MOVED:
                 self.waiting[worker.kind].appendleft(worker.job)
             elif why == LOST and self._lost[worker.job] < MOST_LOST:
                 self._lost[worker.job] += 1
@@ -260,7 +265,7 @@ class Scheduler:
         If its folder was deleted or its disk is full, only the returned record says so.
         """
         run = self.due[number].run
-        if run.known.get("status") in ("finished", "failed"):
+        if run.known.get("status") in (*ENDED, "failed"):
             return run.known
         failed = {"status": "failed", "ended": now(), "why": why, "can_go_on": True}
         try:

@@ -8,13 +8,15 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import UserError, nearest
 from rnnlab.runs.files import write_json
+from rnnlab.runs.record import ENDED
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.pack import Assigned, Pack, cut, surroundings
 from rnnlab.sweeps.plan import Planned
@@ -23,7 +25,7 @@ from rnnlab.sweeps.scheduler import View
 FOLDER = ".slurm"  # beside the runs: submitit's files and what was submitted
 POLL = 0.5  # seconds between two looks at the runs' folders
 ASK_SLURM = 5.0  # seconds between two questions to Slurm
-ENDED = ("finished", "failed", "pruned")
+OVER = (*ENDED, "failed", "pruned")
 NUMBERS = ("minutes_per_job", "minutes", "cpus", "gpus", "memory_gb", "parallel")
 WORDS: dict[str, tuple[Any, str]] = {
     "partition": (str, "a name"), "account": (str, "a name"), "setup": (list, "a list of lines of shell"),
@@ -108,7 +110,7 @@ class SlurmSweep:
             self.say(f"{n:,} of these runs {'is' if n == 1 else 'are'} in jobs that were submitted before")
         jobs |= self._submit(new) if new else {}
         if self.slurm["detach"]:
-            self.say("submitted; the same command without sweep.slurm.detach shows how they get on")
+            self.say("submitted; the same command without --detach shows how they get on")
             self.stopping = DETACHED
             return self.outcomes
         try:
@@ -116,7 +118,7 @@ class SlurmSweep:
         except KeyboardInterrupt:
             self.stopping = "SIGINT"
             if _wants_to_cancel(len(jobs)):
-                _slurm("scancel", *jobs)
+                cancel(jobs)
                 self.say(f"cancelled {len(jobs):,} jobs")
             else:
                 self.say("the jobs go on; the same command shows how they get on")
@@ -126,19 +128,16 @@ class SlurmSweep:
 
     def _submit(self, new: list[Planned]) -> dict[str, dict[str, Any]]:
         """{job: its runs}, noted in the ledger before anything else happens."""
-        import submitit
-
         cpus = self.slurm["cpus"]
         packs = cut([p.cost for p in new], 60 * self.slurm["minutes_per_job"] * cpus, MOST)
-        executor = submitit.SlurmExecutor(self.folder / "%j", max_num_timeout=10**6)
-        executor.update_parameters(**self._parameters(cpus))
+        batch = executor(self.folder, self.slurm, self.due[0].config["name"])
         about = surroundings()
         jobs: dict[str, dict[str, Any]] = {}
         size = max_array_size()
         for first in range(0, len(packs), size):
             chosen = [[new[i] for i in pack] for pack in packs[first : first + size]]
-            with executor.batch():
-                made = [executor.submit(self._pack(runs, about, cpus)) for runs in chosen]
+            with batch.batch():
+                made = [batch.submit(self._pack(runs, about, cpus)) for runs in chosen]
             for job, runs in zip(made, chosen, strict=True):
                 jobs[job.job_id] = {"runs": [planned.place.folder.name for planned in runs]}
             self._note(jobs)
@@ -155,17 +154,6 @@ class SlurmSweep:
         on_gpus = self.slurm["gpus"] * self.options["workers_per_gpu"]
         workers = self.options["workers"] or on_gpus or cpus
         return Pack(assigned, self.command, workers, about, self.restart, self.options["pictures"])
-
-    def _parameters(self, cpus: int) -> dict[str, Any]:
-        slurm = self.slurm
-        memory = f"{slurm['memory_gb'] * 1024:.0f}M" if slurm["memory_gb"] else None
-        asked = {"partition": slurm["partition"], "account": slurm["account"], "setup": slurm["setup"],
-                 "gpus_per_node": slurm["gpus"], "mem": memory}  # fmt: skip
-        return {
-            "job_name": f"rnnlab {self.due[0].config['name']}", "time": slurm["minutes"], "cpus_per_task": cpus,
-            "array_parallelism": slurm["parallel"], "stderr_to_stdout": True,
-            "additional_parameters": {"requeue": True} | slurm["more"],
-        } | {key: value for key, value in asked.items() if value}  # fmt: skip
 
     def _note(self, jobs: dict[str, Any]) -> None:
         known = self._known_jobs()
@@ -213,7 +201,7 @@ class SlurmSweep:
     def _look(self, i: int, planned: Planned, started: set[int]) -> None:
         record = planned.run.known
         status = record.get("status")
-        if status in ENDED and self._ended_at(planned) != self.seen[i]:
+        if status in OVER and self._ended_at(planned) != self.seen[i]:
             self.outcomes[i] = Outcome(i, status, record.get("why", ""), record, record.get("seconds", 0.0))
             self.view.ended(planned, self.outcomes[i])
         elif status == "running" and i not in started:
@@ -228,12 +216,43 @@ class SlurmSweep:
     def _why_left(self, planned: Planned, jobs: dict[str, dict[str, Any]]) -> str:
         """Why no job trains a run any more: the last line of what its job printed."""
         job = next((job for job, about in jobs.items() if planned.place.folder.name in about["runs"]), "")
-        for path in sorted(self.folder.glob(f"{job.partition('_')[0]}/{job}_*_log.out")) if job else ():
-            with suppress(OSError):
-                lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-                said = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
-                return f"job {job} ended without it: {said.strip()} ({path})"
-        return f"job {job} ended without it" if job else "no job has it"
+        return f"job {job} ended without it{last_words(self.folder, job)}" if job else "no job has it"
+
+
+def executor(folder: Path, asked: dict[str, Any], name: str) -> Any:
+    """submitit's, with `sweep.slurm`; its files lie in `folder`."""
+    import submitit
+
+    memory = f"{asked['memory_gb'] * 1024:.0f}M" if asked["memory_gb"] else None
+    own = {"partition": asked["partition"], "account": asked["account"], "setup": asked["setup"],
+           "gpus_per_node": asked["gpus"], "mem": memory}  # fmt: skip
+    found = submitit.SlurmExecutor(folder / "%j", max_num_timeout=10**6)
+    found.update_parameters(**{
+        "job_name": f"rnnlab {name}", "time": asked["minutes"], "cpus_per_task": asked["cpus"],
+        "array_parallelism": asked["parallel"], "stderr_to_stdout": True,
+        "additional_parameters": {"requeue": True} | asked["more"],
+    } | {key: value for key, value in own.items() if value})  # fmt: skip
+    return found
+
+
+def last_words(folder: Path, job: str) -> str:
+    """The last line of what a job printed, and where; "" where there is none."""
+    for path in sorted(folder.glob(f"{job.partition('_')[0]}/{job}_*_log.out")) if job else ():
+        with suppress(OSError):
+            lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+            said = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
+            return f": {said.strip()} ({path})"
+    return ""
+
+
+def cancel(jobs: Iterable[str]) -> None:
+    if names := list(jobs):
+        _slurm("scancel", *names)
+
+
+def state(job: str) -> str:
+    """Slurm's word on a job: PENDING, RUNNING ...; "" for one that it does not have any more."""
+    return (_slurm("squeue", "--noheader", f"--jobs={job}", "--format=%T") or "").strip()
 
 
 def in_queue() -> set[str]:

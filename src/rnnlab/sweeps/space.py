@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from rnnlab.errors import UserError
-from rnnlab.sweeps.grid import Assignment, Point, assignments
+from rnnlab.sweeps.grid import Assignment, Point, assignments, of_sweep
 
 DIGITS = 6  # of a drawn number, as it stands in names and configs
 
@@ -117,7 +117,7 @@ def space(
     seeds: tuple[Assignment, ...] = ()
     for override in OverridesParser.create(config_loader=config_loader).parse_overrides(list(arguments)):
         key = override.get_key_element()
-        if override.key_or_group.startswith("sweep."):
+        if of_sweep(override.key_or_group):
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: keys of sweep. cannot be swept themselves")
             continue

@@ -5,9 +5,9 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -16,10 +16,13 @@ from rnnlab.errors import RunFailed, UserError
 from rnnlab.report.entry import Entry, why_no_score
 from rnnlab.report.leaderboard import leaderboard
 from rnnlab.report.numbers import number
+from rnnlab.report.search import pareto_table
 from rnnlab.report.table import table
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import refuse_unwritable
+from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.runs.run import now
+from rnnlab.runs.trials import pareto_front, read_journal
 from rnnlab.signals import NAMES, exit_code
 from rnnlab.sweeps.compiling import Compiling, stacks
 from rnnlab.sweeps.devices import Devices
@@ -30,9 +33,9 @@ from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.live import LiveView, clock
 from rnnlab.sweeps.plan import Plan, Planned
 from rnnlab.sweeps.planner import Compose, Planner
-from rnnlab.sweeps.pool import LocalPool, Pool
+from rnnlab.sweeps.pools import elsewhere, workers_of
 from rnnlab.sweeps.probe import Probe
-from rnnlab.sweeps.scheduler import PoolOptions, Scheduler
+from rnnlab.sweeps.scheduler import Scheduler
 from rnnlab.sweeps.slurm import DETACHED, SlurmSweep, checked, require_slurm
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
@@ -87,7 +90,7 @@ def sweep(
     server = acquire()
     probe, compiling = Probe(server), None
     try:
-        devices = Devices(probe, _elsewhere(options))
+        devices = Devices(probe, elsewhere(options))
         planner, exclude = Planner(compose, base, devices.choose, config_dir), options["exclude"]
         plan = planner.plan(Listed(points.corners()) if isinstance(points, Space) else points, exclude)
         plan.check_classes(probe.import_errors)
@@ -100,7 +103,7 @@ def sweep(
             console.print(line, soft_wrap=True)
         if isinstance(points, Space):
             done = _search(points, planner, plan, options, server, devices, list(command), began)
-            _report(done, began, last)
+            report(done, began, last)
             _end(done, options["trials"])
             return done
         done = Sweep(plan, plan.records)
@@ -131,24 +134,15 @@ def sweep(
             release(server)
     if done.stopped == DETACHED:
         return done
-    _report(done, began, last)
+    report(done, began, last)
     _end(done, len(due))
     return done
-
-
-def _elsewhere(options: dict[str, Any]) -> dict[str, str] | None:
-    """The accelerators of a worker, best first; None for those of this machine."""
-    if options["pool"] == "local":
-        return None
-    from rnnlab.sweeps import ray_pool, slurm
-
-    return {"slurm": slurm, "ray": ray_pool}[options["pool"]].cluster_devices(options)
 
 
 def _end(done: Sweep, due: int) -> None:
     """Raises SystemExit if the sweep was interrupted."""
     if done.stopped in NAMES:
-        left = due - done.count("finished") - done.count("failed") - done.count("pruned")
+        left = due - sum(map(done.count, (*ENDED, "failed", "pruned")))
         console.print()
         console.print(f"Stopped ({done.stopped}) with {counted(left)} left; the same command resumes them.")
         raise SystemExit(exit_code(done.stopped))
@@ -162,9 +156,10 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     counts = plan.counts()
     stale, again = sum(bool(r.stale) for r in plan.runs), sum(r.again for r in plan.runs)
     skipped = sum(bool(r.why_skipped) for r in plan.runs)
-    kept = counts["finished"] - again
+    kept = sum(counts[status] for status in ENDED) - again
     words = [counted(len(plan.runs))]
     words += [f"{kept:,} finished already"] if kept else []
+    words += [f"{counts[EARLY]:,} of them {EARLY}"] if counts[EARLY] else []
     words += [f"{again:,} finished and trained again (rerun=true)"] if again else []
     words += [f"{counts['failed']:,} failed before, tried again"] if counts["failed"] else []
     half = counts["stopped"] + counts["running"] + counts["pruned"]
@@ -190,7 +185,7 @@ def _headlines(plan: Plan, took: float) -> list[str]:
 
 def _missing_callbacks(plan: Plan) -> list[str]:
     """The callbacks that the first finished run did not have: there may be very many runs, and all have the same."""
-    first = next((r for r in plan.runs if r.status == "finished" and not r.again), None)
+    first = next((r for r in plan.runs if r.status in ENDED and not r.again), None)
     return missing_callbacks(first.run, first.config) if first is not None else []
 
 
@@ -248,7 +243,7 @@ def _train(
             )
             outcomes, stopping = cluster.run(), cluster.stopping
         else:
-            with _pool(options, server, devices, due) as (pool, sizes):
+            with workers_of(options, server, devices, due) as (pool, sizes):
                 scheduler = Scheduler(pool, sizes, view, command)
                 outcomes, stopping = (
                     scheduler.run(due, restart=options["stale"] == "rerun"),
@@ -258,33 +253,6 @@ def _train(
         done.records[due[i].place.folder] = outcome.record
         done.outcomes.append((due[i], outcome))
     done.stopped = stopping
-
-
-@contextmanager
-def _pool(
-    options: dict[str, Any], server: ForkServer, devices: Devices, due: list[Planned]
-) -> Iterator[tuple[Pool, PoolOptions]]:
-    """Where the workers are, and how many there may be."""
-    sizes = devices.pool(due, options)
-    if options["pool"] != "ray":
-        yield LocalPool(server), sizes
-        return
-    from rnnlab.sweeps.ray_pool import RayPool
-
-    pool = RayPool(options)
-    try:
-        for folder in {planned.place.folder.parent for planned in due}:
-            folder.mkdir(parents=True, exist_ok=True)  # by it a worker knows that it sees the same files
-        workers = {}
-        for kind in sorted({planned.accelerator for planned in due}):
-            if not (room := pool.room(kind)):
-                raise UserError(
-                    f"sweep.pool=ray: no node of the cluster has what a worker needs: {pool.needs(kind)}"
-                )
-            workers[kind] = min(options["workers"] or room, room)
-        yield pool, replace(sizes, workers=workers, gpus=0)
-    finally:
-        pool.end()
 
 
 def _search(
@@ -301,9 +269,10 @@ def _search(
     from rnnlab.sweeps.samplers import require_optuna
     from rnnlab.sweeps.search import Search, describe, summary
 
-    if options["pool"] == "slurm":
-        raise UserError("sweep.pool=slurm: a search trains on this machine or by Ray; leave out sweep.pool")
     require_optuna(options)
+    if options["pool"] == "slurm":
+        require_slurm()
+        checked(options)
 
     def plan_point(point: Point) -> Planned | list[str]:
         found = planner.plan(Listed([point]), options["exclude"])
@@ -314,8 +283,8 @@ def _search(
 
     corners = plan.runs
     search = Search(space, plan_point, options, corners[0])
-    done = Sweep(Plan(list(search.earlier), swept=space.swept))
-    done.records = {p.place.folder: p.run.known for p in search.earlier}
+    done = Sweep(Plan(list(search.study.earlier), swept=space.swept))
+    done.records = {p.place.folder: p.run.known for p in search.study.earlier}
     for line in describe(search, time.perf_counter() - began):
         console.print(line, soft_wrap=True)
     if options["dry_run"]:
@@ -324,25 +293,30 @@ def _search(
     refuse_unwritable(corners[0].place.folder.parent)
     seeds = max(1, len(space.seeds))
     with LiveView([], corners[0].config["mode"], console, done.plan.name, search.left * seeds) as view:
-        for planned in search.earlier:
+        for planned in search.study.earlier:
             view.compare(planned, done.record(planned))
-        with _pool(options, server, devices, corners) as (pool, sizes):
+        with workers_of(options, server, devices, corners) as (pool, sizes):
             scheduler = Scheduler(pool, sizes, view, command, search)
             outcomes = scheduler.run(restart=options["stale"] == "rerun")
-    found = [*search.earlier, *(planned for trial in search.trials for planned in trial.runs)]
+    found = [*search.study.earlier, *(planned for trial in search.trials for planned in trial.runs)]
     done.plan.runs = list({planned.place.folder: planned for planned in found}.values())
     done.records |= {p.place.folder: p.run.known for p in done.plan.runs}
     done.outcomes = [(scheduler.due[i], outcome) for i, outcome in outcomes.items()]
     done.stopped = scheduler.stopping
     if not done.stopped:
-        search.close()
+        search.study.close()
     console.print()
     for line in summary(search):
         console.print(line, soft_wrap=True)
+    if front := pareto_front(
+        read_journal(search.study.journal, search.study.id).trials, search.config["mode"]
+    ):
+        console.print()
+        console.print(pareto_table(front))
     return done
 
 
-def _report(done: Sweep, began: float, leaders: bool) -> None:
+def report(done: Sweep, began: float, leaders: bool) -> None:
     """Prints the leaderboard and the commands that show more."""
     records = [Entry(r.place.folder, done.record(r)) for r in done.plan.runs if done.record(r)]
     planned_at = {r.place.folder: r for r in done.plan.runs}
@@ -355,7 +329,7 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
         for note in board.notes:
             console.print(note, soft_wrap=True)
         console.print(table(board, width=console.width))
-    unscored = [entry for entry in board.others if entry.record.get("status") == "finished"]
+    unscored = [entry for entry in board.others if entry.record.get("status") in ENDED]
     for entry in unscored[:SHOWN_VALUES]:
         console.print(f"no score  {entry.folder.name}: {why_no_score(entry)}", soft_wrap=True)
     if len(unscored) > SHOWN_VALUES:
@@ -364,7 +338,7 @@ def _report(done: Sweep, began: float, leaders: bool) -> None:
         if planned.why_skipped:
             console.print(f"skipped  {planned.place.folder.name}: {planned.why_skipped}", soft_wrap=True)
     took = time.perf_counter() - began
-    trained = sum(o.status == "finished" and o.trained for _, o in done.outcomes)
+    trained = sum(o.status in ENDED and o.trained for _, o in done.outcomes)
     if not leaders:
         value = f"; {board.metric} {', '.join(number(row.mean) for row in board.rows)}" if board.rows else ""
         console.print(f"{counted(trained)} trained in {took:.1f} s{value}", soft_wrap=True)

@@ -24,9 +24,10 @@ from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import is_locked
 from rnnlab.runs.metrics import DERIVED
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
 from rnnlab.tensorboard.columns import ASIDE, outcome, parameters
-from rnnlab.tensorboard.summaries import END, EXPERIMENT, START, end_content, start_content, word
+from rnnlab.tensorboard.summaries import END, EXPERIMENT, START, STATUS, end_content, start_content, word
 
 Contents = dict[str, dict[str, bytes]]  # {TensorBoard's name of a run: {tag: content}}
 DEPTHS = ("run.json", "*/run.json", "*/*/run.json")  # a run, an experiment, all experiments
@@ -56,7 +57,7 @@ class Group:
 
     @property
     def finished(self) -> list[Member]:
-        return [member for member in self.members if member.status == "finished"]
+        return [member for member in self.members if member.status in ENDED]
 
     def counts(self, statuses: Iterable[str]) -> dict[str, int]:
         """How many of its runs have which of `statuses`, a column each. Numbers: words would make an axis of text."""
@@ -132,7 +133,7 @@ class Sessions:
             for name, run, record, status in group.members:
                 began = _seconds(record.get("started") or record.get("created"))
                 found[name] = {START: start_content(told, title, run.folder.absolute().as_uri(), began)}
-                if status in ("finished", "failed", "running"):
+                if status in STATUS:
                     found[name][END] = end_content(status, _seconds(record.get("ended")))
         next(iter(found.values()))[EXPERIMENT] = experiment(shown, groups)
         return found

@@ -20,9 +20,12 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import (
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
+from rnnlab.runs.record import EARLY
+
 # what TensorBoard calls the state of a session
 STATUS = {
     "finished": api_pb2.STATUS_SUCCESS,
+    EARLY: api_pb2.STATUS_SUCCESS,
     "failed": api_pb2.STATUS_FAILURE,
     "running": api_pb2.STATUS_RUNNING,
 }

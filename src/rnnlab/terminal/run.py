@@ -7,6 +7,7 @@ from typing import Any
 
 from rnnlab.config.building import locate
 from rnnlab.errors import UserError, warn
+from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.runs.run import Run
 from rnnlab.terminal.scores import PARTS, console, metrics_of, number, results_table
 
@@ -19,9 +20,8 @@ def already_finished(run: Run, missing: list[str], changed: list[str]) -> None:
         warn("")
         end(run)
         return
-    console.print(
-        f"{run.folder} is finished, and nothing that decides its numbers has changed.", soft_wrap=True
-    )
+    how = "is finished" if run.status != EARLY else f"was {EARLY}"
+    console.print(f"{run.folder} {how}, and nothing that decides its numbers has changed.", soft_wrap=True)
     if missing:
         console.print(
             f"It was trained without {', '.join(missing)}: rerun=true trains it again with them, to the same numbers.",
@@ -59,7 +59,9 @@ def summary(run: Run) -> list[Any]:
 def outcome(run: Run) -> list[Any]:
     """Why it is not finished, the table of results, and what to know of them."""
     record, found = run.record, list[Any]()
-    if record["status"] == "stopped":
+    if record["status"] == EARLY:
+        found.append(f"Stopped early by {record['why']}, before its limit: `rerun=true` trains it again.")
+    elif record["status"] == "stopped":
         found.append(
             f"Stopped ({record['why']}). What was learned is kept; the same command goes on from there."
         )
@@ -127,7 +129,7 @@ def plain_commands(run: Run) -> tuple[tuple[str, str], ...]:
 def next_commands(run: Run) -> list[tuple[str, str]]:
     """What to do with a run, each with its command; the task says what fits a finished one."""
     commands = [("TensorBoard", f"rnnlab board {quote(str(Path(run.folder).parent))}")]
-    if run.status == "finished":
+    if run.status in ENDED:
         try:
             task = locate(run.config["model"]["_target_"], "model")
         except UserError:  # the code that the run was made with has gone

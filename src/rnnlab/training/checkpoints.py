@@ -10,7 +10,8 @@ import lightning
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error, with_checksum
@@ -79,7 +80,11 @@ class Checkpoints(Checkpoint):
         self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
         self.best: dict[str, Any] = {}  # value, step, epoch, metrics: what stood at the best validation
         self.last: dict[str, Any] = {}
-        self.ended = ""  # "limit" or "early" once the training has come to its end
+        self.ended = ""  # how the training came to its end: "limit", "early" by the config, "callback"
+        self._began: tuple[int, str] = (
+            0,
+            "",
+        )  # the step that it began or went on from, and how it had ended there
         self._best_weights: dict[str, torch.Tensor] | None = None
         self._best_flat: Callable[[], dict[str, torch.Tensor]] | None = (
             None  # makes them, from one copy of all
@@ -92,7 +97,7 @@ class Checkpoints(Checkpoint):
         self._stepped: int | None = None
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
-        self.ended = ""
+        self._began, self.ended = (trainer.global_step, self.ended), ""
         trainer.callback_metrics.update(self._announced)
         self._saved_at = (time.monotonic(), trainer.global_step)
         self._stepped = trainer.fit_loop.epoch_loop._batches_that_stepped
@@ -215,7 +220,8 @@ class Checkpoints(Checkpoint):
         if not self.last:  # nothing was validated: the last weights are all there is
             self.best = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": {}}
             self.best_weights, self._best_written = task.state_dict(), False
-        self.ended = "early" if trainer.should_stop else "limit"
+        step, ended = self._began
+        self.ended = ended if ended and step == trainer.global_step else how_it_ended(trainer)
         self.save(trainer, task)
 
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
@@ -241,6 +247,31 @@ def between_steps(trainer: Trainer, task: LightningModule) -> bool:
     if task.automatic_optimization:
         return trainer.fit_loop.epoch_loop.batch_idx % trainer.accumulate_grad_batches == 0
     return not getattr(task, "_micro_losses", None)
+
+
+def how_it_ended(trainer: Trainer) -> str:
+    """By its "limit"; "early", by an EarlyStopping or a Timer (`trainer.max_time`); or by a "callback" that has set
+    `trainer.should_stop` before a limit was reached.
+    """
+    if not trainer.should_stop:
+        return "limit"
+    loop: Any = trainer.fit_loop
+    last = (
+        loop.epoch_loop.batch_progress.is_last_batch
+    )  # else its epoch, which counts as processed, was cut off
+    epochs = loop.epoch_progress.current.processed - (not last)
+    limits = ((trainer.max_steps, trainer.global_step), (trainer.max_epochs, epochs))
+    if any(limit is not None and 0 <= limit <= done for limit, done in limits):
+        return "early"
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return "early" if any(map(_had_its_way, callbacks)) else "callback"
+
+
+def _had_its_way(callback: Any) -> bool:
+    if isinstance(callback, EarlyStopping):
+        return callback.stopping_reason != EarlyStoppingReason.NOT_STOPPED
+    left = callback.time_remaining() if isinstance(callback, Timer) else None
+    return left is not None and left <= 0
 
 
 def rehearsal(trainer: Trainer) -> bool:

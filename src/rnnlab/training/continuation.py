@@ -20,6 +20,7 @@ from rnnlab.runs.files import write_json
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.load import read_checkpoint, refuse_foreign
 from rnnlab.runs.lock import lock
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, now
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.display import Display
@@ -40,7 +41,7 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     """
     parent = Run.open(cfg.resume)
     at = f"resume={cfg.resume}"
-    if parent.status != "finished":
+    if parent.status not in ENDED:
         raise UserError(f"{at}: its status is {parent.status}; the command that began it goes on with it")
     config = copy.deepcopy(parent.config) | {"resume": str(parent.folder), "resume_engine": cfg.resume_engine}
     config["rerun"] = bool(cfg.rerun)
@@ -161,7 +162,7 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
 def prepare(child: Run, parent: Run, display: Display) -> None:
     """Makes the longer run's folder as if it had been stopped where its parent ended, unless it has begun."""
     with lock(child.folder):
-        if child.known.get("status") == "finished" or checkpoint_of(child) is not None:
+        if child.known.get("status") in ENDED or checkpoint_of(child) is not None:
             return
         if child.folder.exists():
             shutil.rmtree(child.folder)

@@ -82,7 +82,7 @@ class Interruption(Callback):
             yield
             return
 
-        with listening(self._stop):
+        with listening(self._stop, warned=True):
             yield
 
     def _stop(self, number: int, frame: Any) -> None:

@@ -1,8 +1,9 @@
-"""Lightning's own loggers where a run goes on: each holds every row once, as if nothing had stopped it.
+"""Loggers of Lightning's and of trackers where a run goes on: each holds every row once, as if nothing had stopped it.
 
-CSVLogger begins its file anew in each process, and is given all rows again, from metrics.csv. MLFlowLogger goes on with
-its run, and is not given again what that has. WandbLogger goes on with its run's id; offline, where each process writes
-files of its own, those of before are removed and their rows given again.
+CSVLogger begins its file anew in each process, and is given all rows again, from metrics.csv. MLFlowLogger and Trackio
+go on with their run, and are not given again what that has. WandbLogger goes on with its run's id; offline, where each
+process writes files of its own, those of before are removed and their rows given again, and so are Comet's archives.
+Aim keeps one value for a step, and is given all rows again.
 """
 
 import os
@@ -22,6 +23,9 @@ ADDRESS = "MLFLOW_TRACKING_URI"
 CONTINUED = {
     "lightning.pytorch.loggers.MLFlowLogger": ("run_id", "run_id"),
     "lightning.pytorch.loggers.WandbLogger": ("id", "version"),
+    "rnnlab.training.tracking.Comet": ("experiment_key", "version"),
+    "rnnlab.training.tracking.Trackio": ("resume", "version"),
+    "aim.pytorch_lightning.AimLogger": ("run_hash", "version"),
 }
 
 
@@ -34,6 +38,9 @@ def continuing(run: Run, name: str, node: Mapping[str, Any]) -> dict[str, Any]:
     if key == "id" and (node.get("offline") or os.environ.get("WANDB_MODE") in ("offline", "dryrun")):
         for folder in (Path(node.get("save_dir") or ".") / "wandb").glob(f"offline-run-*-{before}"):
             shutil.rmtree(folder)
+    if key == "experiment_key" and node.get("online") is False:
+        for archive in Path(node.get("offline_directory") or ".").glob(f"{before}*.zip"):
+            archive.unlink()
     return {key: before}
 
 
@@ -107,4 +114,16 @@ def _of_wandb(logger: Any, names: set[str]) -> dict[str, int]:
     return {} if last is None else dict.fromkeys(names, int(last))
 
 
-GIVEN = {"CSVLogger": lambda logger, names: {}, "MLFlowLogger": _of_mlflow, "WandbLogger": _of_wandb}
+def _of_comet(logger: Any, names: set[str]) -> dict[str, int]:
+    """Offline it is given all rows again; a server has them to the last one."""
+    return dict.fromkeys(names, sys.maxsize) if logger.online else {}
+
+
+GIVEN = {
+    "CSVLogger": lambda logger, names: {},
+    "MLFlowLogger": _of_mlflow,
+    "WandbLogger": _of_wandb,
+    "Trackio": lambda logger, names: logger.seen(names),
+    "Comet": _of_comet,
+    "AimLogger": lambda logger, names: {},  # a step that it has is written over
+}

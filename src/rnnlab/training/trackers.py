@@ -63,9 +63,38 @@ def _conclude_wandb(logger: Any, status: str, scores: Mapping[str, float]) -> No
     logger.experiment.finish(exit_code=int(status in ("failed", "stopped")))
 
 
-# by the name of the logger's class: neither package need be there
-BEGUN: dict[str, Callable[[Any, str, list[str]], None]] = {"MLFlowLogger": _begin_mlflow}
+def _begin_comet(logger: Any, group: str, tags: list[str]) -> None:
+    logger.experiment.add_tags([group, *tags])
+    logger.experiment.log_other("group", group)
+
+
+def _begin_aim(logger: Any, group: str, tags: list[str]) -> None:
+    logger.experiment["group"] = group
+    for tag in tags:
+        logger.experiment.add_tag(tag)
+
+
+def _conclude_aim(logger: Any, status: str, scores: Mapping[str, float]) -> None:
+    for name, value in scores.items():
+        logger.experiment.track(value, name=name)
+    logger.experiment["status"] = status
+    logger.finalize(status)
+
+
+def _conclude_ours(logger: Any, status: str, scores: Mapping[str, float]) -> None:
+    logger.end(status, scores)
+
+
+# by the name of the logger's class: no package need be there
+BEGUN: dict[str, Callable[[Any, str, list[str]], None]] = {
+    "MLFlowLogger": _begin_mlflow,
+    "Comet": _begin_comet,
+    "AimLogger": _begin_aim,
+}
 CONCLUDED: dict[str, Callable[[Any, str, Mapping[str, float]], None]] = {
     "MLFlowLogger": _conclude_mlflow,
     "WandbLogger": _conclude_wandb,
+    "Comet": _conclude_ours,
+    "Trackio": _conclude_ours,
+    "AimLogger": _conclude_aim,
 }

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from rnnlab import import_path as workplace
 from rnnlab.config import base_config, build, check, deciding
 from rnnlab.config.trainer_schema import cannot_take, processes
+from rnnlab.config.training_schema import CALLBACKS
 from rnnlab.errors import UserError, warn
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
@@ -19,6 +20,7 @@ from rnnlab.runs.generators import BUILT, TRAINED, left_alone, may_draw, seed_al
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
+from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place, place, settled
 from rnnlab.runs.sources import foreign_targets, why_stale
@@ -62,7 +64,7 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     if config["resume"]:
         config, overrides, parent = longer(cfg, overrides)
     config.pop("sweep", None)  # says nothing of a single run
-    overrides = [o for o in overrides if not o.startswith("sweep.")]
+    overrides = [o for o in overrides if not o.startswith(("sweep.", "sweep="))]
     config["trainer"]["accelerator"], why_device = accelerator.take(config["trainer"]["accelerator"])
     trainer = config["trainer"]
     distributed.settle(trainer)
@@ -78,7 +80,7 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
 
     where = settled(place(config, deciding(config), base(False), base(True)))
     run = Run(where.folder)
-    if run.known.get("status") == "finished" and not config["rerun"]:
+    if run.known.get("status") in ENDED and not config["rerun"]:
         restore_config(run, config, overrides, warn)
         display.already_finished(run, missing_callbacks(run, config), why_stale(run, config))
         return run
@@ -134,7 +136,7 @@ def train_config(
     drawing = Generators(config["seed"]) if may_draw(config) else None
     undisturbed = nullcontext() if drawing is None else left_alone()
     with lock(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run, display), undisturbed:
-        if run.known.get("status") == "finished" and not restart and not why_stale(run, config):
+        if run.known.get("status") in ENDED and not restart and not why_stale(run, config):
             return run  # another process has been here
         if not restart and (why := damage(run)):
             warn(f"{why}. The run goes on from its last checkpoint if that is whole, else starts again.")
@@ -209,6 +211,8 @@ def train_config(
                 results = (
                     assess(trainer, task, data, checkpoints.best_weights) if not rehearsal(trainer) else {}
                 )
+                if checkpoints.ended == "callback":
+                    status, why = EARLY, stopped_early(config, steps)
             except Stopped as stopped:
                 status, why, steps = stopped.status, str(stopped), trainer.global_step
             except BaseException:
@@ -225,14 +229,21 @@ def train_config(
         seconds = round(time.perf_counter() - begin, 3)
         with disk(run):
             presence.check()
-            for logger in run_loggers(trainer) if status == "finished" else ():
+            for logger in run_loggers(trainer) if status in ENDED else ():
                 logger.end(about, results, seconds)
             run.update(status=status, why=why, ended=now(), seconds=seconds, results=results)
-        if display.figures and status == "finished" and not rehearsal(trainer):
+        if display.figures and status in ENDED and not rehearsal(trainer):
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if (draw_run := getattr(callback, "draw_run", None)) is not None:
                     draw_run(run, task, data)
     return run
+
+
+def stopped_early(config: dict[str, Any], step: int) -> str:
+    """Who set `trainer.should_stop`, as far as the config tells: a callback of the user's own."""
+    named = [str(node["_target_"]) for node in config["callbacks"].values() if node]
+    own = [name for name in named if name not in CALLBACKS and not name.startswith("lightning.")]
+    return f"{own[0] if len(own) == 1 else 'trainer.should_stop'} at step {step:,}"
 
 
 def content_hash(data: Any) -> str | None:

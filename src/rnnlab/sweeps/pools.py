@@ -1,0 +1,58 @@
+"""Where the workers of a sweep are: this machine, jobs of Slurm, actors of Ray, as `sweep.pool` says."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from rnnlab.errors import UserError
+from rnnlab.sweeps.devices import Devices
+from rnnlab.sweeps.forkserver import ForkServer
+from rnnlab.sweeps.plan import Planned
+from rnnlab.sweeps.pool import LocalPool, Pool
+from rnnlab.sweeps.scheduler import PoolOptions
+
+
+def elsewhere(options: dict[str, Any]) -> dict[str, str] | None:
+    """The accelerators of a worker, best first; None for those of this machine."""
+    if options["pool"] == "local":
+        return None
+    from rnnlab.sweeps import ray_pool, slurm
+
+    return {"slurm": slurm, "ray": ray_pool}[options["pool"]].cluster_devices(options)
+
+
+@contextmanager
+def workers_of(
+    options: dict[str, Any], server: ForkServer, devices: Devices, due: list[Planned]
+) -> Iterator[tuple[Pool, PoolOptions]]:
+    """Where the workers are, and how many there may be."""
+    sizes = devices.pool(due, options)
+    if options["pool"] == "local":
+        yield LocalPool(server), sizes
+        return
+    if options["pool"] == "slurm":
+        from rnnlab.sweeps.slurm_pool import SlurmPool
+
+        jobs = SlurmPool(options, due[0].place.folder.parent, due[0].config["name"])
+        try:
+            yield jobs, replace(sizes, workers=dict.fromkeys(("cpu", "gpu"), jobs.wanted), gpus=0)
+        finally:
+            jobs.end()
+        return
+    from rnnlab.sweeps.ray_pool import RayPool
+
+    pool = RayPool(options)
+    try:
+        for folder in {planned.place.folder.parent for planned in due}:
+            folder.mkdir(parents=True, exist_ok=True)  # by it a worker knows that it sees the same files
+        workers = {}
+        for kind in sorted({planned.accelerator for planned in due}):
+            if not (room := pool.room(kind)):
+                raise UserError(
+                    f"sweep.pool=ray: no node of the cluster has what a worker needs: {pool.needs(kind)}"
+                )
+            workers[kind] = min(options["workers"] or room, room)
+        yield pool, replace(sizes, workers=workers, gpus=0)
+    finally:
+        pool.end()

@@ -1,0 +1,105 @@
+"""Hydra's other launchers (basic, joblib, submitit, ray) get the runs that are due; the leaderboard comes once.
+
+Each run is a job of theirs, and says so in one line (`rnnlab.cli.train.task`). A job of submitit whose time is over is
+queued again; its run goes on from the checkpoint that the warning has it write.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+
+from rnnlab.errors import RunFailed, UserError
+
+AGAIN = 10**6  # times that a job of submitit may run into its limit
+
+
+@dataclass
+class Launched:
+    """The runs of one command, in the order in which its sweeper asked for them."""
+
+    runs: dict[Path, tuple[Any, Any]] = field(
+        default_factory=dict
+    )  # {folder: a `Planned`, when it had ended before}
+    began: float = field(default_factory=time.perf_counter)
+
+    def add(self, runs: Sequence[Any]) -> None:
+        for planned in runs:
+            self.runs.setdefault(planned.place.folder, (planned, planned.run.known.get("ended")))
+
+    def show(self) -> None:
+        from rnnlab.sweeps.job import Outcome
+        from rnnlab.sweeps.plan import Plan
+        from rnnlab.sweeps.sweep import Sweep, report
+
+        found = [planned for planned, _ in self.runs.values()]
+        done = Sweep(Plan(found), {p.place.folder: p.run.known for p in found})
+        for i, (planned, before) in enumerate(self.runs.values()):
+            record = done.record(planned)
+            if record.get("ended") != before:
+                done.outcomes.append((planned, Outcome(i, record.get("status", ""), record=record)))
+        report(done, self.began, True)
+
+
+@dataclass
+class Due(Launcher):
+    """`launcher`, without the runs that are over already: of these the caller gets the results."""
+
+    launcher: Any
+    launched: Launched
+    config: Any
+    context: Any
+    task_function: Any
+
+    def setup(self, **_: Any) -> None:
+        """The launcher is set up."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Raises RunFailed where the launcher itself gives up."""
+        from rnnlab.sweeps.hydra_bridge import over_already
+
+        runs, over = over_already(self.config, self.context, job_overrides)
+        self.launched.add(runs)
+        due = [job for job in job_overrides if tuple(job) not in over]
+        try:
+            fresh = iter(self.launcher.launch(due, initial_job_idx) if due else ())
+        except (UserError, RunFailed):
+            raise
+        except Exception as error:
+            name = type(self.launcher).__name__
+            line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise RunFailed(f"{name}: {line}; the same command goes on with what is left") from error
+        return [over.get(tuple(job)) or next(fresh) for job in job_overrides]
+
+
+@contextmanager
+def due_alone() -> Iterator[None]:
+    """While open, every launcher but ours that Hydra makes for `rnnlab train` is one of `Due`; then the leaderboard."""
+    launched, original = Launched(), Plugins.instantiate_launcher
+
+    def instantiate(plugins: Plugins, hydra_context: Any, task_function: Any, config: Any) -> Launcher:
+        from hydra_plugins.rnnlab_sweeps.launcher import RnnlabLauncher, is_ours
+
+        launcher = original(plugins, hydra_context, task_function, config)
+        if not is_ours(task_function) or type(launcher).__name__ == RnnlabLauncher.__name__:
+            return launcher
+        params = getattr(launcher, "params", None)
+        if (
+            isinstance(params, dict) and params.get("max_num_timeout") == 0
+        ):  # submitit's own default: never again
+            params["max_num_timeout"] = AGAIN
+        return Due(launcher, launched, config, hydra_context, task_function)
+
+    Plugins.instantiate_launcher = instantiate  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Plugins.instantiate_launcher = original  # type: ignore[method-assign]
+        if launched.runs:
+            launched.show()

@@ -1,0 +1,227 @@
+"""Optuna's study of a search, in memory, and what it is made again from: `search.jsonl` and the runs' folders.
+
+The journal notes each trial when it is chosen and when it is told, a line each: from it the same command goes on.
+"""
+
+import math
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from rnnlab.errors import UserError
+from rnnlab.runs.run import Run, runs, silently
+from rnnlab.runs.trials import JOURNAL, TOLD, append, read_journal
+from rnnlab.sweeps import samplers
+from rnnlab.sweeps.grid import Point
+from rnnlab.sweeps.plan import Planned
+from rnnlab.sweeps.space import Space
+
+STUDY = "study.log"
+ENOUGH = 10  # complete trials, before it is said how much each key mattered
+OF_RESULTS = ("parameters", "multiplications", "steps")  # objectives that are no metric of a validation
+SECONDS = "seconds"
+
+PlanPoint = Callable[[Point], "Planned | list[str]"]
+
+
+@dataclass(eq=False)
+class Trial:
+    """A configuration: one run for each seed, one after another."""
+
+    number: int
+    ask: Any  # Optuna's own
+    runs: list[Planned]
+    values: list[list[float]] = field(default_factory=list)  # of each run that has finished, its objectives
+    curve: dict[int, float] = field(default_factory=dict)  # of its first run: {step: monitored metric}
+    state: str = ""  # complete, pruned or failed, once it has ended
+    rung: int = 0  # of synchronous halving: how many it has passed
+
+    @property
+    def means(self) -> list[float]:
+        """Of each objective, over the runs that have finished; the monitored metric first."""
+        return [sum(column) / len(column) for column in zip(*self.values, strict=True)]
+
+
+@dataclass
+class Study:
+    """`options` are those of `sweep`, `config` is one of the runs' configs; `number` is that of the next new trial."""
+
+    space: Space
+    options: dict[str, Any]
+    config: dict[str, Any]
+    example: Planned
+    steps: int
+    told: Counter[str] = field(default_factory=Counter)  # trials of an earlier command, by how they ended
+    earlier: list[Planned] = field(default_factory=list)  # their runs
+    begun: list[int] = field(default_factory=list)  # numbers of trials that it has begun and not told
+
+    def __post_init__(self) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.objectives = [self.config["monitor"], *self.options["objectives"]]
+        self._refuse()
+        self.sign = 1.0 if self.config["mode"] == "min" else -1.0
+        self.journal = self.example.place.folder.parent / JOURNAL
+        self.id = "+".join([self.space.id, *self.options["objectives"]])
+        self.distributions = self.space.distributions()
+        self.in_batches = (
+            self.options["search_order"] == "deterministic" or self.options["prune"] == "halving"
+        )
+        self.entries = () if self.in_batches else read_journal(self.journal, self.id).trials
+        own: Any = "minimize" if self.sign > 0 else "maximize"
+        self.optuna: Any = optuna.create_study(
+            directions=[own] + ["minimize"] * len(self.options["objectives"]),
+            sampler=samplers.sampler(self.options, len(self.entries)),
+            pruner=samplers.pruner(self.options, self.steps),
+        )
+
+    def _refuse(self) -> None:
+        """Raises UserError for what Optuna cannot do with several objectives."""
+        at, several = f"sweep.objectives={self.options['objectives']}", bool(self.options["objectives"])
+        if several and self.options["search"] == "cmaes":
+            raise UserError(f"{at}: sweep.search=cmaes looks for one; nsga2, tpe, gp and random take several")
+        if several and self.options["prune"] != "none":
+            raise UserError(
+                f"{at}: nothing tells which of several trials is not worth its end; leave out sweep.prune"
+            )
+
+    def tell(self, trial: Trial) -> None:
+        """What came of a trial that has ended."""
+        complete = trial.state == "complete"
+        self.optuna.tell(trial.ask, trial.means if complete else None, state=samplers.state(trial.state))
+        self.note(trial)
+
+    def values_of(self, record: dict[str, Any]) -> list[float]:
+        """The objectives of a run; NaN for one that it does not have."""
+        results = record.get("results", {})
+        best = results.get("best", {})
+        known = best.get("metrics", {}) | {k: results[k] for k in OF_RESULTS if k in results}
+        known |= {SECONDS: record.get("seconds", math.nan)}
+        more = [float(known.get(name, math.nan)) for name in self.options["objectives"]]
+        return [best.get("value", math.nan), *more]
+
+    # ------------------------------------------------------------------ the journal
+
+    def note(self, trial: Trial, asked: bool = False) -> None:
+        line: dict[str, Any] = {"space": self.id, "trial": trial.number, "at": round(time.time(), 3)}
+        if asked:
+            line |= {"params": trial.ask.params, "runs": [p.place.folder.name for p in trial.runs]}
+        else:
+            best = self.sign * min((self.sign * v for v in trial.curve.values()), default=math.inf)
+            value = trial.means[0] if trial.state == "complete" else best
+            line |= {"state": trial.state, "value": value if math.isfinite(value) else None}
+            line |= {"steps": max(trial.curve, default=0)}
+            if len(self.objectives) > 1 and trial.state == "complete":
+                line |= {"values": dict(zip(self.objectives, trial.means, strict=True))}
+        append(self.journal, line)
+
+    def recall(self, plan_point: PlanPoint) -> int:
+        """Tells the study of what an earlier command has found: of this search's journal, and of other runs that lie
+        in the space. What was under way is chosen again. Returns the number of the next new trial.
+
+        Nothing where trials are chosen in batches: those are chosen as if for the first time, and their runs are there.
+        """
+        if self.in_batches:
+            return 0
+        import optuna
+
+        known: set[str] = set()
+        number = 0
+        for entry in self.entries:
+            params = {d.key: fitted(d, entry["params"].get(d.key)) for d in self.space.dimensions}
+            if None in params.values():
+                continue
+            known.update(entry["runs"])
+            number = entry["number"] + 1
+            if entry.get("state") not in TOLD:
+                self.optuna.enqueue_trial(params)
+                self.begun.append(entry["number"])
+                continue
+            complete, value = entry["state"] == "complete", entry.get("value")
+            if complete:
+                planned = [plan_point(point) for point in self.space.points(params)]
+                self.earlier += [p for p in planned if not isinstance(p, list)]
+            values = [value, *(entry.get("values", {}).get(name) for name in self.objectives[1:])]
+            if complete and None in values:
+                continue
+            seen = {int(entry["steps"]): float(value)} if not complete and value is not None else None
+            self.optuna.add_trial(optuna.trial.create_trial(
+                state=samplers.state(entry["state"]), params=params, distributions=self.distributions,
+                values=values if complete else None,
+                intermediate_values=seen,
+            ))  # fmt: skip
+            self.told[entry["state"]] += 1
+        for params, values in self._others(known):
+            self.optuna.add_trial(optuna.trial.create_trial(
+                params=params, distributions=self.distributions, values=values))  # fmt: skip
+        return number
+
+    def _others(self, known: set[str]) -> Iterator[tuple[dict[str, Any], list[float]]]:
+        """Finished runs in the folder that lie in the space, and were no trials."""
+        for run in runs(self.journal.parent, silently) if self.journal.parent.is_dir() else ():
+            values = self.values_of(run.known)
+            if run.folder.name in known or run.known.get("status") != "finished":
+                continue
+            if all(map(math.isfinite, values)) and (there := self._params_of(run)) is not None:
+                yield there, values
+
+    def _params_of(self, run: Run) -> dict[str, Any] | None:
+        """Where a run lies in the space; None for one that is not of it."""
+        with suppress(UserError, KeyError, TypeError):
+            own = {a.partition("=")[0]: a for a in run.overrides if not a.startswith("paths.")}
+            fixed = dict(self.space.asked)
+            found = {d.key: fitted(d, own.pop(d.key, None)) for d in self.space.dimensions}
+            own.pop("seed", None), fixed.pop("seed", None)
+            return found if None not in found.values() and own == fixed else None
+        return None
+
+    def close(self) -> None:
+        """Notes how much each key mattered, and writes the study as Optuna's own journal, for its dashboard."""
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+
+        complete = self.optuna.get_trials(deepcopy=False, states=(samplers.state("complete"),))
+        if len({trial.values[0] for trial in complete}) >= ENOUGH and len(self.distributions) > 1:
+            evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+            with suppress(ValueError, RuntimeError):
+                found = optuna.importance.get_param_importances(
+                    self.optuna, evaluator=evaluator, target=lambda trial: self.sign * trial.values[0]
+                )
+                shares = {key: round(float(value), 4) for key, value in found.items()}
+                append(self.journal, {"space": self.id, "at": round(time.time(), 3), "importance": shares})
+        path = self.journal.with_name(STUDY)
+        path.unlink(missing_ok=True)
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+        directions = self.optuna.directions
+        exported = optuna.create_study(study_name=self.config["name"], storage=storage, directions=directions)
+        if len(self.objectives) > 1:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                exported.set_metric_names(self.objectives)
+        exported.add_trials(self.optuna.get_trials(deepcopy=False))
+
+
+def fitted(dimension: Any, value: Any) -> Any:
+    """A value of the journal, or KEY=VALUE, as the dimension's distribution takes it; None where it does not."""
+    if dimension.choices:
+        return value if value in [a.text for a in dimension.choices] else None
+    try:
+        number = float(str(value).rpartition("=")[2])
+    except ValueError:
+        return None
+    return (int(number) if dimension.whole else number) if dimension.low <= number <= dimension.high else None
+
+
+def rung_score(trials: Sequence[Trial], rung: float, sign: float) -> list[Trial]:
+    """Trials best first, each by its best validation until the first one at the rung or behind it."""
+
+    def score(trial: Trial) -> tuple[float, int]:
+        first = min((s for s in trial.curve if s >= rung), default=math.inf)
+        return min(sign * v for s, v in trial.curve.items() if s <= first), trial.number
+
+    return sorted(trials, key=score)
