@@ -33,7 +33,6 @@ class _Function:
     def __init__(self, plan: Plan, loops: Loops, phase: int, *, back: bool) -> None:
         self.plan, self.loops, self.phase, self.back = plan, loops, phase, back
         self.stored = plan.stored() if back else {}
-        self.derived = plan.derived
         self.vectors = {v: i for i, v in enumerate(plan.vectors)}
         self.pointers: dict[str, str] = {}
         self.sums: dict[Expression, str] = {}
@@ -60,8 +59,10 @@ class _Function:
             return self.at(f"was{number}", f"was[{number}]")
         if e.op == "vector":
             return f"vectors + {self.vectors[(str(e.args[0]), int(e.args[1]))]} * units"  # type: ignore[arg-type]
-        if e in self.derived:
-            return f"vectors + {len(plan.vectors) + self.derived[e]} * units"
+        if e.op == "derived":
+            return f"vectors + {len(plan.vectors) + number} * units"  # type: ignore[operator]
+        if e.op == "d_derived":
+            return f"totals + {plan.slots + len(plan.vectors) + number} * units"  # type: ignore[operator]
         if e.op == "mask":
             return self.at("mask", "mask")
         if e.op == "keep":
@@ -134,13 +135,18 @@ class _Function:
         """A product that only this sum uses, and that is computed here."""
         return e.op == "mul" and self.uses.get(e, 0) == 1 and e not in self.names and self.place(e) is None
 
-    def loop(self, time: Time, stores: Sequence[tuple[str, Expression]]) -> list[str]:
-        """One pass over the units; `stores` are (place, value)."""
+    def loop(
+        self,
+        time: Time,
+        stores: Sequence[tuple[str, Expression]],
+        gains: Sequence[tuple[str, Expression]] = (),
+    ) -> list[str]:
+        """One pass over the units; `stores` and `gains` are (place, value): gains are added to what is there."""
         self.time, self.names, self.lines = time, {}, []
         totals = self.loops.sums.get(time, ())
         self.uses = {}
         counted: set[Expression] = set()
-        todo = [e for _, e in stores] + [s.operands[0] for s in totals]
+        todo = [e for _, e in (*stores, *gains)] + [s.operands[0] for s in totals]
         for e in todo:
             self.uses[e] = self.uses.get(e, 0) + 1
         while todo:
@@ -152,6 +158,7 @@ class _Function:
                 self.uses[a] = self.uses.get(a, 0) + 1
                 todo.append(a)
         written = [f"            store({place} + j, {self.name(e)});" for place, e in stores]
+        written += [f"            store({p} + j, load({p} + j) + {self.name(e)});" for p, e in gains]
         head, added, after = [], [], []
         for s in totals:
             i = self.count
@@ -174,9 +181,10 @@ class _Function:
                 f"static void {name}(const StepRows *a) {{",
                 "    const size_t units = a->units, hidden = a->hidden;",
                 "    const float *const vectors = a->vectors;",
+                "    float *const d_vectors = a->d_vectors;",
                 *(f"    float *{p} = {field}.pointer;" for p, field in fields),
                 *(f"    const size_t {p}_stride = {field}.stride;" for p, field in fields),
-                "    (void)hidden, (void)vectors;",
+                "    (void)hidden, (void)vectors, (void)d_vectors;",
                 "    for (size_t rows = a->rows; rows; rows--) {",
                 *body,
                 *(f"        {p} += {p}_stride;" for p, _ in fields),
@@ -232,20 +240,27 @@ def _backward(plan: Plan, phase: int) -> str:
             for e, when in plan.backward.when.items()
             if when == time and e in plan.backward.spare
         ]
-        stores += [(f"{f.at('deltas', 'deltas')} + {slot} * units", g) for slot, g in due]
+        of_slots = [(slot, g) for slot, g in due if slot < plan.slots]
+        stores += [(f"{f.at('deltas', 'deltas')} + {slot} * units", g) for slot, g in of_slots]
+        gains = [(f"d_vectors + {slot - plan.slots} * units", g) for slot, g in due if slot >= plan.slots]
         if time == last:
             stores += [(f.at(f"carry{i}", f"carry[{i}]"), g) for i, g in plan.carry.items()]
-        lines += f.loop(time, stores)
+        lines += f.loop(time, stores, gains)
     return f.whole(f"backward_{phase}", lines)
 
 
-def _prepare(plan: Plan) -> str:
-    """What parameters and buffers alone make, behind them."""
+def _derived(plan: Plan) -> str:
+    """What the vectors alone make, and the way back from it."""
     f = _Function(plan, Loops({}, {}, {}, {}), 0, back=True)
-    f.derived, f.stored = {}, {}
-    stores = [(f"vectors + {len(plan.vectors) + i} * units", e) for e, i in plan.derived.items()]
-    return "\n".join(["static void prepare(float *vectors, size_t units) {", "    (void)vectors, (void)units;",
-                      *f.loop((0, 0), stores), "}"])  # fmt: skip
+    f.stored = {}
+    stores = [(f"vectors + {len(plan.vectors) + i} * units", e) for i, e in enumerate(plan.derived)]
+    gains = [(f"totals + {plan.slots + i} * units", g) for i, g in plan.gained.items()]
+    return "\n".join([
+        "static void derive(float *vectors, size_t units) {",
+        "    (void)vectors, (void)units;", *f.loop((0, 0), stores), "}", "",
+        "static void derive_back(const float *vectors, float *totals, size_t units) {",
+        "    (void)vectors, (void)totals, (void)units;", *f.loop((0, 0), (), gains), "}",
+    ])  # fmt: skip
 
 
 def _numbers(values: Iterable[int]) -> str:
@@ -294,7 +309,7 @@ def generate(
         if name in index:
             by_units.append(f"    {{{index[name]}, {block}, 0, -1, {slot}, {adds(name, block)}}},")
     for k, (name, block) in enumerate(plan.vectors):
-        slot = plan.slots + k if plan.slots + k in plan.deltas else -1
+        slot = plan.slots + k if plan.slots + k in plan.deltas or k in plan.gained else -1
         by_units.append(
             f"    {{{index[name]}, {max(block, 0)}, {int(block < 0)}, {k}, {slot}, {adds(name, block)}}},"
         )
@@ -321,10 +336,9 @@ def generate(
     count = len(plan.states)
     spares = max(len(plan.forward.spare), len(plan.backward.spare))
     forward, backward = _phases(plan.forward), _phases(plan.backward)
-    all_slots = max(plan.slots, *(s + 1 for s in plan.deltas)) if plan.deltas else plan.slots
     description = {
         "parameters": len(names), "gates": plan.gates, "inputs": len(plan.inputs), "slots": plan.slots,
-        "all_slots": all_slots, "vectors": len(plan.vectors), "derived": len(plan.derived),
+        "vectors": len(plan.vectors), "derived": len(plan.derived),
         "kept": len(plan.kept), "spares": spares,
         "masked": int(cell.recurrent_dropout > 0), "keeps": sum(cell.state_blocks) if cell.zoneout else 0,
         "learned": sum(cell.state_blocks), "states": count, "own_states": free,
@@ -336,11 +350,11 @@ def generate(
         "carried": _numbers(int(i in plan.carry) for i in range(count)), "cleared": _numbers(cleared),
         "products": len(products), "by_units": len(by_units), "phases": forward, "back_phases": backward,
         "product": "products", "by_unit": "by_units", "forward": "forward", "backward": "backward",
-        "prepare": "prepare",
+        "derive": "derive", "derive_back": "derive_back",
     }  # fmt: skip
     parts = ['#include "cell.h"', *(_forward(plan, k) for k in range(forward))]
     parts += [_backward(plan, k) for k in range(backward)]
-    parts += [_prepare(plan)]
+    parts += [_derived(plan)]
     parts += ["static const Product products[] = {\n" + "\n".join([*products, "    {0},"]) + "\n};"]
     parts += ["static const ByUnit by_units[] = {\n" + "\n".join([*by_units, "    {0},"]) + "\n};"]
     for name, n in (("forward", forward), ("backward", backward)):

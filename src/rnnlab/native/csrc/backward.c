@@ -98,14 +98,45 @@ static void gather(const Run *run, const Back *back, size_t i, StepRows *rows) {
     rows->d_y = d_out ? (Rows){(float *)d_out, s->out_stride} : (Rows){(float *)b->zeros, 0};
 }
 
-/* Behind a row's end nothing has a gradient: a cell's own mathematics must not make NaN of zeros there. */
+/* Behind a row's end nothing has a gradient. */
 static void clear_padding(const Run *run, size_t t, StepRows *rows) {
     const Block *b = run->block;
     for (size_t r = 0; r < b->rows; r++) {
         if (t < (size_t)b->lengths[r]) continue;
-        memset(rows->deltas.pointer + r * rows->deltas.stride, 0, 4 * run->stack->cell->all_slots * rows->units);
+        memset(rows->deltas.pointer + r * rows->deltas.stride, 0, 4 * run->stack->cell->slots * rows->units);
         for (size_t k = 0; k < run->stack->states; k++)
             memset(rows->carry[k].pointer + r * rows->units, 0, 4 * rows->units);
+    }
+}
+
+/* `count` of the rows, from `first` on. */
+static StepRows part_of(const StepRows *rows, size_t states, size_t first, size_t count) {
+    StepRows part = *rows;
+    Rows *const moved[] = {&part.slots, &part.kept, &part.y,   &part.mask,  &part.keep,
+                           &part.spare, &part.d_y,  &part.deltas, &part.d_kept};
+    for (size_t i = 0; i < sizeof moved / sizeof *moved; i++)
+        if (moved[i]->pointer) moved[i]->pointer += first * moved[i]->stride;
+    for (size_t k = 0; k < states; k++) {
+        Rows *const of_state[] = {&part.was[k], &part.next[k], &part.d[k], &part.carry[k]};
+        for (size_t i = 0; i < 4; i++) of_state[i]->pointer += first * of_state[i]->stride;
+    }
+    part.rows = count;
+    return part;
+}
+
+/* A phase of a step, for the rows that have not ended: a cell's own mathematics must not make NaN of zeros. */
+static void phase_backward(const Run *run, size_t t, size_t phase, const StepRows *rows) {
+    const Cell *cell = run->stack->cell;
+    const int32_t *lengths = run->block->lengths;
+    if (!lengths) {
+        cell->backward[phase](rows);
+        return;
+    }
+    for (size_t r = 0, end; r < rows->rows; r = end) {
+        const int lives = t < (size_t)lengths[r];
+        for (end = r + 1; end < rows->rows && (t < (size_t)lengths[end]) == lives; end++) {}
+        const StepRows part = part_of(rows, run->stack->states, r, end - r);
+        if (lives) cell->backward[phase](&part);
     }
 }
 
@@ -118,9 +149,13 @@ static void step_backward(const Run *run, const Back *back, size_t i) {
     rows_at(run, i, &rows);
     rows.deltas = (Rows){back->deltas + t * b->rows * s->slot_stride, s->slot_stride};
     rows.d_kept = (Rows){b->d_kept, s->kept_stride};
+    rows.d_vectors = b->d_vectors;
     gather(run, back, i, &rows);
+    if (b->lengths) clear_padding(run, t, &rows);
+    const size_t by_unit = (cell->vectors + cell->derived) * units;
+    memset(b->d_vectors, 0, 4 * by_unit);
     for (int64_t phase = 0; phase < cell->back_phases; phase++) {
-        cell->backward[phase](&rows);
+        phase_backward(run, t, phase, &rows);
         for (int64_t k = 0; k < cell->products; k++) {
             const Product *p = &cell->product[k];
             if (p->state >= 0 || p->back != phase) continue;
@@ -129,7 +164,7 @@ static void step_backward(const Run *run, const Back *back, size_t i) {
                     p->again ? to : NULL, s->kept_stride, to, s->kept_stride);
         }
     }
-    if (b->lengths) clear_padding(run, t, &rows);
+    add_rows(1, by_unit, back->sums->total + cell->slots * units, 0, b->d_vectors, 0);
 }
 
 /* Adds the gradient of a matrix that a state meets from steps [i, i + n) in the order of processing. */
@@ -168,7 +203,7 @@ static void add_input_weights(const Run *run, const Back *back, size_t t, size_t
     const Stack *s = run->stack;
     const Block *b = run->block;
     const size_t rows = n * b->rows, begin = t * b->rows, columns = s->cell->inputs * s->units,
-                 all = s->cell->all_slots * s->units;
+                 all = s->cell->slots * s->units;
     const float *deltas = back->deltas + begin * s->slot_stride,
                 *x = run->input.pointer + begin * run->input.stride;
     float *sum = back->sums->ih, *total = back->sums->total;

@@ -47,7 +47,8 @@ typedef struct {
 } Stack;
 
 /* One group's sums of gradients, padded: ih [inputs' slots * units][columns], or transposed [I][inputs' slots * units]
- * for narrow and one-hot inputs; products [count * units][units]; total [all slots * units]; initial [states][units]. */
+ * for narrow and one-hot inputs; products [count * units][units]; total [slots + vectors + derived][units];
+ * initial [states][units]. */
 typedef struct {
     float *ih, *product[MAX_PRODUCTS], *total, *initial;
 } Sums;
@@ -91,6 +92,7 @@ typedef struct {
     float *d_top, *deltas[2], *d_below[2];
     float *d, *carry;   /* [states][R][units] */
     float *d_kept;      /* [R][kept_stride] */
+    float *d_vectors;   /* [vectors + derived][units] */
     const float *zeros; /* [units] */
 } Block;
 
