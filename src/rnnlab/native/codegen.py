@@ -32,7 +32,7 @@ class _Function:
 
     def __init__(self, plan: Plan, loops: Loops, phase: int, *, back: bool) -> None:
         self.plan, self.loops, self.phase, self.back = plan, loops, phase, back
-        self.stored = plan.stored() if back else {}
+        self.stored = plan.stored()
         self.vectors = {v: i for i, v in enumerate(plan.vectors)}
         self.pointers: dict[str, str] = {}
         self.sums: dict[Expression, str] = {}
@@ -77,8 +77,7 @@ class _Function:
             return f"{self.at('slots', 'slots')} + {plan.over[e]} * units"
         if e in plan.kept and (self.back or self.loops.when[e] < self.time):
             return f"{self.at('kept', 'kept')} + {plan.kept[e]} * units"
-        if e in self.stored:
-            i = self.stored[e]
+        if (i := self.stored.get(e)) is not None and (self.back or i >= 0):
             return self.at("y", "y") if i < 0 else self.at(f"next{i}", f"next[{i}]")
         if self.loops.when.get(e, self.time) < self.time and e not in self.sums:
             return f"{self.at('spare', 'spare')} + {self.loops.spare[e]} * units"
@@ -198,15 +197,15 @@ def _phases(loops: Loops) -> int:
     return max(phase for phase, _ in loops.loops) + 1
 
 
-def _forward(plan: Plan, phase: int) -> str:
+def _forward(plan: Plan, phase: int, name: str) -> str:
     f = _Function(plan, plan.forward, phase, back=False)
-    last = max(plan.forward.loops)
+    last, quiet = max(plan.forward.loops), plan.stores is not None
     lines: list[str] = []
     for time in (t for t in plan.forward.loops if t[0] == phase):
         stores: list[tuple[str, Expression]] = []
         f.time = time
         for e, when in plan.forward.when.items():
-            if when != time:
+            if when != time or (plan.stores is not None and e not in plan.stores):
                 continue
             if e in plan.kept:
                 stores.append((f"{f.at('kept', 'kept')} + {plan.kept[e]} * units", e))
@@ -214,16 +213,15 @@ def _forward(plan: Plan, phase: int) -> str:
                 stores.append((f"{f.at('slots', 'slots')} + {plan.over[e]} * units", e))
             if e in plan.forward.spare:
                 stores.append((f"{f.at('spare', 'spare')} + {plan.forward.spare[e]} * units", e))
-        if time == last:
-            for i, s in enumerate(plan.states):
-                stores.append((f.at(f"next{i}", f"next[{i}]"), s))
-            if plan.output_state is None:
-                stores.append((f.at("y", "y"), plan.output))
+        stores += [(f.at(f"next{i}", f"next[{i}]"), s) for i, s in enumerate(plan.states)
+                   if plan.forward.when[s] == time]  # fmt: skip
+        if time == last and plan.output_state is None and not quiet:
+            stores.append((f.at("y", "y"), plan.output))
         lines += f.loop(time, stores)
-    return f.whole(f"forward_{phase}", lines)
+    return f.whole(f"{name}_{phase}", lines)
 
 
-def _backward(plan: Plan, phase: int) -> str:
+def _backward(plan: Plan, phase: int, name: str) -> str:
     f = _Function(plan, plan.backward, phase, back=True)
     last = max(plan.backward.loops)
     written: set[int] = set()
@@ -246,7 +244,7 @@ def _backward(plan: Plan, phase: int) -> str:
         if time == last:
             stores += [(f.at(f"carry{i}", f"carry[{i}]"), g) for i, g in plan.carry.items()]
         lines += f.loop(time, stores, gains)
-    return f.whole(f"backward_{phase}", lines)
+    return f.whole(f"{name}_{phase}", lines)
 
 
 def _derived(plan: Plan) -> str:
@@ -296,13 +294,14 @@ def generate(
         return int(before)
 
     products = []
-    for p, again in zip(plan.products, _again(plan), strict=True):
+    for k, (p, again) in enumerate(zip(plan.products, _again(plan), strict=True)):
         columns = sizes[p.matrix][1] // hidden
         state = int(p.source.args[0]) if p.source.op == "state" else -1  # type: ignore[arg-type]
         kept = plan.kept[p.source] if state < 0 else -1
         products.append(
             f"    {{{index[p.matrix]}, {p.column}, {columns}, {state}, {kept}, {p.slot}, {len(p.rows)}, {p.phase}, "
-            f"{p.back}, {again}, {_numbers(p.rows)}, {_numbers(adds(p.matrix, row, p.column) for row in p.rows)}}},"
+            f"{p.back}, {again}, {int(k in plan.left_out)}, {_numbers(p.rows)}, "
+            f"{_numbers(adds(p.matrix, row, p.column) for row in p.rows)}}},"
         )
     by_units = []
     for name, block, slot in plan.biases:
@@ -349,15 +348,21 @@ def generate(
         "multiplied": _numbers(int(i in plan.multiplied) for i in range(count)),
         "carried": _numbers(int(i in plan.carry) for i in range(count)), "cleared": _numbers(cleared),
         "products": len(products), "by_units": len(by_units), "phases": forward, "back_phases": backward,
-        "product": "products", "by_unit": "by_units", "forward": "forward", "backward": "backward",
+        "product": "products", "by_unit": "by_units",
         "derive": "derive", "derive_back": "derive_back",
     }  # fmt: skip
-    parts = ['#include "cell.h"', *(_forward(plan, k) for k in range(forward))]
-    parts += [_backward(plan, k) for k in range(backward)]
+    ways = {"forward": forward, "backward": backward}
+    parts = ['#include "cell.h"', *(_forward(plan, k, "forward") for k in range(forward))]
+    parts += [_backward(plan, k, "backward") for k in range(backward)]
+    if plan.quiet:
+        ways |= {"quiet_forward": forward, "quiet_backward": backward}
+        parts += [_forward(plan.quiet, k, "quiet_forward") for k in range(forward)]
+        parts += [_backward(plan.quiet, k, "quiet_backward") for k in range(backward)]
+    description |= {way: way for way in ways}
     parts += [_derived(plan)]
     parts += ["static const Product products[] = {\n" + "\n".join([*products, "    {0},"]) + "\n};"]
     parts += ["static const ByUnit by_units[] = {\n" + "\n".join([*by_units, "    {0},"]) + "\n};"]
-    for name, n in (("forward", forward), ("backward", backward)):
+    for name, n in ways.items():
         listed = ", ".join(f"{name}_{k}" for k in range(n))
         parts.append(f"static void (*const {name}[])(const StepRows *) = {{{listed}}};")
     fields = "\n".join(f"    .{name} = {value}," for name, value in description.items())

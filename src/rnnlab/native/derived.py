@@ -52,8 +52,10 @@ def separate(
             continue
         seen.add(e)
         if e in heavy and e not in sources and e.op not in CONDITIONS:
-            parts[e] = make("derived", len(values))
-            values += rebuild([e], originals)
+            (value,) = rebuild([e], originals)
+            if value not in values:
+                values.append(value)
+            parts[e] = make("derived", values.index(value))
         else:
             todo.extend(e.operands)
     return rebuild(roots, parts), values

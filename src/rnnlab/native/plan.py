@@ -7,7 +7,7 @@ over the units ends a pass within a phase. So every loop has a time (phase, pass
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rnnlab.native import expressions as ex
 from rnnlab.native.derivative import gradients
@@ -66,6 +66,12 @@ class Plan:
     backward: Loops = field(init=False)
     gates: int = 0
     primal: set[Expression] = field(default_factory=set)
+    quiet: Plan | None = None
+    """A step whose output nobody reads, where the output is no state: with the same places, and deltas of its own."""
+    left_out: set[int] = field(default_factory=set)
+    """The products, by their numbers, that a quiet step does without."""
+    stores: set[Expression] | None = None
+    """What a quiet step stores of what the way forward keeps for later; None: all."""
 
     @property
     def apart(self) -> bool:
@@ -117,51 +123,29 @@ class _Planner:
         leaves = {int(e.args[0]): e for e in everything if e.op == "slot"}  # type: ignore[arg-type]
         output_state = self.states.index(self.output) if self.output in self.states else None
         kept_sources = [s for s in sources if s.op != "state"]
-        # gradients
-        results: dict[Expression, Expression] = {}
-
-        def arrives(e: Expression, g: Expression) -> None:
-            results[e] = ex.add(results.get(e, ZERO), g)
-
-        for i, s in enumerate(self.states):
-            arrives(s, make("d_state", i))
-        if output_state is None:
-            arrives(self.output, make("d_output"))
-        feeds: dict[Expression, list[int]] = {}
+        self.sources, self.leaves, self.output_state = kept_sources, leaves, output_state
+        self.feeds: dict[Expression, list[int]] = {}
         for s in kept_sources:
-            feeds[s] = [
+            self.feeds[s] = [
                 i
                 for i, parts in enumerate(self.terms)
                 for p in parts
                 if p.op == "product" and p.operands[0] is s
             ]
-            arrives(s, make("d_product", kept_sources.index(s), *()))
-        found = gradients(results)
-        vectors = [(str(e.args[0]), int(e.args[1])) for e in ordered([*everything, *self.derived])
-                   if e.op == "vector"]  # type: ignore[arg-type]  # fmt: skip
-        vectors.sort(key=lambda v: v[0] in self.traced.buffers)
-        deltas = {i: found.get(leaf, ZERO) for i, leaf in leaves.items()}
-        trained = [make("vector", *v) for v in vectors if v[0] not in self.traced.buffers]
-        by_unit = [*trained, *(make("derived", k) for k, _ in enumerate(self.derived))]
-        behind = [*range(len(trained)), *range(len(vectors), len(vectors) + len(self.derived))]
-        for at, leaf in zip(behind, by_unit, strict=True):
-            if (g := found.get(leaf, ZERO)) is not ZERO:
-                deltas[count + at] = g
-        multiplied = {int(s.args[0]) for s in sources if s.op == "state"}  # type: ignore[arg-type]
+        by_unit = [e.args for e in ordered([*everything, *self.derived]) if e.op == "vector"]
+        self.vectors = [(str(name), int(block)) for name, block in by_unit]  # type: ignore[arg-type]
+        self.vectors.sort(key=lambda v: v[0] in self.traced.buffers)
+        self.multiplied = {int(s.args[0]) for s in sources if s.op == "state"}  # type: ignore[arg-type]
         if output_state is not None:
-            multiplied.add(output_state)
-        carry: dict[int, Expression] = {}
-        for i in range(len(self.states)):
-            g = found.get(make("state", i), ZERO)
-            if g is not ZERO or i not in multiplied:
-                carry[i] = g
-        back, derived = separate([*deltas.values(), *carry.values()], self.derived)
-        deltas = dict(zip(deltas, back[: len(deltas)], strict=True))
-        carry = dict(zip(carry, back[len(deltas) :], strict=True))
+            self.multiplied.add(output_state)
+        deltas, carry = self._gradients()
+        trained = [make("vector", *v) for v in self.vectors if v[0] not in self.traced.buffers]
+        feeds, derived = self.feeds, list(self.derived)
+        deltas, carry = _separated(deltas, carry, derived)
         result = Plan(
-            inputs=(), slots=count, products=[], biases=[], vectors=vectors, output=self.output, states=self.states,
-            output_state=output_state, kept={}, over={}, deltas=deltas, carry=carry, multiplied=multiplied,
-            derived=derived, gained=gained(self.derived, trained), gates=self.traced.gates, primal=set(everything),
+            inputs=(), slots=count, products=[], biases=[], vectors=self.vectors, output=self.output,
+            states=self.states, output_state=output_state, kept={}, over={}, deltas=deltas, carry=carry,
+            multiplied=self.multiplied, derived=derived, gained=gained(self.derived, trained), gates=self.traced.gates, primal=set(everything),
         )  # fmt: skip
         inputs: list[int] = []
         for i, parts in enumerate(self.terms):
@@ -220,7 +204,74 @@ class _Planner:
                 rows = tuple(row for _, row in run)
                 result.products.append(Product(matrix, column, source, first, rows, phase, back))
         self._keep(result, forward, kept_sources, d_times)
+        result.quiet = self._quiet(result, pending)
         return result
+
+    def _gradients(self, quiet: bool = False) -> tuple[dict[int, Expression], dict[int, Expression]]:
+        """The deltas and the carry, see Plan; those of a `quiet` step, whose output has no gradient."""
+        live = list(self.sources)
+        while True:
+            results: dict[Expression, Expression] = {}
+            arriving = [(s, make("d_state", i)) for i, s in enumerate(self.states)]
+            if self.output_state is None and not quiet:
+                arriving.append((self.output, make("d_output")))
+            arriving += [(s, make("d_product", self.sources.index(s))) for s in live]
+            for e, g in arriving:
+                results[e] = ex.add(results.get(e, ZERO), g)
+            found = gradients(results)
+            deltas = {i: found.get(leaf, ZERO) for i, leaf in self.leaves.items()}
+            still = [s for s in live if not quiet or any(deltas[i] is not ZERO for i in self.feeds[s])]
+            if still == live:
+                break
+            live = still
+        trained = sum(name not in self.traced.buffers for name, _ in self.vectors)
+        by_unit = [make("vector", *v) for v in self.vectors[:trained]]
+        by_unit += [make("derived", k) for k, _ in enumerate(self.derived)]
+        behind = [*range(trained), *range(len(self.vectors), len(self.vectors) + len(self.derived))]
+        for at, leaf in zip(behind, by_unit, strict=True):
+            if (g := found.get(leaf, ZERO)) is not ZERO:
+                deltas[len(self.terms) + at] = g
+        carry: dict[int, Expression] = {}
+        for i in range(len(self.states)):
+            g = found.get(make("state", i), ZERO)
+            if g is not ZERO or i not in self.multiplied:
+                carry[i] = g
+        return deltas, carry
+
+    def _quiet(self, plan: Plan, pending: dict[Expression, Time]) -> Plan | None:
+        """A step whose output nobody reads; None where there is nothing to gain."""
+        if plan.output_state is not None or any(e.op == "sum" for e in plan.primal):
+            return None
+        deltas, carry = self._gradients(quiet=True)
+        carry = {i: carry.get(i, ZERO) for i in plan.carry}
+        deltas, carry = _separated(deltas, carry, plan.derived)
+        quiet = replace(plan, deltas=deltas, carry=carry)
+        quiet.forward = plan.forward
+        quiet.backward = _loops_back(quiet, times([*deltas.values(), *carry.values()], pending))
+        kept, read = {*plan.kept, *plan.over}, set[int]()
+        needed: set[Expression] = set()
+        todo, seen = [*deltas.values(), *carry.values()], set[Expression]()
+        while todo:
+            e = todo.pop()
+            if e in seen:
+                continue
+            seen.add(e)
+            if e.op == "slot":
+                read.add(int(e.args[0]))  # type: ignore[arg-type]
+            elif e in kept:
+                needed.add(e)
+            elif e is plan.output and e.operands:
+                return None
+            elif e not in plan.states:
+                todo.extend(e.operands)
+        used = ordered([*self.states, *needed, *(self.leaves[i] for i in read)])
+        slots = {int(e.args[0]) for e in used if e.op == "slot"}  # type: ignore[arg-type]
+        slots |= {i for i in self.leaves if deltas[i] is not ZERO}
+        live = {p.source for p in plan.products if not slots.isdisjoint(range(p.slot, p.slot + len(p.rows)))}
+        plan.left_out = {k for k, p in enumerate(plan.products) if p.source not in live}
+        needed |= live & plan.kept.keys()
+        quiet.stores = _stored(plan, needed)
+        return quiet
 
     def _keep(
         self,
@@ -257,9 +308,11 @@ class _Planner:
         for s in sources:
             at_end.setdefault(forward[s], []).append(s)
         last = max([final, *(forward[e] for e in order), *((forward[s][0] + 1, 0) for s in sources)])
-        at_end.setdefault(last, []).extend([*plan.states, plan.output, *order])
+        for s in plan.states:
+            at_end.setdefault(forward[s], []).append(s)
+        at_end.setdefault(last, []).extend([plan.output, *order])
         plan.kept = {s: i for i, s in enumerate(sources)}
-        plan.forward = schedule(at_end, forward, set(plan.kept))
+        plan.forward = schedule(at_end, forward, {*plan.kept, *plan.states})
         read, held = last_reads(plan.forward)
         ready = {int(e.args[0]): at for e, at in forward.items() if e.op == "slot"}  # type: ignore[arg-type]
         free = [i for i in range(plan.slots) if i not in needed | held]
@@ -273,11 +326,42 @@ class _Planner:
             else:
                 plan.kept[e] = len(plan.kept)
         # values kept are at hand for later loops, and stored where they are computed first
-        plan.forward = schedule(at_end, forward, {*plan.kept, *plan.over})
-        back_end: dict[Time, list[Expression]] = {}
-        for g in plan.deltas.values():
-            back_end.setdefault(d_times[g], []).append(g)
-        end = max([d_times[g] for g in back_roots] + [(0, 0)])
-        back_end.setdefault(end, []).extend(plan.carry.values())
-        at_hand = {e for e in primal if e in plan.kept or e in plan.over or e in stored}
-        plan.backward = schedule(back_end, d_times, at_hand, at_hand)
+        plan.forward = schedule(at_end, forward, {*plan.kept, *plan.over, *plan.states})
+        plan.backward = _loops_back(plan, d_times)
+
+
+def _loops_back(plan: Plan, d_times: dict[Expression, Time]) -> Loops:
+    back_end: dict[Time, list[Expression]] = {}
+    for g in plan.deltas.values():
+        back_end.setdefault(d_times[g], []).append(g)
+    end = max([d_times[g] for g in (*plan.deltas.values(), *plan.carry.values())] + [(0, 0)])
+    back_end.setdefault(end, []).extend(plan.carry.values())
+    stored = plan.stored()
+    at_hand = {e for e in plan.primal if e in plan.kept or e in plan.over or e in stored}
+    return schedule(back_end, d_times, at_hand, at_hand)
+
+
+def _separated(
+    deltas: dict[int, Expression], carry: dict[int, Expression], derived: list[Expression]
+) -> tuple[dict[int, Expression], dict[int, Expression]]:
+    """Both with leaves for what the vectors alone make; new values of that kind are appended to `derived`."""
+    back, derived[:] = separate([*deltas.values(), *carry.values()], derived)
+    return dict(zip(deltas, back, strict=False)), dict(zip(carry, back[len(deltas) :], strict=True))
+
+
+def _stored(plan: Plan, needed: set[Expression]) -> set[Expression]:
+    """What a quiet step stores, so that the values `needed` later and the states can be computed loop by loop."""
+    found, when = set(needed), plan.forward.when
+    for time in reversed(plan.forward.loops):
+        todo = [e for e in (*found, *plan.states) if when[e] == time]
+        seen: set[Expression] = set()
+        while todo:
+            e = todo.pop()
+            if e in seen or e.op in ex.LEAVES:
+                continue
+            seen.add(e)
+            if when[e] < time and e.op not in ex.CONDITIONS:
+                found.add(e)
+            else:
+                todo.extend(e.operands)
+    return found

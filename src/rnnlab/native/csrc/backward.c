@@ -127,16 +127,17 @@ static StepRows part_of(const StepRows *rows, size_t states, size_t first, size_
 /* A phase of a step, for the rows that have not ended: a cell's own mathematics must not make NaN of zeros. */
 static void phase_backward(const Run *run, size_t t, size_t phase, const StepRows *rows) {
     const Cell *cell = run->stack->cell;
+    void (*const compute)(const StepRows *) = (is_quiet(run, t) ? cell->quiet_backward : cell->backward)[phase];
     const int32_t *lengths = run->block->lengths;
     if (!lengths) {
-        cell->backward[phase](rows);
+        compute(rows);
         return;
     }
     for (size_t r = 0, end; r < rows->rows; r = end) {
         const int lives = t < (size_t)lengths[r];
         for (end = r + 1; end < rows->rows && (t < (size_t)lengths[end]) == lives; end++) {}
         const StepRows part = part_of(rows, run->stack->states, r, end - r);
-        if (lives) cell->backward[phase](&part);
+        if (lives) compute(&part);
     }
 }
 
@@ -158,7 +159,7 @@ static void step_backward(const Run *run, const Back *back, size_t i) {
         phase_backward(run, t, phase, &rows);
         for (int64_t k = 0; k < cell->products; k++) {
             const Product *p = &cell->product[k];
-            if (p->state >= 0 || p->back != phase) continue;
+            if (p->state >= 0 || p->back != phase || (p->left_out && is_quiet(run, t))) continue;
             float *to = b->d_kept + p->kept * units;
             product(b->rows, units, deltas_of(run, back, t, p->slot, p->count), run->packed->product_back[k],
                     p->again ? to : NULL, s->kept_stride, to, s->kept_stride);
@@ -235,6 +236,7 @@ static void cell_backward(const Run *run, const Back *back) {
     const Cell *cell = s->cell;
     Block *b = run->block;
     const size_t span = span_steps(b), rows = b->rows, units = s->units;
+    const int top = run->layer + 1 == (size_t)s->shape.layers;
     for (size_t k = 0; k < s->states; k++) { /* where d is used, it takes d_last; see gather */
         float *carry = b->carry + k * run->state;
         if (b->d_last && !cell->multiplied[k]) memcpy(carry, b->d_last + k * run->state, 4 * run->state);
@@ -246,7 +248,8 @@ static void cell_backward(const Run *run, const Back *back) {
         const size_t t = run->direction ? time_of(run, end - 1) : i;
         for (int64_t k = 0; k < cell->products; k++)
             if (cell->product[k].state >= 0) add_state_weights(run, back, k, i, n);
-            else add_kept_weights(run, back, k, t, n);
+            else if (!cell->product[k].left_out || b->read_step < 0 || !top) add_kept_weights(run, back, k, t, n);
+            else if ((size_t)b->read_step - t < n) add_kept_weights(run, back, k, b->read_step, 1);
         add_input_weights(run, back, t, n);
         if (back->d_below) {
             float *to = back->d_below + t * rows * back->below_stride;
@@ -278,7 +281,7 @@ void stack_backward(const Stack *stack, Block *block, Sums *sums) {
         for (size_t d = 0; d < D; d++) {
             const Run run = run_of(stack, block, l, d);
             const Back back = {.d_out = d_out ? d_out + d * stack->units : NULL,
-                               .only = l + 1 == (size_t)stack->shape.layers ? block->d_out_step : -1,
+                               .only = l + 1 == (size_t)stack->shape.layers ? block->read_step : -1,
                                .deltas = block->deltas[d] ? block->deltas[d] : run.slots,
                                .d_below = d_below,
                                .below_stride = l ? stack->out_stride : padded(stack->shape.inputs),

@@ -54,6 +54,7 @@ typedef struct {
     int64_t phase;       /* before forward[phase] */
     int64_t back;        /* a kept source: its gradient follows backward[back] */
     int64_t again;       /* an earlier product has the same kept source, or the same state */
+    int64_t left_out;    /* in quiet steps */
     const int64_t *rows; /* (count,): the matrix's blocks of rows */
     const int64_t *adds; /* (count,): a product before has had the gradient of the same block */
 } Product;
@@ -91,6 +92,8 @@ typedef struct {
                                                                              * vectors' */
     void (*const *forward)(const StepRows *);
     void (*const *backward)(const StepRows *);
+    void (*const *quiet_forward)(const StepRows *); /* the same for steps whose output nobody reads; NULL where the */
+    void (*const *quiet_backward)(const StepRows *); /* output is a state */
 } Cell;
 
 #endif

@@ -85,7 +85,7 @@ void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, 
     const Cell *cell = stack->cell;
     const size_t n = rows * steps, state = stack->states * rows * stack->units, D = stack->shape.directions;
     const size_t inputs = stack->shape.inputs;
-    *block = (Block){.rows = rows, .steps = steps, .needs = needs, .d_out_step = -1};
+    *block = (Block){.rows = rows, .steps = steps, .needs = needs, .read_step = -1};
     if (stack->shape.one_hot) {
         block->tokens = (int32_t *)take(kept, n);
     } else {

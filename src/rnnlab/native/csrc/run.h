@@ -79,6 +79,13 @@ INLINE void rows_at(const Run *run, size_t i, StepRows *rows) {
     }
 }
 
+/* Whether nobody reads the output of step t in time. */
+INLINE int is_quiet(const Run *run, size_t t) {
+    const int64_t read = run->block->read_step;
+    return run->stack->cell->quiet_forward && run->layer + 1 == (size_t)run->stack->shape.layers && read >= 0 &&
+           (size_t)read != t;
+}
+
 /* Steps that one product covers, by size alone. */
 INLINE size_t span_steps(const Block *b) {
     const size_t steps = (SPAN_ROWS + b->rows - 1) / b->rows;
