@@ -145,7 +145,8 @@ class _Planner:
         result = Plan(
             inputs=(), slots=count, products=[], biases=[], vectors=self.vectors, output=self.output,
             states=self.states, output_state=output_state, kept={}, over={}, deltas=deltas, carry=carry,
-            multiplied=self.multiplied, derived=derived, gained=gained(self.derived, trained), gates=self.traced.gates, primal=set(everything),
+            multiplied=self.multiplied, derived=derived, gained=gained(self.derived, trained),
+            gates=self.traced.gates, primal=set(everything),
         )  # fmt: skip
         inputs: list[int] = []
         for i, parts in enumerate(self.terms):
