@@ -348,7 +348,7 @@ def generate(
         "multiplied": _numbers(int(i in plan.multiplied) for i in range(count)),
         "carried": _numbers(int(i in plan.carry) for i in range(count)), "cleared": _numbers(cleared),
         "products": len(products), "by_units": len(by_units), "phases": forward, "back_phases": backward,
-        "product": "products", "by_unit": "by_units",
+        "product": "products", "by_unit": "by_units", "quiet_inputs": plan.quiet_inputs,
         "derive": "derive", "derive_back": "derive_back",
     }  # fmt: skip
     ways = {"forward": forward, "backward": backward}

@@ -68,6 +68,8 @@ class Plan:
     primal: set[Expression] = field(default_factory=set)
     quiet: Plan | None = None
     """A step whose output nobody reads, where the output is no state: with the same places, and deltas of its own."""
+    quiet_inputs: int = 0
+    """The input's slots that a quiet step needs lie before this one."""
     left_out: set[int] = field(default_factory=set)
     """The products, by their numbers, that a quiet step does without."""
     stores: set[Expression] | None = None
@@ -271,6 +273,7 @@ class _Planner:
         live = {p.source for p in plan.products if not slots.isdisjoint(range(p.slot, p.slot + len(p.rows)))}
         plan.left_out = {k for k, p in enumerate(plan.products) if p.source not in live}
         needed |= live & plan.kept.keys()
+        plan.quiet_inputs = max((i + 1 for i in slots if i < len(plan.inputs)), default=0)
         quiet.stores = _stored(plan, needed)
         return quiet
 

@@ -127,7 +127,7 @@ static StepRows part_of(const StepRows *rows, size_t states, size_t first, size_
 /* A phase of a step, for the rows that have not ended: a cell's own mathematics must not make NaN of zeros. */
 static void phase_backward(const Run *run, size_t t, size_t phase, const StepRows *rows) {
     const Cell *cell = run->stack->cell;
-    void (*const compute)(const StepRows *) = (is_quiet(run, t) ? cell->quiet_backward : cell->backward)[phase];
+    void (*const compute)(const StepRows *) = (are_quiet(run, t, 1) ? cell->quiet_backward : cell->backward)[phase];
     const int32_t *lengths = run->block->lengths;
     if (!lengths) {
         compute(rows);
@@ -159,7 +159,7 @@ static void step_backward(const Run *run, const Back *back, size_t i) {
         phase_backward(run, t, phase, &rows);
         for (int64_t k = 0; k < cell->products; k++) {
             const Product *p = &cell->product[k];
-            if (p->state >= 0 || p->back != phase || (p->left_out && is_quiet(run, t))) continue;
+            if (p->state >= 0 || p->back != phase || (p->left_out && are_quiet(run, t, 1))) continue;
             float *to = b->d_kept + p->kept * units;
             product(b->rows, units, deltas_of(run, back, t, p->slot, p->count), run->packed->product_back[k],
                     p->again ? to : NULL, s->kept_stride, to, s->kept_stride);
@@ -204,7 +204,7 @@ static void add_input_weights(const Run *run, const Back *back, size_t t, size_t
     const Stack *s = run->stack;
     const Block *b = run->block;
     const size_t rows = n * b->rows, begin = t * b->rows, columns = s->cell->inputs * s->units,
-                 all = s->cell->slots * s->units;
+                 used = input_columns(run, t, n), all = s->cell->slots * s->units;
     const float *deltas = back->deltas + begin * s->slot_stride,
                 *x = run->input.pointer + begin * run->input.stride;
     float *sum = back->sums->ih, *total = back->sums->total;
@@ -221,11 +221,11 @@ static void add_input_weights(const Run *run, const Back *back, size_t t, size_t
         for (size_t r = 0; r < rows; r++)
             add_rows(1, columns, sum + (size_t)b->tokens[begin + r] * columns, 0, deltas + r * s->slot_stride, 0);
     } else if (transposed(s, run->cell)) {
-        add_narrow(rows, deltas, s->slot_stride, columns, x, run->input.stride, s->shape.inputs, sum, columns,
+        add_narrow(rows, deltas, s->slot_stride, used, x, run->input.stride, s->shape.inputs, sum, columns,
                    total);
         summed = columns;
     } else {
-        add_outer(rows, deltas, s->slot_stride, columns, x, run->input.stride, run->packed->columns, sum,
+        add_outer(rows, deltas, s->slot_stride, used, x, run->input.stride, run->packed->columns, sum,
                   run->packed->columns);
     }
     add_narrow(rows, deltas + summed, s->slot_stride, all - summed, NULL, 0, 0, NULL, 0, total + summed);

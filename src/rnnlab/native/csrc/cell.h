@@ -64,7 +64,7 @@ typedef struct {
     int64_t parameter, block;
     int64_t scalar; /* one number for all units */
     int64_t vector; /* -1: the bias of `slot` */
-    int64_t slot;   /* its gradient is this slot's total; behind the slots stand those of the vectors; -1: it has none */
+    int64_t slot;   /* its gradient is this slot's total; those of the vectors stand behind the slots'; -1: it has none */
     int64_t adds;   /* one before has had the gradient of the same block */
 } ByUnit;
 
@@ -92,6 +92,7 @@ typedef struct {
                                                                              * vectors' */
     void (*const *forward)(const StepRows *);
     void (*const *backward)(const StepRows *);
+    int64_t quiet_inputs; /* of the inputs' slots, those that a quiet step needs lie before this one */
     void (*const *quiet_forward)(const StepRows *); /* the same for steps whose output nobody reads; NULL where the */
     void (*const *quiet_backward)(const StepRows *); /* output is a state */
 } Cell;

@@ -38,7 +38,8 @@ static void project(const Run *run, size_t t, size_t steps) {
     } else {
         Left input = run->input;
         input.pointer += first * input.stride;
-        product(rows, columns, input, run->packed->ih, run->packed->bias, 0, slots, s->slot_stride);
+        product(rows, input_columns(run, t, steps), input, run->packed->ih, run->packed->bias, 0, slots,
+                s->slot_stride);
     }
     for (size_t r = 0; r < rows && rest; r++)
         memcpy(slots + r * s->slot_stride + columns, run->packed->bias + columns, 4 * rest);
@@ -50,7 +51,7 @@ static void step_forward(const Run *run, size_t i) {
     const size_t t = time_of(run, i);
     const int resets = run->any_reset && run->any_reset[t];
     if (resets) keep_reset_states(run, i);
-    const int zero = i == 0 && !resets && run->block->from_zero, quiet = is_quiet(run, t);
+    const int zero = i == 0 && !resets && run->block->from_zero, quiet = are_quiet(run, t, 1);
     StepRows rows;
     rows_at(run, i, &rows);
     for (int64_t phase = 0; phase < cell->phases; phase++) {

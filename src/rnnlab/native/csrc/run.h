@@ -79,11 +79,19 @@ INLINE void rows_at(const Run *run, size_t i, StepRows *rows) {
     }
 }
 
-/* Whether nobody reads the output of step t in time. */
-INLINE int is_quiet(const Run *run, size_t t) {
+/* Whether nobody reads the outputs of steps [t, t + n). */
+INLINE int are_quiet(const Run *run, size_t t, size_t n) {
     const int64_t read = run->block->read_step;
     return run->stack->cell->quiet_forward && run->layer + 1 == (size_t)run->stack->shape.layers && read >= 0 &&
-           (size_t)read != t;
+           (size_t)read - t >= n;
+}
+
+/* Columns of the input's product that steps [t, t + n) need: whole panels. */
+INLINE size_t input_columns(const Run *run, size_t t, size_t n) {
+    const Cell *cell = run->stack->cell;
+    const size_t all = cell->inputs * run->stack->units, panel = 2 * BLOCK;
+    const size_t quiet = (cell->quiet_inputs * run->stack->units + panel - 1) / panel * panel;
+    return are_quiet(run, t, n) && quiet < all ? quiet : all;
 }
 
 /* Steps that one product covers, by size alone. */
