@@ -25,7 +25,9 @@ def built_with(source: str, *flags: str) -> build.Built:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         built = build.build(extra=(str(HERE / source), f"-I{build.SOURCES}", *flags))
-        return replace(built, flags=tuple(f for f in built.flags if f not in built.extra))  # cells are without
+        return replace(
+            built, flags=tuple(f for f in built.flags if f not in built.extra)
+        )  # cells are without
     finally:
         del os.environ["RNNLAB_CACHE"]
         if before is not None:
