@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def seeded() -> Iterator[None]:
 
     source.randbits = lambda bits: random.getrandbits(bits) if by_user() else asked(bits)
     module.Random.seed = seed_by_run
-    module.seed = seed_by_run.__get__(module.random.__self__)
+    module.seed = MethodType(seed_by_run, module.random.__self__)
     try:
         yield
     finally:
