@@ -28,8 +28,8 @@ from rnnlab.tasks import Forecaster
 ROWS, STEPS, LR = 32, 20, 1e-3
 SERIES = {"kind": "series", "inputs": 1, "targets": 1, "horizon": 1, "target_index": [0],
           "target_scale": [1.0], "target_shift": [0.0]}  # fmt: skip
-BUDGET = 0.25  # seconds of one measurement
-TURNS = 7
+BUDGET = 0.1  # seconds of one measurement
+TURNS = 5
 PAGE = Path(__file__).parents[2] / "docs" / "cells.md"
 BEGIN, END = "<!-- measured by scripts/benchmark.py cells -->", "<!-- end of what was measured -->"
 
