@@ -28,7 +28,8 @@ from rnnlab.tasks import Forecaster
 ROWS, STEPS, LR = 32, 20, 1e-3
 SERIES = {"kind": "series", "inputs": 1, "targets": 1, "horizon": 1, "target_index": [0],
           "target_scale": [1.0], "target_shift": [0.0]}  # fmt: skip
-BUDGET = 0.25  # seconds of one measurement
+BUDGET = 0.1  # seconds of one measurement
+TURNS = 5
 PAGE = Path(__file__).parents[2] / "docs" / "cells.md"
 BEGIN, END = "<!-- measured by scripts/benchmark.py cells -->", "<!-- end of what was measured -->"
 
@@ -39,6 +40,8 @@ class Measured(NamedTuple):
     """Optimizer steps a second."""
     peak: float
     """The share of what a core can multiply and add."""
+    of_gru: float
+    """That share by the GRU's, measured in turns with it."""
     reference: float
 
 
@@ -52,10 +55,15 @@ def main(options: dict[str, str]) -> None:
     with turns.cores(1), tempfile.TemporaryDirectory() as empty:
         os.environ["RNNLAB_CACHE"] = empty  # so that compiling is seen
         native.status()
-        print(f"  one layer, B={ROWS}, T={STEPS}, Adam, one core; of the peak; against the reference")
+        print(
+            f"  one layer, B={ROWS}, T={STEPS}, Adam, one core; of the peak; of the GRU's share; against the reference"
+        )
         for cell in cells:
             found[cell] = [measured(cell, hidden, peak_function, peak_flop) for hidden in hiddens]
-            shown = "".join(f"{m.rate:9.0f}/s{m.peak:5.0%}{m.rate / m.reference:7.0f}x" for m in found[cell])
+            shown = "".join(
+                f"{m.rate:9.0f}/s{m.peak:5.0%}{m.of_gru:6.2f}{m.rate / m.reference:7.0f}x"
+                for m in found[cell]
+            )
             print(
                 f"  {cell:22}{found[cell][0].engine:>10}{shown}   compiled in {seconds(cell):.1f} s",
                 flush=True,
@@ -80,10 +88,16 @@ def seconds(cell: str) -> float:
 def table(
     hiddens: list[int], found: dict[str, list[Measured]], against: dict[str, tuple[float, float]]
 ) -> str:
-    heads = [f"{what}, h={h}" for h in hiddens for what in ("steps/s", "of the peak", "times reference")]
+    heads = [
+        f"{what}, h={h}"
+        for h in hiddens
+        for what in ("steps/s", "of the peak", "of the GRU's share", "times reference")
+    ]
     lines = [f"| `model.cell` | {' | '.join(heads)} |", "|" + " --- |" * (1 + len(heads))]
     for cell, of in found.items():
-        shown = " | ".join(f"{m.rate:,.0f} | {m.peak:.0%} | {m.rate / m.reference:.0f}" for m in of)
+        shown = " | ".join(
+            f"{m.rate:,.0f} | {m.peak:.0%} | {m.of_gru:.2f} | {m.rate / m.reference:.0f}" for m in of
+        )
         lines.append(f"| `{cell}` | {shown} |")
     if against:
         lines += [
@@ -101,28 +115,31 @@ def write(text: str) -> None:
 
 
 def measured(cell: str, hidden: int, peak: Callable[[], object], peak_flop: float) -> Measured:
-    engine, ours = whole_steps(cell, hidden)
-    (taken,) = turns.seconds(peak, repeats=3, clock=turns.clock(1))
-    # forward, and both ways back
-    flop = 6.0 * ROWS * STEPS * size_of(Stack(cell, 1, hidden)).multiplications
+    engine, step, count = whole_steps(cell, hidden)
+    _, by_gru, gru_count = whole_steps("gru", hidden)
+    (ours, n, _), (gru, m, _) = repeated(step), repeated(by_gru)
+    taken, gru_taken, peak_taken = turns.seconds(ours, gru, peak, repeats=TURNS, clock=turns.clock(1))
+    rate_, gru_rate = n * count / taken, m * gru_count / gru_taken
+    cost, gru_cost = (size_of(Stack(c, 1, hidden)).multiplications for c in (cell, "gru"))
+    flop = 6.0 * ROWS * STEPS * cost  # forward, and both ways back
+    share = flop * rate_ / (peak_flop / peak_taken)
     by_reference, _ = rate(torch_steps(cell, hidden))
-    return Measured(engine, ours, flop * ours / (peak_flop / taken), by_reference)
+    return Measured(engine, rate_, share, rate_ * cost / (gru_rate * gru_cost), by_reference)
 
 
-def whole_steps(cell: str, hidden: int) -> tuple[str, float]:
-    """As a run would take them: many in one call of the kernels where those can, else one by one."""
+def whole_steps(cell: str, hidden: int) -> tuple[str, Callable[[], object], int]:
+    """As a run would take them: many in one call of the kernels where those can, else one by one; how many a call."""
     task = Forecaster(SERIES, 0, cell=cell, hidden_size=hidden)
     optimizer = torch.optim.Adam(task.parameters(), lr=LR)
     engine = task.stack.choice.engine
     if engine != "native" or obstacle(task.outline(), optimizer) is not None:
-        return engine, rate(torch_steps(cell, hidden, stack=task.stack))[0]
+        return engine, torch_steps(cell, hidden, stack=task.stack), 1
     series = torch.sin(torch.arange(STEPS + 1000) * 0.1)[:, None].contiguous()
     draw = torch.Generator().manual_seed(0)
     batches = [torch.randint(0, 999, (ROWS,), generator=draw) for _ in range(100)]
     source = native.Windows(series, 1, STEPS, 1, [0])
     program = native.Program(task.outline(), native.flatten(task), optimizer, source, rows=ROWS, threads=1)
-    steps, _ = rate(lambda: program.run(batches, [LR] * len(batches)))
-    return engine, len(batches) * steps
+    return engine, lambda: program.run(batches, [LR] * len(batches)), len(batches)
 
 
 def torch_steps(
@@ -155,6 +172,13 @@ def torch_steps(
 
 def rate(step: Callable[[], object]) -> tuple[float, float]:
     """Calls a second, and the seconds of the first one: median of three turns within the budget."""
+    many, n, first = repeated(step)
+    (taken,) = turns.seconds(many, repeats=3, clock=turns.clock(1))
+    return n / taken, first
+
+
+def repeated(step: Callable[[], object]) -> tuple[Callable[[], None], int, float]:
+    """A function of so many calls that it takes a third of the budget, how many, and the seconds of the first one."""
     begin = time.perf_counter()
     step()
     first = time.perf_counter() - begin
@@ -167,5 +191,4 @@ def rate(step: Callable[[], object]) -> tuple[float, float]:
         for _ in range(n):
             step()
 
-    (taken,) = turns.seconds(many, repeats=3, clock=turns.clock(1))
-    return n / taken, first
+    return many, n, first

@@ -1,4 +1,7 @@
-"""Where the time of one optimizer step goes: the kernels built once more with clocks around their functions."""
+"""Where the time of one optimizer step goes: the kernels built once more with clocks around their functions.
+
+Options: cells=mgu,lem and hidden=32,128 for others than Elman, GRU and LSTM.
+"""
 
 import contextlib
 import ctypes
@@ -38,8 +41,13 @@ TURNS = 400  # short ones: few of them are interrupted, and a median leaves thos
 
 def main(options: dict[str, str]) -> None:
     columns = []
+    asked = (
+        [(c, int(h)) for c in options["cells"].split(",") for h in options.get("hidden", "32,128").split(",")]
+        if "cells" in options
+        else SHAPES
+    )
     with turns.cores(1):
-        for cell, hidden in SHAPES:
+        for cell, hidden in asked:
             model = networks.Forecasting(cell, hidden)
             n = max(3, int(1e8 / model.flop))
             plain = model.native(n)

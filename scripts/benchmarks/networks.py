@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from rnnlab import native
+from rnnlab.cells.size import size_of
 from rnnlab.tasks import CharLM, Forecaster
 
 GATES = {"elman": 1, "gru": 3, "lstm": 4}
@@ -32,6 +33,8 @@ class Forecasting:
 
         The first layer's input needs no gradient, and the state before the first step is zero.
         """
+        if self.cell not in GATES:
+            return 6.0 * self.rows * self.steps * size_of(self.task.stack).multiplications
         weights = self.rows * GATES[self.cell] * self.hidden  # rows times outputs of a product
         state = 6.0 * weights * self.hidden * (self.steps - 1)
         below = 6.0 * weights * self.hidden * self.steps

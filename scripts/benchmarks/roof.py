@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,7 +24,10 @@ def built_with(source: str, *flags: str) -> build.Built:
     os.environ["RNNLAB_CACHE"] = folder = tempfile.mkdtemp(prefix="rnnlab-benchmark-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
-        return build.build(extra=(str(HERE / source), f"-I{build.SOURCES}", *flags))
+        built = build.build(extra=(str(HERE / source), f"-I{build.SOURCES}", *flags))
+        return replace(
+            built, flags=tuple(f for f in built.flags if f not in built.extra)
+        )  # cells are without
     finally:
         del os.environ["RNNLAB_CACHE"]
         if before is not None:

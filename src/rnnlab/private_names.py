@@ -13,6 +13,7 @@ NAMES: dict[str, str] = {
     "lightning.pytorch.loops.fit_loop:_FitLoop": "training/loop.py is one: a Trainer runs its `fit_loop`",
     "lightning.pytorch:Trainer()._logger_connector": "training/loop.py keeps what callbacks log with `self.log`",
     "lightning.pytorch:Trainer().fit_loop.epoch_loop._batches_that_stepped": "the step of what `self.log` logs",
+    "lightning.pytorch:LightningModule()._jit_is_scripting": "torch.jit.trace asks a task for its `trainer`, too",
     "lightning.pytorch:LightningModule()._current_fx_name": "`self.log` asks which hook it is called in",
     "lightning.pytorch.callbacks:ModelCheckpoint()._every_n_train_steps": "a call of the kernels ends where it saves",
     "lightning.pytorch.callbacks:ModelCheckpoint()._last_global_step_saved": "kept over a resume, or it saves twice",

@@ -20,7 +20,7 @@ from torch import nn, tanh
 from torch.utils.data import DataLoader, TensorDataset
 
 from rnnlab import Cell
-from rnnlab.api.description import node_of
+from rnnlab.api.description import node_of, recorded
 from rnnlab.api.difference import difference
 from rnnlab.api.objects import overrides_of, text
 from rnnlab.config import build, compose
@@ -501,3 +501,33 @@ def test_what_was_set_by_hand_is_not_taken_for_a_trainers_doing():
     assert node_of(module, "module")["_target_"] == f"{HERE}.Decaying"
     module.alpha = 5.0
     assert "alpha differs" in node_of(module, "module")["why"]
+
+
+EDITS = {
+    "filled": lambda net: net[0].weight.data.fill_(0.5),
+    "small": lambda net: net[0].bias.data.fill_(0.1),
+    "scaled": lambda net: net[0].weight.data.mul_(10),
+    "shifted": lambda net: net[3].weight.data.add_(5),
+    "not finite": lambda net: net[3].weight.data[0].fill_(float("nan")),
+    "of fixed numbers": lambda net: net[1].weight.data.mul_(1.01),
+    "a buffer": lambda net: net[1].running_var.data.fill_(2.0),
+}
+
+
+def small_net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8))
+
+
+@pytest.mark.parametrize("how", EDITS)
+def test_a_weight_that_was_edited_through_data_is_seen(how):
+    net = small_net()
+    EDITS[how](net)
+    with pytest.raises(Unrecordable, match="differs"):
+        recorded(net)
+
+
+def test_fresh_weights_are_no_edits():
+    for seed in range(40):
+        torch.manual_seed(seed)
+        recorded(small_net())
+        recorded(nn.Sequential(nn.Linear(1, 1), nn.Embedding(3, 2), nn.GRU(2, 3), nn.LayerNorm(3)))

@@ -108,6 +108,8 @@ def test_a_lightning_module_is_exported_with_any_number_of_rows(trained, tmp_pat
     card = (folder / "README.md").read_text()
     assert f"`forward` of Sums takes `x` (batch, {'time' if kind == 'mean' else 6}, 3) float32" in card
     assert checked.startswith("checked")
+    line = "The length is fixed, 6 steps of `x`: torch fixes it where it traces nn.GRU."
+    assert (line in checked) == (line in card) == (kind != "mean")
 
 
 @pytest.mark.parametrize("to", ["onnx", "torch"])

@@ -6,6 +6,7 @@ from torch import nn, sigmoid, tanh
 
 from rnnlab.cells import Cell
 from rnnlab.recurrence.stack import Stack
+from rnnlab.tasks import Forecaster
 
 BATCH, TIME = torch.export.Dim("batch"), torch.export.Dim("time")
 
@@ -63,3 +64,12 @@ def test_a_traced_stack_of_an_own_cell_gives_its_numbers():
     model = outputs(Own)
     traced = torch.jit.trace(model, (torch.ones(4, 9, 3),))
     torch.testing.assert_close(traced(LONGER), model(LONGER), rtol=0, atol=1e-6)
+
+
+def test_a_task_is_traced_as_it_is():
+    spec = {"kind": "series", "inputs": 3, "targets": 1, "horizon": 1, "target_index": [0]}
+    task = Forecaster(
+        spec | {"target_scale": [1.0], "target_shift": [0.0]}, 0, hidden_size=4, cell="gru"
+    ).eval()
+    traced = torch.jit.trace(task, (torch.ones(2, 5, 3),))
+    torch.testing.assert_close(traced(LONGER), task(LONGER), rtol=0, atol=1e-6)

@@ -86,6 +86,15 @@ def test_the_same_runs_give_the_same_archive(seeds, tmp_path):
     assert (tmp_path / "a.zip" / "x.zip").read_bytes() == (tmp_path / "b.zip" / "x.zip").read_bytes()
 
 
+def test_a_single_run_is_no_experiment(tmp_path, capsys):
+    run = tmp_path / "sine" / "seed-0"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    assert main(["archive", str(run), "--out", str(tmp_path / "a.zip")]) == 2
+    assert f"archive takes its experiment: {run.parent}" in capsys.readouterr().err
+    assert not (tmp_path / "a.zip").exists()
+
+
 @pytest.mark.parametrize(
     "own", [["model.cell=mine_of_a_test.Own", "model.engine=auto"], ["data._target_=mine_of_a_test.Wave"]],
     ids=["cell", "data"],

@@ -61,3 +61,28 @@ class Module(plain_project.Module):
         x, y = batch
         noise = torch.randn(x.shape, generator=self.noise) + self.rng.normal() + self.state.normal()
         return super().training_step((x + 0.05 * noise.float(), y), i)
+
+
+class Sown(Jittered):
+    """Its generators have no seed, and some live for one number."""
+
+    def __init__(self, n):
+        super().__init__(n)
+        self.old, self.state = random.Random(), np.random.RandomState()
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return x + 0.1 * (
+            np.random.default_rng().normal() + random.Random().random() + self.state.normal()
+        ), y
+
+
+class Unseeded(Data):
+    def setup(self, stage):
+        self.part, self.val = random_split(Sown(self.n), [0.75, 0.25], generator=self.generator)
+
+
+class UnseededModule(plain_project.Module):
+    def training_step(self, batch, i):
+        x, y = batch
+        return super().training_step((x + 0.05 * np.random.RandomState().normal(), y), i)

@@ -26,6 +26,8 @@ CONFIGS = {
     "data/plain": "_target_: plain_project.Data\nworkers: 0\n",
     "model/own": "_target_: own_generators_project.Module\n",
     "data/own": "_target_: own_generators_project.Data\nworkers: 0\nown_sampler: false\n",
+    "model/unseeded": "_target_: own_generators_project.UnseededModule\n",
+    "data/unseeded": "_target_: own_generators_project.Unseeded\nworkers: 0\n",
     "data/WithTest": "_target_: plain_project.WithTest\n",
     "data/TrainAlone": "_target_: plain_project.TrainAlone\n",
 }
@@ -129,6 +131,24 @@ def test_generators_of_ones_own_and_workers_that_stay_go_on_to_the_same_bits(
     monkeypatch.delenv("DIE_AT")
     assert bits(train("cut", *words)) == bits(whole)
     assert bits(train("again", *words)) == bits(whole)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_generators_without_a_seed_take_one_from_the_run(train, monkeypatch, workers):
+    before = random.Random.seed, random.seed
+    words = ["model=unseeded", "data=unseeded", f"data.workers={workers}", "trainer.val_check_interval=3"]
+    whole = train("whole", *words)
+    assert bits(train("again", *words)) == bits(whole)
+    monkeypatch.setenv("DIE_AT", "8")
+    monkeypatch.setenv("DIE_OF", str(int(signal.SIGINT)))
+    assert train("cut", *words).status == "stopped"
+    monkeypatch.delenv("DIE_AT")
+    assert bits(train("cut", *words)) == bits(whole)
+    assert bits(train("other", *words, "seed=1"))[1] != bits(whole)[1]
+    drawn = {random.Random().random() for _ in range(3)} | {
+        np.random.default_rng().random() for _ in range(3)
+    }
+    assert len(drawn) == 6 and (random.Random.seed, random.seed) == before  # the system seeds them again
 
 
 def test_epochs_with_a_generator_of_ones_own_differ_and_its_seed_decides(train, monkeypatch):

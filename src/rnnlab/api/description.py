@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnlab.api.difference import difference
+from rnnlab.api.difference import difference, edited
 from rnnlab.config.building import build
 from rnnlab.config.inner import BY_NAME
 from rnnlab.errors import UserError
@@ -78,6 +78,8 @@ class Description:
             raise Unrecordable(f"the arguments of {kind.__name__} are not known") from None
         for name, parameter in parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD or (name == "mode" and isinstance(thing, nn.RNNBase)):
+                continue
+            if name == "proj_size" and not isinstance(thing, nn.LSTM):  # RNN and GRU refuse even their own
                 continue
             if parameter.kind is parameter.VAR_POSITIONAL:
                 if kind is nn.Sequential and [*kept] == [str(i) for i in range(len(kept))]:
@@ -207,10 +209,14 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
         with left_alone():
             try:
                 other = build(node, "it")
+                another = build(node, "it") if isinstance(thing, nn.Module) else None
             except Exception as error:
                 cause = error.__cause__ if isinstance(error, UserError) and error.__cause__ else error
                 raise Unrecordable(f"it cannot be made again: {type(cause).__name__}: {cause}") from error
-        if not (at := difference(thing, other).lstrip(".")):
+        at = difference(thing, other).lstrip(".")
+        if not at and another is not None:
+            at = edited(thing, other, another)
+        if not at:
             return node
         if not isinstance(value := node.get(at), int | float):
             break

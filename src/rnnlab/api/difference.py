@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from torch import nn
 
 from rnnlab.runs.kept_source import Unrecordable, target_of
 
@@ -66,6 +67,39 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None)
         mine, theirs = ({k: v for k, v in vars(one).items() if k not in later} for one in (a, b))
         return difference(mine, theirs, at, seen)
     return here if isinstance(a, str | bytes | complex | set | frozenset) and a != b else ""
+
+
+SCALE = 4.0  # a fresh weight's spread is nearer to another's than this factor, from ENOUGH numbers on
+ENOUGH = 16
+
+
+def edited(module: nn.Module, one: nn.Module, other: nn.Module) -> str:
+    """The weight of a module that its constructor cannot have drawn, by two that it has made; "" where there is none.
+
+    torch does not count an edit through `.data` as a change in place. It shows where both have the same numbers, and
+    where a weight is constant, not finite, or of another scale than theirs.
+    """
+    made = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (one, other))
+    drawn, again = ({name: t.detach() for name, t in tensors.items()} for tensors in made)
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if name not in drawn or nn.parameter.is_lazy(tensor):
+            continue
+        a, b, c = tensor.detach(), drawn[name], again[name]
+        if torch.equal(b, c):
+            if not torch.equal(a, b):
+                return name
+        elif a.is_floating_point() and not _alike(a.double(), b.double(), c.double()):
+            return name
+    return ""
+
+
+def _alike(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> bool:
+    if not a.isfinite().all():
+        return False
+    if a.numel() < ENOUGH:
+        return a.numel() < 2 or bool((a != a.flatten()[0]).any())
+    spread = max(b.std(), c.std())
+    return bool(spread / SCALE <= a.std() <= spread * SCALE and (a.mean() - b.mean()).abs() <= spread * SCALE)
 
 
 def same_kind(a: Any, b: Any) -> bool:

@@ -1,6 +1,7 @@
 """A run's best weights on a part of its own or other data: its metrics beside baselines and floor, its predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -233,10 +234,13 @@ def plain_part(
     return data, found, best, trainer
 
 
-def _quietly() -> Any:
+@contextmanager
+def _quietly() -> Iterator[None]:
+    from rnnlab.runs.generators import drawn_by_run
     from rnnlab.training.quiet import quiet
 
-    return quiet()
+    with quiet(), drawn_by_run():
+        yield
 
 
 def _as_trained(run: Run, task: Any) -> None:

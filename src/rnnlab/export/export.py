@@ -67,7 +67,7 @@ def write(run: Run, to: str, task: Any, folder: Path, weights: str, trust: bool)
         (folder / "vocabulary.json").write_text(json.dumps(task.spec["vocabulary"]) + "\n")
     loading = snippet(to, model, plainly=(folder / "model.py").exists())
     (folder / "README.md").write_text(card(run, weights, words, checked, loading), encoding="utf-8")
-    return checked
+    return f"{checked}. {model.limits}" if model and model.limits else checked
 
 
 def write_safetensors(run: Run, task: Any, file: Path) -> None:

@@ -47,8 +47,9 @@ def own(task: nn.Module, run: Run, trust: bool) -> Portable:
     said = ("output",) if isinstance(found, Tensor) else tuple(f"output{i}" for i in range(len(outputs)))
     for axes in candidates(inputs):
         sizes = ", ".join(f"`{name}` {shape(x, axes[name])}" for name, x in inputs.items())
-        fixed = "" if any(axes.values()) else " Their sizes are fixed: its code depends on them."
-        model = Portable(module, inputs, axes, said, f"`forward` of {kind} takes {sizes}.{fixed}")
+        limits = fixed(task, inputs, axes)
+        words = f"`forward` of {kind} takes {sizes}."
+        model = Portable(module, inputs, axes, said, f"{words} {limits}".strip(), limits)
         try:
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
@@ -58,6 +59,19 @@ def own(task: nn.Module, run: Run, trust: bool) -> Portable:
             continue
         return model
     raise UserError(f"export: forward of {kind} cannot be traced: {error}; {INSTEAD}")
+
+
+def fixed(task: nn.Module, inputs: dict[str, Tensor], axes: dict[str, dict[int, str]]) -> str:
+    """Which sizes may not change, and why; "" where those of rows and steps may."""
+    if not any(axes.values()):
+        return "All sizes are fixed: its code depends on them."
+    wanted = next(candidates(inputs))
+    lengths = [
+        f"{inputs[name].shape[1]} steps of `{name}`" for name in inputs if len(axes[name]) < len(wanted[name])
+    ]
+    torchs = sorted({f"nn.{type(m).__name__}" for m in task.modules() if isinstance(m, nn.RNNBase)})
+    by = f"torch fixes it where it traces {' and '.join(torchs)}" if torchs else "its code depends on it"
+    return f"The length is fixed, {' and '.join(lengths)}: {by}." if lengths else ""
 
 
 def first_line(error: Exception) -> str:

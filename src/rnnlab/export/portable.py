@@ -18,6 +18,8 @@ class Portable(NamedTuple):
     axes: dict[str, dict[int, str]]
     outputs: tuple[str, ...]
     words: str
+    limits: str = ""
+    """Which of the sizes that one would expect to change may not, and why."""
 
 
 class Series(nn.Module):

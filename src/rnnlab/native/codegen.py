@@ -5,200 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
 from rnnlab.cells import Cell
-from rnnlab.native.expressions import CONDITIONS, LEAVES, Expression
+from rnnlab.native.expressions import Expression
+from rnnlab.native.phases import Function
 from rnnlab.native.plan import Plan
-from rnnlab.native.schedule import Loops, Time
-
-INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=", "equal": "==",
-         "not_equal": "!=", "and": "&", "or": "|"}  # fmt: skip
-FUNCTIONS = {"exp": "vec_exp_any"}
-
-
-def literal(value: float) -> str:
-    """The nearest float, exactly."""
-    rounded = float(np.float32(value))
-    if math.isnan(rounded):
-        return "NAN"
-    if math.isinf(rounded):
-        return "INFINITY" if rounded > 0 else "-INFINITY"
-    return f"{rounded.hex()}f"
-
-
-class _Function:
-    """The C of one phase."""
-
-    def __init__(self, plan: Plan, loops: Loops, phase: int, *, back: bool) -> None:
-        self.plan, self.loops, self.phase, self.back = plan, loops, phase, back
-        self.stored = plan.stored() if back else {}
-        self.derived = plan.derived
-        self.vectors = {v: i for i, v in enumerate(plan.vectors)}
-        self.pointers: dict[str, str] = {}
-        self.sums: dict[Expression, str] = {}
-        self.names: dict[Expression, str] = {}
-        self.lines: list[str] = []
-        self.uses: dict[Expression, int] = {}
-        self.time: Time = (0, 0)
-        self.count = 0
-
-    def at(self, name: str, field: str) -> str:
-        """A pointer to the row of a field of StepRows."""
-        self.pointers[name] = f"a->{field}"
-        return name
-
-    def place(self, e: Expression) -> str | None:
-        """Where a value stands in memory already; None where it must be computed."""
-        plan = self.plan
-        if e.op in CONDITIONS:
-            return None
-        number = e.args[0] if e.args else None
-        if e.op == "slot":
-            return f"{self.at('slots', 'slots')} + {number} * units"
-        if e.op == "state":
-            return self.at(f"was{number}", f"was[{number}]")
-        if e.op == "vector":
-            return f"vectors + {self.vectors[(str(e.args[0]), int(e.args[1]))]} * units"  # type: ignore[arg-type]
-        if e in self.derived:
-            return f"vectors + {len(plan.vectors) + self.derived[e]} * units"
-        if e.op == "mask":
-            return self.at("mask", "mask")
-        if e.op == "keep":
-            return f"{self.at('keep', 'keep')} + {number} * units"
-        if e.op == "d_output":
-            return self.at("d_y", "d_y")
-        if e.op == "d_product":
-            return f"{self.at('d_kept', 'd_kept')} + {number} * units"
-        if not self.back and self.loops.when.get(e, self.time) >= self.time:
-            return None
-        if e in plan.over and (self.back or self.loops.when[e] < self.time):
-            return f"{self.at('slots', 'slots')} + {plan.over[e]} * units"
-        if e in plan.kept and (self.back or self.loops.when[e] < self.time):
-            return f"{self.at('kept', 'kept')} + {plan.kept[e]} * units"
-        if e in self.stored:
-            i = self.stored[e]
-            return self.at("y", "y") if i < 0 else self.at(f"next{i}", f"next[{i}]")
-        if self.loops.when.get(e, self.time) < self.time and e not in self.sums:
-            return f"{self.at('spare', 'spare')} + {self.loops.spare[e]} * units"
-        return None
-
-    def name(self, e: Expression) -> str:
-        if e in self.names:
-            return self.names[e]
-        if e in self.sums:
-            return self.sums[e]
-        if e.op == "constant":
-            return f"splat({literal(e.args[0])})"  # type: ignore[arg-type]
-        kind = "vec_int" if e.op in CONDITIONS else "vec"
-        text = self.text(e)
-        made = f"v{self.count}"
-        self.count += 1
-        self.names[e] = made
-        self.lines.append(f"            const {kind} {made} = {text};")
-        return made
-
-    def text(self, e: Expression) -> str:
-        if e.op == "d_state":
-            i = int(e.args[0])  # type: ignore[arg-type]
-            parts = []
-            if i in self.plan.multiplied:
-                parts.append(f"load({self.at(f'd{i}', f'd[{i}]')} + j)")
-            if i in self.plan.carry:
-                parts.append(f"load({self.at(f'carry{i}', f'carry[{i}]')} + j)")
-            return " + ".join(parts)
-        if (place := self.place(e)) is not None:
-            return f"load({place} + j)"
-        if e.op in ("add", "sub"):
-            a, b = e.operands
-            for product, other in ((b, a), (a, b)):
-                if self._fusible(product):
-                    x, y = (self.name(f) for f in product.operands)
-                    if e.op == "add":
-                        return f"fma_({x}, {y}, {self.name(other)})"
-                    if product is b:
-                        return f"fma_(-{x}, {y}, {self.name(other)})"
-                    return f"fma_({x}, {y}, -{self.name(other)})"
-        operands = [self.name(a) for a in e.operands]
-        if e.op in INFIX:
-            return f"{operands[0]} {INFIX[e.op]} {operands[1]}"
-        if e.op == "neg":
-            return f"-{operands[0]}"
-        if e.op == "not":
-            return f"~{operands[0]}"
-        if e.op == "select":
-            return f"pick({', '.join(operands)})"
-        return f"{FUNCTIONS.get(e.op, f'vec_{e.op}')}({', '.join(operands)})"
-
-    def _fusible(self, e: Expression) -> bool:
-        """A product that only this sum uses, and that is computed here."""
-        return e.op == "mul" and self.uses.get(e, 0) == 1 and e not in self.names and self.place(e) is None
-
-    def loop(self, time: Time, stores: Sequence[tuple[str, Expression]]) -> list[str]:
-        """One pass over the units; `stores` are (place, value)."""
-        self.time, self.names, self.lines = time, {}, []
-        totals = self.loops.sums.get(time, ())
-        self.uses = {}
-        counted: set[Expression] = set()
-        todo = [e for _, e in stores] + [s.operands[0] for s in totals]
-        for e in todo:
-            self.uses[e] = self.uses.get(e, 0) + 1
-        while todo:
-            e = todo.pop()
-            if e in counted or e.op in LEAVES or e.op == "sum" or self.place(e) is not None:
-                continue
-            counted.add(e)
-            for a in e.operands:
-                self.uses[a] = self.uses.get(a, 0) + 1
-                todo.append(a)
-        written = [f"            store({place} + j, {self.name(e)});" for place, e in stores]
-        head, added, after = [], [], []
-        for s in totals:
-            i = self.count
-            self.count += 1
-            head.append(f"        UnitSum t{i} = {{0}};")
-            added.append(f"            add_units(&t{i}, j, hidden, {self.name(s.operands[0])});")
-            after.append(f"        const vec s{i} = sum_units(&t{i});")
-            self.sums[s] = f"s{i}"
-        body = [*self.lines, *added, *written]
-        if not body:
-            return []
-        return [*head, "        for (size_t j = 0; j < units; j += WIDTH) {", *body, "        }", *after]
-
-    def whole(self, name: str, passes: Iterable[str]) -> str:
-        """The function: everything it needs of its argument first, which no store may change then."""
-        body = list(passes)
-        fields = sorted(self.pointers.items())
-        return "\n".join(
-            [
-                f"static void {name}(const StepRows *a) {{",
-                "    const size_t units = a->units, hidden = a->hidden;",
-                "    const float *const vectors = a->vectors;",
-                *(f"    float *{p} = {field}.pointer;" for p, field in fields),
-                *(f"    const size_t {p}_stride = {field}.stride;" for p, field in fields),
-                "    (void)hidden, (void)vectors;",
-                "    for (size_t rows = a->rows; rows; rows--) {",
-                *body,
-                *(f"        {p} += {p}_stride;" for p, _ in fields),
-                "    }",
-                "}",
-            ]
-        )
+from rnnlab.native.schedule import Loops
 
 
 def _phases(loops: Loops) -> int:
     return max(phase for phase, _ in loops.loops) + 1
 
 
-def _forward(plan: Plan, phase: int) -> str:
-    f = _Function(plan, plan.forward, phase, back=False)
-    last = max(plan.forward.loops)
+def _forward(plan: Plan, phase: int, name: str) -> str:
+    f = Function(plan, plan.forward, phase, back=False)
+    last, quiet = max(plan.forward.loops), plan.stores is not None
     lines: list[str] = []
     for time in (t for t in plan.forward.loops if t[0] == phase):
         stores: list[tuple[str, Expression]] = []
         f.time = time
         for e, when in plan.forward.when.items():
-            if when != time:
+            if when != time or (plan.stores is not None and e not in plan.stores):
                 continue
             if e in plan.kept:
                 stores.append((f"{f.at('kept', 'kept')} + {plan.kept[e]} * units", e))
@@ -206,17 +32,16 @@ def _forward(plan: Plan, phase: int) -> str:
                 stores.append((f"{f.at('slots', 'slots')} + {plan.over[e]} * units", e))
             if e in plan.forward.spare:
                 stores.append((f"{f.at('spare', 'spare')} + {plan.forward.spare[e]} * units", e))
-        if time == last:
-            for i, s in enumerate(plan.states):
-                stores.append((f.at(f"next{i}", f"next[{i}]"), s))
-            if plan.output_state is None:
-                stores.append((f.at("y", "y"), plan.output))
+        stores += [(f.at(f"next{i}", f"next[{i}]"), s) for i, s in enumerate(plan.states)
+                   if plan.forward.when[s] == time]  # fmt: skip
+        if time == last and plan.output_state is None and not quiet:
+            stores.append((f.at("y", "y"), plan.output))
         lines += f.loop(time, stores)
-    return f.whole(f"forward_{phase}", lines)
+    return f.whole(f"{name}_{phase}", lines)
 
 
-def _backward(plan: Plan, phase: int) -> str:
-    f = _Function(plan, plan.backward, phase, back=True)
+def _backward(plan: Plan, phase: int, name: str) -> str:
+    f = Function(plan, plan.backward, phase, back=True)
     last = max(plan.backward.loops)
     written: set[int] = set()
     lines: list[str] = []
@@ -232,20 +57,27 @@ def _backward(plan: Plan, phase: int) -> str:
             for e, when in plan.backward.when.items()
             if when == time and e in plan.backward.spare
         ]
-        stores += [(f"{f.at('deltas', 'deltas')} + {slot} * units", g) for slot, g in due]
+        of_slots = [(slot, g) for slot, g in due if slot < plan.slots]
+        stores += [(f"{f.at('deltas', 'deltas')} + {slot} * units", g) for slot, g in of_slots]
+        gains = [(f"d_vectors + {slot - plan.slots} * units", g) for slot, g in due if slot >= plan.slots]
         if time == last:
             stores += [(f.at(f"carry{i}", f"carry[{i}]"), g) for i, g in plan.carry.items()]
-        lines += f.loop(time, stores)
-    return f.whole(f"backward_{phase}", lines)
+        lines += f.loop(time, stores, gains)
+    return f.whole(f"{name}_{phase}", lines)
 
 
-def _prepare(plan: Plan) -> str:
-    """What parameters and buffers alone make, behind them."""
-    f = _Function(plan, Loops({}, {}, {}, {}), 0, back=True)
-    f.derived, f.stored = {}, {}
-    stores = [(f"vectors + {len(plan.vectors) + i} * units", e) for e, i in plan.derived.items()]
-    return "\n".join(["static void prepare(float *vectors, size_t units) {", "    (void)vectors, (void)units;",
-                      *f.loop((0, 0), stores), "}"])  # fmt: skip
+def _derived(plan: Plan) -> str:
+    """What the vectors alone make, and the way back from it."""
+    f = Function(plan, Loops({}, {}, {}, {}), 0, back=True)
+    f.stored = {}
+    stores = [(f"vectors + {len(plan.vectors) + i} * units", e) for i, e in enumerate(plan.derived)]
+    gains = [(f"totals + {plan.slots + i} * units", g) for i, g in plan.gained.items()]
+    return "\n".join([
+        "static void derive(float *vectors, size_t units) {",
+        "    (void)vectors, (void)units;", *f.loop((0, 0), stores), "}", "",
+        "static void derive_back(const float *vectors, float *totals, size_t units) {",
+        "    (void)vectors, (void)totals, (void)units;", *f.loop((0, 0), (), gains), "}",
+    ])  # fmt: skip
 
 
 def _numbers(values: Iterable[int]) -> str:
@@ -281,20 +113,21 @@ def generate(
         return int(before)
 
     products = []
-    for p, again in zip(plan.products, _again(plan), strict=True):
+    for k, (p, again) in enumerate(zip(plan.products, _again(plan), strict=True)):
         columns = sizes[p.matrix][1] // hidden
         state = int(p.source.args[0]) if p.source.op == "state" else -1  # type: ignore[arg-type]
         kept = plan.kept[p.source] if state < 0 else -1
         products.append(
             f"    {{{index[p.matrix]}, {p.column}, {columns}, {state}, {kept}, {p.slot}, {len(p.rows)}, {p.phase}, "
-            f"{p.back}, {again}, {_numbers(p.rows)}, {_numbers(adds(p.matrix, row, p.column) for row in p.rows)}}},"
+            f"{p.back}, {again}, {int(k in plan.left_out)}, {_numbers(p.rows)}, "
+            f"{_numbers(adds(p.matrix, row, p.column) for row in p.rows)}}},"
         )
     by_units = []
     for name, block, slot in plan.biases:
         if name in index:
             by_units.append(f"    {{{index[name]}, {block}, 0, -1, {slot}, {adds(name, block)}}},")
     for k, (name, block) in enumerate(plan.vectors):
-        slot = plan.slots + k if plan.slots + k in plan.deltas else -1
+        slot = plan.slots + k if plan.slots + k in plan.deltas or k in plan.gained else -1
         by_units.append(
             f"    {{{index[name]}, {max(block, 0)}, {int(block < 0)}, {k}, {slot}, {adds(name, block)}}},"
         )
@@ -321,10 +154,9 @@ def generate(
     count = len(plan.states)
     spares = max(len(plan.forward.spare), len(plan.backward.spare))
     forward, backward = _phases(plan.forward), _phases(plan.backward)
-    all_slots = max(plan.slots, *(s + 1 for s in plan.deltas)) if plan.deltas else plan.slots
     description = {
         "parameters": len(names), "gates": plan.gates, "inputs": len(plan.inputs), "slots": plan.slots,
-        "all_slots": all_slots, "vectors": len(plan.vectors), "derived": len(plan.derived),
+        "vectors": len(plan.vectors), "derived": len(plan.derived),
         "kept": len(plan.kept), "spares": spares,
         "masked": int(cell.recurrent_dropout > 0), "keeps": sum(cell.state_blocks) if cell.zoneout else 0,
         "learned": sum(cell.state_blocks), "states": count, "own_states": free,
@@ -335,15 +167,21 @@ def generate(
         "multiplied": _numbers(int(i in plan.multiplied) for i in range(count)),
         "carried": _numbers(int(i in plan.carry) for i in range(count)), "cleared": _numbers(cleared),
         "products": len(products), "by_units": len(by_units), "phases": forward, "back_phases": backward,
-        "product": "products", "by_unit": "by_units", "forward": "forward", "backward": "backward",
-        "prepare": "prepare",
+        "product": "products", "by_unit": "by_units", "quiet_inputs": plan.quiet_inputs,
+        "derive": "derive", "derive_back": "derive_back",
     }  # fmt: skip
-    parts = ['#include "cell.h"', *(_forward(plan, k) for k in range(forward))]
-    parts += [_backward(plan, k) for k in range(backward)]
-    parts += [_prepare(plan)]
+    ways = {"forward": forward, "backward": backward}
+    parts = ['#include "cell.h"', *(_forward(plan, k, "forward") for k in range(forward))]
+    parts += [_backward(plan, k, "backward") for k in range(backward)]
+    if plan.quiet:
+        ways |= {"quiet_forward": forward, "quiet_backward": backward}
+        parts += [_forward(plan.quiet, k, "quiet_forward") for k in range(forward)]
+        parts += [_backward(plan.quiet, k, "quiet_backward") for k in range(backward)]
+    description |= {way: way for way in ways}
+    parts += [_derived(plan)]
     parts += ["static const Product products[] = {\n" + "\n".join([*products, "    {0},"]) + "\n};"]
     parts += ["static const ByUnit by_units[] = {\n" + "\n".join([*by_units, "    {0},"]) + "\n};"]
-    for name, n in (("forward", forward), ("backward", backward)):
+    for name, n in ways.items():
         listed = ", ".join(f"{name}_{k}" for k in range(n))
         parts.append(f"static void (*const {name}[])(const StepRows *) = {{{listed}}};")
     fields = "\n".join(f"    .{name} = {value}," for name, value in description.items())

@@ -13,14 +13,22 @@ from weakref import WeakValueDictionary
 
 Argument = "Expression | float | int | str"
 
-LEAVES = frozenset(
-    ("constant", "input", "state", "product", "slot", "vector", "mask", "keep", "d_state", "d_output")
-) | {"d_product"}
+LEAVES = frozenset(("constant", "input", "state", "product", "slot", "vector", "derived", "mask", "keep")) | {
+    "d_state",
+    "d_output",
+    "d_product",
+    "d_derived",
+}
 """input(k): block k of the projected input. state(k): block k of the states before. product(name, k, j, source):
 block k of what column j of a matrix's blocks gives with the source. vector(name, k): block k of a parameter or buffer
-by unit, -1 for one number. mask(): what the sources of products are multiplied by, drawn once a sequence. keep(k): 1
-where block k of the states keeps its old value, drawn in each step. slot(k, sources): a sum that products leave.
-d_...: gradients that the step after, the layer above, or a product gives."""
+by unit, -1 for one number. derived(k): what vectors alone make. mask(): what the sources of products are multiplied
+by, drawn once a sequence. keep(k): 1 where block k of the states keeps its old value, drawn in each step.
+slot(k, sources): a sum that products leave. d_...: gradients that the step after, the layer above, or a product gives;
+for derived(k) those of all steps."""
+CHEAP = frozenset(
+    ("add", "sub", "mul", "div", "neg", "abs", "sign", "sqrt", "max", "min", "select", "relu")
+) | {"less", "less_equal", "equal", "not_equal", "and", "or", "not"}
+"""A few instructions."""
 CONDITIONS = frozenset(("less", "less_equal", "equal", "not_equal", "and", "or", "not"))
 SUMS = frozenset(("sum",))
 """sum(a): over all units of a row; the same for all of them."""

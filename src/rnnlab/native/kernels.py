@@ -14,7 +14,8 @@ from rnnlab.cells import Cell
 from rnnlab.native.bindings import library
 from rnnlab.native.build import BuildError, Built, build_cell, load
 from rnnlab.native.codegen import generate
-from rnnlab.native.plan import Plan, plan
+from rnnlab.native.plan import Plan
+from rnnlab.native.planner import plan
 from rnnlab.native.symbols import Untraceable
 from rnnlab.native.tracing import trace
 

@@ -1,4 +1,4 @@
-"""From a cell's equations to a plan of one step: what products add up in, in which order things are computed, what is
+"""The plan of one step of a cell: what products add up in, in which order things are computed, what is
 kept for the way back.
 
 A step is computed in loops over the units. A product ends a phase, for it needs whole rows of what it multiplies; a sum
@@ -7,41 +7,10 @@ over the units ends a pass within a phase. So every loop has a time (phase, pass
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from rnnlab.native import expressions as ex
-from rnnlab.native.derivative import gradients
-from rnnlab.native.expressions import ZERO, Expression, make, ordered
-from rnnlab.native.schedule import Loops, Time, last_reads, schedule, times
-from rnnlab.native.tracing import Traced
-
-CHEAP = frozenset(
-    [
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "neg",
-        "abs",
-        "sign",
-        "sqrt",
-        "max",
-        "min",
-        "select",
-        "relu",
-        "less",
-        "less_equal",
-        "equal",
-        "not_equal",
-        "and",
-        "or",
-        "not",
-    ]
-)
-"""Computed again on the way back; all else is kept."""
-FREE = (CHEAP | ex.LEAVES) - {"div", "sqrt"}
-"""What costs no more than to load it."""
+from rnnlab.native.expressions import Expression
+from rnnlab.native.schedule import Loops
 
 
 @dataclass(frozen=True)
@@ -78,18 +47,28 @@ class Plan:
     over: dict[Expression, int]
     """Values kept in a slot, over what the products left there."""
     deltas: dict[int, Expression]
-    """Gradients of the slots and, behind them, of the `vectors` (in their order)."""
+    """Gradients of the slots and, behind them, of the `vectors` and of the `derived`, each in their order."""
     carry: dict[int, Expression]
     """The elementwise part of the gradients of the states before; only where it is used."""
-    derived: dict[Expression, int]
-    """Values of parameters and buffers alone that take more than a sum or a product: computed once a call, and kept
-    behind the `vectors`."""
+    derived: list[Expression]
+    """Values of the vectors alone that take more than sums and products: computed once a call, and kept behind the
+    `vectors`."""
+    gained: dict[int, Expression]
+    """What the vectors' gradients get, once a call, from the gradients of the derived."""
     multiplied: set[int]
     """States whose gradient comes by products or by the layer's output, too."""
     forward: Loops = field(init=False)
     backward: Loops = field(init=False)
     gates: int = 0
     primal: set[Expression] = field(default_factory=set)
+    quiet: Plan | None = None
+    """A step whose output nobody reads, where the output is no state: with the same places, and deltas of its own."""
+    quiet_inputs: int = 0
+    """The input's slots that a quiet step needs lie before this one."""
+    left_out: set[int] = field(default_factory=set)
+    """The products, by their numbers, that a quiet step does without."""
+    stores: set[Expression] | None = None
+    """What a quiet step stores of what the way forward keeps for later; None: all."""
 
     @property
     def apart(self) -> bool:
@@ -101,315 +80,3 @@ class Plan:
         if self.output_state is None:
             found[self.output] = -1
         return found
-
-
-def plan(traced: Traced) -> Plan:
-    roots, terms = _slots([traced.output, *traced.states])
-    return _Planner(traced, roots, terms).plan()
-
-
-# ------------------------------------------------------------------ sums that products make
-
-Terms = list[Expression]
-
-
-def _slots(roots: list[Expression]) -> tuple[list[Expression], list[Terms]]:
-    """The roots with slots in the place of sums of inputs, products and biases; and what each slot adds up."""
-    users: dict[Expression, int] = {}
-    order = ordered(roots)
-    for e in order:
-        for a in e.operands:
-            users[a] = users.get(a, 0) + 1
-    for root in roots:
-        users[root] = users.get(root, 0) + 1
-    inner = {a for e in order if e.op == "add" for a in e.operands if a.op == "add" and users[a] == 1}
-    done: dict[Expression, Expression] = {}
-    slots: list[Terms] = []
-
-    def terms(e: Expression) -> Terms:
-        return [t for a in e.operands for t in (terms(a) if a in inner else [a])]
-
-    def slot(parts: Terms) -> Expression:
-        parts = [
-            make(p.op, *(_done(a, done, slot) if isinstance(a, Expression) else a for a in p.args))
-            for p in parts
-        ]
-        slots.append(parts)
-        return make("slot", len(slots) - 1, *(p.operands[0] for p in parts if p.op == "product"))
-
-    for e in order:
-        if e in inner:
-            continue
-        if e.op == "add":
-            parts = terms(e)
-            taken = [p for p in parts if p.op == "product" and users[p] == 1]
-            single = [p for p in parts if p.op == "input" and users[p] == 1]
-            taken += single[:1]
-            if taken:
-                taken += [p for p in parts if p.op == "vector"]
-                made = slot(taken)
-                left = list(parts)
-                for p in taken:
-                    left.remove(p)
-                for p in left:
-                    made = ex.add(_done(p, done, slot), made)
-                done[e] = made
-                continue
-            result = _done(parts[0], done, slot)
-            for p in parts[1:]:
-                result = ex.add(result, _done(p, done, slot))
-            done[e] = result
-        elif e.op in ("input", "product"):
-            continue  # where it is used by itself; see _done
-        elif not e.operands:
-            done[e] = e
-        else:
-            done[e] = make(e.op, *(_done(a, done, slot) if isinstance(a, Expression) else a for a in e.args))
-    return [_done(root, done, slot) for root in roots], slots
-
-
-def _done(e: Expression, done: dict[Expression, Expression], slot: object) -> Expression:
-    if e not in done and e.op in ("input", "product"):
-        done[e] = slot([e])  # type: ignore[operator]
-    return done[e]
-
-
-class _Planner:
-    def __init__(self, traced: Traced, roots: list[Expression], terms: list[Terms]) -> None:
-        self.traced = traced
-        places = self._places(terms)
-        rename: dict[Expression, Expression] = {}
-        for e in ordered(roots):
-            args = [rename[a] if isinstance(a, Expression) else a for a in e.args]
-            if e.op == "slot":
-                args[0] = places[int(e.args[0])]  # type: ignore[arg-type]
-            rename[e] = make(e.op, *args)
-        self.terms: list[Terms] = [[] for _ in terms]
-        for i, parts in enumerate(terms):
-            self.terms[places[i]] = [
-                make(p.op, *(rename[a] if isinstance(a, Expression) else a for a in p.args)) for p in parts
-            ]
-        self.output, *states = (rename[r] for r in roots)
-        self.states = tuple(states)
-        self.roots = [self.output, *self.states]
-
-    @staticmethod
-    def _places(terms: list[Terms]) -> dict[int, int]:
-        """Where each slot stands: those with an input first, and what one product fills side by side."""
-        groups: dict[tuple[object, ...], int] = {}
-
-        def group(p: Expression) -> tuple[object, ...]:
-            name, _, column, source = p.args
-            return name, column, source
-
-        for parts in terms:
-            for p in parts:
-                if p.op == "product":
-                    groups.setdefault(group(p), len(groups))
-
-        def key(i: int) -> tuple[int, ...]:
-            own = [groups[group(p)] for p in terms[i] if p.op == "product"]
-            row = next((int(p.args[1]) for p in terms[i] if p.op == "product"), 0)  # type: ignore[arg-type]
-            gate = next((int(p.args[0]) for p in terms[i] if p.op == "input"), None)  # type: ignore[arg-type]
-            if gate is None:
-                return 2, min(own), row, i
-            return (1, -min(own), row, i) if own else (0, 0, gate, i)
-
-        return {i: place for place, i in enumerate(sorted(range(len(terms)), key=key))}
-
-    def plan(self) -> Plan:
-        slots = len(self.terms)
-        sources: dict[Expression, None] = {}
-        for parts in self.terms:
-            for p in parts:
-                if p.op == "product":
-                    sources[p.operands[0]] = None
-        everything = ordered([*self.roots, *sources])
-        leaves = {int(e.args[0]): e for e in everything if e.op == "slot"}  # type: ignore[arg-type]
-        output_state = self.states.index(self.output) if self.output in self.states else None
-        kept_sources = [s for s in sources if s.op != "state"]
-        # gradients
-        results: dict[Expression, Expression] = {}
-
-        def arrives(e: Expression, g: Expression) -> None:
-            results[e] = ex.add(results.get(e, ZERO), g)
-
-        for i, s in enumerate(self.states):
-            arrives(s, make("d_state", i))
-        if output_state is None:
-            arrives(self.output, make("d_output"))
-        feeds: dict[Expression, list[int]] = {}
-        for s in kept_sources:
-            feeds[s] = [
-                i
-                for i, parts in enumerate(self.terms)
-                for p in parts
-                if p.op == "product" and p.operands[0] is s
-            ]
-            arrives(s, make("d_product", kept_sources.index(s), *()))
-        found = gradients(results)
-        vectors = [(str(e.args[0]), int(e.args[1])) for e in everything if e.op == "vector"]  # type: ignore[arg-type]
-        vectors.sort(key=lambda v: v[0] in self.traced.buffers)
-        deltas = {i: found.get(leaf, ZERO) for i, leaf in leaves.items()}
-        for k, (name, block) in enumerate(vectors):
-            if name in self.traced.buffers:
-                break
-            deltas[slots + k] = found[make("vector", name, block)]
-        multiplied = {int(s.args[0]) for s in sources if s.op == "state"}  # type: ignore[arg-type]
-        if output_state is not None:
-            multiplied.add(output_state)
-        carry: dict[int, Expression] = {}
-        for i in range(len(self.states)):
-            g = found.get(make("state", i), ZERO)
-            if g is not ZERO or i not in multiplied:
-                carry[i] = g
-        result = Plan(
-            inputs=(), slots=slots, products=[], biases=[], vectors=vectors, output=self.output, states=self.states,
-            output_state=output_state, kept={}, over={}, deltas=deltas, carry=carry, multiplied=multiplied,
-            derived=_derived([*self.roots, *sources, *deltas.values(), *carry.values()], sources),
-            gates=self.traced.gates, primal=set(everything),
-        )  # fmt: skip
-        inputs: list[int] = []
-        for i, parts in enumerate(self.terms):
-            for p in parts:
-                if p.op == "input":
-                    assert i == len(inputs)
-                    inputs.append(int(p.args[0]))  # type: ignore[arg-type]
-                    result.biases.append(("bias_ih", int(p.args[0]), i))  # type: ignore[arg-type]
-                elif p.op == "vector":
-                    result.biases.append((str(p.args[0]), int(p.args[1]), i))  # type: ignore[arg-type]
-        result.inputs = tuple(inputs)
-        # times
-        forward = times([*self.roots, *kept_sources], {})
-
-        def when_back(s: Expression) -> int:
-            """The phase of the way back after which the gradient of a kept source can be multiplied."""
-            return max(times([deltas[i]], pending)[deltas[i]][0] for i in feeds[s])
-
-        # values of the way forward are at hand from the beginning
-        pending: dict[Expression, Time] = dict.fromkeys(everything, (0, 0))
-        waiting = list(kept_sources)
-        while waiting:  # a source's gradient needs those of the slots that it feeds, and so of later sources
-            for s in waiting:
-                leaf = make("d_product", kept_sources.index(s))
-                later = {
-                    e
-                    for i in feeds[s]
-                    for e in ordered([deltas[i]])
-                    if e.op == "d_product" and e not in pending
-                }
-                if not later:
-                    pending[leaf] = (when_back(s) + 1, 0)
-                    waiting.remove(s)
-                    break
-            else:
-                raise AssertionError("a cycle of products")
-        d_times = times([*deltas.values(), *carry.values()], pending)
-        # products
-        groups: dict[tuple[str, int, Expression], list[tuple[int, int]]] = {}
-        for i, parts in enumerate(self.terms):
-            for p in parts:
-                if p.op == "product":
-                    where = (str(p.args[0]), int(p.args[2]), p.operands[0])  # type: ignore[arg-type]
-                    groups.setdefault(where, []).append((i, int(p.args[1])))  # type: ignore[arg-type]
-        for (matrix, column, source), members in groups.items():
-            phase = 0 if source.op == "state" else forward[source][0] + 1
-            members.sort()
-            at = 0
-            while at < len(members):
-                run = [members[at]]
-                while at + len(run) < len(members) and members[at + len(run)][0] == run[-1][0] + 1:
-                    run.append(members[at + len(run)])
-                at += len(run)
-                first = run[0][0]
-                back = 0 if source.op == "state" else max(d_times[deltas[i]][0] for i, _ in run)
-                rows = tuple(row for _, row in run)
-                result.products.append(Product(matrix, column, source, first, rows, phase, back))
-        self._keep(result, forward, kept_sources, d_times)
-        return result
-
-    def _keep(
-        self,
-        plan: Plan,
-        forward: dict[Expression, Time],
-        sources: list[Expression],
-        d_times: dict[Expression, Time],
-    ) -> None:
-        """Decides what is kept, and where."""
-        stored, primal = plan.stored(), plan.primal
-        back_roots = [*plan.deltas.values(), *plan.carry.values()]
-        keep: dict[Expression, None] = {}
-        needed: set[int] = set()  # slots whose sums the way back reads
-        seen: set[Expression] = set()
-        todo = list(back_roots)
-        while todo:
-            e = todo.pop()
-            if e in seen:
-                continue
-            seen.add(e)
-            if e in primal:
-                if e.op == "slot":
-                    needed.add(int(e.args[0]))  # type: ignore[arg-type]
-                    continue
-                if e in stored or e in sources or not e.operands or e in plan.derived:
-                    continue
-                if e.op not in CHEAP:
-                    keep[e] = None
-                    continue
-            todo.extend(e.operands)
-        final = max([forward[r] for r in (*plan.states, plan.output)] + [(0, 0)])
-        order = [e for e in ordered([*plan.states, plan.output, *sources]) if e in keep]
-        at_end: dict[Time, list[Expression]] = {}
-        for s in sources:
-            at_end.setdefault(forward[s], []).append(s)
-        last = max([final, *(forward[e] for e in order), *((forward[s][0] + 1, 0) for s in sources)])
-        at_end.setdefault(last, []).extend([*plan.states, plan.output, *order])
-        plan.kept = {s: i for i, s in enumerate(sources)}
-        constant = set(plan.derived)
-        plan.forward = schedule(at_end, forward, set(plan.kept), constant)
-        read, held = last_reads(plan.forward)
-        ready = {int(e.args[0]): at for e, at in forward.items() if e.op == "slot"}  # type: ignore[arg-type]
-        free = [i for i in range(plan.slots) if i not in needed | held]
-        for e in order:
-            at = plan.forward.when[e]
-            able = [i for i in free if read.get(i, (0, 0)) <= at and ready[i] <= at]
-            own = [i for i in able if any(a.op == "slot" and a.args[0] == i for a in e.operands)]
-            if able:
-                plan.over[e] = (own or able)[0]
-                free.remove(plan.over[e])
-            else:
-                plan.kept[e] = len(plan.kept)
-        # values kept are at hand for later loops, and stored where they are computed first
-        plan.forward = schedule(at_end, forward, {*plan.kept, *plan.over}, constant)
-        back_end: dict[Time, list[Expression]] = {}
-        for g in plan.deltas.values():
-            back_end.setdefault(d_times[g], []).append(g)
-        end = max([d_times[g] for g in back_roots] + [(0, 0)])
-        back_end.setdefault(end, []).extend(plan.carry.values())
-        at_hand = {e for e in primal if e in plan.kept or e in plan.over or e in stored} | constant
-        plan.backward = schedule(back_end, d_times, at_hand, at_hand)
-
-
-def _derived(roots: list[Expression], sources: Collection[Expression]) -> dict[Expression, int]:
-    """The largest parts of the roots that depend on parameters and buffers alone, and take a function or a division;
-    none of the products' sources, which have places of their own.
-    """
-    fixed: set[Expression] = set()
-    for e in ordered(roots):
-        if e.op in ("vector", "constant") or (
-            e.op not in (*ex.LEAVES, *ex.SUMS) and all(a in fixed for a in e.operands)
-        ):
-            fixed.add(e)
-    found: dict[Expression, int] = {}
-    seen: set[Expression] = set()
-    todo = list(roots)
-    while todo:
-        e = todo.pop(0)
-        if e in seen:
-            continue
-        seen.add(e)
-        if e in fixed and e.op not in FREE and e not in sources:
-            found[e] = len(found)
-        elif e.op not in ex.LEAVES:
-            todo.extend(e.operands)
-    return found

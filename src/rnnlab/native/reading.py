@@ -11,7 +11,7 @@ from rnnlab.native.plan import Plan
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=", "equal": "==",
          "not_equal": "!=", "and": "and", "or": "or"}  # fmt: skip
-LOOSE = {"add", "sub"}
+NUMBERED = {"slot": "a", "derived": "w", "d_derived": "dw"}
 
 
 def read(cell: Cell) -> dict[str, list[str]]:
@@ -25,7 +25,9 @@ def read(cell: Cell) -> dict[str, list[str]]:
     kept = {
         e: f"k{plan.kept[e]}" if e in plan.kept else f"a{plan.over[e]}'" for e in [*plan.kept, *plan.over]
     }
-    step = [f"{name} = {text}" for name, text in sums]
+    fixed = [(f"w{k}", e) for k, e in enumerate(plan.derived)]
+    _, once = _written(fixed, names, {}, "v")
+    step = [*once, *(f"{name} = {text}" for name, text in sums)]
     sources = [(f"p{k}", p.source) for k, p in enumerate(plan.products) if p.source.op != "state"]
     shared, lines = _written([*sources, *outputs], names, {}, "t")
     step += lines
@@ -33,6 +35,9 @@ def read(cell: Cell) -> dict[str, list[str]]:
     given = {e: text for e, text in shared.items() if e in kept}
     given |= {e: f"{n}'" for n, e in zip(names, plan.states, strict=True)}
     _, back = _written(backward, names, given, "g")
+    gained = [(f"d{_by_unit(plan.vectors[i])}", g) for i, g in plan.gained.items()]
+    _, once = _written(gained, names, dict(zip(plan.derived, (w for w, _ in fixed), strict=True)), "u")
+    back += [line.replace(" = ", " += ", 1) if line.startswith("d") else line for line in once]
     products = sum(len(p.rows) for p in plan.products)
     cost = [
         f"products of (H x H) a step: {products}, one after another: {len({p.phase for p in plan.products})}",
@@ -60,10 +65,9 @@ def _sum_of(plan: Plan, slot: int, states: list[str]) -> str:
 
 
 def _deltas(plan: Plan, states: list[str]) -> list[tuple[str, Expression]]:
-    found = [
-        (f"a{i}" if i < plan.slots else _by_unit(plan.vectors[i - plan.slots]), g)
-        for i, g in plan.deltas.items()
-    ]
+    by_unit = [*map(_by_unit, plan.vectors), *(f"w{k}" for k in range(len(plan.derived)))]
+    places = [*(f"a{i}" for i in range(plan.slots)), *by_unit]
+    found = [(places[i], g) for i, g in plan.deltas.items()]
     return [*found, *((states[i], g) for i, g in plan.carry.items())]
 
 
@@ -93,8 +97,8 @@ def _written(
             return f"{first:g}"
         if e.op == "state":
             return states[int(first)]  # type: ignore[arg-type]
-        if e.op == "slot":
-            return f"a{first}"
+        if e.op in NUMBERED:
+            return f"{NUMBERED[e.op]}{first}"
         if e.op == "vector":
             return _by_unit((str(first), int(e.args[1])))  # type: ignore[arg-type]
         if e.op == "keep":

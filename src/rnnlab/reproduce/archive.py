@@ -44,6 +44,10 @@ def write(experiment: Path, file: Path) -> int:
     from rnnlab.report import leaderboard
 
     found = [run for run, _ in legible(runs(experiment), look_through)]
+    if (experiment / "run.json").is_file():
+        raise UserError(
+            f"{experiment}: this is a single run; archive takes its experiment: {experiment.parent}"
+        )
     if not found:
         beside = (
             [p.name for p in experiment.parent.iterdir() if p.is_dir()] if experiment.parent.is_dir() else []

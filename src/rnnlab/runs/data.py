@@ -18,7 +18,7 @@ from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
 from rnnlab.data.corpora import CORPORA
 from rnnlab.errors import UserError, nearest
-from rnnlab.runs.generators import may_draw, seed_setup
+from rnnlab.runs.generators import BUILT, drawn_by_run, may_draw, seed_all, seed_setup
 from rnnlab.runs.load import permitted
 from rnnlab.runs.run import Run
 
@@ -39,9 +39,13 @@ def load_data(
     if whole:
         config["data"]["fractions"] = ALL_TEST
     with permitted(run, {"data": config["data"]}, trust):
-        data = build(config["data"], "data")
-        if may_draw(config):
+        if may_draw(config):  # as in the training
+            with drawn_by_run():
+                seed_all(config["seed"], BUILT)
+                data = build(config["data"], "data")
             seed_setup(data, config["seed"])
+        else:
+            data = build(config["data"], "data")
         try:
             if hasattr(data, "with_spec"):
                 data.with_spec(spec)

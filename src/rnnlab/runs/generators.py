@@ -16,6 +16,7 @@ import torch
 from rnnlab import streams
 from rnnlab.runs import own_generators
 from rnnlab.runs.sources import foreign_targets
+from rnnlab.runs.unseeded import seeded
 
 States = dict[str, Any]
 BUILT, SET_UP, TRAINED, EPOCH, VALIDATED, TESTED = range(6)  # what a seed is for
@@ -68,6 +69,13 @@ def left_alone() -> Iterator[None]:
         restore(before)
 
 
+@contextmanager
+def drawn_by_run() -> Iterator[None]:
+    """Inside, what a user's code draws is decided by the global generators, which the caller gets back as they were."""
+    with left_alone(), seeded():
+        yield
+
+
 def seed_setup(data: Any, seed: int) -> None:
     """Lets each `setup` of a data module begin alike: it is called for the training and for the test, and a random
     split must be the same in both. Generators that it holds begin as they are now.
@@ -80,7 +88,7 @@ def seed_setup(data: Any, seed: int) -> None:
     def seeded(setup: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(setup)
         def begin(*args: Any, **options: Any) -> Any:
-            with left_alone():
+            with drawn_by_run():
                 seed_all(seed, SET_UP)
                 for generator, state in held:
                     own_generators.restore(generator, state)

@@ -49,6 +49,8 @@ class Task(lightning.LightningModule):
     recorder takes it; values may be tensors on the device.
     """
 
+    _jit_is_scripting = True  # `trainer` is None without one: torch.jit.trace asks for every attribute
+
     kind: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
     """What `reported` gives; a validation shows them as metric/NAME, beside loss/val."""

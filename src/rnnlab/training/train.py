@@ -16,7 +16,7 @@ from rnnlab.errors import UserError, warn
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
 from rnnlab.runs.files import clear_leftovers
-from rnnlab.runs.generators import BUILT, TRAINED, left_alone, may_draw, seed_all, seed_setup
+from rnnlab.runs.generators import BUILT, TRAINED, drawn_by_run, may_draw, seed_all, seed_setup
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
@@ -134,7 +134,7 @@ def train_config(
     restart = restart or config["rerun"]
     threads = config["trainer"]["threads"] or (None if restart else threads_before(run))
     drawing = Generators(config["seed"]) if may_draw(config) else None
-    undisturbed = nullcontext() if drawing is None else left_alone()
+    undisturbed = nullcontext() if drawing is None else drawn_by_run()
     with lock(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run, display), undisturbed:
         if run.known.get("status") in ENDED and not restart and not why_stale(run, config):
             return run  # another process has been here

@@ -98,14 +98,46 @@ static void gather(const Run *run, const Back *back, size_t i, StepRows *rows) {
     rows->d_y = d_out ? (Rows){(float *)d_out, s->out_stride} : (Rows){(float *)b->zeros, 0};
 }
 
-/* Behind a row's end nothing has a gradient: a cell's own mathematics must not make NaN of zeros there. */
+/* Behind a row's end nothing has a gradient. */
 static void clear_padding(const Run *run, size_t t, StepRows *rows) {
     const Block *b = run->block;
     for (size_t r = 0; r < b->rows; r++) {
         if (t < (size_t)b->lengths[r]) continue;
-        memset(rows->deltas.pointer + r * rows->deltas.stride, 0, 4 * run->stack->cell->all_slots * rows->units);
+        memset(rows->deltas.pointer + r * rows->deltas.stride, 0, 4 * run->stack->cell->slots * rows->units);
         for (size_t k = 0; k < run->stack->states; k++)
             memset(rows->carry[k].pointer + r * rows->units, 0, 4 * rows->units);
+    }
+}
+
+/* `count` of the rows, from `first` on. */
+static StepRows part_of(const StepRows *rows, size_t states, size_t first, size_t count) {
+    StepRows part = *rows;
+    Rows *const moved[] = {&part.slots, &part.kept, &part.y,   &part.mask,  &part.keep,
+                           &part.spare, &part.d_y,  &part.deltas, &part.d_kept};
+    for (size_t i = 0; i < sizeof moved / sizeof *moved; i++)
+        if (moved[i]->pointer) moved[i]->pointer += first * moved[i]->stride;
+    for (size_t k = 0; k < states; k++) {
+        Rows *const of_state[] = {&part.was[k], &part.next[k], &part.d[k], &part.carry[k]};
+        for (size_t i = 0; i < 4; i++) of_state[i]->pointer += first * of_state[i]->stride;
+    }
+    part.rows = count;
+    return part;
+}
+
+/* A phase of a step, for the rows that have not ended: a cell's own mathematics must not make NaN of zeros. */
+static void phase_backward(const Run *run, size_t t, size_t phase, const StepRows *rows) {
+    const Cell *cell = run->stack->cell;
+    void (*const compute)(const StepRows *) = (are_quiet(run, t, 1) ? cell->quiet_backward : cell->backward)[phase];
+    const int32_t *lengths = run->block->lengths;
+    if (!lengths) {
+        compute(rows);
+        return;
+    }
+    for (size_t r = 0, end; r < rows->rows; r = end) {
+        const int lives = t < (size_t)lengths[r];
+        for (end = r + 1; end < rows->rows && (t < (size_t)lengths[end]) == lives; end++) {}
+        const StepRows part = part_of(rows, run->stack->states, r, end - r);
+        if (lives) compute(&part);
     }
 }
 
@@ -118,18 +150,22 @@ static void step_backward(const Run *run, const Back *back, size_t i) {
     rows_at(run, i, &rows);
     rows.deltas = (Rows){back->deltas + t * b->rows * s->slot_stride, s->slot_stride};
     rows.d_kept = (Rows){b->d_kept, s->kept_stride};
+    rows.d_vectors = b->d_vectors;
     gather(run, back, i, &rows);
+    if (b->lengths) clear_padding(run, t, &rows);
+    const size_t by_unit = (cell->vectors + cell->derived) * units;
+    memset(b->d_vectors, 0, 4 * by_unit);
     for (int64_t phase = 0; phase < cell->back_phases; phase++) {
-        cell->backward[phase](&rows);
+        phase_backward(run, t, phase, &rows);
         for (int64_t k = 0; k < cell->products; k++) {
             const Product *p = &cell->product[k];
-            if (p->state >= 0 || p->back != phase) continue;
+            if (p->state >= 0 || p->back != phase || (p->left_out && are_quiet(run, t, 1))) continue;
             float *to = b->d_kept + p->kept * units;
             product(b->rows, units, deltas_of(run, back, t, p->slot, p->count), run->packed->product_back[k],
                     p->again ? to : NULL, s->kept_stride, to, s->kept_stride);
         }
     }
-    if (b->lengths) clear_padding(run, t, &rows);
+    add_rows(1, by_unit, back->sums->total + cell->slots * units, 0, b->d_vectors, 0);
 }
 
 /* Adds the gradient of a matrix that a state meets from steps [i, i + n) in the order of processing. */
@@ -168,7 +204,7 @@ static void add_input_weights(const Run *run, const Back *back, size_t t, size_t
     const Stack *s = run->stack;
     const Block *b = run->block;
     const size_t rows = n * b->rows, begin = t * b->rows, columns = s->cell->inputs * s->units,
-                 all = s->cell->all_slots * s->units;
+                 used = input_columns(run, t, n), all = s->cell->slots * s->units;
     const float *deltas = back->deltas + begin * s->slot_stride,
                 *x = run->input.pointer + begin * run->input.stride;
     float *sum = back->sums->ih, *total = back->sums->total;
@@ -185,11 +221,11 @@ static void add_input_weights(const Run *run, const Back *back, size_t t, size_t
         for (size_t r = 0; r < rows; r++)
             add_rows(1, columns, sum + (size_t)b->tokens[begin + r] * columns, 0, deltas + r * s->slot_stride, 0);
     } else if (transposed(s, run->cell)) {
-        add_narrow(rows, deltas, s->slot_stride, columns, x, run->input.stride, s->shape.inputs, sum, columns,
+        add_narrow(rows, deltas, s->slot_stride, used, x, run->input.stride, s->shape.inputs, sum, columns,
                    total);
         summed = columns;
     } else {
-        add_outer(rows, deltas, s->slot_stride, columns, x, run->input.stride, run->packed->columns, sum,
+        add_outer(rows, deltas, s->slot_stride, used, x, run->input.stride, run->packed->columns, sum,
                   run->packed->columns);
     }
     add_narrow(rows, deltas + summed, s->slot_stride, all - summed, NULL, 0, 0, NULL, 0, total + summed);
@@ -200,6 +236,7 @@ static void cell_backward(const Run *run, const Back *back) {
     const Cell *cell = s->cell;
     Block *b = run->block;
     const size_t span = span_steps(b), rows = b->rows, units = s->units;
+    const int top = run->layer + 1 == (size_t)s->shape.layers;
     for (size_t k = 0; k < s->states; k++) { /* where d is used, it takes d_last; see gather */
         float *carry = b->carry + k * run->state;
         if (b->d_last && !cell->multiplied[k]) memcpy(carry, b->d_last + k * run->state, 4 * run->state);
@@ -211,7 +248,8 @@ static void cell_backward(const Run *run, const Back *back) {
         const size_t t = run->direction ? time_of(run, end - 1) : i;
         for (int64_t k = 0; k < cell->products; k++)
             if (cell->product[k].state >= 0) add_state_weights(run, back, k, i, n);
-            else add_kept_weights(run, back, k, t, n);
+            else if (!cell->product[k].left_out || b->read_step < 0 || !top) add_kept_weights(run, back, k, t, n);
+            else if ((size_t)b->read_step - t < n) add_kept_weights(run, back, k, b->read_step, 1);
         add_input_weights(run, back, t, n);
         if (back->d_below) {
             float *to = back->d_below + t * rows * back->below_stride;
@@ -243,7 +281,7 @@ void stack_backward(const Stack *stack, Block *block, Sums *sums) {
         for (size_t d = 0; d < D; d++) {
             const Run run = run_of(stack, block, l, d);
             const Back back = {.d_out = d_out ? d_out + d * stack->units : NULL,
-                               .only = l + 1 == (size_t)stack->shape.layers ? block->d_out_step : -1,
+                               .only = l + 1 == (size_t)stack->shape.layers ? block->read_step : -1,
                                .deltas = block->deltas[d] ? block->deltas[d] : run.slots,
                                .d_below = d_below,
                                .below_stride = l ? stack->out_stride : padded(stack->shape.inputs),

@@ -4,7 +4,7 @@
  * comes in blocks of H floats, padded to `units`. A row of a step has
  *
  *   slots   what the products give: the first `inputs` of them take the input's product, any may take others', which
- *           are added up; behind the products' slots stand those of parameters by unit, on the way back only
+ *           are added up
  *   kept    values that later products multiply, or that the way back needs beside the slots
  *
  * A step forward: the products of phase 0, forward[0], the products of phase 1, forward[1] and so on. The functions
@@ -32,7 +32,7 @@ typedef struct {
     Rows slots, kept;
     Rows was[MAX_STATES], next[MAX_STATES]; /* the states before and after */
     Rows y;                                 /* the output; where it is a state, next[] of that one is the same */
-    const float *vectors;                   /* [vectors + derived][units]: parameters by unit */
+    const float *vectors;                   /* [vectors + derived][units]: parameters by unit, and what they make */
     Rows mask;                              /* [units]: what the sources of products are multiplied by */
     Rows keep;                              /* [keeps][units]: how much a state keeps of its old value */
     Rows spare;                             /* [spares][units]: values that one phase leaves to another */
@@ -42,6 +42,7 @@ typedef struct {
     Rows d_y;               /* gradient of an output that is no state */
     Rows deltas;            /* gradient of the slots */
     Rows d_kept;            /* gradient of kept values, from the products that multiply them */
+    float *d_vectors;       /* gradient of the vectors and of the derived: that of each row is added */
 } StepRows;
 
 /* One product: a state or a kept value times blocks of a matrix, into slots that follow one another. */
@@ -53,6 +54,7 @@ typedef struct {
     int64_t phase;       /* before forward[phase] */
     int64_t back;        /* a kept source: its gradient follows backward[back] */
     int64_t again;       /* an earlier product has the same kept source, or the same state */
+    int64_t left_out;    /* in quiet steps */
     const int64_t *rows; /* (count,): the matrix's blocks of rows */
     const int64_t *adds; /* (count,): a product before has had the gradient of the same block */
 } Product;
@@ -62,15 +64,15 @@ typedef struct {
     int64_t parameter, block;
     int64_t scalar; /* one number for all units */
     int64_t vector; /* -1: the bias of `slot` */
-    int64_t slot;   /* its gradient is the total of this slot's */
+    int64_t slot;   /* its gradient is this slot's total; those of the vectors stand behind the slots'; -1: it has none */
     int64_t adds;   /* one before has had the gradient of the same block */
 } ByUnit;
 
 typedef struct {
     int64_t parameters; /* ih and initial come first */
     int64_t gates;      /* blocks of rows of ih */
-    int64_t inputs, slots, all_slots, vectors, kept, spares;
-    int64_t derived;    /* values of the vectors alone, behind them */
+    int64_t inputs, slots, vectors, kept, spares;
+    int64_t derived;    /* values that vectors alone make, behind them */
     int64_t masked, keeps; /* see mask and keep of StepRows */
     int64_t learned;       /* the first states, which `initial` has; the others start from zero */
     int64_t states, own_states;
@@ -85,9 +87,14 @@ typedef struct {
     int64_t products, by_units, phases, back_phases;
     const Product *product;
     const ByUnit *by_unit;
-    void (*prepare)(float *vectors, size_t units); /* computes the derived ones */
+    void (*derive)(float *vectors, size_t units); /* computes the derived values */
+    void (*derive_back)(const float *vectors, float *totals, size_t units); /* adds what their gradients give to the
+                                                                             * vectors' */
     void (*const *forward)(const StepRows *);
     void (*const *backward)(const StepRows *);
+    int64_t quiet_inputs; /* of the inputs' slots, those that a quiet step needs lie before this one */
+    void (*const *quiet_forward)(const StepRows *); /* the same for steps whose output nobody reads; NULL where the */
+    void (*const *quiet_backward)(const StepRows *); /* output is a state */
 } Cell;
 
 #endif

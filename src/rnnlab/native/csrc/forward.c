@@ -38,7 +38,8 @@ static void project(const Run *run, size_t t, size_t steps) {
     } else {
         Left input = run->input;
         input.pointer += first * input.stride;
-        product(rows, columns, input, run->packed->ih, run->packed->bias, 0, slots, s->slot_stride);
+        product(rows, input_columns(run, t, steps), input, run->packed->ih, run->packed->bias, 0, slots,
+                s->slot_stride);
     }
     for (size_t r = 0; r < rows && rest; r++)
         memcpy(slots + r * s->slot_stride + columns, run->packed->bias + columns, 4 * rest);
@@ -50,13 +51,13 @@ static void step_forward(const Run *run, size_t i) {
     const size_t t = time_of(run, i);
     const int resets = run->any_reset && run->any_reset[t];
     if (resets) keep_reset_states(run, i);
-    const int zero = i == 0 && !resets && run->block->from_zero;
+    const int zero = i == 0 && !resets && run->block->from_zero, quiet = are_quiet(run, t, 1);
     StepRows rows;
     rows_at(run, i, &rows);
     for (int64_t phase = 0; phase < cell->phases; phase++) {
         for (int64_t k = 0; k < cell->products; k++) {
             const Product *p = &cell->product[k];
-            if (p->phase != phase || (p->state >= 0 && zero)) continue;
+            if (p->phase != phase || (p->state >= 0 && zero) || (p->left_out && quiet)) continue;
             const Rows from = p->state >= 0 ? rows.was[p->state]
                                             : (Rows){rows.kept.pointer + p->kept * s->units, rows.kept.stride};
             float *to = rows.slots.pointer + p->slot * s->units;
@@ -64,7 +65,7 @@ static void step_forward(const Run *run, size_t i) {
             product(rows.rows, p->count * s->units, left, run->packed->product[k], to, s->slot_stride, to,
                     s->slot_stride);
         }
-        cell->forward[phase](&rows);
+        (quiet ? cell->quiet_forward : cell->forward)[phase](&rows);
     }
 }
 

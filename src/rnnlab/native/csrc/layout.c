@@ -44,7 +44,7 @@ void stack_arrange(Stack *stack, const Shape *shape, Arena *arena) {
     stack->units = padded(H);
     stack->states = cell->states;
     stack->cells = shape->layers * D;
-    stack->slot_stride = row_stride(cell->all_slots * stack->units);
+    stack->slot_stride = row_stride(cell->slots * stack->units);
     stack->kept_stride = row_stride(cell->kept * stack->units);
     stack->out_stride = row_stride(D * stack->units);
     const size_t columns = cell->inputs * stack->units;
@@ -75,7 +75,7 @@ void sums_arrange(const Stack *stack, Sums *sums, Arena *arena) {
             take(arena, rows * (transposed(stack, i) ? (size_t)stack->shape.inputs : stack->packed[i].columns));
         for (int64_t k = 0; k < cell->products; k++)
             sums[i].product[k] = take(arena, cell->product[k].count * stack->units * stack->units);
-        sums[i].total = take(arena, cell->all_slots * stack->units);
+        sums[i].total = take(arena, (cell->slots + cell->vectors + cell->derived) * stack->units);
         sums[i].initial = take(arena, stack->states * stack->units);
     }
 }
@@ -85,7 +85,7 @@ void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, 
     const Cell *cell = stack->cell;
     const size_t n = rows * steps, state = stack->states * rows * stack->units, D = stack->shape.directions;
     const size_t inputs = stack->shape.inputs;
-    *block = (Block){.rows = rows, .steps = steps, .needs = needs, .d_out_step = -1};
+    *block = (Block){.rows = rows, .steps = steps, .needs = needs, .read_step = -1};
     if (stack->shape.one_hot) {
         block->tokens = (int32_t *)take(kept, n);
     } else {
@@ -124,6 +124,7 @@ void block_arrange(const Stack *stack, Block *block, size_t rows, size_t steps, 
     block->d = take(scratch, state);
     block->carry = take(scratch, state);
     block->d_kept = take(scratch, cell->kept ? rows * stack->kept_stride : 0);
+    block->d_vectors = take(scratch, (cell->vectors + cell->derived) * stack->units);
     float *zeros = take(scratch, stack->units);
     if (zeros) memset(zeros, 0, 4 * stack->units);
     block->zeros = zeros;

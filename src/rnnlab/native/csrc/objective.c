@@ -66,8 +66,6 @@ double apply_head(const Program *p, Worker *w, Block *b, HeadSums *sums) {
         if (ends) {
             memset(b->d_top, 0, 4 * T * R * stride);
             read_ends(p, b, w, 1);
-        } else {
-            b->d_out_step = T - 1;
         }
     } else {
         const size_t span = (SPAN_ROWS + R - 1) / R;

@@ -43,7 +43,7 @@ static void pack_by_units(const Stack *stack, Packed *p, const Weights *w) {
             for (size_t u = 0; u < H; u++)
                 p->vectors[b->vector * units + u] = b->scalar ? from[0] : from[b->block * H + u];
     }
-    cell->prepare(p->vectors, units);
+    cell->derive(p->vectors, units);
 }
 
 void stack_pack(Stack *stack, const Weights *weights, int back) {
@@ -125,8 +125,11 @@ static void collect_cell(const Stack *stack, size_t i, const Sums *const *groups
 void stack_collect(const Stack *stack, Sums *const *groups, size_t count, Weights *gradients) {
     for (size_t i = 0; i < stack->cells; i++) {
         const Sums *sums[MAX_GROUPS];
-        for (size_t g = 0; g < count; g++) sums[g] = &groups[g][i];
         const Packed *p = &stack->packed[i];
+        for (size_t g = 0; g < count; g++) {
+            sums[g] = &groups[g][i];
+            stack->cell->derive_back(p->vectors, groups[g][i].total, stack->units);
+        }
         collect_cell(stack, i, sums, count, p->blocks * p->length, &gradients[i]);
     }
 }

@@ -47,7 +47,8 @@ typedef struct {
 } Stack;
 
 /* One group's sums of gradients, padded: ih [inputs' slots * units][columns], or transposed [I][inputs' slots * units]
- * for narrow and one-hot inputs; products [count * units][units]; total [all slots * units]; initial [states][units]. */
+ * for narrow and one-hot inputs; products [count * units][units]; total [slots + vectors + derived][units];
+ * initial [states][units]. */
 typedef struct {
     float *ih, *product[MAX_PRODUCTS], *total, *initial;
 } Sums;
@@ -70,6 +71,7 @@ typedef struct {
     int32_t *tokens;                  /* [T][R], one-hot inputs */
     const int32_t *lengths;           /* [R] or NULL: outputs from there on are zero */
     int from_zero;                    /* all first states are zero */
+    int64_t read_step;                /* the one step of the top layer whose output is read; -1: all are */
     float *input_mask;                /* [R][inputs]: what the first layer's inputs are multiplied by, or NULL */
     float *products[MAX_CELLS], *keep[MAX_CELLS]; /* [R][units], [T][R][keeps * units]: mask and keep of StepRows */
     float *first[MAX_CELLS];          /* [states][R][units]: the states before the first step */
@@ -82,8 +84,7 @@ typedef struct {
     float *before[MAX_CELLS]; /* [T][states][R][units], only for steps with resets: the states they start from */
     float *spare;             /* [R][spares * units] */
     /* the way back */
-    const float *d_out;        /* d loss / d out of the top layer: [T][R][out_stride], or one step of it ... */
-    int64_t d_out_step;        /* ... where this is not negative */
+    const float *d_out;        /* d loss / d out of the top layer: [T][R][out_stride], or of `read_step` alone */
     const float *d_last;       /* [states][R][units], gradient of the final state of the one cell, or NULL */
     float *d_first[MAX_CELLS]; /* [states][R][units] each, gradient of the first states, or NULL */
     float *d_x;                /* [T][R][padded inputs] */
@@ -91,6 +92,7 @@ typedef struct {
     float *d_top, *deltas[2], *d_below[2];
     float *d, *carry;   /* [states][R][units] */
     float *d_kept;      /* [R][kept_stride] */
+    float *d_vectors;   /* [vectors + derived][units] */
     const float *zeros; /* [units] */
 } Block;
 

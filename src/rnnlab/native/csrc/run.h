@@ -79,6 +79,21 @@ INLINE void rows_at(const Run *run, size_t i, StepRows *rows) {
     }
 }
 
+/* Whether nobody reads the outputs of steps [t, t + n). */
+INLINE int are_quiet(const Run *run, size_t t, size_t n) {
+    const int64_t read = run->block->read_step;
+    return run->stack->cell->quiet_forward && run->layer + 1 == (size_t)run->stack->shape.layers && read >= 0 &&
+           (size_t)read - t >= n;
+}
+
+/* Columns of the input's product that steps [t, t + n) need: whole panels. */
+INLINE size_t input_columns(const Run *run, size_t t, size_t n) {
+    const Cell *cell = run->stack->cell;
+    const size_t all = cell->inputs * run->stack->units, panel = 2 * BLOCK;
+    const size_t quiet = (cell->quiet_inputs * run->stack->units + panel - 1) / panel * panel;
+    return are_quiet(run, t, n) && quiet < all ? quiet : all;
+}
+
 /* Steps that one product covers, by size alone. */
 INLINE size_t span_steps(const Block *b) {
     const size_t steps = (SPAN_ROWS + b->rows - 1) / b->rows;

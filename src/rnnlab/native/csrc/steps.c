@@ -10,6 +10,7 @@ static double run_block(Program *p, Worker *w, size_t row, size_t rows, Sums *su
     Arena arena = {w->memory.pointer, 0};
     block_arrange(&p->stack, &block, rows, p->batch.steps, needs_of(&p->spec, p->training), &arena, &arena);
     block.row = row;
+    if (p->spec.head == LAST) block.read_step = block.steps - 1;
     read_block(p, w, &block);
     stack_forward(&p->stack, &block);
     if (p->data->carry) write_states(p, &block);

@@ -1,0 +1,192 @@
+"""The C of one phase of a plan: loops over the rows and the units (cell.h)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from rnnlab.native.expressions import CONDITIONS, LEAVES, Expression
+from rnnlab.native.plan import Plan
+from rnnlab.native.schedule import Loops, Time
+
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=", "equal": "==",
+         "not_equal": "!=", "and": "&", "or": "|"}  # fmt: skip
+FUNCTIONS = {"exp": "vec_exp_any"}
+
+
+def literal(value: float) -> str:
+    """The nearest float, exactly."""
+    rounded = float(np.float32(value))
+    if math.isnan(rounded):
+        return "NAN"
+    if math.isinf(rounded):
+        return "INFINITY" if rounded > 0 else "-INFINITY"
+    return f"{rounded.hex()}f"
+
+
+class Function:
+    """The C of one phase."""
+
+    def __init__(self, plan: Plan, loops: Loops, phase: int, *, back: bool) -> None:
+        self.plan, self.loops, self.phase, self.back = plan, loops, phase, back
+        self.stored = plan.stored()
+        self.vectors = {v: i for i, v in enumerate(plan.vectors)}
+        self.pointers: dict[str, str] = {}
+        self.sums: dict[Expression, str] = {}
+        self.names: dict[Expression, str] = {}
+        self.lines: list[str] = []
+        self.uses: dict[Expression, int] = {}
+        self.time: Time = (0, 0)
+        self.count = 0
+
+    def at(self, name: str, field: str) -> str:
+        """A pointer to the row of a field of StepRows."""
+        self.pointers[name] = f"a->{field}"
+        return name
+
+    def place(self, e: Expression) -> str | None:
+        """Where a value stands in memory already; None where it must be computed."""
+        plan = self.plan
+        if e.op in CONDITIONS:
+            return None
+        number = e.args[0] if e.args else None
+        if e.op == "slot":
+            return f"{self.at('slots', 'slots')} + {number} * units"
+        if e.op == "state":
+            return self.at(f"was{number}", f"was[{number}]")
+        if e.op == "vector":
+            return f"vectors + {self.vectors[(str(e.args[0]), int(e.args[1]))]} * units"  # type: ignore[arg-type]
+        if e.op == "derived":
+            return f"vectors + {len(plan.vectors) + number} * units"  # type: ignore[operator]
+        if e.op == "d_derived":
+            return f"totals + {plan.slots + len(plan.vectors) + number} * units"  # type: ignore[operator]
+        if e.op == "mask":
+            return self.at("mask", "mask")
+        if e.op == "keep":
+            return f"{self.at('keep', 'keep')} + {number} * units"
+        if e.op == "d_output":
+            return self.at("d_y", "d_y")
+        if e.op == "d_product":
+            return f"{self.at('d_kept', 'd_kept')} + {number} * units"
+        if not self.back and self.loops.when.get(e, self.time) >= self.time:
+            return None
+        if e in plan.over and (self.back or self.loops.when[e] < self.time):
+            return f"{self.at('slots', 'slots')} + {plan.over[e]} * units"
+        if e in plan.kept and (self.back or self.loops.when[e] < self.time):
+            return f"{self.at('kept', 'kept')} + {plan.kept[e]} * units"
+        if (i := self.stored.get(e)) is not None and (self.back or i >= 0):
+            return self.at("y", "y") if i < 0 else self.at(f"next{i}", f"next[{i}]")
+        if self.loops.when.get(e, self.time) < self.time and e not in self.sums:
+            return f"{self.at('spare', 'spare')} + {self.loops.spare[e]} * units"
+        return None
+
+    def name(self, e: Expression) -> str:
+        if e in self.names:
+            return self.names[e]
+        if e in self.sums:
+            return self.sums[e]
+        if e.op == "constant":
+            return f"splat({literal(e.args[0])})"  # type: ignore[arg-type]
+        kind = "vec_int" if e.op in CONDITIONS else "vec"
+        text = self.text(e)
+        made = f"v{self.count}"
+        self.count += 1
+        self.names[e] = made
+        self.lines.append(f"            const {kind} {made} = {text};")
+        return made
+
+    def text(self, e: Expression) -> str:
+        if e.op == "d_state":
+            i = int(e.args[0])  # type: ignore[arg-type]
+            parts = []
+            if i in self.plan.multiplied:
+                parts.append(f"load({self.at(f'd{i}', f'd[{i}]')} + j)")
+            if i in self.plan.carry:
+                parts.append(f"load({self.at(f'carry{i}', f'carry[{i}]')} + j)")
+            return " + ".join(parts)
+        if (place := self.place(e)) is not None:
+            return f"load({place} + j)"
+        if e.op in ("add", "sub"):
+            a, b = e.operands
+            for product, other in ((b, a), (a, b)):
+                if self._fusible(product):
+                    x, y = (self.name(f) for f in product.operands)
+                    if e.op == "add":
+                        return f"fma_({x}, {y}, {self.name(other)})"
+                    if product is b:
+                        return f"fma_(-{x}, {y}, {self.name(other)})"
+                    return f"fma_({x}, {y}, -{self.name(other)})"
+        operands = [self.name(a) for a in e.operands]
+        if e.op in INFIX:
+            return f"{operands[0]} {INFIX[e.op]} {operands[1]}"
+        if e.op == "neg":
+            return f"-{operands[0]}"
+        if e.op == "not":
+            return f"~{operands[0]}"
+        if e.op == "select":
+            return f"pick({', '.join(operands)})"
+        return f"{FUNCTIONS.get(e.op, f'vec_{e.op}')}({', '.join(operands)})"
+
+    def _fusible(self, e: Expression) -> bool:
+        """A product that only this sum uses, and that is computed here."""
+        return e.op == "mul" and self.uses.get(e, 0) == 1 and e not in self.names and self.place(e) is None
+
+    def loop(
+        self,
+        time: Time,
+        stores: Sequence[tuple[str, Expression]],
+        gains: Sequence[tuple[str, Expression]] = (),
+    ) -> list[str]:
+        """One pass over the units; `stores` and `gains` are (place, value): gains are added to what is there."""
+        self.time, self.names, self.lines = time, {}, []
+        totals = self.loops.sums.get(time, ())
+        self.uses = {}
+        counted: set[Expression] = set()
+        todo = [e for _, e in (*stores, *gains)] + [s.operands[0] for s in totals]
+        for e in todo:
+            self.uses[e] = self.uses.get(e, 0) + 1
+        while todo:
+            e = todo.pop()
+            if e in counted or e.op in LEAVES or e.op == "sum" or self.place(e) is not None:
+                continue
+            counted.add(e)
+            for a in e.operands:
+                self.uses[a] = self.uses.get(a, 0) + 1
+                todo.append(a)
+        written = [f"            store({place} + j, {self.name(e)});" for place, e in stores]
+        written += [f"            store({p} + j, load({p} + j) + {self.name(e)});" for p, e in gains]
+        head, added, after = [], [], []
+        for s in totals:
+            i = self.count
+            self.count += 1
+            head.append(f"        UnitSum t{i} = {{0}};")
+            added.append(f"            add_units(&t{i}, j, hidden, {self.name(s.operands[0])});")
+            after.append(f"        const vec s{i} = sum_units(&t{i});")
+            self.sums[s] = f"s{i}"
+        body = [*self.lines, *added, *written]
+        if not body:
+            return []
+        return [*head, "        for (size_t j = 0; j < units; j += WIDTH) {", *body, "        }", *after]
+
+    def whole(self, name: str, passes: Iterable[str]) -> str:
+        """The function: everything it needs of its argument first, which no store may change then."""
+        body = list(passes)
+        fields = sorted(self.pointers.items())
+        return "\n".join(
+            [
+                f"static void {name}(const StepRows *a) {{",
+                "    const size_t units = a->units, hidden = a->hidden;",
+                "    const float *const vectors = a->vectors;",
+                "    float *const d_vectors = a->d_vectors;",
+                *(f"    float *{p} = {field}.pointer;" for p, field in fields),
+                *(f"    const size_t {p}_stride = {field}.stride;" for p, field in fields),
+                "    (void)hidden, (void)vectors, (void)d_vectors;",
+                "    for (size_t rows = a->rows; rows; rows--) {",
+                *body,
+                *(f"        {p} += {p}_stride;" for p, _ in fields),
+                "    }",
+                "}",
+            ]
+        )

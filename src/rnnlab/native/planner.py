@@ -1,0 +1,256 @@
+"""From a cell's equations to the plan of its step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rnnlab.native import expressions as ex
+from rnnlab.native.derivative import gradients
+from rnnlab.native.derived import gained, separate
+from rnnlab.native.expressions import CHEAP, ZERO, Expression, make, ordered
+from rnnlab.native.plan import Plan, Product
+from rnnlab.native.quiet import made_quiet
+from rnnlab.native.schedule import Loops, Time, last_reads, schedule, times
+from rnnlab.native.slots import Terms, places, slots
+from rnnlab.native.tracing import Traced
+
+
+def plan(traced: Traced) -> Plan:
+    whole, derived = separate([traced.output, *traced.states])
+    roots, terms = slots(whole)
+    return _Planner(traced, roots, terms, derived).plan()
+
+
+class _Planner:
+    def __init__(
+        self, traced: Traced, roots: list[Expression], terms: list[Terms], derived: list[Expression]
+    ) -> None:
+        self.traced, self.derived = traced, derived
+        place = places(terms)
+        rename: dict[Expression, Expression] = {}
+        for e in ordered(roots):
+            args = [rename[a] if isinstance(a, Expression) else a for a in e.args]
+            if e.op == "slot":
+                args[0] = place[int(e.args[0])]  # type: ignore[arg-type]
+            rename[e] = make(e.op, *args)
+        self.terms: list[Terms] = [[] for _ in terms]
+        for i, parts in enumerate(terms):
+            self.terms[place[i]] = [
+                make(p.op, *(rename[a] if isinstance(a, Expression) else a for a in p.args)) for p in parts
+            ]
+        self.output, *states = (rename[r] for r in roots)
+        self.states = tuple(states)
+        self.roots = [self.output, *self.states]
+
+    def plan(self) -> Plan:
+        count = len(self.terms)
+        sources: dict[Expression, None] = {}
+        for parts in self.terms:
+            for p in parts:
+                if p.op == "product":
+                    sources[p.operands[0]] = None
+        everything = ordered([*self.roots, *sources])
+        leaves = {int(e.args[0]): e for e in everything if e.op == "slot"}  # type: ignore[arg-type]
+        output_state = self.states.index(self.output) if self.output in self.states else None
+        kept_sources = [s for s in sources if s.op != "state"]
+        self.sources, self.leaves, self.output_state = kept_sources, leaves, output_state
+        self.feeds: dict[Expression, list[int]] = {}
+        for s in kept_sources:
+            self.feeds[s] = [
+                i
+                for i, parts in enumerate(self.terms)
+                for p in parts
+                if p.op == "product" and p.operands[0] is s
+            ]
+        by_unit = [e.args for e in ordered([*everything, *self.derived]) if e.op == "vector"]
+        self.vectors = [(str(name), int(block)) for name, block in by_unit]  # type: ignore[arg-type]
+        self.vectors.sort(key=lambda v: v[0] in self.traced.buffers)
+        self.multiplied = {int(s.args[0]) for s in sources if s.op == "state"}  # type: ignore[arg-type]
+        if output_state is not None:
+            self.multiplied.add(output_state)
+        deltas, carry = self._gradients()
+        trained = [make("vector", *v) for v in self.vectors if v[0] not in self.traced.buffers]
+        feeds, derived = self.feeds, list(self.derived)
+        deltas, carry = _separated(deltas, carry, derived)
+        result = Plan(
+            inputs=(), slots=count, products=[], biases=[], vectors=self.vectors, output=self.output,
+            states=self.states, output_state=output_state, kept={}, over={}, deltas=deltas, carry=carry,
+            multiplied=self.multiplied, derived=derived, gained=gained(self.derived, trained),
+            gates=self.traced.gates, primal=set(everything),
+        )  # fmt: skip
+        inputs: list[int] = []
+        for i, parts in enumerate(self.terms):
+            for p in parts:
+                if p.op == "input":
+                    assert i == len(inputs)
+                    inputs.append(int(p.args[0]))  # type: ignore[arg-type]
+                    result.biases.append(("bias_ih", int(p.args[0]), i))  # type: ignore[arg-type]
+                elif p.op == "vector":
+                    result.biases.append((str(p.args[0]), int(p.args[1]), i))  # type: ignore[arg-type]
+        result.inputs = tuple(inputs)
+        # times
+        forward = times([*self.roots, *kept_sources], {})
+
+        def when_back(s: Expression) -> int:
+            """The phase of the way back after which the gradient of a kept source can be multiplied."""
+            return max(times([deltas[i]], pending)[deltas[i]][0] for i in feeds[s])
+
+        # values of the way forward are at hand from the beginning
+        pending: dict[Expression, Time] = dict.fromkeys(everything, (0, 0))
+        waiting = list(kept_sources)
+        while waiting:  # a source's gradient needs those of the slots that it feeds, and so of later sources
+            for s in waiting:
+                leaf = make("d_product", kept_sources.index(s))
+                later = {
+                    e
+                    for i in feeds[s]
+                    for e in ordered([deltas[i]])
+                    if e.op == "d_product" and e not in pending
+                }
+                if not later:
+                    pending[leaf] = (when_back(s) + 1, 0)
+                    waiting.remove(s)
+                    break
+            else:
+                raise AssertionError("a cycle of products")
+        d_times = times([*deltas.values(), *carry.values()], pending)
+        # products
+        groups: dict[tuple[str, int, Expression], list[tuple[int, int]]] = {}
+        for i, parts in enumerate(self.terms):
+            for p in parts:
+                if p.op == "product":
+                    where = (str(p.args[0]), int(p.args[2]), p.operands[0])  # type: ignore[arg-type]
+                    groups.setdefault(where, []).append((i, int(p.args[1])))  # type: ignore[arg-type]
+        for (matrix, column, source), members in groups.items():
+            phase = 0 if source.op == "state" else forward[source][0] + 1
+            members.sort()
+            at = 0
+            while at < len(members):
+                run = [members[at]]
+                while at + len(run) < len(members) and members[at + len(run)][0] == run[-1][0] + 1:
+                    run.append(members[at + len(run)])
+                at += len(run)
+                first = run[0][0]
+                back = 0 if source.op == "state" else max(d_times[deltas[i]][0] for i, _ in run)
+                rows = tuple(row for _, row in run)
+                result.products.append(Product(matrix, column, source, first, rows, phase, back))
+        self._keep(result, forward, kept_sources, d_times)
+        result.quiet = self._quiet(result, pending)
+        return result
+
+    def _gradients(self, quiet: bool = False) -> tuple[dict[int, Expression], dict[int, Expression]]:
+        """The deltas and the carry, see Plan; those of a `quiet` step, whose output has no gradient."""
+        live = list(self.sources)
+        while True:
+            results: dict[Expression, Expression] = {}
+            arriving = [(s, make("d_state", i)) for i, s in enumerate(self.states)]
+            if self.output_state is None and not quiet:
+                arriving.append((self.output, make("d_output")))
+            arriving += [(s, make("d_product", self.sources.index(s))) for s in live]
+            for e, g in arriving:
+                results[e] = ex.add(results.get(e, ZERO), g)
+            found = gradients(results)
+            deltas = {i: found.get(leaf, ZERO) for i, leaf in self.leaves.items()}
+            still = [s for s in live if not quiet or any(deltas[i] is not ZERO for i in self.feeds[s])]
+            if still == live:
+                break
+            live = still
+        trained = sum(name not in self.traced.buffers for name, _ in self.vectors)
+        by_unit = [make("vector", *v) for v in self.vectors[:trained]]
+        by_unit += [make("derived", k) for k, _ in enumerate(self.derived)]
+        behind = [*range(trained), *range(len(self.vectors), len(self.vectors) + len(self.derived))]
+        for at, leaf in zip(behind, by_unit, strict=True):
+            if (g := found.get(leaf, ZERO)) is not ZERO:
+                deltas[len(self.terms) + at] = g
+        carry: dict[int, Expression] = {}
+        for i in range(len(self.states)):
+            g = found.get(make("state", i), ZERO)
+            if g is not ZERO or i not in self.multiplied:
+                carry[i] = g
+        return deltas, carry
+
+    def _quiet(self, plan: Plan, pending: dict[Expression, Time]) -> Plan | None:
+        """A step whose output nobody reads; None where there is nothing to gain."""
+        if plan.output_state is not None or any(e.op == "sum" for e in plan.primal):
+            return None
+        deltas, carry = self._gradients(quiet=True)
+        deltas, carry = _separated(deltas, {i: carry.get(i, ZERO) for i in plan.carry}, plan.derived)
+        quiet = replace(plan, deltas=deltas, carry=carry)
+        quiet.forward = plan.forward
+        quiet.backward = _loops_back(quiet, times([*deltas.values(), *carry.values()], pending))
+        return quiet if made_quiet(plan, quiet, self.leaves) else None
+
+    def _keep(
+        self,
+        plan: Plan,
+        forward: dict[Expression, Time],
+        sources: list[Expression],
+        d_times: dict[Expression, Time],
+    ) -> None:
+        """Decides what is kept, and where."""
+        stored, primal = plan.stored(), plan.primal
+        back_roots = [*plan.deltas.values(), *plan.carry.values()]
+        keep: dict[Expression, None] = {}
+        needed: set[int] = set()  # slots whose sums the way back reads
+        seen: set[Expression] = set()
+        todo = list(back_roots)
+        while todo:
+            e = todo.pop()
+            if e in seen:
+                continue
+            seen.add(e)
+            if e in primal:
+                if e.op == "slot":
+                    needed.add(int(e.args[0]))  # type: ignore[arg-type]
+                    continue
+                if e in stored or e in sources or not e.operands:
+                    continue
+                if e.op not in CHEAP:
+                    keep[e] = None
+                    continue
+            todo.extend(e.operands)
+        final = max([forward[r] for r in (*plan.states, plan.output)] + [(0, 0)])
+        order = [e for e in ordered([*plan.states, plan.output, *sources]) if e in keep]
+        at_end: dict[Time, list[Expression]] = {}
+        for s in sources:
+            at_end.setdefault(forward[s], []).append(s)
+        last = max([final, *(forward[e] for e in order), *((forward[s][0] + 1, 0) for s in sources)])
+        for s in plan.states:
+            at_end.setdefault(forward[s], []).append(s)
+        at_end.setdefault(last, []).extend([plan.output, *order])
+        plan.kept = {s: i for i, s in enumerate(sources)}
+        plan.forward = schedule(at_end, forward, {*plan.kept, *plan.states})
+        read, held = last_reads(plan.forward)
+        ready = {int(e.args[0]): at for e, at in forward.items() if e.op == "slot"}  # type: ignore[arg-type]
+        free = [i for i in range(plan.slots) if i not in needed | held]
+        for e in order:
+            at = plan.forward.when[e]
+            able = [i for i in free if read.get(i, (0, 0)) <= at and ready[i] <= at]
+            own = [i for i in able if any(a.op == "slot" and a.args[0] == i for a in e.operands)]
+            if able:
+                plan.over[e] = (own or able)[0]
+                free.remove(plan.over[e])
+            else:
+                plan.kept[e] = len(plan.kept)
+        # values kept are at hand for later loops, and stored where they are computed first
+        plan.forward = schedule(at_end, forward, {*plan.kept, *plan.over, *plan.states})
+        plan.backward = _loops_back(plan, d_times)
+
+
+def _loops_back(plan: Plan, d_times: dict[Expression, Time]) -> Loops:
+    back_end: dict[Time, list[Expression]] = {}
+    for g in plan.deltas.values():
+        back_end.setdefault(d_times[g], []).append(g)
+    end = max([d_times[g] for g in (*plan.deltas.values(), *plan.carry.values())] + [(0, 0)])
+    back_end.setdefault(end, []).extend(plan.carry.values())
+    stored = plan.stored()
+    at_hand = {e for e in plan.primal if e in plan.kept or e in plan.over or e in stored}
+    return schedule(back_end, d_times, at_hand, at_hand)
+
+
+def _separated(
+    deltas: dict[int, Expression], carry: dict[int, Expression], derived: list[Expression]
+) -> tuple[dict[int, Expression], dict[int, Expression]]:
+    """Both with leaves for what the vectors alone make; new values of that kind are appended to `derived`."""
+    back, derived[:] = separate([*deltas.values(), *carry.values()], derived)
+    return dict(zip(deltas, back, strict=False)), dict(zip(carry, back[len(deltas) :], strict=True))

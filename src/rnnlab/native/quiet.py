@@ -1,0 +1,59 @@
+"""A step whose output nobody reads: what it does without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rnnlab.native import expressions as ex
+from rnnlab.native.expressions import ZERO, Expression, ordered
+from rnnlab.native.plan import Plan
+
+
+def made_quiet(plan: Plan, quiet: Plan, leaves: Mapping[int, Expression]) -> bool:
+    """Writes down, in both, what a quiet step stores, and the products and inputs that it does without.
+
+    `leaves` are the slots by their numbers. False where its way back reads the output, which it does not compute.
+    """
+    kept, read = {*plan.kept, *plan.over}, set[int]()
+    needed: set[Expression] = set()
+    todo, seen = [*quiet.deltas.values(), *quiet.carry.values()], set[Expression]()
+    while todo:
+        e = todo.pop()
+        if e in seen:
+            continue
+        seen.add(e)
+        if e.op == "slot":
+            read.add(int(e.args[0]))  # type: ignore[arg-type]
+        elif e in kept:
+            needed.add(e)
+        elif e is plan.output and e.operands:
+            return False
+        elif e not in plan.states:
+            todo.extend(e.operands)
+    used = ordered([*plan.states, *needed, *(leaves[i] for i in read)])
+    slots = {int(e.args[0]) for e in used if e.op == "slot"}  # type: ignore[arg-type]
+    slots |= {i for i in leaves if quiet.deltas[i] is not ZERO}
+    live = {p.source for p in plan.products if not slots.isdisjoint(range(p.slot, p.slot + len(p.rows)))}
+    plan.left_out = {k for k, p in enumerate(plan.products) if p.source not in live}
+    needed |= live & plan.kept.keys()
+    plan.quiet_inputs = max((i + 1 for i in slots if i < len(plan.inputs)), default=0)
+    quiet.stores = _stored(plan, needed)
+    return True
+
+
+def _stored(plan: Plan, needed: set[Expression]) -> set[Expression]:
+    """What a quiet step stores, so that the values `needed` later and the states can be computed loop by loop."""
+    found, when = set(needed), plan.forward.when
+    for time in reversed(plan.forward.loops):
+        todo = [e for e in (*found, *plan.states) if when[e] == time]
+        seen: set[Expression] = set()
+        while todo:
+            e = todo.pop()
+            if e in seen or e.op in ex.LEAVES:
+                continue
+            seen.add(e)
+            if when[e] < time and e.op not in ex.CONDITIONS:
+                found.add(e)
+            else:
+                todo.extend(e.operands)
+    return found

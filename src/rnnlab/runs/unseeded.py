@@ -1,0 +1,51 @@
+"""Generators that a user's code makes without a seed: inside of a run they take one that the run decides."""
+
+import inspect
+import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import wraps
+from types import MethodType
+from typing import Any
+
+import numpy as np
+
+# whose generators decide no number: names of temporary files, of runs on a server, and the like
+OTHERS = {*sys.stdlib_module_names, "torch", "lightning", "lightning_fabric", "pytorch_lightning", "torchmetrics",
+          "rnnlab", "numpy", "hydra", "omegaconf", "optuna", "ray", "submitit", "wandb", "mlflow", "tensorboard",
+          "matplotlib", "IPython", "ipykernel"}  # fmt: skip
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Inside, NumPy's and Python's generators that are made or seeded without a seed take one from Python's global
+    generator, which the run seeds and whose state its checkpoints hold: `default_rng()`, `RandomState()`,
+    `random.Random()`. What a module makes while it is imported is left to the system.
+    """
+    source: Any = np.random.bit_generator  # where all of NumPy's generators ask the system
+    module: Any = random
+    asked, seed, seed_global = source.randbits, module.Random.seed, module.seed
+
+    @wraps(seed)
+    def seed_by_run(self: random.Random, a: Any = None, version: int = 2) -> None:
+        seed(self, random.getrandbits(128) if a is None and by_user() else a, version)
+
+    source.randbits = lambda bits: random.getrandbits(bits) if by_user() else asked(bits)
+    module.Random.seed = seed_by_run
+    module.seed = MethodType(seed_by_run, module.random.__self__)
+    try:
+        yield
+    finally:
+        source.randbits, module.Random.seed, module.seed = asked, seed, seed_global
+
+
+def by_user() -> bool:
+    """Whether the call comes from a function of the user's, past those of NumPy and of `random`."""
+    frame: Any = inspect.currentframe()
+    frame = frame.f_back.f_back
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("random", "numpy"):
+        frame = frame.f_back
+    if frame is None or frame.f_code.co_name == "<module>":
+        return False
+    return frame.f_globals.get("__name__", "").split(".")[0] not in OTHERS
