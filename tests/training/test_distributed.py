@@ -17,7 +17,7 @@ from lightning.pytorch import Callback, LightningModule
 import rnnlab
 from conftest import SMALL
 from rnnlab.data.chars import Segment
-from rnnlab.errors import UserError
+from rnnlab.errors import RunFailed, UserError
 from rnnlab.recurrence.carry import joined, part
 from rnnlab.runs.run import Run
 from rnnlab.tasks import Forecaster
@@ -183,6 +183,30 @@ def test_generators_of_a_users_callback_go_on_by_rank(small, tmp_path):
     run = small(*asked, stops)
     whole = small(*asked, stops, outputs=tmp_path / "whole")
     assert run.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+
+
+@pytest.mark.parametrize(("rank", "hook"), [(1, "batch"), (0, "batch"), (1, "validation")])
+def test_all_stop_where_a_callback_of_one_asks_for_it(small, rank, hook):
+    asked = f"_target_: befalling.StopsAlone, rank: {rank}, step: 2, hook: {hook}"
+    run = small("trainer.devices=2", f"+callbacks.stops={{{asked}}}", "trainer.val_check_interval=2")
+    assert run.status == "stopped early" and run.results["steps"] < 6
+
+
+def test_weights_that_part_end_the_run(small):
+    with pytest.raises(RunFailed, match="the weights of the 2 processes have parted by step"):
+        small("trainer.devices=2", "+callbacks.noise={_target_: befalling.Noise}")
+
+
+def test_a_generator_without_a_seed_draws_the_same_on_each_rank_again(small, tmp_path):
+    asked = ("trainer.devices=2", "+callbacks.noise={_target_: befalling.Noise, unseeded: true}")
+    one, again = small(*asked), small(*asked, outputs=tmp_path / "again")
+    assert one.metrics_file.read_bytes() == again.metrics_file.read_bytes()
+
+
+def test_a_checkpoint_that_one_process_would_take_alone_is_refused(small):
+    saves = "{_target_: lightning.pytorch.callbacks.OnExceptionCheckpoint, dirpath: x}"
+    with pytest.raises(UserError, match=r"callbacks\.saves saves where one process fails"):
+        small("trainer.devices=2", f"+callbacks.saves={saves}")
 
 
 def test_rank_0_that_is_killed_leaves_nobody_behind(text, small, tmp_path):

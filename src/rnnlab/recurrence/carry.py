@@ -43,6 +43,11 @@ class Carry:
         self.state = None if kept is None else [tuple(tensor.clone() for tensor in one) for one in kept]
 
 
+def on_cpu(saved: dict[str, Any]) -> dict[str, Any]:
+    """The same, where all processes can read it."""
+    return {"state": [[tensor.cpu() for tensor in one] for one in saved["state"]]} if saved else {}
+
+
 def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The `state_dict` of all rows of a batch, from those of its parts in order."""
     if not all(parts):

@@ -13,7 +13,7 @@ from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
 from rnnlab.native.scoring import LOSS, Head, Scale
-from rnnlab.recurrence.carry import Carry, joined, part
+from rnnlab.recurrence.carry import Carry, joined, on_cpu, part
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.task import Panel, Probe, Scores, Task
@@ -168,7 +168,7 @@ class CharLM(Task):
         super().on_save_checkpoint(checkpoint)
         carry = self.carry.state_dict()
         if self.world is not None:
-            carry = joined(self.world.gather(carry))
+            carry = joined(self.world.gather(on_cpu(carry)))
         checkpoint["carry"] = carry
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

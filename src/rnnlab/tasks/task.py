@@ -210,11 +210,12 @@ class Task(lightning.LightningModule):
         if self.kernels is not None:
             return self.kernels.steps(self.trainer, self, batch, batch_idx)
         how, optimizer = self.optimization, self.optimizers()
-        if self.world is None:
-            loss = self.loss(batch)
-        else:  # a part of the batch's mean, by this part of its rows
+        share = 1.0
+        if self.world is not None:
             batch, share = self.world.rows(batch)
-            loss = self.loss(batch) * share
+        loss = of_rows = self.loss(batch)
+        if self.world is not None:  # a part of the batch's mean, by this part of its rows
+            loss = of_rows * share
         if not self._micro_losses:
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                 callback.on_before_zero_grad(self.trainer, self, optimizer)
@@ -237,7 +238,7 @@ class Task(lightning.LightningModule):
             self.record(measured)
             if how.scheduler is not None and how.interval == "step":
                 self.lr_schedulers().step()  # type: ignore[union-attr]
-        return loss
+        return of_rows
 
     def record(self, values: Mapping[str, Any]) -> None:
         """Hands scalars of the current step to metrics.csv and the loggers, {name: value}; None is left out."""

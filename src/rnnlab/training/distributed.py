@@ -5,6 +5,7 @@ Rank 0 is the process that was asked to train: it alone holds the lock and write
 are added up with the weights of these rows, so that a step is the step of one process on the whole batch.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import _abort_process_group
 
-from rnnlab.errors import UserError
+from rnnlab.errors import RunFailed, UserError
 
 LATEST = timedelta(minutes=30)  # that one rank waits for another in a step
 
@@ -88,6 +89,25 @@ class World:
         if not any_said.item():
             return said
         return tuple(next(filter(None, words), "") for words in zip(*self.gather(said), strict=True))
+
+    def any(self, said: bool) -> bool:
+        """Whether any of the ranks says so."""
+        found = torch.tensor([said], dtype=torch.uint8)
+        distributed.all_reduce(found, distributed.ReduceOp.MAX)
+        return bool(found.item())
+
+    def align(self, module: torch.nn.Module, step: int) -> None:
+        """Gives all ranks rank 0's buffers. Raises RunFailed on each where their weights are no longer the same."""
+        for buffer in module.buffers():
+            distributed.broadcast(buffer.data, 0)
+        digest = hashlib.sha256()
+        for parameter in module.parameters():
+            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        if len(set(self.gather(digest.hexdigest()))) > 1:
+            raise RunFailed(
+                f"the weights of the {self.size} processes have parted by step {step}: something draws or changes them "
+                "differently on each; trainer.devices=1 trains it"
+            )
 
     def connect(self, store: str, accelerator: str) -> None:
         """Lets the ranks hear each other: CPUs through gloo on this machine's own address, GPUs through NCCL."""

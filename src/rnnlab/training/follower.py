@@ -4,11 +4,11 @@ import os
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection
 
 from rnnlab.errors import Told
-from rnnlab.runs.generators import BUILT, TRAINED, may_draw, seed_all
+from rnnlab.runs.generators import BUILT, TRAINED, drawn_by_run, may_draw, seed_all
 from rnnlab.runs.run import Run
 from rnnlab.tasks.task import Task
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
@@ -31,6 +31,8 @@ def main(descriptor: int) -> None:
     while True:
         told: Following = connection.recv()
         sys.path[:] = told.path
+        os.environ.clear()
+        os.environ.update(told.environment)
         os.chdir(told.here)
         try:
             follow(told, connection)
@@ -51,7 +53,8 @@ def follow(told: Following, connection: Connection) -> None:
     """As `train_config` trains, without what that writes and shows."""
     config, world = told.config, World(told.rank, told.size)
     drawing = Generators(config["seed"]) if may_draw(config) else None
-    with quiet(), thread_count(told.threads):
+    undisturbed = nullcontext() if drawing is None else drawn_by_run()
+    with quiet(), thread_count(told.threads), undisturbed:
         if drawing is not None:
             seed_all(config["seed"], BUILT)
         data = load_data(config)
@@ -66,6 +69,8 @@ def follow(told: Following, connection: Connection) -> None:
         )
         interruption = Interruption(checkpoints)
         callbacks = [*([drawing] if drawing is not None else []), recorder, interruption, checkpoints]
+        if drawing is not None:
+            drawing.wrap(data)
         trainer = make_trainer(config, run, task, callbacks=callbacks, bars=False, world=world)
         connection.send(READY)
         world.connect(told.store, config["trainer"]["accelerator"])

@@ -1,5 +1,6 @@
 """Rank 0 of a run in several processes: it starts the others from the resolved config, and ends them."""
 
+import os
 import select
 import signal
 import socket
@@ -18,6 +19,7 @@ import torch
 
 from rnnlab.config.trainer_schema import processes
 from rnnlab.errors import RunFailed
+from rnnlab.runs.sources import foreign_targets
 from rnnlab.training.distributed import World, is_of_connection
 from rnnlab.training.interruption import Stopped
 
@@ -50,6 +52,7 @@ class Following:
     threads: int
     path: list[str]  # Python's, and the working folder
     here: Path
+    environment: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,12 @@ class Leader(World):
     def __enter__(self) -> "Leader":
         self._place = tempfile.TemporaryDirectory(prefix="rnnlab-")  # NCCL reads in it later, too
         store, threads = str(Path(self._place.name) / "store"), torch.get_num_threads()
-        path, here = list(sys.path), Path.cwd()
+        at = list(sys.path), Path.cwd(), dict(os.environ)
         try:
             for rank in range(1, self.size):
                 self.followers[rank] = _, connection = a_follower()
                 told = Following(
-                    rank, self.size, store, self.config, self.folder, self.checkpoint, threads, path, here
+                    rank, self.size, store, self.config, self.folder, self.checkpoint, threads, *at
                 )
                 with suppress(BrokenPipeError):  # it has gone, which is heard of next
                     connection.send(told)
@@ -101,8 +104,10 @@ class Leader(World):
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._over.set()
         if error is None or isinstance(error, Stopped):
-            self.disconnect()
-            self._end(well=True)
+            try:
+                self.disconnect()
+            finally:
+                self._end(well=True)
             return
         cause = self._cause() if is_of_connection(error) else None
         self._end(well=False)
@@ -111,10 +116,13 @@ class Leader(World):
             raise cause from cause.__cause__
 
     def _end(self, well: bool) -> None:
-        """Keeps the followers of a run that has ended as it was asked to for the next run, but for those on GPUs."""
+        """Keeps the followers of a run that has ended as it was asked to for the next run, but for those on GPUs, and
+        those that have imported code of the user's, which may change.
+        """
+        keep = well and not self.on_gpus and not foreign_targets(self.config)
         for follower in self.followers.values():
             process, connection = follower
-            if well and connection.poll(GRACE) and _heard(connection) == ENDED and not self.on_gpus:
+            if well and connection.poll(GRACE) and _heard(connection) == ENDED and keep:
                 _spare.append(follower)
             else:
                 process.kill()
@@ -131,6 +139,8 @@ class Leader(World):
                 process, connection = self.followers[rank]
                 if connection.poll(0.02) or process.poll() is not None:
                     heard[rank] = _heard(connection)
+                    if heard[rank] == ENDED:
+                        continue
                     if not (isinstance(heard[rank], Failure) and heard[rank].of_connection):
                         return self._failed(rank, heard[rank])
         return None

@@ -21,6 +21,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from rnnlab.data.loader import Loader
+from rnnlab.training.checkpoints import world_of
 from rnnlab.training.distributed import Together
 
 TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
@@ -129,9 +130,12 @@ class Loop(_FitLoop):
             while batches.current.completed < self.max_batches and not self._is_over():
                 self._between_batches()
                 self._train(loader)
+                self._agree_to_stop()
                 if self._validation_is_due():
+                    self._align()
                     with self._validating():
                         self._validate()
+                    self._agree_to_stop()
                 self.epoch_loop._batches_that_stepped += 1  # where what `self.log` logs stands
             with self._logging_epoch():
                 self.epoch_progress.increment_processed()
@@ -139,6 +143,8 @@ class Loop(_FitLoop):
                 task.on_train_epoch_end()
                 hooks.call("on_train_epoch_end", monitoring=True)
             self.epoch_progress.increment_completed()
+            self._agree_to_stop()
+        self._align()
         self.on_run_end()  # calls on_train_end
 
     def _train(self, loader: Loader) -> None:
@@ -194,6 +200,15 @@ class Loop(_FitLoop):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if (heard := getattr(callback, "between_batches", None)) is not None:
                 heard(self.trainer, self.trainer.lightning_module)
+
+    def _agree_to_stop(self) -> None:
+        """Of several processes all stop where a callback of one has asked for it."""
+        if (world := world_of(self.trainer.lightning_module)) is not None:
+            self.trainer.should_stop = world.any(self.trainer.should_stop)
+
+    def _align(self) -> None:
+        if (world := world_of(self.trainer.lightning_module)) is not None:
+            world.align(self.trainer.lightning_module, self.trainer.global_step)
 
     def _is_over(self) -> bool:
         trainer = self.trainer

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, OnExceptionCheckpoint
 
 from rnnlab.config.trainer_schema import processes, validating
 from rnnlab.data.module import SequenceData
@@ -159,6 +159,13 @@ def validated(trainer: dict[str, Any], batches: int, val: int) -> bool:
     return many * batches >= (every - 1) * batches + due if within else many >= every
 
 
+def _saves_on_exception(node: dict[str, Any], name: str) -> bool:
+    at = f"callbacks.{name}"
+    return is_a(node, at, OnExceptionCheckpoint) or (
+        is_a(node, at, ModelCheckpoint) and bool(node.get("save_on_exception"))
+    )
+
+
 def _between_processes(
     config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | None
 ) -> Iterator[str]:
@@ -171,6 +178,10 @@ def _between_processes(
             f"{asked}: several processes share the batches of rnnlab's models and data; what is your own trains with "
             "trainer.devices=1"
         )
+    elif saving := [
+        name for name, node in config["callbacks"].items() if node and _saves_on_exception(node, name)
+    ]:
+        yield f"{asked}: callbacks.{saving[0]} saves where one process fails, for which the others would have to wait"
     elif (lost := next(unrecorded(parts), None)) is not None:
         yield f"{asked}: {lost['what']} cannot be made in another process: {lost['why']}"
     elif n > (sizes.items or rows):

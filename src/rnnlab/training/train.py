@@ -130,6 +130,7 @@ def train_config(
     and `stop` may end it (`Interruption`), `tell` is given what can be and is seldom meant.
     Raises Locked where another process trains it.
     """
+    distributed.settle(config["trainer"])
     run, display = Run(where.folder), display or Display()
     restart = restart or config["rerun"]
     threads = config["trainer"]["threads"] or (None if restart else threads_before(run))
