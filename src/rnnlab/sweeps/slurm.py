@@ -136,10 +136,9 @@ class SlurmSweep:
         size = max_array_size()
         for first in range(0, len(packs), size):
             chosen = [[new[i] for i in pack] for pack in packs[first : first + size]]
-            with batch.batch():
-                made = [batch.submit(self._pack(runs, about, cpus)) for runs in chosen]
+            made = submit(batch, [self._pack(runs, about, cpus) for runs in chosen])
             for job, runs in zip(made, chosen, strict=True):
-                jobs[job.job_id] = {"runs": [planned.place.folder.name for planned in runs]}
+                jobs[job] = {"runs": [planned.place.folder.name for planned in runs]}
             self._note(jobs)
         arrays = sorted({job.partition("_")[0] for job in jobs})
         several = ("s" * (len(packs) > 1), "s" * (len(arrays) > 1))
@@ -166,11 +165,13 @@ class SlurmSweep:
         return {}
 
     def _live_jobs(self) -> dict[str, dict[str, Any]]:
-        """Those of the ledger that Slurm still has."""
+        """Those of the ledger that Slurm still has. Raises UserError where it does not answer."""
         known = self._known_jobs()
         if not known:
             return {}
-        live = in_queue()
+        if (live := in_queue()) is None:
+            raise UserError("sweep.pool=slurm: squeue does not say whether the jobs submitted before go on; "
+                            "give the command again when Slurm answers")  # fmt: skip
         return {job: about for job, about in known.items() if job in live}
 
     # ------------------------------------------------------------------ watching
@@ -185,7 +186,8 @@ class SlurmSweep:
                 break
             time.sleep(POLL)
             if time.monotonic() - asked > ASK_SLURM:
-                asked, live = time.monotonic(), set(jobs) & in_queue()
+                asked, found = time.monotonic(), in_queue()
+                live = live if found is None else set(jobs) & found.keys()
         for i, planned in enumerate(self.due):
             if i not in self.outcomes:
                 why = self._why_left(planned, jobs)
@@ -235,6 +237,19 @@ def executor(folder: Path, asked: dict[str, Any], name: str) -> Any:
     return found
 
 
+def submit(executor: Any, works: Iterable[Any]) -> list[str]:
+    """Submits an array job; returns its tasks. Raises UserError with what sbatch says where it refuses."""
+    import submitit
+
+    try:
+        with executor.batch():
+            made = [executor.submit(work) for work in works]
+        return [job.job_id for job in made]
+    except submitit.core.utils.FailedJobError as error:
+        said = " ".join(str(error).split()) or "sbatch failed"
+        raise UserError(f"sweep.pool=slurm: no job could be submitted: {said}") from error
+
+
 def last_words(folder: Path, job: str) -> str:
     """The last line of what a job printed, and where; "" where there is none."""
     for path in sorted(folder.glob(f"{job.partition('_')[0]}/{job}_*_log.out")) if job else ():
@@ -255,12 +270,17 @@ def state(job: str) -> str:
     return (_slurm("squeue", "--noheader", f"--jobs={job}", "--format=%T") or "").strip()
 
 
-def in_queue() -> set[str]:
-    """The jobs and array tasks that Slurm has not ended: {"12_0", "13"}."""
-    said = _slurm("squeue", "--noheader", "--array", "--format=%i %F_%K %T")
-    if said is None:
-        return set()
-    return {word for line in said.splitlines() for word in line.split()[:2]}
+def in_queue() -> dict[str, str] | None:
+    """The jobs and array tasks that Slurm has not ended, by all their names: {"12_0": "RUNNING", "13": "PENDING"};
+    None where it does not answer.
+    """
+    said = _slurm("squeue", "--noheader", "--array", "--format=%i %F_%K %A %T", seconds=15)
+    lines = [line.split() for line in (said or "").splitlines()]
+    # %A is what the job itself is told; a task that is still to come has its array's
+    found = {line[2]: line[3] for line in lines if len(line) == 4 and line[3] == "PENDING"}
+    found |= {line[2]: line[3] for line in lines if len(line) == 4 and line[3] != "PENDING"}
+    found |= {word: line[3] for line in lines if len(line) == 4 for word in line[:2]}
+    return None if said is None else found
 
 
 def max_array_size() -> int:
@@ -271,10 +291,10 @@ def max_array_size() -> int:
     return 1000
 
 
-def _slurm(*words: str) -> str | None:
+def _slurm(*words: str, seconds: float = 60) -> str | None:
     """What one of Slurm's commands prints; None where it fails or is not there."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

@@ -1,0 +1,294 @@
+"""The sockets between a search and its Slurm jobs: who may connect, what is passed on at a job's end, lost nodes."""
+
+import os
+import socket
+import stat
+import threading
+import time
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from types import SimpleNamespace
+
+import pytest
+
+submitit = pytest.importorskip("submitit", reason="submitit is not installed")
+
+from rnnlab.errors import UserError  # noqa: E402
+from rnnlab.sweeps import slurm, slurm_pool  # noqa: E402
+from rnnlab.sweeps.job import Outcome  # noqa: E402
+from rnnlab.sweeps.pool import LOST, MOVED, LocalPool, WorkerHandle  # noqa: E402
+from rnnlab.sweeps.scheduler import View  # noqa: E402
+from rnnlab.sweeps.slurm_pool import LEAVES, Crew, SlurmPool, bound, reached  # noqa: E402
+from rnnlab.sweeps.worker import Validated  # noqa: E402
+
+KEYS = {"minutes_per_job": 30, "minutes": 120, "cpus": 4, "gpus": 0, "memory_gb": None, "partition": None,
+        "account": None, "setup": [], "parallel": 256, "detach": False, "more": {}}  # fmt: skip
+
+
+@pytest.fixture
+def pool(tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "submit", lambda executor, works: [f"7_{i}" for i, _ in enumerate(works)])
+    monkeypatch.setattr(slurm, "in_queue", lambda: {"7_0": "RUNNING", "7": "RUNNING", "8": "RUNNING"})
+    monkeypatch.setattr(slurm, "state", lambda job: "RUNNING")
+    monkeypatch.setattr(slurm, "cancel", lambda jobs: None)
+    found = SlurmPool({"slurm": KEYS, "workers_per_gpu": 1, "workers": 4}, tmp_path, "sine")
+    yield found
+    found.end()
+
+
+def crew_of(pool, job="7", room=4):
+    there = reached("127.0.0.1", pool.listener.address[1], pool.key)
+    there.send((job, room))
+    deadline = time.monotonic() + 5
+    while pool.coming.empty() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    pool.room("cpu")
+    return there
+
+
+def heard(pool, workers, seconds=5):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := pool.ready(workers, 0.05):
+            return found
+    return []
+
+
+def test_strangers_that_say_nothing_or_anything_keep_no_job_away(pool):
+    port = pool.listener.address[1]
+    silent = socket.create_connection(("127.0.0.1", port))
+    for said in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 64, b"\x00\x00\x00\x01x", b""):
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.sendall(said)
+    with pytest.raises((OSError, EOFError, slurm_pool.AuthenticationError)):
+        reached("127.0.0.1", port, b"another key")
+    time.sleep(0.1)
+    there = crew_of(pool)
+    assert pool.room("cpu") == 4 and not there.closed
+    silent.close()
+
+
+def test_a_silent_peer_is_waited_for_no_longer_than_a_handshake(pool, monkeypatch):
+    monkeypatch.setattr(slurm_pool, "HANDSHAKE", 1)
+    silent = socket.create_connection(("127.0.0.1", pool.listener.address[1]))
+    silent.settimeout(5)
+    while silent.recv(100):  # the challenge, then the end
+        pass
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(OSError):
+        reached("127.0.0.1", server.getsockname()[1], b"key")
+
+
+def test_both_sides_ask_whether_the_other_is_alive(pool):
+    there = crew_of(pool)
+    for connection in (there, pool.stations[0].connection):
+        with socket.socket(fileno=os.dup(connection.fileno())) as own:
+            assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert own.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(
+                16
+            )  # a search takes long
+
+
+def test_a_job_that_runs_anew_takes_the_place_of_the_one_whose_node_vanished(pool):
+    old = crew_of(pool)
+    worker = pool.open("cpu")
+    new = crew_of(pool)
+    assert [station.gone for station in pool.stations] == [LOST, ""] and pool.room("cpu") == 4
+    assert heard(pool, [worker]) == [(worker, None)] and pool.close(worker) == LOST
+    assert old.recv()[1] == "open"
+    with pytest.raises(EOFError):  # a job that is there after all sees that nobody listens
+        old.recv()
+    pool.open("cpu")
+    assert new.recv()[1] == "open"
+
+
+@pytest.mark.parametrize(("queued", "gone"), [({"7": "RUNNING"}, ["", LOST]), ({"7": "PENDING"}, [LOST, LOST]),
+                                              (None, ["", ""]), ({}, [LOST, LOST])])  # fmt: skip
+def test_a_job_that_slurm_has_no_more_is_lost(pool, monkeypatch, queued, gone):
+    kept = [crew_of(pool, "7"), crew_of(pool, "8")]
+    monkeypatch.setattr(slurm, "in_queue", lambda: queued)
+    pool.ready([], 0)
+    assert [station.gone for station in pool.stations] == ["", ""]  # it has not been asked yet
+    pool.asked_at -= slurm_pool.LOOK
+    pool.ready([], 0)
+    assert [station.gone for station in pool.stations] == gone and len(kept) == 2
+
+
+def test_a_slurm_that_does_not_answer_ends_no_search(pool, monkeypatch):
+    monkeypatch.setattr(slurm, "in_queue", lambda: None)
+    pool.asked_at -= slurm.ASK_SLURM
+    assert pool.ready([], 0) == []
+    monkeypatch.setattr(slurm, "in_queue", dict)
+    pool.asked_at -= slurm.ASK_SLURM
+    with pytest.raises(UserError, match="no job is left"):
+        pool.ready([], 0)
+
+
+def test_the_key_is_for_nobody_else_and_the_ledger_for_a_group(tmp_path, pool):
+    assert stat.S_IMODE(pool.place.stat().st_mode) == 0o700
+    (tmp_path / "plain").mkdir()
+    assert pool.place.parent.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+# ---------------------------------------------------------------------- a job
+
+
+class Pretended(LocalPool):
+    """Workers that a test speaks for."""
+
+    def __init__(self):
+        self.theirs: dict[int, Connection] = {}
+        self.stopped = []
+
+    def open(self, kind, gpu=None):
+        ours, theirs = Pipe()
+        number = len(self.theirs)
+        self.theirs[number] = theirs
+        return WorkerHandle(number, kind, gpu, connection=ours)
+
+    def stop(self, worker, now=False):
+        self.stopped.append(worker.pid)
+
+    def close(self, worker):
+        worker.connection.close()
+        return "why"
+
+
+@pytest.fixture
+def crew(monkeypatch):
+    """A job with two workers, and the driver's end of its connection."""
+    monkeypatch.setattr(slurm_pool, "PATIENCE", 8.0)
+    found = Crew([], 0, b"", 2, {}, ".")
+    found._pool = Pretended()
+    driver, found._driver = Pipe()
+    found._crew = {5: found._pool.open("cpu"), 6: found._pool.open("cpu")}
+    return SimpleNamespace(job=found, driver=driver, theirs=found._pool.theirs, pool=found._pool)
+
+
+def ends_like_a_worker(connection, number, answers):
+    """Asks, waits for the answer, and leaves as a worker does that was told to stop."""
+    connection.send(Validated(number, 10, 0.5))
+    answers.append(connection.recv())
+    connection.send(Outcome(number, "finished" if answers[-1] == "" else "pruned"))
+    connection.close()
+
+
+@pytest.mark.parametrize("driver", ["answers", "silent", "gone", "ends"])
+def test_a_worker_that_waits_for_a_verdict_has_it_before_the_job_leaves(crew, driver, monkeypatch):
+    monkeypatch.setattr(slurm_pool, "ANSWERS", 0.5)
+    answers = []
+    worker = threading.Thread(target=ends_like_a_worker, args=(crew.theirs[0], 1, answers))
+    crew.theirs[1].send(Outcome(2, "finished"))
+    crew.theirs[1].send(Outcome(3, "stopped"))
+    crew.theirs[1].close()
+    said = []
+
+    def listen():
+        while True:
+            try:
+                said.append(crew.driver.recv())
+            except EOFError:
+                return
+            if isinstance(said[-1][1], Validated) and driver == "answers":
+                crew.driver.send((5, "send", "pruned (asha)"))
+
+    if driver == "gone":
+        crew.driver.close()
+    else:
+        threading.Thread(target=listen, daemon=True).start()
+    worker.start()
+    if driver == "ends":
+        crew.driver.send((-1, "end", None))
+    began = time.monotonic()
+    again = crew.job.checkpoint()
+    assert time.monotonic() - began < 4 and crew.pool.stopped[:2] == [0, 1]
+    worker.join(5)
+    assert answers == (["pruned (asha)"] if driver == "answers" else [""])
+    time.sleep(0.1)
+    messages = [message for _, message, _ in said]
+    if driver in ("answers", "silent"):
+        assert messages[-1] == LEAVES and Outcome(2, "finished") in messages
+        assert any(isinstance(message, Validated) for message in messages)
+        # that they stopped is no word on their runs: those go on elsewhere
+        assert None not in messages and Outcome(3, "stopped") not in messages
+    if driver == "answers":
+        assert Outcome(1, "pruned") in messages
+    assert again.function._driver is None and again.function._crew == {} and again.function.workers == 2
+
+
+def test_a_job_that_is_stopped_before_it_reached_the_search_is_queued_again():
+    again = Crew(["x"], 1, b"key", 2, {}, ".").checkpoint()
+    assert again.function == Crew(["x"], 1, b"key", 2, {}, ".")
+
+
+@pytest.mark.parametrize(("each", "expected"), [(1, ["2", "3", "4", "5", "2"]), (2, ["2,3", "4,5", "2,3"])])
+def test_each_worker_takes_the_gpus_that_fewest_have(crew, monkeypatch, each, expected):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,4,5")
+    crew.job._crew, crew.job.gpus_each = {}, each
+    for i in range(len(expected)):
+        crew.driver.send((100 + 2 * i, "open", "gpu"))  # the odd ones are another job's
+    crew.job._obey()
+    assert [worker.gpu for worker in crew.job._crew.values()] == expected
+
+
+def test_a_job_that_leaves_tells_so_behind_its_last_words(pool):
+    there = crew_of(pool)
+    worker = pool.open("cpu")
+    there.send((worker.pid, "a word", ""))
+    there.send((-1, LEAVES, ""))
+    assert (worker, "a word") in heard(pool, [worker])
+    assert heard(pool, [worker]) == [(worker, None)] and pool.close(worker) == MOVED
+
+
+def test_what_sbatch_says_is_one_line_and_nothing_stays_open(tmp_path, monkeypatch):
+    class Refusing:
+        def batch(self):
+            raise submitit.core.utils.FailedJobError("sbatch: error: invalid partition specified: gpuu\n")
+
+    before = threading.active_count()
+    monkeypatch.setattr(slurm, "executor", lambda *args: Refusing())
+    with pytest.raises(
+        UserError, match=r"no job could be submitted: sbatch: error: invalid partition .*: gpuu$"
+    ):
+        SlurmPool({"slurm": KEYS, "workers_per_gpu": 1, "workers": 4}, tmp_path, "sine")
+    time.sleep(0.3)
+    assert threading.active_count() <= before
+
+
+def test_reading_ends_where_nothing_comes():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connection = Connection(socket.create_connection(server.getsockname()).detach())
+        bound(connection, 1)
+        with pytest.raises(BlockingIOError):
+            connection.recv_bytes()
+
+
+# ---------------------------------------------------------------------- what Slurm says
+
+
+def test_jobs_are_found_by_all_their_names(monkeypatch):
+    said = "12_0 12_0 13 RUNNING\n12_1 12_1 12 PENDING\n12_2 12_2 12 RUNNING\n15 15_N/A 15 PENDING\n"
+    monkeypatch.setattr(slurm, "_slurm", lambda *words, **more: said)
+    states = {"12_0": "RUNNING", "13": "RUNNING", "12_1": "PENDING", "12": "RUNNING", "12_2": "RUNNING",
+              "15": "PENDING", "15_N/A": "PENDING"}  # fmt: skip
+    assert slurm.in_queue() == states
+    monkeypatch.setattr(slurm, "_slurm", lambda *words, **more: "")
+    assert slurm.in_queue() == {}
+    monkeypatch.setattr(slurm, "_slurm", lambda *words, **more: None)
+    assert slurm.in_queue() is None
+
+
+def test_a_sweep_waits_for_a_slurm_that_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "POLL", 0.01)
+    monkeypatch.setattr(slurm, "ASK_SLURM", 0.0)
+    asked = iter([None, {"7_0": "RUNNING"}, None, {}])
+    monkeypatch.setattr(slurm, "in_queue", lambda: next(asked))
+    run = SimpleNamespace(known={"status": "running"})
+    planned = SimpleNamespace(run=run, status="", place=SimpleNamespace(folder=tmp_path / "a run"))
+    sweep = slurm.SlurmSweep([planned], {"slurm": KEYS, "stale": "keep"}, View(), [], print)
+    sweep._watch({"7_0": {"runs": ["a run"]}})
+    assert next(asked, "all asked") == "all asked" and sweep.outcomes[0].status == "failed"
+    (tmp_path / slurm.FOLDER).mkdir()
+    sweep._note({"7_0": {"runs": ["a run"]}})
+    monkeypatch.setattr(slurm, "in_queue", lambda: None)
+    with pytest.raises(UserError, match="squeue does not say"):
+        sweep.run()  # which would have submitted the run a second time
