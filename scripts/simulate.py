@@ -237,7 +237,7 @@ def swept(runs: int, workers: int, folder: str, write: bool = True) -> dict[str,
     parts.put("schedule", scheduler.Scheduler, "run")
     parts.put("view", live.LiveView, "__init__", "started", "progressed", "ended", "tick", "compare")
     parts.put("(the pretended workers)", PretendedPool, "open", "send", "ready", "close")
-    parts.put("leaderboard", sweep, "_report")
+    parts.put("leaderboard", sweep, "report")
     try:
         with parts.measuring(), parts.part("the rest"):
             done = sweep.sweep(

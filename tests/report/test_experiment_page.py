@@ -317,3 +317,13 @@ def test_no_report_waits_for_torch(experiment):
     ):
         done = subprocess.run([sys.executable, "-c", code, "report", *words], capture_output=True, text=True)
         assert done.returncode == 0 and "written" in done.stdout, done.stderr
+
+
+def test_runs_of_one_status_are_counted_together_scored_or_not(experiment):
+    run = Run(experiment / "lr-1.0+seed-0-0123456789ab")
+    config = {"model": {"hidden_size": 8}, "optimizer": {"lr": 1.0}, "data": {}, "seed": 0, "mode": "min"}
+    run.create("none", "exp", config, [], group="1.0", label="lr-1.0")
+    run.update(status="finished", results={"steps": 40}, seconds=2.0)  # nothing was validated
+    page = experiment.parent / "page.html"
+    written(experiment, page)
+    assert "16 finished;" in page.read_text()

@@ -185,3 +185,22 @@ def test_what_loggers_leave_in_the_process_is_of_one_run():
         with stock_loggers.apart():
             patched.setenv(stock_loggers.ADDRESS, "sqlite:///one.db")
         assert stock_loggers.ADDRESS not in os.environ and sys.modules["wandb"].finished == 1
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_comets_server_is_given_nothing_again_and_all_that_comes_after(online, tmp_path):
+    from rnnlab.runs.metrics import Scalars
+    from rnnlab.training import loggers, stock_loggers
+    from rnnlab.training.tracking import Comet
+
+    class Given(Comet):
+        def log(self, metrics, step):
+            self.rows = [*getattr(self, "rows", []), (step, dict(metrics))]
+
+    Given.__name__ = "Comet"
+    (tmp_path / "metrics.csv").write_text("step,metric,value\n1,loss/val,0.5\n2,loss/val,0.4\n")
+    logger = Given("project", "run", online=online, experiment_key="key")
+    stock_loggers.give_again([logger], tmp_path / "metrics.csv", {})
+    assert getattr(logger, "rows", []) == ([] if online else [(1, {"loss/val": 0.5}), (2, {"loss/val": 0.4})])
+    loggers.log(logger, Scalars.of(3, {"loss/val": 0.3}))
+    assert logger.rows[-1] == (3, {"loss/val": 0.3})

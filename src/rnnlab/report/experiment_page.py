@@ -88,7 +88,8 @@ def page(
     """
     statuses = Counter(e.record.get("status", "?") for e in board.others)
     scored = Counter(str(e.record.get("status")) for row in board.rows for e in row.entries)
-    counted = {"finished": 0} | scored | statuses
+    counted = Counter({"finished": 0})
+    counted.update(scored + statuses)
     counts = ", ".join(f"{n:,} {status}" for status, n in counted.items())
     parts = [f"<h1>{escape(name)}</h1><p class=lead>{escape(counts)}; ordered by the best {escape(board.metric)}, "
              f"{'least' if board.mode == 'min' else 'greatest'} first</p>"]  # fmt: skip

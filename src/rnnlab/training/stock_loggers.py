@@ -1,7 +1,8 @@
 """Loggers of Lightning's and of trackers where a run goes on: each holds every row once, as if nothing had stopped it.
 
 CSVLogger begins its file anew in each process, and is given all rows again, from metrics.csv. MLFlowLogger and Trackio
-go on with their run, and are not given again what that has. WandbLogger goes on with its run's id; offline, where each
+go on with their run, and are not given again what that has; Comet's server tells nothing of that, and is given
+nothing again. WandbLogger goes on with its run's id; offline, where each
 process writes files of its own, those of before are removed and their rows given again, and so are Comet's archives.
 Aim keeps one value for a step, and is given all rows again.
 """
@@ -73,8 +74,9 @@ def remember(run: Run, loggers: Iterable[Any], config: Mapping[str, Any]) -> Non
 
 
 def among(loggers: Iterable[Any]) -> list[Any]:
-    """Those that are given their rows again."""
-    return [one for one in loggers if not isinstance(one, RunLogger) and type(one).__name__ in GIVEN]
+    """Those that are given their rows again. Not Comet's server: it does not say which it has, which are nearly all."""
+    given = [one for one in loggers if not isinstance(one, RunLogger) and type(one).__name__ in GIVEN]
+    return [one for one in given if not (type(one).__name__ == "Comet" and one.online)]
 
 
 def give_again(loggers: Iterable[Any], metrics: Path, beside: Mapping[str, Mapping[int, float]]) -> None:
@@ -114,16 +116,11 @@ def _of_wandb(logger: Any, names: set[str]) -> dict[str, int]:
     return {} if last is None else dict.fromkeys(names, int(last))
 
 
-def _of_comet(logger: Any, names: set[str]) -> dict[str, int]:
-    """Offline it is given all rows again; a server has them to the last one."""
-    return dict.fromkeys(names, sys.maxsize) if logger.online else {}
-
-
 GIVEN = {
     "CSVLogger": lambda logger, names: {},
     "MLFlowLogger": _of_mlflow,
     "WandbLogger": _of_wandb,
     "Trackio": lambda logger, names: logger.seen(names),
-    "Comet": _of_comet,
+    "Comet": lambda logger, names: {},
     "AimLogger": lambda logger, names: {},  # a step that it has is written over
 }
