@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.sweeper import Sweeper
 
 import rnnlab
 from rnnlab import display
+from rnnlab.sweeps import hydra_bridge
 
 POINTS = ("experiment=sine", "data.n_points=200", "trainer.accelerator=cpu", "trainer.max_epochs=2", "callbacks=none",
           "trainer.threads=1", "model.hidden_size=4", "seed=0,1")  # fmt: skip
@@ -203,3 +206,41 @@ def test_other_launchers(launcher, alone, tmp_path):
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path) == alone
     assert done.stdout.count("best loss/val") == 1 and "2 runs trained" in done.stdout
+
+
+class Elsewhere(BasicLauncher):
+    """A launcher whose jobs find a GPU that this machine has not: a run's folder is that of `gpu`."""
+
+    def launch(self, job_overrides, initial_job_idx):
+        SENT.append(job_overrides)
+        found = []
+        for job in job_overrides:
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+            (planned,) = hydra_bridge.over_already(self.config, self.hydra_context, [job])[0][:1]
+            run = planned[0].run
+            assert [one.accelerator for one in planned] == ["gpu", "mps"] and config.seed in (0, 1)
+            run.create(planned[0].place.id, "sine", planned[0].config, planned[0].overrides)
+            best = {"value": 0.5, "monitor": "loss/val", "step": 1, "metrics": {"loss/val": 0.5}}
+            run.update(status="finished", ended="2026-01-01", seconds=1.0, results={"best": best, "steps": 1})
+            found.append(JobReturn(overrides=job, status=JobStatus.COMPLETED, _return_value=0.5))
+        return found
+
+
+SENT = []
+
+
+def test_runs_that_a_gpu_elsewhere_has_finished_are_not_sent_again(tmp_path, multirun, monkeypatch):
+    monkeypatch.setattr(Elsewhere, "__module__", "hydra_plugins.elsewhere")
+    monkeypatch.setitem(sys.modules, "hydra_plugins.elsewhere", sys.modules[__name__])
+    Plugins.instance().register(Elsewhere)
+    node = {"_target_": "hydra_plugins.elsewhere.Elsewhere"}
+    ConfigStore.instance().store(group="hydra/launcher", name="elsewhere", node=node)
+    SENT.clear()
+    words = [word for word in POINTS if "accelerator" not in word]
+    words += ["trainer.precision=16-mixed", "hydra/launcher=elsewhere", f"paths.outputs={tmp_path}"]
+    first = multirun(*words)  # which this machine's CPU could not train
+    assert first.code == 0, first.err
+    assert len(SENT[0]) == 2 and "2 runs trained" in first.out and first.out.count("best loss/val") == 1
+    assert multirun(*words).code == 0 and len(SENT) == 1
+    refused = multirun(*words, "trainer.accelerator=cpu")
+    assert refused.code == 2 and "a CPU has no 16-mixed" in refused.err

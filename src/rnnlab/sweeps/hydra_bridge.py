@@ -1,7 +1,8 @@
 """Between Hydra and a sweep: takes Hydra's config and loader, gives Hydra's job returns."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
@@ -19,6 +20,8 @@ from rnnlab.sweeps.rehearsal import answers
 from rnnlab.sweeps.space import Space, space
 from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
 from rnnlab.training.accelerator import take
+
+KINDS = ("gpu", "mps", "cpu")  # what `trainer.accelerator=auto` comes to, best first
 
 
 class Multirun:
@@ -105,7 +108,8 @@ def job_batches(
     if multirun.options["search"] != "grid":
         raise UserError(f"sweep.search={multirun.options['search']}: a search trains in rnnlab's own workers; "
                         "leave out hydra/launcher")  # fmt: skip
-    planner = Planner(multirun.compose, multirun.base, _kind_here, multirun.config_dir)
+    choose = _kind_here if _trains_here(config) else _kind_there("auto")
+    planner = Planner(multirun.compose, multirun.base, choose, multirun.config_dir)
     plan = planner.plan(multirun.grid(arguments), multirun.options["exclude"])
     plan.check_classes(import_errors)
     plan.read_statuses()
@@ -121,23 +125,40 @@ def job_batches(
 
 def over_already(
     config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]
-) -> tuple[list[Planned], dict[tuple[str, ...], JobReturn]]:
-    """The runs of jobs that another launcher is to train, and for those that are over {overrides: result}."""
+) -> tuple[list[list[Planned]], dict[tuple[str, ...], JobReturn]]:
+    """Of each job that another launcher is to train the runs that it may be, and for those that are over {overrides:
+    result}. What `trainer.accelerator=auto` comes to is known only here: elsewhere it may be any.
+    """
     multirun = Multirun(config, context)
-    planner = Planner(multirun.compose, multirun.base, _kind_here, multirun.config_dir)
     points = listed(jobs, multirun.is_group)
-    plan = planner.plan(points)
-    plan.read_statuses()
-    done = Sweep(plan, {p.place.folder: p.run.known for p in plan.runs})
-    rerun, by_id = multirun.options["stale"] == "rerun", {p.place.id: p for p in plan.runs}
-    by_texts = {tuple(p.overrides): p for p in plan.runs}
-    over = {}
-    for point, job in zip(points, jobs, strict=True):
-        texts = tuple(a.text for a in point)
-        planned = by_texts.get(texts) or by_id.get(plan.same.get(texts, ""))
-        if planned and planned.status in ENDED and not planned.again and not (planned.stale and rerun):
-            over[tuple(job)] = _job_return(done, planned)
-    return plan.runs, over
+    rerun = multirun.options["stale"] == "rerun"
+    maybe: dict[tuple[str, ...], dict[Path, Planned]] = {tuple(job): {} for job in jobs}
+    over: dict[tuple[str, ...], JobReturn] = {}
+    for choose in [_kind_here] if _trains_here(config) else [_kind_there(kind) for kind in KINDS]:
+        plan = Planner(multirun.compose, multirun.base, choose, multirun.config_dir).plan(points)
+        plan.read_statuses()
+        done = Sweep(plan, {p.place.folder: p.run.known for p in plan.runs})
+        by_id, by_texts = {p.place.id: p for p in plan.runs}, {tuple(p.overrides): p for p in plan.runs}
+        for point, job in zip(points, map(tuple, jobs), strict=True):
+            texts = tuple(a.text for a in point)
+            if (planned := by_texts.get(texts) or by_id.get(plan.same.get(texts, ""))) is None:
+                continue
+            maybe[job].setdefault(planned.place.folder, planned)
+            if planned.status in ENDED and not planned.again and not (planned.stale and rerun):
+                over.setdefault(job, _job_return(done, planned))
+        if all(planned.template.values["trainer"]["accelerator"] != "auto" for planned in plan.runs):
+            break
+    return [list(runs.values()) for runs in maybe.values() if runs], over
+
+
+def _trains_here(config: DictConfig) -> bool:
+    """Whether Hydra's launcher trains on this machine."""
+    return str(config.hydra.launcher._target_).rpartition(".")[2] in ("BasicLauncher", "JoblibLauncher")
+
+
+def _kind_there(kind: str) -> Callable[[str], str]:
+    """What a job elsewhere takes if `auto` comes to `kind` there."""
+    return lambda asked: kind if asked == "auto" else "gpu" if asked == "cuda" else asked
 
 
 def _kind_here(asked: str) -> str:

@@ -16,6 +16,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from rnnlab.errors import RunFailed, UserError
+from rnnlab.runs.record import ENDED
 
 AGAIN = 10**6  # times that a job of submitit may run into its limit
 
@@ -24,23 +25,28 @@ AGAIN = 10**6  # times that a job of submitit may run into its limit
 class Launched:
     """The runs of one command, in the order in which its sweeper asked for them."""
 
-    runs: dict[Path, tuple[Any, Any]] = field(
-        default_factory=dict
-    )  # {folder: a `Planned`, when it had ended before}
+    # {folder: each `Planned` that the job may be, when that had ended before}
+    runs: dict[Path, list[tuple[Any, Any]]] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
 
-    def add(self, runs: Sequence[Any]) -> None:
-        for planned in runs:
-            self.runs.setdefault(planned.place.folder, (planned, planned.run.known.get("ended")))
+    def add(self, jobs: Sequence[Sequence[Any]]) -> None:
+        for runs in jobs:
+            known = [(planned, planned.run.known.get("ended")) for planned in runs]
+            self.runs.setdefault(runs[0].place.folder, known)
 
     def show(self) -> None:
         from rnnlab.sweeps.job import Outcome
         from rnnlab.sweeps.plan import Plan
         from rnnlab.sweeps.sweep import Sweep, report
 
-        found = [planned for planned, _ in self.runs.values()]
+        def fresh(one: tuple[Any, Any]) -> tuple[bool, bool]:
+            record = one[0].run.known
+            return record.get("ended") != one[1], record.get("status") in ENDED
+
+        chosen = [max(maybe, key=fresh) for maybe in self.runs.values()]
+        found = [planned for planned, _ in chosen]
         done = Sweep(Plan(found), {p.place.folder: p.run.known for p in found})
-        for i, (planned, before) in enumerate(self.runs.values()):
+        for i, (planned, before) in enumerate(chosen):
             record = done.record(planned)
             if record.get("ended") != before:
                 done.outcomes.append((planned, Outcome(i, record.get("status", ""), record=record)))
