@@ -2,11 +2,14 @@
 
 import json
 import math
+import operator
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -220,10 +223,11 @@ def test_the_same_command_goes_on_with_the_study(tmp_path, options):
     assert third.run() == {}
 
 
-def test_runs_that_lie_in_the_folder_already_are_told(tmp_path):
+@pytest.mark.parametrize("status", ["finished", "stopped early"])
+def test_runs_that_lie_in_the_folder_already_are_told(tmp_path, status):
     lab = Lab(tmp_path)
     planned = lab.plan(lab.space.points({"lr": 0.25})[0])
-    lab.record(planned, "finished", {"best": {"value": 0.5, "step": 1, "metrics": {}}})
+    lab.record(planned, status, {"best": {"value": 0.5, "step": 1, "metrics": {}}})
     (planned.run.folder / "overrides.yaml").write_text("- lr=0.25\n")
     search = Lab(tmp_path).search
     assert [(t.params, t.value) for t in search.study.optuna.trials] == [({"lr": 0.25}, 0.5)]
@@ -358,6 +362,35 @@ def test_the_front_is_what_no_other_trial_beats():
     assert {t["number"] for t in brute} == {3, 0, 1, 5}  # 5 is 0 again
     assert [t["number"] for t in pareto_front(trials, "max")] == [4]  # a greater loss, and few parameters
     assert pareto_front(trials[6:], "min") == []
+
+
+@pytest.mark.parametrize("names", [("loss/val", "parameters"), ("loss/val", "parameters", "seconds")])
+def test_the_front_of_thousands_is_the_one_that_comparing_all_gives(names):
+    rng = random.Random(0)
+    points = [tuple(rng.randint(0, 40) for _ in names) for _ in range(400)]
+    trials = [{"number": i, "values": dict(zip(names, point, strict=True))} for i, point in enumerate(points)]
+    for mode in ("min", "max"):
+        sign = -1 if mode == "max" else 1
+        signed = {(sign * first, *rest) for first, *rest in points}
+        brute = {a for a in signed if not any(b != a and all(map(operator.le, b, a)) for b in signed)}
+        found = [tuple(trial["values"].values()) for trial in pareto_front(trials, mode)]
+        assert [(sign * first, *rest) for first, *rest in found] == sorted(brute)
+
+
+@pytest.mark.parametrize("objectives", [[], ["parameters"]])
+def test_how_much_a_key_mattered_is_noted_without_a_warning(tmp_path, objectives):
+    lab = Lab(tmp_path, lines=("lr=interval(0.0,1.0)", "x=interval(0.0,1.0)"), trials=15)
+    study = lab.search.study
+    study.config = study.config | {"name": "lab"}
+    study.objectives = ["loss/val", *objectives]
+    study.optuna = optuna.create_study(directions=["minimize"] * len(study.objectives))
+    for i in range(15):
+        ask = study.optuna.ask(study.distributions)
+        study.optuna.tell(ask, [i / 15 + j for j in range(len(study.objectives))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        study.close()
+    assert set(read_journal(study.journal, study.id).importance) == {"lr", "x"}
 
 
 @pytest.mark.parametrize(

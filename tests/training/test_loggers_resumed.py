@@ -179,12 +179,26 @@ def test_what_loggers_leave_in_the_process_is_of_one_run():
         def finish(self):
             self.finished += 1
 
+    class Trackio:
+        open = True
+
+        def finish(self):
+            if not self.open:
+                raise RuntimeError("Call trackio.init() before trackio.finish().")
+            self.open = False
+
     with pytest.MonkeyPatch.context() as patched:
         patched.setitem(sys.modules, "wandb", Wandb())
+        patched.setitem(sys.modules, "trackio", trackio := Trackio())
         patched.delenv(stock_loggers.ADDRESS, raising=False)
+        patched.delenv(stock_loggers.COMETS, raising=False)
         with stock_loggers.apart():
             patched.setenv(stock_loggers.ADDRESS, "sqlite:///one.db")
-        assert stock_loggers.ADDRESS not in os.environ and sys.modules["wandb"].finished == 1
+            os.environ[stock_loggers.COMETS] = "1"
+        assert not {stock_loggers.ADDRESS, stock_loggers.COMETS} & os.environ.keys()
+        assert sys.modules["wandb"].finished == 1 and not trackio.open
+        with stock_loggers.apart():  # one that has no run open says so
+            pass
 
 
 @pytest.mark.parametrize("online", [True, False])

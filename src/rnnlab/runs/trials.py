@@ -42,8 +42,15 @@ def pareto_front(trials: Sequence[dict[str, Any]], mode: str) -> list[dict[str, 
         values = trial["values"]
         if values.keys() == scored[-1]["values"].keys():
             found.setdefault(tuple(sign.get(name, 1.0) * value for name, value in values.items()), trial)
-    beaten = {a for a in found for b in found if b != a and all(y <= x for x, y in zip(a, b, strict=True))}
-    return [trial for point, trial in sorted(found.items(), key=lambda one: one[0]) if point not in beaten]
+    front: list[tuple[float, ...]] = []
+    for point in sorted(found):  # what beats a point comes before it, and of those one of the front does
+        if len(point) == 2:
+            better = not front or point[1] < front[-1][1]
+        else:
+            better = not any(all(y <= x for x, y in zip(point, other, strict=True)) for other in front)
+        if better:
+            front.append(point)
+    return [found[point] for point in front]
 
 
 def append(path: Path, line: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import inspect
 import random
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -13,8 +14,11 @@ import numpy as np
 
 # whose generators decide no number: names of temporary files, of runs on a server, and the like
 OTHERS = {*sys.stdlib_module_names, "torch", "lightning", "lightning_fabric", "pytorch_lightning", "torchmetrics",
-          "rnnlab", "numpy", "hydra", "omegaconf", "optuna", "ray", "submitit", "wandb", "mlflow", "tensorboard",
-          "matplotlib", "IPython", "ipykernel"}  # fmt: skip
+          "rnnlab", "numpy", "hydra", "omegaconf", "optuna", "ray", "submitit", "wandb", "mlflow", "comet_ml",
+          "trackio", "aim", "sentry_sdk", "tensorboard", "matplotlib", "IPython", "ipykernel"}  # fmt: skip
+
+_LOCK, _RESTORED = threading.Lock(), list[tuple[Any, str, Any]]()
+_open = 0  # contexts, of any thread: the first of them puts, the last one restores
 
 
 @contextmanager
@@ -23,9 +27,28 @@ def seeded() -> Iterator[None]:
     generator, which the run seeds and whose state its checkpoints hold: `default_rng()`, `RandomState()`,
     `random.Random()`. What a module makes while it is imported is left to the system.
     """
+    global _open
+    with _LOCK:
+        _open += 1
+        if _open == 1:
+            _put(_RESTORED)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _open -= 1
+            if not _open:
+                for owner, name, value in _RESTORED:
+                    setattr(owner, name, value)
+                _RESTORED.clear()
+
+
+def _put(before: list[tuple[Any, str, Any]]) -> None:
+    """Puts ours in the place of NumPy's and Python's; notes `before` what had been there."""
     source: Any = np.random.bit_generator  # where all of NumPy's generators ask the system
     module: Any = random
     asked, seed, seed_global = source.randbits, module.Random.seed, module.seed
+    before += [(source, "randbits", asked), (module.Random, "seed", seed), (module, "seed", seed_global)]
 
     @wraps(seed)
     def seed_by_run(self: random.Random, a: Any = None, version: int = 2) -> None:
@@ -34,10 +57,6 @@ def seeded() -> Iterator[None]:
     source.randbits = lambda bits: random.getrandbits(bits) if by_user() else asked(bits)
     module.Random.seed = seed_by_run
     module.seed = MethodType(seed_by_run, module.random.__self__)
-    try:
-        yield
-    finally:
-        source.randbits, module.Random.seed, module.seed = asked, seed, seed_global
 
 
 def by_user() -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rnnlab.errors import UserError
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, runs, silently
 from rnnlab.runs.trials import JOURNAL, TOLD, append, read_journal
 from rnnlab.sweeps import samplers
@@ -165,7 +166,7 @@ class Study:
         """Finished runs in the folder that lie in the space, and were no trials."""
         for run in runs(self.journal.parent, silently) if self.journal.parent.is_dir() else ():
             values = self.values_of(run.known)
-            if run.folder.name in known or run.known.get("status") != "finished":
+            if run.folder.name in known or run.known.get("status") not in ENDED:
                 continue
             if all(map(math.isfinite, values)) and (there := self._params_of(run)) is not None:
                 yield there, values
@@ -188,10 +189,11 @@ class Study:
         complete = self.optuna.get_trials(deepcopy=False, states=(samplers.state("complete"),))
         if len({trial.values[0] for trial in complete}) >= ENOUGH and len(self.distributions) > 1:
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-            with suppress(ValueError, RuntimeError):
-                found = optuna.importance.get_param_importances(
-                    self.optuna, evaluator=evaluator, target=lambda trial: self.sign * trial.values[0]
-                )
+            # with one objective Optuna knows which values are good, and warns where it is told
+            first = {"target": lambda trial: self.sign * trial.values[0]} if len(self.objectives) > 1 else {}
+            with suppress(ValueError, RuntimeError), warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                found = optuna.importance.get_param_importances(self.optuna, evaluator=evaluator, **first)
                 shares = {key: round(float(value), 4) for key, value in found.items()}
                 append(self.journal, {"space": self.id, "at": round(time.time(), 3), "importance": shares})
         path = self.journal.with_name(STUDY)

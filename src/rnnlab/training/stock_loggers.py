@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from rnnlab.runs.run import Run
 from rnnlab.training.loggers import SEEN, RunLogger, log
 
 ADDRESS = "MLFLOW_TRACKING_URI"
+COMETS = "COMET_DISABLE_AUTO_LOGGING"
 # the argument by which a logger goes on with what it wrote, which is also the attribute that says so
 CONTINUED = {
     "lightning.pytorch.loggers.MLFlowLogger": ("run_id", "run_id"),
@@ -48,17 +50,21 @@ def continuing(run: Run, name: str, node: Mapping[str, Any]) -> dict[str, Any]:
 @contextmanager
 def apart() -> Iterator[None]:
     """What loggers leave in the process is of one run alone, for the next one may be another's: MLflow its address in
-    the environment, wandb the run that it writes.
+    the environment and Comet a switch, wandb and Trackio the run that they write.
     """
-    address = os.environ.get(ADDRESS)
+    before = {name: os.environ.get(name) for name in (ADDRESS, COMETS)}
     try:
         yield
     finally:
-        os.environ.pop(ADDRESS, None)
-        if address is not None:
-            os.environ[ADDRESS] = address
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
         if (wandb := sys.modules.get("wandb")) is not None and getattr(wandb, "run", None) is not None:
             wandb.finish()
+        if (trackio := sys.modules.get("trackio")) is not None:
+            with suppress(RuntimeError), redirect_stdout(StringIO()):  # which says that no run is open
+                trackio.finish()
 
 
 def remember(run: Run, loggers: Iterable[Any], config: Mapping[str, Any]) -> None:

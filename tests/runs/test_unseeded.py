@@ -1,0 +1,37 @@
+"""`seeded` where two of them overlap without one being inside the other."""
+
+import random
+import threading
+
+import numpy as np
+
+from rnnlab.runs.unseeded import OTHERS, seeded
+
+
+def test_two_threads_leave_nothing_behind():
+    source, module = np.random.bit_generator, random
+    before = source.randbits, module.Random.seed, module.seed
+    first_in, second_in = threading.Event(), threading.Event()
+
+    def first():
+        with seeded():
+            first_in.set()
+            second_in.wait(5)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    first_in.wait(5)
+    with seeded():
+        second_in.set()
+        thread.join(5)  # the one that came first has left
+        random.seed(3)
+        a = np.random.default_rng().random()
+        random.seed(3)
+        assert np.random.default_rng().random() == a
+    assert (source.randbits, module.Random.seed, module.seed) == before
+    random.seed(3)
+    assert np.random.default_rng().random() != a
+
+
+def test_trackers_names_of_runs_are_not_the_runs_to_decide():
+    assert {"wandb", "mlflow", "comet_ml", "trackio", "aim", "sentry_sdk"} <= OTHERS
