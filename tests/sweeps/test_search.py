@@ -305,6 +305,17 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
         (["sweep.search=tpe", "optimizer.lr=interval(-1.0,1.0)"], "points are invalid"),
         (["sweep.search=tpe", "sweep.zip=[[seed,optimizer.lr]]"], "sweep.zip"),
         (["sweep.search=tpe", "hydra/launcher=basic"], "leave out hydra/launcher"),
+        (
+            ["sweep.search=tpe", "sweep.objectives=[paramters]"],
+            "a run has no paramters. Did you mean parameters?",
+        ),
+        (["sweep.search=tpe", "sweep.objectives=[mae]"], "a run has no mae. Did you mean metric/mae?"),
+        (["sweep.search=tpe", "sweep.objectives=[steps,steps]"], "[steps,steps]: steps is there twice"),
+        (["sweep.search=tpe", "sweep.objectives=[loss/val]"], "loss/val is the monitored metric"),
+        (
+            ["model.hidden_size=4,8", "optimizer.lr=1e-3", "sweep.objectives=[parameters]"],
+            "a grid trains all",
+        ),
     ],
 )
 def test_a_wrong_search_is_refused_and_leaves_nothing(tmp_path, capsys, asked, why):

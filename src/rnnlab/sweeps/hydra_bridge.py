@@ -55,6 +55,9 @@ class Multirun:
     def points(self, arguments: Sequence[str]) -> Grid | Space:
         """What a sweep is made of: the points of a grid, or the space of a search."""
         if self.options["search"] == "grid":
+            if named := self.options["objectives"]:
+                raise UserError(f"sweep.objectives=[{','.join(named)}]: a grid trains all of its points and looks for "
+                                "none; add sweep.search=nsga2, tpe, gp or random")  # fmt: skip
             return self.grid(arguments)
         return space(arguments, self.is_group, self.loader, zipped=bool(self.options["zip"]))
 

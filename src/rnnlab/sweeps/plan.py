@@ -72,6 +72,7 @@ class Plan:
     )  # run.json of finished runs, by their folders
     damaged: list[str] = field(default_factory=list)  # what is wrong with run.json files
     notes: Counter[str] = field(default_factory=Counter)  # what runs would warn of, and how many of them
+    measured: set[str] = field(default_factory=set)  # what validations give, as far as it is known
     unmatched: list[str] = field(default_factory=list)  # conditions of sweep.exclude that match no point
 
     def due(self, rerun_stale: bool) -> list[Planned]:
@@ -131,6 +132,7 @@ class Plan:
                 wrong[id(planned)] = lines
             else:
                 self.notes.update(answer.notes)
+                self.measured.update(answer.measured)
         self.invalid += [(p.point, wrong[id(p)]) for p in self.runs if id(p) in wrong]
         self.runs = [p for p in self.runs if id(p) not in wrong]
 

@@ -22,11 +22,14 @@ VALUES = ("monitor", "mode")
 
 
 class Answer(NamedTuple):
-    """`lines`: why such runs are refused; `notes`: what they would be warned of; `scored`: whether they validate."""
+    """`lines`: why such runs are refused; `notes`: what they would be warned of; `scored`: whether they validate;
+    `measured`: what a validation gives, () where that is not known.
+    """
 
     lines: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     scored: bool = True
+    measured: tuple[str, ...] = ()
 
 
 class Questions:
@@ -100,7 +103,8 @@ class Parts:
         if known and not refused:
             sizes = self.once(("sizes", id(config["data"])), lambda: preflight.sizes(data))
             found = preflight.findings(config, sizes, task.metrics if isinstance(task, Task) else None)
-        return Answer(tuple(dict.fromkeys(found.lines)), tuple(found.notes), found.scored)
+        measured = preflight.measured_by(task.metrics) if isinstance(task, Task) else ()
+        return Answer(tuple(dict.fromkeys(found.lines)), tuple(found.notes), found.scored, tuple(measured))
 
     def once(self, key: Any, make: Callable[[], Any], within_budget: bool = False) -> Any:
         if key not in self.made:

@@ -7,12 +7,12 @@ import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, nearest
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, runs, silently
 from rnnlab.runs.trials import JOURNAL, TOLD, append, read_journal
@@ -27,6 +27,25 @@ OF_RESULTS = ("parameters", "multiplications", "steps")  # objectives that are n
 SECONDS = "seconds"
 
 PlanPoint = Callable[[Point], "Planned | list[str]"]
+
+
+def refuse_objectives(asked: Sequence[str], monitor: str, measured: Collection[str]) -> None:
+    """Raises UserError for an objective that no run has, of the names that are `measured` (where they are known), and
+    for one that is there twice.
+    """
+    possible = {*OF_RESULTS, SECONDS, *measured} - {monitor}
+    for i, name in enumerate(asked):
+        at = f"sweep.objectives=[{','.join(asked)}]"
+        if name == monitor:
+            raise UserError(
+                f"{at}: {name} is the monitored metric, which is the first objective; leave it out"
+            )
+        if name in asked[:i]:
+            raise UserError(f"{at}: {name} is there twice")
+        if measured and name not in possible:
+            metric = f"metric/{name}"
+            said = f" Did you mean {metric}?" if metric in possible else nearest(name, possible)
+            raise UserError(f"{at}: a run has no {name}.{said}")
 
 
 @dataclass(eq=False)

@@ -268,8 +268,10 @@ def _search(
     """Chooses trials and trains them. `plan` is of the space's corners, which are checked already."""
     from rnnlab.sweeps.samplers import require_optuna
     from rnnlab.sweeps.search import Search, describe, summary
+    from rnnlab.sweeps.study import refuse_objectives
 
     require_optuna(options)
+    refuse_objectives(options["objectives"], plan.runs[0].config["monitor"], plan.measured)
     if options["pool"] == "slurm":
         require_slurm()
         checked(options)

@@ -258,8 +258,13 @@ def _season(data: dict[str, Any]) -> Iterator[str]:
         )
 
 
+def measured_by(metrics: tuple[str, ...]) -> list[str]:
+    """What a validation gives."""
+    return ["loss/val", *(f"metric/{name}" for name in metrics)]
+
+
 def _monitors(config: dict[str, Any], metrics: tuple[str, ...]) -> Iterator[str]:
-    measured = ["loss/val", *(f"metric/{name}" for name in metrics)]
+    measured = measured_by(metrics)
     if (asked := config["monitor"]) not in measured:
         yield f"monitor={asked}: a validation gives {', '.join(measured)}.{nearest(asked, measured)}"
     yield from _opposed("", config["monitor"], config["mode"])
