@@ -34,7 +34,7 @@ def workers_of(
     if options["pool"] == "slurm":
         from rnnlab.sweeps.slurm_pool import SlurmPool
 
-        jobs = SlurmPool(options, due[0].place.folder.parent, due[0].config["name"])
+        jobs = SlurmPool(options, due[0].place.folder.parent, due[0].config["name"], sizes.gpus_each)
         try:
             yield jobs, replace(sizes, workers=dict.fromkeys(("cpu", "gpu"), jobs.wanted), gpus=0)
         finally:
