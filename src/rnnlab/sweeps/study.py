@@ -209,10 +209,12 @@ class Study:
         if len({trial.values[0] for trial in complete}) >= ENOUGH and len(self.distributions) > 1:
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
             # with one objective Optuna knows which values are good, and warns where it is told
-            first = {"target": lambda trial: self.sign * trial.values[0]} if len(self.objectives) > 1 else {}
+            first = (lambda trial: self.sign * trial.values[0]) if len(self.objectives) > 1 else None
             with suppress(ValueError, RuntimeError), warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
-                found = optuna.importance.get_param_importances(self.optuna, evaluator=evaluator, **first)
+                found = optuna.importance.get_param_importances(
+                    self.optuna, evaluator=evaluator, target=first
+                )
                 shares = {key: round(float(value), 4) for key, value in found.items()}
                 append(self.journal, {"space": self.id, "at": round(time.time(), 3), "importance": shares})
         path = self.journal.with_name(STUDY)
