@@ -208,7 +208,7 @@ def record_of(job: Any, status: str) -> dict[str, Any]:
 def swept(runs: int, workers: int, folder: str, write: bool = True) -> dict[str, Cost]:
     """{part of a sweep: what it cost}."""
     from rnnlab.config import base_config, check, compose
-    from rnnlab.sweeps import live, scheduler, sweep
+    from rnnlab.sweeps import live, pools, scheduler, sweep
     from rnnlab.sweeps.grid import grid
     from rnnlab.sweeps.job import memory
     from rnnlab.sweeps.plan import Plan
@@ -222,7 +222,7 @@ def swept(runs: int, workers: int, folder: str, write: bool = True) -> dict[str,
     pool = PretendedPool(clock, workers, write)
     before = memory()
     put: list[tuple[Any, str, Any]] = [
-        (sweep, "LocalPool", lambda server: pool),
+        (pools, "LocalPool", lambda server: pool),
         (scheduler, "time", clock),
         (live, "time", clock),
     ]

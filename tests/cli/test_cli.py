@@ -19,6 +19,10 @@ from rnnlab.runs.files import write_whole
 BIN = Path(sys.executable).parent
 
 
+def finished(objective):
+    return types.SimpleNamespace(objective=objective, status="finished", record={}, folder=Path("run"))
+
+
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
     """Runs `rnnlab train` without training: collects what `train(cfg, overrides)` is given."""
@@ -26,7 +30,7 @@ def trained(monkeypatch, tmp_path):
 
     def fake(cfg, overrides, **_):
         calls.append((cfg, overrides))
-        return types.SimpleNamespace(objective=float(cfg.seed), status="finished")
+        return finished(float(cfg.seed))
 
     module = types.ModuleType("rnnlab.display")
     module.train = fake
@@ -103,7 +107,7 @@ def test_a_fault_of_ours_keeps_its_trace(capsys, trained):
     code, _, err = said(capsys, "train")
     assert code == 1 and "Traceback" in err and err.endswith("ZeroDivisionError: ours")
     # and so does an error of Hydra's or OmegaConf's that comes from inside a run
-    trained.module.train = lambda cfg, overrides: cfg.no_such_key
+    trained.module.train = lambda cfg, overrides, **_: cfg.no_such_key
     code, _, err = said(capsys, "train")
     assert code == 1 and "Traceback" in err and "no_such_key" in err
 
@@ -144,7 +148,7 @@ def test_a_users_own_experiment(capsys, trained, tmp_path):
 
     def fake(cfg, overrides, **_):
         bases.append(base_config(overrides))  # finds the --config-dir of the run that goes on
-        return types.SimpleNamespace(objective=0.0, status="finished")
+        return finished(0.0)
 
     trained.module.train = fake
     assert said(capsys, "train", "experiment=mine", "seed=8", "--config-dir", "conf")[0] == 0

@@ -180,7 +180,13 @@ def test_a_typo_beside_an_interval_is_its_own_line(tmp_path, multirun):
 
 @pytest.mark.usefixtures("greedy")
 def test_another_sweeper_is_told_the_best_value_of_the_monitored_metric_not_the_last(tmp_path, multirun):
-    asked = (*POINTS[:3], "trainer.max_epochs=12", "model.hidden_size=8", "monitor=metric/mae")
+    asked = (
+        *POINTS[:3],
+        "trainer.max_epochs=12",
+        "model.cell=elman",
+        "model.hidden_size=8",
+        "monitor=metric/mae",
+    )
     done = multirun(*asked, "seed=0", "hydra/sweeper=greedy", f"paths.outputs={tmp_path}")
     assert done.code == 0, done.err
     runs = {r.config["optimizer"]["lr"]: r for r in rnnlab.runs(tmp_path / "sine")}

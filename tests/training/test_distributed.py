@@ -15,7 +15,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule
 
 import rnnlab
-from conftest import SMALL
 from rnnlab.data.chars import Segment
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.recurrence.carry import joined, part
@@ -274,7 +273,8 @@ def test_an_object_that_cannot_be_made_elsewhere(tmp_path):
             self.held = held
 
     with pytest.raises(UserError, match=r"trainer.devices=2: Local cannot be made in another process: .+"):
-        asked = (*SMALL, "trainer.devices=2", f"paths.outputs={tmp_path}")
+        asked = ("experiment=sine", "data.n_points=200", "model.hidden_size=8", "trainer.max_epochs=1",
+                 "trainer.accelerator=cpu", "trainer.devices=2", f"paths.outputs={tmp_path}")  # fmt: skip
         rnnlab.train(*asked, callbacks=[Local(threading.Lock())], quiet=True)
 
 

@@ -16,7 +16,6 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 
 from rnnlab.errors import RunFailed, UserError
-from rnnlab.runs.record import ENDED
 
 AGAIN = 10**6  # times that a job of submitit may run into its limit
 
@@ -35,6 +34,7 @@ class Launched:
             self.runs.setdefault(runs[0].place.folder, known)
 
     def show(self) -> None:
+        from rnnlab.runs.record import ENDED
         from rnnlab.sweeps.job import Outcome
         from rnnlab.sweeps.plan import Plan
         from rnnlab.sweeps.sweep import Sweep, report
