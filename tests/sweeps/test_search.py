@@ -413,6 +413,13 @@ def test_what_takes_no_second_objective_is_refused(tmp_path, asked, why):
         Lab(tmp_path, objectives=["parameters"], **asked)
 
 
+def test_a_gaussian_process_takes_several_objectives_where_optuna_has_it(tmp_path, monkeypatch):
+    assert Lab(tmp_path, objectives=["parameters"], search="gp").search.study.optuna.directions
+    monkeypatch.setattr(optuna, "__version__", "4.3.0")
+    with pytest.raises(UserError, match=r"sweep\.search=gp takes several from Optuna 4\.4 on"):
+        Lab(tmp_path, objectives=["parameters"], search="gp")
+
+
 def test_a_search_for_two_objectives_goes_on_and_shows_its_front(tmp_path, capsys):
     line = ["train", "-m", *LINE, "model.hidden_size=2,4,8,16", "sweep.search=nsga2",
             "sweep.objectives=[parameters]", f"paths.outputs={tmp_path}"]  # fmt: skip

@@ -20,6 +20,13 @@ def require_optuna(options: dict[str, Any]) -> None:
         ) from error
 
 
+def gp_takes_several() -> bool:
+    """Whether Optuna's Gaussian process looks for several objectives."""
+    import optuna
+
+    return tuple(map(int, optuna.__version__.split(".")[:2])) >= (4, 4)
+
+
 def state(word: str) -> Any:
     from optuna.trial import TrialState
 

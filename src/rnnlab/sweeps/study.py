@@ -105,6 +105,10 @@ class Study:
         at, several = f"sweep.objectives={self.options['objectives']}", bool(self.options["objectives"])
         if several and self.options["search"] == "cmaes":
             raise UserError(f"{at}: sweep.search=cmaes looks for one; nsga2, tpe, gp and random take several")
+        if several and self.options["search"] == "gp" and not samplers.gp_takes_several():
+            raise UserError(
+                f"{at}: sweep.search=gp takes several from Optuna 4.4 on; nsga2, tpe and random do here"
+            )
         if several and self.options["prune"] != "none":
             raise UserError(
                 f"{at}: nothing tells which of several trials is not worth its end; leave out sweep.prune"
