@@ -37,7 +37,7 @@ def repository(tmp_path_factory):
     assert ended(fork(train, folder.with_name("log"))) == 0
     task = folder / "src" / "rnnlab" / "tasks" / "task.py"
     before = task.read_text()
-    task.write_text(before.replace("loss = self.loss(batch)\n", "loss = 1.5 * self.loss(batch)\n"))
+    task.write_text(before.replace(" = self.loss(batch)\n", " = 1.5 * self.loss(batch)\n"))
     assert task.read_text() != before
     b = commit(folder, "B")
     (run,) = (folder / "outputs" / "sine").glob("*/run.json")
