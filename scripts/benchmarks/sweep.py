@@ -13,14 +13,8 @@ import time
 from pathlib import Path
 
 from benchmarks import budget
+from benchmarks.budget import SINE
 
-SINE = (
-    "experiment=sine",
-    "model.cell=elman",
-    "trainer.max_steps=500",
-    "trainer.max_epochs=-1",
-    "trainer.accelerator=cpu",
-)
 GRID = ("model.hidden_size=16,32", "model.num_layers=1,2", "optimizer.lr=1e-3,2e-3,3e-3,5e-3,1e-2")
 
 

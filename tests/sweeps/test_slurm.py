@@ -231,17 +231,23 @@ def test_a_search_prunes_in_jobs(cluster, tmp_path, capsys):
     assert until(lambda: not subprocess.run(["squeue", "-h"], capture_output=True, text=True).stdout.strip())
 
 
+def warned_under_way(outputs):
+    """The only job in the queue, once it trains and was told that its time is over, and is queued again."""
+    until(lambda: "running" in statuses(outputs))
+    time.sleep(1)
+    (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True).stdout.split()
+    subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    until(lambda: state(job).get("Restarts") == "1")
+    return job
+
+
 def test_a_search_whose_job_is_queued_again_has_the_bits_of_one_on_this_machine(cluster, tmp_path):
     pytest.importorskip("optuna", reason="Optuna is not installed")
     words = [*SEARCH, "model.hidden_size=96", "sweep.search_order=deterministic", "sweep.search_batch=2",
              "sweep.trials=2", "trainer.max_epochs=-1", "trainer.max_steps=4000", LONG[2]]  # fmt: skip
     there = [*words, "sweep=slurm", "sweep.slurm.cpus=2", f"paths.outputs={tmp_path / 'a'}"]
     driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
-    until(lambda: "running" in statuses(tmp_path / "a"))
-    time.sleep(1)
-    (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True).stdout.split()
-    subprocess.run(["scancel", "--signal=USR2", job], check=True)
-    until(lambda: state(job).get("Restarts") == "1")
+    job = warned_under_way(tmp_path / "a")
     until(lambda: began_again(job))
     said, _ = driver.communicate(timeout=200)
     assert driver.returncode == 0 and "2 trials: 2 complete" in said
@@ -258,11 +264,7 @@ def test_a_stock_job_whose_time_is_over_goes_on(cluster, tmp_path):
     there = [*words, "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=60", "hydra.launcher.mem_gb=null",
              f"paths.outputs={tmp_path / 'a'}"]  # fmt: skip
     driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
-    until(lambda: "running" in statuses(tmp_path / "a"))
-    time.sleep(1)
-    (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True).stdout.split()
-    subprocess.run(["scancel", "--signal=USR2", job], check=True)
-    until(lambda: state(job).get("Restarts") == "1")
+    job = warned_under_way(tmp_path / "a")
     (run,) = runs(tmp_path / "a" / "sine")
     assert run.status == "stopped" and run.record["why"].startswith("SIGUSR2 at step ")
     until(lambda: began_again(job))

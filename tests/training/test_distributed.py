@@ -7,14 +7,18 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule
+from torch.utils.data import DataLoader, TensorDataset
 
 import rnnlab
+from rnnlab.data import Sine
 from rnnlab.data.chars import Segment
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.recurrence.carry import joined, part
@@ -22,7 +26,7 @@ from rnnlab.runs.run import Run
 from rnnlab.tasks import Forecaster
 from rnnlab.training.checkpoints import Checkpoints
 from rnnlab.training.distributed import World, is_of_connection, settle
-from rnnlab.training.leader import RankFailed
+from rnnlab.training.leader import ENDED, Leader, RankFailed
 from rnnlab.training.recorder import Recorder
 
 NOISY = ("model.cell=lstm", "model.num_layers=2", "model.dropout=0.3", "model.recurrent_dropout=0.2",
@@ -206,6 +210,27 @@ def test_a_checkpoint_that_one_process_would_take_alone_is_refused(small):
     saves = "{_target_: lightning.pytorch.callbacks.OnExceptionCheckpoint, dirpath: x}"
     with pytest.raises(UserError, match=r"callbacks\.saves saves where one process fails"):
         small("trainer.devices=2", f"+callbacks.saves={saves}")
+
+
+class Shuffled(Sine):
+    """Has a torch DataLoader of its own, which shuffles by the global generator."""
+
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(*self.examples("train", 120)), batch_size=17, shuffle=True)
+
+
+def test_a_loader_of_the_users_own_shuffles_alike_on_each_rank(small):
+    asked = ("data._target_=test_distributed.Shuffled", "model.engine=reference")
+    one, two = small(*asked), small(*asked, "trainer.devices=2")
+    assert apart(one, two) < 1e-5
+
+
+def test_a_follower_that_ended_well_is_no_cause():
+    ours, theirs = Pipe()
+    theirs.send(ENDED)
+    leader = Leader.__new__(Leader)
+    leader.followers = {1: (SimpleNamespace(poll=lambda: None, wait=lambda: 0), ours)}
+    assert leader._cause() is None
 
 
 def test_rank_0_that_is_killed_leaves_nobody_behind(text, small, tmp_path):
