@@ -118,7 +118,7 @@ def state(job):
     return dict(word.partition("=")[::2] for word in said.split() if "=" in word)
 
 
-def until(condition, seconds=120):
+def until(condition, seconds=240):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := condition():
