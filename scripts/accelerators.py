@@ -87,6 +87,11 @@ def main(words: list[str]) -> int:
                 print(f"   {name} took {time.perf_counter() - begin:.0f} s", flush=True)
         finally:
             os.chdir(before)
+    return concluded(rows, options)
+
+
+def concluded(rows: list[Row], options: dict[str, str]) -> int:
+    """Writes the table where `out=FILE` asks for it, and gives the exit code: 1 where a row is not as it should be."""
     if "out" in options:
         Path(options["out"]).write_text(markdown(rows), encoding="utf-8")
     wrong = sum(not row.well for row in rows)

@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(Path(__file__).parent))
-from accelerators import Row, call, command, environment, markdown, only  # noqa: E402
+from accelerators import Row, call, command, concluded, environment, only  # noqa: E402
 from same_bits import TASKS, VARIANTS, inputs  # noqa: E402
 
 LIMIT = 1e-5  # what two processes may differ by from one, over the first value of a metric
@@ -63,11 +63,7 @@ def main(words: list[str]) -> int:
                 print(f"{'  ' if row.well else '! '}{row.check:8} {row.what:44} {row.result}", flush=True)
                 rows.append(row)
         os.chdir(before)
-    if "out" in options:
-        Path(options["out"]).write_text(markdown(rows), encoding="utf-8")
-    wrong = sum(not row.well for row in rows)
-    print(f"{len(rows)} lines, {wrong} not as they should be")
-    return 1 if wrong or not rows else 0
+    return concluded(rows, options)
 
 
 def train(*overrides: str) -> Any:
