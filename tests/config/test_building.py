@@ -49,6 +49,26 @@ def test_what_a_partial_refuses_names_place_value_and_cause():
     assert str(caught.value) == "optimizer: torch.optim.Adam(lr=-1): Invalid learning rate: -1"
 
 
+@pytest.mark.parametrize("word", ["x", ["x"]])
+def test_a_word_where_a_function_belongs_is_said_whether_annotations_are_texts_or_not(word):
+    node = {"_target_": "torch.optim.lr_scheduler.LambdaLR", "_partial_": True, "lr_lambda": word}
+    with pytest.raises(UserError, match=r"^scheduler\.lr_lambda=x: LambdaLR needs a function: "):
+        build(node, "scheduler")
+
+
+def test_a_null_that_is_left_over_from_another_class_is_left_out():
+    node = {
+        "_target_": "torch.optim.Adam",
+        "_partial_": True,
+        "lr": 0.5,
+        "momentum": None,
+        "weight_decay": 0.0,
+    }
+    assert build(node, "optimizer")(PARAMETERS).defaults["lr"] == 0.5
+    with pytest.raises(UserError, match=r"optimizer\.momentum: Adam has no such argument"):
+        build(node | {"momentum": 0.9}, "optimizer")(PARAMETERS)
+
+
 def test_arguments_pass_as_they_are(mine):
     spec = {"names": ["a", "b"], "_target_": "not.to.be.built"}
     made = build({"_target_": mine, "sizes": [1, {"b": (2, 3)}]}, "data", spec=spec)

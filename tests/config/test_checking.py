@@ -64,6 +64,14 @@ def lines(*overrides, config_dir=None):
             "callbacks.x: has no _target_, the class to build; choose one with callbacks=NAME",
         ),
         ("seed=-1", "seed=-1: must be a whole number from 0 to 2^63 - 1"),
+        (
+            f"data.batch_size={10**30}",
+            f"data.batch_size={10**30}: is too large; the largest whole number is 2^63 - 1",
+        ),
+        (
+            f"trainer.limit_val_batches={10**30}",
+            f"trainer.limit_val_batches={10**30}: is too large; the largest whole number is 2^63 - 1",
+        ),
     ],
 )
 def test_one_value(overrides, line):
@@ -169,6 +177,11 @@ def test_one_value(overrides, line):
             ["trainer.devices=[0,1]", "trainer.accelerator=cpu"],
             "trainer.devices=[0,1]: a list names GPUs; of a CPU give the number of processes",
         ),
+        (
+            ["trainer.threads=1000000000"],
+            "trainer.threads=1000000000: must be a whole number from 1 to 1,024 or null",
+        ),
+        (["trainer.devices=500"], "trainer.devices=500: at most 128 processes train a run together"),
         (["trainer.devices=2", "trainer.accelerator=mps"], "trainer.devices=2: there is one Apple GPU"),
         (
             ["trainer.devices=2", "+trainer.strategy=fsdp"],

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from rnnlab.config import check, compose, explain
-from rnnlab.config.composing import opposed
+from rnnlab.config.hydra_config import opposed
 from rnnlab.errors import UserError
 
 
@@ -35,7 +35,31 @@ def lines(*overrides, config_dir=None):
             "experiment=notebook/charrnn",
             "experiment=notebook/charrnn: no such choice. Did you mean notebook/char_rnn?",
         ),
+        (
+            "data.amplitudes[0]=2",
+            "data.amplitudes[0]=2: an element of a list is written data.amplitudes.0=VALUE",
+        ),
+        ("'notes=a,b'", "'notes=a,b': quotes around all of it are the shell's; write notes=a,b"),
+        (
+            "hydra/launcher=joblib",
+            "hydra/launcher=joblib: is not installed: pip install hydra-joblib-launcher",
+        ),
+        (
+            "hydra.sweeper.params.seed='0,1'",
+            "hydra.sweeper.params.seed: no such key. +hydra.sweeper.params.KEY=VALUE adds one.",
+        ),
+        ("trainer.auto_lr_find=true", "trainer.auto_lr_find: no such key. rnnlab find-lr finds a rate."),
         ("+seed=3", "+seed: is there already; write seed=VALUE without the +"),
+        ("+experiment=sine", "+experiment: is there already; write experiment=VALUE without the +"),
+        ("=3", "=3: an override is written KEY=VALUE"),
+        (
+            "model={a:1}",
+            "model={a:1}: no such choice. Possible: char_lm, classifier, forecaster, recurrent.",
+        ),
+        (
+            "~seed=5",
+            "~seed=5: Could not delete from config. The value of 'seed' is 0 and not 5.",
+        ),
         ("model.hidden_size", "model.hidden_size: an override is written KEY=VALUE"),
         (
             "seed=1,2",
@@ -60,6 +84,106 @@ def test_all_faults_at_once_those_of_values_too():
         "data.windo: no such key. Did you mean data.window?",
         "model.hidden_size=-3: must be a whole number of at least 1",
     ]
+
+
+def test_several_values_are_named_beside_other_faults_and_each_fault_once():
+    several = "several values are a sweep, and this is one run: call it for each value, or put a list into [brackets]"
+    assert lines("seed=1,2", "model.hiden_size=3", "optimizer.lr=0.1,0.2", "optimiser=sgd") == [
+        "model.hiden_size: no such key. Did you mean model.hidden_size?",
+        "optimiser: no such key. Did you mean optimizer?",
+        f"seed=1,2: {several}",
+        f"optimizer.lr=0.1,0.2: {several}",
+    ]
+
+
+def test_forty_faults_are_found_with_one_composition(monkeypatch):
+    composed, calls = explain.composed, []
+    monkeypatch.setattr(explain, "composed", lambda *asked: calls.append(asked) or composed(*asked))
+    found = lines(*(f"model.bad{i}={i}" for i in range(40)), "+model.options.a=1", "seed.x=3")
+    assert len(calls) == 1
+    assert [line.split(":")[0] for line in found[:40]] == [f"model.bad{i}" for i in range(40)]
+    assert found[40:] == [
+        "seed.x: no such key. `rnnlab train --cfg job` shows all keys.",
+        "model.options.a=1: elman has no such option. It has none.",
+    ]
+
+
+def test_a_folder_of_configs_is_there_before_what_it_holds(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "waves.yaml").write_text("_target_: rnnlab.data.sine.Sine\n")
+    typo = "model.hiden_size: no such key. Did you mean model.hidden_size?"
+    assert lines("data=waves", "model.hiden_size=3", f"hydra.searchpath=['file://{tmp_path}']") == [typo]
+    assert explain.first_of_sweep("data=glob(wa*)", tmp_path) == "data=waves"
+
+
+def test_a_sweep_without_values_is_named_beside_other_faults():
+    found = explain.explain(
+        ValueError("of Hydra's"), ["seed=range(0)", "data=glob(z*)", "model.hiden_size=3"]
+    )
+    assert found == [
+        "seed=range(0): it has no values",
+        "data=glob(z*): it has no values",
+        "model.hiden_size: no such key. Did you mean model.hidden_size?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"notes: \xe9\n", "experiment=mine: a file of configs is not UTF-8 ('utf-8' codec can't decode byte 0xe9"),
+        (b"defaults: [mine]\n", "experiment=mine: its list of defaults leads back to itself"),
+        (b"defaults: {data: chars}\n", "experiment=mine: Invalid defaults list in 'experiment/mine', defaults must"),
+        (b"- 1\n", "experiment/mine: ConfigTypeError raised while composing config: Cannot merge DictConfig with"),
+        (b"defaults: [{override /data: '???'}]\n", "experiment=mine: You must specify 'data', e.g, data=<OPTION>"),
+    ],
+)  # fmt: skip
+def test_a_file_that_hydra_cannot_read_is_named(content, line, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_bytes(b"# @package _global_\n" + content)
+    (said,) = lines("experiment=mine", "model.hidden_size=3", config_dir=tmp_path)
+    assert said.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        (["data=chars"], "experiment=open: You must specify 'model', e.g, model=<OPTION>"),
+        (["data=chars", "model=char_lm", "optimizer=foo"], "optimizer=foo: no such choice."),
+    ],
+)
+def test_what_an_experiment_demands_and_is_given_is_not_at_fault(asked, line, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "open.yaml").write_text(
+        "# @package _global_\ndefaults: [{override /model: '???'}, {override /data: '???'}]\n"
+    )
+    (said,) = lines("experiment=open", *asked, config_dir=tmp_path)
+    assert said.startswith(line)
+
+
+def test_a_group_that_an_experiment_brings_is_there(tmp_path):
+    for folder, text in (
+        ("experiment", "# @package _global_\ndefaults: [/mine: a]\n"),
+        ("mine", "x: 1\n"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.yaml").write_text(text)
+    asked = ("experiment=a", "mine=a", "optimizer=foo", "model=foo")
+    said = lines(*asked, config_dir=tmp_path)
+    assert sorted(line.partition(":")[0] for line in said) == ["model=foo", "optimizer=foo"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ("hydra.mode=FOO", "hydra.mode=FOO: Invalid value 'FOO', expected one of [RUN, MULTIRUN]"),
+        ("hydra.searchpath=3", "hydra.searchpath=3: hydra.searchpath must be a list of strings. Got: 3"),
+        ("hydra.moda=RUN", "hydra.moda: no such key. Did you mean hydra.mode?"),
+        ("~hydra.verbos", "hydra.verbos: no such key. Did you mean hydra.verbose?"),
+        ("seed=range(0)", "seed=range(0): it has no values"),
+    ],
+)
+def test_a_key_of_hydras_that_is_there_is_not_told_to_be_absent(asked, line):
+    assert lines(asked) == [line]
 
 
 def test_a_wrong_choice_does_not_accuse_the_keys_of_the_right_one():
@@ -104,7 +228,7 @@ def test_a_sweep_is_explained_by_its_first_value(sweep, first):
 
 
 def test_an_explanation_that_fails_hides_no_cause(monkeypatch):
-    monkeypatch.setattr(explain, "_read", lambda *_: 1 / 0)
+    monkeypatch.setattr(explain, "first_of_sweep", lambda *_: 1 / 0)
     assert explain.explain(ValueError("the cause\nfull_key: a"), ["seed=1"]) == ["the cause"]
 
 

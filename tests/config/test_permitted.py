@@ -97,6 +97,7 @@ CHECKPOINT, CSV = "lightning.pytorch.callbacks.ModelCheckpoint", "lightning.pyto
         ("callbacks", CHECKPOINT, "dirpath", [None], ["", "x", "/tmp", "~", "s3://b", {}]),
         ("callbacks", CHECKPOINT, "filename", [None, "{epoch}-{loss/val:.3f}", "best-{step}"],
          ["../x", "/x", "a/b", "{epoch.__class__}", "{epoch[0]}", "a\0b", "{epoch:99999999d}", "x\n"]),
+        ("callbacks", CHECKPOINT, "save_last", [None, True, "link"], ["lnk", "../x", 1, {}]),
         ("logger", CSV, "save_dir", ["{run_folder}", "{run_folder}/csv"],
          ["x", "/tmp", "{run_folder}/../x", "{run_folder}/a/../../x", "{run_folder}x", "https://x"]),
         ("logger", CSV, "name", ["csv", "{run_name}"], ["", None, "../x", "/x", "{run_folder}", "..{run_folder}"]),
@@ -134,3 +135,13 @@ def test_a_cell_inside_what_ones_own_class_is_given_is_asked_for_like_any():
     inside = {"_target_": "rnnlab.tasks.CharLM", "_partial_": True, "cell": "any.module.Cell"}
     assert list(refusals({"model": {"_target_": "mine.Task", "make": inside}}, own))
     assert not list(refusals({"model": {"_target_": "mine.Task", "make": inside | {"cell": "gru"}}}, own))
+    for given in ({"options": {"cell": "any.module.Cell"}}, {"cell": "any.module.Cell"}):
+        assert list(refusals({"data": {"_target_": "mine.Task", **given}}, own))
+    assert not list(refusals({"data": {"_target_": "mine.Task", "options": {"cell": "A1"}}}, own))
+
+
+@pytest.mark.parametrize("section", ["trainer", "checkpoint", "extra", "tags"])
+def test_what_is_named_where_nothing_is_built_is_refused_for_it_would_be_imported(section):
+    for node in ({"_partial_": {"_target_": "this.Zen"}}, [{"_target_": "this.Zen"}], {"cell": "this.Zen"}):
+        (line,) = said(section, node)
+        assert line.startswith(f"{section}=")

@@ -23,7 +23,7 @@ def test_every_two_hundredth_wrong_value_is_a_line(wrong_values, tmp_path, monke
     assert ended["refused"] > 10 and ended["trained"] > 1
 
 
-def test_what_is_left_behind_is_found(wrong_values, tmp_path, monkeypatch):
+def test_what_fails_behind_its_start_is_no_refusal(wrong_values, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert wrong_values.told(["optimizer.lr=0.01"]) == "trained"
     assert wrong_values.told(["optimizer.lr=-1"]) == "refused"
@@ -31,4 +31,4 @@ def test_what_is_left_behind_is_found(wrong_values, tmp_path, monkeypatch):
     left = wrong_values.told(
         ["++optimizer._target_=torch.optim.Adagrad", "~optimizer.betas", "optimizer.lr=-1"]
     )
-    assert left.startswith("refused, and left")
+    assert left.startswith("exit code 1: ")  # it had begun, and there is no trace

@@ -8,7 +8,7 @@ _HOME = {
     "build": "building",
     "check": "checking",
     "compose": "composing",
-    "config_folder": "composing",
+    "config_folder": "origins",
     "deciding": "identity",
 }
 

@@ -1,21 +1,28 @@
 """From a config node to an object, with a constructor's complaint on one line."""
 
+import builtins
 import copy
 import difflib
 import importlib
 import inspect
 import re
+import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from functools import partial
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, get_args, get_origin
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.errors import RunFailed, UserError, nearest
+from rnnlab.import_path import drawing_alike
+
+OURS = ("rnnlab", "torch", "lightning")  # and what is known to draw nothing
 
 
 def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
@@ -23,15 +30,18 @@ def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
 
     With `_partial_: true` the result is a callable that takes the missing arguments. `at` is the node's
     place in the config, for errors. Values arrive as plain lists and dictionaries, `kwargs` as they are.
-    Nested nodes with a `_target_` are built first, by Hydra's rules. Raises UserError, now or when the
-    partial is called, for a `_target_` that is not there and for what its constructor refuses, with the place, the
-    value if it is known, and the cause.
+    Nested nodes with a `_target_` are built first, by Hydra's rules. A null that is left over from another class is
+    left out: `~KEY` could not do so, for Hydra takes a key with null for one that is not there. Raises UserError, now
+    or when the partial is called, for a `_target_` that is not there and for what its constructor refuses, with the
+    place, the value if it is known, and the cause.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     target = plain.get("_target_")
     if not isinstance(target, str):
         raise UserError(f"{at}: has no _target_, the class to build")
     found = locate(target, at)
+    plain = {key: value for key, value in plain.items()
+             if value is not None or key.startswith("_") or takes(found, key)}  # fmt: skip
     is_partial = plain.get("_partial_", False)
     flat = {k: v for k, v in plain.items() if k not in ("_target_", "_partial_")}
     if target in _INSTANTIATED and all(map(_is_flat, flat, flat.values())):
@@ -43,6 +53,8 @@ def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
         except InstantiationException as error:
             raise _named(error, at, plain) from error
         _INSTANTIATED.add(target)
+    if lines := list(_words_for_functions(flat, found, at)):
+        raise UserError(*lines)
     call = Call(partial(make, **kwargs), at, plain)
     return call if is_partial else call()
 
@@ -61,6 +73,16 @@ def _is_flat(key: str, value: Any) -> bool:
         )
     plain = not (isinstance(value, str) and ("${" in value or value == "???"))
     return plain and not key.startswith("_")
+
+
+@cache
+def takes(found: Any, key: str) -> bool:
+    """Whether a constructor has an argument, as far as it says."""
+    try:
+        taken = inspect.signature(found).parameters
+    except (ValueError, TypeError):
+        return True
+    return key in taken or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken.values())
 
 
 class Call:
@@ -137,6 +159,30 @@ def _misfits(node: Mapping[str, Any], where: str, given: tuple[str, ...]) -> Ite
             yield f"{where}.{key}: {name} needs it: +{where}.{key}=VALUE"
 
 
+def _words_for_functions(node: Mapping[str, Any], found: Any, where: str) -> Iterator[str]:
+    """A line for each argument that must be a function and is a word: a config names functions otherwise."""
+    try:
+        taken = inspect.signature(found).parameters
+    except (ValueError, TypeError):
+        return
+    for key in [key for key in node if key in taken and _is_function(taken[key].annotation)]:
+        for word in node[key] if isinstance(node[key], list) else [node[key]]:
+            if isinstance(word, str):
+                path = (
+                    word if "." in word else f"{'builtins' if hasattr(builtins, word) else 'MODULE'}.{word}"
+                )
+                named = f"{{_target_: hydra.utils.get_object, path: {path}}}"
+                yield f"{where}.{key}={word}: {found.__name__} needs a function: {named}"
+
+
+def _is_function(wanted: Any) -> bool:
+    """Whether an annotation asks for a function, or for several, and not for a text."""
+    if isinstance(wanted, str):  # as torch's schedules have theirs
+        return "Callable[" in wanted and not re.search(r"\b(str|Any)\b", wanted)
+    kinds = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+    return any(get_origin(kind) is Callable for kind in kinds) and not {str, Any} & set(kinds)
+
+
 def _node_at(node: Mapping[str, Any], where: str, at: str) -> Mapping[str, Any]:
     for key in where.removeprefix(at).strip(".").split("."):
         node = node.get(key, node) if key else node
@@ -168,7 +214,8 @@ def locate(target: str, at: str) -> Any:
         if i and not inspect.ismodule(found):
             raise UserError(absent)
         try:
-            found = importlib.import_module(path)
+            with nullcontext() if path in sys.modules or parts[0] in OURS else drawing_alike():
+                found = importlib.import_module(path)
         except Exception as error:
             if (
                 not isinstance(error, ModuleNotFoundError) or error.name != path

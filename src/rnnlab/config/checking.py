@@ -4,19 +4,18 @@ import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.config.origins import with_files
 from rnnlab.config.reading import read
 from rnnlab.config.resolve import resolve
 from rnnlab.errors import UserError, warn
 
 
-def check(
-    cfg: DictConfig, overrides: Sequence[str] = (), config_dir: str | Path | None = None
-) -> dict[str, Any]:
+def check(cfg: DictConfig, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> RunConfig:
     """The whole config (without `hydra`) as plain typed values, interpolations resolved.
 
     With the `overrides` that it was composed of, an error names the file of `config_dir` that is at fault.
@@ -32,7 +31,7 @@ def check(
     problems += [f"{key} is required" for key in missing if key not in said] + found
     if problems:
         raise UserError(*with_files(causes(problems, cfg), overrides, config_dir))
-    return values
+    return cast(RunConfig, values)
 
 
 def causes(problems: list[str], cfg: DictConfig) -> list[str]:
@@ -47,7 +46,8 @@ def causes(problems: list[str], cfg: DictConfig) -> list[str]:
         copied = re.fullmatch(r"\$\{([\w.]+)\}", value) if isinstance(value, str) else None
         return copied is not None and copied[1] in of
 
-    return [line for line in problems if not copies(re.split(r"[=:]", line, maxsplit=1)[0])]
+    kept = [line for line in problems if not copies(re.split(r"[=:]", line, maxsplit=1)[0])]
+    return kept or problems  # keys that copy each other
 
 
 def tell_once(lines: list[str]) -> None:

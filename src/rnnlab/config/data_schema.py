@@ -76,6 +76,9 @@ Columns = Annotated[
 
 Names = Annotated[list[Text], AfterValidator(_no_repeats), Says("a list of words")]
 Character = Annotated[Text, Field(min_length=1, max_length=1), Says("one character")]
+Country = Annotated[
+    Text, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]+)?$"), Says("a country such as DE, or a region such as DE-BY")
+]
 CYCLES = ("minute", "hour", "weekday", "day", "week", "month", "quarter")
 
 
@@ -138,6 +141,7 @@ class Series(Windowed):
     id_column: Annotated[Text | None, NEUTRAL] = None
     known: Annotated[Names, NEUTRAL] = []  # noqa: RUF012
     calendar: Annotated[list[Literal[CYCLES]], NEUTRAL] = []  # type: ignore[valid-type]  # noqa: RUF012
+    holidays: Annotated[Country | None, NEUTRAL] = None
     missing: Literal["error", "interpolate", "drop"]
     resample: (
         Annotated[Text, Field(pattern=f"^{PERIOD}$"), Says("a period such as 30min, 2h, 1d, 1month")] | None
@@ -148,6 +152,7 @@ class Series(Windowed):
     ]  # fmt: skip
     log: Annotated[Flag, NEUTRAL] = False
     season: Count | Literal["auto"] | None
+    origin: Annotated[Natural, NEUTRAL] = 0
     split: Annotated[Literal["targets", "rows"], NEUTRAL] = "rows"  # of runs from before there was a choice
     time_format: Annotated[Text | None, NEUTRAL] = None
     delimiter: Annotated[Character, BeforeValidator(_tab)] | None
@@ -159,10 +164,12 @@ class Series(Windowed):
     def problems(self) -> Iterator[Problem]:
         if self.resample is not None and self.time_column is None:
             yield "resample", "needs data.time_column, the column of times"
-        if self.resample is not None and self.known:
-            yield "known", "what is known ahead cannot be resampled; leave out data.resample"
         if self.calendar and self.time_column is None:
             yield "calendar", "needs data.time_column, the column of times"
+        if self.holidays is not None and self.time_column is None:
+            yield "holidays", "needs data.time_column, the column of times"
+        if self.origin and self.fractions[0] and not self.fractions[2]:
+            yield "origin", "leaves test parts out, and there is none; data.fractions=[0.6,0.2,0.2]"
         if self.decimal == self.thousands:
             yield "thousands", "is the decimal mark, too"
         if self.scaling == "difference" and self.window < 2:

@@ -1,80 +1,175 @@
-"""Hydra's errors as lines that help: what was asked, what is possible, the nearest right spelling."""
+"""What Hydra can't compose, as lines that help: what was asked, what is possible, the nearest right spelling.
 
+Hydra stops at the first fault. Here it composes the groups again, fewer at a time, so that a choice at fault is found
+by what composes without it; then it sets the keys one by one. Each fault is judged by its key and the tree, not by the
+words of a message.
+"""
+
+import copy
 import difflib
 import re
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
+from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, other_choice
+from rnnlab.config.building import locate
+from rnnlab.config.checking import check
+from rnnlab.config.hydra_config import COMPOSING, addable, composed
+from rnnlab.config.hydra_keys import absent, key_of
+from rnnlab.config.origins import config_folder
+from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, SECTIONS, other_choice
 from rnnlab.config.spelling import near_key
+from rnnlab.config.texts import kept
 from rnnlab.errors import UserError, nearest
 
 OPTIONAL_GROUPS = ("experiment", "debug", "local")
-
-
 SWEEP = "several values are a sweep: add --multirun, or put a list into [brackets]"
 NO_SWEEP = (
     "several values are a sweep, and this is one run: call it for each value, or put a list into [brackets]"
 )
 
 
-def explain(
-    error: Exception, overrides: Sequence[str], config_dir: str | Path | None = None, sweep: str = SWEEP
-) -> list[str]:
-    """A line for each of the `overrides` at fault; Hydra itself stops at the first.
+# choices that come with a package of their own
+INSTALLED = {
+    **{f"hydra/launcher={name}": f"is not installed: pip install {package}" for name, package in (
+        ("joblib", "hydra-joblib-launcher"), ("submitit_local", "hydra-submitit-launcher"),
+        ("submitit_slurm", "hydra-submitit-launcher"), ("ray", "hydra-ray-launcher"))},
+    **{f"hydra/sweeper={name}": f"is not installed: pip install {package}; sweep.search=tpe searches without it"
+       for name, package in (("optuna", "hydra-optuna-sweeper"), ("ax", "hydra-ax-sweeper"),
+                             ("nevergrad", "hydra-nevergrad-sweeper"))},
+    "hydra/hydra_logging=colorlog": "is not installed: pip install hydra-colorlog",
+    "hydra/job_logging=colorlog": "is not installed: pip install hydra-colorlog",
+}  # fmt: skip
 
-    The override at fault is left out and the rest composed again, until it composes or the fault lies
-    elsewhere (in a file). After a wrong choice of a group nothing else is judged: it would be judged against
-    the wrong choice.
-    """
+
+class Fault(Enum):
+    """What is wrong with an override, and so what else can be judged."""
+
+    KEY = "its key, its value or how it is written: all others can be"
+    CHOICE = "its group has no such choice: keys can't be, for they would be judged against the wrong one"
+    FILE = "a file that it reads: nothing can be"
+
+
+def explain(
+    error: Exception,
+    overrides: Sequence[str],
+    config_dir: str | Path | None = None,
+    sweep: str | None = None,
+) -> list[str]:
+    """A line for each of the `overrides` at fault. `sweep` says what to do of several values, where one is wanted."""
     try:
-        return [line.replace(SWEEP, sweep) for line in _explained(error, overrides, config_dir)]
+        return _explained(error, overrides, config_dir, sweep) or [_without_keys(error)]
     except Exception:  # what was to be explained matters more
         return [_without_keys(error)]
 
 
-def _explained(error: Exception, overrides: Sequence[str], config_dir: str | Path | None) -> list[str]:
-    from rnnlab.config.checking import check
-    from rnnlab.config.composing import COMPOSING, composed
+def _explained(
+    error: Exception, overrides: Sequence[str], config_dir: str | Path | None, sweep: str | None
+) -> list[str]:
+    if isinstance(error, OverrideParseException) and error.override not in overrides:
+        line = _unreadable(error)
+        if not any(_key(error.override) == _key(override) for override in overrides):
+            line = f"hydra.sweeper.params: {line}; it stands in a file of configs"
+        return [line]
+    elsewhere = any(_key(override) == "hydra.searchpath" for override in overrides)
+    singles = [(override, first_of_sweep(override, config_dir)) for override in overrides]
+    lines = [
+        f"{override}: it has no values" for override, single in singles if single is None and not elsewhere
+    ]
+    groups: list[str] = []
+    keys: list[str] = []
+    for single in [single for _, single in singles if single is not None]:
+        (groups if _of_groups(single, config_dir, elsewhere) else keys).append(single)
+    # in the order in which they bring each other: a folder its groups, a group its keys; what an experiment may demand
+    # stands before it, and what it may bring behind
+    groups.sort(key=lambda o: (_key(o) != "hydra.searchpath", "." in _key(o), _key(o) not in SECTIONS))
+    explained: set[str] = set()  # the keys that a line is about
 
-    left = [first_of_sweep(o) for o in overrides]
-    lines: list[str] = []
-    at_fault: set[str] = set()
-    found: Exception = error
-    for _ in range(len(left) + 1):
-        line, culprit, is_choice = _read(found, left, config_dir)
-        lines.append(line)
-        if culprit is None:
-            return lines
-        left.remove(culprit)
-        at_fault |= {_key(culprit), *re.findall(r"Did you mean ([\w.]+)\?", line)}
+    def first(count: int) -> DictConfig | Exception:
         try:
-            cfg = composed(left, config_dir)
-        except COMPOSING as another:
-            if is_choice and not isinstance(another, MissingConfigException):
-                return lines
-            found = another
-            continue
-        if not is_choice:
+            return composed(groups[:count], config_dir)
+        except COMPOSING as fault:
+            return fault
+
+    def judge(fault: Exception, culprit: str, tree: DictConfig) -> Fault:
+        line, kind = _judge(fault, culprit, tree, config_dir)
+        lines.append(line)
+        explained.update([_key(culprit), *re.findall(r"Did you mean ([\w.]+)\?", line)])
+        return kind
+
+    judged = True  # whether keys and values are
+    while isinstance(found := first(len(groups)), Exception):
+        count = bisect_left(range(len(groups)), True, key=lambda n: isinstance(first(n), Exception))
+        tree, found = (first(count - 1) if count else None), first(count)
+        assert isinstance(found, Exception)
+        if not isinstance(tree, DictConfig):
+            return [*lines, _of_a_file(found, "config")]
+        fault = judge(found, groups.pop(count - 1), tree)
+        if fault is Fault.FILE:
+            return lines
+        judged = judged and fault is not Fault.CHOICE
+    for override in keys if judged else ():
+        try:
+            parsed = OverridesParser.create().parse_overrides(addable(kept([override])))
+            tried = copy.deepcopy(found)  # what fails may have begun to change it
+            ConfigLoaderImpl._apply_overrides_to_config(parsed, tried)
+            found = tried
+            groups.append(override)
+        except COMPOSING as wrong:
+            judge(wrong, override, found)
+    if isinstance(error, InstantiationException):  # Hydra builds its own callbacks
+        lines += _of_parts(error, overrides)
+    if not lines and isinstance(error, MissingConfigException):  # all compose, with our own config
+        return [
+            f"there is no config {error.missing_cfg_file}: its path and name are rnnlab's own; --config-dir FOLDER "
+            "adds groups and experiments of yours"
+        ]
+    if lines and judged:
+        try:
+            check(found, groups, config_dir)
+        except UserError as more:  # that a key is not set any more says nothing new
+            lines += [
+                x
+                for x in map(str, more.args)
+                if re.split(r" is required|: is missing", x)[0] not in explained
+            ]
+    several = [o for o, single in singles if o != single and (single or elsewhere)] if sweep else []
+    return lines + [f"{override}: {sweep}" for override in several]
+
+
+def _of_parts(error: Exception, overrides: Sequence[str]) -> Iterator[str]:
+    """Lines about the callbacks, the launcher and the sweeper of Hydra that it could not make."""
+    extra = re.search(
+        r"Error in call to target '([\w.]+)'.*unexpected keyword argument '(\w+)'", str(error), re.S
+    )
+    if "Cannot instantiate config of type" in str(error):
+        yield "hydra.callbacks: each is a class and its arguments, {_target_: MODULE.CLASS, ...}"
+    for key, _, target in (override.lstrip("+").partition("=") for override in overrides):
+        if re.fullmatch(r"hydra\.callbacks\..+\._target_", key):
             try:
-                check(cfg, left, config_dir)
-            except UserError as more:  # that a key is not set any more says nothing new
-                lines += [
-                    said for said in map(str, more.args) if said.partition(" is required")[0] not in at_fault
-                ]
-        break
-    return lines
+                locate(target, key.removesuffix("._target_"))
+            except UserError as wrong:
+                yield from map(str, wrong.args)
+        elif extra and re.fullmatch(rf"hydra\.(launcher|sweeper|callbacks\.\w+)\.{extra[2]}", key):
+            yield f"{key}: {extra[1].rpartition('.')[2]} has no such argument"
 
 
-def first_of_sweep(override: str) -> str:
-    """`seed=1,2,3` as `seed=1`, so that the overrides of a sweep compose as one job."""
+def first_of_sweep(override: str, config_dir: str | Path | None = None) -> str | None:
+    """`seed=1,2,3` as `seed=1`, so that the overrides of a sweep compose as one job; None where it has no values."""
     parsed = _parsed(override)
     if parsed is None or not parsed.is_sweep_override():
         return override
@@ -82,10 +177,10 @@ def first_of_sweep(override: str) -> str:
     if isinstance(value, IntervalSweep):
         first: Any = value.start
     elif isinstance(value, Glob):
-        first = next((name for name in choices_of(_key(key), None) if value.filter([name])), value)
+        first = next(iter(value.filter(choices_of(_key(key), config_dir))), None)
     else:
-        first = next(iter(parsed.sweep_string_iterator()))
-    return f"{key}={first}"
+        first = next(iter(parsed.sweep_string_iterator()), None)
+    return None if first is None else f"{key}={first}"
 
 
 def _parsed(override: str) -> Override | None:
@@ -99,109 +194,128 @@ def _key(override: str) -> str:
     return override.split("=")[0].lstrip("+~")
 
 
-def _with_key(key: str, overrides: Sequence[str]) -> str | None:
-    return next((o for o in overrides if _key(o) == key), None)
+def _of_groups(override: str, config_dir: str | Path | None, elsewhere: bool) -> bool:
+    """Whether only Hydra can compose it: a choice of a group, which may have any name `elsewhere`, or its own key."""
+    key = _key(override)
+    return key.startswith("hydra.") or ("." not in key.partition("@")[0] and bool(
+        elsewhere or "/" in key or "@" in key or choices_of(key, config_dir)))  # fmt: skip
 
 
-def _read(
-    error: Exception, overrides: list[str], config_dir: str | Path | None
-) -> tuple[str, str | None, bool]:
-    """The line for an error, the override at fault if it is one, and whether it chose from a group."""
-    text = str(error)
-    first = text.strip().splitlines()[0] if text.strip() else type(error).__name__
-    where = re.match(r"In '(.+?)': ", first)
-    file = where[1] if where and where[1] != "config" else ""
-    if isinstance(error, OverrideParseException):
-        line, culprit = _unreadable(error, overrides)
-        return line, culprit, False
+def _judge(
+    error: Exception, override: str, tree: DictConfig, config_dir: str | Path | None
+) -> tuple[str, Fault]:
+    """The line for an override that does not compose with those that made the tree, and what is wrong with it."""
+    parsed = _parsed(override)
+    if isinstance(error, OverrideParseException) or parsed is None or not parsed.key_or_group:
+        return _unreadable(error, override), Fault.KEY
+    key, value = parsed.key_or_group, parsed.value()
+    choices = choices_of(key, config_dir)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        asked = error.missing_cfg_file
-        for override in overrides:
-            group, _, value = override.lstrip("+").partition("=")
-            choice = asked.removeprefix(f"{group.split('@')[0]}/")
-            if choice != asked and choice in value:
-                hint = nearest(choice, {*choices_of(group.split("@")[0], config_dir), *(error.options or ())})
-                return f"{group}={choice}: no such choice.{hint}", override, True
-        hint = nearest(asked.rpartition("/")[2], error.options or ())
-        # Hydra does not say which file asked; an experiment is the likeliest
-        asking = file or _with_key("experiment", overrides) or "config"
-        return f"{asking}: there is no {asked}.{hint}", None, False
+        choice = error.missing_cfg_file.removeprefix(f"{key}/")
+        if choice == error.missing_cfg_file or choice not in str(value):
+            return _of_a_file(error, override), Fault.FILE
+        if installed := INSTALLED.get(f"{key}={choice}"):
+            return f"{key}={choice}: {installed}", Fault.CHOICE
+        return (
+            f"{key}={choice}: no such choice.{nearest(choice, {*choices, *(error.options or ())} - {choice})}",
+            Fault.CHOICE,
+        )
+    if isinstance(error, YAMLError | UnicodeError | RecursionError) or _file_of(error):
+        return _of_a_file(error, override), Fault.FILE
+    if choices and not isinstance(value, str | list):
+        return f"{override}: no such choice.{nearest(str(parsed.get_value_string()), choices)}", Fault.CHOICE
+    if choices and override.startswith(f"{key}="):
+        return _of_a_file(error, override), Fault.FILE
+    # Hydra's own keys are not in the tree
+    there = _is_in(key, tree) or (key.startswith("hydra.") and not str(error).startswith("Could not "))
+    if parsed.is_add() and (there or choices):
+        return f"+{key}: is there already; write {key}=VALUE without the +", Fault.KEY
+    if not there:
+        return f"{key}: no such key.{_near(key, override, tree)}", Fault.KEY
+    return f"{override}: {_without_keys(error.__cause__ or error)}", Fault.KEY
+
+
+def _of_a_file(error: Exception, asking: str) -> str:
+    """The line for a file of configs that is at fault; `asking` is what reads it, where the error does not say."""
     if isinstance(error, YAMLError):
         mark = getattr(error, "problem_mark", None)
         place = f"{mark.name.strip(chr(34))}, line {mark.line + 1}" if mark else "a config file"
-        return f"{place}: not YAML: {getattr(error, 'problem', None) or first}", None, False
-    if found := re.search(r"Sweep parameters '(.+)' requires|Ambiguous value for argument '(.+)'", first):
-        culprit = found[1] or found[2]
-        line = f"{culprit}: {SWEEP}"
-        return line, culprit if culprit in overrides else None, False
-    if found := re.search(r"Could not (?:override|delete(?: from config\.)?) '(.+?)(?:@.*)?'", first):
-        key = found[1]
-        near = _near(key, overrides, config_dir)
-        if file:
-            return f"{file}: override {key}: no such group.{near}", None, False
-        return f"{key}: no such key.{near}", _with_key(key, overrides), False
-    if found := re.search(r"An item is already at '(.+)'|Multiple values for (\w+)", first):
-        key = found[1] or found[2]
-        return f"+{key}: is there already; write {key}=VALUE without the +", _with_key(key, overrides), False
-    if found := re.search(r"Error merging override (.+)", first):
-        culprit = found[1] if found[1] in overrides else None
-        cause: Any = error.__cause__ or error
-        line = f"{found[1]}: {_without_keys(cause)}"
-        return line, culprit, False
-    if "Config group override must be" in first:
-        culprit = next((o for o in overrides if re.search(r"^[\w/]+=(null|true|false|[\d.]+)$", o)), None)
-        if culprit is not None:
-            choices = choices_of(_key(culprit), config_dir)
-            return f"{culprit}: no such choice.{nearest(culprit.split('=')[1], choices)}", culprit, True
-    return _without_keys(error), None, False
+        return f"{place}: not YAML: {getattr(error, 'problem', None) or _without_keys(error)}"
+    asking = _file_of(error) or asking
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        asked = error.missing_cfg_file
+        return f"{asking}: there is no {asked}.{nearest(asked.rpartition('/')[2], error.options or ())}"
+    if found := re.search(r"Could not override '(.+?)(?:@.*)?'", str(error)):
+        return (
+            f"{asking}: override {found[1]}: no such group.{near_key(found[1], composed(), OPTIONAL_GROUPS)}"
+        )
+    if found := re.search(r"Key '(.+?)' not in '(\w+)'", str(error)):
+        key = f"{key_of(found[2])}.{found[1]}"
+        return f"{asking}: {key}: {absent(key) or 'no such key'}"
+    if isinstance(error, KeyError):  # of the environment: Hydra copies from it what hydra.job.env_copy names
+        return f"{asking}: hydra.job.env_copy: the environment variable {error.args[0]} is not set"
+    if isinstance(error, UnicodeError):
+        return f"{asking}: a file of configs is not UTF-8 ({_without_keys(error)})"
+    if isinstance(error, RecursionError):
+        return f"{asking}: its list of defaults leads back to itself"
+    return f"{asking}: {_without_keys(error).removeprefix(f'In {asking!r}: ')}"
+
+
+def _file_of(error: Exception) -> str:
+    """The file that an error of Hydra names, as `experiment/mine`; only its message does."""
+    found = re.match(r"In '(.+?)': ", str(error).lstrip())
+    return found[1] if found and found[1] != "config" else ""
 
 
 def choices_of(group: str, config_dir: str | Path | None) -> list[str]:
-    """What a group can be set to, in our folder and the user's: `sine`, `notebook/char_rnn`."""
-    from rnnlab.config.composing import config_folder
-
+    """What a group can be set to, in our folder and the user's: `sine`, `notebook/char_rnn`; nothing if it is none."""
+    if not re.fullmatch(r"\w+(/\w+)*", group):
+        return []
     folders = [config_folder() / group, *([Path(config_dir) / group] if config_dir is not None else [])]
-    found = {
-        path.relative_to(folder).with_suffix("") for folder in folders for path in folder.rglob("*.yaml")
-    }
+    files = [(path, folder) for folder in folders for path in folder.rglob("*.yaml") if path.is_file()]
+    found = {path.relative_to(folder).with_suffix("") for path, folder in files}
     return sorted(path.as_posix() for path in found)
 
 
-def _unreadable(error: OverrideParseException, overrides: list[str]) -> tuple[str, str | None]:
-    asked = error.override
-    culprit = asked if asked in overrides else None
-    if "=" not in asked and not asked.startswith("~"):
-        return f"{asked}: an override is written KEY=VALUE", culprit
+def _unreadable(error: Exception, override: str = "") -> str:
+    """The line for an override that Hydra's grammar does not have: of those asked for, or of a file's."""
+    asked = override or getattr(error, "override", "")
+    if not asked.partition("=")[0] or ("=" not in asked and not asked.startswith("~")):
+        return f"{asked}: an override is written KEY=VALUE"
     detail = str(error).replace(f"Error parsing override '{asked}'", "").strip().splitlines()[0]
-    key = asked.split("=")[0]
-    if culprit is None and not any(key == _key(override) for override in overrides):
-        return (
-            f"hydra.sweeper.params: {asked}: cannot be read ({detail}); it stands in a file of configs",
-            None,
-        )
+    if found := re.fullmatch(r"([\w./+]+)\[(\d+)\]([\w.]*)", asked.split("=")[0]):
+        return f"{asked}: an element of a list is written {found[1]}.{found[2]}{found[3]}=VALUE"
+    if asked[:1] in "'\"" and asked[0] == asked[-1]:
+        return f"{asked}: quotes around all of it are the shell's; write {asked[1:-1]}"
+    line = f"{asked}: cannot be read ({detail})"
     return (
-        f"{asked}: cannot be read ({detail}); a value of special characters is quoted: '{key}=\"...\"'",
-        culprit,
+        f"{line}; a value of special characters is quoted: '{asked.split('=')[0]}=\"...\"'"
+        if override
+        else line
     )
 
 
-def _near(key: str, overrides: list[str], config_dir: str | Path | None) -> str:
-    from rnnlab.config.composing import COMPOSING, composed
-
-    choices = [o for o in overrides if "." not in _key(o) and _key(o) != key]
-    try:
-        tree = composed(choices, config_dir)
-    except COMPOSING:
-        tree = composed()
+def _near(key: str, override: str, tree: DictConfig) -> str:
     section, _, last = key.partition(".")
     if section in FIXED and last in FIXED[section].reserved:
         return f" {FIXED[section].reserved[last]}"
-    if f"~{key}" not in overrides and _could_be_added(key, tree):
+    if not override.startswith("~") and _could_be_added(key, tree):
         return f" +{key}=VALUE adds it."
+    if named := re.match(r"hydra\.(sweeper\.params|job\.env_set|callbacks)\b", key):
+        return f" +{named[0]}.KEY=VALUE adds one."
     if other := other_choice(section, last):
         return f" {section}={other} has it."
     shows = "hydra" if section == "hydra" else "job"
     return near_key(key, tree, OPTIONAL_GROUPS) or f" `rnnlab train --cfg {shows}` shows all keys."
+
+
+def _is_in(key: str, tree: Any) -> bool:
+    node = OmegaConf.to_container(tree, resolve=False)
+    for name in key.split("."):
+        if not isinstance(node, dict) or name not in node:
+            return False
+        node = node[name]
+    return True
 
 
 def _could_be_added(key: str, tree: Any) -> bool:

@@ -34,15 +34,23 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _whole(value: Any) -> Any:
+    """Torch counts in 64 bits."""
+    if isinstance(value, int | float) and value >= 2**63:
+        raise wrong("is too large; the largest whole number is 2^63 - 1")
+    return _number(value)
+
+
 # 3.0 and "3" count as the whole number 3, "1e-3" as a number; true does not count as 1
 _Number = BeforeValidator(_number)
+_Whole = BeforeValidator(_whole)
 _finite = Field(allow_inf_nan=False)
 
-Natural = Annotated[int, _Number, Field(ge=0), Says("a whole number of at least 0")]
+Natural = Annotated[int, _Whole, Field(ge=0), Says("a whole number of at least 0")]
 Seed = Annotated[int, _Number, Field(ge=0, lt=2**63), Says("a whole number from 0 to 2^63 - 1")]
-Count = Annotated[int, _Number, Field(ge=1), Says("a whole number of at least 1")]
-Many = Annotated[int, _Number, Field(ge=2), Says("a whole number of at least 2")]
-OrUnlimited = Annotated[int, _Number, Field(ge=-1), Says("a whole number of at least 0, or -1 for no limit")]
+Count = Annotated[int, _Whole, Field(ge=1), Says("a whole number of at least 1")]
+Many = Annotated[int, _Whole, Field(ge=2), Says("a whole number of at least 2")]
+OrUnlimited = Annotated[int, _Whole, Field(ge=-1), Says("a whole number of at least 0, or -1 for no limit")]
 Number = Annotated[float, _Number, _finite, Says("a number")]
 Positive = Annotated[float, _Number, _finite, Field(gt=0), Says("a number above 0")]
 NonNegative = Annotated[float, _Number, _finite, Field(ge=0), Says("a number of at least 0")]
@@ -53,9 +61,9 @@ Text = Annotated[str, Says("text")]
 Texts = Annotated[list[Text], Says("a list of words")]
 Anything = Annotated[Any, Says("a value")]
 # Lightning tells 1 from 1.0: so many batches, or all of them
-Batches = Annotated[int, Strict(), Field(ge=0), Says("a whole number of batches")]
+Batches = Annotated[int, _Whole, Strict(), Field(ge=0), Says("a whole number of batches")]
 Share = Annotated[float, Strict(), Field(ge=0, le=1), Says("a share from 0.0 to 1.0")]
-Several = Annotated[int, Strict(), Field(ge=1), Says("a whole number of at least 1")]
+Several = Annotated[int, _Whole, Strict(), Field(ge=1), Says("a whole number of at least 1")]
 
 
 def describe(annotation: Any) -> str:

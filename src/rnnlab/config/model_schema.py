@@ -75,7 +75,7 @@ class Recurrent(Node):
     options: Annotated[dict[str, Plain], NEUTRAL, Says("a mapping of the cell's own options")] = {}  # noqa: RUF012
     nonlinearity: Literal["tanh", "relu"]
     hidden_size: Count
-    equal: Annotated[Text | None, AfterValidator(lambda t: t and _equal(t)), NEUTRAL] = None
+    equal: Annotated[Text | None, AfterValidator(lambda t: t if t is None else _equal(t)), NEUTRAL] = None
     num_layers: Count
     dropout: BelowOne
     input_dropout: Annotated[BelowOne, NEUTRAL] = 0.0
@@ -91,7 +91,7 @@ class Recurrent(Node):
         Number | Literal["auto"] | None,
         Says("a number, auto (1.0 for a cell with a forget gate) or null"),
     ]
-    engine: Literal["auto", "reference", "torch", "native"]
+    engine: Literal["auto", "reference", "torch", "native", "compiled"]
     init_from: Annotated[Text, AfterValidator(folder), Says("a run's folder")] | None
     init_from_freeze: Annotated[Flag, NEUTRAL] = False
     init_from_rate: Annotated[Positive, NEUTRAL] = 1.0

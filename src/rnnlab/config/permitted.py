@@ -2,13 +2,12 @@
 and with its own arguments. Nothing is imported to find out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from rnnlab.config.inner import BY_NAME, EXACT, FUNCTIONS, LAYERS
-from rnnlab.config.model_schema import CELLS
 from rnnlab.config.node import Node
 from rnnlab.config.schema import COMPONENTS, NAMED
 from rnnlab.config.stock import STOCK
@@ -27,7 +26,7 @@ AS_BY_DEFAULT = {"strategy": "auto", "plugins": None, "model_registry": None}
 Own = Callable[[str, str, Any], bool]  # (place, target, node): is it the user's own?
 
 
-def refusals(sections: dict[str, Any], own: Own = lambda *_: False) -> Iterator[str]:
+def refusals(sections: Mapping[str, Any], own: Own = lambda *_: False) -> Iterator[str]:
     """A few words for everything in these sections of a config that is not permitted: what it would run.
 
     `own` says of a target that is not listed whether it is the user's. Its arguments must be plain, or torch's layers
@@ -40,6 +39,8 @@ def refusals(sections: dict[str, Any], own: Own = lambda *_: False) -> Iterator[
                     yield from component(f"{section}.{name}", section, inner, own)
         elif section in LISTED:
             yield from component(section, section, node, own)
+        elif holds_target(node):  # nothing is built there, but what a config names is imported
+            yield f"{section}={shape(node)}"
         elif section == "trainer" and isinstance(node, dict):
             for key, default in AS_BY_DEFAULT.items():
                 if node.get(key, default) != default:
@@ -67,13 +68,12 @@ def component(at: str, section: str, node: Any, own: Own) -> Iterator[str]:
             right = inner(f"{at}.{key}", value, own)
         if not right:
             yield f"{at}={call(target, {key: value})}"
-    cell = node.get("cell")
-    if section == "model" and not _is_known_cell(at, cell, own):
-        yield f"{at}.cell={one_line(cell)}"
+    if not _is_known_cell(at, node.get("cell"), own):
+        yield f"{at}.cell={one_line(node['cell'])}"
 
 
 def _is_known_cell(at: str, cell: Any, own: Own) -> bool:
-    return not isinstance(cell, str) or cell in CELLS or own(f"{at}.cell", cell, cell)
+    return not isinstance(cell, str) or "." not in cell or own(f"{at}.cell", cell, cell)
 
 
 def fits(schema: type[Node], key: str, value: Any) -> bool:
@@ -115,7 +115,8 @@ def inner(at: str, value: Any, own: Own) -> bool:
             return False
         words = ("_args_", "_partial_")
     keys = all(isinstance(key, str) and (key in words or not key.startswith("_")) for key in rest)
-    return keys and all(inner(f"{at}.{key}", one, own) for key, one in rest.items())
+    known = _is_known_cell(at, rest.get("cell"), own)
+    return keys and known and all(inner(f"{at}.{key}", one, own) for key, one in rest.items())
 
 
 def plain(value: Any) -> bool:
@@ -128,10 +129,12 @@ def plain(value: Any) -> bool:
 
 
 def named(node: Any) -> Iterator[str]:
-    """All `_target_`s below a node."""
+    """All `_target_`s below a node, and cells by their dotted paths."""
     if isinstance(node, dict):
         if "_target_" in node:
             yield one_line(node["_target_"])
+        if isinstance(cell := node.get("cell"), str) and "." in cell:
+            yield one_line(cell)
         for value in node.values():
             yield from named(value)
     elif isinstance(node, list):

@@ -3,6 +3,7 @@
 import re
 from typing import Any, NamedTuple
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
@@ -49,9 +50,13 @@ def resolve(cfg: DictConfig) -> Resolved:
             value = node[key]
         except OmegaConfBaseException as error:
             raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index]
-            why = _why(error, cfg)
+            why = _why(error, cfg, str(raw))
             if not any(line.endswith(f": {why}") for line in problems):  # said once, where it comes first
                 problems.append(f"{at}={raw}: {why}")
+            unresolved.append(at)
+            return _ABSENT
+        if OmegaConf.is_interpolation(node, key) and (absent := _absent_of_hydra(node, key)):
+            problems.append(f"{at}={absent}: Hydra has no value for it in a run")
             unresolved.append(at)
             return _ABSENT
         return walk(value, at)
@@ -64,8 +69,22 @@ def resolve(cfg: DictConfig) -> Resolved:
 _ABSENT = object()
 
 
-def _why(error: OmegaConfBaseException, cfg: DictConfig) -> str:
+def _absent_of_hydra(node: Any, key: Any) -> str:
+    """A text as it was written, where it speaks of what Hydra has not set, such as the number of a job; or ""."""
+    raw: Any = OmegaConf.to_container(node, resolve=False)
+    own: Any = HydraConfig.get() if (paths := OF_HYDRA.findall(str(raw[key]))) else None
+    return raw[key] if any(OmegaConf.select(own, path) is None for path in paths) else ""
+
+
+OF_HYDRA = re.compile(r"\$\{hydra:([\w.]+)\}")
+
+
+def _why(error: OmegaConfBaseException, cfg: DictConfig, raw: str) -> str:
     text = str(error).splitlines()[0]
+    if isinstance(error.__cause__, RecursionError):
+        return "it leads back to itself"
+    if OF_HYDRA.search(raw):
+        return "what Hydra knows of its job is known to a run of `rnnlab train` alone, not in a sweep or in Python"
     if found := re.search(r"Interpolation key '(.+?)' not found", text):
         return f"there is no key {found[1]}.{near_key(found[1], cfg)}"
     if found := re.search(r"Unsupported interpolation type (\S+)", text):

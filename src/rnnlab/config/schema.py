@@ -20,6 +20,7 @@ from rnnlab.config.fields import (
 )
 from rnnlab.config.model_schema import CELLS, MODELS, Recurrent
 from rnnlab.config.node import Node, Problem
+from rnnlab.config.spelling import near_metric
 from rnnlab.config.trainer_schema import Trainer
 from rnnlab.config.training_schema import (
     CALLBACKS,
@@ -31,7 +32,6 @@ from rnnlab.config.training_schema import (
     Monitor,
     Scheduler,
 )
-from rnnlab.errors import nearest
 
 LONGEST = 255  # bytes of a name, on all common file systems
 
@@ -140,7 +140,7 @@ def _unmeasured(nodes: dict[str, Node], metrics: tuple[str, ...]) -> Iterator[Pr
             continue
         if path == "" or name.startswith(("metric/", "loss/")):
             key = f"{path}.monitor" if path else "monitor"
-            yield key, f"a validation gives {', '.join(measured)}.{nearest(name, measured)}"
+            yield key, f"a validation gives {', '.join(measured)}.{near_metric(name, measured)}"
 
 
 def between(nodes: dict[str, Node]) -> Iterator[Problem]:

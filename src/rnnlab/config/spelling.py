@@ -1,10 +1,13 @@
 """The nearest right spelling of a key among all keys of a config."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+from rnnlab.errors import nearest
 
 # what users of Lightning, nanoGPT or torch's examples call what has another name here
 RESUME = (
@@ -24,7 +27,27 @@ ELSEWHERE = {
     "output_dir": "paths.outputs is where runs lie",
     "early_stopping": "callbacks=early_stopping adds it",
     "grad_clip": "trainer.gradient_clip_val clips",
+    # what Lightning's Trainer once took, and its users still write
+    "auto_lr_find": "rnnlab find-lr finds a rate",
+    "auto_scale_batch_size": "rnnlab find-lr --batch-sizes compares sizes",
+    "track_grad_norm": "callbacks=inspect shows gradients through time",
+    "truncated_bptt_steps": "data.segment is the length of a segment",
+    "terminate_on_nan": "A loss that is no number ends the run; trainer.divergence_factor ends it earlier",
+    "progress_bar_refresh_rate": "callbacks.progress.refresh_s is the seconds between two pictures of the bar",
+    "weights_summary": "callbacks take lightning's ModelSummary",
+    "checkpoint_callback": "checkpoint.every_n_steps and every_seconds say how often a run saves itself",
+    "train_percent_check": "trainer.limit_train_batches takes a share",
+    "val_percent_check": "trainer.limit_val_batches takes a share",
+    "test_percent_check": "trainer.limit_test_batches takes a share",
+    "distributed_backend": "+trainer.strategy=ddp names it",
+    "row_log_interval": "trainer.log_every_n_steps says how often",
+    "max_nb_epochs": "trainer.max_epochs says how many",
+    "num_processes": "trainer.devices says how many",
+    "stochastic_weight_avg": "callbacks take lightning's StochasticWeightAveraging",
 }
+
+# what people call the same by other names
+ALIKE = {"valid": "val", "validation": "val", "metric": "val", "training": "train", "acc": "accuracy"}
 
 
 def keys_of(tree: Any, at: str = "") -> Iterator[str]:
@@ -59,3 +82,15 @@ def near_key(key: str, tree: Any, extra: Iterable[str] = ()) -> str:
     if parent and beside:
         return f" Possible in {parent}: {', '.join(sorted({k.rpartition('.')[2] for k in beside}))}."
     return ""
+
+
+def near_metric(asked: str, seen: list[str]) -> str:
+    """' Did you mean X?', also for what others call the same: val_loss, train_loss, valid/acc."""
+
+    def words(name: str) -> set[str]:
+        return {ALIKE.get(word, word) for word in re.split(r"[^a-z0-9]+", name.lower()) if word}
+
+    if match := next((name for name in seen if words(name) == words(asked)), None):
+        return f" Did you mean {match}?"
+    said = nearest(asked, seen)
+    return said if said.startswith(" Did") else ""

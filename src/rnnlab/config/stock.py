@@ -72,7 +72,7 @@ CALLBACKS: dict[str, dict[str, Any]] = {
                             "log_weight_decay": Flag},
     # its folder is the new run's
     "ModelCheckpoint": {"dirpath": None, "filename": FileName | None, "monitor": Text | None, "verbose": Flag,
-                        "save_last": Unset, "save_top_k": OrUnlimited, "save_weights_only": Flag,
+                        "save_last": Unset | Literal["link"], "save_top_k": OrUnlimited, "save_weights_only": Flag,
                         "mode": Literal["min", "max"], "auto_insert_metric_name": Flag,
                         "every_n_train_steps": Natural | None, "every_n_epochs": Natural | None,
                         "save_on_train_epoch_end": Unset, "save_on_exception": Flag, "enable_version_counter": Flag},

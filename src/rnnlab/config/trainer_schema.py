@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
+from typing_extensions import TypedDict
 
+from rnnlab.config.checked import TrainerConfig
 from rnnlab.config.fields import (
     HOW,
     NEUTRAL,
@@ -22,6 +24,9 @@ from rnnlab.config.fields import (
     wrong,
 )
 from rnnlab.config.node import Node, Problem
+
+# no machine has use for more, and the system ends a process that asks for more
+MOST_THREADS, MOST_PROCESSES = 1024, 128
 
 # Lightning's short names, so that one precision has one name
 _LONG = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
@@ -54,6 +59,7 @@ Devices = Annotated[
     Several | Literal[-1, "auto"] | list[Natural],
     Says("a whole number of at least 1, -1, auto, or a list of indices"),
 ]
+Threads = Annotated[Count, Field(le=MOST_THREADS), Says(f"a whole number from 1 to {MOST_THREADS:,}")]
 Interval = Annotated[
     Several | Annotated[Share, Field(gt=0)] | None,
     Says("a whole number of batches, a share of an epoch above 0.0, or null"),
@@ -61,19 +67,32 @@ Interval = Annotated[
 Limit = Annotated[Batches | Share | None, Says("a whole number of batches, a share from 0.0 to 1.0, or null")]
 
 
-def validating(trainer: dict[str, Any]) -> dict[str, Any]:
+class Validating(TypedDict):
+    check_val_every_n_epoch: int | None
+    val_check_interval: int | float | None
+
+
+def validating(trainer: TrainerConfig) -> Validating:
     """The Trainer's arguments that say when it validates, in batches, with `val_every_n_steps` as Lightning says it."""
     steps = trainer.get("val_every_n_steps")
     if steps is None:
-        return {key: trainer[key] for key in ("check_val_every_n_epoch", "val_check_interval")}
+        return {
+            "check_val_every_n_epoch": trainer["check_val_every_n_epoch"],
+            "val_check_interval": trainer["val_check_interval"],
+        }
     batches = steps * trainer["accumulate_grad_batches"]
     return {"check_val_every_n_epoch": None, "val_check_interval": batches}
 
 
-def processes(trainer: dict[str, Any]) -> int:
+def processes(trainer: TrainerConfig) -> int:
     """How many processes train a run together: one for each device."""
-    devices = trainer["devices"]
-    return len(devices) if isinstance(devices, list) else devices if devices not in ("auto", -1) else 1
+    return _count(trainer["devices"])
+
+
+def _count(devices: int | Literal["auto"] | list[int]) -> int:
+    if isinstance(devices, list):
+        return len(devices)
+    return devices if isinstance(devices, int) and devices > 0 else 1
 
 
 def cannot_take(accelerator: str, precision: str) -> str:
@@ -108,7 +127,7 @@ class Trainer(Node):
     divergence_factor: Annotated[Positive, Field(gt=1), Says("a number above 1")] | None
     log_every_n_steps: Annotated[Natural, HOW]
     steps_per_call: Annotated[Count | Literal["auto"], HOW, Says("a whole number of at least 1, or auto")]
-    threads: Annotated[Count | None, HOW]
+    threads: Annotated[Threads | None, HOW]
 
     # the rest of lightning's Trainer, for `+trainer.NAME=VALUE`
     strategy: Annotated[Text, NEUTRAL] = "auto"
@@ -137,7 +156,7 @@ class Trainer(Node):
 
     def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
         """Several devices train by ddp, whether it is named or `auto` takes it."""
-        several = processes({"devices": self.devices}) > 1 and values.get("strategy") == "ddp"
+        several = _count(self.devices) > 1 and values.get("strategy") == "ddp"
         return values | {"strategy": "auto"} if several else values
 
     def problems(self) -> Iterator[Problem]:
@@ -147,7 +166,9 @@ class Trainer(Node):
             yield "num_nodes", "a run trains on one machine; sweep.pool=slurm trains several runs on several"
         if isinstance(self.devices, list) and self.accelerator not in ("auto", "gpu"):
             yield "devices", "a list names GPUs; of a CPU give the number of processes"
-        if processes({"devices": self.devices}) > 1:
+        if _count(self.devices) > MOST_PROCESSES:
+            yield "devices", f"at most {MOST_PROCESSES} processes train a run together"
+        if _count(self.devices) > 1:
             if self.accelerator == "mps":
                 yield "devices", "there is one Apple GPU"
             if self.strategy not in ("auto", "ddp"):
@@ -157,6 +178,10 @@ class Trainer(Node):
                 )
         if self.max_epochs == -1 and self.max_steps == -1 and self.max_time is None and not self.fast_dev_run:
             yield "max_epochs", "the run would never end; limit max_epochs, max_steps or max_time"
+        for what in ("epochs", "steps"):
+            least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+            if most >= 0 and (least or 0) > most:
+                yield f"min_{what}", f"above trainer.max_{what}={most}, which ends the run"
         if self.val_every_n_steps is not None:
             for key in ("val_check_interval", "check_val_every_n_epoch"):
                 if getattr(self, key) not in (None, 1):

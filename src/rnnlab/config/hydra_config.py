@@ -1,0 +1,116 @@
+"""A config as Hydra composes it from the conf tree and a user's folder; which of Hydra's own keys have an effect."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobRuntime
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from rnnlab.config.hydra_keys import refuse_unused
+from rnnlab.config.origins import config_folder
+from rnnlab.errors import UserError, nearest
+
+NAMED_BY_HYDRA = (HydraException, OmegaConfBaseException, YAMLError)
+# what goes wrong in composing, as opposed to in a run: also a file that is no text or leads back to itself, or asks for
+# what the environment has not
+COMPOSING = (*NAMED_BY_HYDRA, ValueError, RecursionError, AttributeError, KeyError)
+REPLACED = re.compile(r"\+(model|data)=\{")  # as rnnlab.train writes an object
+UNNAMED = "UNKNOWN_NAME"  # what Hydra calls a job before there is one
+
+# where other sweepers say whether they look for less or for more of what a run returns
+DIRECTIONS: dict[str, dict[Any, str]] = {
+    "direction": {"minimize": "min", "maximize": "max"},  # Optuna
+    "optim.maximize": {False: "min", True: "max"},  # Nevergrad
+    "ax_config.experiment.minimize": {True: "min", False: "max"},  # Ax
+}
+NO_SCORE = "chooses by a run's score, and nothing is validated in these"
+
+
+def opposed(sweeper: Any, mode: str, monitor: str) -> Iterator[str]:
+    """A line where another sweeper than ours looks for what `mode` says is worse. `sweeper` is Hydra's config of it."""
+    for key, words in DIRECTIONS.items():
+        asked = OmegaConf.select(sweeper, key)
+        asked = getattr(asked, "name", asked)
+        if isinstance(asked, str | bool) and words.get(asked, mode) != mode:
+            right = str(next(word for word, means in words.items() if means == mode)).lower()
+            yield (
+                f"hydra.sweeper.{key}={str(asked).lower()}: mode={mode} says which {monitor} is better; "
+                f"use hydra.sweeper.{key}={right}"
+            )
+
+
+def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
+    """The config of these overrides, with Hydra's own errors (COMPOSING); `rnnlab.config.compose` explains them."""
+    from rnnlab.config.texts import kept
+
+    refuse_unused(overrides)
+    overrides, replaced = apart(addable(kept(overrides)))
+    if config_dir is not None:
+        folder = Path(config_dir).expanduser().absolute()
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {config_dir}: no such folder")
+        quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+        overrides.insert(0, f'hydra.searchpath=["file://{quoted}"]')
+    # Hydra's state and its job's name are the process's: a surrounding hydra.main gets its own back
+    state = GlobalHydra.instance()
+    name = JobRuntime.instance().get("name")
+    outer, state.hydra = state.hydra, None
+    try:
+        with initialize_config_dir(
+            str(config_folder()), job_name="rnnlab" if name == UNNAMED else name, version_base="1.3"
+        ):
+            return put(hydra_compose("config", overrides=overrides), replaced)
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def apart(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Those for Hydra, and those that replace a section, `+model={_target_:...}`, which Hydra would merge, with those
+    of keys in it.
+    """
+    whole = {found[1] for word in overrides if (found := REPLACED.match(word))}
+    later = [o for o in overrides if REPLACED.match(o) or o.lstrip("+").split(".")[0] in whole]
+    return [o for o in overrides if o not in later], later
+
+
+def put(cfg: DictConfig, replaced: Sequence[str]) -> DictConfig:
+    """The config with its sections replaced, in place. Raises UserError for a key that the new one does not have."""
+    for override in OverridesParser.create().parse_overrides(list(replaced)):
+        section, _, key = override.key_or_group.partition(".")
+        with open_dict(cfg):
+            if not key:
+                cfg[section] = override.value()
+                continue
+            above, _, name = override.key_or_group.rpartition(".")
+            node = OmegaConf.select(cfg, above)
+            if isinstance(node, DictConfig) and (
+                name in node or override.is_add() or override.is_force_add()
+            ):
+                OmegaConf.update(cfg, f"{above}.{name}", override.value(), force_add=True)
+            else:
+                there = list(map(str, node)) if isinstance(node, DictConfig) else []
+                raise UserError(f"{section}.{key}: no such key.{nearest(name, there) if there else ''}")
+    return cfg
+
+
+def addable(overrides: Sequence[str]) -> list[str]:
+    """A cell's own options stand in no file: `model.options.NAME=` adds the key where it is not there yet."""
+    return [f"++{word}" if word.startswith("model.options.") else word for word in overrides]
+
+
+def running_config_dir() -> str | None:
+    """The `--config-dir` of the hydra.main that runs now, if any."""
+    if not HydraConfig.initialized():
+        return None
+    sources = HydraConfig.get().runtime.config_sources
+    return next((s.path for s in sources if s.provider == "command-line" and s.schema == "file"), None)
