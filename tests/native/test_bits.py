@@ -51,6 +51,10 @@ CASES = {
 }
 CASES["sru"] = {"kind": "series", "batch": 70, "steps": 9, "cell": "sru", "hidden_size": 24, "inputs": 2}
 CASES["peepholes"] = {"kind": "labelled", "batch": 64, "steps": 7, "cell": "peepholelstm", "hidden_size": 20}
+CASES["mirrored"] = {
+    "kind": "labelled", "batch": 64, "steps": 7, "cell": "gatedantisymmetricrnn", "hidden_size": 20,
+    "bidirectional": True,
+}  # fmt: skip
 CASES["bf16"] = {key: value for key, value in CASES["gru"].items() if key != "dropout"}
 PRECISIONS = {"bf16": "bf16-mixed"}
 

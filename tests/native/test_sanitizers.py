@@ -32,7 +32,7 @@ def test_a_fuzz_of_shapes_under_the_sanitizers():
     }
     script = Path(__file__).with_name("fuzz.py")
     done = subprocess.run(
-        [sys.executable, str(script), "0", "25"], env=environment, capture_output=True, text=True
+        [sys.executable, str(script), "0", "15"], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "clean" in done.stdout

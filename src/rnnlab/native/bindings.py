@@ -91,6 +91,8 @@ class Spec(ctypes.Structure):
         ("count", Int),
         *_fields(Pointer, "cells fixed"),
         *_fields(Int, "head_weight head_bias embedding"),
+        ("mirrored", Pointer),
+        ("mirrored_count", Int),
         ("optimizer", Optimizer),
     ]
 

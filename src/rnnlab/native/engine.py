@@ -1,7 +1,6 @@
 """The native engine: the recurrence of one cell on the kernels, as a function of torch's autograd."""
 
 import ctypes
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,10 +13,10 @@ from torch.autograd import forward_ad
 from rnnlab.cells import Cell, State
 from rnnlab.cells.masks import Masks
 from rnnlab.errors import UserError
-from rnnlab.native.bindings import MAX_ROWS, Call, Library, Shape, Weights, address, library
+from rnnlab.native.bindings import MAX_ROWS, Call, Library, Shape, address, library
 from rnnlab.native.kernels import Kernels, kernels_of
+from rnnlab.native.tensors import aligned, check_range, check_tensor, dense, fresh, pointers, reused
 
-LINE = 16  # floats in a cache line
 FIRST_ONLY = (
     "the native engine gives first derivatives by backward alone; model.engine=reference gives {what}"
 )
@@ -86,7 +85,7 @@ def run(
     if not torch.is_grad_enabled():  # nothing is kept for a backward pass, nor does autograd need to know
         call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=count)
         drawn = _drawn(cell, x, masks)
-        y, last, *_ = _forward(library(precision), call, reset, drawn, x, weights, blocks, _reused)
+        y, last, *_ = _forward(library(precision), call, reset, drawn, x, weights, blocks, reused)
         return y, _joined(kernels, last.unbind(0))
     drawn = _drawn(cell, x, masks)
     outputs = _Recurrence.apply(
@@ -163,77 +162,23 @@ def _check(
     for name, weight in zip(kernels.names, weights, strict=True):
         if weight is not None:
             shape = {"weight_ih": (rows, inputs), "initial": (sum(cell.state_blocks), hidden)}
-            _check_tensor(name, weight, shape.get(name, tuple(weight.shape)), torch.float32)
+            check_tensor(name, weight, shape.get(name, tuple(weight.shape)), torch.float32)
     if x.dim() < 2 or x.shape[0] < 1 or x.shape[1] < 1:
         raise ValueError(f"x is {tuple(x.shape)}: there must be at least one row and one step")
     batch, steps = x.shape[:2]
     if x.is_floating_point():
-        _check_tensor("x", x, (batch, steps, inputs), torch.float32)
+        check_tensor("x", x, (batch, steps, inputs), torch.float32)
     else:
-        _check_tensor("x", x, (batch, steps), torch.int64)
+        check_tensor("x", x, (batch, steps), torch.int64)
         check_range("x", x, inputs)
     if len(state) != len(kernels.widths):
         raise ValueError(
             f"the state has {len(state)} tensors, a {type(cell).__name__} needs {len(kernels.widths)}"
         )
     for tensor, width in zip(state, kernels.widths, strict=True):
-        _check_tensor("the state", tensor, (batch, width * hidden), torch.float32)
+        check_tensor("the state", tensor, (batch, width * hidden), torch.float32)
     if reset is not None:
-        _check_tensor("reset", reset, (batch, steps), torch.bool)
-
-
-def _check_tensor(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if tuple(tensor.shape) != shape or tensor.dtype != dtype or tensor.device.type != "cpu":
-        raise ValueError(
-            f"{name} is {tuple(tensor.shape)} {tensor.dtype} on {tensor.device}; "
-            f"the kernels need {shape} {dtype} on cpu"
-        )
-    if tensor.layout != torch.strided:
-        raise ValueError(f"{name} is {tensor.layout}; the kernels need a dense tensor")
-
-
-def check_range(name: str, indices: Tensor, size: int) -> None:
-    """Raises ValueError where an index is not in [0, size)."""
-    low, high = torch.aminmax(indices)
-    if int(low) < 0 or int(high) >= size:
-        raise ValueError(f"{name} holds {int(low)} to {int(high)}; indices lie between 0 and {size - 1}")
-
-
-def aligned(count: int) -> Tensor:
-    """Room for `count` bytes that starts on a cache line; not cleared."""
-    room = torch.empty(count // 4 + LINE, dtype=torch.float32)
-    skip = -room.data_ptr() % 64 // 4
-    return room[skip:]
-
-
-def dense(tensor: Tensor) -> Tensor:
-    """Its numbers as they are, one after another; a view that only promises a sign is computed."""
-    return tensor.detach().resolve_conj().resolve_neg().contiguous()
-
-
-def _fresh(count: int, name: str) -> Tensor:
-    return aligned(count)
-
-
-def pointers(tensors: tuple[Tensor | None, ...]) -> Weights:
-    weights = Weights()
-    for i, tensor in enumerate(tensors):
-        weights.parameters[i] = address(tensor)
-    return weights
-
-
-_ROOMS = threading.local()
-REUSED = 1 << 22  # bytes; larger rooms are given back
-
-
-def _reused(count: int, name: str) -> Tensor:
-    """`aligned(count)`, in a place that this thread's next call takes again."""
-    room: Tensor | None = getattr(_ROOMS, name, None)
-    if room is None or 4 * len(room) < count:
-        room = aligned(count)
-        if count <= REUSED:
-            setattr(_ROOMS, name, room)
-    return room
+        check_tensor("reset", reset, (batch, steps), torch.bool)
 
 
 def _forward(
@@ -286,7 +231,7 @@ class _Recurrence(torch.autograd.Function):
         call.input_gradient = x.is_floating_point() and ctx.needs_input_grad[6]
         call.state_gradient = any(ctx.needs_input_grad[7 + count :])
         y, last, kept, first, scratch = _forward(
-            lib, call, reset, masks, x, rest[:count], rest[count:], _fresh
+            lib, call, reset, masks, x, rest[:count], rest[count:], fresh
         )
         ctx.call, ctx.lib, ctx.scratch_bytes, ctx.kept = call, lib, scratch, kept
         learned = [

@@ -1,7 +1,8 @@
 """Parameters, gradients and an optimizer's state as views of flat buffers that torch and the kernels share."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -24,11 +25,23 @@ class Flat:
     views: list[nn.Parameter]
     offsets: list[int]
     sizes: list[int]
+    spare: int
+    """Where room begins for weights that are computed from the parameters, and for their gradients."""
 
     def __post_init__(self) -> None:
         # where each parameter must lie
         self.addresses = [view.data_ptr() for view in self.split(self.parameters)]
         self._gradients = list(self.split(self.gradients))
+        self._places = [gradient.data_ptr() for gradient in self._gradients]
+
+    def holds(self, module: nn.Module) -> bool:
+        """Whether these are the module's parameters, and stand where they were put."""
+        now = list(module.parameters())
+        fits = len(now) == len(self.views) and self.parameters.numel() == self.spare + room_of(module)
+        return fits and all(
+            p is view and p.data_ptr() == address
+            for p, view, address in zip(now, self.views, self.addresses, strict=True)
+        )
 
     def offset(self, parameter: Tensor | None) -> int:
         """Where a parameter starts; -1 for None. Raises ValueError for one that is not among the views."""
@@ -55,14 +68,26 @@ class Flat:
                 raise ValueError(
                     f"{self.names[i]} was moved out of its flat buffer; flatten the module again"
                 )
+            if gradient.data_ptr() != self._places[i]:  # `grad.data = ...`
+                gradient.data = next(islice(self.split(self.gradients), i, None))
             if parameter.grad is not gradient:
                 parameter.grad = gradient
 
     def take(self) -> None:
         """Copies gradients that were put in place of ours into the buffer. All parameters must have one."""
-        for parameter, gradient in zip(self.views, self._gradients, strict=True):
-            if parameter.grad is not None and parameter.grad is not gradient:
-                gradient.copy_(parameter.grad)
+        given = [
+            (i, parameter.grad.clone())  # it may be another parameter's
+            for i, parameter in enumerate(self.views)
+            if parameter.grad is not None and parameter.grad.data_ptr() != self._places[i]
+        ]
+        places = list(self.split(self.gradients)) if given else []
+        for i, gradient in given:
+            places[i].copy_(gradient)
+
+
+def padded(floats: int) -> int:
+    """The next number of floats that fills cache lines."""
+    return -(-floats // LINE) * LINE
 
 
 def cleared(floats: int) -> Tensor:
@@ -70,6 +95,12 @@ def cleared(floats: int) -> Tensor:
     room = torch.zeros(floats + LINE)
     skip = -room.data_ptr() % 64 // 4
     return room[skip : skip + floats]
+
+
+def room_of(module: nn.Module) -> int:
+    """Floats of the weights that torch.nn.utils.parametrize computes."""
+    computed = [getattr(m, name) for m in module.modules() for name in getattr(m, "parametrizations", ())]
+    return sum(padded(weight.numel()) for weight in computed)
 
 
 def flatten(module: nn.Module) -> Flat:
@@ -87,8 +118,9 @@ def flatten(module: nn.Module) -> Flat:
     for parameter in views:
         offsets.append(total)
         sizes.append(parameter.numel())
-        total += -(-parameter.numel() // LINE) * LINE
-    flat = Flat(cleared(total), cleared(total), list(names), list(views), offsets, sizes)
+        total += padded(parameter.numel())
+    room = total + room_of(module)
+    flat = Flat(cleared(room), cleared(room), list(names), list(views), offsets, sizes, total)
     for parameter, data in zip(views, flat.split(flat.parameters), strict=True):
         data.copy_(parameter.detach())
         parameter.data = data
@@ -114,7 +146,26 @@ class Moments:
     average: Tensor | None
     steps: Tensor | None
     started: bool
-    """Whether SGD's momentum buffers hold something: its first step does not look at them."""
+    """Whether they hold something: before the first step an optimizer's state is empty, as torch has it."""
+
+    def is_in(self, optimizer: torch.optim.Optimizer, flat: Flat) -> bool:
+        """Whether the state of each parameter still lies here: it may have been loaded, replaced or cleared."""
+        if not self.started:
+            return not any(map(optimizer.state.get, flat.views))
+        places: dict[str, tuple[Tensor | None, Sequence[int]]] = {}
+        if self.steps is not None:
+            places["step"] = self.steps, range(len(flat.views))
+        for ours, name in used_buffers(optimizer).items():
+            places[name] = getattr(self, ours), flat.offsets
+        for name, (buffer, offsets) in places.items():
+            if buffer is None:  # momentum was set since
+                return False
+            start = buffer.data_ptr()
+            for parameter, offset in zip(flat.views, offsets, strict=True):
+                tensor = optimizer.state[parameter].get(name) if parameter in optimizer.state else None
+                if not isinstance(tensor, Tensor) or tensor.data_ptr() != start + 4 * offset:
+                    return False
+        return True
 
 
 def used_buffers(optimizer: torch.optim.Optimizer) -> dict[str, str]:
@@ -127,8 +178,8 @@ def used_buffers(optimizer: torch.optim.Optimizer) -> dict[str, str]:
 def adopt(optimizer: torch.optim.Optimizer, flat: Flat) -> Moments:
     """Moves an optimizer's state into flat buffers, keeping its values; what is not there yet starts at zero.
 
-    To be called again after `optimizer.load_state_dict`, which puts other tensors there. SGD's momentum shows
-    up in the state with the first step, as torch has it: `install` puts it there.
+    To be called again after `optimizer.load_state_dict`, which puts other tensors there. What is new shows up in the
+    state with the first step, as torch has it: `install` puts it there.
     """
     buffers = {ours: cleared(flat.parameters.numel()) for ours in used_buffers(optimizer)}
     counted = not isinstance(optimizer, torch.optim.SGD)
@@ -144,7 +195,7 @@ def adopt(optimizer: torch.optim.Optimizer, flat: Flat) -> Moments:
         if steps is not None and parameter in optimizer.state:
             steps[i] = float(optimizer.state[parameter].get("step", 0))
     moments = Moments(buffers.get("moment"), buffers.get("square"), buffers.get("average"), steps, started)
-    if counted or started:
+    if started:
         install(optimizer, flat, moments)
     return moments
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.native import bindings as lib
-from rnnlab.native.flat import Flat, adopt, install, used_buffers
+from rnnlab.native.flat import Flat, adopt, install
 from rnnlab.native.kernels import kernels_of
 from rnnlab.native.scoring import SCORES, Scale
 from rnnlab.native.sources import DROPOUT, FRESH, Characters, Pairs, Sequences, Source, Windows
@@ -257,24 +257,11 @@ class Program:
         """Takes the optimizer's state as it is now; done by itself where another one was loaded."""
         self.moments = adopt(self.optimizer, self.flat)
 
-    def _adopted(self) -> bool:
-        """Whether the optimizer's state still lies in our buffers."""
-        state = self.optimizer.state.get(self.flat.views[0], {})
-        for ours, name in used_buffers(self.optimizer).items():
-            buffer = getattr(self.moments, ours)
-            if name in state and state[name].data_ptr() != buffer.data_ptr():
-                return False
-            if name not in state and (
-                self.moments.started or not isinstance(self.optimizer, torch.optim.SGD)
-            ):
-                return False
-        return True
-
     # ------------------------------------------------------------------ what the kernels are told
 
     def _bind_optimizer(self) -> None:
         """The optimizer's settings and state, looked at anew: callbacks may change them, checkpoints load others."""
-        if not self._adopted():
+        if not self.moments.is_in(self.optimizer, self.flat):
             self.adopt()
         group, moments, told = self.optimizer.param_groups[0], self.moments, self._spec.optimizer
         told.kind = OPTIMIZERS[type(self.optimizer)]

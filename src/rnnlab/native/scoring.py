@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.native.bindings import Units, address, library
-from rnnlab.native.engine import dense
 from rnnlab.native.spec import LOSSES
+from rnnlab.native.tensors import dense
 
 SCORES = 5  # see scores.h
 MAX_LEVELS = 128

@@ -3,13 +3,11 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import parametrize
-from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab import streams
 from rnnlab.native import bindings as lib
-from rnnlab.native import check
-from rnnlab.native.flat import BUFFERS, Flat
+from rnnlab.native import check, mirrored
+from rnnlab.native.flat import BUFFERS, Flat, padded
 from rnnlab.native.kernels import kernels_of
 from rnnlab.recurrence.outline import Outline
 
@@ -30,8 +28,8 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             return f"{name} is {parameter.dtype} on {parameter.device}"
     for cell in model.stack.cells:
-        if parametrize.is_parametrized(cell):
-            return f"torch computes {type_before_parametrizations(cell).__name__}'s weights from others"
+        if why := mirrored.obstacle(cell):
+            return why
     if optimizer is not None and (why := optimizer_obstacle(optimizer)):
         return why
     return check.obstacle(model.stack.cells[0])
@@ -92,9 +90,22 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
         spec.zoneout[i] = _chance(p, p, model.seed, "zoneout")
     offsets, addresses = [], []
     held: list[Tensor] = []
+    computed: list[list[int]] = []  # a row of Mirrored in program.h each
+    used, spare = set[int](), flat.spare
     for cell in stack.cells:
+        made = mirrored.mirrored(cell)
         for name, tensor in zip(kernels.names, kernels.tensors(cell), strict=True):
-            if tensor is not None and name in kernels.buffers:
+            if name in made:
+                weight, *parts = made[name]
+                n, m = (*weight.shape, 1)[:2]
+                own, other, plus = (0 if part is None else part.data_ptr() for part in parts)
+                computed.append([flat.offset(weight), spare, n, m, own, other, plus])
+                held += [part for part in parts if part is not None]
+                used.add(flat.offset(weight))
+                offsets.append(spare)
+                addresses.append(0)
+                spare += padded(weight.numel())
+            elif tensor is not None and name in kernels.buffers:
                 held.append(tensor)
                 offsets.append(-1)
                 addresses.append(tensor.data_ptr())
@@ -108,7 +119,7 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     spec.head_weight, spec.head_bias = flat.offset(model.head.weight), flat.offset(model.head.bias)
     spec.embedding = -1 if embedding is None else flat.offset(embedding.weight)
     initial = {flat.offset(cell.initial) for cell in stack.cells}
-    taken = {o for o in offsets if o >= 0}
+    taken = {o for o in offsets if o >= 0} | used
     unused = {
         flat.offset(p) for cell in stack.cells for p in cell.parameters()
     } - taken  # torch's grad is None
@@ -116,4 +127,6 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     rows = [[o, s, rests.get(o, 0)] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
     segments = torch.tensor(rows, dtype=torch.int64)
     spec.optimizer.segments, spec.optimizer.segment_count = segments.data_ptr(), len(segments)
-    return spec, (cells, places, segments, levels, *held)
+    table = torch.tensor(computed, dtype=torch.int64)
+    spec.mirrored, spec.mirrored_count = table.data_ptr(), len(computed)
+    return spec, (cells, places, segments, levels, table, *held)

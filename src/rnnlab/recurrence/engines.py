@@ -22,14 +22,16 @@ from rnnlab.cells.choice import check_choice
 from rnnlab.cells.masks import Masks
 from rnnlab.errors import UserError
 
-Name = Literal["auto", "reference", "torch", "native"]
+Name = Literal["auto", "reference", "torch", "native", "compiled"]
 
-# from the most to the least preferred; named and not imported, because the native engine stands above this room
+# named and not imported, because the native engine stands above this room
 ENGINES = {
     "native": "rnnlab.native.serving",
     "torch": "rnnlab.recurrence.fused",
     "reference": "rnnlab.recurrence.reference",
+    "compiled": "rnnlab.recurrence.compiled",
 }
+AUTO = ("native", "torch", "reference")  # from the most to the least preferred
 
 
 class Engine(Protocol):
@@ -65,11 +67,11 @@ def choose(requested: str, cell: Cell, device: torch.device, precision: str) -> 
 
     if requested == "auto":
         passed: list[str] = []
-        for name in ENGINES:
+        for name in AUTO:
             if (why := obstacle(name)) is None:
                 return Choice(name, "auto: " + ("; ".join(passed) or "the fastest"))
             passed.append(why)
     elif why := obstacle(requested):
-        able = [name for name in ENGINES if name != requested and obstacle(name) is None]
+        able = [name for name in AUTO if name != requested and obstacle(name) is None]
         raise UserError(f"model.engine={requested}: {why}; use {' or '.join(['auto', *able])}")
     return Choice(requested, "asked for")

@@ -17,10 +17,10 @@ def run(
 ) -> tuple[Tensor, State]:
     """See engines.py; before step t the state of row b goes back to the initial one where reset[b, t]."""
     with parametrize.cached():  # weights that are computed from others are computed once
-        return _loop(cell, x, state, reset, masks)
+        return loop(cell, x, state, reset, masks)
 
 
-def _loop(
+def loop(
     cell: Cell, x: Tensor, state: State, reset: Tensor | None, masks: Masks | None
 ) -> tuple[Tensor, State]:
     u = cell.project(x)  # (B, T, gates*H): one product for all steps

@@ -72,7 +72,7 @@ class Stack(nn.Module):
         square = (gates if recurrent is None else recurrent) + self.kind.own_products
         afford(
             8.0 * self.directions * hidden_size * (inputs + num_layers * square * hidden_size),
-            f"model.hidden_size={hidden_size}, model.num_layers={num_layers}: the weights, which",
+            f"model.hidden_size={hidden_size}, model.num_layers={num_layers}: the weights",
         )
         sizes = [input_size] + [self.output_size] * (num_layers - 1)
         self.layers = nn.ModuleList(

@@ -76,12 +76,12 @@ INLINE void add_units(UnitSum *sum, size_t j, size_t hidden, vec v) {
     vec *part = &sum->part[j / WIDTH % (BLOCK / WIDTH)];
     *part += pick(real_units(j, hidden), v, splat(0.0f));
 }
-INLINE vec sum_units(const UnitSum *sum) {
-    float lanes[BLOCK];
-    memcpy(lanes, sum->part, sizeof lanes);
-    for (size_t half = BLOCK / 2; half; half /= 2)
-        for (size_t j = 0; j < half; j++) lanes[j] += lanes[j + half];
-    return splat(lanes[0]);
+INLINE vec sum_units(const UnitSum *sum) { /* by halves: lane j and lane j + 8, then j + 4, j + 2 and j + 1 */
+    typedef float four __attribute__((vector_size(16)));
+    four part[BLOCK / 4];
+    memcpy(part, sum->part, sizeof part);
+    const four s = (part[0] + part[2]) + (part[1] + part[3]);
+    return splat((s[0] + s[2]) + (s[1] + s[3]));
 }
 
 #endif

@@ -11,6 +11,13 @@
 enum { WINDOWS, ONE_HOT, EMBEDDED }; /* what a batch's inputs are */
 enum { LAST, EVERY, ENDS };          /* where the head reads: the last step, every step, each row's own ends */
 
+/* A weight M (n, m) that a parameter W makes: M[i][j] = own[i][j] W[i][j] + other[i][j] W[j][i] + plus[i][j]. */
+typedef struct {
+    int64_t from, into; /* where W, M and their gradients lie in the flat buffers */
+    int64_t n, m;
+    const float *own, *other, *plus; /* (n, m); `other` is NULL where M is not square */
+} Mirrored;
+
 /* A training step as Python describes it. All pointers stay valid as long as the program lives. */
 typedef struct {
     Shape shape;
@@ -29,6 +36,8 @@ typedef struct {
     const int64_t *cells; /* (cells, parameters), in the order of Weights */
     float *const *fixed;  /* likewise: buffers, which are not trained, by their addresses; NULL elsewhere */
     int64_t head_weight, head_bias, embedding;
+    const Mirrored *mirrored; /* the weights among the cells' that are computed from parameters */
+    int64_t mirrored_count;
     Optimizer optimizer;
 } Spec;
 

@@ -64,8 +64,31 @@ static void evaluate_block(void *context, size_t block, size_t worker) {
     p->block_losses[block] = run_block(p, &p->workers[worker], from, to - from, NULL, NULL);
 }
 
+/* M = own * W + other * W' + plus. */
+static void compute_mirrored(const Spec *spec, const Mirrored *c) {
+    const float *w = spec->parameters + c->from;
+    float *to = spec->parameters + c->into;
+    for (int64_t i = 0; i < c->n; i++)
+        for (int64_t j = 0; j < c->m; j++) {
+            const int64_t at = i * c->m + j;
+            to[at] = c->own[at] * w[at] + (c->other ? c->other[at] * w[j * c->m + i] : 0.0f) + c->plus[at];
+        }
+}
+
+/* dW = own * dM + (other * dM)'. */
+static void mirrored_gradient(const Spec *spec, const Mirrored *c) {
+    const float *d = spec->gradients + c->into;
+    float *to = spec->gradients + c->from;
+    for (int64_t i = 0; i < c->n; i++)
+        for (int64_t j = 0; j < c->m; j++) {
+            const int64_t at = i * c->m + j, across = j * c->m + i;
+            to[at] = c->own[at] * d[at] + (c->other ? c->other[across] * d[across] : 0.0f);
+        }
+}
+
 static void pack(Program *p, int back) {
     const Spec *spec = &p->spec;
+    for (int64_t i = 0; i < spec->mirrored_count; i++) compute_mirrored(spec, &spec->mirrored[i]);
     p->stack.bare = p->training && spec->input == ONE_HOT && spec->inputs.below;
     stack_pack(&p->stack, p->weights, back);
     head_pack(&p->stack, &p->head, spec->parameters + spec->head_weight,
@@ -92,6 +115,7 @@ static void gather_gradients(Program *p) {
     stack_collect(&p->stack, sums, groups, p->gradients);
     head_collect(&p->stack, &p->head, p->head_sums, groups, spec->gradients + spec->head_weight,
                  spec->head_bias < 0 ? NULL : spec->gradients + spec->head_bias);
+    for (int64_t i = 0; i < spec->mirrored_count; i++) mirrored_gradient(spec, &spec->mirrored[i]);
     if (spec->input != EMBEDDED) return;
     memset(spec->gradients + spec->embedding, 0, 4 * spec->vocabulary * spec->shape.inputs);
     for (size_t g = 0; g < groups; g++) {
