@@ -86,3 +86,59 @@ class UnseededModule(plain_project.Module):
     def training_step(self, batch, i):
         x, y = batch
         return super().training_step((x + 0.05 * np.random.RandomState().normal(), y), i)
+
+
+SHARED, SEEDED, OLDER = random.Random(), np.random.default_rng(4), np.random.RandomState()
+
+
+class Noise:
+    rng = np.random.default_rng(None)
+
+
+class FromModule(Dataset):
+    """Draws from generators that its module made when it was imported, with and without a seed."""
+
+    def __init__(self, n):
+        self.x = torch.from_numpy(OLDER.normal(size=(n, 4))).float()
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        noise = SHARED.random() + SEEDED.normal() + OLDER.normal() + Noise.rng.normal()
+        return self.x[i] + 0.1 * noise, self.x[i].sum(0, keepdim=True)
+
+
+class DataFromModule(Data):
+    def setup(self, stage):
+        self.part, self.val = random_split(FromModule(self.n), [0.75, 0.25])
+
+
+class ModuleFromModule(plain_project.Module):
+    def training_step(self, batch, i):
+        x, y = batch
+        return super().training_step((x + 0.05 * (SEEDED.normal() + SHARED.random()), y), i)
+
+
+class FromLate(Dataset):
+    """Draws from a module that is imported where it is asked for."""
+
+    def __init__(self, n):
+        import late_generators
+
+        self.x = torch.from_numpy(
+            late_generators.SEEDED.normal(size=(n, 4)) + late_generators.noise()
+        ).float()
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        import late_generators
+
+        return self.x[i] + 0.1 * late_generators.noise(), self.x[i].sum(0, keepdim=True)
+
+
+class DataFromLate(Data):
+    def setup(self, stage):
+        self.part, self.val = random_split(FromLate(self.n), [0.75, 0.25])

@@ -44,6 +44,24 @@ def test_a_schedule_of_torchs_takes_the_runs_own_length(small):
     assert rates(one)[-1] < 1e-5
 
 
+def test_a_schedule_is_as_long_as_a_run_that_overfits_some_batches(small):
+    run = small("scheduler=cosine", "trainer.overfit_batches=2", base=base())
+    assert run.results["steps"] == 6
+    assert rates(run) == pytest.approx(
+        [0.0005 * (1 + math.cos(math.pi * step / 6)) for step in range(6)], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_overfitting_takes_the_first_batches_of_the_first_epoch_in_each(small, engine):
+    """Of data.batch_size rows each: without shuffling rnnlab takes larger ones, for validations."""
+    more = (f"model.engine={engine}", "optimizer=sgd", "optimizer.lr=0")
+    every = small(*more, base=base()).metrics["loss/train"][1]
+    few = small(*more, "trainer.overfit_batches=2", base=base()).metrics["loss/train"][1]
+    assert len(every) == 12
+    np.testing.assert_allclose(few, [*every[:2]] * 3, rtol=1e-6)
+
+
 def test_auto_is_the_same_run_as_null_and_needs_a_length(small, tmp_path):
     null = small("scheduler=cosine", base=base())
     assert small("scheduler=cosine", "scheduler.total_steps=auto", base=base()).id == null.id

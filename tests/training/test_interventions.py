@@ -3,6 +3,7 @@
 import copy
 import functools
 import io
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from torch import nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrize, prune
 from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.overrides import TorchFunctionMode
 
 from rnnlab import native
+from rnnlab.data import Sine
+from rnnlab.data.loader import Loader
 from rnnlab.errors import UserError
 from rnnlab.tasks import Forecaster
 
@@ -35,6 +39,9 @@ def case(hook: str, kind: str):
     return enter
 
 
+WITHOUT_TORCH = ("parametrized_cell", "parametrization_changed_later")  # whose cell torch has no layer for
+
+
 class Intervene(Callback):
     """Acts in one hook; but for hooks of a step once, behind the first epoch where it is one of epochs."""
 
@@ -45,8 +52,12 @@ class Intervene(Callback):
 
 
 class Half(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.divisor = 2.0
+
     def forward(self, weight):
-        return weight / 2
+        return weight / self.divisor
 
 
 # ---------------------------------------------------------------- parameters and their gradients
@@ -143,6 +154,20 @@ def parametrized(self, trainer, task, *_):
         parametrize.register_parametrization(task.head, "weight", Half())
 
 
+@case("setup", "honoured")
+def parametrized_cell(self, trainer, task, *_):
+    if trainer.state.fn == "fit":
+        parametrize.register_parametrization(task.stack.layers[0], "weight_hh", Half())
+
+
+@case("setup", "refused")
+def parametrization_changed_later(self, trainer, task, *_):
+    if trainer.state.fn == "fit":
+        parametrize.register_parametrization(task.stack.layers[0], "weight_hh", Half())
+        half = task.stack.layers[0].parametrizations.weight_hh[0]
+        self.on_train_epoch_start = lambda *_: setattr(half, "divisor", 2.0 + trainer.current_epoch)
+
+
 @case("on_train_epoch_start", "refused")
 def parametrized_later(self, trainer, task, *_):
     if trainer.current_epoch == 1:
@@ -153,6 +178,55 @@ def parametrized_later(self, trainer, task, *_):
 def weight_norm(self, trainer, task, *_):
     if trainer.state.fn == "fit":
         nn.utils.parametrizations.weight_norm(task.head)
+
+
+@case("on_fit_start", "refused")
+def weight_norm_by_hooks(self, trainer, task, *_):
+    nn.utils.weight_norm(task.head)
+
+
+@case("on_fit_start", "refused")
+def pruned(self, trainer, task, *_):
+    prune.l1_unstructured(task.head, "weight", amount=0.5)
+
+
+@case("on_train_epoch_start", "honoured")
+def pruned_for_good(self, trainer, task, *_):
+    prune.l1_unstructured(task.head, "weight", amount=0.5)
+    prune.remove(task.head, "weight")
+
+
+@case("on_train_start", "refused")
+def values_shared(self, trainer, task, *_):
+    layer = task.stack.layers[0]
+    layer.bias_ih.data = layer.bias_hh.data
+
+
+@case("setup", "honoured")
+def values_held_since_before_the_fit(self, trainer, task, *_):
+    held = task.head.weight.data
+    self.on_train_batch_end = lambda *_: held.clamp_(-0.1, 0.1)
+
+
+@case("on_before_optimizer_step", "honoured")
+def gradients_swapped(self, trainer, task, *_):
+    layer = task.stack.layers[0]
+    layer.bias_ih.grad, layer.bias_hh.grad = 3 * layer.bias_hh.grad, layer.bias_ih.grad
+
+
+@case("on_before_optimizer_step", "honoured")
+def gradients_data(self, trainer, task, *_):
+    task.head.weight.grad.data = torch.ones_like(task.head.weight)
+
+
+@case("on_before_backward", "refused")
+def values_behind_the_loss(self, trainer, task, *_):
+    task.head.weight.data.mul_(0.99)
+
+
+@case("on_train_epoch_end", "neutral")
+def gradients_behind_a_validation(self, trainer, task, *_):
+    assert task.head.weight.grad is None
 
 
 # ---------------------------------------------------------------- modules
@@ -322,6 +396,54 @@ def forgotten_moments(self, trainer, task, *_):
 
 
 @case("on_train_epoch_start", "honoured")
+def one_moment_replaced(self, trainer, task, *_):
+    state = trainer.optimizers[0].state
+    assert len(state) == (0 if trainer.current_epoch == 0 else len(list(task.parameters())))
+    if state:
+        state[task.head.weight]["exp_avg"] = torch.ones_like(task.head.weight)
+
+
+@case("on_train_epoch_start", "honoured")
+def steps_counted_anew(self, trainer, task, *_):
+    for state in trainer.optimizers[0].state.values():
+        state["step"] = torch.zeros_like(state["step"])
+
+
+@case("on_train_epoch_start", "honoured")
+def optimizer_replaced(self, trainer, task, *_):
+    if trainer.current_epoch == 1:
+        trainer.optimizers = [torch.optim.SGD(task.parameters(), lr=0.05)]
+
+
+@case("on_before_optimizer_step", "honoured")
+def clipped_by_the_step(self, trainer, task, *_):
+    task.optimization.clip_val = 0.01 * (1 + trainer.global_step)
+
+
+@case("on_train_start", "refused")
+def strategys_update(self, trainer, task, *_):
+    before = trainer.strategy.optimizer_step
+
+    def step(*args, **options):
+        before(*args, **options)
+        task.head.weight.data.mul_(0.9)
+
+    trainer.strategy.optimizer_step = step
+
+
+@case("on_train_start", "refused")
+def mode_of_torchs(self, trainer, task, *_):
+    class Halve(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), options=None):
+            found = function(*args, **(options or {}))
+            return found / 2 if function is nn.functional.linear else found
+
+    mode = Halve()
+    mode.__enter__()
+    HANDLES.append(mode)
+
+
+@case("on_train_epoch_start", "honoured")
 def clipped_later(self, trainer, task, *_):
     task.optimization.clip_val = 1e-3 if trainer.current_epoch else None
 
@@ -357,6 +479,12 @@ def copies(self, trainer, task, *_):
         assert torch.equal(twin(x), expected) and torch.equal(other(x), expected)
         twin.head.weight.zero_()
     assert task.head.weight.abs().sum() > 0
+
+
+@case("on_train_start", "refused")
+def loaders_fetch(self, trainer, task, *_):
+    loader, before = trainer.train_dataloader, trainer.train_dataloader.fetch
+    loader.fetch = lambda batch: tuple(part / 2 for part in before(batch))
 
 
 @case("on_train_batch_end", "honoured")
@@ -467,7 +595,7 @@ def nothing_left():
 def let_go():
     while HANDLES:
         handle = HANDLES.pop()
-        handle.remove() if hasattr(handle, "remove") else handle.__exit__()
+        handle.remove() if hasattr(handle, "remove") else handle.__exit__(None, None, None)
 
 
 def weights(run):
@@ -491,9 +619,15 @@ def trained(small, tmp_path):
 @pytest.mark.parametrize("name", CASES)
 def test_an_intervention_is_honoured_or_stops_the_run(trained, name):
     _, kind, _ = CASES[name]
-    plain, torchs = (weights(trained("torch", n, f"torch-{n}")) for n in (None, name))
+    other = "reference" if name in WITHOUT_TORCH else "torch"
+    plain, torchs = (weights(trained(other, n, f"torch-{n}")) for n in (None, name))
     if kind == "refused":
-        with pytest.raises(UserError, match=r"model\.engine=torch or model\.engine=reference") as error:
+        able = (
+            "model.engine=reference"
+            if other == "reference"
+            else "model.engine=torch or model.engine=reference"
+        )
+        with pytest.raises(UserError, match=re.escape(able)) as error:
             trained("native", name, "native")
         assert "\n" not in str(error.value)
         return
@@ -519,7 +653,7 @@ def test_what_stops_a_run_stops_it_before_its_first_step(trained, tmp_path):
 
 
 def test_batches_too_large_for_a_call_are_trained_in_python(small, monkeypatch):
-    monkeypatch.setattr("rnnlab.training.native_steps.MAX_ROWS", 20)
+    monkeypatch.setattr("rnnlab.training.native_obstacles.MAX_ROWS", 20)
     run = small("model.engine=native")
     assert "at most 20 rows" in run.record["engine"]["steps"] and run.status == "finished"
 
@@ -539,3 +673,84 @@ class Hooking(Forecaster):
 def test_a_task_that_changes_itself_is_looked_at(small):
     with pytest.raises(UserError, match="head has a hook"):
         small("model._target_=test_interventions.Hooking", "model.engine=native", "trainer.max_epochs=4")
+
+
+class Hooked(Forecaster):
+    def outline(self):
+        return super().outline()
+
+    def on_before_zero_grad(self, optimizer):
+        self.zeroed = getattr(self, "zeroed", 0) + 1
+
+    def on_after_backward(self):
+        self.head.weight.grad.zero_()
+
+
+def test_hooks_of_a_tasks_own_class_are_called(small):
+    run = small("model._target_=test_interventions.Hooked", "model.engine=native", "trainer.max_epochs=1")
+    assert "Hooked has its own on_before_zero_grad" in run.record["engine"]["steps"]
+    longer = small("model._target_=test_interventions.Hooked", "model.engine=native", "trainer.max_epochs=2")
+    assert run.model.head.weight.equal(longer.model.head.weight)  # without a gradient
+
+
+class Halved(Sine):
+    """Its batches are others than those that lie in memory."""
+
+    def loader(self, split, shuffle=False):
+        loader = super().loader(split, shuffle)
+        return Loader(lambda batch: tuple(part / 2 for part in loader.fetch(batch)), loader.order)
+
+
+def test_a_loader_of_ones_own_is_not_passed_over(small):
+    run = small("data._target_=test_interventions.Halved", "model.engine=native")
+    assert run.record["engine"]["steps"] == "in Python: Halved has a loader of its own"
+    plain = small("model.engine=native")
+    assert plain.record["engine"]["steps"] == "native"
+    assert np.abs(weights(run) - weights(plain)).max() > 1e-3
+
+
+class Partial(Sine):
+    """Its loader says what lies in memory, by a function that no other loader has."""
+
+    def loader(self, split, shuffle=False):
+        loader = super().loader(split, shuffle)
+        return Loader(functools.partial(loader.fetch), loader.order)
+
+    def native_source(self, split):
+        return super().native_source(split)
+
+
+def test_a_fetch_that_is_no_function_is_trained_in_python(small):
+    run = small("data._target_=test_interventions.Partial", "model.engine=native")
+    assert "what the loader of Partial fetches" in run.record["engine"]["steps"]
+    np.testing.assert_allclose(weights(run), weights(small("model.engine=torch")), rtol=5e-3, atol=1e-4)
+
+
+class Forget(Callback):
+    def __init__(self, how):
+        self.how = how
+
+    def on_train_batch_start(self, trainer, task, *_):
+        if state := task.carry.state:
+            task.carry.state = (
+                None if self.how == "none" else [tuple(map(torch.zeros_like, s)) for s in state]
+            )
+
+
+def test_a_carry_that_was_replaced_is_taken(small, tmp_path):
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 40)
+    words = ("data=chars", f"data.path={tmp_path / 'text.txt'}", "model.hidden_size=6", "data.segment=10",
+             "data.batch_size=4", "trainer.max_epochs=2", "optimizer.lr=0.01", "trainer.accelerator=cpu",
+             "trainer.threads=1", "callbacks=none", "logger=none")  # fmt: skip
+
+    def trained(engine, how):
+        asked = [f"+callbacks.f={{_target_:test_interventions.Forget,how:{how}}}"] if how else []
+        return weights(
+            small(f"model.engine={engine}", *asked, outputs=tmp_path / f"{engine}-{how}", base=words)
+        )
+
+    plain = trained("torch", None)
+    for how in ("zeros", "none"):
+        torchs, ours = (trained(engine, how) for engine in ("torch", "native"))
+        np.testing.assert_allclose(ours, torchs, rtol=5e-3, atol=2e-4 * np.abs(plain).max())
+        assert np.abs(torchs - plain).max() > 2e-3 * np.abs(plain).max()

@@ -12,11 +12,13 @@ import tempfile
 import zipfile
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import rnnlab
+from rnnlab.training.stock_loggers import GIVEN, continuing
 
 PACKAGES = {"mlflow": "mlflow", "wandb": "wandb", "comet": "comet_ml", "trackio": "trackio", "aim": "aim"}
 INSTALLED = [name for name, package in PACKAGES.items()
@@ -218,3 +220,55 @@ def test_comets_server_is_given_nothing_again_and_all_that_comes_after(online, t
     assert getattr(logger, "rows", []) == ([] if online else [(1, {"loss/val": 0.5}), (2, {"loss/val": 0.4})])
     loggers.log(logger, Scalars.of(3, {"loss/val": 0.3}))
     assert logger.rows[-1] == (3, {"loss/val": 0.3})
+
+
+def test_wandbs_server_is_given_the_validation_of_a_step_that_it_has(tmp_path):
+    from rnnlab.training import stock_loggers
+
+    class WandbLogger:
+        def __init__(self, **summary):
+            self.experiment, self.rows = SimpleNamespace(summary=summary), []
+
+        def log_metrics(self, metrics, step):
+            self.rows.append((step, dict(metrics)))
+
+    (tmp_path / "metrics.csv").write_text(
+        "step,metric,value\n1,loss/train,0.9\n1,loss/val,0.5\n2,loss/train,0.8\n2,loss/val,0.4\n3,loss/train,0.7\n"
+    )
+    killed = WandbLogger(**{"trainer/global_step": 2, "loss/train": 0.8, "loss/val": 0.5})
+    stock_loggers.give_again([killed], tmp_path / "metrics.csv", {})
+    assert killed.rows == [(2, {"loss/val": 0.4}), (3, {"loss/train": 0.7})]
+    whole = WandbLogger(**{"trainer/global_step": 2, "loss/train": 0.8, "loss/val": 0.4})
+    stock_loggers.give_again([whole], tmp_path / "metrics.csv", {})
+    assert whole.rows == [(3, {"loss/train": 0.7})]
+
+
+@pytest.mark.parametrize("noted", ["a/../../../victim", "a/../../..", "*", "", "..", 3, ["a"], "a?b", "[a]"])
+def test_what_run_json_notes_of_a_tracker_names_no_other_files(noted, tmp_path):
+    """Offline, the files of the processes before are removed: by their id alone."""
+    run, outputs = rnnlab.Run(tmp_path / "outputs" / "run"), tmp_path / "outputs"
+    for name in ("wandb/offline-run-1-a", "wandb/offline-run-1-mine", "comet"):
+        (run.folder / name).mkdir(parents=True)
+    kept = [outputs / "victim" / "thesis.txt", run.folder / "comet" / "other.zip", outputs / "other.zip"]
+    for file in kept:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("years of work")
+    (run.folder / "run.json").write_text(json.dumps({"status": "stopped", "loggers": {"one": noted}}))
+    wandb = {"_target_": "lightning.pytorch.loggers.WandbLogger", "offline": True, "save_dir": run.folder}
+    comet = {
+        "_target_": "rnnlab.training.tracking.Comet",
+        "online": False,
+        "offline_directory": run.folder / "comet",
+    }
+    for node in (wandb, comet):
+        assert continuing(run, "one", node) in ({}, {"id": noted}, {"experiment_key": noted})
+    assert all(file.exists() for file in kept) and (run.folder / "wandb" / "offline-run-1-mine").exists()
+    (run.folder / "run.json").write_text(json.dumps({"status": "stopped", "loggers": {"one": "mine"}}))
+    assert continuing(run, "one", wandb) == {"id": "mine"}
+    assert not (run.folder / "wandb" / "offline-run-1-mine").exists()
+
+
+def test_a_summary_that_holds_no_number_is_believed():
+    summary = {"trainer/global_step": 4, "loss/val": {"min": 0.5}}
+    there = SimpleNamespace(experiment=SimpleNamespace(summary=summary))
+    assert GIVEN["WandbLogger"](there, [(4, {"loss/val": 0.5})]) == {"loss/val": 4}

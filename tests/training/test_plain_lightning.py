@@ -28,6 +28,9 @@ CONFIGS = {
     "data/own": "_target_: own_generators_project.Data\nworkers: 0\nown_sampler: false\n",
     "model/unseeded": "_target_: own_generators_project.UnseededModule\n",
     "data/unseeded": "_target_: own_generators_project.Unseeded\nworkers: 0\n",
+    "model/module": "_target_: own_generators_project.ModuleFromModule\n",
+    "data/module": "_target_: own_generators_project.DataFromModule\nworkers: 0\n",
+    "data/late": "_target_: own_generators_project.DataFromLate\nworkers: 0\n",
     "data/WithTest": "_target_: plain_project.WithTest\n",
     "data/TrainAlone": "_target_: plain_project.TrainAlone\n",
 }
@@ -149,6 +152,37 @@ def test_generators_without_a_seed_take_one_from_the_run(train, monkeypatch, wor
         np.random.default_rng().random() for _ in range(3)
     }
     assert len(drawn) == 6 and (random.Random.seed, random.seed) == before  # the system seeds them again
+
+
+def test_generators_that_a_module_made_when_it_was_imported(train, command, tmp_path, monkeypatch):
+    words = ["model=module", "data=module", "data.workers=2", "trainer.val_check_interval=3"]
+
+    def apart(folder, *more, **environment):
+        done = command("train", *PLAIN, *words, *more, f"paths.outputs={tmp_path / folder}", **environment)
+        return done, only(tmp_path / folder)
+
+    done, cut = apart("cut", DIE_AT="8")
+    assert done.returncode == -signal.SIGKILL and cut.status == "running"
+    _, cut = apart("cut")
+    monkeypatch.syspath_prepend(str(HERE))
+    for folder in ("first", "second"):  # the second in a process that has drawn from them
+        assert bits(train(folder, *words)) == bits(cut)
+
+
+def test_generators_anywhere_in_a_module_that_a_function_imports(train, command, tmp_path, monkeypatch):
+    """Without a seed they take the run's; with one, and for numbers drawn at the module's top, no seed changes them."""
+    words = ["data=late", "data.workers=2", "trainer.max_epochs=2"]
+    alone = {}
+    for seed in ("0", "1"):
+        asked = f"paths.outputs={tmp_path / f'alone-{seed}'}"
+        done = command("train", *PLAIN, *words, f"seed={seed}", asked)
+        assert done.returncode == 0, done.stderr
+        alone[seed] = bits(only(tmp_path / f"alone-{seed}"))
+    assert alone["0"][1] != alone["1"][1]
+    monkeypatch.syspath_prepend(str(HERE))
+    monkeypatch.delitem(sys.modules, "late_generators", raising=False)
+    for i, seed in enumerate("101"):  # one after another in a process
+        assert bits(train(f"here-{i}", *words, f"seed={seed}")) == alone[seed]
 
 
 def test_epochs_with_a_generator_of_ones_own_differ_and_its_seed_decides(train, monkeypatch):

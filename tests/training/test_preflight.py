@@ -5,6 +5,7 @@ import math
 
 import pytest
 from lightning.pytorch import Trainer
+from torch.optim import LBFGS
 
 from rnnlab.cli import main
 from rnnlab.config.trainer_schema import Trainer as Schema
@@ -17,6 +18,17 @@ SINE = ("data=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accele
 STOPPER = "callbacks=early_stopping"
 ONE_CYCLE = ("scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "~scheduler.warmup_steps",
              "~scheduler.final_ratio", "scheduler=cosine", "+scheduler.max_lr=0.1")  # fmt: skip
+CHECKPOINT = "+callbacks.c._target_=lightning.pytorch.callbacks.ModelCheckpoint"
+
+
+class MyLBFGS(LBFGS):
+    """A user's own."""
+
+
+def made(parameters, lr):
+    return LBFGS(parameters, lr)
+
+
 CASES = {
     "trainer.limit_train_batches=0.001": "trainer.limit_train_batches=0.001: leaves none of the 4 batches",
     "trainer.val_check_interval=1000": "trainer.val_check_interval=1000: an epoch has 4 batches; "
@@ -30,6 +42,38 @@ CASES = {
     "length in steps is not known",
     "scheduler=cosine scheduler.warmup_steps=8": "scheduler.warmup_steps=8: the run has 8 steps; its rate would",
     " ".join((*ONE_CYCLE, "scheduler.total_steps=3")): "scheduler.total_steps=3: the run has 8 steps, and one cycle",
+    "trainer.overfit_batches=0.1": "trainer.overfit_batches=0.1: leaves none of the 4 batches of an epoch",
+    "trainer.overfit_batches=0.5": "trainer.overfit_batches=0.5: leaves none of the 1 validation batches; a whole",
+    "trainer.overfit_batches=1 trainer.val_check_interval=2": "trainer.val_check_interval=2: an epoch has 1 batches",
+    "trainer.overfit_batches=2 scheduler=cosine scheduler.warmup_steps=4": "scheduler.warmup_steps=4: the run has 4",
+    "+trainer.min_epochs=3": "trainer.min_epochs=3: above trainer.max_epochs=2, which ends the run",
+    "+trainer.min_steps=5 trainer.max_steps=4": "trainer.min_steps=5: above trainer.max_steps=4",
+    f"{STOPPER} callbacks.early_stopping.monitor=train_loss": "the training loss/train. Did you mean loss/train?",
+    f"{STOPPER} callbacks.early_stopping.monitor=val_loss": "Did you mean loss/val?",
+    f"{STOPPER} +callbacks.early_stopping.check_on_train_epoch_end=true trainer.check_val_every_n_epoch=2":
+    "check_on_train_epoch_end=true: the first epoch ends without a validation",
+    "monitor=valid_mae": "monitor=valid_mae: a validation gives loss/val, metric/mse, metric/mae, metric/rmse. Did you "
+    "mean metric/mae?",
+    f"{CHECKPOINT} +callbacks.c.filename='{{val_loss:.2f}}'": "callbacks.c.filename: {val_loss} is not known, but "
+    "epoch, step, loss/val, metric/mse, metric/mae, metric/rmse. Did you mean loss/val?",
+    "+callbacks.c._target_=lightning.pytorch.callbacks.ThroughputMonitor +callbacks.c.batch_size_fn=len":
+    "callbacks.c.batch_size_fn=len: ThroughputMonitor needs a function: {_target_: hydra.utils.get_object, path: "
+    "builtins.len}",
+    "optimizer._target_=torch.optim.LBFGS ~optimizer.betas ~optimizer.eps ~optimizer.weight_decay":
+    "optimizer._target_=torch.optim.LBFGS: computes the loss several times in a step",
+    "optimizer._target_=torch.optim.lbfgs.LBFGS ~optimizer.betas ~optimizer.eps ~optimizer.weight_decay":
+    "optimizer._target_=torch.optim.lbfgs.LBFGS: computes the loss several times in a step",
+    f"optimizer._target_={__name__}.MyLBFGS ~optimizer.betas ~optimizer.eps ~optimizer.weight_decay":
+    f"optimizer._target_={__name__}.MyLBFGS: computes the loss several times in a step",
+    f"optimizer._target_={__name__}.made ~optimizer.betas ~optimizer.eps ~optimizer.weight_decay":
+    "optimizer: LBFGS computes the loss several times in a step",
+    "optimizer._target_=torch.optim.sparse_adam.SparseAdam ~optimizer.weight_decay":
+    "optimizer._target_=torch.optim.sparse_adam.SparseAdam: takes sparse gradients alone",
+    "optimizer._target_=torch.optim.SparseAdam ~optimizer.weight_decay":
+    "optimizer._target_=torch.optim.SparseAdam: takes sparse gradients alone",
+    "+hydra.callbacks.x._target_=nope.Nope": "hydra.callbacks.x._target_=nope.Nope: there is no Python module nope",
+    "seed=${seed}": "seed=${seed}: Recursive interpolation detected",
+    "notes=x${hydra:job.num}": "notes=x${hydra:job.num}: Hydra has no value for it in a run",
     "mode=max": "mode=max: the best loss/val is the lowest; use mode=min",
     "mode=max monitor=metric/mae": "mode=max: the best metric/mae is the lowest; use mode=min",
     "notes=${oc.env:RNNLAB_NOPE}": "notes=${oc.env:RNNLAB_NOPE}: the environment variable RNNLAB_NOPE is not set",
@@ -66,7 +110,12 @@ def test_no_steps_at_all_show_what_the_untrained_model_scores(asked, tmp_path, m
         (f"{STOPPER} trainer.check_val_every_n_epoch=5", "callbacks.early_stopping: nothing is validated in this run"),
         ("scheduler=plateau trainer.check_val_every_n_epoch=5", "scheduler: nothing is validated in this run"),
         ("trainer.accumulate_grad_batches=9", "trainer.accumulate_grad_batches=9: an epoch has 4 batches, so that "
-         "each step is made of 4, and its gradient is 4/9 of their mean"),
+         "each step has 4 instead of 9; the missing ones count as zeros in its gradient"),
+        ("trainer.accumulate_grad_batches=3", "trainer.accumulate_grad_batches=3: an epoch has 4 batches, so that "
+         "the last step of each epoch has 1 instead of 3; the missing ones count as zeros in its gradient"),
+        ("trainer.overfit_batches=1 trainer.check_val_every_n_epoch=9", "nothing is validated in this run"),
+        (f"{CHECKPOINT} +callbacks.c.every_n_train_steps=9", "every_n_train_steps=9: the run has 8 steps, so that"),
+        (f"{CHECKPOINT} +callbacks.c.every_n_epochs=3", "every_n_epochs=3: the run has 2 epochs, so that it saves"),
         ("trainer.log_every_n_steps=9", "trainer.log_every_n_steps=9: the run has 8 steps, so that its training"),
     ],
 )  # fmt: skip

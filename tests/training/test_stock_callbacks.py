@@ -1,5 +1,6 @@
 """Lightning's own callbacks, and subclasses of them with hooks of their own, as in a plain Trainer."""
 
+import json
 from collections import Counter
 
 import lightning
@@ -9,6 +10,8 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelSummary, Timer
 from torch import nn
 from torch.utils.data import DataLoader
+
+from rnnlab.errors import RunFailed, UserError
 
 STOCK = "lightning.pytorch.callbacks"
 HOOKS = tuple(
@@ -145,3 +148,76 @@ class Thaw(lightning.pytorch.callbacks.BaseFinetuning):
     def finetune_function(self, pl_module, epoch, optimizer):
         if epoch == 1:
             self.make_trainable(pl_module.stack)
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_the_best_weights_of_an_average_are_those_that_were_validated(small, tmp_path, engine):
+    averaging = (
+        "+callbacks.a._target_=lightning.pytorch.callbacks.EMAWeightAveraging",
+        "+callbacks.a.decay=0.9",
+    )
+    run = small(f"model.engine={engine}", *averaging, outputs=tmp_path, base=BASE)
+    measured = run.results["best"]["metrics"]["loss/val"]
+    assert run.evaluate(split="val").metrics["loss"] == pytest.approx(measured, rel=1e-5)  # of best.ckpt
+    plain = small(f"model.engine={engine}", outputs=tmp_path, base=BASE)
+    assert run.results["test"]["mse"] != pytest.approx(plain.results["test"]["mse"], rel=1e-3)
+
+
+def test_what_is_refused_on_the_way_has_begun_and_failed(small, tmp_path):
+    with pytest.raises(UserError, match="head has a hook") as refused:
+        small("model.engine=native", f"+callbacks.h._target_={__name__}.HookingLater", outputs=tmp_path)
+    assert refused.value.exit_code == 1
+
+
+class HookingLater(Callback):
+    def on_train_epoch_end(self, trainer, task):
+        task.head.register_forward_hook(lambda module, given, said: said)
+
+
+class Begins(Callback):
+    """Has the run's Trainer begin something else."""
+
+    def __init__(self, what, hook):
+        setattr(
+            self,
+            hook,
+            lambda trainer, module, *_: getattr(trainer, what)(module, datamodule=trainer.datamodule),
+        )
+
+
+class Empties(Callback):
+    def on_train_start(self, trainer, module):
+        trainer.callbacks.clear()
+
+
+class Appends(Callback):
+    def on_train_start(self, trainer, module):
+        trainer.callbacks.append(Callback())
+
+
+@pytest.mark.parametrize(
+    ("what", "hook"),
+    [("fit", "on_train_epoch_end"), ("fit", "on_fit_start"), ("fit", "on_train_end"),
+     ("validate", "on_train_epoch_end"), ("test", "on_train_batch_end"), ("predict", "on_validation_epoch_end")],
+)  # fmt: skip
+def test_a_trainer_does_one_thing_at_a_time(small, tmp_path, what, hook):
+    with pytest.raises(
+        RunFailed, match=rf"^(Begins|a callback) calls trainer\.{what} while that Trainer trains"
+    ):
+        small(f"+callbacks.c._target_={__name__}.Begins", f"+callbacks.c.what={what}", f"+callbacks.c.hook={hook}",
+              outputs=tmp_path)  # fmt: skip
+    (record,) = (json.loads(path.read_text()) for path in tmp_path.rglob("run.json"))
+    assert record["status"] == "failed" and f"trainer.{what}" in record["why"]
+
+
+@pytest.mark.parametrize("what, hook", [("validate", "on_train_end"), ("test", "on_fit_end")])
+def test_behind_the_last_step_a_trainer_may_validate_and_test(small, tmp_path, what, hook):
+    run = small(f"+callbacks.c._target_={__name__}.Begins", f"+callbacks.c.what={what}", f"+callbacks.c.hook={hook}",
+                outputs=tmp_path)  # fmt: skip
+    assert run.status == "finished" and run.results["steps"] == 12
+
+
+def test_rnnlabs_own_callbacks_may_not_be_taken_away(small, tmp_path):
+    with pytest.raises(RunFailed, match=r"took rnnlab's own .*Checkpoints.* out of trainer.callbacks"):
+        small(f"+callbacks.c._target_={__name__}.Empties", outputs=tmp_path)
+    assert small(f"+callbacks.c._target_={__name__}.Appends", outputs=tmp_path).status == "finished"

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities import registry
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ProgressBar
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import (
@@ -19,6 +19,7 @@ from lightning.pytorch.profilers import (
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from rnnlab.config.building import build, locate
+from rnnlab.config.checked import RunConfig, TrainerConfig
 from rnnlab.config.model_schema import UNBUILT
 from rnnlab.config.stock import AUTO
 from rnnlab.config.trainer_schema import processes, validating
@@ -28,17 +29,21 @@ from rnnlab.runs.load import initialise_from
 from rnnlab.runs.run import Run
 from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
-from rnnlab.training.checkpoints import Checkpoints, WholeFiles
+from rnnlab.training.checkpoints import Checkpoints, Measured, WholeFiles
 from rnnlab.training.distributed import Together, World
+from rnnlab.training.hooks import Unmeasured, hears
 from rnnlab.training.loggers import MetricsFile, RunLogger
-from rnnlab.training.loop import Unmeasured, install
+from rnnlab.training.loop import install
+from rnnlab.training.patched import is_foreign
 from rnnlab.training.presence import Presence
 from rnnlab.training.recorder import TRAINING
+from rnnlab.training.schedules import of_length
 from rnnlab.training.stock_loggers import continuing
 
 # a Trainer asks each time anew, for 2 ms, which packages offer callbacks; what is installed does not change
 registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
+BEFORE_SCORES = ("on_validation_start", "on_validation_epoch_start", "on_validation_batch_start")
 OF_A_STEP = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 OURS = (
     "threads",
@@ -50,7 +55,7 @@ OURS = (
 )  # no arguments of Lightning's, or not always
 
 
-def make_task(config: dict[str, Any], data: Any) -> LightningModule:
+def make_task(config: RunConfig, data: Any) -> LightningModule:
     """The LightningModule with its weights drawn, and its optimization set where it is one of ours.
 
     A constructor gets those of `spec` (what the data says of itself), `seed`, `optimizer` and `scheduler` (to be
@@ -80,13 +85,11 @@ def make_task(config: dict[str, Any], data: Any) -> LightningModule:
     return task
 
 
-def make_optimization(config: dict[str, Any], data: Any) -> Optimization:
+def make_optimization(config: RunConfig, data: Any) -> Optimization:
     """What the config says of a training step. A schedule that needs the run's length is given it."""
     trainer, scheduler = config["trainer"], dict(config["scheduler"])
     interval = scheduler.pop("interval", "step")
-    for key in [
-        key for key, value in scheduler.items() if value == AUTO or (value, key) == (None, "total_steps")
-    ]:
+    for key in of_length(scheduler):
         asked = f"scheduler.{key}={'null' if scheduler[key] is None else AUTO}"
         if trainer["max_epochs"] == -1 and trainer["max_steps"] == -1:
             raise UserError(
@@ -106,10 +109,12 @@ def make_optimization(config: dict[str, Any], data: Any) -> Optimization:
     )
 
 
-def planned_length(config: dict[str, Any], batches: int, interval: str = "step") -> int:
+def planned_length(config: RunConfig, batches: int, interval: str = "step") -> int:
     """Optimizer steps of the whole run, or its epochs, from max_steps or max_epochs, whichever ends first."""
     trainer = config["trainer"]
-    limit = trainer["limit_train_batches"]
+    limit = (
+        trainer["overfit_batches"] or trainer["limit_train_batches"]
+    )  # as Lightning, which then has but one
     if limit is not None:
         batches = int(batches * limit) if isinstance(limit, float) else min(limit, batches)
     of_epoch = max(1, math.ceil(batches / trainer["accumulate_grad_batches"]))
@@ -122,7 +127,7 @@ def planned_length(config: dict[str, Any], batches: int, interval: str = "step")
 
 
 def make_trainer(
-    config: dict[str, Any],
+    config: RunConfig,
     run: Run,
     task: LightningModule,
     callbacks: list[Any],
@@ -138,12 +143,12 @@ def make_trainer(
     of rnnlab, which show; without `world` it trains in one process, whatever the config says.
     """
     follows = world is not None and world.rank > 0
-    options = {key: value for key, value in config["trainer"].items() if key not in OURS}
+    options: dict[str, Any] = {key: value for key, value in config["trainer"].items() if key not in OURS}
     options |= validating(config["trainer"])
     if in_kernels(task, config):
         options["precision"] = "32-true"
     if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
-        options |= {key: config["trainer"][key] for key in OF_A_STEP}
+        options |= {key: value for key, value in config["trainer"].items() if key in OF_A_STEP}
     if world is not None:
         options |= {"strategy": Together(world), "use_distributed_sampler": False}
     elif processes(config["trainer"]) > 1:
@@ -175,6 +180,8 @@ def make_trainer(
         for name, node in nodes.items()
         if name not in left_out
     ]
+    if any(may_swap(one) for one in (task, *extras)):
+        callbacks = [Measured(), *callbacks]
     try:
         trainer = Trainer(
             **options,
@@ -207,13 +214,22 @@ def counting_validations(node: dict[str, Any]) -> dict[str, Any]:
     return node | {"check_on_train_epoch_end": of_training or node.get("check_on_train_epoch_end") or False}
 
 
+def may_swap(one: Any) -> bool:
+    """Whether a callback, or a module, that is not rnnlab's could put other weights in for a validation."""
+    if isinstance(one, Callback):
+        foreign = not type(one).__module__.startswith("rnnlab.") and not isinstance(one, ProgressBar)
+        return foreign and any(hears(one, hook) for hook in BEFORE_SCORES)
+    hooks = (*BEFORE_SCORES, "on_validation_model_eval")
+    return any(hook in vars(one) or is_foreign(getattr(type(one), hook)) for hook in hooks)
+
+
 def is_a(node: dict[str, Any], at: str, kind: type) -> bool:
     """Whether the node of a config names a subclass of `kind`."""
     named = locate(node["_target_"], at)
     return inspect.isclass(named) and issubclass(named, kind)
 
 
-def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[str, str]:
+def engine_of(task: LightningModule, config: RunConfig, data: Any) -> dict[str, str]:
     """Which engine runs the recurrence and the optimizer steps, and why: {"name", "why", "steps"}.
 
     "steps" is "native" where the kernels take whole steps, else the reason why Python takes them.
@@ -227,14 +243,14 @@ def engine_of(task: LightningModule, config: dict[str, Any], data: Any) -> dict[
     choice = engines.choose(stack.engine, stack.layers[0], device, stack.precision)
     steps = f"in Python, on the engine {choice.engine}"
     if choice.engine == "native":
-        from rnnlab.training.native_steps import steps_obstacle
+        from rnnlab.training.native_obstacles import steps_obstacle
 
         obstacle = trainer_obstacle(config["trainer"]) or steps_obstacle(task, data)
         steps = f"in Python: {obstacle}" if obstacle else "native"
     return {"name": choice.engine, "why": choice.reason, "steps": steps}
 
 
-def in_kernels(task: LightningModule, config: dict[str, Any]) -> bool:
+def in_kernels(task: LightningModule, config: RunConfig) -> bool:
     """Whether the kernels see to the mixed precision, so that all else is in float32: torch's autocast stays off."""
     trainer = config["trainer"]
     if not isinstance(task, Task) or trainer["accelerator"] != "cpu" or trainer["precision"] != "bf16-mixed":
@@ -243,7 +259,7 @@ def in_kernels(task: LightningModule, config: dict[str, Any]) -> bool:
     return task.stack.choice.engine == "native"
 
 
-def trainer_obstacle(trainer: dict[str, Any]) -> str | None:
+def trainer_obstacle(trainer: TrainerConfig) -> str | None:
     """What in the Trainer's config keeps the kernels from taking whole steps; None where nothing does."""
     if processes(trainer) > 1 or trainer.get("strategy", "auto") != "auto":
         return "the kernels train in one process"

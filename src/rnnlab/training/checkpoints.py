@@ -9,13 +9,14 @@ from typing import Any
 import lightning
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error, with_checksum
 from rnnlab.runs.files import settle, settle_all, write_whole
+from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.run import Run
 from rnnlab.tasks.task import Task
 from rnnlab.training import stock_checkpoints as stock
@@ -41,6 +42,35 @@ class WholeFiles(TorchCheckpointIO):
         self.check()
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_whole(Path(path), with_checksum(buffer.getvalue()), durable=storage_options != LATER)
+
+
+class Measured(Callback):
+    """Keeps the weights that a validation measured, for a callback, or the module, may put others in for its time, or
+    for a batch's: averages, say.
+
+    It comes before those, which take theirs out again when the validation, or its batch, ends.
+    """
+
+    patient = True
+
+    def __init__(self) -> None:
+        self.weights: dict[str, torch.Tensor] | None = None
+
+    def on_validation_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self.weights = None
+
+    def on_validation_batch_end(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
+        self.on_validation_epoch_end(trainer, task)
+
+    def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if self.weights is None:
+            self.weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
+
+    @staticmethod
+    def of(trainer: Trainer) -> dict[str, torch.Tensor] | None:
+        """What the last validation of a Trainer measured; None where its weights were those in training."""
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        return next((c.weights for c in callbacks if isinstance(c, Measured)), None)
 
 
 class Checkpoints(Checkpoint):
@@ -119,6 +149,11 @@ class Checkpoints(Checkpoint):
         self._best_weights, self._best_flat = weights, None
 
     @property
+    def best_model_path(self) -> str:
+        """Where `trainer.test(ckpt_path="best")` of a callback finds them; "" where they are not written yet."""
+        return str(self.run.best_checkpoint) if self.run.best_checkpoint.exists() else ""
+
+    @property
     def due_at(self) -> int:
         """The optimizer step behind which the next checkpoint is due, where they go by steps."""
         return self._saved_at[1] + (self.every_n_steps or 0)
@@ -154,7 +189,7 @@ class Checkpoints(Checkpoint):
         trainer.should_stop = self._should_stop  # at its limit it stops by itself, or goes on to a later one
 
     def _is_of_best(self) -> bool:
-        return torch.load(self.run.best_checkpoint, weights_only=True)["best"] == self.best
+        return bool(read_checkpoint(self.run.best_checkpoint)["best"] == self.best)
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
@@ -171,10 +206,10 @@ class Checkpoints(Checkpoint):
             raise UserError(f"monitor={self.monitor}: a validation gives {known}")
         if not self.best or self.sign * value < self.sign * self.best["value"]:
             self.best = self.last | {"value": value, "monitor": self.monitor}
-            kernels = getattr(task, "kernels", None)
-            self._best_flat = None if kernels is None else kernels.weights(task)
+            kernels, measured = getattr(task, "kernels", None), Measured.of(trainer)
+            self._best_flat = None if kernels is None or measured is not None else kernels.weights(task)
             if self._best_flat is None:
-                self.best_weights = {k: v.detach().clone() for k, v in task.state_dict().items()}
+                self.best_weights = measured or {k: v.detach().clone() for k, v in task.state_dict().items()}
             self._best_written = False
 
     def save(self, trainer: Trainer, task: LightningModule) -> None:

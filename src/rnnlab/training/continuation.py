@@ -5,14 +5,14 @@ import hashlib
 import shutil
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import base_config, deciding
+from rnnlab.config.checked import RunConfig, plain
 from rnnlab.config.reading import read
 from rnnlab.config.schema import COMPONENTS, NAMED, SECTIONS
-from rnnlab.config.stock import AUTO
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.data import kept_here
@@ -26,6 +26,7 @@ from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.display import Display
 from rnnlab.training.loop import position_of
 from rnnlab.training.resumption import checkpoint_of, digests, lengths, manifest_before
+from rnnlab.training.schedules import of_length
 
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")
 OURS = ("resume", "resume_engine", "rerun")
@@ -33,7 +34,7 @@ CONFIG_DIR = ("--config-dir", "-cd")
 CHILD = "child"  # in a checkpoint: made of the parent's
 
 
-def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[str], Run]:
+def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str], Run]:
     """The config of the longer run, the overrides that would ask for it from the start, and its parent.
 
     Its numbers are those of an uninterrupted run of that length. Raises UserError for a run that has not
@@ -43,11 +44,14 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
     at = f"resume={cfg.resume}"
     if parent.status not in ENDED:
         raise UserError(f"{at}: its status is {parent.status}; the command that began it goes on with it")
-    config = copy.deepcopy(parent.config) | {"resume": str(parent.folder), "resume_engine": cfg.resume_engine}
+    config = plain(copy.deepcopy(parent.config)) | {
+        "resume": str(parent.folder),
+        "resume_engine": cfg.resume_engine,
+    }
     config["rerun"] = bool(cfg.rerun)
     if not all(isinstance(config.get(s), dict) for s in SECTIONS if s != "sweep") or "name" not in config:
         raise UserError(f"{parent.folder / 'config.yaml'}: not the config of a run")
-    config["paths"] = paths_of(parent, config, cfg)
+    config["paths"] = paths_of(parent, cast(RunConfig, config), cfg)
     config["data"] = kept_here(config["data"])
     refuse_others_code(parent, config, cfg)
     # overrides of Hydra itself, such as where configs lie, are taken from the command
@@ -62,9 +66,9 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
             # whether these decide numbers is seen below
             config[section] = OmegaConf.to_container(cfg[section], resolve=True) if section in cfg else {}
             continue
-        node = config
+        node: Any = config
         for part in path:
-            node = node.get(part) if isinstance(node, dict) else None  # type: ignore[assignment]
+            node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or override.startswith("~") or isinstance(node.get(name), dict):
             raise UserError(
                 f"{at}: {override} changes what the run is; its length alone may change: {' '.join(LIMITS)}"
@@ -72,9 +76,10 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[dict[str, Any], list[
         node[name] = OmegaConf.select(cfg, key)
     if problems := read(config).problems:
         raise UserError(*problems)
-    refuse_changes(at, parent.config, config)
-    refuse_shorter(at, parent, config)
-    return config, [*before, *asked], parent
+    checked = cast(RunConfig, config)
+    refuse_changes(at, parent.config, checked)
+    refuse_shorter(at, parent, checked)
+    return checked, [*before, *asked], parent
 
 
 def base_of(parent: Run, overrides: list[str], config_dir: str | None, *, choices: bool) -> Any:
@@ -116,7 +121,7 @@ def refuse_others_code(parent: Run, config: dict[str, Any], cfg: DictConfig) -> 
                    "if it is yours, and has changed since, name it in the command, too")  # fmt: skip
 
 
-def paths_of(parent: Run, config: dict[str, Any], cfg: DictConfig) -> dict[str, Any]:
+def paths_of(parent: Run, config: RunConfig, cfg: DictConfig) -> dict[str, Any]:
     """Where the longer run lies: beside its parent, if that lies where its config says; else where the command says.
 
     Raises UserError where a link among the outputs leads elsewhere.
@@ -131,20 +136,19 @@ def paths_of(parent: Run, config: dict[str, Any], cfg: DictConfig) -> dict[str, 
     return {"outputs": outputs, "data": cfg.paths.data}
 
 
-def refuse_changes(at: str, before: dict[str, Any], config: dict[str, Any]) -> None:
-    ours, theirs = leaves(deciding(config)), leaves(deciding(before))
+def refuse_changes(at: str, before: RunConfig, config: RunConfig) -> None:
+    ours, theirs = leaves(deciding(plain(config))), leaves(deciding(plain(before)))
     changed = [k for k in dict.fromkeys([*ours, *theirs]) if ours.get(k) != theirs.get(k) and k not in LIMITS]
     if changed:
         raise UserError(f"{at}: {', '.join(changed)} decides the numbers and cannot change on the way")
     scheduler = config["scheduler"]
-    own = [f"{key}={value or 'null'}" for key, value in scheduler.items()
-           if value == AUTO or (value, key) == (None, "total_steps")]  # fmt: skip
+    own = [f"{key}={scheduler[key] or 'null'}" for key in of_length(scheduler)]
     if own:
         raise UserError(f"{at}: the schedule {str(scheduler['_target_']).rpartition('.')[2]} depends on the length of "
                         f"the run (scheduler.{own[0]}); a longer run is another run from its start")  # fmt: skip
 
 
-def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
+def refuse_shorter(at: str, parent: Run, config: RunConfig) -> None:
     if why := checksum_error(parent.last_checkpoint):
         raise UserError(f"{at}: {parent.last_checkpoint.name} {why}")
     checkpoint = read_checkpoint(parent.last_checkpoint)
@@ -152,11 +156,12 @@ def refuse_shorter(at: str, parent: Run, config: dict[str, Any]) -> None:
         raise UserError(f"{at}: it was ended by a callback before its limit, and would be again")
     trainer, steps = config["trainer"], checkpoint["global_step"]
     epochs = position_of(checkpoint["loops"]["fit_loop"])["epoch"]
-    for key, done in (("max_steps", steps), ("max_epochs", epochs)):
-        if 0 <= trainer[key] <= done:
-            raise UserError(
-                f"{at}: trainer.{key}={trainer[key]} is reached already; give a larger one, or -1"
-            )
+    for key, limit, done in (
+        ("max_steps", trainer["max_steps"], steps),
+        ("max_epochs", trainer["max_epochs"], epochs),
+    ):
+        if 0 <= limit <= done:
+            raise UserError(f"{at}: trainer.{key}={limit} is reached already; give a larger one, or -1")
 
 
 def prepare(child: Run, parent: Run, display: Display) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import Gone
 from rnnlab.runs.run import Run
 
@@ -18,7 +19,7 @@ class About:
     """A run that is about to train."""
 
     run: Run
-    config: dict[str, Any]
+    config: RunConfig
     overrides: list[str]
     manifest: dict[str, Any]
     task: "LightningModule"

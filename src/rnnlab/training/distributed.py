@@ -8,8 +8,8 @@ are added up with the weights of these rows, so that a step is the step of one p
 import hashlib
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -19,12 +19,13 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import _abort_process_group
 
+from rnnlab.config.checked import TrainerConfig
 from rnnlab.errors import RunFailed, UserError
 
 LATEST = timedelta(minutes=30)  # that one rank waits for another in a step
 
 
-def settle(trainer: dict[str, Any]) -> None:
+def settle(trainer: TrainerConfig) -> None:
     """Makes `devices` of a Trainer's config a number that any machine reads alike. Raises UserError where it cannot."""
     asked = trainer["devices"]
     if asked not in ("auto", -1):
@@ -35,6 +36,17 @@ def settle(trainer: dict[str, Any]) -> None:
             f"trainer.devices={asked}: this machine has {there}, and the number decides a run's numbers; "
             f"set trainer.devices={there}, or 1"
         )
+
+
+@contextmanager
+def ungrouped() -> Iterator[None]:
+    """Ends the group that one of Lightning's strategies forms and leaves behind: the next run could form none."""
+    formed = distributed.is_initialized()
+    try:
+        yield
+    finally:
+        if not formed and distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 # ---------------------------------------------------------------------- what a rank does with the others

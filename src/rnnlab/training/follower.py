@@ -7,9 +7,11 @@ import traceback
 from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection
 
+from rnnlab.config.checked import plain
 from rnnlab.errors import Told
-from rnnlab.runs.generators import BUILT, TRAINED, drawn_by_run, may_draw, seed_all
+from rnnlab.runs.generators import TRAINED, drawn_by_run, may_draw, seed_all, seed_built
 from rnnlab.runs.run import Run
+from rnnlab.runs.sources import foreign_targets
 from rnnlab.tasks.task import Task
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
 from rnnlab.training.checkpoints import Checkpoints, rehearsal
@@ -52,11 +54,11 @@ def leave_with(connection: Connection) -> None:
 def follow(told: Following, connection: Connection) -> None:
     """As `train_config` trains, without what that writes and shows."""
     config, world = told.config, World(told.rank, told.size)
-    drawing = Generators(config["seed"]) if may_draw(config) else None
+    drawing = Generators(config["seed"], modules=foreign_targets(config)) if may_draw(config) else None
     undisturbed = nullcontext() if drawing is None else drawn_by_run()
     with quiet(), thread_count(told.threads), undisturbed:
         if drawing is not None:
-            seed_all(config["seed"], BUILT)
+            seed_built(config["seed"], plain(config))
         data = load_data(config)
         task = make_task(config, data)
         engine_of(task, config, data)  # tells the stack the precision

@@ -1,17 +1,19 @@
-"""A run with parts of the user's own: each pass over a DataLoader is seeded from the run's seed and its epoch, and the
+"""A run with parts of the user's own: each pass over a loader is seeded from the run's seed and its epoch, and the
 states of the global generators, and of those that the user's objects hold, are kept in every checkpoint, so that it
 resumes and reproduces to the same bits.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import count
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
-from torch.utils.data import DataLoader
 
 from rnnlab.runs import own_generators as own
-from rnnlab.runs.generators import EPOCH, TESTED, TRAINED, VALIDATED, States, restore, seed_all, states
+from rnnlab.runs.generators import EPOCH, MADE, TESTED, TRAINED, VALIDATED, States, restore, seed_all, states
 from rnnlab.training.checkpoints import world_of
+from rnnlab.training.passes import Apart, in_order, seeded
 
 LOADERS = {"train_dataloader": EPOCH, "val_dataloader": VALIDATED, "test_dataloader": TESTED}
 
@@ -21,36 +23,40 @@ class Generators(Callback):
 
     patient = True  # can wait for the end of a call of the kernels
 
-    def __init__(self, seed: int, steps: int = 0) -> None:
-        self.seed, self.steps = seed, steps
+    def __init__(self, seed: int, steps: int = 0, modules: Iterable[str] = ()) -> None:
+        self.seed, self.steps, self.modules = seed, steps, sorted(modules)
         self.trainer: Trainer | None = None
         self.before: States | None = None
         """As they were before the batch that is being trained was fetched."""
         self.pending: States | None = None
         """Of the checkpoint that the run goes on from, until it does."""
-        self.skip = 0
+        self.fetches = False
+        """Whether a pass has put them in place since."""
+        self.opened: tuple[dict[str, Any], int] | None = None
+        """The generators and the epoch of the training pass that has begun."""
         self.data: Any = None
         self.own: dict[str, Any] = {}
         """The generators that the user's objects hold, by their places."""
         self.firsts: dict[int, tuple[Any, int]] = {}
         self._validating: States | None = None
 
-    def wrap(self, data: Any) -> None:
-        """Gives the DataLoaders of a data module passes that depend on the seed and the epoch alone."""
+    def wrap(self, data: Any, task: Any = None) -> None:
+        """Gives the loaders of a data module, or else of a module, passes that the seed and the epoch alone decide."""
         self.data = data
         for name, what in LOADERS.items():
-            method = getattr(data, name, None)
-            if method is not None and gives(data, name):
-                setattr(data, name, lambda method=method, what=what: self._wrapped(method(), what))
+            owner = next((one for one in (data, task) if one is not None and gives(one, name)), None)
+            if owner is not None:
+                setattr(data, name, partial(self._made, getattr(owner, name), what))
 
-    def _wrapped(self, loaders: Any, what: int) -> Any:
-        if type(loaders) is DataLoader:
-            return Seeded(loaders, self, what)
-        if isinstance(loaders, dict):
-            return {key: self._wrapped(loader, what) for key, loader in loaders.items()}
-        if type(loaders) in (list, tuple):
-            return type(loaders)(self._wrapped(loader, what) for loader in loaders)
-        return loaders
+    def _made(self, method: Callable[[], Any], what: int) -> Any:
+        every: int = getattr(self.trainer, "reload_dataloaders_every_n_epochs", 0)
+        with Apart():
+            made = self.epoch // every if every and what == EPOCH else 0
+            seed_all(self.seed, MADE + what, made, devices=False)
+            loaders = method()
+        if getattr(self.trainer, "overfit_batches", 0):
+            loaders = in_order(loaders)
+        return seeded(loaders, self, what)
 
     def setup(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
         self.trainer = trainer
@@ -76,9 +82,33 @@ class Generators(Callback):
 
     def reseed(self, generators: dict[str, Any], *place: int) -> None:
         """Sets generators of the user's for a place in the run, from the state that each came with."""
+        nth = count()  # of those that the system seeded: each draws other numbers
         for generator in generators.values():
-            first = self.firsts.setdefault(id(generator), (generator, own.first_seed(generator, self.seed)))
-            own.reseed(generator, first[1], *place)
+            if own.by_system(generator):
+                first = own.first_seed(generator, self.seed, next(nth))
+            else:
+                known = generator, own.first_seed(generator, self.seed)
+                _, first = self.firsts.setdefault(id(generator), known)
+            own.reseed(generator, first, *place)
+
+    def begin_pass(self, held: dict[str, Any], what: int, n: int) -> None:
+        """What is drawn from now on, beside a loader, depends on the epoch, or the step, n."""
+        seed_all(self.seed, what, n)
+        self.reseed(held, what, n)
+        if what == EPOCH:
+            self.opened = held, n
+
+    def taken(self) -> int:
+        """How many batches of this epoch were trained before the checkpoint that the run goes on from."""
+        position = self.trainer.fit_loop.position if self.trainer and self.pending is not None else None  # type: ignore[attr-defined]
+        return position["batch"] if position and position["begun"] else 0
+
+    def before_fetch(self) -> None:
+        """A batch is due; a loader without a length gives it while the one before is yet to train."""
+        if self.pending is not None:
+            self.restore(self.pending)
+            self.fetches = True
+        self.before = self.states()
 
     def go_on(self) -> None:
         """Where the first batch since a resume is due."""
@@ -88,11 +118,18 @@ class Generators(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, task: LightningModule) -> None:
         self.go_on()  # not called for an epoch that had begun
+        if self.opened is not None:  # by a loader that looks ahead
+            self.begin_pass(self.opened[0], EPOCH, self.opened[1])
+
+    def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
+        self.opened = None
 
     def between_batches(self, trainer: Trainer, task: LightningModule) -> None:
         self.go_on()
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
+        if self.fetches:  # and what was drawn since, for the batch's transfer, belongs to it
+            self.pending, self.fetches = None, False
         self.go_on()
         self.before = self.before or self.states()
 
@@ -123,58 +160,19 @@ class Generators(Callback):
             self.pending = ranks[min(0 if world is None else world.rank, len(ranks) - 1)]
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
-        position = trainer.fit_loop.position  # type: ignore[attr-defined]
-        self.skip = position["batch"] if self.pending is not None and position["begun"] else 0
         self.before = None
         others: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks = [c for c in others if not type(c).__module__.startswith(("rnnlab.", "lightning."))]
         self.own = own.own_generators({"model": task, "data": self.data, "callbacks": callbacks})
+        held = [id(generator) for generator in self.own.values()]
+        self.own |= {at: g for at, g in own.of_modules(self.modules).items() if id(g) not in held}
         for generator in self.own.values():  # as they came, and before a resume sets them
             self.firsts.setdefault(id(generator), (generator, own.first_seed(generator, self.seed)))
         if self.pending is None:  # those that the system seeded
-            for generator in self.own.values():
-                if own.first_seed(generator, self.seed) == self.seed:
-                    own.reseed(generator, self.seed, TRAINED)
+            self.reseed({at: g for at, g in self.own.items() if own.by_system(g)}, TRAINED)
 
 
 def gives(data: Any, name: str) -> bool:
-    """Whether a data module has a loader: LightningDataModule's own methods only raise an error."""
-    return hasattr(data, name) and getattr(type(data), name, None) is not getattr(LightningDataModule, name)
-
-
-class Seeded:
-    """A DataLoader whose passes depend on the run's seed and the epoch (of training), or the step, alone."""
-
-    def __init__(self, loader: Any, generators: Generators, what: int) -> None:
-        self.loader, self.generators, self.what = loader, generators, what
-        # workers that stay would draw on from the epoch before, which nobody can do again
-        object.__setattr__(loader, "persistent_workers", False)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["loader"], name)
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        """Begins when the first batch is asked for; where an epoch is resumed, behind the batches that were taken."""
-        ours = self.generators
-        trains = self.what == EPOCH
-        place = self.what, ours.epoch if trains else ours.step
-        seed_all(ours.seed, *place)
-        ours.reseed(own.own_generators({"loader": self.loader}), *place)
-        batches = iter(self.loader)
-        if trains:
-            skip, ours.skip = ours.skip, 0
-            for _ in range(skip):
-                next(batches)
-            ours.go_on()
-        while True:
-            if trains:
-                ours.before = ours.states()
-            try:
-                batch = next(batches)
-            except StopIteration:
-                ours.before = None if trains else ours.before
-                return
-            yield batch
+    """Whether a data module, or a module, has a loader: Lightning's own methods only raise an error."""
+    theirs = getattr(LightningDataModule, name), getattr(LightningModule, name)
+    return name in vars(data) or (hasattr(data, name) and getattr(type(data), name, None) not in theirs)

@@ -5,15 +5,21 @@ themselves. Before each call `Interventions` looks for such changes, in a few mi
 """
 
 from functools import cache
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.utils import parametrize
 from torch.optim import optimizer as optimizers
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from rnnlab.cells import Cell
 from rnnlab.errors import UserError
+from rnnlab.native import mirrored
 from rnnlab.native.flat import Flat
 from rnnlab.native.spec import optimizer_obstacle
 from rnnlab.recurrence import engines
@@ -21,7 +27,7 @@ from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.task import Task
 from rnnlab.training.patched import Functions, is_foreign
 
-SIMPLE = (bool, int, float, str)
+SIMPLE = (bool, int, float, str, type(None))
 
 
 class Interventions:
@@ -38,12 +44,15 @@ class Interventions:
             for m in self.modules
             for hooks in (m._forward_hooks, m._forward_pre_hooks, m._backward_hooks, m._backward_pre_hooks)
         ]
-        self.methods = [_methods(cls) for cls in self.classes]
-        self.sizes = [-1] * len(named)  # how many attributes a module had when they were last looked at
+        trainer = task.trainer
+        self.owners: list[Any] = [*self.modules, trainer.strategy, trainer.precision_plugin]
+        kinds: list[Any] = [*map(type, self.owners)]
+        self.methods = [_methods(kind) for kind in kinds]
+        self.names += ["trainer.strategy", "trainer.precision_plugin"]
+        self.sizes = [-1] * len(self.owners)  # how many attributes one had when they were last looked at
         self.parts = [(m._modules, list(m._modules.items())) for m in self.modules]
         self.parts += [(m._parameters, list(m._parameters.items())) for m in self.modules]
-        inner = zip(self.names, self.modules, strict=True)
-        self.simple = [(at, vars(m), _simple(m).items()) for at, m in inner if m is not task]
+        self.simple = [(at, vars(m), _simple(m).items()) for at, m in named if m is not task]
         self.described = self._description()
         self.step = vars(optimizer).get("step")
         self.functions = Functions(self.modules)
@@ -57,11 +66,11 @@ class Interventions:
         if list(map(type, self.modules)) != self.classes:
             i = next(i for i, cls in enumerate(self.classes) if type(self.modules[i]) is not cls)
             return f"{self.names[i]} has become a {type(self.modules[i]).__name__}"
-        for i, module in enumerate(self.modules):
-            if len(vars(module)) != self.sizes[i]:
-                if replaced := vars(module).keys() & self.methods[i]:
+        for i, owner in enumerate(self.owners):
+            if len(vars(owner)) != self.sizes[i]:
+                if replaced := vars(owner).keys() & self.methods[i]:
                     return f"{self.names[i]}.{min(replaced)} was replaced"
-                self.sizes[i] = len(vars(module))
+                self.sizes[i] = len(vars(owner))
         for i, (parts, before) in enumerate(self.parts):
             for name, part in before:
                 if parts.get(name) is not part:
@@ -128,8 +137,31 @@ def _simple(module: nn.Module) -> dict[str, Any]:
     return {
         key: value
         for key, value in vars(module).items()
-        if isinstance(value, SIMPLE) and key != "training" and not key.startswith("_")
+        if (isinstance(value, SIMPLE) or (type(value) is tuple and all(isinstance(v, SIMPLE) for v in value)))
+        and key != "training"
+        and not key.startswith("_")
     }
+
+
+def changed(task: nn.Module) -> str | None:
+    """What was changed in a model before its steps begin, and kernels cannot be told; None where nothing was."""
+    parameters = list(task.named_parameters())
+    for at, module in task.named_modules():
+        if parametrize.is_parametrized(module) and not (
+            isinstance(module, Cell) and mirrored.obstacle(module) is None
+        ):
+            return f"{at} is parametrized"
+        if module._forward_hooks or module._forward_pre_hooks:
+            return f"{at or type(task).__name__} has a hook"
+    lies = sorted((p.data_ptr(), p.data_ptr() + 4 * p.numel(), name) for name, p in parameters if p.numel())
+    for (_, end, name), (begin, _, other) in pairwise(lies):
+        if begin < end:
+            return f"{name} and {other} share their values"
+    return None
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.view(torch.int32), other.view(torch.int32))
 
 
 def surroundings() -> str | None:
@@ -138,6 +170,9 @@ def surroundings() -> str | None:
         return "all modules have a hook"
     if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
         return "saved tensors have hooks"
+    modes = [*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack()]
+    if strange := [type(mode).__name__ for mode in modes if not isinstance(mode, DeviceContext)]:
+        return f"{strange[0]} wants to see each operation"
     if torch.is_autocast_enabled("cpu"):
         return "autocast is on"
     if torch.is_anomaly_enabled():

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,9 +17,11 @@ from typing import Any
 
 import torch
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.config.trainer_schema import processes
 from rnnlab.errors import RunFailed
 from rnnlab.runs.sources import foreign_targets
+from rnnlab.signals import at_second
 from rnnlab.training.distributed import World, is_of_connection
 from rnnlab.training.interruption import Stopped
 
@@ -46,7 +48,7 @@ class Following:
     rank: int
     size: int
     store: str
-    config: dict[str, Any]
+    config: RunConfig
     folder: Path
     checkpoint: Path | None
     threads: int
@@ -70,14 +72,16 @@ class Leader(World):
     Where one of them fails or is killed, all end, and `RankFailed` says which one and why.
     """
 
-    def __init__(self, config: dict[str, Any], folder: Path, checkpoint: Path | None) -> None:
+    def __init__(self, config: RunConfig, folder: Path, checkpoint: Path | None) -> None:
         super().__init__(0, processes(config["trainer"]))
         self.config, self.folder, self.checkpoint = config, folder, checkpoint
         self.on_gpus = config["trainer"]["accelerator"] == "gpu"
         self.followers: dict[int, Follower] = {}
-        self._over = threading.Event()
+        self._over, self._urged = threading.Event(), threading.Event()
+        self._listening = ExitStack()
 
     def __enter__(self) -> "Leader":
+        self._listening.enter_context(at_second(self._hurry))
         self._place = tempfile.TemporaryDirectory(prefix="rnnlab-")  # NCCL reads in it later, too
         store, threads = str(Path(self._place.name) / "store"), torch.get_num_threads()
         at = list(sys.path), Path.cwd(), dict(os.environ)
@@ -95,6 +99,7 @@ class Leader(World):
                     raise self._failed(rank, said)
             self.connect(store, self.config["trainer"]["accelerator"])
         except BaseException:
+            self._over.set()
             self._end(well=False)
             raise
         if self.on_gpus:
@@ -109,11 +114,24 @@ class Leader(World):
             finally:
                 self._end(well=True)
             return
-        cause = self._cause() if is_of_connection(error) else None
+        cut_off = is_of_connection(error)
+        cause = self._cause() if cut_off and not self._urged.is_set() else None
         self._end(well=False)
         self.give_up()
+        if cut_off and self._urged.is_set():
+            raise KeyboardInterrupt from error
         if cause is not None:
             raise cause from cause.__cause__
+
+    def _hurry(self) -> None:
+        """Ends the followers at a second Ctrl-C: rank 0 may wait for one that hangs, where no signal reaches it."""
+        self._urged.set()
+        for process, _ in self.followers.values():
+            process.kill()
+        if self.on_gpus:
+            self.give_up()
+        if not self._over.wait(GRACE):  # it waits for what does not come, and leaves what a kill leaves
+            os._exit(130)
 
     def _end(self, well: bool) -> None:
         """Keeps the followers of a run that has ended as it was asked to for the next run, but for those on GPUs, and
@@ -128,6 +146,7 @@ class Leader(World):
                 process.kill()
                 process.wait()
                 connection.close()
+        self._listening.close()
         self._place.cleanup()
 
     def _cause(self) -> RankFailed | None:

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from lightning.pytorch.loggers.logger import Logger
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.native import recording
 from rnnlab.native.recording import FEW
 from rnnlab.runs.identity import leaves
@@ -125,7 +126,7 @@ def log(logger: Any, batch: Scalars) -> None:
             logger.log_metrics(new, step)
 
 
-def introduce(loggers: Iterable[Any], config: dict[str, Any]) -> None:
+def introduce(loggers: Iterable[Any], config: RunConfig) -> None:
     """Gives loggers that are not rnnlab's the resolved config, flat ({"model.hidden_size": 32}) and without secrets."""
     for logger in loggers:
         if not isinstance(logger, RunLogger):

@@ -7,89 +7,24 @@ unchanged. Its counters are Lightning's own and always true, so that callbacks, 
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from itertools import islice
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ModelSummary, Timer
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loops.fit_loop import _FitLoop
 from lightning.pytorch.plugins.precision import Precision
-from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from rnnlab.data.loader import Loader
 from rnnlab.training.checkpoints import world_of
 from rnnlab.training.distributed import Together
+from rnnlab.training.hooks import Hooks, Unmeasured
 
 TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
-# these read metrics and log none, and behind a batch only ask what time or step it is
-STOCK = (EarlyStopping, ModelCheckpoint, ModelSummary, Timer)
-
-
-def hears(callback: Callback, hook: str) -> bool:
-    """Whether a callback implements a hook, in its class or by itself."""
-    own = hook in vars(callback) or getattr(type(callback), hook) is not getattr(
-        Callback, hook
-    )  # is soon looked up
-    return own and is_overridden(hook, callback, parent=Callback)
-
-
-class Unmeasured(PassThroughProfiler):
-    """Lightning's own way of measuring nothing, without a generator for each of the 90 hooks of an epoch."""
-
-    nothing: ClassVar = nullcontext()
-
-    def profile(self, action_name: str) -> Any:
-        return self.nothing
-
-
-class Hooks:
-    """Maps each hook to the callbacks that implement it."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self._callbacks: list[Callback] = []
-        self._found: dict[str, list[Any]] = {}
-        self._kinds: dict[str, set[type]] = {}
-
-    def of(self, hook: str) -> list[Any]:
-        """The callbacks that implement a hook, in the Trainer's order; callbacks may come and go on the way."""
-        callbacks = self._look_again()
-        if hook not in self._found:
-            self._found[hook] = [c for c in callbacks if hears(c, hook)]
-        return self._found[hook]
-
-    def _look_again(self) -> list[Callback]:
-        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-        if self._callbacks != callbacks:
-            self._callbacks, self._found, self._kinds = list(callbacks), {}, {}
-        return callbacks
-
-    def call(self, hook: str, *args: Any, monitoring: bool | None = None) -> None:
-        """Calls a hook of the callbacks; with `monitoring` of those alone that read metrics, or of the others."""
-        trainer = self.trainer
-        task: Any = trainer.lightning_module
-        for callback in self.of(hook):
-            if monitoring is None or monitoring == isinstance(callback, (EarlyStopping, Checkpoint)):
-                task._current_fx_name = hook  # `self.log` asks where it is called
-                getattr(callback, hook)(trainer, task, *args)
-        task._current_fx_name = None
-
-    def kinds(self, stem: str) -> set[type]:
-        """The classes, but for STOCK, of the callbacks with a hook whose name begins with `stem`."""
-        self._look_again()
-        if stem not in self._kinds:
-            names = [name for name in vars(Callback) if name.startswith(stem)]
-            found = {type(callback) for name in names for callback in self.of(name)}
-            self._kinds[stem] = found.difference(STOCK)
-        return self._kinds[stem]
-
-    def may_log(self, stem: str) -> bool:
-        """Whether one of them is of the user's own, and may call `self.log`; rnnlab's do not."""
-        return any(not kind.__module__.startswith("rnnlab.") for kind in self.kinds(stem))
 
 
 class Loop(_FitLoop):
@@ -146,6 +81,12 @@ class Loop(_FitLoop):
             self._agree_to_stop()
         self._align()
         self.on_run_end()  # calls on_train_end
+
+    def setup_data(self) -> None:
+        super().setup_data()
+        every: int = getattr(self.trainer, "reload_dataloaders_every_n_epochs", 0)
+        if every:  # counted from the first epoch, also on a resume
+            self._last_train_dl_reload_epoch -= self._last_train_dl_reload_epoch % every
 
     def _train(self, loader: Loader) -> None:
         """The next batch; where the native engine takes whole steps, as many batches as it takes in one call."""
@@ -234,9 +175,10 @@ class Loop(_FitLoop):
 
     @contextmanager
     def _validating(self) -> Iterator[None]:
-        trainer, task = self.trainer, self.trainer.lightning_module
+        trainer = self.trainer
+        task: Any = trainer.lightning_module
         trainer.validating = True
-        if task.kernels is None:  # the native engine's gradients lie in one buffer for good
+        if task.kernels is None or not task.kernels.undisturbed:  # else nobody looks at the gradients
             task.on_validation_model_zero_grad()
         yield
         trainer.training = True
@@ -320,7 +262,10 @@ class Loop(_FitLoop):
         """Where the training goes on: the epoch, whether it has begun, its batches done, and those of all epochs."""
         epochs, batches = self.epoch_progress.current, cast(Any, self.epoch_loop.batch_progress)
         epoch, done, begun = epochs.processed, batches.current.completed, epochs.started > epochs.processed
-        if not begun and 0 < done < self.max_batches:  # cut off: who trains on is still in this epoch
+        cut = (
+            0 < done < self.max_batches and not batches.is_last_batch
+        )  # of an epoch whose length may be unknown
+        if not begun and cut:  # who trains on is still in this epoch
             epoch, begun = epoch - 1, True
         return {
             "epoch": epoch,

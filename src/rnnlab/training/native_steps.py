@@ -7,60 +7,37 @@ next validation, the next checkpoint, `max_steps`. Lightning's own counters are 
 
 import time
 from collections.abc import Callable
+from operator import is_
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from torch.nn.utils.parametrize import is_parametrized
 from torch.optim.lr_scheduler import LambdaLR
 
 from rnnlab import native
 from rnnlab.data.loader import Loader
-from rnnlab.data.module import SequenceData, Split
+from rnnlab.data.module import Split
 from rnnlab.native.engine import torch_in_one_thread
-from rnnlab.native.sources import MAX_ROWS, Pairs, Sequences, Source
+from rnnlab.native.flat import Flat
+from rnnlab.native.sources import Pairs, Sequences, Source
 from rnnlab.native.spec import obstacle
 from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import Checkpoints
-from rnnlab.training.interventions import Interventions, refusal, same, surroundings
-from rnnlab.training.loop import STOCK, Loop
+from rnnlab.training.hooks import STOCK
+from rnnlab.training.interventions import Interventions, changed, refusal, same, same_bits, surroundings
+from rnnlab.training.loop import Loop
+from rnnlab.training.native_obstacles import PER_GRADIENT, code_of
 
 CALL_S = 0.1  # how long a call should take: a signal, the bar and a timed checkpoint wait for its end
 PER_BATCH = ("on_train_batch_start", "on_train_batch_end")
-PER_GRADIENT = ("on_before_backward", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad")
 
 
-def steps_obstacle(task: LightningModule, data: Any) -> str | None:
-    """Why a task's optimizer steps cannot be the kernels'; None where they can.
-
-    Asks the task, its optimizer and the data, never callbacks or loggers.
-    """
-    name = type(task).__name__
-    # a subclass may have another forward or loss: what its parent says of itself does not hold for it
-    if not isinstance(task, Task) or "outline" not in vars(type(task)) or (model := task.outline()) is None:
-        return f"{name} is not a task that the kernels know"
-    for method in ("forward", "loss", "criterion", "training_step", "carried_loss"):
-        if method in vars(task):
-            return f"{name}.{method} was replaced"
-    if task.optimization.copied_rate != 1.0:
-        return "the kernels have one rate for all parameters"
-    if task.optimization.accumulate > 1:
-        return "the kernels do not accumulate batches"
-    if not isinstance(data, SequenceData) or type(data).native_source is SequenceData.native_source:
-        return f"the kernels cannot read {type(data).__name__}"
-    if largest(data) > MAX_ROWS:
-        return f"the kernels take batches of at most {MAX_ROWS:,} rows"
-    return obstacle(model, task.optimization.optimizer(task.parameters()))
-
-
-def largest(data: SequenceData) -> int:
-    """Rows of the largest training batch."""
-    loader = data.loader("train")
-    if not isinstance(loader, Loader):
-        return 0
-    return max((len(b) for b in loader.batches if isinstance(b, torch.Tensor)), default=0)
+def optimizer_of(task: LightningModule) -> torch.optim.Optimizer:
+    """The optimizer that a step of the task would take."""
+    found: Any = task.optimizers()
+    return found.optimizer
 
 
 class Kernels(Callback):
@@ -74,33 +51,46 @@ class Kernels(Callback):
         self.checkpoints, self.steps_per_call = checkpoints, steps_per_call
         self.seconds_per_step: float | None = None
         self.taken = 1  # by the last call
+        self.flat: Flat | None = None
         self.built = False
+        self.carried: Any = None  # the task's carry as it was shared, and the states of its cells
         self.looked = False
         self.undisturbed = False  # whether nobody is there to change the model on the way
         self.whole: bool | None = None  # whether the kernels' parameters are all of the task's state
+
+    def move(self, task: LightningModule) -> None:
+        """Moves the parameters before a callback holds on to their values."""
+        kinds = {(p.dtype, p.device.type) for p in task.parameters()}
+        if kinds == {(torch.float32, "cpu")} and changed(task) is None:
+            self.flat = native.flatten(task)
+            task.zero_grad()
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         assert isinstance(task, Task)
         loader = trainer.train_dataloader
         assert isinstance(loader, Loader)
         self.loader = loader
-        self.source = trainer.datamodule.native_source("train")  # type: ignore[attr-defined]
+        self.fetch = loader.fetch
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if code_of(loader.fetch) is not code_of(data.loader("train", shuffle=True).fetch):
+            raise refusal(task.stack, "the loader fetches other batches than the data's own")
+        self.source = data.native_source("train")
         self.build(trainer, task)
         task.kernels = self
         self.listen(trainer)
 
     def build(self, trainer: Trainer, task: Task) -> None:
         """The program for the parameters where they are, and the optimizer as it is, now."""
-        model, optimizer = task.outline(), trainer.optimizers[0]
+        model, optimizer = task.outline(), optimizer_of(task)
         assert model is not None
         ours = {id(parameter) for _, parameter in model.named_parameters()}
         strange = [name for name, parameter in task.named_parameters() if id(parameter) not in ours]
         why = f"{type(task).__name__} has a parameter {strange[0]}" if strange else obstacle(model, optimizer)
-        changed = [name for name, module in task.named_modules() if is_parametrized(module)]
-        why = f"{changed[0]} is parametrized" if changed else why
-        if why:  # a callback has been here
+        if why := changed(task) or why:  # a callback has been here
             raise refusal(task.stack, why)
-        flat = native.flatten(task)
+        if self.flat is None or not self.flat.holds(task):
+            self.flat = native.flatten(task)
+        flat = self.flat
         self.program = native.Program(
             model,
             flat,
@@ -110,7 +100,7 @@ class Kernels(Callback):
             clip_val=task.optimization.clip_val,
             clip_algorithm=task.optimization.clip_algorithm,
         )
-        self.interventions = Interventions(task, flat, optimizer)
+        self.interventions, self.carried = Interventions(task, flat, optimizer), None
         self.parts: dict[tuple[str, int], native.Part | None] = {}
         self.built = True
         self.share_carry(task)
@@ -129,9 +119,17 @@ class Kernels(Callback):
         """The task's carry becomes a view of the kernels', which checkpoints then find where they look."""
         if self.program.carry is None:
             return
-        if task.carry.state:
-            self.program.load_carry(task.carry.state)
+        state = task.carry.state
+        if self.carried is not None and state is self.carried[0] and all(map(is_, state, self.carried[1])):
+            return
+        if state:  # a callback's, or a checkpoint's
+            self.program.load_carry([tuple(t.clone() for t in cell) for cell in state])
+        elif self.carried is not None:
+            if any(cell.initial is not None for cell in task.stack.layers):
+                raise refusal(task.stack, "the carry was emptied")
+            self.program.carry.zero_()
         task.carry.state = self.program.carried
+        self.carried = task.carry.state, list(task.carry.state)
 
     # ------------------------------------------------------------------ steps
 
@@ -151,8 +149,11 @@ class Kernels(Callback):
             if not self.looked:
                 self.looked = True
                 self.listen(trainer)
-        how, optimizer = task.optimization, trainer.optimizers[0]
-        self.program.clip_val, self.program.clip_algorithm = how.clip_val, how.clip_algorithm
+        how, optimizer = task.optimization, optimizer_of(task)
+        if self.loader.fetch is not self.fetch:
+            raise refusal(task.stack, "the loader's fetch was replaced")
+        if index:  # an epoch's first segment begins with the initial state
+            self.share_carry(task)
         source = self.edited(trainer, task, batch, index)
         alone = source is not None or self.gradients_are_seen or self.interventions.on_gradients
         alone = alone or self.interventions.on_update(optimizer)
@@ -164,6 +165,7 @@ class Kernels(Callback):
             rates = self.rates(task, optimizer, 1)
         else:
             rates = self.rates(task, optimizer, n)
+            self.program.clip_val, self.program.clip_algorithm = how.clip_val, how.clip_algorithm
             done = self.program.run(batches, rates, dropout_step=step)
             losses, norms = done.losses.numpy()[: done.done + 1], done.norms.numpy()[: done.done + 1]
         self.measure(n, time.perf_counter() - begin)
@@ -192,6 +194,8 @@ class Kernels(Callback):
         import numpy as np
 
         call, program = trainer.fit_loop.hooks.call, self.program  # type: ignore[attr-defined]
+        seen = any(map(trainer.fit_loop.hooks.of, PER_GRADIENT[:2]))  # type: ignore[attr-defined]
+        weights = program.flat.parameters.clone() if seen else None
         call("on_before_zero_grad", optimizer)
         if source is None:
             loss = program.gradients(batch, dropout_step=trainer.global_step)
@@ -199,6 +203,8 @@ class Kernels(Callback):
             every = torch.arange(len(source.kept[0]))
             loss = program.gradients(every, dropout_step=trainer.global_step, source=source)
         call("on_before_backward", torch.tensor(loss))
+        if weights is not None and not same_bits(program.flat.parameters, weights):
+            raise refusal(task.stack, "weights were changed between a loss and its gradient")
         if self.interventions.on_gradients:
             self.accumulate()
         call("on_after_backward")
@@ -218,6 +224,10 @@ class Kernels(Callback):
                 optimizer.step()
         else:
             program.flat.take()
+            program.clip_val, program.clip_algorithm = (
+                task.optimization.clip_val,
+                task.optimization.clip_algorithm,
+            )
             norm = program.update(float(optimizer.param_groups[0]["lr"]))
         return np.array([loss]), np.array([norm])
 
@@ -260,6 +270,8 @@ class Kernels(Callback):
         if how.scheduler is None or how.interval != "step":
             return [float(group["lr"])] * n
         scheduler: Any = task.lr_schedulers()
+        if scheduler is None:  # a task's own `configure_optimizers` made none
+            return [float(group["lr"])] * n
         if type(scheduler) is LambdaLR:  # a function of the step: no need to walk there
             factor, base, first = scheduler.lr_lambdas[0], scheduler.base_lrs[0], scheduler.last_epoch
             rates = [float(group["lr"]), *(float(base * factor(first + i)) for i in range(1, n))]

@@ -1,5 +1,6 @@
 """What cannot be, seen from the config, its parts and the sizes of the data, before anything is written."""
 
+import inspect
 import math
 import re
 import shutil
@@ -10,18 +11,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, OnExceptionCheckpoint
+from torch.optim import SparseAdam
 
+from rnnlab.config.building import locate
+from rnnlab.config.checked import RunConfig, TrainerConfig
 from rnnlab.config.trainer_schema import processes, validating
 from rnnlab.data.module import SequenceData
-from rnnlab.errors import UserError, nearest, warn
+from rnnlab.errors import UserError, warn
 from rnnlab.runs.objects import unrecorded
+from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
+from rnnlab.training import logger_keys, stock_callbacks
 from rnnlab.training.assembly import is_a
 from rnnlab.training.recorder import TRAINING
 
 LOWEST = ("mse", "mae", "rmse", "nats", "bits", "perplexity", "cross_entropy")
 HIGHEST = ("accuracy", "f1", "auroc")
 PLATEAU = ".ReduceLROnPlateau"
+WORDS = {"val": "validation ", "test": ""}
+CLOSURE = "computes the loss several times in a step; a task of rnnlab computes it once"
+SPARSE = "takes sparse gradients alone; those of a recurrent network are dense"
 
 
 class Sizes(NamedTuple):
@@ -42,9 +51,9 @@ class Findings:
     scored: bool = True  # whether a validation is due before the end
 
 
-def refuse(config: dict[str, Any], task: Any, data: Any, tell: Callable[[str], Any] = warn) -> None:
+def refuse(config: RunConfig, task: Any, data: Any, tell: Callable[[str], Any] = warn) -> None:
     """Raises UserError with a line for each thing that would stop the training; tells what is seldom meant."""
-    found = findings(config, sizes(data), task.metrics if isinstance(task, Task) else None)
+    found = findings(config, sizes(data), task)
     steps = ("training_step", "validation_step")
     if processes(config["trainer"]) > 1 and isinstance(task, Task):
         found.lines += [
@@ -59,10 +68,13 @@ def refuse(config: dict[str, Any], task: Any, data: Any, tell: Callable[[str], A
         tell(note)
 
 
-def findings(config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | None) -> Findings:
-    """What the config says of data of such sizes; `metrics` are the task's, None for a module of the user's own."""
-    trainer, (train, val, _, items) = config["trainer"] | validating(config["trainer"]), sizes
-    found = Findings()
+def findings(config: RunConfig, sizes: Sizes, task: Any) -> Findings:
+    """What the config says of data of such sizes and of a task, which may be a module of the user's own."""
+    trainer, (train, val, _, items) = with_overfit(config["trainer"] | validating(config["trainer"])), sizes
+    metrics = task.metrics if isinstance(task, Task) else None
+    found = Findings([*stock_callbacks.refused(config, task), *logger_keys.missing(config)])
+    if metrics is not None and (why := _unserved(optimizer := config["optimizer"]["_target_"])):
+        found.lines.append(f"optimizer._target_={optimizer}: {why}")
     found.lines += _between_processes(config, sizes, metrics)
     batches = 0
     if train is not None:
@@ -70,25 +82,53 @@ def findings(config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | No
         found.lines += _nothing_trained(trainer, train, batches)
         if not found.lines and batches and 0 not in (trainer["max_epochs"], trainer["max_steps"]):
             found.lines += _between_validations(trainer, batches)
-            _longer_than_the_run(config, batches, found)
+            _longer_than_the_run(config | {"trainer": trainer}, batches, found)
         size = config["data"].get("batch_size") or 0
         if items is not None and items < size:
             found.notes.append(
                 f"data.batch_size={size}: the training part has {items} items, all in one batch"
             )
-    for part in ("val", "test"):
-        limit, whole = trainer[f"limit_{part}_batches"], getattr(sizes, part)
-        if isinstance(limit, float) and limit and whole and not limited(whole, limit):
+    for part, limit, whole in (
+        ("val", trainer["limit_val_batches"], val),
+        ("test", trainer["limit_test_batches"], sizes.test),
+    ):
+        both = part == "val" and trainer["overfit_batches"] and train and not batches  # said of the training
+        if isinstance(limit, float) and limit and whole and not limited(whole, limit) and not both:
+            key = (
+                "overfit_batches" if trainer["overfit_batches"] and part == "val" else f"limit_{part}_batches"
+            )
+            otherwise = "a whole number counts them" if key == "overfit_batches" else "0 looks at none"
             found.lines.append(
-                f"trainer.limit_{part}_batches={limit}: leaves none of the {whole} batches; 0 looks at none"
+                f"trainer.{key}={limit}: leaves none of the {whole} {WORDS[part]}batches; {otherwise}"
             )
     found.notes += _season(config["data"])
     if metrics is not None:
         found.lines += _monitors(config, metrics)
+    if batches and val and not validated(trainer | {"max_epochs": 1, "max_steps": -1}, batches, val):
+        found.lines += stock_callbacks.unmeasured_at_first(config)
     if not found.lines and batches and val is not None and not validated(trainer, batches, val):
         found.scored = False
         found.notes += _what_idles(config)
     return found
+
+
+def _unserved(optimizer: str) -> str:
+    """Why a task of rnnlab cannot be trained by an optimizer, by whatever path it is named; "" where it can."""
+    named = locate(optimizer, "optimizer._target_")
+    return _unserved_class(named) if inspect.isclass(named) else ""
+
+
+def _unserved_class(named: type) -> str:
+    closure = inspect.signature(getattr(named, "step", len)).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:  # as in LBFGS: it cannot do without
+        return CLOSURE
+    return SPARSE if issubclass(named, SparseAdam) else ""
+
+
+def with_overfit(trainer: TrainerConfig) -> TrainerConfig:
+    """The Trainer's arguments with `overfit_batches` as what it is: a limit of both parts."""
+    limit = trainer["overfit_batches"]
+    return trainer | {"limit_train_batches": limit, "limit_val_batches": limit} if limit else trainer
 
 
 def sizes(data: Any) -> Sizes:
@@ -104,7 +144,17 @@ def sizes(data: Any) -> Sizes:
 def rehearse(task: Any) -> None:
     """Builds the optimizer and the schedule of a task once. Raises UserError for what their constructors refuse."""
     if isinstance(task, Task):
-        task.optimization.configure(task)
+        configured(task.optimization, task)
+
+
+def configured(optimization: Optimization, task: Task) -> dict[str, Any]:
+    """What `Optimization.configure` gives. Raises UserError, too, for an optimizer that only a function has named and
+    that cannot train a task.
+    """
+    made = optimization.configure(task)
+    if why := _unserved_class(kind := type(made["optimizer"])):
+        raise UserError(f"optimizer: {kind.__name__} {why}")
+    return made
 
 
 @contextmanager
@@ -134,7 +184,7 @@ def limited(batches: int, limit: int | float | None) -> int:
     return int(batches * limit) if isinstance(limit, float) else min(limit, batches)
 
 
-def epochs(trainer: dict[str, Any], batches: int) -> float:
+def epochs(trainer: TrainerConfig, batches: int) -> float:
     """The most that will be trained, by epochs or by steps; infinite where time alone ends it."""
     bounds = [math.inf]
     if trainer["max_epochs"] >= 0:
@@ -144,16 +194,16 @@ def epochs(trainer: dict[str, Any], batches: int) -> float:
     return min(bounds)
 
 
-def validated(trainer: dict[str, Any], batches: int, val: int) -> bool:
+def validated(trainer: TrainerConfig, batches: int, val: int) -> bool:
     """Whether a validation is due before the training ends."""
     if limited(val, trainer["limit_val_batches"]) == 0:
         return False
     every, interval = trainer["check_val_every_n_epoch"], trainer["val_check_interval"]
-    if trainer["fast_dev_run"] or trainer["overfit_batches"]:
+    if trainer["fast_dev_run"]:
         return True
     many = epochs(trainer, batches)
     if every is None:
-        return many * batches >= interval
+        return many * batches >= (interval or 1.0)
     within = interval is not None and (every == 1 or many > every - 1)
     due = interval if isinstance(interval, int) else math.ceil((interval or 1.0) * batches)
     return many * batches >= (every - 1) * batches + due if within else many >= every
@@ -166,9 +216,7 @@ def _saves_on_exception(node: dict[str, Any], name: str) -> bool:
     )
 
 
-def _between_processes(
-    config: dict[str, Any], sizes: Sizes, metrics: tuple[str, ...] | None
-) -> Iterator[str]:
+def _between_processes(config: RunConfig, sizes: Sizes, metrics: tuple[str, ...] | None) -> Iterator[str]:
     if (n := processes(config["trainer"])) == 1:
         return
     asked, rows = f"trainer.devices={config['trainer']['devices']}", config["data"].get("batch_size") or n
@@ -188,26 +236,27 @@ def _between_processes(
         yield f"{asked}: a batch has {sizes.items or rows} rows, and each process needs one"
 
 
-def _nothing_trained(trainer: dict[str, Any], train: int, batches: int) -> Iterator[str]:
+def _nothing_trained(trainer: TrainerConfig, train: int, batches: int) -> Iterator[str]:
     if not train:
         yield "data: its training part is empty"
     elif not batches and (
         limit := trainer["limit_train_batches"]
     ):  # 0 is a word: what the untrained model scores
-        yield f"trainer.limit_train_batches={limit}: leaves none of the {train} batches of an epoch"
+        key = "overfit_batches" if trainer["overfit_batches"] else "limit_train_batches"
+        yield f"trainer.{key}={limit}: leaves none of the {train} batches of an epoch"
 
 
-def _between_validations(trainer: dict[str, Any], batches: int) -> Iterator[str]:
+def _between_validations(trainer: TrainerConfig, batches: int) -> Iterator[str]:
     interval = trainer["val_check_interval"]
     within = trainer["check_val_every_n_epoch"] is not None and not trainer["fast_dev_run"]
-    if within and not trainer["overfit_batches"] and isinstance(interval, int) and interval > batches:
+    if within and isinstance(interval, int) and interval > batches:
         yield (
             f"trainer.val_check_interval={interval}: an epoch has {batches} batches; "
             "trainer.check_val_every_n_epoch=null counts batches across epochs"
         )
 
 
-def _longer_than_the_run(config: dict[str, Any], batches: int, found: Findings) -> None:
+def _longer_than_the_run(config: RunConfig, batches: int, found: Findings) -> None:
     trainer, scheduler = config["trainer"], config["scheduler"]
     accumulate, many = trainer["accumulate_grad_batches"], epochs(trainer, batches)
     steps = many * math.ceil(batches / accumulate)
@@ -233,11 +282,13 @@ def _longer_than_the_run(config: dict[str, Any], batches: int, found: Findings) 
             found.notes.append(
                 f"scheduler.total_steps={total}: the run has {steps:g} steps, so that {then}; null is the run's length"
             )
-    if accumulate > batches:
+    if left := batches % accumulate:
+        last = "each step has" if batches < accumulate else "the last step of each epoch has"
         found.notes.append(
-            f"trainer.accumulate_grad_batches={accumulate}: an epoch has {batches} batches, so that each step is "
-            f"made of {batches}, and its gradient is {batches}/{accumulate} of their mean"
+            f"trainer.accumulate_grad_batches={accumulate}: an epoch has {batches} batches, so that {last} {left} "
+            f"instead of {accumulate}; the missing ones count as zeros in its gradient"
         )
+    found.notes += stock_callbacks.comes_to_nothing(config, steps, many)
     if trainer["log_every_n_steps"] > steps:
         found.notes.append(
             f"trainer.log_every_n_steps={trainer['log_every_n_steps']}: the run has {steps:g} steps, so that its "
@@ -263,26 +314,19 @@ def measured_by(metrics: tuple[str, ...]) -> list[str]:
     return ["loss/val", *(f"metric/{name}" for name in metrics)]
 
 
-def _monitors(config: dict[str, Any], metrics: tuple[str, ...]) -> Iterator[str]:
+def _monitors(config: RunConfig, metrics: tuple[str, ...]) -> Iterator[str]:
     measured = measured_by(metrics)
     if (asked := config["monitor"]) not in measured:
-        yield f"monitor={asked}: a validation gives {', '.join(measured)}.{nearest(asked, measured)}"
+        yield f"monitor={asked}: {stock_callbacks.offered(asked, measured)}"
     yield from _opposed("", config["monitor"], config["mode"])
     if config["scheduler"]["_target_"].endswith(PLATEAU):
         yield from _opposed("scheduler.", config["monitor"], config["scheduler"].get("mode", "min"))
-    for name, node in config["callbacks"].items():
-        asked = (node or {}).get("monitor")
-        known = node and str(node["_target_"]).startswith(("lightning.", "pytorch_lightning."))
-        if not known or not isinstance(asked, str):
-            continue
-        seen = [*measured, TRAINING] if is_a(node, f"callbacks.{name}", EarlyStopping) else measured
-        if asked not in seen:
-            yield (
-                f"callbacks.{name}.monitor={asked}: a validation gives {', '.join(measured)}."
-                f"{nearest(asked, measured)}"
-            )
-        else:
-            yield from _opposed(f"callbacks.{name}.", asked, node.get("mode", "min"))
+    for at, line, watched in stock_callbacks.misnamed(config, measured):
+        node = config["callbacks"][at.partition(".")[2]]
+        if line:
+            yield line
+        elif watched is not None and node is not None:
+            yield from _opposed(f"{at}.", watched, node.get("mode", "min"))
 
 
 def _opposed(at: str, monitor: str, mode: str) -> Iterator[str]:
@@ -294,7 +338,7 @@ def _opposed(at: str, monitor: str, mode: str) -> Iterator[str]:
         yield f"{at}mode={mode}: the best {monitor} is the {best}; use {at}mode={right}"
 
 
-def _what_idles(config: dict[str, Any]) -> Iterator[str]:
+def _what_idles(config: RunConfig) -> Iterator[str]:
     why = (
         "nothing is validated in this run (data, trainer.limit_val_batches, trainer.check_val_every_n_epoch)"
     )

@@ -13,8 +13,9 @@ from rnnlab.tasks.evaluation import evaluate
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import world_of
 from rnnlab.training.generators import gives
-from rnnlab.training.loop import Hooks
+from rnnlab.training.hooks import Hooks
 from rnnlab.training.native_steps import Kernels
+from rnnlab.training.passes import are_there
 
 
 def assess(
@@ -28,7 +29,7 @@ def assess(
     if isinstance(task, Task):
         parameters = sum(p.numel() for p in task.parameters())
         results |= {"parameters": parameters, "multiplications": size_of(task.stack).multiplications}
-    validated = gives(data, "val_dataloader") and bool(data.val_dataloader())
+    validated = gives(data, "val_dataloader") and are_there(data.val_dataloader())
     validated = validated and is_overridden("validation_step", task)
     if best_weights is not None:
         task.load_state_dict(best_weights)
@@ -45,7 +46,7 @@ def assess(
             results["test"] = {"loss": loss} | metrics
         else:
             results["test"] = evaluate(task, test)
-    elif test and is_overridden("test_step", task):
+    elif are_there(test) and is_overridden("test_step", task):
         trainer.test(task, datamodule=data, verbose=False)
         logged = {k.removeprefix("test/"): float(v) for k, v in trainer.callback_metrics.items()}
         results["test"] = getattr(task, "evaluated", None) or logged

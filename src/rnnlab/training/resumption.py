@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error
+from rnnlab.runs.files import link_out
 from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.manifest import recorded_threads
 from rnnlab.runs.record import Manifest
@@ -75,9 +77,7 @@ def damage(run: Run) -> str:
     return "; ".join(said)
 
 
-def restore_config(
-    run: Run, config: dict[str, Any], overrides: list[str], say: Callable[[str], None]
-) -> None:
+def restore_config(run: Run, config: RunConfig, overrides: list[str], say: Callable[[str], None]) -> None:
     """Writes a finished run's config again where it is damaged: the command that asks for the run repeats it."""
     try:
         assert (run.config, run.overrides) is not None  # both are read
@@ -127,6 +127,19 @@ def engine_label(engine: dict[str, str]) -> str:
     return engine["name"] if alone else f"{engine['name']} (steps in Python)"
 
 
+def refuse_links(run: Run) -> None:
+    """Raises UserError where a run that continues would write through a link, to a place out of its folder.
+
+    A checkpoint may be a link: it is read, and replaced as a whole.
+    """
+    replaced = (run.last_checkpoint, run.previous_checkpoint, run.best_checkpoint)
+    if link := link_out(run.folder, run.folder, except_for=replaced):
+        raise UserError(
+            f"{link} is a link out of the run's folder, which the training would write to; put what it leads to in its "
+            "place (the whole folder may be a link), or rerun=true begins afresh"
+        )
+
+
 def refuse_other_engine(run: Run, path: Path, engine: str, allowed: str) -> None:
     """Raises UserError where a checkpoint is another engine's, whose bits are not this one's."""
     before = read_checkpoint(path).get("engine")
@@ -147,7 +160,7 @@ def refuse_other_data(run: Run, content: str | None) -> None:
         )
 
 
-def changes_on_the_way(run: Run, config: dict[str, Any], say: Callable[[str], None]) -> dict[str, list[str]]:
+def changes_on_the_way(run: Run, config: RunConfig, say: Callable[[str], None]) -> dict[str, list[str]]:
     """The manifest's entry about code that changed while a run was stopped, also told to `say`.
 
     Neither the old nor the new code alone gives such a run's bits.

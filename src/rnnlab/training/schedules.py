@@ -1,9 +1,24 @@
 """Learning-rate schedules in optimizer steps; torch's own are used as they are."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from rnnlab.config.building import locate, takes
+from rnnlab.config.stock import AUTO
+
+
+def of_length(scheduler: Mapping[str, Any]) -> list[str]:
+    """The keys of a config's scheduler that stand for the run's length."""
+    return [
+        key
+        for key, value in scheduler.items()
+        if value == AUTO
+        or ((value, key) == (None, "total_steps") and takes(locate(scheduler["_target_"], "scheduler"), key))
+    ]
 
 
 def constant(optimizer: Optimizer, warmup_steps: int = 0) -> LambdaLR:

@@ -1,9 +1,11 @@
 """Lightning's ModelCheckpoint in a run that is stopped and goes on: it leaves the files of the unbroken run.
 
 Its state in a checkpoint says which files it counts as its own, but not all that it decides by; and a run that was
-killed has files that were written after the checkpoint that it goes on from.
+killed has files that were written after the checkpoint that it goes on from. The checkpoint may be a stranger's: of
+files elsewhere it is not believed, for a ModelCheckpoint removes what it counts as its own.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ OF_RUN = "run"  # in every checkpoint: the name of the run's folder
 # what it keeps in memory alone
 MEMORY = ("current_score", "_last_global_step_saved", "_last_checkpoint_saved",
           "_defer_save_until_validation")  # fmt: skip
+PATHS = ("best_model_path", "kth_best_model_path", "last_model_path", "_last_checkpoint_saved")
 
 
 def remember(trainer: Trainer) -> dict[str, dict[str, Any]]:
@@ -33,8 +36,12 @@ def recall(trainer: Trainer, run: str, remembered: dict[str, dict[str, Any]], re
     for callback in callbacks(trainer):
         memory = dict(remembered.get(callback.state_key, {}))
         known = memory.pop("files", [])
-        for name, value in memory.items():
-            setattr(callback, name, value)
+        for name in memory.keys() & set(MEMORY):
+            setattr(callback, name, memory[name])
+        if not all(lies_in(callback.dirpath, path) for path in paths(callback)):
+            callback.best_k_models = {}
+            for name in PATHS:
+                setattr(callback, name, "")
         if not removes:
             continue
         for path in files(callback):
@@ -47,6 +54,20 @@ def recall(trainer: Trainer, run: str, remembered: dict[str, dict[str, Any]], re
 
 def callbacks(trainer: Trainer) -> list[ModelCheckpoint]:
     return [c for c in trainer.callbacks if isinstance(c, ModelCheckpoint)]  # type: ignore[attr-defined]
+
+
+def paths(callback: ModelCheckpoint) -> Iterator[Any]:
+    """What it counts as its own files, of which it removes what is not wanted any more, or links to."""
+    yield from callback.best_k_models
+    yield from filter(None, (getattr(callback, name) for name in PATHS))
+
+
+def lies_in(folder: Any, path: Any) -> bool:
+    """Whether a path leads to something below a folder, links followed; both may be addresses, such as s3://..."""
+    folder, path = str(folder).rstrip("/"), str(path)
+    if "://" in folder or "://" in path:
+        return path.startswith(f"{folder}/") and ".." not in path.split("/")
+    return Path(folder).resolve() in Path(path).resolve().parents
 
 
 def files(callback: ModelCheckpoint) -> list[Path]:

@@ -8,9 +8,10 @@ Aim keeps one value for a step, and is given all rows again.
 """
 
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
@@ -22,6 +23,9 @@ from rnnlab.training.loggers import SEEN, RunLogger, log
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 COMETS = "COMET_DISABLE_AUTO_LOGGING"
+IDENTIFIER = re.compile(
+    r"[\w.-]+"
+)  # what run.json notes of a tracker; any other text could name files elsewhere
 # the argument by which a logger goes on with what it wrote, which is also the attribute that says so
 CONTINUED = {
     "lightning.pytorch.loggers.MLFlowLogger": ("run_id", "run_id"),
@@ -35,7 +39,7 @@ CONTINUED = {
 def continuing(run: Run, name: str, node: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments with which a logger goes on with what it wrote for the run so far."""
     before = run.known.get("loggers", {}).get(name)
-    if before is None or node["_target_"] not in CONTINUED:
+    if node["_target_"] not in CONTINUED or not (isinstance(before, str) and IDENTIFIER.fullmatch(before)):
         return {}
     key, _ = CONTINUED[node["_target_"]]
     if key == "id" and (node.get("offline") or os.environ.get("WANDB_MODE") in ("offline", "dryrun")):
@@ -93,7 +97,7 @@ def give_again(loggers: Iterable[Any], metrics: Path, beside: Mapping[str, Mappi
         return
     rows = list(by_step(metrics, beside))
     for logger in given:
-        SEEN[logger] = GIVEN[type(logger).__name__](logger, {name for _, values in rows for name in values})
+        SEEN[logger] = GIVEN[type(logger).__name__](logger, rows)
         for step, values in rows:
             log(logger, Scalars.of(step, values))
 
@@ -111,22 +115,41 @@ def by_step(
     yield from sorted(rows.items())
 
 
-def _of_mlflow(logger: Any, names: set[str]) -> dict[str, int]:
+Rows = Sequence[tuple[int, Mapping[str, float]]]  # of each step, in their order
+
+
+def _names(rows: Rows) -> set[str]:
+    return {name for _, values in rows for name in values}
+
+
+def _of_mlflow(logger: Any, rows: Rows) -> dict[str, int]:
     """The last step of each metric that the run there has."""
-    found = {name: logger.experiment.get_metric_history(logger.run_id, name) for name in names}
+    found = {name: logger.experiment.get_metric_history(logger.run_id, name) for name in _names(rows)}
     return {name: max(one.step for one in history) for name, history in found.items() if history}
 
 
-def _of_wandb(logger: Any, names: set[str]) -> dict[str, int]:
-    last = dict(logger.experiment.summary).get("trainer/global_step")
-    return {} if last is None else dict.fromkeys(names, int(last))
+def _of_wandb(logger: Any, rows: Rows) -> dict[str, int]:
+    """The server tells one last step, and the last value of each metric: a run that was killed between an epoch's last
+    step and its validation has the one there and not the other.
+    """
+    summary = dict(logger.experiment.summary)
+    if (last := summary.get("trainer/global_step")) is None:
+        return {}
+    at = dict(rows).get(int(last), {})
+    kept = {name: summary.get(name, "nan") for name in at}  # of a metric that was defined so, {"min": ...}
+    behind = {
+        name
+        for name, value in at.items()
+        if isinstance(kept[name], float | int | str) and repr(float(kept[name])) != repr(float(value))
+    }
+    return {name: int(last) - (name in behind) for name in _names(rows)}
 
 
 GIVEN = {
-    "CSVLogger": lambda logger, names: {},
+    "CSVLogger": lambda logger, rows: {},
     "MLFlowLogger": _of_mlflow,
     "WandbLogger": _of_wandb,
-    "Trackio": lambda logger, names: logger.seen(names),
-    "Comet": lambda logger, names: {},
-    "AimLogger": lambda logger, names: {},  # a step that it has is written over
+    "Trackio": lambda logger, rows: logger.seen(_names(rows)),
+    "Comet": lambda logger, rows: {},
+    "AimLogger": lambda logger, rows: {},  # a step that it has is written over
 }

@@ -10,13 +10,14 @@ from omegaconf import DictConfig
 
 from rnnlab import import_path as workplace
 from rnnlab.config import base_config, build, check, deciding
+from rnnlab.config.checked import RunConfig, plain
 from rnnlab.config.trainer_schema import cannot_take, processes
 from rnnlab.config.training_schema import CALLBACKS
-from rnnlab.errors import UserError, warn
+from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import disk
 from rnnlab.runs.files import clear_leftovers
-from rnnlab.runs.generators import BUILT, TRAINED, drawn_by_run, may_draw, seed_all, seed_setup
+from rnnlab.runs.generators import TRAINED, drawn_by_run, may_draw, seed_all, seed_built, seed_setup
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
@@ -44,11 +45,13 @@ from rnnlab.training.resumption import (
     checkpoint_of,
     damage,
     engine_label,
+    refuse_links,
     refuse_other_data,
     refuse_other_engine,
     restore_config,
     threads_before,
 )
+from rnnlab.training.stock_callbacks import one_fit
 from rnnlab.training.stock_loggers import apart, remember
 from rnnlab.training.threads import one_where_it_counts, thread_count
 
@@ -98,7 +101,7 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     return run
 
 
-def load_data(config: dict[str, Any]) -> Any:
+def load_data(config: RunConfig) -> Any:
     """The data set, set up; nothing in it changes any more, so that several runs may share it."""
     data = build(config["data"], "data")
     if may_draw(config):
@@ -109,7 +112,7 @@ def load_data(config: dict[str, Any]) -> Any:
 
 
 def train_config(
-    config: dict[str, Any],
+    config: RunConfig,
     where: Place,
     overrides: list[str],
     *,
@@ -117,7 +120,7 @@ def train_config(
     device: str = "",
     display: Display | None = None,
     restart: bool = False,
-    data_of: Callable[[dict[str, Any]], Any] = load_data,
+    data_of: Callable[[RunConfig], Any] = load_data,
     watch: Callable[[Trainer], Any] = lambda trainer: None,
     judge: Callable[[int, float], str] | None = None,
     stop: Callable[[], str] = lambda: "",
@@ -134,19 +137,28 @@ def train_config(
     run, display = Run(where.folder), display or Display()
     restart = restart or config["rerun"]
     threads = config["trainer"]["threads"] or (None if restart else threads_before(run))
-    drawing = Generators(config["seed"]) if may_draw(config) else None
+    drawing = Generators(config["seed"], modules=foreign_targets(config)) if may_draw(config) else None
     undisturbed = nullcontext() if drawing is None else drawn_by_run()
-    with lock(run.folder) as ours, quiet(), thread_count(threads), failure_shown(run, display), undisturbed:
+    with (
+        lock(run.folder) as ours,
+        quiet(),
+        thread_count(threads),
+        failure_shown(run, display),
+        undisturbed,
+        distributed.ungrouped(),
+    ):
         if run.known.get("status") in ENDED and not restart and not why_stale(run, config):
             return run  # another process has been here
         if not restart and (why := damage(run)):
             warn(f"{why}. The run goes on from its last checkpoint if that is whole, else starts again.")
         if drawing is not None:
-            seed_all(config["seed"], BUILT)
+            seed_built(config["seed"], plain(config))
         data = data_of(config)
         task = make_task(config, data)
         preflight.refuse(config, task, data, tell)
         from_checkpoint = None if restart else checkpoint_of(run, warn)
+        if from_checkpoint is not None:
+            refuse_links(run)
         engine, resume = engine_of(task, config, data), from_checkpoint is not None
         if threads is None:
             one_where_it_counts(engine, config["trainer"]["accelerator"])
@@ -165,10 +177,12 @@ def train_config(
         interruption = Interruption(checkpoints, judge, stop)
         callbacks: list[Any] = [presence, recorder, interruption, checkpoints]
         if engine["steps"] == "native":
-            callbacks.insert(0, Kernels(checkpoints, config["trainer"]["steps_per_call"]))
+            kernels = Kernels(checkpoints, config["trainer"]["steps_per_call"])
+            kernels.move(task)
+            callbacks.insert(0, kernels)
         if drawing is not None:
             callbacks.insert(0, drawing)
-            drawing.wrap(data)
+            drawing.wrap(data, task)
         with preflight.leaving_nothing(run.folder):
             trainer = make_trainer(
                 config, run, task, callbacks=callbacks, bars=display.bars, resume=resume, group=where.label,
@@ -179,6 +193,8 @@ def train_config(
             task.world = world
 
         if from_checkpoint is not None:
+            if config["trainer"]["precision"] == "64-true":
+                task.double()  # Lightning loads the weights before it does so, and would round them
             clear_leftovers(run.folder)
         elif run.folder.exists():
             ours.check()
@@ -205,7 +221,9 @@ def train_config(
                 introduce(trainer.loggers, config)
                 if not rehearsal(trainer):  # whose loggers Lightning has taken away
                     remember(run, trainer.loggers[1:], config)
-                trainer.fit(task, datamodule=data, ckpt_path=from_checkpoint)
+                fit = trainer.fit
+                with one_fit(trainer, callbacks):
+                    fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 steps = (
                     trainer.global_step
                 )  # a callback of the test may train, too: one that tries batch sizes
@@ -216,9 +234,14 @@ def train_config(
                     status, why = EARLY, stopped_early(config, steps)
             except Stopped as stopped:
                 status, why, steps = stopped.status, str(stopped), trainer.global_step
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, UserError):
+                    error.exit_code = RunFailed.exit_code  # it has begun, and there is a folder that says why
                 with suppress(Exception):  # what is raised is why the run failed
-                    trackers.conclude(trainer.loggers, "failed", {}, config["monitor"])
+                    asked = isinstance(error, KeyboardInterrupt | SystemExit)
+                    trackers.conclude(
+                        trainer.loggers, "stopped" if asked else "failed", {}, config["monitor"]
+                    )
                 raise
             results |= {"steps": steps, "best": checkpoints.best, "last": checkpoints.last}
             try:
@@ -240,7 +263,7 @@ def train_config(
     return run
 
 
-def stopped_early(config: dict[str, Any], step: int) -> str:
+def stopped_early(config: RunConfig, step: int) -> str:
     """Who set `trainer.should_stop`, as far as the config tells: a callback of the user's own."""
     named = [str(node["_target_"]) for node in config["callbacks"].values() if node]
     own = [name for name in named if name not in CALLBACKS and not name.startswith("lightning.")]

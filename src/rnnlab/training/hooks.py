@@ -1,0 +1,75 @@
+"""The hooks of a Trainer's callbacks: which callback implements which, and who is called."""
+
+from contextlib import nullcontext
+from typing import Any, ClassVar
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint, ModelSummary, Timer
+from lightning.pytorch.profilers import PassThroughProfiler
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+# these read metrics and log none, and behind a batch only ask what time or step it is
+STOCK = (EarlyStopping, ModelCheckpoint, ModelSummary, Timer)
+
+
+def hears(callback: Callback, hook: str) -> bool:
+    """Whether a callback implements a hook, in its class or by itself."""
+    own = hook in vars(callback) or getattr(type(callback), hook) is not getattr(
+        Callback, hook
+    )  # is soon looked up
+    return own and is_overridden(hook, callback, parent=Callback)
+
+
+class Unmeasured(PassThroughProfiler):
+    """Lightning's own way of measuring nothing, without a generator for each of the 90 hooks of an epoch."""
+
+    nothing: ClassVar = nullcontext()
+
+    def profile(self, action_name: str) -> Any:
+        return self.nothing
+
+
+class Hooks:
+    """Maps each hook to the callbacks that implement it."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self._callbacks: list[Callback] = []
+        self._found: dict[str, list[Any]] = {}
+        self._kinds: dict[str, set[type]] = {}
+
+    def of(self, hook: str) -> list[Any]:
+        """The callbacks that implement a hook, in the Trainer's order; callbacks may come and go on the way."""
+        callbacks = self._look_again()
+        if hook not in self._found:
+            self._found[hook] = [c for c in callbacks if hears(c, hook)]
+        return self._found[hook]
+
+    def _look_again(self) -> list[Callback]:
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        if self._callbacks != callbacks:
+            self._callbacks, self._found, self._kinds = list(callbacks), {}, {}
+        return callbacks
+
+    def call(self, hook: str, *args: Any, monitoring: bool | None = None) -> None:
+        """Calls a hook of the callbacks; with `monitoring` of those alone that read metrics, or of the others."""
+        trainer = self.trainer
+        task: Any = trainer.lightning_module
+        for callback in self.of(hook):
+            if monitoring is None or monitoring == isinstance(callback, (EarlyStopping, Checkpoint)):
+                task._current_fx_name = hook  # `self.log` asks where it is called
+                getattr(callback, hook)(trainer, task, *args)
+        task._current_fx_name = None
+
+    def kinds(self, stem: str) -> set[type]:
+        """The classes, but for STOCK, of the callbacks with a hook whose name begins with `stem`."""
+        self._look_again()
+        if stem not in self._kinds:
+            names = [name for name in vars(Callback) if name.startswith(stem)]
+            found = {type(callback) for name in names for callback in self.of(name)}
+            self._kinds[stem] = found.difference(STOCK)
+        return self._kinds[stem]
+
+    def may_log(self, stem: str) -> bool:
+        """Whether one of them is of the user's own, and may call `self.log`; rnnlab's do not."""
+        return any(not kind.__module__.startswith("rnnlab.") for kind in self.kinds(stem))

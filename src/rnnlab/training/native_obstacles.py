@@ -1,0 +1,64 @@
+"""Whether the kernels can take a task's whole optimizer steps; else the reason why Python takes them."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+
+from rnnlab.data.loader import Loader
+from rnnlab.data.module import SequenceData
+from rnnlab.native.sources import MAX_ROWS
+from rnnlab.native.spec import obstacle
+from rnnlab.tasks.task import Task
+from rnnlab.training.patched import is_foreign
+
+PER_GRADIENT = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
+SKIPPED = (*PER_GRADIENT, "training_step", "backward", "manual_backward", "optimizer_step", "optimizer_zero_grad",
+           "clip_gradients", "configure_gradient_clipping", "lr_scheduler_step")  # fmt: skip
+
+
+def steps_obstacle(task: LightningModule, data: Any) -> str | None:
+    """Why a task's optimizer steps cannot be the kernels'; None where they can.
+
+    Asks the task, its optimizer and the data, never callbacks or loggers.
+    """
+    name = type(task).__name__
+    # a subclass may have another forward or loss: what its parent says of itself does not hold for it
+    if not isinstance(task, Task) or "outline" not in vars(type(task)) or (model := task.outline()) is None:
+        return f"{name} is not a task that the kernels know"
+    for method in ("forward", "loss", "criterion", "training_step", "carried_loss"):
+        if method in vars(task):
+            return f"{name}.{method} was replaced"
+    for method in SKIPPED:
+        if is_foreign(getattr(type(task), method)):
+            return f"{name} has its own {method}"
+    if task.optimization.copied_rate != 1.0:
+        return "the kernels have one rate for all parameters"
+    if task.optimization.accumulate > 1:
+        return "the kernels do not accumulate batches"
+    if not isinstance(data, SequenceData) or type(data).native_source is SequenceData.native_source:
+        return f"the kernels cannot read {type(data).__name__}"
+    kinds = type(data).__mro__
+    read, *others = (next(i for i, kind in enumerate(kinds) if method in vars(kind))
+                     for method in ("native_source", "loader", "train_dataloader"))  # fmt: skip
+    if min(others) < read:  # its batches are others than those that its parent lets the kernels read
+        return f"{type(data).__name__} has a loader of its own"
+    first, second = (data.loader("train", shuffle=True) for _ in range(2))
+    if code_of(getattr(first, "fetch", None)) is not code_of(getattr(second, "fetch", None)):
+        return f"what the loader of {type(data).__name__} fetches is no function or method"
+    if largest(data) > MAX_ROWS:
+        return f"the kernels take batches of at most {MAX_ROWS:,} rows"
+    return obstacle(model, task.optimization.optimizer(task.parameters()))
+
+
+def largest(data: SequenceData) -> int:
+    """Rows of the largest training batch."""
+    loader = data.loader("train")
+    if not isinstance(loader, Loader):
+        return 0
+    return max((len(b) for b in loader.batches if isinstance(b, torch.Tensor)), default=0)
+
+
+def code_of(function: Any) -> Any:
+    """What tells whether two loaders fetch alike; a partial, or an object that is called, is like no other."""
+    return getattr(function, "__code__", function)

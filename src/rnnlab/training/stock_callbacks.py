@@ -1,0 +1,149 @@
+"""Callbacks beside a model of rnnlab: which cannot serve, which arguments come to nothing, what none may do."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+
+from rnnlab.config.checked import RunConfig
+from rnnlab.config.spelling import near_metric
+from rnnlab.errors import RunFailed
+from rnnlab.tasks.task import Task
+from rnnlab.training.assembly import is_a
+from rnnlab.training.recorder import TRAINING
+
+PACKAGES = ("lightning.pytorch.callbacks", "pytorch_lightning.callbacks")
+ENDED = ("on_train_end", "on_fit_end", "teardown")  # hooks behind the last step
+PASSES = ("fit", "validate", "test", "predict")  # of a Trainer
+BASE = "does nothing by itself; name a subclass of it"
+UNSERVED = {
+    "BackboneFinetuning": "looks for a part called backbone; model.init_from_freeze=true trains the head alone",
+    "BaseFinetuning": BASE,
+    "BasePredictionWriter": BASE,
+    "Callback": BASE,
+    "Checkpoint": BASE,
+    "GradientAccumulationScheduler": "cannot serve: trainer.accumulate_grad_batches is one number for the whole run",
+    "LearningRateFinder": "has no attribute to put the rate into; `rnnlab find-lr` finds one before the run, or "
+    "update_attr=false leaves the run its own",
+    "ModelPruning": "gives the weights other names, by which the run's best ones could not be loaded",
+    "ProgressBar": BASE,
+}
+
+
+def refused(config: RunConfig, task: Any) -> Iterator[str]:
+    """A line for each of Lightning's own callbacks that cannot serve this task."""
+    for name, node in _nodes(config):
+        package, _, kind = str(node["_target_"]).rpartition(".")
+        if not package.startswith(PACKAGES) or kind not in UNSERVED:
+            continue
+        why = UNSERVED[kind]
+        if why != BASE and kind != "ModelPruning" and not isinstance(task, Task):
+            continue  # a LightningModule of the user's own is trained by Lightning's loop
+        served = {
+            "BackboneFinetuning": hasattr(task, "backbone"),
+            "LearningRateFinder": node.get("update_attr") is False
+            or any(hasattr(task, at) for at in (node.get("attr_name") or "lr", "learning_rate")),
+        }
+        if not served.get(kind):
+            yield f"callbacks.{name}: {kind} {why}"
+
+
+def comes_to_nothing(config: RunConfig, steps: float, epochs: float) -> Iterator[str]:
+    """A line for each of Lightning's checkpoints that is due later than the run ends."""
+    for name, node in _nodes(config):
+        if is_a(node, f"callbacks.{name}", ModelCheckpoint):
+            for key, length in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):
+                if isinstance(node.get(key), int) and node[key] > length and not node.get("save_last"):
+                    what = key.rpartition("_")[2]
+                    yield f"callbacks.{name}.{key}={node[key]}: the run has {length:g} {what}, so that it saves nothing"
+
+
+def misnamed(config: RunConfig, measured: list[str]) -> Iterator[tuple[str, str, str | None]]:
+    """(place, line, what is monitored) of each monitor of Lightning's callbacks; the line is "" where there is one."""
+    for name, node in _nodes(config):
+        at = f"callbacks.{name}"
+        if not str(node["_target_"]).startswith(("lightning.", "pytorch_lightning.")):
+            continue
+        if isinstance(asked := node.get("monitor"), str):
+            seen = [*measured, TRAINING] if is_a(node, at, EarlyStopping) else measured
+            yield at, "" if asked in seen else f"{at}.monitor={asked}: {offered(asked, seen)}", asked
+        if is_a(node, at, ModelCheckpoint):
+            for field in re.findall(r"\{([^{}:]+)", str(node.get("filename") or "")):
+                if field not in ("epoch", "step", *measured):  # Lightning writes 0 for it
+                    known = ["epoch", "step", *measured]
+                    yield (
+                        at,
+                        f"{at}.filename: {{{field}}} is not known, but {', '.join(known)}.{near_metric(field, known)}",
+                        None,
+                    )
+
+
+def unmeasured_at_first(config: RunConfig) -> Iterator[str]:
+    """A line for each early stopping that looks before the first validation, where none ends the first epoch."""
+    for name, node in _nodes(config):
+        looks = node.get("check_on_train_epoch_end") and node.get("strict", True)
+        if looks and node.get("monitor") != TRAINING and is_a(node, f"callbacks.{name}", EarlyStopping):
+            yield (
+                f"callbacks.{name}.check_on_train_epoch_end=true: the first epoch ends without a validation, at "
+                "which it would look; false looks behind each validation"
+            )
+
+
+def offered(asked: str, seen: list[str]) -> str:
+    """What can be monitored, and the nearest of it."""
+    validated = [name for name in seen if name != TRAINING]
+    also = f", the training {TRAINING}" if TRAINING in seen else ""
+    return f"a validation gives {', '.join(validated)}{also}.{near_metric(asked, seen)}"
+
+
+@contextmanager
+def one_fit(trainer: Any, ours: Sequence[Any]) -> Iterator[None]:
+    """While the run trains: a callback that has the same Trainer begin something else ends it with a line, and so does
+    one that took `ours` out of its list, without which nothing of the run is kept. Behind the last step the Trainer is
+    free to validate, test and predict. Raises RunFailed.
+    """
+    passes = {name: getattr(trainer, name) for name in PASSES}
+
+    def guarded(name: str) -> Callable[..., Any]:
+        def guard(*args: Any, **more: Any) -> Any:
+            who, hook = _asking()
+            if name != "fit" and hook in ENDED:
+                return passes[name](*args, **more)
+            raise RunFailed(
+                f"{who} calls trainer.{name} while that Trainer trains the run, and it does one thing at a time; a "
+                f"Trainer of its own, Trainer(logger=False, ...).{name}(module, DATA), can"
+            )
+
+        return guard
+
+    for name in PASSES:
+        setattr(trainer, name, guarded(name))
+    try:
+        yield
+    finally:
+        for name in PASSES:
+            delattr(trainer, name)
+    if lost := [type(one).__name__ for one in ours if one not in trainer.callbacks]:
+        raise RunFailed(
+            f"a callback took rnnlab's own ({', '.join(lost)}) out of trainer.callbacks, so that what the run has "
+            "learned was not kept; append to the list, or remove your own from it"
+        )
+
+
+def _asking() -> tuple[str, str]:
+    """Who calls a guarded method of the Trainer, and in which of Lightning's hooks."""
+    frame, who, hook = inspect.currentframe(), "a callback", ""
+    while frame is not None and not hook:
+        caller, called = frame.f_locals.get("self"), frame.f_locals.get("hook_name")
+        if isinstance(caller, Callback):
+            who = type(caller).__name__
+        hook = called if isinstance(called, str) else ""  # Lightning's name for it
+        frame = frame.f_back
+    return who, hook
+
+
+def _nodes(config: RunConfig) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((name, node) for name, node in config["callbacks"].items() if node)
