@@ -9,6 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from waiting import PATIENCE
+
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "sinfo", "scontrol", "scancel", "srun")
 
 CONF = """\
@@ -61,7 +63,7 @@ def start(folder: Path) -> dict[str, str]:
     environment = {"SLURM_CONF": str(conf)}
     for program in (["slurmctld", "-c"], ["slurmd"]):
         subprocess.run(program, check=True, env=os.environ | environment)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         said = subprocess.run(
             ["sinfo", "-h", "-o", "%T"], capture_output=True, text=True, env=os.environ | environment

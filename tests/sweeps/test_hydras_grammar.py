@@ -36,6 +36,29 @@ def test_what_is_asked_for_is_more_than_refusals(grammar, hydra):
     assert (how, points) == ("same", 8)
 
 
+@pytest.mark.parametrize(
+    "asked", ["model.bidirectional=str(true)", "model.bidirectional=str(choice(false,true))", "seed=choice('1',2)",
+              "data.amplitudes=str([1,2])", "notes=str('1')"],
+)  # fmt: skip
+def test_a_cast_or_quoted_value_is_read_again(asked, grammar, hydra):
+    assert grammar.compared(*hydra, [asked])[0] == "same"
+
+
+@pytest.mark.parametrize(
+    ("asked", "how"),
+    [
+        (["notes='a # b','c, d'"], "same"),
+        (["seed=range(0)", "seed=1"], "same"),
+        (["notes=choice('a, b','c')"], "same"),
+        (["notes=str(choice('a # b'))"], "refused"),
+        (["+tags=choice('a # b',c)"], "refused"),
+    ],
+    ids=str,
+)
+def test_what_needs_quotes_and_what_is_replaced_are_as_hydra_has_them(asked, how, grammar, hydra):
+    assert grammar.compared(*hydra, asked)[0] == how
+
+
 def test_a_planner_that_reads_a_value_otherwise_is_found(grammar, hydra, monkeypatch):
     from rnnlab.sweeps import grid
 

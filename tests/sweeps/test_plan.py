@@ -159,6 +159,19 @@ def test_interpolations_and_resolvers_of_a_users_own_are_resolved_for_every_poin
     assert config["notes"] == "<5> 0.02" and config["data"]["n_points"] == 600
 
 
+def test_an_experiment_that_demands_choices_is_planned_with_those_of_each_point(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "open.yaml").write_text(
+        "# @package _global_\ndefaults: [{override /data: '???'}, {override /callbacks: '???'}]\nname: open\n"
+    )
+    asked = ("experiment=open", "data=sine,chars", "callbacks=none", "seed=0,1")
+    plan = made(*asked, config_dir=tmp_path)
+    assert len(plan.runs) == 4 and not plan.invalid
+    assert_as_hydra(plan, config_dir=tmp_path)
+    with pytest.raises(UserError, match="experiment=open: You must specify '"):
+        base_config(["experiment=open"], tmp_path)
+
+
 def test_configs_do_not_share_what_changes():
     plan = made("experiment=sine", "model.hidden_size=4,8", "seed=0,1")
     kept = [copy.deepcopy(r.config) for r in plan.runs]
@@ -250,6 +263,13 @@ def test_grammar_choices_ranges_intervals_and_pairs():
         UserError, match=r"glob is only for groups .* such as model\.cell, and model\.hidden_size is neither"
     ):
         values("model.hidden_size=glob(*)")
+    for endless in ("1,inf", "nan,3", "1,3,nan", "1,3,step=0", "1,3,step=0.0"):
+        with pytest.raises(UserError, match=r"\): a range has finite ends, and a step other than 0"):
+            values(f"a=range({endless})")
+    for endless in ("0,1e9", "1e9,0,-1", "10000001"):
+        with pytest.raises(UserError, match="more than 10,000,000 values"):
+            values(f"a=shuffle(range({endless}))")
+    assert values("a=range(3,1,-1)") == [(3,), (2,)] and values("a=range(1,2,0.5)") == [(1.0,), (1.5,)]
     assert values("model.cell=glob(*)") == [(cell,) for cell in CATALOGUE]
     assert values("model.cell=glob([*gru,s4d],exclude=min*)") == [("gru",), ("layernormgru",), ("s4d",)]
     assert values("model.init=glob(*or*)") == [("orthogonal",), ("torch",), ("uniform",)]

@@ -2,8 +2,7 @@
 
 import os
 import signal
-import threading
-import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +14,7 @@ from rnnlab.runs.run import Run, runs
 from rnnlab.sweeps import ray_pool
 from rnnlab.sweeps.pool import WorkerHandle
 from rnnlab.sweeps.worker import Step
+from waiting import until
 
 KEYS = {"address": None, "cpus": 1, "gpus": 0}
 LINE = ("train", "-m", "experiment=sine", "data.n_points=300", "model.hidden_size=8,16", "seed=0,1",
@@ -57,6 +57,17 @@ class FakeRay:
         return [(0, Step(0, 5))]
 
 
+def test_a_worker_has_the_cores_and_gpus_that_a_run_takes():
+    def needs(kind, cores=1, gpus=1, **asked):
+        pool = object.__new__(ray_pool.RayPool)
+        pool.asked, pool.cores_each, pool.gpus_each = {"cpus": 1, "gpus": 0.25} | asked, cores, gpus
+        return pool.needs(kind)
+
+    assert needs("cpu") == "cpus 1" and needs("cpu", cpus=0.5) == "cpus 0.5"
+    assert needs("cpu", cores=4) == "cpus 4" and needs("cpu", cores=2, cpus=3) == "cpus 3"
+    assert needs("gpu", cores=4) == "cpus 1, gpus 0.25" and needs("gpu", gpus=2) == "cpus 1, gpus 2"
+
+
 def test_a_death_is_heard_beside_a_letter():
     pool = object.__new__(ray_pool.RayPool)
     pool.ray, pool.letters, pool.greetings, pool.trainings = FakeRay(), "letters", {}, {"training": 0}
@@ -97,21 +108,21 @@ def statuses(folder: Path) -> list[str]:
     return [run.known["status"] for run in runs(folder)]
 
 
-def when_trained(folder: Path, steps: int, do) -> threading.Thread:
-    """Does it once a run has a checkpoint of at least so many steps."""
+def when_trained(folder: Path, do) -> "Future[None]":
+    """Does it once a run under way has a checkpoint; the future's result comes behind that."""
+
+    def under_way() -> bool:
+        checkpoints = folder.glob("*/checkpoints/last.ckpt")
+        return any(Run(file.parents[1]).known.get("status") == "running" for file in checkpoints)
 
     def wait() -> None:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            for found in folder.glob("*/checkpoints/last.ckpt"):
-                if Run(found.parent.parent).known.get("status") == "running":
-                    do()
-                    return
-            time.sleep(0.05)
+        until(under_way)
+        do()
 
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
+    pool = ThreadPoolExecutor(1)
+    watching = pool.submit(wait)
+    pool.shutdown(wait=False)
+    return watching
 
 
 def test_the_bits_of_a_sweep_here(cluster, tmp_path, capsys):
@@ -127,9 +138,9 @@ def test_the_bits_of_a_sweep_here(cluster, tmp_path, capsys):
 
 def test_a_sweep_that_was_stopped_goes_on_elsewhere(cluster, tmp_path):
     line, folder = (*LINE, *LONG), tmp_path / "ray/sine"
-    watching = when_trained(folder, 200, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    watching = when_trained(folder, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert main([*line, f"paths.outputs={tmp_path / 'ray'}", "sweep.pool=ray"]) == 143
-    watching.join()
+    watching.result()
     assert "stopped" in statuses(folder)
     assert not main([*line, f"paths.outputs={tmp_path / 'ray'}"])  # here, what Ray has begun
     assert not main([*line, f"paths.outputs={tmp_path / 'whole'}"])
@@ -150,9 +161,9 @@ def test_a_search_prunes(cluster, tmp_path, capsys):
 def test_a_lost_node_costs_only_time(cluster, tmp_path):
     """The last test: a node is gone after it."""
     folder = tmp_path / "ray/sine"
-    watching = when_trained(folder, 200, lambda: cluster.remove_node(cluster.nodes[1], allow_graceful=False))
+    watching = when_trained(folder, lambda: cluster.remove_node(cluster.nodes[1], allow_graceful=False))
     assert not main([*LINE, *LONG, f"paths.outputs={tmp_path / 'ray'}", "sweep.pool=ray"])
-    watching.join()
+    watching.result()
     assert statuses(folder) == ["finished"] * 4
     assert not main([*LINE, *LONG, f"paths.outputs={tmp_path / 'whole'}"])
     assert content(folder) == content(tmp_path / "whole/sine")

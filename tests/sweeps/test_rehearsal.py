@@ -13,6 +13,9 @@ REFUSED = {
     "trainer.limit_train_batches=0.001": "trainer.limit_train_batches=0.001: leaves none of the 4 batches",
     "trainer.limit_test_batches=0.1": "trainer.limit_test_batches=0.1: leaves none of the 1 batches",
     "trainer.val_check_interval=1000": "trainer.val_check_interval=1000: an epoch has 4 batches",
+    "trainer.overfit_batches=0.1": "trainer.overfit_batches=0.1: leaves none of the 4 batches",
+    "+callbacks.c._target_=lightning.pytorch.callbacks.GradientAccumulationScheduler +callbacks.c.scheduling={{0:1}}":
+    "callbacks.c: GradientAccumulationScheduler cannot serve: trainer.accumulate",
     "mode=max": "mode=max: the best loss/val is the lowest",
     "scheduler=cosine trainer.max_epochs=-1 trainer.max_time=00:00:00:05": "the run's length in steps is not known",
     "scheduler._target_=torch.optim.lr_scheduler.OneCycleLR": "scheduler.max_lr: OneCycleLR needs it: +",
@@ -43,6 +46,28 @@ def test_a_run_and_a_sweep_refuse_the_same_and_leave_nothing(asked, tmp_path, mo
     assert list(answers(questions.asked)[0].lines) == alone
 
 
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        (
+            "+hydra.job.env_set.FOO=1",
+            "hydra.job.env_set.FOO: rnnlab's workers have the environment of the command",
+        ),
+        (
+            "+hydra.callbacks.x._target_=hydra.experimental.callbacks.PickleJobInfoCallback",
+            "call no on_job_start",
+        ),
+        (
+            "notes=x${hydra:job.num}",
+            "notes=x${hydra:job.num}: what Hydra knows of its job is known to a run of",
+        ),
+    ],
+)
+def test_what_only_a_job_of_hydras_own_has_is_refused_in_a_sweep(asked, line, multirun, tmp_path):
+    done = multirun(*SMALL, asked, "seed=0,1", f"paths.outputs={tmp_path / 'out'}")
+    assert done.code == 2 and done.err.count(line) == 1 and not (tmp_path / "out").exists()
+
+
 def test_a_sweep_and_a_dry_run_refuse_at_planning(multirun, tmp_path):
     """All else is asked of `answers`, as a worker does it."""
     for more in ((), ("sweep.dry_run=true",)):
@@ -58,7 +83,8 @@ def test_what_a_run_would_warn_of_is_said_once(multirun, tmp_path):
     done = multirun(*SMALL, "trainer.accumulate_grad_batches=9,1", "seed=0,1", "sweep.dry_run=true",
                     f"paths.outputs={tmp_path / 'out'}")  # fmt: skip
     assert done.code == 0 and not (tmp_path / "out").exists()
-    assert " ".join(done.out.split()).count("is 4/9 of their mean (2 runs)") == 1
+    said = "each step has 4 instead of 9; the missing ones count as zeros in its gradient (2 runs)"
+    assert " ".join(done.out.split()).count(said) == 1
 
 
 def test_outputs_that_cannot_be_written_are_refused_by_a_dry_run(multirun, tmp_path):

@@ -22,6 +22,7 @@ from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.pool import LocalPool
 from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
 from rnnlab.sweeps.worker import Step
+from waiting import PATIENCE
 
 NOBODY = 1 << 30  # no process has such an id
 
@@ -215,7 +216,7 @@ def test_a_signal_while_a_run_is_handed_out_reaches_its_worker(tmp_path, monkeyp
         return {}
 
     def training(job, worker):
-        return Outcome(job.number, "stopped" if told.wait(60) else "finished")
+        return Outcome(job.number, "stopped" if told.wait(PATIENCE) else "finished")
 
     monkeypatch.setattr(pooling, "kill", kill)
     outcomes, server, scheduler = scheduled(

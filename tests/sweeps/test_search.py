@@ -8,11 +8,12 @@ import random
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from types import SimpleNamespace
 
 import pytest
+
+from waiting import until
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: no search is tried")
 
@@ -302,6 +303,14 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
     ("asked", "why"),
     [
         (["sweep.search=tpee"], "tpe"),
+        (
+            ["sweep.search=tpe", "trainer.limit_val_batches=0"],
+            "sweep.search=tpe sweep.prune=none: chooses by a run's score, and nothing is validated",
+        ),
+        (
+            ["sweep.search=random", "sweep.prune=asha", "data.fractions=[0.8,0,0.2]"],
+            "sweep.search=random sweep.prune=asha: chooses by a run's score, and nothing is validated",
+        ),
         (["sweep.search=tpe", "optimizer.lr=interval(-1.0,1.0)"], "points are invalid"),
         (["sweep.search=tpe", "sweep.zip=[[seed,optimizer.lr]]"], "sweep.zip"),
         (["sweep.search=tpe", "hydra/launcher=basic"], "leave out hydra/launcher"),
@@ -316,6 +325,7 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
             ["model.hidden_size=4,8", "optimizer.lr=1e-3", "sweep.objectives=[parameters]"],
             "a grid trains all",
         ),
+        (["sweep.search=random", "model.hidden_size=interval(2,6)"], "must be a whole number"),
     ],
 )
 def test_a_wrong_search_is_refused_and_leaves_nothing(tmp_path, capsys, asked, why):
@@ -323,6 +333,22 @@ def test_a_wrong_search_is_refused_and_leaves_nothing(tmp_path, capsys, asked, w
     assert main(line) == 2
     assert why in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_trial_that_a_run_alone_would_refuse_is_none(tmp_path, capsys):
+    """At the corners each value passes: an epoch has two batches only where the larger batch meets the interval."""
+    asked = ["train", "-m", "data=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accelerator=cpu",
+             "trainer.max_epochs=1", "logger=none", "callbacks=none", "sweep.workers=1", "sweep.search=random",
+             "sweep.trials=12", "sweep.search_order=deterministic", "optimizer.lr=interval(0.001,0.01)",
+             "data.batch_size=choice(32,64)", "trainer.val_check_interval=choice(1,3)",
+             "data.amplitudes=choice([1.0],[2.0])",
+             f"paths.outputs={tmp_path / 'out'}"]  # fmt: skip
+    assert main(asked) == 0
+    said = capsys.readouterr().out
+    assert "no run: trainer.val_check_interval=3: an epoch has 2 batches" in said and "failed" not in said
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("run.json")]
+    assert records and {record["status"] for record in records} == {"finished"}
+    assert not list((tmp_path / "out").rglob("traceback.txt"))
 
 
 def test_a_search_that_is_killed_goes_on(tmp_path):
@@ -338,9 +364,7 @@ def test_a_search_that_is_killed_goes_on(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "rnnlab", *line], stdout=subprocess.DEVNULL, start_new_session=True
     )
-    deadline = time.monotonic() + 120
-    while len(list((tmp_path / "killed").glob("sine/*/run.json"))) < 3 and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: len(list((tmp_path / "killed").glob("sine/*/run.json"))) >= 3, pause=0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert main(line) == 0

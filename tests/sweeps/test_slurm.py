@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ from rnnlab.cli import main
 from rnnlab.cli.train import with_sweep_options
 from rnnlab.config import compose
 from rnnlab.errors import UserError
+from rnnlab.runs.lock import is_locked
 from rnnlab.runs.run import runs
 from rnnlab.sweeps import slurm
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.pack import Pack, cut, refuse_others, surroundings
+from waiting import PATIENCE, until
 
 KEYS = {"minutes_per_job": 30, "minutes": 120, "cpus": 4, "gpus": 0, "memory_gb": None, "partition": None,
         "account": None, "setup": [], "parallel": 256, "detach": False, "more": {}}  # fmt: skip
@@ -47,6 +50,29 @@ def test_a_wrong_key_is_named(key, value, why):
     ):
         slurm.checked({"slurm": KEYS | {"cpu": 3}})
     assert slurm.checked({"slurm": KEYS}) == KEYS
+
+
+def of(kind="cpu", **trainer):
+    return types.SimpleNamespace(
+        accelerator=kind,
+        config={"trainer": {"threads": None, "devices": "auto", "accelerator": kind} | trainer},
+    )
+
+
+def test_a_run_takes_as_many_cores_and_gpus_of_a_job_as_of_this_machine():
+    def workers(*due, gpus=0, cpus=8):
+        options = {"slurm": KEYS | {"cpus": cpus, "gpus": gpus}, "workers_per_gpu": 3}
+        return slurm.workers_per_job(options, due)
+
+    assert workers(of()) == 8 and workers(of(threads=2), of()) == 4 and workers(of(devices=2)) == 4
+    assert workers(of(devices=2, threads=3)) == 1
+    assert workers(of("gpu"), gpus=4) == 12 and workers(of("gpu", devices=2), gpus=4) == 6
+    # on cores, of a job that has GPUs, too
+    assert workers(of(threads=4), gpus=4) == 2 and workers(of("gpu"), of(threads=4), gpus=4) == 2
+    with pytest.raises(UserError, match=r"sweep.slurm.cpus=1: a run takes 2 cores of a job"):
+        workers(of(devices=2), cpus=1)
+    with pytest.raises(UserError, match=r"sweep.slurm.gpus=1: a run takes 2 GPUs of a job"):
+        workers(of("gpu", devices=2), gpus=1)
 
 
 def test_a_cluster_is_named_once_in_a_folder_of_ones_own(tmp_path, capsys):
@@ -118,21 +144,27 @@ def state(job):
     return dict(word.partition("=")[::2] for word in said.split() if "=" in word)
 
 
-def until(condition, seconds=240):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise TimeoutError
+def queued_again(job):
+    return int(state(job).get("Restarts", 0)) > 0
 
 
-def began_again(job):
-    """Slurm would have a job that is queued again wait for two minutes."""
-    subprocess.run(["scontrol", "release", job], check=False, capture_output=True)
-    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False, capture_output=True)
-    time.sleep(3)
-    return state(job).get("JobState") in ("RUNNING", "COMPLETED")
+def began_again(job, outputs):
+    """Whether a job that is queued again trains, or has. Slurm would have it wait for two minutes.
+
+    It must not come back before its old processes have ended, or it finds its run taken. Where a node has failed, Slurm
+    does not wait for what ran there, and drains the node where the job comes back too early: both are asked for again.
+    Nor may it come back within the second in which it was ended: its credential, dated in seconds, counts as revoked.
+    """
+    now = state(job).get("JobState")
+    trains = any(is_locked(run.folder) for run in runs(outputs / "sine", lambda line: None))
+    if now == "COMPLETED" or (now == "RUNNING" and trains):
+        return True
+    if now == "PENDING" and not trains:
+        time.sleep(1.5)
+        for words in (["update", "NodeName=ALL", "State=RESUME"], ["release", job],
+                      ["update", f"JobId={job}", "StartTime=now"]):  # fmt: skip
+            subprocess.run(["scontrol", *words], check=False, capture_output=True)
+    return False
 
 
 def statuses(folder):
@@ -196,11 +228,9 @@ def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_ru
     else:
         node = state(job)["NodeList"]
         subprocess.run(["scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test"], check=True)
-        until(lambda: state(job)["JobState"] == "PENDING")
-        time.sleep(5)  # the node clears up; a job that comes back before that is held
-    until(lambda: state(job).get("Restarts") == "1" or state(job).get("JobState") in ("COMPLETED", "FAILED"))
-    assert state(job)["Restarts"] == "1"
-    until(lambda: began_again(job))
+    until(lambda: queued_again(job) or state(job).get("JobState") in ("COMPLETED", "FAILED"))
+    assert queued_again(job)
+    until(lambda: began_again(job, tmp_path / "a"))
     assert main(words) == 0  # watches it
     assert main([*local(words), f"paths.outputs={tmp_path / 'b'}"]) == 0
     for run in runs(tmp_path / "b" / "sine"):
@@ -237,7 +267,7 @@ def warned_under_way(outputs):
     time.sleep(1)
     (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True).stdout.split()
     subprocess.run(["scancel", "--signal=USR2", job], check=True)
-    until(lambda: state(job).get("Restarts") == "1")
+    until(lambda: queued_again(job))
     return job
 
 
@@ -248,8 +278,8 @@ def test_a_search_whose_job_is_queued_again_has_the_bits_of_one_on_this_machine(
     there = [*words, "sweep=slurm", "sweep.slurm.cpus=2", f"paths.outputs={tmp_path / 'a'}"]
     driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
     job = warned_under_way(tmp_path / "a")
-    until(lambda: began_again(job))
-    said, _ = driver.communicate(timeout=200)
+    until(lambda: began_again(job, tmp_path / "a"))
+    said, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0 and "2 trials: 2 complete" in said
     assert main([*words, f"paths.outputs={tmp_path / 'b'}"]) == 0
     assert curves(tmp_path / "a") == curves(tmp_path / "b")
@@ -267,8 +297,8 @@ def test_a_stock_job_whose_time_is_over_goes_on(cluster, tmp_path):
     job = warned_under_way(tmp_path / "a")
     (run,) = runs(tmp_path / "a" / "sine")
     assert run.status == "stopped" and run.record["why"].startswith("SIGUSR2 at step ")
-    until(lambda: began_again(job))
-    said, _ = driver.communicate(timeout=200)
+    until(lambda: began_again(job, tmp_path / "a"))
+    said, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0 and said.count("best loss/val") == 1
     assert main([*words, f"paths.outputs={tmp_path / 'b'}"]) == 0
     assert curves(tmp_path / "a") == curves(tmp_path / "b")
@@ -284,7 +314,7 @@ def test_ctrl_c_asks_whether_to_cancel_the_jobs(cluster, tmp_path, answer, left)
     (job,) = jobs_of(tmp_path)
     driver.send_signal(signal.SIGINT)
     os.write(here, f"{answer}\n".encode())
-    said, _ = driver.communicate(timeout=60)
+    said, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 130 and "Cancel the 1 jobs? [y/N]" in said
     assert ("cancelled 1 jobs" in said) is not left and ("the jobs go on" in said) is left
     if left:

@@ -5,21 +5,21 @@ import socket
 import stat
 import threading
 import time
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from multiprocessing import AuthenticationError
 from types import SimpleNamespace
 
 import pytest
+
+from waiting import PATIENCE, until
 
 submitit = pytest.importorskip("submitit", reason="submitit is not installed")
 
 from rnnlab.errors import UserError  # noqa: E402
 from rnnlab.sweeps import slurm, slurm_pool  # noqa: E402
-from rnnlab.sweeps.job import Outcome  # noqa: E402
-from rnnlab.sweeps.pool import LOST, MOVED, LocalPool, WorkerHandle  # noqa: E402
+from rnnlab.sweeps.pool import LOST, MOVED  # noqa: E402
 from rnnlab.sweeps.scheduler import View  # noqa: E402
-from rnnlab.sweeps.slurm_pool import LEAVES, Crew, SlurmPool, bound, reached  # noqa: E402
-from rnnlab.sweeps.worker import Validated  # noqa: E402
+from rnnlab.sweeps.slurm_crew import LEAVES, reached  # noqa: E402
+from rnnlab.sweeps.slurm_pool import SlurmPool  # noqa: E402
 
 KEYS = {"minutes_per_job": 30, "minutes": 120, "cpus": 4, "gpus": 0, "memory_gb": None, "partition": None,
         "account": None, "setup": [], "parallel": 256, "detach": False, "more": {}}  # fmt: skip
@@ -31,7 +31,7 @@ def pool(tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "in_queue", lambda: {"7_0": "RUNNING", "7": "RUNNING", "8": "RUNNING"})
     monkeypatch.setattr(slurm, "state", lambda job: "RUNNING")
     monkeypatch.setattr(slurm, "cancel", lambda jobs: None)
-    found = SlurmPool({"slurm": KEYS, "workers_per_gpu": 1, "workers": 4}, tmp_path, "sine")
+    found = SlurmPool({"slurm": KEYS, "workers_per_gpu": 1, "workers": 4}, tmp_path, "sine", per_job=4)
     yield found
     found.end()
 
@@ -39,19 +39,13 @@ def pool(tmp_path, monkeypatch):
 def crew_of(pool, job="7", room=4):
     there = reached("127.0.0.1", pool.listener.address[1], pool.key)
     there.send((job, room))
-    deadline = time.monotonic() + 5
-    while pool.coming.empty() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: not pool.coming.empty(), pause=0.01)
     pool.room("cpu")
     return there
 
 
-def heard(pool, workers, seconds=5):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := pool.ready(workers, 0.05):
-            return found
-    return []
+def heard(pool, workers):
+    return until(lambda: pool.ready(workers, 0.05))
 
 
 def test_strangers_that_say_nothing_or_anything_keep_no_job_away(pool):
@@ -60,7 +54,7 @@ def test_strangers_that_say_nothing_or_anything_keep_no_job_away(pool):
     for said in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 64, b"\x00\x00\x00\x01x", b""):
         with socket.create_connection(("127.0.0.1", port)) as stranger:
             stranger.sendall(said)
-    with pytest.raises((OSError, EOFError, slurm_pool.AuthenticationError)):
+    with pytest.raises((OSError, EOFError, AuthenticationError)):
         reached("127.0.0.1", port, b"another key")
     time.sleep(0.1)
     there = crew_of(pool)
@@ -71,7 +65,7 @@ def test_strangers_that_say_nothing_or_anything_keep_no_job_away(pool):
 def test_a_silent_peer_is_waited_for_no_longer_than_a_handshake(pool, monkeypatch):
     monkeypatch.setattr(slurm_pool, "HANDSHAKE", 1)
     silent = socket.create_connection(("127.0.0.1", pool.listener.address[1]))
-    silent.settimeout(5)
+    silent.settimeout(PATIENCE)
     while silent.recv(100):  # the challenge, then the end
         pass
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(OSError):
@@ -129,107 +123,6 @@ def test_the_key_is_for_nobody_else_and_the_ledger_for_a_group(tmp_path, pool):
     assert pool.place.parent.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-# ---------------------------------------------------------------------- a job
-
-
-class Pretended(LocalPool):
-    """Workers that a test speaks for."""
-
-    def __init__(self):
-        self.theirs: dict[int, Connection] = {}
-        self.stopped = []
-
-    def open(self, kind, gpu=None):
-        ours, theirs = Pipe()
-        number = len(self.theirs)
-        self.theirs[number] = theirs
-        return WorkerHandle(number, kind, gpu, connection=ours)
-
-    def stop(self, worker, now=False):
-        self.stopped.append(worker.pid)
-
-    def close(self, worker):
-        worker.connection.close()
-        return "why"
-
-
-@pytest.fixture
-def crew(monkeypatch):
-    """A job with two workers, and the driver's end of its connection."""
-    monkeypatch.setattr(slurm_pool, "PATIENCE", 8.0)
-    found = Crew([], 0, b"", 2, {}, ".")
-    found._pool = Pretended()
-    driver, found._driver = Pipe()
-    found._crew = {5: found._pool.open("cpu"), 6: found._pool.open("cpu")}
-    return SimpleNamespace(job=found, driver=driver, theirs=found._pool.theirs, pool=found._pool)
-
-
-def ends_like_a_worker(connection, number, answers):
-    """Asks, waits for the answer, and leaves as a worker does that was told to stop."""
-    connection.send(Validated(number, 10, 0.5))
-    answers.append(connection.recv())
-    connection.send(Outcome(number, "finished" if answers[-1] == "" else "pruned"))
-    connection.close()
-
-
-@pytest.mark.parametrize("driver", ["answers", "silent", "gone", "ends"])
-def test_a_worker_that_waits_for_a_verdict_has_it_before_the_job_leaves(crew, driver, monkeypatch):
-    monkeypatch.setattr(slurm_pool, "ANSWERS", 0.5)
-    answers = []
-    worker = threading.Thread(target=ends_like_a_worker, args=(crew.theirs[0], 1, answers))
-    crew.theirs[1].send(Outcome(2, "finished"))
-    crew.theirs[1].send(Outcome(3, "stopped"))
-    crew.theirs[1].close()
-    said = []
-
-    def listen():
-        while True:
-            try:
-                said.append(crew.driver.recv())
-            except EOFError:
-                return
-            if isinstance(said[-1][1], Validated) and driver == "answers":
-                crew.driver.send((5, "send", "pruned (asha)"))
-
-    if driver == "gone":
-        crew.driver.close()
-    else:
-        threading.Thread(target=listen, daemon=True).start()
-    worker.start()
-    if driver == "ends":
-        crew.driver.send((-1, "end", None))
-    began = time.monotonic()
-    again = crew.job.checkpoint()
-    assert time.monotonic() - began < 4 and crew.pool.stopped[:2] == [0, 1]
-    worker.join(5)
-    assert answers == (["pruned (asha)"] if driver == "answers" else [""])
-    time.sleep(0.1)
-    messages = [message for _, message, _ in said]
-    if driver in ("answers", "silent"):
-        assert messages[-1] == LEAVES and Outcome(2, "finished") in messages
-        assert any(isinstance(message, Validated) for message in messages)
-        # that they stopped is no word on their runs: those go on elsewhere
-        assert None not in messages and Outcome(3, "stopped") not in messages
-    if driver == "answers":
-        assert Outcome(1, "pruned") in messages
-    assert again.function._driver is None and again.function._crew == {} and again.function.workers == 2
-
-
-def test_a_job_that_is_stopped_before_it_reached_the_search_is_queued_again():
-    again = Crew(["x"], 1, b"key", 2, {}, ".").checkpoint()
-    assert again.function == Crew(["x"], 1, b"key", 2, {}, ".")
-
-
-@pytest.mark.parametrize(("each", "expected"), [(1, ["2", "3", "4", "5", "2"]), (2, ["2,3", "4,5", "2,3"])])
-def test_each_worker_takes_the_gpus_that_fewest_have(crew, monkeypatch, each, expected):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,4,5")
-    crew.job._crew, crew.job.gpus_each = {}, each
-    for i in range(len(expected)):
-        crew.driver.send((100 + 2 * i, "open", "gpu"))  # the odd ones are another job's
-    crew.job._obey()
-    assert [worker.gpu for worker in crew.job._crew.values()] == expected
-
-
 def test_a_job_that_leaves_tells_so_behind_its_last_words(pool):
     there = crew_of(pool)
     worker = pool.open("cpu")
@@ -249,17 +142,8 @@ def test_what_sbatch_says_is_one_line_and_nothing_stays_open(tmp_path, monkeypat
     with pytest.raises(
         UserError, match=r"no job could be submitted: sbatch: error: invalid partition .*: gpuu$"
     ):
-        SlurmPool({"slurm": KEYS, "workers_per_gpu": 1, "workers": 4}, tmp_path, "sine")
-    time.sleep(0.3)
-    assert threading.active_count() <= before
-
-
-def test_reading_ends_where_nothing_comes():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        connection = Connection(socket.create_connection(server.getsockname()).detach())
-        bound(connection, 1)
-        with pytest.raises(BlockingIOError):
-            connection.recv_bytes()
+        SlurmPool({"slurm": KEYS, "workers_per_gpu": 1, "workers": 4}, tmp_path, "sine", per_job=4)
+    until(lambda: threading.active_count() <= before)
 
 
 # ---------------------------------------------------------------------- what Slurm says

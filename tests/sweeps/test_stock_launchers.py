@@ -13,6 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.sweeper import Sweeper
 
 import rnnlab
+import warm
 from rnnlab import display
 from rnnlab.sweeps import hydra_bridge
 
@@ -24,9 +25,11 @@ HYDRAS = {"multirun.yaml"}  # its basic sweeper's own
 
 
 def launched(folder, *overrides, script=False):
-    entry = [str(Path(__file__).parents[2] / "scripts" / "run.py")] if script else ["-m", "rnnlab"]
-    words = [sys.executable, *entry, "train", "-m", *POINTS, *overrides, f"paths.outputs={folder}"]
-    return subprocess.run(words, capture_output=True, text=True, cwd=folder)
+    words = ["train", "-m", *POINTS, *overrides, f"paths.outputs={folder}"]
+    if not script:
+        return warm.rnnlab(*words, cwd=folder)
+    entry = str(Path(__file__).parents[2] / "scripts" / "run.py")
+    return subprocess.run([sys.executable, entry, *words], capture_output=True, text=True, cwd=folder)
 
 
 @pytest.fixture(scope="module")

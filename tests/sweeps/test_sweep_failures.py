@@ -78,6 +78,13 @@ def test_what_cannot_be_or_has_no_device_is_left_out_where_asked(tmp_path, multi
     assert "trainer.accelerator=mps: there is none on this machine" in skipped.record["why"]
 
 
+def test_a_sweep_none_of_whose_runs_has_its_device_is_refused_as_a_run_is(tmp_path, multirun):
+    for more in ((), ("sweep.dry_run=true",)):
+        done = multirun(*words(tmp_path, "trainer.accelerator=mps", "seed=0,1", *more))
+        assert done.code == 2 and not list(tmp_path.iterdir())
+        assert done.err.startswith("trainer.accelerator=mps: there is none on this machine, which has ")
+
+
 def test_an_outputs_folder_that_cannot_be_is_refused_before_anything_is_trained(tmp_path, multirun):
     (tmp_path / "outputs").write_text("a file")
     done = multirun(*words(tmp_path, "seed=0,1"), f"paths.outputs={tmp_path / 'outputs'}")

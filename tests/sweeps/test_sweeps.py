@@ -21,6 +21,7 @@ import rnnlab
 from rnnlab.runs.lock import lock
 from rnnlab.runs.run import runs
 from rnnlab.sweeps.devices import cores
+from waiting import PATIENCE, until
 
 
 def command(folder, *overrides):
@@ -217,12 +218,9 @@ def test_a_terminal_that_is_closed_stops_the_sweep_and_the_same_line_goes_on(
     closing.set()
     reader.join()
     os.close(ours)
-    assert process.wait(60) == 129
+    assert process.wait(PATIENCE) == 129
     assert {r.status for r in rnnlab.runs(tmp_path / "sine")} <= {"finished", "stopped"}
-    until = time.monotonic() + 30
-    while any(alive(pid) for pid in left) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not any(alive(pid) for pid in left)
+    until(lambda: not any(alive(pid) for pid in left))
     assert multirun(*words(tmp_path, *GRID)).code == 0
     assert_same(folder, tmp_path)
 

@@ -8,6 +8,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import RunFailed
 from rnnlab.sweeps.forkserver import ForkServer
 
@@ -23,7 +24,7 @@ OF_A_CELL = (
 )
 
 
-def stacks(configs: Iterable[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+def stacks(configs: Iterable[RunConfig]) -> list[tuple[dict[str, Any], str]]:
     """One layer, as `Stack` takes it, and its precision, of each cell that the native engine may run; once a kind."""
     found: dict[str, tuple[dict[str, Any], str]] = {}
     # runs share the sections in which they are equal

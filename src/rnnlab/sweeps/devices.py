@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,9 @@ class Devices:
         """A worker for each core, or for as many cores as a run takes; on a GPU as many as asked for, or one for as
         many GPUs as a run takes.
         """
-        trainers = [(p.accelerator, p.config["trainer"]) for p in due]
-        of_run = [int(t["threads"] or 1) * processes(t) for kind, t in trainers if kind == "cpu"]
-        threads = max(of_run, default=1)
-        each = max((processes(t) for kind, t in trainers if kind == "gpu"), default=1)
-        shared = options["workers_per_gpu"]
+        each, shared = gpus_each(due), options["workers_per_gpu"]
         workers = {
-            "cpu": options["workers"] or max(1, cores() // threads),
+            "cpu": options["workers"] or max(1, cores() // cores_each(due)),
             "gpu": max(1, self.gpus // each) * shared,
             "mps": shared,
         }
@@ -65,6 +62,17 @@ class Devices:
             options["pictures"],
             each,
         )
+
+
+def cores_each(due: Iterable[Planned]) -> int:
+    """The cores that a run takes which trains on them, at most."""
+    trainers = [planned.config["trainer"] for planned in due if planned.accelerator == "cpu"]
+    return max((int(trainer["threads"] or 1) * processes(trainer) for trainer in trainers), default=1)
+
+
+def gpus_each(due: Iterable[Planned]) -> int:
+    """The GPUs that a run takes, at most; 1 where none trains on any."""
+    return max((processes(p.config["trainer"]) for p in due if p.accelerator == "gpu"), default=1)
 
 
 def cores() -> int:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from rnnlab.cells.description import multiplications
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.runs.run import Run
 from rnnlab.sweeps.plan import Planned
@@ -35,7 +35,7 @@ TIMEOUT: float | None = 15.0  # seconds of one trial, the preparation of its dat
 # ---------------------------------------------------------------------- guesses
 
 
-def batches(config: dict[str, Any]) -> int:
+def batches(config: RunConfig) -> int:
     """Batches of an epoch."""
     data = config["data"]
     share = (data.get("fractions") or [0.8])[0]
@@ -46,19 +46,19 @@ def batches(config: dict[str, Any]) -> int:
     return max(1, math.ceil(round(items * share) / size)) if size else 1
 
 
-def guessed_steps(config: dict[str, Any]) -> int:
+def guessed_steps(config: RunConfig) -> int:
     """Optimizer steps of the whole run."""
     trainer = config["trainer"]
     bounds = [trainer["max_steps"], trainer["max_epochs"] * batches(config)]
     return min([n for n in bounds if n > 0], default=1000)
 
 
-def guessed_seconds(config: dict[str, Any]) -> float:
+def guessed_seconds(config: RunConfig) -> float:
     """Seconds of a run on one core."""
     return RUN_SECONDS + guessed_steps(config) * (STEP_SECONDS + flops(config) / FLOPS)
 
 
-def flops(config: dict[str, Any]) -> float:
+def flops(config: RunConfig) -> float:
     """Floating-point operations of one training step."""
     # a multiplication and an addition for each weight, once in the forward pass and twice in the backward pass
     return (
@@ -66,7 +66,7 @@ def flops(config: dict[str, Any]) -> float:
     )
 
 
-def weights(config: dict[str, Any]) -> float:
+def weights(config: RunConfig) -> float:
     """Weights of the recurrence with a scalar input; the head is left out."""
     model = config["model"]
     cell, h = str(model.get("cell")), model.get("hidden_size") or 64
@@ -77,7 +77,7 @@ def weights(config: dict[str, Any]) -> float:
     return float(directions * (multiplications(cell, inputs, h) + (layers - 1) * deeper))
 
 
-def guessed_bytes(config: dict[str, Any]) -> float:
+def guessed_bytes(config: RunConfig) -> float:
     """Memory of a worker that trains the run."""
     width = config["model"].get("hidden_size") or 64
     activations = 4.0 * (config["data"].get("batch_size") or 1024) * _length(config) * width * 8
@@ -85,7 +85,7 @@ def guessed_bytes(config: dict[str, Any]) -> float:
     return WORKER_BYTES + 24.0 * weights(config) + activations
 
 
-def _length(config: dict[str, Any]) -> int:
+def _length(config: RunConfig) -> int:
     """Time steps of a sequence."""
     data = config["data"]
     return int(data.get("window") or data.get("segment") or data.get("max_length") or 100)

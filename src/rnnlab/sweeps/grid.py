@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,16 +13,21 @@ from hydra.core.override_parser.types import (
     Override,
     OverrideType,
     QuotedString,
+    RangeSweep,
     Transformer,
 )
 from hydra.errors import HydraException
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.config.schema import words
 from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError, nearest
 
 # keys whose value decides which other keys there are: only Hydra itself may set them
 STRUCTURAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+
+ABSENT = object()  # no value, as `value_at` gives for a key that does not exist
+MOST = 10_000_000  # values of a key, more than can be planned
 
 
 class Assignment(NamedTuple):
@@ -72,15 +77,17 @@ def grid(
     """
     parser = OverridesParser.create(config_loader=config_loader)
     along: dict[str, list[Assignment]] = {}
+    lines: dict[str, str] = {}
     for override in parser.parse_overrides(list(arguments)):
         if of_sweep(override.key_or_group):
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: keys of sweep. cannot be swept themselves")
             continue
-        choices = assignments(override, is_group, intervals)
+        along[override.get_key_element()] = assignments(override, is_group, intervals)
+        lines[override.get_key_element()] = str(override.input_line)
+    for key, choices in along.items():
         if not choices:
-            raise UserError(f"{override.input_line}: it has no values")
-        along[choices[0].key] = choices
+            raise UserError(f"{lines[key]}: it has no values")
     dimensions: dict[str, list[Point]] = {key: [(a,) for a in choices] for key, choices in along.items()}
     for keys in zipped:
         _pair(dimensions, along, list(keys))
@@ -119,6 +126,8 @@ def assignments(override: Override, is_group: Callable[[str], bool], intervals: 
         return [Assignment(override.input_line or prefix, prefix, None, False)]
     if not override.is_sweep_override():
         text, value = override.get_value_element_as_str(), override.value()
+        if _has_text(value):
+            text, value = _read_again(override, text)
         return [Assignment(f"{prefix}={text}", prefix, value, settable and _is_leaf(value))]
     pattern = override.value()
     if isinstance(pattern, Glob) and not is_group(key):
@@ -131,17 +140,58 @@ def assignments(override: Override, is_group: Callable[[str], bool], intervals: 
     elif override.is_interval_sweep():
         values = _spaced(override, intervals)
     else:
+        if isinstance(pattern, RangeSweep):
+            _refuse_endless(override, pattern)
         try:
             values = list(override.sweep_iterator())
         except HydraException as error:
             raise UserError(f"{override.input_line}: {error}") from error
-    found = []
-    for raw in values:
-        value = _unquoted(raw)
-        found.append(
-            Assignment(f"{prefix}={Transformer.str(raw)}", prefix, value, settable and _is_leaf(value))
+    texts: Iterable[str] = map(str, map(Transformer.str, values))
+    if not isinstance(pattern, Glob) and any(map(_has_text, values)):
+        hydras, shuffled = list(override.sweep_string_iterator()), getattr(pattern, "shuffle", False)
+        read = [_read_again(override, text, "" if shuffled else short)
+                for text, short in zip(hydras, texts, strict=True)]  # fmt: skip
+    else:
+        read = list(zip(texts, map(_unquoted, values), strict=True))
+    return [
+        Assignment(f"{prefix}={text}", prefix, value, settable and _is_leaf(value)) for text, value in read
+    ]
+
+
+def _read_again(override: Override, text: str, short: str = "") -> tuple[str, Any]:
+    """A value by its text, which Hydra reads once more for each point: `choice('1', 2)` gives 1, not a text. The text
+    is the `short` one, without escapes, where that means the same. Raises UserError for a text that Hydra can't read.
+    """
+    value = _meant(text)
+    if value is ABSENT:
+        raise UserError(
+            f"{override.input_line}: Hydra writes a value as {text}, and cannot read that again; outside of functions "
+            "quotes are kept, as in 'a, b','c'"
         )
-    return found
+    return (short if short and _meant(short) == value else text), value
+
+
+def _meant(text: str) -> Any:
+    """What Hydra reads, or ABSENT."""
+    try:
+        read = OverridesParser.create().parse_override(f"key={text}")
+    except HydraException:
+        return ABSENT
+    return ABSENT if read.is_sweep_override() else read.value()
+
+
+def _has_text(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_text, (*value, *value.values())))
+    return any(map(_has_text, value)) if isinstance(value, list) else isinstance(value, str)
+
+
+def _refuse_endless(override: Override, pattern: RangeSweep) -> None:
+    start, stop, step = pattern.start or 0, pattern.stop or 0, pattern.step
+    if not (math.isfinite(start) and math.isfinite(stop) and math.isfinite(step) and step):
+        raise UserError(f"{override.input_line}: a range has finite ends, and a step other than 0")
+    if (stop - start) / step > MOST:
+        raise UserError(f"{override.input_line}: these are more than {MOST:,} values")
 
 
 def _unquoted(value: Any) -> Any:
@@ -213,9 +263,6 @@ def listed(jobs: Sequence[Sequence[str]], is_group: Callable[[str], bool]) -> Li
     return Listed(points)
 
 
-ABSENT = object()  # what `value_at` gives for a key that does not exist
-
-
 class Exclusion:
     """`sweep.exclude`: conditions {key: values}. A point matches one if each of its keys has one of the values."""
 
@@ -242,7 +289,7 @@ class Exclusion:
                 return True
         return False
 
-    def refuse_unknown(self, config: dict[str, Any]) -> None:
+    def refuse_unknown(self, config: RunConfig) -> None:
         """Raises UserError for a key that no point has: its condition would match nothing."""
         for key in sorted(self._unknown):
             raise UserError(f"sweep.exclude: {key}: no such key.{near_key(key, config)}")

@@ -9,7 +9,9 @@ from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import base_config, check
-from rnnlab.config.composing import NO_SCORE, opposed
+from rnnlab.config.checked import RunConfig
+from rnnlab.config.hydra_config import NO_SCORE, opposed
+from rnnlab.config.hydra_keys import of_jobs, unused_in_files
 from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.runs.record import ENDED
 from rnnlab.sweeps.grid import Grid, Listed, grid, listed
@@ -30,6 +32,8 @@ class Multirun:
     def __init__(self, config: DictConfig, context: Any) -> None:
         self.config, self.loader = config, context.config_loader
         setup_globals()
+        if lines := unused_in_files(config.hydra):
+            raise UserError(*lines)
         sources = config.hydra.runtime.config_sources
         self.config_dir: str | None = next(
             (s.path for s in sources if s.provider == "command-line" and s.schema == "file"), None
@@ -71,7 +75,7 @@ class Multirun:
         return sweep(points, self.options, self.compose, self.base, config_dir=self.config_dir, last=last,
                      unusable=unusable)  # fmt: skip
 
-    def unusable(self, config: dict[str, Any], scored: bool) -> Iterator[str]:
+    def unusable(self, config: RunConfig, scored: bool) -> Iterator[str]:
         """What the sweeper that chooses the points could not use of a run: a score that is none, or the worst."""
         sweeper = self.config.hydra.sweeper
         yield from opposed(sweeper, config["mode"], config["monitor"])
@@ -82,6 +86,12 @@ class Multirun:
 def run_grid(config: DictConfig, context: Any, arguments: list[str]) -> list[list[JobReturn]]:
     """Trains a grid: `rnnlab train --multirun`. Raises as `rnnlab.sweeps.sweep.sweep` and `raise_failures`."""
     multirun = Multirun(config, context)
+    lines = [*of_jobs(config.hydra)]
+    if (size := config.hydra.sweeper.get("max_batch_size")) is not None and not multirun.options["dry_run"]:
+        lines.append(f"hydra.sweeper.max_batch_size={size}: rnnlab's workers take runs one by one, from one queue; "
+                     "sweep.workers says how many at once")  # fmt: skip
+    if lines:
+        raise UserError(*lines)
     done = multirun.sweep(multirun.points(arguments))
     raise_failures(done)
     return [job_returns(done)]
@@ -90,6 +100,8 @@ def run_grid(config: DictConfig, context: Any, arguments: list[str]) -> list[lis
 def run_jobs(config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]) -> list[JobReturn]:
     """Trains the points that another sweeper chose. It does not raise if a run fails: that sweeper decides."""
     multirun = Multirun(config, context)
+    if lines := [*of_jobs(config.hydra)]:
+        raise UserError(*lines)
     points = listed(jobs, multirun.is_group)
     done = multirun.sweep(points, last=False)
     by_overrides = {tuple(r.overrides or ()): r for r in job_returns(done)}

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import Gone, UserError
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.lock import Locked
@@ -29,7 +30,7 @@ class Job:
     """What a worker needs to know of a run, sent to it."""
 
     number: int
-    config: dict[str, Any]
+    config: RunConfig
     place: Place
     overrides: list[str]
     command: list[str]
@@ -72,7 +73,7 @@ class DataSets:
     def __init__(self) -> None:
         self._kept: OrderedDict[str, Any] = OrderedDict()
 
-    def of(self, config: dict[str, Any]) -> Any:
+    def of(self, config: RunConfig) -> Any:
         from rnnlab.training.train import load_data
 
         key = json.dumps([config["data"], files({"data": config["data"]})], sort_keys=True, default=str)

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from rnnlab.config.checked import plain
 from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.sweeps.estimate import guessed_steps
 from rnnlab.sweeps.job import Outcome
@@ -31,7 +32,7 @@ def _comparable(due: list[Planned]) -> bool:
     configs = [planned.config for planned in due]
 
     def differ(section: str, what: Callable[[dict[str, Any]], Any]) -> bool:
-        shared = {id(config[section]): config[section] for config in configs}
+        shared = {id(config[section]): config[section] for config in map(plain, configs)}
         return len({repr(what(values)) for values in shared.values()}) > 1
 
     return not (

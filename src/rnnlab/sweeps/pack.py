@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import UserError
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
@@ -21,7 +22,7 @@ class Assigned:
     """A run as a scheduler takes it, without the plan that it comes from."""
 
     place: Place
-    config: dict[str, Any]
+    config: RunConfig
     overrides: list[str] = field(default_factory=list)
     status: str = ""
 

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.record import ENDED
@@ -47,12 +48,12 @@ class Planned:
         return [a.text for a in self.point]
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> RunConfig:
         """The checked config, the same as a single run's. Its sections are shared with other runs: read only."""
         config = self.template.values.copy()
         for values in self.own:
             config.update(values)
-        return config
+        return cast(RunConfig, config)
 
 
 @dataclass
@@ -116,7 +117,7 @@ class Plan:
         self,
         due: list[Planned],
         answers: Callable[[list[dict[str, Any]]], list[Answer]],
-        unusable: Callable[[dict[str, Any], bool], Iterable[str]] = lambda config, scored: (),
+        unusable: Callable[[RunConfig, bool], Iterable[str]] = lambda config, scored: (),
     ) -> None:
         """Makes those of the `due` points invalid that a run would refuse before its training; keeps what it would
         warn of as `notes`. Runs that no refusal could tell apart are asked about once; see `rnnlab.sweeps.rehearsal`.

@@ -7,7 +7,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from rnnlab.config import deciding
-from rnnlab.config.composing import CHOICES, COMPOSING
+from rnnlab.config.checked import RunConfig
+from rnnlab.config.composing import CHOICES, DEMANDED
+from rnnlab.config.hydra_config import COMPOSING
 from rnnlab.config.origins import with_files
 from rnnlab.config.trainer_schema import cannot_take
 from rnnlab.errors import UserError
@@ -33,7 +35,7 @@ class Planner:
     ) -> None:
         self.compose, self.base, self.choose, self.config_dir = compose, base, choose, config_dir
         self._templates: dict[tuple[str, ...], Template | list[str]] = {}
-        self._bases: dict[str, dict[str, Any]] = {}
+        self._bases: dict[tuple[object, ...], dict[str, Any]] = {}
         self._sharing = Sharing()
         self._chosen: dict[
             str, tuple[str, str]
@@ -80,7 +82,7 @@ class Planner:
         return plan
 
     def _planned(
-        self, point: Point, template: Template, variants: dict[str, Variant], config: dict[str, Any]
+        self, point: Point, template: Template, variants: dict[str, Variant], config: RunConfig
     ) -> Planned:
         accelerator, why = self._accelerator(config["trainer"]["accelerator"])
         variants["trainer"] = template.on(variants["trainer"], accelerator)
@@ -97,7 +99,7 @@ class Planner:
         return self._chosen[asked]
 
     def _placed(
-        self, point: Point, template: Template, variants: dict[str, Variant], config: dict[str, Any]
+        self, point: Point, template: Template, variants: dict[str, Variant], config: RunConfig
     ) -> tuple[Place, float]:
         """The run's place, as `rnnlab.runs.run_path.place` gives it, and a guess of its seconds."""
         seed, parts = config["seed"], []
@@ -130,10 +132,15 @@ class Planner:
         `leaves`.
         """
         chosen = [a.text for a in point if a.key.lstrip("+") in ("experiment", *groups)]
-        key = " ".join(chosen)
+        key = (groups == DEMANDED, *chosen)
         if key not in self._bases:
-            self._bases[key] = leaves(deciding(self.base(chosen)))
-        return self._bases[key]
+            try:
+                self._bases[key] = leaves(deciding(self.base(chosen)))
+            except UserError:
+                if groups == DEMANDED:
+                    raise
+                self._bases[key] = {}
+        return self._bases[key] or self._base(point, DEMANDED)
 
     def template(self, point: Point) -> Template | list[str]:
         """The template of the point's choice of groups, or lines that say why that does not compose."""
@@ -159,14 +166,14 @@ class Planner:
         return self._templates[known]
 
 
-def _value_at(config: dict[str, Any], key: str) -> Any:
+def _value_at(config: RunConfig, key: str) -> Any:
     value: Any = config
     for name in key.split("."):
         value = value.get(name, ABSENT) if isinstance(value, dict) else ABSENT
     return value
 
 
-def _not_in_a_sweep(config: dict[str, Any]) -> list[str]:
+def _not_in_a_sweep(config: RunConfig) -> list[str]:
     """Lines about what only a single run may be asked for."""
     problems = []
     if config["resume"]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from rnnlab.errors import UserError
-from rnnlab.sweeps.devices import Devices
+from rnnlab.sweeps.devices import Devices, cores_each
 from rnnlab.sweeps.forkserver import ForkServer
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.pool import LocalPool, Pool
@@ -32,9 +32,11 @@ def workers_of(
         yield LocalPool(server), sizes
         return
     if options["pool"] == "slurm":
+        from rnnlab.sweeps.slurm import workers_per_job
         from rnnlab.sweeps.slurm_pool import SlurmPool
 
-        jobs = SlurmPool(options, due[0].place.folder.parent, due[0].config["name"], sizes.gpus_each)
+        folder, name = due[0].place.folder.parent, due[0].config["name"]
+        jobs = SlurmPool(options, folder, name, workers_per_job(options, due), sizes.gpus_each)
         try:
             yield jobs, replace(sizes, workers=dict.fromkeys(("cpu", "gpu"), jobs.wanted), gpus=0)
         finally:
@@ -42,7 +44,7 @@ def workers_of(
         return
     from rnnlab.sweeps.ray_pool import RayPool
 
-    pool = RayPool(options)
+    pool = RayPool(options, cores_each(due), sizes.gpus_each)
     try:
         for folder in {planned.place.folder.parent for planned in due}:
             folder.mkdir(parents=True, exist_ok=True)  # by it a worker knows that it sees the same files

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.runs.run_path import Place
 from rnnlab.sweeps.forkserver import ForkServer, kill
@@ -105,13 +106,13 @@ class Trial:
     guessed_bytes: float = 0.0
 
 
-def attempt(config: dict[str, Any], total: int) -> Trial | str:
+def attempt(config: RunConfig, total: int) -> Trial | str:
     """Trains some of the run's `total` steps; why that fails, in a line, if it does."""
     from rnnlab.training.train import load_data, train_config
 
     if not_here(config["data"]):
         return f"data.corpus={config['data']['corpus']} is not downloaded yet, and a trial downloads nothing"
-    plain = {"callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None}}
+    bare = {"callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None}}
     try:
         data = load_data(config)
 
@@ -120,7 +121,7 @@ def attempt(config: dict[str, Any], total: int) -> Trial | str:
             trainer.pop("strategy", None)
             with tempfile.TemporaryDirectory() as folder:
                 place = Place(Path(folder) / "trial" / "run", "trial", "trial", "")
-                run = train_config(config | plain | {"trainer": trainer}, place, [], command=[],
+                run = train_config(cast(RunConfig, config | bare | {"trainer": trainer}), place, [], command=[],
                                    data_of=lambda _: data)  # fmt: skip
                 record = run.record
             return record["seconds"], record["results"]["steps"], record["engine"]["name"]

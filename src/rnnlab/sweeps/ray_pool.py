@@ -155,6 +155,8 @@ class RayPool:
     """`options` is the `sweep` section. Raises UserError where ray is not installed, or the cluster not reached."""
 
     options: dict[str, Any]
+    cores_each: int = 1  # that a run takes
+    gpus_each: int = 1
     actors: dict[int, Any] = field(default_factory=dict)
     nodes: dict[int, str] = field(default_factory=dict)  # of each worker, once it is known
     greetings: dict[Any, int] = field(default_factory=dict)  # what tells so
@@ -197,8 +199,10 @@ class RayPool:
         return found
 
     def _share(self, kind: str) -> dict[str, float]:
-        gpus = {"num_gpus": self.asked["gpus"]} if kind == "gpu" else {}
-        return {"num_cpus": self.asked["cpus"], **gpus}
+        if kind == "gpu":
+            each = self.gpus_each if self.gpus_each > 1 else 0
+            return {"num_cpus": self.asked["cpus"], "num_gpus": max(self.asked["gpus"], each)}
+        return {"num_cpus": max(self.asked["cpus"], self.cores_each if self.cores_each > 1 else 0)}
 
     def needs(self, kind: str) -> str:
         return ", ".join(f"{key[4:]} {amount:g}" for key, amount in self._share(kind).items())

@@ -9,8 +9,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
+from rnnlab.config.checked import RunConfig, plain
 from rnnlab.errors import UserError
 from rnnlab.runs.sources import KNOWN
 
@@ -41,10 +42,10 @@ class Questions:
         self._data: dict[int, dict[str, Any]] = {}
         self._same: dict[str, dict[str, Any]] = {}
 
-    def number(self, config: dict[str, Any]) -> int:
+    def number(self, config: RunConfig) -> int:
         """The place of a config's question among those asked."""
-        looked_at = config | {"data": self._without_seed(config["data"])}
-        key = (*(id(looked_at[name]) for name in SECTIONS), *(config[name] for name in VALUES))
+        looked_at = plain(config) | {"data": self._without_seed(config["data"])}
+        key = (*(id(looked_at[name]) for name in SECTIONS), *(looked_at[name] for name in VALUES))
         if key not in self._numbers:
             self._numbers[key] = len(self.asked)
             self.asked.append({name: looked_at[name] for name in (*SECTIONS, *VALUES, "seed")})
@@ -66,7 +67,7 @@ def answers(asked: list[dict[str, Any]]) -> list[Answer]:
 
     parts = Parts()
     with quiet():
-        return [parts.answer(config) for config in asked]
+        return [parts.answer(cast(RunConfig, config)) for config in asked]
 
 
 class Parts:
@@ -76,13 +77,13 @@ class Parts:
         self.made: dict[Any, Any] = {}
         self.end = time.monotonic() + BUDGET
 
-    def answer(self, config: dict[str, Any]) -> Answer:
+    def answer(self, config: RunConfig) -> Answer:
         from rnnlab.tasks.optimization import Optimization
         from rnnlab.tasks.task import Task
         from rnnlab.training import assembly, preflight
 
         def key(*names: str) -> tuple[Any, ...]:
-            return tuple(id(config[name]) for name in names)
+            return tuple(id(plain(config)[name]) for name in names)
 
         data = self.once(key("data"), lambda: self.load(config["data"]))
         known = hasattr(data, "spec")  # it is there, and set up
@@ -96,13 +97,13 @@ class Parts:
         trainer = self.once(key("trainer", "callbacks", "logger"), lambda: self.trainer(config), True)
         parts = [data, how, task, trainer]
         if isinstance(task, Task):
-            parts.append(self.once(key(*optimizing, "model"), lambda: how.configure(task), True))
+            parts.append(self.once(key(*optimizing, "model"), lambda: preflight.configured(how, task), True))
         refused = [part for part in parts if isinstance(part, UserError)]
         lines = [str(line) for error in refused for line in error.args]
         found = preflight.Findings(lines)
         if known and not refused:
             sizes = self.once(("sizes", id(config["data"])), lambda: preflight.sizes(data))
-            found = preflight.findings(config, sizes, task.metrics if isinstance(task, Task) else None)
+            found = preflight.findings(config, sizes, task)
         measured = preflight.measured_by(task.metrics) if isinstance(task, Task) else ()
         return Answer(tuple(dict.fromkeys(found.lines)), tuple(found.notes), found.scored, tuple(measured))
 
@@ -141,7 +142,7 @@ class Parts:
         self.made[of_size] = data
         return data
 
-    def trainer(self, config: dict[str, Any]) -> Any:
+    def trainer(self, config: RunConfig) -> Any:
         """Where its loggers and callbacks would write is a folder that nobody makes."""
         import lightning
 

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from rnnlab.errors import UserError, nearest
 from rnnlab.runs.files import write_json
 from rnnlab.runs.record import ENDED
+from rnnlab.sweeps.devices import cores_each, gpus_each
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.pack import Assigned, Pack, cut, surroundings
 from rnnlab.sweeps.plan import Planned
@@ -57,6 +58,20 @@ def cluster_devices(options: dict[str, Any]) -> dict[str, str]:
     """The accelerators of a job, best first."""
     cpu = {"cpu": "a job's cores"}
     return {"gpu": "a job's GPUs"} | cpu if checked(options)["gpus"] else cpu
+
+
+def workers_per_job(options: dict[str, Any], due: Sequence[Planned]) -> int:
+    """How many of these runs fit on a job at once. Raises UserError where none does."""
+    asked, kinds = checked(options), {planned.accelerator for planned in due}
+    gpus, cores = gpus_each(due), cores_each(due)
+    for key, each, what in (("gpus", gpus * ("gpu" in kinds), "GPU"), ("cpus", cores, "core")):
+        if each > asked[key]:
+            raise UserError(
+                f"sweep.slurm.{key}={asked[key]}: a run takes {each} {what}{'s' * (each > 1)} of a job "
+                "(trainer.devices, trainer.threads)"
+            )
+    of = {"gpu": asked["gpus"] // gpus * options["workers_per_gpu"], "cpu": asked["cpus"] // cores}
+    return min(of[kind] for kind in kinds or {"cpu"})
 
 
 def require_slurm() -> None:
@@ -128,15 +143,15 @@ class SlurmSweep:
 
     def _submit(self, new: list[Planned]) -> dict[str, dict[str, Any]]:
         """{job: its runs}, noted in the ledger before anything else happens."""
-        cpus = self.slurm["cpus"]
-        packs = cut([p.cost for p in new], 60 * self.slurm["minutes_per_job"] * cpus, MOST)
+        workers = self.options["workers"] or workers_per_job(self.options, self.due)
+        packs = cut([p.cost for p in new], 60 * self.slurm["minutes_per_job"] * workers, MOST)
         batch = executor(self.folder, self.slurm, self.due[0].config["name"])
         about = surroundings()
         jobs: dict[str, dict[str, Any]] = {}
         size = max_array_size()
         for first in range(0, len(packs), size):
             chosen = [[new[i] for i in pack] for pack in packs[first : first + size]]
-            made = submit(batch, [self._pack(runs, about, cpus) for runs in chosen])
+            made = submit(batch, [self._pack(runs, about, workers) for runs in chosen])
             for job, runs in zip(made, chosen, strict=True):
                 jobs[job] = {"runs": [planned.place.folder.name for planned in runs]}
             self._note(jobs)
@@ -146,12 +161,10 @@ class SlurmSweep:
         self.say(f"{counted} in {len(packs):,} pack{several[0]}, array job{several[1]} {', '.join(arrays)}")
         return jobs
 
-    def _pack(self, runs: list[Planned], about: dict[str, str], cpus: int) -> Pack:
+    def _pack(self, runs: list[Planned], about: dict[str, str], workers: int) -> Pack:
         places = [planned.place._replace(folder=planned.place.folder.absolute()) for planned in runs]
         assigned = [Assigned(place, planned.config, planned.overrides, planned.status)
                     for place, planned in zip(places, runs, strict=True)]  # fmt: skip
-        on_gpus = self.slurm["gpus"] * self.options["workers_per_gpu"]
-        workers = self.options["workers"] or on_gpus or cpus
         return Pack(assigned, self.command, workers, about, self.restart, self.options["pictures"])
 
     def _note(self, jobs: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,13 @@ class Dimension:
     @property
     def whole(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
+
+    @property
+    def ends(self) -> list[float]:
+        """The lowest and the highest number; between them one that is not whole, where such numbers are drawn."""
+        if self.whole or self.step:
+            return [self.low, self.high]
+        return [self.low, self.low + (self.high - self.low) / math.pi, self.high]
 
     def distribution(self) -> Any:
         """Optuna's own."""
@@ -87,8 +95,10 @@ class Space:
         return [(*self.fixed, *chosen, *seed) for seed in one_each or [()]]
 
     def corners(self) -> list[Point]:
-        """Points in which each choice and each end of an interval stands once, to be checked before the search."""
-        values: list[list[Any]] = [[a.text for a in d.choices] or [d.low, d.high] for d in self.dimensions]
+        """Points in which each choice, each end of an interval and a number between stand once, to be checked before
+        the search.
+        """
+        values: list[list[Any]] = [[a.text for a in d.choices] or d.ends for d in self.dimensions]
         first = {d.key: v[0] for d, v in zip(self.dimensions, values, strict=True)}
         found: list[Point] = [self.points(first | {d.key: v})[0]
                  for d, row in zip(self.dimensions, values, strict=True) for v in row]  # fmt: skip

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import UserError, nearest
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, runs, silently
@@ -72,7 +73,7 @@ class Study:
 
     space: Space
     options: dict[str, Any]
-    config: dict[str, Any]
+    config: RunConfig
     example: Planned
     steps: int
     told: Counter[str] = field(default_factory=Counter)  # trials of an earlier command, by how they ended

@@ -12,6 +12,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from rnnlab.config.checked import RunConfig
+from rnnlab.config.hydra_config import NO_SCORE
 from rnnlab.errors import RunFailed, UserError
 from rnnlab.report.entry import Entry, why_no_score
 from rnnlab.report.leaderboard import leaderboard
@@ -35,8 +37,9 @@ from rnnlab.sweeps.plan import Plan, Planned
 from rnnlab.sweeps.planner import Compose, Planner
 from rnnlab.sweeps.pools import elsewhere, workers_of
 from rnnlab.sweeps.probe import Probe
+from rnnlab.sweeps.rehearsal import BUDGET
 from rnnlab.sweeps.scheduler import Scheduler
-from rnnlab.sweeps.slurm import DETACHED, SlurmSweep, checked, require_slurm
+from rnnlab.sweeps.slurm import DETACHED, SlurmSweep, require_slurm, workers_per_job
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
 
@@ -76,7 +79,7 @@ def sweep(
     config_dir: str | None = None,
     command: Sequence[str] = ("rnnlab train",),
     last: bool = True,
-    unusable: Callable[[dict[str, Any], bool], Iterable[str]] = lambda config, scored: (),
+    unusable: Callable[[RunConfig, bool], Iterable[str]] = lambda config, scored: (),
 ) -> Sweep:
     """Plans, checks, trains and reports. `options` is the `sweep` section of the config; a Space is searched.
 
@@ -98,11 +101,16 @@ def sweep(
         due = plan.due(options["stale"] == "rerun")
         if options["pool"] != "slurm":  # whose nodes are other machines
             compiling = Compiling(server, stacks(run.config for run in due))
+        if isinstance(points, Space) and (options["search"] != "random" or options["prune"] != "none"):
+            of = f"sweep.search={options['search']} sweep.prune={options['prune']}"
+            unusable = lambda config, scored: () if scored else (f"{of}: {NO_SCORE}",)  # noqa: E731
         plan.check_runs(due, probe.answers, unusable)
         for line in plan.report_invalid(options["on_invalid"]):
             console.print(line, soft_wrap=True)
+        if plan.runs and all(run.why_skipped and run.status not in ENDED for run in plan.runs):
+            raise UserError(*dict.fromkeys(run.why_skipped for run in plan.runs))  # as a run alone says it
         if isinstance(points, Space):
-            done = _search(points, planner, plan, options, server, devices, list(command), began)
+            done = _search(points, planner, plan, options, server, devices, list(command), began, unusable)
             report(done, began, last)
             _end(done, options["trials"])
             return done
@@ -110,7 +118,7 @@ def sweep(
         due = plan.due(rerun_stale=options["stale"] == "rerun")
         if options["pool"] == "slurm":
             require_slurm()
-            checked(options)
+            workers_per_job(options, due)
         for line in _headlines(plan, time.perf_counter() - began - probe.waited):
             console.print(line, soft_wrap=True)
         for folder in sorted({planned.place.folder.parent for planned in due}):
@@ -264,8 +272,11 @@ def _search(
     devices: Devices,
     command: list[str],
     began: float,
+    unusable: Callable[[RunConfig, bool], Iterable[str]],
 ) -> Sweep:
-    """Chooses trials and trains them. `plan` is of the space's corners, which are checked already."""
+    """Chooses trials and trains them. `plan` is of the space's corners, which are checked already; a trial that a run
+    alone would refuse is none.
+    """
     from rnnlab.sweeps.samplers import require_optuna
     from rnnlab.sweeps.search import Search, describe, summary
     from rnnlab.sweeps.study import refuse_objectives
@@ -274,10 +285,24 @@ def _search(
     refuse_objectives(options["objectives"], plan.runs[0].config["monitor"], plan.measured)
     if options["pool"] == "slurm":
         require_slurm()
-        checked(options)
+        workers_per_job(options, plan.runs)
+
+    # what corners do not show: values that a run refuses together. Numbers between two that pass are not asked about
+    countable = {d.key for d in space.dimensions if d.choices or d.whole}
+    refused: dict[tuple[str, ...], list[str]] = {}
+    asking = 0.0  # seconds so far
 
     def plan_point(point: Point) -> Planned | list[str]:
+        nonlocal asking
         found = planner.plan(Listed([point]), options["exclude"])
+        values = tuple(a.text for a in point if a.key in countable)
+        if found.runs and values not in refused and asking < BUDGET:
+            begin = time.perf_counter()
+            found.check_runs(found.runs, devices.probe.answers, unusable)
+            refused[values] = [line for _, lines in found.invalid for line in lines]
+            asking += time.perf_counter() - begin
+        if refused.get(values):
+            return refused[values]
         if found.runs and not found.runs[0].why_skipped:
             return found.runs[0]
         why = [line for _, lines in found.invalid for line in lines] + [r.why_skipped for r in found.runs]

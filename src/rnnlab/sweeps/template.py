@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.config.checking import tell_once
 from rnnlab.config.identity import deciding_of
 from rnnlab.config.model_schema import Recurrent
@@ -131,12 +132,12 @@ class Template:
             found[section.name] = variant
         return found
 
-    def config(self, variants: dict[str, Variant]) -> dict[str, Any]:
+    def config(self, variants: dict[str, Variant]) -> RunConfig:
         """A point's checked config. Unchanged sections are those of `values`, and variants share theirs."""
         values = self.values.copy()
         for variant in variants.values():
             values.update(variant.values)
-        return values
+        return cast(RunConfig, values)
 
     def on(self, trainer: Variant, accelerator: str) -> Variant:
         """The trainer's section with an accelerator."""
