@@ -7,8 +7,10 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from finished_runs import finished
 
 from rnnlab.cli import main
+from rnnlab.cli.report import as_json
 from rnnlab.report import experiment_page
 from rnnlab.report.leaderboard import of_experiment
 from rnnlab.runs.config_diff import config_diffs
@@ -25,7 +27,7 @@ def experiment(tmp_path):
         run = Run(tmp_path / "exp" / f"hidden_size-{hidden}+seed-{seed}-0123456789ab")
         run.create(f"{hidden}{seed}", "exp", config, [], group=str(hidden), label=f"hidden_size-{hidden}")
         best = {"value": value, "monitor": "loss/val", "step": 2, "metrics": {"metric/mse": 2 * value}}
-        results = {"best": best, "steps": 10, "baselines": {"val": {"persistence": {"mse": 3.0 + seed}}},
+        results = {"best": best, "steps": 10, "baselines": {"val": {"persistence": {"mse": 3.0}}},
                    "floor": {"val": {"mse": 0.05}}, "test": {"loss": 1, "mse": 3 * value}}  # fmt: skip
         run.update(status="finished", results=results, seconds=2.0)
         run.metrics_file.write_text(f"step,metric,value\n1,loss/val,{value + 1}\n2,loss/val,{value}\n")
@@ -46,7 +48,7 @@ def test_seeds_are_collapsed_and_rows_sorted(experiment):
     )  # by hand, on the log
     assert math.isnan(board.rows[0].std)
     assert last.scores() == pytest.approx({"val/mse": 1.4, "test/mse": 2.1})
-    assert board.references == [("persistence", {"val/mse": pytest.approx(3 + 4 / 6)}),
+    assert board.references == [("persistence", {"val/mse": pytest.approx(3.0)}),
                                 ("floor", {"val/mse": pytest.approx(0.05)})]  # fmt: skip
     assert [e.record["status"] for e in board.others] == ["failed"]
 
@@ -126,22 +128,6 @@ def test_a_folder_without_runs_is_refused_by_its_nearest_name(experiment, capsys
     assert "Did you mean exp?" in capsys.readouterr().err
 
 
-def finished(folder, name, seed, data, scores, *, model=None, baselines=None, floor=None, monitor="loss/val"):
-    """A finished run as a training writes it; `scores` are its best metrics."""
-    config = {"model": {"_target_": "m.M", "loss": "mse"} | (model or {}), "data": data | {"seed": seed},
-              "seed": seed, "mode": "min"}  # fmt: skip
-    run = Run(folder / f"{name}+seed-{seed}-0123456789ab")
-    run.create(f"{name}{seed}", "exp", config, [], group=name, label=name)
-    best = {"value": scores[monitor], "monitor": monitor, "step": 2, "metrics": scores}
-    results = {
-        "best": best,
-        "steps": 10,
-        "baselines": {"val": baselines or {}},
-        "floor": {"val": floor or {}},
-    }
-    run.update(status="finished", results=results, seconds=2.0)
-
-
 def test_a_board_without_a_floor_names_none(tmp_path):
     for text in ("a", "b"):
         finished(tmp_path, text, 0, {"path": text}, {"loss/val": 1.0, "metric/nats": 1.0},
@@ -159,6 +145,8 @@ def test_rows_of_different_data_are_ranked_apart_beside_their_own_baselines(tmp_
                          baselines={"persistence": {"mse": 4 * floor + seed / 100}, "mean": {"mse": 9.0}},
                          floor={"mse": floor})  # fmt: skip
     board = of_experiment(tmp_path)
+    written = as_json(board)
+    assert written["references"] == [] and len(written["rows"]) == 4
     assert [(r.parameters["data.noise_std"], r.parameters["model.hidden_size"], r.rank) for r in board.rows] == [
         (0.1, 16, 1), (0.1, 8, 2), (0.5, 16, 1), (0.5, 8, 2)]  # fmt: skip
     assert board.groups == 2 and board.references == [] and "2 different data sets" in board.notes[0]
@@ -184,54 +172,37 @@ def test_rows_of_different_data_are_ranked_apart_beside_their_own_baselines(tmp_
     )
 
 
-def test_inputs_may_differ_where_the_targets_are_the_same(tmp_path):
-    """A window that reaches further back has another floor and linear baseline, and the same persistence."""
-    for window, floor in ((10, 0.02), (20, 0.01)):
-        finished(tmp_path, f"w{window}", 0, {"window": window}, {"loss/val": floor * 2, "metric/mse": floor * 2},
-                 baselines={"persistence": {"mse": 0.1}}, floor={"mse": floor})  # fmt: skip
+def test_rows_of_unequal_seeds_have_baselines_of_their_own(tmp_path):
+    """The noise is drawn by the seed: a mean over all runs would hold for none of the rows."""
+    for hidden, seeds in ((8, (0, 1)), (16, (0,))):
+        for seed in seeds:
+            finished(tmp_path, f"h{hidden}", seed, {"seed": seed}, {"loss/val": 0.5, "metric/mse": 0.5},
+                     model={"hidden_size": hidden}, baselines={"persistence": {"mse": 1.0 + seed}})  # fmt: skip
     board = of_experiment(tmp_path)
-    assert board.groups == 1 and [r.rank for r in board.rows] == [1, 2]
-    assert [v for _, v in board.beside()["floor"]] == [0.01, 0.02] and board.references == []
-
-
-def test_a_loss_whose_unit_differs_does_not_rank(tmp_path):
-    """Huber's half and a scale of 10 would turn the order round."""
-    for loss, factor, mse in (("mse", 1.0, 0.5), ("huber", 0.5, 0.6)):
-        finished(tmp_path, loss, 0, {}, {"loss/val": factor * mse, "metric/mse": mse}, model={"loss": loss})
-    board = of_experiment(tmp_path)
-    assert [r.parameters["model.loss"] for r in board.rows] == [
-        "mse",
-        "huber",
-    ] and board.metric == "metric/mse"
-    assert [r.mean for r in board.rows] == [0.5, 0.6] and "ranked by val/mse" in board.notes[0]
-    for scaling, scale, mse in (("none", 1.0, 0.5), ("standard", 10.0, 5.0)):
-        finished(
-            tmp_path / "s", scaling, 0, {"scaling": scaling}, {"loss/val": mse / scale**2, "metric/mse": mse}
-        )
-    board = of_experiment(tmp_path / "s")
-    assert [r.parameters["data.scaling"] for r in board.rows] == ["none", "standard"] and board.groups == 1
-
-
-def test_what_has_no_common_metric_is_not_ranked(tmp_path):
-    finished(tmp_path, "a", 0, {}, {"loss/val": 1.0}, model={"loss": "mse"})
-    finished(tmp_path, "b", 0, {}, {"loss/val": 0.5}, model={"loss": "huber"})
-    board = of_experiment(tmp_path)
-    assert [r.rank for r in board.rows] == [None, None] and "not ranked" in board.notes[0]
-
-
-def test_one_loss_in_one_unit_ranks_as_it_is(tmp_path):
-    for hidden in (8, 16):
-        finished(
-            tmp_path,
-            f"h{hidden}",
-            0,
-            {},
-            {"loss/val": 1 / hidden, "metric/mse": hidden},
-            model={"hidden_size": hidden},
-        )
-    board = of_experiment(tmp_path)
-    assert (
-        board.metric == "loss/val"
-        and board.rows[0].parameters == {"model.hidden_size": 16}
-        and not board.notes
+    assert board.groups == 1 and board.references == []
+    assert any(note.startswith("Not all rows have the same seeds") for note in board.notes)
+    assert {row.label: row.beside("val/mse")["ratio"][1] for row in board.rows} == pytest.approx(
+        {"hidden_size=8": 0.5 / 1.5, "hidden_size=16": 0.5}
     )
+
+
+def test_a_page_puts_nothing_of_several_targets_into_one_order(tmp_path):
+    """Two horizons, one of which has far smaller errors: places, curves and pictures hold for each by itself."""
+    for horizon, level in ((1, 0.1), (4, 10.0)):
+        for hidden in range(1, 9):
+            mse = level * hidden
+            finished(tmp_path, f"h{hidden}n{horizon}", 0, {"horizon": horizon}, {"loss/val": mse, "metric/mse": mse},
+                     model={"hidden_size": hidden}, baselines={"persistence": {"mse": 20 * level}})  # fmt: skip
+    for run in tmp_path.glob("**/run.json"):
+        (run.parent / "metrics.csv").write_text(
+            "step,metric,value\n1,loss/val,1\n2,loss/val,1\n3,loss/val,1\n"
+        )
+    board = of_experiment(tmp_path)
+    page = experiment_page.page("exp", board)
+    runs = page.partition("id=runs>")[2]
+    assert re.findall(r"<tr><td>(\d*)</td>", runs) == [str(i) for i in [*range(1, 9)] * 2]
+    drawn = re.findall(r"<li><i class=[^>]*></i>([^<]*)</li>", page)
+    assert sorted(drawn) == sorted(f"hidden_size={h} horizon={n}" for h in (1, 2, 3) for n in (1, 4))
+    assert "6 of 16 configurations. They are the best of each" in page and "The best 6" not in page
+    pictures = page.partition("<h2>Parameters")[2].partition("<h2>Runs")[0]
+    assert "data.horizon" in pictures and "model.hidden_size" not in pictures

@@ -1,5 +1,6 @@
 """Folders that were made to run code or to destroy files: each is refused with one line, and nothing of it happens."""
 
+import io
 import json
 import os
 import shutil
@@ -95,6 +96,16 @@ def test_in_the_models_loss(name, command, copied, home, capsys):
         assert said in refused(capsys, command, str(copied.folder), *more)
 
 
+@pytest.mark.parametrize("command", ["evaluate", "forecast"])
+@pytest.mark.parametrize("place", ["callbacks", "logger"])
+def test_what_a_command_does_not_build_is_not_imported(place, command, copied):
+    """`this` prints when it is imported; these commands have no business with more than model and data."""
+    changed(copied, **{place: {"trap": {"_target_": "this.Zen"}}})
+    sys.modules.pop("this", None)
+    assert main([command, str(copied.folder)]) == 0
+    assert "this" not in sys.modules
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("place", ["callbacks", "optimizer", "scheduler", "data", "logger"])
 @pytest.mark.parametrize("command", ["reproduce", "resume", "archive"])
@@ -150,6 +161,19 @@ def test_a_forecast_does_not_follow_links_out_of_the_folder(copied, home, capsys
     )
 
 
+def test_nothing_is_exported_or_drawn_through_links_out_of_the_folder(copied, home):
+    (copied.folder / "export").mkdir()
+    (copied.folder / "export" / "torch").symlink_to(home / "victim")
+    (copied.folder / "export" / "safetensors").mkdir()
+    (copied.folder / "export" / "safetensors" / "README.md").symlink_to(home / "victim" / "thesis.txt")
+    for to in ("torch", "safetensors"):
+        assert main(["export", str(copied.folder), "--to", to]) == 2
+    shutil.rmtree(copied.folder / "figures", ignore_errors=True)
+    (copied.folder / "figures").symlink_to(home / "victim")
+    with pytest.raises(rnnlab.UserError, match="figures is a link out"):
+        rnnlab.load(copied.folder).draw()
+
+
 def test_a_longer_run_is_not_written_where_a_strangers_config_says(steady, home, capsys):
     changed(steady, paths={"outputs": str(home / "victim"), "data": str(home / "victim")})
     argv = ["train", f"resume={steady.folder}", "trainer.max_epochs=4", f"paths.outputs={home / 'new'}"]
@@ -160,27 +184,95 @@ def test_a_longer_run_is_not_written_where_a_strangers_config_says(steady, home,
     assert "leads out of paths.outputs" in refused(capsys, *argv)
 
 
-def test_a_longer_run_takes_no_files_by_a_checkpoints_word(steady, home):
+STOCK = "lightning.pytorch.callbacks.ModelCheckpoint"
+
+
+def remade(run, **parts) -> None:
+    """Puts other parts into the last checkpoint of a run."""
+    content = io.BytesIO()
+    torch.save(read_checkpoint(run.last_checkpoint) | parts, content)
+    run.last_checkpoint.write_bytes(with_checksum(content.getvalue()))
+
+
+def stock_state(folder: Path) -> tuple[str, dict]:
+    states = read_checkpoint(folder / "checkpoints" / "last.ckpt")["callbacks"]
+    return next((key, state) for key, state in states.items() if key.startswith("ModelCheckpoint"))
+
+
+@pytest.mark.parametrize("place", ["state", "memory", "folder", "name"])
+def test_a_longer_run_takes_no_files_by_a_checkpoints_word(place, steady, home):
     """The lengths of files, and the file that a stock ModelCheckpoint would remove, stand in the checkpoint."""
-    changed(steady, callbacks={"stock": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint"}})
+    node = {"_target_": STOCK, "save_last": place == "name"}
+    changed(steady, callbacks={"stock": node})
     argv = ["train", f"resume={steady.folder}", "trainer.max_epochs=4", f"paths.outputs={home / 'new'}"]
     assert main(argv) == 0
     (child,) = (home / "new").glob("sine/*")
-    states = read_checkpoint(child / "checkpoints" / "last.ckpt")["callbacks"]
-    (key,) = (k for k in states if k.startswith("ModelCheckpoint"))
-    folder = Path(states[key]["best_model_path"]).parent
+    key, state = stock_state(child)
+    folder = Path(state["best_model_path"]).parent
     thesis = home / "victim" / "thesis.txt"
-    removed = folder / os.path.relpath(thesis, folder)  # below its folder, by its letters
+    removed = str(folder / os.path.relpath(home / "victim", folder))  # below its folder, by its letters
     shutil.rmtree(child)
 
-    checkpoint = read_checkpoint(steady.last_checkpoint)
-    checkpoint["callbacks"]["Recorder"]["lengths"][str(thesis)] = 3
-    checkpoint["callbacks"][key] = states[key] | {"best_model_path": str(removed)}
-    with (home / "checkpoint").open("wb") as f:
-        torch.save(checkpoint, f)
-    steady.last_checkpoint.write_bytes(with_checksum((home / "checkpoint").read_bytes()))
+    callbacks = read_checkpoint(steady.last_checkpoint)["callbacks"]
+    callbacks["Recorder"]["lengths"][str(thesis)] = 3
+    if place == "state":
+        callbacks[key] = state | {"best_model_path": removed}
+    memory = {"memory": {"best_model_path": removed}, "folder": {"dirpath": str(home / "victim")},
+              "name": {"CHECKPOINT_NAME_LAST": os.path.relpath(home / "victim" / "last", folder)},
+              }.get(place, {})  # fmt: skip
+    remade(steady, callbacks=callbacks, stock={key: memory})
     assert main(argv) == 0
     assert (child / "run.json").exists()
+
+
+def test_a_strangers_run_that_was_stopped_removes_no_files_elsewhere(steady, home):
+    """What a ModelCheckpoint counts as its own stands in the checkpoint."""
+    folder = steady.folder / "metrics" / "checkpoints"
+    changed(steady, callbacks={"stock": {"_target_": STOCK}})
+    for path in (folder / os.path.relpath(home / "victim", folder), "memory://thesis.txt"):
+        longer = rnnlab.Run(steady.folder).config
+        longer["trainer"]["max_epochs"] += 1
+        (steady.folder / "config.yaml").write_text(to_yaml(longer))
+        record = json.loads((steady.folder / "run.json").read_text())
+        (steady.folder / "run.json").write_text(json.dumps(record | {"status": "stopped"}))
+        key = (
+            "ModelCheckpoint{'monitor': None, 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1, "
+        )
+        key += "'train_time_interval': None}"
+        state = {"best_model_score": None, "best_model_path": str(path), "last_model_path": str(path)}
+        remade(steady, callbacks=read_checkpoint(steady.last_checkpoint)["callbacks"] | {key: state})
+        rnnlab.load(steady.folder).resume(quiet=True)
+        assert stock_state(steady.folder)[0] == key  # it was the state's
+        assert (home / "victim" / "thesis.txt").exists(), path
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "node"),
+    [
+        ("trainer", "_partial_", {"_target_": "this.Zen"}),
+        ("checkpoint", "cell", "this.Zen"),
+        ("checkpoint", "_args_", 1),  # no attack, and yet one line
+        ("trainer", "profiler", {"a": 1}),
+    ],
+)
+def test_a_strangers_run_that_was_stopped_is_read_before_anything_is_imported(section, key, node, steady):
+    changed(steady, **{section: steady.config[section] | {key: node}})
+    record = json.loads((steady.folder / "run.json").read_text())
+    (steady.folder / "run.json").write_text(json.dumps(record | {"status": "stopped"}))
+    sys.modules.pop("this", None)
+    with pytest.raises(rnnlab.UserError, match=section):
+        rnnlab.load(steady.folder).resume(quiet=True)
+    assert "this" not in sys.modules
+
+
+def test_a_strangers_folder_in_the_place_of_ones_own_run_is_not_imported(tmp_path):
+    """The same command shows the results of a finished run, and what to do next."""
+    asked = (*RUN, f"paths.outputs={tmp_path}")
+    run = rnnlab.train(*asked)
+    changed(run, model=run.config["model"] | {"_target_": "this.Zen"})
+    sys.modules.pop("this", None)
+    assert main(["train", *asked]) == 0
+    assert "this" not in sys.modules
 
 
 def test_a_strangers_overrides_say_nothing_to_hydra(steady, home):
@@ -193,6 +285,25 @@ def test_a_strangers_overrides_say_nothing_to_hydra(steady, home):
     )
 
 
+@pytest.mark.parametrize("hydra", ["searchpath: [pkg://evil]", "callbacks: {x: {_target_: evil.Trap}}"])
+def test_configs_of_a_folder_that_a_strangers_manifest_names_run_nothing(hydra, steady, home):
+    """They say what the child's name is counted from."""
+    (home / "evil").mkdir()
+    (home / "evil" / "__init__.py").write_text(TRAP)
+    configs = steady.folder / "configs"
+    (configs / "experiment").mkdir(parents=True)
+    (configs / "experiment" / "bad.yaml").write_text(
+        f"# @package _global_\nhydra:\n  {hydra}\nname: ../../victim\n"
+    )
+    (steady.folder / "overrides.yaml").write_text(to_yaml(["experiment=bad"]))
+    manifest = steady.manifest | {"command": ["rnnlab", "train", "--config-dir", str(configs)]}
+    steady.manifest_file.write_text(json.dumps(manifest))
+    assert main(
+        ["train", f"resume={steady.folder}", "trainer.max_epochs=4", f"paths.outputs={home / 'new'}"]
+    ) in (0, 2)
+    assert "evil" not in sys.modules
+
+
 def test_a_corpus_is_not_downloaded_to_where_a_strangers_config_says(copied, home, monkeypatch):
     from rnnlab.runs.data import kept_here
 
@@ -202,6 +313,16 @@ def test_a_corpus_is_not_downloaded_to_where_a_strangers_config_says(copied, hom
     (home / "there").mkdir()
     (home / "there" / "text8.zip").touch()  # is read, where it lies
     assert kept_here(node | {"folder": str(home / "there")})["folder"] == str(home / "there")
+
+
+def test_nor_where_that_of_a_run_that_was_stopped_says(steady, monkeypatch):
+    trained = []
+    monkeypatch.setattr("rnnlab.training.train.train_config", lambda config, *a, **k: trained.append(config))
+    monkeypatch.setattr("rnnlab.runs.data.kept_here", lambda node: node | {"folder": "ours"})
+    record = json.loads((steady.folder / "run.json").read_text())
+    (steady.folder / "run.json").write_text(json.dumps(record | {"status": "stopped"}))
+    rnnlab.load(steady.folder).resume(quiet=True)
+    assert trained[0]["data"]["folder"] == "ours"
 
 
 def test_manifests_that_claim_what_everybody_has(copied, home, monkeypatch, capsys):

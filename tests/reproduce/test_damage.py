@@ -93,3 +93,30 @@ def test_the_same_command_again(three, seeds, asked, tmp_path, capsys, file, kin
     assert hurt.status == "finished" and hurt.results == whole.results
     assert hurt.id == whole.id and hurt.record["created"][:10] == created[:10]
     assert hurt.metrics_file.read_bytes() == whole.metrics_file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        dict.fromkeys(FILES[:5], "empty"),
+        {"run.json": "zeros", "manifest.json": "half", "metrics.csv": "half"},
+        {"config.yaml": "half", "overrides.yaml": "deleted", "manifest.json": "deleted"},
+        {"run.json": "deleted", "config.yaml": "zeros", "metrics.csv": "zeros"},
+    ],
+)
+def test_a_power_cut_before_the_first_checkpoint(three, seeds, asked, tmp_path, capsys, monkeypatch, left):
+    """A new run's files reach the disk with its first checkpoint: before it, any of them may be empty or cut."""
+    monkeypatch.chdir(tmp_path)
+    hurt = three[1]
+    hurt.update(status="running")
+    shutil.rmtree(hurt.folder / "checkpoints")
+    for file, kind in left.items():
+        damage(hurt.folder / file, kind)
+    for words in (["report", "sine"], ["archive", "sine"], ["report", "sine", "--html", "all.html"]):
+        capsys.readouterr()
+        assert main(words) == 0
+        assert len(capsys.readouterr().err.strip().splitlines()) <= 1
+    assert main(["train", *asked, "seed=0,1,2", f"paths.outputs={tmp_path}", "--multirun"]) == 0
+    assert "Traceback" not in (err := capsys.readouterr().err) and len(err.strip().splitlines()) <= 2, err
+    assert hurt.status == "finished" and hurt.metrics_file.read_bytes() == seeds[1].metrics_file.read_bytes()
+    assert len(rnnlab.runs(tmp_path / "sine")) == 3

@@ -19,6 +19,7 @@ from remains import mismatches
 from rnnlab.cli import main
 from rnnlab.runs.checksum import checksum_error
 from tortures.death import ended, fork
+from waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +187,6 @@ def test_a_disk_that_is_really_full(whole, small_disk, tmp_path):
     assert mismatches(whole, small_disk / "outputs" / "sine") == []
 
 
-PATIENCE = 600  # seconds; only what never ends takes as long
 LONG = [*(o for o in RUN if not o.startswith(("trainer.max_epochs", "checkpoint"))), "trainer.max_epochs=1000000",
         "checkpoint.every_n_steps=200"]  # fmt: skip
 

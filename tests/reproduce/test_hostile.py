@@ -118,6 +118,19 @@ def test_yaml_that_is_more_than_it_looks(copied, capsys, kind, monkeypatch, tmp_
     assert not (tmp_path / "BOOM").exists()
 
 
+@pytest.mark.parametrize("command", ["evaluate", "reproduce", "model"])
+def test_a_key_without_a_value(copied, capsys, command):
+    config = copied.config
+    config["model"]["options"] = {"extra": ["???"]}
+    (copied.folder / "config.yaml").write_text(to_yaml(config))
+    said = "config.yaml: model.options.extra.0 has no value; not the config.yaml of a run"
+    if command == "model":
+        with pytest.raises(rnnlab.UserError, match=r"model\.options\.extra\.0 has no value"):
+            rnnlab.load(str(copied.folder)).model  # noqa: B018
+    else:
+        assert said in refused(capsys, command, str(copied.folder))
+
+
 def test_json_and_metrics_that_are_none(copied, seeds, capsys):
     copied.metrics_file.write_text("step,metric,value\n1,loss,__import__('os')\n")
     assert "metrics.csv: not a table" in refused(capsys, "diff", str(copied.folder), str(seeds[0].folder))

@@ -20,7 +20,7 @@ class Own(Cell):
         h = tanh(u + self.recur(state[0]))
         return h, (h,)
 """
-EVIL = "from pathlib import Path\nPath('BOOM').touch()\ndef run(**_): ...\n"
+EVIL = "from pathlib import Path\nPath('BOOM').touch()\nclass Trap: ...\n"
 
 
 @pytest.fixture
@@ -71,6 +71,19 @@ def test_what_everybody_has_is_nobodys_own(small, own):
         longer(small, run)
 
 
+def test_what_lies_in_another_runs_folder_is_a_strangers(small, own, tmp_path, monkeypatch):
+    run, _ = own
+    other = tmp_path / "downloads" / "run"
+    other.mkdir(parents=True)
+    (other / "run.json").write_text("{}")
+    (other / "trap_of_a_test.py").write_text(EVIL)
+    monkeypatch.chdir(other)
+    forged(run, "trap_of_a_test.Trap", EVIL.encode())
+    with pytest.raises(UserError, match=r"trap_of_a_test\.Trap\(\), code outside rnnlab"):
+        longer(small, run)
+    assert not (other / "BOOM").exists()
+
+
 @pytest.mark.parametrize("package", [True, False])
 def test_what_lies_among_the_outputs_is_a_strangers(small, own, tmp_path, package, monkeypatch):
     run, _ = own
@@ -80,9 +93,9 @@ def test_what_lies_among_the_outputs_is_a_strangers(small, own, tmp_path, packag
     if package:  # as if it were one that Python imports
         for folder in (run.folder.parent, run.folder.parents[1]):
             (folder / "__init__.py").touch()
-    target = ".".join(place.relative_to(tmp_path).with_suffix("").parts) + ".run"
+    target = ".".join(place.relative_to(tmp_path).with_suffix("").parts) + ".Trap"
     monkeypatch.syspath_prepend(tmp_path)
     forged(run, target, place.read_bytes())
-    with pytest.raises(UserError, match=r"evil\.run\(\), code outside rnnlab"):
+    with pytest.raises(UserError, match=r"evil\.Trap\(\), code outside rnnlab"):
         longer(small, run)
     assert not (tmp_path / "BOOM").exists()

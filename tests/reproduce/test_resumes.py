@@ -60,11 +60,14 @@ AT_THE_END = ("callbacks=none", STOCK, "+callbacks.stock.monitor=loss/val", "+ca
               "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=-1", "trainer.max_steps=7")  # fmt: skip
 
 
+DOUBLE = ("callbacks=none", "trainer.precision=64-true", "trainer.max_epochs=3")
+
+
 @pytest.mark.parametrize(
     "words",
-    [MONITORED, PUT_OFF, LOGGED, AT_THE_END],
+    [MONITORED, PUT_OFF, LOGGED, AT_THE_END, DOUBLE],
     ids=["the last validation's metrics", "a stop that min_epochs puts off", "the order of what is logged",
-         "what is written when all has ended"],
+         "what is written when all has ended", "weights in double precision"],
 )  # fmt: skip
 def test_what_lightning_forgets_is_kept(tmp_path, words):
     resumption = Resumption(tmp_path, [*SMALL, *words], every_place=False, signals=False)

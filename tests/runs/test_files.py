@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from rnnlab.runs import files
-from rnnlab.runs.files import clear_leftovers, settle_all, write_whole
+from rnnlab.runs.files import clear_leftovers, link_out, settle_all, write_whole
 
 
 def test_a_link_planted_at_the_temporary_name_is_neither_followed_nor_removed(tmp_path, monkeypatch):
@@ -63,3 +63,15 @@ def test_a_file_that_the_disk_does_not_take_is_told(tmp_path, monkeypatch):
     (tmp_path / "a").write_bytes(b"a")
     with pytest.raises(OSError, match="No space"):
         settle_all([tmp_path / "a"])
+
+
+def test_a_link_out_is_found_but_for_the_one_that_wandb_leaves(tmp_path):
+    run, elsewhere = tmp_path / "run", tmp_path / "cache.log"
+    elsewhere.touch()
+    logs = run / "wandb" / "run-20260101_000000-abc" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "debug-core.log").symlink_to(elsewhere)
+    (run / "wandb" / "latest-run").symlink_to(logs.parent)
+    assert link_out(run, run) is None
+    (logs.parent / "files").symlink_to(tmp_path)
+    assert link_out(run, run) == logs.parent / "files"

@@ -61,6 +61,30 @@ def test_inside_one_the_commit_and_what_was_not_committed(fresh, tmp_path, monke
     assert "hunter2" not in json.dumps(dirty)
 
 
+@pytest.mark.parametrize("kind", ["its own", "elsewhere", "bare"])
+def test_a_repository_in_a_runs_folder_is_a_strangers(kind, fresh, tmp_path, monkeypatch):
+    """Its config may name commands, which git runs before it compares files."""
+    run = tmp_path / "run"
+    (run / "figures").mkdir(parents=True)
+    monkeypatch.chdir(run / "figures" if kind == "its own" else run)
+    git(run, "init", "-q")
+    git(run, "commit", "-qm", "A", "--allow-empty")
+    git(run, "config", "core.fsmonitor", f"touch {tmp_path / 'BOOM'}; false")
+    assert manifest.Path.cwd() in manifest.repositories()
+    if kind == "elsewhere":
+        (run / ".git").rename(tmp_path / "elsewhere")
+        (run / ".git").write_text("gitdir: ../elsewhere\n")
+    if kind == "bare":
+        git(run, "config", "core.bare", "true")
+        for file in (run / ".git").iterdir():
+            file.rename(run / file.name)
+        (run / ".git").rmdir()
+    (run / "run.json").touch()
+    assert manifest.Path.cwd() not in manifest.repositories()
+    manifest.code()
+    assert not (tmp_path / "BOOM").exists()
+
+
 def test_a_gpu_and_its_driver(fresh, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
@@ -97,3 +121,57 @@ def test_of_the_environment_only_what_changes_numbers_is_recorded(small, tmp_pat
     assert private not in run.manifest_file.read_text()
     assert run.manifest["machine"]["cores"] == os.cpu_count()
     assert run.manifest["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+
+
+def test_a_repository_of_somebody_else_runs_nothing(tmp_path, monkeypatch):
+    """Above the working folder: its config and its hooks name commands, for the status and the diff."""
+    from rnnlab.runs import manifest
+
+    top, boom = tmp_path / "theirs", tmp_path / "booms"
+    inner = top / "inner"
+    inner.mkdir(parents=True), boom.mkdir()
+    for folder in (inner, top):
+        git(folder, "init", "-q")
+        (folder / "a.txt").write_text("a")
+        (folder / ".gitattributes").write_text("*.txt filter=a=b diff=x\n")
+        git(folder, "add", "-A"), git(folder, "commit", "-qm", "A")
+        for key in ("core.fsmonitor", "filter.a=b.clean", "filter.a=b.process", "diff.x.textconv", "diff.x.command",
+                    "diff.external", "core.sshCommand", "core.pager"):  # fmt: skip
+            git(folder, "config", key, f"touch {boom}/{folder.name}-{key}; false")
+        git(folder, "config", "filter.a=b.required", "true")
+        for hook in ("post-index-change", "reference-transaction"):
+            file = folder / ".git" / "hooks" / hook
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(f"#!/bin/sh\ntouch {boom}/{folder.name}-{hook}\n")
+            file.chmod(0o755)
+        (folder / "a.txt").write_text("b")
+    (top / "sub").mkdir()
+    monkeypatch.chdir(top / "sub")
+    found = manifest.code.__wrapped__()
+    assert len(found["commit"]) == 40 and found["clean"] is False and "-a\n" in found["diff"]
+    assert not list(boom.iterdir())
+    subprocess.run(["git", "status"], capture_output=True)
+    assert list(boom.iterdir())  # as a plain git would
+
+
+def test_a_missing_object_is_not_fetched(tmp_path, monkeypatch):
+    """A repository that was cloned in part names a command by which it is to be completed."""
+    from rnnlab.runs import manifest
+
+    git(tmp_path, "init", "-q")
+    (tmp_path / "a.txt").write_text("a")
+    git(tmp_path, "add", "-A"), git(tmp_path, "commit", "-qm", "A")
+    blob = subprocess.run(
+        ["git", "rev-parse", "HEAD:a.txt"], cwd=tmp_path, capture_output=True, text=True
+    ).stdout.strip()
+    (tmp_path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    for key, value in {"remote.o.url": f"ext::touch {tmp_path}/BOOM", "remote.o.promisor": "true",
+                       "extensions.partialClone": "o", "core.repositoryFormatVersion": "1",
+                       "protocol.ext.allow": "always"}.items():  # fmt: skip
+        git(tmp_path, "config", key, value)
+    (tmp_path / "a.txt").write_text("b")
+    monkeypatch.chdir(tmp_path)
+    assert manifest.code.__wrapped__()["clean"] is False
+    assert not (tmp_path / "BOOM").exists()
+    subprocess.run(["git", "diff", "HEAD"], capture_output=True)
+    assert (tmp_path / "BOOM").exists()  # as a plain git would

@@ -1,11 +1,16 @@
 """Which generators are the user's own."""
 
+import importlib
 import random
+import sys
 
 import numpy as np
+import pytest
 import torch
 
+from rnnlab.runs import own_generators as own
 from rnnlab.runs.own_generators import own_generators
+from rnnlab.training.generators import Generators
 
 
 class Holding:
@@ -32,3 +37,52 @@ def test_ones_own_are_found_once_wherever_they_are():
 
 def test_an_object_that_answers_oddly_stops_nothing():
     assert own_generators({"data": Holding(odd=Wrapper())}) == {}
+
+
+MODULE = """
+from random import Random
+import numpy as np, torch
+from numpy.random import default_rng
+
+LONG = 0x8c3c010cb4754c905776bdac5ee7501a
+A, B, C, D = default_rng(), default_rng(), Random(), Random()
+SEEDED = default_rng(LONG)
+FAR = torch.Generator().manual_seed(0x1000000000000001)
+HERE = default_rng(0x8c3c010cb4754c905776bdac5ee7501b)
+OWN = Random(3)
+try:
+    raise KeyError
+except KeyError:
+    CAUGHT = Random()
+
+def draw():
+    OWN = Random()
+    return OWN.random()
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "many_generators.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield importlib.import_module("many_generators")
+    del sys.modules["many_generators"]
+
+
+def test_those_without_a_seed_draw_apart(module):
+    own.begin(["many_generators.X"], 1)
+    assert module.A.random() != module.B.random() and module.C.random() != module.D.random()
+    held = {"a": np.random.default_rng(), "b": np.random.default_rng(), "m": module.A, "n": module.B}
+    Generators(1).reseed(held, 3, 0)
+    assert len({generator.random() for generator in held.values()}) == 4
+
+
+def test_a_modules_own_seeds_hold_whatever_their_size(module):
+    drawn = {}
+    for seed in (1, 2):
+        own.begin(["many_generators.X"], seed)
+        numbers = (module.SEEDED.random(), module.HERE.random(), module.OWN.random())
+        drawn[seed] = (*numbers, float(torch.rand((), generator=module.FAR)))
+        drawn[-seed] = module.A.random(), module.CAUGHT.random()
+    assert drawn[1] == drawn[2]
+    assert not set(drawn[-1]) & set(drawn[-2])

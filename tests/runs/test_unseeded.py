@@ -6,6 +6,7 @@ import threading
 import numpy as np
 
 from rnnlab.runs.unseeded import OTHERS, seeded
+from waiting import PATIENCE
 
 
 def test_two_threads_leave_nothing_behind():
@@ -16,14 +17,14 @@ def test_two_threads_leave_nothing_behind():
     def first():
         with seeded():
             first_in.set()
-            second_in.wait(5)
+            second_in.wait(PATIENCE)
 
     thread = threading.Thread(target=first)
     thread.start()
-    first_in.wait(5)
+    first_in.wait(PATIENCE)
     with seeded():
         second_in.set()
-        thread.join(5)  # the one that came first has left
+        thread.join(PATIENCE)  # the one that came first has left
         random.seed(3)
         a = np.random.default_rng().random()
         random.seed(3)

@@ -7,10 +7,12 @@ import pytest
 from tensorboard.data.provider import RunTagFilter, ScalarTimeSeries
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups, metadata
 
+from rnnlab.report.row import Row
 from rnnlab.runs.lock import is_locked, lock
 from rnnlab.runs.run import Run
 from rnnlab.tensorboard.groups import write_groups
 from rnnlab.tensorboard.offered import MOST, offer
+from rnnlab.tensorboard.places import standing
 from rnnlab.tensorboard.server import Curves, Hyperparameters, LinesOnce, Shared
 from rnnlab.tensorboard.sessions import Sessions
 
@@ -160,6 +162,90 @@ def test_experiments_side_by_side_keep_their_places_and_share_columns(tmp_path):
     assert [g.name for g in found] == ["one 001", "one 002", "two 001", "two 002"]
     assert set(columns) == {"model.hidden_size", "runs finished"}
     assert all(s.name.startswith(("one/", "two/")) for g in found for s in g.sessions)
+
+
+def test_configurations_of_other_targets_have_places_of_their_own(tmp_path):
+    for points, level in ((100, 0.1), (200, 10.0)):
+        for size in (8, 16):
+            made(tmp_path, "finished", level / size, hidden_size=size, n_points=points)
+    for path in tmp_path.glob("*/run.json"):  # baselines that tell the two apart
+        run = Run(path.parent)
+        level = 1.0 if run.config["data"]["n_points"] == 100 else 9.0
+        run.update(results=run.results | {"baselines": {"val": {"mean": {"mse": level}}}})
+    _, found = groups(tmp_path)
+    names = {(g.hparams["data.n_points"].number_value, g.hparams["model.hidden_size"].number_value): g.name
+             for g in found}  # fmt: skip
+    assert {key: name[1:] for key, name in names.items()} == {
+        (100, 16): "001", (100, 8): "002", (200, 16): "001", (200, 8): "002"}  # fmt: skip
+    assert {name[0] for name in names.values()} == {"A", "B"} and names[100, 8][0] == names[100, 16][0]
+
+
+def backtest(folder):
+    """Two sizes at two origins: the larger is worse at the first and better on the mean. Of one a second seed."""
+    for size, origin, seed, value in (
+        (8, 0, 0, 0.1),
+        (8, 1, 0, 0.9),
+        (16, 0, 0, 0.2),
+        (16, 1, 0, 0.4),
+        (16, 1, 1, 0.4),
+    ):
+        run = made(folder, "finished", value, hidden_size=size, n_points=origin, seed=seed)
+        config = run.config
+        config["data"] = {"origin": origin, "seed": seed}
+        run.write_config(config, [])
+        run.metrics_file.write_text(f"step,metric,value\n1,metric/mse,1\n2,metric/mse,{value}\n")
+        lines = {"persistence": {"mse": 1.0 + origin}}
+        run.update(
+            results=run.results | {"baselines": {"val": lines}, "floor": {}}, label=f"hidden_size-{size}"
+        )
+
+
+def test_the_origins_of_a_backtest_are_one_configuration(tmp_path):
+    backtest(tmp_path)
+    columns, found = groups(tmp_path)
+    assert [(g.name, g.hparams["model.hidden_size"].number_value, len(g.sessions)) for g in found] == [
+        ("001", 16, 3), ("002", 8, 2)]  # fmt: skip
+    assert set(columns) == {"model.hidden_size", "runs finished"}
+
+
+def test_the_origins_of_a_backtest_are_averaged_in_groups(tmp_path):
+    backtest(tmp_path / "exp")
+    assert write_groups(tmp_path / "exp", tmp_path / "groups") == (2, 2)
+    names = sorted(path.name for path in (tmp_path / "groups").iterdir())
+    assert names[:2] == [
+        "001 hidden_size=16 (3 runs at 2 origins)",
+        "002 hidden_size=8 (2 runs at 2 origins)",
+    ]
+
+
+def test_a_damaged_config_has_no_place_and_makes_no_columns(tmp_path):
+    for size, value in ((4, 0.1), (8, 0.2), (16, 0.3)):
+        run = made(tmp_path / "s", "finished", value, hidden_size=size)
+        if size == 4:
+            (run.folder / "config.yaml").unlink()
+    found = {str(one.place): one.values for one in Sessions(tmp_path)._standings()}
+    assert found == {"None": {}, "001": {"model.hidden_size": 8}, "002": {"model.hidden_size": 16}}
+    assert len(Sessions(tmp_path).contents()) == 3
+
+
+def test_what_does_not_compare_has_no_place(tmp_path):
+    for size in (8, 16):
+        run = made(tmp_path, "finished", size / 100, hidden_size=size)
+        best = run.results["best"] | {"monitor": f"loss/of_{size}", "metrics": {}}
+        run.update(results=run.results | {"best": best})
+    assert [g.name for g in groups(tmp_path)[1]] == ["unranked 1", "unranked 2"]
+
+
+def test_more_targets_than_letters_have_places_of_their_own(tmp_path):
+    rows = [Row(group=number, metric="loss/val") for number in range(30)]
+    assert [str(place) for place in standing(rows)][24:] == [
+        "Y001",
+        "Z001",
+        "AA001",
+        "AB001",
+        "AC001",
+        "AD001",
+    ]
 
 
 def test_metrics_are_averaged_over_seeds_and_the_first_five_are_those_one_asks_for(tmp_path):

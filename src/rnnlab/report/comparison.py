@@ -188,9 +188,11 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
     runs of one seed have their data and their first weights in common. Where all runs have one seed, the pairs are
     the settings. Raises UserError where sides share neither, or were scored on different targets.
     """
-    metric = metric or board.metric
     if len(sides) < 2:
         raise UserError("there is nothing to compare: all finished runs are on one side")
+    if not metric and not board.compares:
+        raise UserError(f"{board.notes[0]} --metric names another score")
+    metric = metric or board.metric
     blocks = [_blocks(side, keys, board, metric) for side in sides]
     lower = metric.rpartition("/")[2] not in GREATER if metric != board.metric else board.mode == "min"
     scale = scale_of(np.array([v for one in blocks for v, _ in one.values()]), metric)
@@ -237,7 +239,7 @@ def _blocks(
             value = entry.scores().get(metric) if metric != board.metric else board.value(entry)
             if value is None or not np.isfinite(value):
                 continue
-            at = (repr(sorted(other.items(), key=str)), entry.seed)
+            at = (repr((row.origins.get(entry.folder), sorted(other.items(), key=str))), entry.seed)
             found[at].append(float(value))
             groups[at] = row.group
     if not found:

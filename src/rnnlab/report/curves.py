@@ -10,6 +10,7 @@ import numpy as np
 from rnnlab.report.grounds import unit
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.numbers import number
+from rnnlab.report.ranking import places
 from rnnlab.report.row import Row
 from rnnlab.report.svg import COLOURS, Plot, plot
 from rnnlab.runs.metrics import DERIVED, shared, smoothed
@@ -126,9 +127,11 @@ def row_curve(row: Row, metric: str, colour: str = "") -> RowCurve:
 
 def board_curves(board: Leaderboard) -> str:
     """Plots, for wide and for narrow screens, with their legend."""
-    drawn = [
-        row_curve(row, board.metric, colour) for row, colour in zip(board.rows, COLOURS, strict=False)
-    ]  # as many as there are colours
+    first = sorted(zip(places(board.rows), range(len(board.rows)), strict=True))[
+        : len(COLOURS)
+    ]  # of each group
+    rows = [board.rows[i] for i in sorted(i for _, i in first)]
+    drawn = [row_curve(row, board.metric, colour) for row, colour in zip(rows, COLOURS, strict=False)]
     drawn = [one for one in drawn if len(one.steps)]
     if not drawn:
         return "<p>Nothing was validated.</p>"
@@ -141,14 +144,19 @@ def board_curves(board: Leaderboard) -> str:
         f"<li><i class=c{COLOURS.index(one.colour)}></i>{escape(one.row.label)}</li>" for one in drawn
     )
     more = len(board.rows) - len(COLOURS)
-    said = [f"The best {len(COLOURS)} of {len(board.rows)} configurations."] if more > 0 else []
+    best = "The best " if board.groups == 1 and board.compares else ""
+    said = [f"{best}{len(COLOURS)} of {len(board.rows)} configurations."] if more > 0 else []
     if any(len(one.values) > 1 for one in drawn):
         banded = told_apart(drawn)
         which = "" if len(banded) == sum(len(one.values) > 1 for one in drawn) else (
             ", drawn where it does not lie on another one")  # fmt: skip
-        said.append(f"A line is the mean over seeds, its band the middle 80% of them{which}.")
+        over = "seeds and origins" if any(row.origins for row in rows) else "seeds"
+        said.append(f"A line is the mean over {over}, its band the middle 80% of them{which}.")
     if board.groups > 1:
-        said.append("They are of different data or targets: each is to be seen beside its own baselines.")
+        said.append(
+            "They are the best of each data set or target, each to be seen beside its own baselines; the heights of "
+            "different ones do not compare."
+        )
     note = f"<p class=note>{' '.join(said)}</p>" if said else ""
     return f"<div class=curves>{''.join(plots)}<div><ul class=legend>{names}</ul>{note}</div></div>"
 

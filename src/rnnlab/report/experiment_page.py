@@ -7,6 +7,7 @@ from html import escape
 
 from rnnlab.report import parameters
 from rnnlab.report.curves import board_curves
+from rnnlab.report.entry import Entry
 from rnnlab.report.failures import reasons
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.numbers import between, cell, number
@@ -20,8 +21,8 @@ SHOWN, ON_A_PHONE = 50, 20  # rows of a table before it is unfolded; the style h
 PRINTED = 60  # runs up to which their table is printed, too
 PARAMETERS = 8  # that are drawn
 INTERVALS = (
-    "An interval is Student's t of the typical run over seeds, taken on the logarithm of a loss or an error and on the "
-    "logit of an accuracy; one seed has none."
+    "An interval is Student's t of the typical run over seeds (of a backtest over its origins), taken on the logarithm "
+    "of a loss or an error and on the logit of an accuracy; one has none."
 )
 
 STYLE = """
@@ -91,8 +92,10 @@ def page(
     counted = Counter({"finished": 0})
     counted.update(scored + statuses)
     counts = ", ".join(f"{n:,} {status}" for status, n in counted.items())
-    parts = [f"<h1>{escape(name)}</h1><p class=lead>{escape(counts)}; ordered by the best {escape(board.metric)}, "
-             f"{'least' if board.mode == 'min' else 'greatest'} first</p>"]  # fmt: skip
+    apart = ", each data set or target by itself" if board.groups > 1 else ""
+    order = f"ordered by the {board.head}, {'least' if board.mode == 'min' else 'greatest'} first{apart}"
+    order = order if board.compares else "in no order: they do not compare"
+    parts = [f"<h1>{escape(name)}</h1><p class=lead>{escape(counts)}; {escape(order)}</p>"]
     if board.rows:
         parts += [f"<p><b>{escape(note)}</b></p>" for note in board.notes]
         parts += ["<h2>Leaderboard</h2>", _table(board, link)]
@@ -101,7 +104,7 @@ def page(
         parts += ["<h2>Learning curves</h2>", board_curves(board)]
         swept = list(dict.fromkeys(k for row in board.rows for k in row.parameters))[:PARAMETERS]
         if board.groups > 1:  # a median over several data sets says nothing
-            swept = [k for k in swept if k.startswith("data.")] if _compared(board) else []
+            swept = [k for k in swept if _alone(board, k)]
         if swept and len(board.rows) > 1 and _compared(board):
             parts += ["<h2>Parameters</h2>", parameters.panels(board, swept, link)]
             if board.groups == 1 and (together := parameters.parallel(board, swept)):
@@ -115,9 +118,19 @@ def page(
 
 def _compared(board: Leaderboard) -> bool:
     """Whether the rows have one metric, of one kind of data."""
-    return not {key for row in board.rows for key in row.parameters} & {"data", "model"} and all(
-        math.isfinite(row.mean) for row in board.rows
+    return (
+        board.compares
+        and not {key for row in board.rows for key in row.parameters} & {"data", "model"}
+        and all(math.isfinite(row.mean) for row in board.rows)
     )
+
+
+def _alone(board: Leaderboard, key: str) -> bool:
+    """Whether rows with the same value of a parameter were all scored on the same targets."""
+    groups: dict[str, set[int]] = {}
+    for row in board.rows:
+        groups.setdefault(repr(row.parameters.get(key)), set()).add(row.group)
+    return all(len(found) == 1 for found in groups.values())
 
 
 def _table(board: Leaderboard, link: Link) -> str:
@@ -126,7 +139,7 @@ def _table(board: Leaderboard, link: Link) -> str:
     heads = [
         "",
         "configuration",
-        f"best {board.metric}",
+        board.head,
         "std",
         "95% interval",
         "n",
@@ -158,18 +171,23 @@ def _table(board: Leaderboard, link: Link) -> str:
 
 def _runs(board: Leaderboard, link: Link) -> str:
     """All runs, those without a result too."""
-    named = [(row.label, entry) for row in board.rows for entry in row.entries]
-    if board.groups == 1:
-        order = {e.folder: i for i, e in enumerate(board.rank_entries([e for _, e in named]))}
-        named.sort(key=lambda one: order[one[1].folder])
-    named += [(board.labels.get(entry.folder, entry.folder.name), entry) for entry in board.others]
-    heads = ["", "run", "seed", f"best {board.metric}", "at step", "seconds", "status"]
+    named: list[tuple[str, str, Entry]] = []
+    origins = {folder: origin for row in board.rows for folder, origin in row.origins.items()}
+    labels = {e.folder: f"{row.label} origin={origins[e.folder]}" if row.origins else row.label
+              for row in board.rows for e in row.entries}  # fmt: skip
+    for group in dict.fromkeys(row.group for row in board.rows):  # numbered within its data and targets
+        its = board.rank_entries([e for row in board.rows if row.group == group for e in row.entries])
+        apart = not board.compares
+        named += [("" if apart or entry.folder in origins else str(i), labels[entry.folder], entry)
+                  for i, entry in enumerate(its, 1)]  # fmt: skip
+    named += [("", board.labels.get(entry.folder, entry.folder.name), entry) for entry in board.others]
+    heads = ["", "run", "seed", board.head, "at step", "seconds", "status"]
     lines = []
-    for rank, (label, entry) in enumerate(named[:RUNS], 1):
+    for place, label, entry in named[:RUNS]:
         record = entry.record
         best = record.get("results", {}).get("best", {})
         seconds = record.get("seconds")
-        cells = [str(rank), _linked(label, link(entry)), escape(entry.seed), number(board.value(entry)),
+        cells = [place, _linked(label, link(entry)), escape(entry.seed), number(board.value(entry)),
                  f"{best['step']:,}" if "step" in best else "", f"{seconds:,.2f}" if seconds else "",
                  escape(str(record.get("status", "?")))]  # fmt: skip
         lines.append(_line(cells))

@@ -44,7 +44,7 @@ def of_board(board: Leaderboard, file: Path) -> None:
     levels = {n: s[f"val/{board.primary}"] for n, s in board.references if f"val/{board.primary}" in s}
     own = board.metric == f"metric/{board.primary}"
     every = np.concatenate([row.values for row in board.rows[:MOST]])
-    draw(lines, f"best {board.metric}", file, levels if own else {}, log=bool((every > 0).all()))
+    draw(lines, board.head, file, levels if own else {}, log=bool((every > 0).all()))
 
 
 def of_comparison(found: Comparison, file: Path) -> None:

@@ -5,8 +5,8 @@ agree. Where there are none, or no seed is shared, the config decides.
 """
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 References = dict[str, dict[str, float]]  # {baseline or floor: {"val/mse": ...}}
 
@@ -47,21 +47,53 @@ def agree(a: References, b: References) -> list[bool]:
     ]
 
 
+def alike(a: References, b: References) -> bool:
+    """Whether both know the same baselines, with scores that agree."""
+    return a.keys() == b.keys() and all(agree(a, b))
+
+
 def same_references(a: Mapping[str, References], b: Mapping[str, References]) -> bool:
     """Of {seed: references}: whether all agree at the seeds that both have."""
-    return all(a[s].keys() == b[s].keys() and all(agree(a[s], b[s])) for s in a.keys() & b.keys())
+    return all(alike(a[s], b[s]) for s in a.keys() & b.keys())
 
 
 def same_targets(
     a: Mapping[str, References], b: Mapping[str, References], one: dict[str, Any], other: dict[str, Any]
 ) -> bool:
     """Whether two rows were scored on the same targets; `one` and `other` are their configs' data sections."""
-    shared = [s for s in a.keys() & b.keys() if a[s] and b[s]]
+    shared = [s for s in a.keys() & b.keys() if a[s].keys() & b[s].keys()]
     if not shared:
         return _without(one, NEITHER) == _without(other, NEITHER)
     if all(all(agree(a[s], b[s])) for s in shared):
         return True
     return _without(one, INPUTS) == _without(other, INPUTS) and all(any(agree(a[s], b[s])) for s in shared)
+
+
+def source(data: Mapping[str, Any]) -> list[Any]:
+    """The part of a data section that names what is read."""
+    return [data.get(key) for key in ("_target_", "path", "val_path", "corpus")]
+
+
+class Mark(NamedTuple):
+    """What two rows with the same targets have in common: a score of a baseline at a seed, or the data's config."""
+
+    of: tuple[str, ...]
+    at: int = 0
+
+    def beside(self) -> list["Mark"]:
+        return [self._replace(at=at) for at in (self.at - 1, self.at, self.at + 1)]
+
+
+def marks(by_seed: Mapping[str, References], data: Mapping[str, Any]) -> Iterator[Mark]:
+    """Rows that `same_targets` takes for the same have a mark in common, or two that lie beside each other."""
+    yield Mark((repr(sorted(_without(data, NEITHER).items())),))
+    for seed, references in by_seed.items():
+        for name, scores in references.items():
+            for metric, value in scores.items():
+                if value == value:
+                    finite = value and math.isfinite(value)
+                    at = round(math.log(abs(value)) / (2 * CLOSE)) if finite else 0
+                    yield Mark((seed, name, metric, str(value > 0), "" if finite else str(value)), at)
 
 
 def unit(best: Mapping[str, Any], loss: str | None) -> tuple[str | None, float]:
@@ -77,17 +109,18 @@ def unit(best: Mapping[str, Any], loss: str | None) -> tuple[str | None, float]:
     return None, 1.0
 
 
-def decides_unit(config: dict[str, Any]) -> Any:
+def decides_unit(config: Mapping[str, Any]) -> Any:
     """The part of a config that decides the unit of the loss."""
-    model = config.get("model", {})
-    return [model.get(k) for k in ("_target_", "loss", "huber_delta")], _without(
-        config.get("data", {}), ("batch_size", "folder", "segment", "window", "horizon")
-    )
+    model, data = config.get("model", {}), config.get("data", {})
+    neither = ["batch_size", "folder", "segment", "window", "horizon"]
+    if data.get("scaling") == "window_standard":  # by the spread of the window
+        neither.remove("window")
+    return [model.get(k) for k in ("_target_", "loss", "huber_delta", "quantiles")], _without(data, neither)
 
 
 def same_unit(a: tuple[str | None, float], b: tuple[str | None, float]) -> bool:
     return a[0] is not None and a[0] == b[0] and math.isclose(a[1], b[1], rel_tol=1e-3)
 
 
-def _without(node: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def _without(node: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
     return {k: v for k, v in node.items() if k != "seed" and k not in keys}

@@ -4,7 +4,7 @@ Rows that were scored on different targets are ranked apart, each group by itsel
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from rnnlab.report import grounds
 from rnnlab.report.entry import Entry
 from rnnlab.report.grounds import IN_DATA_UNITS
 from rnnlab.report.ranking import ranked, several_targets
-from rnnlab.report.row import Row, tell_apart
+from rnnlab.report.row import Row, over_origins, tell_apart
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, Say, legible, runs, silently
@@ -35,7 +35,7 @@ class Leaderboard:
     references: list[tuple[str, dict[str, float]]]
     others: list[Entry]  # runs without a result: failed, stopped, skipped, under way
     notes: list[str] = field(default_factory=list)  # what a reader must know
-    config_of: Callable[[Entry], dict[str, Any]] = lambda entry: {}
+    config_of: Callable[[Entry], Mapping[str, Any]] = lambda entry: {}
 
     @cached_property
     def without_result(self) -> list[Row]:
@@ -71,9 +71,22 @@ class Leaderboard:
         """Whether baselines or floor differ from row to row."""
         return not self.references and any(row.references for row in self.rows)
 
+    @cached_property
+    def compares(self) -> bool:
+        """Whether there is a metric that all rows can be ranked by; else a row's score is what its runs monitored."""
+        return all(row.metric for row in self.rows)
+
+    @cached_property
+    def head(self) -> str:
+        """What the scores of rows and runs are."""
+        monitored = {entry.monitor for row in self.rows for entry in row.entries}
+        return (
+            f"best {self.metric}" if self.compares or monitored == {self.metric} else "best monitored score"
+        )
+
     def value(self, entry: Entry) -> float:
         """The score that a run is ranked by."""
-        return entry.at_best(self.metric)
+        return entry.at_best(self.metric) if self.compares else entry.value
 
     def rank_entries(self, entries: Sequence[Entry]) -> list[Entry]:
         sign = 1 if self.mode == "min" else -1
@@ -96,7 +109,8 @@ class Leaderboard:
         """The columns of `Row.beside`, a value for each row; {} where all rows share baselines and floor."""
         if not self.own_references:
             return {}
-        found = [row.beside(f"val/{self.primary}") for row in self.rows]
+        metric = f"val/{self.primary}"  # looks through all rows
+        found = [row.beside(metric) for row in self.rows]
         keys = [
             k for k in ("floor", "over floor", "best baseline", "ratio") if any(k in one for one in found)
         ]
@@ -105,20 +119,21 @@ class Leaderboard:
     def records(self) -> list[dict[str, Any]]:
         """The table as plain values, for files."""
         found: list[dict[str, Any]] = []
+        score, several = self.head.removeprefix("best "), self.groups > 1
         for row in self.rows:
             low, high = row.interval
             spread = {"std": row.std, "low": low, "high": high, "steps_per_s": row.speed}
             about: dict[str, Any] = {"rank": row.rank, "what": row.label, "runs": len(row.entries)}
-            about |= {"data_group": row.group + 1} if self.groups > 1 else {}
+            about |= {"data_group": row.group + 1} if several else {}
             own = {f"{name} {k}": v for name, s in row.references.items() for k, v in s.items()}
             found.append(
-                about | {self.metric: row.mean} | spread | row.scores() | (own if self.own_references else {})
+                about | {score: row.mean} | spread | row.scores() | (own if self.own_references else {})
             )
         return found + [{"rank": None, "what": name} | scores for name, scores in self.references]
 
 
 def leaderboard(
-    entries: Iterable[Entry], mode: str, config_of: Callable[[Entry], dict[str, Any]], say: Say = warn
+    entries: Iterable[Entry], mode: str, config_of: Callable[[Entry], Mapping[str, Any]], say: Say = warn
 ) -> Leaderboard:
     """`mode` says whether less is better, "" to go by the configs; `config_of` gives the config of a run.
 
@@ -140,13 +155,24 @@ def leaderboard(
             found.append(row)
     for row, parameters in zip(found, config_diffs([row.config for row in found]), strict=True):
         row.parameters = parameters
+    found = over_origins(found)
     _drop_what_follows(found)
     for row in found:
         row.sized = any("model.cell" in one.parameters for one in found)
     tell_apart(found)
-    metric, mode, notes = ranked(found, mode or (found[0].config["mode"] if found else "min"))
+    metric, mode, notes = ranked(found, mode or (found[0].config.get("mode", "min") if found else "min"))
     if len({row.group for row in found}) > 1:
         notes.append(several_targets(found))
+    if any(row.origins for row in found):
+        notes.append(
+            "Each row is the mean over its origins (data.origin), each the mean over its seeds; std and interval are "
+            "over the origins."
+        )
+    seeds: dict[int, set[frozenset[str]]] = defaultdict(set)
+    for row in found:
+        seeds[row.group].add(frozenset(row.by_draw))
+    if any(len(of_rows) > 1 for of_rows in seeds.values()):
+        notes.append("Not all rows have the same seeds; rnnlab compare pairs those that two have in common.")
     board = Leaderboard(metric, mode, found, references(found), others, notes, config_of)
     if board.own_references and board.primary:
         what = "Floor and best baseline are" if "floor" in board.beside() else "The best baseline is"
@@ -176,8 +202,13 @@ def _drop_what_follows(rows: Sequence[Row]) -> None:
 
 
 def references(rows: Sequence[Row]) -> list[tuple[str, dict[str, float]]]:
-    """Baselines and floor, each the mean over all runs; [] where rows have their own."""
-    if not rows or not all(grounds.same_references(rows[0].by_seed, row.by_seed) for row in rows):
+    """Baselines and floor, each the mean over all runs; [] where rows have their own, be it by other seeds."""
+    if not rows:
+        return []
+    by_seed, own = rows[0].by_seed, rows[0].references
+    if not all(
+        grounds.same_references(by_seed, row.by_seed) and grounds.alike(own, row.references) for row in rows
+    ):
         return []
     if len({row.group for row in rows}) > 1:
         return []

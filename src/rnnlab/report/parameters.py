@@ -32,7 +32,7 @@ def _panel(board: Leaderboard, key: str, link: Link) -> str:
     rows = [row for row in board.rows if key in row.parameters]
     found = [(row, entry) for row in rows for entry in row.entries]
     picture = plot([row.parameters[key] for row in rows], _core([board.value(e) for _, e in found]), PANEL, key,
-                   f"best {board.metric}", marked=True, log_ratio=4.0)  # fmt: skip
+                   board.head, marked=True, log_ratio=4.0)  # fmt: skip
     at_value: dict[Any, list[float]] = {}
     every = -(-len(found) // DOTS)
     for i, (row, entry) in enumerate(found):
@@ -75,7 +75,7 @@ def parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
               for x, axis, column, room in zip(places, axes, columns, words, strict=True)])
         for i, row in reversed(list(enumerate(rows)))
     ]  # fmt: skip
-    names = [_short(key, parameters) for key in parameters] + [f"best {board.metric}"]
+    names = [_short(key, parameters) for key in parameters] + [board.head]
     for x, axis, name in zip(places, axes, names, strict=True):
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="50" y2="{height - 18}" class="axis"/>'
                      f'<text x="{x:.1f}" y="26" text-anchor="middle" class="title">{escape(name)}</text>')  # fmt: skip

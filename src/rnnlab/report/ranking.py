@@ -1,62 +1,128 @@
 """What rows can be ranked by, and their ranks: apart where they were scored on different targets."""
 
-from collections import Counter
-from collections.abc import Sequence
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from rnnlab.report import grounds
 from rnnlab.report.entry import LOSS
-from rnnlab.report.grounds import IN_DATA_UNITS
+from rnnlab.report.grounds import IN_DATA_UNITS, References
 from rnnlab.report.row import Row
+from rnnlab.runs.run import Run, legible, silently
+
+FEW = 8  # groups that a row is compared with one by one
 
 
 def ranked(rows: list[Row], mode: str) -> tuple[str, str, list[str]]:
-    """Sorts the rows and ranks them within their groups; returns the metric, its mode, and what to know of it."""
+    """Sorts the rows and ranks them within their groups, ties alike; returns the metric, its mode, and what to know
+    of it. Rows without a finite mean come last and have no rank.
+    """
     metric, mode, why = ranking_metric(rows, mode)
-    first_of: list[Row] = []
     for row in rows:
         row.metric = metric
-        own, data = row.by_seed, row.config.get("data", {})
-        for i, first in enumerate(first_of):
-            if grounds.same_targets(first.by_seed, own, first.config.get("data", {}), data):
-                row.group = i
-                break
-        else:
-            row.group = len(first_of)
-            first_of.append(row)
+    for row, group in zip(rows, groups(rows), strict=True):
+        row.group = group
     sizes = Counter(row.group for row in rows)
     sign = 1 if mode == "min" else -1
     if metric:
-        rows.sort(key=lambda row: (row.group, not np.isfinite(row.mean), sign * row.mean))
-        places: Counter[int] = Counter()
-        for row in rows:
-            places[row.group] += 1
-            row.rank = places[row.group] if sizes[row.group] > 1 or len(sizes) == 1 else None
+        means = {row: row.mean for row in rows}
+        finite = {row: bool(np.isfinite(mean)) for row, mean in means.items()}
+        rows.sort(key=lambda row: (row.group, not finite[row], sign * means[row] if finite[row] else 0.0))
+        for i, (row, place) in enumerate(zip(rows, places(rows), strict=True)):
+            tied = i > 0 and rows[i - 1].group == row.group and means[rows[i - 1]] == means[row]
+            row.rank = rows[i - 1].rank if tied else place
+            if not finite[row] or sizes[row.group] == 1 < len(sizes):
+                row.rank = None
     else:
         rows.sort(key=lambda row: row.group)
     return metric or LOSS, mode, [why] if why else []
+
+
+def groups(rows: Sequence[Row]) -> list[int]:
+    """A number for each row, the same for those that were scored on the same targets as the first row of that number.
+
+    Where these are many, only first rows with a baseline that agrees, or with the same data by the config, are looked
+    at, so that the time doesn't grow with the square of the number of rows.
+    """
+    firsts: list[tuple[Row, Mapping[str, References], dict[str, Any]]] = []
+    by_mark: dict[Hashable, set[int]] = defaultdict(set)
+    found = []
+    for row in rows:
+        own, data, origins = row.by_seed, row.config.get("data", {}), set(row.origins.values())
+        if origins:  # the config is that of one of them
+            data = {key: value for key, value in data.items() if key != "origin"}
+        near: Iterable[int] = range(len(firsts))
+        if len(firsts) > FEW:
+            marks = grounds.marks(own, data)
+            near = sorted({i for mark in marks for at in mark.beside() for i in by_mark.get(at, ())})
+        group = len(firsts)
+        for i in near:
+            first, theirs, other = firsts[i]
+            if (
+                set(first.origins.values()) == origins
+                and grounds.same_targets(theirs, own, other, data)
+                and _one_content(first, row)
+            ):
+                group = i
+                break
+        if group == len(firsts):
+            firsts.append((row, own, data))
+            for mark in grounds.marks(own, data):
+                by_mark[mark].add(group)
+        found.append(group)
+    return found
+
+
+def _one_content(a: Row, b: Row) -> bool:
+    """Whether what two rows read from files with different names is the same, by the hashes in their manifests.
+
+    Two texts may have the same n-grams letter for letter, and so baselines that agree.
+    """
+    if grounds.source(a.config.get("data", {})) == grounds.source(b.config.get("data", {})):
+        return True
+    of_a, of_b = a.by_draw, b.by_draw
+    for draw in of_a.keys() & of_b.keys():
+        pair = (of_a[draw], of_b[draw])
+        read = [manifest for _, manifest in legible(pair, lambda entry: Run(entry.folder).manifest, silently)]
+        hashes = {manifest.get("data_hash") for manifest in read} - {None}
+        if len(hashes) > 1:
+            return False
+    return True
+
+
+def places(rows: Sequence[Row]) -> list[int]:
+    """Where each of the rows, which are in order, stands in its group, from 1."""
+    found: Counter[int] = Counter()
+    return [found.update([row.group]) or found[row.group] for row in rows]
 
 
 def ranking_metric(rows: Sequence[Row], mode: str) -> tuple[str, str, str]:
     """What all rows can be ranked by: what they monitored, or a metric in the data's units where that is a loss whose
     unit differs from row to row; "" where there is none. With the mode, and a line about it.
     """
-    monitored = {entry.monitor for row in rows for entry in row.entries} or {LOSS}
     if not rows:
         return LOSS, mode, ""
-    if len(monitored) == 1 and (monitored != {LOSS} or _one_unit(rows)):
-        return monitored.pop(), mode, ""
-    common = [{k for e in row.entries for k in e.best.get("metrics", {})} for row in rows]
-    shared = set.intersection(*common)
+    monitored = {entry.monitor for row in rows for entry in row.entries}
+    modes = {row.config.get("mode", mode) for row in rows}
+    alike = len(monitored) == 1 == len(modes)
+    if alike and (monitored != {LOSS} or _one_unit(rows)):
+        return monitored.pop(), modes.pop(), ""
+    shared = set.intersection(*(set(e.best.get("metrics", {})) for row in rows for e in row.entries))
     why = (
-        "the unit of the loss differs from row to row"
-        if len(monitored) == 1
-        else "runs monitor different metrics"
+        f"the unit of the loss differs from {'origin to origin' if any(r.origins for r in rows) else 'row to row'}"
+        if alike
+        else "runs monitor different metrics, or in different modes"
     )
     for name in IN_DATA_UNITS:
         if f"metric/{name}" in shared:
-            return f"metric/{name}", "min", f"{why[0].upper()}{why[1:]}: ranked by val/{name} instead."
+            return (
+                f"metric/{name}",
+                "min",
+                f"{why[0].upper()}{why[1:]}: ranked by val/{name} instead, at each run's best step.",
+            )
     return (
         "",
         mode,
@@ -66,6 +132,8 @@ def ranking_metric(rows: Sequence[Row], mode: str) -> tuple[str, str, str]:
 
 def _one_unit(rows: Sequence[Row]) -> bool:
     """Whether the loss of all rows is in one unit, by the config or by what was measured."""
+    if any(row.origins for row in rows):
+        return False  # scaled by the training rows of each
     first = rows[0]
     decides = grounds.decides_unit(first.config)
 
@@ -79,7 +147,7 @@ def _one_unit(rows: Sequence[Row]) -> bool:
             continue
         theirs = units(row)
         pairs = [(ours[s], theirs[s]) for s in ours.keys() & theirs.keys()]
-        pairs = pairs or [(next(iter(ours.values())), next(iter(theirs.values())))]
+        pairs = pairs or list(itertools.product(ours.values(), theirs.values()))
         if not all(grounds.same_unit(a, b) for a, b in pairs):
             return False
     return True

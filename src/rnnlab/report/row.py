@@ -1,8 +1,9 @@
 """Runs that differ by their seed alone: a row of a leaderboard."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,15 @@ class Row:
 
     entries: list[Entry] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
-    config: dict[str, Any] = field(default_factory=dict)  # of one of its runs
+    config: Mapping[str, Any] = field(default_factory=dict)  # of one of its runs
     metric: str = ""  # that rows are ranked by; "" for what each monitored
     group: int = 0  # rows of one group were scored on the same targets
     rank: int | None = None  # in its group; None where nothing is there to compare with
     apart: str = ""  # what the label needs to differ from every other row's
     lacking: list[Entry] = field(default_factory=list)  # its runs without a result
+    origins: dict[Path, int] = field(
+        default_factory=dict
+    )  # of a backtest: the origin of each run, by its folder
     sized: bool = False  # whether its scores tell how large the model is
 
     @property
@@ -40,7 +44,9 @@ class Row:
         else:
             short = [key.rpartition(".")[2] for key in self.parameters]
             names = [s if short.count(s) == 1 else k for s, k in zip(short, self.parameters, strict=True)]
-            said = [f"{n}={readable(v)}" for n, v in zip(names, self.parameters.values(), strict=True)]
+            said = [f"{n}={_spelled(v)}" for n, v in zip(names, self.parameters.values(), strict=True)]
+            if self.origins:  # it stands for all of them
+                about = " ".join(part for part in about.split() if not part.startswith("origin="))
             text = " ".join(said) or about or "as it stands"
         return f"{text} {self.apart}".rstrip()
 
@@ -49,6 +55,8 @@ class Row:
         """How many runs its scores are of: "4", "2 of 4, 2 failed", "3, 1 stopped early at 440"."""
         n = len(self.entries)
         told = [f"{n} of {n + len(self.lacking)}" if self.lacking else str(n)]
+        if self.origins:
+            told.append(f"{len(set(self.origins.values()))} origins")
         early = sorted(e.record["results"]["steps"] for e in self.entries if e.record.get("status") == EARLY)
         if early:
             last = f" to {early[-1]:,}" if early[-1] > early[0] else ""
@@ -58,7 +66,12 @@ class Row:
 
     @property
     def values(self) -> np.ndarray:
-        return np.array([e.at_best(self.metric) if self.metric else e.value for e in self.entries])
+        """One for each run; of a backtest one for each origin, the mean over its seeds."""
+        each = np.array([e.at_best(self.metric) if self.metric else e.value for e in self.entries])
+        if not self.origins:
+            return each
+        at = np.array([self.origins[e.folder] for e in self.entries])
+        return np.array([each[at == origin].mean() for origin in sorted(set(self.origins.values()))])
 
     @property
     def mean(self) -> float:
@@ -66,8 +79,8 @@ class Row:
 
     @property
     def std(self) -> float:
-        """Of the values, with n - 1; NaN for a single run."""
-        return float(self.values.std(ddof=1)) if len(self.entries) > 1 else float("nan")
+        """Of the values, with n - 1; NaN for a single one."""
+        return float(self.values.std(ddof=1)) if len(self.values) > 1 else float("nan")
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -77,21 +90,32 @@ class Row:
     def scores(self) -> dict[str, float]:
         sizes = self.entries[0].record["results"] if self.sized else {}
         of_model = {name: sizes[name] for name in ("parameters", "multiplications") if name in sizes}
-        return _means(entry.scores() for entry in self.entries) | of_model
+        return self._over(entry.scores() for entry in self.entries) | of_model
 
     @property
     def references(self) -> References:
         """Baselines and floor, each the mean over the row's own runs."""
-        found: dict[str, list[dict[str, float]]] = {}
-        for entry in self.entries:
-            for name, scores in entry.references.items():
-                found.setdefault(name, []).append(scores)
-        order = sorted(found, key=lambda name: name == "floor")
-        return {name: _means(found[name]) for name in order}
+        each = [entry.references for entry in self.entries]
+        order = sorted(dict.fromkeys(name for one in each for name in one), key=lambda name: name == "floor")
+        return {name: self._over(one.get(name, {}) for one in each) for name in order}
+
+    def _over(self, scores: Iterable[dict[str, float]]) -> dict[str, float]:
+        """The means of what each run has; of a backtest over the origins, each the mean over its seeds."""
+        if not self.origins:
+            return _means(scores)
+        of: dict[int, list[dict[str, float]]] = defaultdict(list)
+        for entry, one in zip(self.entries, scores, strict=True):
+            of[self.origins[entry.folder]].append(one)
+        return _means(_means(of[origin]) for origin in sorted(of))
+
+    @property
+    def by_draw(self) -> dict[str, Entry]:
+        """Its runs by the seed, and by the origin where there are several: what decides the targets of a run."""
+        return {f"{e.seed} {self.origins.get(e.folder, '')}": e for e in self.entries}
 
     @property
     def by_seed(self) -> dict[str, References]:
-        return {entry.seed: entry.references for entry in self.entries}
+        return {draw: entry.references for draw, entry in self.by_draw.items()}
 
     def beside(self, metric: str) -> dict[str, tuple[str, float]]:
         """The score `metric` ("val/mse") beside what it should be seen with: {column: (name, value)}.
@@ -118,12 +142,34 @@ class Row:
         return float(np.mean([e.speed for e in self.entries]))
 
 
+def _spelled(value: Any) -> str:
+    """A value shortly, nothing and an empty list as a command writes them."""
+    return "null" if value is None else "[]" if value == [] else readable(value)
+
+
 def _means(scores: Iterable[dict[str, float]]) -> dict[str, float]:
     found: dict[str, list[float]] = defaultdict(list)
     for one in scores:
         for name, value in one.items():
             found[name].append(value)
     return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+ORIGIN = "data.origin"
+
+
+def over_origins(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with those that differ by the origin of a backtest alone as one."""
+    if not any(ORIGIN in row.parameters for row in rows):
+        return list(rows)
+    found: dict[str, Row] = {}
+    for row in rows:
+        origin = row.parameters.pop(ORIGIN, 0)
+        one = found.setdefault(repr(sorted(row.parameters.items(), key=str)), row)
+        one.origins |= {entry.folder: origin for entry in row.entries}
+        if one is not row:
+            one.entries, one.lacking = one.entries + row.entries, one.lacking + row.lacking
+    return list(found.values())
 
 
 def tell_apart(rows: Sequence[Row]) -> None:

@@ -18,7 +18,7 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
     seeds = any(row.count != "1" for row in board.rows)
     several = len({e.record.get("engine", {}).get("name") for r in board.rows for e in r.entries}) > 1
     speeds = several or any("trainer.accelerator" in row.parameters for row in board.rows)
-    left: dict[str, list[str]] = {f"best {board.metric}": [number(row.mean) for row in rows]}
+    left: dict[str, list[str]] = {board.head: [number(row.mean) for row in rows]}
     if seeds:
         left["std"] = [number(row.std) for row in rows]
         if width >= 100:

@@ -13,7 +13,7 @@ def rows(board: Leaderboard) -> tuple[list[str], list[list[str]], list[bool]]:
     """Heads and lines of a leaderboard, and which lines are the best of their group."""
     scores = [c for c in board.columns() if not c.endswith("/rmse")]
     beside = board.beside()
-    heads = ["configuration", f"best {board.metric}", "95% interval", "n", *scores, *beside]
+    heads = ["configuration", board.head, "95% interval", "n", *scores, *beside]
     lines, best = [], []
     for i, row in enumerate(board.rows):
         own = row.scores()

@@ -33,7 +33,7 @@ NAMES = {
 }
 
 
-def configs(ours: dict[str, Any], theirs: dict[str, Any], aside: tuple[str, ...] = ()) -> list[str]:
+def configs(ours: Mapping[str, Any], theirs: Mapping[str, Any], aside: tuple[str, ...] = ()) -> list[str]:
     """`key: this -> that` for each key at which two configs differ, but for those under `aside`."""
     return [
         f"{key}: {shown(key, this)} -> {shown(key, that)}" for key, this, that in between(ours, theirs, aside)
@@ -51,7 +51,7 @@ def manifests(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, l
 
 
 def between(
-    ours: dict[str, Any], theirs: dict[str, Any], aside: tuple[str, ...] = ()
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], aside: tuple[str, ...] = ()
 ) -> list[tuple[str, Any, Any]]:
     """(dotted key, this, that) of what differs."""
     a, b = leaves(ours), leaves(theirs)

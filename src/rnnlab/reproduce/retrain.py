@@ -3,8 +3,9 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from rnnlab.config.checked import RunConfig, plain
 from rnnlab.config.reading import read
 from rnnlab.config.training_schema import WATCHING
 from rnnlab.errors import RunFailed, UserError
@@ -27,7 +28,7 @@ LOGGING = "lightning.pytorch.callbacks.LearningRateMonitor"  # looks, and its sc
 SECTIONS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
 
 
-def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Place]:
+def plan(run: Run, into: Path, trust: bool = False) -> tuple[RunConfig, Place]:
     """The config with which a run is trained again, and its place below `into`; nothing is built yet.
 
     It says nothing of where the original wrote: paths, loggers, pictures, stock checkpoints and profiles are left
@@ -37,7 +38,7 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Pla
         raise UserError(f"{run.folder}: its status is {run.status}; only a finished run can be compared with")
     if lost := run.manifest.get("not_reproducible"):
         raise UserError(f"{run.folder}: not reproducible: {lost[0]}")
-    config = copy.deepcopy(run.config)
+    config = copy.deepcopy(plain(run.config))
     if not isinstance(config, dict) or not all(isinstance(config.get(s), dict) for s in SECTIONS):
         raise UserError(f"{run.folder / 'config.yaml'}: not the config of a run")
     config["logger"] = {}
@@ -52,7 +53,8 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[dict[str, Any], Pla
     if problems := read(config).problems:
         raise UserError(f"{run.folder / 'config.yaml'}: {problems[0]}")
     record = run.record
-    return config, Place(into / run.folder.name, str(record.get("id", "")), str(record.get("group", "")), "")
+    place = Place(into / run.folder.name, str(record.get("id", "")), str(record.get("group", "")), "")
+    return cast(RunConfig, config), place
 
 
 def decides(node: dict[str, Any]) -> bool:

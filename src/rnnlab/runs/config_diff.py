@@ -1,8 +1,9 @@
 """How configs differ, in as few keys as possible."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rnnlab.config.checked import RunConfig, plain
 from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.run import Run
@@ -13,7 +14,7 @@ NOT_PARAMETERS = (
 )  # fmt: skip
 
 
-def config_diffs(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def config_diffs(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each config its values of the keys in which the configs differ.
 
     Where a part is of another class, the class stands for all its keys.
@@ -49,18 +50,18 @@ def config_diffs(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [dict(named(k, f[k]) for k in dict.fromkeys(shown) if k in f) for f in flat]
 
 
-def missing_callbacks(run: Run, config: dict[str, Any]) -> list[str]:
+def missing_callbacks(run: Run, config: RunConfig) -> list[str]:
     """The callbacks and loggers of `config` that the run did not have, such as `callbacks.memory`.
 
     [] where the run's own config cannot be read.
     """
     try:
-        had = run.config
+        had = plain(run.config)
     except UserError:
         return []
     return [
         f"{section}.{name}"
         for section in ("callbacks", "logger")
-        for name, node in config[section].items()
+        for name, node in plain(config)[section].items()
         if node and not (had.get(section) or {}).get(name)
     ]

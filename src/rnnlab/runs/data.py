@@ -12,13 +12,14 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from rnnlab.config import build
+from rnnlab.config.checked import RunConfig, plain
 from rnnlab.config.data_schema import ALL_TEST
 from rnnlab.config.reading import read
 from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
 from rnnlab.data.corpora import CORPORA
 from rnnlab.errors import UserError, nearest
-from rnnlab.runs.generators import BUILT, drawn_by_run, may_draw, seed_all, seed_setup
+from rnnlab.runs.generators import drawn_by_run, may_draw, seed_built, seed_setup
 from rnnlab.runs.load import permitted
 from rnnlab.runs.run import Run
 
@@ -32,7 +33,9 @@ def load_data(
     UserError for a key that is not there, a value that is not possible, and data that does not fit the model.
     """
     config = changed(run.config, overrides)
-    if misfits := [message for key, message in between(read(copy.deepcopy(config)).sound) if key == "model"]:
+    if misfits := [
+        message for key, message in between(read(copy.deepcopy(plain(config))).sound) if key == "model"
+    ]:
         raise UserError(f"{run.folder}: {misfits[0]}")
     if not any(text.lstrip("+").startswith("data.folder=") for text in overrides):
         config["data"] = kept_here(config["data"])
@@ -41,7 +44,7 @@ def load_data(
     with permitted(run, {"data": config["data"]}, trust):
         if may_draw(config):  # as in the training
             with drawn_by_run():
-                seed_all(config["seed"], BUILT)
+                seed_built(config["seed"], {"data": config["data"]})
                 data = build(config["data"], "data")
             seed_setup(data, config["seed"])
         else:
@@ -80,13 +83,13 @@ def kept_here(node: dict[str, Any]) -> dict[str, Any]:
     return node | {"folder": corpora_folder()}
 
 
-def changed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     """A copy of a run's config with other values under `data`, checked as they are before a training."""
     config = copy.deepcopy(config)
     if not isinstance(config.get("data"), dict):
         raise UserError("the run's config names no data")
     complaints = read(
-        config
+        plain(config)
     ).problems  # of a config from before some key was there, say: not the user's fault
     for text in overrides:
         override = _parse(text)
@@ -101,7 +104,7 @@ def changed(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         if name not in config["data"] or name.startswith("_"):
             raise UserError(f"{key}: no such key.{near_key(key, {'data': config['data']})}")
         config["data"][name] = override.value()
-    problems = [line for line in read(config).problems if line not in complaints]
+    problems = [line for line in read(plain(config)).problems if line not in complaints]
     if problems:
         raise UserError(*problems)
     return config

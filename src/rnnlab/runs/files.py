@@ -52,6 +52,15 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
         settle(path.parent)
 
 
+def link_out(place: Path, folder: Path, except_for: Iterable[Path] = ()) -> Path | None:
+    """A link by which what is written to `place`, or below it, would leave `folder`; None where there is none."""
+    inside = folder.resolve()
+    # W&B links to its cache, and writes there no more
+    kept = {*except_for, *place.glob("wandb/*run-*/logs/*.log")}
+    ways = [place, *(path for path in place.rglob("*") if path.is_symlink() and path not in kept)]
+    return next((path for path in ways if not path.resolve().is_relative_to(inside)), None)
+
+
 def settle(folder: Path) -> None:
     """Waits until the renames in a folder are on the disk, where the system can do so."""
     with suppress(OSError):

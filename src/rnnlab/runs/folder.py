@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.config.renamed import rename
 from rnnlab.errors import UserError
 from rnnlab.runs.files import read_json
@@ -110,7 +111,7 @@ class Folder:
         return self._read(self.manifest_file.name, read_json, Manifest)
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> RunConfig:
         """The resolved config, in which classes that have moved since stand by their new names."""
         return self._read("config.yaml", _read_config, ConfigFile, needs=("mode", "model"))
 
@@ -155,8 +156,18 @@ class Folder:
 
 def _read_config(path: Path) -> Any:
     config = read_yaml(path)
+    if key := _without_value(config):
+        raise UserError(f"{path}: {key[1:]} has no value; not the config.yaml of a run")
     rename(config)
     return config
+
+
+def _without_value(node: Any, at: str = "") -> str:
+    """The first key, as ".model.loss", whose value is missing to OmegaConf, which none of a run's is; "" for none."""
+    if node == "???":
+        return at
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return next(filter(None, (_without_value(value, f"{at}.{key}") for key, value in inner)), "")
 
 
 def _read_list(path: Path) -> Any:

@@ -5,7 +5,7 @@ they are. training/generators.py keeps their states in checkpoints.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, cast
@@ -14,26 +14,37 @@ import numpy as np
 import torch
 
 from rnnlab import streams
+from rnnlab.config.checked import RunConfig
 from rnnlab.runs import own_generators
 from rnnlab.runs.sources import foreign_targets
 from rnnlab.runs.unseeded import seeded
 
 States = dict[str, Any]
-BUILT, SET_UP, TRAINED, EPOCH, VALIDATED, TESTED = range(6)  # what a seed is for
+# what a seed is for; MADE + one: its loader
+BUILT, SET_UP, TRAINED, EPOCH, VALIDATED, TESTED, READ, MADE = range(8)
 
 
-def may_draw(config: dict[str, Any]) -> bool:
+def may_draw(config: RunConfig) -> bool:
     """Whether a run has parts that are not rnnlab's and may draw from the global generators."""
     targets = (str(config[part].get("_target_", "")) for part in ("model", "data"))
     return bool(foreign_targets(config)) or not all(target.startswith("rnnlab.") for target in targets)
 
 
-def seed_all(seed: int, *place: int) -> None:
-    """Seeds the global generators for a place in a run: up to two numbers."""
+def seed_all(seed: int, *place: int, devices: bool = True) -> None:
+    """Seeds the global generators, also those of GPUs with `devices`, for a place in a run: up to two numbers."""
     words = streams.philox(seed, "user", *place).random_raw(3)
-    torch.manual_seed(int(words[0]) >> 1)
+    (torch.manual_seed if devices else torch.default_generator.manual_seed)(int(words[0]) >> 1)
     np.random.seed(int(words[1]) & 0xFFFFFFFF)
     random.seed(int(words[2]))
+
+
+def seed_built(seed: int, parts: Mapping[str, Any]) -> None:
+    """Seeds what parts of a run may draw from while they are built: global generators, and those of their modules.
+
+    The modules are imported: of a stranger's config only parts that are permitted may be given.
+    """
+    seed_all(seed, BUILT)
+    own_generators.begin(foreign_targets(parts), seed, BUILT)
 
 
 def states() -> States:
@@ -80,9 +91,12 @@ def seed_setup(data: Any, seed: int) -> None:
     """Lets each `setup` of a data module begin alike: it is called for the training and for the test, and a random
     split must be the same in both. Generators that it holds begin as they are now.
     """
+    modules = [type(data).__module__]
+    others = own_generators.of_modules(modules)
+    known = set(map(id, others.values()))
     held = [
         (generator, own_generators.state(generator))
-        for generator in own_generators.own_generators(vars(data)).values()
+        for generator in (own_generators.own_generators(vars(data)) | others).values()
     ]
 
     def seeded(setup: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,6 +106,8 @@ def seed_setup(data: Any, seed: int) -> None:
                 seed_all(seed, SET_UP)
                 for generator, state in held:
                     own_generators.restore(generator, state)
+                since = (g for g in own_generators.of_modules(modules).values() if id(g) not in known)
+                own_generators.reset(since, seed, BUILT)  # of modules that an earlier call has imported
                 return setup(*args, **options)
 
         return begin

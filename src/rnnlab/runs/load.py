@@ -3,7 +3,7 @@
 import inspect
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from rnnlab import import_path as workplace
 from rnnlab.config import build
 from rnnlab.config.building import locate
+from rnnlab.config.checked import plain
 from rnnlab.config.inner import BY_NAME
 from rnnlab.config.model_schema import UNBUILT
 from rnnlab.config.permitted import PARTIAL, refusals
@@ -67,7 +68,7 @@ TRUST = "if you trust it, load it with trust=True (--trust)"
 
 
 @contextmanager
-def permitted(run: Run, sections: dict[str, Any], trust: bool) -> Iterator[None]:
+def permitted(run: Run, sections: Mapping[str, Any], trust: bool) -> Iterator[None]:
     """While open, sections of a run's config can be built; of a stranger's, without the working folder on the path.
 
     Raises UserError as `refuse_foreign`.
@@ -79,7 +80,7 @@ def permitted(run: Run, sections: dict[str, Any], trust: bool) -> Iterator[None]
 
 def refuse_foreign(
     run: Run,
-    sections: dict[str, Any],
+    sections: Mapping[str, Any],
     trust: bool,
     named: Callable[[str, Any], bool] = lambda at, node: False,
     otherwise: str = TRUST,
@@ -128,7 +129,7 @@ def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> An
 
     Raises UserError where the config would run what neither rnnlab lists nor is the user's own, unless `trust` is set.
     """
-    config = run.config
+    config = plain(run.config)
     options = {k: v for k, v in config["model"].items() if k not in UNBUILT}
     if "engine" in options:
         options["engine"] = "auto"

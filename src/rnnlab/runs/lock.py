@@ -159,7 +159,9 @@ def _beats(path: Path) -> bool:
 
 def _open(path: Path) -> int:
     """The file of a lock. Its folder is removed with the last lock in it, perhaps between any two lines of these."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    if link := next((place for place in (path, path.parent) if place.is_symlink()), None):
+        raise UserError(f"{link}: is a link, through which no lock is written")  # it would empty another file
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     for _ in range(100):
         with suppress(FileExistsError, FileNotFoundError):
             path.parent.mkdir(parents=True, exist_ok=True)

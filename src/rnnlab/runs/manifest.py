@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab import __version__
+from rnnlab.config.checked import RunConfig
+from rnnlab.import_path import is_a_runs
 from rnnlab.runs.kept_source import kept
 from rnnlab.runs.objects import not_reproducible
 from rnnlab.runs.record import Manifest
@@ -28,7 +30,7 @@ FLAGS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512v
 
 
 def manifest(
-    config: dict[str, Any], *, engine: dict[str, str], data_hash: str | None, command: list[str]
+    config: RunConfig, *, engine: dict[str, str], data_hash: str | None, command: list[str]
 ) -> dict[str, Any]:
     """Everything but the config itself: code, versions, machine, threads, engine, data, command."""
     import torch
@@ -65,31 +67,68 @@ def code() -> dict[str, Any]:
     commit = git(here, "rev-parse", "HEAD") if here else None
     if here is None or commit is None:
         return {"rnnlab": __version__, "commit": None}
-    diff = git(here, "diff", "HEAD") or ""
+    plain = ["--ignore-submodules=dirty"]  # else git asks in each of them, by its own config
+    diff = git(here, "diff", "--no-ext-diff", "--no-textconv", *plain, "HEAD") or ""
     return {
         "rnnlab": __version__,
         "commit": commit.strip(),
-        "clean": not (git(here, "status", "--porcelain") or "").strip(),
+        "clean": not (git(here, "status", "--porcelain", *plain) or "").strip(),
         "diff": diff[:1_000_000],
     }
 
 
 def repositories() -> list[Path]:
-    """That of the working folder, and that of rnnlab's own sources where they are kept in one; those there are."""
-    package = Path(__file__).parents[1]
-    found = [Path.cwd()] if git(Path.cwd(), "rev-parse", "HEAD") else []
+    """That of the working folder, and that of rnnlab's own sources where they are kept in one; those there are.
+
+    One inside a run's folder came with it: git would run the commands that its config names.
+    """
+    package, here = Path(__file__).parents[1], Path.cwd()
+    top = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), None)
+    its = git(here, "rev-parse", "--absolute-git-dir") or ""  # the folder itself, where it is bare
+    theirs = is_a_runs(Path(its.strip())) or (top is not None and is_a_runs(top))
+    found = [here] if not theirs and git(here, "rev-parse", "HEAD") else []
     if git(package, "ls-files", "--error-unmatch", "__init__.py"):  # and not merely installed below one
         found.append(package)
     return found
 
 
+# what a repository's own config could run
+INERT = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "status.submoduleSummary=false")
+OFF = {"clean": "", "smudge": "", "process": "", "required": "false"}  # of a filter of files
+
+
 def git(folder: Path, *words: str) -> str | None:
-    """What git says there; None where it fails or is not installed."""
+    """What git says there; None where it fails or is not installed.
+
+    A repository that somebody else made runs nothing: no hook, no monitor, no filter of its own, no fetching.
+    """
+    return _git(folder, _filters_off(folder) if words[0] in ("diff", "status") else {}, *words)
+
+
+def _filters_off(folder: Path) -> dict[str, str]:
+    """Settings that switch off the filters that the repository's config names; those of the user's stay."""
+    listed = (
+        _git(folder, {}, "config", "-z", "--show-scope", "--includes", "--get-regexp", r"^filter\.") or ""
+    )
+    fields = listed.split("\0")
+    theirs = (
+        at for scope, at in zip(fields[::2], fields[1::2], strict=False) if scope not in ("system", "global")
+    )
+    names = {at.partition("\n")[0].rpartition(".")[0] for at in theirs}
+    return {f"{name}.{what}": value for name in names for what, value in OFF.items()}
+
+
+def _git(folder: Path, settings: Mapping[str, str], *words: str) -> str | None:
+    options = [word for setting in INERT for word in ("-c", setting)]
+    about = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
+    if settings:  # not by -c, for a name may hold a "="
+        about["GIT_CONFIG_COUNT"] = str(len(settings))
+        for i, (key, value) in enumerate(settings.items()):
+            about |= {f"GIT_CONFIG_KEY_{i}": key, f"GIT_CONFIG_VALUE_{i}": value}
     try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(["git", *options, "-C", str(folder), *words], capture_output=True, text=True, timeout=60,
+                              check=False, env=os.environ | about)  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return None
     return done.stdout if done.returncode == 0 else None
 

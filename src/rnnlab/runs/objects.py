@@ -1,7 +1,7 @@
 """Objects handed to `rnnlab.train` that no config can hold: they are kept by the process that they were handed to."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rnnlab.errors import UserError
@@ -38,7 +38,7 @@ def unrecorded(node: Any) -> Iterator[dict[str, Any]]:
             yield from unrecorded(value)
 
 
-def not_reproducible(config: dict[str, Any]) -> list[str]:
+def not_reproducible(config: Mapping[str, Any]) -> list[str]:
     """Why nobody can train the run again, in a line each; a logger decides no number."""
     parts = {at: node for at, node in config.items() if at != "logger"}
     return [f"{node.get('what')}: {node.get('why')}" for node in unrecorded(parts)]

@@ -7,6 +7,7 @@ import sysconfig
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+from rnnlab.import_path import is_a_runs
 from rnnlab.runs.run import Run
 
 OURS = ("rnnlab", "hydra_plugins")
@@ -16,8 +17,9 @@ def is_own(run: Run, target: str, functions: bool = False) -> bool:
     """Whether `target` is a class of a module that is the user's and, byte for byte, the one that the manifest records.
 
     The user's is what Python finds beside the command or on PYTHONPATH: not in rnnlab or an installation, whose
-    bytes anybody knows, and not among the outputs, where a stranger's folder may lie. The module must define the class
-    itself: what it imports from elsewhere is not the user's. A function counts where `functions` is set.
+    bytes anybody knows, not among the outputs, where a stranger's folder may lie, and not in any run's folder. The
+    module must define the class itself: what it imports from elsewhere is not the user's. A function counts where
+    `functions` is set.
     """
     module, _, name = target.rpartition(".")
     recorded, top = run.manifest.get("sources", {}).get(module), module.partition(".")[0]
@@ -28,7 +30,9 @@ def is_own(run: Run, target: str, functions: bool = False) -> bool:
         return False
     place, folder = Path(spec.origin).resolve(), run.folder.resolve()
     package = place.parents[len(module.split(".")) - 1] / top  # the outermost, if it is one
-    if place.is_relative_to(folder.parent.parent) or folder.is_relative_to(package) or is_installed(place):
+    if place.is_relative_to(folder.parent.parent) or folder.is_relative_to(package):
+        return False
+    if is_a_runs(place.parent) or is_installed(place):
         return False
     source = place.read_bytes()
     return hashlib.sha256(source).hexdigest() == recorded and defines(source, name, functions)

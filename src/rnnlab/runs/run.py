@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import Gone, UserError, nearest, warn
 from rnnlab.runs.files import write_json, write_whole
 from rnnlab.runs.folder import Folder
@@ -29,7 +29,7 @@ def stamp(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Run(Folder):
-    """One run: its folder with all that can be read of it, its model, and how it is written."""
+    """One run: its folder with all that can be read of it, and how it is written."""
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
@@ -50,13 +50,6 @@ class Run(Folder):
         hint = nearest(folder.name, beside) if beside else ""
         raise UserError(f"{folder}: no run there (a run's folder holds run.json).{hint}")
 
-    @cached_property
-    def model(self) -> Any:
-        """The trained LightningModule with its best weights, in evaluation mode on the CPU."""
-        from rnnlab.runs.load import load_model
-
-        return load_model(self)
-
     # ------------------------------------------------------------------ writing
 
     def update(self, **changes: Any) -> None:
@@ -70,7 +63,7 @@ class Run(Folder):
         self,
         identifier: str,
         name: str,
-        config: dict[str, Any],
+        config: RunConfig,
         overrides: list[str],
         group: str = "",
         label: str = "",
@@ -108,7 +101,7 @@ class Run(Folder):
             (self.folder / "run.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder)
 
-    def write_config(self, config: dict[str, Any], overrides: list[str], durable: bool = False) -> None:
+    def write_config(self, config: RunConfig, overrides: list[str], durable: bool = False) -> None:
         for file, content in (("config.yaml", config), ("overrides.yaml", list(overrides))):
             write_whole(self.folder / file, to_yaml(without_secrets(content)).encode(), durable)
 

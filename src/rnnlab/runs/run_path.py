@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.runs.identity import differences, digest, label, leaves, named, pieces
 
 
@@ -40,7 +41,7 @@ def part(decisive: dict[str, Any], base: dict[str, Any], chosen: dict[str, Any],
 
 
 def place(
-    config: dict[str, Any],
+    config: RunConfig,
     decisive: dict[str, Any],
     base: dict[str, Any],
     chosen: dict[str, Any] | None = None,

@@ -11,7 +11,7 @@ import importlib.metadata
 import importlib.util
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def torch_version() -> str:
     return importlib.metadata.version("torch")
 
 
-def sources(config: dict[str, Any]) -> dict[str, dict[str, str]]:
+def sources(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """The code that decides numbers, as the manifest records it.
 
     {"sources": {"rnnlab": hash of its syntax, "torch": version, a user's module: SHA-256 of its bytes},
@@ -114,7 +114,7 @@ def _sources(targets: Iterable[str]) -> dict[str, dict[str, str]]:
     return {"sources": found, "syntax": meaning}
 
 
-def files(config: dict[str, Any]) -> dict[str, str]:
+def files(config: Mapping[str, Any]) -> dict[str, str]:
     """The files that the data and the model are read from: {key of the config: SHA-256}."""
     return {k: v for part in READING for k, v in _files_of(part, config.get(part, {})).items()}
 
@@ -175,7 +175,7 @@ class Today:
         self._of: dict[tuple[str, int], tuple[Any, set[str], dict[str, str]]] = {}
         self._code: dict[frozenset[str], dict[str, dict[str, str]]] = {}
 
-    def about(self, config: dict[str, Any]) -> dict[str, dict[str, str]]:
+    def about(self, config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         """`sources` and "files" of a config."""
         targets, read = set[str](), dict[str, str]()
         for name, section in config.items():
@@ -193,7 +193,7 @@ class Today:
         return self._code[code] | {"files": read}
 
 
-def stale(recorded: Manifest, config: dict[str, Any], at: Today | None = None) -> list[str]:
+def stale(recorded: Manifest, config: Mapping[str, Any], at: Today | None = None) -> list[str]:
     """Why the numbers of a run with this manifest might differ today; [] when they would not."""
     now = (at or Today()).about(config)
     then, today = recorded.get("sources", {}), now["sources"]
@@ -207,7 +207,7 @@ def stale(recorded: Manifest, config: dict[str, Any], at: Today | None = None) -
     return changed + [f"the file of {key} has changed" for key in sorted(read) if read[key] != there.get(key)]
 
 
-def why_stale(run: Run, config: dict[str, Any], today: Today | None = None) -> list[str]:
+def why_stale(run: Run, config: Mapping[str, Any], today: Today | None = None) -> list[str]:
     """Why a finished run's numbers might differ today, or why nobody can tell; [] when they would not."""
     try:
         recorded = run.manifest

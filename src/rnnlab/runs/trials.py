@@ -55,6 +55,8 @@ def pareto_front(trials: Sequence[dict[str, Any]], mode: str) -> list[dict[str, 
 
 def append(path: Path, line: dict[str, Any]) -> None:
     """Notes a line. Raises UserError where the journal cannot be written."""
+    if path.is_symlink():  # it may come with a stranger's runs
+        raise UserError(f"{path}: is a link, through which no journal is written")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:

@@ -5,8 +5,9 @@ import random
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import wraps
+from importlib.machinery import SourceFileLoader
 from types import MethodType
 from typing import Any
 
@@ -18,6 +19,7 @@ OTHERS = {*sys.stdlib_module_names, "torch", "lightning", "lightning_fabric", "p
           "trackio", "aim", "sentry_sdk", "tensorboard", "matplotlib", "IPython", "ipykernel"}  # fmt: skip
 
 _LOCK, _RESTORED = threading.Lock(), list[tuple[Any, str, Any]]()
+IMPORTING = list[Any]()  # contexts, given the module, for what is imported inside
 _open = 0  # contexts, of any thread: the first of them puts, the last one restores
 
 
@@ -25,7 +27,7 @@ _open = 0  # contexts, of any thread: the first of them puts, the last one resto
 def seeded() -> Iterator[None]:
     """Inside, NumPy's and Python's generators that are made or seeded without a seed take one from Python's global
     generator, which the run seeds and whose state its checkpoints hold: `default_rng()`, `RandomState()`,
-    `random.Random()`. What a module makes while it is imported is left to the system.
+    `random.Random()`. For what a module makes while it is imported see `own_generators.begin`.
     """
     global _open
     with _LOCK:
@@ -49,11 +51,21 @@ def _put(before: list[tuple[Any, str, Any]]) -> None:
     module: Any = random
     asked, seed, seed_global = source.randbits, module.Random.seed, module.seed
     before += [(source, "randbits", asked), (module.Random, "seed", seed), (module, "seed", seed_global)]
+    loader: Any = SourceFileLoader
+    execute = loader.exec_module
+    before.append((loader, "exec_module", execute))
 
     @wraps(seed)
     def seed_by_run(self: random.Random, a: Any = None, version: int = 2) -> None:
         seed(self, random.getrandbits(128) if a is None and by_user() else a, version)
 
+    def execute_inside(self: Any, imported: Any) -> None:
+        with ExitStack() as stack:
+            for around in IMPORTING:
+                stack.enter_context(around(imported))
+            execute(self, imported)
+
+    loader.exec_module = execute_inside
     source.randbits = lambda bits: random.getrandbits(bits) if by_user() else asked(bits)
     module.Random.seed = seed_by_run
     module.seed = MethodType(seed_by_run, module.random.__self__)

@@ -10,7 +10,7 @@ from rnnlab.runs.metrics import DERIVED
 ASIDE = (*NOT_PARAMETERS, "callbacks")
 
 
-def parameters(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+def parameters(config: Mapping[str, Any], overrides: list[str]) -> dict[str, Any]:
     """What was asked of a run, as {key: value}: the keys that a sweep varies, also where one has the value that
     the experiment has by itself. A group's choice stands under the group's name.
 

@@ -11,13 +11,15 @@ from rnnlab.report.row import Row
 from rnnlab.runs.metrics import Scalars, shared
 from rnnlab.runs.run import Run, legible
 from rnnlab.tensorboard import events, summaries
+from rnnlab.tensorboard.places import Place, standing
 
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # {tag: (steps (n,), values (runs, n))}
 
 
 def write_groups(experiment: Path, into: Path, room: int | None = None) -> tuple[int, int]:
-    """Writes a TensorBoard run for each configuration of an experiment, best first, and for each baseline: in all at
-    most `room`, where that is given. Returns how many configurations were written, and how many there are.
+    """Writes a TensorBoard run for each configuration of an experiment, best first (of several data sets or targets
+    the best of each first), and for each baseline: in all at most `room`, where that is given. Returns how many
+    configurations were written, and how many there are.
 
     A scalar is the mean over the seeds at the steps that all of them have, with its least and greatest as
     TAG.low and TAG.high, which the custom scalars draw as a band. HParams has one session a configuration.
@@ -26,18 +28,22 @@ def write_groups(experiment: Path, into: Path, room: int | None = None) -> tuple
     bands = (board.metric, "loss/val", "metric/mse", "metric/nats", "metric/accuracy")
     lines = {name: at for name, scores in board.references if (at := _levels(scores, bands))}
     end = written = 0
-    for rank, row in enumerate(board.rows, 1):
+    for place, row in sorted(
+        zip(standing(board.rows), board.rows, strict=True), key=lambda one: one[0].order
+    ):
         beside = row.references if board.own_references else {}
         named = {f"{name} at {row.label}": _levels(scores, bands) for name, scores in beside.items()}
         own = {name: at for name, at in named.items() if at and at not in lines.values()}
         if room is not None and written and written + len(lines) + 1 + len(own) > room:
             break
         lines |= own
-        folder = into / f"{rank:03d} {_safe(row.label)} ({len(row.entries)} seeds)"
+        n, origins = len(row.entries), len(set(row.origins.values()))
+        runs = f"{n} runs at {origins} origins" if origins else f"{n} seeds"
+        folder = into / f"{place} {_safe(row.label)} ({runs})"
         folder.mkdir(parents=True)
         found = curves(row)
         shown = tuple(dict.fromkeys(tag for tag in bands if tag in found))
-        content = [_opening(row, rank, experiment), summaries.layout((), shown)]
+        content = [_opening(row, place, experiment), summaries.layout((), shown)]
         scalars = [*_scalars(found, shown), _outcome(row, board)]
         ending = events.record(summaries.session_end("finished"))
         _write(folder, [*map(events.record, content), *map(events.records, scalars), ending])
@@ -88,12 +94,13 @@ def _outcome(row: Row, board: Leaderboard) -> Scalars:
     }
     scores = {f"best/{k.replace('/', '_')}": v for k, v in row.scores().items()}
     scores |= {f"best/{k.replace(' ', '_')}": v for k, (_, v) in row.beside(f"val/{board.primary}").items()}
-    return Scalars.of(0, spread | scores | {"best/seeds": len(values)}).floats()
+    counted = "best/origins" if row.origins else "best/seeds"
+    return Scalars.of(0, spread | scores | {counted: len(values)}).floats()
 
 
-def _opening(row: Row, rank: int, experiment: Path) -> bytes:
+def _opening(row: Row, place: Place, experiment: Path) -> bytes:
     # HParams orders by the name: best first
-    return summaries.session_start(row.parameters, f"{rank:03d} {row.label}", experiment.absolute().as_uri())
+    return summaries.session_start(row.parameters, f"{place} {row.label}", experiment.absolute().as_uri())
 
 
 def _write(folder: Path, records: list[bytes]) -> None:

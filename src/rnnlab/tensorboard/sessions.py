@@ -8,7 +8,7 @@ differ between the runs, and which configuration is the best.
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,15 +18,16 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from rnnlab.errors import UserError
 from rnnlab.report.entry import Entry
-from rnnlab.report.ranking import ranked
-from rnnlab.report.row import Row
+from rnnlab.report.leaderboard import leaderboard
+from rnnlab.report.row import ORIGIN, Row
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import is_locked
 from rnnlab.runs.metrics import DERIVED
 from rnnlab.runs.record import ENDED
-from rnnlab.runs.run import Run
+from rnnlab.runs.run import Run, silently
 from rnnlab.tensorboard.columns import ASIDE, outcome, parameters
+from rnnlab.tensorboard.places import Place, standing
 from rnnlab.tensorboard.summaries import END, EXPERIMENT, START, STATUS, end_content, start_content, word
 
 Contents = dict[str, dict[str, bytes]]  # {TensorBoard's name of a run: {tag: content}}
@@ -49,13 +50,6 @@ class Group:
     members: list[Member] = field(default_factory=list)
 
     @property
-    def value(self) -> float:
-        """The mean of the best values; NaN where no run has finished."""
-        found = [m.record.get("results", {}).get("best", {}).get("value") for m in self.finished]
-        values = [value for value in found if value is not None]
-        return sum(values) / len(values) if values else float("nan")
-
-    @property
     def finished(self) -> list[Member]:
         return [member for member in self.members if member.status in ENDED]
 
@@ -64,20 +58,13 @@ class Group:
         found = Counter(member.status for member in self.members)
         return {f"{RUNS}{status}": found[status] for status in statuses}
 
-    def row(self, values: dict[str, Any], config: dict[str, Any]) -> Row:
-        """Its finished runs, or all where none has finished."""
-        entries = [Entry(m.run.folder, m.record) for m in self.finished or self.members]
-        return Row(entries, values, config)
 
+class Standing(NamedTuple):
+    """A configuration, its values of the keys that differ, and its place on the leaderboard, None without a result."""
 
-class Place(NamedTuple):
-    """Where a group stands among those of its experiment that were scored on the same targets."""
-
-    rank: int  # from 1
-    letter: str = ""  # which of several targets
-
-    def __str__(self) -> str:
-        return f"{self.letter}{self.rank:03d}"
+    group: Group
+    values: dict[str, Any]
+    place: Place | None
 
 
 class Known(NamedTuple):
@@ -93,8 +80,9 @@ class Sessions:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: dict[Path, Known] = {}
-        self._configs: dict[str, dict[str, Any]] = {}  # of a run of each group, by its key
+        self._configs: dict[str, Mapping[str, Any]] = {}  # of a run of each group, by its key
         self._contents: tuple[float, Contents] = (float("-inf"), {})
+        self._seen: tuple[Any, list[Standing], Contents | None] = (None, [], None)
 
     def contents(self) -> Contents:
         if time.monotonic() > self._contents[0] + FRESH_S:
@@ -110,10 +98,12 @@ class Sessions:
         return found
 
     def _look(self) -> Contents:
-        groups = self._groups()
-        if not groups:
+        standings = self._standings()
+        if self._seen[2] is not None:
+            return self._seen[2]
+        if not standings:
             return {}
-        columns = self._columns(groups)
+        groups, columns = [one.group for one in standings], [one.values for one in standings]
         kinds: dict[str, set[type]] = {}
         for values in columns:
             for key, value in values.items():
@@ -123,9 +113,9 @@ class Sessions:
         statuses = sorted({m.status for group in groups for m in group.members} | {"finished"},
                           key=lambda s: (s != "finished", s))  # fmt: skip
         shown = [v | group.counts(statuses) for group, v in zip(groups, columns, strict=True)]
-        places = self._places(groups, columns)
         for i, (group, values) in enumerate(zip(groups, shown, strict=True)):
-            title = str(places[i] or f"no result {places[:i].count(None) + 1}")  # short: its column is narrow
+            nowhere = sum(one.place is None for one in standings[:i])
+            title = str(standings[i].place or f"no result {nowhere + 1}")  # short: its column is narrow
             if several:
                 title = f"{group.experiment} {title}"
             # a column of several types is one of words
@@ -136,18 +126,17 @@ class Sessions:
                 if status in STATUS:
                     found[name][END] = end_content(status, _seconds(record.get("ended")))
         next(iter(found.values()))[EXPERIMENT] = experiment(shown, groups)
+        self._seen = (*self._seen[:2], found)
         return found
 
     def in_order(self) -> list[Group]:
         """All groups: those that are being trained, then best first, those without a result last."""
-        groups = self._groups()
-        places = self._places(groups, self._columns(groups))
 
-        def order(one: tuple[Group, Place | None]) -> tuple[bool, bool, Place]:
-            running = any(member.status == "running" for member in one[0].members)
-            return not running, one[1] is None, one[1] or Place(0)
+        def order(one: Standing) -> tuple[Any, ...]:
+            running = any(member.status == "running" for member in one.group.members)
+            return not running, one.place is None, one.place.order if one.place else ()
 
-        return [group for group, _ in sorted(zip(groups, places, strict=True), key=order)]
+        return [one.group for one in sorted(self._standings(), key=order)]
 
     def _groups(self) -> list[Group]:
         groups: dict[str, Group] = {}
@@ -174,7 +163,7 @@ class Sessions:
         except (OSError, UserError):  # gone, or not ours
             return {}
 
-    def _config(self, group: Group) -> dict[str, Any]:
+    def _config(self, group: Group) -> Mapping[str, Any]:
         if group.key not in self._configs:
             try:
                 self._configs[group.key] = group.members[0].run.config
@@ -189,7 +178,8 @@ class Sessions:
         """
         by_experiment: dict[str, list[int]] = {}
         for i, group in enumerate(groups):
-            by_experiment.setdefault(group.experiment, []).append(i)
+            if self._config(group):  # not one that is damaged, which differs in everything
+                by_experiment.setdefault(group.experiment, []).append(i)
         found: list[dict[str, Any]] = [{} for _ in groups]
         for places in by_experiment.values():
             configs = [_without(self._config(groups[i])) for i in places]
@@ -203,23 +193,45 @@ class Sessions:
             values |= {key: flat[key] for key in keys - values.keys() if key in flat}
         return found
 
-    def _places(self, groups: list[Group], columns: list[dict[str, Any]]) -> list[Place | None]:
-        """The place of each group in its experiment, best first; None without a result.
+    def _standings(self) -> list[Standing]:
+        """All configurations; those that differ by the origin of a backtest alone are one, as on the leaderboard.
 
-        Where runs of an experiment were scored on different targets, a letter tells which are ranked together.
+        What was found before holds while no run.json and no status has changed.
         """
-        rows = [g.row(v, self._config(g)) for g, v in zip(groups, columns, strict=True)]
-        places: list[Place | None] = [None] * len(groups)
+        groups = self._groups()
+        state = [
+            (m.name, m.status, self._known[m.run.folder / "run.json"].stamp)
+            for g in groups
+            for m in g.members
+        ]
+        if state == self._seen[0]:
+            return self._seen[1]
+        columns = self._columns(groups)
+        found: list[Standing] = []
         for experiment in dict.fromkeys(group.experiment for group in groups):
-            at = [i for i, g in enumerate(groups) if g.experiment == experiment and g.value == g.value]
-            order = [rows[i] for i in at]
-            ranked(order, self._config(groups[at[0]]).get("mode", "min") if at else "min")
-            several = len({row.group for row in order}) > 1
-            rank_of = {id(row): i for i, row in enumerate(order, 1)}
-            for i in at:
-                letter = chr(ord("A") + min(rows[i].group, 25)) if several else ""
-                places[i] = Place(rank_of[id(rows[i])], letter)
-        return places
+            at = [i for i, group in enumerate(groups) if group.experiment == experiment]
+            rows, places = self._ranked([groups[i] for i in at])
+            of_row: dict[int, Group] = {}
+            for group, values in ((groups[i], columns[i]) for i in at):
+                row = next((rows[m.run.folder] for m in group.members if m.run.folder in rows), None)
+                if row is not None and id(row) in of_row:
+                    of_row[id(row)].members += group.members
+                    continue
+                if row is not None and row.origins:
+                    of_row[id(row)] = group
+                    values = {key: value for key, value in values.items() if key != ORIGIN}
+                found.append(Standing(group, values, None if row is None else places[row]))
+        self._seen = state, found, None
+        return found
+
+    def _ranked(self, groups: list[Group]) -> tuple[dict[Path, Row], dict[Row, Place]]:
+        """The leaderboard of an experiment: the row of each run that is on it, and the place of each row."""
+        of = {member.run.folder: group for group in groups for member in group.members}
+        sound = [group for group in groups if self._config(group)]  # others are on no leaderboard
+        entries = [Entry(m.run.folder, m.record | {"group": g.key}) for g in sound for m in g.members]
+        board = leaderboard(entries, "", lambda entry: self._config(of[entry.folder]), silently)
+        rows = {entry.folder: row for row in board.rows for entry in row.entries}
+        return rows, dict(zip(board.rows, standing(board.rows), strict=True))
 
 
 def _status(folder: Path, status: str | None) -> str:
@@ -228,11 +240,11 @@ def _status(folder: Path, status: str | None) -> str:
     return status or "stopped"
 
 
-def _without(config: dict[str, Any]) -> dict[str, Any]:
+def _without(config: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in config.items() if k not in ASIDE}
 
 
-def _asked(config: dict[str, Any], run: Run) -> dict[str, Any]:
+def _asked(config: Mapping[str, Any], run: Run) -> dict[str, Any]:
     try:
         return parameters(config, run.overrides)
     except (OSError, UserError):

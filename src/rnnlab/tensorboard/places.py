@@ -1,0 +1,39 @@
+"""What TensorBoard calls the rows of a leaderboard, so that its order by names is the leaderboard's."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rnnlab.report.ranking import places
+from rnnlab.report.row import Row
+
+
+class Place(NamedTuple):
+    """Where a row stands among those that were scored on the same targets."""
+
+    rank: int  # from 1, in the leaderboard's order
+    letter: str = ""  # which of several targets
+    ranked: bool = True  # whether the leaderboard gives it a rank, or it is alone
+
+    def __str__(self) -> str:
+        return f"{self.letter}{self.rank:03d}" if self.ranked else f"unranked {self.letter}{self.rank}"
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """The best of each first."""
+        return self.rank, len(self.letter), self.letter
+
+
+def standing(rows: Sequence[Row]) -> list[Place]:
+    """The place of each of a leaderboard's rows."""
+    sizes = Counter(row.group for row in rows)
+    return [
+        Place(i, _letter(row.group) if len(sizes) > 1 else "", row.rank is not None or sizes[row.group] == 1)
+        for i, row in zip(places(rows), rows, strict=True)
+    ]
+
+
+def _letter(number: int) -> str:
+    """A to Z, AA to AZ, ..."""
+    more, last = divmod(number, 26)
+    return (_letter(more - 1) if more else "") + chr(ord("A") + last)
