@@ -531,3 +531,25 @@ def test_fresh_weights_are_no_edits():
         torch.manual_seed(seed)
         recorded(small_net())
         recorded(nn.Sequential(nn.Linear(1, 1), nn.Embedding(3, 2), nn.GRU(2, 3), nn.LayerNorm(3)))
+
+
+class Recurrent(lightning.LightningModule):
+    def __init__(self, width=32):
+        super().__init__()
+        self.width, self.rnn, self.norm = width, nn.GRU(1, width), nn.BatchNorm1d(width)
+
+
+def test_weights_drawn_anew_through_data_are_seen_and_fresh_ones_are_not_taken_for_them():
+    edits = [
+        nn.init.xavier_uniform_,
+        nn.init.orthogonal_,
+        lambda w: w.normal_(0, 0.1),
+        lambda w: w.fill_(0.1),
+    ]
+    for seed, edit in enumerate([None] * 5 + edits):
+        torch.manual_seed(seed)
+        module = Recurrent()
+        if edit is not None:
+            edit(module.rnn.weight_hh_l0.data)
+        why = node_of(module, "module").get("why", "")
+        assert why.endswith("rnn.weight_hh_l0 differs") if edit else not why

@@ -1,7 +1,11 @@
 """What a user reads when a text cannot be had, read or cut as asked."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
+from rnnlab.data import textfile
 from rnnlab.data.chars import Chars
 from rnnlab.errors import UserError
 
@@ -51,3 +55,26 @@ def test_a_missing_file_has_a_nearest_name(tmp_path):
 def test_impossible_values_are_refused_before_anything_is_read(options, message):
     with pytest.raises(UserError, match=message):
         Chars(**options)
+
+
+def test_a_folder_of_too_much_is_one_line(tmp_path, monkeypatch):
+    for name in ("a.txt", "b.txt", "c"):
+        (tmp_path / name).write_text("text")
+    monkeypatch.setattr("rnnlab.memory.SMALL", 0)
+    monkeypatch.setattr("rnnlab.memory.free", lambda: 20)
+    with pytest.raises(UserError, match=r"^data\.path=.*: reading its 2 texts would take about .* of memory"):
+        textfile.read_texts(str(tmp_path), "utf-8")
+    monkeypatch.setattr(textfile, "ENTRIES", 2)
+    with pytest.raises(UserError, match=r"more than 2 files are below it; name a folder of texts$"):
+        textfile.read_texts(str(tmp_path), "utf-8")
+
+
+def test_a_folder_that_cannot_be_searched_is_one_line(tmp_path, monkeypatch):
+    """As with data.path=/, below which /proc refuses."""
+
+    def refuse(self, pattern):
+        raise OSError(errno.EINVAL, "Invalid argument", "/proc/1/net")
+
+    monkeypatch.setattr(Path, "rglob", refuse)
+    with pytest.raises(UserError, match=r"^data\.path=.*: /proc/1/net cannot be read: Invalid argument$"):
+        Chars(path=str(tmp_path)).setup()

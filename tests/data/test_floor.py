@@ -94,6 +94,13 @@ def test_little_noise_leaves_what_the_linearised_signal_leaves():
     assert floor(noise_std=1e-4) / 1e-8 == pytest.approx(1 + extra, rel=0.01)
 
 
+@pytest.mark.parametrize("noise", [1e-7, 1e-9, 1e-40, 1.5e-320])
+def test_noise_below_the_rounding_of_the_signal_leaves_what_more_noise_leaves(noise):
+    """Its positions could not be told apart by any computation with this rounding."""
+    expected = floor(noise_std=1e-5) * (noise / 1e-5) ** 2
+    assert floor(noise_std=noise) == pytest.approx(expected, rel=0.03, abs=5e-324)
+
+
 def test_without_noise_nothing_is_left():
     assert floor(noise_std=0.0) == 0.0
     assert floor(noise_std=0.0, amplitudes=[1.0, 0.5], frequencies=[1.0, 2.7]) == 0.0

@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import io
+import zoneinfo
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from rnnlab.data import Series
+from rnnlab.data.calendar import continued
+from rnnlab.data.frame import time_texts
 from rnnlab.errors import UserError
 from rnnlab.tasks import Forecaster
 from rnnlab.tasks.rollout import farthest, free_run
@@ -119,6 +122,92 @@ def test_offsets_of_time_zones_are_honoured(csv):
     text = "t,x\n" + "\n".join(f"{t},{i}" for i, t in enumerate(times))
     data = ready(csv(text, target="x", time_column="t", fractions=(1.0, 0.0, 0.0)))
     assert np.diff(data.values("train").times).tolist() == [np.timedelta64(1, "h")] * 2
+
+
+BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
+
+
+def in_berlin(days):
+    """A file of these days' midnights in Berlin, which is 1 hour east of UTC in winter and 2 in summer."""
+    return "t,x\n" + "".join(
+        f"{pd.Timestamp(d, tz=BERLIN).isoformat()},{i % 7}\n" for i, d in enumerate(days)
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "season"),
+    [
+        ("MS", "1 month", 12),
+        ("B", "1 business day", 5),
+        ("D", "1 day", 7),
+        ("QS", "1 quarter", 4),
+        ("ME", "1 month", 12),
+    ],
+)
+def test_the_calendar_is_that_of_the_offsets(csv, rule, name, season):
+    """Midnights in Berlin are no midnights in UTC, and no two months of a year there have the same length."""
+    days = pd.date_range("2019-01-01", periods=123, freq=rule)
+    data = ready(csv(in_berlin(days[:120]), target="x", time_column="t", season="auto", window=14))
+    assert (str(data.step), data.season, data.remarks) == (name, season, [])
+    ahead = continued(data.frame.times, 3, data.frame.offsets)[-3:]
+    last = pd.Timestamp(days[119], tz=BERLIN).utcoffset()
+    assert list(ahead + np.timedelta64(last)) == list(days[120:].to_numpy())  # its last offset stays
+
+
+def test_a_clock_that_is_set_back_or_forward_leaves_no_hour_out(csv):
+    hours = pd.date_range("2020-03-28", periods=6000, freq="h", tz="UTC").tz_convert(BERLIN)
+    text = "t,x\n" + "".join(f"{hour.isoformat()},{i % 24}\n" for i, hour in enumerate(hours))
+    data = ready(csv(text, target="x", time_column="t", calendar=["hour"], resample=None))
+    assert str(data.step) == "1 hour" and not data.remarks
+    seen = np.arctan2(*data.frame.values[:-1, 1:].T) % (2 * np.pi) * 24 / (2 * np.pi)  # of the next row
+    assert np.round(seen).astype(int).tolist() == [hour.hour for hour in hours[1:]]
+
+
+@pytest.mark.parametrize("rule, resample", [("D", "1d"), ("MS", "1month"), ("2h", "2h")])
+def test_bins_of_days_are_those_of_the_offsets(csv, rule, resample):
+    hours = pd.date_range("2020-03-27 22:30", periods=6000, freq="h", tz="UTC").tz_convert(BERLIN)
+    values = np.random.default_rng(0).normal(size=len(hours))
+    text = "t,x\n" + "".join(
+        f"{hour.isoformat()},{x!r}\n" for hour, x in zip(hours, values.tolist(), strict=True)
+    )
+    data = ready(csv(text, target="x", time_column="t", resample=resample))
+    series = pd.Series(values, hours if rule != "2h" else hours.tz_convert("UTC")).resample(rule).mean()
+    assert data.frame.values[:, 0] == pytest.approx(series.to_numpy())
+    texts = time_texts(data.frame.times, data.frame.offsets)
+    if rule == "2h":
+        assert [pd.Timestamp(text) for text in texts] == list(series.index)
+    else:
+        assert texts == [day.isoformat() for day in series.index]
+
+
+@pytest.mark.parametrize("west", ["2020-03-01T16:00Z", "2020-03-05T16:00Z"])
+def test_days_that_come_twice_are_one(csv, west):
+    """Of one who flies over the date line: in Tokyo it is the next day already, in Los Angeles not yet."""
+    hours = pd.date_range("2020-03-01 15:00", periods=240, freq="h", tz="UTC")
+    there = [
+        hour.tz_convert("Asia/Tokyo" if hour < pd.Timestamp(west) else "America/Los_Angeles")
+        for hour in hours
+    ]
+    text = "t,x\n" + "".join(f"{hour.isoformat()},{i}\n" for i, hour in enumerate(there))
+    data = ready(csv(text, target="x", time_column="t", resample="1d"))
+    days = pd.Series(range(240), [hour.date() for hour in there]).groupby(level=0).mean()
+    assert data.frame.values[:, 0] == pytest.approx(days.to_numpy())
+    texts = time_texts(data.frame.times, data.frame.offsets)
+    assert [text[:10] for text in texts] == list(map(str, days.index))
+    assert (np.diff(data.frame.times) > np.timedelta64(0)).all()
+
+
+def test_holidays_are_those_of_the_calendar_there(csv):
+    pytest.importorskip("holidays")
+    days = pd.date_range("2019-12-01", periods=60)
+    data = ready(csv(in_berlin(days), target="x", time_column="t", holidays="DE"))
+    assert [str(days[i + 1].date()) for i in np.flatnonzero(data.frame.values[:, 1])] == [
+        "2019-12-25", "2019-12-26", "2020-01-01"]  # fmt: skip
+
+
+def test_origins_without_a_test_part_are_refused(csv):
+    with pytest.raises(UserError, match=r"data\.origin=1: leaves test parts out, and there is none"):
+        csv(column(range(20)), target="x", fractions=(0.5, 0.5, 0.0), origin=1)
 
 
 def test_all_columns_are_those_of_numbers(csv):
@@ -236,10 +325,10 @@ def test_several_series_are_cut_scaled_and_scored_each_by_itself(csv, tmp_path):
             ours = starts[(starts >= at.start) & (starts < at.stop)] - at.start
             assert torch.equal(ours, single.starts(split))
         shift, scale = data.units(torch.tensor([at.start + 3]))
-        assert (shift.item(), scale.item()) == (
-            single.spec["target_shift"][0],
-            single.spec["target_scale"][0],
-        )
+        expected = single.spec["target_shift"][0], single.spec["target_scale"][0]
+        assert (shift.item(), scale.item()) == pytest.approx(
+            expected, rel=1e-14
+        )  # NumPy's sums, by the layout
     parts = [ready(Series(frame[frame["shop"] == s], **settings)).baselines("test") for s in "ab"]
     for name in ("persistence", "seasonal"):  # the windows are as many
         assert data.baselines("test")[name]["mse"] == pytest.approx(np.mean([p[name]["mse"] for p in parts]))
@@ -331,3 +420,71 @@ def test_new_data_with_another_step_are_refused(csv):
     with pytest.raises(UserError, match="trained on steps of 1 hour, this data has steps of 2 hours"):
         ready(csv(hours(2), **settings).with_spec(spec))
     assert ready(csv(hours(1, 9), **settings).with_spec(spec)).season == 1
+
+
+def test_known_columns_are_resampled_with_the_others_behind_the_last_target_too(csv):
+    """A column x, known to the end, and a target that ends six hours before: means of two hours, by pandas."""
+    hours = pd.date_range("2020-01-01", periods=40, freq="h")
+    frame = pd.DataFrame({"time": hours, "x": np.arange(40.0) % 7, "p": np.arange(40.0) ** 2})
+    frame.loc[34:, "x"] = np.nan
+    text = frame.to_csv(index=False)
+    settings = {"target": "x", "time_column": "time", "known": ["p"], "horizon": 2, "resample": "2h"}
+    data = ready(csv(text, scaling="none", **settings))
+    means = frame.set_index("time").resample("2h").mean()
+    assert data.frame.inputs == ["x", "p", "p+2"] and len(data.series) == 17
+    np.testing.assert_allclose(data.frame.values[:, :2], means[["x", "p"]].to_numpy()[:17])
+    np.testing.assert_allclose(data.frame.values[:, 2], means["p"].to_numpy()[2:19])
+    told = data.known_ahead(17, 3)
+    np.testing.assert_allclose(told[:, 1], means["p"].to_numpy()[17:])
+
+
+def test_holidays_are_known_ahead(csv):
+    pytest.importorskip("holidays")
+    days = np.datetime64("2020-12-01") + np.arange(40)
+    text = "day,x\n" + "\n".join(f"{d},{i % 5}" for i, d in enumerate(days))
+    settings = {"target": "x", "time_column": "day", "horizon": 3}
+    data = ready(csv(text, holidays="DE", calendar=["weekday"], **settings))
+    assert data.frame.inputs == ["x", "weekday_sin+3", "weekday_cos+3", "holiday+3"] and data.frame.plain == 3
+    off = [str(day) in ("2020-12-25", "2020-12-26", "2021-01-01") for day in days]
+    assert data.series[:, 3].tolist() == [float(o) for o in off[3:]] + [0.0] * 3
+    assert ready(csv(text, holidays="DE-BY", **settings)).series[:, 1].sum() == 4  # Epiphany, too
+    assert data.known_ahead(22, 4)[:, 3].tolist() == data.series[22:26, 3].tolist()
+    for asked, message in (("ZZ", "no such country"), ("DE-XX", "DE has no such region")):
+        with pytest.raises(UserError, match=f"data.holidays={asked}: {message}"):
+            ready(csv(text, holidays=asked, **settings))
+    weeks = "day,x\n" + "\n".join(f"{d},{i % 5}" for i, d in enumerate(days[0] + 7 * np.arange(40)))
+    with pytest.raises(UserError, match="tells days apart, and this series has steps of 1 week"):
+        ready(csv(weeks, holidays="DE", **settings))
+
+
+def test_holidays_say_what_is_missing(csv, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    days = np.datetime64("2020-12-01") + np.arange(40)
+    text = "day,x\n" + "\n".join(f"{d},{i % 5}" for i, d in enumerate(days))
+    with pytest.raises(UserError, match=r"needs the package holidays: pip install 'rnnlab\[holidays\]'"):
+        ready(csv(text, target="x", time_column="day", holidays="DE"))
+
+
+def test_an_origin_leaves_out_the_last_test_parts(csv):
+    """Test parts of origins 0, 1, 2 lie end to end, keep their length, and nothing behind them is seen."""
+    values = np.random.default_rng(0).normal(size=101)
+    text = "x\n" + "\n".join(f"{v:.6f}" for v in values)
+    settings = {"target": "x", "window": 6, "horizon": 2, "fractions": (0.6, 0.1, 0.1 + 0.2)}
+    found = [ready(csv(text, origin=k, **settings)) for k in (0, 1)]
+    assert found[0].content_hash == ready(csv(text, **settings)).content_hash != found[1].content_hash
+    (first, stop), (begin, end) = found[1].rows("test"), found[0].rows("test")
+    assert (stop, end) == (begin, 101) and stop - first == end - begin
+    assert found[1].rows("train") == (0, 61 - (end - begin)) and found[1].rows("val") == (
+        61 - (end - begin),
+        first,
+    )
+    changed = "x\n" + "\n".join(f"{v:.6f}" for v in np.where(np.arange(101) < stop, values, 99.0))
+    other = ready(csv(changed, origin=1, **settings))
+    assert torch.equal(other.series[:stop], found[1].series[:stop])
+    assert other.baselines("test") == found[1].baselines("test")
+    with pytest.raises(UserError, match="too short"):
+        ready(csv(text, origin=2, **settings))
+    gap = text.replace(f"{values[95]:.6f}", "nan")
+    assert ready(csv(gap, origin=1, missing="interpolate", **settings)).baselines("test") == found[
+        1
+    ].baselines("test")

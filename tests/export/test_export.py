@@ -1,6 +1,8 @@
 """What `rnnlab export` writes gives the run's numbers where rnnlab is not."""
 
+import ast
 import json
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +15,7 @@ from rnnlab.errors import UserError
 from rnnlab.export import equations
 from rnnlab.export.export import export
 from rnnlab.recurrence.stack import Stack
+from rnnlab.runs.run import Run
 
 TEXT = ("experiment=notebook/char_rnn", "trainer.threads=1", "trainer.accelerator=cpu", "callbacks=none",
         "trainer.max_steps=5", "trainer.val_check_interval=5")  # fmt: skip
@@ -258,3 +261,18 @@ def test_a_strangers_run_is_not_loaded(small):
     file.write_text(file.read_text().replace("rnnlab.tasks.Forecaster", "os.system"))
     with pytest.raises(UserError, match="trust"):
         export(run, "safetensors")
+
+
+def test_a_strangers_names_are_no_code(small, tmp_path):
+    """model.py is run when it is written: nothing of the id or of a folder's name may end its docstring."""
+    run = small()
+    evil = f'x"""\nopen({str(tmp_path / "BOOM")!r}, \'w\')\n"""\\'
+    folder = tmp_path / 'a"""+str(1)+"""b' / run.folder.name
+    shutil.copytree(run.folder, folder)
+    (folder / "run.json").write_text(json.dumps(run.record | {"id": evil}))
+    to, _ = export(Run(folder), "torch", tmp_path / "out")
+    assert not (tmp_path / "BOOM").exists()
+    (docstring,) = [
+        node for node in ast.parse((to / "model.py").read_text()).body if isinstance(node, ast.Expr)
+    ]
+    assert "x'''" in docstring.value.value and "a'''+str(1)+'''b" in docstring.value.value

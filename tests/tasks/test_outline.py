@@ -7,7 +7,7 @@ from rnnlab import native
 from rnnlab.data import Sine, Tokens
 from rnnlab.tasks import CharLM, Classifier, Forecaster, Probe
 from rnnlab.tasks.optimization import Optimization
-from rnnlab.training.native_steps import steps_obstacle
+from rnnlab.training.native_obstacles import steps_obstacle
 
 SERIES = {"kind": "series", "window": 20, "horizon": 2, "inputs": 3, "targets": 1, "target_index": [1],
           "target_scale": [4.0], "target_shift": [0.0], "input_names": list("abc"), "target_names": ["b"]}  # fmt: skip

@@ -209,13 +209,13 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
         with left_alone():
             try:
                 other = build(node, "it")
-                another = build(node, "it") if isinstance(thing, nn.Module) else None
+                others = [build(node, "it") for _ in range(copies(thing))]
             except Exception as error:
                 cause = error.__cause__ if isinstance(error, UserError) and error.__cause__ else error
                 raise Unrecordable(f"it cannot be made again: {type(cause).__name__}: {cause}") from error
         at = difference(thing, other).lstrip(".")
-        if not at and another is not None:
-            at = edited(thing, other, another)
+        if not at and others:
+            at = edited(thing, [other, *others])
         if not at:
             return node
         if not isinstance(value := node.get(at), int | float):
@@ -226,6 +226,13 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
     lost = [name for name in inspect.signature(kind).parameters if name not in node and name != "args"]
     hint = f"; {lost[0]} is not kept on it: {KEEP.format(name=lost[0])}" if lost else ""
     raise Unrecordable(f"it is not what {kind.__name__}({shown(node)}) makes: {place} differs{hint}")
+
+
+def copies(thing: Any) -> int:
+    """How many more are made to compare an object's weights with: fewer of a large module; 0 where it has none."""
+    if not isinstance(thing, nn.Module):
+        return 0
+    return 7 if sum(p.numel() for p in thing.parameters() if not nn.parameter.is_lazy(p)) < 1_000_000 else 1
 
 
 def shown(node: dict[str, Any]) -> str:

@@ -70,36 +70,65 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None)
 
 
 SCALE = 4.0  # a fresh weight's spread is nearer to another's than this factor, from ENOUGH numbers on
-ENOUGH = 16
+ENOUGH, MANY = 16, 256
+REACH = 1.6  # and the largest of MANY numbers is nearer to the largest of several times as many
+CHANCE = 2.9  # of Kolmogorov and Smirnov's distance: one fresh weight in ten million lies beyond
+LOOKED_AT = 50_000  # numbers of a weight
 
 
-def edited(module: nn.Module, one: nn.Module, other: nn.Module) -> str:
-    """The weight of a module that its constructor cannot have drawn, by two that it has made; "" where there is none.
+def edited(module: nn.Module, made: list[nn.Module]) -> str:
+    """The weight of a module that its constructor cannot have drawn, by others that it made; "" where there is none.
 
-    torch does not count an edit through `.data` as a change in place. It shows where both have the same numbers, and
-    where a weight is constant, not finite, or of another scale than theirs.
+    torch does not count an edit through `.data` as a change in place. It shows where the others have the same numbers,
+    and where a weight is constant, not finite, or distributed otherwise than theirs.
     """
-    made = ({**dict(m.named_parameters()), **dict(m.named_buffers())} for m in (one, other))
-    drawn, again = ({name: t.detach() for name, t in tensors.items()} for tensors in made)
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if name not in drawn or nn.parameter.is_lazy(tensor):
+    drawn = [_tensors(one) for one in made]
+    for name, tensor in _tensors(module).items():
+        if not all(name in others for others in drawn) or nn.parameter.is_lazy(tensor):
             continue
-        a, b, c = tensor.detach(), drawn[name], again[name]
-        if torch.equal(b, c):
-            if not torch.equal(a, b):
+        theirs = [others[name] for others in drawn]
+        if all(torch.equal(one, theirs[0]) for one in theirs[1:]):
+            if not torch.equal(tensor, theirs[0]):
                 return name
-        elif a.is_floating_point() and not _alike(a.double(), b.double(), c.double()):
+        elif tensor.is_floating_point() and not _alike(*(_sample(one) for one in (tensor, *theirs))):
             return name
     return ""
 
 
-def _alike(a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> bool:
-    if not a.isfinite().all():
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: t.detach() for name, t in (*module.named_parameters(), *module.named_buffers())}
+
+
+def _sample(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.flatten()[:: 1 + tensor.numel() // LOOKED_AT].double().sort().values
+
+
+def _alike(one: torch.Tensor, *others: torch.Tensor) -> bool:
+    """Whether the numbers of one weight may be drawn as those of others, of the same size; all are sorted."""
+    n = len(one)
+    if not one.isfinite().all():
         return False
-    if a.numel() < ENOUGH:
-        return a.numel() < 2 or bool((a != a.flatten()[0]).any())
-    spread = max(b.std(), c.std())
-    return bool(spread / SCALE <= a.std() <= spread * SCALE and (a.mean() - b.mean()).abs() <= spread * SCALE)
+    if n < ENOUGH:
+        return n < 2 or bool(one[0] != one[-1])
+    if len(others) > 2 and any(_distance(other, others[0]) > CHANCE * (2 / n) ** 0.5 for other in others[1:]):
+        return True  # they differ among each other: what they are drawn from is drawn, too
+    spread = max(other.std() for other in others)
+    if (
+        not spread / SCALE <= one.std() <= spread * SCALE
+        or (one.mean() - others[0].mean()).abs() > spread * SCALE
+    ):
+        return False
+    if n >= MANY and one.abs().max() > REACH * max(other.abs().max() for other in others):
+        return False
+    bound = CHANCE * ((1 + 1 / len(others)) / n) ** 0.5
+    return _distance(one, torch.cat(others).sort().values) <= bound
+
+
+def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest distance of two distribution functions, from sorted numbers."""
+    at = torch.cat([one, other])
+    below = (torch.searchsorted(numbers, at, right=True) / len(numbers) for numbers in (one, other))
+    return float((next(below) - next(below)).abs().max())
 
 
 def same_kind(a: Any, b: Any) -> bool:

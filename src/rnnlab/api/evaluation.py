@@ -10,6 +10,7 @@ import numpy as np
 from rnnlab.api.frame import frame
 from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.run import Run
+from rnnlab.runs.sources import foreign_targets
 
 SPLITS = ("train", "val", "test", "all")
 BY = ("step", "target", "series")
@@ -217,6 +218,8 @@ def plain_part(
     if split in ("train", "all"):
         raise UserError(f"--split {split}: {name} has steps for val and test alone")
     data = load_data(run, {}, overrides, trust=trust)
+    drawing = Generators(run.config["seed"], 0, foreign_targets(run.config))
+    drawing.wrap(data, module)
     steps = {"test": "test_step", "val": "validation_step"}
     possible = [p for p in steps if gives(data, f"{p}_dataloader")
                 and (predicting or is_overridden(steps[p], module))]  # fmt: skip
@@ -227,7 +230,7 @@ def plain_part(
         )
     found = split or possible[0]
     best = run.results.get("best", {}).get("step")
-    Generators(run.config["seed"], (run.results.get("steps") if found == "test" else best) or 0).wrap(data)
+    drawing.steps = (run.results.get("steps") if found == "test" else best) or 0
     with _quietly():
         trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
                           enable_model_summary=False)  # fmt: skip

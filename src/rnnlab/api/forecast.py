@@ -107,7 +107,6 @@ def forecast(
     Raises UserError for a run that is no forecaster, data that does not fit it, a start without a whole
     window before it, and a model that cannot feed itself.
     """
-    from rnnlab.data.parts import parts
     from rnnlab.data.windows import Windowed
     from rnnlab.figures.forecast import running_on, time_name
     from rnnlab.runs.data import load_data
@@ -136,7 +135,7 @@ def forecast(
     group = chosen(data, series)
     rows = group.stop - group.start
     if horizon is None:
-        held = rows - parts(rows, data.fractions)["train"].stop  # behind what the model was trained on
+        held = rows - data.parts(rows)["train"].stop  # behind what the model was trained on
         compared = not new_file and start is None
         longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
         horizon = farthest(task, data, group.stop - (longest if compared else start or 0), longest)

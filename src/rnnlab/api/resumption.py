@@ -27,6 +27,9 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
         raise UserError(
             f"{run.folder}: its status is {run.status}; it goes on as it was asked, without {overrides[0]}"
         )
+    from rnnlab.config.checked import plain
+    from rnnlab.config.reading import read
+    from rnnlab.runs.data import kept_here
     from rnnlab.runs.load import permitted
     from rnnlab.runs.manifest import command_line
     from rnnlab.runs.run_path import Place
@@ -39,7 +42,11 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
         raise UserError(
             f"{run.folder}: its config holds a secret, which is not kept; give the same overrides again"
         )
-    with nullcontext() if quiet else notebook.block(), permitted(run, config, getattr(run, "trust", False)):
+    trust = getattr(run, "trust", False)
+    with nullcontext() if quiet else notebook.block(), permitted(run, config, trust):
+        if problems := read(plain(config)).problems:
+            raise UserError(f"{run.folder / 'config.yaml'}: {problems[0]}")
+        config["data"] = kept_here(config["data"])
         _, device = accelerator.take(config["trainer"]["accelerator"])
         where = Place(run.folder, record["id"], record.get("group", ""), record.get("label", ""))
         train_config(config, where, run.overrides, command=command_line(), device=device, display=display)

@@ -1,5 +1,6 @@
 """A sweep without Hydra's command line."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from rnnlab.config import config_folder
-from rnnlab.config.composing import COMPOSING, addable, apart, put, refuse_unused
 from rnnlab.config.explain import explain
+from rnnlab.config.hydra_config import COMPOSING, addable, apart, put
+from rnnlab.config.hydra_keys import refuse_elsewhere
 from rnnlab.config.texts import kept
 from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.sweeps import sweep as sweeps
@@ -28,7 +30,12 @@ class Asked(Multirun):
 
 def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bool = False) -> list[Path]:
     """Plans and trains as `rnnlab train -m OVERRIDES`; the folders of the runs that there are, in the plan's order."""
-    refuse_unused(overrides)
+    others = [word for word in overrides if re.match(r"hydra/(launcher|sweeper)=(?!rnnlab$)", word)]
+    if others:
+        raise UserError(
+            f"{others[0]}: rnnlab.sweep trains in rnnlab's own workers; `rnnlab train -m` takes others"
+        )
+    refuse_elsewhere([word for word in overrides if not re.match(r"hydra/(launcher|sweeper)=", word)])
     arguments = addable(kept(overrides))
     asked, _ = apart(arguments)
     given = [] if config_dir is None else [searched(config_dir)]

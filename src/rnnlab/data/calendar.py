@@ -1,10 +1,14 @@
 """The step of a series on the calendar: what comes after its last row, what season it has, what its days are."""
 
+import importlib.util
 from typing import NamedTuple
 
 import numpy as np
 
+from rnnlab.errors import UserError, nearest
+
 DAY = 86_400_000_000  # microseconds
+MINUTE = np.timedelta64(1, "m")
 NAMES = ((7 * DAY, "week"), (DAY, "day"), (DAY // 24, "hour"), (60_000_000, "minute"), (1_000_000, "second"))
 FEATURES = {  # cycles that a time has a place on, with their lengths
     "minute": 60,
@@ -83,17 +87,53 @@ class Step(NamedTuple):
         return np.diff(times.astype("datetime64[M]")).astype(np.float64) / self.n
 
 
-def step_of(times: np.ndarray) -> Step | None:
+def local(times: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
+    """Times (N,) in UTC as clocks show them `offsets` minutes east of it; without offsets as they are."""
+    return times if offsets is None else times + offsets * MINUTE
+
+
+def holiday(times: np.ndarray, country: str) -> np.ndarray:
+    """1 for each time that lies on a public holiday, 0 for others, (N,); `country` is "DE", or with a region "DE-BY".
+
+    Raises UserError where the package `holidays` is missing or doesn't know the country, or steps are longer than days.
+    """
+    if importlib.util.find_spec("holidays") is None:
+        raise UserError(
+            f"data.holidays={country}: needs the package holidays: pip install 'rnnlab[holidays]'"
+        )
+    from holidays import country_holidays, list_supported_countries
+
+    step = step_of(times)
+    if step is not None and step.unit != "B" and step.length > DAY:
+        raise UserError(f"data.holidays={country}: tells days apart, and this series has steps of {step}")
+    known = list_supported_countries()
+    nation, _, region = country.partition("-")
+    if nation not in known:
+        raise UserError(f"data.holidays={country}: no such country.{nearest(nation, list(known))}")
+    if region and region not in known[nation]:
+        raise UserError(
+            f"data.holidays={country}: {nation} has no such region.{nearest(region, known[nation])}"
+        )
+    days = times.astype("datetime64[D]")
+    years = np.unique(days.astype("datetime64[Y]")).astype(int) + 1970
+    off = np.array(
+        sorted(country_holidays(nation, region or None, years=years.tolist())), dtype="datetime64[D]"
+    )
+    return np.isin(days, off).astype(np.float64)
+
+
+def step_of(times: np.ndarray, offsets: np.ndarray | None = None) -> Step | None:
     """The usual step between times (N,) that increase; None for row numbers or where there are not two rows.
 
-    Months where all rows have the same day of the month, or are the last of it; business days where rows a day apart
-    leave out every Saturday and Sunday; else the median.
+    By the calendar at their `offsets`, where they have such: months where all rows have the same day of the month, or
+    are the last of it; business days where rows a day apart leave out every Saturday and Sunday; else the median.
     """
     if times.dtype.kind != "M" or len(times) < 2:
         return None
     times = times.astype("datetime64[us]")
-    months, days = times.astype("datetime64[M]"), times.astype("datetime64[D]")
-    same_clock = len(np.unique(times - days)) == 1
+    shown = local(times, offsets)
+    months, days = shown.astype("datetime64[M]"), shown.astype("datetime64[D]")
+    same_clock = len(np.unique(shown - days)) == 1
     apart = np.diff(months).astype(int)
     if same_clock and (apart > 0).all():
         day, ends = (days - months).astype(int), (days + 1).astype("datetime64[M]") > months
@@ -107,6 +147,18 @@ def step_of(times: np.ndarray) -> Step | None:
     if same_clock and usual == DAY and over_a_weekend and (weekdays < 5).all():
         return Step("B", 1)
     return Step("us", usual)
+
+
+def continued(times: np.ndarray, n: int, offsets: np.ndarray | None = None) -> np.ndarray:
+    """Times (N,) of one series and the `n` that follow on the calendar, or by the median step of numbers.
+
+    Where times have offsets (N,) the calendar is the one that they are written by, and the last offset stays.
+    """
+    if (step := step_of(times, offsets)) is not None:
+        behind = step.after(local(times, offsets)[-1], np.arange(1, n + 1))
+        return np.concatenate([times, behind if offsets is None else behind - offsets[-1] * MINUTE])
+    pace = np.sort(np.diff(times))[(len(times) - 1) // 2] if len(times) > 1 else 1
+    return np.concatenate([times, times[-1] + pace * np.arange(1, n + 1)])
 
 
 def _median(values: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rnnlab.data.calendar import local
+
 
 class Group(NamedTuple):
     """The rows [start, stop) of one series of a frame."""
@@ -37,6 +39,14 @@ class Frame(NamedTuple):
         """All of them, with one that has no name."""
         return self.groups or [Group("", 0, len(self.values))]
 
+    def offsets_of(self, group: Group) -> np.ndarray | None:
+        return None if self.offsets is None else self.offsets[group.start : group.stop]
+
+    def first_row(self, rows: np.ndarray) -> np.ndarray:
+        """The first row of the series that each of `rows` belongs to."""
+        starts = np.array([group.start for group in self.series])
+        return starts[np.searchsorted(starts, rows, side="right") - 1]
+
     def series_of(self, row: int) -> Group:
         """The series that a row belongs to, or that ends before it."""
         return next((group for group in self.series if row < group.stop), self.series[-1])
@@ -56,9 +66,9 @@ def time_texts(times: np.ndarray, offsets: np.ndarray | None = None) -> list[str
     if offsets is None:
         whole = bool((times == times.astype("datetime64[D]")).all())
         return _written(times, "D" if whole else "us")
-    local = _written(times.astype("datetime64[us]") + offsets * np.timedelta64(1, "m"), "us")
+    shown = _written(local(times.astype("datetime64[us]"), offsets), "us")
     east = [f"{'+-'[o < 0]}{abs(o) // 60:02d}:{abs(o) % 60:02d}" for o in offsets.tolist()]
-    return [f"{text}{offset}" for text, offset in zip(local, east, strict=True)]
+    return [f"{text}{offset}" for text, offset in zip(shown, east, strict=True)]
 
 
 def _written(times: np.ndarray, unit: str) -> list[str]:

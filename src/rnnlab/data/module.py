@@ -7,6 +7,8 @@ import lightning
 import torch
 from torch import Tensor
 
+from rnnlab.data.loader import Loader
+
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -75,9 +77,13 @@ class SequenceData(lightning.LightningDataModule):
         return "train" if self.loader("val") is None else "val"
 
     def train_dataloader(self) -> Any:
-        # trainer.overfit_batches takes the first few: they must be the same in every epoch
         overfit = self.trainer is not None and getattr(self.trainer, "overfit_batches", 0) > 0
-        return self.loader("train", shuffle=not overfit)
+        loader = self.loader("train", shuffle=True)
+        if not overfit or not isinstance(loader, Loader):
+            return self.loader("train") if overfit else loader
+        # trainer.overfit_batches takes the first few: they must be the same in every epoch
+        first = loader.order(0)
+        return Loader(loader.fetch, lambda epoch: first)
 
     def val_dataloader(self) -> Any:
         return self.loader("val") or []  # Lightning's word for nothing to validate

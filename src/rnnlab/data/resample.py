@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from rnnlab.config.data_schema import PERIOD
+from rnnlab.data.calendar import MINUTE, local
 from rnnlab.errors import UserError
 
 UNITS: dict[str, Any] = {  # ours -> how many of NumPy's
@@ -21,6 +22,25 @@ def period(text: str) -> np.timedelta64:
         raise UserError(f"data.resample={text}: must be a period such as 30min, 2h, 1d, 1month")
     count, unit = UNITS[found[2]]
     return np.timedelta64(int(found[1] or 1) * count, unit)
+
+
+def resampled(
+    times: np.ndarray, values: np.ndarray, offsets: np.ndarray | None, length: np.timedelta64
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """`means` of times in UTC, and the offset of each bin, that of its first row.
+
+    Bins of days and longer are those of the calendar by which times with offsets are written. Hours are those of UTC:
+    a clock that is set back shows one hour twice.
+    """
+    if offsets is None:
+        return *means(times, values, length), None
+    of_calendar = np.datetime_data(length.dtype)[0] in ("D", "M")
+    shown = local(times, offsets) if of_calendar else times
+    order = np.argsort(shown, kind="stable")  # of one who travels west a day may come twice
+    shown, values, offsets = shown[order], values[order], offsets[order]
+    starts, values = means(shown, values, length)
+    of_bins = offsets[np.searchsorted(shown, starts).clip(max=len(shown) - 1)]
+    return (starts - of_bins * MINUTE if of_calendar else starts), values, of_bins
 
 
 def means(times: np.ndarray, values: np.ndarray, length: np.timedelta64) -> tuple[np.ndarray, np.ndarray]:

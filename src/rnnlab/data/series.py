@@ -10,19 +10,18 @@ import torch
 from rnnlab.config import data_schema as schema
 from rnnlab.config.arguments import check_arguments
 from rnnlab.data import baselines
+from rnnlab.data.ahead import Ahead
 from rnnlab.data.baselines import Predictor
-from rnnlab.data.calendar import features, step_of
+from rnnlab.data.calendar import step_of
 from rnnlab.data.frame import Frame, Group
-from rnnlab.data.module import SPLITS
-from rnnlab.data.parts import parts
 from rnnlab.data.per_window import DIFFERENCES, MODES
-from rnnlab.data.resample import means, period
+from rnnlab.data.remarks import leaps, strays
+from rnnlab.data.resample import period, resampled
 from rnnlab.data.table import Table
 from rnnlab.data.windows import Windowed
 from rnnlab.errors import UserError
 
 POLICIES = ("error", "interpolate", "drop")
-STRAY = 0.25  # above this share of rows outside the training range there is a remark
 SCALINGS = ("standard", "minmax", "none", *MODES)
 
 
@@ -33,7 +32,8 @@ class Series(Windowed):
     the inputs of its first windows reach back over the cut; with split="rows" no window straddles a cut. Each
     column is scaled by its training rows alone, and gaps are interpolated within each part alone (linearly in
     time, or in rows without a `time_column`; at the ends of a part by the nearest value), so that nothing of a
-    later part reaches an earlier one. `season` counts rows, after resampling.
+    later part reaches an earlier one. `season` counts rows, after resampling. With `origin`=k the last k test parts
+    are left out, and the parts end there.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Series(Windowed):
         id_column: str | None = None,
         known: Sequence[str] = (),
         calendar: Sequence[str] = (),
+        holidays: str | None = None,
         missing: Literal["error", "interpolate", "drop"] = "error",
         resample: str | None = None,
         scaling: str = "standard",
@@ -54,6 +55,7 @@ class Series(Windowed):
         season: int | Literal["auto"] | None = "auto",
         split: Literal["targets", "rows"] = "targets",
         fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+        origin: int = 0,
         time_format: str | None = None,
         delimiter: str | None = None,
         decimal: str = ".",
@@ -79,7 +81,7 @@ class Series(Windowed):
         self.period = period(resample) if resample else None
         self.target = [target] if isinstance(target, str) else list(target)
         self.columns = [columns] if isinstance(columns, str) else columns and list(columns)
-        self.known, self.calendar = list(known), list(calendar)
+        self.known, self.calendar, self.holidays, self.origin = list(known), list(calendar), holidays, origin
 
     def read(self) -> Frame:
         table = Table(
@@ -101,7 +103,7 @@ class Series(Windowed):
             **dict.fromkeys(self.known, "known"),
             **dict.fromkeys(self.target, "target"),
         }
-        names = self.read_names = list(asked)
+        names = list(asked)
         values = np.stack([table.numbers(name, key) for name, key in asked.items()], axis=1)
         instants = table.times(self.time_column, self.time_format) if self.time_column else None
         times = np.arange(len(table.rows)) if instants is None else instants.times
@@ -111,7 +113,7 @@ class Series(Windowed):
             ids, place = np.unique(table.cells(self.id_column, "id_column"), return_inverse=True)
             labels = ids.tolist()
         self.remarks, pieces = [], []
-        self.beyond: dict[str, np.ndarray] = {}  # what is known of rows that come after a series' last target
+        self.ahead = Ahead(self.known, self.calendar, self.holidays, self.horizon, names, {})
         for number, label in enumerate(labels):
             rows = np.flatnonzero(place == number)
             if self.time_column:
@@ -124,12 +126,11 @@ class Series(Windowed):
             at = groups[-1].stop
         times, values = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
         offsets = None if offsets is None else np.concatenate([piece[2] for piece in pieces])
-        self.season = self._season(times[: groups[0].stop])
         if len(self.remarks) > 3:  # of many series
             self.remarks = [*self.remarks[:3], f"{self.source}: {len(self.remarks) - 3:,} more such remarks"]
-        return self._widened(
-            Frame(times, values, inputs, self.target, 0, offsets, groups if self.id_column else [])
-        )
+        frame = Frame(times, values, inputs, self.target, 0, offsets, groups if self.id_column else [])
+        self.season = self._season(times[: groups[0].stop], frame.offsets_of(groups[0]))
+        return self.ahead.widened(frame, bool(self.time_column))
 
     def _one(
         self,
@@ -144,11 +145,10 @@ class Series(Windowed):
         """One series as it is used: times, values and offsets, without gaps."""
         which = f", {self.id_column} {label}" if label else ""
         offsets = None if offsets is None else offsets[rows]
+        whole = times, values, offsets
         if self.known:  # the last rows may tell what is known in advance alone
-            targets = [names.index(name) for name in self.target]
-            told = np.flatnonzero(~np.isnan(values[:, targets]).all(1))
-            end = int(told[-1]) + 1 if len(told) else len(values)
-            self.beyond[label] = values[end:]
+            end = self._told(values, names)
+            self.ahead.beyond[label] = values[end:]
             values, times, rows = values[:end], times[:end], rows[:end]
             offsets = None if offsets is None else offsets[:end]
         if self.log and len(bad := np.argwhere(values[:, [names.index(n) for n in self.target]] <= 0)):
@@ -165,91 +165,50 @@ class Series(Windowed):
                 f"{self.source}: row {table.rows[row]}, column {name}: {cell!r} is no value; {remedy}"
             )
         if self.period is not None:
-            times, values = means(times, values, self.period)
-            offsets = None if offsets is None else np.full(len(times), offsets[-1])
+            times, values, offsets = resampled(*whole, self.period)
+            if self.known:
+                end = self._told(values, names)
+                self.ahead.beyond[label] = values[end:]
+                times, values = times[:end], values[:end]
+                offsets = None if offsets is None else offsets[:end]
             if self.missing == "error" and len(empty := np.flatnonzero(np.isnan(values[:, 0]))):
                 bin = f"the {self.period} from {times[empty[0]].astype('datetime64[s]')}"
                 raise UserError(f"{self.source}{which}: there is no row in {bin}; {remedy}")
         if self.missing == "drop":
-            whole = ~np.isnan(values).any(1)
-            times, values = times[whole], values[whole]
-            offsets = None if offsets is None else offsets[whole]
+            kept = ~np.isnan(values).any(1)
+            times, values = times[kept], values[kept]
+            offsets = None if offsets is None else offsets[kept]
         if self.missing == "interpolate":
             self._interpolate(times, values, names)
-        self.remarks += leaps(f"{self.source}{which}", times)
-        self.remarks += strays(
-            f"{self.source}{which}", values, names, parts(len(values), self.fractions), self.scaling
-        )
+        self.remarks += leaps(f"{self.source}{which}", times, offsets)
+        self.remarks += strays(f"{self.source}{which}", values, names, self.parts(len(values)), self.scaling)
         return times, values, offsets
 
-    def _season(self, times: np.ndarray) -> int | None:
+    def _told(self, values: np.ndarray, names: list[str]) -> int:
+        """The row behind the last that has a value of a target."""
+        targets = [names.index(name) for name in self.target]
+        told = np.flatnonzero(~np.isnan(values[:, targets]).all(1))
+        return int(told[-1]) + 1 if len(told) else len(values)
+
+    def _season(self, times: np.ndarray, offsets: np.ndarray | None) -> int | None:
         if self.asked_season != "auto":
             return self.asked_season
-        step = step_of(times)
+        step = step_of(times, offsets)
         return None if step is None else step.season
 
-    def _widened(self, frame: Frame) -> Frame:
-        """With columns for what is known ahead: values and days of the calendar, `horizon` rows on."""
-        if not self.known and not self.calendar:
-            return frame
-        if self.calendar and not self.time_column:
-            raise UserError(f"data.calendar={self.calendar[0]}: needs data.time_column")
-        ahead, h = [], self.horizon
-        names = frame.columns
-        for group in frame.series:
-            at = slice(group.start, group.stop)
-            columns = []
-            for name in self.known:
-                later = self.beyond[group.name][:h, names.index(name)]
-                column = np.concatenate([frame.values[at, names.index(name)], later])[h:]
-                columns.append(
-                    np.append(column, np.full(group.stop - group.start - len(column), np.nan))[:, None]
-                )
-            if self.calendar:
-                times = self.continued(frame.times[at], h)[h:]
-                columns.append(features(times, self.calendar))
-            ahead.append(np.hstack(columns))
-        added = [f"{name}+{h}" for name in self.known]
-        added += [f"{name}_{wave}+{h}" for name in self.calendar for wave in ("sin", "cos")]
-        inputs = [*frame.inputs, *added]
-        n = len(frame.inputs)
-        values = np.hstack([frame.values[:, :n], np.concatenate(ahead), frame.values[:, n:]])
-        return frame._replace(values=values, inputs=inputs, plain=2 * len(self.calendar))
-
     def known_ahead(self, row: int, steps: int) -> torch.Tensor:
-        told = torch.full((steps, self.inputs), torch.nan)
-        if not self.known and not self.calendar:
-            return told
-        group, n = self.frame.series_of(row - 1), len(self.frame.inputs) - self.frame.plain - len(self.known)
-        ahead = range(n, self.inputs)  # the columns that look `horizon` rows on
-        inside = self.series[row : min(row + steps, group.stop), : self.inputs]
-        known = [self.frame.inputs.index(name) for name in self.known]
-        told[: len(inside), [*known, *ahead]] = inside[:, [*known, *ahead]]
-        missing = max(0, row + steps - group.stop)
-        if missing and self.calendar:
-            times = self.continued(self.frame.times[group.start : group.stop], missing + self.horizon)
-            of_days = features(times[-missing:], self.calendar).astype(np.float32)
-            told[steps - missing :, self.inputs - self.frame.plain :] = torch.from_numpy(of_days)
-        if missing and self.known:
-            at = [g.name for g in self.frame.series].index(group.name)
-            later = self.beyond[group.name]
-            for source, column in zip(known, range(n, n + len(self.known)), strict=True):
-                name = self.frame.inputs[source]
-                raw = np.append(
-                    later[:, self.read_names.index(name)], np.full(missing + self.horizon, np.nan)
-                )
-                for to, first in ((source, 0), (column, self.horizon)):
-                    shift, scale = (array[at, to] for array in self.scales)
-                    scaled = ((raw[first : first + missing] - shift) / scale).astype(np.float32)
-                    told[steps - missing :, to] = torch.from_numpy(scaled)
-        return told
+        return self.ahead.told(self.frame, self.series, self.scales, row, steps)
 
     def _interpolate(self, times: np.ndarray, values: np.ndarray, names: list[str]) -> None:
         at = (times - times[0]).astype(np.float64)
-        for split, place in parts(len(values), self.fractions).items():
+        found = self.parts(len(values))
+        left_out = ("left out", slice(found["test"].stop, len(values)))
+        for split, place in [*found.items(), left_out]:
             for i, name in enumerate(names):
                 column, gap = values[place, i], np.isnan(values[place, i])
                 if len(gap) and gap.all():
+                    if split == "left out":
+                        continue
                     raise UserError(f"{self.source}: column {name} has no value in the whole {split} part")
                 if gap.any():
                     column[gap] = np.interp(at[place][gap], at[place][~gap], column[~gap])
@@ -280,11 +239,7 @@ class Series(Windowed):
         values, targets = frame.values, frame.values[:, self.target_columns]
         found: dict[str, Predictor | None] = {"persistence": baselines.persistence(targets, self.window)}
         if self.season:
-            starts = np.array([group.start for group in frame.series])
-            first = (
-                (lambda row: starts[np.searchsorted(starts, row, side="right") - 1]) if frame.groups else None
-            )
-            found["seasonal"] = baselines.seasonal(targets, *shape, self.season, first)
+            found["seasonal"] = baselines.seasonal(targets, *shape, self.season, frame.first_row)
         fitted, chosen_on = self.starts("train").numpy(), self.starts("val").numpy()
         if len(fitted):
             if frame.groups:  # of several series one predictor, in units in which they are alike
@@ -316,41 +271,3 @@ class Series(Windowed):
             return np.exp(raw) if self.log else raw
 
         return predict
-
-
-def leaps(where: str, times: np.ndarray) -> list[str]:
-    """A remark where rows are missing in between: for a model, rows that follow each other are a step apart."""
-    step = step_of(times)
-    if step is None:
-        return []
-    wide = np.flatnonzero(step.between(times) > 1.5)
-    if not len(wide):
-        return []
-    first, last = (str(times[i].astype("datetime64[s]")) for i in (wide[0], wide[0] + 1))
-    return [
-        f"{where}: the times leap in {len(wide):,} place{'s' * (len(wide) > 1)}, first from {first} to {last}, and "
-        "windows lie across; data.resample makes the steps even"
-    ]
-
-
-def strays(
-    where: str, values: np.ndarray, names: list[str], cuts: dict[Any, slice], scaling: str
-) -> list[str]:
-    """A remark for the column of which most of the validation or test part is such as training never saw."""
-    train = values[cuts["train"]]
-    if scaling in MODES or not len(train):
-        return []
-    low, high = train.min(0), train.max(0)
-    found: list[tuple[float, str, str]] = []
-    for split, part in ((s, values[cuts[s]]) for s in SPLITS[1:]):
-        if len(part):
-            outside = ((part < low) | (part > high)).mean(0)
-            found += [(float(share), split, name) for share, name in zip(outside, names, strict=True)]
-    share, where_split, name = max(found, default=(0.0, "", ""))
-    if share < STRAY:
-        return []
-    part_name = {"val": "validation", "test": "test"}[where_split]
-    return [
-        f"{where}: {share:.0%} of the {part_name} part's {name} lies outside the range of the training part; "
-        "data.scaling=window_last or window_standard shows each window in a scale of its own"
-    ]

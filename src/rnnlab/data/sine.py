@@ -19,6 +19,9 @@ from rnnlab.data.windows import Windowed
 from rnnlab.memory import afford
 
 NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"
+LEAST = (
+    1e-6  # of the amplitudes: noise from which the floor is computed; less is lost in the rounding of sums
+)
 
 
 class Sine(Windowed):
@@ -125,11 +128,12 @@ def bayes_error(
         stream = streams.generator(0, "data", FLOOR)
         return estimate(amplitudes, frequencies, step, window, horizon, noise_std, length, stream)
 
-    if noise_std:
+    size = sum(map(abs, amplitudes))
+    if noise_std and noise_std >= LEAST * size:
         variance, error = unknown(noise_std)
         return noise_std**2 + variance, error
-    # Without noise: what stays unknown however little noise there is, such as a sine's direction in a window of
-    # one point. What noise alone hides falls a hundredfold from `little` to `less`.
-    size = sum(map(abs, amplitudes))
-    (little, _), (less, error) = unknown(1e-5 * size), unknown(1e-6 * size)
-    return (less, error) if less > little / 2 else (0.0, 0.0)
+    # With less noise: what stays unknown however little there is, such as a sine's direction in a window of one
+    # point. What noise alone hides falls with its square, a hundredfold from `little` to `less`.
+    (little, _), (less, error) = unknown(10 * LEAST * size), unknown(LEAST * size)
+    hidden = 1.0 if less > little / 2 else (noise_std / (LEAST * size)) ** 2 if size else 0.0
+    return noise_std**2 + hidden * less, hidden * error

@@ -1,14 +1,17 @@
 """A text of the user's own: a file, several, or a folder of them, each of which may be gzipped."""
 
 import difflib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 from rnnlab.data.table import GZIP, gunzip
 from rnnlab.errors import UserError, nearest
+from rnnlab.memory import afford
 from rnnlab.regular_files import read_file
 
 SUFFIXES = (".txt", ".md", ".text")  # of the files of a folder that are read, also with .gz behind
+ENTRIES = 200_000  # files and folders below one that is searched for texts
 
 
 def read_texts(paths: str | Sequence[str], encoding: str) -> str:
@@ -17,11 +20,19 @@ def read_texts(paths: str | Sequence[str], encoding: str) -> str:
     One that does not end with its line gets a line's end, where another follows. Raises UserError.
     """
     if isinstance(paths, str) and (folder := Path(paths).expanduser()).is_dir():
-        found = [
-            p
-            for p in sorted(folder.rglob("*"))
-            if p.is_file() and p.name.removesuffix(".gz").endswith(SUFFIXES)
-        ]
+        try:
+            below = sorted(itertools.islice(folder.rglob("*"), ENTRIES + 1))
+            if len(below) > ENTRIES:
+                raise UserError(
+                    f"data.path={paths}: more than {ENTRIES:,} files are below it; name a folder of texts"
+                )
+            found = [p for p in below if p.name.removesuffix(".gz").endswith(SUFFIXES) and p.is_file()]
+            afford(
+                3.0 * sum(p.stat().st_size for p in found),
+                f"data.path={paths}: reading its {len(found):,} texts",
+            )
+        except OSError as error:  # of a folder of the system's, say
+            raise UserError(f"data.path={paths}: {error.filename} cannot be read: {error.strerror}") from None
         if not found:
             raise UserError(
                 f"data.path={paths}: the folder holds no text ({', '.join(SUFFIXES)}, also with .gz)"

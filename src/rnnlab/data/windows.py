@@ -2,7 +2,6 @@
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -13,34 +12,18 @@ from rnnlab.config import data_schema as schema
 from rnnlab.config.arguments import check_arguments
 from rnnlab.data.baselines import Predictor, score
 from rnnlab.data.calendar import Step, step_of
-from rnnlab.data.frame import Frame, Stretch, time_texts
+from rnnlab.data.frame import Frame, Stretch
+from rnnlab.data.gather import gatherer
 from rnnlab.data.loader import Loader, in_order, shuffled
 from rnnlab.data.module import SPLITS, SequenceData, Split, spread
 from rnnlab.data.parts import parts
 from rnnlab.data.per_window import MODES, PerWindow
+from rnnlab.data.remarks import parts_in_words
 from rnnlab.data.scales import Scales
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
 
 EVALUATED = 1024  # windows in a batch that is not trained on, at least
-
-
-def gatherer(series: torch.Tensor, length: int, offset: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function of window starts (B,): copies of `series[start+offset :][:length]`, (B, length, C).
-
-    NumPy sees every stretch of the series as one item of many bytes and copies it in one go. torch's
-    index_select is as fast alone, but wakes its threads for large batches, which can cost 100 times the copy.
-    """
-    rows, width = series.shape
-    array = series.contiguous().numpy()
-    item = np.dtype((np.void, length * width * array.itemsize))
-    first = offset * array.strides[0]
-    stretches = np.ndarray((rows - offset - length + 1,), item, array, first, array.strides[:1])
-
-    def gather(starts: torch.Tensor) -> torch.Tensor:
-        return torch.from_numpy(stretches[starts.numpy()].view(array.dtype).reshape(-1, length, width))
-
-    return gather
 
 
 class Windowed(SequenceData):
@@ -65,6 +48,8 @@ class Windowed(SequenceData):
     scaling: str = "none"
     log = False
     """Whether targets are forecast by their logarithms."""
+    origin = 0
+    """So many test parts are left out at the end."""
     reaching = False
     """Whether the inputs of a part's first windows reach back over its cut, so that its targets alone are its own."""
 
@@ -102,12 +87,16 @@ class Windowed(SequenceData):
     def make_predictors(self) -> dict[str, Predictor]:
         """The baselines by name; called once, when first asked for."""
 
+    def parts(self, n: int) -> dict[Split, slice]:
+        """The rows of each part of a series of `n`."""
+        return parts(n, self.fractions, self.origin)
+
     def place(self, n: int) -> dict[Split, np.ndarray]:
         """The window starts of each part of a series of `n` rows: no target lies beyond a part, nor, unless
         they are `reaching`, any input.
         """
         found: dict[Split, np.ndarray] = {}
-        for split, at in parts(n, self.fractions).items():
+        for split, at in self.parts(n).items():
             first = max(0, at.start - self.window) if self.reaching else at.start
             behind = at.stop - self.window - self.horizon + 1
             found[split] = np.arange(first, behind if at.stop > at.start and behind > first else first)
@@ -116,7 +105,7 @@ class Windowed(SequenceData):
     def rows(self, split: Split) -> tuple[int, int]:
         """First row of a part, and the row behind its last; of several series the first one's."""
         group = self.frame.series[0]
-        place = parts(group.stop - group.start, self.fractions)[split]
+        place = self.parts(group.stop - group.start)[split]
         return group.start + place.start, group.start + place.stop
 
     def forecast_rows(self, split: Split) -> tuple[int, int]:
@@ -131,8 +120,8 @@ class Windowed(SequenceData):
         self.frame = frame = self.read()
         self.column_names, self.inputs = frame.columns, len(frame.inputs)
         self.target_columns = [frame.columns.index(name) for name in frame.targets]
-        steps = [step_of(frame.times[group.start : group.stop]) for group in frame.series]
-        self.step: Step | None = steps[0]
+        first = frame.series[0]
+        self.step: Step | None = step_of(frame.times[: first.stop], frame.offsets_of(first))
         placed: dict[Split, list[np.ndarray]] = {split: [] for split in SPLITS}
         for group in frame.series:
             for split, starts in self.place(group.stop - group.start).items():
@@ -218,7 +207,7 @@ class Windowed(SequenceData):
         frame, found = self.frame, []
         for group in frame.series:
             n = group.stop - group.start
-            places, cuts = self.place(n), parts(n, self.fractions)
+            places, cuts = self.place(n), self.parts(n)
             if any(not len(places[s]) for s in wanted):
                 held = ", ".join(f"{s} {cuts[s].stop - cuts[s].start}" for s in SPLITS)
                 named = f"the series {group.name} is " if group.name else ""
@@ -226,7 +215,8 @@ class Windowed(SequenceData):
                 raise UserError(
                     f"{named}too short: a window and its horizon take {self.window} + {self.horizon} = "
                     f"{self.window + self.horizon} rows{later}, of {n} rows the parts hold {held}. "
-                    "Take a smaller data.window or data.horizon, or other data.fractions"
+                    f"Take a smaller data.window or data.horizon{' or data.origin' * bool(self.origin)}, or other "
+                    "data.fractions"
                 )
             train = frame.values[group.start + cuts["train"].start : group.start + cuts["train"].stop]
             found.append(self.fit(self.logged(train), self.column_names))
@@ -251,39 +241,12 @@ class Windowed(SequenceData):
             raise UserError(f"the model looks at {self.window} rows, this data has only {len(frame.values)}")
         return Scales.of_spec(spec, frame, self.target_columns)
 
-    def continued(self, times: np.ndarray, n: int) -> np.ndarray:
-        """Times (N,) of one series and the `n` that follow on the calendar, or by the median step of numbers."""
-        if (step := step_of(times)) is not None:
-            return np.concatenate([times, step.after(times[-1], np.arange(1, n + 1))])
-        pace = np.sort(np.diff(times))[(len(times) - 1) // 2] if len(times) > 1 else 1
-        return np.concatenate([times, times[-1] + pace * np.arange(1, n + 1)])
-
     def known_ahead(self, row: int, steps: int) -> torch.Tensor:
         """Scaled inputs of rows `row` on as far as they are known in advance, (steps, inputs), NaN elsewhere."""
         return torch.full((steps, self.inputs), torch.nan)
 
     def parts_in_words(self) -> list[str]:
-        """Of each part its rows, windows and dates, in a line."""
-        found = []
-        several = (
-            f" of {self.frame.series[0].name}, the first of {len(self.frame.groups)}"
-            if self.frame.groups
-            else ""
-        )
-        for split, name in (("train", "training"), ("val", "validation"), ("test", "test")):
-            first, behind = self.rows(split)  # type: ignore[arg-type]
-            windows = len(self.starts(split))  # type: ignore[arg-type]
-            if behind > first:
-                ends = [first, behind - 1]
-                offsets = None if self.frame.offsets is None else self.frame.offsets[ends]
-                times = self.frame.times[ends]
-                if times.dtype.kind == "f":  # a sine's: no row numbers, and in its file with all digits
-                    dates, what = " to ".join(f"{time:.6g}" for time in times), f"rows{several}, times"
-                else:
-                    dates = " to ".join(time_texts(times, offsets))
-                    what = f"rows{several}," if times.dtype.kind == "M" else "rows"
-                found.append(f"{name:10} {behind - first:,} {what} {dates}: {windows:,} windows")
-        return found
+        return parts_in_words(self.frame, self.rows, lambda split: len(self.starts(split)))
 
     def units(self, starts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Shift and scale of the targets of windows that start at `starts`, each (B, 1, targets) float64."""

@@ -9,6 +9,7 @@ from rnnlab.export import onnx, plain, program
 from rnnlab.export.card import card, snippet
 from rnnlab.export.own import own
 from rnnlab.export.portable import portable
+from rnnlab.runs.files import link_out
 from rnnlab.runs.load import load_model, read_checkpoint
 from rnnlab.runs.run import Run
 
@@ -26,6 +27,8 @@ def export(
     if weights == "last":
         task.load_state_dict(read_checkpoint(run.last_checkpoint)["state_dict"])
     folder = out or run.folder / "export" / to
+    if out is None and (link := link_out(folder, run.folder)):
+        raise UserError(f"{link} is a link out of the run's folder; --out FOLDER says where to write")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--out {folder}: a file is there")
     new = [one for one in (folder, *folder.parents) if not one.exists()]

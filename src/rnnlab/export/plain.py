@@ -23,6 +23,7 @@ from rnnlab.native.tracing import trace
 from rnnlab.recurrence.conversion import to_torch
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks import Forecaster
+from rnnlab.terminal.screen import one_line
 
 HEAD = '''"""{what}, in torch alone. `load()` reads the weights that lie beside this file."""
 
@@ -160,6 +161,7 @@ def code(model: Portable, task: Any, what: str) -> tuple[str, dict[str, Tensor]]
             given=f"[{group}]" if own else f"({group})" if len(states) > 1 else group,
             last=f"[{group}]" if own else f"({group})" if len(states) > 1 else group,
         )
+    what = one_line(what).replace("\\", "/").replace('"', "'")  # a stranger's names cannot end the docstring
     words = textwrap.fill(model.words.replace("`", ""), 110, subsequent_indent="    ")
     text = HEAD.format(
         what=what, functional=functional, layers=layers, words=words, parts="\n".join(parts), forward=forward

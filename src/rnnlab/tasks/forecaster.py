@@ -323,36 +323,6 @@ class Forecaster(Task):
         found = super().reported(means) | {"rmse": math.sqrt(means["mse"])}
         return {name: found[name] for name in self.metrics}
 
-    @torch.no_grad()
-    def free_run(self, window: Tensor, steps: int, known: Tensor | None = None) -> Tensor:
-        """Forecasts `steps` steps by feeding forecasts back; window (B, window, inputs) -> (B, steps, targets).
-
-        `known` (steps, inputs) holds the scaled values of inputs that are known ahead, NaN elsewhere. Raises UserError
-        where nothing stands for the future of an input that is no target.
-        """
-        index = self.spec["target_index"]
-        fed_by = [index.index(i) if i in index else 0 for i in range(self.spec["inputs"])]
-        fed = torch.tensor([i in index for i in range(self.spec["inputs"])], device=window.device)
-        forecasts, done = [], 0
-        while done < steps:
-            y = self(window)
-            forecasts.append(y)
-            if (done := done + self.horizon) < steps:
-                told = torch.full_like(y[0, :, :1], torch.nan).expand(-1, len(fed))
-                told = told if known is None else known[done - self.horizon : done].to(y)
-                unknown = ~fed & told.isnan().any(0)
-                if unknown.any():
-                    missing = ", ".join(
-                        n for n, u in zip(self.spec["input_names"], unknown, strict=True) if u
-                    )
-                    raise UserError(
-                        f"a free-running forecast needs the future of {missing}, which the model does not forecast; "
-                        f"it can go {done} steps ahead, or train it with these columns among data.target"
-                    )
-                ahead = torch.where(fed, forecasts[-1][..., fed_by], told)
-                window = torch.cat([window, ahead], dim=1)[:, -window.shape[1] :]
-        return torch.cat(forecasts, dim=1)[:, :steps]
-
     def scaled(self, x: Tensor) -> Tensor:
         """Inputs (..., inputs) in the units of the data, as the model reads them."""
         shift, scale = (torch.tensor(self.spec[key]).to(x) for key in ("input_shift", "input_scale"))

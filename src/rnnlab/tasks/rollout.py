@@ -4,8 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rnnlab.data import baselines
+from rnnlab.data.calendar import continued
 from rnnlab.data.windows import Windowed
 from rnnlab.errors import UserError
 from rnnlab.tasks.forecaster import Forecaster
@@ -61,7 +63,7 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
             "follow the last of the file"
         )
     units = data.units(torch.tensor([row - window])) if data.frame.groups else ()
-    ahead = task.free_run(seen[None], steps, data.known_ahead(row, steps))
+    ahead = fed_back(task, seen[None], steps, data.known_ahead(row, steps))
     forecast = task.unscaled(ahead, *units)[0].double().cpu().numpy()
     levels: tuple[float, ...] = ()
     quantiles = None
@@ -82,6 +84,36 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
     )
 
 
+@torch.no_grad()
+def fed_back(task: Forecaster, window: Tensor, steps: int, known: Tensor | None = None) -> Tensor:
+    """Forecasts `steps` steps by feeding forecasts back; window (B, window, inputs) -> (B, steps, targets), scaled.
+
+    `known` (steps, inputs) holds the scaled values of inputs that are known ahead, NaN elsewhere. Raises UserError
+    where nothing stands for the future of an input that is no target.
+    """
+    index, inputs = task.spec["target_index"], range(task.spec["inputs"])
+    fed_by = [index.index(i) if i in index else 0 for i in inputs]
+    fed = torch.tensor([i in index for i in inputs], device=window.device)
+    forecasts, done = [], 0
+    while done < steps:
+        y = task(window)
+        forecasts.append(y)
+        if (done := done + task.horizon) < steps:
+            told = torch.full_like(y[0, :, :1], torch.nan).expand(-1, len(fed))
+            told = told if known is None else known[done - task.horizon : done].to(y)
+            unknown = ~fed & told.isnan().any(0)
+            if unknown.any():
+                names = task.spec["input_names"]
+                missing = ", ".join(n for n, u in zip(names, unknown, strict=True) if u)
+                raise UserError(
+                    f"a free-running forecast needs the future of {missing}, which the model does not forecast; "
+                    f"it can go {done} steps ahead, or train it with these columns among data.target"
+                )
+            ahead = torch.where(fed, forecasts[-1][..., fed_by], told)
+            window = torch.cat([window, ahead], dim=1)[:, -window.shape[1] :]
+    return torch.cat(forecasts, dim=1)[:, :steps]
+
+
 def farthest(task: Forecaster, data: Windowed, row: int, steps: int) -> int:
     """As many of `steps` steps as a free run from `row` can go: to its horizon where an input's future is not known."""
     told, fed = data.known_ahead(row, max(0, steps - data.horizon)), task.spec["target_index"]
@@ -92,8 +124,8 @@ def farthest(task: Forecaster, data: Windowed, row: int, steps: int) -> int:
 def times(data: Windowed, row: int, steps: int) -> np.ndarray:
     """The times of rows `row` on, continued behind the data on the calendar."""
     group = data.frame.series_of(row - 1)
-    known = data.frame.times[group.start : group.stop]
-    return data.continued(known, max(0, row + steps - group.stop))[row - group.start :][:steps]
+    known, offsets = data.frame.times[group.start : group.stop], data.frame.offsets_of(group)
+    return continued(known, max(0, row + steps - group.stop), offsets)[row - group.start :][:steps]
 
 
 @torch.inference_mode()

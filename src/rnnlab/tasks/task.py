@@ -219,6 +219,7 @@ class Task(lightning.LightningModule):
         if not self._micro_losses:
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
                 callback.on_before_zero_grad(self.trainer, self, optimizer)
+            self.on_before_zero_grad(optimizer)  # type: ignore[arg-type]
             optimizer.zero_grad()  # type: ignore[union-attr]
         self.manual_backward(loss / how.accumulate if how.accumulate > 1 else loss)
         self._micro_losses.append(loss.detach())

@@ -1,0 +1,74 @@
+"""What a person should know of a series before a model is trained on it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rnnlab.data.calendar import local, step_of
+from rnnlab.data.frame import Frame, time_texts
+from rnnlab.data.module import SPLITS, Split
+from rnnlab.data.per_window import MODES
+
+STRAY = 0.25  # above this share of rows outside the training range there is a remark
+
+
+def leaps(where: str, times: np.ndarray, offsets: np.ndarray | None = None) -> list[str]:
+    """A remark where rows are missing in between: for a model, rows that follow each other are a step apart."""
+    step = step_of(times, offsets)
+    if step is None:
+        return []
+    shown = local(times, offsets)
+    # a clock that is set forward leaves no hour out
+    wide = np.flatnonzero(step.between(times if step.unit == "us" else shown) > 1.5)
+    if not len(wide):
+        return []
+    first, last = (str(shown[i].astype("datetime64[s]")) for i in (wide[0], wide[0] + 1))
+    return [
+        f"{where}: the times leap in {len(wide):,} place{'s' * (len(wide) > 1)}, first from {first} to {last}, and "
+        "windows lie across; data.resample makes the steps even"
+    ]
+
+
+def strays(
+    where: str, values: np.ndarray, names: list[str], cuts: dict[Any, slice], scaling: str
+) -> list[str]:
+    """A remark for the column of which most of the validation or test part is such as training never saw."""
+    train = values[cuts["train"]]
+    if scaling in MODES or not len(train):
+        return []
+    low, high = train.min(0), train.max(0)
+    found: list[tuple[float, str, str]] = []
+    for split, part in ((s, values[cuts[s]]) for s in SPLITS[1:]):
+        if len(part):
+            outside = ((part < low) | (part > high)).mean(0)
+            found += [(float(share), split, name) for share, name in zip(outside, names, strict=True)]
+    share, where_split, name = max(found, default=(0.0, "", ""))
+    if share < STRAY:
+        return []
+    part_name = {"val": "validation", "test": "test"}[where_split]
+    return [
+        f"{where}: {share:.0%} of the {part_name} part's {name} lies outside the range of the training part; "
+        "data.scaling=window_last or window_standard shows each window in a scale of its own"
+    ]
+
+
+def parts_in_words(
+    frame: Frame, rows: Callable[[Split], tuple[int, int]], windows: Callable[[Split], int]
+) -> list[str]:
+    """Of each part its rows, windows and dates, in a line; of several series the rows of the first."""
+    found = []
+    several = f" of {frame.series[0].name}, the first of {len(frame.groups)}" if frame.groups else ""
+    for split, name in zip(SPLITS, ("training", "validation", "test"), strict=True):
+        first, behind = rows(split)
+        if behind > first:
+            ends = [first, behind - 1]
+            offsets = None if frame.offsets is None else frame.offsets[ends]
+            times = frame.times[ends]
+            if times.dtype.kind == "f":  # a sine's: no row numbers, and in its file with all digits
+                dates, what = " to ".join(f"{time:.6g}" for time in times), f"rows{several}, times"
+            else:
+                dates = " to ".join(time_texts(times, offsets))
+                what = f"rows{several}," if times.dtype.kind == "M" else "rows"
+            found.append(f"{name:10} {behind - first:,} {what} {dates}: {windows(split):,} windows")
+    return found
