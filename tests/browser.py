@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from waiting import PATIENCE
+
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
            "--disable-background-networking", "--disable-component-update", "--disable-sync",
            "--disable-dev-shm-usage")  # fmt: skip
@@ -29,9 +31,6 @@ def missing() -> str | None:
         if not any(map(shutil.which, names)):
             return f"no {names[0]} on this machine (Debian: apt-get install chromium chromium-driver)"
     return None
-
-
-PATIENCE = 300.0  # seconds; only what will never come takes as long
 
 
 def ask(url: str, content: Any = None, method: str | None = None) -> Any:

@@ -33,6 +33,12 @@ def test_a_check_runs_and_its_table_is_written(accelerators, tmp_path, capsys):
     assert "0 not as they should be" in capsys.readouterr().out
 
 
+def test_each_extra_of_ours_is_looked_for(accelerators):
+    text = (SCRIPTS.parent / "pyproject.toml").read_text().partition("[project.optional-dependencies]")[2]
+    extras = {line.partition(" =")[0] for line in text.partition("\n\n")[0].splitlines() if " = [" in line}
+    assert accelerators.EXTRAS.keys() == extras - {"dev"}
+
+
 def test_a_loss_that_is_wrong_on_one_device_is_found(accelerators, monkeypatch, capsys):
     right, calls = accelerators.losses, []
 

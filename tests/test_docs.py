@@ -58,6 +58,11 @@ def desk(tmp_path_factory):
     (folder / "tinyshakespeare.txt").write_text(text * 400)
     for name, seed in (("ETTh1.csv", 0), ("new.csv", 1), ("my.csv", 2)):
         series(folder / name, seed)
+    months = [
+        f"{1949 + i // 12}-{i % 12 + 1:02d},{100 + 2 * i + 20 * np.sin(i * np.pi / 6):.0f}"
+        for i in range(144)
+    ]
+    (folder / "Airline.csv").write_text("\n".join(["Date,Passengers", *months]) + "\n")
     before = Path.cwd()
     os.chdir(folder)
     runs = {}

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import warm
+
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 CUT = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.max_epochs=3")
@@ -36,9 +38,13 @@ def folder(tmp_path_factory):
 
 
 def train(folder: Path, words: list[str], path: str = "") -> dict:
+    """`path`: where another rnnlab than the one under test is, which only a new interpreter finds."""
     env = {**os.environ, "PYTHONPATH": path}
-    command = [sys.executable, "-m", "rnnlab", *words, *CUT]
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    if path:
+        command = [sys.executable, "-m", "rnnlab", *words, *CUT]
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+    else:
+        done = warm.rnnlab(*words, *CUT, cwd=folder, env=env)
     assert done.returncode == 0, done.stderr
     run = max(folder.glob("outputs/*/*/run.json"), key=lambda f: f.stat().st_mtime_ns)
     return json.loads(run.read_text()) | {"folder": run.parent, "said": done.stdout}
@@ -68,9 +74,7 @@ def test_each_part_is_swept_resumed_and_reproduced(folder, tmp_path, what):
     words, out = [*shlex.split(line)[1:], *CUT, f"paths.outputs={tmp_path}"], tmp_path
 
     def rnnlab(*words: str) -> subprocess.CompletedProcess:
-        env = {**os.environ, "PYTHONPATH": ""}
-        command = [sys.executable, "-m", "rnnlab", *words]
-        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
+        done = warm.rnnlab(*words, cwd=folder, env={**os.environ, "PYTHONPATH": ""})
         assert done.returncode == 0, done.stderr + done.stdout
         return done
 
@@ -96,9 +100,7 @@ def test_the_pages_cell_can_be_looked_into(folder):
     assert "inspect/saturated" in (run["folder"] / "metrics.csv").read_text()  # its gates were seen
     html = folder / "unrolled.html"
     words = ["unroll", str(run["folder"]), "--input", "0.1 0.5", "--trust", "--html", str(html)]
-    done = subprocess.run(
-        [sys.executable, "-m", "rnnlab", *words], cwd=folder, capture_output=True, text=True
-    )
+    done = warm.rnnlab(*words, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "f = sigmoid(W_if x + b_if + W_hf h + b_hf)" in html.read_text()
 

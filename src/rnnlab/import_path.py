@@ -3,6 +3,7 @@
 A library may ask for a module that is not installed; a file of that name beside the command would then run.
 """
 
+import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,10 @@ def join() -> None:
         sys.path.append(str(Path.cwd()))
 
 
-def is_a_runs() -> bool:
-    """Whether the working folder lies in a run's folder, which is data."""
-    here = Path.cwd()
-    return any((folder / "run.json").exists() for folder in (here, *here.parents))
+def is_a_runs(place: Path | None = None) -> bool:
+    """Whether a place (by default the working folder) is or lies in a run's folder, which is data."""
+    place = place or Path.cwd()
+    return any((folder / "run.json").exists() for folder in (place, *place.parents))
 
 
 @contextmanager
@@ -39,3 +40,21 @@ def is_here(entry: str) -> bool:
         return Path(entry).resolve() == Path.cwd().resolve()
     except (OSError, ValueError):
         return False
+
+
+@contextmanager
+def drawing_alike() -> Iterator[None]:
+    """While open, the global generators begin with a fixed seed: what a user's module draws where it is imported, which
+    is once in a process, is the same in each process and for each run.
+    """
+    import numpy as np
+    import torch
+
+    python, numpys = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        random.seed(0), np.random.seed(0), torch.default_generator.manual_seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpys)

@@ -13,7 +13,7 @@ MEMINFO = Path("/proc/meminfo")
 def afford(size: float, asked: str) -> None:
     """Raises UserError where `asked` takes more than the memory that is free; `size` in bytes, about."""
     if size > SMALL and size > (there := free()):
-        raise UserError(f"{asked}: takes about {_shown(size)} of memory, and {_shown(there)} is free")
+        raise UserError(f"{asked} would take about {_shown(size)} of memory, and {_shown(there)} is free")
 
 
 def _shown(size: float) -> str:

@@ -1,6 +1,8 @@
 """The signals that ask a training to stop, and the exit codes that a shell knows them by."""
 
 import signal
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +32,36 @@ def listening(answer: Callable[[int, Any], None], warned: bool = False) -> Itera
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def at_second(act: Callable[[], Any]) -> Iterator[None]:
+    """While open, a thread calls `act` at the second of these signals, also while the main thread waits in C, where
+    Python's own handlers have to wait for it. A second SIGHUP is none. It listens in the
+    main thread only.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+
+    def listen() -> None:
+        asked = False
+        with ours:
+            while numbers := ours.recv(64):
+                for number in numbers:
+                    if asked and number in ALWAYS:
+                        return act()
+                    asked = asked or number in ASKING or number == WARNING
+
+    threading.Thread(target=listen, daemon=True).start()
+    before = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        theirs.close()
 
 
 def exit_code(why: str) -> int:

@@ -1,7 +1,6 @@
 """Cells of the literature in whole runs: trained, resumed, sampled from, unrolled, reported, compared at equal size."""
 
 import csv
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 import rnnlab
+import warm
 from rnnlab.cells import CATALOGUE
 from rnnlab.cli import main
 from rnnlab.config import check, compose, deciding
@@ -29,6 +29,7 @@ CELLS = {
     "lru": ("model.initial_state=learned",),
     "qrnn": (),
     "exprnn": (),
+    "gatedantisymmetricrnn": ("model.num_layers=2",),
     "s4d": ("model.options.pairs=2",),
     "peepholelstm": ("model.options.variant=fgr",),
     "lstm": ("model.zoneout=0.1", "model.recurrent_dropout=0.2", "model.input_dropout=0.1"),
@@ -73,9 +74,7 @@ def test_shakespeare_is_trained_resumed_sampled_from_unrolled_and_reported(cell,
 
 
 def command(*words):
-    done = subprocess.run(
-        [sys.executable, "-m", "rnnlab", *words], capture_output=True, text=True, env=os.environ
-    )
+    done = warm.rnnlab(*words)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

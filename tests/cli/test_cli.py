@@ -1,6 +1,7 @@
 """The command line: which code and which words for which mistake."""
 
 import errno
+import logging
 import os
 import pickle
 import subprocess
@@ -71,7 +72,7 @@ def test_an_unknown_command(capsys):
         (["--config-dir", "nope"], None),
         (["--resolve"], None),
         (["-m", "hydra/launcher=bassic"], "hydra/launcher=bassic: no such choice. Did you mean basic?"),
-        (["hydra.run.dirr=3"], "hydra.run.dirr: no such key. `rnnlab train --cfg hydra` shows all keys."),
+        (["hydra.run.dirr=3"], "hydra.run.dirr: no such key. Did you mean hydra.run.dir?"),
     ],
 )
 def test_mistakes_are_one_line_and_code_2(capsys, trained, argv, message):
@@ -166,6 +167,16 @@ def test_showing_the_config(capsys, trained):
 
 def test_launchers_can_send_the_task():
     assert pickle.loads(pickle.dumps(train_command.task)) is train_command.task
+
+
+@pytest.mark.parametrize("words", [["--cfg", "hydra"], ["--cfg", "job"], ["--help"], ["--info", "defaults"]])
+def test_what_hydra_showed_is_not_known_to_the_next_command(words, capsys):
+    from hydra.core.hydra_config import HydraConfig
+
+    root = logging.getLogger()
+    before = HydraConfig.instance().cfg, root.level, root.handlers[:]
+    assert said(capsys, "train", *words)[0] == 0
+    assert (HydraConfig.instance().cfg, root.level, root.handlers) == before
 
 
 def test_scripts_modules_and_console_are_the_same_code():

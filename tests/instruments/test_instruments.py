@@ -6,7 +6,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from rnnlab.cells import GRU, LSTM, Gate
-from rnnlab.data import Chars, Sine
+from rnnlab.data import Chars, Series, Sine
 from rnnlab.instruments.horizon import free_runs
 from rnnlab.instruments.probe import looking, probe, trace
 from rnnlab.instruments.spectrum import candidate
@@ -134,6 +134,25 @@ def test_free_runs_in_a_batch_are_those_one_by_one(sine):
             alone = free_run(task, sine, int(row), 12)
             for ours, its in zip(batch, (alone.truth, alone.forecast, alone.baseline), strict=True):
                 np.testing.assert_allclose(ours[i], its, rtol=1e-5, atol=1e-6)
+
+
+def test_the_season_before_a_second_series_is_not_the_first_ones(tmp_path):
+    """Its window is shorter than a season: the baseline holds its last value, and does not look into the other one."""
+    days = np.datetime64("2020-01-01") + np.arange(60)
+    rows = [
+        f"{day},{name},{level + i % 7}"
+        for name, level in (("a", 0), ("b", 1000))
+        for i, day in enumerate(days)
+    ]
+    (tmp_path / "two.csv").write_text("day,id,x\n" + "\n".join(rows) + "\n")
+    data = Series(tmp_path / "two.csv", "x", time_column="day", id_column="id", window=3, horizon=1, season=7)
+    data.setup()
+    task = Forecaster(data.spec, cell="gru", hidden_size=4, engine="torch")
+    starts = np.array([3, 63, 80])
+    held = free_runs(task, data, starts, 4)[2][..., 0]
+    assert held.tolist() == [[2, 2, 2, 2], [1002, 1002, 1002, 1002], [1006, 1000, 1001, 1002]]
+    for row, expected in zip(starts, held, strict=True):
+        assert free_run(task, data, int(row), 4).baseline[:, 0].tolist() == expected.tolist()
 
 
 def test_saturation_and_dead_units_by_hand():

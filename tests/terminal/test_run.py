@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 import types
 import warnings
 from pathlib import Path
@@ -53,13 +54,18 @@ def test_the_parts_stand_side_by_side_where_there_is_room(monkeypatch):
         ("rnnlab.tasks.Forecaster", ["board A", "forecast A/b", "evaluate A/b"]),
         ("rnnlab.tasks.CharLM", ["board A", "generate A/b --length 500 --temperature 0.8", "evaluate A/b"]),
         ("rnnlab.tasks.Classifier", ["board A", "evaluate A/b"]),
-        ("fractions.Fraction", ["board A", "evaluate A/b"]),  # a module of the user's own
+        (
+            "pytest.Item",
+            ["board A", "evaluate A/b"],
+        ),  # stands for a module of the user's own, which was trained
         ("gone_away.Model", ["board A"]),
+        ("this.Zen", ["board A"]),  # may be a stranger's word
     ],
 )
 def test_commands_that_fit_the_task(target, proposed):
     run = SimpleNamespace(
         config={"model": {"_target_": target}},
+        manifest={},
         folder=Path("A/b"),
         status="finished",
         results={"test": {"loss": 1.0}},
@@ -67,6 +73,7 @@ def test_commands_that_fit_the_task(target, proposed):
     assert [command for _, command in terminal.next_commands(run)] == [
         f"rnnlab {words}" for words in proposed
     ]
+    assert "this" not in sys.modules
     run.status = "stopped"
     assert [what for what, _ in terminal.next_commands(run)] == ["TensorBoard"]
 

@@ -48,6 +48,8 @@ def test_prose_and_lines():
         == "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
     )  # Persian
     assert clean("\x1b[31m\x07\x7f\x9b\u202e\udc9b") == "\u241b[31m\u2407\u2421\ufffd\ufffd\ufffd"
+    invisible = "\u034f\u115f\u3164\uffa0\ufe00\U000e0100"  # a name with them looks like another
+    assert clean(invisible) == "\ufffd" * len(invisible) and clean("\u2665\ufe0f") == "\u2665\ufe0f"
     assert one_line("a\nb\r\tc\u200d") == "a\u240ab\u240d\u2409c\ufffd"
     hidden = [
         chr(i) for i in range(0x110000) if unicodedata.category(chr(i)) in ("Cc", "Cf", "Cs", "Zl", "Zp")

@@ -138,6 +138,9 @@ def guarded(command: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):  # what Lightning makes of it
+            _report("interrupted", error.__context__, debug)
+            return 130
         if isinstance(error.code, str):
             say(error.code, error=True)
             return 1

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnlab.cli.arguments import Arguments
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import RunFailed, UserError
 
 GROWN = 4.0  # times the first loss, at which a test ends
@@ -106,7 +107,7 @@ def main(argv: list[str]) -> None:
     console.print(f"train    rnnlab train {' '.join(map(quote, [*words, *folder]))}", soft_wrap=True)
 
 
-def range_test(config: dict[str, Any], first: float, last: float, steps: int) -> Tried:
+def range_test(config: RunConfig, first: float, last: float, steps: int) -> Tried:
     """Trains in a temporary folder. Raises UserError where the config cannot be trained, or tells no rates."""
     from lightning.pytorch import Callback
 

@@ -174,17 +174,18 @@ def as_csv(records: list[dict[str, Any]]) -> bytes:
 def as_json(board: Any) -> dict[str, Any]:
     """Not-a-number is null: JSON has none."""
     rows = [
-        {"parameters": row.parameters, "runs": {e.folder.name: e.value for e in row.entries}}
+        {"parameters": row.parameters, "runs": {e.folder.name: _finite(board.value(e)) for e in row.entries}}
         for row in board.rows
     ]
-    records = [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in r.items()}
-        for r in board.records()
-    ]
+    records = [{k: _finite(v) if isinstance(v, float) else v for k, v in r.items()} for r in board.records()]
     return {
         "metric": board.metric,
         "mode": board.mode,
         "rows": [record | row for record, row in zip(records, rows, strict=False)],
-        "references": [record for record in records if record["rank"] is None],
+        "references": records[len(rows) :],
         "others": {e.folder.name: e.record.get("status") for e in board.others},
     }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

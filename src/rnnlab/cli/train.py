@@ -1,5 +1,6 @@
 """`rnnlab train ...`: Hydra's own command line (--help, --cfg job, --multirun, --config-dir)."""
 
+import logging
 import math
 import os
 import re
@@ -7,7 +8,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
@@ -32,7 +34,9 @@ def main(argv: list[str]) -> None:
     argv = with_sweep_options([word for word in argv if word != "--verbose"])
     import hydra
 
-    from rnnlab.config.composing import COMPOSING, addable, config_folder, refuse_unused
+    from rnnlab.config import config_folder
+    from rnnlab.config.hydra_config import COMPOSING, NAMED_BY_HYDRA, addable
+    from rnnlab.config.hydra_keys import refuse_unused
     from rnnlab.config.texts import kept
 
     refuse_unused(argv)
@@ -47,14 +51,25 @@ def main(argv: list[str]) -> None:
         except Refused as refused:
             raise refused.error from refused.error.__cause__
         except COMPOSING as error:
-            if any(frame.f_code is task.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+            frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+            if any(frame.f_code is task.__code__ for frame in frames):
                 raise  # it comes from inside a run, not from the command line
+            if not isinstance(error, NAMED_BY_HYDRA) and any(
+                str(frame.f_globals.get("__name__")).startswith("rnnlab.sweeps.") for frame in frames
+            ):
+                raise  # a fault of ours
             from hydra._internal.utils import get_args_parser
 
-            from rnnlab.config.explain import explain
+            from rnnlab.config.explain import SWEEP, explain
 
             asked = get_args_parser().parse_args(arranged(argv))
-            raise UserError(*explain(error, asked.overrides, asked.config_dir)) from error
+            sweep = None if asked.multirun else SWEEP
+            raise UserError(*explain(error, asked.overrides, asked.config_dir, sweep)) from error
+        except AssertionError as error:  # Hydra's word on its own configs of logging, which it does not check
+            frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+            if frames[-1].f_code.co_name != "configure_log":
+                raise
+            raise UserError("hydra.verbose: must be true, false, or names of Python's loggers") from error
 
 
 def task(cfg: DictConfig) -> float:
@@ -66,13 +81,18 @@ def task(cfg: DictConfig) -> float:
     from hydra.types import RunMode
 
     from rnnlab.config import check
-    from rnnlab.config.composing import NO_SCORE, opposed, running_config_dir
+    from rnnlab.config.hydra_config import NO_SCORE, opposed, running_config_dir
+    from rnnlab.config.hydra_keys import unused_in_files
     from rnnlab.signals import exit_code
 
     job = HydraConfig.get()
     # as they were typed: an ${oc.env:...} among them may be a secret, or not be there
     overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)
     try:
+        if lines := unused_in_files(job):
+            if job.mode == RunMode.RUN:
+                remove_folder_of(job)
+            raise UserError(*lines)
         config = check(cfg, overrides, running_config_dir())  # before torch is imported
         if config.get("sweep", {}).get("dry_run"):
             raise UserError("--dry-run needs rnnlab's own sweeper; leave hydra/sweeper out")
@@ -101,6 +121,20 @@ def task(cfg: DictConfig) -> float:
         if told and job.mode == RunMode.RUN and not job.callbacks:
             raise Refused(error) from error
         raise
+
+
+def remove_folder_of(job: Any) -> None:
+    """What Hydra has made for a job before anything could refuse it: its folder, where files of configs name one."""
+    folder, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
+    with suppress(OSError):  # it holds something else
+        if job.output_subdir:
+            for name in ("config", "hydra", "overrides"):
+                (folder / job.output_subdir / f"{name}.yaml").unlink(missing_ok=True)
+            (folder / job.output_subdir).rmdir()
+        for place in (folder, *folder.parents):
+            if place == here:
+                break
+            place.rmdir()
 
 
 def with_sweep_options(argv: list[str]) -> list[str]:
@@ -155,7 +189,16 @@ def arranged(argv: list[str]) -> list[str]:
 
 @contextmanager
 def command_line(argv: list[str], verbose: bool) -> Iterator[None]:
-    """Makes Hydra read `argv`, and raise its errors instead of printing them; `verbose` shows the whole config."""
+    """Makes Hydra read `argv`, and raise its errors instead of printing them; `verbose` shows the whole config.
+
+    What Hydra leaves behind in the process, its own state and how it logs, goes with the command.
+    """
+    from hydra.core.hydra_config import HydraConfig
+
+    root = logging.getLogger()
+    logging_before = root.level, root.handlers[:]
+    hydra = HydraConfig.instance()
+    hydra_before = hydra.cfg
     argv_before, before = (
         sys.argv,
         {name: os.environ.get(name) for name in ("HYDRA_FULL_ERROR", "RNNLAB_VERBOSE")},
@@ -166,7 +209,9 @@ def command_line(argv: list[str], verbose: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.argv = argv_before
+        sys.argv, hydra.cfg = argv_before, hydra_before
+        root.setLevel(logging_before[0])
+        root.handlers[:] = logging_before[1]
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)

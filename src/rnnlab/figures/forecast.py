@@ -85,7 +85,8 @@ def panel(
     name, several = data.frame.targets[target], len(data.frame.targets)
     if windowed and several > 1:
         name += f" (one of {several} targets)"
-    quiet(axes, time_name(data), name)
+    utc = " (UTC)" if data.frame.offsets is not None else ""  # so times with offsets are drawn
+    quiet(axes, time_name(data) + utc, name)
     first_seen = data.frame.times[free.row - min(back, data.window)]
     axes.axvspan(
         first_seen, free.times[0], color=PALE, alpha=0.45, linewidth=0, label="window it starts from"

@@ -13,7 +13,7 @@ from rnnlab.figures.forecast import LEGEND, panel
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe
 from rnnlab.tasks.forecaster import Forecaster
-from rnnlab.tasks.rollout import by_window, free_run
+from rnnlab.tasks.rollout import by_window, fed_back, free_run
 
 STEPS, STARTS = 64, 32  # of the free runs: how long, and from how many places
 
@@ -78,11 +78,11 @@ def free_runs(
     at = torch.from_numpy(starts)[:, None] + torch.arange(-data.window, 0)
     windows = data.series[at, : data.inputs].to(task.scale)
     units = data.units(torch.from_numpy(starts) - data.window) if data.frame.groups else ()
-    forecast = task.unscaled(task.free_run(windows, steps), *units).double().cpu().numpy()
+    forecast = task.unscaled(fed_back(task, windows, steps), *units).double().cpu().numpy()
     targets = data.frame.values[:, data.target_columns]
     truth = targets[starts[:, None] + np.arange(steps)]
     if data.season:
-        predict = baselines.seasonal(targets, data.window, steps, data.season)
+        predict = baselines.seasonal(targets, data.window, steps, data.season, data.frame.first_row)
     else:
         predict = baselines.persistence(targets, data.window)
     return truth, forecast, np.broadcast_to(predict(starts - data.window), truth.shape)

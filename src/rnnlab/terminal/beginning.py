@@ -1,12 +1,14 @@
 """What is about to train: in a few lines, or with the whole config and every parameter."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import warn
 from rnnlab.terminal.console import html
 from rnnlab.terminal.html import folded
@@ -72,11 +74,11 @@ def about_lines(about: About) -> list[Any]:
     ]
 
 
-def config_tree(config: dict[str, Any]) -> Tree:
+def config_tree(config: RunConfig) -> Tree:
     """The resolved config, without what is null or empty; config.yaml in the run's folder has it all."""
     tree = Tree(Text("config", "bold"), guide_style="dim")
 
-    def text(node: dict[str, Any]) -> Text:
+    def text(node: Mapping[str, Any]) -> Text:
         said = {k: v for k, v in node.items() if not k.startswith("_") and v not in (None, "", [])}
         return Text("  ").join(
             Text.assemble((one_line(k), "dim"), f" {one_line(str(v).lower() if isinstance(v, bool) else v)}")

@@ -1,12 +1,15 @@
 """What a run says in the terminal when it has ended: what came of it, where that lies, what to do next."""
 
 import math
+import sys
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from rnnlab.config.building import locate
+from rnnlab.config.permitted import LISTED
 from rnnlab.errors import UserError, warn
+from rnnlab.runs.ownership import is_own
 from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.runs.run import Run
 from rnnlab.terminal.scores import PARTS, console, metrics_of, number, results_table
@@ -126,13 +129,24 @@ def plain_commands(run: Run) -> tuple[tuple[str, str], ...]:
     return (("evaluate", "rnnlab evaluate {run}"),) if measured else ()
 
 
+def task_of(run: Run) -> Any:
+    """The class of a run's model; None where it has gone, or only --trust would build it: then it is not imported."""
+    model = run.config.get("model")
+    target = str(model.get("_target_")) if isinstance(model, dict) else ""
+    try:
+        if target in LISTED["model"] or is_own(run, target):
+            return locate(target, "model")
+    except UserError:  # it has gone, or fails
+        return None
+    module, _, name = target.rpartition(".")
+    return getattr(sys.modules.get(module), name, None)
+
+
 def next_commands(run: Run) -> list[tuple[str, str]]:
     """What to do with a run, each with its command; the task says what fits a finished one."""
     commands = [("TensorBoard", f"rnnlab board {quote(str(Path(run.folder).parent))}")]
     if run.status in ENDED:
-        try:
-            task = locate(run.config["model"]["_target_"], "model")
-        except UserError:  # the code that the run was made with has gone
+        if (task := task_of(run)) is None:
             return commands
         fitting = getattr(task, "commands", None) or plain_commands(run)
         commands += [(what, command.replace("{run}", quote(str(run.folder)))) for what, command in fitting]

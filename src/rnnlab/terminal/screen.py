@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-# C0 and C1 but for tab and newline, marks of direction, what has no width, tags, halves of surrogate pairs
+# C0 and C1 but for tab and newline, marks of direction, what has no width or no ink (but for joiners and selectors of
+# a picture's style, which texts need), tags, halves of surrogate pairs
 HIDDEN = (
-    "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f"
-    "\\ufeff\\ufff0-\\ufffb\\U000e0000-\\U000e007f\\ud800-\\udfff"
+    "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b\\u200e\\u200f"
+    "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0d\\ufeff\\uffa0\\ufff0-\\ufffb\\U0001bca0-\\U0001bca3"
+    "\\U0001d173-\\U0001d17a\\U000e0000-\\U000e0fff\\ud800-\\udfff"
 )
 IN_PROSE = re.compile(f"[{HIDDEN}]")
 IN_A_LINE = re.compile(
