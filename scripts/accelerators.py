@@ -41,6 +41,10 @@ WIDE: dict[str, tuple[str, ...]] = {
     "clipped, rmsprop": ("text", "model.cell=gru", "optimizer=rmsprop", "trainer.gradient_clip_val=0.1"),
     "accumulated, cosine": ("sine", "model.cell=gru", "trainer.accumulate_grad_batches=2", "scheduler=cosine"),
 }  # fmt: skip
+EXTRAS = {"mlflow": "mlflow", "wandb": "wandb", "comet": "comet_ml", "trackio": "trackio", "aim": "aim",
+          "notebook": "ipykernel", "export": "onnxruntime", "search": "optuna", "slurm": "submitit", "ray": "ray",
+          "holidays": "holidays", "launchers": "joblib", "bench": "jax"}  # fmt: skip
+"""Those of pyproject.toml, each with a package that it brings."""
 SPEED = ("data=sine", "data.n_points=8000", "data.window=20", "data.batch_size=32", "model.cell=gru",
          "trainer.max_epochs=-1", "trainer.limit_val_batches=0", "trainer.check_val_every_n_epoch=1000000",
          "trainer.log_every_n_steps=100")  # fmt: skip
@@ -60,7 +64,7 @@ def main(words: list[str]) -> int:
     device = options.get("device") or ("gpu" if torch.cuda.is_available() else "cpu")
     checks: dict[str, Callable[[str], Iterator[Row]]] = {
         "machine": machine, "agree": agree, "precision": precision, "resume": resume, "reproduce": reproduce,
-        "sweep": sweep, "speed": speed,
+        "sweep": sweep, "compile": compiled, "speed": speed,
     }  # fmt: skip
     chosen = options["checks"].split(",") if "checks" in options else list(checks)
     if unknown := [name for name in chosen if name not in checks]:
@@ -164,8 +168,7 @@ def machine(device: str) -> Iterator[Row]:
         versions += f", cuDNN {torch.backends.cudnn.version()}"
     yield Row("machine", "accelerators", there, device in present())
     yield Row("machine", "versions", versions, True)
-    missing = [name for name in ("pandas", "jax", "mlflow", "wandb", "onnx", "ray", "optuna")
-               if importlib.util.find_spec(name) is None]  # fmt: skip
+    missing = [extra for extra, package in EXTRAS.items() if importlib.util.find_spec(package) is None]
     yield Row("machine", "extras that are not installed", ", ".join(missing) or "none", True)
 
 
@@ -254,6 +257,24 @@ def sweep(device: str) -> Iterator[Row]:
     alone = losses(train(device, *TASKS["sine"], "model.cell=gru", "seed=1", "name=alone").folder)
     difference = apart(alone, curves.get((1, device), []))
     yield Row("sweep", "a run alone beside the sweep's", f"{difference:.1e}", difference < TOLERANCE)
+
+
+def compiled(device: str) -> Iterator[Row]:
+    """torch.compile beside the loop that it compiles, in training and in evaluation."""
+    asked = (
+        "experiment=sine",
+        "data.window=5",
+        "data.batch_size=0",
+        "model.cell=ugrnn",
+        "trainer.max_epochs=10",
+    )
+    loop = losses(train(device, *asked, "model.engine=reference").folder)
+    begin = time.perf_counter()
+    difference = apart(loop, losses(train(device, *asked, "model.engine=compiled").folder))
+    took = f"{time.perf_counter() - begin:.0f} s with compiling"
+    yield Row(
+        "compile", "ugrnn: compiled beside reference", f"{difference:.1e}, {took}", difference < TOLERANCE
+    )
 
 
 def speed(device: str) -> Iterator[Row]:

@@ -19,6 +19,7 @@ BENCHMARKS = {
     "recording": "the share of recording and checkpointing in a training",
     "sine": "experiment=sine over ten seeds",
     "sweep": "a sweep of 1,000 runs, and the stock set-up beside it",
+    "pools": "the same sweep here, on Slurm, on Ray and by stock launchers",
     "budget": "what a run in a warm worker costs, part by part, and the command around the runs",
     "growth": "what grows with the runs of a folder, the length of a text and the steps recorded",
     "search": "a search with pruning, without, and by stock Optuna and Lightning",

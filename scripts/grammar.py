@@ -18,8 +18,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
-from rnnlab.config import base_config, check
-from rnnlab.config.composing import COMPOSING, config_folder
+from rnnlab.config import base_config, check, config_folder
+from rnnlab.config.hydra_config import COMPOSING
 from rnnlab.errors import UserError
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.planner import Planner
@@ -156,7 +156,10 @@ def compared(config, loader, overrides: list[str]) -> tuple[str, int]:
     if isinstance(own, str):
         if theirs == [] and "it has no values" in own:
             return "no values", 0
-        return ("refused", 0) if isinstance(theirs, str) else (f"only ours refuses: {own}", 0)
+        # a point that Hydra cannot compose is refused by us when the sweep is planned
+        return (
+            ("refused", 0) if isinstance(theirs, str) or None in theirs else (f"only ours refuses: {own}", 0)
+        )
     if isinstance(theirs, str):
         return f"only Hydra refuses: {theirs}", 0
     if any("shuffle" in override for override in overrides):

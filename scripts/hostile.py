@@ -1,18 +1,28 @@
-"""Fuzzes the files of a run's folder: `python scripts/hostile.py [every=1 only=WORD seed=0]`.
+"""Fuzzes the files of a run's folder: `python scripts/hostile.py [every=1 part=1/1 only=WORD seed=0]`.
 
 Every key of config.yaml, manifest.json and run.json of a finished forecaster and of a finished character model is
 replaced by each of a list of hostile nodes, and hostile keys are added everywhere. Each such folder is then given to
-evaluate, forecast or generate, unroll, Run.model, reproduce and resume= in a process of its own, whose audit hook stops
-and reports what it may not do: run code from the folders, start a process, open a connection, write or remove
-anything outside the new run's folder. Prints counts; exit code 1 where anything was done, or ended in a traceback.
+evaluate, forecast or generate, unroll, Run.model, reproduce and resume=, to the command that has trained such a run and
+finds the folder in its place ("again"), and, as one that was stopped, to Run.resume. Each folder has a process of its
+own, whose audit hook stops and reports what it may not do: run code from the folders, start a process, open a
+connection, write or remove anything outside the new run's folder; the calls after that are given to another process.
+Prints counts; exit code 1 where anything was done, or ended in a traceback.
 
-every=N takes each N-th of the calls, only=characters those whose names have that word.
+every=N takes each N-th of the calls, part=1/8 the calls of an eighth of the folders, only=text those whose names have
+that word. Parts of one seed have no call in common.
+
+What is the same in each call is done once, before the processes are forked: imports, and Hydra's composing of the
+command's own words, which takes ten times as long as the rest of a refused call. One folder of 16 composes for itself,
+and one of 8 is drawn (of data's keys all).
 """
 
 import contextlib
 import copy
+import functools
+import gc
 import hashlib
 import io
+import itertools
 import json
 import os
 import random
@@ -23,130 +33,15 @@ import sys
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-SMALL = ("model.hidden_size=4", "model.engine=torch", "trainer.threads=1", "trainer.accelerator=cpu",
-         "logger=[tensorboard,csv]", "callbacks=early_stopping", "~callbacks.progress", "~callbacks.pictures",
-         "+callbacks.stock._target_=lightning.pytorch.callbacks.ModelCheckpoint",
-         "+callbacks.rates._target_=lightning.pytorch.callbacks.LearningRateMonitor")  # fmt: skip
-RUNS = {
-    "series": ("experiment=sine", "data.n_points=200", "trainer.max_epochs=1", "scheduler=constant", *SMALL),
-    "text": ("data=chars", "data.limit=3000", "data.segment=20", "data.batch_size=8", "trainer.max_epochs=1", *SMALL),
-}  # fmt: skip
+from hostile_calls import RUNS, Call, calls
+
 TRAP = "import os\nopen('BOOM', 'w').close()\nclass Trap:\n    pass\ndef run(**_):\n    pass\n"
 SECONDS, BYTES = 20, 16 << 30  # that a call may take
-
-
-class Call(NamedTuple):
-    name: str  # the run, the file's key, the node, the command
-    kind: str
-    file: str
-    key: tuple[Any, ...]
-    node: Any
-    command: str
-
-
-def evil(victim: Path) -> dict[str, dict[str, Any]]:
-    """Targets that would do harm, each with the arguments for it."""
-    file, folder = str(victim / "thesis.txt"), str(victim)
-    return {
-        "system": {"_target_": "os.system", "command": "touch BOOM"},
-        "popen": {"_target_": "subprocess.Popen", "args": ["touch", "BOOM"]},
-        "exec": {"_target_": "builtins.exec", "_args_": ["open('BOOM','w')"]},
-        "import": {"_target_": "importlib.import_module", "name": "trap"},
-        "module": {"_target_": "trap.Trap"},
-        "function": {"_target_": "trap.run"},
-        "package": {"_target_": "outputs.evil.trap.Trap"},
-        "rmtree": {"_target_": "shutil.rmtree", "path": folder},
-        "through us": {"_target_": "rnnlab.training.train.shutil.rmtree", "path": folder},
-        "ours": {"_target_": "rnnlab.training.checkpoints.WholeFiles.save_checkpoint", "self": None,
-                 "checkpoint": {}, "path": file},
-        "lightning's": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint._link_checkpoint",
-                        "trainer": None, "filepath": file, "linkpath": folder},
-        "attention": {"_target_": "torch.nn.attention._fa3.register_flash_attention_fa3", "module_path": "trap"},
-        "by another path": {"_target_": "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
-                            "dirpath": folder},
-        "its folder": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "dirpath": folder},
-        "its name": {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "filename": f"../../../..{file}"},
-        "csv": {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": folder},
-        "board": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "save_dir": "{run_folder}/../../v"},
-        "hub": {"_target_": "torch.hub.load", "repo_or_dir": folder, "model": "x", "source": "local"},
-        "load": {"_target_": "torch.load", "f": file, "weights_only": False},
-        "lambda": {"_target_": "lightning.pytorch.callbacks.LambdaCallback",
-                   "on_fit_start": {"_target_": "os.system", "command": "touch BOOM"}},
-    }  # fmt: skip
-
-
-def nodes(victim: Path) -> dict[str, Any]:
-    """What a key is replaced by."""
-    targets, system = evil(victim), evil(victim)["system"]
-    return targets | {
-        "partial": system | {"_partial_": True},
-        "nested": {"a": {"b": [system]}},
-        "in a list": [system, [system]],
-        "in a class of ours": {"_target_": "rnnlab.data.Sine", "window": system},
-        "a list of names": {"_target_": ["os.system"]},
-        "a name": "os.system",
-        "a name of a trap": "trap.Trap",
-        "environment": "${oc.env:HOME}",
-        "resolver": "${oc.create:{_target_:os.system}}",
-        "missing": "???",
-        "outside": str(victim / "thesis.txt"),
-        "above": "../../../../victim",
-        "a folder": str(victim),
-        "address": "https://127.0.0.1:9/x",
-        "another": "s3://bucket/x",
-        "placeholder": "{run_folder}/../../victim",
-        "attribute": "{epoch.__class__.__init__.__globals__}",
-        "nul": "a\0b",
-        "escape": "\x1b]0;x\x07\u202e",
-        "long": "x" * 50_000,
-        "empty": "",
-        "minus": -1,
-        "huge": 10**30,
-        "nan": float("nan"),
-        "true": True,
-        "null": None,
-        "no list": [],
-        "no mapping": {},
-        "deep": [[[[[[[[1]]]]]]]],
-    }
-
-
-ADDED = ("extra", "_args_", "_convert_", "_recursive_", "_partial_", "_target_")
-ODD = ("environment", "outside", "above", "nul", "escape", "long", "minus", "huge", "true", "null", "no list",
-       "no mapping", "deep", "system")  # fmt: skip
-
-
-def places(tree: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every key, and of a hostile one in every mapping."""
-    for key, value in tree.items():
-        yield (*at, key)
-        if isinstance(value, dict):
-            yield from places(value, (*at, key))
-    yield from ((*at, key) for key in ADDED if key not in tree)
-
-
-def calls(runs: dict[str, Any], victim: Path) -> Iterator[Call]:
-    for kind, run in runs.items():
-        own = {"series": ["forecast"], "text": ["generate"]}[kind]
-        for file, tree in (("config", run.config), ("manifest", run.manifest), ("run", run.record)):
-            for key in places(tree):
-                for word, node in nodes(victim).items():
-                    if file != "config" and (
-                        word not in ODD or key[0] in ("versions", "machine") or len(key) > 2
-                    ):
-                        continue
-                    commands = ["reproduce", "resume"]
-                    if file != "config" or key[0] == "data":
-                        commands += ["evaluate", *(own if kind == "series" else [])]
-                    elif key[0] in ("model", "seed"):
-                        commands += ["evaluate", "model", "unroll", *own]
-                    for command in commands:
-                        name = f"{kind} {file}.{'.'.join(map(str, key))} {word} {command}"
-                        yield Call(name, kind, file, key, node, command)
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # files that no disk waits for
+FINE = ("works", "refused")
 
 
 # ---------------------------------------------------------------------- a call in a process of its own
@@ -159,9 +54,10 @@ class Stopped(BaseException):
 def watched(case: Path, new: Path, found: list[str]) -> None:
     """From here on, what this process may not do is noted and stopped."""
     inside = (str(case), str(case.parents[1] / "work"))
-    writes = {"os.rename": (0, 1), "os.remove": (0,), "os.mkdir": (0,), "os.rmdir": (0,), "os.symlink": (1,),
-              "os.link": (1,), "os.truncate": (0,), "os.chmod": (0,), "shutil.rmtree": (0,),
-              "shutil.move": (0, 1)}  # fmt: skip
+    # where an event's arguments have a path, and the open folder that the path is in, if it is a relative one
+    writes = {"os.rename": ((0, 2), (1, 3)), "os.remove": ((0, 1),), "os.mkdir": ((0, 2),), "os.rmdir": ((0, 1),),
+              "os.symlink": ((1, 2),), "os.link": ((1, 3),), "os.truncate": ((0, None),), "os.chmod": ((0, 2),),
+              "shutil.rmtree": ((0, 1),), "shutil.move": ((0, None), (1, None))}  # fmt: skip
     starts = (
         "subprocess.Popen",
         "os.system",
@@ -173,10 +69,13 @@ def watched(case: Path, new: Path, found: list[str]) -> None:
     )
     nets = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.bind", "urllib.Request")
 
-    def outside(path: Any) -> bool:
+    def outside(path: Any, folder: Any = None) -> bool:
         if isinstance(path, int):
             return False
-        place = os.path.realpath(os.fsdecode(path))
+        place = os.fsdecode(path)
+        if isinstance(folder, int) and folder >= 0:
+            place = str(Path(f"/proc/self/fd/{folder}").readlink() / place)
+        place = os.path.realpath(place)
         return not place.startswith(f"{new}{os.sep}") and place not in (str(new), os.devnull)
 
     def hook(event: str, given: tuple[Any, ...]) -> None:
@@ -188,7 +87,8 @@ def watched(case: Path, new: Path, found: list[str]) -> None:
                 said = f"writes {path}"
         elif event in writes:
             if not (event == "os.mkdir" and Path(given[0]).is_dir()) and any(
-                outside(given[i]) for i in writes[event]
+                outside(given[path], None if folder is None or folder >= len(given) else given[folder])
+                for path, folder in writes[event]
             ):
                 said = f"{event} {given}"
         elif event in starts or event in nets:
@@ -205,7 +105,7 @@ def watched(case: Path, new: Path, found: list[str]) -> None:
 
 
 def do(call: Call, folder: Path, new: Path) -> int:
-    """Gives the folder to the command; its exit code."""
+    """Gives the folder to the command, which may write to `new`; its exit code."""
     import rnnlab
     from rnnlab.cli import main
 
@@ -217,78 +117,181 @@ def do(call: Call, folder: Path, new: Path) -> int:
             print(error, file=sys.stderr)
             return 2
         return 0
+    if call.command in ("again", "stopped"):
+        place = new / call.command / call.kind / folder.name
+        shutil.copytree(folder, place)
+        if call.command == "again":
+            return main(["train", *RUNS[call.kind], f"name={call.kind}", f"paths.outputs={new / 'again'}"])
+        with contextlib.suppress(ValueError):
+            record = json.loads((place / "run.json").read_text())
+            if isinstance(record, dict) and call.key != ("status",):
+                (place / "run.json").write_text(json.dumps(record | {"status": "stopped"}))
+        try:
+            rnnlab.load(str(place)).resume(quiet=True)
+        except (rnnlab.UserError, rnnlab.RunFailed) as error:
+            print(error, file=sys.stderr)
+            return 2
+        return 0
     words = {
         "evaluate": ["evaluate", run],
         "forecast": ["forecast", run, "--horizon=5", f"--csv={new / 'a.csv'}", f"--picture={new / 'a.png'}"],
         "generate": ["generate", run, "--prompt=the", "--length=3"],
         "unroll": ["unroll", run, "--input", "the" if call.kind == "text" else "0.1 0.2"],
-        "reproduce": ["reproduce", run, f"--into={new / 'again'}"],
+        "reproduce": ["reproduce", run, f"--into={new / 'reproduced'}"],
         "resume": ["train", f"resume={run}", "trainer.max_epochs=2", f"paths.outputs={new / 'outputs'}"],
     }
     return main(words[call.command])
 
 
-def attempt(call: Call, run: Any, home: Path) -> tuple[str, str]:
-    """(what came of the call, what it said): works, refused, traceback, stopped, or killed."""
-    case = Path(tempfile.mkdtemp(dir=home / "cases"))
-    folder, new = case / "outputs" / "evil" / run.folder.name, case / "new"
-    new.mkdir()
-    shutil.copytree(run.folder, folder)
-    config, manifest, record = (copy.deepcopy(t) for t in (run.config, run.manifest, run.record))
-    node: Any = {"config": config, "manifest": manifest, "run": record}[call.file]
-    for key in call.key[:-1]:
-        node = node[key]
-    node[call.key[-1]] = call.node
+def one_of(call: Call, n: int) -> bool:
+    """True for one of n folders, always the same ones."""
+    return zlib.crc32(about(call).encode()) % n == 0
+
+
+def draw_nothing() -> None:
+    """Pictures are composed, but their files are empty: to draw one takes longer than all the rest of a call."""
+    from matplotlib.figure import Figure
+
+    Figure.savefig = lambda self, path, **_: Path(path).touch()  # type: ignore[method-assign,assignment]
+
+
+def about(call: Call) -> str:
+    """The call's name without its command: calls that are alike in it share a folder."""
+    return call.name.rpartition(" ")[0]
+
+
+def place_of(case: Path, run: Any) -> Path:
+    return Path(case / "outputs" / "evil" / run.folder.name)
+
+
+def lay_out(call: Call, run: Any, case: Path) -> Path:
+    """The hostile folder of a call."""
+    from rnnlab.runs.yaml import to_yaml
+
+    folder = place_of(case, run)
+    (case / "new").mkdir(parents=True)
+    shutil.copytree(run.folder, folder, copy_function=os.link)  # nothing may write there
+    tree = {
+        "config": run.config,
+        "manifest": run.manifest | {"sources": knowing(run.manifest)},
+        "run": run.record,
+    }
+    name = {"config": "config.yaml", "manifest": "manifest.json", "run": "run.json"}
+    texts = {"manifest.json": json.dumps(tree["manifest"])}
+    hostile = put(tree[call.file], call.key, call.node)
+    texts[name[call.file]] = to_yaml(hostile) if call.file == "config" else json.dumps(hostile)
+    for file, text in texts.items():
+        (folder / file).unlink()
+        (folder / file).write_text(text)
     for place in (folder, folder.parent, folder.parents[1]):  # importable, if anything below were
         (place / "trap.py").write_text(TRAP)
         (place / "__init__.py").write_text("")
-    if isinstance(manifest.get("sources"), dict):  # and known by its bytes
-        digest = hashlib.sha256(TRAP.encode()).hexdigest()
-        manifest["sources"] |= dict.fromkeys(("trap", "outputs.evil.trap"), digest)
-    from rnnlab.runs.yaml import to_yaml
+    return folder
 
-    (folder / "config.yaml").write_text(to_yaml(config))
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    (folder / "run.json").write_text(json.dumps(record))
-    reading, writing = os.pipe()
-    if (child := os.fork()) == 0:
-        os.close(reading)
-        found: list[str] = []
+
+def knowing(manifest: Any) -> dict[str, str]:
+    """Its sources, and the traps by their bytes."""
+    digest = hashlib.sha256(TRAP.encode()).hexdigest()
+    return dict(manifest["sources"]) | dict.fromkeys(("trap", "outputs.evil.trap"), digest)
+
+
+def put(tree: Any, key: tuple[Any, ...], node: Any) -> Any:
+    """The tree with another node at a key; the rest is shared."""
+    return node if not key else {**tree, key[0]: put(tree.get(key[0]), key[1:], node)}
+
+
+def attempt(asked: list[Call], run: Any, home: Path) -> list[tuple[str, str]]:
+    """For each call, all of one folder: (what came of it: works, refused, traceback, stopped or killed, what it said).
+
+    They are done in turn by one process, and by another one after whatever was not as it should be.
+    """
+    case = home / "cases" / "now"  # the same in each call, for Hydra's sake
+    folder, answers = lay_out(asked[0], run, case), list[tuple[str, str]]()
+    while len(answers) < len(asked):
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:
+            os.close(reading)
+            answer(asked[len(answers) :], folder, case, home, writing)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as f:
+            said = [tuple(json.loads(line)) for line in f]
+        os.waitpid(child, 0)
+        answers += said
+        if not said or (len(answers) < len(asked) and said[-1][0] in FINE):
+            answers.append(("killed", "out of time or memory"))
+        shutil.rmtree(case / "new")
+        (case / "new").mkdir()
+    if list(case.rglob("BOOM")):
+        answers = [("stopped", "left BOOM")] * len(asked)
+    shutil.rmtree(case)
+    return answers
+
+
+def answer(asked: list[Call], folder: Path, case: Path, home: Path, writing: int) -> None:
+    """What a process for some calls does: writes a line about each, up to the first that is not as it should be."""
+    gc.disable()
+    resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
+    os.environ["RNNLAB_DATA"] = str(case / "new" / "data")
+    if one_of(asked[0], 16):
+        compose_again()
+    if asked[0].key[:1] != ("data",) and not one_of(asked[0], 8):
+        draw_nothing()
+    found: list[str] = []
+    watched(case, case / "new", found)
+    for call in asked:
         said, code = io.StringIO(), -1
         try:
-            resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
             signal.alarm(SECONDS)
-            os.chdir(folder if zlib.crc32(call.name.encode()) % 2 else home / "work")
-            os.environ["RNNLAB_DATA"] = str(new / "data")
+            os.chdir(folder if one_of(call, 2) else home / "work")
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-                watched(case, new, found)
-                code = do(call, folder, new)
+                code = do(call, folder, case / "new")
         except BaseException as error:
             print(f"Traceback: {type(error).__name__}: {error}", file=said)
         finally:
-            lines = said.getvalue().strip().splitlines()
+            signal.alarm(0)
+            is_traceback = "Traceback" in said.getvalue()
             what = (
                 "works"
                 if code in (0, 3, 4, 5)
                 else "refused"
-                if code in (1, 2) and "Traceback" not in said.getvalue()
+                if code in (1, 2) and not is_traceback
                 else "traceback"
             )
             what = "stopped" if found else what
-            os.write(writing, json.dumps([what, (found or ["\n".join(lines)])[0][-1500:]]).encode())
-            os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as f:
-        answer = f.read()
-    os.waitpid(child, 0)
-    if (case / "BOOM").exists() or list(case.rglob("BOOM")):
-        answer = json.dumps(["stopped", "left BOOM"]).encode()
-    shutil.rmtree(case, ignore_errors=True)
-    what, said_last = json.loads(answer) if answer else ("killed", "out of time or memory")
-    return what, said_last
+            words = found[0] if found else said.getvalue().strip()[-1500:]
+            os.write(writing, json.dumps([what, words]).encode() + b"\n")
+            if what not in FINE:
+                os._exit(0)
+    os._exit(0)
 
 
-def fuzz(every: int = 1, only: str = "", seed: int = 0, loud: bool = True) -> tuple[Counter[str], list[str]]:
+def compose_once() -> None:
+    """From here on Hydra composes the words of a command once in all, for each process that is forked."""
+    from hydra._internal.hydra import Hydra
+
+    made: dict[Any, Any] = {}
+
+    @functools.wraps(composes := Hydra.compose_config)
+    def remembered(self: Any, config_name: Any, overrides: Any, run_mode: Any, **rest: Any) -> Any:
+        key = config_name, *overrides, run_mode, *sorted(rest.items())
+        if key in made:
+            return made.pop(key)
+        made[key] = copy.deepcopy(composed := composes(self, config_name, overrides, run_mode, **rest))
+        return composed
+
+    Hydra.compose_config = remembered  # type: ignore[method-assign]
+
+
+def compose_again() -> None:
+    """Hydra composes as ever."""
+    from hydra._internal.hydra import Hydra
+
+    Hydra.compose_config = Hydra.compose_config.__wrapped__  # type: ignore[method-assign,attr-defined]
+
+
+def fuzz(
+    every: int = 1, part: str = "1/1", only: str = "", seed: int = 0, loud: bool = True
+) -> tuple[Counter[str], list[str]]:
     """Counts of what came of the calls, and a line for each that did what it may not or ended in a traceback."""
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # threads do not survive a fork
     import rnnlab
@@ -296,7 +299,7 @@ def fuzz(every: int = 1, only: str = "", seed: int = 0, loud: bool = True) -> tu
     counts: Counter[str] = Counter()
     bad: list[str] = []
     before = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="rnnlab-hostile-") as name:
+    with tempfile.TemporaryDirectory(prefix="rnnlab-hostile-", dir=MEMORY) as name:
         home = Path(name).resolve()
         for folder in ("cases", "work", "victim"):
             (home / folder).mkdir()
@@ -304,40 +307,57 @@ def fuzz(every: int = 1, only: str = "", seed: int = 0, loud: bool = True) -> tu
         (home / "work" / "trap.py").write_text(TRAP.replace("import os", "import os  # not the manifest's"))
         with contextlib.redirect_stdout(io.StringIO()):
             runs = {
-                kind: rnnlab.train(*asked, f"paths.outputs={home / 'mine'}") for kind, asked in RUNS.items()
+                kind: rnnlab.train(*asked, f"name={kind}", f"paths.outputs={home / 'mine'}")
+                for kind, asked in RUNS.items()
             }
         asked = [call for call in calls(runs, home / "victim") if only in call.name]
-        random.Random(seed).shuffle(asked)
+        folders = [list(group) for _, group in itertools.groupby(asked, about)]
+        random.Random(seed).shuffle(folders)
+        this, _, parts = part.partition("/")
+        asked = list(itertools.chain(*folders[int(this) - 1 :: int(parts)]))[::every]
+        compose_once()
         warm(runs, home)
-        for i, call in enumerate(asked[::every]):
-            what, said = attempt(call, runs[call.kind], home)
-            counts[what] += 1
-            if what not in ("works", "refused"):
-                bad.append(f"{call.name}: {what}: {said}")
-                print(bad[-1], flush=True)
-            if loud and i % 500 == 499:
-                print(f"{i + 1:,} of {len(asked[::every]):,} calls: {dict(counts)}", flush=True)
+        gc.freeze()  # else a child that collects copies all that it shares
+        for _, group in itertools.groupby(asked, about):
+            together = list(group)
+            for call, (what, said) in zip(
+                together, attempt(together, runs[together[0].kind], home), strict=True
+            ):
+                counts[what] += 1
+                if what not in FINE:
+                    bad.append(f"{call.name}: {what}: {said}")
+                    print(bad[-1], flush=True)
+                if loud and counts.total() % 500 == 0:
+                    print(f"{counts.total():,} of {len(asked):,} calls: {dict(counts)}", flush=True)
         assert (home / "victim" / "thesis.txt").read_text() == "years of work"
     os.chdir(before)
     return counts, bad
 
 
 def warm(runs: dict[str, Any], home: Path) -> None:
-    """Whatever is imported and built once, before processes are forked that may not."""
+    """Whatever is imported, built and composed once, before processes are forked that may not; at the calls' paths."""
     said = io.StringIO()
     for kind, run in runs.items():
+        case = home / "cases" / "now"
+        folder = place_of(case, run)
+        shutil.copytree(run.folder, folder)
+        (case / "new").mkdir()
         for command in ("evaluate", "model", "unroll", "forecast" if kind == "series" else "generate",
-                        "reproduce", "resume"):  # fmt: skip
-            new = home / "warm" / kind
-            new.mkdir(parents=True, exist_ok=True)
+                        "reproduce", "resume", "again", "stopped"):  # fmt: skip
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                code = do(Call("", kind, "", (), None, command), run.folder, new)
+                code = do(Call("", kind, "", (), None, command), folder, case / "new")
             assert code == 0, (kind, command, said.getvalue())
+        shutil.rmtree(case)
 
 
 def main() -> int:
     options = dict(word.split("=", 1) for word in sys.argv[1:])
-    counts, bad = fuzz(int(options.get("every", 1)), options.get("only", ""), int(options.get("seed", 0)))
+    counts, bad = fuzz(
+        int(options.get("every", 1)),
+        options.get("part", "1/1"),
+        options.get("only", ""),
+        int(options.get("seed", 0)),
+    )
     print(f"{counts.total():,} calls: " + ", ".join(f"{n:,} {what}" for what, n in sorted(counts.items())))
     return int(bool(bad))
 

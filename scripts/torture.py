@@ -2,7 +2,7 @@
 
 Without a word every small training of tortures/configurations.py is stopped at every checkpoint and gone on with, in
 this process, until no state is new: a model checker for resume, by the command's interface alone. It takes an hour
-and more on two cores; `short` checks a dozen of them, and `part=1/4` a fourth. `only=WORD` takes those with that
+on two cores; `short` checks a dozen of them, and `part=1/4` a fourth. `only=WORD` takes those with that
 word in their names, `seed=N` other pairs, `workers=N` other than two processes.
 
 `kills=100 [seed=0 only=WORD aim=HOW]` really kills: runs alone and sweeps, at any time and while they write.

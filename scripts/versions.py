@@ -43,7 +43,7 @@ class Row:
 ROWS = (
     Row("lightning 2.6.6", ("lightning==2.6.6",), TRAINING),
     Row("hydra 1.4.0rc3, omegaconf 2.4", ("hydra-core==1.4.0rc3", "omegaconf>=2.4.0rc1,<2.5"), CONFIG),
-    Row("numpy 1.26", ("numpy==1.26.4",), NUMBERS),
+    Row("numpy 1.26", ("numpy==1.26.4", "pandas==2.2.3", "pytz"), NUMBERS),
     Row("torch 2.8", ("torch==2.8.0",), TRAINING),
     *(Row(f"Python 3.{n}", LIGHT, WITHOUT_TORCH, f"python3.{n}") for n in (10, 11, 12, 13)),
 )

@@ -1,6 +1,7 @@
 """The trainings whose resumes are checked: small ones, of five batches an epoch, the last of them smaller."""
 
 import itertools
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -47,7 +48,8 @@ FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
         "both limits": ("trainer.max_epochs=3", "trainer.max_steps=9"),
     },
     "schedule": {
-        "constant": ("scheduler.warmup_steps=3",),
+        "constant": ("scheduler.warmup_steps=1",),
+        "warm-up": ("scheduler.warmup_steps=3",),
         "cosine": ("scheduler=cosine",),
         "step by epochs": ("scheduler=step", "scheduler.step_size=1"),
         "step by steps": ("scheduler=step", "scheduler.step_size=2", "scheduler.interval=step"),
@@ -59,7 +61,7 @@ FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
                   "~callbacks.progress", "~callbacks.pictures"),
         "early, 2 epochs at least": ("callbacks=early_stopping", "callbacks.early_stopping.patience=1",
                                      "optimizer.lr=2.0", "~callbacks.progress", "~callbacks.pictures",
-                                     "+trainer.min_epochs=2"),
+                                     "+trainer.min_epochs=2", "trainer.divergence_factor=null"),
         "rates logged": ("callbacks=none", "+callbacks.rates._target_=lightning.pytorch.callbacks.LearningRateMonitor"),
         "looked at": ("callbacks=none", "+callbacks.looks._target_=tortures.own.Looks"),
     },
@@ -89,6 +91,8 @@ FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
         "": (),
         "dropout, sgd": ("model.num_layers=2", "model.dropout=0.3", "optimizer=sgd", "optimizer.momentum=0.9"),
         "rmsprop, clipped": ("optimizer=rmsprop", "trainer.gradient_clip_val=0.1"),
+        "64 bits": ("trainer.precision=64-true",),
+        "16 bits": ("trainer.precision=bf16-mixed",),
     },
     "calls": {"auto": (), "2": ("trainer.steps_per_call=2",)},
     "checkpoints": {str(n): (f"checkpoint.every_n_steps={n}",) for n in (1, 2, 3)},
@@ -104,6 +108,14 @@ LONGER = [
 Configuration = dict[str, str]
 
 
+def steps(chosen: Configuration) -> int:
+    """Of the optimizer, that the training has; of a factor that is still open the level with the most is taken."""
+    batches = {"4 batches": 4, "a share": 3, "overfit": 2}.get(chosen.get("limits", ""), 5)
+    an_epoch = math.ceil(batches / int(chosen.get("accumulation", "1")))
+    ends = {"2 epochs": 2 * an_epoch, "inside an epoch": 7, "both limits": min(9, 3 * an_epoch)}
+    return ends.get(chosen.get("end", ""), 10)
+
+
 def fits(chosen: Configuration) -> bool:
     """Whether the levels go together; what is left out is refused, or says nothing new."""
     own = chosen.get("task") == "own module"
@@ -113,6 +125,8 @@ def fits(chosen: Configuration) -> bool:
     return not (
         (own and (chosen.get("engine") != "torch" or chosen.get("model") == "dropout, sgd"))
         or (own and chosen.get("schedule") == "plateau")
+        or (chosen.get("engine") == "native" and chosen.get("model") == "64 bits")
+        or (chosen.get("schedule") == "warm-up" and steps(chosen) <= 3)
         or (shorter and interval.startswith(("last", "every 2")) and interval != "every 2 epochs")
         or (unvalidated and chosen.get("stopping", "").startswith("early"))
         or (
@@ -132,9 +146,10 @@ def overrides(chosen: Configuration) -> list[str]:
 
 def every_combination() -> Iterator[Configuration]:
     """The whole product of the factors that have been dangerous, on the smallest task."""
-    base = plain()
     for levels in itertools.product(*(FACTORS[factor] for factor in ALL)):
-        yield base | dict(zip(ALL, levels, strict=True))
+        chosen = plain() | dict(zip(ALL, levels, strict=True))
+        warm = chosen | {"schedule": "warm-up"}
+        yield warm if fits(warm) else chosen
 
 
 def every_pair(seed: int = 0) -> Iterator[Configuration]:

@@ -81,7 +81,9 @@ class Resumption:
 
         asked = [o for o in overrides if checkpoints or not o.startswith("checkpoint.every_n_steps=")]
         with quietly():
-            run = rnnlab.train(*asked, f"paths.outputs={self.outputs}")
+            run = rnnlab.train(
+                *asked, f"paths.outputs={self.outputs}", quiet=True
+            )  # nobody sees it, and faster
         return str(run.status)
 
     def clear(self) -> None:
@@ -134,9 +136,9 @@ class Resumption:
 
 def compose_once() -> None:
     """Composing a config takes longer than training one of these runs; from here on Hydra does it once for each."""
-    from rnnlab.config import composing
+    from rnnlab.config import hydra_config
 
-    made, hydras = {}, composing.hydra_compose
+    made, hydras = {}, hydra_config.hydra_compose
 
     def remembered(name: str, overrides: list[str]) -> Any:
         key = tuple(overrides)
@@ -144,7 +146,7 @@ def compose_once() -> None:
             made[key] = hydras(name, overrides=overrides)
         return copy.deepcopy(made[key])
 
-    composing.hydra_compose = remembered
+    hydra_config.hydra_compose = remembered
 
 
 @contextlib.contextmanager
