@@ -55,6 +55,29 @@ def test_all_files_are_waited_for_at_once_and_one_that_is_not_there_is_passed_ov
     assert sorted(synced) == sorted(p.stat().st_ino for p in (tmp_path / "a", tmp_path / "b", tmp_path))
 
 
+def test_a_record_takes_its_place_when_it_and_what_it_speaks_of_are_on_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append((os.fstat(descriptor).st_ino, old())))
+    place, of = tmp_path / "run.json", tmp_path / "checkpoints"
+    place.write_bytes(b"old"), of.mkdir()
+
+    def old():
+        return place.read_bytes() == b"old"
+
+    write_whole(place, b"new", after=[of])
+    assert sorted(synced) == sorted([(place.stat().st_ino, True), (of.stat().st_ino, True)])
+    assert not old()
+
+
+def test_a_forked_process_waits_for_the_disk_with_threads_of_its_own(tmp_path):
+    (tmp_path / "a").write_bytes(b"a")
+    settle_all([tmp_path / "a"])
+    if (pid := os.fork()) == 0:
+        settle_all([tmp_path / "a"])
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_a_file_that_the_disk_does_not_take_is_told(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -21,7 +21,7 @@ from rnnlab.sweeps.forkserver import LEFT
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.pool import LocalPool
 from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
-from rnnlab.sweeps.worker import Step
+from rnnlab.sweeps.worker import Step, Waits
 from waiting import PATIENCE
 
 NOBODY = 1 << 30  # no process has such an id
@@ -159,6 +159,47 @@ def test_the_view_learns_of_each_run_its_start_its_steps_and_its_end(tmp_path, m
     ends = [Outcome(i, "finished", memory=100) for i in range(2)]
     assert seen == [("started", "0"), ("progressed", "0", 7), ("ended", "0", ends[0]),
                     ("started", "1"), ("progressed", "1", 7), ("ended", "1", ends[1])]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lends", "short", "workers"), [(True, True, 2), (False, True, 1), (True, False, 1)])
+def test_a_worker_that_waits_for_the_disk_leaves_its_core_to_one_more(
+    tmp_path, monkeypatch, lends, short, workers
+):
+    monkeypatch.setattr(scheduling, "SHORT", PATIENCE if short else -1.0)
+    training, most, waited = [], [], threading.Event()
+
+    def waiting(job, worker):
+        training.append(job.number)
+        most.append(len(training))
+        training.remove(job.number)
+        worker.end.send(Waits(job.number))
+        if job.number == 0 and workers == 2:
+            assert waited.wait(PATIENCE)  # until another worker has trained all other runs
+        if job.number == 3:
+            waited.set()
+        return finished(job, worker)
+
+    outcomes, server, _ = scheduled(tmp_path, ["cpu"] * 4, PoolOptions({"cpu": 1}, lends=lends), waiting)
+    assert [outcomes[i].status for i in range(4)] == ["finished"] * 4
+    assert server.workers[0].jobs == ([0] if workers == 2 else [0, 1, 2, 3])
+    assert set(most) == {1}  # never more than there are workers
+
+
+def test_no_more_runs_train_at_once_than_there_are_workers_when_those_that_waited_are_back(tmp_path):
+    both, at_once, now = threading.Barrier(2, timeout=PATIENCE), [], []
+
+    def waiting(job, worker):
+        now.append(job.number)
+        at_once.append(len(now))
+        if job.number < 2:
+            both.wait()  # two train
+        now.remove(job.number)
+        worker.end.send(Waits(job.number))
+        return finished(job, worker)
+
+    _, server, scheduler = scheduled(tmp_path, ["cpu"] * 40, PoolOptions({"cpu": 2}, lends=True), waiting)
+    assert max(at_once) == 2 and 2 <= len(server.workers) <= 4
+    assert not +scheduler._at_work and not scheduler.workers
 
 
 @pytest.mark.parametrize(("again", "status"), [("yesterday", "failed"), ("today", "finished")])

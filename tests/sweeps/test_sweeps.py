@@ -18,9 +18,12 @@ import pytest
 from asking import GRID, content, words
 
 import rnnlab
+from rnnlab.config import check, compose
 from rnnlab.runs.lock import lock
-from rnnlab.runs.run import runs
+from rnnlab.runs.run import Run, runs
+from rnnlab.runs.run_path import Place
 from rnnlab.sweeps.devices import cores
+from rnnlab.sweeps.job import DataSets, Job, Listener, train_job
 from waiting import PATIENCE, until
 
 
@@ -62,6 +65,20 @@ def test_a_run_of_a_sweep_is_the_run_alone(whole, tmp_path):
         assert {k: v for k, v in alone.config.items() if k not in ("paths", "callbacks")} == {
             k: v for k, v in run.config.items() if k not in ("paths", "callbacks")
         }
+
+
+def test_a_job_tells_once_that_its_training_has_ended_and_only_the_disk_is_waited_for(tmp_path):
+    config = check(compose(words(tmp_path, "seed=0", "checkpoint.every_n_steps=null")))
+    config.pop("sweep")
+    run, told = Run(tmp_path / "run"), []
+
+    class Hears(Listener):
+        def waits(self):
+            told.append((run.status, run.last_checkpoint.exists(), run.metrics_file.read_bytes()))
+
+    outcome = train_job(Job(0, config, Place(run.folder, "run", "", ""), [], []), DataSets(), Hears())
+    assert outcome.status == run.status == "finished" and run.last_checkpoint.exists()
+    assert told == [("running", False, run.metrics_file.read_bytes())]
 
 
 def test_the_table_says_what_came_out(whole):

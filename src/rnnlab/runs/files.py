@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rnnlab.regular_files import read_file
 
 JSON_BYTES = 50_000_000
 BITS = 64  # of a whole number
+AT_ONCE = 16  # files that are waited for together: those of a run
 
 
 def cache_folder() -> Path:
@@ -25,8 +27,13 @@ def cache_folder() -> Path:
     return Path(base).expanduser() / "rnnlab"
 
 
-def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
+def write_whole(
+    path: Path, content: bytes, durable: bool = False, after: Iterable[Path] | None = None
+) -> None:
     """Replaces `path` by `content` in one rename; `durable` waits until it is on the disk.
+
+    With `after` it waits until the content and those paths are on the disk, and then renames: a power cut leaves the
+    old file, or the new one with all that it speaks of. For the rename itself nobody waits.
 
     Where that fails, on a full disk say, `path` is as it was and nothing is left beside it. An empty folder of that
     name, which is none of ours, goes.
@@ -39,6 +46,8 @@ def write_whole(path: Path, content: bytes, durable: bool = False) -> None:
             if durable:
                 f.flush()
                 os.fsync(f.fileno())
+        if after is not None:
+            settle_all([temporary, *after])
         with suppress(OSError):
             path.rmdir()
         temporary.replace(path)
@@ -76,9 +85,13 @@ def settle_all(paths: Iterable[Path]) -> None:
 
     A path that is not there is passed over. Raises OSError where a file cannot be written.
     """
-    there = [path for path in paths if path.exists()]
-    with ThreadPoolExecutor(max(1, len(there))) as threads:
-        list(threads.map(_settle_one, there))
+    list(_threads(os.getpid()).map(_settle_one, [path for path in paths if path.exists()]))
+
+
+@cache
+def _threads(pid: int) -> ThreadPoolExecutor:
+    """Those of this process, for a forked one has none; each is started once it is needed."""
+    return ThreadPoolExecutor(AT_ONCE, "settling")
 
 
 def _settle_one(path: Path) -> None:
@@ -99,8 +112,8 @@ def clear_leftovers(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any, durable: bool = False) -> None:
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), durable)
+def write_json(path: Path, value: Any, durable: bool = False, after: Iterable[Path] | None = None) -> None:
+    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), durable, after)
 
 
 def read_json(path: Path) -> Any:

@@ -53,11 +53,15 @@ class Run(Folder):
     # ------------------------------------------------------------------ writing
 
     def update(self, **changes: Any) -> None:
-        """Changes the record. Raises FileNotFoundError where there is none any more, and makes nothing again."""
+        """Changes the record. Raises FileNotFoundError where there is none any more, and makes nothing again.
+
+        That a run has ended stands there once its last checkpoint is on the disk.
+        """
         path = self.folder / "run.json"
         if not self.is_there:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-        write_json(path, self.known | changes, durable=changes.get("status", "running") != "running")
+        ended = changes.get("status", "running") != "running"
+        write_json(path, self.known | changes, after=[self.last_checkpoint.parent] if ended else None)
 
     def create(
         self,

@@ -61,6 +61,7 @@ class Devices:
             options["max_failures"],
             options["pictures"],
             each,
+            lends=options["workers"] is None,
         )
 
 

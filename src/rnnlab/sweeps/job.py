@@ -62,6 +62,9 @@ class Listener:
         """Told the monitored metric after each validation; why the run is to be pruned, "" where it goes on."""
         return ""
 
+    def waits(self) -> None:
+        """Told when the training has ended and only the disk is waited for: the core is free for another run."""
+
     def stop(self) -> str:
         """Asked between two batches: why the run is to write a checkpoint and stop, "" where it goes on."""
         return ""
@@ -119,6 +122,7 @@ def train_job(
             watch=began,
             judge=listener.validated if job.judged else None,
             stop=listener.stop,
+            waits=listener.waits,
         )
     except Locked as locked:
         return Outcome(job.number, "locked", str(locked))

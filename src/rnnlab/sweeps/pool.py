@@ -21,6 +21,8 @@ class WorkerHandle:
     kind: str  # cpu, gpu or mps
     gpu: str | None = None  # the name of its GPU
     job: int | None = None
+    since: float = 0.0  # when it was given that job
+    lends: bool = False  # whether another may have its core: its run only waits for the disk
     ended_before: str | None = None  # when the job's run had finished, if it is trained again
     memory: int = 0  # bytes after its first run
     connection: Any = None  # a pool's own way to it
@@ -28,7 +30,7 @@ class WorkerHandle:
 
 class Pool(Protocol):
     """Warm workers. What goes to one is a `Job`, or the answer to `Validated`; what comes back a `Step`, a
-    `Validated` or an `Outcome` (`rnnlab.sweeps.worker`, `rnnlab.sweeps.job`).
+    `Validated`, `Waits` or an `Outcome` (`rnnlab.sweeps.worker`, `rnnlab.sweeps.job`).
     """
 
     def room(self, kind: str) -> int:

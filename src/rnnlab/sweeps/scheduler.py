@@ -19,9 +19,12 @@ from rnnlab.sweeps.job import Job, Outcome
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.pool import LOST, MOVED, Pool, WorkerHandle
 from rnnlab.sweeps.sharing import Sharing
-from rnnlab.sweeps.worker import Step, Validated
+from rnnlab.sweeps.worker import Step, Validated, Waits
 
 MOST_LOST = 3  # workers that a run may lose with their nodes before it counts as failed
+SHORT = (
+    5.0  # seconds: of a run that takes longer, waiting for the disk is too small a part to start a worker for
+)
 RETRY_LOCKED = 1.0  # seconds after which a run that another process trains is tried again
 
 
@@ -66,6 +69,7 @@ class PoolOptions:
     max_failures: int | None = None
     pictures: bool = False
     gpus_each: int = 1  # that a worker has for itself
+    lends: bool = False  # a worker whose run waits for the disk leaves its core to one more
 
 
 @dataclass
@@ -83,6 +87,9 @@ class Scheduler:
     stopping: str = ""  # why no further run is started
     _sharing: Sharing = field(default_factory=Sharing)
     _kinds: Counter[str] = field(default_factory=Counter)  # how many workers there are of each
+    _at_work: Counter[str] = field(
+        default_factory=Counter
+    )  # how many of them train, and lend their core to none
     _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was told to stop
     _lost: Counter[int] = field(default_factory=Counter)  # how many workers a run has lost with their nodes
     _signals: list[int] = field(default_factory=list)
@@ -134,11 +141,15 @@ class Scheduler:
     # ------------------------------------------------------------------ workers
 
     def _start_workers(self) -> None:
-        """As many as there may be of each kind, and no more than there are runs for them."""
+        """As many as there may be of each kind, and no more than there are runs for them; one more for each whose
+        run waits for the disk, but not many more: each takes memory.
+        """
         for kind, queue in () if self.stopping else self.waiting.items():
-            most = min(self.options.workers.get(kind, 1), self.pool.room(kind))
-            waiting = len(queue) - sum(worker.kind == kind for worker in self.idle)
-            wanted = min(most - self._kinds[kind], waiting)
+            idle = sum(worker.kind == kind for worker in self.idle)
+            asked = self.options.workers.get(kind, 1)
+            lent = min(self._kinds[kind] - idle - self._at_work[kind], max(2, asked // 4))
+            most = min(asked + lent, self.pool.room(kind))
+            wanted = min(most - self._kinds[kind], len(queue) - idle)
             for _ in range(wanted):
                 names = [device_name(i) for i in range(self.options.gpus if kind == "gpu" else 0)]
                 each = self.options.gpus_each
@@ -157,6 +168,8 @@ class Scheduler:
         self._kinds[worker.kind] -= 1
         if worker in self.idle:
             self.idle.remove(worker)
+        else:
+            self._leave_core(worker)
         return self.pool.close(worker)
 
     def _stop_workers(self) -> None:
@@ -178,15 +191,16 @@ class Scheduler:
             queue = self.waiting[worker.kind]
             if not queue and over:
                 self._stop_worker(worker)  # others may wait for its place
-            elif queue:
+            elif queue and self._at_work[worker.kind] < self.options.workers.get(worker.kind, 1):
                 number = queue.popleft()
                 planned = self.due[number]
                 finished = planned.status in ENDED
                 job = Job(number, planned.config, planned.place, planned.overrides,
                           [*self.command, *planned.overrides], self.restart and finished,
                           self.options.pictures, self.source.judges)  # fmt: skip
-                worker.job = number
+                worker.job, worker.since, worker.lends = number, time.monotonic(), False
                 self.idle.remove(worker)
+                self._at_work[worker.kind] += 1
                 worker.ended_before = planned.run.known.get("ended") if finished else None
                 try:
                     self.pool.send(worker, job)
@@ -207,7 +221,13 @@ class Scheduler:
             with suppress(OSError):  # the worker is dead, which the next look at it finds out
                 self.pool.send(worker, why)
             return
-        worker.job = None
+        if isinstance(message, Waits):
+            if self.options.lends and worker.kind == "cpu" and time.monotonic() < worker.since + SHORT:
+                self._leave_core(worker)
+                worker.lends = True
+            return
+        self._leave_core(worker)
+        worker.job, worker.lends = None, False
         self.idle.append(worker)
         if message.status == "locked" and not self.stopping:
             self.locked[message.number] = time.monotonic() + RETRY_LOCKED
@@ -220,6 +240,10 @@ class Scheduler:
         if message.memory > worker.memory + self.options.renew_bytes and not self.stopping:
             self._stop_worker(worker)
             self._start_worker(worker.kind, worker.gpu)
+
+    def _leave_core(self, worker: WorkerHandle) -> None:
+        if not worker.lends:
+            self._at_work[worker.kind] -= 1
 
     def _worker_stopped(self, worker: WorkerHandle, outcome: Outcome) -> None:
         """A signal reached a worker and not (yet) us: another worker resumes its run, but only once."""

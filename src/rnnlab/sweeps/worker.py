@@ -30,6 +30,13 @@ class Step:
 
 
 @dataclass
+class Waits:
+    """A job's training has ended, and its files are being brought onto the disk: the worker's core is free."""
+
+    number: int
+
+
+@dataclass
 class Validated:
     """A job's monitored metric. The worker waits for the answer: why the run is pruned, "" where it goes on."""
 
@@ -113,6 +120,11 @@ class Worker(Listener):
         self.trainer = trainer
         if self.leaving:  # the signal came before the training listened to it
             raise SystemExit
+
+    def waits(self) -> None:
+        assert self.number is not None
+        with suppress(OSError):  # that the sweep is gone is for others to find
+            self.send(Waits(self.number))
 
     def validated(self, step: int, value: float) -> str:
         assert self.number is not None

@@ -102,10 +102,12 @@ class Checkpoints(Checkpoint):
         every_seconds: float | None = 60.0,
         check: Callable[[], None] = lambda: None,
         writes: bool = True,
+        waits: Callable[[], object] = lambda: None,
     ) -> None:
         self.run, self.recorder, self.monitor, self.writes = run, recorder, monitor, writes
         self.sign = 1.0 if mode == "min" else -1.0
         self.check = check  # raises where nothing may be written any more
+        self.waits = waits  # told when the training has ended, and only the disk is waited for
         self.engine = engine  # noted in every checkpoint
         self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
         self.best: dict[str, Any] = {}  # value, step, epoch, metrics: what stood at the best validation
@@ -212,7 +214,10 @@ class Checkpoints(Checkpoint):
                 self.best_weights = measured or {k: v.detach().clone() for k, v in task.state_dict().items()}
             self._best_written = False
 
-    def save(self, trainer: Trainer, task: LightningModule) -> None:
+    def save(self, trainer: Trainer, task: LightningModule, at_end: bool = False) -> None:
+        """Writes a checkpoint, and waits until it is on the disk. `at_end` leaves it to the run's record, which is
+        about to be written (`Run.update`), to wait until it has its name there, too.
+        """
         if rehearsal(trainer):
             return
         self.count_rightly(trainer)
@@ -229,12 +234,15 @@ class Checkpoints(Checkpoint):
         self.check()
         grown = [self.run.folder / name for name in self.recorder.lengths]
         begun = () if self._settled else self.run.beginnings
+        if at_end:
+            self.waits()
         settle_all([*begun, *grown, self.run.best_checkpoint, following, following.parent, self.run.folder])
         self._settled = True
         if self.run.last_checkpoint.exists():
             self.run.last_checkpoint.replace(self.run.previous_checkpoint)
         following.replace(self.run.last_checkpoint)
-        settle(following.parent)
+        if not at_end:
+            settle(following.parent)
 
     def write_best(self, task: LightningModule, options: Any = None) -> None:
         """Writes the best weights if they are newer than the file."""
@@ -257,7 +265,7 @@ class Checkpoints(Checkpoint):
             self.best_weights, self._best_written = task.state_dict(), False
         step, ended = self._began
         self.ended = ended if ended and step == trainer.global_step else how_it_ended(trainer)
-        self.save(trainer, task)
+        self.save(trainer, task, at_end=True)
 
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
         """Keeps the best weights; the last are not worth keeping when the loss is lost."""

@@ -124,13 +124,15 @@ def train_config(
     watch: Callable[[Trainer], Any] = lambda trainer: None,
     judge: Callable[[int, float], str] | None = None,
     stop: Callable[[], str] = lambda: "",
+    waits: Callable[[], Any] = lambda: None,
     tell: Callable[[str], Any] = warn,
 ) -> Run:
     """Trains a checked config in its folder, from the start or from where it was stopped: the program of every run.
 
     `display` shows the run, `device` says why it trains where it does, `restart` trains a finished run again,
     `data_of` gives the data set, `watch` is given the Trainer before it begins, when signals are already taken; `judge`
-    and `stop` may end it (`Interruption`), `tell` is given what can be and is seldom meant.
+    and `stop` may end it (`Interruption`), `waits` is told when only the disk is waited for, `tell` is given what can
+    be and is seldom meant.
     Raises Locked where another process trains it.
     """
     distributed.settle(config["trainer"])
@@ -173,7 +175,7 @@ def train_config(
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"],
                             check=presence.check, metrics=run.metrics_file)  # fmt: skip
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
-                                  check=presence.check, **config["checkpoint"])  # fmt: skip
+                                  check=presence.check, waits=waits, **config["checkpoint"])  # fmt: skip
         interruption = Interruption(checkpoints, judge, stop)
         callbacks: list[Any] = [presence, recorder, interruption, checkpoints]
         if engine["steps"] == "native":
