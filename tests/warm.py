@@ -1,11 +1,12 @@
 """Python in processes that are forked from one that has done the imports: four seconds of processor time less each.
 
-`run` and `Popen` are subprocess's, for `[sys.executable, "-m", NAME, ...]` and `[sys.executable, "-c", CODE, ...]`. A
-process finds the folder, environment, path and files that it would find in a fresh interpreter; only what rnnlab and
-the packages below it read of the environment while they are imported is the test process's. It is no child of the test
-process, but has an id of its own, which can be sent signals.
+`run` and `Popen` are subprocess's, for `[sys.executable, "-m", NAME, ...]` and `[sys.executable, "-c", CODE, ...]`,
+the latter with -I and -B before it, too. A process finds the folder, environment, path and files that it would find in
+a fresh interpreter; only what rnnlab and the packages below it read of the environment while they are imported is the
+test process's. It is no child of the test process, but has an id of its own, which can be sent signals.
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -21,13 +22,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+BEGINNERS = ("rnnlab.sweeps.forkserver", "rnnlab.training.leader")
 
-def run(command: list[str], **options: Any) -> "subprocess.CompletedProcess[str]":
-    """subprocess.run with text, captured where the options do not say otherwise."""
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
-    with Popen(command, text=True, **options) as process:
+
+def run(
+    command: list[str], capture_output: bool = True, text: bool = True, check: bool = False, **options: Any
+) -> "subprocess.CompletedProcess[str]":
+    """subprocess.run, with other defaults."""
+    if capture_output:
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    with Popen(command, text=text, **({"stdin": subprocess.DEVNULL} | options)) as process:
         out, err = process.communicate()
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+    done = subprocess.CompletedProcess(command, process.returncode, out, err)
+    if check:
+        done.check_returncode()
+    return done
 
 
 def rnnlab(
@@ -60,13 +69,12 @@ class Popen(subprocess.Popen):
         return self.returncode
 
 
-def begin_warm(put: Callable[[Any, str, Any], None] = setattr) -> None:
-    """Has what this process begins for a sweep, or for a run's other ranks, forked, too."""
-    from rnnlab.sweeps import forkserver
-    from rnnlab.training import leader
-
-    for module in (forkserver, leader):
-        put(module, "subprocess", types.SimpleNamespace(**vars(subprocess) | {"Popen": Popen}))
+def begin_warm(*modules: str, put: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Has the processes that these modules begin (the server of a sweep, a run's other ranks) forked, too."""
+    if sys.platform == "linux":  # elsewhere a fork after such imports is unsafe
+        for name in modules:
+            theirs = types.SimpleNamespace(**vars(subprocess) | {"Popen": Popen, "run": run})
+            put(importlib.import_module(name), "subprocess", theirs)
 
 
 _servers: dict[int, "Server"] = {}  # by the process that speaks with it: one that this forks has its own
@@ -154,11 +162,20 @@ def begin(asked: dict, descriptors: list[int], path: list[str], end: socket.sock
         os.environ.update(asked["env"])
         os.chdir(asked["cwd"])
         flag, what, *words = asked["command"]
-        given = [place for place in asked["env"].get("PYTHONPATH", "").split(os.pathsep) if place]
-        sys.path[:] = [str(Path.cwd()) if flag == "-m" else "", *given, *path]
+        if (
+            flag == "-I"
+        ):  # as if nothing of rnnlab had been imported, and neither folder nor environment were there
+            for name in [name for name in sys.modules if name.split(".")[0] in ("rnnlab", "hydra_plugins")]:
+                del sys.modules[name]
+            flag, what, *words = [word for word in asked["command"] if word not in ("-I", "-B")]
+            sys.dont_write_bytecode = "-B" in asked["command"]
+            sys.path[:] = path
+        else:
+            given = [place for place in asked["env"].get("PYTHONPATH", "").split(os.pathsep) if place]
+            sys.path[:] = [str(Path.cwd()) if flag == "-m" else "", *given, *path]
+            _servers[os.getpid()] = Server(moved)
+            begin_warm(*BEGINNERS)
         sys.argv = [flag, *words]
-        _servers[os.getpid()] = Server(moved)
-        begin_warm()
         if flag == "-m":
             runpy.run_module(what, run_name="__main__", alter_sys=True)
         else:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import slurm as real
 
+import warm
 from rnnlab.cli import main
 from rnnlab.cli.train import with_sweep_options
 from rnnlab.config import compose
@@ -208,7 +209,7 @@ def test_what_a_local_sweep_left_goes_on_in_a_job_and_a_driver_that_left_finds_i
     cluster, unbroken, tmp_path, capsys
 ):
     words = [*LINE[:5], *LONG, STEPS, f"paths.outputs={tmp_path / 'a'}"]
-    process = subprocess.Popen([sys.executable, "-m", "rnnlab", *local(words)], stdout=subprocess.DEVNULL)
+    process = warm.Popen([sys.executable, "-m", "rnnlab", *local(words)], stdout=subprocess.DEVNULL)
     until(lambda: "running" in statuses(tmp_path / "a"))
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
@@ -279,7 +280,7 @@ def test_a_search_whose_job_is_queued_again_has_the_bits_of_one_on_this_machine(
     words = [*SEARCH, "model.hidden_size=96", "sweep.search_order=deterministic", "sweep.search_batch=2",
              "sweep.trials=2", "trainer.max_epochs=-1", "trainer.max_steps=4000", LONG[2]]  # fmt: skip
     there = [*words, "sweep=slurm", "sweep.slurm.cpus=2", f"paths.outputs={tmp_path / 'a'}"]
-    driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
+    driver = warm.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
     job = warned_under_way(tmp_path / "a")
     until(lambda: began_again(job, tmp_path / "a"))
     said, _ = driver.communicate(timeout=PATIENCE)
@@ -296,7 +297,7 @@ def test_a_stock_job_whose_time_is_over_goes_on(cluster, tmp_path):
              "trainer.max_epochs=-1", "trainer.max_steps=4000"]  # fmt: skip
     there = [*words, "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=60", "hydra.launcher.mem_gb=null",
              f"paths.outputs={tmp_path / 'a'}"]  # fmt: skip
-    driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
+    driver = warm.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
     job = warned_under_way(tmp_path / "a")
     (run,) = runs(tmp_path / "a" / "sine")
     assert run.status == "stopped" and run.record["why"].startswith("SIGUSR2 at step ")
@@ -311,7 +312,7 @@ def test_a_stock_job_whose_time_is_over_goes_on(cluster, tmp_path):
 def test_ctrl_c_asks_whether_to_cancel_the_jobs(cluster, tmp_path, answer, left):
     words = [*LINE[:5], *LONG, "trainer.max_epochs=-1", "trainer.max_steps=4000", f"paths.outputs={tmp_path}"]
     here, there = pty.openpty()
-    driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *words], stdin=there, stdout=subprocess.PIPE,
+    driver = warm.Popen([sys.executable, "-m", "rnnlab", *words], stdin=there, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True)  # fmt: skip
     until(lambda: "running" in statuses(tmp_path))
     (job,) = jobs_of(tmp_path)

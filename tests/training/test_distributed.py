@@ -45,7 +45,7 @@ TOKENS = ("experiment=markers", "data.n_sequences=171", "data.batch_size=45", "d
 @pytest.fixture(autouse=True)
 def warm_followers(monkeypatch):
     """Runs that are begun in processes of their own begin their followers as users' do."""
-    warm.begin_warm(monkeypatch.setattr)
+    warm.begin_warm("rnnlab.training.leader", put=monkeypatch.setattr)
 
 
 @pytest.fixture
