@@ -3,9 +3,16 @@
 import os
 import signal
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+import warm
+
+if TYPE_CHECKING:
+    import rnnlab
 
 pytest_plugins = ["browser_fixtures"]
 
@@ -18,24 +25,43 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda number, frame: None)
 
+# sweeps of the test process; those in processes of their own begin their servers as users' do
+warm.begin_warm("rnnlab.sweeps.forkserver")
+
 SMALL = (
     "experiment=sine", "model.hidden_size=8", "data.n_points=200", "trainer.max_epochs=3", "trainer.threads=1",
     "model.engine=torch", "trainer.accelerator=cpu", "~callbacks.progress", "~callbacks.pictures",
 )  # fmt: skip
 
 
+def train_small(overrides: tuple[str, ...], outputs: Path, base: tuple[str, ...]) -> "rnnlab.Run":
+    import rnnlab
+
+    asked = {o.split("=")[0] for o in overrides}
+    kept = [
+        o
+        for o in base
+        if o.split("=")[0] not in asked and not ("callbacks=none" in overrides and o[0] == "~")
+    ]
+    return rnnlab.train(*kept, *overrides, f"paths.outputs={outputs}")
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Callable:
     """Trains a small sine run, with overrides, into a folder of the test's own."""
-    import rnnlab
 
-    def train(*overrides: str, outputs: Path = tmp_path, base: tuple[str, ...] = SMALL) -> rnnlab.Run:
-        asked = {o.split("=")[0] for o in overrides}
-        kept = [
-            o
-            for o in base
-            if o.split("=")[0] not in asked and not ("callbacks=none" in overrides and o[0] == "~")
-        ]
-        return rnnlab.train(*kept, *overrides, f"paths.outputs={outputs}")
+    def train(*overrides: str, outputs: Path = tmp_path, base: tuple[str, ...] = SMALL) -> "rnnlab.Run":
+        return train_small(overrides, outputs, base)
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable:
+    """As `small`, but the same words give the same run to all tests of a module: to read, not to change."""
+
+    @cache
+    def train(*overrides: str, base: tuple[str, ...] = SMALL) -> "rnnlab.Run":
+        return train_small(overrides, tmp_path_factory.mktemp("shared"), base)
 
     return train

@@ -6,11 +6,12 @@ import pty
 import re
 import select
 import struct
-import subprocess
 import sys
 import termios
 import threading
 from contextlib import contextmanager
+
+import warm
 
 PARTS = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 
@@ -95,7 +96,7 @@ def run_on_terminal(width, *words):
     """The screen of `rnnlab WORDS`, which must succeed."""
     environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
     with terminal(width) as (file, screen):
-        done = subprocess.run([sys.executable, "-m", "rnnlab", *words], stdout=file, stderr=file,
-                              env=environment | {"TERM": "xterm-256color"})  # fmt: skip
+        command = [sys.executable, "-m", "rnnlab", *words]
+        done = warm.run(command, stdout=file, stderr=file, env=environment | {"TERM": "xterm-256color"})
     assert done.returncode == 0, screen.shown()
     return screen

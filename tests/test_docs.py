@@ -85,16 +85,23 @@ def kind_for(command: str) -> str:
     return "sine" if "data.noise_std" in command else "series"
 
 
+@pytest.fixture(scope="module")
+def seen():
+    """Commands that have run: pages repeat each other's."""
+    return set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_the_commands_of_a_page_run(page, desk, monkeypatch, capfd):
+def test_the_commands_of_a_page_run(page, desk, seen, monkeypatch, capfd):
     folder, runs = desk
     monkeypatch.chdir(folder)
     terminal = io.StringIO()
     terminal.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr(sys, "stdin", terminal)
     for command in commands(page):
-        if command.startswith(LATER):
+        if command.startswith(LATER) or command in seen:
             continue
+        seen.add(command)
         command = re.sub(r"\bRUN\b", str(runs[kind_for(command)]), command)
         if "|" in command:
             env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import warm
 from rnnlab.config.model_schema import CELLS
 from rnnlab.errors import UserError
 from rnnlab.export import equations
@@ -37,6 +38,11 @@ def raw(run, x):
         ).numpy()
 
 
+@pytest.fixture(autouse=True)
+def checks_begin_warm(monkeypatch):
+    warm.begin_warm("rnnlab.export.plain", put=monkeypatch.setattr)
+
+
 X = np.sin(np.arange(3 * 25, dtype=np.float32)).reshape(3, 25, 1)
 
 
@@ -56,8 +62,16 @@ def test_a_model_whose_code_cannot_be_written_is_a_program_that_needs_no_rnnlab(
     assert checked.startswith("checked") and not (folder / "model.py").exists()
     assert "windows in their own scale" in (folder / "README.md").read_text()
     np.save(tmp_path / "x.npy", X)
-    words = [sys.executable, "-c", FOREIGN, folder / "model.pt2", tmp_path / "x.npy", tmp_path / "y.npy"]
-    subprocess.run(list(map(str, words)), check=True, cwd=tmp_path)
+    words = [
+        sys.executable,
+        "-I",
+        "-c",
+        FOREIGN,
+        folder / "model.pt2",
+        tmp_path / "x.npy",
+        tmp_path / "y.npy",
+    ]
+    warm.run(list(map(str, words)), check=True, cwd=tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), raw(run, X), rtol=0, atol=1e-5)
 
 
@@ -84,7 +98,11 @@ SERIES = [
 
 
 @pytest.mark.parametrize("options", SERIES, ids=lambda options: options[0])
-def test_torch_code_gives_the_runs_forecasts_where_rnnlab_is_not(small, tmp_path, execute, options):
+def test_torch_code_gives_the_runs_forecasts_where_rnnlab_is_not(
+    small, tmp_path, execute, options, monkeypatch
+):
+    if options is SERIES[0]:  # one check in an interpreter of its own
+        monkeypatch.setattr("rnnlab.export.plain.subprocess", subprocess)
     run = small(*options)
     folder, checked = export(run, "torch", tmp_path / "away")
     assert checked.startswith("checked: in a process without rnnlab")
@@ -134,8 +152,8 @@ OWN = ("model.bidirectional=true", "model.cell=mgu", "model.engine=reference", "
 @pytest.mark.parametrize(
     ("to", "options"), [("torch", ()), ("torch", OTHER), ("torch", OWN), ("onnx", OTHER)]
 )
-def test_classifiers(small, tmp_path, execute, options, to):
-    run = small(*options, base=TOKENS)
+def test_classifiers(shared, tmp_path, execute, options, to):
+    run = shared(*options, base=TOKENS)
     folder, _ = export(run, to, tmp_path / "away")
     tokens, lengths = torch.arange(1, 25).reshape(4, 6), torch.tensor([6, 1, 3, 5])
     with torch.no_grad():
@@ -172,10 +190,10 @@ CARDS = [*((kind, to) for kind in ("series", "text", "tokens") for to in ("onnx"
 
 
 @pytest.mark.parametrize(("kind", "to"), CARDS)
-def test_the_cards_code_runs_as_it_stands(small, tmp_path, execute, kind, to):
+def test_the_cards_code_runs_as_it_stands(shared, tmp_path, execute, kind, to):
     pytest.importorskip({"onnx": "onnxruntime", "safetensors": "safetensors"}.get(to, "torch"))
     own = ("model.loss=student_t", "model.engine=torch") if to == "program" else ()
-    run = small(*own, **({} if kind == "series" else {"base": TEXT if kind == "text" else TOKENS}))
+    run = shared(*own, **({} if kind == "series" else {"base": TEXT if kind == "text" else TOKENS}))
     folder, _ = export(run, "torch" if to == "program" else to, tmp_path / "away")
     code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
     found = execute(folder, code)

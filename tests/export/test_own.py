@@ -1,6 +1,5 @@
 """Modules of the user's own, which rnnlab knows nothing of: traced by their `forward`, or a line."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import rnnlab
+import warm
 from rnnlab.errors import UserError
 from rnnlab.export.export import export
 
@@ -100,8 +100,16 @@ def test_a_lightning_module_is_exported_with_any_number_of_rows(trained, tmp_pat
         found = session.run(None, {"x": x.numpy()})
     else:
         torch.save(x, tmp_path / "x.pt")
-        words = [sys.executable, "-c", FOREIGN, folder / "model.pt2", tmp_path / "x.pt", tmp_path / "y.pt"]
-        subprocess.run(list(map(str, words)), check=True, cwd=tmp_path)
+        words = [
+            sys.executable,
+            "-I",
+            "-c",
+            FOREIGN,
+            folder / "model.pt2",
+            tmp_path / "x.pt",
+            tmp_path / "y.pt",
+        ]
+        warm.run(list(map(str, words)), check=True, cwd=tmp_path)
         found = [y.detach().numpy() for y in torch.load(tmp_path / "y.pt", weights_only=True)]
     for ours, theirs in zip(want.values() if kind == "two" else [want], found, strict=True):
         np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=1e-5)

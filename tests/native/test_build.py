@@ -1,6 +1,5 @@
 """The library's way from sources to cache, and what is said where it cannot be had."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import warm
 from rnnlab.cells import GRU
 from rnnlab.errors import UserError
 from rnnlab.native import bindings as library
@@ -17,10 +17,30 @@ from rnnlab.recurrence import Stack, choose
 CPU = torch.device("cpu")
 
 
+ONCE = """
+for word in "$@"; do [ "$before" = -o ] && out=$word; before=$word; done
+case $(basename "$out") in
+kernels-*)
+    [ -f {kept} ] || {compiler} "$@" || exit 1
+    [ -f {kept} ] || cp "$out" {kept}
+    cp {kept} "$out";;
+*) exec {compiler} "$@";;
+esac
+"""
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """The compiler, which compiles the kernels once and from then on hands out what it has kept."""
+    folder = tmp_path_factory.mktemp("once")
+    return script(folder / "cc", ONCE.format(kept=folder / "kernels.so", compiler=build.find_compiler()))
+
+
 @pytest.fixture
-def forgotten(monkeypatch, tmp_path):
+def forgotten(monkeypatch, tmp_path, once):
     """No library loaded, an empty cache, and nothing remembered."""
     monkeypatch.setenv("RNNLAB_CACHE", str(tmp_path))
+    monkeypatch.setenv("RNNLAB_CC", once)
     monkeypatch.setattr(library, "_loaded", None)
     monkeypatch.setattr(library, "_failure", None)
     # quicker to compile
@@ -66,11 +86,11 @@ def test_the_key_holds_flags_and_sources(forgotten, monkeypatch, tmp_path):
 
 
 def test_processes_that_race_all_succeed(forgotten, monkeypatch, tmp_path):
+    monkeypatch.delenv("RNNLAB_CC")  # they compile indeed
     monkeypatch.setenv("RNNLAB_CC", script(tmp_path / "quicker", f'exec {build.find_compiler()} "$@" -O0'))
     program = "from rnnlab.native import status; print(status()['available'], status()['library'])"
     racers = [
-        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=os.environ)
-        for _ in range(2)
+        warm.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     said = {racer.communicate()[0] for racer in racers}
     assert len(said) == 1
@@ -97,7 +117,7 @@ def test_a_damaged_library_is_built_again_before_anything_of_it_is_loaded(forgot
     whole = build.build().path
     content = whole.read_bytes()
     whole.write_bytes(DAMAGE[damage](content))
-    done = subprocess.run([sys.executable, "-c", CHILD], capture_output=True, text=True, env=os.environ)
+    done = warm.run([sys.executable, "-c", CHILD])
     assert (done.returncode, done.stdout, done.stderr) == (0, "True True\n", "")
     assert whole.read_bytes() == content and len(list(forgotten.iterdir())) == 1
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import warm
 from waiting import until
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: no search is tried")
@@ -361,7 +362,7 @@ def test_a_search_that_is_killed_goes_on(tmp_path):
         *how,
         "sweep.search_order=deterministic",
     ]
-    process = subprocess.Popen(
+    process = warm.Popen(
         [sys.executable, "-m", "rnnlab", *line], stdout=subprocess.DEVNULL, start_new_session=True
     )
     until(lambda: len(list((tmp_path / "killed").glob("sine/*/run.json"))) >= 3, pause=0.02)

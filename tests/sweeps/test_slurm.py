@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import slurm as real
 
+import warm
 from rnnlab.cli import main
 from rnnlab.cli.train import with_sweep_options
 from rnnlab.config import compose
@@ -129,6 +130,7 @@ def cluster(tmp_path_factory):
 LINE = ["train", "-m", "experiment=sine", "sweep.pool=slurm", "sweep.slurm.cpus=2", "trainer.max_steps=60",
         "data.n_points=300", "model.hidden_size=4,8,12", "seed=0"]  # fmt: skip
 LONG = ["model.hidden_size=128", "seed=0", "checkpoint.every_seconds=600", "trainer.log_every_n_steps=50"]
+STEPS = "trainer.max_steps=12000"
 
 
 def local(words):
@@ -173,6 +175,18 @@ def statuses(folder):
     )
 
 
+def curves(folder):
+    return {run.folder.name: (run.status, run.metrics_file.read_bytes()) for run in runs(folder / "sine")}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """What a sweep on this machine, which nothing befalls, gives for the longer run of the tests below."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    assert main([*local([*LINE[:5], *LONG, STEPS]), f"paths.outputs={folder}"]) == 0
+    return curves(folder)
+
+
 def test_a_sweep_has_the_bits_of_one_on_this_machine_and_is_due_once(cluster, tmp_path, capsys):
     # packs of one run, so that three are more than Slurm's limit of an array
     here, there = tmp_path / "here", tmp_path / "there"
@@ -192,10 +206,10 @@ def test_a_sweep_has_the_bits_of_one_on_this_machine_and_is_due_once(cluster, tm
 
 
 def test_what_a_local_sweep_left_goes_on_in_a_job_and_a_driver_that_left_finds_it_again(
-    cluster, tmp_path, capsys
+    cluster, unbroken, tmp_path, capsys
 ):
-    words = [*LINE[:5], *LONG, "trainer.max_steps=12000", f"paths.outputs={tmp_path / 'a'}"]
-    process = subprocess.Popen([sys.executable, "-m", "rnnlab", *local(words)], stdout=subprocess.DEVNULL)
+    words = [*LINE[:5], *LONG, STEPS, f"paths.outputs={tmp_path / 'a'}"]
+    process = warm.Popen([sys.executable, "-m", "rnnlab", *local(words)], stdout=subprocess.DEVNULL)
     until(lambda: "running" in statuses(tmp_path / "a"))
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
@@ -206,17 +220,14 @@ def test_what_a_local_sweep_left_goes_on_in_a_job_and_a_driver_that_left_finds_i
     assert main(words) == 0
     said = capsys.readouterr().out
     assert "1 of these runs is in jobs that were submitted before" in said or "1 finished already" in said
-    assert main([*local(words), f"paths.outputs={tmp_path / 'b'}"]) == 0
-    for run in runs(tmp_path / "b" / "sine"):
-        twin = tmp_path / "a" / "sine" / run.folder.name
-        assert (twin / "metrics.csv").read_bytes() == run.metrics_file.read_bytes()
+    assert curves(tmp_path / "a") == unbroken
 
 
 @pytest.mark.parametrize("how", ["time", "requeue", "down"])
 def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_runs_go_on(
-    cluster, tmp_path, how
+    cluster, unbroken, tmp_path, how
 ):
-    words = [*LINE[:5], *LONG, "trainer.max_steps=12000", f"paths.outputs={tmp_path / 'a'}"]
+    words = [*LINE[:5], *LONG, STEPS, f"paths.outputs={tmp_path / 'a'}"]
     assert main([*words, "sweep.slurm.detach=true"]) == 0
     (job,) = jobs_of(tmp_path / "a")
     until(lambda: "running" in statuses(tmp_path / "a"))
@@ -232,18 +243,11 @@ def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_ru
     assert queued_again(job)
     until(lambda: began_again(job, tmp_path / "a"))
     assert main(words) == 0  # watches it
-    assert main([*local(words), f"paths.outputs={tmp_path / 'b'}"]) == 0
-    for run in runs(tmp_path / "b" / "sine"):
-        twin = tmp_path / "a" / "sine" / run.folder.name
-        assert (twin / "metrics.csv").read_bytes() == run.metrics_file.read_bytes()
+    assert curves(tmp_path / "a") == unbroken
 
 
 SEARCH = ["train", "-m", "experiment=sine", "data.n_points=300", "callbacks=none", "logger=none", "sweep.search=random",
           "optimizer.lr=tag(log,interval(1e-4,1e-1))"]  # fmt: skip
-
-
-def curves(folder):
-    return {run.folder.name: (run.status, run.metrics_file.read_bytes()) for run in runs(folder / "sine")}
 
 
 def test_a_search_prunes_in_jobs(cluster, tmp_path, capsys):
@@ -276,7 +280,7 @@ def test_a_search_whose_job_is_queued_again_has_the_bits_of_one_on_this_machine(
     words = [*SEARCH, "model.hidden_size=96", "sweep.search_order=deterministic", "sweep.search_batch=2",
              "sweep.trials=2", "trainer.max_epochs=-1", "trainer.max_steps=4000", LONG[2]]  # fmt: skip
     there = [*words, "sweep=slurm", "sweep.slurm.cpus=2", f"paths.outputs={tmp_path / 'a'}"]
-    driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
+    driver = warm.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
     job = warned_under_way(tmp_path / "a")
     until(lambda: began_again(job, tmp_path / "a"))
     said, _ = driver.communicate(timeout=PATIENCE)
@@ -293,7 +297,7 @@ def test_a_stock_job_whose_time_is_over_goes_on(cluster, tmp_path):
              "trainer.max_epochs=-1", "trainer.max_steps=4000"]  # fmt: skip
     there = [*words, "hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=60", "hydra.launcher.mem_gb=null",
              f"paths.outputs={tmp_path / 'a'}"]  # fmt: skip
-    driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
+    driver = warm.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
     job = warned_under_way(tmp_path / "a")
     (run,) = runs(tmp_path / "a" / "sine")
     assert run.status == "stopped" and run.record["why"].startswith("SIGUSR2 at step ")
@@ -308,7 +312,7 @@ def test_a_stock_job_whose_time_is_over_goes_on(cluster, tmp_path):
 def test_ctrl_c_asks_whether_to_cancel_the_jobs(cluster, tmp_path, answer, left):
     words = [*LINE[:5], *LONG, "trainer.max_epochs=-1", "trainer.max_steps=4000", f"paths.outputs={tmp_path}"]
     here, there = pty.openpty()
-    driver = subprocess.Popen([sys.executable, "-m", "rnnlab", *words], stdin=there, stdout=subprocess.PIPE,
+    driver = warm.Popen([sys.executable, "-m", "rnnlab", *words], stdin=there, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True)  # fmt: skip
     until(lambda: "running" in statuses(tmp_path))
     (job,) = jobs_of(tmp_path)

@@ -2,11 +2,11 @@
 
 import re
 import shlex
-import subprocess
 import sys
 
 import pytest
 
+import warm
 from rnnlab.cli import main
 
 FOLDER = """it's a "test" $HOME"""
@@ -28,9 +28,8 @@ def said(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pasted") / FOLDER
     folder.mkdir()
     command = [sys.executable, "-m", "rnnlab", "train", *SMALL]
-    done = subprocess.run([*command, "-m", "seed=0,1"], cwd=folder, capture_output=True, text=True)
-    alone = subprocess.run([*command, f"paths.outputs={hydras(folder / 'alone')}"], cwd=folder.parent,
-                           capture_output=True, text=True)  # fmt: skip
+    done = warm.run([*command, "-m", "seed=0,1"], cwd=folder)
+    alone = warm.run([*command, f"paths.outputs={hydras(folder / 'alone')}"], cwd=folder.parent)
     assert done.returncode == alone.returncode == 0, done.stderr + alone.stderr
     return folder, done.stdout + alone.stdout
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 import rnnlab
+import warm
 from rnnlab import cli
 from rnnlab.errors import UserError
 from rnnlab.runs.yaml import to_yaml
@@ -225,9 +226,7 @@ def on_a_terminal(*argv: str, folder: Path) -> str:
     ours, theirs = pty.openpty()
     env = os.environ | {"TERM": "xterm-256color", "COLUMNS": "160"}
     command = [sys.executable, "-m", "rnnlab", *argv]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, cwd=folder, env=env
-    )
+    process = warm.Popen(command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, cwd=folder, env=env)
     os.close(theirs)
     said = b""
     while True:
@@ -264,11 +263,13 @@ def test_what_a_model_writes_is_shown_on_a_terminal_and_exact_in_a_file(outputs,
     shown = on_a_terminal(*argv, folder=tmp_path)
     assert shown.startswith("a\u241b") and "a sign stands for what is no letter" in shown
     assert_clean(shown, terminal=True, prose="\t\u200d")
-    done = subprocess.run(
-        [sys.executable, "-m", "rnnlab", *argv], capture_output=True, stdin=subprocess.DEVNULL
-    )
-    assert done.stdout.startswith(b"a\x1b") and done.stderr == b""
-    assert {"\x07", "\u202e"} & set(done.stdout.decode())
+    command = [sys.executable, "-m", "rnnlab", *argv]
+    with warm.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as done:
+        out, err = done.communicate()
+    assert out.startswith(b"a\x1b") and err == b""
+    assert {"\x07", "\u202e"} & set(out.decode())
 
 
 def test_a_sweep_over_a_strangers_experiment(outputs, tmp_path):

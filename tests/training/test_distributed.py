@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule
 from torch.utils.data import DataLoader, TensorDataset
 
 import rnnlab
+import warm
 from rnnlab.data import Sine
 from rnnlab.data.chars import Segment
 from rnnlab.errors import RunFailed, UserError
@@ -39,6 +40,12 @@ TEXT = ("experiment=pydoc", "model.hidden_size=8", "data.batch_size=5", "data.se
 TOKENS = ("experiment=markers", "data.n_sequences=171", "data.batch_size=45", "data.max_length=12",
           "model.hidden_size=7", "trainer.max_epochs=2", "trainer.accelerator=cpu", "~callbacks.progress",
           "~callbacks.pictures", "trainer.threads=1")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def warm_followers(monkeypatch):
+    """Runs that are begun in processes of their own begin their followers as users' do."""
+    warm.begin_warm("rnnlab.training.leader", put=monkeypatch.setattr)
 
 
 @pytest.fixture

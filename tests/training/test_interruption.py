@@ -69,10 +69,10 @@ CHARS = (
 )
 @pytest.mark.parametrize("engine", ["torch", "native"])
 @pytest.mark.parametrize("at", [7, 10, 15])  # inside an epoch, just behind one, at an epoch's end (5 batches)
-def test_going_on_gives_the_bits_of_the_unbroken_run(small, tmp_path, interrupted, options, at, engine):
+def test_going_on_gives_the_bits_of_the_unbroken_run(shared, interrupted, options, at, engine):
     options = [*(o for o in options if not o.startswith("model.engine")), f"model.engine={engine}"]
     base = {"base": ()} if options[0] == "data=chars" else {}
-    whole = small(*options, outputs=tmp_path / "whole", **base)
+    whole = shared(*options, **base)
     record, resumed = interrupted(*options, at=at, **base)
     assert record["status"] == "stopped" and record["why"] == f"SIGINT at step {at}"
     assert resumed.status == "finished" and resumed.folder.name == whole.folder.name
@@ -147,11 +147,11 @@ PLAIN = (
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 5, 11])
 @pytest.mark.parametrize("own", [False, True], ids=["task", "own-module"])
-def test_what_is_half_accumulated_is_waited_for(small, tmp_path, interrupted, batch, own):
+def test_what_is_half_accumulated_is_waited_for(shared, interrupted, batch, own):
     """And what an own module logs behind a validation has its step."""
     options = ["trainer.max_epochs=4", "trainer.accumulate_grad_batches=3"]
     options, base = (PLAIN, {"base": ()}) if own else (options, {})
-    whole = small(*options, outputs=tmp_path / "whole", **base)
+    whole = shared(*options, **base)
     record, resumed = interrupted(*options, batch=batch, **base)
     assert record["status"] == "stopped" and resumed.status == "finished"
     a, b = (torch.load(r.last_checkpoint, weights_only=True)["state_dict"] for r in (whole, resumed))

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import struct
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -18,6 +17,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import rnnlab
+import warm
 from rnnlab.training.stock_loggers import GIVEN, continuing
 
 PACKAGES = {"mlflow": "mlflow", "wandb": "wandb", "comet": "comet_ml", "trackio": "trackio", "aim": "aim"}
@@ -148,7 +148,7 @@ def test_all_rows_once(names, how, tmp_path, monkeypatch):
         command = [sys.executable, "-c", f"{paths}rnnlab.train(*{asked!r}, quiet=True)"]
         # a service of wandb's that this process has started would keep the killed run's id
         environment = {name: value for name, value in os.environ.items() if name != "WANDB_SERVICE"}
-        done = subprocess.run(command, cwd=tmp_path, env=environment)
+        done = warm.run(command, cwd=tmp_path, env=environment)
         assert done.returncode == -9
     while not runs or runs[-1].status == "stopped":
         runs.append(rnnlab.train(*asked, quiet=True))
