@@ -243,7 +243,7 @@ def test_what_a_local_sweep_left_goes_on_in_a_job_and_a_driver_that_left_finds_i
         assert (twin / "metrics.csv").read_bytes() == run.metrics_file.read_bytes()
 
 
-@pytest.mark.parametrize("how", ["time", "requeue", "down"])
+@pytest.mark.parametrize("how", ["time", "preempted", "requeue", "down"])
 def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_runs_go_on(
     cluster, tmp_path, how
 ):
@@ -254,6 +254,8 @@ def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_ru
     time.sleep(1)
     if how == "time":  # what Slurm sends before the limit
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    elif how == "preempted":  # the job ends within the grace time, so that Slurm would call it completed
+        subprocess.run(["scancel", "--signal=TERM", job], check=True)
     elif how == "requeue":
         subprocess.run(["scontrol", "requeue", job], check=True)
     else:

@@ -290,6 +290,10 @@ def cancel(jobs: Iterable[str]) -> None:
         _slurm("scancel", *names)
 
 
+def requeue(job: str) -> None:
+    _slurm("scontrol", "requeue", job)
+
+
 def state(job: str) -> str:
     """Slurm's word on a job: PENDING, RUNNING ...; "" for one that it does not have any more."""
     return (_slurm("squeue", "--noheader", f"--jobs={job}", "--format=%T") or "").strip()
