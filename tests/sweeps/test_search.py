@@ -116,7 +116,7 @@ class Lab:
                 step += 3
                 why = self.search.validated(planned, step, self.loss(planned.x, step)) if step < STEPS else ""
             trained[planned.place.id] = step
-            best = {"best": {"value": self.loss(planned.x, step), "step": step, "metrics": {}}}
+            best = {"best": {"value": self.loss(planned.x, step), "step": step, "metrics": {}}, "steps": step}
             self.record(planned, "pruned" if why else "finished", best)
             curve = [f"{s},loss/val,{self.loss(planned.x, s)}\n" for s in range(3, step + 1, 3)]
             planned.run.metrics_file.write_text("step,metric,value\n" + "".join(curve))
@@ -223,6 +223,31 @@ def test_the_same_command_goes_on_with_the_study(tmp_path, options):
     assert numbers == list(range(9)) and all("state" in one for one in second.journal())
     third = Lab(tmp_path, **options)
     assert third.run() == {}
+
+
+@pytest.mark.parametrize("prune", ["asha", "hyperband", "median", "wilcoxon"])
+def test_a_pruner_compares_with_the_trials_of_an_earlier_command(tmp_path, prune):
+    lines = (
+        ("seed=0,1,2,3,4,5,6", "lr=interval(0.0,1.0)") if prune == "wilcoxon" else ("lr=interval(0.0,1.0)",)
+    )
+
+    def heard(lab):  # but for the last validation, which the lab does not send
+        study = lab.search.study.optuna
+        values = [{k: v for k, v in t.intermediate_values.items() if k < STEPS} for t in study.trials]
+        rungs = [{k: v for k, v in t.system_attrs.items() if "rung" in k} for t in study.trials]
+        assert all(values) and any(rungs) is (prune in ("asha", "hyperband"))
+        return study.study_name, [t.state for t in study.trials], values, rungs
+
+    first = Lab(tmp_path, lines=lines, prune=prune, trials=20)
+    first.run()
+    again = Lab(tmp_path, lines=lines, prune=prune, trials=40)
+    assert heard(again) == heard(first)
+
+
+def test_a_trial_that_nothing_judges_is_told_with_its_steps(tmp_path):
+    lab = Lab(tmp_path)
+    lab.run()
+    assert {one["steps"] for one in lab.journal()} == {STEPS}
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped early"])

@@ -100,6 +100,37 @@ def test_another_program_trains_nothing():
         Pack([], [], 1, other)()
 
 
+SBATCH = """#!/bin/bash
+place=$(dirname "$(sed -n 's/^#SBATCH --output=//p' "$1" | sed 's/%[Aaj]/7/g')")
+[ -d "$place" ] || { echo "no folder $place" >&2; exit 1; }
+{then}
+"""
+
+
+def sbatch(folder, then):
+    """An executor whose sbatch first looks whether the folder is there to which a job prints as soon as it begins."""
+    (folder / "bin").mkdir()
+    for name, text in (("sbatch", SBATCH.replace("{then}", then)), ("srun", "#!/bin/sh\n")):
+        (folder / "bin" / name).write_text(text)
+        (folder / "bin" / name).chmod(0o755)
+    return slurm.executor(folder / "outputs" / slurm.FOLDER, KEYS, "sine")
+
+
+def test_a_job_may_begin_before_sbatch_has_answered(tmp_path, monkeypatch):
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    batch = sbatch(tmp_path, "echo Submitted batch job 7")
+    assert slurm.submit(batch, [len]) == ["7"] and slurm.submit(batch, [len, len]) == ["7_0", "7_1"]
+
+
+def test_what_sbatch_refuses_is_said_once(tmp_path, monkeypatch, capfd):
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    with pytest.raises(UserError, match=r"no job could be submitted: sbatch: error: no such partition$"):
+        slurm.submit(sbatch(tmp_path, "echo 'sbatch: error: no such partition' >&2; exit 1"), [len])
+    assert capfd.readouterr() == ("", "")
+
+
 def test_without_slurm_a_line_says_so(tmp_path, monkeypatch, capsys):
     pytest.importorskip("submitit", reason="submitit is not installed")
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -223,7 +254,7 @@ def test_what_a_local_sweep_left_goes_on_in_a_job_and_a_driver_that_left_finds_i
     assert curves(tmp_path / "a") == unbroken
 
 
-@pytest.mark.parametrize("how", ["time", "requeue", "down"])
+@pytest.mark.parametrize("how", ["time", "preempted", "requeue", "down"])
 def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_runs_go_on(
     cluster, unbroken, tmp_path, how
 ):
@@ -234,6 +265,8 @@ def test_a_job_whose_time_is_over_or_whose_node_fails_is_queued_again_and_its_ru
     time.sleep(1)
     if how == "time":  # what Slurm sends before the limit
         subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    elif how == "preempted":  # the job ends within the grace time, so that Slurm would call it completed
+        subprocess.run(["scancel", "--signal=TERM", job], check=True)
     elif how == "requeue":
         subprocess.run(["scontrol", "requeue", job], check=True)
     else:
@@ -319,8 +352,8 @@ def test_ctrl_c_asks_whether_to_cancel_the_jobs(cluster, tmp_path, answer, left)
     driver.send_signal(signal.SIGINT)
     os.write(here, f"{answer}\n".encode())
     said, _ = driver.communicate(timeout=PATIENCE)
-    assert driver.returncode == 130 and "Cancel the 1 jobs? [y/N]" in said
-    assert ("cancelled 1 jobs" in said) is not left and ("the jobs go on" in said) is left
+    assert driver.returncode == 130 and "Cancel the job? [y/N]" in said
+    assert ("cancelled 1 job" in said) is not left and ("the jobs go on" in said) is left
     if left:
         assert state(job)["JobState"] in ("RUNNING", "COMPLETED")
     else:
@@ -333,4 +366,4 @@ def test_a_job_that_ends_without_its_runs_is_told_of(cluster, tmp_path, capsys):
     words = [*LINE, f"paths.outputs={tmp_path}", "sweep.slurm.setup=['exit 3']"]
     assert main(words) == 1
     said = capsys.readouterr()
-    assert "ended without it" in said.out + said.err
+    assert "ended without it: it printed nothing; Slurm says FAILED, exit code 3:0" in said.out + said.err

@@ -13,15 +13,16 @@ from rnnlab.regular_files import open_file
 
 JOURNAL = "search.jsonl"
 TOLD = ("complete", "pruned", "failed")
+RUNG = "completed_rung_"  # Optuna's successive halving notes a trial's value at its rungs by this word and a number
 BYTES = 200_000_000  # of a journal that is read
 
 
 @dataclass
 class Journal:
     """`trials`: number, params {key: value}, runs (names of folders), asked (seconds since 1970); and of those that
-    have ended told, state, value (None where there is none) and steps, how far its first run has come; of those with
-    several objectives values {objective: value}. `importance`: {key: its share of what decided the value}, where a
-    search has ended.
+    have ended told, state, value (None where there is none), steps, how far its first run has come, and rungs, its
+    values at those of successive halving; of those with several objectives values {objective: value}. `importance`:
+    {key: its share of what decided the value}, where a search has ended.
     """
 
     trials: list[dict[str, Any]] = field(default_factory=list)
@@ -89,6 +90,9 @@ def read_journal(path: Path, space: str = "") -> Journal:
                 "value": value,
                 "steps": int(line["steps"]),
             }
+            rungs = line.get("rungs")
+            if isinstance(rungs, dict) and all(map(_is_number, rungs.values())):
+                trials[key]["rungs"] = {k: v for k, v in rungs.items() if k.startswith(RUNG)}
             values = line.get("values")
             if isinstance(values, dict) and values and all(map(_is_number, values.values())):
                 trials[key]["values"] = values

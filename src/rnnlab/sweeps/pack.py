@@ -68,7 +68,10 @@ class Pack:
         finally:
             server.close()
         left = len(due) - sum(o.status in (*ENDED, "failed", "pruned") for o in outcomes.values())
-        return left, self._scheduler.stopping if self._scheduler.stopping in NAMES else ""
+        stopped_by = self._scheduler.stopping if self._scheduler.stopping in NAMES else ""
+        if left and stopped_by == "SIGTERM":
+            queue_again()
+        return left, stopped_by
 
     def checkpoint(self) -> Any:
         """What submitit calls in the middle of `__call__`, when the job's time is over or others need its place."""
@@ -86,6 +89,23 @@ class Pack:
             live = [worker for worker in live if worker not in gone]
         del self._scheduler
         return submitit.helpers.DelayedSubmission(self)
+
+
+def queue_again() -> None:
+    """Asks Slurm to queue this job again, which was told to end: it is preempted, or its node is shut down.
+
+    Slurm itself queues it again only where it had to kill it. A job that somebody has cancelled stays so.
+    """
+    import submitit
+
+    from rnnlab.sweeps import slurm
+
+    try:
+        job = submitit.JobEnvironment().job_id
+    except RuntimeError:  # not in a job
+        return
+    if slurm.state(job) == "RUNNING":
+        slurm.requeue(job)
 
 
 def surroundings() -> dict[str, str]:

@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 from rnnlab.errors import UserError
+from rnnlab.runs.trials import RUNG
 
 IN_ORDER = ("none", "halving", "median", "wilcoxon")  # pruners whose verdicts depend on ended batches alone
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # the journal's words and Optuna's
@@ -31,6 +32,11 @@ def state(word: str) -> Any:
     from optuna.trial import TrialState
 
     return TrialState[STATES[word]]
+
+
+def passed(trial: Any) -> dict[str, float]:
+    """A trial's values at the rungs that it has reached; {} without asha and hyperband."""
+    return {k: v for k, v in trial.system_attrs.items() if k.startswith(RUNG)}
 
 
 def rungs(options: dict[str, Any], steps: int) -> list[int]:

@@ -3,7 +3,6 @@
 import math
 import time
 from collections import Counter, deque
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +75,7 @@ class Search(Source):
 
     def _recall_curve(self, trial: Trial, planned: Planned) -> None:
         """Takes up what an earlier command has seen of a run."""
-        with suppress(UserError, KeyError, OSError):
-            steps, values = planned.run.metrics[self.config["monitor"]]
-            trial.curve |= {int(s): float(v) for s, v in zip(steps, values, strict=True)}
+        trial.curve |= self.study.curve_of(planned)
         if self.judges and not self.halving:
             for step, value in trial.curve.items():
                 trial.ask.report(value, step)
@@ -151,6 +148,7 @@ class Search(Source):
         if not all(map(math.isfinite, values)):
             trial.state = "failed"
             return
+        trial.steps = trial.steps or record["results"].get("steps", 0)
         trial.values.append(values)
         seed = len(trial.values)
         if self.options["prune"] == "wilcoxon":

@@ -4,12 +4,13 @@ The driver and the jobs share nothing but the file system: the driver may leave,
 again.
 """
 
+import io
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,7 +135,7 @@ class SlurmSweep:
             self.stopping = "SIGINT"
             if _wants_to_cancel(len(jobs)):
                 cancel(jobs)
-                self.say(f"cancelled {len(jobs):,} jobs")
+                self.say(f"cancelled {len(jobs):,} job{'s' * (len(jobs) > 1)}")
             else:
                 self.say("the jobs go on; the same command shows how they get on")
         return self.outcomes
@@ -241,7 +242,9 @@ def executor(folder: Path, asked: dict[str, Any], name: str) -> Any:
     memory = f"{asked['memory_gb'] * 1024:.0f}M" if asked["memory_gb"] else None
     own = {"partition": asked["partition"], "account": asked["account"], "setup": asked["setup"],
            "gpus_per_node": asked["gpus"], "mem": memory}  # fmt: skip
-    found = submitit.SlurmExecutor(folder / "%j", max_num_timeout=10**6)
+    # not in a folder for each job ("%j"): submitit makes that when sbatch has answered, and a job that begins before
+    # could not open the file that it prints to, and ended
+    found = submitit.SlurmExecutor(folder, max_num_timeout=10**6)
     found.update_parameters(**{
         "job_name": f"rnnlab {name}", "time": asked["minutes"], "cpus_per_task": asked["cpus"],
         "array_parallelism": asked["parallel"], "stderr_to_stdout": True,
@@ -255,7 +258,10 @@ def submit(executor: Any, works: Iterable[Any]) -> list[str]:
     import submitit
 
     try:
-        with executor.batch():
+        with (
+            redirect_stderr(io.StringIO()),
+            executor.batch(),
+        ):  # where submitit would print what is said below
             made = [executor.submit(work) for work in works]
         return [job.job_id for job in made]
     except submitit.core.utils.FailedJobError as error:
@@ -264,18 +270,28 @@ def submit(executor: Any, works: Iterable[Any]) -> list[str]:
 
 
 def last_words(folder: Path, job: str) -> str:
-    """The last line of what a job printed, and where; "" where there is none."""
-    for path in sorted(folder.glob(f"{job.partition('_')[0]}/{job}_*_log.out")) if job else ():
+    """The last line of what a job printed, and where; else how Slurm says that it ended; "" where nothing is known."""
+    if not job:
+        return ""
+    for path in sorted(folder.glob(f"{job}_*_log.out")):
         with suppress(OSError):
             lines = [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-            said = next((line for line in reversed(lines) if "Error" in line), lines[-1] if lines else "")
-            return f": {said.strip()} ({path})"
-    return ""
+            if lines:
+                said = next((line for line in reversed(lines) if "Error" in line), lines[-1])
+                return f": {said.strip()} ({path})"
+    about = dict(word.partition("=")[::2] for word in (_slurm("scontrol", "show", "job", job) or "").split())
+    if "ExitCode" not in about:
+        return ""
+    return f": it printed nothing; Slurm says {about['JobState']}, exit code {about['ExitCode']}"
 
 
 def cancel(jobs: Iterable[str]) -> None:
     if names := list(jobs):
         _slurm("scancel", *names)
+
+
+def requeue(job: str) -> None:
+    _slurm("scontrol", "requeue", job)
 
 
 def state(job: str) -> str:
@@ -317,6 +333,7 @@ def _wants_to_cancel(n: int) -> bool:
     if not (sys.stdin and sys.stdin.isatty()):
         return False
     try:
-        return input(f"Cancel the {n:,} jobs? [y/N] ").strip().lower() in ("y", "yes")
+        jobs = "the job" if n == 1 else f"the {n:,} jobs"
+        return input(f"Cancel {jobs}? [y/N] ").strip().lower() in ("y", "yes")
     except (EOFError, KeyboardInterrupt):
         return False

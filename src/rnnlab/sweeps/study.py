@@ -58,6 +58,7 @@ class Trial:
     runs: list[Planned]
     values: list[list[float]] = field(default_factory=list)  # of each run that has finished, its objectives
     curve: dict[int, float] = field(default_factory=dict)  # of its first run: {step: monitored metric}
+    steps: int = 0  # that its first run has taken, once it has ended
     state: str = ""  # complete, pruned or failed, once it has ended
     rung: int = 0  # of synchronous halving: how many it has passed
 
@@ -96,6 +97,7 @@ class Study:
         self.entries = () if self.in_batches else read_journal(self.journal, self.id).trials
         own: Any = "minimize" if self.sign > 0 else "maximize"
         self.optuna: Any = optuna.create_study(
+            study_name=self.id,  # from the name and a trial's number comes its bracket of Hyperband
             directions=[own] + ["minimize"] * len(self.options["objectives"]),
             sampler=samplers.sampler(self.options, len(self.entries)),
             pruner=samplers.pruner(self.options, self.steps),
@@ -118,8 +120,10 @@ class Study:
     def tell(self, trial: Trial) -> None:
         """What came of a trial that has ended."""
         complete = trial.state == "complete"
-        self.optuna.tell(trial.ask, trial.means if complete else None, state=samplers.state(trial.state))
-        self.note(trial)
+        told = self.optuna.tell(
+            trial.ask, trial.means if complete else None, state=samplers.state(trial.state)
+        )
+        self.note(trial, rungs=samplers.passed(told))
 
     def values_of(self, record: dict[str, Any]) -> list[float]:
         """The objectives of a run; NaN for one that it does not have."""
@@ -132,7 +136,7 @@ class Study:
 
     # ------------------------------------------------------------------ the journal
 
-    def note(self, trial: Trial, asked: bool = False) -> None:
+    def note(self, trial: Trial, asked: bool = False, rungs: dict[str, float] | None = None) -> None:
         line: dict[str, Any] = {"space": self.id, "trial": trial.number, "at": round(time.time(), 3)}
         if asked:
             line |= {"params": trial.ask.params, "runs": [p.place.folder.name for p in trial.runs]}
@@ -140,7 +144,7 @@ class Study:
             best = self.sign * min((self.sign * v for v in trial.curve.values()), default=math.inf)
             value = trial.means[0] if trial.state == "complete" else best
             line |= {"state": trial.state, "value": value if math.isfinite(value) else None}
-            line |= {"steps": max(trial.curve, default=0)}
+            line |= {"steps": max([trial.steps, *trial.curve])} | ({"rungs": rungs} if rungs else {})
             if len(self.objectives) > 1 and trial.state == "complete":
                 line |= {"values": dict(zip(self.objectives, trial.means, strict=True))}
         append(self.journal, line)
@@ -168,23 +172,44 @@ class Study:
                 self.begun.append(entry["number"])
                 continue
             complete, value = entry["state"] == "complete", entry.get("value")
-            if complete:
-                planned = [plan_point(point) for point in self.space.points(params)]
-                self.earlier += [p for p in planned if not isinstance(p, list)]
+            planned = [
+                p for point in self.space.points(params) if not isinstance(p := plan_point(point), list)
+            ]
+            self.earlier += planned if complete else []
             values = [value, *(entry.get("values", {}).get(name) for name in self.objectives[1:])]
             if complete and None in values:
                 continue
-            seen = {int(entry["steps"]): float(value)} if not complete and value is not None else None
+            seen = {int(entry["steps"]): float(value)} if not complete and value is not None else {}
             self.optuna.add_trial(optuna.trial.create_trial(
                 state=samplers.state(entry["state"]), params=params, distributions=self.distributions,
                 values=values if complete else None,
-                intermediate_values=seen,
+                intermediate_values=self._reported(planned, entry["steps"]) or seen,
+                system_attrs=entry.get("rungs"),
             ))  # fmt: skip
             self.told[entry["state"]] += 1
         for params, values in self._others(known):
             self.optuna.add_trial(optuna.trial.create_trial(
                 params=params, distributions=self.distributions, values=values))  # fmt: skip
         return number
+
+    def _reported(self, planned: Sequence[Planned], steps: int) -> dict[int, float]:
+        """What a pruner has heard of a trial that an earlier command told, and compares others with: of each seed that
+        has ended its value, or the validations of the first run until it ended; {} where its folder is gone.
+        """
+        if self.options["prune"] == "wilcoxon":
+            ended = [known for p in planned if (known := p.run.known).get("status") in ENDED]
+            values = dict(enumerate((self.values_of(known)[0] for known in ended), 1))
+        else:
+            judges = planned and self.options["prune"] != "none"
+            values = {s: v for s, v in self.curve_of(planned[0]).items() if s <= steps} if judges else {}
+        return {step: value for step, value in values.items() if math.isfinite(value)}
+
+    def curve_of(self, planned: Planned) -> dict[int, float]:
+        """{step: monitored metric} of what a run has written; {} where there is nothing."""
+        with suppress(UserError, KeyError, OSError):
+            steps, values = planned.run.metrics[self.config["monitor"]]
+            return {int(s): float(v) for s, v in zip(steps, values, strict=True)}
+        return {}
 
     def _others(self, known: set[str]) -> Iterator[tuple[dict[str, Any], list[float]]]:
         """Finished runs in the folder that lie in the space, and were no trials."""
