@@ -39,8 +39,10 @@ def warn(said: str) -> None:
 
 
 def nearest(word: str, possible: Iterable[str]) -> str:
-    """' Did you mean X?' for the nearest of `possible`, or the choices themselves when none is near."""
-    possible = sorted(possible)
+    """' Did you mean X?' for the nearest of `possible`, or the choices themselves when none is near. `word` itself is
+    no choice: whoever asks has found that it is not what is sought.
+    """
+    possible = sorted(one for one in possible if one != word)
     match = difflib.get_close_matches(word, possible, n=1, cutoff=0.6)
     if match:
         return f" Did you mean {match[0]}?"
