@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from rnnlab.terminal.screen import say
+from rnnlab.terminal.screen import one_line, say
 
 
 class Told(Exception):
@@ -12,7 +12,7 @@ class Told(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.args))
+        return "\n".join(map(one_line, self.args))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in a notebook: the message, without the frames of rnnlab."""
