@@ -33,6 +33,7 @@ import sys
 import tempfile
 import zlib
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -209,13 +210,16 @@ def attempt(asked: list[Call], run: Any, home: Path) -> list[tuple[str, str]]:
     folder, answers = lay_out(asked[0], run, case), list[tuple[str, str]]()
     while len(answers) < len(asked):
         reading, writing = os.pipe()
-        if (child := os.fork()) == 0:
-            os.close(reading)
-            answer(asked[len(answers) :], folder, case, home, writing)
+        child = forked(answer, asked[len(answers) :], folder, case, home, writing)
         os.close(writing)
-        with os.fdopen(reading, "rb") as f:
-            said = [tuple(json.loads(line)) for line in f]
-        os.waitpid(child, 0)
+        try:
+            with os.fdopen(reading, "rb") as f:
+                said = [tuple(json.loads(line)) for line in f]
+        except KeyboardInterrupt:
+            os.kill(child, signal.SIGKILL)
+            raise
+        finally:
+            os.waitpid(child, 0)
         answers += said
         if not said or (len(answers) < len(asked) and said[-1][0] in FINE):
             answers.append(("killed", "out of time or memory"))
@@ -225,6 +229,22 @@ def attempt(asked: list[Call], run: Any, home: Path) -> list[tuple[str, str]]:
         answers = [("stopped", "left BOOM")] * len(asked)
     shutil.rmtree(case)
     return answers
+
+
+def forked(work: Callable[..., None], *given: Any) -> int:
+    """A process for some work, which does nothing else; a Ctrl-C at the terminal does not reach it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        if (child := os.fork()) == 0:
+            try:
+                os.setpgid(0, 0)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+                work(*given)
+            finally:
+                os._exit(1)
+        return child
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
 
 
 def answer(asked: list[Call], folder: Path, case: Path, home: Path, writing: int) -> None:
@@ -317,6 +337,8 @@ def fuzz(
         asked = list(itertools.chain(*folders[int(this) - 1 :: int(parts)]))[::every]
         compose_once()
         warm(runs, home)
+        if loud:
+            print(f"{len(asked):,} calls to make", flush=True)
         gc.freeze()  # else a child that collects copies all that it shares
         for _, group in itertools.groupby(asked, about):
             together = list(group)
@@ -346,18 +368,30 @@ def warm(runs: dict[str, Any], home: Path) -> None:
                         "reproduce", "resume", "again", "stopped"):  # fmt: skip
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
                 code = do(Call("", kind, "", (), None, command), folder, case / "new")
+            if code == 130:
+                raise KeyboardInterrupt
             assert code == 0, (kind, command, said.getvalue())
         shutil.rmtree(case)
 
 
 def main() -> int:
-    options = dict(word.split("=", 1) for word in sys.argv[1:])
-    counts, bad = fuzz(
-        int(options.get("every", 1)),
-        options.get("part", "1/1"),
-        options.get("only", ""),
-        int(options.get("seed", 0)),
-    )
+    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
+    if options.keys() & {"-h", "--help"}:
+        print(__doc__.strip())
+        return 0
+    if unknown := options.keys() - {"every", "part", "only", "seed"}:
+        print(f"{unknown.pop()}: no such option; possible: every=, part=, only=, seed=", file=sys.stderr)
+        return 2
+    try:
+        counts, bad = fuzz(
+            int(options.get("every", 1)),
+            options.get("part", "1/1"),
+            options.get("only", ""),
+            int(options.get("seed", 0)),
+        )
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     print(f"{counts.total():,} calls: " + ", ".join(f"{n:,} {what}" for what, n in sorted(counts.items())))
     return int(bool(bad))
 

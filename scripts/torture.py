@@ -55,6 +55,9 @@ def kill(options: dict[str, str]) -> tuple[Counter[str], list[str]]:
 
 def main(arguments: list[str]) -> int:
     words = [a for a in arguments if "=" not in a]
+    if {"-h", "--help"} & set(words):
+        print((__doc__ or "").strip())
+        return 0
     if unknown := [w for w in words if w not in WORDS]:
         print(f"{unknown[0]}: no such torture; possible: {', '.join(WORDS)}", file=sys.stderr)
         return 2

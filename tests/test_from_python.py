@@ -102,6 +102,10 @@ def test_a_mistyped_key_costs_one_line_in_a_notebook(capsys):
 # ---------------------------------------------------------------------- one run
 
 
+def test_a_folder_may_be_given_as_a_text(sine):
+    assert rnnlab.Run(str(sine.folder)) == sine and rnnlab.Run(str(sine.folder)).results == sine.results
+
+
 @pytest.mark.parametrize("asked", [(), ("data.seed=7",)])
 def test_evaluate_gives_the_commands_numbers(sine, asked):
     found = sine.evaluate(*asked)

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 
-from rnnlab.terminal.screen import say
+from rnnlab.terminal.screen import one_line, say
 
 
 class Told(Exception):
@@ -12,7 +12,7 @@ class Told(Exception):
     exit_code = 1
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.args))
+        return "\n".join(map(one_line, self.args))
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in a notebook: the message, without the frames of rnnlab."""
@@ -39,8 +39,10 @@ def warn(said: str) -> None:
 
 
 def nearest(word: str, possible: Iterable[str]) -> str:
-    """' Did you mean X?' for the nearest of `possible`, or the choices themselves when none is near."""
-    possible = sorted(possible)
+    """' Did you mean X?' for the nearest of `possible`, or the choices themselves when none is near. `word` itself is
+    no choice: whoever asks has found that it is not what is sought.
+    """
+    possible = sorted(one for one in possible if one != word)
     match = difflib.get_close_matches(word, possible, n=1, cutoff=0.6)
     if match:
         return f" Did you mean {match[0]}?"

@@ -1,7 +1,11 @@
 """One damaged file in one run's folder: it is named once, or does not matter, and no other run is lost for it."""
 
+import errno
 import json
+import os
+import pickle
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +47,47 @@ def three(seeds, tmp_path):
     for run in seeds[:3]:
         shutil.copytree(run.folder, tmp_path / "sine" / run.folder.name)
     return [rnnlab.Run(tmp_path / "sine" / run.folder.name) for run in seeds[:3]]
+
+
+def test_an_experiment_without_one_whole_run(seeds, tmp_path, capsys):
+    shutil.copytree(seeds[0].folder, tmp_path / "sine" / seeds[0].folder.name)
+    (tmp_path / "sine" / seeds[0].folder.name / "run.json").write_text("")
+    assert main(["archive", str(tmp_path / "sine"), "--out", str(tmp_path / "a.zip")]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 2 and "run.json: cannot be read as JSON" in said[0]
+    assert said[1] == f"{tmp_path / 'sine'}: no runs there that can be read."
+
+
+@pytest.mark.parametrize("command", ["report", "archive"])
+def test_a_folder_that_may_not_be_read_is_named_and_left_out(three, tmp_path, capsys, monkeypatch, command):
+    """Another user's, say; a test may run as root, who may read all."""
+    monkeypatch.chdir(tmp_path)
+    closed, stat = three[1].folder, Path.stat
+
+    def guarded(path, **options):
+        if closed in path.absolute().parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", guarded)
+    assert main([command, "sine"]) == 0
+    said = capsys.readouterr().err
+    assert said == f"left out: {closed.relative_to(tmp_path)}: cannot be read: Permission denied\n"
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_a_checkpoint_that_is_somebody_elses_pickle_costs_one_line(
+    seeds, tmp_path, capsys, recwarn, protocol
+):
+    shutil.copytree(seeds[0].folder, tmp_path / "sine" / seeds[0].folder.name)
+    run = rnnlab.Run(tmp_path / "sine" / seeds[0].folder.name)
+    run.best_checkpoint.write_bytes(pickle.dumps({"state_dict": print}, protocol))
+    assert main(["evaluate", str(run.folder)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "best.ckpt: not a checkpoint that can be read safely" in line and not recwarn.list
+    with pytest.raises(rnnlab.UserError) as caught:
+        rnnlab.load(str(run.folder)).model  # noqa: B018
+    assert str(caught.value).strip() == line  # as clean from Python, where a trace shows it
 
 
 @pytest.mark.parametrize("kind", [*DAMAGE, "deleted", "a folder"])

@@ -1,6 +1,7 @@
 """A stopped run whose folder somebody filled with links: it is read through them, and never written."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -100,6 +101,45 @@ def test_a_lock_is_not_written_through_a_link(name, again, planted, asked, tmp_p
     assert "is a link, through which no lock is written" in "".join(capsys.readouterr())
     if name == "folder":
         assert (tmp_path / "claimed" / planted.folder.name).read_text() == "years of work"
+
+
+@pytest.mark.parametrize("again", [own_command, resumed])
+@pytest.mark.parametrize("name", ["metrics.csv", "events.out.tfevents.0.rnnlab", "checkpoints/last.ckpt"])
+def test_a_hard_link_is_parted_from_the_other_file(name, again, planted, asked, tmp_path, seeds):
+    """A backup by `cp -al`, say: going on with the run cuts its growing files, and leaves the backup's as they are."""
+    place = planted.folder / name
+    if name != "checkpoints/last.ckpt":
+        with place.open("ab") as file:
+            file.write(b"written after the last checkpoint")
+    os.link(place, tmp_path / "backup")
+    before = place.read_bytes()
+    assert again(asked, planted) == 0
+    assert (tmp_path / "backup").read_bytes() == before
+    assert planted.metrics_file.read_bytes() == seeds[0].metrics_file.read_bytes()
+
+
+def test_nor_does_a_lock_overwrite_a_file_of_which_it_is_another_name(planted, asked, tmp_path):
+    claims = planted.folder.parent / ".claims"
+    claims.mkdir()
+    os.link(tmp_path / "victim" / "thesis.txt", claims / planted.folder.name)
+    assert own_command(asked, planted) == 0
+
+
+def test_nor_does_an_export_a_table_a_picture_or_a_journal(planted, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    for name in ("export/torch/README.md", "export/torch/model.py", "figures/free-run-5.csv",
+                 "figures/free-run-5.png", "figures/forecast.png", JOURNAL):  # fmt: skip
+        place = planted.folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        os.link(tmp_path / "thesis.txt", place)
+    assert main(["export", str(planted.folder), "--to", "torch"]) == 0
+    assert main(["forecast", str(planted.folder), "--horizon", "5"]) == 0
+    planted.draw()
+    append(planted.folder / JOURNAL, {"trial": 1})
+    for name in ("export/torch/README.md", "figures/free-run-5.csv", "figures/forecast.png", JOURNAL):
+        assert (planted.folder / name).read_bytes() != b"years of work"
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_nor_is_a_searchs_journal(tmp_path):

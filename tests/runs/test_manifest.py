@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -152,6 +153,40 @@ def test_a_repository_of_somebody_else_runs_nothing(tmp_path, monkeypatch):
     assert not list(boom.iterdir())
     subprocess.run(["git", "status"], capture_output=True)
     assert list(boom.iterdir())  # as a plain git would
+
+
+@pytest.mark.parametrize(
+    ("version", "old"),
+    [("2.30.9", True), ("1.8.3.1", True), ("2.31.0", False), ("2.39.5 (Apple Git-154)", False)],
+)
+def test_a_git_that_would_run_a_repositorys_filters_is_not_asked_for_changes(
+    version, old, tmp_path, monkeypatch, capsys
+):
+    """Settings from the environment, which switch them off, it would not read."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / "a.txt").write_text("a")
+    git(tmp_path, "add", "-A"), git(tmp_path, "commit", "-qm", "A")
+    real, home = shutil.which("git"), tmp_path / "bin"
+    home.mkdir()
+    old_one = f"""#!/bin/sh
+for word; do [ "$word" = version ] && echo "git version {version}" && exit; done
+{"unset GIT_CONFIG_COUNT" if old else ":"}
+exec {real} "$@"
+"""
+    (home / "git").write_text(old_one)
+    (home / "git").chmod(0o755)
+    git(tmp_path, "config", "filter.x.clean", f"touch {tmp_path}/BOOM; cat")
+    (tmp_path / ".gitattributes").write_text("*.txt filter=x\n")
+    (tmp_path / "a.txt").write_text("b")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
+    manifest._too_old.cache_clear()
+    found = manifest.code.__wrapped__()
+    manifest._too_old.cache_clear()
+    assert len(found["commit"]) == 40 and found["clean"] is False and bool(found["diff"]) is not old
+    assert not (tmp_path / "BOOM").exists()
+    said = capsys.readouterr().err.strip().splitlines()
+    assert [line.partition(" would run")[0] for line in said] == [f"git {version}"] * old
 
 
 def test_a_missing_object_is_not_fetched(tmp_path, monkeypatch):

@@ -38,9 +38,6 @@ def main(argv: list[str]) -> None:
     folder = Path(asked.experiment)
     if (folder / "run.json").is_file():
         return of_run(folder, asked)
-    if not any(folder.glob("*/run.json")):
-        beside = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
-        raise UserError(f"{folder}: no runs there.{nearest(folder.name, beside) if beside else ''}")
 
     from rnnlab.report import leaderboard
     from rnnlab.report.failures import reasons
@@ -51,8 +48,12 @@ def main(argv: list[str]) -> None:
     from rnnlab.sweeps.sweep import console
 
     damaged: list[str] = []
-    if not (found := runs(folder, damaged.append)):
+    found = runs(folder, damaged.append)
+    if damaged and not found:
         raise UserError(f"{folder}: no run there can be read; {damaged[0]}")
+    if not found:
+        beside = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        raise UserError(f"{folder}: no runs there.{nearest(folder.name, beside) if beside else ''}")
     for line in damaged:
         warn(line)
     board = leaderboard.of_runs(found)

@@ -52,7 +52,7 @@ def write(experiment: Path, file: Path) -> int:
         beside = (
             [p.name for p in experiment.parent.iterdir() if p.is_dir()] if experiment.parent.is_dir() else []
         )
-        raise UserError(f"{experiment}: no runs there.{nearest(experiment.name, beside)}")
+        raise UserError(f"{experiment}: no runs there that can be read.{nearest(experiment.name, beside)}")
     temporary = file.with_name(f".{file.name}.part")
     try:
         with zipfile.ZipFile(temporary, "w") as archive:

@@ -30,6 +30,9 @@ class Folder:
 
     folder: Path
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))  # rnnlab.Run("outputs/sine/RUN") is one, too
+
     # ------------------------------------------------------------------ paths
 
     @property

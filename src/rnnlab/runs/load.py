@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -44,7 +45,9 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
             size = os.fstat(file.fileno()).st_size
             afford(2.0 * size, f"it has {size:,} bytes, and")
             file.seek(0)
-            found = torch.load(file, weights_only=True, map_location="cpu")
+            with warnings.catch_warnings():  # of torch's, about pickles that it did not write itself
+                warnings.simplefilter("ignore", UserWarning)
+                found = torch.load(file, weights_only=True, map_location="cpu")
         # one number can be laid out as a tensor of any size
         if any(tensor.numel() * tensor.element_size() > size for tensor in tensors(found)):
             raise ValueError("a tensor in it is larger than the file")

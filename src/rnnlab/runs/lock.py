@@ -15,7 +15,8 @@ from functools import cache
 from pathlib import Path
 
 from rnnlab.errors import Gone, UserError, warn
-from rnnlab.runs.lock_holder import Holder
+from rnnlab.runs.files import write_whole
+from rnnlab.runs.lock_holder import LONG, Holder
 
 try:
     import fcntl
@@ -101,8 +102,12 @@ def _hold(path: Path) -> int:
         descriptor = _open(path)
         try:
             _lock(descriptor, path)
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
+            about = os.fstat(descriptor)
+            if path.exists() and os.path.samestat(about, path.stat()):
+                if about.st_nlink == 1:
+                    return descriptor
+                # another name of another file, which a holder's name would overwrite: a copy takes its place
+                write_whole(path, os.pread(descriptor, LONG, 0))
         except FileNotFoundError:
             pass
         except BlockingIOError:

@@ -13,6 +13,7 @@ from typing import Any
 
 from rnnlab import __version__
 from rnnlab.config.checked import RunConfig
+from rnnlab.errors import warn
 from rnnlab.import_path import is_a_runs
 from rnnlab.runs.kept_source import kept
 from rnnlab.runs.objects import not_reproducible
@@ -69,10 +70,11 @@ def code() -> dict[str, Any]:
         return {"rnnlab": __version__, "commit": None}
     plain = ["--ignore-submodules=dirty"]  # else git asks in each of them, by its own config
     diff = git(here, "diff", "--no-ext-diff", "--no-textconv", *plain, "HEAD") or ""
+    status = git(here, "status", "--porcelain", *plain)
     return {
         "rnnlab": __version__,
         "commit": commit.strip(),
-        "clean": not (git(here, "status", "--porcelain", *plain) or "").strip(),
+        "clean": status is not None and not status.strip(),
         "diff": diff[:1_000_000],
     }
 
@@ -94,15 +96,30 @@ def repositories() -> list[Path]:
 
 # what a repository's own config could run
 INERT = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "status.submoduleSummary=false")
+EARLIEST = (2, 31)  # git that takes settings from the environment, by which filters are switched off
 OFF = {"clean": "", "smudge": "", "process": "", "required": "false"}  # of a filter of files
 
 
 def git(folder: Path, *words: str) -> str | None:
     """What git says there; None where it fails or is not installed.
 
-    A repository that somebody else made runs nothing: no hook, no monitor, no filter of its own, no fetching.
+    A repository that somebody else made runs nothing: no hook, no monitor, no filter of its own, no fetching. So a git
+    that cannot do without the filters is not asked for changes.
     """
+    if words[0] in ("diff", "status") and _too_old():
+        return None
     return _git(folder, _filters_off(folder) if words[0] in ("diff", "status") else {}, *words)
+
+
+@functools.cache
+def _too_old() -> bool:
+    """Whether git is older than `EARLIEST`; a line says so."""
+    numbers = re.search(r"(\d+)\.(\d+)[\w.]*", _git(Path.cwd(), {}, "version") or "")
+    if numbers is None or (int(numbers[1]), int(numbers[2])) >= EARLIEST:
+        return False
+    warn(f"git {numbers[0]} would run the filters that a repository names, and is not asked for changes that are not "
+         f"committed; to record them takes git {'.'.join(map(str, EARLIEST))} or newer")  # fmt: skip
+    return True
 
 
 def _filters_off(folder: Path) -> dict[str, str]:

@@ -175,12 +175,34 @@ def legible(
         yield thing, content
 
 
+def _folders(experiment: Path) -> list[Path]:
+    try:
+        return sorted(experiment.iterdir())
+    except PermissionError as error:
+        raise UserError(f"{experiment}: cannot be read: {error.strerror}") from error
+    except OSError:
+        return []
+
+
+def holds_run(place: Path) -> bool:
+    """Whether there is a run in a folder. Raises UserError where that cannot be seen."""
+    try:
+        (place / "run.json").stat()
+        return True
+    except PermissionError as error:
+        raise UserError(f"{place}: cannot be read: {error.strerror}") from error
+    except OSError:
+        return False
+
+
 def runs(experiment: str | Path, say: Say = warn) -> list[Run]:
     """The runs of an experiment's folder, oldest first; those of experiments below it are not among them.
 
-    One whose run.json is damaged is reported and left out.
+    One whose run.json is damaged, or whose folder may not be read, is reported and left out. Raises UserError where
+    the experiment's folder may not be read.
     """
-    places = sorted(path.parent for path in Path(experiment).glob("*/run.json"))
+    inside = legible(_folders(Path(experiment)), holds_run, say)
+    there = (Run(place) for place, is_run in inside if is_run)
     found = [(record.get("created", ""), run.folder.name, run)
-             for run, record in legible(map(Run, places), lambda run: run.record, say)]  # fmt: skip
+             for run, record in legible(there, lambda run: run.record, say)]  # fmt: skip
     return [run for *_, run in sorted(found, key=lambda one: one[:2])]

@@ -8,7 +8,7 @@ from typing import Any, Final
 from rnnlab.config.checked import RunConfig
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error
-from rnnlab.runs.files import link_out
+from rnnlab.runs.files import link_out, part
 from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.manifest import recorded_threads
 from rnnlab.runs.record import Manifest
@@ -130,7 +130,7 @@ def engine_label(engine: dict[str, str]) -> str:
 def refuse_links(run: Run) -> None:
     """Raises UserError where a run that continues would write through a link, to a place out of its folder.
 
-    A checkpoint may be a link: it is read, and replaced as a whole.
+    A checkpoint may be a link: it is read, and replaced as a whole. A hard link is parted from the other file.
     """
     replaced = (run.last_checkpoint, run.previous_checkpoint, run.best_checkpoint)
     if link := link_out(run.folder, run.folder, except_for=replaced):
@@ -138,6 +138,7 @@ def refuse_links(run: Run) -> None:
             f"{link} is a link out of the run's folder, which the training would write to; put what it leads to in its "
             "place (the whole folder may be a link), or rerun=true begins afresh"
         )
+    part(run.folder, except_for=replaced)
 
 
 def refuse_other_engine(run: Run, path: Path, engine: str, allowed: str) -> None:
