@@ -12,6 +12,7 @@ from test_kills import RUN
 
 from rnnlab.cli import main
 from rnnlab.cli.reproduce import main as reproduce
+from rnnlab.reproduce.commit import git as quiet_git
 from rnnlab.runs import manifest
 from tortures.death import ended, fork
 
@@ -77,6 +78,31 @@ def test_with_todays_code_it_differs_and_with_its_own_it_is_the_same_bits(reposi
     assert found["verdict"] == "bitwise" and found["differs"] == {}
     assert git(folder, "worktree", "list").count("\n") == 0, "a worktree was left"
     assert git(folder, "status", "--porcelain") == ""
+
+
+def test_a_repository_of_somebody_else_runs_no_hook_and_no_filter(tmp_path):
+    """The commit's code is what was asked for; what the repository's own config names was not."""
+    home, boom = tmp_path / "theirs", tmp_path / "booms"
+    home.mkdir(), boom.mkdir()
+    git(home, "init", "-q")
+    (home / "a.txt").write_text("a")
+    (home / ".gitattributes").write_text("*.txt filter=x\n")
+    commit(home, "A")
+    for what in ("clean", "smudge"):
+        git(home, "config", f"filter.x.{what}", f"touch {boom}/{what}; cat")
+    hook = home / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\ntouch {boom}/hook\n"), hook.chmod(0o755)
+    changes = "--- a/a.txt\n+++ b/a.txt\n@@ -1 +1 @@\n-a\n\\ No newline at end of file\n+b\n"
+    for tree, asks in ((tmp_path / "tree", quiet_git), (tmp_path / "other", None)):
+        words = ("worktree", "add", "--detach", "--quiet", str(tree), "HEAD")
+        if asks is None:
+            git(home, *words)
+        else:
+            asks(home, *words, why="no worktree")
+            asks(tree, "apply", "-", why="no diff", given=changes)
+            assert (tree / "a.txt").read_text() == "b\n" and not list(boom.iterdir())
+    assert {"smudge", "hook"} <= {one.name for one in boom.iterdir()}  # as a plain git would
 
 
 def test_what_was_not_committed_is_applied_where_it_is_trusted(repository, tmp_path):

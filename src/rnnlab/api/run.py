@@ -122,12 +122,12 @@ class Run(folder.Run):
         """Draws the figures, and writes the sample, of a finished run, as its training does at the end."""
         from rnnlab.figures.finished import draw_finished
         from rnnlab.runs.data import load_data
-        from rnnlab.runs.files import link_out, part
+        from rnnlab.runs.files import link_out, part_hard_links
 
         for place in (self.figures, self.samples):
             if link := link_out(place, self.folder):
                 raise UserError(f"{link} is a link out of the run's folder, where nothing is drawn")
-            part(place)
+            part_hard_links(place)
         draw_finished(self, self.model, load_data(self, getattr(self.model, "spec", {}), trust=self.trust))
         return self.figures
 

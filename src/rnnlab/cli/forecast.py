@@ -73,12 +73,12 @@ def run_on(arguments: argparse.Namespace) -> None:
 
 def inside(run: Any, name: str, option: str) -> Path:
     """A file of the run's figures/. Raises UserError where a link there leads out of the run's folder."""
-    from rnnlab.runs.files import part
+    from rnnlab.runs.files import part_hard_links
 
     file: Path = run.figures / name
     if not file.resolve().is_relative_to(run.folder.resolve()):
         raise UserError(f"{file} is a link out of the run's folder; {option} FILE says where to write")
-    part(file)
+    part_hard_links(file)
     return file
 
 

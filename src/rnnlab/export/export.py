@@ -9,7 +9,7 @@ from rnnlab.export import onnx, plain, program
 from rnnlab.export.card import card, snippet
 from rnnlab.export.own import own
 from rnnlab.export.portable import portable
-from rnnlab.runs.files import link_out, part
+from rnnlab.runs.files import link_out, part_hard_links
 from rnnlab.runs.load import load_model, read_checkpoint
 from rnnlab.runs.run import Run
 
@@ -33,7 +33,7 @@ def export(
         raise UserError(f"--out {folder}: a file is there")
     new = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    part(folder)
+    part_hard_links(folder)
     before = set(folder.iterdir())
     try:
         checked = write(run, to, task, folder, weights, trust)

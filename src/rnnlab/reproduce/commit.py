@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from rnnlab.errors import UserError
 from rnnlab.reproduce.scratch import scratch
 from rnnlab.runs.manifest import git as known
-from rnnlab.runs.manifest import repositories
+from rnnlab.runs.manifest import inert, repositories
 from rnnlab.runs.run import Run
 
 # not by -m, which would put the working folder first on the path
@@ -40,13 +42,13 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
         raise UserError(
             f"--commit: commit {commit[:12]} is not in the repository of this folder, nor in rnnlab's own"
         )
-    home = str(there[0])
+    home = there[0]
     with scratch() as folder:
         tree = folder / "tree"
         try:
-            git("-C", home, "worktree", "add", "--detach", "--quiet", str(tree), commit, why="no worktree")
+            git(home, "worktree", "add", "--detach", "--quiet", str(tree), commit, why="no worktree")
             if diff:
-                git("-C", str(tree), "apply", "-", why="the recorded diff does not apply", given=diff)
+                git(tree, "apply", "-", why="the recorded diff does not apply", given=diff)
             package = tree / "src" / "rnnlab"
             if not any((package / name).is_dir() for name in ("reproduce", "reproduction")):  # the old name
                 raise UserError(
@@ -55,21 +57,20 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
             environment = os.environ | {
                 "PYTHONPATH": os.pathsep.join([str(tree / "src"), *filter(None, sys.path[1:])]),
                 # the manifest then records the worktree's commit; the working folder stays, for relative paths
-                "GIT_DIR": git("-C", str(tree), "rev-parse", "--absolute-git-dir", why="no worktree").strip(),
+                "GIT_DIR": git(tree, "rev-parse", "--absolute-git-dir", why="no worktree").strip(),
                 "GIT_WORK_TREE": str(tree),
             }
             words = [sys.executable, "-c", ENTRY, "reproduce", *arguments]
             return subprocess.run(words, env=environment, check=False).returncode
         finally:
-            subprocess.run(
-                ["git", "-C", home, "worktree", "remove", "--force", str(tree)],
-                capture_output=True,
-                check=False,
-            )
+            with suppress(UserError):
+                git(home, "worktree", "remove", "--force", str(tree), why="the worktree stays")
 
 
-def git(*words: str, why: str, given: str | None = None) -> str:
-    done = subprocess.run(["git", *words], input=given, capture_output=True, text=True, check=False)
+def git(folder: Path, *words: str, why: str, given: str | None = None) -> str:
+    """What git says, without hooks and filters of the repository: what is to run is the commit's code alone."""
+    command, environment = inert(folder, *words)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise UserError(f"--commit: {why}: {' '.join(done.stderr.split())}")
     return done.stdout

@@ -71,7 +71,7 @@ def link_out(place: Path, folder: Path, except_for: Iterable[Path] = ()) -> Path
     return next((path for path in ways if not path.resolve().is_relative_to(inside)), None)
 
 
-def part(place: Path, except_for: Iterable[Path] = ()) -> None:
+def part_hard_links(place: Path, except_for: Iterable[Path] = ()) -> None:
     """Gives a file, or each file below a folder, bytes of its own where it has another name elsewhere (a hard link):
     what is written into it then changes no other file, a backup made by `cp -al` say.
     """

@@ -13,7 +13,7 @@ from typing import Any
 
 from rnnlab import __version__
 from rnnlab.config.checked import RunConfig
-from rnnlab.errors import warn
+from rnnlab.errors import UserError, warn
 from rnnlab.import_path import is_a_runs
 from rnnlab.runs.kept_source import kept
 from rnnlab.runs.objects import not_reproducible
@@ -111,6 +111,16 @@ def git(folder: Path, *words: str) -> str | None:
     return _git(folder, _filters_off(folder) if words[0] in ("diff", "status") else {}, *words)
 
 
+def inert(folder: Path, *words: str) -> tuple[list[str], dict[str, str]]:
+    """A git command by which a repository runs nothing of its own, and the environment that it takes.
+
+    Raises UserError where git is too old for that.
+    """
+    if _too_old():
+        raise UserError(f"takes git {'.'.join(map(str, EARLIEST))} or newer")
+    return _inert(folder, _filters_off(folder), *words)
+
+
 @functools.cache
 def _too_old() -> bool:
     """Whether git is older than `EARLIEST`; a line says so."""
@@ -135,16 +145,22 @@ def _filters_off(folder: Path) -> dict[str, str]:
     return {f"{name}.{what}": value for name in names for what, value in OFF.items()}
 
 
-def _git(folder: Path, settings: Mapping[str, str], *words: str) -> str | None:
+def _inert(folder: Path, settings: Mapping[str, str], *words: str) -> tuple[list[str], dict[str, str]]:
     options = [word for setting in INERT for word in ("-c", setting)]
     about = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
     if settings:  # not by -c, for a name may hold a "="
         about["GIT_CONFIG_COUNT"] = str(len(settings))
         for i, (key, value) in enumerate(settings.items()):
             about |= {f"GIT_CONFIG_KEY_{i}": key, f"GIT_CONFIG_VALUE_{i}": value}
+    return ["git", *options, "-C", str(folder), *words], os.environ | about
+
+
+def _git(folder: Path, settings: Mapping[str, str], *words: str) -> str | None:
+    command, environment = _inert(folder, settings, *words)
     try:
-        done = subprocess.run(["git", *options, "-C", str(folder), *words], capture_output=True, text=True, timeout=60,
-                              check=False, env=os.environ | about)  # fmt: skip
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, env=environment
+        )
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return None
     return done.stdout if done.returncode == 0 else None

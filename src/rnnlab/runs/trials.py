@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnlab.errors import UserError
 from rnnlab.regular_files import open_file
-from rnnlab.runs.files import part
+from rnnlab.runs.files import part_hard_links
 
 JOURNAL = "search.jsonl"
 TOLD = ("complete", "pruned", "failed")
@@ -61,7 +61,7 @@ def append(path: Path, line: dict[str, Any]) -> None:
         raise UserError(f"{path}: is a link, through which no journal is written")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part(path)
+        part_hard_links(path)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
     except OSError as error:

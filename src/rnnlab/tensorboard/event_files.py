@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from rnnlab.errors import UserError
-from rnnlab.runs.files import part
+from rnnlab.runs.files import part_hard_links
 from rnnlab.runs.run import Run
 from rnnlab.tensorboard import events, summaries
 from rnnlab.tensorboard.columns import parameters
@@ -44,7 +44,7 @@ def _show(run: Run) -> None:
             why += "\n\n" + trace.read_text(encoding="utf-8", errors="replace")
         found += [summaries.text("run/failure", summaries.block(why)), summaries.session_end("failed")]
     if found:
-        part(file)
+        part_hard_links(file)
         with file.open("r+b" if before else "wb") as f:
             f.truncate(len(whole))
             f.seek(len(whole))

@@ -8,7 +8,7 @@ from typing import Any, Final
 from rnnlab.config.checked import RunConfig
 from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error
-from rnnlab.runs.files import link_out, part
+from rnnlab.runs.files import link_out, part_hard_links
 from rnnlab.runs.load import read_checkpoint
 from rnnlab.runs.manifest import recorded_threads
 from rnnlab.runs.record import Manifest
@@ -138,7 +138,7 @@ def refuse_links(run: Run) -> None:
             f"{link} is a link out of the run's folder, which the training would write to; put what it leads to in its "
             "place (the whole folder may be a link), or rerun=true begins afresh"
         )
-    part(run.folder, except_for=replaced)
+    part_hard_links(run.folder, except_for=replaced)
 
 
 def refuse_other_engine(run: Run, path: Path, engine: str, allowed: str) -> None:
