@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from options import parsed
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -58,7 +60,7 @@ class Row(NamedTuple):
 
 
 def main(words: list[str]) -> int:
-    options = dict(word.split("=", 1) for word in words)
+    options, _ = parsed(__doc__, words, "device checks out")
     import torch
 
     device = options.get("device") or ("gpu" if torch.cuda.is_available() else "cpu")

@@ -37,6 +37,11 @@ BENCHMARKS = {
 
 
 def main(arguments: list[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(
+            (__doc__ or "").strip(), *(f"  {name:16} {what}" for name, what in BENCHMARKS.items()), sep="\n"
+        )
+        return 0
     options = [a for a in arguments if "=" in a]
     names = [a for a in arguments if "=" not in a] or list(BENCHMARKS)
     for name in names:

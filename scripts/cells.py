@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from options import parsed
 from rnnlab.cells import CATALOGUE, CELLS, Cell
 from rnnlab.cells.size import size
 from rnnlab.config.model_schema import own_options
@@ -81,6 +82,7 @@ def written() -> str:
 
 
 def main(arguments: list[str]) -> int:
+    parsed(__doc__, arguments, others=["--check"])
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

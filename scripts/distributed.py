@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 sys.path.insert(0, str(Path(__file__).parent))
 from accelerators import Row, call, command, concluded, environment, only  # noqa: E402
+from options import parsed  # noqa: E402
 from same_bits import TASKS, VARIANTS, inputs  # noqa: E402
 
 LIMIT = 1e-5  # what two processes may differ by from one, over the first value of a metric
@@ -47,7 +48,7 @@ MORE = {
 
 
 def main(words: list[str]) -> int:
-    options = dict(word.split("=", 1) for word in words)
+    options, _ = parsed(__doc__, words, "checks out")
     checks: dict[str, Callable[[], Iterator[Row]]] = {
         "agree": agree, "stock": stock, "killed": killed, "speed": speed}  # fmt: skip
     chosen = options["checks"].split(",") if "checks" in options else list(checks)

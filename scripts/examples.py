@@ -11,6 +11,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+from options import parsed
+
 FOLDER = Path(__file__).parents[1] / "examples"
 PICTURE = 60_000  # bytes of a picture in a notebook
 
@@ -113,6 +115,7 @@ def light(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def main(names: list[str]) -> None:
+    parsed(__doc__, names, others=NOTEBOOKS)
     FOLDER.mkdir(exist_ok=True)
     for name in names or NOTEBOOKS:
         with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
+from options import parsed
 from rnnlab.config import base_config, check, config_folder
 from rnnlab.config.hydra_config import COMPOSING
 from rnnlab.errors import UserError
@@ -170,7 +171,7 @@ def compared(config, loader, overrides: list[str]) -> tuple[str, int]:
 
 
 def main(words: list[str]) -> int:
-    options = dict(word.split("=") for word in words)
+    options, _ = parsed(__doc__, words, "lines seed")
     counts, wrong = Counter[str](), 0
     first = int(options.get("seed", 0))
     with composing() as (config, loader):

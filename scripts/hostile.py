@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from hostile_calls import RUNS, Call, calls
+from options import parsed
 
 TRAP = "import os\nopen('BOOM', 'w').close()\nclass Trap:\n    pass\ndef run(**_):\n    pass\n"
 SECONDS, BYTES = 20, 16 << 30  # that a call may take
@@ -375,13 +376,7 @@ def warm(runs: dict[str, Any], home: Path) -> None:
 
 
 def main() -> int:
-    options = dict(word.partition("=")[::2] for word in sys.argv[1:])
-    if options.keys() & {"-h", "--help"}:
-        print(__doc__.strip())
-        return 0
-    if unknown := options.keys() - {"every", "part", "only", "seed"}:
-        print(f"{unknown.pop()}: no such option; possible: every=, part=, only=, seed=", file=sys.stderr)
-        return 2
+    options, _ = parsed(__doc__, sys.argv[1:], "every part only seed")
     try:
         counts, bad = fuzz(
             int(options.get("every", 1)),

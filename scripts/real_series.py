@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 
 import rnnlab
+from options import parsed
 from rnnlab.cli import main as command
 from rnnlab.data.calendar import Step
 from rnnlab.errors import UserError
@@ -107,6 +108,7 @@ def tried(path: Path, asked: str) -> str:
 
 
 def main() -> int:
+    parsed(__doc__, sys.argv[1:], others=None)
     folder, wrong = data_folder(), 0
     for file, asked, refusal in SERIES:
         name = Path(file).stem if Path(file).stem not in ("data",) else Path(file).parent.name

@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from options import parsed
+
 GRID = ("experiment=sine", "trainer.max_steps=500", "trainer.max_epochs=-1", "trainer.accelerator=cpu",
         "model.hidden_size=16,32", "model.num_layers=1,2", "optimizer.lr=1e-3,2e-3,3e-3,5e-3,1e-2")  # fmt: skip
 KINDS = 20  # points of the grid, each with so many seeds
@@ -272,7 +274,7 @@ def table(found: dict[str, Cost], runs: int) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    options = dict(argument.split("=", 1) for argument in arguments)
+    options, _ = parsed(__doc__, arguments, "runs workers folder write one")
     if "one" in options:  # in a process of its own, for its memory
         write = options["write"] == "true"
         for runs in [int(options["one"]) // 2] * write + [int(options["one"])]:

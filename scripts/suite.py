@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
+from options import parsed
+
 ROOT = Path(__file__).parents[1]
 HANG = 900  # seconds for one test
 ENDED = (0, 1)  # pytest passed, or some tests failed; any other exit code says that it was broken off
@@ -55,8 +57,7 @@ def failures(report: Path) -> set[str]:
 
 
 def main(arguments: list[str]) -> int:
-    given = dict(a.split("=") for a in arguments if "=" in a)
-    paths = [a for a in arguments if "=" not in a]
+    given, paths = parsed(__doc__, arguments, "idle busy loops seed", others=None)
     asked = {"idle": 10, "busy": 5, "loops": 3, "seed": 0} | {k: int(v) for k, v in given.items()}
     folder = Path(tempfile.mkdtemp(prefix="suite-"))
     print(f"logs in {folder}")

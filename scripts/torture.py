@@ -20,9 +20,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from options import parsed
+
 sys.path.insert(0, str(Path(__file__).parent))
 
-WORDS = ("short", "kills")
+WORDS, KEYS = ("short", "kills"), "seed only workers part kills aim"
 
 
 def enumerate_all(options: dict[str, str], short: bool) -> tuple[Counter[str], list[str]]:
@@ -54,14 +56,7 @@ def kill(options: dict[str, str]) -> tuple[Counter[str], list[str]]:
 
 
 def main(arguments: list[str]) -> int:
-    words = [a for a in arguments if "=" not in a]
-    if {"-h", "--help"} & set(words):
-        print((__doc__ or "").strip())
-        return 0
-    if unknown := [w for w in words if w not in WORDS]:
-        print(f"{unknown[0]}: no such torture; possible: {', '.join(WORDS)}", file=sys.stderr)
-        return 2
-    options, begin = dict(a.split("=", 1) for a in arguments if "=" in a), time.perf_counter()
+    begin, (options, words) = time.perf_counter(), parsed(__doc__, arguments, KEYS, WORDS)
     counts, wrong = (
         kill(options) if "kills" in (*words, *options) else enumerate_all(options, "short" in words)
     )

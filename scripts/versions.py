@@ -13,6 +13,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from options import parsed
+
 ROOT = Path(__file__).parents[1]
 LIGHT = (
     "hydra-core>=1.3.2,<1.4",
@@ -80,6 +82,7 @@ def check(row: Row, folder: Path) -> str:
 
 
 def main(words: list[str]) -> int:
+    parsed(__doc__, words, others=None)
     rows = [row for row in ROWS if not words or any(word in row.name for word in words)]
     failed = False
     for row in rows:

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from options import parsed
 from rnnlab.cli import main
 from rnnlab.config.schema import COMPONENTS, FIXED, NAMED, Config
 from rnnlab.config.stock import STOCK
@@ -116,7 +117,7 @@ def tried(every: int = 1, only: str = "", start: int = 0) -> tuple[Counter[str],
 
 
 if __name__ == "__main__":
-    options = dict(word.split("=", 1) for word in sys.argv[1:])
+    options, _ = parsed(__doc__, sys.argv[1:], "every only")
     ended, wrong = tried(int(options.get("every", 1)), options.get("only", ""), int(options.get("start", 0)))
     print(*wrong, sep="\n")
     print(", ".join(f"{n:,} {how}" for how, n in ended.items()))

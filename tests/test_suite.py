@@ -1,4 +1,4 @@
-"""scripts/suite.py finds the test that fails sometimes."""
+"""scripts/suite.py finds the test that fails sometimes, and says what it may be asked, as every script does."""
 
 import subprocess
 import sys
@@ -42,3 +42,12 @@ def test_a_test_that_fails_sometimes_is_listed_with_its_seeds(tmp_path):
     (tmp_path / "test_tried.py").write_text("import os\ndef test_that_takes_all_along():\n    os._exit(0)\n")
     done = suite("idle=1", "busy=0", str(tmp_path / "test_tried.py"))
     assert done.returncode == 1 and "the run as a whole: exit code 0" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "code", "said"),
+    [("--help", 0, "Runs the tests many times"), ("idel=3", 2, "idel: no such option. Did you mean idle?")],
+)
+def test_a_script_says_what_it_is_asked(word, code, said):
+    done = suite(word)
+    assert done.returncode == code and (done.stdout + done.stderr).startswith(said)
