@@ -15,7 +15,7 @@ from waiting import PATIENCE, until
 submitit = pytest.importorskip("submitit", reason="submitit is not installed")
 
 from rnnlab.errors import UserError  # noqa: E402
-from rnnlab.sweeps import slurm, slurm_pool  # noqa: E402
+from rnnlab.sweeps import slurm, slurm_pool, slurm_queue  # noqa: E402
 from rnnlab.sweeps.pool import LOST, MOVED  # noqa: E402
 from rnnlab.sweeps.scheduler import View  # noqa: E402
 from rnnlab.sweeps.slurm_crew import LEAVES, reached  # noqa: E402
@@ -28,9 +28,9 @@ KEYS = {"minutes_per_job": 30, "minutes": 120, "cpus": 4, "gpus": 0, "memory_gb"
 @pytest.fixture
 def pool(tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "submit", lambda executor, works: [f"7_{i}" for i, _ in enumerate(works)])
-    monkeypatch.setattr(slurm, "in_queue", lambda: {"7_0": "RUNNING", "7": "RUNNING", "8": "RUNNING"})
-    monkeypatch.setattr(slurm, "state", lambda job: "RUNNING")
-    monkeypatch.setattr(slurm, "cancel", lambda jobs: None)
+    monkeypatch.setattr(slurm_queue, "in_queue", lambda: {"7_0": "RUNNING", "7": "RUNNING", "8": "RUNNING"})
+    monkeypatch.setattr(slurm_queue, "state", lambda job: "RUNNING")
+    monkeypatch.setattr(slurm_queue, "cancel", lambda jobs: None)
     found = SlurmPool({"slurm": KEYS, "workers_per_gpu": 1, "workers": 4}, tmp_path, "sine", per_job=4)
     yield found
     found.end()
@@ -99,7 +99,7 @@ def test_a_job_that_runs_anew_takes_the_place_of_the_one_whose_node_vanished(poo
                                               (None, ["", ""]), ({}, [LOST, LOST])])  # fmt: skip
 def test_a_job_that_slurm_has_no_more_is_lost(pool, monkeypatch, queued, gone):
     kept = [crew_of(pool, "7"), crew_of(pool, "8")]
-    monkeypatch.setattr(slurm, "in_queue", lambda: queued)
+    monkeypatch.setattr(slurm_queue, "in_queue", lambda: queued)
     pool.ready([], 0)
     assert [station.gone for station in pool.stations] == ["", ""]  # it has not been asked yet
     pool.asked_at -= slurm_pool.LOOK
@@ -108,10 +108,10 @@ def test_a_job_that_slurm_has_no_more_is_lost(pool, monkeypatch, queued, gone):
 
 
 def test_a_slurm_that_does_not_answer_ends_no_search(pool, monkeypatch):
-    monkeypatch.setattr(slurm, "in_queue", lambda: None)
+    monkeypatch.setattr(slurm_queue, "in_queue", lambda: None)
     pool.asked_at -= slurm.ASK_SLURM
     assert pool.ready([], 0) == []
-    monkeypatch.setattr(slurm, "in_queue", dict)
+    monkeypatch.setattr(slurm_queue, "in_queue", dict)
     pool.asked_at -= slurm.ASK_SLURM
     with pytest.raises(UserError, match="no job is left"):
         pool.ready([], 0)
@@ -151,21 +151,21 @@ def test_what_sbatch_says_is_one_line_and_nothing_stays_open(tmp_path, monkeypat
 
 def test_jobs_are_found_by_all_their_names(monkeypatch):
     said = "12_0 12_0 13 RUNNING\n12_1 12_1 12 PENDING\n12_2 12_2 12 RUNNING\n15 15_N/A 15 PENDING\n"
-    monkeypatch.setattr(slurm, "_slurm", lambda *words, **more: said)
+    monkeypatch.setattr(slurm_queue, "command", lambda *words, **more: said)
     states = {"12_0": "RUNNING", "13": "RUNNING", "12_1": "PENDING", "12": "RUNNING", "12_2": "RUNNING",
               "15": "PENDING", "15_N/A": "PENDING"}  # fmt: skip
-    assert slurm.in_queue() == states
-    monkeypatch.setattr(slurm, "_slurm", lambda *words, **more: "")
-    assert slurm.in_queue() == {}
-    monkeypatch.setattr(slurm, "_slurm", lambda *words, **more: None)
-    assert slurm.in_queue() is None
+    assert slurm_queue.in_queue() == states
+    monkeypatch.setattr(slurm_queue, "command", lambda *words, **more: "")
+    assert slurm_queue.in_queue() == {}
+    monkeypatch.setattr(slurm_queue, "command", lambda *words, **more: None)
+    assert slurm_queue.in_queue() is None
 
 
 def test_a_sweep_waits_for_a_slurm_that_does_not_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "POLL", 0.01)
     monkeypatch.setattr(slurm, "ASK_SLURM", 0.0)
     asked = iter([None, {"7_0": "RUNNING"}, None, {}])
-    monkeypatch.setattr(slurm, "in_queue", lambda: next(asked))
+    monkeypatch.setattr(slurm_queue, "in_queue", lambda: next(asked))
     run = SimpleNamespace(known={"status": "running"})
     planned = SimpleNamespace(run=run, status="", place=SimpleNamespace(folder=tmp_path / "a run"))
     sweep = slurm.SlurmSweep([planned], {"slurm": KEYS, "stale": "keep"}, View(), [], print)
@@ -173,6 +173,6 @@ def test_a_sweep_waits_for_a_slurm_that_does_not_answer(tmp_path, monkeypatch):
     assert next(asked, "all asked") == "all asked" and sweep.outcomes[0].status == "failed"
     (tmp_path / slurm.FOLDER).mkdir()
     sweep._note({"7_0": {"runs": ["a run"]}})
-    monkeypatch.setattr(slurm, "in_queue", lambda: None)
+    monkeypatch.setattr(slurm_queue, "in_queue", lambda: None)
     with pytest.raises(UserError, match="squeue does not say"):
         sweep.run()  # which would have submitted the run a second time

@@ -98,14 +98,14 @@ def queue_again() -> None:
     """
     import submitit
 
-    from rnnlab.sweeps import slurm
+    from rnnlab.sweeps import slurm_queue
 
     try:
         job = submitit.JobEnvironment().job_id
     except RuntimeError:  # not in a job
         return
-    if slurm.state(job) == "RUNNING":
-        slurm.requeue(job)
+    if slurm_queue.state(job) == "RUNNING":
+        slurm_queue.requeue(job)
 
 
 def surroundings() -> dict[str, str]:

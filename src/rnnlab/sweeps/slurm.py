@@ -6,7 +6,6 @@ again.
 
 import io
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from rnnlab.errors import UserError, nearest
 from rnnlab.runs.files import write_json
 from rnnlab.runs.record import ENDED
+from rnnlab.sweeps import slurm_queue
 from rnnlab.sweeps.devices import cores_each, gpus_each
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.pack import Assigned, Pack, cut, surroundings
@@ -81,7 +81,7 @@ def require_slurm() -> None:
         import submitit  # noqa: F401
     except ImportError as error:
         raise UserError("sweep.pool=slurm: needs submitit: pip install 'rnnlab[slurm]'") from error
-    if _slurm("sinfo", "--version") is None:
+    if slurm_queue.command("sinfo", "--version") is None:
         raise UserError(
             "sweep.pool=slurm: sinfo cannot be run here; give the command where jobs may be submitted"
         )
@@ -134,7 +134,7 @@ class SlurmSweep:
         except KeyboardInterrupt:
             self.stopping = "SIGINT"
             if _wants_to_cancel(len(jobs)):
-                cancel(jobs)
+                slurm_queue.cancel(jobs)
                 self.say(f"cancelled {len(jobs):,} job{'s' * (len(jobs) > 1)}")
             else:
                 self.say("the jobs go on; the same command shows how they get on")
@@ -149,7 +149,7 @@ class SlurmSweep:
         batch = executor(self.folder, self.slurm, self.due[0].config["name"])
         about = surroundings()
         jobs: dict[str, dict[str, Any]] = {}
-        size = max_array_size()
+        size = slurm_queue.max_array_size()
         for first in range(0, len(packs), size):
             chosen = [[new[i] for i in pack] for pack in packs[first : first + size]]
             made = submit(batch, [self._pack(runs, about, workers) for runs in chosen])
@@ -183,7 +183,7 @@ class SlurmSweep:
         known = self._known_jobs()
         if not known:
             return {}
-        if (live := in_queue()) is None:
+        if (live := slurm_queue.in_queue()) is None:
             raise UserError("sweep.pool=slurm: squeue does not say whether the jobs submitted before go on; "
                             "give the command again when Slurm answers")  # fmt: skip
         return {job: about for job, about in known.items() if job in live}
@@ -200,7 +200,7 @@ class SlurmSweep:
                 break
             time.sleep(POLL)
             if time.monotonic() - asked > ASK_SLURM:
-                asked, found = time.monotonic(), in_queue()
+                asked, found = time.monotonic(), slurm_queue.in_queue()
                 live = live if found is None else set(jobs) & found.keys()
         for i, planned in enumerate(self.due):
             if i not in self.outcomes:
@@ -279,54 +279,13 @@ def last_words(folder: Path, job: str) -> str:
             if lines:
                 said = next((line for line in reversed(lines) if "Error" in line), lines[-1])
                 return f": {said.strip()} ({path})"
-    about = dict(word.partition("=")[::2] for word in (_slurm("scontrol", "show", "job", job) or "").split())
+    about = dict(
+        word.partition("=")[::2]
+        for word in (slurm_queue.command("scontrol", "show", "job", job) or "").split()
+    )
     if "ExitCode" not in about:
         return ""
     return f": it printed nothing; Slurm says {about['JobState']}, exit code {about['ExitCode']}"
-
-
-def cancel(jobs: Iterable[str]) -> None:
-    if names := list(jobs):
-        _slurm("scancel", *names)
-
-
-def requeue(job: str) -> None:
-    _slurm("scontrol", "requeue", job)
-
-
-def state(job: str) -> str:
-    """Slurm's word on a job: PENDING, RUNNING ...; "" for one that it does not have any more."""
-    return (_slurm("squeue", "--noheader", f"--jobs={job}", "--format=%T") or "").strip()
-
-
-def in_queue() -> dict[str, str] | None:
-    """The jobs and array tasks that Slurm has not ended, by all their names: {"12_0": "RUNNING", "13": "PENDING"};
-    None where it does not answer.
-    """
-    said = _slurm("squeue", "--noheader", "--array", "--format=%i %F_%K %A %T", seconds=15)
-    lines = [line.split() for line in (said or "").splitlines()]
-    # %A is what the job itself is told; a task that is still to come has its array's
-    found = {line[2]: line[3] for line in lines if len(line) == 4 and line[3] == "PENDING"}
-    found |= {line[2]: line[3] for line in lines if len(line) == 4 and line[3] != "PENDING"}
-    found |= {word: line[3] for line in lines if len(line) == 4 for word in line[:2]}
-    return None if said is None else found
-
-
-def max_array_size() -> int:
-    for line in (_slurm("scontrol", "show", "config") or "").splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "MaxArraySize" and value.strip().isdigit():
-            return max(1, int(value) - 1)
-    return 1000
-
-
-def _slurm(*words: str, seconds: float = 60) -> str | None:
-    """What one of Slurm's commands prints; None where it fails or is not there."""
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 def _wants_to_cancel(n: int) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import UserError
-from rnnlab.sweeps import slurm
+from rnnlab.sweeps import slurm, slurm_queue
 from rnnlab.sweeps.pack import surroundings
 from rnnlab.sweeps.pool import LOST, MOVED, WorkerHandle
 from rnnlab.sweeps.slurm_crew import HANDSHAKE, LEAVES, Crew, bound
@@ -174,7 +174,7 @@ class SlurmPool:
         if time.monotonic() - self.asked_at < (LOOK if live else slurm.ASK_SLURM):
             return
         self.asked_at = time.monotonic()
-        if (found := slurm.in_queue()) is None:  # Slurm does not answer: the next time
+        if (found := slurm_queue.in_queue()) is None:  # Slurm does not answer: the next time
             return
         for station in live:
             if station.job and found.get(station.job, "PENDING") == "PENDING":  # ended, or queued again
@@ -200,7 +200,7 @@ class SlurmPool:
             with suppress(OSError):
                 station.connection.send((-1, "end", None))
         reached = {station.job for station in self.stations if not station.gone}
-        slurm.cancel([job for job in self.jobs if not reached or slurm.state(job) == "PENDING"])
+        slurm_queue.cancel([job for job in self.jobs if not reached or slurm_queue.state(job) == "PENDING"])
         self._close()
 
 
