@@ -62,16 +62,8 @@ def test_a_model_whose_code_cannot_be_written_is_a_program_that_needs_no_rnnlab(
     assert checked.startswith("checked") and not (folder / "model.py").exists()
     assert "windows in their own scale" in (folder / "README.md").read_text()
     np.save(tmp_path / "x.npy", X)
-    words = [
-        sys.executable,
-        "-I",
-        "-c",
-        FOREIGN,
-        folder / "model.pt2",
-        tmp_path / "x.npy",
-        tmp_path / "y.npy",
-    ]
-    warm.run(list(map(str, words)), check=True, cwd=tmp_path)
+    files = map(str, (folder / "model.pt2", tmp_path / "x.npy", tmp_path / "y.npy"))
+    warm.run([sys.executable, "-I", "-c", FOREIGN, *files], check=True, cwd=tmp_path)
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), raw(run, X), rtol=0, atol=1e-5)
 
 

@@ -100,16 +100,8 @@ def test_a_lightning_module_is_exported_with_any_number_of_rows(trained, tmp_pat
         found = session.run(None, {"x": x.numpy()})
     else:
         torch.save(x, tmp_path / "x.pt")
-        words = [
-            sys.executable,
-            "-I",
-            "-c",
-            FOREIGN,
-            folder / "model.pt2",
-            tmp_path / "x.pt",
-            tmp_path / "y.pt",
-        ]
-        warm.run(list(map(str, words)), check=True, cwd=tmp_path)
+        files = map(str, (folder / "model.pt2", tmp_path / "x.pt", tmp_path / "y.pt"))
+        warm.run([sys.executable, "-I", "-c", FOREIGN, *files], check=True, cwd=tmp_path)
         found = [y.detach().numpy() for y in torch.load(tmp_path / "y.pt", weights_only=True)]
     for ours, theirs in zip(want.values() if kind == "two" else [want], found, strict=True):
         np.testing.assert_allclose(theirs, ours.numpy(), rtol=0, atol=1e-5)
