@@ -9,6 +9,8 @@ import platform
 import sys
 from pathlib import Path
 
+from options import refuse_no_numbers
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 BENCHMARKS = {
@@ -42,7 +44,8 @@ def main(arguments: list[str]) -> int:
             (__doc__ or "").strip(), *(f"  {name:16} {what}" for name, what in BENCHMARKS.items()), sep="\n"
         )
         return 0
-    options = [a for a in arguments if "=" in a]
+    options = dict(a.split("=", 1) for a in arguments if "=" in a)
+    refuse_no_numbers(options)
     names = [a for a in arguments if "=" not in a] or list(BENCHMARKS)
     for name in names:
         if name not in BENCHMARKS:
@@ -54,7 +57,7 @@ def main(arguments: list[str]) -> int:
           f"{torch.backends.cpu.get_cpu_capability()}")  # fmt: skip
     for name in names:
         print(f"\n{name}: {BENCHMARKS[name]}", flush=True)
-        importlib.import_module(f"benchmarks.{name}").main(dict(o.split("=", 1) for o in options))
+        importlib.import_module(f"benchmarks.{name}").main(options)
     return 0
 
 

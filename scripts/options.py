@@ -5,12 +5,17 @@ from collections.abc import Iterable, Sequence
 
 from rnnlab.errors import nearest
 
+NUMBERS = (
+    "runs", "workers", "one", "every", "seed", "seeds", "lines", "start", "idle", "busy", "loops", "kills", "steps",
+    "hidden", "trials", "stock", "bits", "rounds",
+)  # fmt: skip
+
 
 def parsed(
     doc: str | None, arguments: Sequence[str], possible: str = "", others: Iterable[str] | None = ()
 ) -> tuple[dict[str, str], list[str]]:
-    """The options and the other words. --help ends the script, and so does an option that is not among `possible`, or a
-    word that is not among `others` (None: any).
+    """The options and the other words. --help ends the script, and so do an option that is not among `possible`, a
+    word that is not among `others` (None: any), and a number that is none.
     """
     if {"-h", "--help"} & set(arguments):
         print((doc or "").strip())
@@ -22,4 +27,13 @@ def parsed(
         if known is not None and word not in known:
             print(f"{word}: no such option.{nearest(word, known)}", file=sys.stderr)
             sys.exit(2)
+    refuse_no_numbers(options)
     return options, words
+
+
+def refuse_no_numbers(options: dict[str, str]) -> None:
+    """Ends the script where one of `NUMBERS` is no whole number, nor several with commas between them."""
+    for key, value in options.items():
+        if key in NUMBERS and not all(word.isdecimal() for word in value.split(",")):
+            print(f"{key}={value}: must be a whole number", file=sys.stderr)
+            sys.exit(2)

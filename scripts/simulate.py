@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from options import parsed
@@ -281,6 +282,8 @@ def main(arguments: list[str]) -> int:
             found = swept(runs, int(options["workers"]), options["folder"], write)
             print(*table(found, runs), sep="\n", flush=True)
         return 0
+    if "folder" in options and not Path(options["folder"]).is_dir():
+        sys.exit(f"folder={options['folder']}: no such folder")
     for runs in map(int, options.get("runs", "1000,10000,100000").split(",")):
         folder = tempfile.mkdtemp(dir=options.get("folder"))
         print(f"{runs:,} runs", flush=True)

@@ -1,9 +1,9 @@
 """Runs the tests many times, each time in another order: `python scripts/suite.py [idle=10 busy=5 loops=3 seed=0]`.
 
-First `idle` times on the machine as it is, then `busy` times beside as many endless loops as `loops` says. Prints each
-test that failed, how often and with which seeds; exit code 1 with any failure. Paths of tests may follow.
-A test that hangs ends its run after a quarter of an hour, with the trace of every thread in the log. The same order
-again: `python -m pytest -p randomly --randomly-seed=SEED`.
+First `idle` times on the machine as it is, then `busy` times beside as many endless loops as `loops` says; with a
+process of tests for each core, as `make test` does it. Prints each test that failed, how often and with which seeds;
+exit code 1 with any failure. Paths of tests may follow. A test that hangs ends its run after a quarter of an hour,
+with the trace of every thread in the log. The same order again: `python -m pytest -p randomly --randomly-seed=SEED`.
 """
 
 import subprocess
@@ -38,7 +38,8 @@ def beside(loops: int) -> Iterator[None]:
 def run(seed: int, folder: Path, paths: list[str]) -> set[str]:
     """One run of the tests; the names of those that failed. Its log is `folder`/SEED.log."""
     report, log = folder / f"{seed}.xml", folder / f"{seed}.log"
-    words = [sys.executable, "-m", "pytest", "-p", "randomly", f"--randomly-seed={seed}", f"--junitxml={report}",
+    words = [sys.executable, "-m", "pytest", "-n", "logical", "--dist", "loadfile",
+             "-p", "randomly", f"--randomly-seed={seed}", f"--junitxml={report}",
              "-o", f"faulthandler_timeout={HANG}", "-o", "faulthandler_exit_on_timeout=true", *paths]  # fmt: skip
     with log.open("w") as said:
         code = subprocess.run(words, cwd=ROOT, stdout=said, stderr=said, check=False).returncode

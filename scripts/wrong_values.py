@@ -117,7 +117,7 @@ def tried(every: int = 1, only: str = "", start: int = 0) -> tuple[Counter[str],
 
 
 if __name__ == "__main__":
-    options, _ = parsed(__doc__, sys.argv[1:], "every only")
+    options, _ = parsed(__doc__, sys.argv[1:], "every only start")
     ended, wrong = tried(int(options.get("every", 1)), options.get("only", ""), int(options.get("start", 0)))
     print(*wrong, sep="\n")
     print(", ".join(f"{n:,} {how}" for how, n in ended.items()))

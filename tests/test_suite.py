@@ -41,12 +41,16 @@ def test_a_test_that_fails_sometimes_is_listed_with_its_seeds(tmp_path):
     (tmp_path / "mark").unlink()
     (tmp_path / "test_tried.py").write_text("import os\ndef test_that_takes_all_along():\n    os._exit(0)\n")
     done = suite("idle=1", "busy=0", str(tmp_path / "test_tried.py"))
-    assert done.returncode == 1 and "the run as a whole: exit code 0" in done.stdout
+    assert done.returncode == 1 and "::test_that_takes_all_along" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize(
     ("word", "code", "said"),
-    [("--help", 0, "Runs the tests many times"), ("idel=3", 2, "idel: no such option. Did you mean idle?")],
+    [
+        ("--help", 0, "Runs the tests many times"),
+        ("idel=3", 2, "idel: no such option. Did you mean idle?"),
+        ("idle=x", 2, "idle=x: must be a whole number"),
+    ],
 )
 def test_a_script_says_what_it_is_asked(word, code, said):
     done = suite(word)
