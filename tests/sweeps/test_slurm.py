@@ -362,6 +362,21 @@ def test_ctrl_c_asks_whether_to_cancel_the_jobs(cluster, tmp_path, answer, left)
     os.close(here), os.close(there)
 
 
+def test_runs_whose_jobs_somebody_cancels_have_not_failed(cluster, tmp_path):
+    """One of them trains, the other's job has not begun."""
+    words = [*LINE[:5], *LONG, "trainer.max_epochs=-1", "trainer.max_steps=40000", "seed=0,1", "sweep.slurm.parallel=1",
+             "sweep.slurm.minutes_per_job=0.000001", f"paths.outputs={tmp_path}"]  # fmt: skip
+    driver = warm.Popen([sys.executable, "-m", "rnnlab", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                        text=True)  # fmt: skip
+    until(lambda: "running" in statuses(tmp_path))
+    time.sleep(1)
+    subprocess.run(["scancel", *jobs_of(tmp_path)], check=True)
+    said, wrong = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 1 and wrong == "" and "failed" not in said
+    assert "Stopped (cancelled) with 2 runs left; the same command resumes them." in said
+    assert statuses(tmp_path) == ["stopped"]
+
+
 def test_a_job_that_ends_without_its_runs_is_told_of(cluster, tmp_path, capsys):
     words = [*LINE, f"paths.outputs={tmp_path}", "sweep.slurm.setup=['exit 3']"]
     assert main(words) == 1

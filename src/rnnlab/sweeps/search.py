@@ -90,7 +90,7 @@ class Search(Source):
             return ""
         trial.curve[step] = value
         if self.halving:
-            return "waits at a rung" if step >= self._next_rung(trial) else ""
+            return "stopped at a rung (halving)" if step >= self._next_rung(trial) else ""
         trial.ask.report(value, step)
         return f"pruned ({self.options['prune']})" if trial.ask.should_prune() else ""
 

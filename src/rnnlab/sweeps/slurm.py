@@ -35,6 +35,7 @@ WORDS: dict[str, tuple[Any, str]] = {
 }  # fmt: skip
 MOST = 2000  # runs in a pack
 DETACHED = "detached"  # why a driver stopped that left its jobs to themselves
+CANCELLED = "cancelled"  # or whose jobs somebody has cancelled
 
 
 def checked(options: dict[str, Any]) -> dict[str, Any]:
@@ -204,10 +205,8 @@ class SlurmSweep:
                 live = live if found is None else set(jobs) & found.keys()
         for i, planned in enumerate(self.due):
             if i not in self.outcomes:
-                why = self._why_left(planned, jobs)
-                outcome = Outcome(i, "failed", why, planned.run.known | {"status": "failed", "why": why})
-                self.outcomes[i] = outcome
-                self.view.ended(planned, outcome)
+                self.outcomes[i] = self._left_over(i, planned, jobs)
+                self.view.ended(planned, self.outcomes[i])
 
     def _look_at_all(self, started: set[int]) -> None:
         for i, planned in enumerate(self.due):
@@ -229,10 +228,15 @@ class SlurmSweep:
         record = planned.run.known
         return record.get("status"), record.get("ended")
 
-    def _why_left(self, planned: Planned, jobs: dict[str, dict[str, Any]]) -> str:
-        """Why no job trains a run any more: the last line of what its job printed."""
+    def _left_over(self, i: int, planned: Planned, jobs: dict[str, dict[str, Any]]) -> Outcome:
+        """What became of a run that no job has any more."""
         job = next((job for job, about in jobs.items() if planned.place.folder.name in about["runs"]), "")
-        return f"job {job} ended without it{last_words(self.folder, job)}" if job else "no job has it"
+        record = planned.run.known
+        if record.get("status") == "stopped" or slurm_queue.about(job).get("JobState") == "CANCELLED":
+            self.stopping = CANCELLED
+            return Outcome(i, "stopped", f"job {job} was cancelled", record)
+        why = f"job {job} ended without it{last_words(self.folder, job)}" if job else "no job has it"
+        return Outcome(i, "failed", why, record | {"status": "failed", "why": why})
 
 
 def executor(folder: Path, asked: dict[str, Any], name: str) -> Any:
@@ -279,10 +283,7 @@ def last_words(folder: Path, job: str) -> str:
             if lines:
                 said = next((line for line in reversed(lines) if "Error" in line), lines[-1])
                 return f": {said.strip()} ({path})"
-    about = dict(
-        word.partition("=")[::2]
-        for word in (slurm_queue.command("scontrol", "show", "job", job) or "").split()
-    )
+    about = slurm_queue.about(job)
     if "ExitCode" not in about:
         return ""
     return f": it printed nothing; Slurm says {about['JobState']}, exit code {about['ExitCode']}"

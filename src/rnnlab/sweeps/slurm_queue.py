@@ -27,6 +27,12 @@ def state(job: str) -> str:
     return (command("squeue", "--noheader", f"--jobs={job}", "--format=%T") or "").strip()
 
 
+def about(job: str) -> dict[str, str]:
+    """What Slurm remembers of a job, also for some minutes behind its end: {"JobState": "CANCELLED", ...}."""
+    words = (command("scontrol", "show", "job", job) or "").split()
+    return dict(word.partition("=")[::2] for word in words)
+
+
 def in_queue() -> dict[str, str] | None:
     """The jobs and array tasks that Slurm has not ended, by all their names: {"12_0": "RUNNING", "13": "PENDING"};
     None where it does not answer.

@@ -39,7 +39,7 @@ from rnnlab.sweeps.pools import elsewhere, workers_of
 from rnnlab.sweeps.probe import Probe
 from rnnlab.sweeps.rehearsal import BUDGET
 from rnnlab.sweeps.scheduler import Scheduler
-from rnnlab.sweeps.slurm import DETACHED, SlurmSweep, require_slurm, workers_per_job
+from rnnlab.sweeps.slurm import CANCELLED, DETACHED, SlurmSweep, require_slurm, workers_per_job
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
 
@@ -148,12 +148,12 @@ def sweep(
 
 
 def _end(done: Sweep, due: int) -> None:
-    """Raises SystemExit if the sweep was interrupted."""
-    if done.stopped in NAMES:
+    """Raises SystemExit if the sweep was interrupted (a shell's code for the signal) or its jobs were cancelled (1)."""
+    if done.stopped in (*NAMES, CANCELLED):
         left = due - sum(map(done.count, (*ENDED, "failed", "pruned")))
         console.print()
         console.print(f"Stopped ({done.stopped}) with {counted(left)} left; the same command resumes them.")
-        raise SystemExit(exit_code(done.stopped))
+        raise SystemExit(exit_code(done.stopped) if done.stopped in NAMES else 1)
 
 
 def counted(n: int) -> str:
