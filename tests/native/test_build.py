@@ -202,10 +202,10 @@ def test_other_engines_serve_where_the_kernels_cannot_be_had(forgotten, monkeypa
 
 def test_what_the_engine_serves():
     for precision in ("32-true", "bf16-mixed"):
-        assert choose("auto", GRU(1, 1), CPU, precision).engine == "native"
+        assert choose("auto", [GRU(1, 1)], CPU, precision).engine == "native"
     cuda = torch.device("cuda")
     for device, precision in ((CPU, "64-true"), (CPU, "bf16-true"), (cuda, "32-true"), (cuda, "bf16-mixed")):
-        assert choose("auto", GRU(1, 1), device, precision).engine == "torch"
+        assert choose("auto", [GRU(1, 1)], device, precision).engine == "torch"
 
 
 def test_the_sources_compile_without_a_warning(tmp_path):

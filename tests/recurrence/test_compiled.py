@@ -69,12 +69,12 @@ def test_auto_never_takes_it_and_what_cannot_be_is_a_line(monkeypatch):
     with pytest.raises(
         UserError, match=r"model.engine=compiled: torch.compile serves cpu and gpu, not mps; use "
     ):
-        engines.choose("compiled", gru, torch.device("mps"), "32-true")
+        engines.choose("compiled", [gru], torch.device("mps"), "32-true")
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setenv("CXX", "c+++")
     with pytest.raises(UserError, match=r"needs a C\+\+ compiler; there is no c\+\+\+; use auto or "):
-        engines.choose("compiled", gru, CPU, "32-true")
-    assert engines.choose("auto", gru, torch.device("mps"), "32-true").engine == "torch"
+        engines.choose("compiled", [gru], CPU, "32-true")
+    assert engines.choose("auto", [gru], torch.device("mps"), "32-true").engine == "torch"
 
 
 class Counting(Stack("gru", 1, 1).kind):

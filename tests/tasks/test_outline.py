@@ -86,7 +86,7 @@ def test_the_kernels_take_the_tasks_that_speak_for_themselves():
     data = Sine(n_points=200)
     data.setup()
     assert steps_obstacle(ready(Forecaster(data.spec, **SIZES)), data) is None
-    assert "Doubled is not a task" in steps_obstacle(ready(Doubled(data.spec, **SIZES)), data)
+    assert "Doubled has its own criterion" in steps_obstacle(ready(Doubled(data.spec, **SIZES)), data)
     replaced = ready(Forecaster(data.spec, **SIZES))
     replaced.loss = lambda batch: torch.zeros(())
     assert "Forecaster.loss was replaced" in steps_obstacle(replaced, data)

@@ -1,6 +1,7 @@
 """What a cell is: one layer of a recurrence in one direction, as a pure function of one step."""
 
 import inspect
+from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, get_args
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab.cells.choice import check_choice
 from rnnlab.cells.description import Gate
@@ -232,3 +234,28 @@ class Cell(nn.Module):
     def extra_repr(self) -> str:
         shown = ("input_size", "hidden_size", "bias", "initial_state", "nonlinearity")
         return ", ".join(f"{name}={vars(self)[name]}" for name in shown if name in vars(self))
+
+
+OF_A_MODULE = frozenset(vars(nn.Module()))
+
+
+def equations_key(cell: Cell) -> tuple[object, ...]:
+    """All that a cell holds beside its weights and the width of its input: what its equations may depend on, but for
+    what its class looks up elsewhere.
+    """
+    return (type_before_parametrizations(cell), *_facts(cell))
+
+
+def _facts(cell: Cell) -> Iterator[object]:
+    for name, module in cell.named_modules():
+        if module is not cell:
+            yield name, type(module)
+        for key, value in vars(module).items():
+            if key not in OF_A_MODULE and not (module is cell and key == "input_size"):
+                try:
+                    hash(value)
+                except TypeError:
+                    value = repr(value)
+                yield name, key, type(value), value
+    for name, tensor in (*cell.named_parameters(), *cell.named_buffers()):
+        yield name, None if name == "weight_ih" else tuple(tensor.shape)

@@ -74,7 +74,7 @@ def obstacle(task: Any) -> str:
     if isinstance(task, Forecaster) and (task.spec.get("log") or task.per_window or task.distribution):
         return "its forecasts are of logarithms, of windows in their own scale or of distributions"
     cell = task.stack.layers[0]
-    if cell.torch_layer and not task.stack.cells[0].zoneout:
+    if cell.torch_layer and not cell.zoneout and task.stack.uniform:
         return ""
     try:
         for layer in task.stack.cells:
@@ -98,7 +98,7 @@ def write(model: Portable, task: Any, folder: Path, what: str) -> str:
 def code(model: Portable, task: Any, what: str) -> tuple[str, dict[str, Tensor]]:
     """The text of model.py, and the weights for it."""
     stack: Stack = task.stack
-    own = not stack.cells[0].torch_layer or bool(stack.cells[0].zoneout)
+    own = not stack.cells[0].torch_layer or bool(stack.cells[0].zoneout) or not stack.uniform
     layers, parts, weights = "", ["        self.rnn = Layers()"], dict[str, Tensor]()
     if own:
         layers, weights = equations.code(stack)

@@ -14,6 +14,7 @@ MAX_CELLS = 32
 MAX_PARAMETERS = 48
 MAX_STATES = 16
 MAX_ROWS = 100_000  # of one batch
+LOSSES = {"mse": 0, "mae": 1, "huber": 2, "pinball": 3, "cross_entropy": 4, "binary_cross_entropy": 5}
 PRECISIONS: dict[str, tuple[str, ...]] = {"32-true": (), "bf16-mixed": ("-DRNNLAB_BF16",)}
 """Those of products, and what a library for them is built with; all else is float32. See bf16.h."""
 Int, Pointer, Double, Word = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double, ctypes.c_uint64

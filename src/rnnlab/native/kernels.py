@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import RLock
+from weakref import WeakKeyDictionary
 
 from torch import Tensor
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab.cells import Cell
+from rnnlab.cells.cell import equations_key
 from rnnlab.native.bindings import library
 from rnnlab.native.build import BuildError, Built, build_cell, load
 from rnnlab.native.codegen import generate
@@ -51,25 +52,9 @@ def tensor_of(cell: Cell, name: str) -> Tensor | None:
     return found
 
 
-def trace_key(cell: Cell) -> object:
-    """Whatever a step's equations may depend on: two cells of one key have the same."""
-    return (type_before_parametrizations(cell), *_facts(cell))
-
-
-def _facts(cell: Cell) -> Iterator[object]:
-    for name, module in cell.named_modules():
-        for key, value in vars(module).items():
-            if not key.startswith("_") and not (module is cell and key == "input_size"):
-                try:
-                    hash(value)
-                except TypeError:
-                    value = repr(value)
-                yield name, key, type(value), value
-    for name, tensor in (*cell.named_parameters(), *cell.named_buffers()):
-        yield name, None if name == "weight_ih" else tuple(tensor.shape)
-
-
 _lock = RLock()
+_read: WeakKeyDictionary[Cell, tuple[object, object]] = WeakKeyDictionary()
+"""What each cell was when its step was last read, and under what its kernels are known."""
 
 
 def kernels_of(cell: Cell) -> Kernels:
@@ -77,14 +62,38 @@ def kernels_of(cell: Cell) -> Kernels:
 
     Raises ValueError with the reason where there are none.
     """
-    known, key = library().cells, trace_key(cell)
+    known, now = library().cells, equations_key(cell)
     with _lock:
+        before, key = _read.get(cell, (None, None))
+        if before != now or key not in known:
+            _read[cell] = now, (key := _key(cell, now))
         if key not in known:
             known[key] = _make(cell, library().built)
         found: Kernels | str = known[key]
     if isinstance(found, str):
         raise ValueError(found)
     return found
+
+
+def _key(cell: Cell, now: object) -> object:
+    """What tells the kernels of a cell from others: rnnlab's own depend on what the cell holds, one of the user's on
+    globals, too, on its class's attributes, on closures: on whatever its step, which is read anew, may look up.
+    """
+    if type_before_parametrizations(cell).__module__.startswith("rnnlab.cells."):
+        return now
+    try:
+        traced = trace(cell)
+    except Untraceable as why:
+        return now, str(why)
+    shapes = tuple((name, tuple(t.shape)) for name, t in cell.named_parameters() if name != "weight_ih")
+    return (
+        type_before_parametrizations(cell),
+        traced,
+        shapes,
+        cell.zoneout,
+        cell.recurrent_dropout,
+        cell.widths,
+    )
 
 
 def source(cell: Cell) -> tuple[str, tuple[str, ...], Plan]:

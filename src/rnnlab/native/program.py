@@ -16,7 +16,7 @@ from rnnlab.native.flat import Flat, adopt, install
 from rnnlab.native.kernels import kernels_of
 from rnnlab.native.scoring import SCORES, Scale
 from rnnlab.native.sources import DROPOUT, FRESH, Characters, Pairs, Sequences, Source, Windows
-from rnnlab.native.spec import LOSSES, READS, describe, obstacle
+from rnnlab.native.spec import READS, describe, obstacle
 from rnnlab.recurrence.outline import Outline
 
 OPTIMIZERS: dict[type, int] = {
@@ -183,7 +183,7 @@ class Program:
         )
         if out is not None and source.kind == "series":
             out = out.view(rows, source.data.horizon, source.data.targets)
-        elif out is not None and self._spec.loss == LOSSES["binary_cross_entropy"]:
+        elif out is not None and self._spec.loss == lib.LOSSES["binary_cross_entropy"]:
             out = out.squeeze(-1)
         return loss, out
 
@@ -322,7 +322,7 @@ class Program:
                     f"the source has {source.targets} targets, the model {len(self._last_columns)}"
                 )
         elif isinstance(source, Characters | Sequences):
-            classes = 2 if spec.loss == LOSSES["binary_cross_entropy"] else self.outputs
+            classes = 2 if spec.loss == lib.LOSSES["binary_cross_entropy"] else self.outputs
             ranges = {"tokens": (source.tokens, spec.vocabulary), "labels": (source.labels, classes)}
             for name, ((low, high), size) in ranges.items():
                 if low < 0 or high >= size:

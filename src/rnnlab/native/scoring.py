@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rnnlab.native.bindings import Units, address, library
-from rnnlab.native.spec import LOSSES
+from rnnlab.native.bindings import LOSSES, Units, address, library
 from rnnlab.native.tensors import dense
 
 SCORES = 5  # see scores.h

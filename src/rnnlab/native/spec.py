@@ -2,18 +2,19 @@
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnlab import streams
 from rnnlab.native import bindings as lib
 from rnnlab.native import check, mirrored
 from rnnlab.native.flat import BUFFERS, Flat, padded
 from rnnlab.native.kernels import kernels_of
+from rnnlab.native.scoring import Head
 from rnnlab.recurrence.outline import Outline
+from rnnlab.recurrence.stack import Stack
 
 INPUTS = {"windows": 0, "one-hot": 1, "embedded": 2}
 READS = {"last": 0, "every": 1, "ends": 2}
-LOSSES = {"mse": 0, "mae": 1, "huber": 2, "pinball": 3, "cross_entropy": 4, "binary_cross_entropy": 5}
 
 
 def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> str | None:
@@ -24,15 +25,30 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
     """
     if len(model.stack.cells) > lib.MAX_CELLS:
         return f"the kernels take at most {lib.MAX_CELLS} cells (layers times directions)"
+    if why := _another_layer(model):
+        return why
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             return f"{name} is {parameter.dtype} on {parameter.device}"
-    for cell in model.stack.cells:
-        if why := mirrored.obstacle(cell):
-            return why
     if optimizer is not None and (why := optimizer_obstacle(optimizer)):
         return why
-    return check.obstacle(model.stack.cells[0])
+    for cell in model.stack.cells:
+        if why := mirrored.obstacle(cell) or check.obstacle(cell):
+            return why
+    # layers made alike may differ in what their cells derive from the width of the input
+    alike = {(kernels_of(c).address, c.zoneout, c.recurrent_dropout) for c in model.stack.cells}
+    return "the stack's cells have different equations" if len(alike) > 1 else None
+
+
+def _another_layer(model: Outline) -> str | None:
+    kinds = {"stack": (Stack,), "head": (nn.Linear, Head), "embedding": (nn.Embedding, type(None))}
+    for name, possible in kinds.items():
+        if type(layer := getattr(model, name)) not in possible:
+            return f"the {name} is a {type(layer).__name__}"
+    for option in ("padding_idx", "max_norm", "scale_grad_by_freq", "sparse"):
+        if getattr(model.embedding, option, None) not in (None, False):
+            return f"the kernels have no embedding with {option}"
+    return None
 
 
 def optimizer_obstacle(optimizer: torch.optim.Optimizer) -> str | None:
@@ -73,7 +89,7 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
         directions=stack.directions,
     )
     spec.input = INPUTS["windows" if not model.indices else "one-hot" if embedding is None else "embedded"]
-    spec.head, spec.outputs, spec.loss = READS[model.reads], model.head.out_features, LOSSES[model.loss]
+    spec.head, spec.outputs, spec.loss = READS[model.reads], model.head.out_features, lib.LOSSES[model.loss]
     spec.huber_delta, spec.subtract_last = model.huber_delta, model.subtracted is not None
     levels = torch.tensor(model.levels, dtype=torch.float32)
     spec.levels, spec.level_count = levels.data_ptr(), max(1, len(levels))

@@ -15,12 +15,15 @@ NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def to_torch(stack: Stack) -> nn.RNNBase:
     """An nn.RNN, nn.GRU or nn.LSTM (batch_first) with a copy of the weights; a second bias left out is zero.
 
-    Raises UserError for a cell that torch does not have, for a learned initial state and for zoneout.
+    Raises UserError for a cell that torch does not have, for cells of different equations, for a learned initial state
+    and for zoneout.
     """
     first: Any = stack.layers[0]
     if not first.torch_layer:
         possible = ", ".join(cell.__name__ for cell in CELLS.values() if cell.torch_layer)
         raise UserError(f"to_torch: torch has no layer for {type(first).__name__}; possible: {possible}")
+    if not stack.uniform:
+        raise UserError("to_torch: the stack's cells have different equations")
     if first.zoneout:
         raise UserError("to_torch: torch's layers have no zoneout")
     if first.initial is not None:

@@ -10,6 +10,7 @@ An engine is a module with two functions, which is imported when it is first nee
 Reversal, padding and dropout belong to the stack, so that they are the same for all engines.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Literal, NamedTuple, Protocol, cast, get_args
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rnnlab.cells import Cell, State
+from rnnlab.cells.cell import equations_key
 from rnnlab.cells.choice import check_choice
 from rnnlab.cells.masks import Masks
 from rnnlab.errors import UserError
@@ -54,16 +56,18 @@ def engine(name: str) -> Engine:
     return cast(Engine, import_module(ENGINES[name]))
 
 
-def choose(requested: str, cell: Cell, device: torch.device, precision: str) -> Choice:
-    """The engine for a cell on a device in a precision named as Lightning does ("32-true", "bf16-mixed").
+def choose(requested: str, cells: Sequence[Cell], device: torch.device, precision: str) -> Choice:
+    """The engine for the cells of a stack on a device in a precision named as Lightning does ("32-true", "bf16-mixed").
 
     Never depends on callbacks, loggers or being part of a sweep. Raises UserError where the engine asked for
     cannot serve.
     """
     check_choice("model.engine", requested, get_args(Name))
+    different = {equations_key(cell): cell for cell in reversed(cells)}.values()
 
     def obstacle(name: str) -> str | None:  # a look at the native engine compiles it: only where need be
-        return engine(name).obstacle(cell, device, precision)
+        found = (engine(name).obstacle(cell, device, precision) for cell in different)
+        return next((why for why in found if why is not None), None)
 
     if requested == "auto":
         passed: list[str] = []

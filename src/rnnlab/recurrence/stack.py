@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.cells import Cell, State, resolve
-from rnnlab.cells.cell import Bias, InitialState
+from rnnlab.cells.cell import Bias, InitialState, equations_key
 from rnnlab.cells.elman import Nonlinearity
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
@@ -91,7 +91,7 @@ class Stack(nn.Module):
         initialise(self, [], seed=0)
         self._chosen: tuple[object, engines.Choice] | None = None
         if engine != "auto":  # refuse at once what cannot be
-            engines.choose(engine, cast(Cell, self.layers[0]), torch.device("cpu"), "32-true")
+            engines.choose(engine, self.cells, torch.device("cpu"), "32-true")
 
     @property
     def cells(self) -> list[Cell]:
@@ -101,16 +101,21 @@ class Stack(nn.Module):
     def noisy(self) -> bool:
         """Whether training draws anything: then a call in training mode needs a `dropout_at`."""
         between = self.dropout > 0 and self.num_layers > 1
-        return between or any((self.input_dropout, self.cells[0].recurrent_dropout, self.cells[0].zoneout))
+        return between or any((self.input_dropout, *(c.recurrent_dropout or c.zoneout for c in self.cells)))
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all its cells have the same equations, as they were made: one may have been replaced since."""
+        return len({equations_key(cell) for cell in self.cells}) == 1
 
     @property
     def choice(self) -> engines.Choice:
         """The engine that runs this stack where its weights are now, and why it was taken."""
         weight = next(self.parameters())
-        now = self.engine, weight.device, weight.dtype, self._precision_now
+        cells = [(id(cell), cell.zoneout, cell.recurrent_dropout) for cell in self.cells]
+        now = self.engine, weight.device, weight.dtype, self._precision_now, cells
         if self._chosen is None or self._chosen[0] != now:
-            cell = cast(Cell, self.layers[0])
-            self._chosen = now, engines.choose(self.engine, cell, weight.device, self._precision_now)
+            self._chosen = now, engines.choose(self.engine, self.cells, weight.device, self._precision_now)
         return self._chosen[1]
 
     @property

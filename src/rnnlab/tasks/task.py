@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnlab.errors import UserError
 from rnnlab.native.engine import torch_in_one_thread
-from rnnlab.native.scoring import Scale, exact_heads, scores
+from rnnlab.native.scoring import Head, Scale, exact_heads, scores
 from rnnlab.recurrence.initialisation import initialise
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
@@ -21,6 +21,16 @@ from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.optimization import Optimization
 
 Scores = Mapping[str, tuple[Tensor | float, int]]
+
+# what a subclass may define anew without changing a step or a score
+LOOKED_AT = frozenset((
+    "kind", "metrics", "reported", "commands", "of_characters", "forecasts", "probed", "end_loss", "panels", "written",
+    "parse", "meaning", "loss_units", "predict_step", "predict_given", "predicted_along", "__init__",
+))  # fmt: skip
+OF_A_CLASS = frozenset(vars(type("", (), {"__annotations__": {}, "__slots__": ()}))) | {
+    "__dict__", "__weakref__", "__annotations__", "__abstractmethods__", "_abc_impl", "__parameters__",
+    "__firstlineno__", "__static_attributes__",
+}  # fmt: skip
 
 
 class Probe(NamedTuple):
@@ -288,9 +298,12 @@ class Task(lightning.LightningModule):
 
     @property
     def is_stock(self) -> bool:
-        """Whether nobody has another idea of this task: a subclass, or methods replaced in this object."""
+        """Whether nobody has another idea of what this task trains and scores: no subclass, no methods or layers
+        replaced in this object.
+        """
         cls: Any = type(self)
-        return cls.__module__.startswith("rnnlab.tasks.") and not vars(self).keys() & _methods(cls)
+        own = {name for name in redefined(cls) if not name.startswith("on_")} - LOOKED_AT
+        return not own and not vars(self).keys() & _methods(cls) and type(getattr(self, "head", None)) is Head
 
     def _scored(self, batch: Any, scale: Scale) -> Scores:
         """The scores of a batch with the bits that the kernels give them, when they score a whole part in one call."""
@@ -371,6 +384,14 @@ class Task(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec
+
+
+def redefined(cls: type, base: type | None = None) -> frozenset[str]:
+    """What a class defines in another way than `base` does: than the first of rnnlab's own tasks that it inherits."""
+    kinds = cls.__mro__
+    base = base or next(kind for kind in kinds if kind.__module__.startswith("rnnlab.tasks."))
+    names = {name for kind in kinds[: kinds.index(base)] for name in vars(kind)}
+    return frozenset(name for name in names - OF_A_CLASS if hasattr(base, name))
 
 
 @cache

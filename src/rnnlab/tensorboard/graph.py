@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.graph_pb2 import GraphDef
+from torch import nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab.tasks.task import Task
 from rnnlab.tensorboard.events import record
@@ -50,6 +52,11 @@ def architecture(task: Task) -> Architecture | None:
     model = task.outline()
     if model is None:
         return None
+    if (
+        not isinstance(model.head, nn.Linear)
+        or len(set(map(type_before_parametrizations, model.stack.layers))) > 1
+    ):
+        return None  # layers were replaced
     stack, embedding, length = model.stack, model.embedding, int(task.spec.get("window", ANY))
     return Architecture(
         equations=equations_of(stack.layers[0]),

@@ -240,7 +240,7 @@ def engine_of(task: LightningModule, config: RunConfig, data: Any) -> dict[str, 
     accelerator = config["trainer"]["accelerator"]
     device = torch.device("cuda" if accelerator == "gpu" else accelerator)
     stack.precision = config["trainer"]["precision"]
-    choice = engines.choose(stack.engine, stack.layers[0], device, stack.precision)
+    choice = engines.choose(stack.engine, stack.cells, device, stack.precision)
     steps = f"in Python, on the engine {choice.engine}"
     if choice.engine == "native":
         from rnnlab.training.native_obstacles import steps_obstacle

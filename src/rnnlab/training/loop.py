@@ -20,6 +20,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from rnnlab.data.loader import Loader
+from rnnlab.tasks.task import LOOKED_AT, Task, redefined
 from rnnlab.training.checkpoints import world_of
 from rnnlab.training.distributed import Together
 from rnnlab.training.hooks import Hooks, Unmeasured
@@ -301,7 +302,9 @@ class Loop(_FitLoop):
     def _is_ours(self) -> bool:
         trainer, task = self.trainer, self.trainer.lightning_module
         return (
-            type(task).__module__.startswith("rnnlab.tasks.")
+            isinstance(task, Task)
+            and redefined(type(task))
+            <= LOOKED_AT  # no hook of Lightning's, and nothing that calls `self.log`
             and isinstance(trainer.train_dataloader, Loader)
             and type(trainer.profiler) is Unmeasured  # type: ignore[attr-defined]
             and type(trainer.strategy) in (SingleDeviceStrategy, Together)

@@ -9,12 +9,13 @@ from rnnlab.data.loader import Loader
 from rnnlab.data.module import SequenceData
 from rnnlab.native.sources import MAX_ROWS
 from rnnlab.native.spec import obstacle
-from rnnlab.tasks.task import Task
+from rnnlab.tasks.task import LOOKED_AT, Task, redefined
 from rnnlab.training.patched import is_foreign
 
 PER_GRADIENT = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 SKIPPED = (*PER_GRADIENT, "training_step", "backward", "manual_backward", "optimizer_step", "optimizer_zero_grad",
            "clip_gradients", "configure_gradient_clipping", "lr_scheduler_step")  # fmt: skip
+SCORED = {"scores", "scoring", "judgement", "named", "rank", "ranks", "validation_step", "test_step"}
 
 
 def steps_obstacle(task: LightningModule, data: Any) -> str | None:
@@ -23,12 +24,16 @@ def steps_obstacle(task: LightningModule, data: Any) -> str | None:
     Asks the task, its optimizer and the data, never callbacks or loggers.
     """
     name = type(task).__name__
-    # a subclass may have another forward or loss: what its parent says of itself does not hold for it
-    if not isinstance(task, Task) or "outline" not in vars(type(task)) or (model := task.outline()) is None:
+    if not isinstance(task, Task) or (model := task.outline()) is None:
         return f"{name} is not a task that the kernels know"
-    for method in ("forward", "loss", "criterion", "training_step", "carried_loss"):
-        if method in vars(task):
-            return f"{name}.{method} was replaced"
+    # what a class says of itself does not hold for a subclass with another forward or loss
+    outlined = next(kind for kind in type(task).__mro__ if "outline" in vars(kind))
+    own = {method for method in redefined(type(task), outlined) if not method.startswith("on_")}
+    if own := own - LOOKED_AT - SCORED:
+        return f"{name} has its own {min(own)}"
+    replaced = {method for method in vars(task) if callable(getattr(type(task), method, None))}
+    if replaced := replaced - LOOKED_AT - SCORED:
+        return f"{name}.{min(replaced)} was replaced"
     for method in SKIPPED:
         if is_foreign(getattr(type(task), method)):
             return f"{name} has its own {method}"
@@ -48,6 +53,9 @@ def steps_obstacle(task: LightningModule, data: Any) -> str | None:
         return f"what the loader of {type(data).__name__} fetches is no function or method"
     if largest(data) > MAX_ROWS:
         return f"the kernels take batches of at most {MAX_ROWS:,} rows"
+    known = {id(parameter) for _, parameter in model.named_parameters()}
+    if more := [at for at, parameter in task.named_parameters() if id(parameter) not in known]:
+        return f"{name} has a parameter {more[0]}"
     return obstacle(model, task.optimization.optimizer(task.parameters()))
 
 
