@@ -225,6 +225,42 @@ def test_the_kernels_of_a_cell_follow_all_that_decides_its_step(how, monkeypatch
     assert not torch.allclose(found[0], first[0])
 
 
+class Moody(Own):
+    def step(self, u, state):
+        h, _ = super().step(u, state)
+        return (h, (h,)) if self.training else (h / 2, (h / 2,))
+
+
+class Counted(Own):
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+    def step(self, u, state):
+        h, _ = super().step(u, state)
+        return h * float(self.gain), (h,)
+
+
+class Wrong(Own):
+    def step(self, u, state):
+        h, _ = super().step(u, state)
+        return h, (h, {}["missing"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Moody, "looks at self.training"),
+        (Counted, "a number that depends on data"),
+        (Wrong, "KeyError: 'missing'"),
+    ],
+)
+def test_what_cannot_be_compiled_is_left_to_the_reference(kind, why):
+    stack = Stack(kind, 3, 6)
+    assert stack.choice.engine == "reference" and why in stack.choice.reason
+    assert "test_changed_models.py, line" in stack.choice.reason or kind is Moody
+
+
 def test_layers_that_derive_something_from_their_width_are_not_the_first_ones(tmp_path):
     for one, other in zip(*outcomes(ByWidth), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

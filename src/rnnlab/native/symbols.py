@@ -26,10 +26,14 @@ class Untraceable(Exception):
 
 def refuse(why: str) -> NoReturn:
     """Raises Untraceable with the place in the user's own code."""
-    frames = traceback.extract_stack()[:-1]
+    raise Untraceable(placed(traceback.extract_stack()[:-1], why))
+
+
+def placed(frames: Sequence[traceback.FrameSummary], why: str) -> str:
+    """`why` behind the last of these places that is in the user's own code."""
     theirs = [f for f in frames if not f.filename.startswith(_NOT_THE_USERS)] or frames
     at = theirs[-1]
-    raise Untraceable(f"{Path(at.filename).name}, line {at.lineno}, {at.name}: {why}")
+    return f"{Path(at.filename).name}, line {at.lineno}, {at.name}: {why}"
 
 
 class Symbol:
@@ -164,6 +168,9 @@ RANDOM = frozenset(
 )
 
 
+NUMBERS = ("__float__", "__int__", "__bool__", "__index__", "__complex__", "item", "tolist", "numpy")
+
+
 class Trace(TorchFunctionMode):
     """Follows one step of a cell."""
 
@@ -191,6 +198,8 @@ class Trace(TorchFunctionMode):
             return function(*args, **kwargs)
         given = list(flat((args, kwargs)))
         if any(isinstance(a, Symbol | Matrix) or id(a) in self.known for a in given):
+            if full in NUMBERS:
+                refuse("a number that depends on data, or on a parameter")
             if name in ("size", "dim", "numel", "is_floating_point") and isinstance(args[0], Tensor):
                 return function(*args, **kwargs)
             return self.rule(name, args, kwargs)

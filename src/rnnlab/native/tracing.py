@@ -7,19 +7,21 @@ functions meet them. What cannot be followed is named by file, line and function
 from __future__ import annotations
 
 import copy
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab.cells import Cell
 from rnnlab.cells.masks import Masks
 from rnnlab.native import expressions as ex
 from rnnlab.native.expressions import Expression
 from rnnlab.native.rules import RULES
-from rnnlab.native.symbols import Symbol, Trace, Untraceable
+from rnnlab.native.symbols import Symbol, Trace, Untraceable, placed
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,25 @@ def trace(cell: Cell) -> Traced:
         twin = _twin(cell)
         tracer = Trace(twin, RULES)
         traced = _followed(twin, tracer)
+        if not type_before_parametrizations(cell).__module__.startswith("rnnlab.cells."):
+            _refuse_modes(twin, traced)
     if any(n in tracer.used for n in ("weight_ih", "initial")):
         raise Untraceable(f"{kind.__name__}.step uses the input's weights or the initial state itself")
     return traced
+
+
+def _refuse_modes(cell: Cell, traced: Traced) -> None:
+    """Raises Untraceable where a step is another one in the other mode: kernels serve training and evaluation."""
+    modes = [(module, module.training) for module in cell.modules()]
+    try:
+        for module, training in modes:
+            module.training = not training
+        other = _followed(cell, Trace(cell, RULES))
+    finally:
+        for module, training in modes:
+            module.training = training
+    if other != traced:
+        raise Untraceable(f"{type(cell).__name__}.step looks at self.training, or is another one each time")
 
 
 def _twin(cell: Cell) -> Cell:
@@ -73,7 +91,13 @@ def _followed(cell: Cell, tracer: Trace) -> Traced:
     keep: Any = Symbol(tracer, [ex.make("keep", k) for k in range(kept)])
     before = _attributes(cell)
     with tracer:
-        given = cell.advance(u, tuple(state), Masks(keep=keep) if kept else None)  # type: ignore[arg-type]
+        try:
+            given = cell.advance(u, tuple(state), Masks(keep=keep) if kept else None)  # type: ignore[arg-type]
+        except Untraceable:
+            raise
+        except Exception as error:  # a mistake of the step's own is raised again where tensors run it
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            raise Untraceable(placed(traceback.extract_tb(error.__traceback__), why)) from error
     after = _attributes(cell)
     changed = [k for k in after if k not in before or after[k] is not before[k]]
     if changed:
