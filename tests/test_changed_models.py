@@ -59,6 +59,13 @@ def embedding(**options):
     return change
 
 
+def fixed(module, name):
+    """A parameter becomes a buffer."""
+    value = getattr(module, name).detach().clone()
+    delattr(module, name)
+    module.register_buffer(name, value)
+
+
 SERIES = {
     "a head with a function": (head(Squashed), "the head is a Squashed"),
     "a head of two layers": (lambda task: setattr(task, "head", nn.Sequential(task.head)), "the head is a Sequential"),
@@ -72,7 +79,24 @@ SERIES = {
     "a parameter more": (lambda task: setattr(task, "gain", nn.Parameter(torch.ones(()))), "has a parameter gain"),
     "another forecast": (lambda task: setattr(task, "said", lambda y: 2 * task.head(y)[:, None]), "said was replaced"),
 }  # fmt: skip
+SERIES |= {
+    "layers that share a weight": (
+        lambda task: setattr(task.stack.layers[1], "weight_hh", task.stack.layers[0].weight_hh),
+        "stack.layers.0.weight_hh and stack.layers.1.weight_hh are one parameter",
+    ),
+    "a weight that is a buffer": (
+        lambda task: fixed(task.stack.layers[0], "weight_hh"),
+        "different equations",
+    ),
+    "a bias that is a buffer": (lambda task: fixed(task.head, "bias"), "head.bias is no parameter"),
+    "no bias": (lambda task: setattr(task.head, "bias", None), "native"),
+    "a frozen weight": (lambda task: task.stack.layers[0].weight_hh.requires_grad_(False), "native"),
+}
 TEXTS = {
+    "tied weights": (
+        lambda task: setattr(task.head, "weight", task.embedding.weight),
+        "embedding.weight and head.weight are one parameter",
+    ),
     "a row that stays": (embedding(padding_idx=1), "no embedding with padding_idx"),
     "rows of a norm": (embedding(max_norm=0.5), "no embedding with max_norm"),
     "rows by their number": (embedding(scale_grad_by_freq=True), "no embedding with scale_grad_by_freq"),
@@ -108,7 +132,7 @@ def test_a_changed_forecaster(tmp_path, name):
 def test_a_changed_character_model(tmp_path, name):
     (tmp_path / "text.txt").write_text(TEXT)
     data = Chars(path=str(tmp_path / "text.txt"), segment=8, batch_size=4)
-    make = functools.partial(trained, kind=CharLM, data=data, cell="elman", embedding_size=5)
+    make = functools.partial(trained, kind=CharLM, data=data, cell="elman", embedding_size=7)
     check(make, *TEXTS[name], tmp_path)
 
 

@@ -27,6 +27,11 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
         return f"the kernels take at most {lib.MAX_CELLS} cells (layers times directions)"
     if why := _another_layer(model):
         return why
+    known: dict[int, str] = {}
+    for at, part in model.parts.items():
+        for name, parameter in part.named_parameters(at, remove_duplicate=False):
+            if (other := known.setdefault(id(parameter), name)) != name:
+                return f"{other} and {name} are one parameter"
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":
             return f"{name} is {parameter.dtype} on {parameter.device}"
@@ -36,7 +41,8 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
         if why := mirrored.obstacle(cell) or check.obstacle(cell):
             return why
     # layers made alike may differ in what their cells derive from the width of the input
-    alike = {(kernels_of(c).address, c.zoneout, c.recurrent_dropout) for c in model.stack.cells}
+    made = [(kernels_of(cell), cell.zoneout, cell.recurrent_dropout) for cell in model.stack.cells]
+    alike = {(kernels.address, kernels.names, kernels.buffers, *drawn) for kernels, *drawn in made}
     return "the stack's cells have different equations" if len(alike) > 1 else None
 
 
@@ -45,6 +51,10 @@ def _another_layer(model: Outline) -> str | None:
     for name, possible in kinds.items():
         if type(layer := getattr(model, name)) not in possible:
             return f"the {name} is a {type(layer).__name__}"
+    for name, part in model.parts.items():
+        for tensor in ("weight", "bias") if name != "stack" else ():
+            if not isinstance(getattr(part, tensor, None), nn.Parameter | None):
+                return f"{name}.{tensor} is no parameter"
     for option in ("padding_idx", "max_norm", "scale_grad_by_freq", "sparse"):
         if getattr(model.embedding, option, None) not in (None, False):
             return f"the kernels have no embedding with {option}"

@@ -36,7 +36,11 @@ class Outline:
     """(targets,) int64: the last value of the inputs is subtracted from each, and that of these inputs is added to
     the targets again; None where nothing is subtracted."""
 
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        found = {"embedding": self.embedding, "stack": self.stack, "head": self.head}
+        return {name: part for name, part in found.items() if part is not None}
+
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        parts = {"embedding": self.embedding, "stack": self.stack, "head": self.head}
-        for name, part in parts.items():
-            yield from part.named_parameters(name) if part is not None else ()
+        for name, part in self.parts.items():
+            yield from part.named_parameters(name)
