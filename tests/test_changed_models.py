@@ -95,7 +95,7 @@ SERIES |= {
 TEXTS = {
     "tied weights": (
         lambda task: setattr(task.head, "weight", task.embedding.weight),
-        "embedding.weight and head.weight are one parameter",
+        "native",
     ),
     "a row that stays": (embedding(padding_idx=1), "no embedding with padding_idx"),
     "rows of a norm": (embedding(max_norm=0.5), "no embedding with max_norm"),

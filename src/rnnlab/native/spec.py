@@ -14,6 +14,7 @@ from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 
 INPUTS = {"windows": 0, "one-hot": 1, "embedded": 2}
+TIED = ("embedding.weight", "head.weight")  # the kernels add up their gradients
 READS = {"last": 0, "every": 1, "ends": 2}
 
 
@@ -30,7 +31,8 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
     known: dict[int, str] = {}
     for at, part in model.parts.items():
         for name, parameter in part.named_parameters(at, remove_duplicate=False):
-            if (other := known.setdefault(id(parameter), name)) != name:
+            other = known.setdefault(id(parameter), name)
+            if other != name and (other, name) != TIED:
                 return f"{other} and {name} are one parameter"
     for name, parameter in model.named_parameters():
         if parameter.dtype != torch.float32 or parameter.device.type != "cpu":

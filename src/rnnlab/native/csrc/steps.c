@@ -117,7 +117,8 @@ static void gather_gradients(Program *p) {
                  spec->head_bias < 0 ? NULL : spec->gradients + spec->head_bias);
     for (int64_t i = 0; i < spec->mirrored_count; i++) mirrored_gradient(spec, &spec->mirrored[i]);
     if (spec->input != EMBEDDED) return;
-    memset(spec->gradients + spec->embedding, 0, 4 * spec->vocabulary * spec->shape.inputs);
+    if (spec->embedding != spec->head_weight) /* tied weights hold the head's gradient already */
+        memset(spec->gradients + spec->embedding, 0, 4 * spec->vocabulary * spec->shape.inputs);
     for (size_t g = 0; g < groups; g++) {
         const size_t n = part_start(p->batch.rows, groups, g + 1) - part_start(p->batch.rows, groups, g);
         for (size_t i = 0; i < (n + BLOCK_ROWS - 1) / BLOCK_ROWS; i++) {
