@@ -15,6 +15,7 @@ from torch import nn
 
 import rnnlab
 from rnnlab.cli import main
+from rnnlab.data import Chars, Sine, Tokens
 
 ASKED = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "trainer.threads=1", "callbacks=none", "name=plain",
          "logger=none")  # fmt: skip
@@ -49,6 +50,13 @@ def test_objects_make_the_run_that_a_config_makes(tmp_path, train, capfd):
     assert main(["reproduce", str(objects.folder)]) == 0
     assert "bitwise" in capfd.readouterr().out
     assert len(objects.predict()) == 16 and objects.evaluate().metrics.keys() == {"loss/test"}
+
+
+@pytest.mark.parametrize("data", [Sine(n_points=200), Tokens(n_sequences=60), Chars(limit=3000, batch_size=4)])
+def test_each_data_set_of_rnnlab_may_be_an_object(tmp_path, train, data):
+    model = {"Sine": "forecaster", "Tokens": "classifier", "Chars": "char_lm"}[type(data).__name__]
+    run = train(f"model={model}", "monitor=loss/val", data=data)
+    assert run.status == "finished" and run.config["data"]["fractions"] == list(data.fractions)
 
 
 def test_callbacks_and_loggers(tmp_path, train):

@@ -58,7 +58,7 @@ class Tokens(SequenceData):
         self.n_sequences, self.vocab_size, self.seed = n_sequences, vocab_size, seed
         self.min_length, self.max_length = min_length, max_length
         self.classes, self.markers, self.batch_size = classes, markers, batch_size
-        self.marker_rate, self.label_noise = marker_rate, label_noise
+        self.marker_rate, self.label_noise, self.fractions = marker_rate, label_noise, fractions
         self._parts = parts(n_sequences, fractions)
         for (split, part), share in zip(self._parts.items(), fractions, strict=True):
             if share and part.start == part.stop:
