@@ -297,6 +297,35 @@ def test_layers_that_only_hold_a_function_each_share_their_kernels():
     assert kernels_of(stack.cells[0]) is kernels_of(stack.cells[1])
 
 
+@pytest.mark.parametrize("engine", ["auto", "torch", "reference"])
+@pytest.mark.parametrize("where", ["stack.layers.1", "stack", "head", ""])
+def test_hooks_are_called_on_every_engine(tmp_path, where, engine):
+    def hooked(task):
+        task.get_submodule(where).register_forward_hook(doubled)
+
+    make = functools.partial(trained, kind=Forecaster, data=Sine(n_points=300), cell="gru")
+    run, weights = make(tmp_path / "hooked", change=hooked, engine=engine)
+    plain, others = make(tmp_path / "plain", change=lambda task: None, engine=engine)
+    assert not torch.allclose(weights, others)
+    assert run.results["last"]["metrics"]["loss/val"] != plain.results["last"]["metrics"]["loss/val"]
+    if engine == "auto":
+        check(make, hooked, "has a hook", tmp_path)
+
+
+def doubled(module, given, said):
+    return (2 * said[0], *said[1:]) if isinstance(said, tuple) else 2 * said
+
+
+def test_a_cells_hooks_see_whole_sequences():
+    stack, seen = Stack("lstm", 3, 4, 2), []
+    stack.layers[1].register_forward_hook(lambda cell, given, said: seen.append((cell, given, said)))
+    x = torch.randn(2, 5, 3)
+    y, states = stack(x)
+    ((cell, (below, state), (above, last)),) = seen
+    assert cell is stack.layers[1] and below.shape == above.shape == (2, 5, 4) and len(state) == 2
+    assert torch.equal(above, y) and all(map(torch.equal, last, states[1]))
+
+
 def test_an_engine_is_asked_about_every_cell():
     stack = Stack("gru", 3, 4, 2, engine="torch")
     stack(torch.zeros(2, 5, 3))

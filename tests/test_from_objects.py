@@ -52,7 +52,9 @@ def test_objects_make_the_run_that_a_config_makes(tmp_path, train, capfd):
     assert len(objects.predict()) == 16 and objects.evaluate().metrics.keys() == {"loss/test"}
 
 
-@pytest.mark.parametrize("data", [Sine(n_points=200), Tokens(n_sequences=60), Chars(limit=3000, batch_size=4)])
+@pytest.mark.parametrize(
+    "data", [Sine(n_points=200), Tokens(n_sequences=60), Chars(limit=3000, batch_size=4)]
+)
 def test_each_data_set_of_rnnlab_may_be_an_object(tmp_path, train, data):
     model = {"Sine": "forecaster", "Tokens": "classifier", "Chars": "char_lm"}[type(data).__name__]
     run = train(f"model={model}", "monitor=loss/val", data=data)

@@ -258,4 +258,4 @@ def _facts(cell: Cell) -> Iterator[object]:
                     value = repr(value)
                 yield name, key, type(value), value
     for name, tensor in (*cell.named_parameters(), *cell.named_buffers()):
-        yield name, None if name == "weight_ih" else tuple(tensor.shape)
+        yield name, isinstance(tensor, nn.Parameter), None if name == "weight_ih" else tuple(tensor.shape)

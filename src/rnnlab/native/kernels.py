@@ -86,14 +86,8 @@ def _key(cell: Cell, now: object) -> object:
     except Untraceable as why:
         return now, str(why)
     shapes = tuple((name, tuple(t.shape)) for name, t in cell.named_parameters() if name != "weight_ih")
-    return (
-        type_before_parametrizations(cell),
-        traced,
-        shapes,
-        cell.zoneout,
-        cell.recurrent_dropout,
-        cell.widths,
-    )
+    buffers, drawn = tuple(name for name, _ in cell.named_buffers()), (cell.zoneout, cell.recurrent_dropout)
+    return type_before_parametrizations(cell), traced, shapes, buffers, drawn, cell.widths
 
 
 def source(cell: Cell) -> tuple[str, tuple[str, ...], Plan]:

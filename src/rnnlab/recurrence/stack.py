@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from rnnlab.cells import Cell, State, resolve
 from rnnlab.cells.cell import Bias, InitialState, equations_key
@@ -185,7 +186,7 @@ class Stack(nn.Module):
                 masks = draws.of_cell(cell, x, place, at) if place else None
                 if masks is not None and masks.keep is not None and direction:  # drawn by time, as x
                     masks = masks._replace(keep=_backwards(masks.keep, lengths))
-                y, last = run(cell, seen, state[at], reset, masks)
+                y, last = _called(cell, seen, state[at], partial(run, cell, reset=reset, masks=masks))
                 if lengths is not None:
                     y, last = _within(y, lengths)
                 outputs.append(_backwards(y, lengths) if direction else y)
@@ -207,6 +208,21 @@ class Stack(nn.Module):
             f"a batch of {x.shape[0]:,} rows of {x.shape[1]:,} steps through {self.num_layers} layers of "
             f"{self.hidden_size} units",
         )
+
+
+def _called(cell: Cell, x: Tensor, state: State, run: Any) -> tuple[Tensor, State]:
+    """What an engine makes of x (B, T, I). A cell's hooks see it as a call of the cell: (x, state) -> (y, state)."""
+    hooks = (cell._forward_hooks, cell._forward_pre_hooks, cell._backward_hooks, cell._backward_pre_hooks)
+    if traced.is_traced(x) or not (any(hooks) or _has_any_global_hook()):
+        return run(x, state)
+    own = vars(cell).get("forward")
+    vars(cell)["forward"] = run
+    try:
+        return cell(x, state)
+    finally:
+        vars(cell).pop("forward")
+        if own is not None:
+            vars(cell)["forward"] = own
 
 
 def _accepted(kind: type[Cell], **options: str) -> dict[str, Any]:

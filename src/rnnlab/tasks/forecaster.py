@@ -190,6 +190,9 @@ class Forecaster(Task):
     def judged(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Of one pass of the stack: the loss of a batch, its forecast, and the quantiles of a distribution."""
         x, y = batch[:2]
+        if self.per_window is None and self.distribution is None:
+            forecast = self(x)
+            return self.criterion(forecast, y), forecast, None
         seen, units = self.stack_input(x)
         last = self.stack(seen, dropout_at=self.dropout_at)[0][:, -1]
         forecast = self.forecast(last, units)
@@ -225,6 +228,8 @@ class Forecaster(Task):
         return Scale(self.spec["target_scale"], self.spec["target_shift"], levels)
 
     def judgement(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        if self.distribution is None:
+            return self(batch[0]), batch[1]
         seen, units = self.stack_input(batch[0])
         said = self.said(self.stack(seen)[0][:, -1])
         if units is not None:

@@ -10,6 +10,7 @@ from rnnlab.data.module import SequenceData
 from rnnlab.native.sources import MAX_ROWS
 from rnnlab.native.spec import obstacle
 from rnnlab.tasks.task import LOOKED_AT, Task, redefined
+from rnnlab.training.interventions import changed
 from rnnlab.training.patched import is_foreign
 
 PER_GRADIENT = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
@@ -53,6 +54,8 @@ def steps_obstacle(task: LightningModule, data: Any) -> str | None:
         return f"what the loader of {type(data).__name__} fetches is no function or method"
     if largest(data) > MAX_ROWS:
         return f"the kernels take batches of at most {MAX_ROWS:,} rows"
+    if why := changed(task):
+        return why
     known = {id(parameter) for _, parameter in model.named_parameters()}
     if more := [at for at, parameter in task.named_parameters() if id(parameter) not in known]:
         return f"{name} has a parameter {more[0]}"
