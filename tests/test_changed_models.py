@@ -1,6 +1,9 @@
 """A model that its user has changed is trained as it is, never by kernels that know another one."""
 
 import functools
+import subprocess
+import sys
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -18,6 +21,7 @@ from rnnlab.tasks import CharLM, Forecaster
 pytestmark = pytest.mark.skipif(native.obstacle() is not None, reason="no native engine here")
 ASKED = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.max_epochs=2", "callbacks=none", "logger=none",
          "name=changed", "optimizer.lr=0.01")  # fmt: skip
+SCRIPT = Path(__file__).parents[1] / "scripts" / "changed_models.py"
 TEXT = "the quick brown fox jumps over the lazy dog. " * 12
 
 
@@ -134,6 +138,12 @@ def test_a_changed_character_model(tmp_path, name):
     data = Chars(path=str(tmp_path / "text.txt"), segment=8, batch_size=4)
     make = functools.partial(trained, kind=CharLM, data=data, cell="elman", embedding_size=7)
     check(make, *TEXTS[name], tmp_path)
+
+
+def test_models_changed_at_random():
+    done = subprocess.run([sys.executable, SCRIPT, "models=8"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].startswith("8 models (")
 
 
 # ---------------------------------------------------------------------- a subclass of a task
