@@ -40,6 +40,11 @@ def optimizer_of(task: LightningModule) -> torch.optim.Optimizer:
     return found.optimizer
 
 
+def other_options(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The options of its first group that are no rates."""
+    return {key: value for key, value in optimizer.param_groups[0].items() if key not in ("params", "lr")}
+
+
 class Kernels(Callback):
     """Gives a task its steps in C.
 
@@ -164,9 +169,14 @@ class Kernels(Callback):
             losses, norms = self.looked_at(trainer, task, optimizer, batches[0], source)
             rates = self.rates(task, optimizer, 1)
         else:
+            before = other_options(optimizer)
             rates = self.rates(task, optimizer, n)
+            after, n = other_options(optimizer), len(rates)
+            self.taken = n
+            optimizer.param_groups[0].update(before)  # a schedule that cycles the momentum has moved it on
             self.program.clip_val, self.program.clip_algorithm = how.clip_val, how.clip_algorithm
-            done = self.program.run(batches, rates, dropout_step=step)
+            done = self.program.run(batches[:n], rates, dropout_step=step)
+            optimizer.param_groups[0].update(after)
             losses, norms = done.losses.numpy()[: done.done + 1], done.norms.numpy()[: done.done + 1]
         self.measure(n, time.perf_counter() - begin)
         taken = len(losses)  # fewer than n where a loss is not finite
@@ -264,7 +274,11 @@ class Kernels(Callback):
         raise refusal(task.stack, "the batch was changed")
 
     def rates(self, task: Task, optimizer: torch.optim.Optimizer, n: int) -> list[float]:
-        """The learning rates of the next n steps; the schedule is moved on behind them."""
+        """The learning rates of the next n steps; the schedule is moved on behind them.
+
+        Fewer than n where the schedule changes another option of the optimizer, such as OneCycleLR the momentum: the
+        steps behind that have it.
+        """
         group, how = optimizer.param_groups[0], task.optimization
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
         if how.scheduler is None or how.interval != "step":
@@ -279,8 +293,8 @@ class Kernels(Callback):
             scheduler._step_count += n - 1
             scheduler.step()
             return rates
-        rates = []
-        for _ in range(n):
+        rates, others = list[float](), other_options(optimizer)
+        while len(rates) < n and other_options(optimizer) == others:
             rates.append(float(group["lr"]))
             scheduler.step()
         return rates
