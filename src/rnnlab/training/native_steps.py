@@ -106,7 +106,7 @@ class Kernels(Callback):
             clip_algorithm=task.optimization.clip_algorithm,
         )
         self.interventions, self.carried = Interventions(task, flat, optimizer), None
-        self.parts: dict[tuple[str, int], native.Part | None] = {}
+        self.parts: dict[tuple[str, int], tuple[native.Part | None, Any]] = {}
         self.built = True
         self.share_carry(task)
 
@@ -335,10 +335,10 @@ class Kernels(Callback):
             self.interventions.unseen(training=False) or self.interventions.moved()
         ):
             return False
-        key = split, limit
-        if key not in self.parts:
-            self.parts[key] = self.part(trainer, task, loader, split, limit)
-        part = self.parts[key]
+        key, given = (split, limit), (loader.fetch, loader.batches)
+        if key not in self.parts or not all(map(is_, self.parts[key][1], given)):
+            self.parts[key] = self.part(trainer, task, loader, split, limit), given
+        part, _ = self.parts[key]
         if part is None:
             return False
         sums, said = self.program.score(part, outputs=task.ranks, between=between)
@@ -365,6 +365,10 @@ class Kernels(Callback):
         own = type(data).__module__.startswith("rnnlab.data.")
         if not own or (scale := task.scoring()) is None:
             return None
+        if (stock := data.loader(split)) is None or code_of(stock.fetch) is not code_of(loader.fetch):
+            return None
+        if not all(same(loader.fetch(batch), stock.fetch(batch)) for batch in loader.batches[:1]):
+            return None  # a callback has put other data in
         try:
             return self.program.part(loader.batches[:limit], data.native_source(split), scale)
         except ValueError:  # longer sequences than those of training, say
