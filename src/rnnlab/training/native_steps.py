@@ -120,14 +120,18 @@ class Kernels(Callback):
         )
         self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in self.callbacks)
 
-    def share_carry(self, task: Any) -> None:
-        """The task's carry becomes a view of the kernels', which checkpoints then find where they look."""
+    def share_carry(self, task: Any, first: bool = False) -> None:
+        """The task's carry becomes a view of the kernels', which checkpoints then find where they look. What another
+        put there is taken, but not for an epoch's `first` segment, which begins with the initial state.
+        """
         if self.program.carry is None:
             return
         state = task.carry.state
         if self.carried is not None and state is self.carried[0] and all(map(is_, state, self.carried[1])):
             return
-        if state:  # a callback's, or a checkpoint's
+        if first:
+            pass
+        elif state:  # a callback's, or a checkpoint's
             self.program.load_carry([tuple(t.clone() for t in cell) for cell in state])
         elif self.carried is not None:
             if any(cell.initial is not None for cell in task.stack.layers):
@@ -157,8 +161,7 @@ class Kernels(Callback):
         how, optimizer = task.optimization, optimizer_of(task)
         if self.loader.fetch is not self.fetch:
             raise refusal(task.stack, "the loader's fetch was replaced")
-        if index:  # an epoch's first segment begins with the initial state
-            self.share_carry(task)
+        self.share_carry(task, first=index == 0)
         source = self.edited(trainer, task, batch, index)
         alone = source is not None or self.gradients_are_seen or self.interventions.on_gradients
         alone = alone or self.interventions.on_update(optimizer)
