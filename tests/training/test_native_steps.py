@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from torch.optim.lr_scheduler import LambdaLR
 
 from rnnlab import native
 from rnnlab.training.recorder import Diverged
@@ -136,6 +137,27 @@ def test_a_step_takes_the_momentum_from_before_its_schedule_advances(trained, ca
     assert run.record["engine"]["steps"] == "native"
     plain = trained("sine", *asked, "model.engine=reference", name="b")
     for scalar in ("optim/lr", "loss/train", "loss/val"):
+        np.testing.assert_allclose(run.metrics[scalar][1], plain.metrics[scalar][1], rtol=1e-4)
+
+
+def decaying(optimizer, **_):
+    """A factor of the rate, and on the way the weight decay of the next step."""
+
+    def factor(step: int) -> float:
+        optimizer.param_groups[0]["weight_decay"] = 0.05 * step
+        return 0.9**step
+
+    return LambdaLR(optimizer, factor)
+
+
+def test_a_schedule_of_ones_own_may_set_other_options(trained):
+    asked = "scheduler._target_=test_native_steps.decaying", "optimizer=adamw"
+    run, plain = (
+        trained("sine", *asked, name="a"),
+        trained("sine", *asked, "model.engine=reference", name="b"),
+    )
+    assert run.record["engine"]["steps"] == "native"
+    for scalar in ("optim/lr", "loss/train"):
         np.testing.assert_allclose(run.metrics[scalar][1], plain.metrics[scalar][1], rtol=1e-4)
 
 

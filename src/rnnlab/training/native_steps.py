@@ -24,6 +24,7 @@ from rnnlab.native.sources import Pairs, Sequences, Source
 from rnnlab.native.spec import obstacle
 from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.task import Task
+from rnnlab.training import schedules
 from rnnlab.training.checkpoints import Checkpoints
 from rnnlab.training.hooks import STOCK
 from rnnlab.training.interventions import Interventions, changed, refusal, same, same_bits, surroundings
@@ -289,7 +290,8 @@ class Kernels(Callback):
         scheduler: Any = task.lr_schedulers()
         if scheduler is None:  # a task's own `configure_optimizers` made none
             return [float(group["lr"])] * n
-        if type(scheduler) is LambdaLR:  # a function of the step: no need to walk there
+        if type(scheduler) is LambdaLR and scheduler.lr_lambdas[0].__module__ == schedules.__name__:
+            # a function of the step alone: no need to walk there
             factor, base, first = scheduler.lr_lambdas[0], scheduler.base_lrs[0], scheduler.last_epoch
             rates = [float(group["lr"]), *(float(base * factor(first + i)) for i in range(1, n))]
             scheduler.last_epoch += n - 1
