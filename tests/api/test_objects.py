@@ -101,6 +101,11 @@ def loaded(module):
     return module
 
 
+def partly_in_evaluation(module):
+    module.net.eval()
+    return module
+
+
 def other_attribute(module):
     module.bonus = 3
     return module
@@ -115,6 +120,7 @@ def other_attribute(module):
         (frozen(Net()), "net.weight differs"),
         (loaded(Net()), "net.weight differs"),
         (other_attribute(Net()), "bonus differs"),
+        (partly_in_evaluation(Net()), "net.training differs"),
         (Net(lr=torch.tensor(0.1)), "its argument lr is a Tensor"),
         (Net(lr="${seed}"), "a config would replace"),
         (Net(lr=float("nan")), "its argument lr is nan"),
@@ -494,6 +500,15 @@ class Decaying(Net):
 
     def on_train_epoch_end(self):
         self.alpha = self.alpha / 2
+
+
+def test_the_mode_of_a_whole_module_is_no_argument():
+    assert node_of(Net().eval(), "module")["_target_"] == f"{HERE}.Net"
+
+
+def test_a_module_that_is_compiled_as_a_whole_costs_one_line():
+    with pytest.raises(UserError, match=r"^module: torch.compile has wrapped it"):
+        node_of(torch.compile(Net()), "module")
 
 
 def test_what_was_set_by_hand_is_not_taken_for_a_trainers_doing():

@@ -6,7 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Callback
 from tables import table
+from torch.nn.utils import parametrizations
 
 from rnnlab.cli.evaluate import main
 from rnnlab.config import build
@@ -163,3 +165,33 @@ def test_errors_that_cannot_be_taken_apart(series, arguments, message):
 def test_a_texts_errors_are_not_taken_apart(text):
     with pytest.raises(UserError, match="only a Forecaster's errors can be taken apart"):
         main([str(text.folder), "--by", "step"])
+
+
+class Changes(Callback):
+    """Changes a model in its training, which the config does not describe."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def setup(self, trainer, task, stage):
+        if stage != "fit":
+            return
+        if self.how == "hook":
+            task.head.register_forward_hook(lambda module, given, said: 0.5 * said)
+        else:
+            parametrizations.weight_norm(task.head)
+
+
+def test_a_run_whose_model_a_callback_changed_is_told_from_what_is_loaded(small, capsys, tmp_path):
+    def trained(how):
+        asked = "+callbacks.one._target_=test_evaluate.Changes", f"+callbacks.one.how={how}"
+        return small(*(asked if how else ()), outputs=tmp_path / how)
+
+    capsys.readouterr()
+    main([str(trained("hook").folder)])
+    assert "was" in (told := capsys.readouterr().err) and "the test loss is" in told
+    main([str(trained("").folder)])
+    assert "the test loss is" not in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"head\.weight differ; did a callback change the model\?") as error:
+        main([str(trained("norm").folder)])
+    assert "\n" not in str(error.value)

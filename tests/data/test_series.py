@@ -51,6 +51,23 @@ def test_scaling_is_fitted_on_the_training_rows_alone(csv):
     assert torch.equal(minmax.series[[0, 3, 4], 0], torch.tensor([0.0, 1.0, 16.5]))
 
 
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        ([1, 2, 3, 4, 5, 6, 7, 8], False),
+        ([8, 7, 6, 5, 4, 3, 2, 1], True),
+        ([1, 2, 3, 3, 4, 5, 6, 7], True),
+        ([1, 2, 3, 14, 15, 16, 17, 18], True),
+    ],
+    ids=["even", "reversed", "repeated", "leaping"],
+)
+def test_times_that_nobody_named_are_looked_at(csv, days, told):
+    text = "day,kind,x\n" + "\n".join(f"2024-01-{day:02},a,{i % 2}" for i, day in enumerate(days))
+    data = ready(csv(text, target="x"))
+    assert len(data.remarks) == told and all("data.time_column=day" in remark for remark in data.remarks)
+    assert data.frame.times.tolist() == list(range(8))
+
+
 def test_what_comes_later_changes_no_training_batch(csv):
     values = [1.0, 3.0, 5.0, "", 7.0, 9.0, "", 2.0, 4.0, 8.0]
     later = [*values[:5], 1e6, "", -1e6, 5.0, 77.0]

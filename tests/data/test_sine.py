@@ -87,3 +87,19 @@ def test_realised_noise_is_that_of_the_targets():
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(UserError, match=message):
         Sine(**settings)
+
+
+class Louder(Sine):
+    """Another series than the floor is computed for."""
+
+    def read(self):
+        frame = super().read()
+        frame.values[:] = np.sign(frame.values)
+        return frame
+
+
+def test_a_subclass_that_reads_another_series_has_not_the_floor_of_a_sine():
+    data = Louder(n_points=300)
+    data.setup()
+    assert data.floor("val") == data.facts("val") == {} and data.baselines("val")
+    assert made(n_points=300).floor("val") and made(n_points=300).facts("val")

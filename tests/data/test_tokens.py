@@ -167,3 +167,18 @@ def test_a_seed_decides_everything_and_the_global_generators_nothing():
 def test_impossible_values_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         Tokens(**options)
+
+
+class Relabelled(Tokens):
+    """Other labels than the floor is computed for."""
+
+    def setup(self, stage=None):
+        super().setup(stage)
+        self._all.y.zero_()
+
+
+def test_a_subclass_that_makes_other_sequences_has_not_the_floor_of_the_rule():
+    data = Relabelled(n_sequences=200)
+    data.setup()
+    assert data.floor("val") == {} and data.facts("val") == {"sequences": 20}
+    assert ready(n_sequences=200).floor("val")

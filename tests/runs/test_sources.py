@@ -170,6 +170,33 @@ def test_a_users_module_is_stale_by_what_it_says_and_owned_by_its_bytes(tmp_path
     assert sources.stale(recorded, config) == ["mine_of_sources has changed"]
 
 
+def test_a_module_that_a_users_module_imports_makes_it_stale(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = tmp_path / "own_package"
+    package.mkdir()
+    texts = {
+        package / "__init__.py": "",
+        package / "cells.py": "import numpy\nfrom . import gates\nfrom .gates import open\nclass Mine: ...\n",
+        package / "gates.py": "def open(x):\n    import deep_of_own_package\n    return x\n",
+        tmp_path / "deep_of_own_package.py": "RATE = 1\n",
+    }
+    for file, text in texts.items():
+        file.write_text(text)
+    config = {"seed": 0, "model": {"_target_": "own_package.cells.Mine"}, "data": {}}
+    recorded = manifest(config, engine={}, data_hash=None, command=[])
+    names = ["deep_of_own_package", "own_package", "own_package.gates"]
+    assert sorted(recorded["imports"]) == names and sources.stale(recorded, config) == []
+    for name, file in zip(names, (tmp_path / "deep_of_own_package.py", *[*texts][:3:2]), strict=True):
+        file.write_text(texts[file] + "# a comment\n")
+        assert sources.stale(recorded, config) == []
+        file.write_text(texts[file] + "OTHER = 2\n")
+        assert sources.stale(recorded, config) == [f"the imported module {name} has changed"]
+        file.write_text(texts[file])
+    del recorded["imports"]  # of a version before they were recorded
+    (package / "gates.py").write_text("open = abs\n")
+    assert sources.stale(recorded, config) == []
+
+
 def test_torchs_version_and_a_file_of_the_data_make_it_stale(tmp_path, monkeypatch):
     file = tmp_path / "series.csv"
     file.write_text("1\n")

@@ -81,6 +81,26 @@ def test_a_job_tells_once_that_its_training_has_ended_and_only_the_disk_is_waite
     assert told == [("running", False, run.metrics_file.read_bytes())]
 
 
+@pytest.mark.parametrize("how", ["values", "tensor", "setting"])
+def test_what_a_callback_changes_in_the_data_stays_in_its_run(tmp_path, how):
+    data_sets = DataSets()
+
+    def train(at):
+        asked = "+callbacks.edit._target_=victim.Edit", f"+callbacks.edit.how={how}"
+        config, run = check(compose(words(tmp_path, *asked))), Run(tmp_path / at)
+        config.pop("sweep")
+        outcome = train_job(Job(0, config, Place(run.folder, at, "", ""), [], []), data_sets, Listener())
+        assert outcome.status == "finished", outcome.why
+        return content(run)
+
+    assert train("first") == train("second")
+
+
+def test_runs_share_a_data_set_that_nobody_changes(tmp_path):
+    config, data_sets = check(compose(words(tmp_path))), DataSets()
+    assert data_sets.of(config) is data_sets.of(config)
+
+
 def test_the_table_says_what_came_out(whole):
     _, done = whole
     lines = done.stdout.splitlines()

@@ -1,4 +1,4 @@
-"""Callbacks that do in one of the runs what must cost no other."""
+"""Callbacks that do in one of the runs what no other must feel."""
 
 import os
 import shutil
@@ -28,3 +28,19 @@ class Victim(Callback):
         if not self.mark.exists():
             self.mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Edit(Callback):
+    """Changes the data set that the next run of this worker would be given, too."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def on_train_epoch_end(self, trainer, task):
+        data = trainer.datamodule
+        if self.how == "values":
+            data.series.mul_(0.5)
+        elif self.how == "tensor":
+            data.series = 0.5 * data.series
+        else:
+            data.batch_size = 7

@@ -746,8 +746,14 @@ class Forget(Callback):
     def __init__(self, how):
         self.how = how
 
+    def on_train_epoch_start(self, trainer, task):
+        if self.how == "epoch none":
+            task.carry.state = None
+        elif self.how == "epoch ones":
+            task.carry.state = [(torch.ones(4, 6),)]
+
     def on_train_batch_start(self, trainer, task, *_):
-        if state := task.carry.state:
+        if not self.how.startswith("epoch") and (state := task.carry.state):
             task.carry.state = (
                 None if self.how == "none" else [tuple(map(torch.zeros_like, s)) for s in state]
             )
@@ -766,6 +772,8 @@ def test_a_carry_that_was_replaced_is_taken(small, tmp_path):
         )
 
     plain = trained("torch", None)
+    for how in ("epoch none", "epoch ones"):  # an epoch begins with the initial state, whatever is there
+        np.testing.assert_array_equal(trained("native", how), trained("native", None))
     for how in ("zeros", "none"):
         torchs, ours = (trained(engine, how) for engine in ("torch", "native"))
         np.testing.assert_allclose(ours, torchs, rtol=5e-3, atol=2e-4 * np.abs(plain).max())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
+from torch.optim.lr_scheduler import LambdaLR
 
 from rnnlab import native
 from rnnlab.training.recorder import Diverged
@@ -117,6 +118,47 @@ def test_a_step_takes_the_rate_from_before_its_schedule_advances(trained, schedu
     np.testing.assert_allclose(run.metrics["optim/lr"][1], [first * rate(s) for s in range(16)], rtol=1e-12)
     plain = trained("sine", *asked, "model.engine=reference", name="b")
     np.testing.assert_allclose(run.metrics["loss/train"][1], plain.metrics["loss/train"][1], rtol=1e-3)
+
+
+CYCLES = {
+    "one cycle, adam": "OneCycleLR +scheduler.max_lr=0.02 +scheduler.total_steps=16",
+    "one cycle, sgd": "OneCycleLR +scheduler.max_lr=0.2 +scheduler.total_steps=16 optimizer=sgd optimizer.momentum=0.9",
+    "cyclic": "CyclicLR +scheduler.base_lr=0.01 +scheduler.max_lr=0.2 +scheduler.step_size_up=3 optimizer=sgd "
+    "optimizer.momentum=0.9",
+}
+
+
+@pytest.mark.parametrize("n", ["1", "auto"])
+@pytest.mark.parametrize("case", CYCLES)
+def test_a_step_takes_the_momentum_from_before_its_schedule_advances(trained, case, n):
+    bare = "~scheduler.warmup_steps ~scheduler.final_ratio"
+    asked = f"{bare} scheduler._target_=torch.optim.lr_scheduler.{CYCLES[case]}".split()
+    run = trained("sine", *asked, f"trainer.steps_per_call={n}", name="a")
+    assert run.record["engine"]["steps"] == "native"
+    plain = trained("sine", *asked, "model.engine=reference", name="b")
+    for scalar in ("optim/lr", "loss/train", "loss/val"):
+        np.testing.assert_allclose(run.metrics[scalar][1], plain.metrics[scalar][1], rtol=1e-4)
+
+
+def decaying(optimizer, **_):
+    """A factor of the rate, and on the way the weight decay of the next step."""
+
+    def factor(step: int) -> float:
+        optimizer.param_groups[0]["weight_decay"] = 0.05 * step
+        return 0.9**step
+
+    return LambdaLR(optimizer, factor)
+
+
+def test_a_schedule_of_ones_own_may_set_other_options(trained):
+    asked = "scheduler._target_=test_native_steps.decaying", "optimizer=adamw"
+    run, plain = (
+        trained("sine", *asked, name="a"),
+        trained("sine", *asked, "model.engine=reference", name="b"),
+    )
+    assert run.record["engine"]["steps"] == "native"
+    for scalar in ("optim/lr", "loss/train"):
+        np.testing.assert_allclose(run.metrics[scalar][1], plain.metrics[scalar][1], rtol=1e-4)
 
 
 STOCK = "lightning.pytorch.callbacks"

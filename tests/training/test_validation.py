@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 from lightning.pytorch import Callback
 
+from rnnlab.data.loader import Loader
 from rnnlab.native import Program
 
 SINE = ("model.engine=native", "model.num_layers=2", "model.subtract_last=true")
@@ -116,3 +118,39 @@ def test_some_batches_of_a_part_are_scored_alone(small, tmp_path, calls):
     assert some == train("b", *asks("Sees"), "trainer.limit_val_batches=2")
     whole = train("c", "callbacks=none")
     assert some[0] != whole[0]
+
+
+class OtherData(Callback):
+    """Puts other data in for the validations, before the fit or on the way."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+
+    def on_fit_start(self, trainer, task):
+        data = trainer.datamodule
+        if self.how == "loader":
+            before = data.val_dataloader()
+            data.val_dataloader = lambda: Loader(lambda batch: halved(before.fetch(batch)), before.order)
+
+    def on_train_epoch_start(self, trainer, task):
+        loader = trainer.val_dataloaders
+        if self.how == "series":
+            trainer.datamodule.series = 0.5 * trainer.datamodule.series  # which the loaders do not see
+        elif trainer.current_epoch == 1 and self.how == "fetch":
+            before = loader.fetch
+            loader.fetch = lambda batch: halved(before(batch))
+        elif trainer.current_epoch == 1 and self.how == "batches":
+            few = [loader.batches[0][:5]]
+            loader._batches, loader.order = None, lambda epoch: few
+
+
+def halved(batch):
+    return tuple(part / 2 for part in batch)
+
+
+@pytest.mark.parametrize("how", ["loader", "fetch", "batches", "series"])
+def test_a_validation_scores_what_the_loader_gives(small, tmp_path, how):
+    asked = "data.batch_size=4", *asks("OtherData"), f"+callbacks.one.how={how}"
+    ours = small("model.engine=native", *asked, outputs=tmp_path / "native").metrics["loss/val"]
+    torchs = small("model.engine=torch", *asked, outputs=tmp_path / "torch").metrics["loss/val"]
+    np.testing.assert_allclose(ours[1], torchs[1], rtol=1e-4)

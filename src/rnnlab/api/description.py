@@ -33,8 +33,13 @@ KEEP = "self.{name} = {name} or self.save_hyperparameters() in its constructor d
 def node_of(thing: Any, at: str) -> dict[str, Any]:
     """The node of a class, of a functools.partial of one, or of an instance.
 
-    Raises UserError where a partial's argument cannot be recorded: only an instance is trained as it is.
+    Raises UserError where a partial's argument cannot be recorded: only an instance is trained as it is; and for what
+    torch.compile made of a module.
     """
+    if type(thing).__module__.startswith("torch._dynamo."):  # whose import takes seconds
+        raise UserError(
+            f"{at}: torch.compile has wrapped it; call .compile() of its layers in its constructor instead"
+        )
     if inspect.isclass(thing) or isinstance(thing, partial):
         made = thing if isinstance(thing, partial) else partial(thing)
         try:
@@ -213,7 +218,7 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
             except Exception as error:
                 cause = error.__cause__ if isinstance(error, UserError) and error.__cause__ else error
                 raise Unrecordable(f"it cannot be made again: {type(cause).__name__}: {cause}") from error
-        at = difference(thing, other).lstrip(".")
+        at = difference(thing, other).lstrip(".") or other_mode(thing, other)
         if not at and others:
             at = edited(thing, [other, *others])
         if not at:
@@ -226,6 +231,17 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
     lost = [name for name in inspect.signature(kind).parameters if name not in node and name != "args"]
     hint = f"; {lost[0]} is not kept on it: {KEEP.format(name=lost[0])}" if lost else ""
     raise Unrecordable(f"it is not what {kind.__name__}({shown(node)}) makes: {place} differs{hint}")
+
+
+def other_mode(thing: Any, other: Any) -> str:
+    """The part of a module that alone was set into evaluation or training mode, "" where there is none. The mode of the
+    whole says only that it was used.
+    """
+    if not isinstance(thing, nn.Module):
+        return ""
+    pairs = zip(thing.named_modules(), other.modules(), strict=False)
+    apart = ((at, a.training is thing.training, b.training is other.training) for (at, a), b in pairs)
+    return next((f"{at}.training" for at, ours, theirs in apart if ours is not theirs), "")
 
 
 def copies(thing: Any) -> int:

@@ -127,12 +127,15 @@ def evaluate(
     if isinstance(task, Forecaster) and apart:
         table = breakdown(task, data, at, apart, backtest or 0)
         table |= spread(table) if backtest else {}
+    metrics = evaluate_task(task, data.loader(at))
+    if split == "test" and not overrides and data.content_hash == run.manifest.get("data_hash"):
+        _compare(run, metrics["loss"])
     return Evaluation(
         run=str(run.folder),
         step=run.results.get("best", {}).get("step"),
         split=split,
         data={"content_hash": data.content_hash, "overrides": overrides},
-        metrics=evaluate_task(task, data.loader(at)),
+        metrics=metrics,
         baselines=data.baselines(at),
         floor=data.floor(at),
         facts=data.facts(at),
@@ -244,6 +247,21 @@ def _quietly() -> Iterator[None]:
 
     with quiet(), drawn_by_run():
         yield
+
+
+def _compare(run: Run, loss: float) -> None:
+    """Warns where the run had another test loss when it was trained: what a callback does to a model or to its batches,
+    such as a hook, is no part of what is loaded.
+    """
+    asked, then = run.config["trainer"], run.results.get("test", {}).get("loss")
+    whole = asked.get("limit_test_batches") in (None, 1.0) and not asked.get("fast_dev_run")
+    if then is None or not whole or asked["precision"] not in ("32-true", "64-true"):
+        return
+    if abs(loss - then) > 0.001 * abs(then):
+        warn(
+            f"the test loss is {loss:.4g}, and was {then:.4g} in the training: something that the config does not "
+            "describe, such as a callback, changed the model or its batches there"
+        )
 
 
 def _as_trained(run: Run, task: Any) -> None:

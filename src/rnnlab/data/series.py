@@ -113,6 +113,11 @@ class Series(Windowed):
             ids, place = np.unique(table.cells(self.id_column, "id_column"), return_inverse=True)
             labels = ids.tolist()
         self.remarks, pieces = [], []
+        if not self.time_column and not self.id_column and (uneven := table.uneven()):
+            self.remarks.append(
+                f"{self.source}: the times in column {uneven} do not increase in even steps, and the rows are taken as "
+                f"if they did; data.time_column={uneven} reads them"
+            )
         self.ahead = Ahead(self.known, self.calendar, self.holidays, self.horizon, names, {})
         for number, label in enumerate(labels):
             rows = np.flatnonzero(place == number)

@@ -87,6 +87,10 @@ class Sine(Windowed):
         return {name: predictor for name, predictor in found.items() if predictor}
 
     @property
+    def _is_sine(self) -> bool:
+        return type(self).read is Sine.read
+
+    @property
     def _bayes(self) -> tuple[float, float]:
         step = self.t_max / (self.n_points - 1)
         length = self.t_max - step * (self.window + self.horizon - 1)
@@ -96,8 +100,10 @@ class Sine(Windowed):
     def floor(self, split: Split) -> dict[str, float]:
         """The Bayes error of a forecast from the window alone, the same for every part; see floor.py.
 
-        With no more digits than the error of its Monte Carlo allows.
+        With no more digits than the error of its Monte Carlo allows. Not that of a subclass which reads another series.
         """
+        if not self._is_sine:
+            return {}
         mse, error = self._bayes
         rmse = mse**0.5
         return {"mse": rounded(mse, error), "rmse": rounded(rmse, error / (2 * rmse) if rmse else 0.0)}
@@ -105,7 +111,7 @@ class Sine(Windowed):
     def facts(self, split: Split) -> dict[str, float]:
         """`realised_noise`: the mean squared noise of the part's targets."""
         starts = self.starts(split).numpy()
-        if not len(starts):
+        if not len(starts) or not self._is_sine:
             return {}
         targets = starts[:, None] + self.window + np.arange(self.horizon)
         return {"realised_noise": float(np.square(self.noise[targets]).mean())}

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rnnlab.data.instants import Instants, Unread, read_times
+from rnnlab.data.remarks import leaps
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
 from rnnlab.regular_files import read_file
@@ -216,6 +217,19 @@ class Table:
             raise UserError(
                 f"{self.path}: row {self.rows[i]}, column {name}: {cells[i]!r} {error.why}"
             ) from None
+
+    def uneven(self) -> str | None:
+        """The first column of times that do not increase, or leap; None where there is none."""
+        for name, cells in self._cells.items():
+            if not name or self.is_number(name):
+                continue
+            try:
+                times, offsets = read_times(cells)
+            except Unread:
+                continue
+            if (np.diff(times) <= np.timedelta64(0)).any() or leaps(name, times, offsets):
+                return name
+        return None
 
     def increasing(self, name: str, times: np.ndarray, rows: Sequence[int] | np.ndarray) -> None:
         """Raises UserError where the times of these rows (numbers in the table) do not increase."""

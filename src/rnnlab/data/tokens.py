@@ -149,17 +149,27 @@ class Tokens(SequenceData):
         return {"majority": _scores(np.tile(prior, (len(y), 1)), y), "naive Bayes": _scores(bayes, y)}
 
     def floor(self, split: Split) -> dict[str, float]:
-        """The entropy of the label noise, in nats, and the accuracy of one who knows the rule."""
+        """The entropy of the label noise, in nats, and the accuracy of one who knows the rule. Not known for a subclass
+        which makes other sequences.
+        """
+        if not self._is_by_rule:
+            return {}
         p, others = self.label_noise, self.classes - 1
         entropy = sum(q * math.log(k / q) for q, k in ((p, others), (1 - p, 1)) if q > 0)
         return {"cross_entropy": entropy, "accuracy": max(1 - p, p / others)}
 
     def facts(self, split: Split) -> dict[str, float]:
         """Sequences of the part, and the share of labels that the noise did replace in it."""
+        if not self._is_by_rule:
+            return {"sequences": len(self.part(split).y)}
         noisy = self._noisy[self._parts[split]]
         return {"sequences": len(noisy)} | (
             {"realised_label_noise": float(noisy.mean())} if len(noisy) else {}
         )
+
+    @property
+    def _is_by_rule(self) -> bool:
+        return type(self).setup is Tokens.setup and type(self).part is Tokens.part
 
 
 def _scores(logits: np.ndarray, y: np.ndarray) -> dict[str, float]:

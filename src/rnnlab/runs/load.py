@@ -145,8 +145,23 @@ def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> An
             offered |= {name: build(node, name) for name, node in parts.items()}
         given = {name: value for name, value in offered.items() if name in wanted}
         model = build(options, "model", **given)
-    model.load_state_dict(checkpoint["state_dict"])
+    _put(checkpoint["state_dict"], model, run)
     return model.eval()
+
+
+def _put(weights: dict[str, Any], model: Any, run: Run) -> None:
+    """Raises UserError for the weights of another model, as of one that a callback parametrized."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        ours = model.state_dict()
+        shapes = [{name: getattr(t, "shape", None) for name, t in one.items()} for one in (ours, weights)]
+        other = sorted({name for name, _ in shapes[0].items() ^ shapes[1].items()})
+        more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+        raise UserError(
+            f"{run.folder}: its weights are not those of the model in its config, {', '.join(other[:3])}{more} differ; "
+            "did a callback change the model?"
+        ) from error
 
 
 def from_checkpoint(kind: type, path: Path, options: dict[str, Any]) -> Any:

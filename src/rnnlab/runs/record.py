@@ -111,6 +111,7 @@ class Manifest(TypedDict, total=False):
     code: Code
     sources: dict[str, str]
     syntax: dict[str, str]
+    imports: dict[str, str]
     files: dict[str, str]
     versions: dict[str, str]
     machine: Machine

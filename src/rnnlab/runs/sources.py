@@ -21,6 +21,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs import syntax as how
 from rnnlab.runs.files import cache_folder, write_whole
 from rnnlab.runs.identity import leaves
+from rnnlab.runs.imports import own_imports
 from rnnlab.runs.record import Manifest
 from rnnlab.runs.run import Run
 from rnnlab.runs.syntax import syntax
@@ -91,13 +92,14 @@ def sources(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """The code that decides numbers, as the manifest records it.
 
     {"sources": {"rnnlab": hash of its syntax, "torch": version, a user's module: SHA-256 of its bytes},
-    "syntax": {a user's module: hash of its syntax}}
+    "syntax": {a user's module: hash of its syntax}, "imports": the same of those of the user's own that it imports}
     """
     return _sources(foreign_targets(config))
 
 
 def _sources(targets: Iterable[str]) -> dict[str, dict[str, str]]:
-    found, meaning = {"rnnlab": rnnlab_sources(), "torch": torch_version()}, {}
+    found, meaning = {"rnnlab": rnnlab_sources(), "torch": torch_version()}, dict[str, str]()
+    places = dict[str, Path]()
     for target in sorted(targets):
         module = target.rsplit(".", 1)[0]
         if module == "rnnlab.runs.objects":  # stands for an object that no source makes again
@@ -109,9 +111,21 @@ def _sources(targets: Iterable[str]) -> dict[str, dict[str, str]]:
         if spec is not None and spec.origin and Path(spec.origin).is_file():
             content = Path(spec.origin).read_bytes()
             found[module] = hashlib.sha256(content).hexdigest()
-            said = syntax(spec.origin, content)
-            meaning[module] = hashlib.sha256(said.encode(errors="replace")).hexdigest()
-    return {"sources": found, "syntax": meaning}
+            places[module] = Path(spec.origin)
+            meaning[module] = _meaning(places[module], content)
+    imports = {name: _kept_meaning(file, file.stat().st_mtime_ns, file.stat().st_size)
+               for name, file in sorted(own_imports(places).items())}  # fmt: skip
+    return {"sources": found, "syntax": meaning, "imports": imports}
+
+
+def _meaning(file: Path, content: bytes) -> str:
+    return hashlib.sha256(syntax(str(file), content).encode(errors="replace")).hexdigest()
+
+
+@functools.cache
+def _kept_meaning(file: Path, *version: int) -> str:
+    """Once for each version of a file, for a thousand runs may import it."""
+    return _meaning(file, file.read_bytes())
 
 
 def files(config: Mapping[str, Any]) -> dict[str, str]:
@@ -202,6 +216,10 @@ def stale(recorded: Manifest, config: Mapping[str, Any], at: Today | None = None
         f"{name} has changed" if name != "torch" else f"torch was {then.get(name)}, is {today.get(name)}"
         for name in sorted(then.keys() | today.keys())
         if then.get(name) != today.get(name) and not (name in said and said[name] == says.get(name))
+    ]
+    used, uses = recorded.get("imports", {}), now["imports"]
+    changed += [
+        f"the imported module {name} has changed" for name in sorted(used) if used[name] != uses.get(name)
     ]
     read, there = recorded.get("files", {}), now["files"]
     return changed + [f"the file of {key} has changed" for key in sorted(read) if read[key] != there.get(key)]

@@ -71,25 +71,45 @@ class Listener:
 
 
 class DataSets:
-    """The data sets of the last runs, set up: they change only if their files do."""
+    """The data sets of the last runs, set up: they change only if their files do, or a callback changes them."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Any, dict[tuple[str, ...], Any]]] = OrderedDict()
 
     def of(self, config: RunConfig) -> Any:
         from rnnlab.training.train import load_data
 
         key = json.dumps([config["data"], files({"data": config["data"]})], sort_keys=True, default=str)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            self._kept[key].trainer = None
-        elif str(config["data"].get("_target_", "")).startswith("rnnlab.data."):
-            self._kept[key] = load_data(config)
-            if len(self._kept) > DATA_SETS:
-                self._kept.popitem(last=False)
-        else:
+        if not str(config["data"].get("_target_", "")).startswith("rnnlab.data."):
             return load_data(config)  # a class of the user's own may change while it is used
-        return self._kept[key]
+        data, before = self._kept.pop(key, (None, {}))
+        if data is None or not _is_as_it_was(data, before):
+            data = load_data(config)
+            before = _as_it_is(data)
+        data.trainer = None
+        self._kept[key] = data, before
+        if len(self._kept) > DATA_SETS:
+            self._kept.popitem(last=False)
+        return data
+
+
+def _as_it_is(data: Any) -> dict[tuple[str, ...], Any]:
+    """What a callback may change in a data set: its settings, and its tensors, whose edits torch counts."""
+    found: dict[tuple[str, ...], Any] = {}
+    for name, value in vars(data).items():
+        for key, part in value.items() if isinstance(value, dict) else (("", value),):
+            if isinstance(part, int | float | str) or hasattr(part, "_version"):
+                found[name, str(key)] = part
+                found[name, str(key), "edits"] = getattr(part, "_version", 0)
+    return found
+
+
+def _is_as_it_was(data: Any, before: dict[tuple[str, ...], Any]) -> bool:
+    now = _as_it_is(data)
+    return all(
+        now.get(at) is one or (isinstance(one, int | float | str) and now.get(at) == one)
+        for at, one in before.items()
+    )
 
 
 def train_job(

@@ -24,6 +24,7 @@ from rnnlab.native.sources import Pairs, Sequences, Source
 from rnnlab.native.spec import obstacle
 from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.task import Task
+from rnnlab.training import schedules
 from rnnlab.training.checkpoints import Checkpoints
 from rnnlab.training.hooks import STOCK
 from rnnlab.training.interventions import Interventions, changed, refusal, same, same_bits, surroundings
@@ -38,6 +39,11 @@ def optimizer_of(task: LightningModule) -> torch.optim.Optimizer:
     """The optimizer that a step of the task would take."""
     found: Any = task.optimizers()
     return found.optimizer
+
+
+def other_options(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The options of its first group that are no rates."""
+    return {key: value for key, value in optimizer.param_groups[0].items() if key not in ("params", "lr")}
 
 
 class Kernels(Callback):
@@ -101,7 +107,7 @@ class Kernels(Callback):
             clip_algorithm=task.optimization.clip_algorithm,
         )
         self.interventions, self.carried = Interventions(task, flat, optimizer), None
-        self.parts: dict[tuple[str, int], native.Part | None] = {}
+        self.parts: dict[tuple[str, int], tuple[native.Part | None, Any]] = {}
         self.built = True
         self.share_carry(task)
 
@@ -115,14 +121,18 @@ class Kernels(Callback):
         )
         self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in self.callbacks)
 
-    def share_carry(self, task: Any) -> None:
-        """The task's carry becomes a view of the kernels', which checkpoints then find where they look."""
+    def share_carry(self, task: Any, first: bool = False) -> None:
+        """The task's carry becomes a view of the kernels', which checkpoints then find where they look. What another
+        put there is taken, but not for an epoch's `first` segment, which begins with the initial state.
+        """
         if self.program.carry is None:
             return
         state = task.carry.state
         if self.carried is not None and state is self.carried[0] and all(map(is_, state, self.carried[1])):
             return
-        if state:  # a callback's, or a checkpoint's
+        if first:
+            pass
+        elif state:  # a callback's, or a checkpoint's
             self.program.load_carry([tuple(t.clone() for t in cell) for cell in state])
         elif self.carried is not None:
             if any(cell.initial is not None for cell in task.stack.layers):
@@ -152,8 +162,7 @@ class Kernels(Callback):
         how, optimizer = task.optimization, optimizer_of(task)
         if self.loader.fetch is not self.fetch:
             raise refusal(task.stack, "the loader's fetch was replaced")
-        if index:  # an epoch's first segment begins with the initial state
-            self.share_carry(task)
+        self.share_carry(task, first=index == 0)
         source = self.edited(trainer, task, batch, index)
         alone = source is not None or self.gradients_are_seen or self.interventions.on_gradients
         alone = alone or self.interventions.on_update(optimizer)
@@ -164,9 +173,14 @@ class Kernels(Callback):
             losses, norms = self.looked_at(trainer, task, optimizer, batches[0], source)
             rates = self.rates(task, optimizer, 1)
         else:
+            before = other_options(optimizer)
             rates = self.rates(task, optimizer, n)
+            after, n = other_options(optimizer), len(rates)
+            self.taken = n
+            optimizer.param_groups[0].update(before)  # a schedule that cycles the momentum has moved it on
             self.program.clip_val, self.program.clip_algorithm = how.clip_val, how.clip_algorithm
-            done = self.program.run(batches, rates, dropout_step=step)
+            done = self.program.run(batches[:n], rates, dropout_step=step)
+            optimizer.param_groups[0].update(after)
             losses, norms = done.losses.numpy()[: done.done + 1], done.norms.numpy()[: done.done + 1]
         self.measure(n, time.perf_counter() - begin)
         taken = len(losses)  # fewer than n where a loss is not finite
@@ -264,7 +278,11 @@ class Kernels(Callback):
         raise refusal(task.stack, "the batch was changed")
 
     def rates(self, task: Task, optimizer: torch.optim.Optimizer, n: int) -> list[float]:
-        """The learning rates of the next n steps; the schedule is moved on behind them."""
+        """The learning rates of the next n steps; the schedule is moved on behind them.
+
+        Fewer than n where the schedule changes another option of the optimizer, such as OneCycleLR the momentum: the
+        steps behind that have it.
+        """
         group, how = optimizer.param_groups[0], task.optimization
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
         if how.scheduler is None or how.interval != "step":
@@ -272,15 +290,16 @@ class Kernels(Callback):
         scheduler: Any = task.lr_schedulers()
         if scheduler is None:  # a task's own `configure_optimizers` made none
             return [float(group["lr"])] * n
-        if type(scheduler) is LambdaLR:  # a function of the step: no need to walk there
+        if type(scheduler) is LambdaLR and scheduler.lr_lambdas[0].__module__ == schedules.__name__:
+            # a function of the step alone: no need to walk there
             factor, base, first = scheduler.lr_lambdas[0], scheduler.base_lrs[0], scheduler.last_epoch
             rates = [float(group["lr"]), *(float(base * factor(first + i)) for i in range(1, n))]
             scheduler.last_epoch += n - 1
             scheduler._step_count += n - 1
             scheduler.step()
             return rates
-        rates = []
-        for _ in range(n):
+        rates, others = list[float](), other_options(optimizer)
+        while len(rates) < n and other_options(optimizer) == others:
             rates.append(float(group["lr"]))
             scheduler.step()
         return rates
@@ -321,10 +340,10 @@ class Kernels(Callback):
             self.interventions.unseen(training=False) or self.interventions.moved()
         ):
             return False
-        key = split, limit
-        if key not in self.parts:
-            self.parts[key] = self.part(trainer, task, loader, split, limit)
-        part = self.parts[key]
+        key, given = (split, limit), (loader.fetch, loader.batches)
+        if key not in self.parts or not all(map(is_, self.parts[key][1], given)):
+            self.parts[key] = self.part(trainer, task, loader, split, limit), given
+        part, _ = self.parts[key]
         if part is None:
             return False
         sums, said = self.program.score(part, outputs=task.ranks, between=between)
@@ -351,6 +370,10 @@ class Kernels(Callback):
         own = type(data).__module__.startswith("rnnlab.data.")
         if not own or (scale := task.scoring()) is None:
             return None
+        if (stock := data.loader(split)) is None or code_of(stock.fetch) is not code_of(loader.fetch):
+            return None
+        if not all(same(loader.fetch(batch), stock.fetch(batch)) for batch in loader.batches[:1]):
+            return None  # a callback has put other data in
         try:
             return self.program.part(loader.batches[:limit], data.native_source(split), scale)
         except ValueError:  # longer sequences than those of training, say
