@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +35,16 @@ def test_a_wrong_key_is_named(key, value, why):
     with pytest.raises(UserError, match=r"sweep\.ray\.cpu: no such key\. Did you mean cpus"):
         ray_pool.checked({"ray": KEYS | {"cpu": 3}})
     assert ray_pool.checked({"ray": KEYS}) == KEYS
+
+
+def test_an_address_where_nothing_listens_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for address in (None, "auto", "local", "ray://127.0.0.1:1", f"127.0.0.1:{port}"):
+            ray_pool.require_answer(address)
+    for address in (f"127.0.0.1:{port}", "127.0.0.1:99999", "nowhere.invalid:6379"):
+        with pytest.raises(UserError, match=f"sweep.ray.address={address}: no cluster answers there"):
+            ray_pool.require_answer(address)
 
 
 def test_devices_are_the_clusters():

@@ -6,6 +6,7 @@ A worker and the driver share the file system, where the runs are, and a mailbox
 import asyncio
 import os
 import platform
+import socket
 import sys
 import threading
 import time
@@ -50,6 +51,17 @@ def cluster_devices(options: dict[str, Any]) -> dict[str, str]:
     """The accelerators of a worker, best first."""
     cpu = {"cpu": "the cluster's cores"}
     return {"gpu": "the cluster's GPUs"} | cpu if checked(options)["gpus"] else cpu
+
+
+def require_answer(address: str | None) -> None:
+    """Raises UserError where nothing listens at HOST:PORT: Ray would go on asking for many minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or "/" in host or not port.isdecimal():  # auto, local, ray://...: Ray's to judge
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"sweep.ray.address={address}: no cluster answers there: {error}") from None
 
 
 class Mailbox:
@@ -174,6 +186,7 @@ class RayPool:
         self.ray = ray
         self.own = not ray.is_initialized()
         if self.own:
+            require_answer(self.asked["address"])
             try:
                 ray.init(address=self.asked["address"], log_to_driver=False, logging_level="error",
                          include_dashboard=False if self.asked["address"] is None else None)  # fmt: skip
