@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from rnnlab.cli import main
 from rnnlab.errors import UserError
 from rnnlab.runs.run import Run, runs
 from rnnlab.sweeps import ray_pool
-from rnnlab.sweeps.pool import WorkerHandle
+from rnnlab.sweeps.pool import LOST, WorkerHandle
 from rnnlab.sweeps.worker import Step
 from waiting import until
 
@@ -24,7 +25,8 @@ LONG = ("trainer.max_epochs=3000", "checkpoint.every_n_steps=200")
 
 @pytest.mark.parametrize(
     ("key", "value", "why"),
-    [("cpus", 0, "a number above 0"), ("cpus", True, "a number above 0"), ("gpus", -1, "0 or above"),
+    [("cpus", 0, "a number above 0"), ("cpus", True, "a number above 0"),
+     ("cpus", float("nan"), "a number above 0"), ("gpus", -1, "0 or above"),
      ("address", 3, "a text, such as auto")],
 )  # fmt: skip
 def test_a_wrong_key_is_named(key, value, why):
@@ -35,26 +37,47 @@ def test_a_wrong_key_is_named(key, value, why):
     assert ray_pool.checked({"ray": KEYS}) == KEYS
 
 
+def test_an_address_where_nothing_listens_is_refused():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        for address in (None, "auto", "local", "ray://127.0.0.1:1", f"127.0.0.1:{port}"):
+            ray_pool.require_answer(address)
+    for address in (f"127.0.0.1:{port}", "127.0.0.1:99999", "nowhere.invalid:6379"):
+        with pytest.raises(UserError, match=f"sweep.ray.address={address}: no cluster answers there"):
+            ray_pool.require_answer(address)
+
+
 def test_devices_are_the_clusters():
     assert list(ray_pool.cluster_devices({"ray": KEYS})) == ["cpu"]
     assert list(ray_pool.cluster_devices({"ray": KEYS | {"gpus": 0.25}})) == ["gpu", "cpu"]
 
 
 class FakeRay:
-    """One call of `wait` finds all there is; the worker has died."""
+    """One call of `wait` finds all there is; the worker has died, or does not answer."""
 
     class exceptions:  # noqa: N801
         class RayTaskError(Exception): ...
 
         class RayError(Exception): ...
 
+        class ActorUnavailableError(RayError): ...
+
+    def __init__(self, silent=False, alive=False):
+        self.error = self.exceptions.ActorUnavailableError if silent else self.exceptions.RayError
+        self.alive = alive
+
     def wait(self, refs, num_returns, timeout):
         return list(refs), []
 
     def get(self, ref):
         if ref == "training":
-            raise self.exceptions.RayError("it died")
+            raise self.error("it died")
         return [(0, Step(0, 5))]
+
+    def nodes(self):
+        return [{"NodeID": "node", "Alive": self.alive}]
+
+    def kill(self, actor): ...
 
 
 def test_a_worker_has_the_cores_and_gpus_that_a_run_takes():
@@ -68,13 +91,33 @@ def test_a_worker_has_the_cores_and_gpus_that_a_run_takes():
     assert needs("gpu", cores=4) == "cpus 1, gpus 0.25" and needs("gpu", gpus=2) == "cpus 1, gpus 2"
 
 
-def test_a_death_is_heard_beside_a_letter():
+def pool_on(ray):
     pool = object.__new__(ray_pool.RayPool)
-    pool.ray, pool.letters, pool.greetings, pool.trainings = FakeRay(), "letters", {}, {"training": 0}
-    pool.died, pool.nodes = {}, {0: "node"}
+    pool.ray, pool.letters, pool.greetings, pool.trainings = ray, "letters", {}, {"training": 0}
+    pool.died, pool.unsure, pool.nodes, pool.actors = {}, {}, {0: "node"}, {0: "actor"}
     pool.mailbox = SimpleNamespace(take=SimpleNamespace(remote=lambda: "letters"))
-    worker = WorkerHandle(0, "cpu")
+    return pool, WorkerHandle(0, "cpu")
+
+
+def test_a_death_is_heard_beside_a_letter():
+    pool, worker = pool_on(FakeRay())
     assert pool.ready([worker], 0.1) == [(worker, Step(0, 5)), (worker, None)]
+
+
+@pytest.mark.parametrize(("silent", "patience"), [(True, ray_pool.SILENT), (False, ray_pool.LATE)])
+def test_a_worker_goes_once_it_is_known_whether_its_node_is_lost(silent, patience, monkeypatch):
+    """A cluster notices a lost node only behind some silence; the sweep hears other workers meanwhile."""
+    clock = [1000.0]
+    monkeypatch.setattr(ray_pool, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    for noticed in (True, False):
+        pool, worker = pool_on(FakeRay(silent, alive=True))
+        assert (worker, None) not in pool.ready([worker], 0.1)
+        clock[0] += patience - 1
+        assert (worker, None) not in pool.ready([worker], 0.1)
+        pool.ray.alive = not noticed
+        clock[0] += 0 if noticed else 2
+        assert (worker, None) in pool.ready([worker], 0.1)
+        assert pool.close(worker) == (LOST if noticed or silent else "it died")
 
 
 # ---------------------------------------------------------------------- on a real one

@@ -87,6 +87,15 @@ def test_what_a_run_would_warn_of_is_said_once(multirun, tmp_path):
     assert " ".join(done.out.split()).count(said) == 1
 
 
+@pytest.mark.parametrize(
+    "more", [(), ("trainer.precision=16-mixed",), ("trainer.devices=[1]",), ("trainer.devices=2",)]
+)
+def test_a_gpu_that_only_other_machines_have_is_not_asked_for_here(more):
+    questions = Questions()
+    questions.number(check(compose([*SMALL, "trainer.accelerator=gpu", *more])))
+    assert answers(questions.asked)[0].lines == ()
+
+
 def test_outputs_that_cannot_be_written_are_refused_by_a_dry_run(multirun, tmp_path):
     (tmp_path / "file").write_text("")
     done = multirun(*SMALL, "seed=0,1", f"paths.outputs={tmp_path / 'file'}", "sweep.dry_run=true")

@@ -53,6 +53,14 @@ def test_a_wrong_key_is_named(key, value, why):
     assert slurm.checked({"slurm": KEYS}) == KEYS
 
 
+@pytest.mark.parametrize(("minutes", "seconds"), [(1, 20), (4, 80), (120, 90)])
+def test_a_short_job_has_most_of_its_time_before_it_must_end(minutes, seconds, tmp_path, monkeypatch):
+    pytest.importorskip("submitit")
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")  # sbatch is not called
+    asked = slurm.executor(tmp_path, KEYS | {"minutes": minutes}, "sine")
+    assert f"#SBATCH --signal=USR2@{seconds}\n" in asked._make_submission_file_text("true", "1")
+
+
 def of(kind="cpu", **trainer):
     return types.SimpleNamespace(
         accelerator=kind,

@@ -73,14 +73,20 @@ def test_mlflow_has_scores_group_tags_and_status(tmp_path):
     assert done.data.params["model.hidden_size"] == "4"
 
 
-@needs_mlflow
-def test_the_first_sweep_into_no_database(tmp_path):
-    words = [*SMALL, "logger=mlflow", f"paths.outputs={tmp_path}", "seed=0,1,2,3", "sweep.workers=4"]
+@pytest.mark.parametrize("name", ["mlflow", "aim"])
+def test_the_first_sweep_into_no_database(name, tmp_path):
+    if not installed(name):
+        pytest.skip(f"{name} is not installed: not tried")
+    words = [*SMALL, f"logger={name}", f"paths.outputs={tmp_path}", "seed=0,1,2,3", "sweep.workers=4"]
     done = subprocess.run(
         [sys.executable, "-m", "rnnlab", "train", "-m", *words], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert Counter(one.info.status for one in of_mlflow(tmp_path / "mlflow.db")) == {"FINISHED": 4}
+    if name == "mlflow":
+        ended = Counter(one.info.status for one in of_mlflow(tmp_path / "mlflow.db"))
+    else:
+        ended = Counter(of_aim(run)[2].upper() for run in rnnlab.runs(tmp_path / "sine"))
+    assert ended == {"FINISHED": 4}
 
 
 @needs_wandb

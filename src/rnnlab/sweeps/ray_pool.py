@@ -6,6 +6,7 @@ A worker and the driver share the file system, where the runs are, and a mailbox
 import asyncio
 import os
 import platform
+import socket
 import sys
 import threading
 import time
@@ -24,7 +25,8 @@ from rnnlab.sweeps.pool import LOST, WorkerHandle
 from rnnlab.sweeps.worker import HEARTBEAT, Step, Validated
 
 NUMBERS = {"cpus": "a number above 0", "gpus": "a number, 0 or above"}
-LATE = 10.0  # seconds in which a cluster notices that a node has gone
+LATE = 10.0  # seconds in which a node's end is known behind that of its workers
+SILENT = 90.0  # in which a cluster gives up a node that does not answer: 20 to 70 by Ray's defaults
 
 
 def checked(options: dict[str, Any]) -> dict[str, Any]:
@@ -38,8 +40,8 @@ def checked(options: dict[str, Any]) -> dict[str, Any]:
         if key == "address":
             if value is not None and not isinstance(value, str):
                 raise UserError(f"sweep.ray.address={value}: must be a text, such as auto, or null")
-        elif isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or (
-            key == "cpus" and value == 0
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not (
+            value > 0 or (key == "gpus" and value == 0)
         ):  # fmt: skip
             raise UserError(f"sweep.ray.{key}={value}: must be {NUMBERS[key]}")
     return found
@@ -49,6 +51,17 @@ def cluster_devices(options: dict[str, Any]) -> dict[str, str]:
     """The accelerators of a worker, best first."""
     cpu = {"cpu": "the cluster's cores"}
     return {"gpu": "the cluster's GPUs"} | cpu if checked(options)["gpus"] else cpu
+
+
+def require_answer(address: str | None) -> None:
+    """Raises UserError where nothing listens at HOST:PORT: Ray would go on asking for many minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not host or "/" in host or not port.isdecimal():  # auto, local, ray://...: Ray's to judge
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"sweep.ray.address={address}: no cluster answers there: {error}") from None
 
 
 class Mailbox:
@@ -162,6 +175,7 @@ class RayPool:
     greetings: dict[Any, int] = field(default_factory=dict)  # what tells so
     trainings: dict[Any, int] = field(default_factory=dict)
     died: dict[int, str] = field(default_factory=dict)
+    unsure: dict[int, float] = field(default_factory=dict)  # until when their node may be found lost
 
     def __post_init__(self) -> None:
         self.asked = checked(self.options)
@@ -172,6 +186,7 @@ class RayPool:
         self.ray = ray
         self.own = not ray.is_initialized()
         if self.own:
+            require_answer(self.asked["address"])
             try:
                 ray.init(address=self.asked["address"], log_to_driver=False, logging_level="error",
                          include_dashboard=False if self.asked["address"] is None else None)  # fmt: skip
@@ -241,21 +256,35 @@ class RayPool:
                     raise error.cause from None
                 raise
             except self.ray.exceptions.RayError as error:
-                self.died.setdefault(number, str(error).strip().splitlines()[0])
-                if number in of and (of[number], None) not in heard:
-                    heard.append((of[number], None))
+                silent = isinstance(error, self.ray.exceptions.ActorUnavailableError)
+                self.died.setdefault(number, LOST if silent else str(error).strip().splitlines()[0])
+                self.unsure.setdefault(number, time.monotonic() + (SILENT if silent else LATE))
                 continue
             if greeting:
                 self.nodes[number] = answer
             elif number in of:
                 heard.append((of[number], answer))
-        return heard
+        return heard + [(of[number], None) for number in self._gone() if number in of]
+
+    def _gone(self) -> list[int]:
+        """Workers that have died, or do not answer, once it is known whether their node is lost."""
+        now = time.monotonic()
+        found = [n for n, until in self.unsure.items() if now > until or self._on_lost_node(n)]
+        for number in found:
+            del self.unsure[number]
+        return found
+
+    def _on_lost_node(self, number: int) -> bool:
+        """Or on a node that is not known: it died before it had begun."""
+        return self.nodes.get(number) not in {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
 
     def stop(self, worker: WorkerHandle, now: bool = False) -> None:
         if now or worker.pid not in self.nodes:  # one that has not begun hears nothing
             self.ray.kill(self.actors[worker.pid])
         else:
             self.mailbox.stop.remote(worker.pid)
+        if worker.pid in self.unsure:  # nothing is waited for
+            self.unsure[worker.pid] = 0.0
 
     def close(self, worker: WorkerHandle) -> str:
         """Why it has gone: LOST, if its node has."""
@@ -263,16 +292,11 @@ class RayPool:
         for refs in (self.greetings, self.trainings):
             for ref in [ref for ref, of in refs.items() if of == number]:
                 del refs[ref]
+        self.unsure.pop(number, None)
         self.ray.kill(self.actors[number])
         if number not in self.died:
             return "it was let go"
-        deadline = time.monotonic() + (LATE if number in self.nodes else 0)
-        while time.monotonic() < deadline:
-            alive = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
-            if number in self.nodes and self.nodes[number] not in alive:
-                return LOST
-            time.sleep(0.2)
-        return self.died[number]
+        return LOST if number in self.nodes and self._on_lost_node(number) else self.died[number]
 
     def end(self) -> None:
         """Leaves the cluster; one that was started for this sweep ends with it."""

@@ -143,12 +143,16 @@ class Parts:
         return data
 
     def trainer(self, config: RunConfig) -> Any:
-        """Where its loggers and callbacks would write is a folder that nobody makes."""
+        """Where its loggers and callbacks would write is a folder that nobody makes. A GPU that only the machines have
+        that will train is not asked for here.
+        """
         import lightning
 
         from rnnlab.runs.run import Run
-        from rnnlab.training import assembly
+        from rnnlab.training import accelerator, assembly
 
+        if config["trainer"]["accelerator"] not in accelerator.present():
+            config = config | {"trainer": config["trainer"] | {"accelerator": "cpu", "devices": 1}}
         with tempfile.TemporaryDirectory() as folder:
             task = lightning.LightningModule()
             task.automatic_optimization = False

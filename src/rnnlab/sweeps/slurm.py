@@ -252,6 +252,8 @@ def executor(folder: Path, asked: dict[str, Any], name: str) -> Any:
     found.update_parameters(**{
         "job_name": f"rnnlab {name}", "time": asked["minutes"], "cpus_per_task": asked["cpus"],
         "array_parallelism": asked["parallel"], "stderr_to_stdout": True,
+        # before its time is over a job is told to write checkpoints, but not when it has only begun
+        "signal_delay_s": min(90, 20 * asked["minutes"]),
         "additional_parameters": {"requeue": True} | asked["more"],
     } | {key: value for key, value in own.items() if value})  # fmt: skip
     return found

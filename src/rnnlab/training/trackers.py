@@ -34,12 +34,15 @@ def conclude(loggers: Iterable[Any], status: str, results: Mapping[str, Any], mo
 
 @contextmanager
 def _alone(logger: Any) -> Iterator[None]:
-    """Workers that find no database of MLflow each make one, and all but the first fail: they take turns."""
-    address = str(getattr(logger, "_tracking_uri", None) or "")
-    if type(logger).__name__ != "MLFlowLogger" or address.startswith(("http", "databricks")):
+    """Workers that find no database of MLflow, or no repository of Aim, each make one, and all but the first fail:
+    they take turns.
+    """
+    kind = type(logger).__name__
+    address = str(getattr(logger, PLACES.get(kind, ""), None) or "")
+    if kind not in PLACES or address.startswith(("http", "databricks", "aim:", "ssh:")):
         yield
         return
-    name = f"rnnlab-mlflow-{os.getuid()}-{hashlib.sha256(address.encode()).hexdigest()[:12]}.lock"
+    name = f"rnnlab-{kind}-{os.getuid()}-{hashlib.sha256(address.encode()).hexdigest()[:12]}.lock"
     with (Path(tempfile.gettempdir()) / name).open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         yield
@@ -85,6 +88,8 @@ def _conclude_ours(logger: Any, status: str, scores: Mapping[str, float]) -> Non
     logger.end(status, scores)
 
 
+# by the name of the logger's class: its attribute that says where it writes
+PLACES = {"MLFlowLogger": "_tracking_uri", "AimLogger": "_repo_path"}
 # by the name of the logger's class: no package need be there
 BEGUN: dict[str, Callable[[Any, str, list[str]], None]] = {
     "MLFlowLogger": _begin_mlflow,
