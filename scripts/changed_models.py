@@ -26,6 +26,7 @@ from options import parsed
 from rnnlab.cells import CELLS
 from rnnlab.data import Chars, Sine, Tokens
 from rnnlab.tasks import CharLM, Classifier, Forecaster
+from rnnlab.training.recorder import Diverged
 
 STEPS = 6  # few: rounding grows from step to step
 CLOSE = 3e-4
@@ -174,10 +175,15 @@ def outcome(seed: int, engine: str, folder: Path) -> tuple[str, list[float], str
     changes = draw.sample(CHANGES, draw.choice([1, 1, 2]))
     for change in changes:
         change(task, draw)
-    run = rnnlab.train(*ASKED, f"paths.outputs={folder}", "rerun=true", module=task, data=data, quiet=True)
+    what += f": {', '.join(change.__name__ for change in changes)}"
+    try:
+        run = rnnlab.train(
+            *ASKED, f"paths.outputs={folder}", "rerun=true", module=task, data=data, quiet=True
+        )
+    except Diverged:
+        return what, [math.nan, math.nan], "until it diverged"
     losses = [float(run.metrics[name][1][-1]) for name in ("loss/train", "loss/val")]
-    named = ", ".join(change.__name__ for change in changes)
-    return f"{what}: {named}", losses, run.record["engine"]["steps"]
+    return what, losses, run.record["engine"]["steps"]
 
 
 def compared(seed: int, folder: Path) -> tuple[bool, str, str]:
