@@ -25,7 +25,7 @@ from rnnlab.api.difference import difference
 from rnnlab.api.objects import overrides_of, text
 from rnnlab.config import build, compose
 from rnnlab.config.permitted import refusals
-from rnnlab.data import Sine
+from rnnlab.data import Chars, Sine, Tokens
 from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, global_names, install, target_of
 from rnnlab.runs.objects import GIVEN
@@ -326,6 +326,31 @@ def test_data_that_was_used_before_is_recorded_by_its_arguments():
     assert node_of(module, "module")["width"] == 4
     data.reset(3)  # no Trainer calls it
     assert "bonus differs" in node_of(data, "data")["why"]
+
+
+class Ordered(Points):
+    def _split(self):
+        x = torch.arange(4.0 * self.n).view(-1, 4)
+        self.part = TensorDataset(x, x.sum(1, keepdim=True))
+
+
+def test_data_that_was_changed_behind_its_setup_is_no_longer_what_its_arguments_make():
+    data = Ordered(24)
+    data.prepare_data(), data.setup("fit")
+    assert node_of(data, "data")["n"] == 24
+    data.part = torch.utils.data.Subset(data.part, range(4))
+    assert "part differs" in node_of(data, "data")["why"]
+    data = Ordered(24)
+    data.setup("fit"), data.setup("fit")
+    data.part.tensors[0][3] = 1.0
+    assert "part" in node_of(data, "data")["why"]
+    for ours in (Sine(n_points=200), Tokens(n_sequences=60), Chars(limit=3000)):
+        ours.setup()
+        assert "why" not in node_of(ours, "data")
+    sine = Sine(n_points=200)
+    sine.setup()
+    sine.series[3] = 7.0
+    assert "series differs" in node_of(sine, "data")["why"]
 
 
 def test_a_callback_that_was_used_before_is_recorded_by_its_arguments():

@@ -6,6 +6,7 @@ them, and must be the same but for random numbers. One that is not is handed ove
 reproducible.
 """
 
+import copy
 import enum
 import inspect
 import math
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import nn
 
-from rnnlab.api.difference import difference, edited
+from rnnlab.api.difference import difference, edited, filled_by_hooks
 from rnnlab.config.building import build
 from rnnlab.config.inner import BY_NAME
 from rnnlab.errors import UserError
@@ -219,6 +221,8 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
                 cause = error.__cause__ if isinstance(error, UserError) and error.__cause__ else error
                 raise Unrecordable(f"it cannot be made again: {type(cause).__name__}: {cause}") from error
         at = difference(thing, other).lstrip(".") or other_mode(thing, other)
+        if not at and isinstance(thing, LightningDataModule) and thing.trainer is None:
+            at = set_up_otherwise(thing, other)
         if not at and others:
             at = edited(thing, [other, *others])
         if not at:
@@ -231,6 +235,30 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
     lost = [name for name in inspect.signature(kind).parameters if name not in node and name != "args"]
     hint = f"; {lost[0]} is not kept on it: {KEEP.format(name=lost[0])}" if lost else ""
     raise Unrecordable(f"it is not what {kind.__name__}({shown(node)}) makes: {place} differs{hint}")
+
+
+def set_up_otherwise(thing: LightningDataModule, other: LightningDataModule) -> str:
+    """What was changed in data behind its `setup`, which somebody has called; "" where nothing was, or nobody has.
+
+    Of data that `setup` draws at random this cannot be told.
+    """
+    if not (late := filled_by_hooks(thing, vars(other))):
+        return ""
+    found = ""
+    for stage in ("fit", None):
+        try:
+            made = [copy.deepcopy(other) for _ in range(2)]
+            with left_alone():
+                for one in made:
+                    one.prepare_data()
+                    one.setup(stage)  # type: ignore[arg-type]
+        except Exception:  # which the training will say, if it meets it
+            continue
+        first, second = ({name: vars(one).get(name) for name in late} for one in made)
+        found = difference({name: vars(thing)[name] for name in late}, first, exact=True).lstrip(".")
+        if not found or difference(first, second, exact=True):
+            return ""
+    return found
 
 
 def other_mode(thing: Any, other: Any) -> str:

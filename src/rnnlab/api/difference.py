@@ -26,11 +26,13 @@ CALLED = {*dir(LightningModule), *dir(LightningDataModule), *dir(Callback)} - {
 }
 
 
-def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None) -> str:
+def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None, exact: bool = False) -> str:
     """Where two objects differ, "" where nowhere. Tensors are compared by shape, type, and how often they were changed
-    in place: their numbers may be random, and a weight that was loaded or trained has changed more often.
+    in place: their numbers may be random, and a weight that was loaded or trained has changed more often. With `exact`
+    their numbers are, and all that a use of the objects has left on them.
     """
     seen = {} if seen is None else seen
+    further = functools.partial(difference, seen=seen, exact=exact)
     if a is b or (id(a), id(b)) in seen:
         return ""
     seen[id(a), id(b)] = a, b  # kept, so that no other object gets their ids
@@ -44,11 +46,13 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None)
         if len(a) != len(b):
             return here
         pairs = enumerate(zip(a, b, strict=True))
-        return next((d for i, (x, y) in pairs if (d := difference(x, y, f"{at}[{i}]", seen))), "")
+        return next((d for i, (x, y) in pairs if (d := further(x, y, f"{at}[{i}]"))), "")
     if isinstance(a, partial) and isinstance(b, partial):  # Hydra has a class of its own for them
-        return difference([a.func, a.args, a.keywords], [b.func, b.args, b.keywords], at, seen)
+        return further([a.func, a.args, a.keywords], [b.func, b.args, b.keywords], at)
     if not same_kind(a, b):
         return here
+    if isinstance(a, torch.Tensor) and exact:
+        return "" if a.dtype == b.dtype and torch.equal(a, b) else here
     if isinstance(a, torch.Tensor):
         one, other = ((t.shape, t.dtype, t.requires_grad, t.is_inference() or t._version) for t in (a, b))
         return "" if one == other else here
@@ -57,15 +61,15 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None)
     if isinstance(a, dict):
         if a.keys() != b.keys():
             return f"{at}.{next(iter(a.keys() ^ b.keys()))}"
-        return next((d for key in a if (d := difference(a[key], b[key], f"{at}.{key}", seen))), "")
+        return next((d for key in a if (d := further(a[key], b[key], f"{at}.{key}"))), "")
     if inspect.isroutine(a) or inspect.isclass(a):
         return "" if getattr(a, "__qualname__", a) == getattr(b, "__qualname__", b) else here
     if hasattr(a, "__dict__"):
-        later = set(left_behind(a, vars(b)))
+        later = BY_TRAINER if exact else set(left_behind(a, vars(b)))
         if not vars(a).get("_hparams"):  # an empty one is there since somebody looked for it
-            later.add("_hparams")
+            later = later | {"_hparams"}
         mine, theirs = ({k: v for k, v in vars(one).items() if k not in later} for one in (a, b))
-        return difference(mine, theirs, at, seen)
+        return further(mine, theirs, at)
     return here if isinstance(a, str | bytes | complex | set | frozenset) and a != b else ""
 
 
@@ -156,8 +160,20 @@ def left_behind(used: Any, made: dict[str, Any]) -> Iterator[str]:
     yield from (name for name in loaded if isinstance(made.get(name), list | dict | set) and not made[name])
 
 
+def filled_by_hooks(used: Any, made: dict[str, Any]) -> list[str]:
+    """The attributes with nothing in them at first that the methods which a Trainer calls have set; no lists, to which
+    each call may have added.
+    """
+    kind: type = type(used)
+    stored, _ = used_by_hooks(kind)
+    late = [name for name in stored & vars(used).keys() if _is_nothing(made.get(name))]
+    return sorted(
+        name for name in late if not _is_nothing(vars(used)[name]) and not isinstance(made.get(name), list)
+    )
+
+
 def _is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, list | dict | set | tuple) and not value)
+    return value is None or value is False or (isinstance(value, list | dict | set | tuple) and not value)
 
 
 @functools.cache
