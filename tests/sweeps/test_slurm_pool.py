@@ -115,6 +115,12 @@ def test_a_slurm_that_does_not_answer_ends_no_search(pool, monkeypatch):
     pool.asked_at -= slurm.ASK_SLURM
     with pytest.raises(UserError, match="no job is left"):
         pool.ready([], 0)
+    monkeypatch.setattr(slurm_queue, "about", lambda job: {"JobState": "CANCELLED"})
+    pool.asked_at -= slurm.ASK_SLURM
+    with pytest.raises(
+        UserError, match=r"no job is left .*: job 7_0 was cancelled; the same command goes on$"
+    ):
+        pool.ready([], 0)
 
 
 def test_the_key_is_for_nobody_else_and_the_ledger_for_a_group(tmp_path, pool):

@@ -180,7 +180,13 @@ class SlurmPool:
             if station.job and found.get(station.job, "PENDING") == "PENDING":  # ended, or queued again
                 self._lose(station)
         if not live and not found.keys() & set(self.jobs) and self.coming.empty():
-            said = slurm.last_words(self.place, self.jobs[0])
+            job = self.jobs[0]
+            cancelled = slurm_queue.about(job).get("JobState") == "CANCELLED"
+            said = (
+                f": job {job} was cancelled; the same command goes on"
+                if cancelled
+                else slurm.last_words(self.place, job)
+            )
             raise UserError(f"sweep.pool=slurm: no job is left to train the search{said}")
 
     def close(self, worker: WorkerHandle) -> str:
