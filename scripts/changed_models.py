@@ -132,7 +132,9 @@ def transpose_memory(task: Any, draw: random.Random) -> None:
 
 def normalise_weight(task: Any, draw: random.Random) -> None:
     layer = draw.choice(list(task.stack.layers))
-    if names := [name for name, p in layer.named_parameters() if p.dim() == 2 and "." not in name]:
+    # of rows of one number the direction has no gradient but rounding, of which Adam makes whole steps
+    wide = [name for name, p in layer.named_parameters() if p.dim() == 2 and p.shape[1] > 1]
+    if names := [name for name in wide if "." not in name]:
         parametrizations.weight_norm(layer, draw.choice(names))
 
 
