@@ -8,6 +8,7 @@ import sys
 import tempfile
 import zipfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,7 @@ def installed(name: str) -> bool:
     return spec is not None and spec.origin is not None  # a folder wandb/ of runs is no package
 
 
+KEPT = {"best.ckpt", "config.yaml", "manifest.json", "metrics.csv"}
 needs_mlflow = pytest.mark.skipif(not installed("mlflow"), reason="mlflow is not installed: not tried")
 needs_wandb = pytest.mark.skipif(not installed("wandb"), reason="wandb is not installed: not tried")
 
@@ -167,6 +169,66 @@ def test_a_tracker_has_name_group_status_tags_scores_and_config(tmp_path, name, 
     assert tags == {"paper", "first"} and str(config["model.hidden_size"]) == "4"
     assert scores["test/mse"] == pytest.approx(run.results["test"]["mse"])
     assert scores["best/loss/val"] == pytest.approx(run.results["best"]["value"])
+
+
+@needs_mlflow
+def test_mlflow_keeps_the_model_that_it_is_asked_to(tmp_path, monkeypatch):
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.chdir(tmp_path)  # where MLflow keeps files that belong to a database
+    run = rnnlab.train(
+        *SMALL, "logger=mlflow", "+logger.mlflow.log_model=true", f"paths.outputs={tmp_path}", quiet=True
+    )
+    (found,) = of_mlflow(tmp_path / "mlflow.db")
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert {f.path for f in client.list_artifacts(found.info.run_id)} == KEPT
+    (tmp_path / "there").mkdir()
+    kept = client.download_artifacts(found.info.run_id, "best.ckpt", str(tmp_path / "there"))
+    assert Path(kept).read_bytes() == (run.folder / "checkpoints" / "best.ckpt").read_bytes()
+
+
+@needs_wandb
+def test_wandb_keeps_the_model_that_it_is_asked_to(tmp_path, monkeypatch):
+    from test_loggers_resumed import leveldb
+    from wandb.proto import wandb_internal_pb2
+
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    rnnlab.train(
+        *SMALL, "logger=wandb", "+logger.wandb.log_model=true", f"paths.outputs={tmp_path}", quiet=True
+    )
+    (file,) = (tmp_path / "sine").glob("*/wandb/offline-run-*/*.wandb")
+    records = [wandb_internal_pb2.Record.FromString(one) for one in leveldb(file.read_bytes())]
+    found = [one.artifact for one in records if one.WhichOneof("record_type") == "artifact"]
+    found += [one.request.log_artifact.artifact for one in records if one.request.HasField("log_artifact")]
+    assert any(
+        {entry.path for entry in one.manifest.contents} == KEPT and one.type == "model" for one in found
+    )
+
+
+@pytest.mark.skipif(not installed("comet_ml"), reason="comet_ml is not installed: not tried")
+def test_comet_keeps_the_model_that_it_is_asked_to(tmp_path):
+    asked = ["logger.comet.online=false", "+logger.comet.log_model=true", f"paths.outputs={tmp_path}"]
+    run = rnnlab.train(*SMALL, "logger=comet", *asked, quiet=True)
+    (archive,) = (run.folder / "comet").glob("*.zip")
+    with zipfile.ZipFile(archive) as content:
+        said = [json.loads(line) for line in content.read("messages.json").splitlines()]
+    assert {m["payload"]["additional_params"]["fileName"] for m in said if m["type"] == "file_upload"} >= KEPT
+
+
+def test_a_tracker_gets_files_where_it_is_asked_to_keep_the_model(tmp_path, monkeypatch):
+    class MLFlowLogger:
+        pass
+
+    given = []
+    monkeypatch.setitem(trackers.KEPT, "MLFlowLogger", lambda logger, files: given.append(files))
+    monkeypatch.setitem(trackers.CONCLUDED, "MLFlowLogger", lambda *_: None)
+    (tmp_path / "config.yaml").write_text("")
+    target = "lightning.pytorch.loggers.MLFlowLogger"
+    for asked in (False, None, True, "all"):
+        nodes = {"mlflow": {"_target_": target, "log_model": asked}, "none": None}
+        trackers.conclude([MLFlowLogger()], "finished", {}, "loss/val", nodes, tmp_path)
+    assert given == [[tmp_path / "config.yaml"]] * 2
 
 
 def test_only_trackers_are_told(monkeypatch):

@@ -21,14 +21,36 @@ def begin(loggers: Iterable[Any], group: str, tags: list[str]) -> None:
                 BEGUN[kind](logger, group, tags)
 
 
-def conclude(loggers: Iterable[Any], status: str, results: Mapping[str, Any], monitor: str) -> None:
-    """When a run has ended: `status` is finished, pruned, stopped or failed; `results` as run.json has them."""
+FILES = ("checkpoints/best.ckpt", "config.yaml", "manifest.json", "metrics.csv")
+"""Of a run's folder, for a tracker that is asked to keep the model: `log_model=true`."""
+
+
+def conclude(
+    loggers: Iterable[Any],
+    status: str,
+    results: Mapping[str, Any],
+    monitor: str,
+    kept: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+) -> None:
+    """When a run has ended: `status` is finished, pruned, stopped or failed; `results` as run.json has them. `kept` are
+    the loggers of its config: those that ask for it get files of its folder.
+    """
     best = results.get("best", {})
     scores = {f"best/{monitor}": best["value"], "best/step": best["step"]} if "value" in best else {}
     scores |= {f"test/{name}": value for name, value in results.get("test", {}).items()}
     scores = {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}
+    asking = {
+        str(node["_target_"]).rpartition(".")[2]
+        for node in (kept or {}).values()
+        if node and node.get("log_model")
+    }
+    files = [folder / name for name in FILES if (folder / name).is_file()] if folder is not None else []
     for logger in loggers:
-        if (kind := type(logger).__name__) in CONCLUDED:
+        kind = type(logger).__name__
+        if files and kind in asking and kind in KEPT:
+            KEPT[kind](logger, files)
+        if kind in CONCLUDED:
             CONCLUDED[kind](logger, status, scores)
 
 
@@ -59,6 +81,25 @@ def _conclude_mlflow(logger: Any, status: str, scores: Mapping[str, float]) -> N
     logger.experiment.set_tag(logger.run_id, "status", status)
     word = {"stopped": "KILLED", "failed": "FAILED"}.get(status, "FINISHED")
     logger.experiment.set_terminated(logger.run_id, word)
+
+
+def _keep_mlflow(logger: Any, files: list[Path]) -> None:
+    for file in files:
+        logger.experiment.log_artifact(logger.run_id, str(file))
+
+
+def _keep_wandb(logger: Any, files: list[Path]) -> None:
+    import wandb
+
+    artifact = wandb.Artifact(f"run-{logger.experiment.id}", type="model")
+    for file in files:
+        artifact.add_file(str(file), name=file.name)
+    logger.experiment.log_artifact(artifact)
+
+
+def _keep_comet(logger: Any, files: list[Path]) -> None:
+    for file in files:
+        logger.experiment.log_asset(str(file), file_name=file.name)
 
 
 def _conclude_wandb(logger: Any, status: str, scores: Mapping[str, float]) -> None:
@@ -95,6 +136,11 @@ BEGUN: dict[str, Callable[[Any, str, list[str]], None]] = {
     "MLFlowLogger": _begin_mlflow,
     "Comet": _begin_comet,
     "AimLogger": _begin_aim,
+}
+KEPT: dict[str, Callable[[Any, list[Path]], None]] = {
+    "MLFlowLogger": _keep_mlflow,
+    "WandbLogger": _keep_wandb,
+    "Comet": _keep_comet,
 }
 CONCLUDED: dict[str, Callable[[Any, str, Mapping[str, float]], None]] = {
     "MLFlowLogger": _conclude_mlflow,

@@ -98,7 +98,7 @@ class Trackio(Tracker):
 class Comet(Tracker):
     """Sends to Comet's server, or with `online=false` writes an archive into `offline_directory`, for `comet upload`.
 
-    `experiment_key` is that of a run that is gone on with.
+    `experiment_key` is that of a run that is gone on with. With `log_model` it gets the best checkpoint, too.
     """
 
     def __init__(
@@ -109,9 +109,10 @@ class Comet(Tracker):
         offline_directory: str | None = None,
         workspace: str | None = None,
         experiment_key: str | None = None,
+        log_model: bool = False,
     ) -> None:
         super().__init__(project, run_name)
-        self.online, self.offline_directory = online, offline_directory
+        self.online, self.offline_directory, self.log_model = online, offline_directory, log_model
         self.workspace, self.experiment_key = workspace, experiment_key
 
     @property
