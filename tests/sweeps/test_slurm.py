@@ -370,6 +370,17 @@ def test_ctrl_c_asks_whether_to_cancel_the_jobs(cluster, tmp_path, answer, left)
     os.close(here), os.close(there)
 
 
+def test_a_driver_that_is_told_to_end_leaves_the_jobs(cluster, tmp_path):
+    words = [*LINE[:5], *LONG, "trainer.max_epochs=-1", "trainer.max_steps=4000", f"paths.outputs={tmp_path}"]
+    driver = warm.Popen([sys.executable, "-m", "rnnlab", *words], stdout=subprocess.PIPE, text=True)
+    until(lambda: "running" in statuses(tmp_path))
+    driver.send_signal(signal.SIGTERM)
+    said, _ = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 143 and "the jobs go on" in said
+    assert "Stopped (SIGTERM) with 1 run left; the same command resumes them." in said
+    assert main(words) == 0 and statuses(tmp_path) == ["finished"]
+
+
 def test_runs_whose_jobs_somebody_cancels_have_not_failed(cluster, tmp_path):
     """One of them trains, the other's job has not begun."""
     words = [*LINE[:5], *LONG, "trainer.max_epochs=-1", "trainer.max_steps=40000", "seed=0,1", "sweep.slurm.parallel=1",

@@ -6,10 +6,12 @@ again.
 
 import io
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import nullcontext, redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from typing import Any
 from rnnlab.errors import UserError, nearest
 from rnnlab.runs.files import write_json
 from rnnlab.runs.record import ENDED
+from rnnlab.signals import listening
 from rnnlab.sweeps import slurm_queue
 from rnnlab.sweeps.devices import cores_each, gpus_each
 from rnnlab.sweeps.job import Outcome
@@ -115,7 +118,7 @@ class SlurmSweep:
     def run(self) -> dict[int, Outcome]:
         """Submits what no job has yet, and shows how the runs get on until all have ended or jobs have.
 
-        Ctrl-C leaves the jobs alone unless the answer to a question says otherwise.
+        Ctrl-C leaves the jobs alone unless the answer to a question says otherwise; so do SIGTERM and SIGHUP.
         """
         jobs = self._live_jobs()
         taken = {name for job in jobs.values() for name in job["runs"]}
@@ -131,10 +134,11 @@ class SlurmSweep:
             self.stopping = DETACHED
             return self.outcomes
         try:
-            self._watch(jobs)
-        except KeyboardInterrupt:
-            self.stopping = "SIGINT"
-            if _wants_to_cancel(len(jobs)):
+            with listening(_interrupt) if _in_main_thread() else nullcontext():
+                self._watch(jobs)
+        except KeyboardInterrupt as asked:
+            self.stopping = str(asked) or "SIGINT"
+            if self.stopping == "SIGINT" and _wants_to_cancel(len(jobs)):
                 slurm_queue.cancel(jobs)
                 self.say(f"cancelled {len(jobs):,} job{'s' * (len(jobs) > 1)}")
             else:
@@ -289,6 +293,14 @@ def last_words(folder: Path, job: str) -> str:
     if "ExitCode" not in about:
         return ""
     return f": it printed nothing; Slurm says {about['JobState']}, exit code {about['ExitCode']}"
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _wants_to_cancel(n: int) -> bool:
