@@ -14,6 +14,11 @@ WARNING = getattr(signal, "SIGUSR2", None)
 NAMES = tuple(number.name for number in ASKING)
 
 
+def in_main_thread() -> bool:
+    """Where alone signals can be listened to."""
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
 def listening(answer: Callable[[int, Any], None], warned: bool = False) -> Iterator[None]:
     """While open, `answer` takes these signals; but nohup's word stands, which has SIGHUP ignored. With `warned` it
@@ -40,7 +45,7 @@ def at_second(act: Callable[[], Any]) -> Iterator[None]:
     Python's own handlers have to wait for it. A second SIGHUP is none. It listens in the
     main thread only.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not in_main_thread():
         yield
         return
     ours, theirs = socket.socketpair()

@@ -306,27 +306,46 @@ def test_a_search_prunes_in_jobs(cluster, tmp_path, capsys):
     assert until(lambda: not subprocess.run(["squeue", "-h"], capture_output=True, text=True).stdout.strip())
 
 
-def warned_under_way(outputs):
+def warned_under_way(outputs, told="USR2"):
     """The only job in the queue, once it trains and was told that its time is over, and is queued again."""
     until(lambda: "running" in statuses(outputs))
     time.sleep(1)
     (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True).stdout.split()
-    subprocess.run(["scancel", "--signal=USR2", job], check=True)
+    subprocess.run(["scancel", f"--signal={told}", job], check=True)
     until(lambda: queued_again(job))
     return job
 
 
-def test_a_search_whose_job_is_queued_again_has_the_bits_of_one_on_this_machine(cluster, tmp_path):
+@pytest.mark.parametrize("told", ["USR2", "TERM"])
+def test_a_search_whose_job_is_queued_again_has_the_bits_of_one_on_this_machine(cluster, tmp_path, told):
     pytest.importorskip("optuna", reason="Optuna is not installed")
     words = [*SEARCH, "model.hidden_size=96", "sweep.search_order=deterministic", "sweep.search_batch=2",
              "sweep.trials=2", "trainer.max_epochs=-1", "trainer.max_steps=4000", LONG[2]]  # fmt: skip
     there = [*words, "sweep=slurm", "sweep.slurm.cpus=2", f"paths.outputs={tmp_path / 'a'}"]
     driver = warm.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, text=True)
-    job = warned_under_way(tmp_path / "a")
+    job = warned_under_way(tmp_path / "a", told)
     until(lambda: began_again(job, tmp_path / "a"))
     said, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 0 and "2 trials: 2 complete" in said
     assert main([*words, f"paths.outputs={tmp_path / 'b'}"]) == 0
+    assert curves(tmp_path / "a") == curves(tmp_path / "b")
+
+
+def test_a_search_whose_job_is_cancelled_leaves_checkpoints_and_goes_on(cluster, tmp_path):
+    pytest.importorskip("optuna", reason="Optuna is not installed")
+    words = [*SEARCH, "model.hidden_size=96", "sweep.search_order=deterministic", "sweep.search_batch=2",
+             "sweep.trials=2", "trainer.max_epochs=-1", "trainer.max_steps=4000", LONG[2]]  # fmt: skip
+    there = [*words, "sweep=slurm", "sweep.slurm.cpus=2", f"paths.outputs={tmp_path / 'a'}"]
+    driver = warm.Popen([sys.executable, "-m", "rnnlab", *there], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                        text=True)  # fmt: skip
+    until(lambda: "running" in statuses(tmp_path / "a"))
+    time.sleep(1)
+    (job,) = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, text=True).stdout.split()
+    subprocess.run(["scancel", job], check=True)
+    _, wrong = driver.communicate(timeout=PATIENCE)
+    assert driver.returncode == 2 and f"job {job} was cancelled; the same command goes on" in wrong
+    assert set(statuses(tmp_path / "a")) == {"stopped"}
+    assert main(there) == 0 and main([*words, f"paths.outputs={tmp_path / 'b'}"]) == 0
     assert curves(tmp_path / "a") == curves(tmp_path / "b")
 
 

@@ -8,7 +8,6 @@ import io
 import json
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, redirect_stderr, suppress
@@ -19,7 +18,7 @@ from typing import Any
 from rnnlab.errors import UserError, nearest
 from rnnlab.runs.files import write_json
 from rnnlab.runs.record import ENDED
-from rnnlab.signals import listening
+from rnnlab.signals import in_main_thread, listening
 from rnnlab.sweeps import slurm_queue
 from rnnlab.sweeps.devices import cores_each, gpus_each
 from rnnlab.sweeps.job import Outcome
@@ -134,7 +133,7 @@ class SlurmSweep:
             self.stopping = DETACHED
             return self.outcomes
         try:
-            with listening(_interrupt) if _in_main_thread() else nullcontext():
+            with listening(_interrupt) if in_main_thread() else nullcontext():
                 self._watch(jobs)
         except KeyboardInterrupt as asked:
             self.stopping = str(asked) or "SIGINT"
@@ -297,10 +296,6 @@ def last_words(folder: Path, job: str) -> str:
 
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt(signal.Signals(number).name)
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 def _wants_to_cancel(n: int) -> bool:

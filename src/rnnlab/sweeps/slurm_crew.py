@@ -5,15 +5,16 @@ import socket
 import struct
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, answer_challenge, deliver_challenge, wait
 from typing import Any
 
 from rnnlab.errors import UserError
+from rnnlab.signals import in_main_thread, listening
 from rnnlab.sweeps.job import Outcome
-from rnnlab.sweeps.pack import PATIENCE, refuse_others, surroundings
+from rnnlab.sweeps.pack import PATIENCE, queue_again, refuse_others, surroundings
 from rnnlab.sweeps.pool import WorkerHandle
 from rnnlab.sweeps.worker import Validated
 
@@ -58,9 +59,14 @@ class Crew:
         driver.send((os.environ.get("SLURM_JOB_ID", ""), self.workers))
         server = ForkServer()
         self._driver, self._pool = driver, LocalPool(server)
+        told: list[int] = []  # SIGTERM: the job is cancelled or preempted
         try:
-            while self._obey():
-                self._pass_on(1.0)
+            with listening(lambda number, _: told.append(number)) if in_main_thread() else nullcontext():
+                while not told and self._obey():
+                    self._pass_on(1.0)
+                if told:
+                    self._leave()
+                    queue_again()
         except (EOFError, OSError):  # the driver has gone
             self._stop_all(alone=True)
         finally:
@@ -145,12 +151,15 @@ class Crew:
         """What submitit calls in the middle of `__call__`, when the job's time is over or others need its place."""
         import submitit
 
+        self._leave()
+        return submitit.helpers.DelayedSubmission(replace(self))  # without what cannot be written
+
+    def _leave(self) -> None:
         self._stop_all()
         if self._driver is not None:
             with suppress(OSError):
                 self._driver.send((-1, LEAVES, ""))
                 self._driver.close()
-        return submitit.helpers.DelayedSubmission(replace(self))  # without what cannot be written
 
 
 def reached(host: str, port: int, key: bytes) -> Connection:
