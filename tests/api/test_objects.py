@@ -334,6 +334,26 @@ class Ordered(Points):
         self.part = TensorDataset(x, x.sum(1, keepdim=True))
 
 
+class Autoencoder(Net):
+    def __init__(self, width=3, tied=False):
+        super().__init__(width)
+        self.width, self.tied = width, tied
+        self.there, self.back = nn.Linear(width, width), nn.Linear(width, width)
+        if tied:
+            self.back.weight = self.there.weight
+
+
+def test_weights_that_were_tied_by_hand_are_not_what_the_constructor_makes():
+    assert "why" not in node_of(Autoencoder(), "module") and "why" not in node_of(
+        Autoencoder(tied=True), "module"
+    )
+    tied, parted = Autoencoder(), Autoencoder(tied=True)
+    tied.back.weight = tied.there.weight
+    parted.back.weight = nn.Parameter(parted.there.weight.detach().clone())
+    assert "back.weight differs" in node_of(tied, "module")["why"]
+    assert "back.weight differs" in node_of(parted, "module")["why"]
+
+
 def test_data_that_was_changed_behind_its_setup_is_no_longer_what_its_arguments_make():
     data = Ordered(24)
     data.prepare_data(), data.setup("fit")

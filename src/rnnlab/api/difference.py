@@ -51,6 +51,11 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
         return further([a.func, a.args, a.keywords], [b.func, b.args, b.keywords], at)
     if not same_kind(a, b):
         return here
+    if isinstance(a, torch.Tensor) and any(
+        seen.setdefault((side, id(one)), other) is not other
+        for side, one, other in (("a", a, b), ("b", b, a))
+    ):
+        return here  # one in two places here, as tied weights are, and two there
     if isinstance(a, torch.Tensor) and exact:
         return "" if a.dtype == b.dtype and torch.equal(a, b) else here
     if isinstance(a, torch.Tensor):
