@@ -1,6 +1,7 @@
 """evaluate against loops over the data that use neither its loop nor its loaders."""
 
 import json
+import types
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ from lightning.pytorch import Callback
 from tables import table
 from torch.nn.utils import parametrizations
 
+from rnnlab.api import evaluation
 from rnnlab.cli.evaluate import main
 from rnnlab.config import build
 from rnnlab.errors import UserError
@@ -195,3 +197,11 @@ def test_a_run_whose_model_a_callback_changed_is_told_from_what_is_loaded(small,
     with pytest.raises(UserError, match=r"head\.weight differ; did a callback change the model\?") as error:
         main([str(trained("norm").folder)])
     assert "\n" not in str(error.value)
+
+
+def test_a_config_that_lacks_a_key_of_the_trainer_is_compared_all_the_same(capsys):
+    run = types.SimpleNamespace(config={"trainer": {}}, results={"test": {"loss": 1.0}})
+    evaluation._compare(run, 1.0)
+    assert capsys.readouterr().err == ""
+    evaluation._compare(run, 2.0)
+    assert "the test loss is 2, and was 1 in the training" in capsys.readouterr().err

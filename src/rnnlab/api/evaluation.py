@@ -255,7 +255,7 @@ def _compare(run: Run, loss: float) -> None:
     """
     asked, then = run.config["trainer"], run.results.get("test", {}).get("loss")
     whole = asked.get("limit_test_batches") in (None, 1.0) and not asked.get("fast_dev_run")
-    if then is None or not whole or asked["precision"] not in ("32-true", "64-true"):
+    if then is None or not whole or asked.get("precision", "32-true") not in ("32-true", "64-true"):
         return
     if abs(loss - then) > 0.001 * abs(then):
         warn(
