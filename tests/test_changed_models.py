@@ -284,7 +284,7 @@ class Wrong(Own):
 @pytest.mark.parametrize(
     ("kind", "why"),
     [
-        (Moody, "looks at self.training"),
+        (Moody, "depends on self.training"),
         (Counted, "a number that depends on data"),
         (Wrong, "KeyError: 'missing'"),
     ],

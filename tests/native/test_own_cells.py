@@ -249,7 +249,7 @@ class Clock(Cell):
 REFUSED = {
     Decides: "step: a decision that depends on data", Items: "item", Keeps: "keeps last on self",
     Remembers: "differ|another step", Draws: "random", Sorts: "sort", Unregistered: "register_buffer",
-    InPlace: "mul_", Clock: "another one each time",
+    InPlace: "mul_", Clock: "changes from call to call",
 }  # fmt: skip
 
 

@@ -76,8 +76,8 @@ def kernels_of(cell: Cell) -> Kernels:
 
 
 def _key(cell: Cell, now: object) -> object:
-    """What tells the kernels of a cell from others: rnnlab's own depend on what the cell holds, one of the user's on
-    globals, too, on its class's attributes, on closures: on whatever its step, which is read anew, may look up.
+    """What tells the kernels of one cell from those of another. For rnnlab's own cells it is what the cell holds. The
+    step of a user's cell may also look up globals, closures and attributes of its class: it is read again.
     """
     if type_before_parametrizations(cell).__module__.startswith("rnnlab.cells."):
         return now

@@ -66,7 +66,9 @@ def _refuse_modes(cell: Cell, traced: Traced) -> None:
         for module, training in modes:
             module.training = training
     if other != traced:
-        raise Untraceable(f"{type(cell).__name__}.step looks at self.training, or is another one each time")
+        raise Untraceable(
+            f"{type(cell).__name__}.step depends on self.training, or changes from call to call"
+        )
 
 
 def _twin(cell: Cell) -> Cell:

@@ -106,7 +106,7 @@ class Stack(nn.Module):
 
     @property
     def uniform(self) -> bool:
-        """Whether all its cells have the same equations, as they were made: one may have been replaced since."""
+        """Whether all its cells have the same equations: somebody may have replaced or changed one."""
         return len({equations_key(cell) for cell in self.cells}) == 1
 
     @property

@@ -27,10 +27,11 @@ LOOKED_AT = frozenset((
     "kind", "metrics", "reported", "commands", "of_characters", "forecasts", "probed", "end_loss", "panels", "written",
     "parse", "meaning", "loss_units", "predict_step", "predict_given", "predicted_along", "__init__",
 ))  # fmt: skip
-OF_A_CLASS = frozenset(vars(type("", (), {"__annotations__": {}, "__slots__": ()}))) | {
-    "__dict__", "__weakref__", "__annotations__", "__abstractmethods__", "_abc_impl", "__parameters__",
-    "__firstlineno__", "__static_attributes__",
-}  # fmt: skip
+# what Python itself puts into every class
+OF_A_CLASS = frozenset((
+    "__module__", "__doc__", "__dict__", "__weakref__", "__slots__", "__annotations__", "__abstractmethods__",
+    "_abc_impl", "__parameters__", "__firstlineno__", "__static_attributes__",
+))  # fmt: skip
 
 
 class Probe(NamedTuple):

@@ -303,8 +303,8 @@ class Loop(_FitLoop):
         trainer, task = self.trainer, self.trainer.lightning_module
         return (
             isinstance(task, Task)
-            and redefined(type(task))
-            <= LOOKED_AT  # no hook of Lightning's, and nothing that calls `self.log`
+            # no hook of Lightning's, and nothing that calls `self.log`
+            and redefined(type(task)) <= LOOKED_AT
             and isinstance(trainer.train_dataloader, Loader)
             and type(trainer.profiler) is Unmeasured  # type: ignore[attr-defined]
             and type(trainer.strategy) in (SingleDeviceStrategy, Together)

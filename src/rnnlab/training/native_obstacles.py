@@ -9,6 +9,7 @@ from rnnlab.data.loader import Loader
 from rnnlab.data.module import SequenceData
 from rnnlab.native.sources import MAX_ROWS
 from rnnlab.native.spec import obstacle
+from rnnlab.recurrence.outline import Outline
 from rnnlab.tasks.task import LOOKED_AT, Task, redefined
 from rnnlab.training.interventions import changed
 from rnnlab.training.patched import is_foreign
@@ -56,10 +57,16 @@ def steps_obstacle(task: LightningModule, data: Any) -> str | None:
         return f"the kernels take batches of at most {MAX_ROWS:,} rows"
     if why := changed(task):
         return why
-    known = {id(parameter) for _, parameter in model.named_parameters()}
-    if more := [at for at, parameter in task.named_parameters() if id(parameter) not in known]:
-        return f"{name} has a parameter {more[0]}"
+    if why := another_parameter(task, model):
+        return why
     return obstacle(model, task.optimization.optimizer(task.parameters()))
+
+
+def another_parameter(task: LightningModule, model: Outline) -> str | None:
+    """Names a parameter of a task that its outline does not have; None where there is none."""
+    known = {id(parameter) for _, parameter in model.named_parameters()}
+    more = (name for name, parameter in task.named_parameters() if id(parameter) not in known)
+    return next((f"{type(task).__name__} has a parameter {name}" for name in more), None)
 
 
 def largest(data: SequenceData) -> int:

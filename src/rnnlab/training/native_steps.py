@@ -29,7 +29,7 @@ from rnnlab.training.checkpoints import Checkpoints
 from rnnlab.training.hooks import STOCK
 from rnnlab.training.interventions import Interventions, changed, refusal, same, same_bits, surroundings
 from rnnlab.training.loop import Loop
-from rnnlab.training.native_obstacles import PER_GRADIENT, code_of
+from rnnlab.training.native_obstacles import PER_GRADIENT, another_parameter, code_of
 
 CALL_S = 0.1  # how long a call should take: a signal, the bar and a timed checkpoint wait for its end
 PER_BATCH = ("on_train_batch_start", "on_train_batch_end")
@@ -89,10 +89,8 @@ class Kernels(Callback):
         """The program for the parameters where they are, and the optimizer as it is, now."""
         model, optimizer = task.outline(), optimizer_of(task)
         assert model is not None
-        ours = {id(parameter) for _, parameter in model.named_parameters()}
-        strange = [name for name, parameter in task.named_parameters() if id(parameter) not in ours]
-        why = f"{type(task).__name__} has a parameter {strange[0]}" if strange else obstacle(model, optimizer)
-        if why := changed(task) or why:  # a callback has been here
+        # a callback has been here
+        if why := changed(task) or another_parameter(task, model) or obstacle(model, optimizer):
             raise refusal(task.stack, why)
         if self.flat is None or not self.flat.holds(task):
             self.flat = native.flatten(task)
