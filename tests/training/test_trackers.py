@@ -250,10 +250,55 @@ def test_only_trackers_are_told(monkeypatch):
     assert heard == [("pruned", {"best/loss/val": 1.5, "best/step": 4.0, "test/mse": 2.0}), ("failed", {})]
 
 
-def test_a_tracker_that_is_away_at_the_end_costs_no_run(tmp_path, monkeypatch, capsys):
+def test_a_tracker_that_is_away_at_the_end_costs_no_run_and_no_other_tracker_its_scores(
+    tmp_path, monkeypatch, capsys
+):
     def away(*_):
         raise ConnectionError("no route to it")
 
-    monkeypatch.setattr(trackers, "conclude", away)
-    run = rnnlab.train(*SMALL, "logger=none", f"paths.outputs={tmp_path}", quiet=True)
+    heard = []
+    monkeypatch.setitem(trackers.CONCLUDED, "TensorBoard", away)
+    monkeypatch.setitem(trackers.KEPT, "CSVLogger", away)
+    monkeypatch.setitem(trackers.CONCLUDED, "CSVLogger", lambda logger, status, scores: heard.append(status))
+    nodes = {name: {"_target_": f"x.{name}", "log_model": True} for name in ("TensorBoard", "CSVLogger")}
+    (tmp_path / "config.yaml").write_text("")
+    loggers = [type(name, (), {})() for name in nodes]
+    trackers.conclude(loggers, "finished", {}, "loss/val", nodes, tmp_path)
+    assert heard == ["finished"]
+    said = capsys.readouterr().err
+    assert "TensorBoard did not hear how the run ended: ConnectionError: no route to it" in said
+    assert "CSVLogger did not get the run's files: ConnectionError: no route to it" in said
+    run = rnnlab.train(*SMALL, f"paths.outputs={tmp_path}", quiet=True)
     assert run.status == "finished" and "test" in run.results
+
+
+@pytest.mark.skipif(not installed("trackio"), reason="trackio is not installed: not tried")
+def test_trackio_keeps_the_model_that_it_is_asked_to(tmp_path):
+    from trackio.sqlite_storage import SQLiteStorage
+
+    project = f"kept{os.getpid()}"
+    asked = [f"logger.trackio.project={project}", "+logger.trackio.log_model=true"]
+    rnnlab.train(*SMALL, "logger=trackio", *asked, f"paths.outputs={tmp_path}", quiet=True)
+    (one,) = SQLiteStorage.list_artifacts(project)
+    manifest = SQLiteStorage.get_artifact_manifest(project, one["name"], None)
+    assert one["type"] == "model" and {entry["path"] for entry in manifest["manifest"]} == KEPT
+
+
+@pytest.mark.skipif(not installed("aim"), reason="aim is not installed: not tried")
+def test_aim_keeps_the_model_that_it_is_asked_to(tmp_path):
+    import aim
+
+    run = rnnlab.train(
+        *SMALL, "logger=aim", "+logger.aim.log_model=true", f"paths.outputs={tmp_path}", quiet=True
+    )
+    found = aim.Run(run.record["loggers"]["aim"], repo=str(tmp_path), system_tracking_interval=None)
+    assert set(found.artifacts) == KEPT
+    copy = found.artifacts["best.ckpt"].download(str(tmp_path / "there"))
+    assert Path(copy).read_bytes() == (run.folder / "checkpoints" / "best.ckpt").read_bytes()
+
+
+def test_aims_logger_is_built_without_what_it_does_not_know():
+    node = {"_target_": "aim.pytorch_lightning.AimLogger", "repo": ".", "log_model": True}
+    assert trackers.arguments(node) == {"_target_": node["_target_"], "repo": "."}
+    other = {"_target_": "lightning.pytorch.loggers.MLFlowLogger", "log_model": True}
+    assert trackers.arguments(other) == other

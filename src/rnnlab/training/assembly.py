@@ -39,6 +39,7 @@ from rnnlab.training.presence import Presence
 from rnnlab.training.recorder import TRAINING
 from rnnlab.training.schedules import of_length
 from rnnlab.training.stock_loggers import continuing
+from rnnlab.training.trackers import arguments
 
 # a Trainer asks each time anew, for 2 ms, which packages offer callbacks; what is installed does not change
 registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
@@ -166,7 +167,7 @@ def make_trainer(
             node = {k: v.replace(placeholder, value) if isinstance(v, str) else v for k, v in node.items()}
         extra: dict[str, Any] = {"folder": run.folder} if is_a(node, f"logger.{name}", RunLogger) else {}
         extra |= continuing(run, name, node) if resume else {}
-        loggers.append(build(node, f"logger.{name}", **extra))
+        loggers.append(build(arguments(node), f"logger.{name}", **extra))
     check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
     nodes = {name: node for name, node in config["callbacks"].items() if node}
     if follows:

@@ -5,11 +5,14 @@ how it ended.
 import fcntl
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from rnnlab.errors import warn
 
 
 def begin(loggers: Iterable[Any], group: str, tags: list[str]) -> None:
@@ -48,10 +51,16 @@ def conclude(
     files = [folder / name for name in FILES if (folder / name).is_file()] if folder is not None else []
     for logger in loggers:
         kind = type(logger).__name__
-        if files and kind in asking and kind in KEPT:
-            KEPT[kind](logger, files)
-        if kind in CONCLUDED:
-            CONCLUDED[kind](logger, status, scores)
+        try:
+            if files and kind in asking and kind in KEPT:
+                KEPT[kind](logger, files)
+        except Exception as error:  # its server is away, say: the run has ended all the same
+            warn(f"{kind} did not get the run's files: {type(error).__name__}: {error}")
+        try:
+            if kind in CONCLUDED:
+                CONCLUDED[kind](logger, status, scores)
+        except Exception as error:
+            warn(f"{kind} did not hear how the run ended: {type(error).__name__}: {error}")
 
 
 @contextmanager
@@ -107,6 +116,27 @@ def _conclude_wandb(logger: Any, status: str, scores: Mapping[str, float]) -> No
     logger.experiment.finish(exit_code=int(status in ("failed", "stopped")))
 
 
+def _keep_trackio(logger: Any, files: list[Path]) -> None:
+    import trackio
+
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", logger.run_name)  # which Trackio allows
+    artifact = trackio.Artifact(name, type="model")
+    for file in files:
+        artifact.add_file(file, name=file.name)
+    logger.experiment.log_artifact(artifact)
+
+
+def _keep_aim(logger: Any, files: list[Path]) -> None:
+    run = logger.experiment
+    if run.artifacts_uri is None and run.repo.is_remote_repo:
+        warn("Aim's server has no place for a run's files: log_model needs a repository in a folder")
+        return
+    if run.artifacts_uri is None:  # Aim does not decode an address: no `as_uri`
+        run.set_artifacts_uri(f"file://{Path(run.repo.path).absolute() / 'artifacts'}")
+    for file in files:
+        run.log_artifact(str(file), name=file.name, block=True)
+
+
 def _begin_comet(logger: Any, group: str, tags: list[str]) -> None:
     logger.experiment.add_tags([group, *tags])
     logger.experiment.log_other("group", group)
@@ -129,6 +159,12 @@ def _conclude_ours(logger: Any, status: str, scores: Mapping[str, float]) -> Non
     logger.end(status, scores)
 
 
+def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What a logger of the config is built with: Aim's knows no `log_model`, which is for us."""
+    aim = str(node["_target_"]).endswith(".AimLogger")
+    return {key: value for key, value in node.items() if not (aim and key == "log_model")}
+
+
 # by the name of the logger's class: its attribute that says where it writes
 PLACES = {"MLFlowLogger": "_tracking_uri", "AimLogger": "_repo_path"}
 # by the name of the logger's class: no package need be there
@@ -141,6 +177,8 @@ KEPT: dict[str, Callable[[Any, list[Path]], None]] = {
     "MLFlowLogger": _keep_mlflow,
     "WandbLogger": _keep_wandb,
     "Comet": _keep_comet,
+    "Trackio": _keep_trackio,
+    "AimLogger": _keep_aim,
 }
 CONCLUDED: dict[str, Callable[[Any, str, Mapping[str, float]], None]] = {
     "MLFlowLogger": _conclude_mlflow,

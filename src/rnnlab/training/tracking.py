@@ -47,7 +47,7 @@ class Tracker(Logger):
 class Trackio(Tracker):
     """Writes into the folder that TRACKIO_DIR names, or Trackio's own; `trackio show` reads it.
 
-    A run of this name is gone on with where `resume` is "allow".
+    A run of this name is gone on with where `resume` is "allow". With `log_model` it gets the best checkpoint, too.
     """
 
     def __init__(
@@ -57,9 +57,10 @@ class Trackio(Tracker):
         group: str | None = None,
         resume: str = "never",
         space_id: str | None = None,
+        log_model: bool = False,
     ) -> None:
         super().__init__(project, run_name)
-        self.group, self.resume, self.space_id = group, resume, space_id
+        self.group, self.resume, self.space_id, self.log_model = group, resume, space_id, log_model
 
     @property
     def version(self) -> str:

@@ -246,12 +246,9 @@ def train_config(
                     )
                 raise
             results |= {"steps": steps, "best": checkpoints.best, "last": checkpoints.last}
-            try:
-                trackers.conclude(
-                    trainer.loggers, status, results, config["monitor"], config["logger"], run.folder
-                )
-            except Exception as error:  # their server is away, say: the run has ended all the same
-                warn(f"a logger did not hear how the run ended: {type(error).__name__}: {error}")
+            trackers.conclude(
+                trainer.loggers, status, results, config["monitor"], config["logger"], run.folder
+            )
         if isinstance(task, Task):
             task.world = None
         seconds = round(time.perf_counter() - begin, 3)
