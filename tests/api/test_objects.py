@@ -19,16 +19,19 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn, tanh
 from torch.utils.data import DataLoader, TensorDataset
 
+import rnnlab
 from rnnlab import Cell
 from rnnlab.api.description import node_of, recorded
 from rnnlab.api.difference import difference
 from rnnlab.api.objects import overrides_of, text
+from rnnlab.cells.registry import resolve
 from rnnlab.config import build, compose
 from rnnlab.config.permitted import refusals
 from rnnlab.data import Chars, Sine, Tokens
 from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, global_names, install, target_of
 from rnnlab.runs.objects import GIVEN
+from rnnlab.tasks import Forecaster
 
 HERE = __name__
 
@@ -613,3 +616,58 @@ def test_weights_drawn_anew_through_data_are_seen_and_fresh_ones_are_not_taken_f
             edit(module.rnn.weight_hh_l0.data)
         why = node_of(module, "module").get("why", "")
         assert why.endswith("rnn.weight_hh_l0 differs") if edit else not why
+
+
+class Wide(Forecaster):
+    """Twice as wide as it is asked to be."""
+
+    def __init__(self, spec, width, seed=0):
+        super().__init__(spec, seed, cell="lstm", hidden_size=2 * width)
+
+
+class Leaking(Cell):
+    gates, states = 1, 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = 0.9 * h + tanh(u + self.recur(h))
+        return h, (h,)
+
+
+def fresh(kind, **options):
+    data = Sine(n_points=300)
+    data.prepare_data()
+    data.setup("fit")
+    return kind(data.spec, **options)
+
+
+def test_a_task_of_rnnlabs_is_recorded_with_the_options_of_its_stack():
+    given = {"cell": "lstm", "hidden_size": 5, "loss": "mae"}
+    expected = compose([f"model.{key}={value}" for key, value in given.items()]).model
+    for module in (fresh(Forecaster, **given), functools.partial(Forecaster, **given)):
+        node = node_of(module, "module")
+        assert node == {key: expected[key] for key in node} and node.keys() >= given.keys()
+    assert node_of(fresh(Forecaster, cell=resolve("gru"), hidden_size=5), "module")["cell"] == "gru"
+    assert node_of(fresh(Forecaster, cell=Leaking, hidden_size=5), "module")["cell"] == f"{HERE}.Leaking"
+    assert node_of(fresh(Wide, width=3), "module") == {"_target_": f"{HERE}.Wide", "width": 3}
+
+
+def test_a_task_of_rnnlabs_that_was_edited_is_handed_over():
+    module = fresh(Forecaster, cell="gru", hidden_size=5)
+    module.stack.layers[0].weight_ih.data.zero_()
+    assert node_of(module, "module")["_target_"] == GIVEN
+    module = fresh(Forecaster, cell="gru", hidden_size=5)
+    module.subtract_last = True
+    assert node_of(module, "module")["_target_"] == GIVEN
+
+
+def test_a_task_of_rnnlabs_is_trained_as_its_config_is(small, tmp_path):
+    base = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "trainer.threads=1", "callbacks=none")
+    given = {"cell": "gru", "hidden_size": 5, "init": "orthogonal"}
+    named = small(*(f"model.{key}={value}" for key, value in given.items()), "data.n_points=300", base=base)
+    module = fresh(Forecaster, **given)
+    given = rnnlab.train(
+        *base, f"paths.outputs={tmp_path}", module=module, data=Sine(n_points=300), quiet=True
+    )
+    assert not given.manifest.get("not_reproducible")
+    assert given.metrics_file.read_bytes() == named.metrics_file.read_bytes()

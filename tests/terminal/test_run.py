@@ -14,6 +14,7 @@ from rich.console import Console
 from rnnlab.cli import main
 from rnnlab.terminal import run as terminal
 from rnnlab.terminal import scores
+from rnnlab.terminal.beginning import shortened
 
 METRICS = ["mse", "mae", "rmse"]
 ROWS = [
@@ -164,3 +165,20 @@ def test_the_result_stands_beside_the_best_baseline_of_its_part():
                                    "baselines": {"val": {"a": {"accuracy": 0.3}, "b": {"accuracy": 0.6}}}})  # fmt: skip
     assert terminal.headline(run) == "validation accuracy 0.8, the best baseline 0.6 (b)"
     assert terminal.headline(SimpleNamespace(results={})) == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+model={_target_:'my.nets.Net',width:3,note:'a }\n b'}", "model=Net(...)"),
+        ("++callbacks.stop={_target_:Stop}", "callbacks.stop=Stop(...)"),
+        (
+            "+model={_target_:'rnnlab.runs.objects.given',key:'0a',what:'Net',why:'it holds a lock'}",
+            "model=Net(...)",
+        ),
+        ("model.options={a:1}", "model.options={a:1}"),
+        ("optimizer.lr=0.1", "optimizer.lr=0.1"),
+    ],
+)
+def test_an_override_that_gives_an_object_is_said_by_its_class(override, said):
+    assert shortened(override) == said

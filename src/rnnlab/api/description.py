@@ -20,12 +20,16 @@ from lightning.pytorch import LightningDataModule
 from torch import nn
 
 from rnnlab.api.difference import difference, edited, filled_by_hooks
+from rnnlab.cells.registry import resolve
 from rnnlab.config.building import build
 from rnnlab.config.inner import BY_NAME
+from rnnlab.config.model_schema import CELLS, MODELS
 from rnnlab.errors import UserError
+from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.generators import left_alone
 from rnnlab.runs.kept_source import Unrecordable, imported_as, target_of
 from rnnlab.runs.objects import hand_over
+from rnnlab.tasks.task import Task
 
 OFFERED = ("spec", "seed", "optimizer", "scheduler")  # arguments of a module that the run itself gives
 ALIASES = {"save_dir": ("_save_dir", "_root_dir")}  # where Lightning's loggers keep it
@@ -53,7 +57,12 @@ def node_of(thing: Any, at: str) -> dict[str, Any]:
             node = recorded(thing)
         except Unrecordable as error:
             return hand_over(thing, str(error))
-    return {key: value for key, value in node.items() if at != "module" or key not in OFFERED}
+    if at != "module":
+        return node
+    whole = (
+        {"init_from": None} if node["_target_"] in MODELS else {}
+    )  # a key of each run with a task of rnnlab's
+    return {key: value for key, value in node.items() if key not in OFFERED} | whole
 
 
 def by_default(thing: Any) -> dict[str, Any]:
@@ -77,6 +86,9 @@ class Description:
         if id(thing) in self.held:
             raise Unrecordable(f"it holds the same {kind.__name__} twice")
         self.held[id(thing)] = thing
+        if isinstance(thing, Task):
+            args, kwargs = thing.made_with
+            return self.call(partial(kind, *args, **kwargs))
         node: dict[str, Any] = {"_target_": target_of(kind)}
         kept = attributes(thing)
         try:
@@ -113,7 +125,11 @@ class Description:
         node: dict[str, Any] = {"_target_": target_of(made.func)}
         for name, parameter in signature.parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD:
-                node |= {key: self.value(value, key) for key, value in bound.get(name, {}).items()}
+                given = bound.get(name, {})
+                if node["_target_"] in MODELS:  # these go to its stack
+                    given = of_stack() | given
+                    given |= {key: name_of(given[key]) for key in ("cell",) if key in given}
+                node |= {key: self.value(value, key) for key, value in given.items()}
             elif parameter.kind is parameter.VAR_POSITIONAL and bound.get(name):
                 raise Unrecordable("its arguments have no names")
             elif name in bound:
@@ -166,6 +182,19 @@ class Description:
         except Unrecordable as error:
             raise Unrecordable(f"its argument {name}, {of_kind(value)}: {error}") from None
         raise Unrecordable(f"its argument {name} is {of_kind(value)}, which a config cannot hold")
+
+
+def of_stack() -> dict[str, Any]:
+    """The defaults of a stack's options."""
+    known = inspect.signature(Stack).parameters
+    return {name: one.default for name, one in known.items() if one.default not in (one.empty, None)}
+
+
+def name_of(cell: Any) -> str:
+    """A cell as `model.cell` names it."""
+    if isinstance(cell, str):
+        return cell
+    return next((name for name in CELLS if resolve(name) is cell), None) or target_of(cell)
 
 
 def of_kind(value: Any) -> str:

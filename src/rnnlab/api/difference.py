@@ -16,6 +16,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from torch import nn
 
 from rnnlab.runs.kept_source import Unrecordable, target_of
+from rnnlab.tasks.task import Task
 
 # what a Trainer sets on its parts
 BY_TRAINER = {"training", "trainer", "_trainer", "_fabric", "_current_fx_name", "_metric_attributes",
@@ -73,6 +74,8 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
         later = BY_TRAINER if exact else set(left_behind(a, vars(b)))
         if not vars(a).get("_hparams"):  # an empty one is there since somebody looked for it
             later = later | {"_hparams"}
+        if isinstance(a, Task):
+            later = later | {"made_with"}
         mine, theirs = ({k: v for k, v in vars(one).items() if k not in later} for one in (a, b))
         return further(mine, theirs, at)
     return here if isinstance(a, str | bytes | complex | set | frozenset) and a != b else ""

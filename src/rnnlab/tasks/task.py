@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import lightning
 import torch
@@ -19,6 +19,9 @@ from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.metrics import Scalars
 from rnnlab.tasks.optimization import Optimization
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Scores = Mapping[str, tuple[Tensor | float, int]]
 
@@ -65,6 +68,14 @@ class Task(lightning.LightningModule):
     kind: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
     """What `reported` gives; a validation shows them as metric/NAME, beside loss/val."""
+
+    made_with: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    """The arguments that it was made with: a stack does not keep its own, and a run's config has them."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Self":
+        task = super().__new__(cls)
+        task.__dict__["made_with"] = args, kwargs
+        return task
 
     def __init__(self, spec: dict[str, Any], seed: int = 0) -> None:
         super().__init__()

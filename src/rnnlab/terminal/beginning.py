@@ -1,6 +1,7 @@
 """What is about to train: in a few lines, or with the whole config and every parameter."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,10 @@ from rnnlab.terminal.screen import one_line
 from rnnlab.training.display import About
 
 VERBOSE = "RNNLAB_VERBOSE"  # set by `rnnlab train --verbose`
+
+
+OBJECT = re.compile(r"\+*(?P<key>[\w.]+)=\{_target_:'?(?:\w+\.)*(?P<name>\w+)'?[,}].*", re.DOTALL)
+NAMED = re.compile(r"key:'?\w+'?,what:'?(?P<name>\w+)")  # an object that is handed over as it is
 
 
 def beginning(about: About) -> None:
@@ -44,7 +49,7 @@ def short_lines(about: About) -> list[str]:
     """What differs from the experiment as it stands, and the size of the model."""
     asked = [o for o in about.overrides if not o.startswith(("experiment=", "name=", "paths."))]
     stands = next((o for o in about.overrides if o.startswith("experiment=")), "the default experiment")
-    own = f"{stands} with {' '.join(asked)}" if asked else f"{stands} as it stands"
+    own = f"{stands} with {' '.join(map(shortened, asked))}" if asked else f"{stands} as it stands"
     model, task = about.config["model"], about.task
     named = [
         type(task).__name__,
@@ -57,6 +62,15 @@ def short_lines(about: About) -> list[str]:
         f"config   {own}  (--verbose shows all of it)",
         f"model    {' '.join(named)}: {size}{numbers:,} parameters",
     ]
+
+
+def shortened(override: str) -> str:
+    """Of an override that gives a whole object its class alone: model=Net(...) for `+model={_target_:'x.Net',width:3}`."""
+    found = OBJECT.fullmatch(override)
+    if found is None:
+        return override
+    what = NAMED.search(override) or found
+    return f"{found['key']}={what['name']}(...)"
 
 
 def about_lines(about: About) -> list[Any]:
