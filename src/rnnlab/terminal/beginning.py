@@ -65,7 +65,7 @@ def short_lines(about: About) -> list[str]:
 
 
 def shortened(override: str) -> str:
-    """Of an override that gives a whole object its class alone: model=Net(...) for `+model={_target_:'x.Net',width:3}`."""
+    """Of an override that gives an object its class alone: model=Net(...) for `+model={_target_:'x.Net',width:3}`."""
     found = OBJECT.fullmatch(override)
     if found is None:
         return override
