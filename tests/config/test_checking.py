@@ -219,6 +219,25 @@ def test_required_values():
 
 
 @pytest.mark.parametrize(
+    ("text", "options", "names"),
+    [
+        ("date,load,price\n1,2,3\n", [], "date, load, price"),
+        ('\ufeff"a, b";c;d\n1;2;3\n', [], "a, b, c, d"),
+        ("a,b|c\n1|2\n", ["data.delimiter=|"], "a,b, c"),
+        ("a\tb\n", [r"data.delimiter=\t"], "a, b"),
+        (",".join(f"c{i}" for i in range(30)), [], ", ".join(f"c{i}" for i in range(20)) + " and 10 more"),
+    ],
+)
+def test_a_target_that_is_missing_is_chosen_from_the_columns_of_the_file(tmp_path, text, options, names):
+    (tmp_path / "load.csv").write_text(text, encoding="utf-8")
+    path = tmp_path / "load.csv"
+    required = "data.target is required: a column's name or a list of names"
+    assert lines("data=series", f"data.path={path}", *options) == [f"{required}; {path} has {names}"]
+    path.write_bytes(b"\xff\xfe\x00")
+    assert lines("data=series", f"data.path={path}") == [required]
+
+
+@pytest.mark.parametrize(
     ("override", "line"),
     [
         (

@@ -9,10 +9,13 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config.checked import RunConfig
+from rnnlab.config.files import columns
 from rnnlab.config.origins import with_files
 from rnnlab.config.reading import read
 from rnnlab.config.resolve import resolve
 from rnnlab.errors import UserError, warn
+
+TARGET = "data.target is required"
 
 
 def check(cfg: DictConfig, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> RunConfig:
@@ -30,6 +33,9 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), config_dir: str | Path
     said = {line.split(" is required")[0] for line in found}
     problems += [f"{key} is required" for key in missing if key not in said] + found
     if problems:
+        data = values.get("data")
+        there = columns(data.get("path"), data.get("delimiter")) if isinstance(data, dict) else ""
+        problems = [f"{line}; {there}" if there and line.startswith(TARGET) else line for line in problems]
         raise UserError(*with_files(causes(problems, cfg), overrides, config_dir))
     return cast(RunConfig, values)
 

@@ -1,9 +1,12 @@
 """Files and folders that a config names: there, or an error that names the nearest one."""
 
+import csv
 from pathlib import Path
 
 from rnnlab.config.fields import wrong
 from rnnlab.errors import nearest
+
+SHOWN = 20  # columns of a table
 
 
 def file(path: str) -> str:
@@ -27,6 +30,21 @@ def folder(path: str) -> str:
     if not _is(path, "folder"):
         raise wrong("{why}", why=_absent(path, "folder"))
     return path
+
+
+def columns(path: object, delimiter: object = None) -> str:
+    """The first line of a table in words, to choose a column from; "" where there is none to be read."""
+    if not isinstance(path, str) or not _is(path, "file"):
+        return ""
+    try:
+        with Path(path).expanduser().open(encoding="utf-8-sig", newline="") as table:
+            first = table.readline(10_000)
+    except (OSError, ValueError):
+        return ""
+    mark = str(delimiter).replace(r"\t", "\t") if delimiter else max(",;\t|", key=first.count)
+    names = next(csv.reader([first], delimiter=mark), []) if len(mark) == 1 else []
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{path} has {', '.join(names[:SHOWN])}{more}" if len(names) > 1 else ""
 
 
 def _is(path: str, what: str) -> bool:
