@@ -17,7 +17,7 @@ sweep: $(VENV)/installed ## a small sweep: 24 runs, a live table, a leaderboard,
 	$(BIN)/rnnlab train -m experiment=sine_sweep
 	$(BIN)/rnnlab report outputs/sine_sweep --rows 3 --html outputs/sine_sweep/report.html
 
-test: $(VENV)/installed lint ## ruff, the type checker, and all tests, a process for each core
+test: $(VENV)/installed lint ## ruff, the type checker, and all tests, in parallel
 	$(BIN)/python -m pytest -n logical --dist loadfile
 
 lint: $(VENV)/installed ## ruff and the type checker alone

@@ -1,8 +1,8 @@
 """Runs the tests many times, each time in another order: `python scripts/suite.py [idle=10 busy=5 loops=3 seed=0]`.
 
-First `idle` times on the machine as it is, then `busy` times beside as many endless loops as `loops` says; with a
-process of tests for each core, as `make test` does it. Prints each test that failed, how often and with which seeds;
-exit code 1 with any failure. Paths of tests may follow. A test that hangs ends its run after a quarter of an hour,
+First `idle` times on the machine as it is, then `busy` times beside as many endless loops as `loops` says; in
+parallel, as `make test` does it. Prints each test that failed, how often and with which seeds; exit code 1 with any
+failure. Paths of tests may follow. A test that hangs ends its run after a quarter of an hour,
 with the trace of every thread in the log. The same order again: `python -m pytest -p randomly --randomly-seed=SEED`.
 """
 

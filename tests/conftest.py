@@ -28,6 +28,12 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 # sweeps of the test process; those in processes of their own begin their servers as users' do
 warm.begin_warm("rnnlab.sweeps.forkserver")
 
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Half as many processes again as there are cores: many tests wait for others' processes, a browser, or Slurm."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
+
+
 SMALL = (
     "experiment=sine", "model.hidden_size=8", "data.n_points=200", "trainer.max_epochs=3", "trainer.threads=1",
     "model.engine=torch", "trainer.accelerator=cpu", "~callbacks.progress", "~callbacks.pictures",

@@ -27,10 +27,8 @@ SMALL = ("experiment=shakespeare", "model.hidden_size=5", "data.segment=7",
 CELLS = {
     "slstm": (),
     "lru": ("model.initial_state=learned",),
-    "qrnn": (),
     "exprnn": (),
-    "gatedantisymmetricrnn": ("model.num_layers=2",),
-    "s4d": ("model.options.pairs=2",),
+    "s4d": ("model.options.pairs=2", "model.num_layers=2"),
     "peepholelstm": ("model.options.variant=fgr",),
     "lstm": ("model.zoneout=0.1", "model.recurrent_dropout=0.2", "model.input_dropout=0.1"),
 }

@@ -23,7 +23,7 @@ def hydra(grammar):
         yield found
 
 
-@pytest.mark.parametrize("seed", range(1000, 1025))
+@pytest.mark.parametrize("seed", range(1000, 1012))
 def test_a_line_drawn_from_the_grammar_gives_hydras_configs(grammar, hydra, seed):
     overrides = grammar.line(random.Random(seed))
     assert grammar.compared(*hydra, overrides)[0] in ("same", "refused", "no values"), overrides
