@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rnnlab.errors import Gone
+from rnnlab.errors import Gone, UserError
 from rnnlab.runs import lock as locks
 from rnnlab.runs import lock_holder as holder
 from rnnlab.runs.lock import Locked, is_locked, lock
@@ -139,3 +139,26 @@ def test_a_claim_is_a_lock_also_where_the_last_other_one_is_just_given_back(tmp_
     with lock(tmp_path / "run"):
         assert os.mkdir is mkdir and is_locked(tmp_path / "run")
     assert not (tmp_path / ".claims").exists()
+
+
+def test_a_folder_of_locks_that_only_seems_to_be_there_is_waited_for(tmp_path, monkeypatch):
+    """As where another machine has removed it, and this one's file system has not heard of it yet."""
+    asked, opened = [], os.open
+
+    def stale(path, *rest):
+        if str(path).endswith(".claims/run") and len(asked) < 250:
+            asked.append(path)
+            raise FileNotFoundError(2, "No such file or directory")
+        return opened(path, *rest)
+
+    monkeypatch.setattr(locks.os, "open", stale)
+    with lock(tmp_path / "run"):
+        assert is_locked(tmp_path / "run")
+    assert len(asked) == 250
+
+
+def test_what_can_never_be_a_folder_of_locks_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=lambda _: pytest.fail("it waits")))
+    (tmp_path / "sine").symlink_to(tmp_path / "nowhere" / "at" / "all")
+    with pytest.raises(UserError, match=r"paths\.outputs: cannot write to"), lock(tmp_path / "sine" / "run"):
+        pass

@@ -13,12 +13,14 @@ import termios
 import threading
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 
 import pytest
 from asking import GRID, content, words
 
 import rnnlab
 from rnnlab.config import check, compose
+from rnnlab.errors import UserError
 from rnnlab.runs.lock import lock
 from rnnlab.runs.run import Run, runs
 from rnnlab.runs.run_path import Place
@@ -79,6 +81,29 @@ def test_a_job_tells_once_that_its_training_has_ended_and_only_the_disk_is_waite
     outcome = train_job(Job(0, config, Place(run.folder, "run", "", ""), [], []), DataSets(), Hears())
     assert outcome.status == run.status == "finished" and run.last_checkpoint.exists()
     assert told == [("running", False, run.metrics_file.read_bytes())]
+
+
+def test_a_job_that_fails_leaves_what_another_process_has_trained_or_trains(tmp_path, monkeypatch):
+    config = check(compose(words(tmp_path, "seed=0")))
+    config.pop("sweep")
+    run = Run(tmp_path / "run")
+    job = Job(0, config, Place(run.folder, "run", "", ""), [], [])
+    assert train_job(job, DataSets(), Listener()).status == "finished"
+    record, results = run.record, content(run)
+
+    def fails(*_, **__):
+        raise UserError("paths.outputs: cannot write")
+
+    monkeypatch.setattr("rnnlab.training.train.train_config", fails)
+    assert train_job(job, DataSets(), Listener()).status == "finished"  # by the other
+    again = train_job(replace(job, restart=True), DataSets(), Listener())
+    assert (again.status, again.why) == ("failed", "UserError: paths.outputs: cannot write")
+    assert run.record == record and content(run) == results and not (run.folder / "traceback.txt").exists()
+    run.update(status="running")
+    with lock(run.folder):
+        assert train_job(job, DataSets(), Listener()).status == "locked"
+    assert run.status == "running"
+    assert train_job(job, DataSets(), Listener()).status == run.status == "failed"
 
 
 @pytest.mark.parametrize("how", ["values", "tensor", "setting"])

@@ -25,6 +25,7 @@ except ImportError:  # Windows
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 BEAT = 0.5  # seconds between two signs of life, and between two looks at who holds
+REMEMBERED = 50  # tenths of a second that a folder may seem to be there which another machine has removed
 PATIENCE = 6 * BEAT  # how long a holder on another machine may give no sign of life
 
 
@@ -154,12 +155,18 @@ def _sign(descriptor: int, path: Path, folder: Path) -> Holder:
 
 def _beats(path: Path) -> bool:
     """Whether the holder on another machine gives a sign of life."""
-    seen, end = path.stat().st_mtime_ns, time.monotonic() + PATIENCE
+    seen, end = _signed_at(path), time.monotonic() + PATIENCE
     while time.monotonic() < end:
         time.sleep(BEAT / 5)
-        if path.stat().st_mtime_ns != seen:
+        if _signed_at(path) != seen:
             return True
     return False
+
+
+def _signed_at(path: Path) -> int:
+    """NFS keeps what `stat` says for some seconds, but asks its server anew where a file is opened."""
+    with path.open("rb") as file:
+        return os.fstat(file.fileno()).st_mtime_ns
 
 
 def _open(path: Path) -> int:
@@ -167,10 +174,14 @@ def _open(path: Path) -> int:
     if link := next((place for place in (path, path.parent) if place.is_symlink()), None):
         raise UserError(f"{link}: is a link, through which no lock is written")  # it would empty another file
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    for _ in range(100):
-        with suppress(FileExistsError, FileNotFoundError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return os.open(path, flags, 0o644)
+    for _ in range(REMEMBERED):
+        for _ in range(100):
+            with suppress(FileExistsError, FileNotFoundError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                return os.open(path, flags, 0o644)
+        if not path.parent.is_dir():
+            break
+        time.sleep(BEAT / 5)
     path.parent.mkdir(parents=True, exist_ok=True)  # raises what is wrong
     return os.open(path, flags, 0o644)
 

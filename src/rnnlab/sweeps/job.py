@@ -17,7 +17,8 @@ from typing import Any
 from rnnlab.config.checked import RunConfig
 from rnnlab.errors import Gone, UserError
 from rnnlab.runs.files import write_whole
-from rnnlab.runs.lock import Locked
+from rnnlab.runs.lock import Locked, lock
+from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import files
@@ -155,7 +156,10 @@ def train_job(
                 if run.known.get("status") in ("queued", "running"):
                     run.update(status="stopped", ended=now(), why="interrupted")
         else:
-            unwritten = record_failure(run, job, error)
+            try:
+                unwritten = record_failure(run, job, error)
+            except Locked as locked:
+                return Outcome(job.number, "locked", str(locked))
     record = unwritten or run.known
     seconds = time.perf_counter() - begin
     status, why = record.get("status", "failed"), record.get("why", "")
@@ -165,7 +169,9 @@ def train_job(
 def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
     """Marks a run as failed if the training has not done so itself (`Run.failing`).
 
-    Returns the record if its folder cannot hold it, because it was deleted or its disk is full; else {}.
+    Returns the record if its folder cannot hold it, because it was deleted or its disk is full, or holds the results of
+    an earlier training; else {}. A run that another process has finished meanwhile is left as it is. Raises Locked
+    where one trains it.
     """
     from rnnlab.tensorboard.event_files import show_failure
     from rnnlab.training.resumption import is_under_way
@@ -181,11 +187,16 @@ def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
     can_go_on = {"can_go_on": True} if is_under_way(run) and not own else {}
     text = "".join(traceback.format_exception(error))
     try:
-        run.create(
-            job.place.id, job.config["name"], job.config, job.overrides, job.place.group, job.place.label
-        )
-        write_whole(run.folder / "traceback.txt", text.encode())
-        run.update(status="failed", ended=now(), why=why, traceback="traceback.txt", **can_go_on)
+        with lock(run.folder):
+            if run.known.get("status") in ENDED:
+                return unwritten if job.restart else {}
+            run.create(
+                job.place.id, job.config["name"], job.config, job.overrides, job.place.group, job.place.label
+            )
+            write_whole(run.folder / "traceback.txt", text.encode())
+            run.update(status="failed", ended=now(), why=why, traceback="traceback.txt", **can_go_on)
+    except Locked:
+        raise
     except (OSError, UserError):
         return unwritten | can_go_on
     show_failure(run)

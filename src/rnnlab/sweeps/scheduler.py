@@ -10,7 +10,9 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rnnlab.errors import UserError
 from rnnlab.runs.files import write_whole
+from rnnlab.runs.lock import is_locked, lock
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import now
 from rnnlab.signals import listening
@@ -267,7 +269,8 @@ class Scheduler:
                 )  # it died before it could say so
             elif self.stopping:
                 with suppress(OSError):
-                    if run.is_there and record.get("status") not in (*ENDED, "failed"):
+                    untouched = record.get("status") not in (*ENDED, "failed") and not is_locked(run.folder)
+                    if run.is_there and untouched:
                         run.update(status="stopped", ended=now(), why=why)
                 self._finish(Outcome(worker.job, "stopped", why, run.known))
             elif why == LEFT and worker.job not in self._moved:  # before it had started this run
@@ -286,7 +289,7 @@ class Scheduler:
     def _record_failure(self, number: int, why: str) -> dict[str, Any]:
         """Marks a run as failed through no fault of its own, so that it can resume; returns its record.
 
-        If its folder was deleted or its disk is full, only the returned record says so.
+        If its folder was deleted or its disk is full, or another process trains it, only the returned record says so.
         """
         run = self.due[number].run
         if run.known.get("status") in (*ENDED, "failed"):
@@ -294,13 +297,14 @@ class Scheduler:
         failed = {"status": "failed", "ended": now(), "why": why, "can_go_on": True}
         try:
             if run.is_there:
-                write_whole(run.folder / "traceback.txt", f"{why}\n".encode())
-                run.update(**failed, traceback="traceback.txt")
+                with lock(run.folder):
+                    write_whole(run.folder / "traceback.txt", f"{why}\n".encode())
+                    run.update(**failed, traceback="traceback.txt")
                 from rnnlab.tensorboard.event_files import show_failure  # slow to import and rarely needed
 
                 show_failure(run)
                 return run.known
-        except OSError:
+        except (OSError, UserError):
             pass
         return run.known | failed
 
