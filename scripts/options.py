@@ -7,7 +7,7 @@ from rnnlab.errors import nearest
 
 NUMBERS = (
     "runs", "workers", "one", "every", "seed", "seeds", "lines", "start", "idle", "busy", "loops", "kills", "steps",
-    "hidden", "trials", "stock", "bits", "rounds", "models",
+    "hidden", "trials", "stock", "bits", "rounds", "models", "cached",
 )  # fmt: skip
 
 

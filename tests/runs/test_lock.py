@@ -157,6 +157,22 @@ def test_a_folder_of_locks_that_only_seems_to_be_there_is_waited_for(tmp_path, m
     assert len(asked) == 250
 
 
+def test_a_lock_that_another_machine_has_just_released_counts_as_held(tmp_path, monkeypatch):
+    """A sweep tries it again a little later, when this machine's file system has heard of it."""
+    (tmp_path / ".claims").mkdir()
+    (tmp_path / ".claims" / "run").touch()
+
+    def gone(*_):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with monkeypatch.context() as stale:
+        stale.setattr(locks.os, "open", gone)
+        with pytest.raises(Locked, match="another process"), lock(tmp_path / "run"):
+            pass
+    with lock(tmp_path / "run"):
+        assert is_locked(tmp_path / "run")
+
+
 def test_what_can_never_be_a_folder_of_locks_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "time", SimpleNamespace(sleep=lambda _: pytest.fail("it waits")))
     (tmp_path / "sine").symlink_to(tmp_path / "nowhere" / "at" / "all")

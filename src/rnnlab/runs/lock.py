@@ -179,8 +179,12 @@ def _open(path: Path) -> int:
             with suppress(FileExistsError, FileNotFoundError):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 return os.open(path, flags, 0o644)
+        if path.exists():  # only in this machine's memory: a holder on another has just removed it
+            raise BlockingIOError
         if not path.parent.is_dir():
             break
+        with suppress(OSError):
+            path.parent.rmdir()  # where it is gone, this machine's memory of it goes, too
         time.sleep(BEAT / 5)
     path.parent.mkdir(parents=True, exist_ok=True)  # raises what is wrong
     return os.open(path, flags, 0o644)
