@@ -77,11 +77,11 @@ class Run(Folder):
 
         `durable` waits until it is on the disk: of a run that has checkpoints.
 
-        A run that continues keeps the times at which it was created and started, and its parent; where its record is
-        damaged, the age of its oldest file is the time of its creation.
+        A run that continues keeps the times at which it was created and started, how long it has taken, and its parent;
+        where its record is damaged, the age of its oldest file is the time of its creation.
         """
         try:
-            kept = {k: v for k, v in self.record.items() if k in ("created", "started", "parent")}
+            kept = {k: v for k, v in self.record.items() if k in ("created", "started", "parent", "seconds")}
         except UserError:
             kept = {"created": stamp(min(file.stat().st_mtime for file in self.folder.iterdir()))}
         about = {
