@@ -69,6 +69,17 @@ def same_targets(
     return _without(one, INPUTS) == _without(other, INPUTS) and all(any(agree(a[s], b[s])) for s in shared)
 
 
+def limits(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's Trainer was told to score of the validation and the test part, where that is not all of them.
+
+    Baselines and floor are of the whole parts all the same. A limit in batches depends on their size.
+    """
+    trainer = config.get("trainer", {})
+    asked = {key: trainer.get(key) for key in ("limit_val_batches", "limit_test_batches", "overfit_batches")}
+    found = {key: v for key, v in asked.items() if v and not (isinstance(v, float) and v == 1.0)}
+    return found | {"batch_size": config.get("data", {}).get("batch_size")} if found else {}
+
+
 def source(data: Mapping[str, Any]) -> list[Any]:
     """The part of a data section that names what is read."""
     return [data.get(key) for key in ("_target_", "path", "val_path", "corpus")]

@@ -174,6 +174,9 @@ def leaderboard(
             "Each row is the mean over its origins (data.origin), each the mean over its seeds; std and interval are "
             "over the origins."
         )
+    if any(row.references and grounds.limits(row.config) for row in found):
+        notes.append("Scores under a limit of the Trainer's (trainer.limit_val_batches and the like) are of what it "
+                     "left; baselines and floor are of whole parts.")  # fmt: skip
     seeds: dict[int, set[frozenset[str]]] = defaultdict(set)
     for row in found:
         seeds[row.group].add(frozenset(row.by_draw))
