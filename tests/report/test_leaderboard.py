@@ -10,8 +10,10 @@ from html.parser import HTMLParser
 import pytest
 from finished_runs import finished
 
+import rnnlab
 from rnnlab.cli import main
 from rnnlab.cli.report import as_json
+from rnnlab.errors import UserError
 from rnnlab.report import experiment_page
 from rnnlab.report.leaderboard import of_experiment
 from rnnlab.runs.config_diff import config_diffs
@@ -76,6 +78,32 @@ def test_a_copy_of_a_run_is_no_other_seed_and_a_renamed_folder_keeps_its_seed(ex
         of_16[0].name,
         "my-seed-7-of-16",
     }
+
+
+def test_the_best_run_is_one_with_a_score_by_the_runs_own_mode(tmp_path):
+    for mode, wanted in (("min", 0), ("max", 1)):
+        for seed, value in enumerate((0.5, 0.7, math.inf)):
+            finished(tmp_path / mode, "a", seed, {}, {"loss/val": value, "metric/mse": 1.0}, mode=mode)
+        failed = Run(tmp_path / mode / "a+seed-9-0123456789ab")
+        failed.create("a9", "exp", {"model": {}, "mode": mode}, [], group="a")
+        failed.update(
+            status="failed", created="2000-01-01T00:00:00+0000"
+        )  # the first, whose objective is NaN
+        found = rnnlab.runs(tmp_path / mode)
+        assert math.isnan(found[0].objective) and found.best.config["seed"] == wanted
+    finished(
+        tmp_path / "max",
+        "b",
+        0,
+        {"n_points": 9},
+        {"loss/val": 1.0},
+        baselines={"x": {"mse": 1.0}},
+        mode="max",
+    )
+    with pytest.raises(UserError, match="do not compare"):
+        _ = rnnlab.runs(tmp_path / "max").best
+    with pytest.raises(UserError, match="none of these runs has a score"):
+        _ = rnnlab.runs(tmp_path).best
 
 
 def test_what_differs_is_named_shortly():

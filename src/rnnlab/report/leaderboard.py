@@ -90,7 +90,10 @@ class Leaderboard:
 
     def rank_entries(self, entries: Sequence[Entry]) -> list[Entry]:
         sign = 1 if self.mode == "min" else -1
-        return sorted(entries, key=lambda e: sign * self.value(e))
+        values = [(sign * self.value(entry), entry) for entry in entries]
+        return [
+            entry for _, entry in sorted(values, key=lambda one: one[0] if np.isfinite(one[0]) else np.inf)
+        ]
 
     @property
     def primary(self) -> str:
