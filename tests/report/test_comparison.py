@@ -123,6 +123,18 @@ def test_a_single_seed_says_nothing_and_an_unknown_key_is_named():
         by_conditions(board, ["cell=grus", "cell=elman"])
 
 
+def test_the_caption_says_where_a_seed_lacks_some_of_the_settings():
+    scores = drawn(1, 0.5)
+
+    def caption():
+        board = board_of(scores)
+        return compare(board, *by_key(board, "cell")).caption()
+
+    assert "each a mean over 2 other settings" in caption()
+    del scores["gru", 2, 3]
+    assert "each a mean over 1 to 2 other settings" in caption()
+
+
 def test_a_configuration_of_two_experiments_is_on_both_sides(tmp_path):
     """The runs of a configuration that lies in both folders were all given to the side that was named first."""
     for folder, cell, values in (

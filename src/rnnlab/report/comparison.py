@@ -76,8 +76,9 @@ class Difference(NamedTuple):
 class Comparison(NamedTuple):
     metric: str
     unit: str  # what pairs are: "seed" or "setting"
-    settings: int  # other settings that each pair is a mean over
+    settings: int  # other settings that each pair is a mean over, at most
     differences: list[Difference]
+    fewest: int = 1  # and at least: not every seed may have all of them
 
     @property
     def effect(self) -> str:
@@ -111,7 +112,8 @@ class Comparison(NamedTuple):
         what = (
             f"val/{self.metric.removeprefix('metric/')}" if self.metric.startswith("metric/") else self.metric
         )
-        mean = f", each a mean over {self.settings} other settings" if self.settings > 1 else ""
+        over = f"{self.fewest} to {self.settings}" if self.fewest < self.settings else f"{self.settings}"
+        mean = f", each a mean over {over} other settings" if self.settings > 1 else ""
         effect = "ratio of the first to the second" if self.effect == "ratio" else "the first less the second"
         better = "less" if self.differences[0].lower_is_better else "more"
         paired = f"paired by {self.unit}{mean}"
@@ -219,14 +221,15 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
             d = float(to(np.array(blocks[a][at][0]))) - float(to(np.array(blocks[b][at][0])))
             by_unit[at[1] if unit == "seed" else at[0]].append(d)
         units.add(unit)
-        settings.add(len({other for other, _ in shared}) if unit == "seed" else 1)
+        settings |= {len(d) for d in by_unit.values()} if unit == "seed" else {1}
         means = np.array([np.mean(d) for d in by_unit.values()])
         tests.append((a, b, Test.of(means), int(((means < 0) if lower else (means > 0)).sum())))
     ps = holm([test.p for _, _, test, _ in tests])
     level = 1 - (1 - LEVEL) / len(tests)
     found = [Difference(sides[a].name, sides[b].name, test, p, wins, scale, level, lower)
              for (a, b, test, wins), p in zip(tests, ps, strict=True)]  # fmt: skip
-    return Comparison(metric, units.pop() if len(units) == 1 else "pair", max(settings), found)
+    unit = units.pop() if len(units) == 1 else "pair"
+    return Comparison(metric, unit, max(settings), found, min(settings))
 
 
 def less_is_better(metric: str, board: Leaderboard) -> bool:
