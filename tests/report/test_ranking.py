@@ -229,6 +229,31 @@ def test_scores_of_other_shares_of_a_part_are_not_ranked_together(shared):
     )
 
 
+def test_fixed_draws_of_the_data_are_apart_however_the_runs_are_seeded(tmp_path):
+    """What no draw changes, such as a floor of 0 or the uniform guess, made other draws look the same; so did seeds of
+    the runs that two rows do not share."""
+    for seed, data_seed, mean in ((0, 0, 2.0), (1, 1, 3.0), (0, 1, 3.0), (1, 0, 2.0), (0, 5, 4.0)):
+        lines = {"mean": {"mse": mean}, "uniform": {"mse": 9.0}}
+        name = "follows" if seed == data_seed else f"fixed-{data_seed}"
+        run = finished(
+            tmp_path,
+            name,
+            seed,
+            {},
+            {"loss/val": 1.0, "metric/mse": 1.0},
+            baselines=lines,
+            floor={"mse": 0.0},
+        )
+        run.write_config(run.config | {"data": {"seed": data_seed}}, [])
+    rows = of_experiment(tmp_path).rows
+    assert len(rows) == len({row.group for row in rows}) == 4
+    assert sorted(row.label for row in rows if "data.seed=" in row.label) == [
+        "data.seed=0",
+        "data.seed=1",
+        "data.seed=5",
+    ]
+
+
 def test_losses_of_other_seeds_are_in_one_unit_where_all_of_them_are(tmp_path):
     """Scaled by its own draw, the first seed happens to have the unit of the other row, the second has not."""
     for name, seed, unit in (("none", 2, 1.0), ("standard", 0, 1.0), ("standard", 1, 100.0)):

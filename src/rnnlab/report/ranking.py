@@ -53,6 +53,11 @@ def groups(rows: Sequence[Row]) -> list[int]:
     for row in rows:
         own, data, origins = row.by_seed, row.config.get("data", {}), set(row.origins.values())
         limits = grounds.limits(row.config)
+        if data.get("seed") not in (
+            None,
+            row.config.get("seed"),
+        ):  # it does not follow the run's: another draw
+            data = {**data, "fixed seed": data["seed"]}
         if origins:  # the config is that of one of them
             data = {key: value for key, value in data.items() if key != "origin"}
         near: Iterable[int] = range(len(firsts))

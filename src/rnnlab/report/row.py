@@ -42,7 +42,7 @@ class Row:
             kinds = [f"{k}={readable(v)}" for k, v in self.parameters.items() if k in ("model", "data")]
             text = " ".join([*kinds, about])
         else:
-            short = [key.rpartition(".")[2] for key in self.parameters]
+            short = [key if key.endswith(".seed") else key.rpartition(".")[2] for key in self.parameters]
             names = [s if short.count(s) == 1 else k for s, k in zip(short, self.parameters, strict=True)]
             said = [f"{n}={_spelled(v)}" for n, v in zip(names, self.parameters.values(), strict=True)]
             if self.origins:  # it stands for all of them
