@@ -17,3 +17,4 @@ def finished(folder, name, seed, data, scores, *, model=None, baselines=None, fl
         "floor": {"val": floor or {}},
     }
     run.update(status="finished", results=results, seconds=2.0)
+    return run

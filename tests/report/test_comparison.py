@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from finished_runs import finished
 
 from rnnlab import streams
 from rnnlab.cli import main
 from rnnlab.errors import UserError
-from rnnlab.report.comparison import by_conditions, by_key, compare
+from rnnlab.report.comparison import by_conditions, by_folder, by_key, compare
 from rnnlab.report.entry import Entry
-from rnnlab.report.leaderboard import leaderboard
-from rnnlab.runs.run import Run
+from rnnlab.report.leaderboard import leaderboard, of_runs
+from rnnlab.runs.run import Run, runs
 
 TRIALS = 400
 
@@ -122,6 +123,55 @@ def test_a_single_seed_says_nothing_and_an_unknown_key_is_named():
         by_conditions(board, ["cell=grus", "cell=elman"])
 
 
+def test_the_caption_says_where_a_seed_lacks_some_of_the_settings():
+    scores = drawn(1, 0.5)
+
+    def caption():
+        board = board_of(scores)
+        return compare(board, *by_key(board, "cell")).caption()
+
+    assert "each a mean over 2 other settings" in caption()
+    del scores["gru", 2, 3]
+    assert "each a mean over 1 to 2 other settings" in caption()
+
+
+def test_a_configuration_of_two_experiments_is_on_both_sides(tmp_path):
+    """The runs of a configuration that lies in both folders were all given to the side that was named first."""
+    for folder, cell, values in (
+        ("a", "gru", (1.0, 2.0)),
+        ("b", "gru", (4.0, 8.0)),
+        ("b", "lstm", (5.0, 5.0)),
+    ):
+        for seed, mse in enumerate(values):
+            finished(tmp_path / folder, cell, seed, {}, {"loss/val": mse}, model={"cell": cell})
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for order in (folders, folders[::-1]):
+        board = of_runs([run for folder in order for run in runs(folder)], folders_apart=True)
+        (d,) = compare(board, *by_folder(board, {str(f): f.name for f in folders})).differences
+        assert (d.first, d.second, d.test.n, d.effect) == ("a", "b", 2, pytest.approx(0.25))
+
+
+def test_where_more_is_better_scores_are_compared_as_they_are_on_any_part(tmp_path):
+    scores = {"wide": (0.9, 0.8), "slim": (0.5, 0.6)}
+    for name, values in scores.items():
+        for seed, r2 in enumerate(values):
+            config = {"model": {"kind": name}, "data": {}, "seed": seed, "mode": "max"}
+            run = Run(tmp_path / f"{name}+seed-{seed}-{name}{seed}")
+            run.create(f"{name}{seed}", "exp", config, [], group=name, label=name)
+            best = {"value": r2, "monitor": "val/r2", "step": 2, "metrics": {"val/r2": r2}}
+            run.update(
+                status="finished", results={"best": best, "steps": 9, "test": {"test/r2": r2}}, seconds=1.0
+            )
+    board = of_runs(runs(tmp_path))
+    for metric in ("", "test/test/r2"):
+        found = compare(board, *by_key(board, "kind"), metric)
+        (d,) = found.differences
+        assert (d.first, d.wins, found.effect) == ("kind=wide", 2, "difference") and d.better > 0.5
+        assert d.effect == pytest.approx(0.3) and "(more is better)" in found.caption()
+    (low, high) = board.rows[0].interval
+    assert 0 < low < 0.85 < high < 1  # on the logarithm an r2 had an interval far above 1
+
+
 def test_the_command_and_its_files(tmp_path, capsys):
     for (cell, layers, seed), mse in drawn(4, 0.5).items():
         config = {
@@ -131,7 +181,7 @@ def test_the_command_and_its_files(tmp_path, capsys):
             "mode": "min",
         }
         run = Run(tmp_path / "exp" / f"{cell}{layers}+seed-{seed}-0123456789ab")
-        run.create(f"{cell}{seed}", "exp", config, [], group=f"{cell}{layers}", label=cell)
+        run.create(f"{cell}{layers}{seed}", "exp", config, [], group=f"{cell}{layers}", label=cell)
         best = {
             "value": mse,
             "monitor": "loss/val",

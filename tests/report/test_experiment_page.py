@@ -250,16 +250,43 @@ def test_runs_without_a_result_are_named_as_the_others_and_each_reason_stands_on
     assert "lr=30  seeds 0, 1, 2, 3, 4  " in said and "3 of 5, 2 failed" in said
 
 
-def test_a_run_that_lies_outside_of_the_axis_is_a_triangle_at_its_edge(experiment, tmp_path):
+@pytest.mark.parametrize(("mode", "worst"), [("min", 1e9), ("max", 1e-9)])
+def test_a_run_that_lies_outside_of_the_axis_is_a_triangle_at_its_edge(experiment, tmp_path, mode, worst):
+    """Of many runs the worst few, and never the best."""
     for seed in range(100, 120):
         fail(experiment, 0.1, (seed,), "")
         run = Run(experiment / f"lr-0.1+seed-{seed}-0123456789ab")
-        best = {"value": 0.2 if seed < 119 else 1e9, "step": 40, "monitor": "loss/val", "metrics": {}}
+        best = {"value": 0.02 if seed < 119 else worst, "step": 40, "monitor": "loss/val", "metrics": {}}
         run.update(status="finished", why="", results={"best": best, "steps": 40})
+    for file in experiment.glob("*/config.yaml"):
+        file.write_text(file.read_text().replace("mode: min", f"mode: {mode}"))
+    runs = [Run(path.parent) for path in experiment.glob("*/run.json")]
+    ours = {run.folder.name.split("seed-")[1].split("-")[0]: run.objective for run in runs}
     page = written(experiment, tmp_path / "report.html")
     beyond = [about for _, tag, about, _ in page.parts if about.get("class") == "beyond"]
     titles = [words for _, tag, _, words in page.parts if tag == "title" and "outside of the axis" in words]
-    assert beyond and any("seed 119: 1.00e+09" in title for title in titles)
+    assert beyond and any(f"seed 119: {worst:.2e}" in title for title in titles)
+    best = number((min if mode == "min" else max)(ours.values()))
+    assert not any(f": {best}," in title for title in titles)
+
+
+def test_where_more_is_better_a_band_leaves_the_curves_at_the_worse_end(experiment, tmp_path):
+    """The upper edge was cut off at the highest mean, so that the best seeds were not in it."""
+    apart(experiment)
+    for file in experiment.glob("*/config.yaml"):
+        file.write_text(file.read_text().replace("mode: min", "mode: max"))
+    page = written(experiment, tmp_path / "report.html")
+    values = {}
+    for path in experiment.glob("*/run.json"):
+        run = Run(path.parent)
+        values.setdefault(run.config["optimizer"]["lr"], []).append(run.metrics["loss/val"][1])
+    lines = [points(a) for a, _ in page.of(0, "polyline")]
+    bands = [points(a) for a, _ in page.of(0, "polygon")]
+    up = height_of(lines, sorted(np.mean(v, 0).tolist() for v in values.values()))
+    drawn = sorted([up(y) for _, y in band[: len(STEPS) - 1 : -1]] for band in bands)
+    np.testing.assert_allclose(
+        drawn, sorted(np.quantile(v, 0.9, axis=0).tolist() for v in values.values()), rtol=0.02
+    )
 
 
 def test_files_by_other_means(experiment, tmp_path):

@@ -4,17 +4,20 @@ import csv
 import json
 import math
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 from finished_runs import finished
 
+import rnnlab
 from rnnlab.cli import main
 from rnnlab.cli.report import as_json
+from rnnlab.errors import UserError
 from rnnlab.report import experiment_page
 from rnnlab.report.leaderboard import of_experiment
 from rnnlab.runs.config_diff import config_diffs
-from rnnlab.runs.run import Run
+from rnnlab.runs.run import Run, runs
 
 VALUES = {(16, 0): 0.5, (16, 1): 0.7, (16, 2): 0.9, (32, 0): 0.2, (32, 1): 0.6, (64, 0): 0.1}
 
@@ -51,6 +54,56 @@ def test_seeds_are_collapsed_and_rows_sorted(experiment):
     assert board.references == [("persistence", {"val/mse": pytest.approx(3.0)}),
                                 ("floor", {"val/mse": pytest.approx(0.05)})]  # fmt: skip
     assert [e.record["status"] for e in board.others] == ["failed"]
+
+
+def test_a_copy_of_a_run_is_no_other_seed_and_a_renamed_folder_keeps_its_seed(experiment):
+    before = of_experiment(experiment)
+    for run in runs(experiment):  # ids as a training gives them, which end the folders' names
+        run.update(id=f"{run.id:0>12}")
+        run.folder.rename(run.folder.with_name(run.folder.name.replace("0123456789ab", run.id)))
+    of_16 = {
+        run.config["seed"]: run.folder
+        for run in runs(experiment)
+        if run.folder.name.startswith("hidden_size-16")
+    }
+    shutil.copytree(of_16[0], experiment / "a-copy")
+    of_16[1].rename(experiment / "my-seed-7-of-16")
+    after = of_experiment(experiment)
+    for row, same in zip(after.rows, before.rows, strict=True):
+        ours, theirs = ([one.mean, one.std, *one.interval, len(one.entries)] for one in (row, same))
+        assert ours == pytest.approx(theirs, nan_ok=True)
+    assert sorted(entry.seed for entry in after.rows[-1].entries) == ["0", "1", "2"]
+    assert f"a-copy: the same run as {of_16[0].name}, which counts once." in after.notes
+    assert {entry.folder.name for row in after.rows for entry in row.entries} >= {
+        of_16[0].name,
+        "my-seed-7-of-16",
+    }
+
+
+def test_the_best_run_is_one_with_a_score_by_the_runs_own_mode(tmp_path):
+    for mode, wanted in (("min", 0), ("max", 1)):
+        for seed, value in enumerate((0.5, 0.7, math.inf)):
+            finished(tmp_path / mode, "a", seed, {}, {"loss/val": value, "metric/mse": 1.0}, mode=mode)
+        failed = Run(tmp_path / mode / "a+seed-9-0123456789ab")
+        failed.create("a9", "exp", {"model": {}, "mode": mode}, [], group="a")
+        failed.update(
+            status="failed", created="2000-01-01T00:00:00+0000"
+        )  # the first, whose objective is NaN
+        found = rnnlab.runs(tmp_path / mode)
+        assert math.isnan(found[0].objective) and found.best.config["seed"] == wanted
+    finished(
+        tmp_path / "max",
+        "b",
+        0,
+        {"n_points": 9},
+        {"loss/val": 1.0},
+        baselines={"x": {"mse": 1.0}},
+        mode="max",
+    )
+    with pytest.raises(UserError, match="do not compare"):
+        _ = rnnlab.runs(tmp_path / "max").best
+    with pytest.raises(UserError, match="none of these runs has a score"):
+        _ = rnnlab.runs(tmp_path).best
 
 
 def test_what_differs_is_named_shortly():

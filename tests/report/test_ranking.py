@@ -13,10 +13,11 @@ from rnnlab.report import experiment_page
 from rnnlab.report.comparison import by_key, compare
 from rnnlab.report.entry import Entry
 from rnnlab.report.grounds import same_targets
-from rnnlab.report.leaderboard import of_experiment
+from rnnlab.report.leaderboard import of_experiment, of_runs
 from rnnlab.report.ranking import groups, ranked
 from rnnlab.report.row import Row
 from rnnlab.runs.run import Run
+from rnnlab.terminal.run import facts
 
 
 def test_inputs_may_differ_where_the_targets_are_the_same(tmp_path):
@@ -200,6 +201,57 @@ def test_a_metric_that_one_seed_lacks_does_not_rank(tmp_path):
         finished(tmp_path, "b", seed, {}, {"loss/val": 0.5} | found, model={"loss": "huber"})
     board = of_experiment(tmp_path)
     assert [r.rank for r in board.rows] == [None, None] and "no metric in common" in board.notes[0]
+
+
+def test_scores_of_other_shares_of_a_part_are_not_ranked_together(shared):
+    """Two batches of a text may be easier than all of it, beside baselines that are of all of it."""
+    text = ("data=chars", "data.limit=4000", "data.segment=20", "data.batch_size=8", "model.hidden_size=8",
+            "trainer.max_epochs=1", "trainer.accelerator=cpu", "callbacks=none", "trainer.threads=1")  # fmt: skip
+    asked = (
+        (),
+        ("trainer.limit_val_batches=1.0",),
+        ("trainer.limit_val_batches=1",),
+        ("trainer.limit_test_batches=1",),
+    )
+    runs = [shared(*text, *more, base=()) for more in asked]
+    assert (
+        runs[0].results["best"]["value"]
+        == runs[1].results["best"]["value"]
+        != runs[2].results["best"]["value"]
+    )
+    board = of_runs(runs)
+    of = {entry.folder: row.group for row in board.rows for entry in row.entries}
+    assert len(set(of.values())) == 3 and of[runs[0].folder] == of[runs[1].folder]
+    assert sum("baselines and floor are of whole parts" in note for note in board.notes) == 1
+    said = [[line for line in facts(run) if "of whole parts" in line] for run in runs]
+    assert [len(lines) for lines in said] == [0, 0, 1, 1] and said[2][0].startswith(
+        "trainer.limit_val_batches=1: "
+    )
+
+
+def test_fixed_draws_of_the_data_are_apart_however_the_runs_are_seeded(tmp_path):
+    """What no draw changes, such as a floor of 0 or the uniform guess, made other draws look the same; so did seeds of
+    the runs that two rows do not share."""
+    for seed, data_seed, mean in ((0, 0, 2.0), (1, 1, 3.0), (0, 1, 3.0), (1, 0, 2.0), (0, 5, 4.0)):
+        lines = {"mean": {"mse": mean}, "uniform": {"mse": 9.0}}
+        name = "follows" if seed == data_seed else f"fixed-{data_seed}"
+        run = finished(
+            tmp_path,
+            name,
+            seed,
+            {},
+            {"loss/val": 1.0, "metric/mse": 1.0},
+            baselines=lines,
+            floor={"mse": 0.0},
+        )
+        run.write_config(run.config | {"data": {"seed": data_seed}}, [])
+    rows = of_experiment(tmp_path).rows
+    assert len(rows) == len({row.group for row in rows}) == 4
+    assert sorted(row.label for row in rows if "data.seed=" in row.label) == [
+        "data.seed=0",
+        "data.seed=1",
+        "data.seed=5",
+    ]
 
 
 def test_losses_of_other_seeds_are_in_one_unit_where_all_of_them_are(tmp_path):

@@ -47,7 +47,7 @@ def test_intervals_cover_the_typical_run_as_often_as_they_say(n):
 
 
 def test_an_accuracy_stays_within_its_bounds_and_one_seed_says_nothing():
-    low, high = interval(np.array([0.999, 0.98, 0.9]), "metric/accuracy")
+    low, high = interval(np.array([0.999, 0.98, 0.9]), more_is_better=True)
     assert 0 < low < 0.9 and 0.999 < high < 1
     assert all(math.isnan(x) for x in interval(np.array([0.3])))
     signed = interval(np.array([-1.0, 1.0, 3.0]))

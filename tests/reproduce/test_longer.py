@@ -7,6 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from remains import mismatches
 from rnnlab import UserError
+from rnnlab.runs.run import Run
 
 CHARS = (
     "data=chars", "data.limit=4000", "data.segment=20", "data.batch_size=8", "model.hidden_size=8", "optimizer=sgd",
@@ -134,6 +135,26 @@ def test_another_engine_is_refused_unless_asked_for(small, tmp_path):
     ):
         small("scheduler=constant", "model.engine=auto")
     assert small("scheduler=constant", "model.engine=auto", "resume_engine=any").status == "finished"
+
+
+def test_the_time_of_a_run_is_that_of_all_its_parts(small, tmp_path):
+    """Else the steps of all parts would stand beside the seconds of the last."""
+    words = ("trainer.max_epochs=2", "scheduler=constant")
+    run = small(*words)
+    run.update(seconds=1000.0)
+    longer = small(f"resume={run.folder}", "trainer.max_epochs=3", base=(), outputs=tmp_path)
+    assert 1000 < longer.record["seconds"] < 2000
+    run.update(status="running")  # as it is left by a kill behind its last checkpoint
+    assert 1000 < small(*words).record["seconds"] < 2000
+    assert small(*words, "rerun=true").record["seconds"] < 1000
+
+
+def test_a_checkpoint_notes_how_long_the_run_has_taken(small, monkeypatch):
+    noted, update = [], Run.update
+    monkeypatch.setattr(Run, "update", lambda run, **changes: (noted.append(changes), update(run, **changes)))
+    run = small("checkpoint.every_n_steps=2")
+    seconds = [changes["seconds"] for changes in noted if "seconds" in changes]
+    assert len(seconds) > 2 and seconds == sorted(seconds) and seconds[-1] == run.record["seconds"]
 
 
 def test_what_is_refused_after_it_was_prepared_leaves_no_folder(small):

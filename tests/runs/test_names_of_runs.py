@@ -7,7 +7,7 @@ from rnnlab.report.entry import Entry
 from rnnlab.report.leaderboard import leaderboard
 from rnnlab.runs.config_diff import config_diffs
 from rnnlab.runs.identity import leaves, readable
-from rnnlab.runs.run import Run
+from rnnlab.runs.run import Run, runs, since_1970
 from rnnlab.runs.run_path import place, settled
 
 
@@ -72,3 +72,18 @@ def test_no_two_rows_have_one_label(tmp_path):
     )
     labels = [row.label for row in board.rows]
     assert len(set(labels)) == 4 and "path=x.txt (data.path=a/x.txt)" in labels
+
+
+def test_runs_of_machines_in_other_time_zones_stand_in_the_order_of_their_times(tmp_path):
+    """By the text of its stamp the later one came first; HParams took each for a time of the reader's own zone."""
+    for name, created in (
+        ("a", "2026-07-02T09:00:00+0000"),
+        ("b", "2026-07-02T10:30:00+0200"),
+        ("c", "no time"),
+    ):
+        run = Run(tmp_path / name)
+        run.create(name, "exp", {"model": {}, "mode": "min"}, [])
+        run.update(created=created)
+    assert [run.folder.name for run in runs(tmp_path)] == ["c", "b", "a"]
+    assert since_1970("2026-07-02T10:30:00+0200") == since_1970("2026-07-02T08:30:00+0000") == 1782981000.0
+    assert since_1970(None) == since_1970("0000-00-00T00:00:00+0000") == 0.0

@@ -32,7 +32,7 @@ def made(folder, status, value=None, asked=("data.n_points=100",), **changes):
     settings = config(**changes)
     group = "-".join(str(settings[k]) for k in ("model", "optimizer")) + str(settings["data"]["n_points"])
     run = Run(folder / f"{abs(hash(group)) % 10**8}-{settings['seed']}")
-    run.create("id", settings["name"], settings, list(asked), group=group)
+    run.create(run.folder.name, settings["name"], settings, list(asked), group=group)
     metrics = {"loss/val": value, "metric/mse": value}
     results = {"best": {"step": 10, "metrics": metrics, "value": value, "monitor": "loss/val"},
                "last": {"step": 10, "metrics": metrics}, "floor": {"val": {"mse": 0.01}}}  # fmt: skip

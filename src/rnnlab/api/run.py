@@ -159,6 +159,22 @@ class Runs(UserList[Run]):
         """Runs that differ by their seed alone are one row; the best first."""
         return Board(self)
 
+    @property
+    def best(self) -> Run:
+        """The run with the best score, by the runs' own `mode`; one that failed or has no number is not among them.
+
+        Raises UserError where no run has a score, and where their scores do not compare.
+        """
+        board = self.leaderboard.board
+        if not board.rows:
+            raise UserError("best: none of these runs has a score")
+        if not board.compares or board.groups > 1:
+            raise UserError(
+                "best: these runs have other data, targets or metrics; their scores do not compare"
+            )
+        best = board.rank_entries([entry for row in board.rows for entry in row.entries])[0].folder
+        return next(run for run in self if run.folder == best)
+
     def to_frame(self) -> Any:
         """A pandas DataFrame: a row for each run with what it differs in, its status, scores, time and folder."""
         return frame(self.rows())

@@ -46,7 +46,8 @@ def main(argv: list[str]) -> None:
     from rnnlab.sweeps.sweep import console
     from rnnlab.terminal.screen import one_line
 
-    board = leaderboard.of_runs([run for folder in folders for run in runs(folder)])
+    found_runs = [run for folder in folders for run in runs(folder)]
+    board = leaderboard.of_runs(found_runs, folders_apart=len(folders) > 1)
     if not board.rows:
         raise UserError(f"{folders[0]}: no finished run with a result there")
     if len(folders) > 1:

@@ -1,8 +1,10 @@
 """Two or more sides of an experiment against each other, run by run: paired over seeds and over the other settings."""
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +14,9 @@ from rnnlab.errors import UserError, nearest
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.numbers import number
 from rnnlab.report.row import Row
-from rnnlab.report.statistics import LEVEL, LOG, Scale, Test, holm, scale_of
+from rnnlab.report.statistics import GREATER, LEVEL, LOG, PLAIN, Scale, Test, holm, scale_of
 from rnnlab.runs.identity import readable
 
-GREATER = ("accuracy", "f1", "auroc")  # metrics of which more is better
 Blocks = dict[tuple[str, str], tuple[float, int]]  # {(the other settings, seed): (score, group of targets)}
 
 
@@ -75,8 +76,9 @@ class Difference(NamedTuple):
 class Comparison(NamedTuple):
     metric: str
     unit: str  # what pairs are: "seed" or "setting"
-    settings: int  # other settings that each pair is a mean over
+    settings: int  # other settings that each pair is a mean over, at most
     differences: list[Difference]
+    fewest: int = 1  # and at least: not every seed may have all of them
 
     @property
     def effect(self) -> str:
@@ -110,13 +112,13 @@ class Comparison(NamedTuple):
         what = (
             f"val/{self.metric.removeprefix('metric/')}" if self.metric.startswith("metric/") else self.metric
         )
-        mean = f", each a mean over {self.settings} other settings" if self.settings > 1 else ""
+        over = f"{self.fewest} to {self.settings}" if self.fewest < self.settings else f"{self.settings}"
+        mean = f", each a mean over {over} other settings" if self.settings > 1 else ""
         effect = "ratio of the first to the second" if self.effect == "ratio" else "the first less the second"
-        return f"{what}: {effect}, paired by {self.unit}{mean}; Student's t on the {self._scale()}."
-
-    def _scale(self) -> str:
-        name = self.differences[0].scale.name
-        return f"{name} scale" if name else "differences"
+        better = "less" if self.differences[0].lower_is_better else "more"
+        paired = f"paired by {self.unit}{mean}"
+        scale = "log scale" if self.effect == "ratio" else "differences"
+        return f"{what} ({better} is better): {effect}, {paired}; Student's t on the {scale}."
 
 
 def by_key(board: Leaderboard, key: str) -> tuple[list[Side], list[str]]:
@@ -153,8 +155,10 @@ def by_conditions(board: Leaderboard, conditions: Sequence[str]) -> tuple[list[S
 def by_folder(board: Leaderboard, names: dict[str, str]) -> tuple[list[Side], list[str]]:
     """A side for each experiment; `names` are {folder of the run's experiment: what it is called}."""
     sides: dict[str, list[Row]] = {}
-    for row in board.rows:
-        sides.setdefault(names[str(row.entries[0].folder.parent)], []).append(row)
+    for row in board.rows:  # of a configuration that lies in several folders each side has its own runs
+        for folder in dict.fromkeys(entry.folder.parent for entry in row.entries):
+            own = [entry for entry in row.entries if entry.folder.parent == folder]
+            sides.setdefault(names[str(folder)], []).append(replace(row, entries=own))
     values = [{k: {str(r.parameters.get(k)) for r in rows} for k in _keys(board)} for rows in sides.values()]
     keys = [k for k in _keys(board) if not set.intersection(*(v[k] for v in values))]
     return [Side(name, rows) for name, rows in sides.items()], keys
@@ -194,8 +198,9 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
         raise UserError(f"{board.notes[0]} --metric names another score")
     metric = metric or board.metric
     blocks = [_blocks(side, keys, board, metric) for side in sides]
-    lower = metric.rpartition("/")[2] not in GREATER if metric != board.metric else board.mode == "min"
-    scale = scale_of(np.array([v for one in blocks for v, _ in one.values()]), metric)
+    lower = less_is_better(metric, board)
+    # a difference of logits is nobody's unit: where more is better the scores themselves are compared
+    scale = scale_of(np.array([v for one in blocks for v, _ in one.values()]), False) if lower else PLAIN
     typical = [np.mean(scale.to(np.array([v for v, _ in one.values()]))) for one in blocks]
     order = sorted(range(len(sides)), key=lambda i: (1 if lower else -1) * typical[i])
     tests, settings, units = [], set(), set()
@@ -216,14 +221,22 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
             d = float(to(np.array(blocks[a][at][0]))) - float(to(np.array(blocks[b][at][0])))
             by_unit[at[1] if unit == "seed" else at[0]].append(d)
         units.add(unit)
-        settings.add(len({other for other, _ in shared}) if unit == "seed" else 1)
+        settings |= {len(d) for d in by_unit.values()} if unit == "seed" else {1}
         means = np.array([np.mean(d) for d in by_unit.values()])
         tests.append((a, b, Test.of(means), int(((means < 0) if lower else (means > 0)).sum())))
     ps = holm([test.p for _, _, test, _ in tests])
     level = 1 - (1 - LEVEL) / len(tests)
     found = [Difference(sides[a].name, sides[b].name, test, p, wins, scale, level, lower)
              for (a, b, test, wins), p in zip(tests, ps, strict=True)]  # fmt: skip
-    return Comparison(metric, units.pop() if len(units) == 1 else "pair", max(settings), found)
+    unit = units.pop() if len(units) == 1 else "pair"
+    return Comparison(metric, unit, max(settings), found, min(settings))
+
+
+def less_is_better(metric: str, board: Leaderboard) -> bool:
+    """As the runs' `mode` says of what they monitored, on whichever part it was measured; else by its name."""
+    bare, monitored = (re.sub(r"(train|val|test|metric)[/_]|[/_](train|val|test)$", "", m)
+                       for m in (metric, board.metric))  # fmt: skip
+    return board.mode == "min" if bare == monitored else bare not in GREATER
 
 
 def _blocks(

@@ -136,10 +136,7 @@ def board_curves(board: Leaderboard) -> str:
     if not drawn:
         return "<p>Nothing was validated.</p>"
     levels = levels_of(board)
-    plots = [
-        f'<div class="{name}">{_plot(drawn, board.metric, size, levels)}</div>'
-        for name, size in SIZES.items()
-    ]
+    plots = [f'<div class="{name}">{_plot(drawn, board, size, levels)}</div>' for name, size in SIZES.items()]
     names = "".join(
         f"<li><i class=c{COLOURS.index(one.colour)}></i>{escape(one.row.label)}</li>" for one in drawn
     )
@@ -196,18 +193,24 @@ def levels_of(board: Leaderboard) -> dict[str, float]:
     return {name: scores[wanted] / factor for name, scores in board.references if wanted in scores}
 
 
-def _plot(drawn: list[RowCurve], metric: str, size: tuple[int, int], levels: dict[str, float]) -> Plot:
-    """From the least of all runs to the greatest mean; a band may leave at the top."""
+def _plot(drawn: list[RowCurve], board: Leaderboard, size: tuple[int, int], levels: dict[str, float]) -> Plot:
+    """From the best of all runs to the worst mean; a band may leave at the worse end."""
+    means = [one.values.mean(0) for one in drawn]
+    if board.mode == "min":
+        ends = [(one.values.min(), mean.max()) for one, mean in zip(drawn, means, strict=True)]
+    else:
+        ends = [(mean.min(), one.values.max()) for one, mean in zip(drawn, means, strict=True)]
     picture = plot(
         [int(s) for one in drawn for s in (one.steps[0], one.steps[-1])],
-        [float(v) for one in drawn for v in (one.values.min(), one.values.mean(0).max())],
-        size, "optimizer step", metric, log_x=False, log_ratio=3.0, levels=levels,
+        [float(v) for pair in ends for v in pair],
+        size, "optimizer step", board.metric, log_x=False, log_ratio=3.0, levels=levels,
     )  # fmt: skip
-    top, banded = max(picture.y.values), told_apart(drawn)
-    for one in drawn:
-        steps, mean = one.steps.tolist(), one.values.mean(0)
+    least, most = min(picture.y.values), max(picture.y.values)
+    banded = told_apart(drawn)
+    for one, mean in zip(drawn, means, strict=True):
+        steps = one.steps.tolist()
         if any(one is other for other in banded):
-            low, high = np.minimum(middle(one), top)
+            low, high = np.clip(middle(one), least, most)
             picture.band(steps, low.tolist(), high.tolist(), one.colour)
         if len(steps) == 1:
             picture.dot(steps[0], float(mean[0]), one.colour, one.row.label)

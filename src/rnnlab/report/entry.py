@@ -1,12 +1,16 @@
 """One run, as far as a leaderboard looks at it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rnnlab.errors import UserError
 from rnnlab.report import grounds
 from rnnlab.report.grounds import References
 from rnnlab.runs.record import ENDED
+from rnnlab.runs.run import Run
 
 LOSS = "loss/val"
 
@@ -52,7 +56,17 @@ class Entry:
         return grounds.references_of(self.record.get("results", {}))
 
     @property
+    def is_named_by_training(self) -> bool:
+        """Whether the folder has the name that the training gave it, which ends with the run's id."""
+        return self.folder.name.endswith(f"-{self.record.get('id', '')}")
+
+    @cached_property
     def seed(self) -> str:
+        """By the name of the folder, which costs no file; by the config where somebody has renamed the folder."""
+        if self.record.get("id") and not self.is_named_by_training:
+            with suppress(UserError):
+                if (seed := Run(self.folder).config.get("seed")) is not None:
+                    return str(seed)
         return self.folder.name.rpartition("seed-")[2].partition("-")[0]
 
     def scores(self) -> dict[str, float]:

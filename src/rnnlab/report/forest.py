@@ -37,14 +37,15 @@ def of_board(board: Leaderboard, file: Path) -> None:
     lines = []
     for row in board.rows[:MOST]:
         values = row.values
-        scale = scale_of(values, row.metric)
+        scale = scale_of(values, row.more_is_better)
         lines.append(
             Line(row.label, values.tolist(), scale.back(float(scale.to(values).mean())), row.interval)
         )
     levels = {n: s[f"val/{board.primary}"] for n, s in board.references if f"val/{board.primary}" in s}
     own = board.metric == f"metric/{board.primary}"
     every = np.concatenate([row.values for row in board.rows[:MOST]])
-    draw(lines, board.head, file, levels if own else {}, log=bool((every > 0).all()))
+    log = scale_of(every, board.mode == "max") is LOG
+    draw(lines, board.head, file, levels if own else {}, log=log)
 
 
 def of_comparison(found: Comparison, file: Path) -> None:

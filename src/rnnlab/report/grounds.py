@@ -23,6 +23,7 @@ INPUTS = (
     "folder",
 )  # may leave the targets
 NEITHER = ("batch_size", "scaling", "log", "folder")  # do leave them
+BY_CONFIG = ("floor", "uniform")  # may be the same for other draws of the data
 IN_DATA_UNITS = ("nats", "cross_entropy", "mse", "mae")  # metrics that are losses too; less is better
 CLOSE = 1e-6  # relative; the linear baseline's last digits depend on the machine
 
@@ -66,7 +67,21 @@ def same_targets(
         return _without(one, NEITHER) == _without(other, NEITHER)
     if all(all(agree(a[s], b[s])) for s in shared):
         return True
-    return _without(one, INPUTS) == _without(other, INPUTS) and all(any(agree(a[s], b[s])) for s in shared)
+    telling = [
+        [{name: v for name, v in row[s].items() if name not in BY_CONFIG} for row in (a, b)] for s in shared
+    ]
+    return _without(one, INPUTS) == _without(other, INPUTS) and all(any(agree(*pair)) for pair in telling)
+
+
+def limits(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's Trainer was told to score of the validation and the test part, where that is not all of them.
+
+    Baselines and floor are of the whole parts all the same. A limit in batches depends on their size.
+    """
+    trainer = config.get("trainer", {})
+    asked = {key: trainer.get(key) for key in ("limit_val_batches", "limit_test_batches", "overfit_batches")}
+    found = {key: v for key, v in asked.items() if v and not (isinstance(v, float) and v == 1.0)}
+    return found | {"batch_size": config.get("data", {}).get("batch_size")} if found else {}
 
 
 def source(data: Mapping[str, Any]) -> list[Any]:

@@ -90,7 +90,10 @@ class Leaderboard:
 
     def rank_entries(self, entries: Sequence[Entry]) -> list[Entry]:
         sign = 1 if self.mode == "min" else -1
-        return sorted(entries, key=lambda e: sign * self.value(e))
+        values = [(sign * self.value(entry), entry) for entry in entries]
+        return [
+            entry for _, entry in sorted(values, key=lambda one: one[0] if np.isfinite(one[0]) else np.inf)
+        ]
 
     @property
     def primary(self) -> str:
@@ -133,13 +136,18 @@ class Leaderboard:
 
 
 def leaderboard(
-    entries: Iterable[Entry], mode: str, config_of: Callable[[Entry], Mapping[str, Any]], say: Say = warn
+    entries: Iterable[Entry],
+    mode: str,
+    config_of: Callable[[Entry], Mapping[str, Any]],
+    say: Say = warn,
+    folders_apart: bool = False,
 ) -> Leaderboard:
     """`mode` says whether less is better, "" to go by the configs; `config_of` gives the config of a run.
 
-    Of each row one run's config is read. Where it is damaged a line says so, and the run is left out.
+    Of each row one run's config is read. Where it is damaged a line says so, and the run is left out. A run that lies
+    in several folders counts once; with `folders_apart` once in each experiment's folder.
     """
-    entries = list(entries)
+    entries, copies = without_copies(entries, folders_apart)
     others = [e for e in entries if e.record.get("status") not in ENDED or not np.isfinite(e.value)]
     without = {entry.folder for entry in others}
     groups = _by_group(entry for entry in entries if entry.folder not in without)
@@ -161,6 +169,7 @@ def leaderboard(
         row.sized = any("model.cell" in one.parameters for one in found)
     tell_apart(found)
     metric, mode, notes = ranked(found, mode or (found[0].config.get("mode", "min") if found else "min"))
+    notes += copies
     if len({row.group for row in found}) > 1:
         notes.append(several_targets(found))
     if any(row.origins for row in found):
@@ -168,6 +177,9 @@ def leaderboard(
             "Each row is the mean over its origins (data.origin), each the mean over its seeds; std and interval are "
             "over the origins."
         )
+    if any(row.references and grounds.limits(row.config) for row in found):
+        notes.append("Scores under a limit of the Trainer's (trainer.limit_val_batches and the like) are of what it "
+                     "left; baselines and floor are of whole parts.")  # fmt: skip
     seeds: dict[int, set[frozenset[str]]] = defaultdict(set)
     for row in found:
         seeds[row.group].add(frozenset(row.by_draw))
@@ -178,6 +190,30 @@ def leaderboard(
         what = "Floor and best baseline are" if "floor" in board.beside() else "The best baseline is"
         notes.append(f"{what} of val/{board.primary}, each row's own.")
     return board
+
+
+def without_copies(entries: Iterable[Entry], folders_apart: bool = False) -> tuple[list[Entry], list[str]]:
+    """One entry for each run, and a line about the copies of it that are left out: another count of the same numbers
+    is no other seed. One that has ended is kept before others, then the one whose folder has its own name.
+    """
+    kept: dict[Any, Entry] = {}
+    left: dict[Any, list[str]] = defaultdict(list)
+    for entry in entries:
+        identifier = entry.record.get("id")
+        place = entry.folder.parent if folders_apart else None
+        at = (identifier, entry.group, place) if identifier else entry.folder
+        if (other := kept.setdefault(at, entry)) is not entry:
+            kept[at], copy = (entry, other) if _sounder(entry, other) else (other, entry)
+            left[at].append(copy.folder.name)
+    return list(kept.values()), [
+        f"{', '.join(names)}: the same run as {kept[at].folder.name}, which counts once."
+        for at, names in left.items()
+    ]
+
+
+def _sounder(one: Entry, other: Entry) -> bool:
+    order = [(e.record.get("status") in ENDED, e.is_named_by_training) for e in (one, other)]
+    return order[0] > order[1]
 
 
 def _by_group(entries: Iterable[Entry]) -> list[Row]:
@@ -221,6 +257,6 @@ def of_experiment(folder: str | Path) -> Leaderboard:
     return of_runs(runs(folder))
 
 
-def of_runs(found: Sequence[Run], say: Say = warn) -> Leaderboard:
+def of_runs(found: Sequence[Run], say: Say = warn, folders_apart: bool = False) -> Leaderboard:
     entries = [Entry(run.folder, record) for run, record in legible(found, lambda run: run.record, say)]
-    return leaderboard(entries, "", lambda entry: Run(entry.folder).config, say)
+    return leaderboard(entries, "", lambda entry: Run(entry.folder).config, say, folders_apart)

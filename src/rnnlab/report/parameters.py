@@ -31,8 +31,10 @@ def panels(board: Leaderboard, parameters: Sequence[str], link: Link) -> str:
 def _panel(board: Leaderboard, key: str, link: Link) -> str:
     rows = [row for row in board.rows if key in row.parameters]
     found = [(row, entry) for row in rows for entry in row.entries]
-    picture = plot([row.parameters[key] for row in rows], _core([board.value(e) for _, e in found]), PANEL, key,
-                   board.head, marked=True, log_ratio=4.0)  # fmt: skip
+    shown = _core([board.value(entry) for _, entry in found], board.mode)
+    picture = plot(
+        [row.parameters[key] for row in rows], shown, PANEL, key, board.head, marked=True, log_ratio=4.0
+    )
     at_value: dict[Any, list[float]] = {}
     every = -(-len(found) // DOTS)
     for i, (row, entry) in enumerate(found):
@@ -53,10 +55,11 @@ def _panel(board: Leaderboard, key: str, link: Link) -> str:
     return str(picture)
 
 
-def _core(values: Sequence[float]) -> list[float]:
+def _core(values: Sequence[float], mode: str) -> list[float]:
     """The ends of the values without the worst few, which would squeeze all others into a line."""
-    array = np.sort(np.array(values))
-    return [float(array[0]), float(np.quantile(array, 0.95) if len(array) > 20 else array[-1])]
+    array = np.array(values)
+    low, high = (0.0, 0.95) if mode == "min" else (0.05, 1.0)
+    return [float(end) for end in np.quantile(array, [low, high] if len(array) > 20 else [0.0, 1.0])]
 
 
 def parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
@@ -67,7 +70,7 @@ def parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
     height, width = 330, max(420, min(1040, 215 * (len(parameters) + 1)))
     columns = [[row.parameters[k] for row in rows] for k in parameters] + [[row.mean for row in rows]]
     axes = [Axis.over(c, height - 24, 56, marked=True) for c in columns[:-1]]
-    axes.append(Axis.over(_core(columns[-1]), height - 24, 56, log_ratio=4.0))
+    axes.append(Axis.over(_core(columns[-1], board.mode), height - 24, 56, log_ratio=4.0))
     places = [float(x) for x in np.linspace(95, width - 70, len(axes))]
     words = [max(width_of(word(tick)) for tick in axis.ticks()) for axis in axes]
     parts = [

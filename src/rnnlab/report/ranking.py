@@ -47,11 +47,17 @@ def groups(rows: Sequence[Row]) -> list[int]:
     Where these are many, only first rows with a baseline that agrees, or with the same data by the config, are looked
     at, so that the time doesn't grow with the square of the number of rows.
     """
-    firsts: list[tuple[Row, Mapping[str, References], dict[str, Any]]] = []
+    firsts: list[tuple[Row, Mapping[str, References], dict[str, Any], dict[str, Any]]] = []
     by_mark: dict[Hashable, set[int]] = defaultdict(set)
     found = []
     for row in rows:
         own, data, origins = row.by_seed, row.config.get("data", {}), set(row.origins.values())
+        limits = grounds.limits(row.config)
+        if data.get("seed") not in (
+            None,
+            row.config.get("seed"),
+        ):  # it does not follow the run's: another draw
+            data = {**data, "fixed seed": data["seed"]}
         if origins:  # the config is that of one of them
             data = {key: value for key, value in data.items() if key != "origin"}
         near: Iterable[int] = range(len(firsts))
@@ -60,16 +66,17 @@ def groups(rows: Sequence[Row]) -> list[int]:
             near = sorted({i for mark in marks for at in mark.beside() for i in by_mark.get(at, ())})
         group = len(firsts)
         for i in near:
-            first, theirs, other = firsts[i]
+            first, theirs, other, limited = firsts[i]
             if (
-                set(first.origins.values()) == origins
+                limited == limits
+                and set(first.origins.values()) == origins
                 and grounds.same_targets(theirs, own, other, data)
                 and _one_content(first, row)
             ):
                 group = i
                 break
         if group == len(firsts):
-            firsts.append((row, own, data))
+            firsts.append((row, own, data, limits))
             for mark in grounds.marks(own, data):
                 by_mark[mark].add(group)
         found.append(group)

@@ -42,7 +42,7 @@ class Row:
             kinds = [f"{k}={readable(v)}" for k, v in self.parameters.items() if k in ("model", "data")]
             text = " ".join([*kinds, about])
         else:
-            short = [key.rpartition(".")[2] for key in self.parameters]
+            short = [key if key.endswith(".seed") else key.rpartition(".")[2] for key in self.parameters]
             names = [s if short.count(s) == 1 else k for s, k in zip(short, self.parameters, strict=True)]
             said = [f"{n}={_spelled(v)}" for n, v in zip(names, self.parameters.values(), strict=True)]
             if self.origins:  # it stands for all of them
@@ -85,7 +85,15 @@ class Row:
     @property
     def interval(self) -> tuple[float, float]:
         """Of the typical run, see `statistics.interval`; NaN for a single run."""
-        return statistics.interval(self.values, self.metric or self.entries[0].monitor)
+        return statistics.interval(self.values, self.more_is_better)
+
+    @property
+    def more_is_better(self) -> bool:
+        """Of the metric that `values` are of."""
+        monitor = self.entries[0].monitor
+        metric = self.metric or monitor
+        watched = metric == monitor and self.config.get("mode") == "max"
+        return watched or metric.rpartition("/")[2] in statistics.GREATER
 
     def scores(self) -> dict[str, float]:
         sizes = self.entries[0].record["results"] if self.sized else {}

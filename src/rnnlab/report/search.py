@@ -36,7 +36,8 @@ def section(journal: Journal, metric: str, mode: str) -> str:
 
 def _history(ended: list[dict], metric: str, mode: str) -> str:
     values = sorted(trial["value"] for trial in ended)
-    low, high = values[0], values[int(0.8 * (len(values) - 1))] if mode == "min" else values[-1]
+    most = int(0.8 * (len(values) - 1))  # the axis leaves out the worst, who may be far away
+    low, high = (values[0], values[most]) if mode == "min" else (values[-1 - most], values[-1])
     picture = plot([trial["number"] + 1 for trial in ended], [low, high], PANEL, "trial", f"best {metric}",
                    log_x=False, log_ratio=4.0)  # fmt: skip
     for state, colour in (("pruned", FAINT), ("complete", COLOURS[0])):

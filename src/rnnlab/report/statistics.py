@@ -18,10 +18,9 @@ class Scale(NamedTuple):
 
     to: Callable[[np.ndarray], np.ndarray]
     back: Callable[[float], float]
-    name: str
 
 
-PLAIN = Scale(lambda x: x, lambda y: y, "")
+PLAIN = Scale(lambda x: x, lambda y: y)
 
 
 def _exp(x: float) -> float:
@@ -30,23 +29,28 @@ def _exp(x: float) -> float:
         return float(np.exp(x))
 
 
-LOG = Scale(np.log, _exp, "log")
-LOGIT = Scale(lambda p: np.log(p / (1 - p)), lambda y: 1 / (1 + _exp(-y)), "logit")
+LOG = Scale(np.log, _exp)
+LOGIT = Scale(lambda p: np.log(p / (1 - p)), lambda y: 1 / (1 + _exp(-y)))
 
 
-def scale_of(values: np.ndarray, metric: str) -> Scale:
-    """The logarithm for errors and losses, which are positive and spread by factors; the logit for an accuracy."""
-    if metric.rpartition("/")[2] == "accuracy":
+GREATER = ("accuracy", "f1", "auroc")  # metrics of rnnlab's of which more is better
+
+
+def scale_of(values: np.ndarray, more_is_better: bool) -> Scale:
+    """The logarithm for errors and losses, which are positive and spread by factors; where more is better the logit of
+    what lies between 0 and 1, as an accuracy does.
+    """
+    if more_is_better:
         return LOGIT if bool(((values > 0) & (values < 1)).all()) else PLAIN
     return LOG if bool((values > 0).all()) else PLAIN
 
 
-def interval(values: np.ndarray, metric: str = "", level: float = LEVEL) -> tuple[float, float]:
-    """The t interval of the typical run, the mean of `values` (n,) on the metric's scale; NaN for fewer than two."""
+def interval(values: np.ndarray, more_is_better: bool = False, level: float = LEVEL) -> tuple[float, float]:
+    """The t interval of the typical run, the mean of `values` (n,) on their scale; NaN for fewer than two."""
     n = len(values)
     if n < 2:
         return NAN, NAN
-    scale = scale_of(values, metric)
+    scale = scale_of(values, more_is_better)
     at = scale.to(values)
     half = t_quantile(0.5 + level / 2, n - 1) * float(at.std(ddof=1)) / math.sqrt(n)
     centre = float(at.mean())

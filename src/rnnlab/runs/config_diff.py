@@ -29,7 +29,7 @@ def config_diffs(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
     keys = [k for k in (flat[0] if flat else {}) if any(k not in f or f[k] != flat[0][k] for f in flat)]
     classes = {k.rpartition(".")[0] for k in keys if k.endswith("._target_")}
-    shown = [k for k in keys if all(k in f for f in flat) or k.endswith("._target_")]
+    shown = [k for k in keys if all(k in f for f in flat) or k.endswith(("._target_", ".seed"))]
     shown += [k for f in flat for k in f if k not in flat[0] and k.rpartition(".")[0] not in classes]
 
     for part in classes:  # of runs of one class also what differs between them

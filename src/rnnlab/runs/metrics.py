@@ -10,7 +10,7 @@ import csv
 import functools
 import io
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -129,3 +129,11 @@ def shared(curves: Sequence[Curve]) -> Curve:
     kept = [(*np.unique(steps[::-1], return_index=True), values[::-1]) for steps, values in curves]
     steps = functools.reduce(np.intersect1d, (own for own, _, _ in kept))
     return steps, np.stack([values[at[np.searchsorted(own, steps)]] for own, at, values in kept])
+
+
+def as_logged(monitor: str, metrics: Container[str]) -> str:
+    """The name by which a monitored metric was measured: the config makes metric/r2 of val/r2, and loss/val of
+    val/loss, as rnnlab's tasks call them, but a module of the user's own may log them as val/r2 and val/loss.
+    """
+    own = "val/loss" if monitor == "loss/val" else monitor.replace("metric/", "val/", 1)
+    return own if monitor not in metrics and own in metrics else monitor

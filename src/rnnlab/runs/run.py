@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,14 @@ def now() -> str:
 
 def stamp(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
+
+
+def since_1970(stamp: str | None) -> float:
+    """The seconds of a `stamp`, by its own offset from UTC: it may be of another machine; 0 for what is none."""
+    try:
+        return datetime.strptime(stamp or "", "%Y-%m-%dT%H:%M:%S%z").timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -77,11 +86,11 @@ class Run(Folder):
 
         `durable` waits until it is on the disk: of a run that has checkpoints.
 
-        A run that continues keeps the times at which it was created and started, and its parent; where its record is
-        damaged, the age of its oldest file is the time of its creation.
+        A run that continues keeps the times at which it was created and started, how long it has taken, and its parent;
+        where its record is damaged, the age of its oldest file is the time of its creation.
         """
         try:
-            kept = {k: v for k, v in self.record.items() if k in ("created", "started", "parent")}
+            kept = {k: v for k, v in self.record.items() if k in ("created", "started", "parent", "seconds")}
         except UserError:
             kept = {"created": stamp(min(file.stat().st_mtime for file in self.folder.iterdir()))}
         about = {
@@ -203,6 +212,6 @@ def runs(experiment: str | Path, say: Say = warn) -> list[Run]:
     """
     inside = legible(_folders(Path(experiment)), holds_run, say)
     there = (Run(place) for place, is_run in inside if is_run)
-    found = [(record.get("created", ""), run.folder.name, run)
+    found = [(since_1970(record.get("created")), run.folder.name, run)
              for run, record in legible(there, lambda run: run.record, say)]  # fmt: skip
     return [run for *_, run in sorted(found, key=lambda one: one[:2])]

@@ -14,6 +14,7 @@ from typing import Any
 
 from rnnlab.config.checked import RunConfig
 from rnnlab.errors import UserError, nearest
+from rnnlab.runs.metrics import as_logged
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, runs, silently
 from rnnlab.runs.trials import JOURNAL, TOLD, append, read_journal
@@ -141,7 +142,8 @@ class Study:
         if asked:
             line |= {"params": trial.ask.params, "runs": [p.place.folder.name for p in trial.runs]}
         else:
-            best = self.sign * min((self.sign * v for v in trial.curve.values()), default=math.inf)
+            known = [self.sign * v for v in trial.curve.values() if not math.isnan(v)]
+            best = self.sign * min(known, default=math.inf)
             value = trial.means[0] if trial.state == "complete" else best
             line |= {"state": trial.state, "value": value if math.isfinite(value) else None}
             line |= {"steps": max([trial.steps, *trial.curve])} | ({"rungs": rungs} if rungs else {})
@@ -207,7 +209,8 @@ class Study:
     def curve_of(self, planned: Planned) -> dict[int, float]:
         """{step: monitored metric} of what a run has written; {} where there is nothing."""
         with suppress(UserError, KeyError, OSError):
-            steps, values = planned.run.metrics[self.config["monitor"]]
+            metrics = planned.run.metrics
+            steps, values = metrics[as_logged(self.config["monitor"], metrics)]
             return {int(s): float(v) for s, v in zip(steps, values, strict=True)}
         return {}
 
@@ -275,6 +278,7 @@ def rung_score(trials: Sequence[Trial], rung: float, sign: float) -> list[Trial]
 
     def score(trial: Trial) -> tuple[float, int]:
         first = min((s for s in trial.curve if s >= rung), default=math.inf)
-        return min(sign * v for s, v in trial.curve.items() if s <= first), trial.number
+        known = [sign * v for s, v in trial.curve.items() if s <= first and not math.isnan(v)]
+        return min(known, default=math.inf), trial.number
 
     return sorted(trials, key=score)

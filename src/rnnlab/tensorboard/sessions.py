@@ -25,7 +25,7 @@ from rnnlab.runs.identity import leaves
 from rnnlab.runs.lock import is_locked
 from rnnlab.runs.metrics import DERIVED
 from rnnlab.runs.record import ENDED
-from rnnlab.runs.run import Run, silently
+from rnnlab.runs.run import Run, silently, since_1970
 from rnnlab.tensorboard.columns import ASIDE, outcome, parameters
 from rnnlab.tensorboard.places import Place, standing
 from rnnlab.tensorboard.summaries import END, EXPERIMENT, START, STATUS, end_content, start_content, word
@@ -121,10 +121,10 @@ class Sessions:
             # a column of several types is one of words
             told = {k: word(v) if len(kinds.get(k, ())) > 1 else v for k, v in values.items()}
             for name, run, record, status in group.members:
-                began = _seconds(record.get("started") or record.get("created"))
+                began = since_1970(record.get("started") or record.get("created"))
                 found[name] = {START: start_content(told, title, run.folder.absolute().as_uri(), began)}
                 if status in STATUS:
-                    found[name][END] = end_content(status, _seconds(record.get("ended")))
+                    found[name][END] = end_content(status, since_1970(record.get("ended")))
         next(iter(found.values()))[EXPERIMENT] = experiment(shown, groups)
         self._seen = (*self._seen[:2], found)
         return found
@@ -249,14 +249,6 @@ def _asked(config: Mapping[str, Any], run: Run) -> dict[str, Any]:
         return parameters(config, run.overrides)
     except (OSError, UserError):
         return {}
-
-
-def _seconds(stamp: str | None) -> float:
-    """Since 1970; 0 for none."""
-    try:
-        return time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) if stamp else 0.0
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def experiment(columns: Sequence[dict[str, Any]], groups: Iterable[Group]) -> bytes:

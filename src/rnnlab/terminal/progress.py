@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -59,7 +60,7 @@ class Progress(ProgressBar):
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         value = trainer.callback_metrics.get("loss/val")
         if value is not None and not trainer.sanity_checking:
-            self._best = float(value) if self._best is None else min(self._best, float(value))
+            self._best = float(value) if self._best is None else float(np.fmin(self._best, float(value)))
 
     def draw(self, trainer: Trainer, outputs: Any, last: bool = False) -> None:
         self._drawn_at = time.perf_counter()

@@ -9,6 +9,7 @@ from typing import Any
 from rnnlab.config.building import locate
 from rnnlab.config.permitted import LISTED
 from rnnlab.errors import UserError, warn
+from rnnlab.report.grounds import limits
 from rnnlab.runs.ownership import is_own
 from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.runs.run import Run
@@ -97,6 +98,11 @@ def facts(run: Run) -> list[str]:
         lines.append(f"test: {nats / math.log(2):.3f} bits per character")
     if (best := results.get("best")) and "value" not in best:
         lines.append("nothing was validated: these are the last weights, and no step is known to be the best")
+    if any(results.get("baselines", {}).values()) and (limited := limits(run.config)):
+        said = ", ".join(f"trainer.{key}={value}" for key, value in limited.items() if key != "batch_size")
+        lines.append(
+            f"{said}: the model's scores are of that alone, those of baselines and the floor of whole parts"
+        )
     if "test" not in results and "val" in results.get("baselines", {}):
         lines.append("there is no test part: the best is quoted on the validation part that chose it")
     return lines

@@ -1,6 +1,7 @@
 """Checkpoints: best and last, written whole then renamed, loadable with weights_only=True."""
 
 import io
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs.checksum import checksum_error, with_checksum
 from rnnlab.runs.files import settle, settle_all, write_whole
 from rnnlab.runs.load import read_checkpoint
+from rnnlab.runs.metrics import as_logged
 from rnnlab.runs.run import Run
 from rnnlab.tasks.task import Task
 from rnnlab.training import stock_checkpoints as stock
@@ -127,6 +129,15 @@ class Checkpoints(Checkpoint):
         self._announced: dict[str, torch.Tensor] = {}  # the metrics that callbacks found in the Trainer then
         self._saved_at = (time.monotonic(), 0)
         self._stepped: int | None = None
+        self._begun_at, self._seconds_before = time.perf_counter(), 0.0
+
+    def begin(self, seconds_before: float) -> None:
+        """From here on time counts, behind that of what a run goes on from."""
+        self._begun_at, self._seconds_before = time.perf_counter(), seconds_before
+
+    @property
+    def seconds(self) -> float:
+        return round(self._seconds_before + time.perf_counter() - self._begun_at, 3)
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._began, self.ended = (trainer.global_step, self.ended), ""
@@ -202,17 +213,22 @@ class Checkpoints(Checkpoint):
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k != TRAINING or not ours}
         metrics |= getattr(task, "evaluated", {})  # Lightning's are rounded to single precision
         self.last = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": metrics}
+        self.monitor = as_logged(self.monitor, metrics)
         value = metrics.get(self.monitor)
         if value is None:
             known = ", ".join(sorted(metrics)) or "nothing"
             raise UserError(f"monitor={self.monitor}: a validation gives {known}")
-        if not self.best or self.sign * value < self.sign * self.best["value"]:
+        if not self.best or self._is_better(value, self.best["value"]):
             self.best = self.last | {"value": value, "monitor": self.monitor}
             kernels, measured = getattr(task, "kernels", None), Measured.of(trainer)
             self._best_flat = None if kernels is None or measured is not None else kernels.weights(task)
             if self._best_flat is None:
                 self.best_weights = measured or {k: v.detach().clone() for k, v in task.state_dict().items()}
             self._best_written = False
+
+    def _is_better(self, value: float, than: float) -> bool:
+        """Any number is better than none: a metric may not be defined at the first validations."""
+        return self.sign * value < self.sign * than or (math.isnan(than) and not math.isnan(value))
 
     def save(self, trainer: Trainer, task: LightningModule, at_end: bool = False) -> None:
         """Writes a checkpoint, and waits until it is on the disk. `at_end` leaves it to the run's record, which is
@@ -243,6 +259,7 @@ class Checkpoints(Checkpoint):
         following.replace(self.run.last_checkpoint)
         if not at_end:
             settle(following.parent)
+            self.run.update(seconds=self.seconds)  # a run that is killed goes on counting from here
 
     def write_best(self, task: LightningModule, options: Any = None) -> None:
         """Writes the best weights if they are newer than the file."""

@@ -185,6 +185,7 @@ def prepare(child: Run, parent: Run, display: Display) -> None:
         WholeFiles().save_checkpoint(checkpoint, child.last_checkpoint)
         shutil.copy(parent.manifest_file, child.manifest_file)  # says which data it has been trained on
         about = {"status": "stopped", "created": now(), "parent": str(parent.folder)}
+        about |= {key: parent.known[key] for key in ("seconds",) if key in parent.known}
         write_json(child.folder / "run.json", about, durable=True)  # last: without it there is no run
 
 

@@ -1,6 +1,5 @@
 """One run, from a composed config to its results."""
 
-import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -212,7 +211,8 @@ def train_config(
         for logger in run_loggers(trainer) if not resume or child else ():
             logger.begin(about)
         run.update(status="running", started=run.known.get("started") or now(), engine=engine)
-        begin, status, why = time.perf_counter(), "finished", ""
+        checkpoints.begin(run.known.get("seconds", 0.0))
+        status, why = "finished", ""
         results: dict[str, Any] = {}
         with interruption.listening(), run.failing(), disk(run), apart(), world or nullcontext():
             try:
@@ -242,16 +242,16 @@ def train_config(
                 with suppress(Exception):  # what is raised is why the run failed
                     asked = isinstance(error, KeyboardInterrupt | SystemExit)
                     trackers.conclude(
-                        trainer.loggers, "stopped" if asked else "failed", {}, config["monitor"]
+                        trainer.loggers, "stopped" if asked else "failed", {}, checkpoints.monitor
                     )
                 raise
             results |= {"steps": steps, "best": checkpoints.best, "last": checkpoints.last}
             trackers.conclude(
-                trainer.loggers, status, results, config["monitor"], config["logger"], run.folder
+                trainer.loggers, status, results, checkpoints.monitor, config["logger"], run.folder
             )
         if isinstance(task, Task):
             task.world = None
-        seconds = round(time.perf_counter() - begin, 3)
+        seconds = checkpoints.seconds
         with disk(run):
             presence.check()
             for logger in run_loggers(trainer) if status in ENDED else ():
