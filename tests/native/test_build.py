@@ -157,6 +157,11 @@ def test_no_compiler(forgotten, monkeypatch, tmp_path):
     assert library.obstacle().count("nowhere") == 1  # tried once, remembered
 
 
+def test_a_compiler_that_fails_at_all(forgotten, monkeypatch, tmp_path):
+    broken = script(tmp_path / "broken", 'echo "error: no licence" >&2; exit 1')
+    assert f"{broken} failed: error: no licence" in why(monkeypatch, RNNLAB_CC=broken)
+
+
 def test_a_compile_that_fails(forgotten, monkeypatch, tmp_path):
     broken = script(
         tmp_path / "broken",

@@ -155,7 +155,9 @@ def _target(compiler: str, extra: tuple[str, ...]) -> tuple[tuple[str, ...], str
         try:
             macros = _ask(compiler, (*asked, "-dM", "-E", "-x", "c", os.devnull))
         except BuildError:
-            continue
+            if extra or tuning:
+                continue
+            raise  # a compiler that cannot do this much: its own words say why
         return (*tuning, *((WIDE,) if "__AVX512F__" in macros else ())), macros
     raise BuildError(f"{compiler} does not take the flags {' '.join(extra)}")
 
