@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import sys
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import rnnlab
+import warm
 from rnnlab.cli import main
 from rnnlab.config import build
 
@@ -71,6 +73,31 @@ def command(*words) -> str:
 def test_a_quiet_training_prints_nothing(tmp_path, capfd):
     run = rnnlab.train(*SMALL, f"paths.outputs={tmp_path}", quiet=True)
     assert run.status == "finished" and capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "wish", "usual"),
+    [("set_default_dtype", torch.float64, torch.float32), ("set_default_device", "meta", None)],
+)
+def test_a_default_of_torchs_that_would_change_a_model_is_refused(sine, tmp_path, name, wish, usual):
+    getattr(torch, name)(wish)
+    try:
+        with pytest.raises(rnnlab.errors.UserError, match=rf"torch.{name}\(.*call torch.{name}\("):
+            rnnlab.train(*SMALL, f"paths.outputs={tmp_path}", quiet=True)
+        with pytest.raises(rnnlab.errors.UserError, match=name):
+            rnnlab.load(sine.folder).model  # noqa: B018
+    finally:
+        getattr(torch, name)(usual)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_surrounding_program_need_have_neither_words_nor_an_output(outputs):
+    """As an embedded Python, or pythonw."""
+    begun = "import sys; ends = sys.stdout, sys.stderr; sys.argv, sys.stdout, sys.stderr = [], None, None; "
+    asked = ", ".join(map(repr, [*SMALL, f"paths.outputs={outputs}", "seed=1"]))
+    code = f"{begun}import rnnlab; rnnlab.train({asked}); sys.stdout, sys.stderr = ends"
+    assert warm.run([sys.executable, "-c", code]).returncode == 0
+    assert rnnlab.runs(outputs / "sine").pop().status == "finished"
 
 
 def test_dir_and_help_show_what_there_is():

@@ -16,6 +16,14 @@ KINDS = {
 }
 
 
+def from_home(path: str | Path) -> Path:
+    """A path with the home folder for its `~`; as it stands where the system knows of no such folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no HOME and an id without a name, as in a container, or `~somebody`
+        return Path(path)
+
+
 def open_file(path: str | Path) -> BinaryIO:
     """A file to read from. OSError for what is none, a device or a pipe say, and it does not wait for one."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

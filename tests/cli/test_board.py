@@ -45,7 +45,9 @@ def test_at_a_port_that_another_server_has_nothing_is_shown(other, tmp_path, cap
 
 def test_each_board_takes_a_port_that_is_free_and_says_which(tmp_path):
     words = [sys.executable, "-m", "rnnlab", "board", str(tmp_path)]
-    boards = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    # TensorBoard asks for such a module; one in the working folder, perhaps a stranger's, is not taken
+    (tmp_path / "tensorboard_data_server.py").write_text("raise SystemExit('not to be run')")
+    boards = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=tmp_path) for _ in range(2)]
     addresses = {re.search(r"http://127\.0\.0\.1:\d+/", board.stdout.readline())[0] for board in boards}
     assert len(addresses) == 2
     for address in addresses:

@@ -286,3 +286,17 @@ def test_a_strangers_names_are_no_code(small, tmp_path):
         node for node in ast.parse((to / "model.py").read_text()).body if isinstance(node, ast.Expr)
     ]
     assert "x'''" in docstring.value.value and "a'''+str(1)+'''b" in docstring.value.value
+
+
+def test_torch_code_is_checked_where_torch_is_not_in_the_site_packages(small, tmp_path, monkeypatch):
+    """As after `pip install --user` or `--target`: -I leaves such folders out, and -S all others."""
+
+    def without_site(words, **options):
+        return subprocess.run([words[0], "-S", *words[1:]], **options)
+
+    monkeypatch.setattr("rnnlab.export.plain.subprocess.run", without_site)
+    (tmp_path / "torch.py").write_text("raise SystemExit('the working folder is on the path')")
+    run = small()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert export(run, "torch", tmp_path / "out")[1].startswith("checked")

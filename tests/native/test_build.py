@@ -1,5 +1,6 @@
 """The library's way from sources to cache, and what is said where it cannot be had."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -156,6 +157,11 @@ def test_no_compiler(forgotten, monkeypatch, tmp_path):
     assert library.obstacle().count("nowhere") == 1  # tried once, remembered
 
 
+def test_a_compiler_that_fails_at_all(forgotten, monkeypatch, tmp_path):
+    broken = script(tmp_path / "broken", 'echo "error: no licence" >&2; exit 1')
+    assert f"{broken} failed: error: no licence" in why(monkeypatch, RNNLAB_CC=broken)
+
+
 def test_a_compile_that_fails(forgotten, monkeypatch, tmp_path):
     broken = script(
         tmp_path / "broken",
@@ -164,6 +170,18 @@ def test_a_compile_that_fails(forgotten, monkeypatch, tmp_path):
     )
     assert "error: no luck today" in why(monkeypatch, RNNLAB_CC=broken)
     assert not list(forgotten.glob("kernels*"))
+
+
+def test_without_path_and_in_another_language_a_compiler_finds_its_linker_and_speaks_english(
+    forgotten, monkeypatch, tmp_path
+):
+    abroad = script(
+        tmp_path / "abroad",
+        'case "$*" in *--version*) echo v1;; *-dM*) echo "#define __AVX__ 1"; echo "#define __FMA__ 1";;'
+        ' *) echo "a word before" >&2; echo "$LC_ALL $(printenv PATH): error" >&2; exit 1;; esac',
+    )
+    monkeypatch.delenv("PATH")
+    assert f"C {os.defpath}: error" in why(monkeypatch, RNNLAB_CC=abroad, LC_ALL="de_DE.UTF-8")
 
 
 def test_a_library_that_cannot_be_loaded(forgotten, monkeypatch, tmp_path):
@@ -183,6 +201,33 @@ def test_a_cache_that_cannot_be_written(forgotten, monkeypatch, tmp_path):
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     assert "set RNNLAB_CACHE" in why(monkeypatch, RNNLAB_CACHE=str(in_the_way / "cache"))
+
+
+def test_a_library_in_a_cache_that_can_only_be_read_is_taken(forgotten, monkeypatch, tmp_path):
+    kept = build.build().path
+    other = tmp_path / "other"
+    monkeypatch.setattr(build, "cache_folders", lambda: [other, forgotten])
+    monkeypatch.setattr(build, "cache_folder", lambda: other)
+    assert build.build().path == kept
+    assert not other.exists()
+
+
+def test_users_who_share_a_cache_can_read_each_others_libraries(forgotten):
+    before = os.umask(0o027)
+    try:
+        library = build.build().path
+    finally:
+        os.umask(before)
+    assert library.stat().st_mode & 0o666 == 0o640
+
+
+def test_another_users_lock_that_cannot_be_removed_stops_nobody(forgotten, monkeypatch):
+    def refused(path: Path, **options: bool) -> None:
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    with build._alone("one"):
+        pass
 
 
 def test_libraries_of_other_names_are_compiled_at_the_same_time(forgotten):

@@ -48,6 +48,28 @@ def granted_twice(monkeypatch):
     monkeypatch.setattr(locks.fcntl, "flock", lambda descriptor, how: None)
 
 
+def test_users_who_share_a_folder_take_each_others_locks_as_their_umask_allows(tmp_path):
+    before = os.umask(0o002)
+    try:
+        with lock(tmp_path / "run"):
+            assert (tmp_path / ".claims" / "run").stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)
+
+
+def test_who_may_only_read_a_lock_sees_that_a_run_is_trained(tmp_path, monkeypatch):
+    def as_another(path, flags, *rights):
+        if flags & (os.O_RDWR | os.O_WRONLY):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, flags, *rights)
+
+    opened = os.open
+    with lock(tmp_path / "run"):
+        monkeypatch.setattr(os, "open", as_another)
+        assert is_locked(tmp_path / "run")
+        monkeypatch.undo()
+
+
 def test_a_lock_that_is_granted_twice_is_not_taken_from_a_process_that_lives(tmp_path, granted_twice):
     with lock(tmp_path / "run") as first:
         with pytest.raises(Locked, match=f"another process .{os.getpid()} on"), lock(tmp_path / "run"):

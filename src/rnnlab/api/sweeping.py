@@ -15,6 +15,7 @@ from rnnlab.config.hydra_config import COMPOSING, addable, apart, put
 from rnnlab.config.hydra_keys import refuse_elsewhere
 from rnnlab.config.texts import kept
 from rnnlab.errors import RunFailed, UserError, warn
+from rnnlab.regular_files import from_home
 from rnnlab.sweeps import sweep as sweeps
 from rnnlab.sweeps.hydra_bridge import Multirun
 from rnnlab.terminal import notebook
@@ -69,7 +70,7 @@ def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bo
 
 def searched(config_dir: str) -> str:
     """The override that has Hydra look for configs there, too. Raises UserError where there is no such folder."""
-    folder = Path(config_dir).expanduser().absolute()
+    folder = from_home(config_dir).absolute()
     if not folder.is_dir():
         raise UserError(f"config_dir={config_dir}: no such folder")
     quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')

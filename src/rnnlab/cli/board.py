@@ -15,6 +15,12 @@ from rnnlab.errors import RunFailed, UserError, nearest
 from rnnlab.reproduce.scratch import ENDS, scratch
 from rnnlab.terminal.screen import say
 
+# not by -m, which puts the working folder first on the path: TensorBoard would import modules of that folder
+ENTRY = (
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    "from rnnlab.tensorboard.server import main; sys.exit(main())"
+)
+
 
 def main(argv: list[str]) -> int:
     parser = Arguments(
@@ -78,7 +84,7 @@ def serve(folder: Path, port: int, what: str, every: bool) -> int:
     Raises RunFailed, with its last words, where it does not start.
     """
     title = f"{what}: TensorBoard"
-    command = [sys.executable, "-m", "rnnlab.tensorboard.server", *["--all"] * every, "--logdir", str(folder),
+    command = [sys.executable, "-c", ENTRY, *["--all"] * every, "--logdir", str(folder),
                "--host", "127.0.0.1", "--port", str(port), "--reload_interval", "5", "--window_title", title,
                "--samples_per_plugin", "images=100,text=100"]  # fmt: skip
 

@@ -1,10 +1,10 @@
 """Files and folders that a config names: there, or an error that names the nearest one."""
 
 import csv
-from pathlib import Path
 
 from rnnlab.config.fields import wrong
 from rnnlab.errors import nearest
+from rnnlab.regular_files import from_home
 
 SHOWN = 20  # columns of a table
 
@@ -37,7 +37,7 @@ def columns(path: object, delimiter: object = None) -> str:
     if not isinstance(path, str) or not _is(path, "file"):
         return ""
     try:
-        with Path(path).expanduser().open(encoding="utf-8-sig", newline="") as table:
+        with from_home(path).open(encoding="utf-8-sig", newline="") as table:
             first = table.readline(10_000)
     except (OSError, ValueError):
         return ""
@@ -50,21 +50,21 @@ def columns(path: object, delimiter: object = None) -> str:
 def _is(path: str, what: str) -> bool:
     """False, too, for what no file can be called."""
     try:
-        place = Path(path).expanduser()
+        place = from_home(path)
         return place.is_file() if what == "file" else place.is_dir()
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError):
         return False
 
 
 def _absent(path: str, what: str) -> str:
     try:
         return _near(path, what)
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError):
         return f"no such {what}"
 
 
 def _near(path: str, what: str) -> str:
-    place = Path(path).expanduser()
+    place = from_home(path)
     if place.exists():
         return f"is not a {what}"
     if not place.parent.is_dir():

@@ -19,6 +19,7 @@ from yaml import YAMLError
 from rnnlab.config.hydra_keys import refuse_unused
 from rnnlab.config.origins import config_folder
 from rnnlab.errors import UserError, nearest
+from rnnlab.regular_files import from_home
 
 NAMED_BY_HYDRA = (HydraException, OmegaConfBaseException, YAMLError)
 # what goes wrong in composing, as opposed to in a run: also a file that is no text or leads back to itself, or asks for
@@ -56,7 +57,7 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
     refuse_unused(overrides)
     overrides, replaced = apart(addable(kept(overrides)))
     if config_dir is not None:
-        folder = Path(config_dir).expanduser().absolute()
+        folder = from_home(config_dir).absolute()
         if not folder.is_dir():
             raise UserError(f"--config-dir {config_dir}: no such folder")
         quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')

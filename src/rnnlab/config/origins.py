@@ -8,6 +8,7 @@ from typing import Any
 from yaml import YAMLError, safe_load
 
 import rnnlab
+from rnnlab.regular_files import from_home
 
 GLOBAL = ("experiment", "debug", "local")  # groups whose files set keys of the whole config
 
@@ -25,8 +26,8 @@ def with_files(lines: Sequence[str], overrides: Sequence[str], folder: str | Pat
     files = list(file(config_folder(), "local", "default"))  # without being asked for
     if folder is not None:
         files += [
-            *file(Path(folder).expanduser(), "local", "default"),
-            *chosen(overrides, Path(folder).expanduser()),
+            *file(from_home(folder), "local", "default"),
+            *chosen(overrides, from_home(folder)),
         ]
     found = []
     for line in lines:

@@ -20,7 +20,7 @@ from rnnlab.data.instants import Instants, Unread, read_times
 from rnnlab.data.remarks import leaps
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
-from rnnlab.regular_files import read_file
+from rnnlab.regular_files import from_home, read_file
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "nat", "<na>")  # in any case; infinite numbers count, too
 CELLS = 12  # bytes of memory for each of the file, as texts in lists
@@ -52,7 +52,7 @@ class Table:
         self.decimal, self.thousands, self.delimiter = decimal, thousands, delimiter
         self.missing = {*MISSING, *(mark.strip().lower() for mark in marks)}
         if isinstance(source, str | Path):
-            self.path: Any = Path(source).expanduser()
+            self.path: Any = from_home(source)
             data = self._bytes()
             if data[:4] == PARQUET:
                 columns = _parquet(self.path, data)

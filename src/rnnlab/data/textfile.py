@@ -8,7 +8,7 @@ from pathlib import Path
 from rnnlab.data.table import GZIP, gunzip
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
-from rnnlab.regular_files import read_file
+from rnnlab.regular_files import from_home, read_file
 
 SUFFIXES = (".txt", ".md", ".text")  # of the files of a folder that are read, also with .gz behind
 ENTRIES = 200_000  # files and folders below one that is searched for texts
@@ -19,7 +19,7 @@ def read_texts(paths: str | Sequence[str], encoding: str) -> str:
 
     One that does not end with its line gets a line's end, where another follows. Raises UserError.
     """
-    if isinstance(paths, str) and (folder := Path(paths).expanduser()).is_dir():
+    if isinstance(paths, str) and (folder := from_home(paths)).is_dir():
         try:
             below = sorted(itertools.islice(folder.rglob("*"), ENTRIES + 1))
             if len(below) > ENTRIES:
@@ -46,9 +46,9 @@ def read_texts(paths: str | Sequence[str], encoding: str) -> str:
 def read_text(path: Path, encoding: str) -> str:
     """A file's text as it stands, without a byte-order mark. Raises UserError, with the place."""
     try:
-        content = read_file(path.expanduser(), 3)
+        content = read_file(from_home(path), 3)
     except FileNotFoundError:
-        folder = path.expanduser().parent
+        folder = from_home(path).parent
         names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         near = nearest(path.name, difflib.get_close_matches(path.name, names, n=1))
         raise UserError(f"data.path={path}: no such file.{near}") from None

@@ -18,6 +18,7 @@ from rnnlab.errors import UserError
 from rnnlab.export import equations
 from rnnlab.export.onnx import TOLERANCE, longer_inputs
 from rnnlab.export.portable import Portable
+from rnnlab.import_path import is_here
 from rnnlab.native.symbols import Untraceable
 from rnnlab.native.tracing import trace
 from rnnlab.recurrence.conversion import to_torch
@@ -190,7 +191,9 @@ def without_start(stack: Stack) -> Stack:
 
 
 ELSEWHERE = """
-import sys, torch
+import sys
+sys.path += [place for place in sys.argv[4:] if place not in sys.path]  # torch may be there
+import torch
 sys.modules["rnnlab"] = None  # not to be had
 sys.path.insert(0, sys.argv[1])
 from model import load
@@ -208,7 +211,9 @@ def check(model: Portable, folder: Path) -> str:
     with tempfile.TemporaryDirectory() as place:
         given, found = f"{place}/given.pt", f"{place}/found.pt"
         torch.save(list(inputs.values()), given)
-        words = [sys.executable, "-I", "-B", "-c", ELSEWHERE, str(folder.absolute()), given, found]
+        # -I leaves out the user's site-packages and PYTHONPATH; the working folder, "", stays out
+        places = [place for place in sys.path if not is_here(place)]
+        words = [sys.executable, "-I", "-B", "-c", ELSEWHERE, str(folder.absolute()), given, found, *places]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
             raise UserError(f"{folder / 'model.py'}: does not run: {done.stderr.strip().splitlines()[-1]}")

@@ -10,16 +10,17 @@ import ctypes
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rnnlab.runs.files import cache_folder, settle
+from rnnlab.runs.cache import cache_folder, cache_folders
+from rnnlab.runs.files import settle
 
 SOURCES = Path(__file__).parent / "csrc"
 COMPILERS = ("cc", "gcc", "clang")
@@ -122,13 +123,18 @@ def _alone(name: str) -> Iterator[None]:
         yield
     finally:
         if handle is not None:
-            lock.unlink(missing_ok=True)  # who comes now finds the library
+            with suppress(OSError):  # another user's, in a folder where each removes only their own
+                lock.unlink()  # who comes now finds the library
             os.close(handle)
 
 
 def _kept(name: str) -> Path | None:
     """The cached library that is whole; those that are damaged are removed."""
-    for path in sorted(cache_folder().glob(f"{name}-*.so")):
+    found: list[Path] = []
+    for folder in cache_folders():
+        with suppress(OSError):  # nobody may look into it
+            found += sorted(folder.glob(f"{name}-*.so"))
+    for path in found:
         with suppress(OSError):  # gone meanwhile, or nobody may read it
             if path.stem == f"{name}-{_checksum(path)}":
                 return path
@@ -149,7 +155,9 @@ def _target(compiler: str, extra: tuple[str, ...]) -> tuple[tuple[str, ...], str
         try:
             macros = _ask(compiler, (*asked, "-dM", "-E", "-x", "c", os.devnull))
         except BuildError:
-            continue
+            if extra or tuning:
+                continue
+            raise  # a compiler that cannot do this much: its own words say why
         return (*tuning, *((WIDE,) if "__AVX512F__" in macros else ())), macros
     raise BuildError(f"{compiler} does not take the flags {' '.join(extra)}")
 
@@ -171,6 +179,8 @@ def _ask(compiler: str, arguments: tuple[str, ...]) -> str:
     try:
         done = subprocess.run(
             [compiler, *arguments],
+            # without PATH a compiler is found, but not by it its linker; its words are looked for "error"
+            env={"PATH": os.defpath, **os.environ, "LC_ALL": "C"},
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -187,7 +197,9 @@ def _compile(compiler: str, flags: tuple[str, ...], name: str, text: str | None 
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=folder, prefix=name, suffix=".partial")
+        partial = f"{folder / name}.{secrets.token_hex(8)}.partial"
+        # with the rights that the umask leaves, so that users who share a cache can read each other's libraries
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise BuildError(f"cannot write to {folder}: {error.strerror}; set RNNLAB_CACHE") from None
     try:
@@ -207,7 +219,6 @@ def _compile(compiler: str, flags: tuple[str, ...], name: str, text: str | None 
     except OSError as error:
         raise BuildError(f"cannot write to {folder}: {error.strerror}; set RNNLAB_CACHE") from None
     finally:
-        os.close(handle)
         Path(partial).unlink(missing_ok=True)
         Path(f"{partial}.c").unlink(missing_ok=True)
 

@@ -20,14 +20,6 @@ BITS = 64  # of a whole number
 AT_ONCE = 16  # files that are waited for together: those of a run
 
 
-def cache_folder() -> Path:
-    """$RNNLAB_CACHE, else rnnlab in $XDG_CACHE_HOME, else ~/.cache/rnnlab."""
-    if own := os.environ.get("RNNLAB_CACHE"):
-        return Path(own).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "rnnlab"
-
-
 def write_whole(
     path: Path, content: bytes, durable: bool = False, after: Iterable[Path] | None = None
 ) -> None:

@@ -23,7 +23,8 @@ from types import ModuleType
 from typing import Any
 
 from rnnlab.errors import UserError
-from rnnlab.runs.files import cache_folder, write_whole
+from rnnlab.runs.cache import cache_folder
+from rnnlab.runs.files import write_whole
 
 PREFIX = "source_"
 NAME = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")

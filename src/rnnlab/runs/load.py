@@ -126,6 +126,25 @@ def interpolations(node: Any) -> set[str]:
     return {node[:80]} if isinstance(node, str) and "${" in node else set()
 
 
+def refuse_other_defaults(target: str) -> None:
+    """Raises UserError where one of rnnlab's models would be built with a dtype or on a device that is not torch's own
+    default, but one which the surrounding program has set for whatever it makes.
+    """
+    if not target.startswith("rnnlab."):
+        return
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    if dtype != torch.float32:
+        raise UserError(
+            f"torch.set_default_dtype({dtype}) is in effect: rnnlab's models are made in float32 and would have other "
+            "numbers; call torch.set_default_dtype(torch.float32) before"
+        )
+    if device.type != "cpu":
+        raise UserError(
+            f'torch.set_default_device("{device}") is in effect: rnnlab makes models and data on the CPU, and '
+            'trainer.accelerator says where they are trained; call torch.set_default_device("cpu") before'
+        )
+
+
 def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> Any:
     """The run's LightningModule with its best weights, in evaluation mode on the CPU; with those of the checkpoint
     `weights` instead, where one is given.
@@ -136,6 +155,7 @@ def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> An
     options = {k: v for k, v in config["model"].items() if k not in UNBUILT}
     if "engine" in options:
         options["engine"] = "auto"
+    refuse_other_defaults(options["_target_"])
     with permitted(run, {"model": options}, trust):
         checkpoint = read_checkpoint(weights or run.best_checkpoint)
         offered = {"spec": checkpoint["spec"], "seed": config["seed"]}

@@ -174,11 +174,12 @@ def _open(path: Path) -> int:
     if link := next((place for place in (path, path.parent) if place.is_symlink()), None):
         raise UserError(f"{link}: is a link, through which no lock is written")  # it would empty another file
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    rights = 0o666  # what the umask leaves of them: users who share a folder write each other's locks, too
     for _ in range(REMEMBERED):
         for _ in range(100):
             with suppress(FileExistsError, FileNotFoundError):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                return os.open(path, flags, 0o644)
+                return os.open(path, flags, rights)
         if path.exists():  # only in this machine's memory: a holder on another has just removed it
             raise BlockingIOError
         if not path.parent.is_dir():
@@ -187,7 +188,7 @@ def _open(path: Path) -> int:
             path.parent.rmdir()  # where it is gone, this machine's memory of it goes, too
         time.sleep(BEAT / 5)
     path.parent.mkdir(parents=True, exist_ok=True)  # raises what is wrong
-    return os.open(path, flags, 0o644)
+    return os.open(path, flags, rights)
 
 
 def is_locked(folder: Path) -> bool:
@@ -196,7 +197,7 @@ def is_locked(folder: Path) -> bool:
     if fcntl is None or not path.exists():
         return False
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # another user's may be there to read only
     except OSError:
         return False
     try:

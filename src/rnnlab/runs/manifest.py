@@ -239,7 +239,10 @@ def recorded_threads(recorded: Manifest) -> int | None:
 
 def command_line() -> list[str]:
     """The words of this process's command, its program by name alone."""
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return [
+        *(Path(program).name for program in sys.argv[:1]),
+        *sys.argv[1:],
+    ]  # an embedded Python may have none
 
 
 def manifest_rows(manifest: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:

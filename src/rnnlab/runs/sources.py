@@ -18,8 +18,10 @@ from typing import Any
 
 from rnnlab.config.inner import BY_NAME
 from rnnlab.errors import UserError
+from rnnlab.regular_files import from_home
 from rnnlab.runs import syntax as how
-from rnnlab.runs.files import cache_folder, write_whole
+from rnnlab.runs.cache import cache_folder
+from rnnlab.runs.files import write_whole
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.imports import own_imports
 from rnnlab.runs.record import Manifest
@@ -140,8 +142,8 @@ def _files_of(part: str, node: Any) -> dict[str, str]:
 
 def _hash_of(path: str) -> str | None:
     try:
-        about = Path(path).expanduser().stat()
-    except (OSError, ValueError, RuntimeError):
+        about = from_home(path).stat()
+    except (OSError, ValueError):
         return None
     if not stat.S_ISREG(about.st_mode):
         return None
@@ -153,7 +155,7 @@ def _hash(path: str, *version: int) -> str | None:
     """Once for each version of a file, for a thousand runs may share it."""
     digest = hashlib.sha256()
     try:
-        with Path(path).expanduser().open("rb") as f:
+        with from_home(path).open("rb") as f:
             while block := f.read(1 << 20):
                 digest.update(block)
     except OSError:

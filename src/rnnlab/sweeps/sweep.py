@@ -46,7 +46,7 @@ from rnnlab.terminal.console import Console
 SHOWN_NOTES = 8  # of what runs would warn of
 SHOWN_VALUES = 8  # of a swept key, in a dry run
 
-sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+sized = (sys.stdout is not None and sys.stdout.isatty()) or os.environ.get("COLUMNS", "").isdigit()
 console = Console(width=None if sized else 120)
 
 

@@ -14,7 +14,7 @@ from rnnlab.terminal.console import Console
 from rnnlab.terminal.screen import one_line
 
 # a file or a pipe has no width of its own; the tables need some
-sized = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+sized = (sys.stdout is not None and sys.stdout.isatty()) or os.environ.get("COLUMNS", "").isdigit()
 console = Console(width=None if sized else 110)
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}

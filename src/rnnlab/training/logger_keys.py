@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from lightning.pytorch.loggers import CometLogger, WandbLogger
 
 from rnnlab.config.checked import RunConfig
+from rnnlab.regular_files import from_home
 from rnnlab.training.assembly import is_a
 from rnnlab.training.tracking import Comet
 
@@ -66,7 +67,7 @@ def _wandb_without_key(node: dict[str, Any]) -> str:
 
 def _wandb_settings() -> dict[str, str]:
     """What W&B's own files say: those of the user, then of the working folder, which win."""
-    user = Path(os.environ.get("WANDB_CONFIG_DIR") or Path("~/.config/wandb").expanduser())
+    user = Path(os.environ.get("WANDB_CONFIG_DIR") or from_home("~/.config/wandb"))
     found: dict[str, str] = {}
     for path in (user / "settings", Path(os.environ.get("WANDB_DIR") or ".") / "wandb" / "settings"):
         parser = ConfigParser(interpolation=None)
@@ -82,7 +83,7 @@ def _in_netrc(host: str) -> bool:
     places = [asked] if asked else ["~/.netrc", "~/_netrc"]
     for place in places:
         with suppress(OSError, netrc.NetrcParseError, UnicodeError):
-            found = netrc.netrc(Path(place).expanduser()).authenticators(host)
+            found = netrc.netrc(from_home(place)).authenticators(host)
             if found and found[2]:
                 return True
     return False
@@ -92,9 +93,9 @@ def _comet_without_key(node: dict[str, Any]) -> bool:
     if node.get("online") is False or node.get("api_key") or os.environ.get("COMET_API_KEY"):
         return False
     asked = os.environ.get("COMET_CONFIG")
-    places = [Path(".comet.config"), Path("~/.comet.config").expanduser()]
+    places = [Path(".comet.config"), from_home("~/.comet.config")]
     if asked:
-        place = Path(asked).expanduser()
+        place = from_home(asked)
         places = [place / ".comet.config" if place.is_dir() else place, *places]
     for place in places:
         with suppress(OSError, UnicodeError):

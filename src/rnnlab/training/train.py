@@ -18,6 +18,7 @@ from rnnlab.runs.disk import disk
 from rnnlab.runs.files import clear_leftovers
 from rnnlab.runs.generators import TRAINED, drawn_by_run, may_draw, seed_all, seed_built, seed_setup
 from rnnlab.runs.identity import leaves
+from rnnlab.runs.load import refuse_other_defaults
 from rnnlab.runs.lock import lock
 from rnnlab.runs.manifest import command_line, manifest
 from rnnlab.runs.record import EARLY, ENDED
@@ -63,6 +64,7 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
     be, and RunFailed (after marking the run as failed) where the training itself fails.
     """
     config, parent = check(cfg, overrides, config_dir), None
+    refuse_other_defaults(config["model"]["_target_"])
     if config["resume"]:
         config, overrides, parent = longer(cfg, overrides)
     config.pop("sweep", None)  # says nothing of a single run
