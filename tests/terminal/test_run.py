@@ -32,7 +32,7 @@ def shown(monkeypatch, width):
     return console.file.getvalue()
 
 
-@pytest.mark.parametrize("width", [48, 60, 79, 110])
+@pytest.mark.parametrize("width", [28, 40, 48, 60, 79, 110])
 def test_no_number_is_cut(monkeypatch, width):
     text = shown(monkeypatch, width)
     for _, parts, _ in ROWS:

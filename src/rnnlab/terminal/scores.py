@@ -88,7 +88,7 @@ def by_part(metrics: dict[str, float], otherwise: str) -> dict[str, dict[str, fl
 def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> Table | Group:
     """A column for each metric under each of `parts` (title: key), a line for each row.
 
-    Where the terminal is too narrow for that, the parts stand below each other: a number is never cut.
+    Where the terminal is too narrow for that, the parts stand below each other, and so do metrics: a number is not cut.
     """
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
@@ -118,6 +118,9 @@ def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> T
     width = console.measure(table, options=console.options.update(max_width=1000)).maximum
     if width > console.width and len(parts) > 1:
         return Group(*(score_table({title: part}, metrics, rows) for title, part in parts.items()))
+    if width > console.width and len(columns) > 1:
+        named, half = [metric for *_, metric in columns], len(columns) // 2
+        return Group(*(score_table(parts, some, rows) for some in (named[:-half], named[-half:])))
     return table
 
 
