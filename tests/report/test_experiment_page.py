@@ -150,13 +150,19 @@ def test_no_band_lies_on_another_one(experiment, tmp_path):
     assert len(written(experiment, tmp_path / "report.html").of(0, "polygon")) == 3
 
 
-def test_the_band_is_the_middle_four_fifths_of_the_seeds(experiment, tmp_path):
-    apart(experiment)
-    page = written(experiment, tmp_path / "report.html")
+def curves_by_rate(experiment):
+    """Of each learning rate the validation curves of its seeds."""
     values = {}
     for path in experiment.glob("*/run.json"):
         run = Run(path.parent)
         values.setdefault(run.config["optimizer"]["lr"], []).append(run.metrics["loss/val"][1])
+    return values
+
+
+def test_the_band_is_the_middle_four_fifths_of_the_seeds(experiment, tmp_path):
+    apart(experiment)
+    page = written(experiment, tmp_path / "report.html")
+    values = curves_by_rate(experiment)
     lines = [points(a) for a, _ in page.of(0, "polyline")]
     bands = [points(a) for a, _ in page.of(0, "polygon")]
     up = height_of(lines, sorted(np.mean(v, 0).tolist() for v in values.values()))
@@ -276,10 +282,7 @@ def test_where_more_is_better_a_band_leaves_the_curves_at_the_worse_end(experime
     for file in experiment.glob("*/config.yaml"):
         file.write_text(file.read_text().replace("mode: min", "mode: max"))
     page = written(experiment, tmp_path / "report.html")
-    values = {}
-    for path in experiment.glob("*/run.json"):
-        run = Run(path.parent)
-        values.setdefault(run.config["optimizer"]["lr"], []).append(run.metrics["loss/val"][1])
+    values = curves_by_rate(experiment)
     lines = [points(a) for a, _ in page.of(0, "polyline")]
     bands = [points(a) for a, _ in page.of(0, "polygon")]
     up = height_of(lines, sorted(np.mean(v, 0).tolist() for v in values.values()))

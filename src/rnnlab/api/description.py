@@ -59,9 +59,8 @@ def node_of(thing: Any, at: str) -> dict[str, Any]:
             return hand_over(thing, str(error))
     if at != "module":
         return node
-    whole = (
-        {"init_from": None} if node["_target_"] in MODELS else {}
-    )  # a key of each run with a task of rnnlab's
+    # a key of each run with a task of rnnlab's, which no constructor takes
+    whole = {"init_from": None} if node["_target_"] in MODELS else {}
     return {key: value for key, value in node.items() if key not in OFFERED} | whole
 
 
@@ -128,7 +127,8 @@ class Description:
                 given = bound.get(name, {})
                 if node["_target_"] in MODELS:  # these go to its stack
                     given = of_stack() | given
-                    given |= {key: name_of(given[key]) for key in ("cell",) if key in given}
+                    if "cell" in given:
+                        given["cell"] = name_of(given["cell"])
                 node |= {key: self.value(value, key) for key, value in given.items()}
             elif parameter.kind is parameter.VAR_POSITIONAL and bound.get(name):
                 raise Unrecordable("its arguments have no names")
