@@ -5,6 +5,7 @@ results, and its colour is looked for in the file. How they look is for people.
 import numpy as np
 import pytest
 import torch
+from matplotlib import rc_context
 from matplotlib.image import imread
 
 import rnnlab
@@ -153,6 +154,29 @@ def test_no_figure_where_none_is_asked_for(tmp_path):
     run = rnnlab.train("experiment=sine", *FAST, "model.hidden_size=4", "trainer.max_epochs=1",
                        "~callbacks.pictures", f"paths.outputs={tmp_path}")  # fmt: skip
     assert not run.figures.exists()
+
+
+def test_a_users_own_style_changes_no_picture(tmp_path):
+    dark = {
+        "text.usetex": True,
+        "axes.facecolor": "black",
+        "text.color": "white",
+        "font.size": 30,
+        "savefig.dpi": 30,
+    }
+    drawn = []
+    for name, theirs in (("plain", {}), ("dark", dark)):
+        with rc_context(theirs):
+            asked = ("data.n_points=200", "trainer.max_epochs=1", *FAST[:3], "callbacks=inspect")
+            run = rnnlab.train("experiment=sine", *asked, f"paths.outputs={tmp_path / name}")
+            files = {file.name: file.read_bytes() for file in run.figures.glob("*.png")}
+            found = run.forecast(20)
+            files["forecast of 20"] = found._repr_png_()
+            save(found.figure(), tmp_path / name / "saved.png")
+            files["saved"] = (tmp_path / name / "saved.png").read_bytes()
+        drawn.append(files)
+    assert len(drawn[0]) > 5
+    assert drawn[0] == drawn[1]
 
 
 def test_labels_keep_apart_and_stay_near():

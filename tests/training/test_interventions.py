@@ -448,7 +448,33 @@ def clipped_later(self, trainer, task, *_):
     task.optimization.clip_val = 1e-3 if trainer.current_epoch else None
 
 
+@case("on_train_epoch_start", "honoured")
+def trainers_clipping(self, trainer, task, *_):
+    assert trainer.gradient_clip_val == (1e-3 if trainer.current_epoch else None)
+    trainer.gradient_clip_val = 1e-3
+
+
+@case("on_train_batch_start", "honoured")
+def trainers_clipping_by_value(self, trainer, task, *_):
+    trainer.gradient_clip_val, trainer.gradient_clip_algorithm = 1e-3, "value"
+
+
+@case("on_before_optimizer_step", "honoured")
+def trainers_clipping_by_the_step(self, trainer, task, *_):
+    trainer.gradient_clip_val = 0.01 * (1 + trainer.global_step)
+
+
+@case("on_train_epoch_start", "refused")
+def trainers_accumulation(self, trainer, task, *_):
+    trainer.accumulate_grad_batches = 2
+
+
 # ---------------------------------------------------------------- batches, copies, averages
+
+
+@case("on_train_epoch_start", "honoured")
+def series_in_place(self, trainer, task, *_):
+    trainer.datamodule.series.mul_(0.9)
 
 
 @case("on_train_batch_start", "honoured")

@@ -83,10 +83,12 @@ class Forecast:
         return self._drawn()
 
     def _repr_png_(self) -> bytes:
+        from rnnlab.figures.canvas import alike
         from rnnlab.terminal.notebook import light
 
         picture = io.BytesIO()
-        self.figure().savefig(picture, format="png")
+        with alike():
+            self.figure().savefig(picture, format="png")
         return light(picture.getvalue())
 
 

@@ -81,7 +81,7 @@ def main(argv: list[str]) -> None:
         )
 
     from rnnlab.config import check, compose
-    from rnnlab.figures.canvas import save
+    from rnnlab.figures.canvas import alike, save
     from rnnlab.terminal.scores import console
     from rnnlab.training import accelerator
 
@@ -92,7 +92,8 @@ def main(argv: list[str]) -> None:
         config.pop("sweep", None)
         config["trainer"]["accelerator"], _ = accelerator.take(config["trainer"]["accelerator"])
         tried.append(range_test(config, arguments.first, arguments.last, arguments.steps))
-    save(picture(tried), Path(arguments.picture))
+    with alike():
+        save(picture(tried), Path(arguments.picture))
     console.print(table(tried))
     console.print(f"picture  {quote(arguments.picture)}", soft_wrap=True)
     found = [one for one in tried if one.suggested is not None]

@@ -275,8 +275,8 @@ class Windowed(SequenceData):
             8.0 * rows * wide,
             f"{rows:,} windows of data.window={self.window} and data.horizon={self.horizon}",
         )
-        x = gatherer(self.series[:, : self.inputs], self.window, 0)
-        y = gatherer(self.series[:, self.target_columns], self.horizon, self.window)
+        x = gatherer(self.series, range(self.inputs), self.window, 0)
+        y = gatherer(self.series, self.target_columns, self.horizon, self.window)
 
         def fetch(batch: torch.Tensor) -> tuple[torch.Tensor, ...]:
             at = starts[batch]

@@ -1,12 +1,13 @@
 """The style of our figures: one palette, quiet axes, lines labelled where they end."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -24,6 +25,9 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 INK, GREY, PALE = "#222222", "#7A7A7A", "#DDDDDD"
 
 PART = {"train": "training", "val": "validation", "test": "test", "all": "whole"}  # as in "the ... part"
+
+# figures look alike wherever they are drawn: nothing of a user's own matplotlibrc or theme, such as text.usetex
+alike = partial(style.context, "default")
 
 H_PAD = 0.08  # inches between a picture's edge and what is in it
 PLAIN: dict[str, Any] = {"parse_math": False}  # $ stands for itself in the name of a column or an experiment
@@ -142,6 +146,7 @@ def wide_fonts() -> list[str]:
     return [name for name in WIDE if name in there]
 
 
+@alike()
 def save(figure: Figure, path: Path) -> Path:
     """Writes a PNG, making its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,13 +8,14 @@ import numpy as np
 from rnnlab.data.module import SPLITS, Split
 from rnnlab.data.windows import Windowed
 from rnnlab.figures import forecast as forecast_figure
-from rnnlab.figures.canvas import PART, canvas, headline, save
+from rnnlab.figures.canvas import PART, alike, canvas, headline, save
 from rnnlab.figures.learning import WORDS, Learning, draw, learning
 from rnnlab.figures.units import record_units
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
 
 
+@alike()
 def draw_finished(run: Run, task: Any, data: Any) -> list[Path]:
     """Draws what a finished run is shown by; returns the files, none for a task that is not one of ours."""
     if not hasattr(task, "panels"):

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from rnnlab.data.module import Split
 from rnnlab.data.windows import Windowed
-from rnnlab.figures.canvas import BLUE, GREEN, INK, NARROW, ORANGE, PALE, PART, canvas, headline, quiet
+from rnnlab.figures.canvas import BLUE, GREEN, INK, NARROW, ORANGE, PALE, PART, alike, canvas, headline, quiet
 from rnnlab.figures.learning import Learning
 from rnnlab.figures.learning import draw as draw_learning
 from rnnlab.tasks.forecaster import Forecaster
@@ -49,6 +49,7 @@ def finished(
     return figure
 
 
+@alike()
 def running_on(data: Windowed, free: FreeRun, title: tuple[str, str]) -> Figure:
     """A free-running forecast with what went before it, for each target."""
     names = data.frame.targets

@@ -107,10 +107,13 @@ class Instrument(Callback):
 
     def _png(self, task: Task, data: Any, narrow: bool) -> bytes | None:
         self.narrow = narrow
-        if (figure := self.draw(task, data)) is None:
-            return None
+        from rnnlab.figures.canvas import alike
+
         picture = io.BytesIO()
-        figure.savefig(picture, format="png")
+        with alike():
+            if (figure := self.draw(task, data)) is None:
+                return None
+            figure.savefig(picture, format="png")
         return picture.getvalue()
 
     @property

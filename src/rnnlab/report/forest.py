@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 
 from rnnlab.errors import UserError
-from rnnlab.figures.canvas import BLUE, GREY, INK, PALE, PLAIN, canvas
+from rnnlab.figures.canvas import BLUE, GREY, INK, PALE, PLAIN, alike, canvas
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.statistics import LOG, scale_of
@@ -56,7 +56,7 @@ def of_comparison(found: Comparison, file: Path) -> None:
 
 
 def draw(lines: Sequence[Line], title: str, file: Path, levels: dict[str, float], log: bool) -> None:
-    with matplotlib.rc_context(STYLE):
+    with alike(), matplotlib.rc_context(STYLE):
         figure = canvas(6.5, 0.9 + 0.3 * len(lines))
         axes = figure.add_subplot()
         for i, (value, name) in enumerate(sorted((v, n) for n, v in levels.items())):

@@ -26,6 +26,24 @@ class Optimization:
     copied_rate: float = 1.0
     """What is copied of another run's model, all but its head, has so many times the rate of the rest."""
 
+    def heed(self, trainer: Any) -> None:
+        """What a callback has set on the Trainer holds from the next step on, as it does in a stock training.
+
+        A Trainer of rnnlab shows what holds, too. A stock one does not: with `gradient_clip_val` it would refuse
+        another training by hand.
+        """
+        before = vars(trainer).get("heeded", (None, None, 1))
+        if trainer.gradient_clip_val != before[0]:
+            self.clip_val = trainer.gradient_clip_val or None  # Lightning clips nothing at 0
+        if trainer.gradient_clip_algorithm != before[1]:
+            self.clip_algorithm = trainer.gradient_clip_algorithm or "norm"
+        if trainer.accumulate_grad_batches != before[2]:
+            self.accumulate = trainer.accumulate_grad_batches
+        if hasattr(trainer.fit_loop, "hooks"):
+            trainer.gradient_clip_val, trainer.gradient_clip_algorithm = self.clip_val, self.clip_algorithm
+        now = trainer.gradient_clip_val, trainer.gradient_clip_algorithm, trainer.accumulate_grad_batches
+        trainer.heeded = now
+
     def configure(self, module: nn.Module) -> dict[str, Any]:
         """What Lightning's `configure_optimizers` returns, so that stock callbacks see optimizer and schedule."""
         optimizer = self.optimizer(module.parameters() if self.copied_rate == 1.0 else self.groups(module))

@@ -43,6 +43,8 @@ class Loop(_FitLoop):
 
     def run(self) -> None:
         self.setup_data()
+        if isinstance(task := self.trainer.lightning_module, Task):
+            task.optimization.heed(self.trainer)
         self.own = self._is_ours()
         if not self.own:
             return super().run()
@@ -50,7 +52,7 @@ class Loop(_FitLoop):
             return
         trainer, hooks = self.trainer, self.hooks
         batches: Any = self.epoch_loop.batch_progress
-        task, loader = trainer.lightning_module, cast(Loader, trainer.train_dataloader)
+        loader = cast(Loader, trainer.train_dataloader)
         torch.set_grad_enabled(True)
         self.on_run_start()  # calls on_train_start
         while not self.done:
