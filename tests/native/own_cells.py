@@ -191,4 +191,38 @@ class Warming(Cell):
         return h, (h,)
 
 
-OWN = (UGRNN, MGU, ChainedGRU, Highway, Peephole, LayerNormGRU, IndRNN, MinGRU, Wide, Deep, Warming)
+class Attentive(Cell):
+    """Sums over the units of sums over the units, functions of them, and a state that is one of them."""
+
+    gates, states = 1, 2
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.number = nn.Parameter(torch.tensor(0.7))
+
+    def step(self, u, state):
+        h, m = state
+        a = u + self.recur(h) - 0.1 * m
+        e = torch.exp(a - a.mean(-1, keepdim=True))
+        share = e / e.sum(-1, keepdim=True)
+        focus = (share * a).sum(-1, keepdim=True)
+        spread = (a - focus).square().mean(-1, keepdim=True).mean(-1, keepdim=True)
+        scale = self.number / torch.sqrt(spread + 0.1) + tanh(focus).sum(-1, keepdim=True)
+        h = tanh(share * scale + torch.where(focus > 0, a, 0.5 * a) / (1 + spread))
+        return h, (h, focus + torch.zeros_like(h))
+
+
+OWN = (
+    UGRNN,
+    MGU,
+    ChainedGRU,
+    Highway,
+    Peephole,
+    LayerNormGRU,
+    IndRNN,
+    MinGRU,
+    Wide,
+    Deep,
+    Warming,
+    Attentive,
+)

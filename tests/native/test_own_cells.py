@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 import torch
-from own_cells import OWN, UGRNN
+from own_cells import OWN, UGRNN, LayerNormGRU
 from programs import Case, built_with, relative_error, torchs_gradients
 from torch import nn, tanh
 from torch.nn import functional
@@ -381,3 +381,9 @@ def test_processes_that_want_one_cell_compile_it_once(tmp_path):
     said = [racer.communicate()[0].split() for racer in racers]
     assert all(len(words) == 1 for words in said)
     assert len(list(tmp_path.glob("cell-*.so"))) == 1 and not list(tmp_path.glob("*.partial*"))
+
+
+def test_what_is_the_same_for_all_units_is_computed_once_a_row():
+    text, _, _ = source(LayerNormGRU(3, 19))
+    assert "row_div" in text and "row_sqrt" in text
+    assert " / " not in text and "vec_sqrt" not in text

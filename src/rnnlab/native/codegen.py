@@ -22,21 +22,22 @@ def _forward(plan: Plan, phase: int, name: str) -> str:
     lines: list[str] = []
     for time in (t for t in plan.forward.loops if t[0] == phase):
         stores: list[tuple[str, Expression]] = []
+        left: list[tuple[str, Expression]] = []
         f.time = time
         for e, when in plan.forward.when.items():
             if when != time or (plan.stores is not None and e not in plan.stores):
                 continue
             if e in plan.kept:
-                stores.append((f"{f.at('kept', 'kept')} + {plan.kept[e]} * units", e))
+                left.append((f"{f.at('kept', 'kept')} + {plan.kept[e]} * units", e))
             if e in plan.over:
-                stores.append((f"{f.at('slots', 'slots')} + {plan.over[e]} * units", e))
+                left.append((f"{f.at('slots', 'slots')} + {plan.over[e]} * units", e))
             if e in plan.forward.spare:
-                stores.append((f"{f.at('spare', 'spare')} + {plan.forward.spare[e]} * units", e))
+                left.append((f"{f.at('spare', 'spare')} + {plan.forward.spare[e]} * units", e))
         stores += [(f.at(f"next{i}", f"next[{i}]"), s) for i, s in enumerate(plan.states)
                    if plan.forward.when[s] == time]  # fmt: skip
         if time == last and plan.output_state is None and not quiet:
             stores.append((f.at("y", "y"), plan.output))
-        lines += f.loop(time, stores)
+        lines += f.loop(time, stores, left=left)
     return f.whole(f"{name}_{phase}", lines)
 
 
@@ -52,23 +53,23 @@ def _backward(plan: Plan, phase: int, name: str) -> str:
         if time[0] != phase:
             continue
         f.time = time
-        stores = [
+        left = [
             (f"{f.at('spare', 'spare')} + {plan.backward.spare[e]} * units", e)
             for e, when in plan.backward.when.items()
             if when == time and e in plan.backward.spare
         ]
         of_slots = [(slot, g) for slot, g in due if slot < plan.slots]
-        stores += [(f"{f.at('deltas', 'deltas')} + {slot} * units", g) for slot, g in of_slots]
+        stores = [(f"{f.at('deltas', 'deltas')} + {slot} * units", g) for slot, g in of_slots]
         gains = [(f"d_vectors + {slot - plan.slots} * units", g) for slot, g in due if slot >= plan.slots]
         if time == last:
             stores += [(f.at(f"carry{i}", f"carry[{i}]"), g) for i, g in plan.carry.items()]
-        lines += f.loop(time, stores, gains)
+        lines += f.loop(time, stores, gains, left)
     return f.whole(f"{name}_{phase}", lines)
 
 
 def _derived(plan: Plan) -> str:
     """What the vectors alone make, and the way back from it."""
-    f = Function(plan, Loops({}, {}, {}, {}), 0, back=True)
+    f = Function(plan, Loops({}, {}, {}, {}, set()), 0, back=True)
     f.stored = {}
     stores = [(f"vectors + {len(plan.vectors) + i} * units", e) for i, e in enumerate(plan.derived)]
     gains = [(f"totals + {plan.slots + i} * units", g) for i, g in plan.gained.items()]

@@ -21,6 +21,7 @@ from rnnlab.native.expressions import (
     select,
     sub,
     total,
+    uniform,
 )
 
 Rule = Callable[..., tuple[Expression, ...]]
@@ -71,21 +72,29 @@ RULES: dict[str, Rule] = {
     "max": lambda e, g, a, b: _tie(a, b, a, b, g),
     "min": lambda e, g, a, b: _tie(a, b, b, a, g),
     "select": lambda e, g, c, a, b: (ZERO, select(c, g, ZERO), select(c, ZERO, g)),
-    "sum": lambda e, g, a: (total(g),),
+    "sum": lambda e, g, a: (g,),
 }
 
 
 def gradients(results: Mapping[Expression, Expression]) -> dict[Expression, Expression]:
-    """The gradient of everything that the results are made of, from the gradients of the results."""
+    """The gradient of everything that the results are made of, from the gradients of the results.
+
+    What is the same for all units of a row has one gradient for all of them, the sum of theirs.
+    """
     order = ordered(results)
-    found = dict.fromkeys(order, ZERO)
+    same = uniform(order)
+    found, by_unit = dict.fromkeys(order, ZERO), dict.fromkeys(same, ZERO)
     for e, g in results.items():
-        found[e] = add(found[e], g)
+        into = by_unit if e in same else found
+        into[e] = add(into[e], g)
     for e in reversed(order):
+        if e in same:
+            found[e] = add(found[e], total(by_unit[e]))
         g = found[e]
         if e.op in LEAVES or g is ZERO or e.op not in RULES:
             continue
         for a, part in zip(e.operands, RULES[e.op](e, g, *e.operands), strict=True):
             if part is not ZERO and a.op != "constant":
-                found[a] = add(found[a], part)
+                into = by_unit if a in same and (e not in same or e.op == "sum") else found
+                into[a] = add(into[a], part)
     return found

@@ -32,6 +32,8 @@ CHEAP = frozenset(
 CONDITIONS = frozenset(("less", "less_equal", "equal", "not_equal", "and", "or", "not"))
 SUMS = frozenset(("sum",))
 """sum(a): over all units of a row; the same for all of them."""
+LINEAR = frozenset(("add", "sub", "mul", "neg"))
+"""One instruction."""
 
 
 class Expression:
@@ -184,6 +186,16 @@ def ordered(roots: Iterable[Expression]) -> list[Expression]:
                 out.append(e)
                 stack.pop()
     return out
+
+
+def uniform(order: Iterable[Expression]) -> set[Expression]:
+    """Those that are the same for all units of a row: sums, and what they alone make. `order` as `ordered` gives it."""
+    found: set[Expression] = set()
+    for e in order:
+        made_of = [a for a in e.operands if a.op != "constant"]
+        if e.op in SUMS or (made_of and e.op not in LEAVES and found.issuperset(made_of)):
+            found.add(e)
+    return found
 
 
 def rebuild(roots: Iterable[Expression], replaced: dict[Expression, Expression]) -> list[Expression]:

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from rnnlab.native.expressions import CONDITIONS, LEAVES, Expression
+from rnnlab.native.expressions import CONDITIONS, LEAVES, Expression, ordered, uniform
 from rnnlab.native.plan import Plan
 from rnnlab.native.schedule import Loops, Time
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=", "equal": "==",
          "not_equal": "!=", "and": "&", "or": "|"}  # fmt: skip
 FUNCTIONS = {"exp": "vec_exp_any"}
+ONE_A_ROW = {"div": "row_div", "sqrt": "row_sqrt"}
+"""For numbers that are the same for all units."""
 
 
 def literal(value: float) -> str:
@@ -34,7 +36,11 @@ class Function:
         self.stored = plan.stored()
         self.vectors = {v: i for i, v in enumerate(plan.vectors)}
         self.pointers: dict[str, str] = {}
-        self.sums: dict[Expression, str] = {}
+        self.of_row = uniform(ordered([e for roots in loops.loops.values() for e in roots] + [
+            s for sums in loops.sums.values() for s in sums
+        ]))  # fmt: skip
+        self.row_names: dict[Expression, str] = {}
+        self.before: list[str] = []
         self.names: dict[Expression, str] = {}
         self.lines: list[str] = []
         self.uses: dict[Expression, int] = {}
@@ -78,23 +84,26 @@ class Function:
             return f"{self.at('kept', 'kept')} + {plan.kept[e]} * units"
         if (i := self.stored.get(e)) is not None and (self.back or i >= 0):
             return self.at("y", "y") if i < 0 else self.at(f"next{i}", f"next[{i}]")
-        if self.loops.when.get(e, self.time) < self.time and e not in self.sums:
+        when = self.loops.when.get(e, self.time)
+        if when[0] == self.time[0] and (e in self.of_row or e in self.loops.again):
+            return None
+        if when < self.time:
             return f"{self.at('spare', 'spare')} + {self.loops.spare[e]} * units"
         return None
 
     def name(self, e: Expression) -> str:
-        if e in self.names:
-            return self.names[e]
-        if e in self.sums:
-            return self.sums[e]
+        of_row = e in self.of_row
+        names, lines = (self.row_names, self.before) if of_row else (self.names, self.lines)
+        if e in names:
+            return names[e]
         if e.op == "constant":
             return f"splat({literal(e.args[0])})"  # type: ignore[arg-type]
         kind = "vec_int" if e.op in CONDITIONS else "vec"
         text = self.text(e)
         made = f"v{self.count}"
         self.count += 1
-        self.names[e] = made
-        self.lines.append(f"            const {kind} {made} = {text};")
+        names[e] = made
+        lines.append(f"{'' if of_row else '    '}        const {kind} {made} = {text};")
         return made
 
     def text(self, e: Expression) -> str:
@@ -107,7 +116,7 @@ class Function:
                 parts.append(f"load({self.at(f'carry{i}', f'carry[{i}]')} + j)")
             return " + ".join(parts)
         if (place := self.place(e)) is not None:
-            return f"load({place} + j)"
+            return f"load({place})" if e in self.of_row else f"load({place} + j)"
         if e.op in ("add", "sub"):
             a, b = e.operands
             for product, other in ((b, a), (a, b)):
@@ -119,7 +128,7 @@ class Function:
                         return f"fma_(-{x}, {y}, {self.name(other)})"
                     return f"fma_({x}, {y}, -{self.name(other)})"
         operands = [self.name(a) for a in e.operands]
-        if e.op in INFIX:
+        if e.op in INFIX and not (e.op in ONE_A_ROW and e in self.of_row):
             return f"{operands[0]} {INFIX[e.op]} {operands[1]}"
         if e.op == "neg":
             return f"-{operands[0]}"
@@ -127,29 +136,40 @@ class Function:
             return f"~{operands[0]}"
         if e.op == "select":
             return f"pick({', '.join(operands)})"
-        return f"{FUNCTIONS.get(e.op, f'vec_{e.op}')}({', '.join(operands)})"
+        function = ONE_A_ROW if e in self.of_row else FUNCTIONS
+        return f"{function.get(e.op, FUNCTIONS.get(e.op, f'vec_{e.op}'))}({', '.join(operands)})"
 
     def _fusible(self, e: Expression) -> bool:
         """A product that only this sum uses, and that is computed here."""
         return e.op == "mul" and self.uses.get(e, 0) == 1 and e not in self.names and self.place(e) is None
+
+    def _in_one_place(self, e: Expression) -> bool:
+        """Whether a value need not stand in memory for each unit: its first block serves whoever reads it."""
+        return e in self.of_row and all(e is not p.source for p in self.plan.products)
 
     def loop(
         self,
         time: Time,
         stores: Sequence[tuple[str, Expression]],
         gains: Sequence[tuple[str, Expression]] = (),
+        left: Sequence[tuple[str, Expression]] = (),
     ) -> list[str]:
-        """One pass over the units; `stores` and `gains` are (place, value): gains are added to what is there."""
-        self.time, self.names, self.lines = time, {}, []
+        """One pass over the units; `stores` and `gains` are (place, value): gains are added to what is there.
+
+        `left` are stores of what the way back, or another phase, will need.
+        """
+        self.time, self.names, self.lines, self.before = time, {}, [], []
         totals = self.loops.sums.get(time, ())
         self.uses = {}
+        in_one_place = [(place, e) for place, e in left if self._in_one_place(e)]
+        stores = [*(one for one in left if one not in in_one_place), *stores]
         counted: set[Expression] = set()
         todo = [e for _, e in (*stores, *gains)] + [s.operands[0] for s in totals]
         for e in todo:
             self.uses[e] = self.uses.get(e, 0) + 1
         while todo:
             e = todo.pop()
-            if e in counted or e.op in LEAVES or e.op == "sum" or self.place(e) is not None:
+            if e in counted or e.op in LEAVES or e in self.of_row or self.place(e) is not None:
                 continue
             counted.add(e)
             for a in e.operands:
@@ -164,11 +184,18 @@ class Function:
             head.append(f"        UnitSum t{i} = {{0}};")
             added.append(f"            add_units(&t{i}, j, hidden, {self.name(s.operands[0])});")
             after.append(f"        const vec s{i} = sum_units(&t{i});")
-            self.sums[s] = f"s{i}"
+            self.row_names[s] = f"s{i}"
+        in_place = [f"        store({place}, {self.name(e)});" for place, e in in_one_place]
         body = [*self.lines, *added, *written]
-        if not body:
-            return []
-        return [*head, "        for (size_t j = 0; j < units; j += WIDTH) {", *body, "        }", *after]
+        if body:
+            body = ["        for (size_t j = 0; j < units; j += WIDTH) {", *body, "        }"]
+        return [
+            *self.before,
+            *head,
+            *body,
+            *in_place,
+            *after,
+        ]  # a value may lie over a slot that the loop reads
 
     def whole(self, name: str, passes: Iterable[str]) -> str:
         """The function: everything it needs of its argument first, which no store may change then."""

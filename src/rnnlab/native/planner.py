@@ -233,7 +233,8 @@ class _Planner:
             else:
                 plan.kept[e] = len(plan.kept)
         # values kept are at hand for later loops, and stored where they are computed first
-        plan.forward = schedule(at_end, forward, {*plan.kept, *plan.over, *plan.states})
+        again = plan.forward.again
+        plan.forward = schedule(at_end, forward, {*plan.kept, *plan.over, *plan.states}, again=again)
         plan.backward = _loops_back(plan, d_times)
 
 

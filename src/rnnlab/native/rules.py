@@ -131,7 +131,7 @@ def _getitem(t: Trace, x: Any, key: Any) -> Symbol:
 def _mean(t: Trace, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Symbol:
     x = t.symbol(x)
     _reduced(x, dim, keepdim)
-    return Symbol(t, [_average(t, x.blocks)], per_row=True)
+    return x if x.per_row else Symbol(t, [_average(t, x.blocks)], per_row=True)
 
 
 def _reduced(x: Symbol, dim: Any, keepdim: bool) -> None:
@@ -151,6 +151,8 @@ def _average(t: Trace, blocks: Sequence[Expression]) -> Expression:
 def _sum(t: Trace, x: Any, dim: Any = None, keepdim: bool = False, **_: Any) -> Symbol:
     x = t.symbol(x)
     _reduced(x, dim, keepdim)
+    if x.per_row:
+        return x
     e = ZERO
     for b in x.blocks:
         e = add(e, b)
@@ -169,6 +171,8 @@ def _var(
 ) -> Symbol:
     x = t.symbol(x)
     _reduced(x, dim, keepdim)
+    if x.per_row:
+        refuse("the variance of one number")
     correction = named.get("correction", 1 if unbiased is None or unbiased else 0)
     return Symbol(t, [_variance(t, x.blocks, correction)[1]], per_row=True)
 

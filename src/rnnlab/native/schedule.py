@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from rnnlab.native.expressions import LEAVES, Expression, ordered
 Time = tuple[int, int]
 """(phase, pass): a product ends a phase, for it needs whole rows of what it multiplies; a sum over the units ends a
 pass within a phase."""
+ANEW = 2
+"""So many reads at most cost no more than to write a value and to read it."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Loops:
     """The loop in which each expression is computed first."""
     sums: dict[Time, list[Expression]]
     """Sums over the units that a loop adds up."""
+    again: set[Expression]
+    """Values that each loop of their phase computes anew, which takes less than to leave them in memory."""
 
 
 def times(roots: Iterable[Expression], given: dict[Expression, Time]) -> dict[Expression, Time]:
@@ -48,8 +53,10 @@ def schedule(
     times: dict[Expression, Time],
     places: set[Expression],
     given: set[Expression] = frozenset(),  # type: ignore[assignment]
+    again: set[Expression] | None = None,
 ) -> Loops:
     """Puts everything into the latest loop that serves; `places` need no spare room, `given` are not computed at all.
+    With `again` no others than these are computed anew.
 
     A sum over units is computed by the loop before its time, and used from its time on.
     """
@@ -81,7 +88,20 @@ def schedule(
                 when[e] = times[e] if e.op == "sum" else time
                 if e.op not in LEAVES and e.op != "sum":
                     todo.extend(e.operands)
+    of_row = ex.uniform(ordered(everything))
     spare: dict[Expression, int] = {}
+    anew: set[Expression] = set()
+
+    def reads(e: Expression, phase: int) -> float:
+        """What computing a value anew would read in memory; infinite where it would take more than that."""
+        if e.op == "constant" or e in of_row:
+            return 0
+        if e.op in LEAVES or e in places or e in given:
+            return 1
+        if e.op not in ex.LINEAR or when[e][0] != phase:
+            return math.inf
+        return sum(reads(a, phase) for a in e.operands)
+
     for time in loops:
         for root in [*loops[time], *(a for s in sums.get(time, ()) for a in s.operands)]:
             todo, seen = [root], set()
@@ -91,13 +111,17 @@ def schedule(
                     continue
                 seen.add(e)
                 if when[e] < time and e.op not in ex.CONDITIONS:  # these are computed again
-                    same = e.op == "sum" and when[e][0] == time[0]
-                    if e not in places and not same:
+                    near = when[e][0] == time[0]
+                    if e in places or (near and e in of_row):  # these have a name in the row
+                        continue
+                    able = near and (again is None or e in again) and reads(e, time[0]) <= ANEW
+                    if not able:
                         spare.setdefault(e, len(spare))
-                    continue
+                        continue
+                    anew.add(e)
                 if e.op != "sum":
                     todo.extend(e.operands)
-    return Loops(loops, spare, when, sums)
+    return Loops(loops, spare, when, sums, anew)
 
 
 def _reached(roots: list[Expression], given: Iterable[Expression]) -> list[Expression]:
@@ -115,7 +139,7 @@ def _reached(roots: list[Expression], given: Iterable[Expression]) -> list[Expre
 
 
 def last_reads(loops: Loops) -> tuple[dict[int, Time], set[int]]:
-    """The last loop that reads each slot; and slots that conditions read, in whichever loop needs them."""
+    """The last loop that reads each slot; and those that are read in any loop, for what is computed anew there."""
     read: dict[int, Time] = {}
     held: set[int] = set()
     for e, time in loops.when.items():
@@ -124,6 +148,6 @@ def last_reads(loops: Loops) -> tuple[dict[int, Time], set[int]]:
             if a.op == "slot" and e.op not in ex.LEAVES - {"slot"} and (a is e or e.op != "slot"):
                 slot = int(a.args[0])  # type: ignore[arg-type]
                 read[slot] = max(read.get(slot, at), at)
-                if e.op in ex.CONDITIONS:
+                if e.op in ex.CONDITIONS or e in loops.again:
                     held.add(slot)
     return read, held

@@ -84,4 +84,8 @@ INLINE vec sum_units(const UnitSum *sum) { /* by halves: lane j and lane j + 8, 
     return splat((s[0] + s[2]) + (s[1] + s[3]));
 }
 
+/* Of numbers that are the same in all lanes: one division or root serves them all. */
+INLINE vec row_div(vec a, vec b) { return splat(a[0] / b[0]); }
+INLINE vec row_sqrt(vec a) { return splat(__builtin_sqrtf(a[0])); }
+
 #endif
