@@ -69,7 +69,7 @@ def _backward(plan: Plan, phase: int, name: str) -> str:
 
 def _derived(plan: Plan) -> str:
     """What the vectors alone make, and the way back from it."""
-    f = Function(plan, Loops({}, {}, {}, {}, set()), 0, back=True)
+    f = Function(plan, Loops({}, {}, {}, {}, set()), -1, back=True)
     f.stored = {}
     stores = [(f"vectors + {len(plan.vectors) + i} * units", e) for i, e in enumerate(plan.derived)]
     gains = [(f"totals + {plan.slots + i} * units", g) for i, g in plan.gained.items()]

@@ -16,6 +16,8 @@ INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equa
 FUNCTIONS = {"exp": "vec_exp_any"}
 ONE_A_ROW = {"div": "row_div", "sqrt": "row_sqrt"}
 """For numbers that are the same for all units."""
+MANY = {"forward": 8, "back": 3}
+"""From so many vectors on it is faster to go through the rows for each block of units than the other way round."""
 
 
 def literal(value: float) -> str:
@@ -41,6 +43,13 @@ class Function:
         ]))  # fmt: skip
         self.row_names: dict[Expression, str] = {}
         self.before: list[str] = []
+        one_pass = sum(time[0] == phase for time in loops.loops) == 1
+        many = len(plan.vectors) + len(plan.derived) >= MANY["back" if back else "forward"]
+        self.by_columns = one_pass and many
+        """Whether the units are the outer loop, so that what is the same for all rows is read once for them."""
+        self.columns: list[str] = []
+        self.gained: list[str] = []
+        """Where the gradients of vectors are added up, by their numbers."""
         self.names: dict[Expression, str] = {}
         self.lines: list[str] = []
         self.uses: dict[Expression, int] = {}
@@ -94,6 +103,8 @@ class Function:
     def name(self, e: Expression) -> str:
         of_row = e in self.of_row
         names, lines = (self.row_names, self.before) if of_row else (self.names, self.lines)
+        if self.by_columns and e.op in ("vector", "derived"):
+            lines = self.columns
         if e in names:
             return names[e]
         if e.op == "constant":
@@ -176,6 +187,12 @@ class Function:
                 self.uses[a] = self.uses.get(a, 0) + 1
                 todo.append(a)
         written = [f"            store({place} + j, {self.name(e)});" for place, e in stores]
+        in_place = [f"        store({place}, {self.name(e)});" for place, e in in_one_place]
+        if self.by_columns:
+            for p, e in gains:
+                written.append(f"            g{len(self.gained)} += {self.name(e)};")
+                self.gained.append(p)
+            return [*self.before, *self.lines, *written, *in_place]
         written += [f"            store({p} + j, load({p} + j) + {self.name(e)});" for p, e in gains]
         head, added, after = [], [], []
         for s in totals:
@@ -185,35 +202,43 @@ class Function:
             added.append(f"            add_units(&t{i}, j, hidden, {self.name(s.operands[0])});")
             after.append(f"        const vec s{i} = sum_units(&t{i});")
             self.row_names[s] = f"s{i}"
-        in_place = [f"        store({place}, {self.name(e)});" for place, e in in_one_place]
         body = [*self.lines, *added, *written]
         if body:
             body = ["        for (size_t j = 0; j < units; j += WIDTH) {", *body, "        }"]
-        return [
-            *self.before,
-            *head,
-            *body,
-            *in_place,
-            *after,
-        ]  # a value may lie over a slot that the loop reads
+        # `in_place` comes late, for a value may lie over a slot that the loop reads
+        return [*self.before, *head, *body, *in_place, *after]
 
     def whole(self, name: str, passes: Iterable[str]) -> str:
         """The function: everything it needs of its argument first, which no store may change then."""
         body = list(passes)
         fields = sorted(self.pointers.items())
+        rows = "    for (size_t rows = a->rows; rows; rows--) {"
+        first = [f"    float *{p} = {field}.pointer;" for p, field in fields]
+        following = [f"        {p} += {p}_stride;" for p, _ in fields]
+        if self.by_columns:
+            loops = [
+                "    for (size_t j = 0; j < units; j += WIDTH) {",
+                *(f"    {line}" for line in first),
+                *(line.removeprefix("    ") for line in self.columns),
+                *(f"        vec g{i} = load({p} + j);" for i, p in enumerate(self.gained)),
+                f"    {rows}",
+                *body,
+                *(f"    {line}" for line in following),
+                "        }",
+                *(f"        store({p} + j, g{i});" for i, p in enumerate(self.gained)),
+                "    }",
+            ]
+        else:
+            loops = [*first, rows, *body, *following, "    }"]
         return "\n".join(
             [
                 f"static void {name}(const StepRows *a) {{",
                 "    const size_t units = a->units, hidden = a->hidden;",
                 "    const float *const vectors = a->vectors;",
                 "    float *const d_vectors = a->d_vectors;",
-                *(f"    float *{p} = {field}.pointer;" for p, field in fields),
-                *(f"    const size_t {p}_stride = {field}.stride;" for p, field in fields),
                 "    (void)hidden, (void)vectors, (void)d_vectors;",
-                "    for (size_t rows = a->rows; rows; rows--) {",
-                *body,
-                *(f"        {p} += {p}_stride;" for p, _ in fields),
-                "    }",
+                *(f"    const size_t {p}_stride = {field}.stride;" for p, field in fields),
+                *loops,
                 "}",
             ]
         )
