@@ -81,7 +81,11 @@ def test_the_rates_rise_in_equal_factors_and_the_numbers_are_the_runs(tmp_path):
     ("asked", "line"),
     [
         (["--from", "1", "--to", "0.1"], "--from 1 --to 0.1: must be two rates above 0, the first below"),
-        (["--steps", "3"], "--steps 3: must be at least 10"),
+        (["--steps", "19"], "--steps 19: must be at least 20"),
+        (
+            ["--from", "100", "--to", "1e4", "--steps", "20"],
+            "--from 100: the loss has grown 4-fold, or is not finite",
+        ),
         (["--batch-sizes", "8,x"], "--batch-sizes 8,x: must be whole numbers of at least 1"),
         (["optimizer.lrr=3"], "optimizer.lrr: no such key. Did you mean optimizer.lr?"),
     ],

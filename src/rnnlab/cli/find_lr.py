@@ -72,8 +72,8 @@ def main(argv: list[str]) -> None:
         raise UserError(
             f"--from {arguments.first:g} --to {arguments.last:g}: must be two rates above 0, the first below"
         )
-    if arguments.steps < 10:
-        raise UserError(f"--steps {arguments.steps}: must be at least 10")
+    if arguments.steps < 2 * SETTLED:
+        raise UserError(f"--steps {arguments.steps}: must be at least {2 * SETTLED}")
     sizes = arguments.batch_sizes.split(",") if arguments.batch_sizes else [None]
     if not all(size is None or (size.isdecimal() and int(size)) for size in sizes):
         raise UserError(
@@ -156,6 +156,11 @@ def range_test(config: RunConfig, first: float, last: float, steps: int) -> Trie
         )
     losses = found["loss/train"][1]
     whole = np.isfinite(losses)
+    if whole.sum() <= SETTLED:
+        raise UserError(
+            f"--from {first:g}: the loss has grown {GROWN:g}-fold, or is not finite, within {SETTLED} steps; begin with "
+            "a smaller rate"
+        )
     return Tried(config["data"].get("batch_size") or 0, found["optim/lr"][1][: len(losses)][whole], losses[whole],
                  len(losses) / max(1e-9, clock.ended - clock.began))  # fmt: skip
 
