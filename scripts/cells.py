@@ -1,4 +1,4 @@
-"""Writes the part of docs/cells.md that the cells themselves tell: `python scripts/cells.py`; --check only compares."""
+"""Writes the generated part of docs/cells.md from the cells: `python scripts/cells.py`; --check only compares."""
 
 import sys
 from pathlib import Path
@@ -75,7 +75,7 @@ def written() -> str:
         cells = [f"`{name}`", cell.paper, kind(one), states(one), f"{counts.parameters:,}",
                  f"{counts.multiplications:,}", options(name)]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "The equations, as each cell tells them:", "", "```text"]
+    lines += ["", "The equations of each cell:", "", "```text"]
     for name in CATALOGUE:
         lines += [f"{name}:", *(f"    {line}" for line in CELLS[name].equations.splitlines())]
     return "\n".join([*lines, "```", ""])

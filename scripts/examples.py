@@ -19,44 +19,49 @@ PICTURE = 60_000  # bytes of a picture in a notebook
 IMPORT = "import rnnlab"
 NOTEBOOKS: dict[str, list[str]] = {
     "unroll": [
-        "# A recurrence, step by step\n\nFive inputs, two hidden units, three steps: by hand and by the library.",
+        "# A recurrence, step by step\n\nFive inputs, two hidden units, three steps: computed by hand and "
+        "with the library.",
         'from rnnlab.cli import main\n\nmain(["unroll"])',
     ],
     "next_value": [
-        "# The next value of a sine, from one value\n\nA hundred points, one in, the next one out. The loss stays near "
-        "0.0205: from one value alone, whether the sine rises or falls cannot be known.",
+        "# The next value of a sine, from one value\n\nA hundred points: the input is one value, the "
+        "target is the next one. The loss stays near 0.0205, because one value alone doesn't tell whether "
+        "the sine rises or falls.",
         f'{IMPORT}\n\nrun = rnnlab.train("experiment=notebook/next_value")',
         "Every scalar of the training is a column:",
         "run.to_frame().tail(3)",
     ],
     "two_layers": [
-        "# Two layers\n\nThe same data, two layers of twenty units. More layers do not help where the input does not "
-        "tell enough; a window does.",
+        "# Two layers\n\nThe same data, two layers of twenty units. More layers don't help if the input "
+        "holds too little information; a longer window does.",
         f'{IMPORT}\n\nrun = rnnlab.train("experiment=notebook/two_layers")',
         'rnnlab.train("experiment=notebook/two_layers", "data.window=5", quiet=True)',
     ],
     "sine_windows": [
-        "# A sine from windows of twenty points\n\nThe windows are split, not the points: neighbours of a test window "
-        "are in the training part, which flatters the score. `data.split=points` mends it.",
+        "# A sine from windows of twenty points\n\nThe windows are split, not the points: neighbours of a "
+        "validation window are in the training part, so the score is too good. `data.split=points` "
+        "prevents this.",
         f'{IMPORT}\n\nrun = rnnlab.train("experiment=notebook/sine_windows")',
-        "Beside its baselines, and running on by itself:",
+        "The scores beside the baselines, and a forecast in which the model reads its own output:",
         'run.evaluate(split="val")',
         "run.forecast(100)",
-        "Does the size matter? Three sizes, three seeds each, in warm workers:",
+        "Does the size matter? Three sizes with three seeds each, trained in parallel:",
         'sizes = ("data.split=points", "model.hidden_size=8,16,32", "seed=0,1,2", "name=sine_sizes")\n'
         'rnnlab.sweep("experiment=notebook/sine_windows", *sizes, quiet=True)',
     ],
     "binary_classifier": [
-        "# One label for a sequence of tokens\n\nAn embedding, a simple recurrence, one sigmoid unit.",
+        "# One label for a sequence of tokens\n\nAn embedding, an Elman network, one sigmoid unit.",
         f'{IMPORT}\n\nrun = rnnlab.train("experiment=notebook/binary_classifier")',
-        "The probabilities of both classes for sequences of our own:",
+        "The probabilities of both classes for two new sequences:",
         "run.predict([[1, 2, 3, 4], [901, 902, 903, 904]]).round(3)",
     ],
     "char_rnn": [
-        "# Characters\n\nPython's own documentation, one character after the other.",
+        "# Characters\n\nA model learns to predict Python's own documentation, one character after the "
+        "other.",
         f'{IMPORT}\n\nrun = rnnlab.train("experiment=notebook/char_rnn")',
         'print(run.generate("The ", 300, temperature=0.6, seed=3))',
-        "The same with a recurrence of our own: it is compiled, forward and backward. Its source is kept with the run.",
+        "The same with a cell of our own: it is compiled, forward and backward. Its source is kept with "
+        "the run.",
         "from torch import sigmoid, tanh\n\n\nclass UGRNN(rnnlab.Cell):  # Collins, Sohl-Dickstein and Sussillo 2016\n"
         "    gates, states = 2, 1\n\n    def step(self, u, state):\n        (h,) = state\n"
         "        c, g = (u + self.recur(h)).chunk(2, dim=-1)\n        g = sigmoid(g)\n"

@@ -102,7 +102,7 @@ def table(
     if against:
         lines += [
             "",
-            f"| against torch.compile, h={hiddens[0]} | times | it compiled in |",
+            f"| against torch.compile, h={hiddens[0]} | times as fast | torch.compile took |",
             "| --- | --- | --- |",
         ]
         lines += [f"| `{cell}` | {times:.1f} | {first:.0f} s |" for cell, (times, first) in against.items()]

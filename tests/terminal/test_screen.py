@@ -261,7 +261,7 @@ def test_what_a_model_writes_is_shown_on_a_terminal_and_exact_in_a_file(outputs,
         "a\x1b",
     ]
     shown = on_a_terminal(*argv, folder=tmp_path)
-    assert shown.startswith("a\u241b") and "a sign stands for what is no letter" in shown
+    assert shown.startswith("a\u241b") and "visible signs replace characters" in shown
     assert_clean(shown, terminal=True, prose="\t\u200d")
     command = [sys.executable, "-m", "rnnlab", *argv]
     with warm.Popen(

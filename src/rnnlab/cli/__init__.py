@@ -1,8 +1,8 @@
-"""`rnnlab NAME ...`: finds the command, and owns what becomes of errors.
+"""`rnnlab NAME ...`: finds the command, and turns errors into messages and exit codes.
 
-Exit codes: 0 done; 1 a run failed, or a fault of ours (with its trace); 2 the user asked for what cannot be;
+Exit codes: 0 done; 1 a run failed, or rnnlab has a fault (with its trace); 2 the request is not possible;
 130 interrupted, 143 stopped by SIGTERM, 129 by SIGHUP, 141 nobody reads the output any more; `reproduce` and `diff`
-have some of their own. RNNLAB_DEBUG=1 (or Hydra's HYDRA_FULL_ERROR=1) shows the trace of every error.
+have more of their own. RNNLAB_DEBUG=1 (or Hydra's HYDRA_FULL_ERROR=1) shows the trace of every error.
 """
 
 import errno
@@ -22,31 +22,31 @@ from rnnlab.errors import RunFailed, Told, UserError, nearest
 from rnnlab.terminal.output import lasting, open_closed
 from rnnlab.terminal.screen import say, screened
 
-# nothing is imported for --help, so what a command does is said here
+# described here, because --help imports no command
 COMMANDS = {
     "train": "train a network: rnnlab train experiment=sine",
-    "find-lr": "a learning rate for a config, and how fast each batch size is: a table and a picture",
-    "evaluate": "a run's metrics beside its baselines, on its own data or new",
+    "find-lr": "suggest a learning rate, and time batch sizes: a table and a picture",
+    "evaluate": "a run's metrics beside its baselines, on its own data or new data",
     "forecast": "continue a series: a table and a picture",
     "generate": "let a character model write",
     "export": "a trained model as ONNX, torch code or safetensors, with a model card",
     "report": "one run as a page, or the leaderboard of an experiment",
-    "compare": "whether one choice is better than another, paired by seeds",
-    "board": "TensorBoard over an experiment; --groups collapses the seeds",
-    "reproduce": "train a run again from its folder, and say how well the two agree",
-    "diff": "what differs between two runs, and the step at which their curves part",
-    "archive": "one file of an experiment's runs, to attach to a paper",
-    "unroll": "a small recurrence, step by step, by hand and by the library",
-    "doctor": "what this machine has, and how fast the native engine is on it",
-    "completion": "the script that makes a shell complete: rnnlab completion bash",
+    "compare": "test whether one choice is better than another, paired by seeds",
+    "board": "TensorBoard for an experiment; --groups averages over the seeds",
+    "reproduce": "train a run again from its folder, and compare the two",
+    "diff": "what differs between two runs, and the first step at which their curves do",
+    "archive": "pack an experiment's runs into one file, to attach to a paper",
+    "unroll": "compute a small recurrence step by step, by hand and with the library",
+    "doctor": "show this machine's versions and devices, and the speed of the native engine",
+    "completion": "a script that lets the shell complete commands: rnnlab completion bash",
 }
 
-# the file system's word on a path that the user has named
+# errors of the file system about a path that the user has named
 REFUSALS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG, errno.ENOTDIR,
             errno.EISDIR, errno.ELOOP)  # fmt: skip
 
 
-# what reads folders that may be a stranger's; the user's own code is looked for where a run names it
+# commands that read folders, maybe a stranger's: they import the user's own code only if a run names it
 OF_FOLDERS = (
     "evaluate",
     "forecast",
@@ -84,15 +84,15 @@ def help_text() -> str:
             "",
             *lines,
             "",
-            "rnnlab COMMAND --help   says more about one",
+            "rnnlab COMMAND --help   tells more about a command",
             "rnnlab --version",
         ]
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command, what it prints screened; returns the exit code."""
-    # importing makes half a million objects that stay; going through them at every 700th takes a quarter of its time
+    """Runs a command, with its output screened; returns the exit code."""
+    # importing makes half a million objects that stay; a collection at every 700th would take a quarter of its time
     gc.set_threshold(50_000, 20, 100)
     open_closed()
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -113,7 +113,7 @@ def dispatch(name: str, rest: Sequence[str]) -> int:
     if name in OF_FOLDERS or workplace.is_a_runs():
         with workplace.absent():
             return guarded(command)
-    workplace.join()  # a user's own cells and data sets, beside which the command is given
+    workplace.join()  # so that a user's own cells and data sets in the working folder can be imported
     return guarded(command)
 
 
@@ -138,7 +138,7 @@ def guarded(command: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):  # what Lightning makes of it
+        if isinstance(error.__context__, KeyboardInterrupt):  # Lightning turns Ctrl-C into SystemExit
             _report("interrupted", error.__context__, debug)
             return 130
         if isinstance(error.code, str):
@@ -150,8 +150,8 @@ def guarded(command: Callable[[], Any]) -> int:
 
 
 def _unforeseen(error: Exception, debug: bool) -> int:
-    """Says an error that nobody has written for people; returns the exit code. A trace that a run's folder has is not
-    shown as well.
+    """Reports an error that has no message for users; returns the exit code. A trace that is in a run's folder is not
+    shown again.
     """
     if isinstance(trace := getattr(error, "trace_file", None), Path):
         frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -167,7 +167,7 @@ def _unforeseen(error: Exception, debug: bool) -> int:
         refused = error.filename is not None and error.errno in REFUSALS
         _report(f"{error.filename}: {error.strerror}" if refused else "", error, debug or not refused)
         return UserError.exit_code if refused else 1
-    if str(error) == "embedded null byte":  # the system's word on a path that the user has named
+    if str(error) == "embedded null byte":  # Python's message about a path that the user has named
         _report("a path holds a NUL, which no file's name can", error, debug)
         return UserError.exit_code
     _report("", error, True)

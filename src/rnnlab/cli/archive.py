@@ -10,11 +10,11 @@ from rnnlab.terminal.screen import say
 def main(argv: list[str]) -> None:
     parser = Arguments(
         prog="rnnlab archive",
-        description="Puts configs, manifests, metrics, best checkpoints, the leaderboard and the commands of an "
-        "experiment into one zip file, which `rnnlab reproduce` takes.",
+        description="Packs configs, manifests, metrics, best checkpoints, the leaderboard and the commands of an "
+        "experiment into one zip file; `rnnlab reproduce` can read it.",
     )
     parser.add_argument("experiment", help="an experiment's folder, such as outputs/sine")
-    parser.add_argument("--out", metavar="FILE", help="where to (EXPERIMENT.zip, here)")
+    parser.add_argument("--out", metavar="FILE", help="where to write (default: EXPERIMENT.zip, here)")
     asked = parser.parse_args(argv)
 
     from rnnlab.reproduce import archive

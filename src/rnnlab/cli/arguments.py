@@ -1,4 +1,4 @@
-"""The words behind a command's name, read by argparse, with errors as everywhere else: one line and a hint."""
+"""Reads the words after a command's name with argparse; an error is one line with a hint, as everywhere else."""
 
 import argparse
 from typing import NoReturn

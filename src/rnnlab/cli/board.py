@@ -1,4 +1,4 @@
-"""TensorBoard over an experiment, on this machine alone."""
+"""`rnnlab board`: TensorBoard for an experiment, served to this machine alone."""
 
 import os
 import re
@@ -25,14 +25,14 @@ ENTRY = (
 def main(argv: list[str]) -> int:
     parser = Arguments(
         prog="rnnlab board",
-        description="Starts TensorBoard on loopback and prints its address; Ctrl-C ends it.",
+        description="Starts TensorBoard for this machine alone and prints its address; Ctrl-C ends it.",
     )
     parser.add_argument("experiment", nargs="?", default=None, help="a folder of runs (default: all outputs)")
     parser.add_argument("--groups", action="store_true",
-                        help="one run a configuration: the mean over its seeds, with a band")  # fmt: skip
+                        help="one curve for each configuration: the mean over its seeds, with a band")  # fmt: skip
     parser.add_argument("--all", action="store_true",
-                        help="all runs, not the best 40; TensorBoard itself ticks none of more than 40")  # fmt: skip
-    parser.add_argument("--port", type=int, default=0, help="default: one that is free")
+                        help="all runs, not only the best 40 (of more, TensorBoard selects none at first)")  # fmt: skip
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
     asked = parser.parse_args(argv)
     folder = Path(asked.experiment or os.environ.get("RNNLAB_OUTPUTS", "outputs"))
     if not folder.is_dir():
@@ -49,9 +49,9 @@ def main(argv: list[str]) -> int:
 
 
 def grouped(experiment: Path, into: Path, every: bool) -> str:
-    """Fills `into` with a run for each of the best configurations, or for every one; says what is there.
+    """Fills `into` with a run for each of the best configurations, or for all of them; returns a description.
 
-    Raises UserError where no run is finished.
+    Raises UserError if no run is finished.
     """
     from rnnlab.tensorboard.groups import write_groups
     from rnnlab.tensorboard.offered import MOST
@@ -70,7 +70,7 @@ def grouped(experiment: Path, into: Path, every: bool) -> str:
 
 
 def offered(folder: Path) -> str:
-    """A word on the runs that are left out, where there are too many."""
+    """A line about the runs that are left out; "" if all are shown."""
     from rnnlab.tensorboard.offered import offer
     from rnnlab.tensorboard.sessions import Sessions
 
@@ -79,9 +79,9 @@ def offered(folder: Path) -> str:
 
 
 def serve(folder: Path, port: int, what: str, every: bool) -> int:
-    """Runs TensorBoard until it is interrupted; at port 0 it takes one that is free.
+    """Runs TensorBoard until it is interrupted; port 0 means a free one.
 
-    Raises RunFailed, with its last words, where it does not start.
+    Raises RunFailed with TensorBoard's last line if it does not start.
     """
     title = f"{what}: TensorBoard"
     command = [sys.executable, "-c", ENTRY, *["--all"] * every, "--logdir", str(folder),
@@ -114,7 +114,7 @@ def serve(folder: Path, port: int, what: str, every: bool) -> int:
 
 
 def served_at(child: "subprocess.Popen[bytes]", said: int) -> str:
-    """The address that TensorBoard says it serves; "" where it ends before. Who answers there may be another."""
+    """The address that TensorBoard prints; "" if it ends before. Another process may answer at this address."""
     while child.poll() is None:
         if found := re.search(rb" at (http://\S+)", os.pread(said, 1 << 20, 0)):
             return found[1].decode()

@@ -4,8 +4,8 @@ rnnlab compare outputs/x model.cell                     every two values of a sw
 rnnlab compare outputs/x cell=gru cell=lstm,layers=2    two groups of runs
 rnnlab compare outputs/x outputs/y                      two experiments
 
-Runs are paired by their seed and by the other settings that both sides have. The intervals hold together, and the
-p-values are Holm's: many comparisons are not many chances.
+Runs are paired by their seed and by the other settings that both sides have. The intervals hold simultaneously, and
+the p-values are corrected by Holm's method, so many comparisons don't raise the risk of a chance finding.
 """
 
 import argparse
@@ -23,9 +23,13 @@ def main(argv: list[str]) -> None:
     parser = Arguments(
         prog="rnnlab compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", nargs="+", metavar="FOLDER [FOLDER ...] [KEY | KEY=VALUE KEY=VALUE]")
+    parser.add_argument("what", nargs="+", metavar="FOLDER|KEY|KEY=VALUE",
+                        help="experiments, and the key or the groups of runs to compare")  # fmt: skip
     parser.add_argument(
-        "--metric", metavar="val/NAME|test/NAME", default="", help="instead of what runs are ranked by"
+        "--metric",
+        metavar="val/NAME|test/NAME",
+        default="",
+        help="default: the metric that runs are ranked by",
     )
     parser.add_argument("--json", metavar="FILE", help="write the differences with all digits")
     parser.add_argument("--markdown", metavar="FILE", help="write the table as Markdown")

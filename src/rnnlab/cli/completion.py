@@ -6,9 +6,9 @@ from rnnlab.terminal.screen import say
 
 SHELLS = ("bash",)
 
-# What stands before the cursor decides alone. Hydra completes one command's words: it gets those after
-# `train`. Bash replaces only what follows the last of COMP_WORDBREAKS, as a rule the `=`. What is offered may be
-# the name of a stranger's file: compgen would run the $(command) in it, and so would the line it is put into.
+# Only the text before the cursor counts. Hydra completes the words of one command, so it gets the words after
+# `train`. Bash replaces only the text after the last of COMP_WORDBREAKS, as a rule the `=`. An offered word may be
+# the name of a stranger's file: compgen would run a $(command) in it, and so would the line into which it is put.
 BASH = """\
 _rnnlab() {{
     local line="${{COMP_LINE:0:COMP_POINT}}" choices one
@@ -37,16 +37,16 @@ REMOVE = "complete -r rnnlab 2> /dev/null; unset -f _rnnlab"
 
 
 def script(action: str, shell: str) -> str:
-    """What a shell evaluates to "install" or "uninstall" completion. Raises UserError for other shells."""
+    """The script that a shell evaluates to "install" or "uninstall" completion. Raises UserError for other shells."""
     if shell not in SHELLS:
         raise UserError(f"completion for {shell}: there is one for {', '.join(SHELLS)} only")
     return BASH.format(commands=" ".join(commands())) if action == "install" else REMOVE
 
 
 def values(line: str) -> list[str]:
-    """What `KEY=` or `GROUP=`, the last word of a line, can be set to, each with what stands before it.
+    """The possible completions of `KEY=` or `GROUP=`, the last word of a line, as KEY=VALUE.
 
-    Hydra itself offers for a key the value that it has, and for a group no choices in sub-folders.
+    Hydra itself offers for a key only its present value, and for a group no choices in sub-folders.
     """
     from hydra._internal.utils import get_args
 

@@ -1,16 +1,23 @@
-"""`rnnlab diff RUN_A RUN_B`: what differs between two runs, and the step at which their curves part."""
+"""`rnnlab diff RUN_A RUN_B`: what differs between two runs, and the first step at which their curves differ."""
 
 from rnnlab.cli.arguments import Arguments
 from rnnlab.terminal.screen import say
 
-ASIDE = ("paths", "logger", "rerun", "resume", "resume_engine", "checkpoint")  # says nothing of the numbers
+ASIDE = (
+    "paths",
+    "logger",
+    "rerun",
+    "resume",
+    "resume_engine",
+    "checkpoint",
+)  # sections that do not decide numbers
 
 
 def main(argv: list[str]) -> int:
     parser = Arguments(
         prog="rnnlab diff",
         description="Compares the config, code, versions, machine, data and curves of two runs.",
-        epilog="exit code: 0 where curves and weights have the same bits, 3 where not",
+        epilog="exit code: 0 if curves and weights have the same bits, 3 if not",
     )
     parser.add_argument("run_a", metavar="RUN_A")
     parser.add_argument("run_b", metavar="RUN_B")

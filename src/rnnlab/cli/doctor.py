@@ -12,13 +12,13 @@ from rnnlab.cli.arguments import Arguments
 def main(argv: list[str]) -> int:
     parser = Arguments(
         prog="rnnlab doctor",
-        description="Shows versions, devices and the state of the native engine, and measures it for a second.",
-        epilog="Exit code 0: everything can be used; 1: the native engine cannot, and the other engines serve.",
+        description="Shows versions, devices and the state of the native engine, and measures its speed for a second.",
+        epilog="Exit code 0: everything can be used; 1: the native engine cannot, so runs take the other engines.",
     )
     parser.add_argument(
         "--cell",
         metavar="NAME",
-        help="shows how a cell's step was read and compiled, such as --cell mycells.UGRNN",
+        help="shows instead how a cell's step was read and compiled, such as --cell mycells.UGRNN",
     )
     asked = parser.parse_args(argv).cell
     if asked is not None:

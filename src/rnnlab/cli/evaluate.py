@@ -3,8 +3,8 @@
 rnnlab evaluate RUN                          the test part (without one, the validation part)
 rnnlab evaluate RUN data.path=new.csv        a new file as a whole, in the scale of the run
 rnnlab evaluate RUN --split val data.seed=7  a part of other data of the same kind
-rnnlab evaluate RUN --by step                a forecaster's errors by step ahead, by target or by series
-rnnlab evaluate RUN --backtest 5             from five origins, one after the other; it is not trained again
+rnnlab evaluate RUN --by step                a forecaster's errors by step ahead (or by target, by series)
+rnnlab evaluate RUN --backtest 5             forecasts from five origins in turn, without training again
 """
 
 import argparse
@@ -23,13 +23,20 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument(
         "overrides", nargs="*", metavar="data.KEY=VALUE", help="other data than the run's own"
     )
-    parser.add_argument("--split", metavar="train|val|test|all", help="which part; all takes them as one")
-    parser.add_argument("--by", metavar="step|target|series", help="a forecaster's errors apart")
     parser.add_argument(
-        "--backtest", type=int, metavar="N", help="a forecaster's errors from N origins in turn"
+        "--split", metavar="train|val|test|all", help="which part of the data; all: everything as one part"
+    )
+    parser.add_argument("--by", metavar="step|target|series", help="a forecaster's errors for each of these")
+    parser.add_argument(
+        "--backtest",
+        type=int,
+        metavar="N",
+        help="a forecaster's errors from N origins (starts of forecasts) in turn",
     )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
+    parser.add_argument(
+        "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
+    )
     arguments = parser.parse_intermixed_args(argv)
 
     from rnnlab.api.evaluation import evaluate

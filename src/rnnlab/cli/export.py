@@ -17,8 +17,12 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument("run", metavar="RUN", help="a run's folder")
     parser.add_argument("--to", required=True, metavar="|".join(FORMATS), help="the format")
     parser.add_argument("--out", metavar="FOLDER", help="where to write (default: export/FORMAT in the run)")
-    parser.add_argument("--weights", default="best", metavar="best|last", help="which (default: best)")
-    parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
+    parser.add_argument(
+        "--weights", default="best", metavar="best|last", help="which weights (default: best)"
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
+    )
     asked = parser.parse_args(argv)
     for name, value, possible in (("to", asked.to, FORMATS), ("weights", asked.weights, WEIGHTS)):
         if value not in possible:

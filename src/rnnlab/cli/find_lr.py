@@ -1,9 +1,9 @@
-"""`rnnlab find-lr OVERRIDES`: a range test (Smith 2017), before a training and apart from it.
+"""`rnnlab find-lr OVERRIDES`: a range test (Smith 2017) that suggests a learning rate before a training.
 
-The rate rises in equal factors from --from to --to, one optimizer step each, until the loss has grown fourfold.
-Suggested is a tenth of the rate at which the smoothed loss was lowest. With --batch-sizes the same for each, and how
-many examples each learns from a second; the command at the end takes the smallest that has nine tenths of the most. No
-run's folder is made.
+The rate rises by a constant factor at each optimizer step, from --from to --to, until the loss has grown fourfold.
+The suggestion is a tenth of the rate at which the smoothed loss was lowest. --batch-sizes tests each batch size, and
+measures how many examples it learns from a second; the suggested command takes the smallest batch size that reaches
+nine tenths of the fastest. No run's folder is made.
 """
 
 import tempfile
@@ -19,10 +19,10 @@ from rnnlab.cli.arguments import Arguments
 from rnnlab.config.checked import RunConfig
 from rnnlab.errors import RunFailed, UserError
 
-GROWN = 4.0  # times the first loss, at which a test ends
-MEMORY = 0.9  # how much of the smoothed loss the one before has
-SETTLED = 10  # steps after which that is a mean of several
-SHARE = 0.1  # of the rate with the lowest loss, which is suggested
+GROWN = 4.0  # a test ends when the loss is this many times the first one
+MEMORY = 0.9  # weight of the previous value in the smoothed loss
+SETTLED = 10  # steps after which the smoothed loss is a mean of several losses
+SHARE = 0.1  # the suggested rate, as a share of the rate with the lowest loss
 
 
 class Tried(NamedTuple):
@@ -43,12 +43,12 @@ class Tried(NamedTuple):
 
     @property
     def lowest(self) -> float:
-        """The rate at which the smoothed loss is lowest, once it is a mean of several."""
+        """The rate with the lowest smoothed loss, after the first `SETTLED` steps."""
         return float(self.rates[SETTLED:][int(np.argmin(self.smooth[SETTLED:]))])
 
     @property
     def suggested(self) -> float | None:
-        """Two digits say all that a test can know. None where the loss has not fallen by more than its noise."""
+        """The rate to take, with two digits; None if the loss has not fallen by more than its noise."""
         before = self.losses[: max(SETTLED, len(self.losses) // 4)]
         noise = float(before.std()) * ((1 - MEMORY) / (1 + MEMORY)) ** 0.5
         if self.smooth[SETTLED:].min() > before.mean() - 2 * noise:
@@ -60,13 +60,21 @@ def main(argv: list[str]) -> None:
     parser = Arguments(prog="rnnlab find-lr", description=__doc__)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for rnnlab train")
     parser.add_argument("--config-dir", metavar="FOLDER", help="as for rnnlab train")
-    parser.add_argument("--steps", type=int, default=200, metavar="N", help="of a test (default: 200)")
     parser.add_argument(
-        "--from", dest="first", type=float, default=1e-6, metavar="RATE", help="default: 1e-6"
+        "--steps", type=int, default=200, metavar="N", help="optimizer steps of a test (default: 200)"
     )
-    parser.add_argument("--to", dest="last", type=float, default=1.0, metavar="RATE", help="default: 1")
-    parser.add_argument("--batch-sizes", default="", metavar="N,N", help="default: the config's own")
-    parser.add_argument("--picture", metavar="FILE", default="find-lr.png", help="default: find-lr.png")
+    parser.add_argument(
+        "--from", dest="first", type=float, default=1e-6, metavar="RATE", help="first rate (default: 1e-6)"
+    )
+    parser.add_argument(
+        "--to", dest="last", type=float, default=1.0, metavar="RATE", help="last rate (default: 1)"
+    )
+    parser.add_argument(
+        "--batch-sizes", default="", metavar="N,N", help="batch sizes to test (default: the config's own)"
+    )
+    parser.add_argument(
+        "--picture", metavar="FILE", default="find-lr.png", help="where to draw (default: find-lr.png)"
+    )
     arguments = parser.parse_intermixed_args(argv)
     if not 0 < arguments.first < arguments.last < float("inf"):
         raise UserError(
@@ -109,7 +117,7 @@ def main(argv: list[str]) -> None:
 
 
 def range_test(config: RunConfig, first: float, last: float, steps: int) -> Tried:
-    """Trains in a temporary folder. Raises UserError where the config cannot be trained, or tells no rates."""
+    """Trains in a temporary folder. Raises UserError if the config cannot be trained, or no rates are recorded."""
     from lightning.pytorch import Callback
 
     from rnnlab.runs.run_path import Place
@@ -189,7 +197,7 @@ def table(tried: list[Tried]) -> Any:
 
 
 def picture(tried: list[Tried]) -> Any:
-    """Loss over rate, a line for each batch size; a dot at the rate that is suggested."""
+    """Loss over rate, a line for each batch size; a dot marks the suggested rate."""
     from rnnlab.figures.canvas import BLUE, GREEN, INK, ORANGE, Label, canvas, label_ends, quiet
 
     figure = canvas(7.0, 4.2)

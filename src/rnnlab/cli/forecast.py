@@ -1,7 +1,7 @@
-"""`rnnlab forecast`: a forecast that feeds on itself, as a table (CSV) and a picture.
+"""`rnnlab forecast`: a forecast in which the model reads its own output, as a table (CSV) and a picture.
 
-It starts as many steps before the end of the run's data as it is long, so that truth, forecast and a baseline
-can be compared; on new data (--data) it starts at the end.
+On the run's own data it covers the last steps, so that truth, forecast and a baseline can be compared; on new data
+(--data) it starts at the end.
 """
 
 import argparse
@@ -36,7 +36,9 @@ def main(argv: list[str]) -> int | None:
         "--csv", metavar="FILE", help="where to write the table (default: in the run's figures/)"
     )
     parser.add_argument("--picture", metavar="FILE", help="where to draw (default: in the run's figures/)")
-    parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
+    parser.add_argument(
+        "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
+    )
     arguments = parser.parse_intermixed_args(argv)
     run_on(arguments)
     return None
@@ -72,7 +74,7 @@ def run_on(arguments: argparse.Namespace) -> None:
 
 
 def inside(run: Any, name: str, option: str) -> Path:
-    """A file of the run's figures/. Raises UserError where a link there leads out of the run's folder."""
+    """A file of the run's figures/. Raises UserError if a link there leads out of the run's folder."""
     from rnnlab.runs.files import part_hard_links
 
     file: Path = run.figures / name

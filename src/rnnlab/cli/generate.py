@@ -1,7 +1,7 @@
-"""`rnnlab generate`: a character model goes on from a prompt.
+"""`rnnlab generate`: a character model continues a prompt.
 
-The prompt comes from --prompt, or from standard input where that is a pipe or a file (or with --prompt -);
-without one the text begins with a character drawn at random. The same seed gives the same text.
+The prompt comes from --prompt, or from standard input if that is a pipe or a file (or with --prompt -);
+without a prompt the text begins with a character drawn at random. The same seed gives the same text.
 """
 
 import argparse
@@ -11,13 +11,13 @@ from rnnlab.cli.arguments import Arguments
 from rnnlab.errors import UserError
 from rnnlab.terminal.screen import clean, raw, say
 
-PROMPT = 1_000_000  # characters that are read; a device would go on for ever
+PROMPT = 1_000_000  # the most characters that are read; a device would never end
 
 
 def main(argv: list[str]) -> int | None:
     parser = Arguments(prog="rnnlab generate", description=__doc__)
     parser.add_argument("run", metavar="RUN", help="a run's folder")
-    parser.add_argument("--prompt", metavar="TEXT", help="what to go on from; - reads standard input")
+    parser.add_argument("--prompt", metavar="TEXT", help="the text to continue; - reads standard input")
     parser.add_argument(
         "--length", type=int, default=500, metavar="N", help="characters to write (default: 500)"
     )
@@ -26,12 +26,16 @@ def main(argv: list[str]) -> int | None:
         type=float,
         default=1.0,
         metavar="T",
-        help="below 1 tamer, above 1 wilder, 0 always the likeliest (default: 1)",
+        help="below 1 more predictable, above 1 more random, 0 always the likeliest (default: 1)",
     )
-    parser.add_argument("--top-k", type=int, metavar="K", help="only among the K likeliest characters")
-    parser.add_argument("--top-p", type=float, metavar="P", help="only among the likeliest that sum to P")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the draws (default: 0)")
-    parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
+    parser.add_argument("--top-k", type=int, metavar="K", help="draw only from the K likeliest characters")
+    parser.add_argument(
+        "--top-p", type=float, metavar="P", help="draw only from the likeliest characters that sum to P"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the draws (default: 0)")
+    parser.add_argument(
+        "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
+    )
     arguments = parser.parse_args(argv)
     prompt = arguments.prompt
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
@@ -65,5 +69,5 @@ def write(arguments: argparse.Namespace, prompt: str) -> None:
     if not last.endswith("\n"):
         out.write("\n")
     if signs:
-        say("(a sign stands for what is no letter: a terminal would obey it; a file or a pipe gets it as it is)",
+        say("(visible signs replace characters that would control the terminal; a file or a pipe gets them unchanged)",
             error=True)  # fmt: skip

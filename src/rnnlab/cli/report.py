@@ -18,22 +18,22 @@ from rnnlab.runs.files import write_json, write_whole
 def main(argv: list[str]) -> None:
     parser = Arguments(
         prog="rnnlab report",
-        description="One run as a page (RUN/report.html, or --html FILE). Of an experiment the leaderboard: runs "
-        "that differ by their seed alone are one row, in the order of their best value of the monitored metric; "
-        "baselines and the floor below.",
+        description="Writes one run as a page (RUN/report.html, or --html FILE). For an experiment it shows the "
+        "leaderboard: runs that differ only by their seed are one row; rows are ordered by the best value of the "
+        "monitored metric; baselines and the floor (the lowest error that any model can reach) are below.",
     )
     parser.add_argument(
-        "experiment", metavar="FOLDER", help="a run's, or an experiment's such as outputs/sine"
+        "experiment", metavar="FOLDER", help="a run's folder, or an experiment's such as outputs/sine"
     )
-    parser.add_argument("--csv", metavar="FILE", help="write it as a table")
-    parser.add_argument("--json", metavar="FILE", help="write it with every run's value")
+    parser.add_argument("--csv", metavar="FILE", help="write the leaderboard as CSV")
+    parser.add_argument("--json", metavar="FILE", help="write the leaderboard with every run's value")
     parser.add_argument(
         "--html", metavar="FILE", help="write a page with curves and parameters, and the page of each run"
     )
     parser.add_argument("--markdown", metavar="FILE", help="write the table as Markdown")
     parser.add_argument("--latex", metavar="FILE", help="write the table as LaTeX (booktabs)")
     parser.add_argument("--figure", metavar="FILE", help="draw the rows with intervals: .svg, .pdf or .png")
-    parser.add_argument("--rows", type=int, default=20, help="how many rows to show (20)")
+    parser.add_argument("--rows", type=int, default=20, help="how many rows to show (default: 20)")
     asked = parser.parse_args(argv)
     folder = Path(asked.experiment)
     if (folder / "run.json").is_file():
@@ -103,7 +103,7 @@ def main(argv: list[str]) -> None:
 
 
 def of_run(folder: Path, asked: argparse.Namespace) -> None:
-    """Writes the page of one run. Raises UserError for what only an experiment has."""
+    """Writes the page of one run. Raises UserError for an option that only an experiment has."""
     for option in ("csv", "json", "markdown", "latex", "figure"):
         if getattr(asked, option):
             raise UserError(
@@ -120,10 +120,10 @@ def of_run(folder: Path, asked: argparse.Namespace) -> None:
 
 
 def write_pages(folder: Path, file: Path, board: Any) -> None:
-    """The experiment's page, and each run's own as report.html in its folder, which it leads to.
+    """Writes the experiment's page, and each run's page as report.html in the run's folder, with links to these.
 
-    A run whose folder cannot be written, on a disk that is for reading say, has no link; nor has one that is damaged,
-    which is said.
+    A run whose folder cannot be written (on a read-only disk, say) gets no link. Neither does a damaged one, which is
+    reported.
     """
     from rnnlab.report import experiment_page as page
     from rnnlab.report.run_page import run_page
@@ -145,7 +145,7 @@ def write_pages(folder: Path, file: Path, board: Any) -> None:
 def write_tables(
     asked: argparse.Namespace, heads: list[str], lines: list[list[str]], best: list[bool], note: str
 ) -> None:
-    """--markdown and --latex."""
+    """Writes the files of --markdown and --latex."""
     from rnnlab.report import typeset
 
     for file, set_ in ((asked.markdown, typeset.markdown), (asked.latex, typeset.latex)):

@@ -1,9 +1,9 @@
-"""`rnnlab reproduce`: trains a run again from its folder alone, and says how well the two agree.
+"""`rnnlab reproduce`: trains a run again from its folder alone, and judges how well the two agree.
 
 rnnlab reproduce RUN                          a run's folder, wherever it was trained
 rnnlab reproduce outputs/EXPERIMENT --sample 5   five runs of it, drawn at random
-rnnlab reproduce ARCHIVE.zip --sample 1       from what `rnnlab archive` made
-rnnlab reproduce ARCHIVE.zip/RUN              one that it holds
+rnnlab reproduce ARCHIVE.zip --sample 1       one run, drawn from a file of `rnnlab archive`
+rnnlab reproduce ARCHIVE.zip/RUN              one run of this file, by its name
 """
 
 import argparse
@@ -18,22 +18,28 @@ from rnnlab.runs.record import ENDED
 from rnnlab.terminal.screen import say
 
 EPILOG = """exit code: 0 bitwise, 3 numeric, 4 statistical, 5 different (of several: the worst);
-1 a training failed, 2 what was asked cannot be"""
+1 a training failed, 2 the request is not possible"""
 
 
 def main(argv: list[str]) -> int:
     parser = Arguments(prog="rnnlab reproduce", description=__doc__, epilog=EPILOG,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("run", metavar="RUN", help="a run's folder, an experiment's, or an archive")
-    parser.add_argument("--into", metavar="FOLDER", help="keep the new runs there (else they are removed)")
-    parser.add_argument("--sample", type=int, metavar="N", help="so many runs of an experiment, as one sweep")
-    parser.add_argument("--seed", type=int, default=0, help="which runs are drawn (0)")
-    parser.add_argument("--rtol", type=float, default=1e-3,
-                        help="largest relative difference of a scalar that is called numeric (0.001)")  # fmt: skip
     parser.add_argument(
-        "--commit", action="store_true", help="with the code of the commit that the run records"
+        "--into", metavar="FOLDER", help="keep the new runs in this folder (by default they are removed)"
     )
-    parser.add_argument("--trust", action="store_true", help="run code that the folder names or holds")
+    parser.add_argument(
+        "--sample", type=int, metavar="N", help="draw N runs of an experiment, and train them as one sweep"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="decides which runs --sample draws (default: 0)")
+    parser.add_argument("--rtol", type=float, default=1e-3,
+                        help="largest relative difference of a scalar that is still numeric (0.001)")  # fmt: skip
+    parser.add_argument(
+        "--commit", action="store_true", help="train with the code of the commit that the run records"
+    )
+    parser.add_argument(
+        "--trust", action="store_true", help="permit somebody else's code that the folder names or holds"
+    )
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     asked = parser.parse_args(argv)
 
@@ -44,7 +50,7 @@ def main(argv: list[str]) -> int:
     with ExitStack() as stack:
         place = Path(asked.run)
         file = next((path for path in (place, *place.parents) if path.is_file()), None)
-        names: dict[Path, str] = {}  # of runs that lie unpacked for a moment
+        names: dict[Path, str] = {}  # of runs that are unpacked only for this command
         if file is not None:
             opened = stack.enter_context(unpacking.opened(file))
             names = {run.folder: f"{file}/{run.folder.name}" for run in runs(opened.folder, silently)}
@@ -56,7 +62,7 @@ def main(argv: list[str]) -> int:
                 raise UserError(
                     f"{asked.run} holds {n} run{'s' * (n > 1)}; --sample 1 draws one of them{one}"
                 )
-            Run.open(place)  # says what is there
+            Run.open(place)  # raises a UserError that says what is there
         if asked.sample is not None and (asked.sample < 1 or not several):
             raise UserError(
                 f"--sample {asked.sample}: a number of at least 1, of an experiment's folder or an archive"
@@ -93,7 +99,7 @@ def main(argv: list[str]) -> int:
 
 
 def inside(opened: Path, name: Path, asked: str) -> Path:
-    """The run of that name in an archive's folder, or the folder. Raises UserError where there is none."""
+    """The run of this name in an archive's folder, or the folder. Raises UserError if there is no such run."""
     from rnnlab.runs.run import runs, silently
 
     there = {run.folder.name: run.folder for run in runs(opened, silently)}
@@ -105,7 +111,7 @@ def inside(opened: Path, name: Path, asked: str) -> Path:
 def reproduce(
     chosen: list[Any], into: Path, command: list[str], rtol: float, trust: bool
 ) -> list[dict[str, Any]]:
-    """Trains runs again in `into`; for each its verdict, and what differs between then and now."""
+    """Trains runs again in `into`; returns the verdict for each, and the differences between then and now."""
     from rnnlab.reproduce.retrain import train_again
     from rnnlab.reproduce.sample import train_all
 

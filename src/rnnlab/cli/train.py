@@ -57,7 +57,7 @@ def main(argv: list[str]) -> None:
             if not isinstance(error, NAMED_BY_HYDRA) and any(
                 str(frame.f_globals.get("__name__")).startswith("rnnlab.sweeps.") for frame in frames
             ):
-                raise  # a fault of ours
+                raise  # a fault of rnnlab's
             from hydra._internal.utils import get_args_parser
 
             from rnnlab.config.explain import SWEEP, explain
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> None:
             asked = get_args_parser().parse_args(arranged(argv))
             sweep = None if asked.multirun else SWEEP
             raise UserError(*explain(error, asked.overrides, asked.config_dir, sweep)) from error
-        except AssertionError as error:  # Hydra's word on its own configs of logging, which it does not check
+        except AssertionError as error:  # Hydra's error for its own logging configs, which it does not check
             frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
             if frames[-1].f_code.co_name != "configure_log":
                 raise
@@ -86,7 +86,7 @@ def task(cfg: DictConfig) -> float:
     from rnnlab.signals import exit_code
 
     job = HydraConfig.get()
-    # as they were typed: an ${oc.env:...} among them may be a secret, or not be there
+    # as they were typed: an ${oc.env:...} among them may be a secret, or be unset
     overrides: Any = OmegaConf.to_container(job.overrides.task, resolve=False)
     try:
         if lines := unused_in_files(job):
@@ -110,7 +110,7 @@ def task(cfg: DictConfig) -> float:
             best = f"{config['monitor']} {run.objective:.5g}" if math.isfinite(run.objective) else ""
             say(f"{run.status}  {run.folder.name}  {best or why}".rstrip())
         if run.status == "stopped":
-            if why.startswith("SIGUSR2"):  # who asked for it, submitit say, now has the job queued again
+            if why.startswith("SIGUSR2"):  # now the sender, such as submitit, queues the job again
                 signal.raise_signal(signal.SIGUSR2)
             raise SystemExit(exit_code(why))
         if outside and math.isnan(run.objective):
@@ -124,7 +124,7 @@ def task(cfg: DictConfig) -> float:
 
 
 def remove_folder_of(job: Any) -> None:
-    """What Hydra has made for a job before anything could refuse it: its folder, where files of configs name one."""
+    """Removes the folder that Hydra made for a job before it was refused, if a config file names one."""
     folder, here = Path(job.runtime.output_dir), Path(job.runtime.cwd)
     with suppress(OSError):  # it holds something else
         if job.output_subdir:
@@ -155,16 +155,16 @@ def with_sweep_options(argv: list[str]) -> list[str]:
 
 
 class Refused(BaseException):
-    """Carries an error past Hydra, which would print a line of its own first that only a sweep needs."""
+    """Carries an error past Hydra, which would first print a line that only a sweep needs."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
 
 
 def arranged(argv: list[str]) -> list[str]:
-    """Puts overrides before options, for argparse wants all overrides in one place.
+    """Puts overrides before options, because argparse wants all overrides in one place.
 
-    Raises UserError for an option that does not exist or needs a value.
+    Raises UserError for an unknown option, or one without its value.
     """
     from hydra._internal.utils import get_args_parser
 
@@ -191,7 +191,7 @@ def arranged(argv: list[str]) -> list[str]:
 def command_line(argv: list[str], verbose: bool) -> Iterator[None]:
     """Makes Hydra read `argv`, and raise its errors instead of printing them; `verbose` shows the whole config.
 
-    What Hydra leaves behind in the process, its own state and how it logs, goes with the command.
+    Afterwards Hydra's own state and its changes of logging are undone.
     """
     from hydra.core.hydra_config import HydraConfig
 

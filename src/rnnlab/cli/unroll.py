@@ -1,4 +1,4 @@
-"""A small recurrence, step by step, by hand and by the library."""
+"""Computes a small recurrence step by step, by hand and with the library."""
 
 from typing import Any
 
@@ -17,12 +17,14 @@ def main(argv: list[str]) -> int | None:
         help="notebook: 5 inputs, 2 units; small: 1 input, 1 unit; numpy: 4 inputs, 3 units, 2 outputs",
     )
     parser.add_argument(
-        "--digits", type=int, help="digits after the point (default: 7, or 6 where 7 do not fit)"
+        "--digits", type=int, help="digits after the decimal point (default: 7, or 6 if 7 don't fit)"
     )
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run's folder, instead of an example")
-    parser.add_argument("--input", metavar="TEXT", help="of a RUN: text, or the numbers of a series")
+    parser.add_argument("--input", metavar="TEXT", help="input for RUN: a text, or the numbers of a series")
     parser.add_argument("--html", metavar="FILE", help="write a page that steps through time")
-    parser.add_argument("--trust", action="store_true", help="load a run made with code outside rnnlab")
+    parser.add_argument(
+        "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
+    )
     arguments = parser.parse_args(argv)
 
     from rnnlab.errors import UserError
@@ -56,7 +58,7 @@ def main(argv: list[str]) -> int | None:
 
 
 def write_page(file: str, shown: Any) -> None:
-    """Raises UserError where there is no such folder."""
+    """Raises UserError if the file's folder does not exist."""
     from pathlib import Path
 
     from rnnlab.errors import UserError
