@@ -64,7 +64,7 @@ def sweep(
 
 
 def load(folder: str | Path, *, trust: bool = False) -> Run:
-    """The run in a folder. With `trust`, any code that its config names may run. Raises UserError if there is no run."""
+    """The run in a folder. `trust` allows any code that its config names. Raises UserError if there is no run."""
     return Run(Run.open(folder).folder, trust)
 
 

@@ -99,7 +99,7 @@ class Run(folder.Run):
         data: str | Path | None = None,
         series: str | None = None,
     ) -> "Forecast":
-        """A forecast in which the model reads its own output, as in `rnnlab forecast`. A notebook shows a picture of it.
+        """A forecast in which the model reads its own output, as in `rnnlab forecast`. A notebook draws it.
 
         The default `horizon` is as long as model and data allow, at most 200 steps. The forecast begins `start` steps
         before the end of the data: `horizon` steps by default, 0 for a new file `data`. `series` names one of several.
