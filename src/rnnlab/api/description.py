@@ -32,7 +32,8 @@ from rnnlab.runs.objects import hand_over
 from rnnlab.tasks.task import Task
 
 OFFERED = ("spec", "seed", "optimizer", "scheduler")  # arguments of a module that the run itself passes
-ALIASES = {"save_dir": ("_save_dir", "_root_dir")}  # argument: the attributes in which Lightning's loggers keep it
+# argument: the attributes in which Lightning's loggers keep it
+ALIASES = {"save_dir": ("_save_dir", "_root_dir")}
 KEEP = "self.{name} = {name} or self.save_hyperparameters() in its constructor does, functools.partial says it, too"
 
 
@@ -97,7 +98,7 @@ class Description:
         for name, parameter in parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD or (name == "mode" and isinstance(thing, nn.RNNBase)):
                 continue
-            if name == "proj_size" and not isinstance(thing, nn.LSTM):  # RNN and GRU keep it, but refuse it as argument
+            if name == "proj_size" and not isinstance(thing, nn.LSTM):  # RNN and GRU do not take it back
                 continue
             if parameter.kind is parameter.VAR_POSITIONAL:
                 if kind is nn.Sequential and [*kept] == [str(i) for i in range(len(kept))]:

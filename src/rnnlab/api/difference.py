@@ -48,7 +48,7 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
             return here
         pairs = enumerate(zip(a, b, strict=True))
         return next((d for i, (x, y) in pairs if (d := further(x, y, f"{at}[{i}]"))), "")
-    if isinstance(a, partial) and isinstance(b, partial):  # their classes may differ: Hydra has its own partial
+    if isinstance(a, partial) and isinstance(b, partial):  # of two classes, perhaps: Hydra has its own
         return further([a.func, a.args, a.keywords], [b.func, b.args, b.keywords], at)
     if not same_kind(a, b):
         return here
@@ -81,7 +81,7 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
     return here if isinstance(a, str | bytes | complex | set | frozenset) and a != b else ""
 
 
-SCALE = 4.0  # the standard deviations of two fresh weights with ENOUGH numbers differ by less than this factor
+SCALE = 4.0  # standard deviations of two fresh weights with ENOUGH numbers differ by less than this factor
 ENOUGH, MANY = 16, 256
 REACH = 1.6  # with MANY numbers, the largest absolute value is at most this factor above that of the other weights
 CHANCE = 2.9  # critical value of the Kolmogorov-Smirnov test: one fresh weight in ten million exceeds it

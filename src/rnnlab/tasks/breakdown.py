@@ -75,7 +75,7 @@ def _rows(data: Windowed, starts: np.ndarray, by: By, origins: int) -> tuple[lis
             raise UserError("--by series: this data is one series; data.id_column tells several apart")
         return [group.name for group in data.frame.groups], series
     of_window = np.empty(len(starts), int)
-    for i in np.unique(series):  # each series is cut by itself, so that an origin is about the same time in all
+    for i in np.unique(series):  # each series is cut by itself, so that an origin means the same time in all
         its = np.flatnonzero(series == i)
         of_window[its] = np.arange(len(its)) * origins // len(its)
     firsts = np.array([starts[of_window == i].min() for i in range(origins) if (of_window == i).any()])

@@ -56,7 +56,7 @@ class Classifier(Task):
         self.embedding = nn.utils.skip_init(nn.Embedding, spec["vocab_size"], embedding_size)
         self.stack = Stack(input_size=embedding_size, **recurrence)
         self.head = nn.utils.skip_init(Head, self.stack.output_size, 1 if self.sigmoid else self.classes)
-        alone: dict[str, Any] = {"sync_on_compute": False}  # `reported` itself gathers what other processes saw
+        alone: dict[str, Any] = {"sync_on_compute": False}  # `reported` itself gathers from other processes
         if self.sigmoid:
             self.ranked: dict[str, Any] = {"f1": BinaryF1Score(**alone), "auroc": BinaryAUROC(**alone)}
         else:
@@ -64,7 +64,7 @@ class Classifier(Task):
                 "f1": MulticlassF1Score(self.classes, average="macro", **alone),
                 "auroc": MulticlassAUROC(self.classes, **alone),
             }
-        self._seen: list[tuple[Tensor, Tensor]] = []  # (scores, truth) that `reported` gathers from all processes
+        self._seen: list[tuple[Tensor, Tensor]] = []  # (scores, truth) of this process, for `reported`
         self.initialise(
             [self.embedding, self.head],
             {"init": init, "init_scale": init_scale, "forget_bias": forget_bias},

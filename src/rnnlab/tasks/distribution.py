@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))  # the quantiles by which a Student's t is scored and drawn
+LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))  # quantiles that score and draw a Student's t
 
 
 def pinball(quantiles: Tensor, levels: Tensor, y: Tensor) -> Tensor:

@@ -63,7 +63,7 @@ class Task(lightning.LightningModule):
     tensors on the device, until a recorder takes them. Raises UserError for a `spec` of another kind of data.
     """
 
-    _jit_is_scripting = True  # makes `trainer` None, not an error, without a Trainer: torch.jit.trace reads it
+    _jit_is_scripting = True  # without a Trainer, `trainer` is None and no error: torch.jit.trace reads it
 
     kind: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
@@ -87,7 +87,7 @@ class Task(lightning.LightningModule):
         self.spec, self.seed = spec, seed
         self.optimization = Optimization(torch.optim.Adam)
         self.scalars: list[Scalars] = []
-        self.evaluated: dict[str, float] = {}  # the results of the last validation or test, in double precision
+        self.evaluated: dict[str, float] = {}  # results of the last validation or test, in double precision
         self._sums: dict[str, tuple[Tensor | float, int]] = {}
         self._micro_losses: list[Tensor] = []
         self._grad_norm: Tensor | None = None
@@ -238,7 +238,7 @@ class Task(lightning.LightningModule):
         if self.world is not None:
             batch, share = self.world.rows(batch)
         loss = of_rows = self.loss(batch)
-        if self.world is not None:  # weighted by this process's share of the rows, so that the sum is the batch's mean
+        if self.world is not None:  # weighted by the share of rows: the sum over processes is the batch's mean
             loss = of_rows * share
         if not self._micro_losses:
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -375,7 +375,7 @@ class Task(lightning.LightningModule):
 
         `self.log` would take half a millisecond for each value and round it to single precision.
         """
-        if not hasattr(self.trainer.fit_loop, "hooks"):  # a stock Trainer, which has no recorder for `scalars`
+        if not hasattr(self.trainer.fit_loop, "hooks"):  # a stock Trainer has no recorder for `scalars`
             self.log_dict(values)
             return
         tensors = torch.tensor(list(values.values()), dtype=torch.float64).unbind()
