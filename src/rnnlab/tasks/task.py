@@ -238,7 +238,7 @@ class Task(lightning.LightningModule):
         if self.world is not None:
             batch, share = self.world.rows(batch)
         loss = of_rows = self.loss(batch)
-        if self.world is not None:  # weighted by the share of rows: the sum over processes is the batch's mean
+        if self.world is not None:  # weighted by the share of rows: the sum over processes is the mean
             loss = of_rows * share
         if not self._micro_losses:
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
