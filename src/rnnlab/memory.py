@@ -1,4 +1,4 @@
-"""Free memory, to refuse a request that does not fit in one line, before the system runs out of memory."""
+"""Refuses requests that need more than the free memory, before the system runs out of it."""
 
 import os
 import sys

@@ -113,7 +113,8 @@ class Run(folder.Run):
 
     def resume(self, *overrides: str, quiet: bool = False) -> "Run":
         """Continues a stopped run. With overrides, such as `run.resume("trainer.max_epochs=200")`, trains a finished
-        run for longer, as a new run. The numbers are those of a training that never stopped.
+        run for longer, as a new run. The numbers are those of a training that never stopped. Raises UserError for a
+        finished run without overrides, and for a stopped run with overrides.
         """
         from rnnlab.api.resumption import resume
 

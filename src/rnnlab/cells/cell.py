@@ -31,7 +31,7 @@ class Cell(nn.Module):
                 return h, (h,)  # the output (B, H), the next state
 
     With `named_gates`, `named_states`, `activate` and `equations`, the instruments, `rnnlab unroll` and TensorBoard's
-    graph can also show its gates and states.
+    graph show its gates and states.
 
     Parameters carry torch's names: `weight_ih` (gates*H, I), `weight_hh` (gates*H, H), `bias_ih` and
     `bias_hh` (gates*H,). `bias="one"` leaves out `bias_hh`, as Keras does; `bias="none"` leaves out both.
@@ -46,9 +46,9 @@ class Cell(nn.Module):
     A step that depends on its number takes it as a third argument: `step(self, u, state, t)`. t (B, 1) is 0 at the
     initial state, counts on with a carried state, and is 0 again after a reset.
 
-    All methods are pure, without data-dependent control flow, so that `torch.func.functional_call` and
-    `vmap` can lift them. All parameters are zero until `rnnlab.recurrence.initialise` draws them. The constructor
-    raises UserError for an unknown `bias` or `initial_state`.
+    All methods are pure, without data-dependent control flow, so that they work with
+    `torch.func.functional_call` and `vmap`. All parameters are zero until `rnnlab.recurrence.initialise` draws them.
+    The constructor raises UserError for an unknown `bias` or `initial_state`.
     """
 
     gates: int = 1

@@ -9,7 +9,7 @@ from rnnlab.cells.description import Gate
 
 
 class JANET(Cell):
-    """An open forget gate keeps the state, a closed one writes the candidate; `beta` writes more of the candidate. The
+    """An open forget gate keeps the state, a closed one writes the candidate; a larger `beta` writes more of it. The
     output is the new h.
     """
 

@@ -94,8 +94,8 @@ def _explained(
     keys: list[str] = []
     for single in [single for _, single in singles if single is not None]:
         (groups if _of_groups(single, config_dir, elsewhere) else keys).append(single)
-    # sorted by dependency: first folders, then groups, then keys in groups. Groups that an experiment may leave open
-    # come before it, groups that it may add come after it
+    # sorted by dependency: folders, groups, keys in groups. Groups that an experiment may leave open come before the
+    # experiment, groups that an experiment may add come after it
     groups.sort(key=lambda o: (_key(o) != "hydra.searchpath", "." in _key(o), _key(o) not in SECTIONS))
     explained: set[str] = set()  # the keys that a line is about
 

@@ -22,8 +22,8 @@ from rnnlab.errors import UserError, nearest
 from rnnlab.regular_files import from_home
 
 NAMED_BY_HYDRA = (HydraException, OmegaConfBaseException, YAMLError)
-# errors in composing, not in a run: also a file that is not text, includes itself, or needs a missing environment
-# variable
+# errors in composing, not in a run: also for a file that is not text or includes itself, and for a missing
+# environment variable
 COMPOSING = (*NAMED_BY_HYDRA, ValueError, RecursionError, AttributeError, KeyError)
 REPLACED = re.compile(r"\+(model|data)=\{")  # the form in which rnnlab.train writes an object
 UNNAMED = "UNKNOWN_NAME"  # Hydra's name for a job before there is one

@@ -27,7 +27,7 @@ class Ahead:
     beyond: dict[str, np.ndarray]
 
     def widened(self, frame: Frame, timed: bool) -> Frame:
-        """The frame with a column for each of these inputs. Raises UserError for calendar features without times."""
+        """The frame with a column for each of these inputs. Raises UserError for calendar or holidays without times."""
         if not self.known and not self.calendar and not self.holidays:
             return frame
         if (self.calendar or self.holidays) and not timed:

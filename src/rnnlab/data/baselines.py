@@ -52,7 +52,7 @@ def seasonal(
     season: int,
     first: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Predictor:
-    """Predicts the value one season before; more than one season ahead, it repeats the last season of the window.
+    """Predicts the value one season before; further ahead, it repeats the season that ends with the window.
 
     Where that row lies before the start of the series, it predicts the last value of the window instead.
     `first` maps rows to the first row of their series, where there are several.

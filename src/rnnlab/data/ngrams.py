@@ -61,7 +61,7 @@ class NGram:
 
 
 def windows(rows: np.ndarray, order: int, size: int) -> np.ndarray:
-    """The number of each stretch of `order` ids in each row, int64: rows (B, L) -> (B, L-order+1)."""
+    """Each stretch of `order` ids in each row as a number in base `size`, int64: rows (B, L) -> (B, L-order+1)."""
     last = rows.shape[1] - order + 1
     codes = np.zeros((rows.shape[0], max(last, 0)), dtype=np.int64)
     for i in range(order if last > 0 else 0):

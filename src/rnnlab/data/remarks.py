@@ -10,7 +10,7 @@ from rnnlab.data.frame import Frame, time_texts
 from rnnlab.data.module import SPLITS, Split
 from rnnlab.data.per_window import MODES
 
-STRAY = 0.25  # a larger share of rows outside the training range causes a remark
+STRAY = 0.25  # from this share of rows outside the training range on, there is a remark
 
 
 def leaps(where: str, times: np.ndarray, offsets: np.ndarray | None = None) -> list[str]:

@@ -1,6 +1,6 @@
 """`Table`: a table with a header, from a CSV file (perhaps gzipped), a Parquet file or a DataFrame.
 
-Every error names its row and column. Rows are numbered as in a spreadsheet: the header is row 1.
+An error in a cell names its row and column. Rows are numbered as in a spreadsheet: the header is row 1.
 """
 
 import csv

@@ -17,7 +17,7 @@ ENTRIES = 200_000  # the most files and folders below a folder that is searched 
 def read_texts(paths: str | Sequence[str], encoding: str) -> str:
     """The text of a file, of a list of files, or of all texts below a folder in the order of their paths.
 
-    Before each further text, a missing newline is added. Raises UserError for files that cannot be read or decoded.
+    A text without a final newline gets one if another text follows. Raises UserError for files that cannot be read.
     """
     if isinstance(paths, str) and (folder := from_home(paths)).is_dir():
         try:
@@ -31,7 +31,7 @@ def read_texts(paths: str | Sequence[str], encoding: str) -> str:
                 3.0 * sum(p.stat().st_size for p in found),
                 f"data.path={paths}: reading its {len(found):,} texts",
             )
-        except OSError as error:  # such as for a folder of the system
+        except OSError as error:  # such as a folder of the system without permission to read
             raise UserError(f"data.path={paths}: {error.filename} cannot be read: {error.strerror}") from None
         if not found:
             raise UserError(
