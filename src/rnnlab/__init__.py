@@ -6,7 +6,7 @@
     runs = rnnlab.runs("outputs/sine")
 
 A run has `model`, `config`, `metrics`, `results`, `evaluate()`, `predict()`, `forecast()` and more: `help(rnnlab.Run)`.
-What is heavy is imported when it is first used.
+Heavy modules are imported at their first use.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""`python -m rnnlab NAME ...`."""
+"""The command `rnnlab`, as `python -m rnnlab NAME ...`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Who shows a run: the rooms that show things, put together for the commands, the Python interface and the workers."""
+"""The displays of a run: in files alone, on the terminal, or in a notebook."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +13,7 @@ from rnnlab.training.display import About, Display
 
 
 class InFiles(Display):
-    """Shows what a run writes into files alone; a sweep's workers have no terminal."""
+    """Shows a run only in files; a sweep's workers have no terminal."""
 
     def inherit(self, file: Path, content: bytes) -> bytes:
         from rnnlab.tensorboard.event_files import without_pages
@@ -27,7 +27,7 @@ class InFiles(Display):
 
 
 class OnTerminal(InFiles):
-    """Shows a run on the terminal, too: what it is, a moving bar, what came of it."""
+    """Shows a run on the terminal, too: its settings, a progress bar, its results."""
 
     def __init__(self) -> None:
         super().__init__(bars=True, figures=True)
@@ -43,7 +43,7 @@ class OnTerminal(InFiles):
 
 
 class InNotebook(OnTerminal):
-    """Shows a run in one output of a cell, which is replaced as it goes on; its pictures below."""
+    """Shows a run in one output of a notebook's cell, which is updated, with its pictures below."""
 
     def end(self, run: Run) -> None:
         for line in terminal.outcome(run):
@@ -52,13 +52,13 @@ class InNotebook(OnTerminal):
 
 
 def shown(quiet: bool) -> Display:
-    """Who shows a single run here: nobody but its files when `quiet`, a notebook's cell, or the terminal."""
+    """The display for a single run: only files if `quiet`, else the notebook's cell or the terminal."""
     return InFiles(figures=True) if quiet else InNotebook() if notebook.in_notebook() else OnTerminal()
 
 
 def train(
     cfg: DictConfig, overrides: list[str], config_dir: str | None = None, *, quiet: bool = False
 ) -> Run:
-    """Trains what a composed config describes, and shows it unless `quiet`; see `rnnlab.training.train`."""
+    """Trains the run of a composed config, and shows it unless `quiet`; see `rnnlab.training.train`."""
     with nullcontext() if quiet else notebook.block():
         return training.train(cfg, overrides, config_dir, shown(quiet))

@@ -1,4 +1,4 @@
-"""Errors that help: what was asked, what is possible, and the nearest right spelling."""
+"""Errors for the user: the wrong setting, what is possible, and the nearest right spelling."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from rnnlab.terminal.screen import one_line, say
 
 
 class Told(Exception):
-    """Shown as its message alone. Each argument is a line of it: a break inside one is shown, and breaks no line."""
+    """An error that is shown without a traceback, one line for each argument; a line break inside it is escaped."""
 
     exit_code = 1
 
@@ -15,7 +15,7 @@ class Told(Exception):
         return "\n".join(map(one_line, self.args))
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows in a notebook: the message, without the frames of rnnlab."""
+        """The lines that IPython shows in a notebook: the message, without a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -26,21 +26,21 @@ class UserError(Told):
 
 
 class RunFailed(Told):
-    """A run that started and could not finish (a diverged loss, say). Exit code 1."""
+    """A run that started but could not finish, such as for a diverged loss. Exit code 1."""
 
 
 class Gone(RunFailed):
-    """The run's folder is no longer this process's: deleted, moved, or taken by another. Nothing is written there."""
+    """The process has lost the run's folder: it was deleted, moved, or taken by another. Nothing is written there."""
 
 
 def warn(said: str) -> None:
-    """Something that the user should know of, on standard error."""
+    """Writes a warning to standard error."""
     say(said, error=True)
 
 
 def nearest(word: str, possible: Iterable[str]) -> str:
-    """' Did you mean X?' for the nearest of `possible`, or the choices themselves when none is near. `word` itself is
-    no choice: whoever asks has found that it is not what is sought.
+    """' Did you mean X?' for the nearest of `possible`, or ' Possible: ...' with all of them if none is near. `word`
+    itself is never suggested: the caller has already refused it.
     """
     possible = sorted(one for one in possible if one != word)
     match = difflib.get_close_matches(word, possible, n=1, cutoff=0.6)

@@ -1,6 +1,6 @@
-"""The working folder on Python's import path: there for the user's own code, away while a stranger's folder is open.
+"""Puts the working folder on Python's import path for the user's own code, and takes it away for other users' runs.
 
-A library may ask for a module that is not installed; a file of that name beside the command would then run.
+A library may try to import a module that is not installed; a file of that name in the working folder would then run.
 """
 
 import random
@@ -11,20 +11,20 @@ from pathlib import Path
 
 
 def join() -> None:
-    """Puts the working folder last on the path, unless it is there already."""
+    """Puts the working folder at the end of the import path, unless it is already on it."""
     if not any(map(is_here, sys.path)):
         sys.path.append(str(Path.cwd()))
 
 
 def is_a_runs(place: Path | None = None) -> bool:
-    """Whether a place (by default the working folder) is or lies in a run's folder, which is data."""
+    """Whether a folder (by default the working folder) is a run's folder or lies in one: a run's folder is data."""
     place = place or Path.cwd()
     return any((folder / "run.json").exists() for folder in (place, *place.parents))
 
 
 @contextmanager
 def absent() -> Iterator[None]:
-    """While open, the working folder is not on the path, except where `join` puts it there."""
+    """While open, the working folder is not on the import path, unless `join` puts it there."""
     before = list(sys.path)
     sys.path[:] = [entry for entry in before if not is_here(entry)]
     try:
@@ -35,7 +35,7 @@ def absent() -> Iterator[None]:
 
 
 def is_here(entry: str) -> bool:
-    """Whether an entry of the path is the working folder, which "" stands for, too."""
+    """Whether an entry of the import path is the working folder; "" also stands for it."""
     try:
         return Path(entry).resolve() == Path.cwd().resolve()
     except (OSError, ValueError):
@@ -44,8 +44,8 @@ def is_here(entry: str) -> bool:
 
 @contextmanager
 def drawing_alike() -> Iterator[None]:
-    """While open, the global generators begin with a fixed seed: what a user's module draws where it is imported, which
-    is once in a process, is the same in each process and for each run.
+    """While open, the global generators start from a fixed seed. A user's module is imported once per process; so the
+    random numbers that it draws at its import are the same in all processes and for all runs.
     """
     import numpy as np
     import torch

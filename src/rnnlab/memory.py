@@ -1,4 +1,4 @@
-"""What memory there is, so that what cannot fit is refused in a line and does not end the machine."""
+"""Refuses requests that need more than the free memory, before the system runs out of it."""
 
 import os
 import sys
@@ -6,12 +6,12 @@ from pathlib import Path
 
 from rnnlab.errors import UserError
 
-SMALL = 1 << 28  # bytes for which nobody looks
+SMALL = 1 << 28  # requests of at most so many bytes are not checked
 MEMINFO = Path("/proc/meminfo")
 
 
 def afford(size: float, asked: str) -> None:
-    """Raises UserError where `asked` takes more than the memory that is free; `size` in bytes, about."""
+    """Raises UserError if `asked` would need more than the free memory; `size` is its approximate need in bytes."""
     if size > SMALL and size > (there := free()):
         raise UserError(f"{asked} would take about {_shown(size)} of memory, and {_shown(there)} is free")
 
@@ -21,7 +21,7 @@ def _shown(size: float) -> str:
 
 
 def free() -> int:
-    """Bytes that this process may still take: of the machine's, of its group's and by its own limit."""
+    """Bytes that this process may still use, by the machine, its control groups and its own limit."""
     limits = [_of_the_machine(), *_of_the_groups()]
     try:
         import resource
@@ -32,7 +32,7 @@ def free() -> int:
 
 
 def _of_the_machine() -> int:
-    """Memory that is available without freeing anything, and swap; all memory where the system does not say."""
+    """Available memory and free swap; the total memory if the system does not say what is available."""
     try:
         lines = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
         return sum(int(lines[name].split()[0]) * 1024 for name in ("MemAvailable", "SwapFree"))
@@ -45,7 +45,7 @@ def _of_the_machine() -> int:
 
 
 def _of_the_groups() -> list[int]:
-    """What the control groups of this process leave: a container's or a scheduler's bound."""
+    """The bytes left in each control group of this process, such as a container's or a scheduler's."""
     try:
         path = next(
             line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::"

@@ -1,14 +1,14 @@
-"""The private names of other packages that rnnlab uses: what each is for, and whether an installed version has it.
+"""The private names of other packages that rnnlab uses, their purposes, and which of them an installed version lacks.
 
-A private name may go with any release. Each is listed here, once; tests/test_private_names.py finds any that is not,
-and says which of these a new version has broken.
+Any release may remove a private name. All are listed here, once; tests/test_private_names.py finds names that are not
+listed, and names that a new version no longer has.
 """
 
 import importlib
 from collections.abc import Callable
 from typing import Any
 
-# where it is: what it is for
+# {place: purpose}
 NAMES: dict[str, str] = {
     "lightning.pytorch.loops.fit_loop:_FitLoop": "training/loop.py is one: a Trainer runs its `fit_loop`",
     "lightning.pytorch:Trainer()._logger_connector": "training/loop.py keeps what callbacks log with `self.log`",
@@ -58,7 +58,7 @@ NAMES: dict[str, str] = {
 
 
 def missing() -> list[str]:
-    """Those that the installed versions lack, each with what it is for."""
+    """The names that the installed versions lack, each with its purpose."""
     return [f"{where} ({why})" for where, why in NAMES.items() if not _is_there(where)]
 
 

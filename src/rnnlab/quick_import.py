@@ -1,4 +1,4 @@
-"""Importing what Lightning needs without what nobody needs of it."""
+"""Imports torchmetrics, which Lightning needs, without scipy.signal, which neither of them uses."""
 
 import sys
 from contextlib import suppress
@@ -7,10 +7,10 @@ from types import ModuleType
 
 
 def torchmetrics() -> None:
-    """Imports torchmetrics, and not scipy.signal with it: a fifth of the time that `import lightning` takes.
+    """Imports torchmetrics without scipy.signal, which takes a fifth of the time of `import lightning`.
 
-    torchmetrics imports that only to give it back a name that scipy has dropped (`scipy.signal.hamming`), for the
-    package SRMRpy. Whoever imports scipy.signal later gets the real one.
+    torchmetrics imports scipy.signal only to restore a name that scipy has dropped (`scipy.signal.hamming`), for the
+    package SRMRpy. A later import of scipy.signal gets the real module.
     """
     if (
         {"torchmetrics", "scipy.signal"} & sys.modules.keys()
@@ -22,7 +22,7 @@ def torchmetrics() -> None:
     vars(stand_in)["hamming"] = None
     sys.modules["scipy.signal"] = stand_in
     try:
-        with suppress(ImportError):  # another version that needs more of it: Lightning imports it as ever
+        with suppress(ImportError):  # another version may need more of it: Lightning then imports both
             import torchmetrics  # noqa: F401
     finally:
         del sys.modules["scipy.signal"]

@@ -1,4 +1,4 @@
-"""Files that are files: a stranger's name for one may lead to a device without end, or a pipe without beginning."""
+"""Opens regular files only: a path from another user may lead to an endless device, or a pipe that never answers."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ KINDS = {
 
 
 def from_home(path: str | Path) -> Path:
-    """A path with the home folder for its `~`; as it stands where the system knows of no such folder."""
+    """A path with `~` replaced by the home folder; unchanged if the system knows no home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # no HOME and an id without a name, as in a container, or `~somebody`
@@ -25,7 +25,7 @@ def from_home(path: str | Path) -> Path:
 
 
 def open_file(path: str | Path) -> BinaryIO:
-    """A file to read from. OSError for what is none, a device or a pipe say, and it does not wait for one."""
+    """Opens a file to read, without waiting. Raises OSError for anything but a file, such as a device or a pipe."""
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if kind == stat.S_IFREG:
@@ -37,9 +37,9 @@ def open_file(path: str | Path) -> BinaryIO:
 
 
 def read_file(path: str | Path, times: float = 1.0) -> bytes:
-    """What a file holds when it is opened: of one that grows, or that says it is empty as in /proc, no more.
+    """The content of a file, up to its size at opening: no more of one that grows, nothing of one with size 0 (/proc).
 
-    `times` as much memory is needed for what becomes of it. Raises UserError where there is not so much.
+    Its use needs `times` as much memory as its size. Raises UserError if there is less, OSError as `open_file`.
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size

@@ -1,4 +1,4 @@
-"""The signals that ask a training to stop, and the exit codes that a shell knows them by."""
+"""The signals that ask a training to stop, and their exit codes."""
 
 import signal
 import socket
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# SIGHUP: the terminal is gone, a closed ssh say; Windows has none
+# SIGHUP: the terminal was closed, such as by the end of an ssh session; Windows has no SIGHUP
 ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 ALWAYS = (signal.SIGINT, signal.SIGTERM)
 WARNING = getattr(signal, "SIGUSR2", None)
@@ -15,14 +15,14 @@ NAMES = tuple(number.name for number in ASKING)
 
 
 def in_main_thread() -> bool:
-    """Where alone signals can be listened to."""
+    """Whether this is the main thread, in which alone signal handlers can be set."""
     return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
 def listening(answer: Callable[[int, Any], None], warned: bool = False) -> Iterator[None]:
-    """While open, `answer` takes these signals; but nohup's word stands, which has SIGHUP ignored. With `warned` it
-    takes a cluster's warning that a job's time is almost over (SIGUSR2), too, where somebody would have answered it.
+    """While open, `answer` handles these signals. A SIGHUP that is ignored, as under nohup, stays ignored. With
+    `warned` it also handles SIGUSR2, a cluster's warning that a job's time is almost over, if that had a handler.
 
     Raises ValueError in another thread than the main one.
     """
@@ -41,9 +41,9 @@ def listening(answer: Callable[[int, Any], None], warned: bool = False) -> Itera
 
 @contextmanager
 def at_second(act: Callable[[], Any]) -> Iterator[None]:
-    """While open, a thread calls `act` at the second of these signals, also while the main thread waits in C, where
-    Python's own handlers have to wait for it. A second SIGHUP is none. It listens in the
-    main thread only.
+    """While open, a thread calls `act` at the second of these signals, even while the main thread is in C code and
+    Python's own handlers cannot run. A SIGHUP does not count as the second one. Outside the main thread nothing
+    happens.
     """
     if not in_main_thread():
         yield
@@ -70,6 +70,6 @@ def at_second(act: Callable[[], Any]) -> Iterator[None]:
 
 
 def exit_code(why: str) -> int:
-    """128 and the number of the signal that a reason to stop begins with; of Ctrl-C where it names none."""
+    """128 plus the number of the signal with which the reason `why` begins; that of Ctrl-C if it names none."""
     name = why.partition(" ")[0]
     return 128 + int(signal.Signals[name] if name in NAMES else signal.SIGINT)

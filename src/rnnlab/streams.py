@@ -1,9 +1,9 @@
-"""A run's named, counter-based sources of randomness.
+"""A run's streams: named, counter-based sources of random numbers.
 
 One integer seed gives every stream. A stream's key comes from the seed and the stream's name, its counter
-from the step or the epoch, so there is nothing to save or restore and no order of calls to preserve; the
-global generators of Python, NumPy and torch are neither read nor written. "user" seeds those for a user's own code
-(training/generators.py).
+from the step or the epoch, so there is nothing to save or restore and no order of calls to preserve. The
+global generators of Python, NumPy and torch are neither read nor written here; for a user's own code, the stream
+"user" seeds them (runs/generators.py).
 
 The bits are Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
 """
@@ -44,7 +44,7 @@ def generator(seed: int, stream: str, *counter: int) -> np.random.Generator:
 
 
 def words(seed: int, stream: str, shape: tuple[int, ...], *counter: int, row: int = 0) -> np.ndarray:
-    """The first 16-bit words of a stream at a place, in C order, or those from `row` of a larger array on."""
+    """The first 16-bit words of a stream at a place, uint16 in C order; with `row`, those from that row on."""
     n = int(np.prod(shape))
     before = row * int(np.prod(shape[1:]))
     raw = philox(seed, stream, *counter).random_raw((before + n + 3) // 4)
@@ -52,13 +52,13 @@ def words(seed: int, stream: str, shape: tuple[int, ...], *counter: int, row: in
 
 
 def threshold(p: float) -> int:
-    """Words below it are a share `p` of all: integer arithmetic, so that every engine can draw the same."""
+    """The number below which a share `p` of all 16-bit words lies: an integer, so that all engines draw the same."""
     return round(p * 65536)
 
 
 def keep_mask(
     seed: int, p: float, shape: tuple[int, ...], *counter: int, stream: str = "dropout", row: int = 0
 ) -> np.ndarray:
-    """Dropout's mask, float32: 0 with chance `p`, where the stream's word lies below the threshold, else 1/(1-p)."""
+    """A dropout mask, float32: 0 with chance `p`, where a word is below the threshold, else 1 / (1 - p)."""
     dropped = words(seed, stream, shape, *counter, row=row) < threshold(p)
     return np.where(dropped, np.float32(0), np.float32(1 / (1 - p)))

@@ -1,4 +1,4 @@
-"""What a notebook or a script calls: train, sweep, load, runs."""
+"""The Python interface: train, sweep, load, runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,21 +19,21 @@ def train(
     callbacks: Sequence[Any] = (),
     loggers: Sequence[Any] = (),
 ) -> Run:
-    """Trains what the overrides describe, as `rnnlab train` would: `train("experiment=sine", "seed=3")`.
+    """Trains the run that the overrides describe, as `rnnlab train` does: `train("experiment=sine", "seed=3")`.
 
-    Objects may stand beside them: `cell` (a class), `module` and `data` in place of the config's, `callbacks` and
-    `loggers` beside it. Each is an instance, a class, or a `functools.partial` of one; it is recorded as its class, its
-    arguments and its source, and made again from these under the run's seed. What cannot be recorded is trained as it
-    is, and the run is marked as not reproducible. docs/python.md has more.
+    Objects may be passed beside the overrides: `cell` (a class), `module` and `data` replace those of the config,
+    `callbacks` and `loggers` are added to it. Each is an instance, a class, or a `functools.partial` of a class. The
+    run records its class, its arguments and its source, and makes the object again from these under the run's seed. An
+    instance that cannot be recorded is trained as it is, and the run is marked as not reproducible. See docs/python.md.
 
-    `quiet` prints nothing but warnings. Raises UserError for what cannot be, RunFailed where the training fails.
+    `quiet` prints only warnings. Raises UserError where the config is not possible, RunFailed where the training fails.
     """
     from rnnlab.api.objects import overrides_of
     from rnnlab.config import compose
     from rnnlab.display import train
 
     objects = overrides_of(cell=cell, module=module, data=data, callbacks=callbacks, loggers=loggers)
-    asked = [*objects, *overrides]  # whose keys change those of objects
+    asked = [*objects, *overrides]  # overrides come last: they may change keys of the objects
     return Run(train(compose(asked, config_dir), asked, config_dir, quiet=quiet).folder)
 
 
@@ -47,12 +47,12 @@ def sweep(
     callbacks: Sequence[Any] = (),
     loggers: Sequence[Any] = (),
 ) -> Runs:
-    """Trains what the overrides span, as `rnnlab train -m` would, in warm workers; the runs in the order of the plan.
+    """Trains all runs that the overrides span, as `rnnlab train -m` does, in warm worker processes.
 
         sweep("experiment=sine", "model.hidden_size=16,32", "seed=range(0,10)")
 
-    A failure costs only its run, whose `status` is then "failed". Objects are those of `train`; what cannot be
-    recorded is refused. Raises UserError where a point cannot be.
+    Returns the runs in the order of the plan. A run that fails stops no other; its `status` is "failed". Objects are
+    passed as to `train`. Raises UserError where a run's config is not possible or an object cannot be recorded.
     """
     from rnnlab.api.objects import overrides_of
     from rnnlab.api.sweeping import run_sweep
@@ -64,12 +64,12 @@ def sweep(
 
 
 def load(folder: str | Path, *, trust: bool = False) -> Run:
-    """The run in a folder. `trust` runs what its config names, whoever wrote it. Raises UserError if none is there."""
+    """The run in a folder. `trust` allows any code that its config names. Raises UserError if there is no run."""
     return Run(Run.open(folder).folder, trust)
 
 
 def runs(experiment: str | Path) -> Runs:
-    """The runs of an experiment's folder, oldest first. Raises UserError where there is no such folder."""
+    """The runs in an experiment's folder, oldest first. Raises UserError if the folder does not exist."""
     if not Path(experiment).is_dir():
         raise UserError(f"{experiment}: no such folder")
     return Runs(Run(run.folder) for run in runs_in(experiment))

@@ -1,9 +1,9 @@
-"""Objects as nodes of a config: a class by its dotted path, with the arguments that it was called with.
+"""Objects as nodes of a config: the dotted path of a class, with the arguments that the object was made with.
 
-These are read from the object: from `save_hyperparameters()`, else from the attributes that have the names of its
-constructor's parameters. They may be objects themselves, which become nodes in the node. The object is made again from
-them, and must be the same but for random numbers. One that is not is handed over as it is, and its run is marked as not
-reproducible.
+The arguments are read from the object: from `save_hyperparameters()`, else from the attributes that have the names of
+the constructor's parameters. An argument that is an object becomes a node inside the node. To check the node, another
+object is made from it; it must equal the first, except for random numbers. An object that fails this check is trained
+as it is, and its run is marked as not reproducible.
 """
 
 import copy
@@ -31,18 +31,19 @@ from rnnlab.runs.kept_source import Unrecordable, imported_as, target_of
 from rnnlab.runs.objects import hand_over
 from rnnlab.tasks.task import Task
 
-OFFERED = ("spec", "seed", "optimizer", "scheduler")  # arguments of a module that the run itself gives
-ALIASES = {"save_dir": ("_save_dir", "_root_dir")}  # where Lightning's loggers keep it
+OFFERED = ("spec", "seed", "optimizer", "scheduler")  # arguments of a module that the run itself passes
+# argument: the attributes in which Lightning's loggers keep it
+ALIASES = {"save_dir": ("_save_dir", "_root_dir")}
 KEEP = "self.{name} = {name} or self.save_hyperparameters() in its constructor does, functools.partial says it, too"
 
 
 def node_of(thing: Any, at: str) -> dict[str, Any]:
-    """The node of a class, of a functools.partial of one, or of an instance.
+    """The config node of a class, of a functools.partial of a class, or of an instance.
 
-    Raises UserError where a partial's argument cannot be recorded: only an instance is trained as it is; and for what
-    torch.compile made of a module.
+    An instance that cannot be recorded gets a node that stands for the object itself. Raises UserError where an
+    argument of a class or a partial cannot be recorded, and for a module that torch.compile has wrapped.
     """
-    if type(thing).__module__.startswith("torch._dynamo."):  # whose import takes seconds
+    if type(thing).__module__.startswith("torch._dynamo."):  # by name: importing torch._dynamo takes seconds
         raise UserError(
             f"{at}: torch.compile has wrapped it; call .compile() of its layers in its constructor instead"
         )
@@ -59,20 +60,20 @@ def node_of(thing: Any, at: str) -> dict[str, Any]:
             return hand_over(thing, str(error))
     if at != "module":
         return node
-    # a key of each run with a task of rnnlab's, which no constructor takes
+    # the config of every run with a task of rnnlab has this key, but no constructor takes it
     whole = {"init_from": None} if node["_target_"] in MODELS else {}
     return {key: value for key, value in node.items() if key not in OFFERED} | whole
 
 
 def by_default(thing: Any) -> dict[str, Any]:
-    """The defaults of what `node_of` makes a node of, as far as a config can hold them."""
+    """The default arguments of a thing's class as a node, without those that a config cannot hold."""
     made: Any = thing.func if isinstance(thing, partial) else thing if inspect.isclass(thing) else type(thing)
     return Description().call(partial(made))
 
 
 class Description:
-    """The nodes of an object and of those that it holds. Where `exact` is set, paths and tuples have nodes of their
-    own; else they are texts and lists, as a config has them.
+    """Makes the nodes of an object and of the objects in it. With `exact`, paths and tuples become nodes, too; without
+    it they become texts and lists, as in any config.
     """
 
     def __init__(self, exact: bool = False) -> None:
@@ -80,7 +81,7 @@ class Description:
         self.held: dict[int, Any] = {}
 
     def instance(self, thing: Any) -> dict[str, Any]:
-        """What the constructor was called with, as far as the object tells. Raises Unrecordable where it does not."""
+        """The node of an instance, read from its attributes. Raises Unrecordable where it lacks a needed argument."""
         kind: Any = type(thing)
         if id(thing) in self.held:
             raise Unrecordable(f"it holds the same {kind.__name__} twice")
@@ -97,7 +98,7 @@ class Description:
         for name, parameter in parameters.items():
             if parameter.kind is parameter.VAR_KEYWORD or (name == "mode" and isinstance(thing, nn.RNNBase)):
                 continue
-            if name == "proj_size" and not isinstance(thing, nn.LSTM):  # RNN and GRU refuse even their own
+            if name == "proj_size" and not isinstance(thing, nn.LSTM):  # RNN and GRU do not take it back
                 continue
             if parameter.kind is parameter.VAR_POSITIONAL:
                 if kind is nn.Sequential and [*kept] == [str(i) for i in range(len(kept))]:
@@ -118,7 +119,7 @@ class Description:
         return node
 
     def call(self, made: partial[Any]) -> dict[str, Any]:
-        """A partial's arguments by name, with the defaults that a config can hold."""
+        """The node of a partial: its arguments by name, and the defaults that a config can hold."""
         signature = inspect.signature(made.func)
         bound = signature.bind_partial(*made.args, **made.keywords).arguments
         node: dict[str, Any] = {"_target_": target_of(made.func)}
@@ -140,9 +141,9 @@ class Description:
         return node
 
     def value(self, value: Any, name: str) -> Any:
-        """A value as a config holds it: numbers, texts, lists and mappings, and nodes of what is none of them.
+        """A value as a config holds it: a number, text, list or mapping as such, anything else as a node.
 
-        Raises Unrecordable for what cannot be made again.
+        Raises Unrecordable for a value that cannot be made again.
         """
         if type(value).__module__ == "numpy" and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
             value = value.item()
@@ -185,7 +186,7 @@ class Description:
 
 
 def of_stack() -> dict[str, Any]:
-    """The defaults of a stack's options."""
+    """The defaults of a stack's options, without those that are None."""
     known = inspect.signature(Stack).parameters
     return {name: one.default for name, one in known.items() if one.default not in (one.empty, None)}
 
@@ -213,7 +214,7 @@ def named(value: Any) -> str:
 
 
 def attributes(thing: Any) -> dict[str, Any]:
-    """What an object keeps, by name; modules in a module, too."""
+    """The attributes of an object by name: instance variables, submodules and saved hyperparameters."""
     inner = dict(thing.named_children()) if isinstance(thing, nn.Module) else {}
     if isinstance(thing, nn.Sequential | nn.ModuleList):
         return inner if isinstance(thing, nn.Sequential) else {}
@@ -221,9 +222,9 @@ def attributes(thing: Any) -> dict[str, Any]:
 
 
 def recorded(thing: Any) -> dict[str, Any]:
-    """The node from which another object is made that is the same as `thing` but for random numbers.
+    """A node that makes an object equal to `thing`, except for random numbers.
 
-    Raises Unrecordable where there is none: it was changed since, or keeps its arguments changed.
+    Raises Unrecordable where there is none: the object was changed after it was made, or keeps changed arguments.
     """
     node = Description().instance(thing)
     try:
@@ -236,9 +237,9 @@ def recorded(thing: Any) -> dict[str, Any]:
 
 
 def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
-    """The node if it makes what `thing` is.
+    """The node, if it makes an object equal to `thing`; raises Unrecordable if not.
 
-    A sign is tried: EarlyStopping keeps that of min_delta as its mode has it.
+    If one number differs, its negative is tried: EarlyStopping changes the sign of min_delta for some modes.
     """
     at = ""
     for _ in range(2):
@@ -267,9 +268,9 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
 
 
 def set_up_otherwise(thing: LightningDataModule, other: LightningDataModule) -> str:
-    """What was changed in data behind its `setup`, which somebody has called; "" where nothing was, or nobody has.
+    """The attribute of `thing` that was changed after its `setup`; "" where none was, or `setup` was not called.
 
-    Of data that `setup` draws at random this cannot be told.
+    A change cannot be seen where `setup` draws the data at random.
     """
     if not (late := filled_by_hooks(thing, vars(other))):
         return ""
@@ -281,7 +282,7 @@ def set_up_otherwise(thing: LightningDataModule, other: LightningDataModule) -> 
                 for one in made:
                     one.prepare_data()
                     one.setup(stage)  # type: ignore[arg-type]
-        except Exception:  # which the training will say, if it meets it
+        except Exception:  # if the training meets the same error, it reports it
             continue
         first, second = ({name: vars(one).get(name) for name in late} for one in made)
         found = difference({name: vars(thing)[name] for name in late}, first, exact=True).lstrip(".")
@@ -291,8 +292,8 @@ def set_up_otherwise(thing: LightningDataModule, other: LightningDataModule) -> 
 
 
 def other_mode(thing: Any, other: Any) -> str:
-    """The part of a module that alone was set into evaluation or training mode, "" where there is none. The mode of the
-    whole says only that it was used.
+    """The first part of a module whose mode (training or evaluation) was changed without the rest; "" where there is
+    none. A mode that all parts share is no difference: a use of the module sets it.
     """
     if not isinstance(thing, nn.Module):
         return ""
@@ -302,7 +303,7 @@ def other_mode(thing: Any, other: Any) -> str:
 
 
 def copies(thing: Any) -> int:
-    """How many more are made to compare an object's weights with: fewer of a large module; 0 where it has none."""
+    """How many more objects are made to compare the weights with: 7, or 1 for a large module, 0 for no module."""
     if not isinstance(thing, nn.Module):
         return 0
     return 7 if sum(p.numel() for p in thing.parameters() if not nn.parameter.is_lazy(p)) < 1_000_000 else 1

@@ -1,4 +1,4 @@
-"""Whether an object is what its constructor makes again, but for random numbers and for what a training left on it."""
+"""Compares an object with another from the same constructor, except for random numbers and traces of a training."""
 
 import dis
 import functools
@@ -18,7 +18,7 @@ from torch import nn
 from rnnlab.runs.kept_source import Unrecordable, target_of
 from rnnlab.tasks.task import Task
 
-# what a Trainer sets on its parts
+# attributes that a Trainer sets on modules, data and callbacks
 BY_TRAINER = {"training", "trainer", "_trainer", "_fabric", "_current_fx_name", "_metric_attributes",
               "_param_requires_grad_state"}  # fmt: skip
 CALLED = {*dir(LightningModule), *dir(LightningDataModule), *dir(Callback)} - {
@@ -28,9 +28,9 @@ CALLED = {*dir(LightningModule), *dir(LightningDataModule), *dir(Callback)} - {
 
 
 def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None, exact: bool = False) -> str:
-    """Where two objects differ, "" where nowhere. Tensors are compared by shape, type, and how often they were changed
-    in place: their numbers may be random, and a weight that was loaded or trained has changed more often. With `exact`
-    their numbers are, and all that a use of the objects has left on them.
+    """The place where two objects differ; "" where they are equal. Tensors are compared by shape, dtype, requires_grad
+    and the count of changes in place: their numbers may be random, and a weight that was loaded or trained has a higher
+    count. With `exact`, their numbers are compared, and so are attributes that a use of the objects has set.
     """
     seen = {} if seen is None else seen
     further = functools.partial(difference, seen=seen, exact=exact)
@@ -48,7 +48,7 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
             return here
         pairs = enumerate(zip(a, b, strict=True))
         return next((d for i, (x, y) in pairs if (d := further(x, y, f"{at}[{i}]"))), "")
-    if isinstance(a, partial) and isinstance(b, partial):  # Hydra has a class of its own for them
+    if isinstance(a, partial) and isinstance(b, partial):  # of two classes, perhaps: Hydra has its own
         return further([a.func, a.args, a.keywords], [b.func, b.args, b.keywords], at)
     if not same_kind(a, b):
         return here
@@ -56,7 +56,7 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
         seen.setdefault((side, id(one)), other) is not other
         for side, one, other in (("a", a, b), ("b", b, a))
     ):
-        return here  # one in two places here, as tied weights are, and two there
+        return here  # tied weights on one side (one tensor in two places), two tensors on the other
     if isinstance(a, torch.Tensor) and exact:
         return "" if a.dtype == b.dtype and torch.equal(a, b) else here
     if isinstance(a, torch.Tensor):
@@ -72,7 +72,7 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
         return "" if getattr(a, "__qualname__", a) == getattr(b, "__qualname__", b) else here
     if hasattr(a, "__dict__"):
         later = BY_TRAINER if exact else set(left_behind(a, vars(b)))
-        if not vars(a).get("_hparams"):  # an empty one is there since somebody looked for it
+        if not vars(a).get("_hparams"):  # reading `hparams` creates an empty one
             later = later | {"_hparams"}
         if isinstance(a, Task):
             later = later | {"made_with"}
@@ -81,18 +81,19 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
     return here if isinstance(a, str | bytes | complex | set | frozenset) and a != b else ""
 
 
-SCALE = 4.0  # a fresh weight's spread is nearer to another's than this factor, from ENOUGH numbers on
+SCALE = 4.0  # standard deviations of two fresh weights with ENOUGH numbers differ by less than this factor
 ENOUGH, MANY = 16, 256
-REACH = 1.6  # and the largest of MANY numbers is nearer to the largest of several times as many
-CHANCE = 2.9  # of Kolmogorov and Smirnov's distance: one fresh weight in ten million lies beyond
-LOOKED_AT = 50_000  # numbers of a weight
+REACH = 1.6  # with MANY numbers, the largest absolute value is at most this factor above that of the other weights
+CHANCE = 2.9  # critical value of the Kolmogorov-Smirnov test: one fresh weight in ten million exceeds it
+LOOKED_AT = 50_000  # numbers of a weight that are compared, about
 
 
 def edited(module: nn.Module, made: list[nn.Module]) -> str:
-    """The weight of a module that its constructor cannot have drawn, by others that it made; "" where there is none.
+    """The first weight of a module that its constructor cannot have drawn; "" where there is none.
 
-    torch does not count an edit through `.data` as a change in place. It shows where the others have the same numbers,
-    and where a weight is constant, not finite, or distributed otherwise than theirs.
+    `made` are modules that the constructor made. This finds edits through `.data`, which torch does not count as
+    changes in place: the weight differs though all of `made` agree, or it is constant, not finite, or of another
+    distribution.
     """
     drawn = [_tensors(one) for one in made]
     for name, tensor in _tensors(module).items():
@@ -116,14 +117,14 @@ def _sample(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _alike(one: torch.Tensor, *others: torch.Tensor) -> bool:
-    """Whether the numbers of one weight may be drawn as those of others, of the same size; all are sorted."""
+    """Whether the numbers of one weight may come from the distribution of the others; all are sorted, of one size."""
     n = len(one)
     if not one.isfinite().all():
         return False
     if n < ENOUGH:
         return n < 2 or bool(one[0] != one[-1])
     if len(others) > 2 and any(_distance(other, others[0]) > CHANCE * (2 / n) ** 0.5 for other in others[1:]):
-        return True  # they differ among each other: what they are drawn from is drawn, too
+        return True  # the others differ among each other: their distribution is itself drawn at random
     spread = max(other.std() for other in others)
     if (
         not spread / SCALE <= one.std() <= spread * SCALE
@@ -137,14 +138,14 @@ def _alike(one: torch.Tensor, *others: torch.Tensor) -> bool:
 
 
 def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The largest distance of two distribution functions, from sorted numbers."""
+    """The Kolmogorov-Smirnov distance of two empirical distributions, from sorted numbers."""
     at = torch.cat([one, other])
     below = (torch.searchsorted(numbers, at, right=True) / len(numbers) for numbers in (one, other))
     return float((next(below) - next(below)).abs().max())
 
 
 def same_kind(a: Any, b: Any) -> bool:
-    """Whether two objects are of one class, or of two with the same source."""
+    """Whether two objects are of one class, or of two classes with the same name and source."""
     if type(a) is type(b):
         return True
     with suppress(Unrecordable, AttributeError):
@@ -153,14 +154,13 @@ def same_kind(a: Any, b: Any) -> bool:
 
 
 def left_behind(used: Any, made: dict[str, Any]) -> Iterator[str]:
-    """The attributes of an object that say only that it was used: those that a Trainer sets, those that the methods
-    which a Trainer calls (`setup`, `train_dataloader` ...) set, and the lists that are empty at first and that they
-    fill.
+    """The attributes that a use of an object sets: by a Trainer, or by methods that a Trainer calls (`setup`,
+    `train_dataloader` ...). Also the collections, empty at first, that these methods may fill.
     """
     yield from BY_TRAINER
     kind: type = type(used)
     stored, loaded = used_by_hooks(kind)
-    # in a module that no Trainer has had, one that had a value at first was changed by hand
+    # no Trainer has had this object: an attribute that began with a value was changed by hand
     fresh = isinstance(used, LightningModule | LightningDataModule) and not any(
         vars(used).get(name) is not None for name in ("trainer", "_trainer")
     )
@@ -169,8 +169,8 @@ def left_behind(used: Any, made: dict[str, Any]) -> Iterator[str]:
 
 
 def filled_by_hooks(used: Any, made: dict[str, Any]) -> list[str]:
-    """The attributes with nothing in them at first that the methods which a Trainer calls have set; no lists, to which
-    each call may have added.
+    """The attributes, empty at first, that methods called by a Trainer have set; without lists, to which each call may
+    have added.
     """
     kind: type = type(used)
     stored, _ = used_by_hooks(kind)
@@ -186,7 +186,7 @@ def _is_nothing(value: Any) -> bool:
 
 @functools.cache
 def used_by_hooks(kind: type) -> tuple[frozenset[str], frozenset[str]]:
-    """The attributes that the methods called by a Trainer set, and that they use, themselves or through others."""
+    """The names of attributes that methods called by a Trainer set, and that they read, directly or through others."""
     stored, loaded = set[str](), set[str]()
     methods = {
         name: f for c in reversed(kind.__mro__) for name, f in vars(c).items() if inspect.isfunction(f)
@@ -207,7 +207,7 @@ def used_by_hooks(kind: type) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def _is_lightnings(function: Any) -> bool:
-    """Its methods set and use what is Lightning's own."""
+    """Whether a function is Lightning's or torch's own: such methods set attributes of the library."""
     return str(function.__module__).startswith(("lightning.pytorch.core.", "torch.", "lightning.fabric."))
 
 

@@ -1,4 +1,4 @@
-"""A run's best weights on a part of its own or other data: its metrics beside baselines and floor, its predictions."""
+"""Evaluation and predictions of a run's best weights, on its own data or other data."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ TITLES = {"train": "training", "val": "validation", "test": "test", "all": "all"
 class Evaluation:
     """`metrics` of the run's best weights, `baselines` {name: metrics}, `floor` and `facts`, on the part `split`.
 
-    `data` says which data that was: its hash, and what was changed. In a notebook it shows itself as a table.
+    `data` names the data: its content hash and the overrides. A notebook shows an evaluation as a table.
     """
 
     run: str
@@ -33,12 +33,12 @@ class Evaluation:
     floor: dict[str, float]
     facts: dict[str, float]
     by: str | None = None
-    """What a forecaster's errors are taken apart by: step, target, series or origin."""
+    """By what a forecaster's errors are broken down: step, target, series or origin."""
     breakdown: dict[str, dict[str, dict[str, float]]] | None = None
-    """{step, target, series or origin: {metric: {whose: value}}}, as `rnnlab.tasks.breakdown` has it."""
+    """{step, target, series or origin: {metric: {predictor: value}}}, see `rnnlab.tasks.breakdown`."""
 
     def rows(self) -> dict[str, dict[str, float]]:
-        """Whose metrics they are, and the metrics: the run's first, then baselines and floor."""
+        """{predictor: metrics}: the run first, then baselines and floor."""
         metrics = dict(self.metrics)
         if len(metrics) > 1:
             metrics.pop("loss", None)
@@ -94,10 +94,10 @@ def evaluate(
     by: str | None = None,
     backtest: int | None = None,
 ) -> Evaluation:
-    """A run's best weights on a part of its own or other data; `split` None: see `rnnlab evaluate --help`.
+    """Evaluates a run's best weights on a part of its own or other data; `split` None: see `rnnlab evaluate --help`.
 
-    A forecaster's errors are also taken apart `by` "step", "target" or "series", or from `backtest` origins in turn.
-    Raises UserError for an override or a part that is not there.
+    A forecaster's errors are also broken down `by` "step", "target" or "series", or over `backtest` origins.
+    Raises UserError for a wrong override, a part that does not exist, and a breakdown that is not possible.
     """
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Forecaster, Task
@@ -145,17 +145,17 @@ def evaluate(
 
 
 def is_new(overrides: Sequence[str]) -> bool:
-    """Whether the data is of another file than the run's."""
+    """Whether the overrides name another file or corpus than the run's."""
     return any(o.lstrip("+").startswith(("data.path=", "data.corpus=")) for o in overrides)
 
 
 def part(
     run: Run, task: Any, overrides: list[str], split: str | None, trust: bool
 ) -> tuple[Any, str, list[str]]:
-    """The data for a task of rnnlab's, the part that is meant, and the overrides with what follows from them.
+    """The data for one of rnnlab's tasks, the part to evaluate, and the overrides, completed.
 
-    Without a `split` a new file is taken as a whole ("all", which the data calls its test part), other data by its
-    test part, or the validation part where there is none.
+    Without a `split`, the part of a new file is the whole file ("all", which the data calls its test part); of other
+    data it is the test part, or the validation part where the test part is empty.
     """
     from rnnlab.runs.data import load_data
 
@@ -164,7 +164,7 @@ def part(
     whole = split == "all" or (split is None and is_new(overrides))
     if (
         is_new(overrides) and whole and run.config["data"].get("limit") is not None
-    ):  # it cut the run's own text
+    ):  # the run's limit is for its own text
         limited = any(o.lstrip("+").startswith("data.limit=") for o in overrides)
         overrides = overrides if limited else [*overrides, "data.limit=null"]
     data = load_data(run, task.spec, overrides, whole=whole, trust=trust)
@@ -179,7 +179,7 @@ def part(
 
 
 def learned_from(run: Run, task: Any, data: Any) -> None:
-    """For a new text: its n-gram baselines count the one that the run learned from, if it is still there."""
+    """For a new text: lets its n-gram baselines count the text that the run was trained on, if that still exists."""
     from rnnlab.data import Chars
     from rnnlab.runs.data import load_data
 
@@ -191,7 +191,7 @@ def learned_from(run: Run, task: Any, data: Any) -> None:
 
 
 def evaluate_plain(run: Run, module: Any, overrides: list[str], split: str | None, trust: bool) -> Evaluation:
-    """What `evaluate` gives, of a LightningModule of the user's own: what its test or validation logs."""
+    """`evaluate` for a user's own LightningModule: the metrics are what its test or validation steps log."""
     data, found, best, trainer = plain_part(run, module, overrides, split, trust)
     run_part = trainer.test if found == "test" else trainer.validate
     with _quietly():
@@ -208,8 +208,8 @@ def evaluate_plain(run: Run, module: Any, overrides: list[str], split: str | Non
 def plain_part(
     run: Run, module: Any, overrides: list[str], split: str | None, trust: bool, predicting: bool = False
 ) -> tuple[Any, str, int | None, Any]:
-    """The data for a LightningModule of the user's own, the part that is meant, the step of the best weights, and a
-    Trainer that shows nothing. The data draws as it did in the training.
+    """For a user's own LightningModule: the data, the part to evaluate, the step of the best weights, and a Trainer
+    that shows nothing. The data draws the random numbers that it drew in the training.
     """
     from lightning.pytorch import Trainer
     from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -250,8 +250,8 @@ def _quietly() -> Iterator[None]:
 
 
 def _compare(run: Run, loss: float) -> None:
-    """Warns where the run had another test loss when it was trained: what a callback does to a model or to its batches,
-    such as a hook, is no part of what is loaded.
+    """Warns where the test loss differs from the one in the training: a loaded model lacks what callbacks did to the
+    model or its batches, such as a hook.
     """
     asked, then = run.config["trainer"], run.results.get("test", {}).get("loss")
     whole = asked.get("limit_test_batches") in (None, 1.0) and not asked.get("fast_dev_run")
@@ -265,7 +265,7 @@ def _compare(run: Run, loss: float) -> None:
 
 
 def _as_trained(run: Run, task: Any) -> None:
-    """The native engine's products in the precision that it trained in, so that metrics are the run's own."""
+    """Sets the native engine to the precision of the training, so that the metrics agree with the run's own."""
     if run.known.get("engine", {}).get("name") == "native":
         task.stack.precision = run.config["trainer"]["precision"]
 
@@ -273,9 +273,9 @@ def _as_trained(run: Run, task: Any) -> None:
 def predict(
     run: Run, overrides: Sequence[str] = (), split: str | None = None, trust: bool = False
 ) -> np.ndarray:
-    """What the run predicts for each sequence of a part, in its order, as the task's `predict_step` gives it.
+    """The predictions of the task's `predict_step` for all sequences of a part, in the order of the data.
 
-    Parts are those of `evaluate`. Raises UserError as it does.
+    `overrides` and `split` are as for `evaluate`; the same errors are raised.
     """
     import torch
     from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -299,7 +299,7 @@ def predict(
     if is_overridden("predict_step", task):
         with _quietly():
             return stacked(trainer.predict(task, loader), 0)
-    with torch.inference_mode():  # Lightning's own would hand the targets to the module, too
+    with torch.inference_mode():  # Lightning's default predict_step would pass the targets to the module, too
         try:
             return stacked(
                 [task(batch[0] if isinstance(batch, list | tuple) else batch) for batch in loader], 0
@@ -309,7 +309,7 @@ def predict(
 
 
 def predict_on(run: Run, x: Any, trust: bool = False) -> np.ndarray:
-    """What the run predicts for given sequences: rows of a series (B, T, inputs) in its own units, or ids (B, T)."""
+    """The run's predictions for x: values of a series (B, T, inputs) in its own units, or ids (B, T)."""
     import torch
 
     from rnnlab.runs.load import load_model
@@ -324,7 +324,7 @@ def predict_on(run: Run, x: Any, trust: bool = False) -> np.ndarray:
 
 
 def stacked(parts: list[Any], along: int) -> np.ndarray:
-    """Batches as one array. Raises UserError for what is no tensor."""
+    """The predictions of all batches as one array. Raises UserError where one is not a tensor."""
     import torch
 
     if not all(isinstance(part, torch.Tensor) for part in parts):

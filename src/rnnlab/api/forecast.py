@@ -1,4 +1,4 @@
-"""A forecast that feeds on itself, on the data of a run or on new data."""
+"""Free-running forecasts, in which the model reads its own output, on the data of a run or on new data."""
 
 import csv
 import io
@@ -14,14 +14,14 @@ from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
 from rnnlab.runs.run import Run
 
-STEPS = 200  # that are forecast where nobody says how many
+STEPS = 200  # the default horizon
 
 
 @dataclass(frozen=True, repr=False)
 class Forecast:
-    """`values` (steps, targets) at `times` (steps,), in the units of the data, beside a baseline that knew no more.
+    """`values` (steps, targets) at `times` (steps,), in the units of the data, and a `baseline` that knows as much.
 
-    `truth` (known, targets) ends where the data ends. In a notebook it shows itself as a picture.
+    `truth` (known, targets) ends where the data ends. A notebook shows a forecast as a picture.
     """
 
     targets: list[str]
@@ -31,26 +31,26 @@ class Forecast:
     baseline_name: str
     truth: np.ndarray
     errors: dict[str, dict[str, float]]
-    """{forecast or baseline: {mse, mae}} where truth is known; {} where none is."""
+    """{forecast or baseline: {mse, mae}} over the steps with known truth; {} where there are none."""
     time_name: str
     name: str
-    """What a file of it is called in the run's figures/."""
+    """The stem of its files in the run's figures/."""
     within_training: bool
-    """Whether it begins in rows that the model has learned from."""
+    """Whether it begins in rows that the model was trained on."""
     _drawn: Callable[[], Any]
     time_texts: list[Any]
     """The times as text, with the offset from UTC that the file has."""
     levels: tuple[float, ...] = ()
     quantiles: np.ndarray | None = None
-    """Of a distribution (steps of the first forecast, targets, levels), and None of a point forecast."""
+    """Of a distribution: (steps of the first forecast, targets, levels); of a point forecast: None."""
 
     def __repr__(self) -> str:
         mse = f", mse {self.errors['forecast']['mse']:.4g}" if self.errors else ""
         return f"<Forecast of {', '.join(self.targets)}: {len(self.times)} steps{mse}>"
 
     def columns(self) -> dict[str, list[Any]]:
-        """A list a column: the time, then for each target truth (where any is known), forecast and baseline, and the
-        quantiles of a distribution, of the first forecast alone.
+        """{column: values}: the time; for each target the truth (where any is known), the forecast and the baseline;
+        and the quantiles of a distribution, which end with the model's own horizon.
         """
         found: dict[str, list[Any]] = {self.time_name: list(self.time_texts)}
         steps = len(self.times)
@@ -66,7 +66,7 @@ class Forecast:
         return found
 
     def to_csv(self) -> str:
-        """A line a step; numbers are the shortest text that reads back as the same float, times are ISO."""
+        """One line for each step. Numbers are the shortest text that reads back as the same float, times are ISO."""
         text = io.StringIO()
         lines, columns = csv.writer(text, lineterminator="\n"), self.columns()
         lines.writerow(columns)
@@ -74,7 +74,7 @@ class Forecast:
         return text.getvalue()
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame with the columns of the table, by time."""
+        """A pandas DataFrame with the columns of `columns()`, indexed by time."""
         columns = self.columns() | {self.time_name: self.times}
         return frame(columns).set_index(self.time_name)
 
@@ -102,12 +102,12 @@ def forecast(
     series: str | None = None,
     trust: bool = False,
 ) -> Forecast:
-    """Forecasts `horizon` steps, from `start` steps before the end of the data on; see `rnnlab forecast --help`.
+    """Forecasts `horizon` steps, beginning `start` steps before the end of the data; see `rnnlab forecast --help`.
 
-    Without a `horizon` it is 200 steps, or as many as model and data allow. `series` names one of several.
+    The default `horizon` is 200 steps, or as many as model and data allow. `series` names one of several.
 
-    Raises UserError for a run that is no forecaster, data that does not fit it, a start without a whole
-    window before it, and a model that cannot feed itself.
+    Raises UserError for a run that is not a forecaster, data that does not fit the model, a start without a whole
+    window before it, and a model that needs inputs whose future is not known.
     """
     from rnnlab.data.windows import Windowed
     from rnnlab.figures.forecast import running_on, time_name
@@ -137,7 +137,7 @@ def forecast(
     group = chosen(data, series)
     rows = group.stop - group.start
     if horizon is None:
-        held = rows - data.parts(rows)["train"].stop  # behind what the model was trained on
+        held = rows - data.parts(rows)["train"].stop  # rows after the training part
         compared = not new_file and start is None
         longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
         horizon = farthest(task, data, group.stop - (longest if compared else start or 0), longest)
@@ -172,7 +172,7 @@ def forecast(
 
 
 def message(run: Run, free: Any) -> tuple[str, str]:
-    """The picture's headline: how far, how well, beside what."""
+    """The picture's title: run, number of steps and mse, then the mse of the baseline."""
     name = f"{run.record.get('experiment', run.folder.parent.name)}: {len(free.forecast)} steps free-running"
     errors = free.errors()
     if not errors:
@@ -182,12 +182,12 @@ def message(run: Run, free: Any) -> tuple[str, str]:
 
 
 def slug(name: str) -> str:
-    """A name as a part of a file's name."""
+    """A name with only characters that a file name may have, at most 60."""
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in name)[:60]
 
 
 def chosen(data: Any, name: str | None) -> Any:
-    """The series of that name, or the first. Raises UserError where there is none."""
+    """The series of that name, or the first if `name` is None. Raises UserError where the name is unknown."""
     if name is None:
         return data.frame.series[0]
     named = {group.name: group for group in data.frame.groups}
@@ -201,7 +201,7 @@ def chosen(data: Any, name: str | None) -> Any:
 
 
 def texts_of(data: Any, free: Any) -> list[Any]:
-    """The time of each step, with the offset from UTC that the file has; behind its end that of its last row."""
+    """The time of each step as text, with the offset from UTC in the file; after its end, with that of its last row."""
     from rnnlab.data.frame import time_texts
 
     offsets = data.frame.offsets

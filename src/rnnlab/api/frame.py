@@ -1,4 +1,4 @@
-"""pandas, where it is installed."""
+"""pandas DataFrames, where pandas is installed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from rnnlab.errors import UserError
 
 
 def frame(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], index: Any = None) -> Any:
-    """A DataFrame of rows {column: value}, or of columns. Raises UserError where pandas is not installed."""
+    """A DataFrame from rows [{column: value}] or columns {column: values}. Raises UserError without pandas."""
     try:
         import pandas
     except ImportError:

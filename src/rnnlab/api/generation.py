@@ -1,4 +1,4 @@
-"""What a character model writes."""
+"""Text from a character model."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,10 +19,10 @@ def generate(
     seed: int = 0,
     trust: bool = False,
 ) -> tuple[str, Iterator[str]]:
-    """The prompt, and the characters that follow it, each when it is drawn; see `rnnlab generate --help`.
+    """The prompt, and an iterator that draws the characters after it; see `rnnlab generate --help`.
 
-    Without a prompt it begins with a character drawn at random. Raises UserError for a run that is no character
-    model, characters that it does not know, and a number out of its range.
+    The default prompt is one character, drawn at random. Raises UserError for a run that is not a character model,
+    a prompt with characters that the model does not know, and a number outside its range.
     """
     ranges = {
         "length": (length, length >= 1, "at least 1"),
@@ -46,13 +46,13 @@ def generate(
         raise UserError(
             f"{run.folder} holds a {type(task).__name__}; only a character model (CharLM) can write"
         )
-    # whatever the data did with unknown characters, a prompt is exact
+    # data.unknown may skip or replace unknown characters; in a prompt they are an error
     vocabulary = Vocabulary(task.spec["vocabulary"])
     prompt = prompt or random_character(task.spec, seed)
     ids = vocabulary.encode(prompt)
 
     def drawn() -> Iterator[str]:
-        with thread_count(1):  # a step is too small to share
+        with thread_count(1):  # one step is too small for several threads
             for i in task.sample(ids, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed):
                 yield vocabulary.characters[i]
 
@@ -60,7 +60,7 @@ def generate(
 
 
 def random_character(spec: dict[str, Any], seed: int) -> str:
-    """A character of the vocabulary, each as likely, from the "sample" stream (not where the text draws)."""
+    """A uniformly drawn character of the vocabulary, from counter 1 of the "sample" stream (the text uses 0)."""
     from rnnlab import streams
 
     known = spec["vocabulary"][: -1 if spec["unknown"] == "replace" else None]

@@ -1,4 +1,4 @@
-"""Objects among overrides: `rnnlab.train("trainer.max_epochs=5", module=Net(16), data=Points())`."""
+"""Objects as overrides: `rnnlab.train("trainer.max_epochs=5", module=Net(16), data=Points())`."""
 
 import re
 from collections.abc import Sequence
@@ -19,8 +19,9 @@ def overrides_of(
     loggers: Sequence[Any] = (),
     away: bool = False,
 ) -> list[str]:
-    """The overrides that ask for these objects. Raises UserError for a cell without source, and where the training is
-    `away`, in other processes, for what cannot be recorded.
+    """The overrides that put these objects into a config. `away`: the training runs in other processes.
+
+    Raises UserError for a cell that has no source, and with `away` for an object that cannot be recorded.
     """
     asked, nodes = [], dict[str, dict[str, Any]]()
     if cell is not None:
@@ -28,7 +29,7 @@ def overrides_of(
             asked.append(f"model.cell={target_of(cell)}")
         except (Unrecordable, AttributeError) as error:
             raise UserError(f"cell: {error}") from None
-    changed = dict[str, Any]()  # from the defaults: what a run is named by
+    changed = dict[str, Any]()  # values that are not the default: the name of a run shows them
     for section, name, thing in (("model", "module", module), ("data", "data", data)):
         if thing is not None:
             node = nodes[f"+{section}"] = node_of(thing, name)

@@ -1,4 +1,4 @@
-"""Going on with a run."""
+"""Resuming a run."""
 
 import copy
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from rnnlab.errors import UserError
 from rnnlab.runs import run as folder
 from rnnlab.runs.record import ENDED
 
-HIDDEN = ("<secret>", "<environment: ")  # what runs/secrets.py leaves of a password in a config
+HIDDEN = ("<secret>", "<environment: ")  # runs/secrets.py writes these into a config in place of a password
 
 
 def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = False) -> folder.Run:
-    """See `rnnlab.Run.resume`. Raises UserError for a run that has finished and is not asked to go further."""
+    """See `rnnlab.Run.resume`. Raises UserError for a finished run without overrides, and for others with overrides."""
     from rnnlab.config import compose
     from rnnlab.display import shown, train
 

@@ -1,4 +1,4 @@
-"""A run as a notebook or a script uses it, and several of them."""
+"""`Run` and `Runs`: one run, or several, as a notebook or a script uses them."""
 
 from collections import UserList
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ else:
 
 
 class Figures(Folder):
-    """The folder of a run's figures. In a notebook it shows its pictures."""
+    """The folder of a run's figures. A notebook shows the pictures in it."""
 
     def _ipython_display_(self) -> None:
         from rnnlab.terminal.notebook import show_pictures
@@ -33,14 +33,14 @@ class Figures(Folder):
 
 @dataclass(frozen=True)
 class Run(folder.Run):
-    """One run: its folder, what was trained, and what can be done with it. `trust` runs code that its config names.
+    """One run: its folder, its trained model and its results. With `trust`, any code that its config names may run.
 
         run = rnnlab.train("experiment=sine")
         run.results["test"], run.metrics["loss/val"], run.config, run.model
         run.evaluate(), run.predict(), run.forecast(200), run.to_frame()
 
-    Everything uses the best weights, on the CPU, and raises UserError for what is not possible. In a notebook a run
-    shows its table of results.
+    All methods use the best weights, on the CPU, and raise UserError for a request that is not possible. A notebook
+    shows a run as its table of results.
     """
 
     trust: bool = field(default=False, repr=False, compare=False)
@@ -55,19 +55,23 @@ class Run(folder.Run):
     def evaluate(
         self, *overrides: str, split: str | None = None, by: str | None = None, backtest: int | None = None
     ) -> "Evaluation":
-        """Metrics beside baselines and floor: of the test part, of `split` (train, val, test, all), or of other data
-        (`run.evaluate("data.path=new.csv")`). As `rnnlab evaluate`.
+        """Metrics, baselines and floor, as `rnnlab evaluate` shows them. They are those of the test part, of `split`
+        (train, val, test, all), or of other data (`run.evaluate("data.path=new.csv")`).
+
+        A forecaster's errors are also broken down `by` step, target or series, or over `backtest` origins. Raises
+        UserError for a wrong override, a part that does not exist, and a breakdown that is not possible.
         """
         from rnnlab.api.evaluation import evaluate
 
         return evaluate(self, overrides, split, self.trust, by=by, backtest=backtest)
 
     def predict(self, *overrides: Any, split: str | None = None) -> "np.ndarray":
-        """Predictions for each sequence of the part that `evaluate` would score, or for an array.
+        """Predictions for each sequence of the part that `evaluate` would score, or for an array x.
 
-        `run.predict()`, `run.predict("data.path=new.csv")`, `run.predict(x)`. Of a series: forecasts (rows, horizon,
-        targets), and x (rows, steps, inputs), in the units of the data. Of labelled sequences: the probabilities (rows,
-        classes) for x (rows, steps). Of a text: those of each next character, (rows, steps, vocabulary).
+        `run.predict()`, `run.predict("data.path=new.csv")`, `run.predict(x)`. For a series: forecasts (rows, horizon,
+        targets), from x (rows, steps, inputs), both in the units of the data. For labelled sequences: probabilities
+        (rows, classes), from x (rows, steps). For a text: probabilities of each next character (rows, steps,
+        vocabulary), from x (rows, steps). Raises UserError for an x of another shape, and where `evaluate` does.
         """
         from rnnlab.api.evaluation import predict, predict_on
 
@@ -79,8 +83,8 @@ class Run(folder.Run):
         return predict_on(self, given[0], self.trust)
 
     def generate(self, prompt: str | None = None, length: int = 500, **options: Any) -> str:
-        """The prompt and `length` characters that follow; `temperature`, `top_k`, `top_p` and `seed` as in
-        `rnnlab generate`.
+        """The prompt and `length` characters after it; `temperature`, `top_k`, `top_p` and `seed` as in
+        `rnnlab generate`. Raises UserError for a run that is not a character model.
         """
         from rnnlab.api.generation import generate
 
@@ -95,9 +99,11 @@ class Run(folder.Run):
         data: str | Path | None = None,
         series: str | None = None,
     ) -> "Forecast":
-        """A forecast that feeds on itself, as `rnnlab forecast`: a picture in a notebook, with `to_frame()`.
+        """A forecast in which the model reads its own output, as in `rnnlab forecast`. A notebook draws it.
 
-        Without a `horizon` as long as model and data allow, at most 200 steps; `series` names one of several.
+        The default `horizon` is as long as model and data allow, at most 200 steps. The forecast begins `start` steps
+        before the end of the data: `horizon` steps by default, 0 for a new file `data`. `series` names one of several.
+        Raises UserError for a run that is not a forecaster, and for data that does not fit its model.
         """
         from rnnlab.api.forecast import forecast
 
@@ -106,8 +112,9 @@ class Run(folder.Run):
         )
 
     def resume(self, *overrides: str, quiet: bool = False) -> "Run":
-        """Goes on with a run that was stopped; with overrides, `run.resume("trainer.max_epochs=200")`, trains a
-        finished one for longer, as a run of its own. The numbers are those of a training that never stopped.
+        """Continues a stopped run. With overrides, such as `run.resume("trainer.max_epochs=200")`, trains a finished
+        run for longer, as a new run. The numbers are those of a training that never stopped. Raises UserError for a
+        finished run without overrides, and for a stopped run with overrides.
         """
         from rnnlab.api.resumption import resume
 
@@ -115,11 +122,11 @@ class Run(folder.Run):
 
     @property
     def figures(self) -> Figures:
-        """The folder figures/; in a notebook it shows the pictures. `draw()` makes those that are not there."""
+        """The folder figures/; a notebook shows its pictures. `draw()` draws the missing ones."""
         return Figures(super().figures)
 
     def draw(self) -> Figures:
-        """Draws the figures, and writes the sample, of a finished run, as its training does at the end."""
+        """Draws the figures of a finished run and writes its sample, as the training does at its end."""
         from rnnlab.figures.finished import draw_finished
         from rnnlab.runs.data import load_data
         from rnnlab.runs.files import link_out, part_hard_links
@@ -132,7 +139,9 @@ class Run(folder.Run):
         return self.figures
 
     def to_frame(self) -> Any:
-        """Every scalar of the training as a pandas DataFrame: a row for each step, a column for each metric."""
+        """All scalars of the training as a pandas DataFrame: a row for each step, a column for each metric, NaN where a
+        metric has no value at a step.
+        """
         import numpy as np
 
         steps = np.unique(np.concatenate([steps for steps, _ in self.metrics.values()] or [np.zeros(0, int)]))
@@ -152,18 +161,18 @@ class Run(folder.Run):
 
 
 class Runs(UserList[Run]):
-    """Runs in a list. In a notebook they show their leaderboard."""
+    """A list of runs. A notebook shows their leaderboard."""
 
     @property
     def leaderboard(self) -> "Board":
-        """Runs that differ by their seed alone are one row; the best first."""
+        """The leaderboard, best row first; runs that differ only by their seed are one row."""
         return Board(self)
 
     @property
     def best(self) -> Run:
-        """The run with the best score, by the runs' own `mode`; one that failed or has no number is not among them.
+        """The run with the best score, by the runs' own `mode`; runs that failed or have no score do not count.
 
-        Raises UserError where no run has a score, and where their scores do not compare.
+        Raises UserError where no run has a score, or where the scores cannot be compared.
         """
         board = self.leaderboard.board
         if not board.rows:
@@ -176,11 +185,11 @@ class Runs(UserList[Run]):
         return next(run for run in self if run.folder == best)
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame: a row for each run with what it differs in, its status, scores, time and folder."""
+        """A pandas DataFrame: for each run a row with the settings that differ, status, scores, time and folder."""
         return frame(self.rows())
 
     def rows(self) -> list[dict[str, Any]]:
-        """What `to_frame` holds, as plain values. Runs whose files are damaged are left out with a warning."""
+        """The rows of `to_frame` as dicts. Runs with damaged files are left out, with a warning."""
         from rnnlab.report.entry import Entry
         from rnnlab.runs.config_diff import config_diffs
 
@@ -201,7 +210,7 @@ class Runs(UserList[Run]):
 
 
 class Board:
-    """A leaderboard that shows itself in a notebook; `board.rows` are the rows of `rnnlab report`."""
+    """A leaderboard, which a notebook shows; `board.rows` are the rows of `rnnlab report`."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
         from rnnlab.report.leaderboard import of_runs

@@ -1,4 +1,4 @@
-"""A sweep without Hydra's command line."""
+"""Sweeps from Python, without Hydra's command line."""
 
 import re
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from rnnlab.terminal import notebook
 
 
 class Asked(Multirun):
-    """One in which `+model={_target_:...}` replaces the model, as it does in a run alone."""
+    """A multirun in which `+model={_target_:...}` replaces the model, as it does in a single run."""
 
     def compose(self, overrides: list[str]) -> DictConfig:
         rest, replaced = apart(overrides)
@@ -30,7 +30,10 @@ class Asked(Multirun):
 
 
 def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bool = False) -> list[Path]:
-    """Plans and trains as `rnnlab train -m OVERRIDES`; the folders of the runs that there are, in the plan's order."""
+    """Plans and trains as `rnnlab train -m OVERRIDES`; returns the folders of the runs that exist, in the plan's order.
+
+    Raises UserError where the config of a run is not possible, or where another launcher or sweeper is asked for.
+    """
     others = [word for word in overrides if re.match(r"hydra/(launcher|sweeper)=(?!rnnlab$)", word)]
     if others:
         raise UserError(
@@ -62,14 +65,14 @@ def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bo
         sweeps.console.quiet = was_quiet
     try:
         sweeps.raise_failures(done)
-    except RunFailed as failed:  # the others are what was asked for
+    except RunFailed as failed:  # the other runs are still returned
         warn(str(failed))
     folders = [planned.place.folder for planned in done.plan.runs]
     return [folder for folder in folders if (folder / "run.json").is_file()]
 
 
 def searched(config_dir: str) -> str:
-    """The override that has Hydra look for configs there, too. Raises UserError where there is no such folder."""
+    """The override that adds a folder to Hydra's search path. Raises UserError where the folder does not exist."""
     folder = from_home(config_dir).absolute()
     if not folder.is_dir():
         raise UserError(f"config_dir={config_dir}: no such folder")

@@ -1,4 +1,4 @@
-"""The equations, one family a file. Each cell is imported, and torch with it, when it is first asked for."""
+"""Cells: the equations of one step, one family per file. A cell, and with it torch, is imported at its first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""What a cell is: one layer of a recurrence in one direction, as a pure function of one step."""
+"""`Cell`, the base class of all cells: one layer of a recurrence in one direction, as a pure function of one step."""
 
 import inspect
 from collections.abc import Iterator
@@ -30,52 +30,53 @@ class Cell(nn.Module):
                 ...
                 return h, (h,)  # the output (B, H), the next state
 
-    With `named_gates`, `named_states`, `activate` and `equations` it can also be looked into: the instruments,
-    `rnnlab unroll` and TensorBoard's graph show what its gates do.
+    With `named_gates`, `named_states`, `activate` and `equations`, the instruments, `rnnlab unroll` and TensorBoard's
+    graph show its gates and states.
 
     Parameters carry torch's names: `weight_ih` (gates*H, I), `weight_hh` (gates*H, H), `bias_ih` and
     `bias_hh` (gates*H,). `bias="one"` leaves out `bias_hh`, as Keras does; `bias="none"` leaves out both.
     With `initial_state="learned"` there is `initial` (sum of state_blocks, H), shared by all rows of a batch.
 
-    A cell may have more parameters, set in its constructor after this one's: matrices (k*H, m*H) for
-    `functional.linear`, vectors (k*H,) and scalars; `initialise` says how they start. Keyword arguments of
-    its constructor are its options: `model.options.NAME=VALUE`. An option that changes the gates or states
-    sets `named_gates`, `recurrent_gates`, `named_states` or `state_blocks` on the instance, before this
-    constructor makes the weights.
+    A cell may have more parameters, set in its constructor after `super().__init__`: matrices (k*H, m*H) for
+    `functional.linear`, vectors (k*H,) and scalars; `initialise` sets their initial values. Keyword-only arguments
+    of its constructor are its options: `model.options.NAME=VALUE`. An option that changes the gates or states
+    must set `named_gates`, `recurrent_gates`, `named_states` or `state_blocks` on the instance before
+    `super().__init__`, which makes the weights.
 
-    A step that depends on its number takes it as a third argument: `step(self, u, state, t)`, t (B, 1), counts from
-    0 wherever the state is the initial one. It goes on with a state that is carried, and from 0 after a reset.
+    A step that depends on its number takes it as a third argument: `step(self, u, state, t)`. t (B, 1) is 0 at the
+    initial state, counts on with a carried state, and is 0 again after a reset.
 
-    All methods are pure, without data-dependent control flow, so that `torch.func.functional_call` and
-    `vmap` can lift them. Parameters start at zero: `rnnlab.recurrence.initialise` draws them.
+    All methods are pure, without data-dependent control flow, so that they work with
+    `torch.func.functional_call` and `vmap`. All parameters are zero until `rnnlab.recurrence.initialise` draws them.
+    The constructor raises UserError for an unknown `bias` or `initial_state`.
     """
 
     gates: int = 1
-    """Blocks of H rows in `weight_ih`: what one step needs of the input."""
+    """Blocks of H rows in `weight_ih`: the projections of the input that one step needs."""
     recurrent_gates: int | None = None
     """Blocks of H rows in `weight_hh`; None: as many as gates; 0: there is no `weight_hh` and no `bias_hh`."""
     own_products: ClassVar[int] = 0
-    """Products of a step, H x H each, with matrices beside `weight_ih` and `weight_hh`."""
+    """The number of H x H matrix products in a step, besides those with `weight_ih` and `weight_hh`."""
     states: int = 1
-    """Tensors that go from one step to the next."""
+    """The number of tensors that go from one step to the next."""
     state_blocks: tuple[int, ...] = (1,)
-    """The width of each state in units of H; they imply `states`."""
+    """The width of each state in units of H. Its length sets `states`."""
     together: ClassVar[bool] = False
-    """Whether the states after the first make sense together alone, so that zoneout must leave them."""
+    """Whether the states after the first are valid only together, so that zoneout must not mix old and new ones."""
     counts: ClassVar[bool] = False
-    """Whether `step` takes its number: then one more state (B, H) counts the steps, after all others."""
+    """Whether `step` takes the step's number. If so, an extra last state (B, H) counts the steps."""
     zoneout: tuple[float, ...] = ()
-    """The chance of each state's units to keep their old value in a step; () for no zoneout. A stack sets it."""
+    """For each state, the chance that a unit keeps its old value in a step; () for no zoneout. A stack sets it."""
     recurrent_dropout: float = 0.0
-    """The chance of a unit to be left out of all products of a sequence. A stack sets it."""
+    """The chance that a unit is left out of all products of a sequence. A stack sets it."""
     named_gates: tuple[Gate, ...] = ()
-    """The blocks in the order of the weights' rows; () where a cell does not name them. They imply `gates`."""
+    """The blocks in the order of the weights' rows; () where a cell does not name them. Its length sets `gates`."""
     named_states: tuple[str, ...] = ()
-    """What the equations call the states; the first is the output. They imply `states`."""
+    """The names of the states in the equations. Its length sets `states`."""
     equations: ClassVar[str] = "h' = the cell's own step of x and h"
-    """One line for each quantity of a step, in order, x the input, h the state before and h' the one after it."""
+    """One line for each quantity of a step, in order; x is the input, h the old state and h' the new one."""
     paper: ClassVar[str] = ""
-    """Where they come from, as it is cited."""
+    """The paper that the equations come from, as it is cited."""
     how: ClassVar[str] = "At each step the cell makes the new state out of the input and the old one."
     torch_layer: ClassVar[str] = ""
     """The layer of torch.nn with the same equations and order of weights. A subclass does not inherit it."""
@@ -93,9 +94,9 @@ class Cell(nn.Module):
             cls.counts = "t" in inspect.signature(cls.step).parameters
         if "named_gates" in own:
             cls.gates = len(cls.named_gates)
-        elif "step" in own:  # with other equations than the parent's, its names of the gates may be wrong
+        elif "step" in own:  # its equations differ from the parent's, whose names of the gates may be wrong
             cls.named_gates = ()
-        # one of the same step has the same equations: torch.nn.utils.parametrize makes such a class of an instance's
+        # a subclass without its own step keeps the equations: torch.nn.utils.parametrize makes such subclasses
         dropped = ("torch_layer", "equations", "how", "paper") if "step" in own else ("torch_layer",)
         if "named_states" in own:
             cls.states = len(cls.named_states)
@@ -126,7 +127,7 @@ class Cell(nn.Module):
         self.initial = nn.Parameter(torch.zeros(sum(self.state_blocks), hidden_size)) if learned else None
 
     def _count_blocks(self) -> None:
-        """What an instance's own names imply, as `__init_subclass__` has it for a class's."""
+        """Sets the numbers of gates and states from names on the instance, as `__init_subclass__` does for a class."""
         own = vars(self)
         if "named_gates" in own:
             self.gates = len(self.named_gates)
@@ -136,16 +137,16 @@ class Cell(nn.Module):
             self.states = len(self.state_blocks)
 
     def initialise(self, generator: np.random.Generator) -> None:
-        """Sets, in place, the parameters that start in a way of their own, by draws from the "init" stream.
+        """Sets, in place, parameters that need special initial values, with draws from the "init" stream.
 
-        It is called when `model.init` has drawn all others: those of two dimensions or more and those called
-        bias.... Vectors and scalars keep what the constructor gave them.
+        It is called after `model.init` has drawn all parameters that have two dimensions or more or are called
+        bias...; the others still have the values from the constructor.
         """
 
     def project(self, x: Tensor) -> Tensor:
         """The input's part of all gates, (..., gates*H), for x (..., I) or for indices (...) of one-hots.
 
-        Nothing here depends on the state, so that the whole sequence is projected at once, before the loop.
+        It does not depend on the state, so a whole sequence is projected at once, before the loop over its steps.
         """
         if x.is_floating_point():
             return functional.linear(x, self.weight_ih, self.bias_ih)
@@ -153,28 +154,28 @@ class Cell(nn.Module):
         return picked if self.bias_ih is None else picked + self.bias_ih
 
     def recur(self, h: Tensor) -> Tensor:
-        """The state's part of the gates, (B, recurrent_gates*H). For a cell with a `weight_hh`."""
+        """The state's part of the gates, (B, recurrent_gates*H), for h (B, H). The cell must have a `weight_hh`."""
         assert self.weight_hh is not None
         return functional.linear(h, self.weight_hh, self.bias_hh)
 
     def step(self, u: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step: projected input u (B, gates*H) and state give the output (B, H) and the next state.
+        """One step: from the projected input u (B, gates*H) and the state to the output (B, H) and the next state.
 
-        One of your own is `step(self, u, state)`, or `step(self, u, state, t)` with the step's number t (B, 1).
+        A subclass defines `step(self, u, state)`, or `step(self, u, state, t)` with the step's number t (B, 1).
         """
         raise NotImplementedError(f"{type(self).__name__} has no step(self, u, state)")
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Blocks of H units in each tensor that goes from step to step: `state_blocks`, and the count of the steps."""
+        """The width of each state in units of H: `state_blocks`, and 1 for the count of steps, if there is one."""
         return (*self.state_blocks, 1) if self.counts else self.state_blocks
 
     def advance(self, u: Tensor, state: State, masks: Masks | None = None) -> tuple[Tensor, State]:
-        """What a stack does at each step: `step`, with its number where it takes it, dropout and zoneout.
+        """One step as a stack takes it: `step`, with dropout, zoneout and the step's number where the cell has them.
 
-        `state` is as `start` gives it. Without `masks` nothing is dropped, and zoneout (Krueger et al. 2017) takes the
-        expectation of what it draws in training: each state is the mean of old and new, weighted by its chance. An
-        output that is a state is that of the next step.
+        `state` has the form that `start` returns. Without `masks` nothing is dropped, and zoneout (Krueger et al. 2017)
+        takes the expectation over its draws in training: each new state is the mean of old and new, weighted by the
+        zoneout chance. If the output is one of the states, zoneout applies to it, too.
         """
         if masks is None and not (self.zoneout or self.counts):
             return self.step(u, state)
@@ -192,40 +193,40 @@ class Cell(nn.Module):
         return y, (*new, state[-1] + 1) if self.counts else new
 
     def _by_state(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        """(..., sum(state_blocks) * H) cut into the states."""
+        """Splits a tensor (..., sum(state_blocks) * H) into one tensor for each state."""
         return tensor.split([k * self.hidden_size for k in self.state_blocks], dim=-1)
 
     def activate(self, u: Tensor, state: State) -> tuple[Tensor, ...]:
-        """What the gates of `named_gates` let through in a step, (B, H) each; u and state as `step` takes them."""
+        """The values of `named_gates` in a step, in their order, (B, H) each; u and state as for `step`."""
         raise NotImplementedError(f"{type(self).__name__} has named_gates, and no activate(self, u, state)")
 
     def activations(self, u: Tensor, state: State) -> dict[str, Tensor]:
-        """The values of the gates in a step by name; {} for a cell that does not name them."""
+        """{name: (B, H)}, the values of the gates in a step; {} for a cell that does not name them."""
         names = [gate.name for gate in self.named_gates]
-        activate: Any = self.activate  # one that counts takes the step's number, as its step does
+        activate: Any = self.activate  # takes the step's number where `step` does
         own = state[: len(self.state_blocks)]
         number = (state[-1][:, :1],) if self.counts else ()
         return dict(zip(names, activate(u, own, *number), strict=True)) if names else {}
 
     def gate_index(self, name: str) -> int | None:
-        """Which block of H rows a gate is; None where the cell has no gate of that name."""
+        """The index of a gate's block of H rows in the weights; None where the cell has no gate of that name."""
         names = [gate.name for gate in self.named_gates]
         return names.index(name) if name in names else None
 
     @property
     def torch_function(self) -> Any:
-        """What `torch_layer` calls over a whole sequence."""
+        """The function of torch that `torch_layer` calls for a whole sequence."""
         return getattr(torch, self.torch_layer.lower())
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """One step from an input that is not projected yet, x (B, I) or (B,) indices."""
+        """One step from an unprojected input x, (B, I) or (B,) indices: the output (B, H) and the next state."""
         return self.advance(self.project(x), state)
 
     def start(self, batch: int) -> State:
-        """The state before the first step, tensors (batch, k*H) for k in `widths`."""
+        """The initial state: tensors (batch, k*H) for k in `widths`."""
         like = next(self.parameters())
         zeros = tuple(like.new_zeros(batch, k * self.hidden_size) for k in self.widths)
-        initial = getattr(self, "initial", None)  # a cell with parameters all its own may have none
+        initial = getattr(self, "initial", None)  # a cell that does not call this constructor has none
         if initial is None:
             return zeros
         learned = initial.split(list(self.state_blocks))
@@ -240,8 +241,8 @@ OF_A_MODULE = frozenset(vars(nn.Module()))
 
 
 def equations_key(cell: Cell) -> tuple[object, ...]:
-    """All that a cell holds beside its weights and the width of its input: what its equations may depend on, but for
-    what its class looks up elsewhere.
+    """Equal for cells with the same equations: the class, all attributes and the shapes of parameters, without the
+    width of the input. It cannot see values that a class looks up elsewhere, such as global variables.
     """
     return (type_before_parametrizations(cell), *_facts(cell))
 

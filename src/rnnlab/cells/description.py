@@ -1,7 +1,7 @@
-"""What a cell says of itself beside its mathematics, and all cells of this package, found without importing torch.
+"""The catalogue of this package's cells: names, gates, states and options, found without importing torch.
 
-The config and a sweep's estimates need a cell's name, gates and options long before torch is there (importing it
-takes a second). So `CATALOGUE` is read from the text of the files in this folder: a new cell is a new file.
+The config and a sweep's estimates need these before torch is imported, which takes a second. So `CATALOGUE` is read
+from the text of the files in this folder: a new cell is a new file.
 """
 
 import ast
@@ -12,11 +12,11 @@ FOLDER = Path(__file__).parent
 
 
 class Gate(NamedTuple):
-    """One block of H rows in a cell's weights. "candidate" and "forget" are names that others look for."""
+    """One block of H rows in a cell's weights. Other parts of rnnlab look for the names "candidate" and "forget"."""
 
     name: str
     symbol: str
-    """What the equations call it."""
+    """Its name in the equations."""
     squeeze: Literal["sigmoid", "tanh", "relu", "exp", "linear"]
 
     @property
@@ -28,20 +28,20 @@ class Option(NamedTuple):
     """A keyword-only argument of a cell's constructor."""
 
     kind: str
-    """The annotation: "float", "int", "bool"; "word" where there are `words`."""
+    """Its annotation: "float", "int" or "bool"; "word" for a choice among `words`."""
     default: Any
     words: tuple[str, ...] = ()
 
 
 class Description(NamedTuple):
-    """A cell of this package, as its class statement has it."""
+    """A cell of this package, as its class statement describes it; the attributes are those of `Cell`."""
 
     module: str
     class_name: str
     gates: tuple[Gate, ...]
     states: tuple[str, ...]
     options: dict[str, Option]
-    """By name, beside those of every cell."""
+    """By name; without the options that all cells have."""
     torch_layer: str
     recurrent_gates: int
     own_products: int
@@ -52,9 +52,9 @@ class Description(NamedTuple):
 
 
 def described(text: str, module: str) -> dict[str, Description]:
-    """The cells in a module's text by name, the class's in small letters: classes on top of `Cell` or of another.
+    """The cells in a module's text, by the lower-case name of the class: subclasses of `Cell` or of another cell in it.
 
-    A class says for itself all that it does not share with `Cell`: nothing is looked up in its parent.
+    A class must itself set each attribute in which it differs from `Cell`: attributes of a parent are not looked up.
     """
     found: dict[str, Description] = {}
     body = ast.parse(text).body
@@ -120,9 +120,9 @@ CATALOGUE: dict[str, Description] = dict(sorted(_found.items()))
 
 
 def multiplications(cell: str, input_size: int, hidden_size: int) -> int:
-    """Of one step for one sequence, in the products with the weights; a cell of a user's own counts as four gates.
+    """Multiplications in products with weights, in one step of one sequence; a user's own cell counts as four gates.
 
-    Of a cell's options the neutral ones are taken.
+    A cell's options have their default values.
     """
     if cell not in CATALOGUE:
         return 4 * hidden_size * (input_size + hidden_size)

@@ -13,7 +13,7 @@ Nonlinearity = Literal["tanh", "relu"]
 
 
 class Elman(Cell):
-    """One block, h: f of what comes from the input and from the old state. The output is the new h."""
+    """h' is f, tanh or relu (`nonlinearity`), of the sum of both projections. The output is the new h."""
 
     paper = "Elman 1990"
     named_gates = (Gate("h", "h", "tanh"),)

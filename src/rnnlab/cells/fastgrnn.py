@@ -10,8 +10,8 @@ from rnnlab.cells.description import Gate
 
 
 class FastGRNN(Cell):
-    """The candidate's bias is `bias_ih`, the gate's adds to it. zeta and nu, of all units, are trained as
-    sigmoids of 1 and -4, where the authors start them. The output is the new h.
+    """The candidate's bias is `bias_ih`; the gate adds `bias_z` to it. zeta and nu are scalars, shared by all units:
+    the sigmoids of parameters that start at 1 and -4, as the authors' do. The output is the new h.
     """
 
     paper = "Kusupati et al. 2018"

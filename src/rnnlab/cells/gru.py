@@ -46,7 +46,7 @@ h' = (1 - z) n + z h"""
 
 
 class GRUv3(Cell):
-    """Here r acts before the product, as in the third version of Cho's paper; `GRU` is as in its first.
+    """The GRU of the third version of Cho's paper: r acts before the product. `GRU` is that of the first version.
 
     The output is the new h.
     """

@@ -9,7 +9,9 @@ from rnnlab.cells.description import Gate
 
 
 class JANET(Cell):
-    """What is forgotten makes room for the candidate, and `beta` makes the room larger. The output is the new h."""
+    """An open forget gate keeps the state, a closed one writes the candidate; a larger `beta` writes more of it. The
+    output is the new h.
+    """
 
     paper = "van der Westhuizen and Lasenby 2018"
     named_gates = (Gate("forget", "f", "sigmoid"), Gate("candidate", "n", "tanh"))

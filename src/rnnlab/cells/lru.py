@@ -15,10 +15,11 @@ Eigenvalues = Literal["complex", "real"]
 
 
 class LRU(Cell):
-    """A diagonal linear recurrence of H complex numbers λ = exp(-exp(ν) + i exp(θ)), always stable; the output is h.
+    """A diagonal linear recurrence with H complex eigenvalues λ = exp(-exp(ν) + i exp(θ)), always stable.
 
-    They start uniform on the ring from `r_min` to `r_max`, with phases up to `max_phase`; γ makes up for their
-    modulus. The state is their real parts, then their imaginary ones. `eigenvalues=real` leaves out the latter.
+    λ start uniformly distributed on the ring with radii from `r_min` to `r_max`, with phases up to `max_phase`; γ
+    starts at sqrt(1 - |λ|²). The state s holds H real parts, then H imaginary parts, which `eigenvalues=real` leaves
+    out; the output is h.
     """
 
     paper = "Orvieto et al. 2023"
@@ -61,7 +62,7 @@ h = Re(C s') + d"""
 
     def initialise(self, generator: np.random.Generator) -> None:
         u = generator.uniform(size=self.hidden_size)
-        square = u * (self.r_max**2 - self.r_min**2) + self.r_min**2  # of the modulus: uniform on the ring
+        square = u * (self.r_max**2 - self.r_min**2) + self.r_min**2  # |λ|²: makes λ uniform on the ring
         square = square.clip(1e-12, 1 - 1e-12)
         self.log_nu.copy_(torch.from_numpy(np.log(-0.5 * np.log(square))))
         self.log_gamma.copy_(torch.from_numpy(0.5 * np.log1p(-square)))
@@ -88,13 +89,14 @@ h = Re(C s') + d"""
 
 
 SHARPNESS = 8.0  # Griffin's c
-LEAST = 2.5e-7  # of 1 - a², whose root has a gradient of 1000 there
+LEAST = 2.5e-7  # lower bound of 1 - a²; the gradient of its root is 1000 there
 
 
 class RGLRU(Cell):
-    """The real-gated linear recurrent unit: the input says how much stays. The output is the new h.
+    """The real-gated linear recurrent unit: the input decides how much of the state stays. The output is the new h.
 
-    a^c starts between 0.9 and 0.999. The root's argument stays above 0, where its gradient would be infinite.
+    sigmoid(Lambda)^8 starts between 0.9 and 0.999. The argument of the root is kept above 0, where the root's gradient
+    is infinite.
     """
 
     paper = "De et al. 2024"

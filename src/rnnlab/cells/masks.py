@@ -1,4 +1,4 @@
-"""What is random in a step: dropout of what it multiplies with matrices, and zoneout."""
+"""The random masks of a step: dropout in its matrix products, and zoneout."""
 
 from typing import Any, NamedTuple
 
@@ -9,19 +9,19 @@ from torch.overrides import TorchFunctionMode
 
 
 class Masks(NamedTuple):
-    """The draws for one step, or, with time in their second dimension, for all steps; None for what is not drawn."""
+    """The masks of one step, or of all steps; None for a mask that is not drawn."""
 
     products: Tensor | None = None
-    """(B, H), one for all steps: what a step multiplies with a matrix is multiplied by it first; 0 or 1 / (1 - p)."""
+    """(B, H), the same for all steps: multiplies the left side of each matrix product; 0 or 1 / (1 - p)."""
     keep: Tensor | None = None
-    """(B, sum(state_blocks) * H): 1 where a state keeps its old value, 0 where it takes the new one."""
+    """(B, sum(state_blocks) * H), or (B, T, ...) for all steps: 1 where a state keeps its old value, else 0."""
 
 
 PRODUCTS = (functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm)
 
 
 class MaskedProducts(TorchFunctionMode):
-    """Inside, the left side (B, k*H) of every product with a matrix is multiplied by a mask (B, H), block by block."""
+    """While open, the left side (B, k*H) of every matrix product is multiplied by a mask (B, H), block by block."""
 
     def __init__(self, mask: Tensor) -> None:
         super().__init__()

@@ -11,7 +11,9 @@ from rnnlab.cells.description import Gate
 
 
 class MGU(Cell):
-    """One gate forgets and lets the candidate see the past. The output is the new h."""
+    """One gate decides both how much is forgotten and how much of the old state the candidate sees. The output is the
+    new h.
+    """
 
     paper = "Zhou et al. 2016"
     named_gates = (Gate("forget", "f", "sigmoid"), Gate("candidate", "n", "tanh"))

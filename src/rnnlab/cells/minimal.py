@@ -19,7 +19,7 @@ def positive(a: Tensor) -> Tensor:
 
 
 class MinGRU(Cell):
-    """`candidate` is the paper's plain one (linear), or that of its log-space form (positive).
+    """`candidate`: "linear" as in the paper's plain form, or "positive" as in its log-space form.
 
     The output is the new h.
     """
@@ -52,10 +52,10 @@ h' = (1 - z) h + z n"""
 
 
 class MinLSTM(Cell):
-    """What is kept and what is written add up to 1. The output is the new h.
+    """The weights of old state and candidate add up to 1. The output is the new h. `candidate` as in `MinGRU`.
 
-    f / (f + i) is computed as sigmoid(softplus(-i) - softplus(-f)) of the sums, for both gates may be so small that
-    their sum is 0.
+    f / (f + i) is computed from the gates' sums as sigmoid(softplus(-i) - softplus(-f)): both gates may be so small
+    that f + i is 0.
     """
 
     paper = "Feng et al. 2024"

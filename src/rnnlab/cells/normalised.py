@@ -16,8 +16,8 @@ def normalised(a: Tensor, gain: Tensor) -> Tensor:
 
 
 class LayerNormLSTM(Cell):
-    """The sums of input and of state are normalised apart, and so is the memory. One bias, added to what is
-    normalised, as N's shift and the bias are one. The state is (h, c), the output h.
+    """N normalises the input's sums, the state's sums and the memory, each separately. The gates have one bias, added
+    after N: a shift in N would be the same. The state is (h, c), the output h.
     """
 
     paper = "Ba et al. 2016"
@@ -63,7 +63,7 @@ h' = o tanh(N(c'))"""
 
 
 class LayerNormGRU(Cell):
-    """The gates' sums are normalised together, the candidate's by themselves. The output is the new h."""
+    """N normalises the sums of both gates together, and those of the candidate separately. The output is the new h."""
 
     paper = "Ba et al. 2016"
     named_gates = (
@@ -94,7 +94,7 @@ h' = (1 - z) h + z n"""
         return r, z, tanh(candidate + r * from_state)
 
     def apart(self, sums: Tensor, bias: Tensor | None, gain: Tensor) -> Tensor:
-        """The two gates' and the candidate's sums normalised, the bias that they hold added after it."""
+        """Normalises the sums (B, 3H) of the gates together and of the candidate; their bias is added after it."""
         blocks = [2 * self.hidden_size, self.hidden_size]
         bare = sums if bias is None else sums - bias
         pairs = zip(bare.split(blocks, dim=-1), gain.split(blocks), strict=True)

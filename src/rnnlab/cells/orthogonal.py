@@ -1,4 +1,4 @@
-"""Simple recurrent networks that keep what they hold, by how they start or by what their weights can be."""
+"""Simple recurrent networks that remember for long, through their initial weights or a constraint on the weights."""
 
 from typing import Any
 
@@ -52,10 +52,11 @@ class Exponential(nn.Module):
 
 
 class ExpRNN(Cell):
-    """W_hh stays orthogonal (Lezcano-Casado and Martínez-Rubio 2019); modrelu keeps the norm but for its bias.
+    """W_hh = exp(A) is always orthogonal (Lezcano-Casado and Martínez-Rubio 2019); modReLU, except for its bias b,
+    keeps the norm, too.
 
-    A starts with blocks of two units that turn by angles from U(-π, π) (Henaff et al. 2016). The output is the
-    new h.
+    A starts with 2 x 2 blocks that rotate pairs of units by angles from U(-π, π) (Henaff et al. 2016). The output is
+    the new h.
     """
 
     paper = "Lezcano-Casado and Martínez-Rubio 2019"
@@ -126,7 +127,9 @@ h' = h + epsilon n"""
 
 
 class GatedAntisymmetricRNN(Cell):
-    """The same with a gate on the step, of the same product with the state. The output is the new h."""
+    """`AntisymmetricRNN` with a gate on the step; gate and candidate share the product with the state. The output is
+    the new h.
+    """
 
     paper = "Chang et al. 2019"
     named_gates = (Gate("candidate", "n", "tanh"), Gate("update", "z", "sigmoid"))

@@ -52,7 +52,7 @@ h' = h + dt z'"""
 
 
 class LEM(Cell):
-    """Long expressive memory: h, the output, and z move by time steps of their own, at most `dt`."""
+    """Long expressive memory: each unit of h, the output, and of z has a time step of its own, at most `dt`."""
 
     paper = "Rusch et al. 2022"
     named_gates = (
@@ -97,7 +97,7 @@ h' = (1 - dt s) h + dt s n"""
 
 
 class CfC(Cell):
-    """The closed form of a liquid time-constant network, its equation (10) after a time `dt`, without a backbone.
+    """The closed form of a liquid time-constant network: equation (10) of the paper at time `dt`, without a backbone.
 
     The output is the new h.
     """

@@ -68,7 +68,7 @@ h' = o tanh(c')"""
                 peephole.copy_(torch.from_numpy(generator.uniform(-bound, bound, self.hidden_size)))
 
     def open(self, symbol: str, sums: dict[str, Tensor], c: Tensor) -> Tensor:
-        """A gate that may see the memory."""
+        """The value (B, H) of gate i, f or o; it sees the memory c (B, H) if it has a peephole."""
         peephole = getattr(self, f"peephole_{symbol}")
         return sigmoid(sums[symbol] if peephole is None else sums[symbol] + peephole * c)
 

@@ -8,9 +8,9 @@ from rnnlab.cells.description import Gate
 
 
 class QRNN(Cell):
-    """fo-pooling: gates and candidate are a convolution over this and the last input, the pooling is elementwise.
+    """fo-pooling: gates and candidate are a convolution over this and the previous input; the pooling is elementwise.
 
-    The state is the memory c and the last input's part of the convolution, p, 3H wide; the output is h.
+    The state is the memory c and p (3H), the previous input's part of the convolution; the output is h.
     """
 
     paper = "Bradbury et al. 2017"

@@ -14,9 +14,9 @@ CELLS: dict[str, type[Cell]] = {
 
 
 def resolve(name: str) -> type[Cell]:
-    """The class of a name such as "gru", or of a dotted path such as "mypackage.cells.UGRNN".
+    """The class for a name such as "gru", or for a dotted path such as "mypackage.cells.UGRNN".
 
-    Raises UserError where there is no such cell, with the nearest right spelling.
+    Raises UserError, with the nearest right spelling, where there is no such cell.
     """
     if name in CELLS:
         return CELLS[name]
@@ -41,7 +41,7 @@ def resolve(name: str) -> type[Cell]:
 
 
 def name_of(kind: type[Cell]) -> str | None:
-    """The name of one of ours; None for a user's own, also where it is a subclass of ours."""
+    """The name of one of rnnlab's cells; None for a user's class, even if it is a subclass of one."""
     return next((name for name, cell in CELLS.items() if cell is kind), None)
 
 

@@ -11,7 +11,7 @@ from rnnlab.cells.cell import Cell, State
 from rnnlab.cells.description import Gate
 from rnnlab.errors import UserError
 
-TRANSFORM_BIAS = -2.0  # the highways start open, as in the paper
+TRANSFORM_BIAS = -2.0  # at first the highways carry most of the state on, as in the paper
 
 
 class RHN(Cell):

@@ -1,4 +1,4 @@
-"""How large a cell is, counted on one that has shapes and no memory behind them."""
+"""The size of a cell, counted on a copy on torch's meta device, which has shapes but takes no memory."""
 
 from typing import Any, NamedTuple
 
@@ -11,14 +11,14 @@ from rnnlab.cells.cell import Cell
 class Size(NamedTuple):
     parameters: int
     multiplications: int
-    """Of one step for one sequence, in the products with matrices: each is used once a step."""
+    """In the products with matrices, in one step of one sequence: each matrix is used once in a step."""
 
     def __add__(self, other: Any) -> "Size":
         return Size(self.parameters + other.parameters, self.multiplications + other.multiplications)
 
 
 def size_of(module: nn.Module) -> Size:
-    """Of a cell or of a whole stack of them."""
+    """The size of a cell or of a whole stack."""
     named = [(name.rpartition(".")[2], p) for name, p in module.named_parameters()]
     matrices = sum(p.numel() for name, p in named if p.dim() == 2 and name != "initial")
     return Size(sum(p.numel() for _, p in named), matrices)

@@ -14,10 +14,11 @@ Forget = Literal["sigmoid", "exp"]
 
 
 class SLSTM(Cell):
-    """An exponential input gate, and n, which holds the sum of what the gates let through; the output is h.
+    """The input gate is exponential; the normaliser n sums up what the gates let through. The output is h. `forget` is
+    the forget gate's activation: with "exp", l is the sum itself, not the logarithm of its sigmoid.
 
-    m, the stabiliser, keeps the exponentials from running over: c and n are held divided by exp(m), which leaves
-    c / n as it is. Where nothing has been summed up yet, m is the input gate's own exponent.
+    The stabiliser m prevents overflow: c and n are stored divided by exp(m), which does not change c / n. While n is 0,
+    m is the exponent of the input gate.
     """
 
     paper = "Beck et al. 2024"

@@ -11,8 +11,8 @@ from rnnlab.cells.description import Gate
 
 
 class SRU(Cell):
-    """The gates see the memory element by element; a highway takes the input, projected, past the memory. The state
-    is c, the output h.
+    """Each gate of a unit sees the memory of that unit alone; a highway connection adds the projected input to the
+    output. The state is c, the output h.
     """
 
     paper = "Lei et al. 2018"

@@ -1,6 +1,6 @@
-"""Diagonal state spaces, as recurrences: S4D (Gu et al. 2022) and S5 (Smith et al. 2023).
+"""Diagonal state space models, as recurrences: S4D (Gu et al. 2022) and S5 (Smith et al. 2023).
 
-A complex number is two real ones; a state holds the real parts of all, then the imaginary ones.
+Complex numbers are pairs of real ones: a state holds all real parts, then all imaginary parts.
 """
 
 from typing import Any, Literal, NamedTuple, get_args
@@ -16,11 +16,11 @@ from rnnlab.cells.description import Gate
 from rnnlab.errors import UserError
 
 Discretisation = Literal["zoh", "bilinear"]
-STEPS = 0.001, 0.1  # the step sizes start log-uniform between
+STEPS = 0.001, 0.1  # the step sizes dt start log-uniform between these
 
 
 class Complex(NamedTuple):
-    """Of real tensors."""
+    """Complex numbers as two real tensors."""
 
     real: Tensor
     imag: Tensor
@@ -39,9 +39,9 @@ class Complex(NamedTuple):
 
 
 def discretised(pole: Complex, dt: Tensor, how: str) -> tuple[Complex, Complex]:
-    """A and B of s' = A s + B b after a time dt, for ds/dt = pole s + b.
+    """A and B of s' = A s + B b, the solution of ds/dt = pole s + b after a time dt.
 
-    "zoh" holds b in between, "bilinear" is the trapezoid rule.
+    "zoh" holds b constant during dt, "bilinear" is the trapezoidal rule.
     """
     turn = Complex(dt * pole.real, dt * pole.imag)
     if how == "zoh":
@@ -59,10 +59,10 @@ def log_steps(generator: np.random.Generator, size: int) -> Tensor:
 
 
 class S4D(Cell):
-    """Each unit has `pairs` complex numbers of its own, and sums them up for the output h; there is no other mixing.
+    """Each unit has `pairs` complex states of its own and reads only these for its output h: units do not mix.
 
-    The poles start at -1/2 + iπn (S4D-Lin) for n = 0, 1, ..; B is 1. The state is `pairs` blocks of H real parts,
-    then as many imaginary ones.
+    The poles A start at -1/2 + iπn (S4D-Lin) for n = 0, 1, ..; B is 1. The state is `pairs` blocks of H real parts,
+    then as many blocks of imaginary parts. `discretisation`: see `discretised`.
     """
 
     paper = "Gu et al. 2022"
@@ -123,9 +123,10 @@ h = 2 Re(sum of C s' over the pairs) + D b"""
 
 
 class S5(Cell):
-    """H complex numbers that all inputs feed and all outputs see; the output is h.
+    """H complex states; every input feeds every state, and every unit of the output h reads every state.
 
-    The poles start at the eigenvalues of HiPPO's normal part, those above the real axis, for which C counts twice.
+    The poles A start at the eigenvalues of HiPPO's normal part above the real axis; each stands for its conjugate, too,
+    hence the 2 in h. `discretisation`: see `discretised`.
     """
 
     paper = "Smith et al. 2023"
@@ -175,7 +176,7 @@ h = 2 Re(C s') + d"""
 
 
 def hippo_frequencies(pairs: int) -> np.ndarray:
-    """The imaginary parts above 0 of HiPPO-LegS's normal part, of 2 `pairs` dimensions, from low to high."""
+    """The positive imaginary parts of the eigenvalues of HiPPO-LegS's normal part (2 `pairs` dimensions), ascending."""
     p = np.sqrt(np.arange(2 * pairs) + 0.5)
     skew = np.triu(np.outer(p, p), 1)
     return np.sort(np.linalg.eigvalsh(1j * (skew - skew.T)))[pairs:]

@@ -7,7 +7,7 @@ from rnnlab.cells.description import Gate
 
 
 class UGRNN(Cell):
-    """A simple recurrent network with a gate that says what stays. The output is the new h."""
+    """A simple recurrent network with a gate that decides how much of the old state stays. The output is the new h."""
 
     paper = "Collins et al. 2016"
     named_gates = (Gate("candidate", "c", "tanh"), Gate("update", "g", "sigmoid"))

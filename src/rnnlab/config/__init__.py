@@ -2,7 +2,7 @@
 
 from typing import Any
 
-# name -> module; resolved on first use, because pydantic and Hydra take their time and --help needs neither
+# name -> module; imported at first use, because pydantic and Hydra are slow to import and --help needs neither
 _HOME = {
     "base_config": "composing",
     "build": "building",

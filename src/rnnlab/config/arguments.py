@@ -1,4 +1,4 @@
-"""The schema's bounds for a constructor that is called from Python, so that each bound stands in one place."""
+"""Checks the arguments of a constructor against the schema, so that each bound is written in one place only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +12,10 @@ from rnnlab.errors import UserError
 def check_arguments(
     schema: type[Node], section: str, given: Mapping[str, Any], aside: tuple[str, ...] = ()
 ) -> None:
-    """Raises UserError, with a line for each of the `given` values that the schema refuses in a config.
+    """Raises UserError, with a line for each of the `given` values that the schema would refuse in a config.
 
-    `given` may be a constructor's `locals()`: what is no key of the schema is passed over, and so are the keys `aside`,
-    which the class checks itself. Tuples and arrays count as lists, a Path as its text.
+    `given` may be a constructor's `locals()`: names that are not keys of the schema are ignored, and so are the keys
+    `aside`, which the class checks itself. Tuples and arrays count as lists, a Path as its text.
     """
     values = {k: plain(v) for k, v in given.items() if k in schema.model_fields and k not in aside}
     reading, node = Reading({section: values}), schema.model_construct(_fields_set=set())

@@ -1,4 +1,4 @@
-"""From a config node to an object, with a constructor's complaint on one line."""
+"""Builds objects from config nodes, and reports an error of a constructor in one line."""
 
 import builtins
 import copy
@@ -22,18 +22,18 @@ from omegaconf import DictConfig, OmegaConf
 from rnnlab.errors import RunFailed, UserError, nearest
 from rnnlab.import_path import drawing_alike
 
-OURS = ("rnnlab", "torch", "lightning")  # and what is known to draw nothing
+OURS = ("rnnlab", "torch", "lightning")  # packages that draw no random numbers when they are imported
 
 
 def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
-    """What `node._target_` makes of the node's other keys and `kwargs`.
+    """Calls `node._target_` with the node's other keys and `kwargs`; returns the result.
 
     With `_partial_: true` the result is a callable that takes the missing arguments. `at` is the node's
-    place in the config, for errors. Values arrive as plain lists and dictionaries, `kwargs` as they are.
-    Nested nodes with a `_target_` are built first, by Hydra's rules. A null that is left over from another class is
-    left out: `~KEY` could not do so, for Hydra takes a key with null for one that is not there. Raises UserError, now
-    or when the partial is called, for a `_target_` that is not there and for what its constructor refuses, with the
-    place, the value if it is known, and the cause.
+    place in the config, for errors. The node's values are passed as plain lists and dictionaries, `kwargs` as they are.
+    Nested nodes with a `_target_` are built first, by Hydra's rules. A key with null that the class does not take, left
+    over from another class, is left out: `~KEY` cannot do so, because to Hydra a key with null does not exist. Raises
+    UserError, now or when the partial is called, for a `_target_` that does not exist and for an error of its
+    constructor, with the place, the value if it is known, and the cause.
     """
     plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
     target = plain.get("_target_")
@@ -47,7 +47,7 @@ def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
     if target in _INSTANTIATED and all(map(_is_flat, flat, flat.values())):
         make = partial(found, **{k: copy.copy(v) for k, v in flat.items()})
     else:
-        # always as a partial: kwargs then pass by Hydra, which would take dictionaries among them for config
+        # always as a partial, so that Hydra does not see kwargs: it would read dictionaries in them as config
         try:
             make = instantiate({"_convert_": "all", **plain, "_partial_": True})
         except InstantiationException as error:
@@ -59,12 +59,12 @@ def build(node: Mapping[str, Any] | DictConfig, at: str, **kwargs: Any) -> Any:
     return call if is_partial else call()
 
 
-# targets that Hydra has agreed to: what it makes of a node of plain values is a partial, at 2 ms each
+# targets that Hydra has accepted before: for plain values it only makes a partial, which takes it 2 ms
 _INSTANTIATED: set[str] = set()
 
 
 def _is_flat(key: str, value: Any) -> bool:
-    """Whether Hydra would pass a value on as it is."""
+    """Whether Hydra would pass a value on unchanged."""
     if isinstance(value, list):
         return all(isinstance(v, (int, float, type(None))) for v in value)
     if isinstance(value, dict):  # a cell's options
@@ -77,7 +77,7 @@ def _is_flat(key: str, value: Any) -> bool:
 
 @cache
 def takes(found: Any, key: str) -> bool:
-    """Whether a constructor has an argument, as far as it says."""
+    """Whether a constructor takes an argument; true if its signature is not known."""
     try:
         taken = inspect.signature(found).parameters
     except (ValueError, TypeError):
@@ -86,7 +86,7 @@ def takes(found: Any, key: str) -> bool:
 
 
 class Call:
-    """A constructor that names the place in the config when it refuses."""
+    """A constructor whose errors name its place in the config."""
 
     def __init__(self, make: partial[Any], at: str, node: Mapping[str, Any]) -> None:
         self.make, self.at, self.node = make, at, node
@@ -101,13 +101,13 @@ class Call:
 
 
 def _named(error: BaseException, at: str, node: Mapping[str, Any], given: tuple[str, ...] = ()) -> UserError:
-    """The error with its place in the config in front; the innermost cause where Hydra wrapped it.
+    """The error as a UserError that begins with its place in the config; of an error of Hydra, its innermost cause.
 
-    `given` are the arguments that the constructor was given.
+    `given` are the names of the arguments that were passed to the constructor.
     """
     where = at
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
-        if nested := re.search(r"full_key: (\S+)", str(error)):  # a nested node's own
+        if nested := re.search(r"full_key: (\S+)", str(error)):  # the error is in a nested node
             where = f"{at}.{nested[1]}"
         error = error.__cause__
     if isinstance(error, ImportError) and "Error loading" in str(error):
@@ -117,10 +117,10 @@ def _named(error: BaseException, at: str, node: Mapping[str, Any], given: tuple[
             return readable
     if isinstance(error, UserError):
         message = str(error)
-        # many of ours begin with the place already
+        # many of rnnlab's own errors already begin with the place
         return error if message.startswith(at) else UserError(f"{where}: {message}")
     node = _node_at(node, where, at)
-    if isinstance(error, InstantiationException):  # Hydra's own refusal, of a blocklisted target say
+    if isinstance(error, InstantiationException):  # Hydra's own error, such as for a blocklisted target
         return UserError(f"{where}: {' '.join(str(error).split())}")
     if isinstance(error, TypeError) and (lines := list(_misfits(node, where, given if where == at else ()))):
         return UserError(*lines)
@@ -133,9 +133,9 @@ def _named(error: BaseException, at: str, node: Mapping[str, Any], given: tuple[
 
 
 def _misfits(node: Mapping[str, Any], where: str, given: tuple[str, ...]) -> Iterator[str]:
-    """A line for each key of a node that its constructor does not take, and for each that it needs and is not there.
+    """A line for each key of a node that its constructor does not take, and for each missing key that it needs.
 
-    Keys are left over where a file of conf/ has set them for another class.
+    A key that it does not take may come from a file of conf/ that sets it for another class.
     """
     try:
         found = locate(str(node.get("_target_")), where)
@@ -148,10 +148,10 @@ def _misfits(node: Mapping[str, Any], where: str, given: tuple[str, ...]) -> Ite
         if not key.startswith("_") and key not in taken:
             close = difflib.get_close_matches(
                 key, taken, n=1, cutoff=0.8
-            )  # what is left over is like nothing here
+            )  # a key for another class has no similar name here
             near = f" Did you mean {close[0]}?" if close else ""
             yield f"{where}.{key}: {name} has no such argument.{near} ~{where}.{key} leaves it out"
-    given_later = node.get("_partial_", False)  # the first, such as the parameters
+    given_later = node.get("_partial_", False)  # the first argument comes later, such as the parameters
     named = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     for i, (key, parameter) in enumerate(taken.items()):
         needed = parameter.default is inspect.Parameter.empty and parameter.kind in named
@@ -160,7 +160,7 @@ def _misfits(node: Mapping[str, Any], where: str, given: tuple[str, ...]) -> Ite
 
 
 def _words_for_functions(node: Mapping[str, Any], found: Any, where: str) -> Iterator[str]:
-    """A line for each argument that must be a function and is a word: a config names functions otherwise."""
+    """A line for each argument that must be a function but is a word: a config names functions in another way."""
     try:
         taken = inspect.signature(found).parameters
     except (ValueError, TypeError):
@@ -176,8 +176,8 @@ def _words_for_functions(node: Mapping[str, Any], found: Any, where: str) -> Ite
 
 
 def _is_function(wanted: Any) -> bool:
-    """Whether an annotation asks for a function, or for several, and not for a text."""
-    if isinstance(wanted, str):  # as torch's schedules have theirs
+    """Whether an annotation allows a function, or several, but no text."""
+    if isinstance(wanted, str):  # torch's schedules have their annotations as text
         return "Callable[" in wanted and not re.search(r"\b(str|Any)\b", wanted)
     kinds = get_args(wanted) if get_origin(wanted) in (Union, types.UnionType) else (wanted,)
     return any(get_origin(kind) is Callable for kind in kinds) and not {str, Any} & set(kinds)
@@ -190,17 +190,17 @@ def _node_at(node: Mapping[str, Any], where: str, at: str) -> Mapping[str, Any]:
 
 
 def _blamed(node: Mapping[str, Any], cause: str) -> str:
-    """The arguments that an error speaks of, by name or by value; "..." where it names none."""
+    """The arguments that an error mentions, by value or by name; "..." if it mentions none."""
     values = {k: v for k, v in node.items() if not k.startswith("_")}
     words = set(cause.replace("'", " ").replace(",", " ").replace(":", " ").replace("=", " ").split())
     by_value = [k for k, v in values.items() if str(v) in words and not isinstance(v, (bool, type(None)))]
-    # by value first: "Invalid learning rate: -1" speaks of lr
+    # by value first: "Invalid learning rate: -1" means lr
     named = by_value or [k for k in values if k in words]
     return ", ".join(f"{k}={values[k]}" for k in named) or "..."
 
 
 def locate(target: str, at: str) -> Any:
-    """What a dotted path leads to. Raises UserError where it leads nowhere, saying which part of it fails."""
+    """The class or function at a dotted path. Raises UserError, which names the part that fails, if there is none."""
     asked, parts = f"{at}._target_={target}", target.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise UserError(f"{asked}: must be a dotted path, such as package.module.Class")
@@ -219,7 +219,7 @@ def locate(target: str, at: str) -> Any:
         except Exception as error:
             if (
                 not isinstance(error, ModuleNotFoundError) or error.name != path
-            ):  # it is there, and fails itself
+            ):  # the module exists, but its import fails
                 why = f"{type(error).__name__}: {error}"
                 raise UserError(f"{asked}: importing {path}: {why}") from error
             nowhere = f"{asked}: there is no Python module {part}; is its folder on PYTHONPATH?"

@@ -1,18 +1,18 @@
-"""The types of a checked config, for whoever reads it: a dictionary with these keys, as `rnnlab.config.check` gives it.
+"""The types of a checked config: dictionaries with these keys, as `rnnlab.config.check` returns them.
 
-Which values are possible stands in the schemas alone; a test holds the keys and types here to theirs.
+The possible values are defined only in the schemas; a test compares the keys and types here with them.
 """
 
 from typing import Any, Literal, cast
 
-from typing_extensions import NotRequired, TypedDict  # of Python 3.11 in 3.10
+from typing_extensions import NotRequired, TypedDict  # typing has both only from Python 3.11 on
 
 Part = dict[str, Any]  # a class to build, `_target_`, and its arguments
-Limit = int | float | None  # so many batches, or a share of them
+Limit = int | float | None  # a number of batches (int), or a share of them (float)
 
 
 class TrainerConfig(TypedDict):
-    """Our keys of the Trainer, and those arguments of Lightning's own that may be added."""
+    """The Trainer's keys in conf/, and the arguments of Lightning's Trainer that may be added."""
 
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: int | Literal["auto"] | list[int]
@@ -92,7 +92,7 @@ class SweepConfig(TypedDict):
 
 
 class RunConfig(TypedDict):
-    """Everything that a run is trained with."""
+    """The whole config of a run."""
 
     name: str
     seed: int
@@ -116,5 +116,5 @@ class RunConfig(TypedDict):
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
-    """The same dictionary, for code that goes through whatever keys there are."""
+    """The same dictionary, for code that loops over all keys."""
     return cast("dict[str, Any]", config)

@@ -1,4 +1,4 @@
-"""Is a config right? Everything that can be known before anything heavy is imported."""
+"""Checks a config, as far as this is possible without heavy imports."""
 
 import functools
 import re
@@ -19,13 +19,13 @@ TARGET = "data.target is required"
 
 
 def check(cfg: DictConfig, overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> RunConfig:
-    """The whole config (without `hydra`) as plain typed values, interpolations resolved.
+    """The whole config (without `hydra`) as plain typed values, with interpolations resolved.
 
-    With the `overrides` that it was composed of, an error names the file of `config_dir` that is at fault.
+    With the `overrides` from which it was composed, an error names the file of `config_dir` that has set a wrong value.
 
-    Raises UserError with a line for each problem there is: keys that are unknown, missing or required, values
-    of a wrong type or out of range, files that are not there, parts that do not fit each other. Warns of a class
-    that has moved and is named by its old place.
+    Raises UserError with a line for each problem: keys that are unknown, missing or required, values
+    of a wrong type or out of range, files that do not exist, parts that do not fit each other. Warns of a class
+    that is named by a place from which it has moved.
     """
     values, missing, unresolved, problems, renamed = resolve(cfg)
     tell_once(renamed)
@@ -41,7 +41,7 @@ def check(cfg: DictConfig, overrides: Sequence[str] = (), config_dir: str | Path
 
 
 def causes(problems: list[str], cfg: DictConfig) -> list[str]:
-    """The lines without those about keys that only copy another's value, `${seed}`, of which a line speaks, too."""
+    """The lines, without those about keys that only copy (`${seed}`) the value of a key with a line of its own."""
     of = {re.split(r"[=:]", line, maxsplit=1)[0]: line for line in problems}
     raw = OmegaConf.to_container(cfg, resolve=False)
 
@@ -53,11 +53,11 @@ def causes(problems: list[str], cfg: DictConfig) -> list[str]:
         return copied is not None and copied[1] in of
 
     kept = [line for line in problems if not copies(re.split(r"[=:]", line, maxsplit=1)[0])]
-    return kept or problems  # keys that copy each other
+    return kept or problems  # none is left where keys copy each other
 
 
 def tell_once(lines: list[str]) -> None:
-    """Warns, but with each line only once in a process: a run's config is checked more than once."""
+    """Warns with each line, only once per process: a run's config is checked more than once."""
     for line in lines:
         _tell(line)
 

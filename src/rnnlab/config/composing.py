@@ -1,4 +1,4 @@
-"""Composing a config: by Hydra, with its errors explained, and once for all that share an experiment."""
+"""Composes configs with Hydra, explains its errors, and caches the base config of an experiment."""
 
 import re
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ from rnnlab.errors import UserError
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
-    """The config that `rnnlab train OVERRIDES [--config-dir CONFIG_DIR]` would get, not yet checked.
+    """The config that `rnnlab train OVERRIDES [--config-dir CONFIG_DIR]` would use, not yet checked.
 
-    `config_dir` holds groups and experiments of the user's own; where a name is in both, ours is taken. Works
-    anywhere: several times in a process, inside a `hydra.main`, in a notebook. Raises UserError, with a line
-    for each override that does not fit.
+    `config_dir` holds groups and experiments of the user's own; of a name in both folders, rnnlab's own is used. It
+    may be called several times in a process, inside a `hydra.main`, and in a notebook. Raises UserError, with a line
+    for each wrong override.
     """
     if wrong := [override for override in overrides if not isinstance(override, str)]:
         raise UserError(
@@ -32,19 +32,19 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     return found
 
 
-CHOICES = ("model", "data", "optimizer", "scheduler")  # groups of which a run has one
-# what an experiment may leave open: `override /data: ???`
+CHOICES = ("model", "data", "optimizer", "scheduler")  # groups from which a run has exactly one choice
+# groups that an experiment may leave open: `override /data: ???`
 DEMANDED = (*CHOICES, "trainer", "callbacks", "logger")
 
 
 def base_config(
     overrides: Sequence[str] = (), config_dir: str | Path | None = None, *, choices: bool = False
 ) -> DictConfig:
-    """The config of the same experiment without the user's other overrides, or with their `choices` of groups alone;
-    read-only, cached per process. An experiment that does not compose without the choices that it demands is composed
-    with them.
+    """The config of the same experiment without the user's other overrides, or with only their `choices` of groups;
+    read-only and cached per process. If the experiment leaves groups open, it is composed with the user's choices of
+    these.
 
-    Inside a `hydra.main` run its `--config-dir` is taken where none is given.
+    Inside a `hydra.main` run, the default `config_dir` is its `--config-dir`.
     """
     folder = str(config_dir) if config_dir is not None else running_config_dir()
 

@@ -1,4 +1,4 @@
-"""The data sets: what each can be asked for."""
+"""The schemas of the data sets: keys, types and bounds."""
 
 import codecs
 import math
@@ -26,7 +26,7 @@ from rnnlab.config.fields import (
 from rnnlab.config.files import file, files
 from rnnlab.config.node import Node, Problem
 
-ALL_TEST = [0.0, 0.0, 1.0]  # for a model that is trained already
+ALL_TEST = [0.0, 0.0, 1.0]  # for a model that is already trained
 PERIOD = r"(0*[1-9]\d*)?(s|min|h|d|w|month|quarter|year)"
 
 
@@ -88,7 +88,7 @@ class Data(Node):
     fractions: Fractions
 
     def training_problems(self) -> Iterator[Problem]:
-        """What makes the data unfit to train on; a trained model may be tested on it all the same."""
+        """Problems that prevent a training on this data, but not a test of a trained model."""
         if self.fractions == ALL_TEST:
             yield "fractions", "training needs a share above 0"
 
@@ -123,7 +123,7 @@ class Sine(Windowed):
         for part, fraction in parts.items():
             reaching = self.split == "targets" and part != PARTS[0]
             need = self.horizon if reaching else self.window + self.horizon
-            # a point of leeway: how a share is rounded is for the data set to say
+            # one point of tolerance: the data set itself decides how a share is rounded
             if 0 < fraction * self.n_points < need - 1:
                 yield (
                     "n_points",
@@ -153,7 +153,7 @@ class Series(Windowed):
     log: Annotated[Flag, NEUTRAL] = False
     season: Count | Literal["auto"] | None
     origin: Annotated[Natural, NEUTRAL] = 0
-    split: Annotated[Literal["targets", "rows"], NEUTRAL] = "rows"  # of runs from before there was a choice
+    split: Annotated[Literal["targets", "rows"], NEUTRAL] = "rows"  # as in older runs, which had no such key
     time_format: Annotated[Text | None, NEUTRAL] = None
     delimiter: Annotated[Character, BeforeValidator(_tab)] | None
     decimal: Annotated[Literal[".", ","], NEUTRAL] = "."

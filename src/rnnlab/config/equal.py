@@ -1,7 +1,7 @@
-"""The hidden size at which a recurrence has so many parameters, or takes so many operations: `model.equal`.
+"""`model.equal`: the hidden size at which a recurrence has a given number of parameters or operations.
 
-Counted is the recurrence alone, its first layer's input as wide as the embedding, or one number wide where there
-is none: what depends on the data is left out, so that the size is known before the data is.
+Only the recurrence is counted. The width of its input is that of the embedding, or 1 where there is none. Nothing
+that depends on the data is counted, so that the size is known before the data is.
 """
 
 import re
@@ -13,9 +13,9 @@ KEYS = ("cell", "nonlinearity", "bias", "initial_state", "num_layers", "bidirect
 
 
 def settle(model: dict[str, Any], asked: str) -> str | None:
-    """Sets `hidden_size` in a model's config, whose cell is one of rnnlab's; why that cannot be, or None.
+    """Sets `hidden_size` in the config of a model with a cell of rnnlab; returns the reason if it cannot, else None.
 
-    `equal` is null afterwards: the run is the one that had been asked for by its hidden size.
+    `equal` is null afterwards, so that the run is the same as one with this `hidden_size`.
     """
     options = tuple(sorted((k, v) for k, v in (model.get("options") or {}).items() if v is not None))
     hidden = nearest_hidden(asked, tuple(model.get(key) for key in KEYS), options)
@@ -27,9 +27,9 @@ def settle(model: dict[str, Any], asked: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def nearest_hidden(asked: str, values: tuple[Any, ...], options: tuple[tuple[str, Any], ...]) -> int | str:
-    """The hidden size whose count is nearest; or a line that says that even one unit has more than twice that."""
+    """The hidden size whose count is nearest; an error line if even one unit has more than twice the count."""
     found = ASKED.fullmatch(asked)
-    assert found is not None  # the schema's business
+    assert found is not None  # the schema has checked it
     what, wanted = found[1], float(found[2])
     model = dict(zip(KEYS, values, strict=True)) | {"options": dict(options)}
     low, high = 1, 2
@@ -44,7 +44,7 @@ def nearest_hidden(asked: str, values: tuple[Any, ...], options: tuple[tuple[str
 
 
 def count(what: str, model: dict[str, Any], hidden: int) -> int:
-    """Parameters, or floating-point operations of a step: two for each weight in a product."""
+    """Parameters, or floating-point operations in a step: two for each weight in a matrix product."""
     from rnnlab.cells import resolve
     from rnnlab.cells.size import size
 

@@ -1,8 +1,8 @@
-"""What Hydra can't compose, as lines that help: what was asked, what is possible, the nearest right spelling.
+"""Explains overrides that Hydra cannot compose: the wrong setting, what is possible, the nearest right spelling.
 
-Hydra stops at the first fault. Here it composes the groups again, fewer at a time, so that a choice at fault is found
-by what composes without it; then it sets the keys one by one. Each fault is judged by its key and the tree, not by the
-words of a message.
+Hydra stops at the first fault. Here the groups are composed again with fewer overrides, by bisection, to find each
+wrong choice; then the keys are set one by one. A fault is classified by its key and the tree, not by the words of
+Hydra's message.
 """
 
 import copy
@@ -43,7 +43,7 @@ NO_SWEEP = (
 )
 
 
-# choices that come with a package of their own
+# choices that need a package of their own
 INSTALLED = {
     **{f"hydra/launcher={name}": f"is not installed: pip install {package}" for name, package in (
         ("joblib", "hydra-joblib-launcher"), ("submitit_local", "hydra-submitit-launcher"),
@@ -57,7 +57,7 @@ INSTALLED = {
 
 
 class Fault(Enum):
-    """What is wrong with an override, and so what else can be judged."""
+    """The kind of fault in an override; it decides which other overrides can still be checked."""
 
     KEY = "its key, its value or how it is written: all others can be"
     CHOICE = "its group has no such choice: keys can't be, for they would be judged against the wrong one"
@@ -70,10 +70,10 @@ def explain(
     config_dir: str | Path | None = None,
     sweep: str | None = None,
 ) -> list[str]:
-    """A line for each of the `overrides` at fault. `sweep` says what to do of several values, where one is wanted."""
+    """A line for each wrong one of the `overrides`. `sweep` is the advice for several values where one is needed."""
     try:
         return _explained(error, overrides, config_dir, sweep) or [_without_keys(error)]
-    except Exception:  # what was to be explained matters more
+    except Exception:  # the error to explain matters more than one in this explanation
         return [_without_keys(error)]
 
 
@@ -94,8 +94,8 @@ def _explained(
     keys: list[str] = []
     for single in [single for _, single in singles if single is not None]:
         (groups if _of_groups(single, config_dir, elsewhere) else keys).append(single)
-    # in the order in which they bring each other: a folder its groups, a group its keys; what an experiment may demand
-    # stands before it, and what it may bring behind
+    # sorted by dependency: folders, groups, keys in groups. Groups that an experiment may leave open come before the
+    # experiment, groups that an experiment may add come after it
     groups.sort(key=lambda o: (_key(o) != "hydra.searchpath", "." in _key(o), _key(o) not in SECTIONS))
     explained: set[str] = set()  # the keys that a line is about
 
@@ -111,7 +111,7 @@ def _explained(
         explained.update([_key(culprit), *re.findall(r"Did you mean ([\w.]+)\?", line)])
         return kind
 
-    judged = True  # whether keys and values are
+    judged = True  # whether keys and values can be checked
     while isinstance(found := first(len(groups)), Exception):
         count = bisect_left(range(len(groups)), True, key=lambda n: isinstance(first(n), Exception))
         tree, found = (first(count - 1) if count else None), first(count)
@@ -125,7 +125,7 @@ def _explained(
     for override in keys if judged else ():
         try:
             parsed = OverridesParser.create().parse_overrides(addable(kept([override])))
-            tried = copy.deepcopy(found)  # what fails may have begun to change it
+            tried = copy.deepcopy(found)  # a failing override may already have changed it
             ConfigLoaderImpl._apply_overrides_to_config(parsed, tried)
             found = tried
             groups.append(override)
@@ -133,7 +133,7 @@ def _explained(
             judge(wrong, override, found)
     if isinstance(error, InstantiationException):  # Hydra builds its own callbacks
         lines += _of_parts(error, overrides)
-    if not lines and isinstance(error, MissingConfigException):  # all compose, with our own config
+    if not lines and isinstance(error, MissingConfigException):  # all overrides compose with rnnlab's config
         return [
             f"there is no config {error.missing_cfg_file}: its path and name are rnnlab's own; --config-dir FOLDER "
             "adds groups and experiments of yours"
@@ -141,7 +141,7 @@ def _explained(
     if lines and judged:
         try:
             check(found, groups, config_dir)
-        except UserError as more:  # that a key is not set any more says nothing new
+        except UserError as more:  # without lines about keys whose wrong override was left out
             lines += [
                 x
                 for x in map(str, more.args)
@@ -152,7 +152,7 @@ def _explained(
 
 
 def _of_parts(error: Exception, overrides: Sequence[str]) -> Iterator[str]:
-    """Lines about the callbacks, the launcher and the sweeper of Hydra that it could not make."""
+    """Lines about Hydra's callbacks, launcher and sweeper, if Hydra could not make them."""
     extra = re.search(
         r"Error in call to target '([\w.]+)'.*unexpected keyword argument '(\w+)'", str(error), re.S
     )
@@ -169,7 +169,7 @@ def _of_parts(error: Exception, overrides: Sequence[str]) -> Iterator[str]:
 
 
 def first_of_sweep(override: str, config_dir: str | Path | None = None) -> str | None:
-    """`seed=1,2,3` as `seed=1`, so that the overrides of a sweep compose as one job; None where it has no values."""
+    """`seed=1` for `seed=1,2,3`, so that the overrides of a sweep compose as one job; None if there are no values."""
     parsed = _parsed(override)
     if parsed is None or not parsed.is_sweep_override():
         return override
@@ -195,7 +195,10 @@ def _key(override: str) -> str:
 
 
 def _of_groups(override: str, config_dir: str | Path | None, elsewhere: bool) -> bool:
-    """Whether only Hydra can compose it: a choice of a group, which may have any name `elsewhere`, or its own key."""
+    """Whether an override is a group's choice or one of Hydra's own keys, which only Hydra can compose.
+
+    `elsewhere`: the search path has more folders, so that any name may be a group.
+    """
     key = _key(override)
     return key.startswith("hydra.") or ("." not in key.partition("@")[0] and bool(
         elsewhere or "/" in key or "@" in key or choices_of(key, config_dir)))  # fmt: skip
@@ -204,7 +207,7 @@ def _of_groups(override: str, config_dir: str | Path | None, elsewhere: bool) ->
 def _judge(
     error: Exception, override: str, tree: DictConfig, config_dir: str | Path | None
 ) -> tuple[str, Fault]:
-    """The line for an override that does not compose with those that made the tree, and what is wrong with it."""
+    """The line for an override that does not compose with those of the tree, and the kind of its fault."""
     parsed = _parsed(override)
     if isinstance(error, OverrideParseException) or parsed is None or not parsed.key_or_group:
         return _unreadable(error, override), Fault.KEY
@@ -236,7 +239,7 @@ def _judge(
 
 
 def _of_a_file(error: Exception, asking: str) -> str:
-    """The line for a file of configs that is at fault; `asking` is what reads it, where the error does not say."""
+    """The line for a wrong config file; `asking` is the override or file that reads it, if the error does not say."""
     if isinstance(error, YAMLError):
         mark = getattr(error, "problem_mark", None)
         place = f"{mark.name.strip(chr(34))}, line {mark.line + 1}" if mark else "a config file"
@@ -252,7 +255,7 @@ def _of_a_file(error: Exception, asking: str) -> str:
     if found := re.search(r"Key '(.+?)' not in '(\w+)'", str(error)):
         key = f"{key_of(found[2])}.{found[1]}"
         return f"{asking}: {key}: {absent(key) or 'no such key'}"
-    if isinstance(error, KeyError):  # of the environment: Hydra copies from it what hydra.job.env_copy names
+    if isinstance(error, KeyError):  # an environment variable that hydra.job.env_copy names is not set
         return f"{asking}: hydra.job.env_copy: the environment variable {error.args[0]} is not set"
     if isinstance(error, UnicodeError):
         return f"{asking}: a file of configs is not UTF-8 ({_without_keys(error)})"
@@ -262,13 +265,13 @@ def _of_a_file(error: Exception, asking: str) -> str:
 
 
 def _file_of(error: Exception) -> str:
-    """The file that an error of Hydra names, as `experiment/mine`; only its message does."""
+    """The file, such as `experiment/mine`, that the message of an error of Hydra names; "" if it names none."""
     found = re.match(r"In '(.+?)': ", str(error).lstrip())
     return found[1] if found and found[1] != "config" else ""
 
 
 def choices_of(group: str, config_dir: str | Path | None) -> list[str]:
-    """What a group can be set to, in our folder and the user's: `sine`, `notebook/char_rnn`; nothing if it is none."""
+    """The choices of a group, in rnnlab's folder and the user's: `sine`, `notebook/char_rnn`; [] for no group."""
     if not re.fullmatch(r"\w+(/\w+)*", group):
         return []
     folders = [config_folder() / group, *([Path(config_dir) / group] if config_dir is not None else [])]
@@ -278,7 +281,7 @@ def choices_of(group: str, config_dir: str | Path | None) -> list[str]:
 
 
 def _unreadable(error: Exception, override: str = "") -> str:
-    """The line for an override that Hydra's grammar does not have: of those asked for, or of a file's."""
+    """The line for an override that is not in Hydra's grammar: one of the user's, or one from a file."""
     asked = override or getattr(error, "override", "")
     if not asked.partition("=")[0] or ("=" not in asked and not asked.startswith("~")):
         return f"{asked}: an override is written KEY=VALUE"
@@ -319,7 +322,7 @@ def _is_in(key: str, tree: Any) -> bool:
 
 
 def _could_be_added(key: str, tree: Any) -> bool:
-    """Whether it is an argument that the config leaves out, or may be one of a class that we do not know."""
+    """Whether a key may be an argument that the config leaves out, or one of a class without a schema."""
     parent, _, last = key.rpartition(".")
     if parent in FIXED:
         return last in FIXED[parent].model_fields
@@ -335,7 +338,7 @@ def _could_be_added(key: str, tree: Any) -> bool:
 
 
 def _without_keys(error: BaseException) -> str:
-    """A message of OmegaConf or Hydra on one line, without the trailers about types and links."""
+    """A message of OmegaConf or Hydra in one line, without its last lines about types and links."""
     lines = [line.strip() for line in str(error).splitlines()]
     kept = [
         x

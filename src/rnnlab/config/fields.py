@@ -1,4 +1,4 @@
-"""The types that config values have, each with the words that an error says it in."""
+"""The types of config values, each with its description for errors."""
 
 import types
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from pydantic_core import PydanticCustomError
 
 @dataclass(frozen=True)
 class Says:
-    """How a type is named to a person, as what follows "must be"."""
+    """The description of a type, as it follows "must be" in an error."""
 
     words: str
 
 
 class Mark:
-    """A field's part in a run's identity; see `rnnlab.config.identity`."""
+    """Whether a field is part of a run's identity; see `rnnlab.config.identity`."""
 
 
-HOW = Mark()  # never decides a number: left out of the identity
-NEUTRAL = Mark()  # left out at its default, so that fields added later leave old ids alone
+HOW = Mark()  # never part of the identity: it changes no number
+NEUTRAL = Mark()  # not part of the identity at its default, so that a new field does not change older ids
 
 
 def wrong(message: str, **values: Any) -> PydanticCustomError:
-    """An error whose message is shown as it is, after the key and the value."""
+    """An error whose message is shown unchanged, after the key and the value."""
     return PydanticCustomError("rule", "{message}", {"message": message.format(**values)})
 
 
@@ -35,13 +35,13 @@ def _number(value: Any) -> Any:
 
 
 def _whole(value: Any) -> Any:
-    """Torch counts in 64 bits."""
+    """Refuses whole numbers from 2^63 on, which torch cannot hold, and booleans."""
     if isinstance(value, int | float) and value >= 2**63:
         raise wrong("is too large; the largest whole number is 2^63 - 1")
     return _number(value)
 
 
-# 3.0 and "3" count as the whole number 3, "1e-3" as a number; true does not count as 1
+# 3.0 and "3" are read as the whole number 3, "1e-3" as a number; true is not read as 1
 _Number = BeforeValidator(_number)
 _Whole = BeforeValidator(_whole)
 _finite = Field(allow_inf_nan=False)
@@ -60,14 +60,14 @@ Flag = Annotated[bool, Strict(), Says("true or false")]
 Text = Annotated[str, Says("text")]
 Texts = Annotated[list[Text], Says("a list of words")]
 Anything = Annotated[Any, Says("a value")]
-# Lightning tells 1 from 1.0: so many batches, or all of them
+# to Lightning, 1 is one batch and 1.0 is all batches
 Batches = Annotated[int, _Whole, Strict(), Field(ge=0), Says("a whole number of batches")]
 Share = Annotated[float, Strict(), Field(ge=0, le=1), Says("a share from 0.0 to 1.0")]
 Several = Annotated[int, _Whole, Strict(), Field(ge=1), Says("a whole number of at least 1")]
 
 
 def describe(annotation: Any) -> str:
-    """What a value of a type is called: "a whole number of at least 1 or null"."""
+    """The description of a type, such as "a whole number of at least 1 or null"."""
     for marker in reversed(getattr(annotation, "__metadata__", ())):
         if isinstance(marker, Says):
             return marker.words
@@ -86,7 +86,7 @@ def describe(annotation: Any) -> str:
 
 
 def choices(annotation: Any) -> list[str]:
-    """The words that a type allows; [] where it is more than a choice of words (and null)."""
+    """The words that a type allows; [] for a type that allows anything else than words and null."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return choices(get_args(annotation)[0])

@@ -1,4 +1,4 @@
-"""Files and folders that a config names: there, or an error that names the nearest one."""
+"""Checks that files and folders in a config exist; an error names the nearest one."""
 
 import csv
 
@@ -6,7 +6,7 @@ from rnnlab.config.fields import wrong
 from rnnlab.errors import nearest
 from rnnlab.regular_files import from_home
 
-SHOWN = 20  # columns of a table
+SHOWN = 20  # columns that an error names
 
 
 def file(path: str) -> str:
@@ -33,7 +33,7 @@ def folder(path: str) -> str:
 
 
 def columns(path: object, delimiter: object = None) -> str:
-    """The first line of a table in words, to choose a column from; "" where there is none to be read."""
+    """A text with the names of a table's columns; "" if the file cannot be read or has only one column."""
     if not isinstance(path, str) or not _is(path, "file"):
         return ""
     try:
@@ -48,7 +48,7 @@ def columns(path: object, delimiter: object = None) -> str:
 
 
 def _is(path: str, what: str) -> bool:
-    """False, too, for what no file can be called."""
+    """Whether `path` is a file or a folder (`what`); false also for a name that no file can have."""
     try:
         place = from_home(path)
         return place.is_file() if what == "file" else place.is_dir()

@@ -1,4 +1,4 @@
-"""A config as Hydra composes it from the conf tree and a user's folder; which of Hydra's own keys have an effect."""
+"""Composes a config with Hydra, from the conf tree and a user's folder."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -22,13 +22,13 @@ from rnnlab.errors import UserError, nearest
 from rnnlab.regular_files import from_home
 
 NAMED_BY_HYDRA = (HydraException, OmegaConfBaseException, YAMLError)
-# what goes wrong in composing, as opposed to in a run: also a file that is no text or leads back to itself, or asks for
-# what the environment has not
+# errors in composing, not in a run: also for a file that is not text or includes itself, and for a missing
+# environment variable
 COMPOSING = (*NAMED_BY_HYDRA, ValueError, RecursionError, AttributeError, KeyError)
-REPLACED = re.compile(r"\+(model|data)=\{")  # as rnnlab.train writes an object
-UNNAMED = "UNKNOWN_NAME"  # what Hydra calls a job before there is one
+REPLACED = re.compile(r"\+(model|data)=\{")  # the form in which rnnlab.train writes an object
+UNNAMED = "UNKNOWN_NAME"  # Hydra's name for a job before there is one
 
-# where other sweepers say whether they look for less or for more of what a run returns
+# the keys with which other sweepers choose whether to minimise or maximise the score
 DIRECTIONS: dict[str, dict[Any, str]] = {
     "direction": {"minimize": "min", "maximize": "max"},  # Optuna
     "optim.maximize": {False: "min", True: "max"},  # Nevergrad
@@ -38,7 +38,7 @@ NO_SCORE = "chooses by a run's score, and nothing is validated in these"
 
 
 def opposed(sweeper: Any, mode: str, monitor: str) -> Iterator[str]:
-    """A line where another sweeper than ours looks for what `mode` says is worse. `sweeper` is Hydra's config of it."""
+    """A line if another sweeper than rnnlab's optimises against `mode`. `sweeper` is its node in Hydra's config."""
     for key, words in DIRECTIONS.items():
         asked = OmegaConf.select(sweeper, key)
         asked = getattr(asked, "name", asked)
@@ -51,7 +51,7 @@ def opposed(sweeper: Any, mode: str, monitor: str) -> Iterator[str]:
 
 
 def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
-    """The config of these overrides, with Hydra's own errors (COMPOSING); `rnnlab.config.compose` explains them."""
+    """The config of these overrides. Raises Hydra's own errors (COMPOSING); `rnnlab.config.compose` explains them."""
     from rnnlab.config.texts import kept
 
     refuse_unused(overrides)
@@ -62,7 +62,7 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
             raise UserError(f"--config-dir {config_dir}: no such folder")
         quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
         overrides.insert(0, f'hydra.searchpath=["file://{quoted}"]')
-    # Hydra's state and its job's name are the process's: a surrounding hydra.main gets its own back
+    # Hydra's state and the job's name are global: a surrounding hydra.main gets back its own afterwards
     state = GlobalHydra.instance()
     name = JobRuntime.instance().get("name")
     outer, state.hydra = state.hydra, None
@@ -76,8 +76,8 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
 
 
 def apart(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Those for Hydra, and those that replace a section, `+model={_target_:...}`, which Hydra would merge, with those
-    of keys in it.
+    """Splits the overrides: those for Hydra, and those that replace a section (`+model={_target_:...}`, which Hydra
+    would merge) or set keys in a replaced section.
     """
     whole = {found[1] for word in overrides if (found := REPLACED.match(word))}
     later = [o for o in overrides if REPLACED.match(o) or o.lstrip("+").split(".")[0] in whole]
@@ -85,7 +85,7 @@ def apart(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def put(cfg: DictConfig, replaced: Sequence[str]) -> DictConfig:
-    """The config with its sections replaced, in place. Raises UserError for a key that the new one does not have."""
+    """Replaces sections of the config in place. Raises UserError for a key that the new section does not have."""
     for override in OverridesParser.create().parse_overrides(list(replaced)):
         section, _, key = override.key_or_group.partition(".")
         with open_dict(cfg):
@@ -105,12 +105,12 @@ def put(cfg: DictConfig, replaced: Sequence[str]) -> DictConfig:
 
 
 def addable(overrides: Sequence[str]) -> list[str]:
-    """A cell's own options stand in no file: `model.options.NAME=` adds the key where it is not there yet."""
+    """The overrides, with `++` before `model.options.NAME=`: no file contains a cell's own options."""
     return [f"++{word}" if word.startswith("model.options.") else word for word in overrides]
 
 
 def running_config_dir() -> str | None:
-    """The `--config-dir` of the hydra.main that runs now, if any."""
+    """The `--config-dir` of the running hydra.main, or None."""
     if not HydraConfig.initialized():
         return None
     sources = HydraConfig.get().runtime.config_sources

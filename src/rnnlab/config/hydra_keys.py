@@ -1,4 +1,4 @@
-"""Which of Hydra's own keys have an effect in `rnnlab train`, and what has in place of the others."""
+"""Hydra's own keys: which have an effect in `rnnlab train`, and what to use in place of the others."""
 
 import dataclasses
 import inspect
@@ -19,7 +19,7 @@ from rnnlab.config.origins import config_folder, file
 from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError, nearest
 
-# what Hydra does with them, it does here, too; all that lies below them
+# keys that have their usual effect, with all keys below them
 SERVED = {
     "hydra.mode": "RUN or MULTIRUN",
     "hydra.searchpath": "more folders of configs",
@@ -35,7 +35,7 @@ SERVED = {
     "hydra.hydra_help": "what --hydra-help shows",
     "hydra.defaults": "Hydra's own list of files",
 }
-# those that would have no effect, and what has
+# keys that have no effect, and what has an effect in their place
 UNUSED = {
     "hydra.run.dir": "a run's folder lies in paths.outputs, below its name",
     "hydra.sweep.dir": "a sweep's runs lie in paths.outputs, below their name",
@@ -56,8 +56,8 @@ UNUSED = {
 LOGGING = ("version", "formatters", "filters", "handlers", "loggers", "root", "incremental",
            "disable_existing_loggers")  # fmt: skip
 ABSENT = object()
-OF_OURS = {"sweeper": ("params", "max_batch_size")}  # arguments of any sweeper
-FOLDERS = ("hydra.sweep.dir", "hydra.sweep.subdir")  # for which other launchers than ours have a use
+OF_OURS = {"sweeper": ("params", "max_batch_size")}  # arguments that every sweeper may have
+FOLDERS = ("hydra.sweep.dir", "hydra.sweep.subdir")  # keys that other launchers than rnnlab's use
 CHOSEN = ("hydra.launcher", "hydra.sweeper", "hydra.job_logging", "hydra.hydra_logging", "hydra.help",
           "hydra.hydra_help")  # fmt: skip
 AS_OURS: dict[str, Any] = {
@@ -69,15 +69,15 @@ AS_OURS: dict[str, Any] = {
 
 
 def refuse_unused(overrides: Sequence[str]) -> None:
-    """Raises UserError with a line for each of Hydra's own keys that would have no effect, or that Hydra does not have.
+    """Raises UserError with a line for each of Hydra's own keys that has no effect or does not exist.
 
-    Another launcher than ours has a use for the folder of a sweep.
+    The folder of a sweep is allowed for another launcher than rnnlab's, which uses it.
     """
     stock = any(re.match(r"hydra/launcher=(?!rnnlab$)", override) for override in overrides)
     lines = []
     for override in (
         word for word in overrides if "=" in word or word.startswith("~")
-    ):  # no words of options
+    ):  # not the words of command-line options
         asked, _, value = override.partition("=")
         if not re.match(r"hydra[./]|hydra$", asked.lstrip("+~")):
             continue
@@ -96,7 +96,7 @@ def refuse_unused(overrides: Sequence[str]) -> None:
 
 
 def refuse_elsewhere(overrides: Sequence[str]) -> None:
-    """Raises UserError for keys that only `rnnlab train` on a command line gives to Hydra, after `refuse_unused`."""
+    """As `refuse_unused`; also raises UserError for keys that only have an effect in the command `rnnlab train`."""
     refuse_unused(overrides)
     if lines := [f"{override}: has an effect in the command `rnnlab train` alone" for override in overrides
                  if re.match(r"[+~]*hydra([./](?!searchpath\b)|=)", override)]:  # fmt: skip
@@ -104,7 +104,7 @@ def refuse_elsewhere(overrides: Sequence[str]) -> None:
 
 
 def _value(override: str) -> Any:
-    """What Hydra reads of an override; None where it can't be read, which Hydra itself says."""
+    """The value of an override as Hydra reads it; None if it cannot be read, which Hydra itself reports."""
     try:
         return OverridesParser.create().parse_override(override).value()
     except HydraException:
@@ -112,7 +112,7 @@ def _value(override: str) -> Any:
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """The keys that a value sets: those inside of a dictionary."""
+    """(key, value) for each key that a value sets; a dictionary sets the keys inside it."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
             yield from _leaves(f"{key}.{name}", inner)
@@ -121,12 +121,12 @@ def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def unused(key: str) -> str:
-    """What has an effect in place of a key of Hydra's; "" where the key itself has."""
+    """What to use in place of a key of Hydra that has no effect; "" for a key that has one."""
     return next((why for name, why in UNUSED.items() if key == name or key.startswith(f"{name}.")), "")
 
 
 def absent(key: str) -> str:
-    """That Hydra's own config has no such key, and the nearest that it has; "" where it has it."""
+    """An error, with the nearest key, if Hydra's own config has no such key; "" if it has it."""
     at = "hydra"
     node: Any = HydraConf
     for name in key.split(".")[1:]:
@@ -135,7 +135,7 @@ def absent(key: str) -> str:
         elif dataclasses.is_dataclass(node):
             known = {field.name: field.type for field in dataclasses.fields(node) if field.name != "defaults"}
         else:
-            return ""  # a launcher's, a sweeper's, or what the user names
+            return ""  # a key of a launcher or a sweeper, or one that the user names
         if name not in known:
             return f"no such key.{near_key(f'{at}.{name}', {f'{at}.{other}': 0 for other in known})}"
         at, node = f"{at}.{name}", known[name]
@@ -143,7 +143,7 @@ def absent(key: str) -> str:
 
 
 def key_of(schema: str) -> str:
-    """Where Hydra's config has what a class of it describes: JobConf is `hydra.job`."""
+    """The key of Hydra's config that one of its classes describes: JobConf is `hydra.job`."""
     places: list[tuple[str, Any]] = [("hydra", HydraConf)]
     for at, node in places:
         if node.__name__ == schema:
@@ -155,7 +155,7 @@ def key_of(schema: str) -> str:
 
 
 def _impossible(key: str, value: Any) -> str:
-    """Why Hydra would fail on a value, which it does not check."""
+    """Why Hydra would fail on a value that it does not check itself; "" if it would not."""
     if key == "hydra.verbose" and not isinstance(value, bool | str | list | type(None)):
         return "must be true, false, or names of Python's loggers"
     if key == "hydra.job.env_copy" and isinstance(value, list):
@@ -167,7 +167,7 @@ def _impossible(key: str, value: Any) -> str:
 
 
 def unused_in_files(hydra: Any) -> list[str]:
-    """A line for each of Hydra's own keys that a file has set and that has no effect. `hydra` is Hydra's config."""
+    """A line for each of Hydra's own keys that is set in a file but has no effect. `hydra` is Hydra's config."""
     stock = not str(hydra.launcher._target_).endswith(".RnnlabLauncher")
     theirs = (*FOLDERS, "hydra.job.num", "hydra.job.id") if stock else ()
     plain: Any = OmegaConf.to_container(hydra, resolve=False)
@@ -194,7 +194,7 @@ def unused_in_files(hydra: Any) -> list[str]:
 
 
 def _set_by_files(runtime: dict[str, Any]) -> Iterator[tuple[Path, str, Any]]:
-    """(file, key, value) of Hydra's own keys in the files of users' folders, also those that Hydra then sets anew."""
+    """(file, key, value) of Hydra's own keys in the files of users' folders, also of keys that Hydra sets later."""
     folders = [Path(source["path"]) for source in runtime["config_sources"] if source["schema"] == "file"]
     choices = {"local": "default", **runtime["choices"]}
     for folder in folders:
@@ -209,7 +209,7 @@ def _set_by_files(runtime: dict[str, Any]) -> Iterator[tuple[Path, str, Any]]:
 
 
 def _unknown_arguments(part: str, node: dict[str, Any]) -> Iterator[str]:
-    """A line for each argument that a launcher or a sweeper does not take: it is made in a sweep alone."""
+    """A line for each argument that a launcher or a sweeper does not take. Hydra itself sees this only in a sweep."""
     from rnnlab.config.building import locate
 
     given = node.keys() - {"_target_", "_recursive_", "_convert_", *OF_OURS.get(part, ())}
@@ -223,7 +223,7 @@ def _unknown_arguments(part: str, node: dict[str, Any]) -> Iterator[str]:
 
 
 def of_jobs(hydra: DictConfig) -> Iterator[str]:
-    """A line for each key of Hydra's that only a launcher which starts a job for each run could honour."""
+    """A line for each key of Hydra that has an effect only with a launcher that starts a job for each run."""
     from hydra.experimental.callback import Callback
 
     from rnnlab.config.building import locate

@@ -1,4 +1,4 @@
-"""The part of a config that decides a run's numbers; what `rnnlab.runs.identity` hashes."""
+"""The part of a config that decides a run's numbers, which `rnnlab.runs.identity` hashes."""
 
 import copy
 from functools import cache
@@ -20,10 +20,10 @@ SHARED = Recurrent.model_construct()
 def deciding(config: dict[str, Any] | DictConfig) -> dict[str, Any]:
     """The typed, canonical values that decide a run's numbers.
 
-    Left out are the keys that say only *how* a run is done (paths, loggers, progress) and those at a neutral
-    value, so that a key that comes later leaves old ids alone. Equal values are equal here however they were
-    written: 1e-3 is 0.001, and 1 is 1.0 where a fraction may stand. Nothing is refused: a config that is
-    incomplete or wrong gives what can be read of it.
+    Two kinds of keys are left out: those that say only *how* a run is done (paths, loggers, progress), and those at a
+    neutral value, so that a new key does not change older ids. Equal values are equal here in any notation: 1e-3 is
+    0.001, and 1 is 1.0 for a key of fractions. Nothing is refused: of an incomplete or wrong config, the result holds
+    what can be read.
     """
     values = resolve(config).values if isinstance(config, DictConfig) else copy.deepcopy(config)
     reading = read({k: v for k, v in values.items() if k != "hydra"})
@@ -31,10 +31,10 @@ def deciding(config: dict[str, Any] | DictConfig) -> dict[str, Any]:
 
 
 def deciding_of(values: dict[str, Any], nodes: dict[str, Node], path: str = "") -> dict[str, Any]:
-    """`deciding` of values that were read, with their nodes: of a whole config, or of what stands at a path in it."""
+    """`deciding` for values that were read, with their nodes: for a whole config, or for the part at `path`."""
     kept: dict[str, Any] = {}
     node = nodes.get(path)
-    if node is not None:  # in full, so that a default of torch's is the same given or not
+    if node is not None:  # with all defaults, so that one of torch's defaults is the same given or not
         own = vars(node)
         values = {k: own[k] for k in _keys(type(node)) if k in own} | values
         values = node.deciding(values)
@@ -47,7 +47,7 @@ def deciding_of(values: dict[str, Any], nodes: dict[str, Node], path: str = "") 
                 continue
             if at in nodes or at in NAMED:
                 value = deciding_of(value, nodes, at)
-            elif at == "model":  # a user's own, with the keys of conf/model/recurrent.yaml
+            elif at == "model":  # a user's own model, with the keys of conf/model/recurrent.yaml
                 value = {k: v for k, v in value.items() if not _left_out(SHARED, k, v)}
             if not value:
                 continue
@@ -69,7 +69,7 @@ def _keys(kind: type[Node]) -> tuple[str, ...]:
 
 @cache
 def _marked(kind: type[Node]) -> tuple[frozenset[str], dict[str, Any]]:
-    """The keys that say how a run is done, and those that are left out at their neutral values."""
+    """The keys that say how a run is done, and the neutral values of keys that are left out at these."""
     fields = kind.model_fields
     how = frozenset(key for key, field in fields.items() if HOW in field.metadata)
     return how, {key: field.default for key, field in fields.items() if NEUTRAL in field.metadata}

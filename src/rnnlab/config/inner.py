@@ -1,11 +1,12 @@
-"""What may stand in the arguments of a class of the user's own, beside numbers and texts, in a stranger's folder, too:
-torch's layers, functions and optimizers, which compute and do nothing else.
+"""Classes and functions that arguments of a user's own class may contain, even in the folder of another user's run.
+
+They are torch's layers, functions and optimizers, which compute and do nothing else.
 """
 
 BY_NAME = (
-    "hydra.utils.get_object"  # the target that stands for a class or function itself, which `path` names
+    "hydra.utils.get_object"  # the target for a class or function itself, with its dotted path in `path`
 )
-EXACT = ("pathlib.Path", "builtins.tuple")  # the targets of what a config would have as text and lists
+EXACT = ("pathlib.Path", "builtins.tuple")  # targets for exact types; a config would hold texts and lists
 
 NN = """
 Identity Linear Bilinear Flatten Unflatten Embedding EmbeddingBag Sequential ModuleList

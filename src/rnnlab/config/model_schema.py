@@ -1,4 +1,4 @@
-"""The models: what a recurrence and each of the three tasks can be asked for."""
+"""The schemas of the models: keys, types and bounds of a recurrence and of each task."""
 
 import importlib.util
 import itertools
@@ -31,15 +31,15 @@ UNBUILT = (
     "init_from_freeze",
     "init_from_rate",
     "equal",
-)  # keys that no model's constructor is given
+)  # keys that are not passed to a model's constructor
 
 
 def able(can: Callable[[Description], bool]) -> tuple[list[str], list[str]]:
-    """Our cells that can do something, and those that cannot; of a user's own cell nothing is known here."""
+    """The names of rnnlab's cells that can do something, and of those that cannot; users' cells are not known here."""
     return [c for c in CELLS if can(CATALOGUE[c])], [c for c in CELLS if not can(CATALOGUE[c])]
 
 
-# asked for each of 100,000 runs
+# computed once: a sweep may check 100,000 runs
 BENT = able(lambda cell: "nonlinearity" in cell.options)
 FORGETTING = able(lambda cell: cell.has_gate("forget"))
 OF_TORCH = able(lambda cell: bool(cell.torch_layer))
@@ -96,14 +96,16 @@ class Recurrent(Node):
     init_from_freeze: Annotated[Flag, NEUTRAL] = False
     init_from_rate: Annotated[Positive, NEUTRAL] = 1.0
     kind: ClassVar[str] = ""
-    metrics: ClassVar[tuple[str, ...]] = ()  # that its task measures
+    metrics: ClassVar[tuple[str, ...]] = ()  # the metrics of its task
 
     def measured(self) -> tuple[str, ...]:
         return self.metrics
 
     @property
     def settled_forget_bias(self) -> float | str | None:
-        """What `auto` comes to. A cell of the user's own, and one with options, is asked when it is built."""
+        """`forget_bias` with `auto` replaced; it stays `auto` for a user's own cell and a cell with options, until the
+        cell is built.
+        """
         if self.forget_bias != "auto" or self.cell not in CELLS or self.options:
             return self.forget_bias
         return 1.0 if self.bias != "none" and CATALOGUE[self.cell].has_gate("forget") else None
@@ -141,7 +143,7 @@ class Recurrent(Node):
             yield "init", f"torch has a layer for {', '.join(can)}, not for {self.cell}"
 
     def _noise_problems(self) -> Iterator[Problem]:
-        """What is drawn in a step and has nothing to act on."""
+        """Dropout and zoneout that cannot act on this cell or engine."""
         zoneout_cell = self.zoneout if self.zoneout_cell is None else self.zoneout_cell
         can, cannot = OF_STATES
         if self.zoneout_cell is not None and self.cell in cannot:
@@ -161,7 +163,7 @@ class Recurrent(Node):
 
     def _option_problems(self) -> Iterator[Problem]:
         if self.cell not in CELLS:
-            return  # its constructor says what it takes
+            return  # a user's own cell: its constructor checks its options
         own = own_options(self.cell)
         for name, value in self.options.items():
             if name not in own:
@@ -172,7 +174,7 @@ class Recurrent(Node):
                 yield f"options.{name}", why
 
     def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Without the options that are as the cell has them by itself."""
+        """The values, without options that have the cell's default."""
         own = own_options(str(values.get("cell")))
         options = {k: v for k, v in (values.get("options") or {}).items() if v is not None}
         for name in own.keys() & options.keys():
@@ -183,7 +185,7 @@ class Recurrent(Node):
 
 
 def own_options(cell: str) -> dict[str, Option]:
-    """What `model.options` may hold for a cell of ours."""
+    """The options in `model.options` that one of rnnlab's cells takes."""
     found = CATALOGUE[cell].options if cell in CATALOGUE else {}
     return {name: option for name, option in found.items() if name not in Recurrent.model_fields}
 

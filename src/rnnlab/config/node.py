@@ -1,4 +1,4 @@
-"""What the schemas of all parts of a config share."""
+"""`Node`, the base class of all schemas."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -11,21 +11,21 @@ Problem = tuple[str, str]  # (key, message); the key is relative to the node tha
 class Node(BaseModel):
     """A part of the config: its keys and their types, in the order in which they are shown.
 
-    A field without a default must be there; the defaults of our own parts stand in conf/ alone, those of
-    torch's and Lightning's classes are their own.
+    A field without a default is required; the defaults of rnnlab's own parts are only in conf/, and the defaults here
+    are those of torch's and Lightning's classes.
     """
 
     model_config = ConfigDict(
         defer_build=True, validate_assignment=True, coerce_numbers_to_str=True, protected_namespaces=()
     )
     choice: ClassVar[str] = ""  # the name in its group: `model=<choice>`
-    how: ClassVar[bool] = False  # the whole node never decides a number
-    reserved: ClassVar[dict[str, str]] = {}  # keys that exist and are not the user's, with the reason
+    how: ClassVar[bool] = False  # whether the whole node never changes a number
+    reserved: ClassVar[dict[str, str]] = {}  # {key: reason} for keys that a user may not set
 
     def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The values that may decide a run's numbers, given all; see `rnnlab.config.identity`."""
+        """From all `values`, those that may decide a run's numbers; see `rnnlab.config.identity`."""
         return values
 
     def problems(self) -> Iterator[Problem]:
-        """What is wrong between fields, each of which is right by itself."""
+        """Problems between fields that are each valid by themselves."""
         yield from ()

@@ -1,4 +1,4 @@
-"""Which file of the user's a wrong value comes from: a line about it names the file where no override sets the key."""
+"""Finds the user's file that a wrong value comes from; an error names it if no override sets the key."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,16 @@ GLOBAL = ("experiment", "debug", "local")  # groups whose files set keys of the 
 
 
 def config_folder() -> Path:
-    """The conf tree: inside the installed package, or the repository's own."""
+    """The folder conf/: inside the installed package, or else in the repository."""
     package = Path(rnnlab.__file__).resolve().parent
     packaged = package / "conf"
     return packaged if packaged.is_dir() else package.parents[1] / "conf"
 
 
 def with_files(lines: Sequence[str], overrides: Sequence[str], folder: str | Path | None) -> list[str]:
-    """The lines, each with ` (in FILE)` where a file of the user's `folder` sets its key, and no override does."""
+    """The lines, each with ` (in FILE)` if a file of the user's `folder` sets its key and no override does."""
     asked = {override.lstrip("+~").partition("=")[0] for override in overrides}
-    files = list(file(config_folder(), "local", "default"))  # without being asked for
+    files = list(file(config_folder(), "local", "default"))  # read although no override names it
     if folder is not None:
         files += [
             *file(from_home(folder), "local", "default"),
@@ -38,7 +38,7 @@ def with_files(lines: Sequence[str], overrides: Sequence[str], folder: str | Pat
 
 
 def chosen(overrides: Sequence[str], folder: Path) -> Iterator[tuple[Path, str, Any]]:
-    """The files that the overrides choose, those that they begin with first: path, key of the whole, content."""
+    """(path, key of the section, content) of the files that the overrides choose, each after the files it includes."""
     for override in overrides:
         group, _, names = override.lstrip("+").partition("=")
         for name in names.strip("[]").split(",") if re.fullmatch(r"[\w/]+", group) else ():

@@ -1,5 +1,5 @@
-"""What a run's folder may have built without being trusted: the classes listed here, each at its place in the config
-and with its own arguments. Nothing is imported to find out.
+"""The classes that the config of an untrusted run may build: those listed here, each at its place in the config and
+with its own arguments. Nothing is imported for this check.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,25 +12,25 @@ from rnnlab.config.node import Node
 from rnnlab.config.schema import COMPONENTS, NAMED
 from rnnlab.config.stock import STOCK
 
-# what reaches a server of the config's choosing has a schema, and needs trust all the same
+# classes that send data to a server named in the config: they have a schema, but need trust
 SENDING = ("lightning.pytorch.loggers.MLFlowLogger",)
 LISTED: dict[str, dict[str, type[Node]]] = {
     place: {t: n for t, n in known.items() if t not in SENDING} | STOCK.get(place, {})
     for place, known in (COMPONENTS | NAMED).items()
 }
-# built later, with what only the run itself has: the parameters, the optimizer
+# sections that are built later, with the run's parameters or optimizer
 PARTIAL = ("optimizer", "scheduler")
-# of the Trainer's: they start processes, name classes, or upload; so only as they are by default
+# the Trainer's arguments that start processes, name classes, or upload: only their defaults are permitted
 AS_BY_DEFAULT = {"strategy": "auto", "plugins": None, "model_registry": None}
 
 Own = Callable[[str, str, Any], bool]  # (place, target, node): is it the user's own?
 
 
 def refusals(sections: Mapping[str, Any], own: Own = lambda *_: False) -> Iterator[str]:
-    """A few words for everything in these sections of a config that is not permitted: what it would run.
+    """A short text for each thing in these sections of a config that is not permitted: the code that it would run.
 
-    `own` says of a target that is not listed whether it is the user's. Its arguments must be plain, or torch's layers
-    and functions, or the user's own in turn.
+    `own` decides whether a target that is not listed is the user's own. The arguments of a user's own class must be
+    plain values, torch's layers and functions, or other classes of the user.
     """
     for section, node in sections.items():
         if section in NAMED and isinstance(node, dict):
@@ -39,7 +39,7 @@ def refusals(sections: Mapping[str, Any], own: Own = lambda *_: False) -> Iterat
                     yield from component(f"{section}.{name}", section, inner, own)
         elif section in LISTED:
             yield from component(section, section, node, own)
-        elif holds_target(node):  # nothing is built there, but what a config names is imported
+        elif holds_target(node):  # nothing is built from this section, but a target might be imported
             yield f"{section}={shape(node)}"
         elif section == "trainer" and isinstance(node, dict):
             for key, default in AS_BY_DEFAULT.items():
@@ -77,7 +77,7 @@ def _is_known_cell(at: str, cell: Any, own: Own) -> bool:
 
 
 def fits(schema: type[Node], key: str, value: Any) -> bool:
-    """Whether a listed class has such an argument, of this type. Which values are wise is its own to say."""
+    """Whether a listed class has this argument, with a value of this type; the class itself checks bounds."""
     if (
         key not in schema.model_fields
         or holds_target(value)
@@ -87,12 +87,12 @@ def fits(schema: type[Node], key: str, value: Any) -> bool:
     try:
         setattr(schema.model_construct(_fields_set=set()), key, value)
     except ValidationError as error:
-        return all(e["type"] == "rule" for e in error.errors())  # of the right type, but no such file, say
+        return all(e["type"] == "rule" for e in error.errors())  # right type, but a missing file, for example
     return True
 
 
 def inner(at: str, value: Any, own: Own) -> bool:
-    """Whether a class of the user's own may be given this: what is plain, and nodes of what may be made of it."""
+    """Whether an argument of a user's own class is permitted: plain values, and nodes that are themselves permitted."""
     if isinstance(value, list):
         return all(inner(at, one, own) for one in value)
     if not isinstance(value, dict):
@@ -120,7 +120,7 @@ def inner(at: str, value: Any, own: Own) -> bool:
 
 
 def plain(value: Any) -> bool:
-    """What any class may be given: numbers, texts, and lists and mappings of them."""
+    """Whether a value is a number, a text, null, or a list or mapping of these, which any class may get."""
     if isinstance(value, dict):
         return all(isinstance(k, str) and not k.startswith("_") and plain(v) for k, v in value.items())
     if isinstance(value, list):
@@ -152,7 +152,7 @@ def call(target: str, arguments: dict[Any, Any]) -> str:
 
 
 def shape(value: Any) -> str:
-    """What a value is, in a word or two: what a call is given, and not with which text."""
+    """The kind of a value in a word or two, without its text."""
     if isinstance(value, dict):
         target = value.get("_target_")
         rest = {k: v for k, v in value.items() if k != "_target_"}

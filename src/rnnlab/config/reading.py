@@ -1,4 +1,4 @@
-"""Reading plain values against the schema: typed values, and a line for every problem."""
+"""Reads plain values with the schema: typed values, and a line for each problem."""
 
 import copy
 import importlib.util
@@ -18,22 +18,22 @@ from rnnlab.config.stock import STOCK
 from rnnlab.config.training_schema import WRITES_WITH, Scheduler
 from rnnlab.errors import nearest
 
-SETTLED = ("hidden_size", "equal", "forget_bias")  # what `settle_model` may set
-# what Hydra's instantiate reads of a node, beside the arguments
+SETTLED = ("hidden_size", "equal", "forget_bias")  # keys that `settle_model` may set
+# keys of a node that Hydra's instantiate itself uses
 INSTANTIATE_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
 
 @dataclass
 class Reading:
-    """What was read. `nodes` holds the parts with a schema of ours, by dotted path ("" is the top)."""
+    """The result of `read`. `nodes` holds the parts that have a schema, by dotted path ("" is the top)."""
 
     values: dict[str, Any]
     nodes: dict[str, Node] = field(default_factory=dict)
-    sound: dict[str, Node] = field(default_factory=dict)  # those in which every field is right
+    sound: dict[str, Node] = field(default_factory=dict)  # the nodes in which every field is valid
     problems: list[str] = field(default_factory=list)
     unsettled: dict[str, Any] = field(
         default_factory=dict
-    )  # keys of the model as they stood before `settle_model`
+    )  # the model's keys SETTLED with their values before `settle_model`
 
     def value_at(self, path: str) -> Any:
         value: Any = self.values
@@ -45,7 +45,7 @@ class Reading:
 
 
 def shown(value: Any) -> str:
-    """A value as one would write it on the command line."""
+    """A value as it is written on the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -58,16 +58,17 @@ def shown(value: Any) -> str:
 
 
 def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequence[str] = ()) -> Reading:
-    """Types `values` in place, as far as they can be.
+    """Converts `values` to their types, in place, where this is possible.
 
-    `missing` are keys that still need a value, `unresolved` those whose problem is known already.
+    `missing` are keys that still need a value; `unresolved` are keys whose problem is already reported.
     """
     reading = Reading(values)
-    absent = dict.fromkeys(missing, True) | dict.fromkeys(unresolved, False)  # is a line still due?
+    # {key: whether it still needs a line}
+    absent = dict.fromkeys(missing, True) | dict.fromkeys(unresolved, False)
     _node(reading, "", Config, {k: v for k, v in values.items() if k not in SECTIONS}, values, absent)
     for section in SECTIONS:
         if section in NAMED and not isinstance(values.get(section), dict):
-            values[section] = {}  # ~logger is logger=none
+            values[section] = {}  # ~logger means logger=none
         elif section not in values and section not in absent and section not in OPTIONAL:
             reading.problems.append(f"{section}: is missing from the config")
     for section, schema in FIXED.items():
@@ -103,9 +104,9 @@ def read(values: dict[str, Any], missing: Sequence[str] = (), unresolved: Sequen
 
 
 def settle_model(model: Recurrent, values: dict[str, Any], sound: bool = True) -> str | None:
-    """Sets what `equal` and `auto` come to, in the node and in the values; why that cannot be, or None.
+    """Replaces `equal` and `auto`, in the node and in the values; returns why that is not possible, or None.
 
-    Of a config that is not `sound` `equal` is left as it is.
+    If the config is not `sound`, `equal` stays as it is.
     """
     why = None
     if sound and model.equal is not None:
@@ -117,7 +118,7 @@ def settle_model(model: Recurrent, values: dict[str, Any], sound: bool = True) -
 
 
 def installed(package: str) -> bool:
-    """Without importing it; a folder of that name, such as the one that wandb itself leaves, is no package."""
+    """Whether a package is installed, without importing it. A folder of its name, as wandb makes one, is not enough."""
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None
 
@@ -140,14 +141,14 @@ def _component(
         _node(reading, path, known[node["_target_"]], arguments, node, absent)
     elif stock := STOCK.get(path.partition(".")[0], {}).get(node["_target_"]):
         _stock(reading, path, stock, node)
-    elif path == "scheduler" and "interval" in node:  # a class of the user's, and yet a key of ours
+    elif path == "scheduler" and "interval" in node:  # the class is the user's, but the key is rnnlab's
         assign(reading, path, Scheduler, Scheduler.model_construct(), "interval", node["interval"], node)
 
 
 def _stock(reading: Reading, path: str, schema: type[Node], node: dict[str, Any]) -> None:
-    """Types the arguments of a class of torch's or Lightning's that is not ours to bound, and leaves them as they are.
+    """Checks the types, but not the bounds, of arguments of a torch or Lightning class; leaves the values unchanged.
 
-    The class itself says which names of files and folders it takes, and whether there is such an argument.
+    The class itself checks names of files and folders, and whether an argument exists.
     """
     hints = get_type_hints(schema, include_extras=True)
     for key, value in node.items():
@@ -191,7 +192,7 @@ def _node(
         if NEUTRAL in field_.metadata and key not in given and path == "data":
             into[key] = copy.copy(
                 field_.default
-            )  # a run from before there was such a key: its constructor's may differ
+            )  # an older run, without this key; the constructor's default may differ
     reading.nodes[path] = node
     if len(reading.problems) == before and not any(f"{prefix}{k}" in absent for k in absent_keys):
         reading.sound[path] = node
@@ -219,7 +220,7 @@ def assign(
 
 
 def _elsewhere(path: str, key: str, schema: type[Node], reading: Reading) -> str:
-    """Where a key that is not here may have been meant: nearly so spelt, or a key of another choice."""
+    """A hint for an unknown key: a similar key, or another choice of the group that has the key."""
     at = f"{path}.{key}" if path else key
     if not path and key in ("experiment", "debug", "local"):
         return f" A file of conf/{key} begins with the line '# @package _global_'."

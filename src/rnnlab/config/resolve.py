@@ -1,4 +1,4 @@
-"""From an OmegaConf tree to plain values, with a line for all that cannot be resolved."""
+"""Converts an OmegaConf tree to plain values, with a line for each value that cannot be resolved."""
 
 import re
 from typing import Any, NamedTuple
@@ -12,10 +12,10 @@ from rnnlab.config.spelling import near_key
 
 
 class Resolved(NamedTuple):
-    """Plain values, the keys without a value ("???"), those that cannot be resolved, and why not.
+    """Plain values, the keys without a value ("???"), the keys that cannot be resolved, and the reasons, a line each.
 
-    The values lack the keys of both lists; `problems` are lines. Classes that have moved stand in the values by
-    their new names; `renamed` has a line for each.
+    The values lack the keys of both lists. Classes that have moved have their new names in the values; `renamed` has
+    a line for each.
     """
 
     values: dict[str, Any]
@@ -26,7 +26,7 @@ class Resolved(NamedTuple):
 
 
 def resolve(cfg: DictConfig) -> Resolved:
-    """`cfg` without its `hydra` node."""
+    """Resolves `cfg` without its `hydra` node."""
     missing: list[str] = []
     unresolved: list[str] = []
     problems: list[str] = []
@@ -37,7 +37,7 @@ def resolve(cfg: DictConfig) -> Resolved:
             return [value for value in kept if value is not _ABSENT]
         if not isinstance(node, DictConfig):
             return node
-        # a callback's own dictionary may have whole numbers as keys, and means them
+        # keys are not turned into text: a callback's own dictionary may have whole numbers as keys
         keys = [key for key in node if at or key != "hydra"]
         read_all = {key: read(node, key, f"{at}.{key!s}" if at else str(key)) for key in keys}
         return {key: value for key, value in read_all.items() if value is not _ABSENT}
@@ -51,7 +51,7 @@ def resolve(cfg: DictConfig) -> Resolved:
         except OmegaConfBaseException as error:
             raw = OmegaConf.to_container(node, resolve=False)[key]  # type: ignore[index]
             why = _why(error, cfg, str(raw))
-            if not any(line.endswith(f": {why}") for line in problems):  # said once, where it comes first
+            if not any(line.endswith(f": {why}") for line in problems):  # reported once, at its first key
                 problems.append(f"{at}={raw}: {why}")
             unresolved.append(at)
             return _ABSENT
@@ -70,7 +70,7 @@ _ABSENT = object()
 
 
 def _absent_of_hydra(node: Any, key: Any) -> str:
-    """A text as it was written, where it speaks of what Hydra has not set, such as the number of a job; or ""."""
+    """The raw text of a value, if it refers to a key that Hydra has not set, such as a job's number; else ""."""
     raw: Any = OmegaConf.to_container(node, resolve=False)
     own: Any = HydraConfig.get() if (paths := OF_HYDRA.findall(str(raw[key]))) else None
     return raw[key] if any(OmegaConf.select(own, path) is None for path in paths) else ""

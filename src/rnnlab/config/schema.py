@@ -1,4 +1,4 @@
-"""The whole config: its own keys, and which schema each group's choice has."""
+"""The schema of the whole config: its own keys, and the schemas of all groups."""
 
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -33,7 +33,7 @@ from rnnlab.config.training_schema import (
     Scheduler,
 )
 
-LONGEST = 255  # bytes of a name, on all common file systems
+LONGEST = 255  # the most bytes of a file's name on common file systems
 
 
 class Config(Node):
@@ -72,7 +72,7 @@ class Paths(Node):
 
 
 class Sweep(Node):
-    """How a multirun is done; of a single run it says nothing."""
+    """Settings of a multirun, which have no effect on a single run."""
 
     zip: Annotated[list[Texts], HOW, Says("a list of lists of keys")]
     exclude: Annotated[list[Anything], HOW, Says("a list of conditions")]
@@ -110,17 +110,17 @@ COMPONENTS: dict[str, dict[str, type[Node]]] = {
 NAMED: dict[str, dict[str, type[Node]]] = {"callbacks": CALLBACKS, "logger": LOGGERS}
 OPTIONAL = ("sweep",)  # a run's own config.yaml is without it
 SECTIONS = (*FIXED, *COMPONENTS, *NAMED)
-HOW_SECTIONS = ("logger",)  # nothing in them decides a number
+HOW_SECTIONS = ("logger",)  # sections that never change a number
 
 
 def other_choice(section: str, key: str) -> str:
-    """The choice of a group that has a key, for an error about another choice; "" where none has it."""
+    """The first choice of a group that has a key, for an error about another choice; "" if none has it."""
     known = COMPONENTS.get(section, {}).values()
     return next((schema.choice for schema in known if key in schema.model_fields), "")
 
 
 def words(key: str) -> list[str]:
-    """The words that a dotted key can be set to, in any choice of its group; [] where it is no choice of words."""
+    """The words that a dotted key can be set to, in any choice of its group; [] if it takes other values, too."""
     section, _, name = key.partition(".")
     if key == "model.cell":
         return list(CELLS)
@@ -130,12 +130,12 @@ def words(key: str) -> list[str]:
 
 
 def _unmeasured(nodes: dict[str, Node], metrics: tuple[str, ...]) -> Iterator[Problem]:
-    """What is to be watched and no validation will measure; a user's own callback may announce other names."""
+    """Monitors that no validation measures. Names outside metric/ and loss/ may come from a user's own callback."""
     measured = ["loss/val", *(f"metric/{name}" for name in metrics)]
     for path, node in nodes.items():
         name = getattr(node, "monitor", None)
         if name == "loss/train" and isinstance(node, EarlyStopping):
-            continue  # the mean of an epoch
+            continue  # it watches the mean over an epoch
         if not isinstance(name, str) or name in measured or not isinstance(node, (Config, EarlyStopping)):
             continue
         if path == "" or name.startswith(("metric/", "loss/")):
@@ -144,7 +144,7 @@ def _unmeasured(nodes: dict[str, Node], metrics: tuple[str, ...]) -> Iterator[Pr
 
 
 def between(nodes: dict[str, Node]) -> Iterator[Problem]:
-    """What is wrong between parts that are right by themselves; `nodes` holds only such parts."""
+    """Problems between parts that are each valid by themselves; `nodes` holds only valid parts."""
     yield from across(nodes)
     data = nodes.get("data")
     if isinstance(data, Data):
@@ -152,7 +152,7 @@ def between(nodes: dict[str, Node]) -> Iterator[Problem]:
 
 
 def across(nodes: dict[str, Node]) -> Iterator[Problem]:
-    """Of these, what depends on several parts. Of the data only its class is looked at, and of the top the monitor."""
+    """Problems that depend on several parts. Of the data it uses only the class, of the top only the monitor."""
     model, data, scheduler, trainer = (nodes.get(k) for k in ("model", "data", "scheduler", "trainer"))
     if isinstance(model, Recurrent) and isinstance(data, Data) and model.kind != data.kind:
         fits = next(m.choice for m in MODELS.values() if m.kind == data.kind)

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.errors import nearest
 
-# what users of Lightning, nanoGPT or torch's examples call what has another name here
+# {name in Lightning, nanoGPT or torch's examples: its equivalent here}
 RESUME = (
     "The same command goes on with a stopped run; resume=RUN trains a finished one for longer; model.init_from=RUN "
     "starts from its weights"
@@ -27,7 +27,7 @@ ELSEWHERE = {
     "output_dir": "paths.outputs is where runs lie",
     "early_stopping": "callbacks=early_stopping adds it",
     "grad_clip": "trainer.gradient_clip_val clips",
-    # what Lightning's Trainer once took, and its users still write
+    # former arguments of Lightning's Trainer, which users still write
     "auto_lr_find": "rnnlab find-lr finds a rate",
     "auto_scale_batch_size": "rnnlab find-lr --batch-sizes compares sizes",
     "track_grad_norm": "callbacks=inspect shows gradients through time",
@@ -46,7 +46,7 @@ ELSEWHERE = {
     "stochastic_weight_avg": "callbacks take lightning's StochasticWeightAveraging",
 }
 
-# what people call the same by other names
+# other words for the same thing
 ALIKE = {"valid": "val", "validation": "val", "metric": "val", "training": "train", "acc": "accuracy"}
 
 
@@ -62,16 +62,16 @@ def keys_of(tree: Any, at: str = "") -> Iterator[str]:
 
 
 def near_key(key: str, tree: Any, extra: Iterable[str] = ()) -> str:
-    """' Did you mean X?' for the nearest key, ' Possible: ...' for those beside it, or ''.
+    """' Did you mean X?' for the nearest key, ' Possible in PARENT: ...' for the keys beside it, or ''.
 
-    A key that has the right name in the wrong place, such as `lr` for `optimizer.lr`, counts as nearest.
+    A right name in the wrong place counts as near, such as `lr` for `optimizer.lr`.
     """
     if other := ELSEWHERE.get(key.rpartition(".")[2]):
         return f" {other}."
     keys = [k for k in (*keys_of(tree), *extra) if k != key and "._" not in k]
     parent, _, last = key.rpartition(".")
     beside = [k for k in keys if k.rpartition(".")[0] == parent]
-    names = [k.rpartition(".")[2] for k in beside]  # without what they share, or all of them would be near
+    names = [k.rpartition(".")[2] for k in beside]  # without the common parent, or all would be similar
     swapped = [name for name in names if sorted(name) == sorted(last)]  # as in `rl`
     if match := swapped or difflib.get_close_matches(last, names, n=1, cutoff=0.6):
         return f" Did you mean {f'{parent}.' if parent else ''}{match[0]}?"
@@ -85,7 +85,7 @@ def near_key(key: str, tree: Any, extra: Iterable[str] = ()) -> str:
 
 
 def near_metric(asked: str, seen: list[str]) -> str:
-    """' Did you mean X?', also for what others call the same: val_loss, train_loss, valid/acc."""
+    """' Did you mean X?' or '', also for names that others use: val_loss, train_loss, valid/acc."""
 
     def words(name: str) -> set[str]:
         return {ALIKE.get(word, word) for word in re.split(r"[^a-z0-9]+", name.lower()) if word}

@@ -1,7 +1,7 @@
-"""Torch's and Lightning's classes that a run's folder may name, beside those that the schemas describe.
+"""torch's and Lightning's classes that an untrusted run may name, in addition to those with a schema of their own.
 
-Only what computes or shows is here, with those of its arguments that are numbers, words and truth values. What takes
-a callable or a module, sends numbers to a server, or writes to a folder of its own choosing, is not.
+All of them only compute or show something. Their arguments are numbers, words and truth values. Classes that take a
+callable or a module, send numbers to a server, or write to a folder of their own choice are left out.
 """
 
 import re
@@ -25,14 +25,14 @@ def matching(pattern: str) -> Any:
     return Annotated[str, AfterValidator(check)]
 
 
-# a name that Lightning fills in: words, and metrics in braces; no folder, and no attribute of what is filled in
+# a template for Lightning: words, and metrics in braces; no folder, and no attribute of a metric
 FileName = matching(r"([\w =,.+-]|\{[\w/-]+(:\d{0,2}(\.\d{1,2})?[defg]?)?\})+")
-Inside = matching(r"\{run_folder\}(/[\w =,.+-]+)*")  # as make_trainer fills it in
-Name = matching(r"[\w =,.+-]+|\{run_name\}")  # not empty: a logger's files would be taken for ours
+Inside = matching(r"\{run_folder\}(/[\w =,.+-]+)*")  # a template that make_trainer fills in
+Name = matching(r"[\w =,.+-]+|\{run_name\}")  # not empty: a logger's files would look like rnnlab's
 Version = matching(r"[\w =,.+-]*") | Natural | None
 Duration = matching(r"\d+:\d{1,2}:\d{1,2}:\d{1,2}")
 
-AUTO = "auto"  # stands for the run's length, in what the schedule counts
+AUTO = "auto"  # stands for the run's length, in the units of the schedule
 Length = Annotated[Count | Literal["auto"], Says("a whole number of at least 1, or auto")]
 ON_GRADIENTS = {"foreach": Unset, "maximize": Flag, "differentiable": Flag}
 RATE = {"lr": Number, "weight_decay": Number, **ON_GRADIENTS, "capturable": Flag}
@@ -70,7 +70,7 @@ CALLBACKS: dict[str, dict[str, Any]] = {
     "DeviceStatsMonitor": {"cpu_stats": Unset},
     "LearningRateMonitor": {"logging_interval": Literal["step", "epoch"] | None, "log_momentum": Flag,
                             "log_weight_decay": Flag},
-    # its folder is the new run's
+    # dirpath: it must write into the new run's folder
     "ModelCheckpoint": {"dirpath": None, "filename": FileName | None, "monitor": Text | None, "verbose": Flag,
                         "save_last": Unset | Literal["link"], "save_top_k": OrUnlimited, "save_weights_only": Flag,
                         "mode": Literal["min", "max"], "auto_insert_metric_name": Flag,
@@ -94,7 +94,7 @@ LOGGERS: dict[str, dict[str, Any]] = {
 
 
 def nodes(package: str, classes: dict[str, dict[str, Any]], **more: Any) -> dict[str, type[Node]]:
-    """{dotted path: the arguments that it may be given, as a schema}."""
+    """{dotted path: schema of the permitted arguments}."""
     found = {}
     for name, arguments in classes.items():
         fields: Any = {key: (kind, None) for key, kind in (arguments | more).items()}

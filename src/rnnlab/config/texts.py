@@ -1,11 +1,11 @@
-"""Text stays text: `name=1e234` and `data.target=007` are what was typed, and no numbers."""
+"""Keeps text as it was typed: `name=1e234` and `data.target=007` are not read as numbers."""
 
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-# what Hydra's grammar reads as a number or a truth value
+# texts that Hydra's grammar reads as a number or a truth value
 TYPED = re.compile(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d[\d_]*)?|[+-]?(inf|nan)|true|false", re.I)
 OVERRIDE = re.compile(
     r"(?P<head>\+{0,2}(?P<key>[\w.]+)=)(?P<open>\[?)(?P<values>[^'\"()\[\]{}$\\]*)(?P<close>\]?)"
@@ -13,7 +13,7 @@ OVERRIDE = re.compile(
 
 
 def kept(overrides: Sequence[str]) -> list[str]:
-    """The overrides with quotes around what is no text to Hydra, where the key is one of text."""
+    """The overrides; for a key that holds text, with quotes around values that Hydra would not read as text."""
     return [_kept(override) for override in overrides]
 
 
@@ -36,7 +36,7 @@ def _quoted(value: str) -> str:
 
 @cache
 def text_keys() -> frozenset[str]:
-    """Dotted paths of all fields that hold text or a list of texts, of any choice of a group."""
+    """Dotted paths of all fields that hold text or a list of texts, in all choices of all groups."""
     from rnnlab.config.schema import COMPONENTS, FIXED, Config  # takes a tenth of a second
 
     found = set(_texts("", Config))
@@ -55,7 +55,7 @@ def _texts(section: str, schema: Any) -> Iterator[str]:
 
 
 def _holds_text(annotation: Any) -> bool:
-    """Whether it is `Text`, `Texts`, or one of these among others that are no numbers."""
+    """Whether it is `Text`, or contains it, as `Texts` and `Text | None` do."""
     from rnnlab.config.fields import Says
 
     return Says("text") in getattr(annotation, "__metadata__", ()) or any(

@@ -1,4 +1,4 @@
-"""The trainer: our keys of it are typed, the other arguments of lightning's Trainer are let through."""
+"""The schema of the trainer: its keys in conf/, and the other arguments of Lightning's Trainer."""
 
 import re
 from collections.abc import Iterator
@@ -25,10 +25,10 @@ from rnnlab.config.fields import (
 )
 from rnnlab.config.node import Node, Problem
 
-# no machine has use for more, and the system ends a process that asks for more
+# no machine can use more, and the system may end a process that asks for more
 MOST_THREADS, MOST_PROCESSES = 1024, 128
 
-# Lightning's short names, so that one precision has one name
+# Lightning's short names, replaced so that each precision has one name
 _LONG = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
 
 
@@ -73,7 +73,7 @@ class Validating(TypedDict):
 
 
 def validating(trainer: TrainerConfig) -> Validating:
-    """The Trainer's arguments that say when it validates, in batches, with `val_every_n_steps` as Lightning says it."""
+    """The Trainer's arguments for when to validate; `val_every_n_steps` is converted to a number of batches."""
     steps = trainer.get("val_every_n_steps")
     if steps is None:
         return {
@@ -85,7 +85,7 @@ def validating(trainer: TrainerConfig) -> Validating:
 
 
 def processes(trainer: TrainerConfig) -> int:
-    """How many processes train a run together: one for each device."""
+    """The number of processes that train a run together: one for each device."""
     return _count(trainer["devices"])
 
 
@@ -97,7 +97,7 @@ def _count(devices: int | Literal["auto"] | list[int]) -> int:
 
 def cannot_take(accelerator: str, precision: str) -> str:
     """Why a device cannot train in a precision; "" where it can."""
-    if accelerator == "cpu" and precision == "16-mixed":  # Lightning would take bf16-mixed, and say 16
+    if accelerator == "cpu" and precision == "16-mixed":  # Lightning would silently use bf16-mixed
         return "a CPU has no 16-mixed; use bf16-mixed or 32-true"
     return ""
 
@@ -129,7 +129,7 @@ class Trainer(Node):
     steps_per_call: Annotated[Count | Literal["auto"], HOW, Says("a whole number of at least 1, or auto")]
     threads: Annotated[Threads | None, HOW]
 
-    # the rest of lightning's Trainer, for `+trainer.NAME=VALUE`
+    # further arguments of Lightning's Trainer, for `+trainer.NAME=VALUE`
     strategy: Annotated[Text, NEUTRAL] = "auto"
     num_nodes: Annotated[Count, NEUTRAL] = 1
     min_epochs: Annotated[Natural | None, NEUTRAL] = None
@@ -155,7 +155,7 @@ class Trainer(Node):
     }
 
     def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Several devices train by ddp, whether it is named or `auto` takes it."""
+        """The values, with "auto" for "ddp": `auto` chooses ddp for several devices."""
         several = _count(self.devices) > 1 and values.get("strategy") == "ddp"
         return values | {"strategy": "auto"} if several else values
 

@@ -1,4 +1,4 @@
-"""Optimizers, schedulers, callbacks and loggers: the ones we know are strict, any other class is free."""
+"""The schemas of optimizers, schedulers, callbacks and loggers; a class without a schema may have any arguments."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
@@ -28,7 +28,7 @@ Interval = Literal["step", "epoch", "validation"]
 
 
 def _monitor(name: str) -> str:
-    """As the tables write it, too: val/mse is metric/mse, and val/loss is loss/val."""
+    """The metric's name; the forms in tables are allowed, too: val/mse is metric/mse, val/loss is loss/val."""
     part, _, metric = name.partition("/")
     if part != "val" or not metric:
         return name
@@ -91,7 +91,7 @@ class RMSprop(Optimizer):
 
 
 def _own_length(steps: Any) -> Any:
-    """`auto` as for torch's schedules: null, the run's own length."""
+    """None, for the run's own length, if it is "auto", as for torch's schedules."""
     return None if steps == "auto" else steps
 
 
@@ -169,7 +169,7 @@ class EarlyStopping(Node):
 
 
 class TensorBoard(Node):
-    """Ours; it takes all it needs from the run."""
+    """rnnlab's own logger; it has no arguments."""
 
 
 class CSVLogger(Node):
@@ -220,7 +220,7 @@ LOGGERS: dict[str, type[Node]] = {
     "lightning.pytorch.loggers.CSVLogger": CSVLogger,
     "lightning.pytorch.loggers.MLFlowLogger": MLFlowLogger,
 }
-# the package that each of Lightning's loggers writes with, where it does not come with Lightning
+# the package that a logger needs, if it is not installed with Lightning
 WRITES_WITH = {
     "lightning.pytorch.loggers.MLFlowLogger": "mlflow",
     "lightning.pytorch.loggers.WandbLogger": "wandb",
@@ -228,7 +228,7 @@ WRITES_WITH = {
     "rnnlab.training.tracking.Trackio": "trackio",
     "aim.pytorch_lightning.AimLogger": "aim",
 }
-# Lightning's callbacks that look and never touch
+# Lightning's callbacks that only read, and so never change a number
 WATCHING = {
     f"lightning.pytorch.callbacks.{name}"
     for name in (

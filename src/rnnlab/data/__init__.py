@@ -1,4 +1,4 @@
-"""Data sets: `Sine`, `Series`, `Chars`, `Tokens`, each imported when it is first asked for."""
+"""Data sets: `Sine`, `Series`, `Chars`, `Tokens`, each imported at its first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

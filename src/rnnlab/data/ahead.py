@@ -1,4 +1,4 @@
-"""What is known of rows before they come: columns whose future is known, and the days of the calendar."""
+"""`Ahead`: inputs whose future is known: columns that are known ahead, calendar features and public holidays."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,10 @@ from rnnlab.errors import UserError
 
 @dataclass
 class Ahead:
-    """Inputs that look `horizon` rows on: `known` columns, sine and cosine of the cycles `calendar`, public holidays.
+    """Inputs with the values of `horizon` rows later: the `known` columns, sine and cosine of the cycles `calendar`,
+    and public holidays.
 
-    `beyond` has, for each series, the rows that come after its last target, with columns as in `names`.
+    `beyond` holds, for each series, the rows after its last target, with columns as in `names`.
     """
 
     known: list[str]
@@ -26,7 +27,7 @@ class Ahead:
     beyond: dict[str, np.ndarray]
 
     def widened(self, frame: Frame, timed: bool) -> Frame:
-        """The frame with columns for what is known ahead. Raises UserError for days of rows that have no times."""
+        """The frame with a column for each of these inputs. Raises UserError for calendar or holidays without times."""
         if not self.known and not self.calendar and not self.holidays:
             return frame
         if (self.calendar or self.holidays) and not timed:
@@ -54,7 +55,7 @@ class Ahead:
         return frame._replace(values=values, inputs=inputs, plain=len(waves))
 
     def _of_days(self, times: np.ndarray, offsets: np.ndarray | None, n: int) -> np.ndarray:
-        """What the calendar knows of each time of a series, and of `n` more that follow, (N + n, columns)."""
+        """Calendar features and holidays of each time of a series, and of `n` more times after it, (N + n, columns)."""
         shown = continued(times, n, offsets)
         if offsets is not None:
             shown = local(shown, np.append(offsets, np.full(n, offsets[-1])))
@@ -62,16 +63,16 @@ class Ahead:
         return found if self.holidays is None else np.hstack([found, holiday(shown, self.holidays)[:, None]])
 
     def told(self, frame: Frame, series: torch.Tensor, scales: Scales, row: int, steps: int) -> torch.Tensor:
-        """Scaled inputs of rows `row` on as far as they are known, (steps, inputs), NaN elsewhere.
+        """The scaled inputs (steps, inputs) of the rows from `row` on, where they are known ahead; NaN elsewhere.
 
-        `frame` is the widened one, and `series` (N, columns) are its scaled values.
+        `frame` is the widened frame, and `series` (N, columns) its scaled values.
         """
         inputs = len(frame.inputs)
         told = torch.full((steps, inputs), torch.nan)
         if not self.known and not frame.plain:
             return told
         group, n = frame.series_of(row - 1), inputs - frame.plain - len(self.known)
-        ahead = range(n, inputs)  # the columns that look `horizon` rows on
+        ahead = range(n, inputs)  # the columns with values of `horizon` rows later
         inside = series[row : min(row + steps, group.stop), :inputs]
         known = [frame.inputs.index(name) for name in self.known]
         told[: len(inside), [*known, *ahead]] = inside[:, [*known, *ahead]]

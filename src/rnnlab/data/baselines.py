@@ -1,8 +1,7 @@
 """Simple predictors of a windowed series, each in the raw units of the data.
 
-A predictor maps window starts (B,) to forecasts (B, horizon, targets), or to what broadcasts to that
-shape. It may look at everything before the first target step, also in front of the window, and at nothing
-later.
+A predictor maps window starts (B,) to forecasts (B, horizon, targets), or to an array that broadcasts to that
+shape. It may use all rows before the first target step, also those before the window, and no later ones.
 """
 
 from collections.abc import Callable
@@ -11,10 +10,10 @@ import numpy as np
 
 Predictor = Callable[[np.ndarray], np.ndarray]
 
-CHUNK = 4096  # windows that are laid out at a time
-FITTED = 16384  # windows that the linear predictor is fitted on at most, evenly spaced
+CHUNK = 4096  # windows that are in memory at a time
+FITTED = 16384  # the linear predictor is fitted on at most so many windows, evenly spaced
 FEATURES = (
-    2000  # above so many values in a window the linear predictor is left out: its fit would cost seconds
+    2000  # with more values in a window, there is no linear predictor, because its fit would take seconds
 )
 PENALTIES = (
     0.0,
@@ -23,7 +22,7 @@ PENALTIES = (
 
 
 def score(predict: Predictor, targets: np.ndarray, starts: np.ndarray, window: int, horizon: int) -> dict:
-    """`{mse, mae, rmse}` over all windows, horizon steps and targets, given as (N, targets)."""
+    """`{mse, mae, rmse}` over all windows, horizon steps and targets; `targets` is the whole series (N, targets)."""
     steps = window + np.arange(horizon)
     square = absolute = 0.0
     for i in range(0, len(starts), CHUNK):
@@ -36,12 +35,12 @@ def score(predict: Predictor, targets: np.ndarray, starts: np.ndarray, window: i
 
 
 def persistence(targets: np.ndarray, window: int) -> Predictor:
-    """The last value that was seen, held."""
+    """Predicts the last value of the window for every step."""
     return lambda at: targets[at[:, None] + window - 1]
 
 
 def mean(targets: np.ndarray, window: int, horizon: int, fitted: np.ndarray) -> Predictor:
-    """The mean of the targets of the windows that start at `fitted`."""
+    """Predicts the mean of the targets of the windows that start at `fitted`."""
     value = targets[fitted[:, None] + window + np.arange(horizon)].mean((0, 1))
     return lambda at: value
 
@@ -53,13 +52,13 @@ def seasonal(
     season: int,
     first: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Predictor:
-    """The value a season before; beyond one season ahead, the last seen season over again.
+    """Predicts the value one season before; further ahead, it repeats the season that ends with the window.
 
-    Windows so near to the start of the series that there is no season before them are given the last value.
-    `first` gives the first row of the series that a row belongs to, where there are several.
+    Where that row lies before the start of the series, it predicts the last value of the window instead.
+    `first` maps rows to the first row of their series, where there are several.
     """
     ahead = np.arange(1, horizon + 1)
-    back = ahead - season * -(-ahead // season)  # <= 0: a step of the season that ends with the window
+    back = ahead - season * -(-ahead // season)  # <= 0: relative to the window's last row
 
     def predict(at: np.ndarray) -> np.ndarray:
         last = at[:, None] + window - 1
@@ -79,11 +78,11 @@ def linear(
 ) -> Predictor | None:
     """Ridge regression on all values of the window, fitted on the windows that start at `fitted`.
 
-    The penalty is the one of `PENALTIES` with the least squared error (of each target in units of its own
-    spread) on the windows that start at `chosen_on`; without such on the last fifth of the fitted windows, which
-    are then left out for that choice. Inputs are standardised, the intercept has no penalty. Directions in which
-    the windows vary by less than a millionth of the main one are left alone, so that a window of a noiseless sine
-    (rank 2) is no trouble. None where a window holds more than `FEATURES` values.
+    The penalty is the one of `PENALTIES` with the least squared error (each target in units of its standard
+    deviation) on the windows that start at `chosen_on`. Without these it is chosen on the last fifth of the fitted
+    windows, by a fit on the others. Inputs are standardised, the intercept has no penalty. Directions in which the
+    windows vary by less than a millionth of the main one have weight 0, so that a window of a noiseless sine (rank 2)
+    can be fitted. None where a window holds more than `FEATURES` values.
     """
     if window * inputs.shape[1] > FEATURES:
         return None

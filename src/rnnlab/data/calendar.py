@@ -1,4 +1,4 @@
-"""The step of a series on the calendar: what comes after its last row, what season it has, what its days are."""
+"""The calendar of a series: its step, season and future times, calendar features and public holidays."""
 
 import importlib.util
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from rnnlab.errors import UserError, nearest
 DAY = 86_400_000_000  # microseconds
 MINUTE = np.timedelta64(1, "m")
 NAMES = ((7 * DAY, "week"), (DAY, "day"), (DAY // 24, "hour"), (60_000_000, "minute"), (1_000_000, "second"))
-FEATURES = {  # cycles that a time has a place on, with their lengths
+FEATURES = {  # cycles of the calendar, and the number of places on each
     "minute": 60,
     "hour": 24,
     "weekday": 7,
@@ -22,7 +22,7 @@ FEATURES = {  # cycles that a time has a place on, with their lengths
 
 
 class Step(NamedTuple):
-    """From one row to the next: `n` microseconds ("us"), business days ("B"), months ("M") or month ends ("ME")."""
+    """The step between rows: `n` microseconds ("us"), business days ("B"), months ("M") or month ends ("ME")."""
 
     unit: str
     n: int
@@ -47,7 +47,7 @@ class Step(NamedTuple):
 
     @property
     def season(self) -> int | None:
-        """Rows of the season that such a series usually has: a day, a working week, a year; None for years."""
+        """The usual season of a series with this step, in rows: a day, a week, a working week or a year; else None."""
         if self.unit == "B":
             return 5
         if self.unit != "us":
@@ -57,7 +57,7 @@ class Step(NamedTuple):
         return {DAY: 7, 7 * DAY: 52}.get(self.n)
 
     def after(self, time: np.datetime64, steps: np.ndarray) -> np.ndarray:
-        """The times so many whole steps after `time`, as datetime64[us]."""
+        """The times that lie `steps` whole steps after `time`, as datetime64[us]."""
         if self.unit == "us":
             return time + steps * np.timedelta64(self.n, "us")
         clock = time - time.astype("datetime64[D]")
@@ -78,7 +78,7 @@ class Step(NamedTuple):
         return months.astype("datetime64[D]") + day + clock
 
     def between(self, times: np.ndarray) -> np.ndarray:
-        """How many steps lie between neighbours, (N-1,)."""
+        """The number of steps between neighbouring times, (N-1,) float64."""
         if self.unit == "us":
             return np.diff(times).astype("timedelta64[us]").astype(np.float64) / self.n
         if self.unit == "B":
@@ -88,14 +88,14 @@ class Step(NamedTuple):
 
 
 def local(times: np.ndarray, offsets: np.ndarray | None) -> np.ndarray:
-    """Times (N,) in UTC as clocks show them `offsets` minutes east of it; without offsets as they are."""
+    """Times (N,) in UTC as local times, `offsets` minutes east of UTC; without offsets they stay as they are."""
     return times if offsets is None else times + offsets * MINUTE
 
 
 def holiday(times: np.ndarray, country: str) -> np.ndarray:
-    """1 for each time that lies on a public holiday, 0 for others, (N,); `country` is "DE", or with a region "DE-BY".
+    """1 for each time on a public holiday, else 0, (N,) float64; `country` is "DE", or with a region "DE-BY".
 
-    Raises UserError where the package `holidays` is missing or doesn't know the country, or steps are longer than days.
+    Raises UserError if the package `holidays` is missing or does not know the country, and for steps longer than a day.
     """
     if importlib.util.find_spec("holidays") is None:
         raise UserError(
@@ -123,10 +123,10 @@ def holiday(times: np.ndarray, country: str) -> np.ndarray:
 
 
 def step_of(times: np.ndarray, offsets: np.ndarray | None = None) -> Step | None:
-    """The usual step between times (N,) that increase; None for row numbers or where there are not two rows.
+    """The usual step between increasing times (N,); None for row numbers and for fewer than two rows.
 
-    By the calendar at their `offsets`, where they have such: months where all rows have the same day of the month, or
-    are the last of it; business days where rows a day apart leave out every Saturday and Sunday; else the median.
+    Local times decide, if there are `offsets`. The step is in months where all rows are on the same day of the month or
+    all on its last day; in business days where daily rows leave out all Saturdays and Sundays; else it is the median.
     """
     if times.dtype.kind != "M" or len(times) < 2:
         return None
@@ -150,9 +150,9 @@ def step_of(times: np.ndarray, offsets: np.ndarray | None = None) -> Step | None
 
 
 def continued(times: np.ndarray, n: int, offsets: np.ndarray | None = None) -> np.ndarray:
-    """Times (N,) of one series and the `n` that follow on the calendar, or by the median step of numbers.
+    """Times (N,) of one series, and the `n` times after them by `step_of`, or by the median step of numbers.
 
-    Where times have offsets (N,) the calendar is the one that they are written by, and the last offset stays.
+    Where times have offsets (N,), the local calendar counts, and the last offset holds for all new times.
     """
     if (step := step_of(times, offsets)) is not None:
         behind = step.after(local(times, offsets)[-1], np.arange(1, n + 1))
@@ -162,12 +162,12 @@ def continued(times: np.ndarray, n: int, offsets: np.ndarray | None = None) -> n
 
 
 def _median(values: np.ndarray) -> np.ndarray:
-    """The lower one, which occurs."""
+    """The lower median, which is one of the values."""
     return np.sort(values)[(len(values) - 1) // 2]
 
 
 def features(times: np.ndarray, names: list[str]) -> np.ndarray:
-    """Sine and cosine of where each time stands on the cycles `names` of FEATURES, (N, 2 * names)."""
+    """Sine and cosine of each time's place on the cycles `names` of FEATURES, (N, 2 * len(names))."""
     days = times.astype("datetime64[D]")
     months = days.astype("datetime64[M]").astype(int) % 12
     minutes = (times - days).astype("timedelta64[s]").astype(np.float64) / 60

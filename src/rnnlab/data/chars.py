@@ -1,4 +1,4 @@
-"""Characters of one text, in rows that run on from one segment to the next."""
+"""`Chars`: one text for a character language model, in rows of consecutive segments."""
 
 import hashlib
 import math
@@ -21,14 +21,14 @@ from rnnlab.data.vocabulary import Vocabulary, listed
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
 
-COUNTED = 5_000_000  # the n-grams count at most so many characters, the last of the training part
+COUNTED = 5_000_000  # the n-grams count at most so many characters, from the end of the training part
 
 
-NUMBERS = 18  # bytes for each character: its number, and what finds it
+NUMBERS = 18  # bytes of memory per character while a text is turned into ids
 
 
 class Segment(NamedTuple):
-    """A stretch of every row: x and y (B, T) int64, y one character on; `first`: the rows begin here."""
+    """A segment of every row: x and y (B, T) int64, y one character later; `first`: whether the rows begin here."""
 
     x: torch.Tensor
     y: torch.Tensor
@@ -38,15 +38,15 @@ class Segment(NamedTuple):
 class Chars(SequenceData):
     """A text for a character language model; the keywords are described in conf/data/chars.yaml.
 
-    A part of n characters lies as `batch_size` rows, each a contiguous stretch of the text that starts where
-    the row above ends. In training, rows are whole segments long: fewer than batch_size * segment characters
-    at the end of the part are left out. In validation and test the last segment may be shorter, and a short
-    part gets fewer rows (but at least one): fewer than batch_size characters at the end are left out, and
-    all others but the very first are scored, once each.
+    A part is laid out as `batch_size` rows; each is a contiguous stretch of the text and starts where the row above
+    ends. In training, rows consist of whole segments: fewer than batch_size * segment characters at the end of the
+    part are left out. In validation and test the last segment may be shorter, and a short part gets fewer rows (but
+    at least one). There, fewer than batch_size characters at the end are left out; all others, except the very
+    first, are scored once.
 
-    With split="rows" the whole text lies as `batch_size` rows of whole segments, and every row's own segments are
-    dealt to the parts in order, as char-rnn does (Karpathy 2015): validation and test then lie between the pages
-    that are trained on, and score lower than a stretch of text that stands apart.
+    With split="rows" the whole text is laid out as `batch_size` rows of whole segments, and the segments of each row
+    go to the parts in order, as in char-rnn (Karpathy 2015). Validation and test then lie between stretches that are
+    trained on, and their loss is lower than that of a separate stretch of text.
     """
 
     kind = "text"
@@ -80,9 +80,9 @@ class Chars(SequenceData):
         self._counted = 0
 
     def with_spec(self, spec: dict[str, Any]) -> "Chars":
-        """Before `setup()`: take the vocabulary of a trained run, so that it can be scored on a new text.
+        """Before `setup()`: takes the vocabulary of a trained run, so that the run can be scored on a new text.
 
-        Raises UserError where `unknown` is "replace" and the run has no id for that.
+        Raises UserError where `unknown` is "replace" and the run's vocabulary has no id for unknown characters.
         """
         if self.unknown == "replace" != spec["unknown"]:
             raise UserError("data.unknown=replace: this model was not trained with it; use skip or error")
@@ -94,7 +94,7 @@ class Chars(SequenceData):
             corpora.fetch(self.corpus, self.folder)
 
     def setup(self, stage: str | None = None) -> None:
-        """Raises UserError for a text that cannot be had, read or cut as asked."""
+        """Raises UserError for a text that cannot be downloaded or read, or that is too short for its parts."""
         if hasattr(self, "spec"):
             return
         text = read_texts(self.path, self.encoding) if self.path else corpora.read(self.corpus, self.folder)
@@ -115,7 +115,7 @@ class Chars(SequenceData):
         }
 
     def _by_text(self, text: str) -> str:
-        """Cuts the text into parts; returns where."""
+        """Cuts the text into parts; returns the places of the cuts as text, for the content hash."""
         places = parts(len(text), self.fractions)
         texts = {split: text[place] for split, place in places.items()}
         cut = f"|{places['train'].stop}|{places['val'].stop}"
@@ -128,7 +128,7 @@ class Chars(SequenceData):
         return cut
 
     def _by_rows(self, text: str) -> str:
-        """Lays the text as rows, and cuts each of them into parts; returns where."""
+        """Lays the text out as rows and cuts each row into parts; returns the places of the cuts as text."""
         if len(text) <= self.batch_size * self.segment:
             raise UserError(
                 f"the text is too short: it has {len(text):,} characters, and data.batch_size x data.segment + 1 ="
@@ -152,7 +152,7 @@ class Chars(SequenceData):
         return f"|rows of {length}|{places['train'].stop}|{places['val'].stop}"
 
     def _laid(self, characters: int) -> tuple[int, int]:
-        """Segments of a row, and its characters, when so many characters lie as rows of whole segments."""
+        """The segments and the characters of a row, when `characters` are laid out as rows of whole segments."""
         segments = max(characters - 1, 0) // (self.batch_size * self.segment)
         return segments, segments * self.segment
 
@@ -167,7 +167,7 @@ class Chars(SequenceData):
         return self.vocabulary.decode(ids)
 
     def rows(self, split: Split) -> torch.Tensor:
-        """The part as rows (B, L+1), int64, a view: x is all but the last column, y all but the first."""
+        """The part as rows (B, L+1) int64, a view: x is all columns but the last, y all but the first."""
         if self.split == "rows":
             return self._rows[split]
         ids = self._ids[split]
@@ -178,7 +178,7 @@ class Chars(SequenceData):
         return ids[: batch * length + 1].unfold(0, length + 1, length)
 
     def loader(self, split: Split, shuffle: bool = False) -> Loader | None:
-        """Batches are `Segment`s, views of one tensor, in the order of the text whatever `shuffle` says."""
+        """Batches are `Segment`s, views of one tensor, in the order of the text; `shuffle` has no effect."""
         if not len(self._ids[split]):
             return None
         rows, step = self.rows(split), self.segment
@@ -194,7 +194,7 @@ class Chars(SequenceData):
     def native_source(self, split: Split) -> Any:
         from rnnlab.native.sources import Characters
 
-        if split not in self._sources:  # it looks at every character
+        if split not in self._sources:  # kept: making it reads every character
             rows = self.rows(split)
             self._sources[split] = Characters(rows[:, :-1], rows[:, 1:], self.segment)
         return self._sources[split]
@@ -209,9 +209,8 @@ class Chars(SequenceData):
     def baselines(self, split: Split) -> dict[str, dict[str, float]]:
         """Uniform, unigram, bigram and n-gram (see `NGram`): nats and bits per character, and perplexity.
 
-        They count the last `COUNTED` characters of the training part. They are scored on exactly the
-        characters that a model is scored on, and know of each no more than a model can: what precedes it
-        in its row.
+        They count the last `COUNTED` characters of the training part. They are scored on exactly the characters on
+        which a model is scored, and see of each only what a model can see: the characters before it in its row.
         """
         if split not in self._baselines and len(self._ids[split]):
             if self._ngram is None:
@@ -229,9 +228,9 @@ class Chars(SequenceData):
         return self._baselines.get(split, {})
 
     def count(self, other: "Chars") -> None:
-        """Let the n-grams count the training part of `other`, a text set up under the same vocabulary.
+        """Lets the n-grams count the training part of `other`, which was set up with the same vocabulary.
 
-        For a new text and a trained model: the baselines then know what the model learned from.
+        For a trained model on a new text: the baselines then know the text that the model was trained on.
         """
         ids = other._ids["train"][-COUNTED:].numpy()
         self._ngram, self._counted = NGram(ids, self.spec["vocabulary_size"]), len(ids)
@@ -244,7 +243,7 @@ class Chars(SequenceData):
         return {"characters": n, "scored": scored, "vocabulary": self.spec["vocabulary_size"]}
 
     def _encoded(self, text: str, part: str) -> torch.Tensor:
-        """The ids of a part, with a remark where the vocabulary lacks some of its characters."""
+        """The ids of a part; adds a remark where the vocabulary lacks some of its characters."""
         assert self.vocabulary is not None
         ids = _encode(text, self.vocabulary, part)
         if self.unknown != "error" and (missing := set(self.vocabulary.missing(text))):

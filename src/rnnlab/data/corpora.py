@@ -1,4 +1,4 @@
-"""Texts known by name: one that Python itself carries, and some that are downloaded once."""
+"""Texts with a name: one that comes with Python, and some that are downloaded once."""
 
 import hashlib
 import http.client
@@ -16,7 +16,7 @@ from rnnlab.regular_files import read_file
 
 @dataclass(frozen=True)
 class Corpus:
-    """A file on a server; `member` is the text's name in it where the file is a zip archive."""
+    """A file on a server; if it is a zip archive, `member` is the name of the text in it."""
 
     url: str
     sha256: str  # of the file as it is downloaded
@@ -30,7 +30,7 @@ class Corpus:
 
 
 # The three hashes agree with those that several independent public projects pin. enwik8 is read byte by byte
-# (latin-1: 205 symbols), as all published scores in bits per character have it.
+# (latin-1: 205 symbols), as for all published scores in bits per character.
 CORPORA = {
     "tinyshakespeare": Corpus(
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
@@ -54,7 +54,7 @@ CORPORA = {
 EMBEDDED = "pydoc"
 LOCAL = "data.path=FILE always works"
 TIMEOUT = 30.0  # seconds without a byte from the server
-# Typographic characters of the documentation, each as ASCII has it
+# Typographic characters of the documentation, and their ASCII forms
 ASCII = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "--", "…": "..."})
 
 
@@ -72,10 +72,10 @@ def fetch(name: str, folder: Path) -> None:
 
 
 def read(name: str, folder: Path) -> str:
-    """The text of a corpus, downloaded first where need be. Raises UserError.
+    """The text of a corpus, downloaded first if needed. Raises UserError.
 
-    A file's hash is checked at every reading, not only after the download: a file that was copied there by
-    hand, or changed since, cannot pass for the corpus.
+    The file's hash is checked at every reading, not only after the download: another file, copied there by hand or
+    changed later, is not accepted as the corpus.
     """
     if name == EMBEDDED:
         return pydoc()
@@ -91,11 +91,11 @@ def read(name: str, folder: Path) -> str:
 
 
 def pydoc() -> str:
-    """The language reference that CPython carries for its help(): the topics in alphabetical order.
+    """The language reference that CPython contains for its help(): the topics in alphabetical order.
 
-    Topics are joined by two newlines. It differs from one version of Python to the next: quote a score with
-    the content hash. Quotes, dashes and dots are written in ASCII and the few other characters outside it
-    left out, so that no version has one that only the validation or test part holds.
+    Topics are joined by two newlines. The text differs between versions of Python: quote a score with the content
+    hash. Quotes, dashes and dots are written in ASCII, and the few other characters outside ASCII are left out, so
+    that in no version a character occurs only in the validation or test part.
     """
     try:
         from pydoc_data.topics import topics
@@ -106,10 +106,10 @@ def pydoc() -> str:
 
 
 def download(corpus: Corpus, file: Path) -> None:
-    """Download into a file beside `file`, check it, and only then give it its name.
+    """Downloads into a file beside `file`, checks it, and only then renames it to `file`.
 
-    So `file` is whole or absent, also where several processes download at once. Raises UserError for no
-    network, an error of the server, a cut connection and a wrong hash.
+    So `file` is complete or absent, even if several processes download at once. Raises UserError without a network,
+    and for an error of the server, a broken connection and a wrong hash.
     """
     part = file.with_name(f".{file.name}.{uuid.uuid4().hex}.part")
     problem: str | None
@@ -133,7 +133,7 @@ def download(corpus: Corpus, file: Path) -> None:
 
 
 def _receive(corpus: Corpus, name: str, sink: io.BufferedWriter) -> str | None:
-    """Write what the server sends; return what is wrong with it, if anything."""
+    """Writes what the server sends into `sink`; returns what is wrong with it, or None."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     from rnnlab.terminal.console import Console
@@ -161,7 +161,7 @@ def _receive(corpus: Corpus, name: str, sink: io.BufferedWriter) -> str | None:
 
 
 def _unpacked(content: bytes, corpus: Corpus) -> bytes:
-    """The text's bytes; an archive is read in memory, never beyond the length that the text must have."""
+    """The text's bytes; an archive is unpacked in memory, but never beyond the text's known length."""
     if corpus.member is None:
         return content
     with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(corpus.member) as member:

@@ -1,9 +1,9 @@
 """The Bayes error of forecasting a known signal seen through noise at an unknown position.
 
-A perfect observer knows amplitudes, frequencies and noise of a sum of sines, but not where on it the window
-before him lies. Positions that he cannot tell apart he must average over: the expected squared error of the
-best forecast is the noise of the target plus the posterior variance of its clean value. No model that sees
-the window alone does better in expectation.
+A perfect model knows amplitudes, frequencies and noise of a sum of sines, but not the position of a window on it. It
+must average over the positions that it cannot tell apart. So the expected squared error of the best forecast is the
+noise of the target plus the posterior variance of its clean value. No model that sees only the window has a lower
+expected error.
 
 With c(t) the clean window at position t and z the noisy one, p(t | z) ~ exp(-|z - c(t)|^2 / 2 sigma^2) under
 a uniform prior.
@@ -18,13 +18,13 @@ from rnnlab.memory import afford
 
 SAMPLES = 1024  # noisy windows, at evenly spaced true positions
 AT_ONCE = 64
-SETS = 16  # of noisy windows, that tell the standard error
+SETS = 16  # groups of noisy windows, whose spread gives the standard error
 RADIANS = 500.0  # the longest stretch of several sines, in radians of the fastest
 NEGLIGIBLE = 20.0  # a position is dropped where its weight is below exp(-20) of the true position's
 
 
 def rounded(value: float, error: float) -> float:
-    """A value with the digits that its standard error leaves it: the last is worth at least two errors."""
+    """A value rounded by its standard error: one unit of its last digit is at least two standard errors."""
     return round(value, -ceil(log10(2 * error))) if error > 0 and value else value
 
 
@@ -38,15 +38,16 @@ def estimate(
     length: float,
     generator: np.random.Generator,
 ) -> tuple[float, float]:
-    """The variance of the next clean values given a noisy window, expected, averaged over the horizon; its error.
+    """The expected posterior variance of the next clean values given a noisy window, averaged over the horizon, and its
+    standard error.
 
-    `step` is the time between two points, `length` the time over which the window may start. One sine
-    repeats itself, so its position is uniform over one period, whatever the length; that of several is
-    uniform over the length, of which at most `RADIANS` are looked at.
+    `step` is the time between two points, `length` the time over which a window may start. A single sine is periodic,
+    so its position is uniform over one period, for any length. The position on several sines is uniform over the
+    length, of which at most `RADIANS` are used.
 
-    True positions are a quadrature, the noise is Monte Carlo, the posterior an exact sum: cells of positions
-    are halved until they are finer than the posterior is wide, and dropped once all of a cell is too far
-    from the noisy window. So the cost grows with log(1/noise_std) only.
+    The integral over true positions is a quadrature, that over the noise is Monte Carlo, and the posterior is an exact
+    sum: cells of positions are halved until they are finer than the posterior is wide, and dropped when the whole cell
+    is too far from the noisy window. So the cost grows only with log(1/noise_std).
     """
     terms = [(a, w) for a, w in zip(amplitudes, frequencies, strict=True) if a and w]
     if not terms or not noise_std or not length:
@@ -91,5 +92,5 @@ def estimate(
             bias = np.bincount(sample, weight * step_off, AT_ONCE)
             variance.append(np.bincount(sample, weight * step_off**2, AT_ONCE) - bias**2)
     by_sample = np.reshape(variance, (-1, horizon, AT_ONCE)).mean(1)
-    by_set = by_sample.reshape(-1, SETS).mean(0)  # each with positions evenly spaced as those of all
+    by_set = by_sample.reshape(-1, SETS).mean(0)  # in each set, too, the positions are evenly spaced
     return float(by_sample.mean()), float(by_set.std(ddof=1) / SETS**0.5)

@@ -1,4 +1,4 @@
-"""A series as it was read, or several, before anything is scaled or cut."""
+"""`Frame`: one or several series as they were read, before they are scaled and cut."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ class Group(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """A series before it is scaled, or several one after the other: `values` (N, columns) float64 as `columns` say."""
+    """One unscaled series, or several one after the other: `values` (N, columns) float64, in the order of `columns`."""
 
     times: np.ndarray
     """(N,) increasing within each series: numbers or datetime64, in UTC where they had offsets."""
@@ -24,11 +24,11 @@ class Frame(NamedTuple):
     inputs: list[str]
     targets: list[str]
     plain: int = 0
-    """So many of the inputs, the last ones, are never scaled."""
+    """The last `plain` inputs are never scaled."""
     offsets: np.ndarray | None = None
-    """(N,) minutes east of UTC, where the times were written with such."""
+    """(N,) minutes east of UTC, if the times were written with offsets."""
     groups: list[Group] = []  # noqa: RUF012  (never written to)
-    """The series by name; empty where there is only one, which has none."""
+    """The series and their names; empty for a single series, which has no name."""
 
     @property
     def columns(self) -> list[str]:
@@ -36,7 +36,7 @@ class Frame(NamedTuple):
 
     @property
     def series(self) -> list[Group]:
-        """All of them, with one that has no name."""
+        """All series, also a single one without a name."""
         return self.groups or [Group("", 0, len(self.values))]
 
     def offsets_of(self, group: Group) -> np.ndarray | None:
@@ -48,7 +48,7 @@ class Frame(NamedTuple):
         return starts[np.searchsorted(starts, rows, side="right") - 1]
 
     def series_of(self, row: int) -> Group:
-        """The series that a row belongs to, or that ends before it."""
+        """The series that a row belongs to; the last series for a row after the end."""
         return next((group for group in self.series if row < group.stop), self.series[-1])
 
 
@@ -60,7 +60,7 @@ class Stretch(NamedTuple):
 
 
 def time_texts(times: np.ndarray, offsets: np.ndarray | None = None) -> list[str]:
-    """Times as ISO text, days where all are midnights, each with its offset (minutes east of UTC) where it has one."""
+    """Times as ISO text, each with its offset (minutes east of UTC) if there is one; only days if all are midnights."""
     if times.dtype.kind != "M":
         return [str(time) for time in times]
     if offsets is None:

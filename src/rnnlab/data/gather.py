@@ -1,4 +1,4 @@
-"""Copies of many stretches of a series at once."""
+"""Copies many windows of a series at once."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,9 +11,9 @@ def gatherer(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """A function of window starts (B,): copies of `series[start+offset :][:length, columns]`, (B, length, C).
 
-    It reads the series where it lies, so that an edit of that in place is seen. NumPy takes every stretch of it for
-    one item of many bytes and copies it in one go. torch's index_select is as fast alone, but wakes its threads for
-    large batches, which can cost 100 times the copy.
+    It reads the memory of the series itself, so that a later edit in place has an effect. To NumPy each stretch is one
+    item of many bytes, which it copies at once. torch's index_select is as fast in one thread, but starts more threads
+    for large batches, which can take 100 times as long as the copy.
     """
     rows, width = series.shape
     array, kept = series.contiguous().numpy(), list(columns)

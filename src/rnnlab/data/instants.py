@@ -1,4 +1,4 @@
-"""Times as people write them, as instants: ISO and what else is common, or by a format of the user's own."""
+"""Reads times from text: ISO, other common forms, or a format that the user gives."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 CLOCK = r"(?:[T ]\s*(?P<H>\d{1,2}):(?P<M>\d\d)(?::(?P<S>\d\d)(?P<f>\.\d+)?)?\s*(?P<half>[AaPp][Mm])?)?"
 OFFSET = r"\s*(?P<offset>Z|[+-]\d\d:?\d\d)?"
 MONTH = r"(?P<name>[A-Za-z]{3,9})\.?"
-WRITTEN = [  # beside plain ISO, which NumPy reads at once
+WRITTEN = [  # the common forms besides plain ISO, which NumPy reads at once
     re.compile(rf"{text}{CLOCK}{OFFSET}")
     for text in (
         r"(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})",  # 2012-1-1
@@ -24,7 +24,7 @@ WRITTEN = [  # beside plain ISO, which NumPy reads at once
         r"[Qq](?P<q>[1-4])[ -](?P<y>\d{4})",  # Q1 1970
         r"(?P<y>\d{4})[Mm](?P<m>\d{1,2})",  # 1991M07
         r"(?P<d>\d{1,2})\.(?P<m>\d{1,2})\.(?P<y>\d{4})",  # 31.12.2012
-        r"(?P<a>\d{1,2})[/-](?P<b>\d{1,2})[/-](?P<y>\d{4})",  # day or month first: the column says
+        r"(?P<a>\d{1,2})[/-](?P<b>\d{1,2})[/-](?P<y>\d{4})",  # day or month first: the whole column decides
     )
 ]
 MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
@@ -42,7 +42,7 @@ class Instants(NamedTuple):
 
 
 class Unread(ValueError):
-    """A cell, by its number, that is no time; `why` is what follows the cell in a message."""
+    """Raised for the cell `index`, which is not a time; `why` follows the cell in the error's line."""
 
     def __init__(self, index: int, why: str) -> None:
         super().__init__(why)
@@ -50,9 +50,9 @@ class Unread(ValueError):
 
 
 def read_times(cells: Sequence[str], form: str | None = None) -> Instants:
-    """Cells as instants: by `form` (as strptime has it, or unix, unix_ms), else all as the first is written.
+    """Cells as instants, read by `form` (a format of strptime, unix or unix_ms), or else in the form of the first.
 
-    Raises Unread.
+    Raises Unread for the first cell that cannot be read.
     """
     cells = [cell.strip() for cell in cells]
     if form:
@@ -63,7 +63,7 @@ def read_times(cells: Sequence[str], form: str | None = None) -> Instants:
 
 
 def _iso(cells: Sequence[str]) -> Instants | None:
-    """Plain ISO, years and months alone too; None where one cell is not."""
+    """Instants if all cells are plain ISO (years or months alone, too); else None."""
     shape = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d:?\d\d)?)?)?)?")
     found = [shape.fullmatch(cell) for cell in cells]
     if not all(found):
@@ -72,7 +72,7 @@ def _iso(cells: Sequence[str]) -> Instants | None:
     naive = [cell[: -len(offset)] if offset else cell for cell, offset in zip(cells, offsets, strict=True)]
     try:
         times = np.array(naive, dtype="datetime64[us]")
-    except ValueError:  # no such day
+    except ValueError:  # a day that does not exist
         return None
     return _in_utc(times, offsets)
 

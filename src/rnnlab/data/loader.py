@@ -1,4 +1,4 @@
-"""Batches by index from data in memory."""
+"""`Loader`: batches of data in memory, taken by index."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -11,18 +11,18 @@ from rnnlab import streams
 class Loader:
     """Yields `fetch(batch)` for each batch of an epoch's order; a stand-in for torch's DataLoader.
 
-    `order(epoch)` returns the epoch's batches, each whatever `fetch` understands (a tensor of indices, or one
-    index), always the same number of them. The order is a pure function of the epoch, so the state to save is
-    two integers: the epoch and the number of batches already given out.
+    `order(epoch)` returns the epoch's batches, always the same number of them, each in the form that `fetch` takes (a
+    tensor of indices, or one index). The order is a pure function of the epoch, so the state to save is two integers:
+    the epoch and the number of batches that were already yielded.
     """
 
     def __init__(self, fetch: Callable[[Any], Any], order: Callable[[int], Sequence[Any]]) -> None:
         self.fetch, self.order = fetch, order
         self._batches: tuple[int, Sequence[Any]] | None = None  # of the epoch last asked for
         self.epoch, self.position = 0, 0
-        self._start = 0  # where the next pass begins: 0, but for the pass in which a training was interrupted
+        self._start = 0  # where the next pass begins: 0, except when a training resumes inside an epoch
         self.sampler = self  # Lightning calls sampler.set_epoch at the start of every epoch
-        self.batch_sampler = None  # Lightning asks everything that has a sampler for it
+        self.batch_sampler = None  # Lightning reads it on everything that has a sampler
 
     def set_epoch(self, epoch: int) -> None:
         if epoch != self.epoch:
@@ -30,7 +30,7 @@ class Loader:
 
     @property
     def batches(self) -> Sequence[Any]:
-        """The batches of this epoch, as `fetch` takes them."""
+        """The batches of this epoch, in the form that `fetch` takes."""
         if self._batches is None or self._batches[0] != self.epoch:
             self._batches = self.epoch, self.order(self.epoch)
         return self._batches[1]
@@ -40,7 +40,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Any]:
         self.position, self._start = self._start, 0
-        while self.position < len(self.batches):  # an engine may take several, and move the position itself
+        while self.position < len(self.batches):  # an engine may take more batches, and move the position
             self.position += 1
             yield self.fetch(self.batches[self.position - 1])
 

@@ -1,4 +1,4 @@
-"""What every data set of rnnlab is: a LightningDataModule in memory that knows its baselines and its floor."""
+"""`SequenceData`, the base class of data sets: a LightningDataModule in memory, with baselines and a floor."""
 
 from abc import abstractmethod
 from typing import Any, Literal
@@ -18,9 +18,9 @@ class SequenceData(lightning.LightningDataModule):
 
     `setup()` may be called any number of times and does its work once. After it:
 
-    * `spec`: what a model must know to be built and what reports need (sizes, vocabulary, scale), in plain
-      types; it is saved in every checkpoint, so that a run can be used without its data.
-    * `content_hash`: SHA-256 (hex) of what the models see, whatever file it came from.
+    * `spec`: the facts that a model and reports need (sizes, vocabulary, scale), in plain types; it is saved in
+      every checkpoint, so that a run can be used without its data.
+    * `content_hash`: SHA-256 (hex) of the content that models see, whatever file it came from.
 
     `kind` says what a batch is, and so which tasks fit:
 
@@ -34,10 +34,10 @@ class SequenceData(lightning.LightningDataModule):
     content_hash: str
 
     def with_spec(self, spec: dict[str, Any]) -> "SequenceData":
-        """Before `setup()`: be data for a model that is trained already, and was trained under `spec`.
+        """Before `setup()`: prepares this data for a model that was trained with `spec`; returns self.
 
-        Nothing is fitted again: scale and vocabulary are the model's. Returns self; UserError, here or in
-        `setup()`, where the model cannot take this data. With fractions (0, 0, 1) all of it is the test part.
+        Nothing is fitted again: scale and vocabulary are the model's. Here or in `setup()`, UserError is raised where
+        the model cannot take this data. With fractions (0, 0, 1) all data is the test part.
         """
         return self
 
@@ -58,22 +58,22 @@ class SequenceData(lightning.LightningDataModule):
         """A `Loader` over a part, or None where the part is empty."""
 
     def native_source(self, split: Split) -> Any:
-        """The part as the kernels read it where it lies, a `rnnlab.native.sources.Source`.
+        """The part as a `rnnlab.native.sources.Source`, which the kernels read in place.
 
-        A data set that leaves this out is trained in Python, one batch after the other.
+        For a data set without this method, training steps run in Python, one batch at a time.
         """
         raise NotImplementedError(f"the kernels cannot read {type(self).__name__}")
 
     def examples(self, split: Split, rows: int) -> tuple[Tensor, Tensor] | None:
-        """At most `rows` sequences of one length, evenly spread over a part, to look at a model with.
+        """At most `rows` sequences of one length, evenly spread over a part, with which instruments look into a model.
 
-        x as a task takes it, (B, T, I) or (B, T), and what the model should say at the end of each; None where a data
-        set has no such.
+        They are x for a task, (B, T, I) or (B, T), and the targets y at the end of each; None where a data set has no
+        such sequences.
         """
         return None
 
     def held_out(self) -> Split:
-        """The validation part; where it is empty the training part."""
+        """The name of the validation part, or "train" if the validation part is empty."""
         return "train" if self.loader("val") is None else "val"
 
     def train_dataloader(self) -> Any:
@@ -86,13 +86,13 @@ class SequenceData(lightning.LightningDataModule):
         return Loader(loader.fetch, lambda epoch: first)
 
     def val_dataloader(self) -> Any:
-        return self.loader("val") or []  # Lightning's word for nothing to validate
+        return self.loader("val") or []  # an empty list tells Lightning that there is nothing to validate
 
     def test_dataloader(self) -> Any:
         return self.loader("test") or []
 
     def predict_dataloader(self) -> Any:
-        """The test part; the validation part where there is none."""
+        """The test part, or the validation part where the test part is empty."""
         return self.loader("test") or self.loader("val") or []
 
 

@@ -1,4 +1,4 @@
-"""Interpolated n-grams: what counting the last few characters predicts."""
+"""Interpolated n-grams: they predict a character from counts of the last few characters."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ CHUNK = 1 << 22  # windows scored at once
 
 
 class NGram:
-    """Back-off n-grams of orders 1 to `order`, each interpolated with the next lower one.
+    """n-grams of orders 1 to `order`, each interpolated with the next lower one.
 
     The weights are Witten and Bell's (1991, "The zero-frequency problem"), in the interpolated form of Chen
     and Goodman (1998, "An empirical study of smoothing techniques for language modeling"):
 
         p_k(c | h) = (count(hc) + kinds(h) p_{k-1}(c | h')) / (total(h) + kinds(h)),    p_0(c) = 1 / size
 
-    h are the k-1 characters before c, h' the same without the first, total(h) the number of characters that
-    followed h in the counted text and kinds(h) how many different ones; where h is new, p_k = p_{k-1}. Every
-    character has a chance above zero after every history, and the chances add up to one.
+    h are the k-1 characters before c, h' is h without its first character, total(h) is the number of characters that
+    followed h in the counted text, and kinds(h) the number of different ones; for a new h, p_k = p_{k-1}. Every
+    character has a probability above 0 after every history, and the probabilities add up to 1.
 
-    A stretch of k characters is one number in base `size`, its last character the lowest digit; `order` is
-    lowered where such numbers would not fit 63 bits.
+    A stretch of k characters is stored as one number in base `size`, whose lowest digit is the last character;
+    `order` is lowered where these numbers would not fit into 63 bits.
     """
 
     def __init__(self, ids: np.ndarray, size: int, order: int = 5) -> None:
@@ -28,7 +28,7 @@ class NGram:
         self._tables = [_Table(windows(ids[None], k, size), size) for k in range(1, order + 1)]
 
     def probability(self, codes: np.ndarray, order: int) -> np.ndarray:
-        """p_order of the last character of each stretch of `order` characters, float64."""
+        """p_order of the last character of each stretch of `order` characters; codes and result of any one shape."""
         p = np.full(codes.shape, 1 / self.size)
         for k, table in enumerate(self._tables[:order], start=1):
             gram = codes % self.size**k
@@ -39,10 +39,10 @@ class NGram:
         return p
 
     def nats(self, rows: np.ndarray, order: int) -> float:
-        """Mean of -ln p over all characters of `rows` (B, L) but the first column.
+        """The mean of -ln p over all characters of `rows` (B, L) except the first column.
 
-        The history of a character is what precedes it in its own row: at the row's start, where it is shorter
-        than order-1 characters, the lower order that it allows is taken.
+        The history of a character is what precedes it in its own row: near the row's start, where there are fewer
+        than order-1 characters before it, the highest possible order is used.
         """
         if order == 0:
             return float(np.log(self.size))
@@ -55,13 +55,13 @@ class NGram:
         return total / (batch * (length - 1))
 
     def _sum(self, rows: np.ndarray, order: int) -> float:
-        # a text has far fewer different stretches than stretches: look each one up once
+        # many stretches occur often in a text: look each different one up once
         codes, counts = np.unique(windows(rows, order, self.size), return_counts=True)
         return -float(counts @ np.log(self.probability(codes, order)))
 
 
 def windows(rows: np.ndarray, order: int, size: int) -> np.ndarray:
-    """The number of each stretch of `order` ids in each row, int64: rows (B, L) -> (B, L-order+1)."""
+    """Each stretch of `order` ids in each row as a number in base `size`, int64: rows (B, L) -> (B, L-order+1)."""
     last = rows.shape[1] - order + 1
     codes = np.zeros((rows.shape[0], max(last, 0)), dtype=np.int64)
     for i in range(order if last > 0 else 0):
@@ -71,7 +71,7 @@ def windows(rows: np.ndarray, order: int, size: int) -> np.ndarray:
 
 
 class _Table:
-    """Counts of one order; the last entry of each array, 0, serves what was never seen."""
+    """Counts of one order; the last entry of each array is 0, for stretches that were never seen."""
 
     def __init__(self, codes: np.ndarray, size: int) -> None:
         grams, counts = np.unique(codes, return_counts=True)
@@ -82,13 +82,13 @@ class _Table:
 
 
 class _Index:
-    """Places in a sorted array of different numbers."""
+    """Finds numbers in a sorted array of different numbers."""
 
     def __init__(self, keys: np.ndarray) -> None:
         self.keys = keys
 
     def find(self, codes: np.ndarray) -> np.ndarray:
-        """Where each code stands, or -1."""
+        """The index of each code in `keys`; -1 for one that is not there."""
         if not len(self.keys):
             return np.full(codes.shape, -1)
         place = np.minimum(np.searchsorted(self.keys, codes), len(self.keys) - 1)

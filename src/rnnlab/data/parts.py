@@ -1,4 +1,4 @@
-"""How n things in a row become a training, a validation and a test part."""
+"""Cuts n items in a row into a training, a validation and a test part."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from rnnlab.data.module import SPLITS, Split
 
 
 def parts(n: int, fractions: Sequence[float], origin: int = 0) -> dict[Split, slice]:
-    """The stretch of each part, in order and without gaps; a fraction of 0 is an empty stretch.
+    """The slice of each part, in order and without gaps; a fraction of 0 gives an empty slice.
 
-    With an `origin` of k the last k test parts are left out: the test part ends where that of k-1 begins, validation
-    and test part keep their lengths, and the training part is what comes before.
+    With an `origin` of k, the last k test parts are left out: the test part ends where that of origin k-1 begins.
+    Validation and test part keep their lengths, and the training part is all that comes before them.
     """
     shares = [float(f) for f in fractions]
     ends = [round(n * shares[0]), n if shares[2] == 0 else round(n * (shares[0] + shares[1])), n]

@@ -1,7 +1,7 @@
-"""Scales that belong to a window: what a model is shown of it, and how its forecast comes back.
+"""`PerWindow`: a scale for each window, applied to the model's input and undone in its forecast.
 
-Each is reversible: `restored(PerWindow.wanted(y)) == y`. A level or a spread that drifts over the years, which a scale
-of the training part would leave outside of what the model has seen, is taken out of every window by itself.
+Each scale is reversible: `restored(wanted(y, units), units) == y`. It removes a drifting level or spread from every
+window; with one scale from the training part, later windows would lie outside the range that the model has seen.
 """
 
 from typing import Literal, get_args
@@ -16,19 +16,19 @@ EPSILON = 1e-5  # added to a window's variance, of a series of variance 1 (Kim e
 
 
 class PerWindow:
-    """The scale `mode` of windows x (B, window, inputs), whose first `inputs - plain` columns are scaled.
+    """The scale `mode` for windows x (B, window, inputs); the last `plain` inputs are not scaled.
 
-    * window_last: less the window's last value (NLinear, Zeng et al. 2023)
-    * window_mean: less its mean
-    * window_standard: less its mean, by its standard deviation (RevIN without weights, Kim et al. 2022)
-    * difference: each value less the one before, so that a window is a step shorter; forecasts are summed up
-    * seasonal_difference: each value less the one `season` steps before, so that a window is a season shorter; a
-      forecast is added to the value a season before, of which the last season of the window is repeated
+    * window_last: minus the window's last value (NLinear, Zeng et al. 2023)
+    * window_mean: minus the window's mean
+    * window_standard: minus its mean, divided by its standard deviation (RevIN without weights, Kim et al. 2022)
+    * difference: each value minus the one before, so that a window is one step shorter; forecasts are summed up
+    * seasonal_difference: each value minus the one `season` steps before, so that a window is one season shorter; a
+      forecast is added to the value one season before it, or to the repeated last season of the window
       (Box and Jenkins 1970)
     """
 
     back = 0
-    """So many steps less than the window the model sees."""
+    """The model's input is this number of steps shorter than the window."""
 
     def __init__(
         self, mode: Mode, targets: Tensor, plain: int = 0, season: int | None = None, horizon: int = 1
@@ -38,9 +38,9 @@ class PerWindow:
         self.back = {"difference": 1, "seasonal_difference": self.season}.get(mode, 0)
 
     def seen(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What the model is shown of x, and the window's shift and scale (B, 1, 2 * inputs).
+        """The model's input (B, window - back, inputs) for x, and the units: shift and scale (B, 1, 2 * inputs).
 
-        Of a seasonal difference (B, horizon, 2 * inputs): each step ahead has a shift of its own.
+        For a seasonal difference the units are (B, horizon, 2 * inputs): each step ahead has its own shift.
         """
         last = x[:, -1:]
         if self.mode == "seasonal_difference":
@@ -65,13 +65,13 @@ class PerWindow:
         return shift[..., self.targets], scale[..., self.targets]
 
     def wanted(self, y: Tensor, units: Tensor) -> Tensor:
-        """What the model should say so that y (B, horizon, targets) is forecast."""
+        """The model's target for y (B, horizon, targets): the output with which the forecast is y."""
         shift, scale = self._units(units)
         if self.mode == "difference":
             return y - torch.cat([shift, y[:, :-1]], 1)
         return (y - shift) / scale
 
     def restored(self, said: Tensor, units: Tensor) -> Tensor:
-        """The forecast (B, horizon, targets) from what the model says."""
+        """The forecast (B, horizon, targets) from the model's output `said` of the same shape."""
         shift, scale = self._units(units)
         return said.cumsum(1) + shift if self.mode == "difference" else said * scale + shift

@@ -1,4 +1,4 @@
-"""What a person should know of a series before a model is trained on it."""
+"""Remarks on a series that a user should read before a training: missing rows, drifts, and the sizes of the parts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,16 +10,16 @@ from rnnlab.data.frame import Frame, time_texts
 from rnnlab.data.module import SPLITS, Split
 from rnnlab.data.per_window import MODES
 
-STRAY = 0.25  # above this share of rows outside the training range there is a remark
+STRAY = 0.25  # from this share of rows outside the training range on, there is a remark
 
 
 def leaps(where: str, times: np.ndarray, offsets: np.ndarray | None = None) -> list[str]:
-    """A remark where rows are missing in between: for a model, rows that follow each other are a step apart."""
+    """A remark where times leap over missing rows: to a model, neighbouring rows are always one step apart."""
     step = step_of(times, offsets)
     if step is None:
         return []
     shown = local(times, offsets)
-    # a clock that is set forward leaves no hour out
+    # in UTC if the step is in microseconds: no row is missing where a local clock is set forward
     wide = np.flatnonzero(step.between(times if step.unit == "us" else shown) > 1.5)
     if not len(wide):
         return []
@@ -33,7 +33,7 @@ def leaps(where: str, times: np.ndarray, offsets: np.ndarray | None = None) -> l
 def strays(
     where: str, values: np.ndarray, names: list[str], cuts: dict[Any, slice], scaling: str
 ) -> list[str]:
-    """A remark for the column of which most of the validation or test part is such as training never saw."""
+    """A remark on the column with the largest share of validation or test values outside the training range."""
     train = values[cuts["train"]]
     if scaling in MODES or not len(train):
         return []
@@ -56,7 +56,7 @@ def strays(
 def parts_in_words(
     frame: Frame, rows: Callable[[Split], tuple[int, int]], windows: Callable[[Split], int]
 ) -> list[str]:
-    """Of each part its rows, windows and dates, in a line; of several series the rows of the first."""
+    """A line for each part: its rows, dates and number of windows; of several series the rows of the first."""
     found = []
     several = f" of {frame.series[0].name}, the first of {len(frame.groups)}" if frame.groups else ""
     for split, name in zip(SPLITS, ("training", "validation", "test"), strict=True):
@@ -65,7 +65,7 @@ def parts_in_words(
             ends = [first, behind - 1]
             offsets = None if frame.offsets is None else frame.offsets[ends]
             times = frame.times[ends]
-            if times.dtype.kind == "f":  # a sine's: no row numbers, and in its file with all digits
+            if times.dtype.kind == "f":  # the times of a sine: six digits are enough here
                 dates, what = " to ".join(f"{time:.6g}" for time in times), f"rows{several}, times"
             else:
                 dates = " to ".join(time_texts(times, offsets))

@@ -1,4 +1,4 @@
-"""Means of a series over bins of equal length."""
+"""Resamples a series: means over bins of equal length."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ from rnnlab.config.data_schema import PERIOD
 from rnnlab.data.calendar import MINUTE, local
 from rnnlab.errors import UserError
 
-UNITS: dict[str, Any] = {  # ours -> how many of NumPy's
+UNITS: dict[str, Any] = {  # rnnlab's unit: (count, NumPy's unit)
     "s": (1, "s"), "min": (1, "m"), "h": (1, "h"), "d": (1, "D"), "w": (7, "D"),
     "month": (1, "M"), "quarter": (3, "M"), "year": (12, "M"),
 }  # fmt: skip
@@ -27,16 +27,16 @@ def period(text: str) -> np.timedelta64:
 def resampled(
     times: np.ndarray, values: np.ndarray, offsets: np.ndarray | None, length: np.timedelta64
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """`means` of times in UTC, and the offset of each bin, that of its first row.
+    """`means` for times in UTC: start times in UTC, means, and the offset of each bin, which is that of its first row.
 
-    Bins of days and longer are those of the calendar by which times with offsets are written. Hours are those of UTC:
-    a clock that is set back shows one hour twice.
+    With offsets, bins of a day or longer follow the local calendar. Shorter bins follow UTC, because a local clock that
+    is set back shows one hour twice.
     """
     if offsets is None:
         return *means(times, values, length), None
     of_calendar = np.datetime_data(length.dtype)[0] in ("D", "M")
     shown = local(times, offsets) if of_calendar else times
-    order = np.argsort(shown, kind="stable")  # of one who travels west a day may come twice
+    order = np.argsort(shown, kind="stable")  # local times go back where the offset decreases
     shown, values, offsets = shown[order], values[order], offsets[order]
     starts, values = means(shown, values, length)
     of_bins = offsets[np.searchsorted(shown, starts).clip(max=len(shown) - 1)]
@@ -44,13 +44,15 @@ def resampled(
 
 
 def means(times: np.ndarray, values: np.ndarray, length: np.timedelta64) -> tuple[np.ndarray, np.ndarray]:
-    """Bins that start at multiples of `length` after the first day's midnight, or its year: start times and means.
+    """Start times and means of bins, which start at multiples of `length` after the first row's midnight (or its year,
+    for months).
 
-    times (N,) datetime64, values (N, columns) with NaN where missing -> (M,), (M, columns). The mean of a bin
-    is that of the values it has, NaN if it has none; all bins from the first row's to the last's are there.
+    times (N,) datetime64, values (N, columns) with NaN where missing -> (M,), (M, columns). The mean of a bin is over
+    the values that it has, NaN if it has none. There is a bin for every length from the first row to the last. Raises
+    UserError where there would be too many bins.
     """
     by_month = np.datetime_data(length.dtype)[0] == "M"
-    if by_month:  # months of a year are the same in every year where they divide it
+    if by_month:  # counted from January, so that bins whose length divides a year are the same in every year
         midnight, times = (
             times[0].astype("datetime64[Y]").astype("datetime64[M]"),
             times.astype("datetime64[M]"),

@@ -1,4 +1,4 @@
-"""Shift and scale of the columns of each series of a frame, and how a trained model's spec keeps them."""
+"""`Scales`: shift and scale of each column of each series, and their form in the spec of a trained model."""
 
 from typing import Any, NamedTuple
 
@@ -15,10 +15,10 @@ class Scales(NamedTuple):
     scale: np.ndarray
 
     def described(self, frame: Frame, target_columns: list[int]) -> dict[str, Any]:
-        """As the spec keeps them.
+        """The scales as the spec keeps them.
 
-        Of several series none has the scale: the task works in scaled units, each window brings its own, and
-        those of each series stand beside their names.
+        With several series, the main entries are neutral (shift 0, scale 1): the task works in scaled units, and each
+        window comes with the scale of its series. The entry "series" then holds the names and scales of all series.
         """
         inputs = len(frame.inputs)
         arrays = {
@@ -35,9 +35,9 @@ class Scales(NamedTuple):
 
     @classmethod
     def of_spec(cls, spec: dict[str, Any], frame: Frame, target_columns: list[int]) -> "Scales":
-        """Those of a trained model for the series of another frame, found by their names.
+        """The scales of a trained model for the series of another frame, found by the names of the series.
 
-        Raises UserError if one is of one series, the other of several, or a name is unknown to the model.
+        Raises UserError if one of both has a single series and the other several, or if the model lacks a name.
         """
         several = spec.get("series")
         if (several is None) != (not frame.groups):

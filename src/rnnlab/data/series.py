@@ -1,4 +1,4 @@
-"""A real series from a table: a CSV or Parquet file, or a DataFrame."""
+"""`Series`: one or several series from a table (a CSV or Parquet file, or a DataFrame)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,14 +26,14 @@ SCALINGS = ("standard", "minmax", "none", *MODES)
 
 
 class Series(Windowed):
-    """Columns of a table, cut into parts in time order.
+    """Columns of a table, cut into parts in time order; the keywords are described in conf/data/series.yaml.
 
-    `path` is a file, or a pandas DataFrame. With split="targets" a part is the rows that are forecast in it, and
-    the inputs of its first windows reach back over the cut; with split="rows" no window straddles a cut. Each
-    column is scaled by its training rows alone, and gaps are interpolated within each part alone (linearly in
-    time, or in rows without a `time_column`; at the ends of a part by the nearest value), so that nothing of a
-    later part reaches an earlier one. `season` counts rows, after resampling. With `origin`=k the last k test parts
-    are left out, and the parts end there.
+    `path` is a file, or a pandas DataFrame. With split="targets", a part is the rows that are forecast in it, and
+    the inputs of its first windows reach back over the cut; with split="rows" no window crosses a cut. Each
+    column is scaled by its training rows only, and gaps are interpolated within each part only (linearly in
+    time, or in row numbers without a `time_column`; at the ends of a part by the nearest value), so that no value of a
+    later part changes an earlier one. `season` is in rows, after resampling. With `origin`=k the last k test parts
+    are left out, and the parts end there. `setup()` raises UserError for a table that cannot be read as asked.
     """
 
     def __init__(
@@ -147,11 +147,11 @@ class Series(Windowed):
         times: np.ndarray,
         offsets: np.ndarray | None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """One series as it is used: times, values and offsets, without gaps."""
+        """Prepares one series (gaps, resampling, remarks); returns its times, values and offsets."""
         which = f", {self.id_column} {label}" if label else ""
         offsets = None if offsets is None else offsets[rows]
         whole = times, values, offsets
-        if self.known:  # the last rows may tell what is known in advance alone
+        if self.known:  # the last rows may hold only columns that are known ahead
             end = self._told(values, names)
             self.ahead.beyond[label] = values[end:]
             values, times, rows = values[:end], times[:end], rows[:end]
@@ -190,7 +190,7 @@ class Series(Windowed):
         return times, values, offsets
 
     def _told(self, values: np.ndarray, names: list[str]) -> int:
-        """The row behind the last that has a value of a target."""
+        """The number of rows up to the last one with a value of any target."""
         targets = [names.index(name) for name in self.target]
         told = np.flatnonzero(~np.isnan(values[:, targets]).all(1))
         return int(told[-1]) + 1 if len(told) else len(values)
@@ -232,7 +232,7 @@ class Series(Windowed):
                 f"rows: data.scaling={self.scaling} cannot scale it; leave it out or take data.scaling=none"
             )
         found = (low, high - low) if self.scaling == "minmax" else (train.mean(0), train.std(0))
-        if self.scaling in DIFFERENCES:  # a constant slope has differences without spread
+        if self.scaling in DIFFERENCES:  # the spread of differences, unless it is 0 as for a constant slope
             back = self.season if self.scaling == "seasonal_difference" and self.season else 1
             spread = (train[back:] - train[:-back]).std(0) if len(train) > back else np.zeros(len(columns))
             found = train.mean(0), np.where(spread > 1e-6 * found[1], spread, found[1])
@@ -247,7 +247,7 @@ class Series(Windowed):
             found["seasonal"] = baselines.seasonal(targets, *shape, self.season, frame.first_row)
         fitted, chosen_on = self.starts("train").numpy(), self.starts("val").numpy()
         if len(fitted):
-            if frame.groups:  # of several series one predictor, in units in which they are alike
+            if frame.groups:  # one predictor for all series, in scaled units, in which they are comparable
                 found["linear"] = self._linear_of_several(fitted, chosen_on)
             else:
                 inputs = values[:, : self.inputs]

@@ -1,4 +1,4 @@
-"""A sum of sines with noise: the data set of which everything is known."""
+"""`Sine`: a sum of sines with noise, of which the lowest possible error is known."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -20,16 +20,17 @@ from rnnlab.memory import afford
 
 NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"
 LEAST = (
-    1e-6  # of the amplitudes: noise from which the floor is computed; less is lost in the rounding of sums
+    1e-6  # times the amplitudes: the least noise for which the floor is computed; less is lost in rounding
 )
 
 
 class Sine(Windowed):
-    """`n_points` of sum a_k sin(w_k t) over [0, t_max], each with Gaussian noise; not scaled.
+    """`n_points` of sum a_k sin(w_k t) over [0, t_max], each with Gaussian noise; not scaled. conf/data/sine.yaml
+    describes the keywords.
 
-    With split="points" the points are cut in time order and no window straddles a cut; with split="targets" that
-    holds for the targets alone, and inputs reach back over the cut. With split="windows" all windows are dealt to
-    the parts at random, so that a part's points are among the inputs of the others.
+    With split="points" the points are cut in time order and no window crosses a cut. With split="targets" only targets
+    stay within their part, and inputs reach back over the cut. With split="windows" all windows are assigned to
+    the parts at random, so that the points of a part are also inputs in the others.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Sine(Windowed):
         self.amplitudes, self.frequencies = list(amplitudes), list(frequencies)
 
     def read(self) -> Frame:
-        """Also keeps `clean` and `noise` (N,): the values are their sum."""
+        """The series; also sets `clean` and `noise` (N,), whose sum are its values."""
         each = 8 * (12 + len(self.amplitudes) + 2 * self.horizon)  # bytes, with a target for each step ahead
         afford(each * self.n_points, f"data.n_points={self.n_points} with data.horizon={self.horizon}")
         times = np.linspace(0, self.t_max, self.n_points)
@@ -74,7 +75,7 @@ class Sine(Windowed):
         return {split: np.sort(dealt[place]) for split, place in parts(windows, self.fractions).items()}
 
     def rows(self, split: Split) -> tuple[int, int]:
-        """With split="windows" every part is spread over all rows."""
+        """See `Windowed.rows`; with split="windows" every part is spread over all rows."""
         return super().rows(split) if self.split != "windows" else (0, self.n_points)
 
     def make_predictors(self) -> dict[str, Predictor]:
@@ -98,9 +99,9 @@ class Sine(Windowed):
         return bayes_error(*signal, step, self.window, self.horizon, self.noise_std, length)
 
     def floor(self, split: Split) -> dict[str, float]:
-        """The Bayes error of a forecast from the window alone, the same for every part; see floor.py.
+        """{mse, rmse}, the Bayes error of a forecast from the window alone, the same for every part; see floor.py.
 
-        With no more digits than the error of its Monte Carlo allows. Not that of a subclass which reads another series.
+        It is rounded to the digits that the error of its Monte Carlo allows. {} for a subclass with another `read`.
         """
         if not self._is_sine:
             return {}
@@ -127,10 +128,10 @@ def bayes_error(
     noise_std: float,
     length: float,
 ) -> tuple[float, float]:
-    """The mean squared error of the best forecast and its standard error; kept, for all seeds of a sweep ask for it."""
+    """The mean squared error of the best forecast, and its standard error; cached for all seeds of a sweep."""
 
     def unknown(noise_std: float) -> tuple[float, float]:
-        # of seed 0: the floor belongs to the data's distribution, not to one draw of it
+        # always seed 0: the floor belongs to the data's distribution, not to one draw from it
         stream = streams.generator(0, "data", FLOOR)
         return estimate(amplitudes, frequencies, step, window, horizon, noise_std, length, stream)
 
@@ -138,8 +139,8 @@ def bayes_error(
     if noise_std and noise_std >= LEAST * size:
         variance, error = unknown(noise_std)
         return noise_std**2 + variance, error
-    # With less noise: what stays unknown however little there is, such as a sine's direction in a window of one
-    # point. What noise alone hides falls with its square, a hundredfold from `little` to `less`.
+    # Less noise: the variance that noise alone causes falls with the square of noise_std, a hundredfold from `little`
+    # to `less`. Another part stays even without noise, such as a sine's direction in a window of one point.
     (little, _), (less, error) = unknown(10 * LEAST * size), unknown(LEAST * size)
     hidden = 1.0 if less > little / 2 else (noise_std / (LEAST * size)) ** 2 if size else 0.0
     return noise_std**2 + hidden * less, hidden * error

@@ -1,7 +1,6 @@
-"""A table with a header line, read so that every fault is named with its row and column.
+"""`Table`: a table with a header, from a CSV file (perhaps gzipped), a Parquet file or a DataFrame.
 
-It comes from a CSV file, which may be gzipped, from a Parquet file, or from a DataFrame. Rows are counted as a
-spreadsheet counts them: the header is row 1.
+An error in a cell names its row and column. Rows are numbered as in a spreadsheet: the header is row 1.
 """
 
 import csv
@@ -22,21 +21,21 @@ from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
 from rnnlab.regular_files import from_home, read_file
 
-MISSING = ("", "na", "n/a", "nan", "null", "none", "nat", "<na>")  # in any case; infinite numbers count, too
-CELLS = 12  # bytes of memory for each of the file, as texts in lists
+MISSING = ("", "na", "n/a", "nan", "null", "none", "nat", "<na>")  # in any case; infinite numbers, too
+CELLS = 12  # bytes of memory for each byte of the file, while its cells are texts in lists
 DELIMITERS = ",;\t|"
-GZIP, PARQUET = b"\x1f\x8b", b"PAR1"  # what such files begin with
+GZIP, PARQUET = b"\x1f\x8b", b"PAR1"  # the first bytes of such files
 
 
 class Table:
     """The cells of a table as text, by column.
 
-    `source` is a file or a DataFrame. `delimiter` None is the one of , ; tab | that the header holds most often.
+    `source` is a file or a DataFrame. With `delimiter` None, it is the one of , ; tab | that occurs most in the header.
     `decimal` and `thousands` are the marks in numbers, `marks` further texts that stand for a missing value.
 
-    Raises UserError for a file that is not there, is empty, has only a header, is not of this encoding,
-    repeats a column's name or has a row with more or fewer cells than the header. Empty lines are skipped,
-    except that within a file of one column they are empty cells.
+    Raises UserError for a file that does not exist, is empty, has only a header, has another encoding,
+    repeats a column's name, or has a row with more or fewer cells than the header. Empty lines are skipped;
+    inside a file with one column they are empty cells.
     """
 
     def __init__(
@@ -143,7 +142,7 @@ class Table:
             raise UserError(f"{self.path}: row {reader.line_num}: {error}") from None
 
     def cells(self, name: str, key: str) -> tuple[str, ...]:
-        """A column's cells; `key` is the config key that asked for it, named if there is no such column."""
+        """A column's cells. Raises UserError, which names the config key `key`, if there is no such column."""
         if name and name in self._cells:
             return self._cells[name]
         hint = nearest(name, [column for column in self.header if column])
@@ -157,11 +156,11 @@ class Table:
         return first is not None and self._number(first) is not None
 
     def numbers(self, name: str, key: str) -> np.ndarray:
-        """A column as float64 (N,), NaN where it is missing or infinite; UserError for text."""
+        """A column as float64 (N,), NaN where a cell is missing or infinite. Raises UserError for text."""
         cells = self.cells(name, key)
         plain = (
             self.decimal == "." and self.thousands is None and "_" not in "".join(cells)
-        )  # 1_000 is no number
+        )  # Python reads 1_000 as a number; here it is text
         try:
             values = np.fromiter(map(float, cells), np.float64, len(cells)) if plain else None
         except ValueError:
@@ -173,7 +172,7 @@ class Table:
                 where = f"{self.path}: row {self.rows[i]}, column {name}: {cells[i]!r}"
                 raise UserError(f"{where} is not a number{self._remedy(cells[i])}")
             values = np.array(found, dtype=np.float64)
-        elif self.missing - {*MISSING}:  # a mark of the user's own may look like a number, -999 say
+        elif self.missing - {*MISSING}:  # a user's mark for missing values may be a number, such as -999
             values[[cell.strip().lower() in self.missing for cell in cells]] = np.nan
         return np.where(np.isfinite(values), values, np.nan)
 
@@ -185,14 +184,14 @@ class Table:
         if self.thousands:
             text = text.replace(self.thousands, "")
         if self.decimal != ".":
-            text = text.replace(".", "_").replace(self.decimal, ".")  # a point is no part of a number then
+            text = text.replace(".", "_").replace(self.decimal, ".")  # with a point it is not a number then
         try:
             return float(text) if "_" not in text else None
         except ValueError:
             return None
 
     def _remedy(self, cell: str) -> str:
-        """A setting under which the cell would be a number, or be missing."""
+        """A hint at a setting with which the cell would be a number, or missing; "" if there is none."""
         text = cell.strip()
         try:
             if "," in text and self.decimal == "." and "_" not in text:
@@ -208,7 +207,7 @@ class Table:
         )
 
     def times(self, name: str, form: str | None = None) -> Instants:
-        """A column of times; `form` says how they are written where it is not one of the common ways."""
+        """A column of times; `form` is their format, if it is not a common one. Raises UserError for other cells."""
         cells = self.cells(name, "time_column")
         try:
             return read_times(cells, form)
@@ -219,7 +218,7 @@ class Table:
             ) from None
 
     def uneven(self) -> str | None:
-        """The first column of times that do not increase, or leap; None where there is none."""
+        """The first column whose times leap or do not increase; None where there is none."""
         for name, cells in self._cells.items():
             if not name or self.is_number(name):
                 continue
@@ -232,7 +231,7 @@ class Table:
         return None
 
     def increasing(self, name: str, times: np.ndarray, rows: Sequence[int] | np.ndarray) -> None:
-        """Raises UserError where the times of these rows (numbers in the table) do not increase."""
+        """Raises UserError where `times`, those of the table's cells `rows`, do not increase."""
         late = np.flatnonzero(np.diff(times) <= np.timedelta64(0))
         if not len(late):
             return
@@ -250,7 +249,7 @@ class Table:
         )
 
     def repeating(self, time: str) -> list[str]:
-        """Columns within whose values no time occurs twice: those that may tell the series of a long table apart."""
+        """Columns that may name the series of a long table: no time occurs twice with one of their values."""
         times = self._cells[time]
         return [
             name
@@ -263,7 +262,7 @@ class Table:
 
 
 def gunzip(data: bytes, path: Any) -> bytes:
-    """What a gzipped file holds. Raises UserError for a damaged one, and for one that unpacks to very much."""
+    """The unpacked content of a gzipped file. Raises UserError if it is damaged or does not fit into memory."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
             parts, size = [], 0
@@ -295,6 +294,6 @@ def _parquet(path: Path, data: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def _texts(values: Sequence[Any]) -> tuple[str, ...]:
-    """Values as the cells of a CSV file would have them; floats as the shortest text that reads back as the same."""
+    """Values as cells of a CSV file; floats as the shortest text that reads back as the same number."""
     turn: Callable[[Any], str] = lambda v: "" if v is None else str(int(v)) if isinstance(v, bool) else str(v)  # noqa: E731
     return tuple(map(turn, values))

@@ -1,4 +1,4 @@
-"""A text of the user's own: a file, several, or a folder of them, each of which may be gzipped."""
+"""Reads a user's text: a file, several files, or a folder of files, each of which may be gzipped."""
 
 import difflib
 import itertools
@@ -10,14 +10,14 @@ from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
 from rnnlab.regular_files import from_home, read_file
 
-SUFFIXES = (".txt", ".md", ".text")  # of the files of a folder that are read, also with .gz behind
-ENTRIES = 200_000  # files and folders below one that is searched for texts
+SUFFIXES = (".txt", ".md", ".text")  # files in a folder that are read, also with .gz after it
+ENTRIES = 200_000  # the most files and folders below a folder that is searched for texts
 
 
 def read_texts(paths: str | Sequence[str], encoding: str) -> str:
-    """The text of a file, of a list of files, or of all texts below a folder in the order of their names.
+    """The text of a file, of a list of files, or of all texts below a folder in the order of their paths.
 
-    One that does not end with its line gets a line's end, where another follows. Raises UserError.
+    A text without a final newline gets one if another text follows. Raises UserError for files that cannot be read.
     """
     if isinstance(paths, str) and (folder := from_home(paths)).is_dir():
         try:
@@ -31,7 +31,7 @@ def read_texts(paths: str | Sequence[str], encoding: str) -> str:
                 3.0 * sum(p.stat().st_size for p in found),
                 f"data.path={paths}: reading its {len(found):,} texts",
             )
-        except OSError as error:  # of a folder of the system's, say
+        except OSError as error:  # such as a folder of the system without permission to read
             raise UserError(f"data.path={paths}: {error.filename} cannot be read: {error.strerror}") from None
         if not found:
             raise UserError(
@@ -44,7 +44,7 @@ def read_texts(paths: str | Sequence[str], encoding: str) -> str:
 
 
 def read_text(path: Path, encoding: str) -> str:
-    """A file's text as it stands, without a byte-order mark. Raises UserError, with the place."""
+    """A file's text, unchanged except for a byte-order mark. Raises UserError if it cannot be read or is empty."""
     try:
         content = read_file(from_home(path), 3)
     except FileNotFoundError:

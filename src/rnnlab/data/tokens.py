@@ -1,4 +1,4 @@
-"""Labelled token sequences with a known rule: the class is the kind of the last marker."""
+"""`Tokens`: labelled token sequences with a known rule: the class is the kind of the last marker."""
 
 import hashlib
 import math
@@ -29,12 +29,13 @@ class Labelled(NamedTuple):
 class Tokens(SequenceData):
     """Synthetic sequences for classification; the keywords are described in conf/data/tokens.yaml.
 
-    Token 0 is the padding, 1 + kind * markers + i the i-th marker of a kind (0 to classes - 1), all others
-    are filler. A length is uniform in [min_length, max_length]; each position holds a marker with chance
-    `marker_rate`, of uniform kind; a sequence that got none gets one at a uniform position. The label is the
-    last marker's kind, or with chance `label_noise` one of the other classes.
+    Token 0 is the padding, token 1 + kind * markers + i is marker i of a kind (0 to classes - 1), all others
+    are filler. Lengths are uniform in [min_length, max_length]. Each position holds a marker with chance
+    `marker_rate`, of uniform kind; a sequence without one gets one at a uniform position. The label is the
+    kind of the last marker, or with chance `label_noise` one of the other classes.
 
-    All sequences are padded to max_length, so that every batch has one width.
+    All sequences are padded to max_length, so that all batches have the same width. The constructor raises UserError
+    where a part would be empty.
     """
 
     kind = "labelled"
@@ -124,16 +125,16 @@ class Tokens(SequenceData):
         return Sequences(*self.part(split))
 
     def examples(self, split: Split, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sequences without padding x (B, max_length), and their labels y (B,)."""
+        """The longest sequences x (B, max_length) of a part, as a rule without padding, and their labels y (B,)."""
         x, lengths, y = self.part(split)
         whole = lengths == lengths.max()
         return spread(x[whole], rows), spread(y[whole], rows)
 
     def baselines(self, split: Split) -> dict[str, dict[str, float]]:
-        """The majority class, and naive Bayes on the bag of tokens, each with one added to every count.
+        """The majority class, and naive Bayes on the bag of tokens, each with 1 added to every count.
 
-        cross_entropy in nats. Naive Bayes takes the tokens for independent, which this rule makes them not:
-        its cross-entropy may well exceed the majority's.
+        cross_entropy is in nats. Naive Bayes assumes independent tokens; under this rule they are dependent, so its
+        cross-entropy may exceed that of the majority class.
         """
         x, _, y = (tensor.numpy() for tensor in self.part(split))
         if not len(y):
@@ -149,8 +150,8 @@ class Tokens(SequenceData):
         return {"majority": _scores(np.tile(prior, (len(y), 1)), y), "naive Bayes": _scores(bayes, y)}
 
     def floor(self, split: Split) -> dict[str, float]:
-        """The entropy of the label noise, in nats, and the accuracy of one who knows the rule. Not known for a subclass
-        which makes other sequences.
+        """The entropy of the label noise in nats, as cross_entropy, and the accuracy of a model that knows the rule; {}
+        for a subclass that makes other sequences.
         """
         if not self._is_by_rule:
             return {}
@@ -159,7 +160,7 @@ class Tokens(SequenceData):
         return {"cross_entropy": entropy, "accuracy": max(1 - p, p / others)}
 
     def facts(self, split: Split) -> dict[str, float]:
-        """Sequences of the part, and the share of labels that the noise did replace in it."""
+        """The number of sequences in the part, and the share of its labels that noise has replaced."""
         if not self._is_by_rule:
             return {"sequences": len(self.part(split).y)}
         noisy = self._noisy[self._parts[split]]

@@ -1,4 +1,4 @@
-"""Characters and their ids."""
+"""`Vocabulary`: characters and their ids."""
 
 from collections.abc import Sequence
 from typing import Any, Literal, cast, get_args
@@ -16,7 +16,7 @@ CHUNK = 1 << 22  # characters encoded at once, so that a long text needs no seco
 class Vocabulary:
     """The characters that a model knows; a character's id is its place in `characters`.
 
-    `unknown` says what becomes of any other character: "error" raises, "skip" leaves it out, "replace" gives
+    `unknown` is the rule for any other character: "error" raises UserError, "skip" leaves it out, "replace" gives
     it the last id, which decodes to U+FFFD. (A U+FFFD in the text itself has that id too.)
     """
 
@@ -25,13 +25,13 @@ class Vocabulary:
             raise UserError(f"data.unknown={unknown}: no such rule.{nearest(unknown, get_args(Unknown))}")
         self.characters, self.unknown = characters, cast(Unknown, unknown)
         self._codes = _code_points(characters)
-        # one entry above the highest code point stands for all that lie beyond
+        # the entry above the highest code point stands for all higher code points
         self._ids = np.full(int(self._codes.max(initial=0)) + 2, -1, dtype=np.int64)
         self._ids[self._codes] = np.arange(len(characters))
 
     @classmethod
     def of(cls, text: str, unknown: str = "error") -> "Vocabulary":
-        """The sorted characters of a text, and U+FFFD as the last where `unknown` is "replace"."""
+        """The vocabulary of a text: its sorted characters, and U+FFFD as the last if `unknown` is "replace"."""
         characters = set(text)
         if unknown == "replace":
             return cls("".join(sorted(characters - {REPLACEMENT})) + REPLACEMENT, unknown)
@@ -50,9 +50,9 @@ class Vocabulary:
         return "".join(sorted(set(text) - set(self.characters)))
 
     def encode(self, text: str) -> torch.Tensor:
-        """Ids, int64, as many as the text has characters (fewer where "skip" leaves some out).
+        """The ids (n,) int64 of a text's n characters (fewer where "skip" leaves some out).
 
-        Raises UserError that lists the unknown characters where the rule is "error".
+        Raises UserError, which lists the unknown characters, if the rule is "error".
         """
         ids = np.empty(len(text), dtype=np.int64)
         for start in range(0, len(text), CHUNK):
@@ -71,7 +71,7 @@ class Vocabulary:
         return torch.from_numpy(ids)
 
     def decode(self, ids: torch.Tensor | np.ndarray | Sequence[int]) -> str:
-        """The text of ids of any shape, row by row."""
+        """The text for ids of any shape, read row by row."""
         if isinstance(ids, torch.Tensor):
             ids = ids.cpu().numpy()
         codes = self._codes[np.asarray(ids, dtype=np.int64).ravel()]
@@ -85,5 +85,5 @@ def listed(characters: str, most: int = 12) -> str:
 
 
 def _code_points(text: str) -> np.ndarray:
-    # "surrogatepass": some codecs let a lone surrogate through, and it is a character like any other
+    # "surrogatepass": some codecs accept a lone surrogate, which is then a character like any other
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")

@@ -1,4 +1,4 @@
-"""Windows of a series, or of several: what the data sets of kind "series" share."""
+"""`Windowed`, the base class of data sets of kind "series": windows of one or several series."""
 
 import hashlib
 from abc import abstractmethod
@@ -23,35 +23,34 @@ from rnnlab.data.scales import Scales
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
 
-EVALUATED = 1024  # windows in a batch that is not trained on, at least
+EVALUATED = 1024  # a batch for evaluation has at least so many windows
 
 
 class Windowed(SequenceData):
-    """A series in memory, seen through windows that are strided views of it.
+    """One or several series in memory, read in windows.
 
-    After `setup()`, besides what every data set has:
+    After `setup()` it has the attributes of every data set, and these:
 
-    * `series` (N, columns) float32, scaled: first the inputs, then those targets that are no inputs;
-    * `target_columns`: the targets' positions among these columns; `column_names`: all their names;
+    * `series` (N, columns) float32, scaled: first the inputs, then the targets that are not inputs;
+    * `target_columns`: the positions of the targets among these columns; `column_names`: the names of all columns;
     * `starts(split)`: a window that starts at s has the inputs `series[s : s+window, :inputs]` and the
       targets `series[s+window : s+window+horizon, target_columns]`;
-    * `predictors`: the baselines as functions of window starts, in raw units (see baselines.py).
+    * `predictors`: the baselines as functions of window starts, in raw units (see baselines.py);
+    * `step`: the usual step between times, None where times are numbers.
 
-    * `step`: the usual step between its times, None where they are numbers.
-
-    A subclass says what the series is (`read`), how its columns are scaled (`fit`) and which predictors to
-    compare with (`make_predictors`). Of several series each is cut, scaled and scored by itself.
+    A subclass defines the series (`read`), the scale of its columns (`fit`) and the predictors to compare with
+    (`make_predictors`). Several series are each cut and scaled by themselves.
     """
 
     kind = "series"
     season: int | None = None
     scaling: str = "none"
     log = False
-    """Whether targets are forecast by their logarithms."""
+    """Whether the logarithms of the targets are forecast."""
     origin = 0
-    """So many test parts are left out at the end."""
+    """The number of test parts that are left out at the end."""
     reaching = False
-    """Whether the inputs of a part's first windows reach back over its cut, so that its targets alone are its own."""
+    """Whether the inputs of a part's first windows reach back over its cut, so that only targets stay in the part."""
 
     def __init__(
         self, window: int, horizon: int, fractions: tuple[float, float, float], batch_size: int, seed: int
@@ -66,18 +65,18 @@ class Windowed(SequenceData):
         self._scores: dict[Split, dict[str, dict[str, float]]] = {}
 
     def with_spec(self, spec: dict[str, Any]) -> "Windowed":
-        """Before `setup()`: take the scale of a trained model's `spec` instead of fitting one; returns self.
+        """Before `setup()`: takes the scale from a trained model's `spec` and does not fit one; returns self.
 
-        For new data under an old model. `setup()` then refuses columns, a window or a horizon other than the
-        model's; a part may be without windows (its loader is None) as long as the whole series holds one
-        window of inputs, from which one can forecast.
+        It is for new data with a trained model. `setup()` then raises UserError for other columns, another window or
+        another horizon than the model's. A part may have no windows (its loader is None), if a series is as long as
+        one window of inputs, which is enough to forecast.
         """
         self._given = spec
         return self
 
     @abstractmethod
     def read(self) -> Frame:
-        """The whole series, raw."""
+        """The whole series in raw units."""
 
     @abstractmethod
     def fit(self, train: np.ndarray, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -85,15 +84,15 @@ class Windowed(SequenceData):
 
     @abstractmethod
     def make_predictors(self) -> dict[str, Predictor]:
-        """The baselines by name; called once, when first asked for."""
+        """The baselines by name; called once, at the first use of `predictors`."""
 
     def parts(self, n: int) -> dict[Split, slice]:
-        """The rows of each part of a series of `n`."""
+        """The rows of each part, for a series of `n` rows."""
         return parts(n, self.fractions, self.origin)
 
     def place(self, n: int) -> dict[Split, np.ndarray]:
-        """The window starts of each part of a series of `n` rows: no target lies beyond a part, nor, unless
-        they are `reaching`, any input.
+        """The window starts of each part, for a series of `n` rows: all targets lie in the part, and all inputs, too,
+        unless `reaching` is set.
         """
         found: dict[Split, np.ndarray] = {}
         for split, at in self.parts(n).items():
@@ -103,13 +102,13 @@ class Windowed(SequenceData):
         return found
 
     def rows(self, split: Split) -> tuple[int, int]:
-        """First row of a part, and the row behind its last; of several series the first one's."""
+        """The first row of a part, and the row after its last one; of several series, those of the first."""
         group = self.frame.series[0]
         place = self.parts(group.stop - group.start)[split]
         return group.start + place.start, group.start + place.stop
 
     def forecast_rows(self, split: Split) -> tuple[int, int]:
-        """The first row of a part that has a whole window before it, and the row behind the part's last."""
+        """The first row of a part that can be forecast, and the row after the part's last one."""
         first, behind = self.rows(split)
         start = self.frame.series[0].start
         return max(first, start + self.window) if self.reaching else first + self.window, behind
@@ -151,13 +150,13 @@ class Windowed(SequenceData):
                 scaled[at] = (self.logged(frame.values[at]) - shift[i]) / scale[i]
         wrong = ~np.isfinite(scaled) & ~np.isnan(
             frame.values
-        )  # what lies ahead of the last rows is not known
+        )  # NaN itself is allowed: the last rows lack values that are known ahead
         if wrong.any():
             name = frame.columns[int(np.flatnonzero(wrong.any(0))[0])]
             raise UserError(f"column {name}: its values are too large for float32, even scaled")
         self.series = torch.from_numpy(scaled)
         self.spec = self._described()
-        # as float32: the last bits of a float64 sine differ between machines and are seen by no model
+        # as float32: the last bits of a float64 sine differ between machines, and no model sees them
         seen = [frame.values.astype("<f4"), *(self.starts(split).numpy().astype("<i8") for split in SPLITS)]
         digest = hashlib.sha256()
         for array in seen:
@@ -166,7 +165,7 @@ class Windowed(SequenceData):
         self._ready = True
 
     def logged(self, values: np.ndarray) -> np.ndarray:
-        """Values (n, columns) with the targets' logarithms in their place, where `log` asks for them."""
+        """Values (n, columns); with `log`, the targets are replaced by their logarithms."""
         if not self.log:
             return values
         values = values.copy()
@@ -174,7 +173,7 @@ class Windowed(SequenceData):
         return values
 
     def _described(self) -> dict[str, Any]:
-        """The spec; raw = scaled * scale + shift, of which the exponential is taken where `log` is true."""
+        """The spec; raw = scaled * scale + shift, or with `log` the exponential of this."""
         frame = self.frame
         spec = {
             "kind": "series",
@@ -242,7 +241,7 @@ class Windowed(SequenceData):
         return Scales.of_spec(spec, frame, self.target_columns)
 
     def known_ahead(self, row: int, steps: int) -> torch.Tensor:
-        """Scaled inputs of rows `row` on as far as they are known in advance, (steps, inputs), NaN elsewhere."""
+        """The scaled inputs (steps, inputs) of the rows from `row` on, where they are known ahead; NaN elsewhere."""
         return torch.full((steps, self.inputs), torch.nan)
 
     def parts_in_words(self) -> list[str]:
@@ -265,7 +264,11 @@ class Windowed(SequenceData):
         return Stretch(self.frame.times[rows], self.frame.values[rows])
 
     def loader(self, split: Split, shuffle: bool = False) -> Loader | None:
-        """Batches of `batch_size` windows, shuffled anew each epoch; larger ones in time order without."""
+        """With `shuffle`, batches of `batch_size` windows in a new order each epoch; else larger ones in time order.
+
+        A batch is (x, y), and for several series also the shift and scale of each window, see `units`. None for a part
+        without windows.
+        """
         starts, n = self.starts(split), len(self.starts(split))
         if n == 0:
             return None
@@ -299,7 +302,7 @@ class Windowed(SequenceData):
         )
 
     def examples(self, split: Split, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """X (B, window, inputs) and y (B, horizon, targets)."""
+        """Windows x (B, window, inputs) and their targets y (B, horizon, targets), scaled."""
         starts = spread(self.starts(split), rows)
         afford(8.0 * len(starts) * (self.window * self.inputs + self.horizon * len(self.target_columns)),
                f"{len(starts):,} windows of data.window={self.window}")  # fmt: skip
@@ -312,7 +315,7 @@ class Windowed(SequenceData):
         return self.make_predictors()
 
     def baselines(self, split: Split) -> dict[str, dict[str, float]]:
-        """Scores in raw units over all horizon steps, targets and series; {} for a part without windows."""
+        """{baseline: {mse, mae, rmse}} in raw units, over all steps, targets and series; {} without windows."""
         if split not in self._scores:
             starts, targets = self.starts(split).numpy(), self.frame.values[:, self.target_columns]
             self._scores[split] = {

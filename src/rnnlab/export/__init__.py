@@ -1,1 +1,1 @@
-"""Taking a trained model away: ONNX, plain torch, safetensors, each with a model card."""
+"""Exports trained models to ONNX, plain torch or safetensors, each with a model card."""

@@ -1,4 +1,4 @@
-"""The model card: what a model is, what it reached beside baselines, and how to load it."""
+"""The model card of an export: the model's run, its scores beside baselines, and code that loads it."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ from rnnlab.runs.run import Run
 from rnnlab.runs.yaml import to_yaml
 from rnnlab.terminal.screen import clean
 
-GIVEN = {  # what a model is given, in numpy and in torch, by its first and last input
+GIVEN = {  # {kind of model: code for its inputs in NumPy, the same in torch, names of its outputs}
     "series": ("x = np.zeros({x}, np.float32)", "x = torch.zeros({x})", "forecast"),
     "labelled": (
         "tokens, lengths = np.array([[1, 2, 3], [4, 5, 0]]), np.array([3, 2])",
@@ -34,7 +34,7 @@ with safe_open("model.safetensors", framework="pt") as file:
 
 
 def snippet(to: str, model: Portable | None, plainly: bool) -> str:
-    """Code that loads what was written, runs as it stands in its folder, and shows what goes in and comes out."""
+    """Code that loads the exported files, calls the model and shows its inputs and outputs; it runs in their folder."""
     if model is None:
         return SAFETENSORS
     if type(model.module).__name__ == "Own":
@@ -61,7 +61,7 @@ def snippet(to: str, model: Portable | None, plainly: bool) -> str:
 
 
 def own_snippet(to: str, model: Portable) -> str:
-    """Of a module of the user's own: inputs of the sizes and types that it was traced with."""
+    """The code for a user's own module: its inputs have the sizes and types with which it was traced."""
     library, outputs = "np" if to == "onnx" else "torch", ", ".join(model.outputs)
     made = [f"{name} = {library}.zeros({tuple(x.shape)}, dtype={library}.{str(x.dtype).removeprefix('torch.')})"
             for name, x in model.inputs.items()]  # fmt: skip
@@ -77,7 +77,7 @@ def own_snippet(to: str, model: Portable) -> str:
 
 
 def card(run: Run, weights: str, words: str, checked: str, loading: str) -> str:
-    """README.md as Markdown; the text of a stranger's config cannot end its block."""
+    """README.md as Markdown; text in the config of another user's run cannot end the block it is in."""
     results, scores = run.results, []
     baselines = results.get("baselines", {})
     for part in ("val", "test"):

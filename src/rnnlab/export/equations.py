@@ -1,5 +1,5 @@
-"""A stack as readable code of torch alone: the equations of its cell, as tracing reads them from its `step`, and the
-loops over layers and time.
+"""A stack as readable code that needs only torch: the equations of its cells, read from their `step` by tracing, and
+the loops over layers and time.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from rnnlab.recurrence.stack import Stack
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "power": "**", "less": "<", "less_equal": "<=", "equal": "==",
          "not_equal": "!=", "and": "&", "or": "|"}  # fmt: skip
-BINDS = {"add": 1, "sub": 1, "mul": 2, "div": 2}  # how strongly
+BINDS = {"add": 1, "sub": 1, "mul": 2, "div": 2}  # precedence of the operators, for parentheses
 SQUEEZES = ("sigmoid", "tanh", "relu")
 CALLS = {"select": "torch.where", "softplus": "nn.functional.softplus"}
-LEFT = 88  # of a line, before a sum is given a name
+LEFT = 88  # characters of a line; a longer expression is split by naming a part of it
 
 CELL = '''class {name}(nn.Module):
     """{doc}"""
@@ -91,10 +91,10 @@ BACKWARD = '''def backward(x, lengths):
 
 
 def code(stack: Stack) -> tuple[str, dict[str, Tensor]]:
-    """Classes, the last of them `Layers()`, and their weights. Raises Untraceable for a step that cannot be read."""
+    """The code of classes, the last of them `Layers`, and its weights. Raises Untraceable if a step cannot be read."""
     cells = stack.cells
     found = [trace(cell) for cell in cells]
-    classes: dict[str, str] = {}  # by the lines of the step: layers may differ in a constant
+    classes: dict[str, str] = {}  # {code: name}; layers whose steps differ in a constant have two classes
     made, weights = [], dict[str, Tensor]()
     kind = type(cells[0]).__name__.removeprefix("Parametrized")
     for i, (cell, traced) in enumerate(zip(cells, found, strict=True)):
@@ -157,7 +157,7 @@ def usable(name: str) -> bool:
 
 
 def sizes(name: str, value: Tensor, cell: Cell) -> str:
-    """The shape of a parameter, in units and inputs where it is made of these."""
+    """The shape of a parameter as code, in terms of `units` and `inputs` where possible."""
     shape = []
     for i, n in enumerate(value.shape):
         if i == 1 and name == "weight_ih":
@@ -226,7 +226,7 @@ class Step:
     def _take(
         self, name: str, leaves: Sequence[Expression], names: list[str], order: list[Expression]
     ) -> None:
-        """Names blocks of a tensor, cut where there are several."""
+        """Names the blocks of a tensor; several blocks are first split by `chunk`."""
         if len(leaves) == 1:
             self.names[leaves[0]] = name
         elif any(leaf in order for leaf in leaves):
@@ -246,7 +246,7 @@ class Step:
                 self.names[e] = f"self.{name}" if whole else f"self.{name}.view(-1, {units})[{k}]"
 
     def _with_bias(self, order: list[Expression]) -> dict[tuple[object, ...], str]:
-        """The products of which every block has the same vector added: (matrix, column, source) -> its name."""
+        """{(matrix, column, source): bias}, for products to each block of which the same vector is added."""
         found: dict[tuple[object, ...], set[str]] = {}
         for e in order:
             if e.op == "product":
@@ -293,7 +293,9 @@ class Step:
                     self.names[s] = part
 
     def _name_of(self, e: Expression) -> str | None:
-        """A state's and a gate's own name; "" for what is used twice or long; None for the rest, which needs none."""
+        """The own name of a state or a gate; "" for another expression that is long or used twice; else None (no name
+        is needed).
+        """
         after = [f"{name}_next" if width == 1 else f"{name}_{k}_next"
                  for name, width in zip(self.states, self.cell.widths, strict=True) for k in range(width)]  # fmt: skip
         if e in self.traced.states:
@@ -319,7 +321,7 @@ class Step:
         self.names[e] = name
 
     def text(self, e: Expression, within: str = "", right: bool = False) -> str:
-        """`within` is the operation that it stands in, `right` says whether on the right."""
+        """An expression as code; `within` is the operation around it, `right` whether it is its right operand."""
         if e in self.names:
             return self.names[e]
         if e.op == "constant":

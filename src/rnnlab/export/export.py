@@ -1,4 +1,4 @@
-"""A run's trained model, written into a folder of its own."""
+"""Exports a run's trained model into a folder of its own."""
 
 import json
 from pathlib import Path
@@ -19,9 +19,9 @@ FORMATS = ("onnx", "torch", "safetensors")
 def export(
     run: Run, to: str, out: Path | None = None, weights: Literal["best", "last"] = "best", trust: bool = False
 ) -> tuple[Path, str]:
-    """The folder written, and how the file was checked. Raises UserError for what cannot be exported.
+    """Writes the export; returns its folder, and a text on how it was checked. Raises UserError if it is not possible.
 
-    A stranger's run obeys the rules of every command that loads one: `trust` runs what it names.
+    The run of another user is loaded by the usual rules: with `trust`, any code that its config names may run.
     """
     task = load_model(run, trust)
     if weights == "last":
@@ -38,7 +38,7 @@ def export(
     try:
         checked = write(run, to, task, folder, weights, trust)
     except UserError:
-        for file in set(folder.iterdir()) - before:  # one that is not as the run is nobody's to use
+        for file in set(folder.iterdir()) - before:  # nobody should use a file that differs from the run
             file.unlink()
         for one in new:
             one.rmdir()
@@ -47,7 +47,7 @@ def export(
 
 
 def write(run: Run, to: str, task: Any, folder: Path, weights: str, trust: bool) -> str:
-    """Writes the model, what is needed beside it, and the card; says how it was checked."""
+    """Writes the model, the files that it needs, and the card; returns a text on how the model was checked."""
     words, checked, model = "", "", None
     if to == "safetensors":
         write_safetensors(run, task, folder / "model.safetensors")

@@ -1,4 +1,4 @@
-"""ONNX, with any number of rows and steps, checked against the run where onnxruntime is installed."""
+"""Exports to ONNX, with any number of rows and steps, and checks the file if onnxruntime is installed."""
 
 import contextlib
 import io
@@ -12,11 +12,11 @@ import torch
 from rnnlab.errors import UserError
 from rnnlab.export.portable import Portable, dynamic_shapes
 
-TOLERANCE = 1e-5  # of the largest number
+TOLERANCE = 1e-5  # the largest difference, relative to the largest output (at least 1)
 
 
 def write(model: Portable, file: Path) -> str:
-    """Writes the file; says how well it agrees with the run. Raises UserError where onnx is missing or disagrees."""
+    """Writes the file; returns a text on its check. Raises UserError where onnx is missing or the numbers differ."""
     try:
         import onnxscript  # noqa: F401
     except ImportError:
@@ -40,7 +40,7 @@ def write(model: Portable, file: Path) -> str:
 
 
 def check(model: Portable, file: Path) -> str:
-    """Raises UserError where the file gives other numbers than the run, on another batch and length."""
+    """Compares the file with the run on inputs of another size; raises UserError where the numbers differ."""
     try:
         import onnxruntime
     except ImportError:
@@ -63,7 +63,7 @@ def check(model: Portable, file: Path) -> str:
 
 
 def longer_inputs(model: Portable) -> dict[str, torch.Tensor]:
-    """Inputs of another batch and length than the model was written with."""
+    """Inputs with another number of rows and steps than those with which the model was exported."""
     inputs = {name: longer(x, model.axes[name]) for name, x in model.inputs.items()}
     if "lengths" in inputs:
         inputs["lengths"] = torch.tensor([7, 1, 4])
@@ -71,7 +71,7 @@ def longer_inputs(model: Portable) -> dict[str, torch.Tensor]:
 
 
 def longer(x: torch.Tensor, axes: dict[int, str]) -> torch.Tensor:
-    """An input of 3 rows and 7 steps."""
+    """An input with 3 rows and 7 steps, where these may change."""
     shape = [{"batch": 3, "time": 7}.get(axes.get(at, ""), n) for at, n in enumerate(x.shape)]
     count = torch.Size(shape).numel()
     if not x.is_floating_point():

@@ -1,4 +1,4 @@
-"""A task or LightningModule of the user's own as a module of tensors: its `forward` of what its data gives."""
+"""A user's own task or LightningModule as a module of tensors: its `forward`, with a batch of its data as inputs."""
 
 import inspect
 import warnings
@@ -18,7 +18,7 @@ INSTEAD = "--to safetensors takes its weights"
 
 
 class Own(nn.Module):
-    """The inputs of `forward` -> the tensors that it gives, in a tuple where there are several."""
+    """A task whose `forward` returns a tensor or a tuple of tensors; a dictionary becomes a tuple."""
 
     def __init__(self, task: nn.Module) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Own(nn.Module):
 
 
 def own(task: nn.Module, run: Run, trust: bool) -> Portable:
-    """Its inputs are those of one batch of its data. Raises UserError where `forward` cannot be traced."""
+    """The task as a Portable, with inputs from one batch of its data. Raises UserError if it cannot be traced."""
     kind = type(task).__name__
     inputs = dict(zip(names(task), first_inputs(task, run, trust), strict=False))
     module, error = Own(task).eval(), ""
@@ -62,7 +62,7 @@ def own(task: nn.Module, run: Run, trust: bool) -> Portable:
 
 
 def fixed(task: nn.Module, inputs: dict[str, Tensor], axes: dict[str, dict[int, str]]) -> str:
-    """Which sizes may not change, and why; "" where those of rows and steps may."""
+    """A text on which sizes are fixed, and why; "" if rows and steps may change."""
     if not any(axes.values()):
         return "All sizes are fixed: its code depends on them."
     wanted = next(candidates(inputs))
@@ -88,7 +88,7 @@ def names(task: nn.Module) -> list[str]:
 
 
 def first_inputs(task: Any, run: Run, trust: bool) -> Iterator[Tensor]:
-    """The parts of a batch of the run's data; of one row, twice, for a size of 1 counts as fixed."""
+    """The parts of a batch of the run's data; a single row is doubled, because torch takes a size of 1 as fixed."""
     data = load_data(run, getattr(task, "spec", {}), trust=trust)
     if hasattr(data, "loader"):
         batch = next(iter(data.loader("test")))
@@ -111,7 +111,7 @@ def first_inputs(task: Any, run: Run, trust: bool) -> Iterator[Tensor]:
 
 
 def candidates(inputs: dict[str, Tensor]) -> Iterator[dict[str, dict[int, str]]]:
-    """Which sizes may change, from many to none: rows and steps, rows, none."""
+    """The sizes that may change, from most to none: rows and steps; rows; none."""
     rows = len(next(iter(inputs.values())))
     batch = {name: {0: "batch"} if x.dim() and len(x) == rows else {} for name, x in inputs.items()}
     steps = {name: axes | ({1: "time"} if axes and x.dim() == (3 if x.is_floating_point() else 2) else {})

@@ -1,6 +1,6 @@
-"""A model as readable code of torch alone: model.py, and weights.pt.
+"""Exports a model as readable code that needs only torch: model.py, with weights.pt.
 
-Its layers are torch's own where these have the cell's equations; else the equations are written out.
+Its layers are torch's own if they have the cell's equations; if not, the equations are written out.
 """
 
 import copy
@@ -71,7 +71,7 @@ BUFFER = '        self.register_buffer("{name}", torch.zeros({size}))'
 
 
 def obstacle(task: Any) -> str:
-    """Why no code can be written; "" where it can."""
+    """The reason why no code can be written; "" if it can."""
     if isinstance(task, Forecaster) and (task.spec.get("log") or task.per_window or task.distribution):
         return "its forecasts are of logarithms, of windows in their own scale or of distributions"
     cell = task.stack.layers[0]
@@ -86,9 +86,9 @@ def obstacle(task: Any) -> str:
 
 
 def write(model: Portable, task: Any, folder: Path, what: str) -> str:
-    """Writes model.py and weights.pt, and runs them in a process of their own.
+    """Writes model.py and weights.pt, and checks them in a process of their own; returns a text on the check.
 
-    Raises UserError where their numbers are not the run's.
+    Raises UserError where their numbers differ from the run's.
     """
     text, weights = code(model, task, what)
     (folder / "model.py").write_text(text, encoding="utf-8")
@@ -97,7 +97,7 @@ def write(model: Portable, task: Any, folder: Path, what: str) -> str:
 
 
 def code(model: Portable, task: Any, what: str) -> tuple[str, dict[str, Tensor]]:
-    """The text of model.py, and the weights for it."""
+    """The text of model.py, and its weights."""
     stack: Stack = task.stack
     own = not stack.cells[0].torch_layer or bool(stack.cells[0].zoneout) or not stack.uniform
     layers, parts, weights = "", ["        self.rnn = Layers()"], dict[str, Tensor]()
@@ -114,7 +114,7 @@ def code(model: Portable, task: Any, what: str) -> tuple[str, dict[str, Tensor]]
         weights["embedding.weight"] = embedding.weight.data
 
     start, functional = "", ""
-    is_text = "x" not in model.inputs and "lengths" not in model.inputs  # its state is handed in
+    is_text = "x" not in model.inputs and "lengths" not in model.inputs  # its initial state is an input
     first: Any = stack.layers[0]
     if first.initial is not None and not is_text and not own:
         names = [f"start_{i}" for i in range(first.states)]
@@ -162,7 +162,7 @@ def code(model: Portable, task: Any, what: str) -> tuple[str, dict[str, Tensor]]
             given=f"[{group}]" if own else f"({group})" if len(states) > 1 else group,
             last=f"[{group}]" if own else f"({group})" if len(states) > 1 else group,
         )
-    what = one_line(what).replace("\\", "/").replace('"', "'")  # a stranger's names cannot end the docstring
+    what = one_line(what).replace("\\", "/").replace('"', "'")  # names in `what` cannot end the docstring
     words = textwrap.fill(model.words.replace("`", ""), 110, subsequent_indent="    ")
     text = HEAD.format(
         what=what, functional=functional, layers=layers, words=words, parts="\n".join(parts), forward=forward
@@ -171,9 +171,9 @@ def code(model: Portable, task: Any, what: str) -> tuple[str, dict[str, Tensor]]
 
 
 def torchs_layer(stack: Stack) -> tuple[list[str], dict[str, Tensor]]:
-    """The line that makes torch's layer, and its weights."""
+    """The line of code that makes torch's layer, and its weights."""
     layer = to_torch(without_start(stack))
-    layer.dropout = 0.0  # the model is trained, and without it torch does not warn of a single layer
+    layer.dropout = 0.0  # a trained model needs no dropout, and torch warns of it for a single layer
     rest = [repr(getattr(layer, name)) for name in ("input_size", "hidden_size")]
     options = {"num_layers": 1, "bias": True, "bidirectional": False, "nonlinearity": "tanh"}
     said = {name: getattr(layer, name, default) for name, default in options.items()}
@@ -183,7 +183,7 @@ def torchs_layer(stack: Stack) -> tuple[list[str], dict[str, Tensor]]:
 
 
 def without_start(stack: Stack) -> Stack:
-    """A copy that begins with zeros."""
+    """A copy without a learned initial state."""
     stack = copy.deepcopy(stack)
     for cell in stack.layers:
         cell.initial = None  # type: ignore[assignment]
@@ -204,14 +204,14 @@ torch.save([found] if isinstance(found, torch.Tensor) else list(found), sys.argv
 
 
 def check(model: Portable, folder: Path) -> str:
-    """Raises UserError where the files, in a process without rnnlab, give other numbers than the run."""
+    """Compares the files with the run in a process without rnnlab; raises UserError where the numbers differ."""
     inputs = longer_inputs(model)
     with torch.no_grad():
         ours: Any = model.module.eval()(*inputs.values())
     with tempfile.TemporaryDirectory() as place:
         given, found = f"{place}/given.pt", f"{place}/found.pt"
         torch.save(list(inputs.values()), given)
-        # -I leaves out the user's site-packages and PYTHONPATH; the working folder, "", stays out
+        # -I leaves out the user's site-packages and PYTHONPATH: their entries are passed, but not the working folder
         places = [place for place in sys.path if not is_here(place)]
         words = [sys.executable, "-I", "-B", "-c", ELSEWHERE, str(folder.absolute()), given, found, *places]
         done = subprocess.run(words, capture_output=True, text=True, check=False)

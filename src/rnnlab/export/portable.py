@@ -1,4 +1,7 @@
-"""A trained task as a module of tensors alone: series in the units of the data, a text model's state in and out."""
+"""`Portable`: a trained task as a module of tensors only.
+
+A series is in the units of the data; the state of a text model is an input and an output.
+"""
 
 from inspect import signature
 from typing import Any, NamedTuple
@@ -11,7 +14,7 @@ from rnnlab.tasks import CharLM, Classifier, Forecaster
 
 
 class Portable(NamedTuple):
-    """`module(*inputs.values())` gives the tensors named in `outputs`; `axes` names the sizes that may change."""
+    """`module(*inputs.values())` returns the tensors named in `outputs`; `axes` names the sizes that may change."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
@@ -19,7 +22,7 @@ class Portable(NamedTuple):
     outputs: tuple[str, ...]
     words: str
     limits: str = ""
-    """Which of the sizes that one would expect to change may not, and why."""
+    """A text on sizes of rows or steps that are fixed, and why."""
 
 
 class Series(nn.Module):
@@ -46,7 +49,7 @@ class Series(nn.Module):
 
 
 class Text(nn.Module):
-    """tokens (B, T) int64 and each state (layers, B, H) -> logits (B, T, V) and the states after the last token."""
+    """tokens (B, T) int64 and each state (layers, B, H) -> logits (B, T, V) and each state after the last token."""
 
     def __init__(self, task: CharLM) -> None:
         super().__init__()
@@ -59,7 +62,7 @@ class Text(nn.Module):
 
 
 def dynamic_shapes(model: Portable) -> Any:
-    """The sizes that may change, as torch.export wants them: in the shape of `forward`'s arguments."""
+    """The sizes that may change, in the form that torch.export needs: nested as the arguments of `forward`."""
     sizes = {name: torch.export.Dim(name) for name in ("batch", "time")}
     shapes = [{at: sizes[size] for at, size in model.axes[name].items()} for name in model.inputs]
     named = [p for p in signature(model.module.forward).parameters.values() if p.kind is not p.VAR_POSITIONAL]
@@ -68,7 +71,7 @@ def dynamic_shapes(model: Portable) -> Any:
 
 
 def portable(task: Any) -> Portable | None:
-    """None for a task that is none of rnnlab's own."""
+    """A task of rnnlab's own as a Portable; None for another task. Raises UserError for a model of several series."""
     batch, time = {0: "batch"}, {0: "batch", 1: "time"}
     if type(task) is Forecaster and "series" in task.spec:
         raise UserError(

@@ -1,4 +1,4 @@
-"""A program of torch.export: the model's operations and weights in one file, which needs torch alone."""
+"""Exports a program of torch.export: the model's operations and weights in one file, which needs only torch."""
 
 import warnings
 from pathlib import Path
@@ -11,7 +11,7 @@ from rnnlab.export.portable import Portable, dynamic_shapes
 
 
 def write(model: Portable, file: Path) -> str:
-    """Writes the file, reads it back and compares. Raises UserError where the numbers differ."""
+    """Writes the file, reads it back and compares; returns a text on it. Raises UserError where the numbers differ."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.export.export(

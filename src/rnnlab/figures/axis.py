@@ -1,12 +1,12 @@
-"""Where a value lies on an axis, and which ticks it has."""
+"""`Axis`: the place of values on an axis, and its ticks."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LETTER = 6.3  # pixels of a letter of a tick, on average
-LONGEST = 18  # letters of a word at an axis; a longer one is cut
+LETTER = 6.3  # average width of a letter in a tick's label, in pixels
+LONGEST = 18  # letters of a word at an axis; a longer word is cut
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Axis:
     end: float
     log: bool = False
     words: bool = False
-    marks: tuple[Any, ...] = ()  # where the ticks are, if not at round numbers
+    marks: tuple[Any, ...] = ()  # the places of the ticks, if they are not at round numbers
 
     @classmethod
     def over(
@@ -29,9 +29,9 @@ class Axis:
         log_ratio: float | None = 8.0,
         marked: bool = False,
     ) -> "Axis":
-        """An axis that holds all of `values`; `marked` puts the ticks at them, where they are few.
+        """An axis that spans all of `values`; `marked` puts the ticks at them, if there are at most eight.
 
-        From a ratio of `log_ratio` between the greatest and the least on it is logarithmic; None: never.
+        It is logarithmic if the greatest value is at least `log_ratio` times the least; None: never.
         """
         numbers = all(
             isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values
@@ -59,7 +59,7 @@ class Axis:
         return self.start + place * (self.end - self.start)
 
     def within(self, value: float) -> float:
-        """The value, or the nearer end of an axis of numbers where it lies outside."""
+        """The value, or the nearer end of an axis of numbers if the value lies outside."""
         return min(max(value, self.values[0]), self.values[1])
 
     def ticks(self, wanted: int = 5) -> list[Any]:
@@ -83,12 +83,12 @@ class Axis:
         return [round(v) if v == round(v) and abs(v) >= 1 else v for v in found]
 
     def crowded(self) -> bool:
-        """Whether words side by side along this axis would run into one another."""
+        """Whether words side by side along this axis would overlap."""
         room = abs(self.end - self.start) / len(self.values)
         return self.words and max(map(width, self.values)) > room - 6
 
     def clear(self) -> list[Any]:
-        """The ticks whose labels, side by side, do not touch; first and last stay."""
+        """As many ticks as have room for their labels side by side; the first and the last always stay."""
         ticks = self.ticks()
         if self.words or len(ticks) < 3:
             return ticks
@@ -120,9 +120,9 @@ def width(text: str) -> float:
 
 
 def apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Increasing places moved so that neighbours are at least `gap` apart and none is below 0.
+    """Moves increasing places so that neighbours are at least `gap` apart and none is below 0.
 
-    What is moved apart keeps its middle, as far as there is room.
+    Places that are moved apart keep their common middle, if there is room.
     """
     clusters: list[list[Any]] = []  # [middle, count]
     for y in wanted:

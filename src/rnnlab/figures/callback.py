@@ -1,4 +1,4 @@
-"""The callback that asks for the figures and samples of a finished run."""
+"""The callback that draws the figures and writes the samples of a finished run."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ class Figures(Callback):
     """`draw_run` is called when the run has finished and its best weights are loaded."""
 
     def draw_run(self, run: Run, task: Any, data: Any) -> list[Path]:
-        """Writes figures/ and samples/ of a run; returns the files, none for a task that is not one of ours."""
+        """Writes figures/ and samples/ of a run; returns the files, which are none for a task that is not rnnlab's."""
         from rnnlab.figures.finished import draw_finished  # matplotlib takes half a second to import
 
         was_training = task.training

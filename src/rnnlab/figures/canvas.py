@@ -1,4 +1,4 @@
-"""The style of our figures: one palette, quiet axes, lines labelled where they end."""
+"""The style of all figures: one palette, plain axes, labels at the ends of lines."""
 
 from collections.abc import Sequence
 from functools import cache, partial
@@ -20,17 +20,17 @@ from matplotlib.ticker import MaxNLocator
 from rnnlab.figures.axis import apart
 from rnnlab.terminal.screen import one_line
 
-# of Okabe and Ito, told apart also by those who see red and green alike
+# from the palette of Okabe and Ito: these differ also for people with red-green colour blindness
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 INK, GREY, PALE = "#222222", "#7A7A7A", "#DDDDDD"
 
-PART = {"train": "training", "val": "validation", "test": "test", "all": "whole"}  # as in "the ... part"
+PART = {"train": "training", "val": "validation", "test": "test", "all": "whole"}  # for "the ... part"
 
-# figures look alike wherever they are drawn: nothing of a user's own matplotlibrc or theme, such as text.usetex
+# a context in which a user's own matplotlibrc or theme (such as text.usetex) has no effect on figures
 alike = partial(style.context, "default")
 
-H_PAD = 0.08  # inches between a picture's edge and what is in it
-PLAIN: dict[str, Any] = {"parse_math": False}  # $ stands for itself in the name of a column or an experiment
+H_PAD = 0.08  # inches between a figure's edge and its content
+PLAIN: dict[str, Any] = {"parse_math": False}  # a $ in the name of a column or an experiment is shown as $
 WIDE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
         "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS", "Microsoft YaHei", "SimHei", "Droid Sans Fallback",
         "Noto Emoji", "Segoe UI Emoji", "Apple Symbols", "Symbola")  # fmt: skip
@@ -38,7 +38,7 @@ LINE_PT = 11.0  # least distance between two labels, in points
 
 
 class Label(NamedTuple):
-    """A line's name, to be written beside the axes at height `y`."""
+    """A line's name, which is written beside the axes at height `y` (in data units)."""
 
     y: float
     text: str
@@ -46,7 +46,7 @@ class Label(NamedTuple):
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure, in inches, of matplotlib's object API: no window, nothing global."""
+    """An empty figure (size in inches) from matplotlib's object API: it opens no window and changes no global state."""
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=H_PAD, wspace=0.04)
     figure = Figure(figsize=(width, height), dpi=120, facecolor="white", layout=layout)
     FigureCanvasAgg(figure)
@@ -59,7 +59,7 @@ NARROW = (
 
 
 def panels(width: float, height: float, *ratios: float, narrow: bool = False) -> tuple[Any, ...]:
-    """A figure and its axes: side by side, as wide to each other as `ratios`; below each other where it is narrow."""
+    """A figure and its axes: side by side with widths in the given `ratios`, or below each other if `narrow`."""
     if narrow:
         figure = canvas(NARROW, 0.8 + 2.4 * len(ratios))
         return figure, *np.atleast_1d(figure.subplots(len(ratios), 1))
@@ -68,7 +68,7 @@ def panels(width: float, height: float, *ratios: float, narrow: bool = False) ->
 
 
 def quiet(axes: Axes, x: str, y: str) -> None:
-    """Axes without a frame, with a pale grid and their names."""
+    """Gives axes their style, without a frame and with a pale grid, and their labels `x` and `y`."""
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(side == "bottom")
     axes.spines["bottom"].set_color(GREY)
@@ -81,12 +81,12 @@ def quiet(axes: Axes, x: str, y: str) -> None:
 
 
 def whole(axis: Axis) -> None:
-    """Ticks at whole numbers, for an axis of steps or units."""
+    """Puts ticks at whole numbers, for an axis of steps or units."""
     axis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
 
 
 def headline(figure: Figure, message: str, beside: str = "") -> None:
-    """The message of a picture at its top left, and in plainer letters behind it what it stands beside."""
+    """Writes a figure's message at its top left, and after it, less prominent, the text `beside`."""
     if figure.get_figwidth() < 6:
         lines = "\n".join(wrap(one_line(message), 44))
         figure.suptitle(lines, x=0.03, ha="left", fontsize=10.5, color=INK, fontweight="bold", **PLAIN)
@@ -97,7 +97,7 @@ def headline(figure: Figure, message: str, beside: str = "") -> None:
     title = figure.suptitle(
         one_line(message), x=0.012, ha="left", fontsize=12.5, color=INK, fontweight="bold", **PLAIN
     )
-    top = 1 - H_PAD / figure.get_figheight()  # where the layout will put it, which need not be done for that
+    top = 1 - H_PAD / figure.get_figheight()  # the layout will put it there; no need to run the layout now
     corner = figure.transFigure.inverted().transform(title.get_window_extent().p1)
     text = figure.text(
         corner[0] + 0.015,
@@ -110,14 +110,14 @@ def headline(figure: Figure, message: str, beside: str = "") -> None:
         in_layout=False,
     )
     edges = figure.transFigure.inverted().transform(text.get_window_extent())[:, 0]
-    if edges[1] > 0.99:  # smaller rather than cut
+    if edges[1] > 0.99:  # smaller letters, so that no text is cut
         text.set_fontsize(10.5 * (0.985 - edges[0]) / (edges[1] - edges[0]))
 
 
 def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
-    """Writes the labels at the right of the axes, each as near to its height as the others let it be.
+    """Writes the labels at the right of the axes, each as near to its height as possible without overlaps.
 
-    To be called when limits and scale of the axes stand.
+    Call it when limits and scale of the axes are final.
     """
     height = axes.get_window_extent().height * 72 / axes.figure.dpi
     to_points = axes.transData
@@ -141,17 +141,17 @@ def label_ends(axes: Axes, labels: Sequence[Label]) -> None:
 
 @cache
 def wide_fonts() -> list[str]:
-    """Fonts of this machine with Chinese, Japanese, Korean, and emoji; matplotlib brings none."""
+    """Fonts on this machine with Chinese, Japanese and Korean characters and emoji; matplotlib contains none."""
     there = {font.name for font in fontManager.ttflist}
     return [name for name in WIDE if name in there]
 
 
 @alike()
 def save(figure: Figure, path: Path) -> Path:
-    """Writes a PNG, making its folder."""
+    """Writes a PNG, and makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for text in figure.findobj(Text):
-        if not text.get_text().isascii():  # matplotlib takes each sign from the first font that has it
+        if not text.get_text().isascii():  # matplotlib takes each character from the first font that has it
             text.set_fontfamily(["DejaVu Sans", *wide_fonts()])
     figure.savefig(path, format="png")
     return path

@@ -1,4 +1,4 @@
-"""The figures and samples of a finished run, as its task describes them."""
+"""Draws the figures and writes the samples of a finished run, as its task describes them."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rnnlab.runs.run import Run
 
 @alike()
 def draw_finished(run: Run, task: Any, data: Any) -> list[Path]:
-    """Draws what a finished run is shown by; returns the files, none for a task that is not one of ours."""
+    """Draws the figures and writes the samples of a run; returns the files, none for a task that is not rnnlab's."""
     if not hasattr(task, "panels"):
         return []
     panels = task.panels()
@@ -49,7 +49,7 @@ def curve_of(run: Run, data: Any, metric: str, train_factor: float | None) -> Le
 
 
 def last_part(data: Any) -> Split:
-    """The test part; where it is empty the validation part, and at last the training part."""
+    """The last part that is not empty: test, validation or training."""
     for split in SPLITS[:0:-1]:
         if data.loader(split) is not None:
             return split
@@ -57,14 +57,14 @@ def last_part(data: Any) -> Split:
 
 
 def watched_part(data: Any) -> Split:
-    """The part that the learning curve is compared on: the validation part, without one the training part."""
+    """The part whose baselines and floor the learning curve shows: validation, or training if that is empty."""
     return "train" if data.loader("val") is None else "val"
 
 
 def message(run: Run, data: Any, curve: Learning) -> tuple[str, str]:
-    """What the run came to: its score, and the floor and baselines that it stands beside.
+    """The title of a run's figure: its score, and the floor and baselines to compare with.
 
-    The score is the test part's; where there is none the best on the validation part, or the last in training.
+    The score is that on the test part; without one the best on the validation part, or else the last in training.
     """
     results, metric, split = run.results, curve.metric, last_part(data)
     value = results.get("test", {}).get(metric) if split == "test" else None

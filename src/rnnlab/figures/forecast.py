@@ -13,14 +13,14 @@ from rnnlab.figures.learning import draw as draw_learning
 from rnnlab.tasks.forecaster import Forecaster
 from rnnlab.tasks.rollout import FreeRun, by_window, farthest, free_run, interval_by_window
 
-SHOWN = 120  # steps of a part that are drawn where it has so many, or ten horizons if that is more
+SHOWN = 120  # the most steps of a part that are drawn, or ten horizons if that is more
 LEGEND = 20.0  # points between axes and title, for the legend
 
 
 def finished(
     task: Forecaster, data: Windowed, split: Split, title: tuple[str, str], curve: Learning
 ) -> Figure:
-    """A finished run: how it forecasts the beginning of a part, and how it learned."""
+    """The figure of a finished run: forecasts of the beginning of a part, and the learning curve."""
     row, behind = data.forecast_rows(split)
     first = data.rows(split)[0]
     steps = min(max(SHOWN, 10 * data.horizon), behind - row)
@@ -29,7 +29,7 @@ def finished(
     free = free_run(task, data, row, farthest(task, data, row, steps))
     figure = canvas(10, 4)
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
-    # windows dealt to the parts at random come from everywhere
+    # with split="windows", a part comes from the whole series
     where = "series" if behind - first == len(data.frame.values) else f"{PART[split]} part"
     if data.frame.groups:
         where += f" of {data.frame.groups[0].name}"
@@ -51,7 +51,7 @@ def finished(
 
 @alike()
 def running_on(data: Windowed, free: FreeRun, title: tuple[str, str]) -> Figure:
-    """A free-running forecast with what went before it, for each target."""
+    """The figure of a free-running forecast and the values before it, with a panel for each target."""
     names = data.frame.targets
     figure = canvas(10, 4 if len(names) == 1 else 1.2 + 2.4 * len(names))
     back = min(free.row - data.frame.series_of(free.row - 1).start, max(data.window, len(free.forecast) // 2))
@@ -74,10 +74,10 @@ def panel(
     windowed: tuple[str, np.ndarray] | None = None,
     interval: np.ndarray | None = None,
 ) -> None:
-    """One target, from `back` rows before the free run begins.
+    """Draws one target, from `back` rows before the free run.
 
-    `windowed`: the name and the values (n, targets), from the same row on, of forecasts from true windows; `interval`
-    (n, targets, 2) is between what they lie.
+    `windowed`: the name and the values (n, targets) of forecasts from true windows, from the same row on; `interval`
+    (n, targets, 2): their outermost quantiles.
     """
     known = slice(
         free.row - back, max(free.row + len(free.truth), free.row + len(windowed[1]) if windowed else 0)
@@ -86,7 +86,7 @@ def panel(
     name, several = data.frame.targets[target], len(data.frame.targets)
     if windowed and several > 1:
         name += f" (one of {several} targets)"
-    utc = " (UTC)" if data.frame.offsets is not None else ""  # so times with offsets are drawn
+    utc = " (UTC)" if data.frame.offsets is not None else ""  # times with offsets are drawn in UTC
     quiet(axes, time_name(data) + utc, name)
     first_seen = data.frame.times[free.row - min(back, data.window)]
     axes.axvspan(
@@ -121,15 +121,15 @@ def panel(
 
 
 def legend(axes: Axes) -> None:
-    """In one row above the axes, where no line runs; the window, which is drawn first, comes last."""
+    """Puts the legend above the axes, where no line is; the window, which is drawn first, comes last in it."""
     handles, names = axes.get_legend_handles_labels()
     across = len(names) if axes.figure.get_figwidth() > NARROW else 3  # type: ignore[union-attr]
     box = axes.legend([*handles[1:], handles[0]], [*names[1:], names[0]], loc="lower left", ncol=across,
                       bbox_to_anchor=(0.0, 1.0), frameon=False, fontsize=8.5, handlelength=1.5,
                       columnspacing=1.1, borderaxespad=0.1, borderpad=0.2)  # fmt: skip
-    box.set_in_layout(False)  # wide as it is, it would take width from the axes
+    box.set_in_layout(False)  # it is so wide that the layout would make the axes narrower
 
 
 def time_name(data: Windowed) -> str:
-    """What the data calls its times; "row" where it has none."""
+    """The data's name for its times; "row" if it has none."""
     return getattr(data, "time_column", "time") or "row"

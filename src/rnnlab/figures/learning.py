@@ -1,4 +1,4 @@
-"""The learning curve: training and validation by step, with baselines and floor as lines across."""
+"""The learning curve: training and validation by step, with baselines and floor as horizontal lines."""
 
 from typing import Any, NamedTuple, cast
 
@@ -15,7 +15,7 @@ WORDS = {"nats": "nats per character", "cross_entropy": "cross-entropy, nats"}
 
 
 class Learning(NamedTuple):
-    """One metric over a training. Curves are (steps, values); the lines across are of the validation part."""
+    """One metric over a training. Curves are (steps, values); `lines` are baselines {name: value}."""
 
     metric: str
     train: Curve | None
@@ -35,7 +35,7 @@ def learning(
     baselines: dict[str, dict[str, float]],
     floor: dict[str, float],
 ) -> Learning:
-    """Reads a metric's curves from metrics.csv; `train_factor` turns loss/train into it (None: it cannot)."""
+    """Reads a metric's curves from metrics.csv; loss/train times `train_factor` is the metric (None: it is not)."""
     curves = run.metrics
     train = curves.get("loss/train") if train_factor is not None else None
     if train is not None and train_factor is not None:
@@ -45,9 +45,9 @@ def learning(
 
 
 def draw(axes: Axes, found: Learning, log: bool = True) -> None:
-    """Draws the curves; without training and validation there are the lines alone.
+    """Draws the curves and lines; without training and validation only the lines.
 
-    On a log scale a line that lies a hundred times below all curves, or at 0, is named at the bottom instead.
+    On a log scale, a line at 0 or more than a hundred times below all curves is only named at the bottom.
     """
     quiet(axes, "optimizer step", WORDS.get(found.metric, found.metric) + (", log scale" if log else ""))
     labels: list[Label] = []
@@ -88,13 +88,13 @@ def draw(axes: Axes, found: Learning, log: bool = True) -> None:
     axes.set_ylim((low / 1.15, high * 1.15) if log else (low - margin, high + margin))
     axes.margins(x=0.01)
     labels += [Label(axes.get_ylim()[0], name, colour) for name, colour in far_below]
-    # limits and layout must stand before labels are placed
+    # limits and layout must be final before labels are placed
     cast(Figure, axes.get_figure(root=True)).draw_without_rendering()
     label_ends(axes, [label for label in labels if np.isfinite(label.y) and (label.y > 0 or not log)])
 
 
 def plain_ticks(axes: Axes, values: np.ndarray) -> None:
-    """Ticks such as 0.01, 0.02, 0.05 on a log axis, as many as its range needs."""
+    """Puts ticks such as 0.01, 0.02, 0.05 on a log axis, more of them for a smaller range."""
     decades = np.log10(values.max() / values.min())
     subs = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.8 else tuple(map(float, range(1, 10)))
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))

@@ -1,4 +1,4 @@
-"""What each hidden unit of a text model does over a held-out passage, for the run's page to look into."""
+"""Records the hidden units of a text model over a held-out passage, for the run's page."""
 
 import base64
 import json
@@ -11,19 +11,20 @@ from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
 
-STEPS, NUMBERS = 2000, 160_000  # characters of the passage; states that are kept, of the liveliest units
+STEPS, NUMBERS = 2000, 160_000  # characters of the passage; values that are kept, of the most active units
 FILE = "units.json"
 
 
 @torch.inference_mode()
 def record_units(run: Run, task: Any, data: Any) -> Path | None:
-    """Writes samples/units.json: the passage, and the top layer's output at each of its characters, read from the
-    initial state by the best weights; a byte a number, 127 for the greatest modulus. None for what reads no text.
+    """Writes samples/units.json: a passage, and the top layer's output at each of its characters, from the initial
+    state on and with the best weights. Each value is one byte; 127 stands for the greatest absolute value. None for a
+    model that reads no text.
     """
     if getattr(task, "kind", "") != "text" or not hasattr(data, "rows"):
         return None
     part = data.held_out()
-    rows = data.rows(part)[:, :-1]  # the last of a row is the first of the next one
+    rows = data.rows(part)[:, :-1]  # the last character of a row is the first of the next row
     ids = rows[: -(-STEPS // rows.shape[1])].flatten()[:STEPS].to(task.device)
     x, _ = task.stack_input(ids[None])
     h = task.stack(x)[0][0].float().cpu().nan_to_num()  # (T, H)

@@ -1,1 +1,1 @@
-"""Callbacks that look into a recurrence while it trains."""
+"""Instruments: callbacks that measure and show a recurrence during its training."""

@@ -1,4 +1,4 @@
-"""How a forecaster's error grows with the steps that it runs free."""
+"""`Horizon`: a forecaster's error by the number of free-running steps."""
 
 from typing import Any
 
@@ -15,14 +15,15 @@ from rnnlab.instruments.probe import Probe
 from rnnlab.tasks.forecaster import Forecaster
 from rnnlab.tasks.rollout import by_window, fed_back, free_run
 
-STEPS, STARTS = 64, 32  # of the free runs: how long, and from how many places
+STEPS, STARTS = 64, 32  # the length of the free runs, and the number of rows from which they start
 
 
 class Horizon(Instrument):
-    """Truth, one-step and free-running forecast, and the error of free runs by steps ahead, with its baseline.
+    """Truth, forecasts from true windows and free-running forecast; and the error of free runs by steps ahead, with its
+    baseline.
 
-    Both are of the validation part, in the units of the data. `free_run_rmse` is over all steps ahead. Only for
-    a model that forecasts all of its inputs: another cannot run free.
+    Both panels are of the held-out part, in the units of the data. `free_run_rmse` is over all steps ahead. Only a
+    model that forecasts all of its inputs can run free; for others it measures nothing.
     """
 
     name, title = "horizon", "free-running forecast"
@@ -74,7 +75,7 @@ class Horizon(Instrument):
 def free_runs(
     task: Forecaster, data: Windowed, starts: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`free_run` from many rows in one batch: truth, forecast and baseline, each (starts, steps, targets)."""
+    """`free_run` from many rows in one batch: truth, forecast, baseline, each (starts, steps, targets) in raw units."""
     at = torch.from_numpy(starts)[:, None] + torch.arange(-data.window, 0)
     windows = data.series[at, : data.inputs].to(task.scale)
     units = data.units(torch.from_numpy(starts) - data.window) if data.frame.groups else ()

@@ -1,4 +1,4 @@
-"""An instrument: looks at a training from validation to validation, and never changes a bit of it."""
+"""`Instrument`, the base class: a callback that measures a training at validations, and never changes it."""
 
 import io
 from abc import abstractmethod
@@ -11,41 +11,40 @@ from rnnlab.tasks.task import Task
 
 
 class Instrument(Callback):
-    """Looks at the first `every` validations, at every `every`-th one after them, and at the end of the training.
+    """Measures at the first `every` validations, then at each `every`-th one, and at the end of the training.
 
-    Its numbers go the way of all scalars, as inspect/NAME; its figure goes to figures/ and, narrow, to TensorBoard,
-    at the looks 1, 4, 16 and so on and at the last, for a figure takes a hundred times as long as its numbers. It looks
-    at the weights of that moment, not at the best: what it shows is the training. It has no hooks for batches, so
-    that the kernels keep taking many steps in a call, and no state but what it has seen, which goes into
-    checkpoints.
+    Its numbers are recorded as scalars inspect/NAME. Its figure goes to figures/ and, in a narrow form, to TensorBoard,
+    at measurements 1, 4, 16 and so on and at the last one: a figure takes a hundred times as long as the numbers. It
+    uses the current weights, not the best, because it shows the training. It has no hooks for batches, so that the
+    kernels still take many steps in a call. Its only state is what it has measured, which is saved in checkpoints.
     """
 
     patient = True
     name: ClassVar[str]
-    title: ClassVar[str] = ""  # what its figure shows, for TensorBoard
-    narrow = False  # whether a figure is drawn for TensorBoard's grid, some 340 pixels wide
+    title: ClassVar[str] = ""  # the title of its figure in TensorBoard
+    narrow = False  # whether the figure is drawn for TensorBoard's grid, about 340 pixels wide
 
     def __init__(self, every: int = 10) -> None:
         self.every, self.validations, self.drawn_at = every, 0, -1
-        self.history: list[tuple[int, Any]] = []  # (optimizer step, what was found), plain numbers
+        self.history: list[tuple[int, Any]] = []  # (optimizer step, result), plain numbers
         self._found: Any = None
 
-    # ------------------------------------------------------------------ what an instrument must say
+    # ------------------------------------------------------------------ what an instrument must define
 
     @abstractmethod
     def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
-        """Measures; returns numbers. What the figure needs is kept for `draw`."""
+        """Measures; returns {name: number}, {} if it cannot measure this task. Keeps what `draw` needs on `self`."""
 
     @abstractmethod
     def draw(self, task: Any, data: Any) -> Any:
-        """The figure of what was found last; None where there is none."""
+        """The matplotlib figure of the last measurement, or None."""
 
     def say(self, task: Any, data: Any) -> str | None:
-        """Text of what was found last, for those that have some."""
+        """A text on the last measurement, or None."""
         return None
 
     def remember(self, step: int, found: Any, limit: int = 400) -> None:
-        """Adds to the history; at its limit every second entry goes, the first and the newest stay."""
+        """Adds to the history; above `limit` entries, every second one is dropped, but not the first and the newest."""
         self.history.append((step, found))
         if len(self.history) > limit:
             self.history = [self.history[0], *self.history[2:-1:2], self.history[-1]]
@@ -64,11 +63,11 @@ class Instrument(Callback):
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
         if isinstance(task, Task) and self.drawn_at != trainer.global_step:
             if self.history and self.history[-1][0] == trainer.global_step:
-                self.history.pop()  # what is looked at once more
+                self.history.pop()  # this step is measured again
             self.inspect(trainer, task, draw=True)
 
     def inspect(self, trainer: Trainer, task: Task, draw: bool) -> dict[str, float]:
-        """Looks, draws and shows; {} for data and tasks that the instrument is not for."""
+        """Measures, and with `draw` shows the figure; returns {} for data and tasks that it cannot measure."""
         data = trainer.datamodule  # type: ignore[attr-defined]
         self.step = trainer.global_step
         with looking(task):
@@ -118,12 +117,12 @@ class Instrument(Callback):
 
     @property
     def is_curve(self) -> bool:
-        """Whether it was looked at often enough to be drawn over the training."""
+        """Whether the history is long enough to be drawn as a curve over the training."""
         return len(self.history) >= 3
 
     @property
     def when(self) -> str:
-        """For a figure's headline: which weights it is of."""
+        """The step of the weights, for a figure's title."""
         return f"weights of step {self.step:,}"
 
     def state_dict(self) -> dict[str, Any]:
@@ -134,7 +133,9 @@ class Instrument(Callback):
 
 
 def look_at(validation: int, every: int) -> int:
-    """Which look, from 1, is at a validation, counted from 0; 0 for none. A curve of a short run has points, too."""
+    """The number (from 1) of the measurement at a validation (from 0); 0 if there is none. All of the first `every`
+    validations are measured, so that the curve of a short run has points, too.
+    """
     if validation < every:
         return validation + 1
     looks, rest = divmod(validation, every)
@@ -142,5 +143,5 @@ def look_at(validation: int, every: int) -> int:
 
 
 def due(look: int) -> bool:
-    """Whether a look, counted from 1, is a power of 4."""
+    """Whether the number of a measurement, from 1, is a power of 4."""
     return look & (look - 1) == 0 and look.bit_length() % 2 == 1

@@ -1,7 +1,7 @@
-"""A probe: fixed sequences of the held-out part, sent through a task's cells one step at a time.
+"""The probe of instruments: fixed sequences of the held-out part, run through a task's cells one step at a time.
 
-It runs the cells' own `step` whatever the engine, without dropout, touches no gradient, carry or
-stream of the training, and leaves the task as it was.
+It uses the cells' own `step` with every engine, without dropout. It changes no gradient, carry or stream of the
+training, and leaves the task as it was.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,10 @@ ROWS = 64  # sequences, evenly spread over the part
 
 
 class Trace(NamedTuple):
-    """What a stack's causal layers did, by layer: outputs (T, B, H) and gates {name: (T, B, H)}.
+    """A pass of a stack: its output `y` (B, T, output), and for each layer (forward direction) outputs and gates.
 
-    `steps[l][t]` is the output of layer l at step t, as it stands in the graph of `y` (B, T, output).
+    `steps[l][t]` (B, H) is the output of layer l at step t, part of the autograd graph of `y`; `gates[l]` is
+    {name: (T, B, H)}.
     """
 
     y: Tensor
@@ -31,7 +32,7 @@ class Trace(NamedTuple):
 
 @contextmanager
 def looking(task: Task) -> Iterator[None]:
-    """Evaluation mode, out of Lightning's inference mode; the mode before comes back."""
+    """While open, the task is in evaluation mode, without Lightning's inference mode; then its mode is restored."""
     was_training = task.training
     task.eval()
     try:
@@ -42,7 +43,9 @@ def looking(task: Task) -> Iterator[None]:
 
 
 def probe(task: Task, data: Any, rows: int = ROWS) -> Probe | None:
-    """Sequences of the validation part (without one of the training part); None for data that has no examples."""
+    """Sequences of the validation part, or of the training part if that is empty; None for data without examples and
+    tasks without an outline.
+    """
     if not isinstance(data, SequenceData) or task.outline() is None:
         return None
     examples = data.examples(data.held_out(), rows)

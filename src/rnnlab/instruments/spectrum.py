@@ -1,4 +1,4 @@
-"""The eigenvalues of the recurrent weights: what a state becomes when it is multiplied again and again."""
+"""`RecurrentWeights`: the eigenvalues of the recurrent weights, which act on the state at every step."""
 
 from typing import Any, cast
 
@@ -14,10 +14,10 @@ from rnnlab.instruments.probe import Probe
 
 
 class RecurrentWeights(Instrument):
-    """Eigenvalues of the top layer's W_hh, of a gated cell those of its candidate's block (of one of the user's
-    own, of its first), and their largest modulus, the spectral radius, beside the 2-norm, over the training.
+    """Eigenvalues of the top layer's W_hh; its spectral radius (their largest modulus) and 2-norm over the training. Of
+    a gated cell it uses the candidate's block of W_hh, or the first block if no gate is named "candidate".
 
-    For the linear part alone: a radius below 1 forgets, one above 1 grows; tanh and gates bend both.
+    They describe the linear part only: with a radius below 1 it forgets, above 1 it grows; tanh and gates change both.
     """
 
     name, title = "recurrent_weights", "eigenvalues of the recurrent weights"
@@ -32,7 +32,7 @@ class RecurrentWeights(Instrument):
         matrix = candidate(cell)
         if matrix is None:
             return {}
-        # by torch, whose threads are the training's; NumPy's own would take all cores
+        # computed by torch, with the training's number of threads; NumPy would use all cores
         self.values = torch.linalg.eigvals(torch.from_numpy(matrix)).numpy()
         self.of = called(cell)
         self.of += f" in layer {stack.num_layers}" if stack.num_layers > 1 else ""
@@ -89,10 +89,10 @@ class RecurrentWeights(Instrument):
 
 
 def candidate(cell: Cell) -> np.ndarray | None:
-    """The matrix (H, H) through which the state itself goes, in float64; None where there is none.
+    """The matrix (H, H) with which the state enters the candidate, in float64; None where there is none.
 
-    It is the candidate's own matrix, or its block of W_hh. Of a gated cell of the user's own it is the first
-    block: which one makes the candidate, only he knows.
+    It is the candidate's own matrix, or its block of W_hh. For a cell without a gate named "candidate" it is the first
+    block.
     """
     place, own = cell.gate_index("candidate"), getattr(cell, "weight_hn", None)
     if own is not None:
@@ -105,7 +105,7 @@ def candidate(cell: Cell) -> np.ndarray | None:
 
 
 def called(cell: Cell) -> str:
-    """What `candidate` gave."""
+    """The name of the matrix that `candidate` returns."""
     if hasattr(cell, "weight_hn"):
         return "of the candidate's W_hn"
     assert cell.weight_hh is not None

@@ -1,4 +1,4 @@
-"""What the hidden units do on fixed sequences: who moves, who is stuck at its limits, who is dead."""
+"""`States`: the hidden units on fixed sequences, with shares of saturated gates and dead units."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from rnnlab.figures.canvas import BLUE, GREY, ORANGE, headline, panels, quiet, w
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe, trace
 
-STUCK = 0.01  # how near to a limit of its range a gate is saturated
-DEAD = 1e-3  # standard deviation, over steps and sequences, below which a unit says nothing
-UNITS = 96  # that a heat map shows at most
+STUCK = 0.01  # a gate nearer than this to a limit of its range is saturated
+DEAD = 1e-3  # a unit with a smaller standard deviation over steps and sequences is dead
+UNITS = 96  # the most units that a heat map shows
 
 
 class States(Instrument):
@@ -34,7 +34,7 @@ class States(Instrument):
             )
             for i, gates in enumerate(run.gates)
             for gate in task.stack.layers[i * task.stack.directions].named_gates
-            if gate.squeeze not in ("exp", "linear")  # they have no range to be at an end of
+            if gate.squeeze not in ("exp", "linear")  # their range has no two ends
         }
         self.dead = float(np.mean([dead(h) for h in self.h]))
         self.remember(self.step, self.dead)
@@ -47,7 +47,7 @@ class States(Instrument):
         figure, left, right = panels(10, 4.6, 2.4, 1, narrow=self.narrow)
         h = self.h[-1]
         moving = h.std(dim=(0, 1)).argsort(descending=True)[:UNITS]
-        shown = h[:, 0, moving].T.float().cpu().numpy()  # (units, T), most lively on top
+        shown = h[:, 0, moving].T.float().cpu().numpy()  # (units, T), the most active on top
         limit = float(max(np.abs(shown).max(), 1e-6))
         limit = 1.0 if 0.3 < limit <= 1 else limit
         picture = left.imshow(shown, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit,
@@ -87,5 +87,5 @@ def saturation(gate: Gate, values: torch.Tensor) -> float:
 
 
 def dead(h: torch.Tensor) -> float:
-    """The share of units of h (T, B, H) that hardly move."""
+    """The share of dead units in h (T, B, H)."""
     return float((h.double().std(dim=(0, 1)) < DEAD).double().mean())

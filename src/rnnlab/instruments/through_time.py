@@ -1,4 +1,4 @@
-"""How far back a model learns from, and how far back it remembers."""
+"""`GradientThroughTime` and `Memory`: how far back the gradient reaches, and how many steps of input a model needs."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from rnnlab.figures.learning import plain_ticks
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe, trace
 
-GONE = 0.01  # of the gradient at the last step: what is below it is as good as gone
-SHOWN = 8  # curves of earlier validations
+GONE = 0.01  # a gradient below this share of that at the last step counts as vanished
+SHOWN = 8  # the most validations with a curve in the figure
 
 
 class GradientThroughTime(Instrument):
@@ -62,7 +62,7 @@ class GradientThroughTime(Instrument):
 
 
 def gradient_norms(task: Any, seen: Probe) -> np.ndarray:
-    """|dL/dh_t| (T,) of the top layer, L the mean over the probe's sequences; in float64."""
+    """|dL/dh_t| (T,) for the top layer, where L is the mean over the probe's sequences; the norms in float64."""
     with torch.enable_grad():
         start = seen.x.detach()
         run = trace(task, start)
@@ -78,10 +78,9 @@ def lag(ratio: np.ndarray) -> int:
 
 
 class Memory(Instrument):
-    """The loss when the model is given only the last k steps of each sequence, against k.
+    """The loss of the model on only the last k steps of each sequence, against k.
 
-    `memory_steps` is the least k from which on the loss stays within 1% of that with the whole sequence: how
-    far back the input must be kept.
+    `memory_steps` is the least k from which on the loss is at most 1% above that with the whole sequence.
     """
 
     name, title = "memory", "how far back the input counts"
@@ -122,8 +121,8 @@ class Memory(Instrument):
 
 
 def ablated(task: Any, seen: Probe) -> tuple[list[int], list[float]]:
-    """Lengths k and the losses with only the last k steps of the input: at powers of two and the whole, and then
-    between the longest that is too short and the next, by halves, until they are neighbours.
+    """Lengths k, and the losses with only the last k steps of the input. k are the powers of two and the whole length;
+    then the least sufficient k is found by bisection.
     """
     length = seen.x.shape[1]
 
@@ -145,7 +144,7 @@ def ablated(task: Any, seen: Probe) -> tuple[list[int], list[float]]:
 
 
 def enough(loss: float, whole: float) -> bool:
-    """Whether a loss is at most 1% above that with the whole sequence."""
+    """Whether `loss` is at most 1% above `whole`, the loss with the whole sequence."""
     return loss <= whole + 0.01 * abs(whole)
 
 

@@ -1,4 +1,4 @@
-"""What a character model writes, what surprises it, and what it expects next."""
+"""`Writing`: samples of a character model, its loss on a held-out passage, and its predictions."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe
 from rnnlab.tasks.char_lm import CharLM
 
-LINES, WIDTH = 5, 72  # of the passage that is coloured
-TRAIL, CANDIDATES = 24, 5  # positions at its end, and how many likely characters are shown for each
-NARROW_WIDTH, NARROW_TRAIL = 30, 10  # in a narrow figure
+LINES, WIDTH = 5, 72  # the size of the coloured passage, in lines and characters
+TRAIL, CANDIDATES = 24, 5  # positions at its end with predictions, and likely characters for each
+NARROW_WIDTH, NARROW_TRAIL = 30, 10  # the same in a narrow figure
 PROMPT, LENGTH = 20, 200
 TEMPERATURES = (0.5, 0.8, 1.0)
-WORST = 6.0  # nats at which the colour of a loss ends
+WORST = 6.0  # nats from which on the colour stays the same
 VISIBLE = {
     " ": "\N{OPEN BOX}",
     "\n": "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}",
@@ -29,10 +29,10 @@ VISIBLE = {
 
 
 class Writing(Instrument):
-    """A held-out passage coloured by the loss of each character, the probabilities of the next ones at its end,
+    """A held-out passage coloured by the loss of each character, the likeliest characters at its last positions,
     and samples at several temperatures, always with seed 0.
 
-    `passage_nats` is the mean loss over the passage, read from the initial state.
+    `passage_nats` is the mean loss in nats over the passage, read from the initial state on.
     """
 
     name, title = "writing", "what surprises it in a held-out text"
@@ -107,7 +107,7 @@ def _cell(
 
 
 def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # else matplotlib reads mathematics
+    return text.replace("$", r"\$")  # matplotlib would read $ as the beginning of a formula
 
 
 def _bare(axes: Any, width: float, height: float) -> None:

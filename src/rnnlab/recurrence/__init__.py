@@ -1,4 +1,4 @@
-"""Driving a cell through time: the stack, the carry, the engines."""
+"""Runs cells over time: the stack, its initial weights, the carry, the engines."""
 
 from rnnlab.recurrence.carry import Carry
 from rnnlab.recurrence.conversion import from_torch, to_torch

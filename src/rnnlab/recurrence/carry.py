@@ -1,4 +1,4 @@
-"""The carry: hidden state kept from one segment of truncated backpropagation to the next."""
+"""`Carry`: the hidden state that goes from one segment of truncated backpropagation to the next."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,17 +9,17 @@ from rnnlab.cells import State
 
 
 class Carry:
-    """Holds a state between two segments, cut off from the graph that made it.
+    """Holds a stack's state between two segments, detached from the graph that made it.
 
-    `take` at a segment's start, `keep` at its end. An evaluation uses a Carry of its own or a `copy`, so that
-    it cannot disturb the training's.
+    Call `take` at a segment's start and `keep` at its end. An evaluation uses a Carry of its own or a `copy`, so that
+    it cannot change that of the training.
     """
 
     def __init__(self) -> None:
         self.state: list[State] | None = None
 
     def take(self, first: bool = False) -> list[State] | None:
-        """The state to go on from; None, the initial state, where the segment is the `first` of its rows."""
+        """The state with which a segment starts; None, for the initial state, if it is the `first` of its rows."""
         if first:
             self.state = None
         return self.state
@@ -34,22 +34,22 @@ class Carry:
         return twin
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain tensors in plain lists, copied; {} where nothing is carried."""
+        """A copy of the state as lists of tensors, {"state": ...}; {} where there is no state."""
         return {} if self.state is None else {"state": [[t.clone() for t in one] for one in self.state]}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Takes back a copy of what `state_dict` gave; the stack moves it to its own device."""
+        """Restores a copy of what `state_dict` returned; the stack moves it to its own device."""
         kept = saved.get("state")
         self.state = None if kept is None else [tuple(tensor.clone() for tensor in one) for one in kept]
 
 
 def on_cpu(saved: dict[str, Any]) -> dict[str, Any]:
-    """The same, where all processes can read it."""
+    """The same `state_dict` on the CPU, where all processes can read it."""
     return {"state": [[tensor.cpu() for tensor in one] for one in saved["state"]]} if saved else {}
 
 
 def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The `state_dict` of all rows of a batch, from those of its parts in order."""
+    """The `state_dict` of a whole batch, from those of its parts, in the order of the rows."""
     if not all(parts):
         return {}
     states = zip(*(one["state"] for one in parts), strict=True)
@@ -57,7 +57,7 @@ def joined(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def part(saved: dict[str, Any], rows: Callable[[int], tuple[int, int]]) -> dict[str, Any]:
-    """The `state_dict` of a part of a batch; `rows` gives the first of the part's rows and the one behind its last."""
+    """The `state_dict` of a part of a batch; `rows` maps the batch's number of rows to the part's (first, end) rows."""
     if not saved:
         return {}
     return {"state": [[tensor[slice(*rows(len(tensor)))] for tensor in one] for one in saved["state"]]}

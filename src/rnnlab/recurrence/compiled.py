@@ -1,7 +1,7 @@
 """The compiled engine: the reference loop compiled by torch.compile, for one run that is trained alone on a GPU.
 
-Never taken by `auto`: it compiles for seconds to minutes, the longer the sequences are, anew for each shape of a batch.
-Each shape has code of its own (`dynamic=False`), so that the numbers do not depend on which shapes came before.
+`auto` never chooses it: compiling takes seconds to minutes, more for longer sequences, and again for each shape of a
+batch. Each shape has its own code (`dynamic=False`), so that the numbers do not depend on which shapes came before.
 """
 
 import importlib.util
@@ -20,11 +20,11 @@ from rnnlab.cells.masks import Masks
 from rnnlab.errors import UserError
 from rnnlab.recurrence import reference
 
-SHAPES = 64  # that are compiled before torch gives up
+SHAPES = 64  # shapes of a batch that torch compiles before it gives up
 
 
 def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
-    """Why torch cannot compile for this device; None where it can."""
+    """The reason why torch cannot compile for this device; None where it can."""
     if device.type == "cuda":
         return None if importlib.util.find_spec("triton") else "torch.compile needs Triton on a GPU"
     if device.type != "cpu":

@@ -1,4 +1,4 @@
-"""Weights to and from torch's own layers, exactly."""
+"""Converts stacks to and from torch's own layers, with exactly the same weights."""
 
 from typing import Any, cast
 
@@ -13,10 +13,10 @@ NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def to_torch(stack: Stack) -> nn.RNNBase:
-    """An nn.RNN, nn.GRU or nn.LSTM (batch_first) with a copy of the weights; a second bias left out is zero.
+    """An nn.RNN, nn.GRU or nn.LSTM (batch_first) with a copy of the weights; with bias="one" its second bias is zero.
 
-    Raises UserError for a cell that torch does not have, for cells of different equations, for a learned initial state
-    and for zoneout.
+    Raises UserError for a cell that torch does not have, for cells with different equations, for a learned initial
+    state and for zoneout.
     """
     first: Any = stack.layers[0]
     if not first.torch_layer:
@@ -37,7 +37,7 @@ def to_torch(stack: Stack) -> nn.RNNBase:
         batch_first=True,
         dropout=stack.dropout,
         bidirectional=stack.bidirectional,
-        device="meta",  # nothing is drawn from the global generator
+        device="meta",  # so that nothing is drawn from the global generator
         dtype=first.weight_ih.dtype,
         **options,
     ).to_empty(device=first.weight_ih.device)
@@ -51,7 +51,7 @@ def to_torch(stack: Stack) -> nn.RNNBase:
 
 
 def from_torch(layer: nn.RNNBase) -> Stack:
-    """A Stack with a copy of the weights of an nn.RNN, nn.GRU or nn.LSTM; inputs are always (B, T, I) here.
+    """A Stack with a copy of the weights of an nn.RNN, nn.GRU or nn.LSTM; a Stack's inputs are always (B, T, I).
 
     Raises UserError for another module and for an LSTM with projections.
     """

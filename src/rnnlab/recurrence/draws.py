@@ -1,6 +1,6 @@
-"""What training draws for a stack from the run's streams: the same for all engines (native: csrc/batches.c).
+"""The random masks of a stack in training, from the run's streams: the same for all engines (native: csrc/batches.c).
 
-Each draw is a 16-bit word below a threshold, at a place that the seed, the optimizer step and the layer or cell name.
+Each draw tests whether a 16-bit word of a stream is below a threshold. Seed, step and layer (or cell) give its place.
 """
 
 import numpy as np
@@ -13,18 +13,18 @@ from rnnlab.cells import Cell
 from rnnlab.cells.masks import Masks
 
 Place = tuple[int, ...]
-"""(seed, step): where the streams stand; and of a part of a batch, where in it its rows begin."""
+"""(seed, step), the place in the streams; for a part of a batch, also the number of its first row in the batch."""
 
 
 def between_layers(x: Tensor, p: float, place: Place, layer: int) -> Tensor:
-    """Layer `layer`'s output (B, T, D*H) with dropout, drawn for each element."""
+    """Layer `layer`'s output x (B, T, D*H) with dropout, drawn for each element."""
     seed, step, *rows = place
     mask = streams.keep_mask(seed, p, tuple(x.shape), step, layer, row=sum(rows))
     return x * torch.from_numpy(mask).to(x)
 
 
 def of_inputs(x: Tensor, p: float, place: Place, layer: int, like: Tensor, size: int) -> Tensor:
-    """Layer `layer`'s input (B, T, I) with dropout, drawn once a sequence; indices become one-hots of `size`."""
+    """Layer `layer`'s input x (B, T, I) with dropout, drawn once per sequence; indices become one-hots of `size`."""
     seed, step, *rows = place
     if not x.is_floating_point():
         x = functional.one_hot(x, size).to(like.dtype)
@@ -34,7 +34,7 @@ def of_inputs(x: Tensor, p: float, place: Place, layer: int, like: Tensor, size:
 
 
 def of_cell(cell: Cell, x: Tensor, place: Place, at: int) -> Masks | None:
-    """The masks of cell `at` of a stack for a batch x (B, T, ...); None where it draws nothing."""
+    """The masks of cell `at` of a stack for a batch x (B, T, ...); None for a cell without dropout and zoneout."""
     if not (cell.recurrent_dropout or cell.zoneout):
         return None
     (rows, steps), (seed, step, *first) = x.shape[:2], place

@@ -1,13 +1,13 @@
-"""Engines: what runs one cell, causally, over the steps of a sequence.
+"""Engines: each runs one cell, causally, over the steps of a sequence.
 
-An engine is a module with two functions, which is imported when it is first needed:
+An engine is a module with two functions. It is imported when it is first needed:
 
 * `obstacle(cell, device, precision) -> str | None`: why it cannot serve a cell; None where it can.
 * `run(cell, x, state, reset, masks) -> (y, state)`: x (B, T, I) floats or (B, T) indices of one-hot inputs, state a
   tuple of (B, k*H) for k in the cell's `widths`, reset (B, T) bool or None, masks as cells/masks.py has them (None in
   evaluation), y (B, T, H).
 
-Reversal, padding and dropout belong to the stack, so that they are the same for all engines.
+Reversal, padding and the drawing of masks belong to the stack, so that they are the same for all engines.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from rnnlab.errors import UserError
 
 Name = Literal["auto", "reference", "torch", "native", "compiled"]
 
-# named and not imported, because the native engine stands above this room
+# imported by name, at first use: the native engine's package imports this one
 ENGINES = {
     "native": "rnnlab.native.serving",
     "torch": "rnnlab.recurrence.fused",
@@ -45,7 +45,7 @@ class Engine(Protocol):
 
 
 class Choice(NamedTuple):
-    """The engine taken, and why."""
+    """The chosen engine, and why it was chosen."""
 
     engine: str
     reason: str
@@ -57,15 +57,15 @@ def engine(name: str) -> Engine:
 
 
 def choose(requested: str, cells: Sequence[Cell], device: torch.device, precision: str) -> Choice:
-    """The engine for the cells of a stack on a device in a precision named as Lightning does ("32-true", "bf16-mixed").
+    """The engine for the cells of a stack, on a device, in a precision as Lightning names it ("32-true", "bf16-mixed").
 
-    Never depends on callbacks, loggers or being part of a sweep. Raises UserError where the engine asked for
-    cannot serve.
+    It never depends on callbacks, loggers or being part of a sweep. Raises UserError where the `requested` engine does
+    not exist or cannot run these cells.
     """
     check_choice("model.engine", requested, get_args(Name))
     different = {equations_key(cell): cell for cell in reversed(cells)}.values()
 
-    def obstacle(name: str) -> str | None:  # a look at the native engine compiles it: only where need be
+    def obstacle(name: str) -> str | None:  # called only if needed: asking the native engine may compile
         found = (engine(name).obstacle(cell, device, precision) for cell in different)
         return next((why for why in found if why is not None), None)
 

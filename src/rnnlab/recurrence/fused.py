@@ -10,7 +10,7 @@ from rnnlab.recurrence import reference
 
 
 def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
-    """Why torch's layers cannot serve; None where they can."""
+    """The reason why torch's layers cannot run the cell; None where they can."""
     if not cell.torch_layer:
         return f"torch has no fused layer for {type(cell).__name__}"
     if cell.zoneout:
@@ -21,10 +21,10 @@ def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
 def run(
     cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, masks: Masks | None = None
 ) -> tuple[Tensor, State]:
-    """See engines.py. Torch's layers know no resets: a call with a reset mask takes the reference loop."""
+    """See engines.py. torch's layers have no resets: a call with `reset` runs in the reference engine."""
     if reset is not None:
         return reference.run(cell, x, state, reset, masks)
-    assert cell.weight_hh is not None  # it has the equations of a layer of torch's
+    assert cell.weight_hh is not None  # all layers of torch have one
     weights = [cell.weight_ih, cell.weight_hh]
     if cell.bias_ih is not None:
         weights += [cell.bias_ih, torch.zeros_like(cell.bias_ih) if cell.bias_hh is None else cell.bias_hh]
@@ -40,9 +40,9 @@ def run(
 
 
 def one_chunk(weights: list[Tensor]) -> list[Tensor]:
-    """The same weights as views of one tensor, as cuDNN wants them; gradients flow back through it.
+    """The same weights as views of one tensor, as cuDNN needs them; gradients flow back through it.
 
-    One copy a call, for all steps. Unlike `flatten_parameters` it leaves the parameters where they are.
+    This copies once per call. Unlike `flatten_parameters` it leaves the parameters where they are.
     """
     flat = torch.cat([w.reshape(-1) for w in weights]).split([w.numel() for w in weights])
     return [part.view_as(w) for part, w in zip(flat, weights, strict=True)]

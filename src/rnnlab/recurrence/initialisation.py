@@ -1,6 +1,6 @@
-"""The weights that a run starts from.
+"""Initial weights.
 
-The order of all draws: embeddings, the cells of the stack in the order of its parameters, linear heads.
+They are drawn in this order: embeddings, the cells of the stack in the order of its parameters, linear heads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Heads = Sequence[nn.Linear | nn.Embedding]
 
 
 class Layers(Protocol):
-    """What is drawn of a `Stack`, which imports this file."""
+    """The part of `Stack` that is used here; stack.py imports this file."""
 
     layers: nn.ModuleList
     hidden_size: int
@@ -41,20 +41,22 @@ def initialise(
 ) -> None:
     """Draws the weights of a stack and of the layers around it, in place, from the run's "init" stream.
 
-    * "uniform": the recurrence from U(-k, k), k = 1/sqrt(hidden); Linear from U(-k, k), k = 1/sqrt(inputs);
-      Embedding from N(0, 1). A `scale` is k for all three. Drawn in float64, so that models in float32 and
-      float64 agree.
+    * "uniform": cells from U(-k, k), k = 1/sqrt(hidden); Linear from U(-k, k), k = 1/sqrt(inputs);
+      Embedding from N(0, 1). With a `scale`, all three are from U(-scale, scale). Drawn in float64, so that models
+      in float32 and float64 agree.
     * "orthogonal": each gate's block of `weight_hh`, and of a cell's own weight_h..., orthogonal (Saxe et al.
       2014), of `weight_ih` Glorot uniform (Glorot and Bengio 2010), biases 0; Linear and Embedding as above.
-    * "torch": the bits that `torch.manual_seed(seed)`, then nn.Embedding, nn.RNN (GRU, LSTM) and nn.Linear,
-      made in this order, would hold. `bias="one"` draws and drops the second bias, so that all else agrees.
+    * "torch": bit for bit the weights of nn.Embedding, nn.RNN (GRU, LSTM) and nn.Linear, made in this order after
+      `torch.manual_seed(seed)`. `bias="one"` draws and drops the second bias, so that all else agrees.
 
-    A cell's own parameters are drawn too where they have two dimensions or more or are called bias...;
-    others, such as the scale of a normalisation, keep what the cell's constructor gave them. Last of all,
-    `Cell.initialise` sets those that start otherwise. A learned initial state starts at 0. `forget_bias` b: the
-    forget gate's `bias_ih` becomes b, its `bias_hh` 0; "auto" is 1.0 for a cell that has such a gate, with a bias.
+    A cell's own parameters are drawn, too, if they have two dimensions or more or are called bias...;
+    others, such as the scale of a normalisation, keep the values from the cell's constructor. Then
+    `Cell.initialise` sets special initial values. A learned initial state starts at 0. Last, with a `forget_bias` b,
+    the forget gate's `bias_ih` becomes b and its `bias_hh` 0; "auto" means 1.0 if the cell has a forget gate and a
+    bias, else no change.
 
-    Raises UserError for an unknown scheme, a scale without meaning, or a forget bias without a place.
+    Raises UserError for an unknown scheme, a `scale` with another scheme than "uniform", and a number as `forget_bias`
+    for a cell without a forget gate or a bias.
     """
     check_choice("model.init", scheme, SCHEMES)
     if scale is not None and scheme != "uniform":
@@ -108,7 +110,7 @@ def _from_stream(
 
 
 def _as_torch(stack: Layers, heads: Heads, generator: torch.Generator) -> None:
-    # torch's layers draw on the CPU, before they are moved, in the weights' own dtype
+    # torch's layers draw in the dtype of the weights, on the CPU, before they are moved
     def draw(tensor: Tensor, fill: Callable[[Tensor], Any]) -> None:
         drawn = torch.empty(tensor.shape, dtype=tensor.dtype)
         fill(drawn)
@@ -125,7 +127,7 @@ def _as_torch(stack: Layers, heads: Heads, generator: torch.Generator) -> None:
             if name == "bias_ih" and getattr(cell, "bias_hh", None) is None:
                 uniform(torch.empty_like(parameter), 1 / math.sqrt(stack.hidden_size))
     for linear in _of(heads, nn.Linear):
-        # nn.Linear's own rule: in exact arithmetic the bound is 1/sqrt(inputs), but not in the last bit
+        # nn.Linear's own rule: its bound is 1/sqrt(inputs) in exact arithmetic, but may differ in the last bit
         draw(
             linear.weight,
             lambda drawn: nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator),
@@ -135,7 +137,7 @@ def _as_torch(stack: Layers, heads: Heads, generator: torch.Generator) -> None:
 
 
 def _drawn(cell: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The parameters of a cell, by name, that are drawn."""
+    """The parameters of a cell that are drawn, with their names."""
     for name, parameter in cell.named_parameters():
         own = name.rpartition(".")[2]
         if own != "initial" and (parameter.dim() >= 2 or own.startswith("bias")):
@@ -143,7 +145,7 @@ def _drawn(cell: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _blocks(weight: Tensor, hidden: int) -> Sequence[Tensor]:
-    """Views of the gates' blocks of `hidden` rows; the whole where it is not made of such."""
+    """Views of the blocks of `hidden` rows; the whole weight where its rows are not a multiple of `hidden`."""
     return weight.split(hidden) if len(weight) % hidden == 0 else (weight,)
 
 

@@ -1,6 +1,6 @@
-"""A whole model around a stack: what goes in, where its head reads, and what is minimised.
+"""`Outline`: a task's description of its whole model, a stack with its inputs, head and loss.
 
-A task describes its model so; the kernels and TensorBoard's graph read it, and need not know the task.
+The kernels and TensorBoard's graph read the outline, so that they need not know the task.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from rnnlab.recurrence.stack import Stack
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """Inputs are (B, T, I) floats; with `indices` (B, T) numbers of one-hots, or of the rows of an `embedding`.
+    """Inputs are (B, T, I) floats; with `indices` they are (B, T) int64, for one-hots or for rows of an `embedding`.
 
-    The linear head reads the `last` output, `every` output, or each row's own `ends`: the last of the forward
-    direction and the first of the backward one.
+    `reads` are the outputs of the stack that the linear head reads: the "last" one, "every" one, or the "ends" of each
+    sequence: the last output of the forward direction with the first of the backward one.
     """
 
     stack: Stack
@@ -25,16 +25,16 @@ class Outline:
     reads: Literal["last", "every", "ends"]
     loss: Literal["mse", "mae", "huber", "pinball", "cross_entropy", "binary_cross_entropy"]
     target: tuple[int, ...]
-    """The shape of one sequence's target; -1 is the number of steps."""
+    """The shape of the target of one sequence; -1 stands for the number of steps."""
     seed: int
     indices: bool = False
     embedding: nn.Embedding | None = None
     huber_delta: float = 1.0
     levels: tuple[float, ...] = ()
-    """Of the quantiles that the pinball loss is of: the head has an output for each of each target."""
+    """The levels of the quantiles in a pinball loss: the head has one output for each target and level."""
     subtracted: Tensor | None = None
-    """(targets,) int64: the last value of the inputs is subtracted from each, and that of these inputs is added to
-    the targets again; None where nothing is subtracted."""
+    """(targets,) int64: each input's last value is subtracted from it, and the last values of these inputs are added to
+    the forecasts of the targets; None where nothing is subtracted."""
 
     @property
     def parts(self) -> dict[str, nn.Module]:

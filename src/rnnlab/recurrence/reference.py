@@ -9,14 +9,14 @@ from rnnlab.cells.masks import Masks
 
 
 def obstacle(cell: Cell, device: torch.device, precision: str) -> None:
-    """It serves every cell, device and precision."""
+    """None: this engine runs every cell, on every device, in every precision."""
 
 
 def run(
     cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, masks: Masks | None = None
 ) -> tuple[Tensor, State]:
-    """See engines.py; before step t the state of row b goes back to the initial one where reset[b, t]."""
-    with parametrize.cached():  # weights that are computed from others are computed once
+    """See engines.py; where reset[b, t], the state of row b becomes the initial state before step t."""
+    with parametrize.cached():  # parametrized weights are computed once, not at each step
         return loop(cell, x, state, reset, masks)
 
 

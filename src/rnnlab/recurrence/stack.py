@@ -1,4 +1,4 @@
-"""The stack: layers of cells driven over time."""
+"""`Stack`: layers of cells, run over time."""
 
 import inspect
 from collections.abc import Mapping
@@ -25,17 +25,17 @@ class Stack(nn.Module):
     """`num_layers` layers of one kind of cell, in one or both directions.
 
     `layers` is flat: layer l in direction d is `layers[l * directions + d]`, d = 1 running backwards. So the
-    parameters are called `layers.0.weight_ih` and so on, and a state is a list in the same order, of tuples
-    of (B, H), or (B, k*H) for k in the cell's `widths`. `options` are those of the cell's own. The
+    parameters are called `layers.0.weight_ih` and so on. A state is a list in the same order; each element is a
+    tuple of tensors (B, k*H), for k in the cell's `widths`. `options` are options of the cell's own. The
     weights are drawn as with `init=uniform`, seed 0, until `initialise` draws others.
 
-    In training, `dropout` draws each output between two layers; `input_dropout` each input of every layer and
-    `recurrent_dropout` each unit in the products of a step, both once a sequence (Gal and Ghahramani 2016); and
-    `zoneout` each unit of a state that keeps its old value in a step (Krueger et al. 2017), with the chance
-    `zoneout_cell`, where it is given, for the states after the first.
+    In training, `dropout` drops single outputs between two layers. `input_dropout` drops inputs of every layer and
+    `recurrent_dropout` drops units in the matrix products of a step; both draw once for each sequence (Gal and
+    Ghahramani 2016). With `zoneout`, units of a state keep their old value in a step (Krueger et al. 2017);
+    `zoneout_cell`, if given, is the chance for the states after the first.
 
-    Raises UserError for a cell that is not there, an option that the cell does not have, or an engine that
-    cannot serve it.
+    Raises UserError for a cell that does not exist, an option that the cell does not have, or an engine that
+    cannot run it.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Stack(nn.Module):
         self.output_size = self.directions * hidden_size
         self.engine = engine
         self.precision: str | None = None
-        """Lightning's name for it, set by the task (mixed precision is not seen here); None: the weights'."""
+        """Lightning's name for the precision, set by the task (a stack cannot see mixed precision), or None."""
         common = _accepted(self.kind, bias=bias, initial_state=initial_state, nonlinearity=nonlinearity)
         common |= _own(self.kind, options or {})
         gates, recurrent = self.kind.gates, self.kind.recurrent_gates
@@ -91,7 +91,7 @@ class Stack(nn.Module):
                 cell_.zoneout = (zoneout, *[others] * (len(cell_.state_blocks) - 1))
         initialise(self, [], seed=0)
         self._chosen: tuple[object, engines.Choice] | None = None
-        if engine != "auto":  # refuse at once what cannot be
+        if engine != "auto":  # raises UserError now, not in the first call
             engines.choose(engine, self.cells, torch.device("cpu"), "32-true")
 
     @property
@@ -100,18 +100,18 @@ class Stack(nn.Module):
 
     @property
     def noisy(self) -> bool:
-        """Whether training draws anything: then a call in training mode needs a `dropout_at`."""
+        """Whether there is any dropout or zoneout: a call in training mode then needs a `dropout_at`."""
         between = self.dropout > 0 and self.num_layers > 1
         return between or any((self.input_dropout, *(c.recurrent_dropout or c.zoneout for c in self.cells)))
 
     @property
     def uniform(self) -> bool:
-        """Whether all its cells have the same equations: somebody may have replaced or changed one."""
+        """Whether all cells have the same equations; a user may have replaced or changed one."""
         return len({equations_key(cell) for cell in self.cells}) == 1
 
     @property
     def choice(self) -> engines.Choice:
-        """The engine that runs this stack where its weights are now, and why it was taken."""
+        """The engine for this stack on its present device and in its present precision, and why it was chosen."""
         weight = next(self.parameters())
         cells = [(id(cell), cell.zoneout, cell.recurrent_dropout) for cell in self.cells]
         now = self.engine, weight.device, weight.dtype, self._precision_now, cells
@@ -122,14 +122,14 @@ class Stack(nn.Module):
     @property
     def _precision_now(self) -> str:
         weight = next(self.parameters())
-        # of another type than the task was told: moved there since
+        # weights of another dtype were converted after the task set the precision
         told = self.precision if weight.dtype == torch.float32 else None
         precision = told or PRECISIONS.get(weight.dtype, "32-true")
         mixed = precision == "32-true" and torch.is_autocast_enabled(weight.device.type)
         return "autocast" if mixed else precision
 
     def start(self, batch: int) -> list[State]:
-        """The initial state of `batch` rows."""
+        """The initial state for `batch` rows: one tuple of tensors (batch, k*H) for each cell."""
         return [cast(Cell, cell).start(batch) for cell in self.layers]
 
     def forward(
@@ -141,17 +141,17 @@ class Stack(nn.Module):
         lengths: Tensor | None = None,
         dropout_at: draws.Place | None = None,
     ) -> tuple[Tensor, list[State]]:
-        """The outputs (B, T, output_size) and the final state of x (B, T, I) or (B, T) indices of one-hots.
+        """The outputs (B, T, output_size) and the final state for x (B, T, I) or (B, T) indices of one-hots.
 
-        `reset` (B, T) bool: before step t the state of row b goes back to the initial state.
-        `lengths` (B,): rows are padded on the right. Outputs at padded steps are zero, the backward direction
-        starts at each row's own end, and the state returned holds one tensor for each cell, its output after
-        the row's last step: h for the cells here. The LSTM's c is not among what fused layers show.
-        `dropout_at` (seed, step): where the streams stand; needed in training mode with dropout or zoneout. With a
-        third number x is the part of a batch that begins at this row.
+        `reset` (B, T) bool: where it is true, the state of row b becomes the initial state before step t.
+        `lengths` (B,): the rows' lengths without the padding on the right. Outputs at padded steps are zero, and the
+        backward direction starts at each row's own end. The final state then has only one tensor for each cell: its
+        output at the row's last step. Other states, such as the LSTM's c, are left out: fused layers do not show them.
+        `dropout_at` (seed, step): the place in the streams; needed in training mode with dropout or zoneout. A third
+        number says that x is part of a batch and begins at this row of it.
 
-        Raises UserError for a state or resets with a bidirectional stack; ValueError for an x of another
-        shape and for a missing `dropout_at`.
+        Raises UserError for a state or resets with a bidirectional stack, and for a batch that does not fit into
+        memory; ValueError for an x of another shape and for a missing `dropout_at`.
         """
         if x.shape[2:] != ((self.input_size,) if x.is_floating_point() else ()):
             raise ValueError(f"x is {tuple(x.shape)}; floats (B, T, {self.input_size}) or indices (B, T) fit")
@@ -166,12 +166,12 @@ class Stack(nn.Module):
             run: Any = traced.run
         else:
             run = engines.engine(self.choice.engine).run
-            if self.choice.engine == "native":  # autocast, by which the others go, does not reach the kernels
+            if self.choice.engine == "native":  # autocast acts on the other engines, but not on the kernels
                 run = partial(run, precision=self._precision_now)
             self._afford(x)
         if state is None:
             state = self.start(x.shape[0])
-        # one that was carried may come from a checkpoint, which is read on the CPU
+        # a carried state may come from a checkpoint, which is read on the CPU
         state = [tuple(s.to(x.device) for s in one) for one in state]
         final: list[State] = []
         for layer in range(self.num_layers):
@@ -184,7 +184,7 @@ class Stack(nn.Module):
                 seen = _backwards(x, lengths) if direction else x
                 cell = cast(Cell, self.layers[at])
                 masks = draws.of_cell(cell, x, place, at) if place else None
-                if masks is not None and masks.keep is not None and direction:  # drawn by time, as x
+                if masks is not None and masks.keep is not None and direction:  # drawn in the order of x
                     masks = masks._replace(keep=_backwards(masks.keep, lengths))
                 y, last = _called(cell, seen, state[at], partial(run, cell, reset=reset, masks=masks))
                 if lengths is not None:
@@ -197,7 +197,7 @@ class Stack(nn.Module):
         return x, final
 
     def _afford(self, x: Tensor) -> None:
-        """Refuses a batch of which memory does not hold the gates, what came of them, and their gradients."""
+        """Raises UserError for a batch whose gates, states, outputs and gradients do not fit into memory."""
         if x.device.type != "cpu":
             return
         back = torch.is_grad_enabled()
@@ -211,7 +211,7 @@ class Stack(nn.Module):
 
 
 def _called(cell: Cell, x: Tensor, state: State, run: Any) -> tuple[Tensor, State]:
-    """What an engine makes of x (B, T, I). A cell's hooks see it as a call of the cell: (x, state) -> (y, state)."""
+    """Runs an engine on x (B, T, I). A cell's hooks see this as a call of the cell: (x, state) -> (y, state)."""
     hooks = (cell._forward_hooks, cell._forward_pre_hooks, cell._backward_hooks, cell._backward_pre_hooks)
     if traced.is_traced(x) or not (any(hooks) or _has_any_global_hook()):
         return run(x, state)
@@ -226,11 +226,11 @@ def _called(cell: Cell, x: Tensor, state: State, run: Any) -> tuple[Tensor, Stat
 
 
 def _accepted(kind: type[Cell], **options: str) -> dict[str, Any]:
-    """Those options that the cell's constructor takes; UserError where one was asked for that it does not."""
+    """The options that the cell's constructor takes. Raises UserError for another option that is not at its default."""
     parameters = inspect.signature(kind).parameters
     takes = set(parameters)
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        takes |= {"bias", "initial_state"}  # handed on to Cell
+        takes |= {"bias", "initial_state"}  # passed on to Cell
     for name, value in options.items():
         if name not in takes and value != NEUTRAL[name]:
             raise UserError(f"model.{name}={value}: {kind.__name__} has no such option")
@@ -238,7 +238,7 @@ def _accepted(kind: type[Cell], **options: str) -> dict[str, Any]:
 
 
 def _own(kind: type[Cell], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The cell's own options, null ones left out; UserError for one that it does not have."""
+    """The given options of the cell's own, without those that are None. Raises UserError for an unknown one."""
     signature = inspect.signature(kind).parameters.values()
     own = [p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in NEUTRAL]
     for name in options:
@@ -259,7 +259,7 @@ def _backwards(x: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def _within(y: Tensor, lengths: Tensor) -> tuple[Tensor, State]:
-    """Outputs (B, T, H) with zeros at padded steps, and each row's last real one (0 for a row of none)."""
+    """Outputs (B, T, H) with zeros at padded steps, and the output at each row's last step (0 for an empty row)."""
     lengths = lengths.to(y.device)
     padded = torch.arange(y.shape[1], device=y.device) >= lengths[:, None]
     y = y.masked_fill(padded[..., None], 0.0)

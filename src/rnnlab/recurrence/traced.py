@@ -1,7 +1,7 @@
-"""A recurrence in operations that torch can see, for calls that it traces, exports or compiles.
+"""A recurrence in operations that torch can record, for calls that torch traces, exports or compiles.
 
-The kernels of the native engine are hidden from it: a graph would hold the memory in which their results were to
-appear. The equations are the same, and so are the numbers within rounding.
+torch cannot record the kernels of the native engine: a graph would contain only the empty memory for their results.
+The equations are the same here, and the numbers agree within rounding.
 """
 
 import torch
@@ -14,7 +14,7 @@ from rnnlab.recurrence import fused, reference
 
 
 def is_traced(x: Tensor) -> bool:
-    """Whether a call on `x` is recorded and not computed: a tensor of another class (fake, say) may hold no numbers."""
+    """Whether torch records a call on `x`. A tensor of another class, such as a fake tensor, may hold no numbers."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing() or type(x) not in PLAIN
 
 
@@ -24,7 +24,7 @@ PLAIN = (Tensor, torch.nn.Parameter)
 def run(
     cell: Cell, x: Tensor, state: State, reset: Tensor | None = None, masks: Masks | None = None
 ) -> tuple[Tensor, State]:
-    """See engines.py. An exported graph serves sequences of any length; a traced one, those of torch's own layers."""
+    """See engines.py. An exported graph takes sequences of any length; a traced one only if the cell is torch's own."""
     if masks is not None:
         return reference.run(cell, x, state, reset, masks)
     if torch.compiler.is_exporting():
@@ -34,7 +34,7 @@ def run(
 
 
 def scanned(cell: Cell, x: Tensor, state: State, reset: Tensor | None) -> tuple[Tensor, State]:
-    """`reference.run` as one operation over all steps, which keeps their number open."""
+    """`reference.run` as one operation over all steps, so that a graph takes any number of steps."""
     begin = cell.start(x.shape[0]) if reset is not None else ()
 
     def step(state: State, at: tuple[Tensor, ...]) -> tuple[State, Tensor]:
@@ -44,7 +44,7 @@ def scanned(cell: Cell, x: Tensor, state: State, reset: Tensor | None) -> tuple[
                 torch.where(again[0][:, None], first, now) for first, now in zip(begin, state, strict=True)
             )
         y, state = cell.advance(u, state)
-        return tuple(s.clone() for s in state), y.clone()  # torch wants results that share no memory
+        return tuple(s.clone() for s in state), y.clone()  # results of a scan must not share memory
 
     u = cell.project(x).transpose(0, 1)  # (T, B, gates*H)
     first = tuple(s.clone(memory_format=torch.contiguous_format) for s in state)

@@ -1,4 +1,4 @@
-"""The LightningModules of rnnlab."""
+"""Tasks, the LightningModules of rnnlab: a recurrent model with its loss."""
 
 from rnnlab.tasks.char_lm import CharLM
 from rnnlab.tasks.classifier import Classifier

@@ -1,4 +1,4 @@
-"""A forecaster's errors apart: by step ahead, by target, by series, and from one origin after the other."""
+"""A forecaster's errors broken down: by step ahead, by target, by series, or by forecast origin."""
 
 from typing import Any, Literal
 
@@ -20,11 +20,11 @@ Table = dict[str, dict[str, dict[str, float]]]  # {row: {metric: {predictor: val
 
 @torch.inference_mode()
 def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: int = 0) -> Table:
-    """`mse` and `mae` of the model and of the baselines, in the units of the data, apart.
+    """`mse` and `mae` of the model and of the baselines, broken down, in the units of the data.
 
-    `origins`: so many stretches of the part one after the other, of as many windows each, as nearly as can be; a row
-    is named by the time of the first value that is forecast in it. Raises UserError for a part without windows, or
-    with fewer than `origins`.
+    With by="origin", the part is cut in time order into `origins` stretches with the same number of windows, within
+    one; a row is named by the time of the first value that is forecast in its stretch. Raises UserError for a part
+    without windows or with fewer windows than `origins`, and for by="series" with a single series.
     """
     starts = data.starts(split).numpy()
     if (least := len(starts) // len(data.frame.series)) < max(1, origins):
@@ -62,7 +62,7 @@ def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: i
 
 
 def _rows(data: Windowed, starts: np.ndarray, by: By, origins: int) -> tuple[list[str], np.ndarray]:
-    """The names of the rows, and which of them each window belongs to, where it belongs to one."""
+    """The names of the rows, and the row of each window (zeros by step and by target: a window is in every row)."""
     nowhere: Any = np.zeros(len(starts), int)
     if by == "step":
         return [str(step + 1) for step in range(data.horizon)], nowhere
@@ -75,7 +75,7 @@ def _rows(data: Windowed, starts: np.ndarray, by: By, origins: int) -> tuple[lis
             raise UserError("--by series: this data is one series; data.id_column tells several apart")
         return [group.name for group in data.frame.groups], series
     of_window = np.empty(len(starts), int)
-    for i in np.unique(series):  # each is cut by itself, so that an origin is a time
+    for i in np.unique(series):  # each series is cut by itself, so that an origin means the same time in all
         its = np.flatnonzero(series == i)
         of_window[its] = np.arange(len(its)) * origins // len(its)
     firsts = np.array([starts[of_window == i].min() for i in range(origins) if (of_window == i).any()])
@@ -83,7 +83,7 @@ def _rows(data: Windowed, starts: np.ndarray, by: By, origins: int) -> tuple[lis
 
 
 def spread(table: Table) -> Table:
-    """The mean over the rows, and their standard deviation."""
+    """A table with a row "mean" and, from two rows on, a row "std": the sample standard deviation over the rows."""
     found: Table = {}
     for word, of in (("mean", np.mean), ("std", lambda values: np.std(values, ddof=1))):
         if word == "std" and len(table) < 2:

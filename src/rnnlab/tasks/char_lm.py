@@ -1,4 +1,4 @@
-"""Predicting the next character of a text."""
+"""`CharLM`: predicts the next character of a text."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,8 +18,8 @@ from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 from rnnlab.tasks.task import Panel, Probe, Scores, Task
 
-SHOWN = 3  # likely characters that are put into words
-PROMPT, LENGTH, TEMPERATURE = 20, 300, 0.8  # of the sample of a finished run
+SHOWN = 3  # the likeliest characters that `meaning` names
+PROMPT, LENGTH, TEMPERATURE = 20, 300, 0.8  # of a finished run's sample; the first two in characters
 
 
 class CharLM(Task):
@@ -27,7 +27,8 @@ class CharLM(Task):
 
     forward: x (B, T) int64, state -> logits (B, T, V), state. Training is truncated backpropagation through
     time (Williams and Peng 1990): the state is carried, detached, from one segment to the next. Evaluation has
-    a carry of its own, and leaves that of training alone. The loss is in nats per character.
+    its own carry, and does not change that of training. The loss is in nats per character. Raises UserError for a
+    bidirectional stack.
     """
 
     kind = "text"
@@ -125,7 +126,7 @@ class CharLM(Task):
         return logits.softmax(-1)
 
     def predict_given(self, x: Tensor) -> Tensor:
-        """Of x (B, T), ids of the vocabulary, from the initial state on."""
+        """The probabilities (B, T, V) for x (B, T), int64 ids of the vocabulary; begins with the initial state."""
         if x.dim() != 2 or x.is_floating_point():
             raise UserError(f"predict: x is {tuple(x.shape)}; ids of the vocabulary (rows, steps) fit")
         return self(x)[0].softmax(-1)
@@ -138,9 +139,9 @@ class CharLM(Task):
 
     @torch.inference_mode()
     def written(self, data: Any) -> str | None:
-        """A line that says what follows, the first characters of the held-out part, and what the model adds.
+        """A header line, the first characters of the held-out part, and the characters that the model adds to them.
 
-        Seed 0, whatever the run's.
+        They are drawn with seed 0, not with the run's.
         """
         if not hasattr(data, "rows"):
             return None
@@ -156,7 +157,7 @@ class CharLM(Task):
         return head + vocabulary.decode(prompt) + vocabulary.decode(drawn) + "\n"
 
     def parse(self, text: str) -> tuple[Tensor, list[str]]:
-        # whatever the data did with unknown characters, what is typed is exact
+        # data.unknown may skip or replace unknown characters; in typed text they are an error
         return Vocabulary(self.spec["vocabulary"]).encode(text), list(text)
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
@@ -187,7 +188,7 @@ class CharLM(Task):
         top_p: float | None = None,
         seed: int = 0,
     ) -> Iterator[int]:
-        """Yields `length` characters that follow `prompt`, a (T,) int64 tensor with T >= 1.
+        """Yields the ids of `length` characters that follow `prompt`, a (T,) int64 tensor with T >= 1.
 
         `temperature` divides the logits (0 = always the likeliest); then only the `top_k` likeliest stay, and of
         these the fewest whose probabilities sum to at least `top_p` (Holtzman et al. 2020).
@@ -196,7 +197,7 @@ class CharLM(Task):
         logits, state = self(prompt[None])
         for u in uniform:
             sums = next_probabilities(logits[0, -1].double().cpu(), temperature, top_k, top_p).cumsum(0)
-            # the first whose sum exceeds the draw: it has a chance above zero, also where the draw is 0
+            # the first character whose cumulative sum exceeds the draw: its probability is above 0 even for a draw of 0
             index = int(torch.searchsorted(sums, float(u) * sums[-1], right=True))
             yield index
             logits, state = self(torch.tensor([[index]], device=prompt.device), state)

@@ -1,4 +1,4 @@
-"""One label for a whole sequence of tokens."""
+"""`Classifier`: predicts one label for a whole sequence of tokens."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -22,11 +22,12 @@ from rnnlab.tasks.task import Panel, Probe, Scores, Task
 
 
 class Classifier(Task):
-    """An embedding, a stack, and a linear head on the output at each sequence's own end.
+    """An embedding, a stack, and a linear head on the output at the last step of each sequence.
 
     forward: x (B, T) int64 padded on the right, lengths (B,) -> logits, (B,) for a sigmoid head over two
-    classes, (B, classes) for softmax. A bidirectional stack gives the head its forward output at the end and
-    its backward output at the start. The loss is the cross-entropy in nats.
+    classes, (B, classes) for softmax. A bidirectional stack gives the head its forward output at the last step and
+    its backward output at the first. The loss is the cross-entropy in nats. Raises UserError for a sigmoid head
+    over more than two classes.
     """
 
     kind = "labelled"
@@ -55,7 +56,7 @@ class Classifier(Task):
         self.embedding = nn.utils.skip_init(nn.Embedding, spec["vocab_size"], embedding_size)
         self.stack = Stack(input_size=embedding_size, **recurrence)
         self.head = nn.utils.skip_init(Head, self.stack.output_size, 1 if self.sigmoid else self.classes)
-        alone: dict[str, Any] = {"sync_on_compute": False}  # what other processes have seen, `reported` asks
+        alone: dict[str, Any] = {"sync_on_compute": False}  # `reported` itself gathers from other processes
         if self.sigmoid:
             self.ranked: dict[str, Any] = {"f1": BinaryF1Score(**alone), "auroc": BinaryAUROC(**alone)}
         else:
@@ -63,7 +64,7 @@ class Classifier(Task):
                 "f1": MulticlassF1Score(self.classes, average="macro", **alone),
                 "auroc": MulticlassAUROC(self.classes, **alone),
             }
-        self._seen: list[tuple[Tensor, Tensor]] = []  # of one of several processes
+        self._seen: list[tuple[Tensor, Tensor]] = []  # (scores, truth) of this process, for `reported`
         self.initialise(
             [self.embedding, self.head],
             {"init": init, "init_scale": init_scale, "forget_bias": forget_bias},
@@ -75,7 +76,7 @@ class Classifier(Task):
         return self.logits(y, y[at, lengths - 1, : self.stack.hidden_size])
 
     def logits(self, y: Tensor, last: Tensor) -> Tensor:
-        """From the stack's outputs y (B, T, output) and the forward one at each sequence's end, `last` (B, H)."""
+        """Logits from the stack's outputs y (B, T, output) and its forward output at each last step, `last` (B, H)."""
         logits = self.head(torch.cat([last, y[:, 0, self.stack.hidden_size :]], dim=-1))
         return logits.squeeze(-1) if self.sigmoid else logits
 
@@ -137,17 +138,17 @@ class Classifier(Task):
             metric.update(scores, truth.cpu())
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """The probabilities of the classes, (B, classes)."""
+        """The probabilities of the classes (B, classes)."""
         return self.probabilities(self(batch.x, batch.lengths))
 
     def predict_given(self, x: Tensor) -> Tensor:
-        """Of x (B, T), without padding."""
+        """The probabilities of the classes (B, classes) for tokens x (B, T) int64, without padding."""
         if x.dim() != 2 or x.is_floating_point():
             raise UserError(f"predict: x is {tuple(x.shape)}; whole numbers (rows, steps) fit")
         return self.probabilities(self(x, torch.full((len(x),), x.shape[1])))
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """The softmax; of a sigmoid head the chances of class 0 and of class 1."""
+        """The probabilities of the classes (B, classes), also for a sigmoid head."""
         return torch.stack([-logits, logits], -1).sigmoid() if self.sigmoid else logits.softmax(-1)
 
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
@@ -157,7 +158,7 @@ class Classifier(Task):
         return Panel("cross_entropy", 1.0, log=False), Panel("accuracy", None, log=False)
 
     def parse(self, text: str) -> tuple[Tensor, list[str]]:
-        """Tokens as numbers, apart by spaces."""
+        """Tokens as numbers, separated by spaces."""
         size = self.spec["vocab_size"]
         for word in text.split():
             if not word.isdigit() or int(word) >= size:

@@ -1,4 +1,4 @@
-"""Forecasts that are distributions: what a head says of each value beside one number, and what is minimised for it."""
+"""Distributions as forecasts: quantiles or Student's t, with their losses and scores."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))  # by which a density is scored and drawn
+LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))  # quantiles that score and draw a Student's t
 
 
 def pinball(quantiles: Tensor, levels: Tensor, y: Tensor) -> Tensor:
@@ -17,26 +17,28 @@ def pinball(quantiles: Tensor, levels: Tensor, y: Tensor) -> Tensor:
 
 
 class Quantiles:
-    """One output for each level; the mean pinball loss over the levels."""
+    """One output of the head for each level; the loss is the mean pinball loss over the levels."""
 
     def __init__(self, levels: Sequence[float]) -> None:
         self.levels, self.width = tuple(levels), len(levels)
 
     def loss(self, said: Tensor, y: Tensor) -> Tensor:
-        """Of what the head says (..., width), y (...) -> the mean loss."""
+        """The mean loss, 0-d, of the head's outputs `said` (..., width) for the truth y (...)."""
         return pinball(said, torch.tensor(self.levels, dtype=said.dtype, device=said.device), y).mean()
 
     def quantiles(self, said: Tensor) -> Tensor:
-        """(..., levels), in order: where a model says them crossed they are sorted (Chernozhukov et al. 2010)."""
+        """The quantiles (..., levels) in increasing order: crossed outputs are sorted (Chernozhukov et al. 2010)."""
         return said.sort(-1).values
 
     def point(self, said: Tensor) -> Tensor:
-        """The quantile next to the median (...)."""
+        """The quantile (...) whose level is nearest to 0.5."""
         return self.quantiles(said)[..., min(range(self.width), key=lambda i: abs(self.levels[i] - 0.5))]
 
 
 class StudentT:
-    """Student's t: location, scale and degrees of freedom above 2, by maximum likelihood (Salinas et al. 2020)."""
+    """Student's t with location, scale and more than 2 degrees of freedom, fitted by maximum likelihood
+    (Salinas et al. 2020).
+    """
 
     width = 3
     levels = LEVELS
@@ -67,8 +69,9 @@ Distribution = Quantiles | StudentT
 
 
 def scores(quantiles: Tensor, levels: Sequence[float], y: Tensor) -> dict[str, Tensor]:
-    """Sums over y (...) of the mean pinball loss, of twice that, to which CRPS is the limit of many levels, and of
-    how often the outermost quantiles hold y between them.
+    """Sums over y (...) of three scores, from quantiles (..., levels). pinball: the mean over the levels. crps: twice
+    that mean, which approximates CRPS when there are many levels. coverage: 1 where y lies between the outermost
+    quantiles, else 0.
     """
     loss = pinball(quantiles, torch.tensor(levels, dtype=quantiles.dtype, device=y.device), y).mean(-1)
     between = (quantiles[..., 0] <= y) & (y <= quantiles[..., -1])
@@ -86,14 +89,14 @@ def t_quantiles(freedom: Tensor) -> Tensor:
 
 @cache
 def _table() -> tuple[Tensor, Tensor]:
-    """Inverses of degrees of freedom (n,), from 1e-4 to 1/2, and the quantiles (n, LEVELS) there.
+    """A grid of 1/v (n,) from 1e-4 to 1/2, v being the degrees of freedom, and the quantiles LEVELS there (n, levels).
 
-    With t = sqrt(v) tan(a) the density of a is proportional to cos(a)^(v-1): its sums are turned around.
+    With t = sqrt(v) tan(a) the density of a is proportional to cos(a)^(v-1): its cumulative sums are inverted.
     """
     grid = torch.linspace(1e-4, 0.5, 160, dtype=torch.float64)
     rows = []
     for v in (1 / grid).tolist():
-        reach = min(torch.pi / 2, 40 / v**0.5)  # beyond there is nothing of a narrow density
+        reach = min(torch.pi / 2, 40 / v**0.5)  # beyond it, the density for a large v is practically 0
         a = torch.linspace(-reach, reach, 40_001, dtype=torch.float64)
         density = a.cos().clamp(min=0) ** (v - 1)
         mass = torch.cumulative_trapezoid(density, a)

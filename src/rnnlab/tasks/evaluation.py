@@ -1,4 +1,4 @@
-"""A task's metrics on a part of some data, without a Trainer."""
+"""Evaluates a task on batches, without a Trainer."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,7 +12,7 @@ from rnnlab.tasks.task import Task
 def evaluate(task: Task, batches: Iterable[Any]) -> dict[str, float]:
     """The loss and the metrics that `trainer.test` would report, {"loss": ..., metric: ...}.
 
-    Batches stay on the device they are on. Dropout is off; the mode that the task was in comes back.
+    Batches must be on the task's device. Dropout is off; afterwards the task has its former mode again.
     """
     was_training = task.training
     task.eval()

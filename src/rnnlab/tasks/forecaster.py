@@ -1,4 +1,4 @@
-"""Forecasting the next values of a series from a window of it."""
+"""`Forecaster`: forecasts the next values of a series from a window of it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,25 +20,25 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "mae": nn.functional.l1_loss,
     "huber": nn.functional.huber_loss,
 }
-SHOWN = 3  # steps ahead that are put into words
+SHOWN = 3  # the first steps ahead that `meaning` names
 
 
 class Forecaster(Task):
     """A stack over the window, and a linear head on its last output for all `horizon` steps at once.
 
     forward: x (B, window, inputs) -> (B, horizon, targets), both in scaled units. With `subtract_last` the
-    window's last value is taken from every input and added to every forecast (NLinear, Zeng et al. 2023); a
-    scale of each window's own (`data.scaling`) is undone in the forecast, too. Losses are in the units that the
-    stack works in, metrics (mse, mae, rmse) in those of the data and in double precision. With loss="quantile" or
-    "student_t" the forecast is the centre of a distribution, which `quantiles` gives and pinball, crps and coverage
-    measure.
+    window's last value is subtracted from every input and added to every forecast (NLinear, Zeng et al. 2023). A
+    scale of each window (`data.scaling`) is undone in the forecast, too. Losses are in the units of the stack's
+    inputs, metrics (mse, mae, rmse) in the units of the data and in double precision. With loss="quantile" or
+    "student_t" the forecast is the centre of a distribution: `quantiles` gives its quantiles, and the metrics pinball,
+    crps and coverage score them. Raises UserError for options that exclude each other or do not fit the data.
     """
 
     kind = "series"
-    metrics: tuple[str, ...] = ("mse", "mae", "rmse")  # type: ignore[misc]  # and of a distribution more
+    metrics: tuple[str, ...] = ("mse", "mae", "rmse")  # type: ignore[misc]  # a distribution has more
     commands = (("forecast", "rnnlab forecast {run}"), *Task.commands)
     forecasts = True
-    target_index: Tensor  # where each target stands among the inputs
+    target_index: Tensor  # (targets,): the position of each target among the inputs
     scale: Tensor
     shift: Tensor
 
@@ -95,8 +95,8 @@ class Forecaster(Task):
         return self.forecast(y[:, -1], units)
 
     def stack_input(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the stack is shown, and what brings its forecasts back: what was subtracted from each window
-        (B, 1, I), or with a scale of its own its shift and scale (B, 1, 2 I).
+        """The stack's input, and the units that undo it in the forecast: None, the value that was subtracted from each
+        window (B, 1, I), or the shift and scale of each window (B, 1, 2 I), see `PerWindow.seen`.
         """
         if self.per_window is None:
             last = x[:, -1:, :]
@@ -108,21 +108,21 @@ class Forecaster(Task):
         return seen, units
 
     def said(self, y: Tensor) -> Tensor:
-        """What the head says (B, horizon, targets), from the stack's last output y (B, output).
+        """The head's output (B, horizon, targets) for the stack's last output y (B, output).
 
-        Of a distribution (B, horizon, targets, width).
+        Of a distribution it is (B, horizon, targets, width).
         """
         width = (self.distribution.width,) if self.distribution else ()
         said: Tensor = self.head(y).view(-1, self.horizon, self.targets, *width)
         return said
 
     def forecast(self, y: Tensor, units: Tensor | None) -> Tensor:
-        """(B, horizon, targets) from the stack's last output y (B, output); of a distribution its centre."""
+        """The forecast (B, horizon, targets) for the stack's last output y (B, output); a distribution's centre."""
         said = self.said(y)
         return self.restored(self.distribution.point(said) if self.distribution else said, units)
 
     def restored(self, said: Tensor, units: Tensor | None) -> Tensor:
-        """Forecasts in scaled units from those in the units of each window."""
+        """Forecasts in scaled units, from the head's output in the units of each window."""
         if units is None:
             return said
         if self.per_window is None:
@@ -130,13 +130,13 @@ class Forecaster(Task):
         return self.per_window.restored(said, units)
 
     def wanted(self, y: Tensor, units: Tensor) -> Tensor:
-        """What the head should say so that y is forecast."""
+        """The head's target for y (B, horizon, targets): the output with which the forecast is y."""
         return (
             y - units[..., self.target_index] if self.per_window is None else self.per_window.wanted(y, units)
         )
 
     def in_its_units(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """X and y of a batch in the scale of each window's own, in which the loss is, where there is one."""
+        """The x and y of a batch, in the scale of each window where there is one: the loss is in these units."""
         x, y = batch[:2]
         if self.per_window is None:
             return x, y
@@ -144,7 +144,7 @@ class Forecaster(Task):
         return x, self.per_window.wanted(y, units)
 
     def quantiles(self, x: Tensor) -> Tensor:
-        """The quantiles (B, horizon, targets, levels) that a distribution has at its `levels`, in scaled units."""
+        """The quantiles (B, horizon, targets, levels) of a distribution at its `levels`, in scaled units."""
         seen, units = self.stack_input(x)
         return self._quantiles(self.said(self.stack(seen)[0][:, -1]), units)
 
@@ -161,7 +161,7 @@ class Forecaster(Task):
 
     def outline(self) -> Outline | None:
         if self.loss_name == "student_t":
-            return None  # its steps are taken in Python
+            return None  # the kernels have no Student's t: its steps run in Python
         return Outline(
             stack=self.stack,
             head=self.head,
@@ -175,7 +175,7 @@ class Forecaster(Task):
         )
 
     def criterion(self, forecast: Tensor, y: Tensor) -> Tensor:
-        """Of a distribution `forecast` is what the head says, and y what it should."""
+        """The loss; of a distribution, `forecast` is the head's output and y its target."""
         if self.distribution is not None:
             return self.distribution.loss(forecast, y)
         options = {"delta": self.huber_delta} if self.loss_name == "huber" else {}
@@ -188,7 +188,9 @@ class Forecaster(Task):
         return self.judged(batch)[0]
 
     def judged(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Of one pass of the stack: the loss of a batch, its forecast, and the quantiles of a distribution."""
+        """The loss of a batch, its forecast, and its quantiles (None without a distribution), from one pass of the
+        stack.
+        """
         x, y = batch[:2]
         if self.per_window is None and self.distribution is None:
             forecast = self(x)
@@ -251,7 +253,7 @@ class Forecaster(Task):
         return found
 
     def errors(self, forecast: Tensor, batch: tuple[Tensor, ...]) -> Tensor:
-        """Forecast less truth (B, horizon, targets), in the units of the data."""
+        """Forecast minus truth (B, horizon, targets), in the units of the data."""
         y, units = batch[1], batch[2:]
         if self.spec.get("log") or units:
             return self.unscaled(forecast, *units) - self.unscaled(y, *units)
@@ -262,7 +264,7 @@ class Forecaster(Task):
         return self.unscaled(self(batch[0]), *batch[2:])
 
     def predict_given(self, x: Tensor) -> Tensor:
-        """Inputs x (B, T, inputs) and the forecasts (B, horizon, targets) are in the units of the data."""
+        """Forecasts (B, horizon, targets) for inputs x (B, T, inputs), both in the units of the data."""
         if x.dim() != 3 or x.shape[2] != self.spec["inputs"]:
             raise UserError(f"predict: x is {tuple(x.shape)}; (rows, steps, {self.spec['inputs']}) fits")
         if self.spec.get("log") or "series" in self.spec:
@@ -296,7 +298,7 @@ class Forecaster(Task):
         return (Panel("mae" if self.loss_name == "mae" else "mse", factor if metric else None),)
 
     def parse(self, text: str) -> tuple[Tensor, list[str]]:
-        """Rows of a series in its own units: steps apart by spaces, the columns of a step by commas."""
+        """Rows of a series in its own units: steps are separated by spaces, the columns of a step by commas."""
         try:
             rows = [[float(value) for value in step.split(",")] for step in text.split()]
         except ValueError as error:
@@ -329,7 +331,7 @@ class Forecaster(Task):
         return {name: found[name] for name in self.metrics}
 
     def scaled(self, x: Tensor) -> Tensor:
-        """Inputs (..., inputs) in the units of the data, as the model reads them."""
+        """Inputs x (..., inputs) in the units of the data, scaled for the model."""
         shift, scale = (torch.tensor(self.spec[key]).to(x) for key in ("input_shift", "input_scale"))
         return (x - shift) / scale
 
@@ -337,9 +339,9 @@ class Forecaster(Task):
         return torch.tensor(self.spec["target_scale"], dtype=precise(like).dtype, device=like.device)
 
     def unscaled(self, y: Tensor, shift: Tensor | None = None, scale: Tensor | None = None) -> Tensor:
-        """Scaled targets (..., targets) in the units of the data, in double precision where there is one.
+        """Scaled targets y (..., targets) in the units of the data, in double precision except on MPS.
 
-        `shift` and `scale` (B, 1, targets) are those of each window, where a data set of several series gives them.
+        `shift` and `scale` (B, 1, targets) are those of each window's series, where the data has several series.
         """
         if (
             torch.compiler.is_exporting() or torch.jit.is_tracing()
@@ -354,4 +356,4 @@ class Forecaster(Task):
 
 
 def precise(y: Tensor) -> Tensor:
-    return y if y.device.type == "mps" else y.double()  # which has no float64
+    return y if y.device.type == "mps" else y.double()  # MPS has no float64

@@ -1,4 +1,4 @@
-"""How a task's loss becomes steps: optimizer, schedule, clipping, accumulation."""
+"""`Optimization`: optimizer, schedule, clipping and accumulation of a training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 @dataclass
 class Optimization:
-    """What the configs `optimizer`, `scheduler` and `trainer` say about a training step.
+    """The settings of a training step, from the configs `optimizer`, `scheduler` and `trainer`.
 
-    `optimizer` takes the parameters, `scheduler` the optimizer. `interval` is when the schedule advances: at
-    every optimizer step, every epoch, or (given the value of `monitor`) every validation.
+    `optimizer` is called with the parameters, `scheduler` with the optimizer. The schedule advances at each `interval`:
+    an optimizer step, an epoch, or a validation (which gives it the value of `monitor`).
     """
 
     optimizer: Callable[..., torch.optim.Optimizer]
@@ -24,13 +24,14 @@ class Optimization:
     clip_algorithm: Literal["norm", "value"] = "norm"
     accumulate: int = 1
     copied_rate: float = 1.0
-    """What is copied of another run's model, all but its head, has so many times the rate of the rest."""
+    """The learning rate of the parameters copied from another run (all but the head) is this times that of the head."""
 
     def heed(self, trainer: Any) -> None:
-        """What a callback has set on the Trainer holds from the next step on, as it does in a stock training.
+        """Takes over the clipping and accumulation that a callback has set on the Trainer, from the next step on, as in
+        a stock training.
 
-        A Trainer of rnnlab shows what holds, too. A stock one does not: with `gradient_clip_val` it would refuse
-        another training by hand.
+        The settings in use are written back to a Trainer of rnnlab, but not to a stock one: with a `gradient_clip_val`,
+        a stock Trainer refuses the next training with manual optimization.
         """
         before = vars(trainer).get("heeded", (None, None, 1))
         if trainer.gradient_clip_val != before[0]:
@@ -45,7 +46,7 @@ class Optimization:
         trainer.heeded = now
 
     def configure(self, module: nn.Module) -> dict[str, Any]:
-        """What Lightning's `configure_optimizers` returns, so that stock callbacks see optimizer and schedule."""
+        """The result of Lightning's `configure_optimizers`, so that stock callbacks see optimizer and schedule."""
         optimizer = self.optimizer(module.parameters() if self.copied_rate == 1.0 else self.groups(module))
         if self.copied_rate != 1.0:
             optimizer.param_groups[1]["lr"] *= self.copied_rate
@@ -56,14 +57,14 @@ class Optimization:
         return configured
 
     def groups(self, module: nn.Module) -> list[dict[str, Any]]:
-        """The head, whose rate is the run's, and what was copied."""
+        """The two parameter groups: the head, which has the run's learning rate, and the copied parameters."""
         named = list(module.named_parameters())
         return [
             {"params": [p for name, p in named if name.startswith("head.") is head]} for head in (True, False)
         ]
 
     def clip(self, parameters: list[Tensor]) -> Tensor:
-        """Clips the gradients in place as asked; returns their total 2-norm before, a 0-d tensor."""
+        """Clips the gradients in place; returns their total 2-norm before the clipping, a 0-d tensor."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
         if self.clip_val is not None:

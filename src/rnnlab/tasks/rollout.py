@@ -1,4 +1,4 @@
-"""A forecast that runs on by itself, beside a baseline that knew as much and the truth where it is known."""
+"""Free-running forecasts, in which the model reads its own output, with a baseline that knows as much and the truth."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,11 @@ from rnnlab.tasks.forecaster import Forecaster
 
 
 class FreeRun(NamedTuple):
-    """`steps` steps from row `row` of the data on, all in raw units, as (steps, targets).
+    """A forecast of `steps` steps, beginning with row `row` of the data; all arrays are (steps, targets) in raw units.
 
-    `truth` is shorter where the data ends earlier, and then `times` goes on at the data's usual pace. `quantiles`
-    (at most `horizon` steps, targets, levels) are those of a model that gives a distribution: only of its first
-    forecast, for those that feed on it do not know how uncertain it was.
+    `truth` is shorter where the data ends earlier; `times` then continue at the data's usual step. `quantiles`
+    (at most `horizon` steps, targets, levels) exist for a model with a distribution, and only for its first forecast:
+    the later ones read that forecast as if it were certain.
     """
 
     row: int
@@ -31,7 +31,7 @@ class FreeRun(NamedTuple):
     quantiles: np.ndarray | None = None
 
     def errors(self) -> dict[str, dict[str, float]]:
-        """{forecast or baseline: {mse, mae}} over the steps whose truth is known; {} where none is."""
+        """{forecast or baseline: {mse, mae}} over the steps with known truth; {} where there are none."""
         known = len(self.truth)
         if not known:
             return {}
@@ -45,9 +45,9 @@ class FreeRun(NamedTuple):
 def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
     """Forecasts rows `row` to `row + steps - 1` from the window before them, feeding forecasts back.
 
-    The baseline is the season before `row` over and over, or the value before it where there is no season. Of several
-    series it is the one that the row before belongs to. Raises UserError where no whole window of it lies before `row`,
-    and for a model that cannot feed itself.
+    The baseline repeats the season before `row`, or the last value before it where there is no season. Of several
+    series, the one with row `row - 1` is forecast. Raises UserError where no whole window of it lies before `row`, and
+    for a model that needs inputs whose future is not known.
     """
     group, window = data.frame.series_of(row - 1), data.window
     if not group.start + window <= row <= group.stop:
@@ -89,7 +89,7 @@ def fed_back(task: Forecaster, window: Tensor, steps: int, known: Tensor | None 
     """Forecasts `steps` steps by feeding forecasts back; window (B, window, inputs) -> (B, steps, targets), scaled.
 
     `known` (steps, inputs) holds the scaled values of inputs that are known ahead, NaN elsewhere. Raises UserError
-    where nothing stands for the future of an input that is no target.
+    where the future of an input is neither forecast nor known.
     """
     index, inputs = task.spec["target_index"], range(task.spec["inputs"])
     fed_by = [index.index(i) if i in index else 0 for i in inputs]
@@ -115,14 +115,14 @@ def fed_back(task: Forecaster, window: Tensor, steps: int, known: Tensor | None 
 
 
 def farthest(task: Forecaster, data: Windowed, row: int, steps: int) -> int:
-    """As many of `steps` steps as a free run from `row` can go: to its horizon where an input's future is not known."""
+    """How far a free run from `row` can go: `steps`, or one horizon where the future of an input is not known."""
     told, fed = data.known_ahead(row, max(0, steps - data.horizon)), task.spec["target_index"]
     stuck = any(i not in fed and bool(told[:, i].isnan().any()) for i in range(data.inputs))
     return data.horizon if stuck else steps
 
 
 def times(data: Windowed, row: int, steps: int) -> np.ndarray:
-    """The times of rows `row` on, continued behind the data on the calendar."""
+    """The times of `steps` rows from `row` on, continued by the calendar after the end of the data."""
     group = data.frame.series_of(row - 1)
     known, offsets = data.frame.times[group.start : group.stop], data.frame.offsets_of(group)
     return continued(known, max(0, row + steps - group.stop), offsets)[row - group.start :][:steps]
@@ -138,7 +138,7 @@ def raw_quantiles(task: Forecaster, data: Windowed, starts: torch.Tensor) -> np.
 
 
 def interval_by_window(task: Forecaster, data: Windowed, row: int, steps: int) -> np.ndarray | None:
-    """The outermost quantiles (steps, targets, 2) beside `by_window`; None of a model without a distribution."""
+    """The outermost quantiles (steps, targets, 2) of the forecasts of `by_window`; None without a distribution."""
     if task.distribution is None:
         return None
     starts = torch.arange(row - data.window, row - data.window + steps, data.horizon)
@@ -148,7 +148,9 @@ def interval_by_window(task: Forecaster, data: Windowed, row: int, steps: int) -
 
 @torch.inference_mode()
 def by_window(task: Forecaster, data: Windowed, row: int, steps: int) -> np.ndarray:
-    """Forecasts (steps, targets) of rows `row` on, `horizon` at a time, each from the true window before."""
+    """Forecasts (steps, targets) of the rows from `row` on, `horizon` rows at a time, each from the true window before
+    them, in the units of the data.
+    """
     starts = torch.arange(row - data.window, row - data.window + steps, data.horizon)
     offsets = torch.arange(data.window)
     x = data.series[starts[:, None] + offsets, : data.inputs].to(task.scale)

@@ -1,4 +1,4 @@
-"""What the three tasks share: one training step, and scores summed over an epoch."""
+"""`Task`, the base class of all tasks: the training step, and scores summed over an evaluation."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 Scores = Mapping[str, tuple[Tensor | float, int]]
 
-# what a subclass may define anew without changing a step or a score
+# attributes that a subclass may override without changing a training step or a score
 LOOKED_AT = frozenset((
     "kind", "metrics", "reported", "commands", "of_characters", "forecasts", "probed", "end_loss", "panels", "written",
     "parse", "meaning", "loss_units", "predict_step", "predict_given", "predicted_along", "__init__",
 ))  # fmt: skip
-# what Python itself puts into every class
+# attributes that Python itself gives every class
 OF_A_CLASS = frozenset((
     "__module__", "__doc__", "__dict__", "__weakref__", "__slots__", "__annotations__", "__abstractmethods__",
     "_abc_impl", "__parameters__", "__firstlineno__", "__static_attributes__",
@@ -38,11 +38,11 @@ OF_A_CLASS = frozenset((
 
 
 class Probe(NamedTuple):
-    """Sequences that a model is looked at with: `x` (B, T, I) or (B, T) as its stack takes them, `y` the truth."""
+    """Sequences with which instruments look into a model: `x` (B, T, I) or (B, T) for its stack, `y` the truth."""
 
     x: Tensor
     y: Tensor
-    subtracted: Tensor | None = None  # (B, I), what was subtracted from every step of x
+    subtracted: Tensor | None = None  # (B, I), the value that was subtracted from every step of x
 
 
 class Panel(NamedTuple):
@@ -50,7 +50,7 @@ class Panel(NamedTuple):
 
     metric: str
     factor: float | None
-    """What loss/train times it is the metric; None where it is not the metric in other units."""
+    """loss/train times this factor is the metric; None where loss/train is not the metric in other units."""
     log: bool = True
 
 
@@ -59,18 +59,18 @@ class Task(lightning.LightningModule):
 
     Optimization is manual in Lightning's sense: `training_step` is a whole step, so that an engine may run
     many of them in one call. `optimization` is set before fitting; `spec` describes the data (see
-    `SequenceData.spec`) and is saved in every checkpoint. `scalars` holds what the steps measured until a
-    recorder takes it; values may be tensors on the device.
+    `SequenceData.spec`) and is saved in every checkpoint. `scalars` holds the values that steps have measured, perhaps
+    tensors on the device, until a recorder takes them. Raises UserError for a `spec` of another kind of data.
     """
 
-    _jit_is_scripting = True  # `trainer` is None without one: torch.jit.trace asks for every attribute
+    _jit_is_scripting = True  # without a Trainer, `trainer` is None and no error: torch.jit.trace reads it
 
     kind: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
-    """What `reported` gives; a validation shows them as metric/NAME, beside loss/val."""
+    """The names that `reported` returns; a validation records them as metric/NAME, beside loss/val."""
 
     made_with: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
-    """The arguments that it was made with: a stack does not keep its own, and a run's config has them."""
+    """The constructor's arguments: a run's config needs them, and a stack does not keep its own."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Self":
         task = super().__new__(cls)
@@ -87,7 +87,7 @@ class Task(lightning.LightningModule):
         self.spec, self.seed = spec, seed
         self.optimization = Optimization(torch.optim.Adam)
         self.scalars: list[Scalars] = []
-        self.evaluated: dict[str, float] = {}  # what the last validation or test gave, in double precision
+        self.evaluated: dict[str, float] = {}  # results of the last validation or test, in double precision
         self._sums: dict[str, tuple[Tensor | float, int]] = {}
         self._micro_losses: list[Tensor] = []
         self._grad_norm: Tensor | None = None
@@ -96,7 +96,7 @@ class Task(lightning.LightningModule):
         self.stack: Stack
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes the hook it is in, twice a hook; torch would look for parameters in it each time
+        # Lightning sets this twice in every hook; torch's own __setattr__ would spend time on it
         if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
@@ -106,7 +106,7 @@ class Task(lightning.LightningModule):
         """A copy, or a saved module, is without the kernels and the processes that train the original."""
         return super().__getstate__() | {"kernels": None, "world": None}
 
-    # ------------------------------------------------------------------ what a task must say
+    # ------------------------------------------------------------------ what a task must define, and what engines use
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
@@ -114,92 +114,92 @@ class Task(lightning.LightningModule):
 
     @abstractmethod
     def scores(self, batch: Any) -> Scores:
-        """Sums of what is averaged over a part, with the number of terms in each: {name: (sum, n)}.
+        """Sums of the scores that are averaged over a part, with the number of terms in each: {name: (sum, n)}.
 
-        "loss" is among them: the loss that is trained, without dropout.
+        "loss" must be among them: the training loss, without dropout.
         """
 
     def scoring(self) -> Scale | None:
-        """What the kernels need to add up an evaluation, with `judgement` and `named`; None where they cannot."""
+        """The units in which the kernels score an evaluation, with `judgement` and `named`; None where they cannot."""
         return None
 
     def judgement(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """What the model says of a batch, and the truth, as `rnnlab.native.scoring.scores` takes them."""
+        """The model's output for a batch, and the truth, as `rnnlab.native.scoring.scores` takes them."""
         raise NotImplementedError
 
     def named(self, sums: Sequence[float], places: int) -> Scores:
-        """The scores of a batch, or of a whole part, from the sums that the kernels make at so many places."""
+        """The scores of a batch, or of a whole part, from the kernels' sums over `places` outputs of the stack."""
         raise NotImplementedError
 
     def rank(self, said: Tensor, truth: Tensor) -> None:
-        """Takes what metrics that are no means need of a batch, or of a whole part."""
+        """Collects a batch, or a whole part, for metrics that are not means (such as AUROC)."""
 
     ranks: ClassVar[bool] = False
-    """Whether `rank` does anything."""
+    """Whether `rank` collects anything."""
 
     def stack_input(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the stack takes of a batch's x, and (B, 1, I) what was subtracted from it, where something was."""
+        """The stack's input for a batch's x, and the value (B, 1, I) that was subtracted from it, or None."""
         return x, None
 
     def in_its_units(self, batch: Any) -> tuple[Tensor, ...]:
-        """A batch as the kernels are given it; else than itself only where each window has a scale of its own."""
+        """A batch in the units in which the kernels work; they differ only where each window has its own scale."""
         return tuple(batch)
 
     def probed(self, x: Tensor, y: Tensor) -> Probe:
-        """Sequences x and what the model should say at the end of each, as `end_loss` takes them."""
+        """A `Probe` for `end_loss`, from sequences x and the target y at the end of each."""
         seen, subtracted = self.stack_input(x)
         return Probe(seen, y, None if subtracted is None else subtracted[:, 0])
 
     def outline(self) -> Outline | None:
-        """What the kernels and TensorBoard's graph need to know; None where the model is no stack with a linear head.
+        """The model's description for the kernels and TensorBoard's graph; None if it is not a stack and a linear head.
 
-        With it TensorBoard draws the model, and the kernels take whole steps. A subclass with another `forward` or
-        another loss defines it anew, else its steps are Python's.
+        With an outline TensorBoard draws the model, and the kernels run whole training steps. A subclass that overrides
+        `forward` or the loss must override `outline`, too; if not, its steps run in Python.
         """
         return None
 
     def loss_units(self) -> tuple[str | None, float]:
-        """The metric that the loss is in other units, and the factor that takes the loss to it; else (None, 1)."""
+        """(metric, factor) where the loss times the factor is that metric; (None, 1) where it is not."""
         return None, 1.0
 
-    # ------------------------------------------------------------------ what a task may say to be looked at
+    # ------------------------------------------------------------------ optional: for figures, instruments, commands
 
     commands: ClassVar[tuple[tuple[str, str], ...]] = (("evaluate", "rnnlab evaluate {run}"),)
-    """What to do with a finished run, each with its command, in which {run} stands for the run's folder."""
+    """(name, command) for each use of a finished run; {run} in the command stands for the run's folder."""
 
     @property
     def of_characters(self) -> dict[str, int]:
-        """The parameters that have a place for each character of a vocabulary, with the dimension that counts them."""
+        """{parameter: dimension} for each parameter in which this dimension counts the characters of a vocabulary."""
         return {}
 
     forecasts: ClassVar[bool] = False
-    """Whether a finished run is drawn as forecasts beside the truth; needs what `Forecaster` has for that."""
+    """Whether figures of a finished run show forecasts and the truth; this needs the methods of `Forecaster`."""
 
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
         """The loss at the end of each sequence of a probe, from the outputs y (B, T, output) of the stack."""
         raise NotImplementedError
 
     def panels(self) -> tuple[Panel, ...]:
-        """The learning curves of a finished run; the last names the figure."""
+        """The panels of a finished run's learning curves; the last one gives the figure its name."""
         metric, factor = self.loss_units()
         return (Panel(metric or self.metrics[0], factor if metric else None),)
 
     def written(self, data: Any) -> str | None:
-        """A sample of what a finished model writes; None for a model that writes nothing."""
+        """A sample of the text that a finished model writes; None for a model that writes no text."""
         return None
 
     def parse(self, text: str) -> tuple[Tensor, list[str]]:
-        """A sequence as a person types it: x (T, I) or (T,), and a word for each step. Raises UserError."""
+        """A sequence from typed text: x (T, I) or (T,), and a word for each step. Raises UserError for wrong text."""
         raise UserError(f"{type(self).__name__} reads nothing that can be typed: it has no parse(text)")
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
-        """The head's output y (output,) at one step in words; `subtracted` (1, I) as `stack_input` gave it."""
+        """The head's output y (output,) at one step, in words; `subtracted` (1, I) comes from `stack_input`."""
         return ""
 
     # ------------------------------------------------------------------ what a task reports
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
-        """The metrics of a part from the means of its scores; a task adds what is derived from them."""
+        """The metrics of a part, from the means of its scores; a task may add metrics that derive from them."""
         return {name: value for name, value in means.items() if name != "loss"}
 
     # ------------------------------------------------------------------ training
@@ -219,8 +219,9 @@ class Task(lightning.LightningModule):
 
     @property
     def dropout_at(self) -> tuple[int, ...]:
-        """Where in the "dropout" stream the current step draws its masks: (seed, optimizer steps done), and where
-        several processes share a batch, the row at which this one's part begins.
+        """The place in the "dropout" stream at which the current batch draws its masks: (seed, batch number). The batch
+        number is the optimizer steps done, times the batches that each accumulates, plus the batches since. Where
+        several processes share a batch, a third number is the row at which this process's part begins.
         """
         place = self.seed, self.global_step * self.optimization.accumulate + len(self._micro_losses)
         return place if self.world is None else (*place, self.world.first_row)
@@ -237,7 +238,7 @@ class Task(lightning.LightningModule):
         if self.world is not None:
             batch, share = self.world.rows(batch)
         loss = of_rows = self.loss(batch)
-        if self.world is not None:  # a part of the batch's mean, by this part of its rows
+        if self.world is not None:  # weighted by the share of rows: the sum over processes is the mean
             loss = of_rows * share
         if not self._micro_losses:
             for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
@@ -265,7 +266,7 @@ class Task(lightning.LightningModule):
         return of_rows
 
     def record(self, values: Mapping[str, Any]) -> None:
-        """Hands scalars of the current step to metrics.csv and the loggers, {name: value}; None is left out."""
+        """Records scalars {name: value} of the current step for metrics.csv and the loggers; None is left out."""
         self.scalars.append(Scalars.of(self.global_step, values))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -275,27 +276,27 @@ class Task(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         if not self.trainer.is_last_batch:
-            return  # cut off by max_steps: who trains on is still in this epoch
+            return  # max_steps ended the training inside this epoch: a resumed training is still in it
         if self.optimization.scheduler is not None and self.optimization.interval == "epoch":
             self.lr_schedulers().step()  # type: ignore[union-attr]
 
     # ------------------------------------------------------------------ prediction
 
     predicted_along: ClassVar[int] = 0
-    """The dimension of a prediction that grows from batch to batch."""
+    """The dimension along which the predictions of batches are joined."""
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """What `Trainer.predict` and `Run.predict` give of a batch: here the outputs for its first part."""
+        """The prediction for a batch in `Trainer.predict` and `Run.predict`: here the output for `batch[0]`."""
         return self(batch[0])
 
     def predict_given(self, x: Tensor) -> Tensor:
-        """What is predicted for sequences from the user's own hand, in the units of the data."""
+        """The prediction for sequences x that the user passes, in the units of the data."""
         return self(x)
 
     # ------------------------------------------------------------------ evaluation
 
     def on_validation_model_zero_grad(self) -> None:
-        """Lightning frees the gradients before a validation; those that are still accumulated are needed after it."""
+        """Lightning frees the gradients before a validation; gradients that are being accumulated must stay."""
         if not self._micro_losses:
             super().on_validation_model_zero_grad()
 
@@ -305,22 +306,22 @@ class Task(lightning.LightningModule):
             if not share:
                 return
         native = getattr(self, "stack", None) is not None and self.stack.choice.engine == "native"
-        # with it a run takes as many threads as there are, and torch's sums would depend on their number
+        # a run with the native engine uses all threads, and torch's sums would depend on their number
         with torch_in_one_thread() if native else nullcontext():
             scale = self.scoring() if native and self.is_stock else None
             self.add(self.scores(batch) if scale is None else self._scored(batch, scale))
 
     @property
     def is_stock(self) -> bool:
-        """Whether nobody has another idea of what this task trains and scores: no subclass, no methods or layers
-        replaced in this object.
+        """Whether this object trains and scores exactly as rnnlab's own task: no subclass overrides how, and no method
+        or head was replaced on the object.
         """
         cls: Any = type(self)
         own = {name for name in redefined(cls) if not name.startswith("on_")} - LOOKED_AT
         return not own and not vars(self).keys() & _methods(cls) and type(getattr(self, "head", None)) is Head
 
     def _scored(self, batch: Any, scale: Scale) -> Scores:
-        """The scores of a batch with the bits that the kernels give them, when they score a whole part in one call."""
+        """The scores of a batch, bit for bit those of the kernels when they score a whole part in one call."""
         with exact_heads(self.stack.precision or "32-true"):
             said, truth = self.judgement(batch)
         model = self.outline()
@@ -332,7 +333,7 @@ class Task(lightning.LightningModule):
     def add(self, scores: Scores) -> None:
         """Adds the scores of a batch to those of the part that is being evaluated."""
         for name, (total, n) in scores.items():
-            if isinstance(total, Tensor) and total.device.type != "mps":  # which has no float64
+            if isinstance(total, Tensor) and total.device.type != "mps":  # MPS has no float64
                 total = total.double()
             if name in self._sums:
                 before, m = self._sums[name]
@@ -342,8 +343,8 @@ class Task(lightning.LightningModule):
     test_step = validation_step
 
     def evaluation_metrics(self) -> tuple[float, dict[str, float]]:
-        """The loss and the metrics of the part just gone through; forgets the sums."""
-        if self.world is not None:  # in the order of the ranks, so that all have the same bits
+        """The loss and the metrics of the part that was just evaluated; resets the sums."""
+        if self.world is not None:  # added in the order of the ranks, so that all ranks get the same bits
             of_ranks = self.world.gather({name: (float(total), n) for name, (total, n) in self._sums.items()})
             self._sums = {}
             for sums in of_ranks:
@@ -370,11 +371,11 @@ class Task(lightning.LightningModule):
         self.announce({f"test/{name}": value for name, value in self.evaluated.items()})
 
     def announce(self, values: dict[str, float]) -> None:
-        """Tells the Trainer, which early stopping and stock checkpoints ask; the loggers are told by the recorder.
+        """Puts values where early stopping and stock checkpoints read them; loggers get them from the recorder.
 
-        Not by `self.log`, which takes half a millisecond a value and rounds it to single precision.
+        `self.log` would take half a millisecond for each value and round it to single precision.
         """
-        if not hasattr(self.trainer.fit_loop, "hooks"):  # a stock Trainer, in which nobody takes `scalars`
+        if not hasattr(self.trainer.fit_loop, "hooks"):  # a stock Trainer has no recorder for `scalars`
             self.log_dict(values)
             return
         tensors = torch.tensor(list(values.values()), dtype=torch.float64).unbind()
@@ -386,10 +387,10 @@ class Task(lightning.LightningModule):
     def load_from_checkpoint(  # type: ignore[override]
         cls, checkpoint_path: Any, map_location: Any = None, **options: Any
     ) -> Any:
-        """The model of one of a run's checkpoints, in evaluation mode, on the CPU or `map_location`.
+        """The model in a run's checkpoint, in evaluation mode, on the CPU or `map_location`.
 
-        Its options are those of the run in whose folder the file lies; `options` are the constructor's, for a file
-        that lies elsewhere. Raises UserError where it holds another kind of model.
+        In a run's folder, the constructor's options come from the run's config; for a file elsewhere, pass them as
+        `options`. Raises UserError where the checkpoint holds another kind of model.
         """
         from rnnlab.runs.load import from_checkpoint
 
@@ -401,7 +402,7 @@ class Task(lightning.LightningModule):
 
 
 def redefined(cls: type, base: type | None = None) -> frozenset[str]:
-    """What a class defines in another way than `base` does: than the first of rnnlab's own tasks that it inherits."""
+    """The attributes of `base` that a class overrides; the default `base` is the nearest ancestor in rnnlab.tasks."""
     kinds = cls.__mro__
     base = base or next(kind for kind in kinds if kind.__module__.startswith("rnnlab.tasks."))
     names = {name for kind in kinds[: kinds.index(base)] for name in vars(kind)}

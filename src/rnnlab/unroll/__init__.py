@@ -1,1 +1,1 @@
-"""A small recurrence, step by step, for the reader."""
+"""Shows a recurrence step by step, in the terminal or as a page."""

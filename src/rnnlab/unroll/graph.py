@@ -1,4 +1,4 @@
-"""The computational graph of an unrolled recurrence as a picture: boxes of states, joined over time."""
+"""Draws the computational graph of an unrolled recurrence as SVG: boxes of states, connected over time."""
 
 from collections.abc import Iterable
 from html import escape
@@ -8,16 +8,16 @@ import numpy as np
 from rnnlab.unroll.unroll import Line, Unrolled
 
 COLUMN, ROW = 92, 96  # pixels between steps and between layers
-CELLS = 36  # units that a box shows
+CELLS = 36  # the most units that a box shows
 
 
 def largest(lines: Iterable[Line]) -> float:
-    """The greatest distance from 0 of any value, at which a colour is full."""
+    """The largest absolute value, which has the full colour."""
     return max([1e-12, *(float(np.abs(line.by_library).max()) for line in lines)])
 
 
 def graph(unrolled: Unrolled, words: list[str]) -> str:
-    """Inputs at the bottom, a row of states for each layer, outputs on top, arrows from step to step."""
+    """The SVG: inputs at the bottom, a row of states for each layer, outputs on top, arrows from step to step."""
     full = largest(line for lines in unrolled.steps for line in lines if line.kind == "new")
     layers = sum(line.kind == "new" for line in unrolled.steps[0])
     has_output = any(line.kind == "output" for line in unrolled.steps[0])
@@ -53,7 +53,7 @@ def graph(unrolled: Unrolled, words: list[str]) -> str:
 
 
 def _node(x: float, y: float, state: np.ndarray, full: float) -> str:
-    """A box whose cells are the units, from the top left."""
+    """A box with one square for each unit, from the top left."""
     shown = state[:CELLS]
     across = int(np.ceil(np.sqrt(len(shown))))
     down = -(-len(shown) // across)

@@ -1,4 +1,4 @@
-"""How an unrolled recurrence is shown: a page for the terminal that teaches it."""
+"""Shows an unrolled recurrence in the terminal."""
 
 import numpy as np
 from rich import box
@@ -28,22 +28,22 @@ ROLES = {
     "b_y": ("output", "is added to that"),
 }
 IS = "The hidden state h is all that the layer remembers: one number for each unit"
-FEW = 6  # numbers in a row that are printed; of longer ones the first
-LEAST = 3  # digits, however narrow the terminal
+FEW = 6  # rows with at most so many numbers are printed in full, of longer rows only the first numbers
+LEAST = 3  # the fewest digits, in a narrow terminal
 GAP = "   "  # between columns
-MATRIX = 40  # numbers of a parameter that are printed
+MATRIX = 40  # parameters with at most so many numbers are printed
 
 
 def show(unrolled: Unrolled, console: Console, digits: int | None = None) -> None:
-    """Prints the equation, the parameters, every step and the largest difference, made for 100 columns.
+    """Prints the equation, the parameters, every step and the largest difference, in at most 100 columns.
 
-    `digits` after the point; None: 7, or 6 where three units must stand side by side.
+    `digits` is the number of digits after the point; None: 7, or 6 for three units or more.
     """
     example = unrolled.example
     digits = (7 if example.hidden < 3 else 6) if digits is None else digits
     console.print()
     console.print(Text.assemble("A recurrent layer, step by step: ", (one_line(example.title), "bold")))
-    if example.cell is Elman and example.bounded:  # with tanh
+    if example.cell is Elman and example.bounded:  # its nonlinearity is tanh
         console.print(Padding(_equation(bool(example.outputs)), (1, 0, 1, 4)))
     width = min(console.width, 100)
     between = ", between -1 and 1" if example.bounded else ""
@@ -76,7 +76,7 @@ def _equation(with_head: bool) -> Text:
 
 
 def _gates(unrolled: Unrolled) -> Text:
-    """What each gate is for, once, since the table has no room for it."""
+    """The purpose of each gate, once, because the table has no room for it."""
     lines = [line.formula.rpartition(", ")[2] for line in unrolled.steps[0] if line.kind == "gate"]
     said = dict.fromkeys(
         line.split(": ", line.count(": ") - 1)[-1].replace(subscript(1), "") for line in lines
@@ -106,12 +106,12 @@ def _parameters(unrolled: Unrolled, width: int) -> Table:
 
 
 def _steps(unrolled: Unrolled, digits: int, width: int) -> Text:
-    """Rows of a formula and its two values, as many of their numbers as fit, under a line for each step."""
+    """For each step its input, and rows with a formula and its two values, as many of their numbers as fit."""
     widest = max(len(_short(line.formula)) for step in unrolled.steps for line in step)
     room = (width - widest - 3 * len(GAP) - len("off by")) // 2
     sizes = {len(line.by_hand) for step in unrolled.steps for line in step}
     while digits > LEAST and not all(n * (digits + 4) < room for n in sizes if n <= FEW):
-        digits -= 1  # rather than leave numbers out
+        digits -= 1  # fewer digits are better than fewer numbers
     lines = [line for step in unrolled.steps for line in step]
     hand = max(len(_vector(line.by_hand, digits, room)) for line in lines)
     library = max(hand, len("by the library"))
@@ -133,12 +133,12 @@ def _steps(unrolled: Unrolled, digits: int, width: int) -> Text:
 
 
 def _short(formula: str) -> str:
-    """Without what a gate is for."""
+    """A formula without the purpose of its gate."""
     return formula.partition(": how")[0]
 
 
 def _vector(values: np.ndarray, digits: int, room: int = 100) -> str:
-    """Numbers aligned by their signs, such that rows of a matrix stand under one another; so many as fit."""
+    """Numbers, as many as fit, of equal width, so that the rows of a matrix are aligned."""
     each = digits + 4
     if len(values) <= FEW and len(values) * each < room:
         return f"[{' '.join(f'{value:{each - 1}.{digits}f}' for value in values)}]"
@@ -147,7 +147,7 @@ def _vector(values: np.ndarray, digits: int, room: int = 100) -> str:
 
 
 def _role(name: str) -> tuple[str, str]:
-    """By the short names of the examples, or by the names that a trained model gives its parameters."""
+    """(kind, role) of a parameter, by its short name in an example or its name in a trained model."""
     if name in ROLES:
         return ROLES[name]
     short = {"weight_ih": "W_ih", "bias_ih": "b_ih", "weight_hh": "W_hh", "bias_hh": "b_hh"}

@@ -1,8 +1,8 @@
-"""The recurrences in plain NumPy, one row, one step at a time, in float64: written to be read.
+"""Three cells in plain NumPy and float64, for one sequence, one step at a time, written to be read.
 
 They share no code with `rnnlab.cells`, which are tested against them. Shapes: x (T, I), a state (H,),
 W_ih (gates*H, I), W_hh (gates*H, H), b_ih and b_hh (gates*H,). A step takes u = W_ih x + b_ih and
-v = W_hh h + b_hh, both (gates*H,), and the state; it gives every quantity on the way and the next state.
+v = W_hh h + b_hh, both (gates*H,), and the state; it returns all intermediate quantities and the next state.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ State = tuple[Array, ...]
 
 
 class Quantity(NamedTuple):
-    """One line of a step's equations, to be shown."""
+    """One line of a step's equations, with its value."""
 
     kind: Literal["gate", "sum", "new"]
     name: str
     formula: str
-    """@ stands for the step, < for the one before it; what follows a colon says what a gate is for."""
+    """@ stands for the number of the step, < for that of the step before; a gate's purpose follows a colon."""
     value: Array
 
 
@@ -73,12 +73,12 @@ STEPS: dict[str, Step] = {"elman": elman, "gru": gru, "lstm": lstm}
 
 
 class Stepped(NamedTuple):
-    """What a cell computes at one step, in the order in which it does."""
+    """The quantities of one step of a cell, in the order of their computation."""
 
     from_input: Array  # W_ih x_t + b_ih
     from_state: Array  # W_hh h_{t-1} + b_hh
     quantities: list[Quantity]
-    state: State  # the new one, its first part h
+    state: State  # the new state, whose first part is h
 
 
 def run(

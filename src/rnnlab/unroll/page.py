@@ -1,4 +1,4 @@
-"""An unrolled recurrence as a page that steps through time."""
+"""Writes an unrolled recurrence as an HTML page that steps through time."""
 
 import json
 from html import escape
@@ -11,7 +11,7 @@ from rnnlab.unroll.graph import graph, largest
 from rnnlab.unroll.lesson import IS
 from rnnlab.unroll.unroll import Line, Unrolled
 
-CELLS = 24  # values of a quantity that the page holds
+CELLS = 24  # the most values of a quantity in the page
 READ = (
     "Read the picture from left to right. A box is the state after a step; each of its squares is one unit, blue "
     "below 0 and orange above, full at the farthest from 0 that any comes. The arrow between two boxes is all that "
@@ -89,7 +89,7 @@ show(0);
 
 
 def unroll_page(unrolled: Unrolled) -> str:
-    """The computational graph over time, and at each step every quantity by hand and by the model."""
+    """The HTML page: the computational graph over time, and for each step all quantities by hand and by the model."""
     example = unrolled.example
     worst = unrolled.largest_difference
     words = [_word(unrolled, t) for t in range(len(unrolled.steps))]
@@ -131,9 +131,9 @@ def _data(unrolled: Unrolled, words: list[str]) -> str:
         {"word": word, "said": meant, "lines": [_line(line) for line in lines]}
         for word, meant, lines in zip(words, said, unrolled.steps, strict=True)
     ]
-    # at which a quantity's colour is full: a gate's at 1, of others the largest of all steps
+    # the value with the full colour: 1 for a gate, for another quantity its largest absolute value over all steps
     full = [1.0 if of[0].kind == "gate" else largest(of) for of in zip(*unrolled.steps, strict=True)]
-    # a script ends at the first </, and <!-- begins another one, whatever they stand in
+    # in HTML, </ ends a script and <!-- changes how it is read, even inside a JSON text
     return json.dumps({"steps": steps, "full": full}).replace("<", "\\u003c")
 
 

@@ -1,4 +1,4 @@
-"""A trained model unrolled over an input of the user's: every step by hand and by the model, side by side."""
+"""Unrolls a trained model over an input of the user's: every step by hand and by the model."""
 
 import copy
 from typing import Any, cast
@@ -15,14 +15,15 @@ from rnnlab.unroll import numpy_cells
 from rnnlab.unroll.numpy_cells import Quantity
 from rnnlab.unroll.unroll import Example, Line, Unrolled, subscript
 
-LONGEST = 200  # steps of an input
+LONGEST = 200  # the most steps of an input
 
 
 def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
-    """The equations in float64 NumPy and the model's own cells in float32, on the run's best weights.
+    """Computes each step by the equations in float64 NumPy and by the model's cells in float32, on the best weights.
 
-    `text` is what a character model reads, or the numbers of a series in its own units (steps apart by spaces,
-    several columns of a step by commas), or the tokens of a sequence. Raises UserError for what does not fit.
+    `text` is the text for a character model, the numbers of a series in its own units (steps separated by spaces,
+    columns of a step by commas), or the tokens of a sequence. Raises UserError for a text that the model cannot read
+    and for a bidirectional model.
     """
     task = load_model(run, trust)
     stack = task.stack
@@ -33,7 +34,7 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
         x, words, subtracted = read_input(task, text)
         steps = _steps(task, x, words, step)
         said = tuple(task.meaning(torch.from_numpy(lines[-1].by_hand), subtracted) for lines in steps)
-    if subtracted is not None:  # before the end, what was subtracted is not known yet
+    if subtracted is not None:  # what was subtracted, such as the last value, is not known before the end
         said = ("",) * (len(said) - 1) + said[-1:]
     name = stack.kind.__name__
     example = Example(
@@ -54,7 +55,7 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
 
 
 def by_hand(cell: Any) -> numpy_cells.Step | None:
-    """A cell's step in NumPy; None where it is not written out there, or where zoneout takes a mean after it."""
+    """The step in NumPy for a cell; None if there is none, or if zoneout changes the state after the step."""
     if cell.zoneout:
         return None
     step = numpy_cells.STEPS.get(name_of(type(cell)) or "")
@@ -62,9 +63,9 @@ def by_hand(cell: Any) -> numpy_cells.Step | None:
 
 
 def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str], torch.Tensor | None]:
-    """What the stack takes, (T, I) or (T,) indices, a word for each step, and what was subtracted or None.
+    """The stack's input, (T, I) or (T,) indices, a word for each of its steps, and the subtracted value or None.
 
-    A scale of differences takes fewer steps than it is given: the first ones have no word.
+    With a scale of differences, the stack has fewer steps than the text; the words of the first ones are left out.
     """
     try:
         x, words = task.parse(text)
@@ -78,7 +79,7 @@ def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str], torch.Ten
 
 
 def _steps(task: Any, x: torch.Tensor, words: list[str], step: numpy_cells.Step | None) -> list[list[Line]]:
-    """Each step's lines; without a `step` in NumPy a cell of the user's own, by its own step in float64."""
+    """The lines of each step; without a `step` in NumPy, the cell's own step in float64 takes its place."""
     stack = task.stack
     cells = [cast(Cell, layer) for layer in stack.layers]
     hands = [Hand(cell, step) for cell in cells]
@@ -114,7 +115,7 @@ def _steps(task: Any, x: torch.Tensor, words: list[str], step: numpy_cells.Step 
 
 
 class Hand:
-    """A layer's weights and its state, in float64."""
+    """Computes a layer by hand: its weights and its state in float64."""
 
     def __init__(self, cell: Cell, step: numpy_cells.Step | None) -> None:
         self.cell, self.by_hand = copy.deepcopy(cell).double(), step
@@ -126,7 +127,7 @@ class Hand:
         return w["weight_ih"] @ x + w.get("bias_ih", 0), w["weight_hh"] @ self.state[0] + w.get("bias_hh", 0)
 
     def step(self, x: np.ndarray) -> tuple[list[Quantity], np.ndarray]:
-        """In NumPy, or by the cell's own step: what it computes on the way, and its output."""
+        """One step, in NumPy or by the cell's own step: its quantities, and its output (H,)."""
         if self.by_hand is not None:
             quantities, self.state = self.by_hand(*self.sums(x), self.state)
             return quantities, self.state[0]
@@ -139,5 +140,5 @@ class Hand:
 
 
 def _as_vector(x: torch.Tensor, size: int) -> np.ndarray:
-    """A step's input in float64; an index as the one-hot that it stands for."""
+    """A step's input in float64; an index becomes its one-hot vector."""
     return x.double().numpy() if x.is_floating_point() else np.eye(size)[int(x)]

@@ -1,4 +1,4 @@
-"""A recurrence unrolled: every step by hand and by the library, side by side."""
+"""Unrolls an example recurrence: every step by hand and by the library."""
 
 from typing import Literal, NamedTuple, cast
 
@@ -25,7 +25,7 @@ class Example(NamedTuple):
     scheme: str
     note: str = ""
     cell: type[Cell] = Elman
-    words: tuple[str, ...] = ()  # what the inputs are called, where they are no numbers
+    words: tuple[str, ...] = ()  # the names of the inputs, if they are not numbers
     bounded: bool = True  # whether the state stays between -1 and 1
 
 
@@ -74,7 +74,7 @@ class Unrolled(NamedTuple):
     example: Example
     parameters: dict[str, np.ndarray]
     steps: list[list[Line]]
-    said: tuple[str, ...] = ()  # what the output of each step means
+    said: tuple[str, ...] = ()  # the meaning of the output of each step, in words
 
     @property
     def largest_difference(self) -> float:
@@ -85,7 +85,7 @@ class Unrolled(NamedTuple):
 def unroll(name: str) -> Unrolled:
     """Runs an example by hand, in float64 NumPy, and by the library, in float32, on the same weights.
 
-    Raises UserError for an example that is not there.
+    Raises UserError for an example that does not exist.
     """
     check_choice("--example", name, list(EXAMPLES))
     example = EXAMPLES[name]
@@ -119,7 +119,7 @@ def _steps(
     x = torch.from_numpy(example.x).float()
     cell = cast(Cell, stack.layers[0])
     projected = cell.project(x)  # (T, H)
-    h = stack(x[None])[0][0]  # (T, H), the whole sequence by the engine that a run would take
+    h = stack(x[None])[0][0]  # (T, H), the whole sequence by the engine that a run would use
     recurred = cell.recur(torch.cat([torch.zeros(1, example.hidden), h[:-1]]))
     steps = []
     for t, step in enumerate(hand):
