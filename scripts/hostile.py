@@ -233,19 +233,27 @@ def attempt(asked: list[Call], run: Any, home: Path) -> list[tuple[str, str]]:
 
 
 def forked(work: Callable[..., None], *given: Any) -> int:
-    """A process for some work, which does nothing else; a Ctrl-C at the terminal does not reach it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    """A process for some work, which does nothing else; a Ctrl-C at the terminal does not reach it.
+
+    A Ctrl-C while this one forks counts afterwards: in what Python itself does around a fork it would be lost.
+    """
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         if (child := os.fork()) == 0:
             try:
                 os.setpgid(0, 0)
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+                signal.signal(signal.SIGINT, before)
                 work(*given)
             finally:
                 os._exit(1)
-        return child
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+        signal.signal(signal.SIGINT, before)
+    if came:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise KeyboardInterrupt
+    return child
 
 
 def answer(asked: list[Call], folder: Path, case: Path, home: Path, writing: int) -> None:

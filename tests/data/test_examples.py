@@ -39,6 +39,15 @@ def test_sequences_without_padding():
     assert torch.equal(x, whole.x[longest]) and torch.equal(y, whole.y[longest]) and (x != 0).all()
 
 
+def test_sequences_of_a_part_without_the_longest_have_no_padding_either():
+    data = Tokens(n_sequences=12, max_length=400, min_length=3)
+    data.setup()
+    part = data.part("val")
+    assert part.lengths.max() < 400
+    x, y = data.examples("val", 1000)
+    assert x.shape == (1, part.lengths.max()) and len(y) == 1 and (x != 0).all()
+
+
 def test_the_held_out_part_is_the_training_part_where_there_is_no_other():
     assert set_up(Sine(n_points=300)).held_out() == "val"
     assert set_up(Sine(n_points=300, fractions=(1.0, 0.0, 0.0))).held_out() == "train"

@@ -239,6 +239,30 @@ def test_code_that_gives_other_numbers_is_not_left_behind(small, tmp_path, monke
     assert not (tmp_path / "away").exists()
 
 
+def test_an_export_before_stays_until_the_next_one_is_checked(small, tmp_path, monkeypatch):
+    from rnnlab.export import plain
+
+    run, folder = small(), tmp_path / "kept"
+    export(run, "torch", folder)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    monkeypatch.setattr(plain, "SERIES", plain.SERIES.replace("self.input_scale", "(2 * self.input_scale)"))
+    with pytest.raises(UserError, match="differs from the run by"):
+        export(run, "torch", folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_what_onnx_cannot_hold_is_a_line_and_leaves_nothing(small, tmp_path, monkeypatch):
+    pytest.importorskip("onnxscript")
+
+    def fails(*_, **__):
+        raise RuntimeError("no operation like this\nand a long trace")
+
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    with pytest.raises(UserError, match=r"onnx: torch cannot export this model: no operation like this$"):
+        export(small(), "onnx", tmp_path / "away")
+    assert not (tmp_path / "away").exists()
+
+
 def test_a_text_models_state_goes_in_and_comes_out(small):
     onnxruntime = pytest.importorskip("onnxruntime")
     run = small(base=TEXT)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn, tanh
+from torch.nn import functional
 
 from rnnlab.cells import Cell
 from rnnlab.errors import UserError
@@ -121,6 +122,46 @@ def close(kind, **options) -> bool:
     return all(
         torch.allclose(n.double(), r, rtol=1e-4, atol=1e-5) for r, n in zip(reference, native, strict=True)
     )
+
+
+class Written(Cell):
+    """tanh(u + W h), with the product written in the way that `product` says."""
+
+    gates, states = 1, 1
+    product = staticmethod(lambda weight, h: functional.linear(h, weight))
+
+    def step(self, u, state):
+        h = torch.tanh(u + self.product(self.weight_hh, state[0]))
+        return h, (h,)
+
+
+WAYS = {
+    "by name": lambda weight, h: functional.linear(weight=weight, input=h),
+    "h @ W.T": lambda weight, h: h @ weight.T,
+    "W @ h.T": lambda weight, h: (weight @ h.T).T,
+    "mm": lambda weight, h: torch.mm(weight, mat2=h.T).T,
+    "of other weights": lambda weight, h: ((1.0 * weight) @ h.T).T,
+}
+
+
+def written(product, p: float) -> torch.Tensor:
+    kind = type("One", (Written,), {"product": staticmethod(product)})
+    x = torch.randn(ROWS, STEPS, INPUTS, generator=torch.Generator().manual_seed(3)).double()
+    return made("reference", kind, recurrent_dropout=p).train()(x, dropout_at=(SEED, STEP))[0]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_state_is_masked_however_its_product_is_written(way):
+    usual, other, undropped = (
+        written(product, p)
+        for product, p in ((Written.product, 0.4), (WAYS[way], 0.4), (Written.product, 0.0))
+    )
+    assert torch.allclose(usual, other, rtol=0, atol=1e-14) and not torch.allclose(usual, undropped)
+
+
+def test_a_product_in_which_the_state_is_not_found_is_refused():
+    with pytest.raises(UserError, match="not clear where einsum has the state; write functional"):
+        written(lambda weight, h: torch.einsum("bi,oi->bo", h, weight), 0.4)
 
 
 CELLS = ["elman", "gruv3", "lem", "rhn", "multiplicativelstm", "lru", "qrnn", "s4d"]

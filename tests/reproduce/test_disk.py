@@ -277,3 +277,25 @@ def test_output_that_nobody_takes_does_not_stop_a_training(tmp_path, streams, sw
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert [r.status for r in rnnlab.runs(tmp_path / "sine")] == ["finished"] * (2 if sweep else 1)
+
+
+def test_a_folder_that_is_replaced_while_the_disk_is_waited_for_is_not_written(small, tmp_path, monkeypatch):
+    from rnnlab.errors import Gone
+    from rnnlab.training import checkpoints
+
+    settle_all, before, calls = checkpoints.settle_all, {}, []
+
+    def replaced(files):
+        settle_all(files)
+        calls.append(files)
+        if len(calls) == 2:
+            (folder,) = (file.parent for file in (tmp_path / "sine").glob("*/run.json"))
+            folder.rename(tmp_path / "elsewhere")
+            shutil.copytree(tmp_path / "elsewhere", folder)
+            before.update({file: file.read_bytes() for file in folder.rglob("*") if file.is_file()})
+
+    monkeypatch.setattr(checkpoints, "settle_all", replaced)
+    with pytest.raises(Gone):
+        small("checkpoint.every_n_steps=2", "trainer.max_epochs=3")
+    (folder,) = (file.parent for file in (tmp_path / "sine").glob("*/run.json"))
+    assert before and {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before

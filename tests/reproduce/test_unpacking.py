@@ -208,6 +208,29 @@ def test_a_stopped_command_leaves_no_copy(how, code, packed, seeds, own_temporar
             assert not any(own_temporary_folder.rglob("*.ckpt"))
 
 
+@pytest.mark.parametrize(("how", "code"), [("SIGINT", -2), ("SIGTERM", 143)])
+def test_a_signal_while_it_tidies_up_waits_for_the_end(how, code, own_temporary_folder):
+    """With a thread that the signal may be given to, as torch has some."""
+    words = f"""
+import os, shutil, signal, threading, time
+from rnnlab.reproduce.scratch import scratch
+threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
+removes = shutil.rmtree
+def remove(*given, **named):
+    os.kill(os.getpid(), signal.{how})
+    while signal.{how} in signal.sigpending():
+        pass
+    for _ in range(1000):  # here the handler would run
+        pass
+    removes(*given, **named)
+with scratch() as folder:
+    (folder / "copy.ckpt").touch()
+    shutil.rmtree = remove
+"""
+    done = subprocess.run([sys.executable, "-c", words], stderr=subprocess.DEVNULL)
+    assert done.returncode == code and not any(own_temporary_folder.rglob("*.ckpt"))
+
+
 def test_what_others_have_there_stays(own_temporary_folder, tmp_path):
     theirs = own_temporary_folder / "rnnlab-of-theirs"
     theirs.mkdir()  # not ours: no lock lies in it

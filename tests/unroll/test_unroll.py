@@ -108,7 +108,7 @@ def test_the_page_has_the_cells_equations_and_names_what_it_does_not_draw(small,
     command.main([str(run.folder), "--input", "0.1 -0.4", "--html", str(tmp_path / "page.html")])
     page = html.unescape((tmp_path / "page.html").read_text())
     assert CELLS[cell].equations in page and CELLS[cell].how in page
-    assert ("second state" in page) is (cell == "lstm")
+    assert ("more than one state" in page) is (cell == "lstm")
 
 
 @pytest.mark.parametrize(("options", "bounded"), [((), True), (("model.nonlinearity=relu",), False)])

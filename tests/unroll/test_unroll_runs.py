@@ -135,10 +135,18 @@ def test_a_cell_of_ones_own(small, tmp_path, monkeypatch, capsys):
     assert "Leaky is not written out by hand" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("cell", ["sru", "gruv3"])
+def test_the_memory_of_a_cell_whose_output_is_no_state_is_shown(small, cell):
+    run = small(f"model.cell={cell}", "model.engine=auto", "trainer.max_epochs=1")
+    shown = unroll_run(run, "0.1 -0.4")
+    states = [line for line in shown.steps[-1] if line.formula.startswith("state ")]
+    assert len(states) == (cell == "sru") and shown.largest_difference < 1e-6
+
+
 @pytest.mark.parametrize("columns", [60, 80, 100])
 @pytest.mark.parametrize("cell", ["elman", "lstm"])
 def test_the_lesson_fits_a_narrow_terminal(small, monkeypatch, capsys, columns, cell):
-    run = small(f"model.cell={cell}", "trainer.max_epochs=1")
+    run = small(f"model.cell={cell}", "model.engine=auto", "trainer.max_epochs=1")
     capsys.readouterr()
     monkeypatch.setenv("COLUMNS", str(columns))
     unroll.main([str(run.folder), "--input", "0.1 -0.4"])

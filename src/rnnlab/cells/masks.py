@@ -4,8 +4,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import Parameter, functional
 from torch.overrides import TorchFunctionMode
+
+from rnnlab.errors import UserError
 
 
 class Masks(NamedTuple):
@@ -18,18 +20,42 @@ class Masks(NamedTuple):
 
 
 PRODUCTS = (functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm)
+FACTORS = {"input": 0, "weight": 1, "other": 1, "mat2": 1}
+"""The names of the two factors, where they are given by name, and their places."""
+UNCLEAR = (
+    *(torch.einsum, torch.tensordot, torch.inner, torch.bmm, torch.baddbmm, torch.addmm, torch.mv, torch.addmv),
+    *(Tensor.bmm, Tensor.baddbmm, Tensor.addmm, Tensor.mv, Tensor.addmv, functional.bilinear),
+)  # fmt: skip
+"""Products in which it is not clear where the state is."""
 
 
 class MaskedProducts(TorchFunctionMode):
-    """While open, the left side (B, k*H) of every matrix product is multiplied by a mask (B, H), block by block."""
+    """While open, the state's side (B, k*H), or transposed (k*H, B), of every matrix product is multiplied by a mask
+    (B, H), block by block. Raises UserError for a product in which it is not clear where the state is.
+    """
 
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
         self.mask = mask
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function in PRODUCTS and isinstance(args[0], Tensor) and args[0].dim() == 2:
-            blocks, rest = divmod(args[0].shape[1], self.mask.shape[1])
-            if not rest:
-                args = (args[0] * self.mask.repeat(1, blocks), *args[1:])
-        return function(*args, **(kwargs or {}))
+        args, kwargs = list(args), dict(kwargs or {})
+        if function in PRODUCTS:
+            for name in kwargs.keys() & FACTORS.keys():
+                args.insert(FACTORS[name], kwargs.pop(name))
+            self._mask(args, transposed=function is not functional.linear)
+        elif function in UNCLEAR:
+            raise UserError(
+                f"dropout of the state: it is not clear where {function.__name__} has the state; write "
+                "functional.linear(h, W), or h @ W.T"
+            )
+        return function(*args, **kwargs)
+
+    def _mask(self, factors: list[Any], transposed: bool) -> None:
+        rows, units = self.mask.shape
+        left, right = factors[0], factors[1]
+        if left.shape[0] == rows and left.dim() == 2 and not isinstance(left, Parameter):
+            if left.shape[1] % units == 0:
+                factors[0] = left * self.mask.repeat(1, left.shape[1] // units)
+        elif transposed and right.dim() == 2 and right.shape[1] == rows and right.shape[0] % units == 0:
+            factors[1] = right * self.mask.T.repeat(right.shape[0] // units, 1)

@@ -166,8 +166,8 @@ def range_test(config: RunConfig, first: float, last: float, steps: int) -> Trie
     whole = np.isfinite(losses)
     if whole.sum() <= SETTLED:
         raise UserError(
-            f"--from {first:g}: the loss has grown {GROWN:g}-fold, or is not finite, within {SETTLED} steps; begin with "
-            "a smaller rate"
+            f"--from {first:g}: the loss has grown {GROWN:g}-fold, or is not finite, within {SETTLED} steps; begin "
+            "with a smaller rate"
         )
     return Tried(config["data"].get("batch_size") or 0, found["optim/lr"][1][: len(losses)][whole], losses[whole],
                  len(losses) / max(1e-9, clock.ended - clock.began))  # fmt: skip

@@ -125,10 +125,11 @@ class Tokens(SequenceData):
         return Sequences(*self.part(split))
 
     def examples(self, split: Split, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The longest sequences x (B, max_length) of a part, as a rule without padding, and their labels y (B,)."""
+        """The longest sequences of a part, x (B, T) without padding, and their labels y (B,)."""
         x, lengths, y = self.part(split)
-        whole = lengths == lengths.max()
-        return spread(x[whole], rows), spread(y[whole], rows)
+        longest = int(lengths.max()) if len(lengths) else 0
+        whole = lengths == longest
+        return spread(x[whole, :longest], rows), spread(y[whole], rows)
 
     def baselines(self, split: Split) -> dict[str, dict[str, float]]:
         """The majority class, and naive Bayes on the bag of tokens, each with 1 added to every count.

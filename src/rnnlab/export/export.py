@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from rnnlab.errors import UserError
@@ -9,7 +10,7 @@ from rnnlab.export import onnx, plain, program
 from rnnlab.export.card import card, snippet
 from rnnlab.export.own import own
 from rnnlab.export.portable import portable
-from rnnlab.runs.files import link_out, part_hard_links
+from rnnlab.runs.files import link_out
 from rnnlab.runs.load import load_model, read_checkpoint
 from rnnlab.runs.run import Run
 
@@ -33,13 +34,12 @@ def export(
         raise UserError(f"--out {folder}: a file is there")
     new = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    part_hard_links(folder)
-    before = set(folder.iterdir())
     try:
-        checked = write(run, to, task, folder, weights, trust)
-    except UserError:
-        for file in set(folder.iterdir()) - before:  # nobody should use a file that differs from the run
-            file.unlink()
+        with TemporaryDirectory(prefix=".unchecked-", dir=folder) as unchecked:
+            checked = write(run, to, task, Path(unchecked), weights, trust)
+            for file in Path(unchecked).iterdir():  # an export before stays until this one is checked
+                file.replace(folder / file.name)
+    except BaseException:
         for one in new:
             one.rmdir()
         raise

@@ -24,15 +24,19 @@ def write(model: Portable, file: Path) -> str:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            model.module.eval(),
-            tuple(model.inputs.values()),
-            dynamo=True,
-            dynamic_shapes=dynamic_shapes(model),
-            input_names=list(model.inputs),
-            output_names=list(model.outputs),
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                model.module.eval(),
+                tuple(model.inputs.values()),
+                dynamo=True,
+                dynamic_shapes=dynamic_shapes(model),
+                input_names=list(model.inputs),
+                output_names=list(model.outputs),
+                verbose=False,
+            )
+        except Exception as error:  # torch raises many kinds, for an operation that ONNX lacks
+            line = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise UserError(f"export --to onnx: torch cannot export this model: {line}") from error
     if program is None:
         raise UserError("export --to onnx: torch made no program")
     program.save(str(file))
@@ -57,7 +61,7 @@ def check(model: Portable, file: Path) -> str:
         )
     if not worst <= TOLERANCE:
         raise UserError(
-            f"{file}: onnxruntime differs from the run by {worst:.1e}; the file is not to be used"
+            f"{file.name}: onnxruntime differs from the run by {worst:.1e}; the file is not to be used"
         )
     return f"checked: onnxruntime agrees with the run to {worst:.0e}"
 

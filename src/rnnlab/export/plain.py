@@ -216,10 +216,10 @@ def check(model: Portable, folder: Path) -> str:
         words = [sys.executable, "-I", "-B", "-c", ELSEWHERE, str(folder.absolute()), given, found, *places]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise UserError(f"{folder / 'model.py'}: does not run: {done.stderr.strip().splitlines()[-1]}")
+            raise UserError(f"model.py: does not run: {done.stderr.strip().splitlines()[-1]}")
         theirs = torch.load(found, weights_only=True)
     pairs = zip([ours] if isinstance(ours, Tensor) else ours, theirs, strict=True)
     worst = max(float((a - b).abs().max() / a.abs().max().clamp(min=1)) for a, b in pairs)
     if not worst <= TOLERANCE:
-        raise UserError(f"{folder / 'model.py'}: differs from the run by {worst:.1e}; it is not to be used")
+        raise UserError(f"model.py: differs from the run by {worst:.1e}; it is not to be used")
     return f"checked: in a process without rnnlab it agrees with the run to {worst:.0e}"

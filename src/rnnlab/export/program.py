@@ -24,5 +24,5 @@ def write(model: Portable, file: Path) -> str:
     pairs = [(ours, theirs)] if isinstance(ours, torch.Tensor) else list(zip(ours, theirs, strict=True))
     worst = max(float((a - b).abs().max() / a.abs().max().clamp(min=1)) for a, b in pairs)
     if not worst <= TOLERANCE:
-        raise UserError(f"{file}: differs from the run by {worst:.1e}; the file is not to be used")
+        raise UserError(f"{file.name}: differs from the run by {worst:.1e}; the file is not to be used")
     return f"checked: read back, it agrees with the run to {worst:.0e}"

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from rnnlab.data import baselines
 from rnnlab.data.windows import Windowed
-from rnnlab.figures.canvas import GREEN, ORANGE, headline, panels, quiet
+from rnnlab.figures.canvas import GREEN, ORANGE, PART, headline, panels, quiet
 from rnnlab.figures.forecast import LEGEND, panel
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe
@@ -58,7 +58,9 @@ class Horizon(Instrument):
             ahead = by_window(task, data, self.example.row, whole)
         name = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"
         panel(left, data, self.example, back=min(data.window, steps), windowed=(name, ahead))
-        left.set_title(" " if self.narrow else "validation part", loc="left", pad=LEGEND, fontsize=10.5)
+        left.set_title(
+            " " if self.narrow else f"{PART[data.held_out()]} part", loc="left", pad=LEGEND, fontsize=10.5
+        )
         at = np.arange(1, steps + 1)
         right.plot(at, self.errors["held"], color=GREEN, lw=1.2, ls=(0, (5, 2)), label=self.baseline_name)
         right.plot(at, self.errors["free-running"], color=ORANGE, lw=1.8, label="free-running")

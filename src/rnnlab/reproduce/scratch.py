@@ -79,12 +79,24 @@ def _ending() -> Iterator[None]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals that would end the command wait until it has tidied up."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Signals that would end the command wait until it has tidied up.
+
+    A mask would not do: the system gives a signal to any thread without one, and Python then runs the handler in the
+    main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [*ENDS, signal.SIGINT])
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (*ENDS, signal.SIGINT)
+        if callable(signal.getsignal(number))
+    }
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)

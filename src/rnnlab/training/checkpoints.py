@@ -254,11 +254,13 @@ class Checkpoints(Checkpoint):
             self.waits()
         settle_all([*begun, *grown, self.run.best_checkpoint, following, following.parent, self.run.folder])
         self._settled = True
+        self.check()  # waiting may have taken long
         if self.run.last_checkpoint.exists():
             self.run.last_checkpoint.replace(self.run.previous_checkpoint)
         following.replace(self.run.last_checkpoint)
         if not at_end:
             settle(following.parent)
+            self.check()
             self.run.update(seconds=self.seconds)  # a run that is killed goes on counting from here
 
     def write_best(self, task: LightningModule, options: Any = None) -> None:

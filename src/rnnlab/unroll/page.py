@@ -13,12 +13,12 @@ from rnnlab.unroll.unroll import Line, Unrolled
 
 CELLS = 24  # the most values of a quantity in the page
 READ = (
-    "Read the picture from left to right. A box is the state after a step; each of its squares is one unit, blue "
-    "below 0 and orange above, full at the farthest from 0 that any comes. The arrow between two boxes is all that "
-    "a step tells the next: whatever the network still knows of earlier inputs is in these numbers. Up go the "
-    "inputs, and on top what the network says."
+    "Read the picture from left to right. A box is the output of the recurrence at a step; each of its squares is one "
+    "unit, blue below 0 and orange above, in full colour at the largest value that any unit reaches. The arrow between "
+    "two boxes is the state: all that the network still knows of earlier inputs. In most cells the output is the state "
+    "or one of several. The inputs come from below, and on top is the output of the network."
 )
-BESIDES = " (The cell has a second state, which goes along the same arrows and is not drawn.)"
+BESIDES = " (The cell has more than one state; all go along the same arrows.)"
 STYLE = """
 .graph { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; background: var(--card) }
 .graph svg { max-width: none; display: block } .graph g.step { cursor: pointer }

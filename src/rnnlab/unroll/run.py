@@ -135,7 +135,13 @@ class Hand:
         y, state = self.cell.advance(self.cell.project(torch.from_numpy(x)[None]), state)
         self.state = tuple(s[0].numpy() for s in state)
         shown = [Quantity("new", "h", f"h@ = {type(self.cell).__name__}(x@, h<)", y[0].numpy())]
-        shown += [Quantity("sum", f"state {i}", f"state {i}", s) for i, s in enumerate(self.state[1:], 2)]
+        first = (
+            1 if np.array_equal(self.state[0], shown[0].value) else 0
+        )  # an output that is a state stands above
+        shown += [
+            Quantity("sum", f"state {i}", f"state {i}", s)
+            for i, s in enumerate(self.state[first:], 1 + first)
+        ]
         return shown, y[0].numpy()
 
 
