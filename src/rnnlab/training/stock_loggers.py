@@ -91,7 +91,7 @@ def among(loggers: Iterable[Any]) -> list[Any]:
 
 
 def give_again(loggers: Iterable[Any], metrics: Path, beside: Mapping[str, Mapping[int, float]]) -> None:
-    """Gives loggers outside rnnlab the rows that they lack: from metrics.csv, and from `beside` {name: {step: value}}."""
+    """Gives loggers outside rnnlab the rows that they lack, of metrics.csv and of `beside` {name: {step: value}}."""
     if not (given := among(loggers)):
         return
     rows = list(by_step(metrics, beside))
