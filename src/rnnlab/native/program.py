@@ -112,7 +112,7 @@ class Program:
     # ------------------------------------------------------------------ calls
 
     def gradients(self, batch: Any, dropout_step: int = 0, source: Source | None = None) -> float:
-        """Returns the loss of a batch; the gradients are then in `flat.gradients`, and so in each parameter's `grad`."""
+        """Returns the loss of a batch; its gradients are then in `flat.gradients`, and so in the parameters' `grad`."""
         source = source or self.source
         table, index = self._table(source, [batch], dropout_step)
         self.flat.attach()
@@ -237,7 +237,7 @@ class Program:
 
     @property
     def carried(self) -> list[tuple[Tensor, ...]] | None:
-        """The state from which the next segment continues, as a stack has it: views of `carry`. None except for text."""
+        """The state from which the next segment continues, as in a stack: views of `carry`. None except for text."""
         if self.carry is None:
             return None
         rows = self.carry.shape[2]
