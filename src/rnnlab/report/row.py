@@ -27,9 +27,7 @@ class Row:
     config: Mapping[str, Any] = field(default_factory=dict)  # of one of its runs
     metric: str = ""  # the metric of the ranking; "": each run's monitored metric
     group: int = 0  # rows of one group were scored on the same targets
-    rank: int | None = (
-        None  # in its group; None for the only row of one of several groups, or without a finite mean
-    )
+    rank: int | None = None  # in its group; None where it is alone in one of several groups, or not finite
     apart: str = ""  # an addition that makes the label unique
     lacking: list[Entry] = field(default_factory=list)  # its runs without a result
     origins: dict[Path, int] = field(default_factory=dict)  # for a backtest: {folder of a run: its origin}

@@ -3,8 +3,8 @@
 
 TensorBoard's tabs read data through a data provider. Here they get providers that change what is listed:
 
-* all tabs but HParams: of more than 40 runs only those of the best configurations (`rnnlab.tensorboard.offered`), unless
-  the first argument is --all;
+* all tabs but HParams: of more than 40 runs only those of the best configurations (`rnnlab.tensorboard.offered`),
+  unless the first argument is --all;
 * HParams: sessions from each run.json (`rnnlab.tensorboard.sessions`);
 * Time Series and Scalars: curves only. Single values are in HParams, constants in Custom Scalars;
 * Custom Scalars: baselines and floor once for all seeds of a data set, and not for every run.
@@ -126,7 +126,7 @@ class LinesOnce(Offered):
         }
 
     def _runs_that_draw(self, context: Any, asked: dict[str, Any]) -> set[str]:
-        """For each data set (apart from the seed) one run to draw the lines: the middle one of those with long lines."""
+        """For each data set (apart from the seed) the run that draws the lines: the middle one of the long ones."""
         if time.monotonic() > self._drawing[0] + FRESH_S:
             about = {k: asked[k] for k in ("experiment_id", "plugin_name")}
             last = self._kept(self._provider.read_last_scalars(*context, **about))

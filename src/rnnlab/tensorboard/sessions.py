@@ -54,7 +54,7 @@ class Group:
         return [member for member in self.members if member.status in ENDED]
 
     def counts(self, statuses: Iterable[str]) -> dict[str, int]:
-        """{column: number of its runs} for each of `statuses`. Numbers, because a column of text would get a text axis."""
+        """{column: number of its runs} for each of `statuses`; numbers, because text would get a text axis."""
         found = Counter(member.status for member in self.members)
         return {f"{RUNS}{status}": found[status] for status in statuses}
 
