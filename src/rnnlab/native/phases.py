@@ -47,10 +47,10 @@ class Function:
         one_pass = sum(time[0] == phase for time in loops.loops) == 1
         many = len(plan.vectors) + len(plan.derived) >= MANY["back" if back else "forward"]
         self.by_columns = one_pass and many
-        """Whether the units are the outer loop, so that what is the same for all rows is read once for them."""
+        """Whether the units are the outer loop, so that values that are equal for all rows are read only once."""
         self.columns: list[str] = []
         self.gained: list[str] = []
-        """Where the gradients of vectors are added up, by their numbers."""
+        """{number of a vector: the place where its gradient is added up}."""
         self.names: dict[Expression, str] = {}
         self.lines: list[str] = []
         self.uses: dict[Expression, int] = {}
