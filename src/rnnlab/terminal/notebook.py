@@ -51,7 +51,7 @@ def current() -> Block | None:
 
 @contextmanager
 def block() -> Iterator[Block | None]:
-    """While open in a notebook, consoles print into one output of the cell; elsewhere gives None and changes nothing."""
+    """While open in a notebook, consoles print into one output of the cell; elsewhere gives None, without effect."""
     global _open
     if _open is not None or not in_notebook():
         yield _open

@@ -19,7 +19,7 @@ def open_closed() -> None:
 
 
 class Lasting:
-    """A text stream that drops output after its reader has gone (`| head -1`, a closed terminal) or its disk is full."""
+    """A text stream that drops output once its reader has gone (`| head -1`, a closed terminal) or its disk is full."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

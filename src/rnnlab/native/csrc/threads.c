@@ -14,7 +14,7 @@
 #define RELAX() ((void)0)
 #endif
 
-#define SPINS 2000 /* about 20 microseconds: the next part of a step usually comes sooner than a sleeping thread wakes */
+#define SPINS 2000 /* about 20 microseconds: the next part of a step comes sooner than a sleeping thread wakes */
 
 /* All that a worker must know to take an item, in one word: the call, its number of threads and of items, and the next
  * item. A worker that increments `next` has taken an item of that call, and the call cannot end before this item is
