@@ -1,8 +1,8 @@
-"""What an accelerator does with rnnlab: `python scripts/accelerators.py [device=gpu] [checks=agree,resume] [out=FILE]`.
+"""Checks rnnlab on an accelerator: `python scripts/accelerators.py [device=gpu] [checks=agree,resume] [out=FILE]`.
 
 Works offline, in a checkout, in at most 8 minutes. Trains each task and cell on the CPU and on the device from the
 same seed, in full and mixed precision; stops and resumes; reproduces; sweeps over both; measures steps per second and
-memory. Prints one table (and writes it as Markdown to `out`); exit code 1 where a line is not as it should be.
+memory. Prints one table (and writes it as Markdown to `out`); exit code 1 if a check fails.
 `device=cpu` tries the script itself where there is no accelerator.
 """
 
@@ -32,9 +32,10 @@ from same_bits import TASKS, inputs  # noqa: E402
 
 QUIET = ("~callbacks.progress", "~callbacks.pictures")
 TOLERANCE = 2e-3
-"""Of losses from one seed in float32: the greatest difference between two devices, over the first loss."""
+"""The largest allowed difference of losses between two devices, from one seed in float32, relative to the first loss.
+"""
 MIXED = 0.1
-"""As above, between mixed precision and float32 on one device."""
+"""The same between mixed precision and float32 on one device."""
 CELLS = ("elman", "gru", "lstm", "samecells.UGRNN")
 WIDE: dict[str, tuple[str, ...]] = {
     "two layers, dropout": ("sine", "model.cell=lstm", "model.num_layers=2", "model.dropout=0.3"),
@@ -46,7 +47,7 @@ WIDE: dict[str, tuple[str, ...]] = {
 EXTRAS = {"mlflow": "mlflow", "wandb": "wandb", "comet": "comet_ml", "trackio": "trackio", "aim": "aim",
           "notebook": "ipykernel", "export": "onnxruntime", "search": "optuna", "slurm": "submitit", "ray": "ray",
           "holidays": "holidays", "launchers": "joblib", "bench": "jax"}  # fmt: skip
-"""Those of pyproject.toml, each with a package that it brings."""
+"""{extra of pyproject.toml: a package that it installs}."""
 SPEED = ("data=sine", "data.n_points=8000", "data.window=20", "data.batch_size=32", "model.cell=gru",
          "trainer.max_epochs=-1", "trainer.limit_val_batches=0", "trainer.check_val_every_n_epoch=1000000",
          "trainer.log_every_n_steps=100")  # fmt: skip
@@ -87,7 +88,7 @@ def main(words: list[str]) -> int:
                             flush=True,
                         )
                         rows.append(row)
-                except Exception as error:  # the other checks still count
+                except Exception as error:  # the other checks must still run
                     traceback.print_exc(limit=-4)
                     rows.append(Row(name, "the check itself", f"{type(error).__name__}: {error}", False))
                 print(f"   {name} took {time.perf_counter() - begin:.0f} s", flush=True)
@@ -97,7 +98,7 @@ def main(words: list[str]) -> int:
 
 
 def concluded(rows: list[Row], options: dict[str, str]) -> int:
-    """Writes the table where `out=FILE` asks for it, and gives the exit code: 1 where a row is not as it should be."""
+    """Writes the table to the file of `out`, if given; returns the exit code: 1 if a check failed."""
     if "out" in options:
         Path(options["out"]).write_text(markdown(rows), encoding="utf-8")
     wrong = sum(not row.well for row in rows)
@@ -118,7 +119,7 @@ def words(device: str, *overrides: str) -> list[str]:
 
 
 def train(device: str, *overrides: str):
-    """A run in this process: it shares imports and the device's context with the others."""
+    """Trains a run in this process, so that runs share imports and the device's context."""
     import rnnlab
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -138,7 +139,7 @@ def call(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def only(experiment: str) -> Path:
-    """The folder of its one run."""
+    """The folder of the only run of an experiment."""
     (record,) = Path("outputs", experiment).glob("*/run.json")
     return record.parent
 
@@ -150,7 +151,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def apart(one: list[float], other: list[float]) -> float:
-    """The greatest difference of two curves over the first value; infinite where their lengths differ."""
+    """The largest difference of two curves, relative to the first value; infinite where their lengths differ."""
     if len(one) != len(other) or not one:
         return math.inf
     return max(abs(a - b) for a, b in zip(one, other, strict=True)) / abs(one[0])
@@ -186,7 +187,7 @@ def agree(device: str) -> Iterator[Row]:
 
 
 def precision(device: str) -> Iterator[Row]:
-    """Mixed precision beside float32 on the device."""
+    """Compares mixed precision with float32 on the device."""
     asked = (*TASKS["text"], "model.cell=lstm", "trainer.max_epochs=1")
     full = losses(train(device, *asked).folder)
     kinds = ("bf16-mixed", "16-mixed") if device == "gpu" else ("bf16-mixed",)
@@ -196,7 +197,7 @@ def precision(device: str) -> Iterator[Row]:
 
 
 def resume(device: str) -> Iterator[Row]:
-    """A run that is killed with -9 behind its first checkpoint, and goes on, beside one that was not."""
+    """Compares a run that is killed with -9 after its first checkpoint, and resumes, with an uninterrupted one."""
     for task, cell in (("text", "lstm"), ("sine", "gru")):
         asked = words(device, *TASKS[task], f"model.cell={cell}", "model.num_layers=2", "model.dropout=0.2",
                       "checkpoint.every_n_steps=5", "trainer.max_epochs=12", "model.hidden_size=64")  # fmt: skip
@@ -225,7 +226,7 @@ def resume(device: str) -> Iterator[Row]:
 
 
 def reproduce(device: str) -> Iterator[Row]:
-    """What `rnnlab reproduce` says of a run on the device, and of the same weights evaluated again."""
+    """Runs `rnnlab reproduce` on a run of the device, and evaluates its weights again."""
     run = train(device, *TASKS["text"], "model.cell=lstm", "name=original")
     done = call("reproduce", str(run.folder))
     verdict = (done.stdout.split() or [done.stderr[-200:]])[0]
@@ -262,7 +263,7 @@ def sweep(device: str) -> Iterator[Row]:
 
 
 def compiled(device: str) -> Iterator[Row]:
-    """torch.compile beside the loop that it compiles, in training and in evaluation."""
+    """Compares torch.compile with the uncompiled loop, in training and in evaluation."""
     asked = (
         "experiment=sine",
         "data.window=5",
@@ -280,12 +281,12 @@ def compiled(device: str) -> Iterator[Row]:
 
 
 def speed(device: str) -> Iterator[Row]:
-    """Steps per second between two moments in one training, and the memory that it took."""
+    """Measures steps per second between two moments of a training, and its memory."""
     import torch
     from lightning.pytorch import Callback
 
     class Clock(Callback):
-        patient = True  # does not look between the steps of one call
+        patient = True  # need not be called within a call of the kernels
 
         def on_train_start(self, trainer, *_):
             self.begin, self.first = time.perf_counter(), trainer.global_step
@@ -303,12 +304,12 @@ def speed(device: str) -> Iterator[Row]:
             if kind == "gpu":
                 torch.cuda.reset_peak_memory_stats()
             rates = []
-            for repeat in range(3):  # the first includes what is made once
+            for repeat in range(3):  # the first includes one-time costs
                 clock = Clock()
                 with (
                     timed(clock),
                     contextlib.redirect_stderr(io.StringIO()),
-                ):  # which says that none validates
+                ):  # the warning that nothing is validated
                     train(kind, *SPEED, *more, f"model.hidden_size={hidden}", f"trainer.max_steps={steps}",
                           f"name=speed_{kind}", f"seed={repeat}", "rerun=true")  # fmt: skip
                 rates.append(clock.rate)
@@ -321,7 +322,7 @@ def speed(device: str) -> Iterator[Row]:
 
 @contextlib.contextmanager
 def timed(clock) -> Iterator[None]:
-    """The clock among the callbacks of the runs within."""
+    """While open, adds the clock to the callbacks of runs."""
     from rnnlab.training import train as training
 
     before = training.make_trainer

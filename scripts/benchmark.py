@@ -1,7 +1,7 @@
-"""The figures that README and docs quote, measured here: `python scripts/benchmark.py [NAME ...]`.
+"""Measures the figures that README and docs quote: `python scripts/benchmark.py [NAME ...]`.
 
-Each is a ratio of two things measured in one run, median of several, or a score; absolute times belong to this
-machine. Without names all are measured, which takes about half an hour on two cores.
+Each figure is a ratio of two things measured in one run, the median of several such ratios, or a score; absolute times
+depend on the machine. Without names all are measured, which takes about half an hour on two cores.
 """
 
 import importlib

@@ -19,9 +19,9 @@ HIDDEN = 32
 
 
 def kind(cell: Cell) -> str:
-    """How a new state depends on the old one, told by its derivative at random places.
+    """How a new state depends on the old one, judged by its derivative at random points.
 
-    "matrix": a unit's on other units'; else "elementwise"; "linear" where the derivative is the same at all places.
+    "matrix": a unit depends on other units; else "elementwise"; "linear" where the derivative is equal at all points.
     """
     cell = cell.double()
     generator = torch.Generator().manual_seed(0)

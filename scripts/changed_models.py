@@ -1,10 +1,10 @@
-"""Trains models that were changed at random, on the native engine and on the reference, and compares what they come to:
+"""Trains randomly changed models on the native engine and on the reference, and compares the results:
 `python scripts/changed_models.py [models=200 seed=0]`.
 
-A model is one of the tasks on a random cell, with one or two changes that a user may make to it before it is trained: a
-layer, a head or a bias replaced, weights shared, frozen or made buffers, hooks, parametrizations, noise in one layer
-alone. The kernels must do what the equations say, or leave the steps to Python. Each that differs is printed with its
-number, which is its seed; exit code 1 with any. tests/test_changed_models.py does the same with a few.
+A model is a task with a random cell, and one or two changes that a user may make before training: a layer, a head or a
+bias replaced, weights shared, frozen or made buffers, hooks, parametrizations, noise in one layer only. The kernels
+must compute what the equations say, or leave the steps to Python. Each model that differs is printed with its number,
+which is its seed; exit code 1 if there is one. tests/test_changed_models.py does the same with a few models.
 """
 
 import copy
@@ -28,7 +28,7 @@ from rnnlab.data import Chars, Sine, Tokens
 from rnnlab.tasks import CharLM, Classifier, Forecaster
 from rnnlab.training.recorder import Diverged
 
-STEPS = 6  # few: rounding grows from step to step
+STEPS = 6  # few, because rounding errors grow from step to step
 CLOSE = 3e-4
 ASKED = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.max_epochs=-1", f"trainer.max_steps={STEPS}",
          "trainer.val_check_interval=3", "callbacks=none", "logger=none", "name=changed", "optimizer.lr=0.01",
@@ -132,7 +132,7 @@ def transpose_memory(task: Any, draw: random.Random) -> None:
 
 def normalise_weight(task: Any, draw: random.Random) -> None:
     layer = draw.choice(list(task.stack.layers))
-    # of rows of one number the direction has no gradient but rounding, of which Adam makes whole steps
+    # where rows have one number, the gradient of their direction is only rounding, which Adam turns into whole steps
     wide = [name for name, p in layer.named_parameters() if p.dim() == 2 and p.shape[1] > 1]
     if names := [name for name in wide if "." not in name]:
         parametrizations.weight_norm(layer, draw.choice(names))
@@ -145,7 +145,7 @@ CHANGES: tuple[Callable[[Any, random.Random], None], ...] = (
 
 
 def build(draw: random.Random, engine: str, folder: Path) -> tuple[str, Any, Any]:
-    """What it is, in words; a model, and data for it."""
+    """(description, model, data) of a random model."""
     kind, cell = draw.choice(["series", "text", "embedded text", "labelled"]), draw.choice(sorted(CELLS))
     layers, hidden = draw.choice([1, 2, 2]), draw.choice([5, 8])
     both = draw.random() < 0.3 and kind in ("series", "labelled")
@@ -171,7 +171,7 @@ def build(draw: random.Random, engine: str, folder: Path) -> tuple[str, Any, Any
 
 
 def outcome(seed: int, engine: str, folder: Path) -> tuple[str, list[float], str]:
-    """What was trained, the last losses of training and validation, and who took the steps."""
+    """(description, last losses of training and validation, what took the steps)."""
     draw = random.Random(seed)
     what, task, data = build(draw, engine, folder)
     changes = draw.sample(CHANGES, draw.choice([1, 1, 2]))
@@ -189,7 +189,7 @@ def outcome(seed: int, engine: str, folder: Path) -> tuple[str, list[float], str
 
 
 def compared(seed: int, folder: Path) -> tuple[bool, str, str]:
-    """Whether the two engines agree, what there is to say of it, and who took the native engine's steps."""
+    """(whether the two engines agree, a message, what took the native engine's steps)."""
     what, losses, steps = outcome(seed, "auto", folder)
     _, truth, _ = outcome(seed, "reference", folder)
     same = all(

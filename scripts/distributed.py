@@ -1,9 +1,8 @@
-"""A run in several processes beside one: `python scripts/distributed.py [checks=agree,stock,killed,speed] [out=FILE]`.
+"""Checks runs in several processes: `python scripts/distributed.py [checks=agree,stock,killed,speed] [out=FILE]`.
 
 Trains each task with each engine, and every variant of scripts/same_bits.py, in one process and in two, and compares
-all that was measured; compares with Lightning's own DDPStrategy, on the same batches; kills each rank with -9 and
-resumes; measures what two processes cost and bring. Prints a table (and writes it as Markdown to `out`); exit code 1
-where a line is not as it should be.
+all metrics; compares with Lightning's DDPStrategy on the same batches; kills each rank with -9 and resumes; measures
+the speed of two processes. Prints a table (and writes it as Markdown to `out`); exit code 1 if a check fails.
 """
 
 import contextlib
@@ -27,12 +26,12 @@ from accelerators import Row, call, command, concluded, environment, only  # noq
 from options import parsed  # noqa: E402
 from same_bits import TASKS, VARIANTS, inputs  # noqa: E402
 
-LIMIT = 1e-5  # what two processes may differ by from one, over the first value of a metric
+LIMIT = 1e-5  # allowed difference between two processes and one, relative to the first value of a metric
 QUIET = ("~callbacks.progress", "~callbacks.pictures", "trainer.accelerator=cpu", "trainer.threads=1")
 CALM = (
     "optimizer.lr=0.2",
     "optimizer.lr=0.05",
-)  # at the first of these rates a run of one process is chaotic
+)  # (old, new): with the old rate even a run of one process is chaotic
 MORE = {
     "sines, all that is drawn": ("sine", ("model.cell=lstm", "model.num_layers=2", "model.dropout=0.3",
                                           "model.recurrent_dropout=0.2", "model.input_dropout=0.1",
@@ -75,7 +74,7 @@ def train(*overrides: str) -> Any:
 
 
 def apart(one: Any, other: Any) -> float:
-    """The greatest difference of all that two runs measured, and of their test scores."""
+    """The largest relative difference of all metrics of two runs, and of their test scores."""
     if one.metrics.keys() != other.metrics.keys():
         return math.inf
     found = [0.0]
@@ -138,7 +137,7 @@ if trainer.is_global_zero:
 
 
 def stock() -> Iterator[Row]:
-    """The losses of a GRU under Lightning's own DDPStrategy and launcher, from the same weights on the same batches."""
+    """Compares losses with those of a GRU under Lightning's DDPStrategy, with the same weights and batches."""
     import torch
 
     from rnnlab.config import check, compose
@@ -175,7 +174,7 @@ def stock() -> Iterator[Row]:
 
 
 def killed() -> Iterator[Row]:
-    """Kills a rank with -9 behind the first checkpoint; the same command goes on."""
+    """Kills a rank with -9 after the first checkpoint; then the same command resumes."""
     asked = ["train", *TASKS["text"], "model.cell=lstm", "trainer.devices=2", "checkpoint.every_n_steps=5",
              "trainer.max_epochs=40", *QUIET]  # fmt: skip
     if (done := call(*asked, "name=whole")).returncode:
@@ -215,7 +214,7 @@ def children(parent: int) -> list[int]:
 
 
 def speed() -> Iterator[Row]:
-    """Optimizer steps per second, from the seconds that more steps take: the best of three."""
+    """Optimizer steps per second, from the time that additional steps take: the best of three."""
     for size, engine, steps in (
         (32, "native", 200),
         (32, "torch", 100),

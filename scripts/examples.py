@@ -1,6 +1,7 @@
 """Writes the notebooks of examples/ and executes them: `python scripts/examples.py [NAME ...]`.
 
-They are the six notebooks that rnnlab grew from. What they show is what their commands give, on two cores in a minute.
+They correspond to the six notebooks from which rnnlab was developed. Their outputs are those of their commands, which
+take a minute on two cores.
 """
 
 import re
@@ -14,7 +15,7 @@ from nbclient import NotebookClient
 from options import parsed
 
 FOLDER = Path(__file__).parents[1] / "examples"
-PICTURE = 60_000  # bytes of a picture in a notebook
+PICTURE = 60_000  # the most bytes of a picture in a notebook
 
 IMPORT = "import rnnlab"
 NOTEBOOKS: dict[str, list[str]] = {
@@ -73,7 +74,7 @@ NOTEBOOKS: dict[str, list[str]] = {
 
 
 def notebook(name: str) -> nbformat.NotebookNode:
-    """Not executed. Prose begins with a letter or #, code with what Python takes."""
+    """A notebook that is not executed yet. A cell that is Python is code; others are prose."""
     cells = [
         nbformat.v4.new_code_cell(text) if is_code(text) else nbformat.v4.new_markdown_cell(text)
         for text in NOTEBOOKS[name]
@@ -93,7 +94,7 @@ def is_code(text: str) -> bool:
 
 
 def execute(made: nbformat.NotebookNode, folder: Path, seconds: int = 300) -> nbformat.NotebookNode:
-    """Runs the cells in a kernel of their own, in a folder; raises CellExecutionError where one fails."""
+    """Executes the cells in a new kernel, in `folder`; raises CellExecutionError where one fails."""
     client = NotebookClient(
         made,
         timeout=seconds,
@@ -105,7 +106,7 @@ def execute(made: nbformat.NotebookNode, folder: Path, seconds: int = 300) -> nb
 
 
 def light(made: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Without warnings of the kernel; raises ValueError for a picture that is too heavy."""
+    """The notebook without warnings of the kernel; raises ValueError for a picture that is too large."""
     for cell in (cell for cell in made.cells if cell.cell_type == "code"):
         cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
         for output in cell["outputs"]:

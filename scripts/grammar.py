@@ -1,9 +1,9 @@
-"""Whether a sweep's line means what Hydra says: `python scripts/grammar.py [lines=1000 seed=0]`.
+"""Checks that a sweep reads command lines like Hydra: `python scripts/grammar.py [lines=1000 seed=0]`.
 
 Draws lines of overrides from Hydra's grammar (quotes, lists, repeated keys, additions, deletions, globs, ranges,
-functions, escapes, interpolations), lets Hydra's own basic sweeper split each and Hydra compose every point, and
-compares with what rnnlab's planner makes of it: the same configs in the same order, or a refusal by both. Ranges
-without a value, which Hydra takes for no runs, are refused. Prints counts; exit code 1 with any difference.
+functions, escapes, interpolations). Hydra's basic sweeper splits each line, and Hydra composes each point. rnnlab's
+planner must give the same configs in the same order, or both must refuse. Ranges without a value, which Hydra accepts
+as no runs, are refused by rnnlab. Prints counts; exit code 1 with any difference.
 """
 
 import random
@@ -80,7 +80,7 @@ def value(draw: random.Random, values: tuple[str, ...], some: bool = True) -> st
 
 
 def line(draw: random.Random) -> list[str]:
-    """One to four overrides, as Hydra gets them from a shell."""
+    """One to four random overrides, as Hydra gets them from a shell."""
     found = []
     for _ in range(draw.randint(1, 4)):
         kind = draw.random()
@@ -117,7 +117,7 @@ def plain(config) -> dict:
 
 
 def hydras(config, loader, overrides: list[str]) -> list[dict | None]:
-    """A checked config for each of Hydra's points; None for one that is refused. Raises what Hydra raises."""
+    """A checked config for each of Hydra's points; None for a refused one. Raises Hydra's errors."""
     parser = OverridesParser.create(config_loader=loader)
     (batch,) = BasicSweeper.split_arguments(parser.parse_overrides(overrides), None)
     found: list[dict | None] = []
@@ -130,7 +130,7 @@ def hydras(config, loader, overrides: list[str]) -> list[dict | None]:
 
 
 def ours(config, loader, overrides: list[str]) -> list[dict | None]:
-    """The same by rnnlab's planner."""
+    """The same from rnnlab's planner."""
     points = grid(overrides, lambda key: bool(loader.get_group_options(key)), config_loader=loader)
     found: list[dict | None] = []
     planner = Planner(lambda o: loader.load_sweep_config(config, o), base_config, lambda asked: asked)
@@ -145,7 +145,7 @@ def ours(config, loader, overrides: list[str]) -> list[dict | None]:
 
 
 def compared(config, loader, overrides: list[str]) -> tuple[str, int]:
-    """How the two agree ("same", "refused", "no values" or a difference in words), and the number of points."""
+    """("same", "refused", "no values" or a description of the difference; number of points)."""
     try:
         theirs: list[dict | None] | str = hydras(config, loader, overrides)
     except COMPOSING as error:
@@ -157,7 +157,7 @@ def compared(config, loader, overrides: list[str]) -> tuple[str, int]:
     if isinstance(own, str):
         if theirs == [] and "it has no values" in own:
             return "no values", 0
-        # a point that Hydra cannot compose is refused by us when the sweep is planned
+        # rnnlab refuses a point that Hydra cannot compose when the sweep is planned
         return (
             ("refused", 0) if isinstance(theirs, str) or None in theirs else (f"only ours refuses: {own}", 0)
         )
@@ -165,7 +165,7 @@ def compared(config, loader, overrides: list[str]) -> tuple[str, int]:
         return f"only Hydra refuses: {theirs}", 0
     if any("shuffle" in override for override in overrides):
         own, theirs = sorted(own, key=repr), sorted(theirs, key=repr)
-    if repr(own) != repr(theirs):  # tells 1, 1.0 and true apart
+    if repr(own) != repr(theirs):  # distinguishes 1, 1.0 and True
         return f"{len(theirs)} points by Hydra, {len(own)} by us, not the same", 0
     return "same", len(own)
 

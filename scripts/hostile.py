@@ -1,19 +1,19 @@
 """Fuzzes the files of a run's folder: `python scripts/hostile.py [every=1 part=1/1 only=WORD seed=0]`.
 
 Every key of config.yaml, manifest.json and run.json of a finished forecaster and of a finished character model is
-replaced by each of a list of hostile nodes, and hostile keys are added everywhere. Each such folder is then given to
-evaluate, forecast or generate, unroll, Run.model, reproduce and resume=, to the command that has trained such a run and
-finds the folder in its place ("again"), and, as one that was stopped, to Run.resume. Each folder has a process of its
-own, whose audit hook stops and reports what it may not do: run code from the folders, start a process, open a
-connection, write or remove anything outside the new run's folder; the calls after that are given to another process.
-Prints counts; exit code 1 where anything was done, or ended in a traceback.
+replaced by each of a list of hostile nodes, and hostile keys are added everywhere. Each such folder is then passed to
+evaluate, forecast or generate, unroll, Run.model, reproduce and resume=; to the command that trained the run and finds
+this folder in its place ("again"); and, marked as stopped, to Run.resume. Each folder gets its own process. An audit
+hook stops and reports forbidden actions: running code from the folders, starting a process, opening a connection,
+writing or removing anything outside the new run's folder. After one, a new process continues with the remaining calls.
+Prints counts; exit code 1 if anything forbidden happened, or a call ended with a traceback.
 
-every=N takes each N-th of the calls, part=1/8 the calls of an eighth of the folders, only=text those whose names have
-that word. Parts of one seed have no call in common.
+every=N takes each N-th call, part=1/8 the calls of an eighth of the folders, only=text those with that word in their
+names. Parts with the same seed have no call in common.
 
-What is the same in each call is done once, before the processes are forked: imports, and Hydra's composing of the
-command's own words, which takes ten times as long as the rest of a refused call. One folder of 16 composes for itself,
-and one of 8 is drawn (of data's keys all).
+Work that is equal in all calls is done once, before the processes are forked: imports, and Hydra's composition of the
+command, which takes ten times as long as the rest of a refused call. One folder of 16 composes for itself, and one of 8
+draws its pictures (all for keys of data).
 """
 
 import contextlib
@@ -41,22 +41,22 @@ from hostile_calls import RUNS, Call, calls
 from options import parsed
 
 TRAP = "import os\nopen('BOOM', 'w').close()\nclass Trap:\n    pass\ndef run(**_):\n    pass\n"
-SECONDS, BYTES = 20, 16 << 30  # that a call may take
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # files that no disk waits for
+SECONDS, BYTES = 20, 16 << 30  # limits of a call
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a folder in memory, for speed
 FINE = ("works", "refused")
 
 
-# ---------------------------------------------------------------------- a call in a process of its own
+# ---------------------------------------------------------------------- calls in a separate process
 
 
 class Stopped(BaseException):
-    """Of what a call may not do."""
+    """Raised at a forbidden action."""
 
 
 def watched(case: Path, new: Path, found: list[str]) -> None:
-    """From here on, what this process may not do is noted and stopped."""
+    """From now on, forbidden actions of this process are recorded in `found` and stopped."""
     inside = (str(case), str(case.parents[1] / "work"))
-    # where an event's arguments have a path, and the open folder that the path is in, if it is a relative one
+    # {event: (index of a path in its arguments, index of the folder's descriptor for a relative path)}
     writes = {"os.rename": ((0, 2), (1, 3)), "os.remove": ((0, 1),), "os.mkdir": ((0, 2),), "os.rmdir": ((0, 1),),
               "os.symlink": ((1, 2),), "os.link": ((1, 3),), "os.truncate": ((0, None),), "os.chmod": ((0, 2),),
               "shutil.rmtree": ((0, 1),), "shutil.move": ((0, None), (1, None))}  # fmt: skip
@@ -107,7 +107,7 @@ def watched(case: Path, new: Path, found: list[str]) -> None:
 
 
 def do(call: Call, folder: Path, new: Path) -> int:
-    """Gives the folder to the command, which may write to `new`; its exit code."""
+    """Runs the command on the folder; it may write to `new`. Returns its exit code."""
     import rnnlab
     from rnnlab.cli import main
 
@@ -146,19 +146,19 @@ def do(call: Call, folder: Path, new: Path) -> int:
 
 
 def one_of(call: Call, n: int) -> bool:
-    """True for one of n folders, always the same ones."""
+    """True for one folder of n, always for the same folders."""
     return zlib.crc32(about(call).encode()) % n == 0
 
 
 def draw_nothing() -> None:
-    """Pictures are composed, but their files are empty: to draw one takes longer than all the rest of a call."""
+    """Makes saved pictures empty, because drawing one takes longer than the rest of a call."""
     from matplotlib.figure import Figure
 
     Figure.savefig = lambda self, path, **_: Path(path).touch()  # type: ignore[method-assign,assignment]
 
 
 def about(call: Call) -> str:
-    """The call's name without its command: calls that are alike in it share a folder."""
+    """The call's name without its command; calls with the same such name share a folder."""
     return call.name.rpartition(" ")[0]
 
 
@@ -172,7 +172,7 @@ def lay_out(call: Call, run: Any, case: Path) -> Path:
 
     folder = place_of(case, run)
     (case / "new").mkdir(parents=True)
-    shutil.copytree(run.folder, folder, copy_function=os.link)  # nothing may write there
+    shutil.copytree(run.folder, folder, copy_function=os.link)  # hard links: nothing may write there
     tree = {
         "config": run.config,
         "manifest": run.manifest | {"sources": knowing(run.manifest)},
@@ -192,22 +192,22 @@ def lay_out(call: Call, run: Any, case: Path) -> Path:
 
 
 def knowing(manifest: Any) -> dict[str, str]:
-    """Its sources, and the traps by their bytes."""
+    """The manifest's sources, and those of the traps."""
     digest = hashlib.sha256(TRAP.encode()).hexdigest()
     return dict(manifest["sources"]) | dict.fromkeys(("trap", "outputs.evil.trap"), digest)
 
 
 def put(tree: Any, key: tuple[Any, ...], node: Any) -> Any:
-    """The tree with another node at a key; the rest is shared."""
+    """The tree with another node at a key; other parts are shared."""
     return node if not key else {**tree, key[0]: put(tree.get(key[0]), key[1:], node)}
 
 
 def attempt(asked: list[Call], run: Any, home: Path) -> list[tuple[str, str]]:
-    """For each call, all of one folder: (what came of it: works, refused, traceback, stopped or killed, what it said).
+    """For each call (all of one folder): (result: works, refused, traceback, stopped or killed; message).
 
-    They are done in turn by one process, and by another one after whatever was not as it should be.
+    One process does them in turn; after a bad result another process continues.
     """
-    case = home / "cases" / "now"  # the same in each call, for Hydra's sake
+    case = home / "cases" / "now"  # the same path in each call, so that Hydra's compositions can be reused
     folder, answers = lay_out(asked[0], run, case), list[tuple[str, str]]()
     while len(answers) < len(asked):
         reading, writing = os.pipe()
@@ -233,9 +233,9 @@ def attempt(asked: list[Call], run: Any, home: Path) -> list[tuple[str, str]]:
 
 
 def forked(work: Callable[..., None], *given: Any) -> int:
-    """A process for some work, which does nothing else; a Ctrl-C at the terminal does not reach it.
+    """Forks a process that only does `work`; Ctrl-C at the terminal does not reach it.
 
-    A Ctrl-C while this one forks counts afterwards: in what Python itself does around a fork it would be lost.
+    A Ctrl-C during the fork counts afterwards: Python ignores exceptions in what it runs around a fork.
     """
     came: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
@@ -257,7 +257,7 @@ def forked(work: Callable[..., None], *given: Any) -> int:
 
 
 def answer(asked: list[Call], folder: Path, case: Path, home: Path, writing: int) -> None:
-    """What a process for some calls does: writes a line about each, up to the first that is not as it should be."""
+    """Does calls in a forked process: writes a line about each, up to the first bad result."""
     gc.disable()
     resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
     os.environ["RNNLAB_DATA"] = str(case / "new" / "data")
@@ -295,7 +295,7 @@ def answer(asked: list[Call], folder: Path, case: Path, home: Path, writing: int
 
 
 def compose_once() -> None:
-    """From here on Hydra composes the words of a command once in all, for each process that is forked."""
+    """From now on Hydra composes each command only once, for all forked processes."""
     from hydra._internal.hydra import Hydra
 
     made: dict[Any, Any] = {}
@@ -312,7 +312,7 @@ def compose_once() -> None:
 
 
 def compose_again() -> None:
-    """Hydra composes as ever."""
+    """Restores Hydra's normal composition."""
     from hydra._internal.hydra import Hydra
 
     Hydra.compose_config = Hydra.compose_config.__wrapped__  # type: ignore[method-assign,attr-defined]
@@ -321,7 +321,7 @@ def compose_again() -> None:
 def fuzz(
     every: int = 1, part: str = "1/1", only: str = "", seed: int = 0, loud: bool = True
 ) -> tuple[Counter[str], list[str]]:
-    """Counts of what came of the calls, and a line for each that did what it may not or ended in a traceback."""
+    """Counts of the results, and a line for each call with a forbidden action or a traceback."""
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # threads do not survive a fork
     import rnnlab
 
@@ -348,7 +348,7 @@ def fuzz(
         warm(runs, home)
         if loud:
             print(f"{len(asked):,} calls to make", flush=True)
-        gc.freeze()  # else a child that collects copies all that it shares
+        gc.freeze()  # else the collector of a child would copy all shared memory
         for _, group in itertools.groupby(asked, about):
             together = list(group)
             for call, (what, said) in zip(
@@ -366,7 +366,9 @@ def fuzz(
 
 
 def warm(runs: dict[str, Any], home: Path) -> None:
-    """Whatever is imported, built and composed once, before processes are forked that may not; at the calls' paths."""
+    """Imports, builds and composes everything once, at the calls' paths, before processes are forked that may not do
+    so.
+    """
     said = io.StringIO()
     for kind, run in runs.items():
         case = home / "cases" / "now"

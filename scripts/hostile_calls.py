@@ -1,4 +1,4 @@
-"""What scripts/hostile.py asks: every key of a run's files replaced by each of a list of hostile nodes."""
+"""The cases of scripts/hostile.py: every key of a run's files, replaced by each of a list of hostile nodes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ class Call(NamedTuple):
 
 
 def evil(victim: Path) -> dict[str, dict[str, Any]]:
-    """Targets that would do harm, each with the arguments for it."""
+    """{name: arguments} of harmful targets."""
     file, folder = str(victim / "thesis.txt"), str(victim)
     return {
         "system": {"_target_": "os.system", "command": "touch BOOM"},
@@ -55,7 +55,7 @@ def evil(victim: Path) -> dict[str, dict[str, Any]]:
 
 
 def nodes(victim: Path) -> dict[str, Any]:
-    """What a key is replaced by."""
+    """{name: node} of the nodes that replace a key."""
     targets, system = evil(victim), evil(victim)["system"]
     return targets | {
         "partial": system | {"_partial_": True},
@@ -96,7 +96,7 @@ ODD = ("environment", "outside", "above", "nul", "escape", "long", "minus", "hug
 
 
 def places(tree: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every key, and of a hostile one in every mapping."""
+    """The path of every key, and of an additional hostile key in every mapping."""
     for key, value in tree.items():
         yield (*at, key)
         if isinstance(value, dict):

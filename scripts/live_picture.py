@@ -1,7 +1,7 @@
-"""The picture of a sweep's live table: `python scripts/live_picture.py` writes docs/images/sweep-live.svg.
+"""Draws a sweep's live table: `python scripts/live_picture.py` writes docs/images/sweep-live.svg.
 
-Runs the README's sweep on a terminal of its own, takes the frame that is drawn when some two thirds of the runs are
-done, and what stands there at the end.
+Runs the README's sweep in a pseudo-terminal, and takes the frame at which about two thirds of the runs are done, and
+the output at the end.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def main() -> int:
         written = on_terminal([sys.executable, "-m", "rnnlab", *ASKED], folder)
     planned, *frames = re.split(
         r"\r(?:\x1b\[2K)?(?:\x1b\[1A\x1b\[2K)+", written
-    )  # rich erases a frame, draws the next
+    )  # rich erases a frame before it draws the next
     planned = next(line for line in planned.splitlines() if "runs; planned" in line)
     under_way = (frame for frame in frames if not re.search(r"\x1b\[2m0/", frame))  # no run has just begun
     shown = next(frame for frame in under_way if _share(frame) >= SHARE)
@@ -60,7 +60,7 @@ def main() -> int:
 
 
 def on_terminal(command: list[str], folder: str) -> str:
-    """All that a command writes to a terminal of its own."""
+    """The output of a command in a pseudo-terminal."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, WIDTH, 0, 0))
     environment = os.environ | {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
@@ -69,7 +69,7 @@ def on_terminal(command: list[str], folder: str) -> str:
     )
     os.close(theirs)
     found = b""
-    with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
+    with contextlib.suppress(OSError):  # raised at the end of a pseudo-terminal's output
         while piece := os.read(ours, 65536):
             found += piece
     os.close(ours)

@@ -1,4 +1,4 @@
-"""What a script is asked: options KEY=VALUE, other words, and --help, which prints what the script says of itself."""
+"""Parses a script's arguments: options KEY=VALUE, other words, and --help, which prints the script's docstring."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -14,8 +14,8 @@ NUMBERS = (
 def parsed(
     doc: str | None, arguments: Sequence[str], possible: str = "", others: Iterable[str] | None = ()
 ) -> tuple[dict[str, str], list[str]]:
-    """The options and the other words. --help ends the script, and so do an option that is not among `possible`, a
-    word that is not among `others` (None: any), and a number that is none.
+    """The options and the other words. The script ends at --help, and at an option that is not among `possible`, a word
+    that is not among `others` (None: any), and an invalid number.
     """
     if {"-h", "--help"} & set(arguments):
         print((doc or "").strip())
@@ -32,7 +32,7 @@ def parsed(
 
 
 def refuse_no_numbers(options: dict[str, str]) -> None:
-    """Ends the script where one of `NUMBERS` is no whole number, nor several with commas between them."""
+    """Ends the script where an option of `NUMBERS` is neither an integer nor several with commas between them."""
     for key, value in options.items():
         if key in NUMBERS and not all(word.isdecimal() for word in value.split(",")):
             print(f"{key}={value}: must be a whole number", file=sys.stderr)

@@ -1,10 +1,10 @@
-"""Real series with their quirks: each is trained on and forecast, or refused in one line.
+"""Checks real series with their quirks: each is trained and forecast, or refused in one line.
 
-    python scripts/real_series.py            # installs three packages that ship data into outputs/real_series, once
-    python scripts/real_series.py Airline    # those whose name holds a word
+    python scripts/real_series.py            # installs three packages with data into outputs/real_series, once
+    python scripts/real_series.py Airline    # only series with this word in their names
 
-The packages (statsmodels, sktime, vega_datasets) are laid beside each other without what they depend on: their files
-alone are read. A line for each series: its step, the test mae of a GRU of 32 with `data.scaling=window_standard`,
+The packages (statsmodels, sktime, vega_datasets) are installed without their dependencies, because only their files are
+read. Prints a line for each series: its time step, the test mae of a GRU of 32 with `data.scaling=window_standard`,
 those of the baselines, and the time of its last forecast; or the refusal, which is right where the table expects it.
 """
 
@@ -23,7 +23,7 @@ from rnnlab.errors import UserError
 
 PACKAGES = ("statsmodels", "sktime", "vega_datasets")
 STATS, SK, VEGA = "statsmodels/datasets/", "sktime/datasets/data/", "vega_datasets/_data/"
-SERIES = [  # file, what is asked of it, and a word of the refusal that is right
+SERIES = [  # file, overrides, and a word of the expected refusal
     (STATS + "co2/co2.csv", "target=co2 time_column=date", "is no value"),
     (STATS + "co2/co2.csv", "target=co2 time_column=date missing=interpolate window=52 horizon=4", ""),
     (STATS + "nile/nile.csv", "target=volume time_column=year window=8 horizon=2", ""),
@@ -85,7 +85,7 @@ def data_folder() -> Path:
 
 
 def tried(path: Path, asked: str) -> str:
-    """A line of what came of one series; raises UserError where it is refused."""
+    """A line with the results of one series; raises UserError where it is refused."""
     with tempfile.TemporaryDirectory() as outputs:
         run = rnnlab.train(
             "data=series", "model=forecaster", "model.cell=gru", f"data.path={path}", "name=real",

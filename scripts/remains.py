@@ -1,16 +1,16 @@
-"""What a training leaves, compared bit by bit; scripts/torture.py and the tests of resuming ask."""
+"""Compares the files that trainings leave, bit by bit; for scripts/torture.py and the tests of resuming."""
 
 import re
 from pathlib import Path
 from typing import Any
 
-CLOCKED = ("speed/", "run/seconds")  # by the clock on the wall
-# how far loops and files were when a checkpoint was written; what they come to is compared
+CLOCKED = ("speed/", "run/seconds")  # wall-clock values, which differ
+# parts of a checkpoint about loops and files in progress; only their final results are compared
 ON_THE_WAY = ("loops", "Recorder", "stock")
 
 
 def content(folder: Path) -> dict[str, Any]:
-    """All of a run's folder that must be the same bits."""
+    """The content of a run's folder that must have the same bits."""
     from rnnlab.runs.checksum import checksum_error
     from rnnlab.runs.run import Run
 
@@ -25,13 +25,13 @@ def content(folder: Path) -> dict[str, Any]:
 
 
 def files(folder: Path) -> list[str]:
-    """The names of a folder's files. previous.ckpt is there where a run has had two checkpoints, and is left out."""
+    """The names of a folder's files, without previous.ckpt, which exists only after two checkpoints."""
     names = (str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
     return sorted(name for name in names if name != "checkpoints/previous.ckpt")
 
 
 def checkpoint(path: Path, folder: Path) -> dict[str, Any]:
-    """A checkpoint's weights, states of optimizer and schedule, callbacks, in a form that can be compared."""
+    """A checkpoint's weights and states of optimizer, schedule and callbacks, in a comparable form."""
     import torch
 
     loaded = torch.load(path, weights_only=True)
@@ -41,7 +41,7 @@ def checkpoint(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def plain(value: Any, name: str) -> Any:
-    """Tensors as their bytes; a path of the run's folder, whose name is given, without what it lies in."""
+    """A value with tensors as bytes, and with paths relative to the run's folder `name`."""
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -68,7 +68,7 @@ def scalars(folder: Path) -> list[tuple[int, str, float]]:
 
 
 def mismatches(whole: Path, other: Path) -> list[str]:
-    """What differs between two experiments' folders, run by run."""
+    """The differences between two experiments' folders, run by run."""
     wrong = []
     if not other.is_dir():
         return ["nothing"]
@@ -77,6 +77,8 @@ def mismatches(whole: Path, other: Path) -> list[str]:
         wrong.append("other runs")
     for name in sorted(names & {p.name for p in other.iterdir()}):
         a, b = content(whole / name), content(other / name)
-        found = [key for key in dict.fromkeys([*a, *b]) if repr(a.get(key)) != repr(b.get(key))]  # NaN is NaN
+        found = [
+            key for key in dict.fromkeys([*a, *b]) if repr(a.get(key)) != repr(b.get(key))
+        ]  # NaN equals NaN
         wrong += [f"{name}: {key}" for key in found]
     return wrong

@@ -1,9 +1,8 @@
-"""Whether a refactoring kept every bit: `python scripts/same_bits.py record FILE`, then `... compare FILE`.
+"""Checks that a refactoring keeps all bits: `python scripts/same_bits.py record FILE`, then `... compare FILE`.
 
-Trains a set of small runs of every task, cell, engine, optimizer and schedule, through the command alone, and writes
-down (or compares with what was written down) the SHA-256 of each run's metrics.csv, of its best weights, and of the
-weights and the optimizer's state at its end. `record` belongs to the sources before, `compare` to those after. Exit
-code 1 where a run differs.
+Trains small runs of every task, cell, engine, optimizer and schedule, through the command only, and records (or
+compares) the SHA-256 of each run's metrics.csv, of its best weights, and of the weights and the optimizer's state at
+its end. Call `record` with the sources before the change, `compare` with those after it. Exit code 1 if a run differs.
 """
 
 import contextlib
@@ -75,7 +74,7 @@ ALWAYS = ("trainer.accelerator=cpu", "trainer.threads=1", "~callbacks.progress",
 
 
 def runs() -> dict[str, tuple[str, ...]]:
-    """Each run by its name: what `rnnlab train` is asked for."""
+    """{name of a run: arguments of `rnnlab train`}."""
     found = {}
     for task, asked in TASKS.items():
         for cell in ("elman", "gru", "lstm"):
@@ -89,7 +88,7 @@ def runs() -> dict[str, tuple[str, ...]]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """What a run left, as SHA-256 by file."""
+    """{file: SHA-256} of what a run has left."""
     import torch
 
     found = {"metrics.csv": hashlib.sha256((folder / "metrics.csv").read_bytes()).hexdigest()}
@@ -129,7 +128,7 @@ def chdir(place: str) -> Iterator[None]:
 
 
 def inputs(folder: Path) -> None:
-    """The cell, the text and the series that the runs name."""
+    """Writes the cell, the text and the series that the runs use."""
     (folder / "samecells.py").write_text(CELL)
     words = [f"word{i * i % 97} " + "abcdefghij"[: i % 10] + "\n" for i in range(900)]
     (folder / "text.txt").write_text("".join(words))

@@ -1,13 +1,14 @@
-"""Sweeps of up to a million runs on a thousand workers that only pretend to train: what each part of a sweep costs.
+"""Measures the cost of each part of a sweep, with up to a million runs on a thousand workers that only pretend to
+train.
 
     python scripts/simulate.py [runs=1000,10000,100000] [workers=1000] [folder=FOLDER] [write=false]
 
-The planner, the scheduler, the view, the runs' folders and the leaderboard are the real ones. The workers only pretend:
-they take time on a clock that is advanced, write run.json and manifest.json of their runs, and now and then they fail,
-die, or are lost with their nodes. First half of the runs is trained, then all of them, of which half have finished.
-With write=false the workers write no files, and all runs are trained at once.
+The planner, the scheduler, the view, the runs' folders and the leaderboard are real. The workers are simulated: they
+take time on a simulated clock, write run.json and manifest.json of their runs, and sometimes fail, die, or are lost
+with their nodes. First half of the runs is trained; then a second sweep finds half of them finished and trains the
+rest. With write=false the workers write no files, and all runs are trained at once.
 
-Shown of each part: the processor's time, the files that it opened to read and to write, and the folders that it listed.
+For each part it shows CPU time, the files opened for reading and for writing, and the folders listed.
 """
 
 import heapq
@@ -27,18 +28,18 @@ from options import parsed
 
 GRID = ("experiment=sine", "trainer.max_steps=500", "trainer.max_epochs=-1", "trainer.accelerator=cpu",
         "model.hidden_size=16,32", "model.num_layers=1,2", "optimizer.lr=1e-3,2e-3,3e-3,5e-3,1e-2")  # fmt: skip
-KINDS = 20  # points of the grid, each with so many seeds
+KINDS = 20  # points of the grid; the seeds give the rest
 FATES = {"failed": 0.01, "died": 0.002, "lost": 0.005, "locked": 0.005}  # shares of the runs; the rest finish
-SECONDS = 1.0  # of a run, on the pretended clock
+SECONDS = 1.0  # of a run, on the simulated clock
 COUNTED = ("reads", "writes", "listed")
 
 
 class Cost(Counter[str]):
-    """`seconds` of the processor, files opened to be read and to be written, folders listed."""
+    """CPU seconds (`seconds`), files opened for reading and for writing, folders listed."""
 
 
 class Parts:
-    """What the parts of a program cost, each without the parts inside it. While open, it counts."""
+    """Counts, while open, the costs of the parts of a program, each without the parts inside it."""
 
     def __init__(self) -> None:
         self.of: dict[str, Cost] = {}
@@ -89,13 +90,13 @@ class Parts:
         try:
             yield self
         finally:
-            active.clear()  # a hook cannot be taken away
+            active.clear()  # an audit hook cannot be removed
             for owner, name, inner in reversed(self._put):
                 setattr(owner, name, inner)
 
 
 class Clock:
-    """In the place of `time`: it stands still until a worker has something to say."""
+    """Replaces the module `time`: the clock advances only when a worker sends a message."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -107,11 +108,11 @@ class Clock:
 
 
 class PretendedPool:
-    """A pool whose workers train nothing. Each run has its fate, which depends on its number alone."""
+    """A pool whose workers train nothing. The fate of a run depends only on its number."""
 
     def __init__(self, clock: Clock, workers: int, write: bool) -> None:
         self.clock, self.workers, self.write = clock, workers, write
-        self.said: list[tuple[float, int, Any, Any]] = []  # when, in which order, which worker, what
+        self.said: list[tuple[float, int, Any, Any]] = []  # (time, order, worker, message)
         self.why: dict[int, str] = {}
         self.opened, self.sent, self.met = 0, 0, set[int]()
         self.died = Counter[str]()
@@ -138,7 +139,7 @@ class PretendedPool:
             if share < 0:
                 fate = name
                 break
-        again = number in self.met and fate in ("lost", "locked")  # this time it goes well
+        again = number in self.met and fate in ("lost", "locked")  # the second attempt succeeds
         self.met.add(number)
         fate = "finished" if again else fate
         end = self.clock.now + SECONDS * (0.5 + (number * 40503 % 1009) / 1009)
@@ -161,7 +162,7 @@ class PretendedPool:
         heapq.heappush(self.said, (when, self.sent * 2 + (not hasattr(what, "step")), worker, what))
 
     def ready(self, workers: list[Any], timeout: float) -> list[tuple[Any, Any]]:
-        """What one worker says next. The clock stands still while the scheduler is at work."""
+        """The next message of a worker. The clock does not advance while the scheduler works."""
         if not self.said or self.said[0][0] > self.clock.now + timeout:
             self.clock.now += timeout
             return []
@@ -186,7 +187,7 @@ def write_run(job: Any, record: dict[str, Any]) -> None:
 
 
 def record_of(job: Any, status: str) -> dict[str, Any]:
-    """What run.json holds."""
+    """The content of run.json."""
     value = 0.01 + (job.number * 7919 % 10_007) / 1e6
     scores = {name: value * by for name, by in (("mse", 1.0), ("mae", 8.0), ("rmse", 10.0))}
     beside = {name: {"mse": at, "mae": at, "rmse": at} for name, at in (("persistence", 0.02), ("mean", 0.5))}
@@ -205,7 +206,7 @@ def record_of(job: Any, status: str) -> dict[str, Any]:
             "facts": {"val": {"realised_noise": 0.01}, "test": {"realised_noise": 0.01}}, "steps": 500,
             "best": best, "last": {key: best[key] for key in ("step", "epoch", "metrics")},
         }  # fmt: skip
-    return pickle.loads(pickle.dumps(record))  # as it comes from a worker
+    return pickle.loads(pickle.dumps(record))  # as if sent by a worker
 
 
 def swept(runs: int, workers: int, folder: str, write: bool = True) -> dict[str, Cost]:
@@ -276,7 +277,7 @@ def table(found: dict[str, Cost], runs: int) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     options, _ = parsed(__doc__, arguments, "runs workers folder write one")
-    if "one" in options:  # in a process of its own, for its memory
+    if "one" in options:  # a separate process, to measure its memory
         write = options["write"] == "true"
         for runs in [int(options["one"]) // 2] * write + [int(options["one"])]:
             found = swept(runs, int(options["workers"]), options["folder"], write)

@@ -1,9 +1,9 @@
 """Runs the tests many times, each time in another order: `python scripts/suite.py [idle=10 busy=5 loops=3 seed=0]`.
 
-First `idle` times on the machine as it is, then `busy` times beside as many endless loops as `loops` says; in
-parallel, as `make test` does it. Prints each test that failed, how often and with which seeds; exit code 1 with any
-failure. Paths of tests may follow. A test that hangs ends its run after a quarter of an hour,
-with the trace of every thread in the log. The same order again: `python -m pytest -p randomly --randomly-seed=SEED`.
+Runs them `idle` times normally, then `busy` times next to `loops` endless loops; in parallel, as `make test`. Prints
+each test that failed, how often and with which seeds; exit code 1 with any failure. Paths of tests may follow. A test
+that hangs ends its run after a quarter of an hour, with the traces of all threads in the log. To repeat an order:
+`python -m pytest -p randomly --randomly-seed=SEED`.
 """
 
 import subprocess
@@ -20,12 +20,12 @@ from options import parsed
 
 ROOT = Path(__file__).parents[1]
 HANG = 900  # seconds for one test
-ENDED = (0, 1)  # pytest passed, or some tests failed; any other exit code says that it was broken off
+ENDED = (0, 1)  # pytest passed, or tests failed; other exit codes mean that it did not complete
 
 
 @contextmanager
 def beside(loops: int) -> Iterator[None]:
-    """While open, so many processes compute without end."""
+    """While open, `loops` processes run endless loops."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(loops)]
     try:
         yield
@@ -36,7 +36,7 @@ def beside(loops: int) -> Iterator[None]:
 
 
 def run(seed: int, folder: Path, paths: list[str]) -> set[str]:
-    """One run of the tests; the names of those that failed. Its log is `folder`/SEED.log."""
+    """Runs the tests once; returns the names of failed ones. The log is `folder`/SEED.log."""
     report, log = folder / f"{seed}.xml", folder / f"{seed}.log"
     words = [sys.executable, "-m", "pytest", "-n", "logical", "--dist", "loadfile",
              "-p", "randomly", f"--randomly-seed={seed}", f"--junitxml={report}",

@@ -1,16 +1,16 @@
-"""Stops trainings everywhere and goes on with them: `python scripts/torture.py [short|kills] [KEY=VALUE ...]`.
+"""Stops trainings at all possible points and resumes them: `python scripts/torture.py [short|kills] [KEY=VALUE ...]`.
 
-Without a word every small training of tortures/configurations.py is stopped at every checkpoint and gone on with, in
-this process, until no state is new: a model checker for resume, by the command's interface alone. It takes an hour
-on two cores; `short` checks a dozen of them, and `part=1/4` a fourth. `only=WORD` takes those with that
-word in their names, `seed=N` other pairs, `workers=N` other than two processes.
+Without a word, each small training of tortures/configurations.py is stopped at every checkpoint and resumed, in this
+process, until no new state appears: a model checker for resuming, which uses only the command's interface. It takes an
+hour on two cores; `short` checks a dozen trainings, and `part=1/4` a fourth of them. `only=WORD` selects trainings with
+that word in their names, `seed=N` draws other pairs, `workers=N` sets the number of processes (default: two).
 
-`kills=100 [seed=0 only=WORD aim=HOW]` really kills: runs alone and sweeps, at any time and while they write.
-aim=writing aims at operations that make a file last, aim=turns at the ends of calls, epochs, validations and
-checkpoints, and where a run is taken up again.
+`kills=100 [seed=0 only=WORD aim=HOW]` kills processes of single runs and sweeps, at any time and while they write.
+aim=writing aims at operations that make a file permanent; aim=turns at the ends of calls, epochs, validations and
+checkpoints, and at resumes.
 
-Prints counts and mismatches; exit code 1 with any mismatch. Each training is compared with the unbroken one: metrics,
-weights, states of optimizer and schedule, TensorBoard's scalars, results, the list of files.
+Prints counts and mismatches; exit code 1 with any mismatch. Each training is compared with an uninterrupted one:
+metrics, weights, states of optimizer and schedule, TensorBoard's scalars, results, the list of files.
 """
 
 import random

@@ -1,10 +1,10 @@
-"""Two machines that train one sweep on a shared file system, tried on one: `python scripts/two_mounts.py [cached=3]`.
+"""Simulates two machines that train one sweep on a shared file system: `python scripts/two_mounts.py [cached=3]`.
 
-One folder is mounted twice by bindfs (FUSE; to be installed, and run as root), each mount with locks of its own and a
-memory of `cached` seconds for what it has seen of files and folders, as NFS without a lock daemon has. A sweep is
-started in each mount at the same time, the second under another host's name, and both are killed (SIGKILL); then both
-again, and the first is killed; then both once more, to their end. Prints who trained how many runs, and how many differ
-from those of a sweep that nothing befell; exit code 1 with any.
+bindfs (FUSE; must be installed, and run as root) mounts one folder twice. Each mount has separate locks, and caches
+files and folders for `cached` seconds, like NFS without a lock daemon. A sweep is started in each mount at the same
+time, the second under another host name, and both are killed (SIGKILL); then both are started again, and the first is
+killed; then both run to their end. Prints which trained how many runs, and how many runs differ from those of an
+undisturbed sweep; exit code 1 if any does.
 """
 
 import json
@@ -28,7 +28,7 @@ LIVES = 12  # seconds
 
 
 def sweep(folder: Path, host: str = "") -> "subprocess.Popen[str]":
-    """The sweep in a folder, in a session of its own; under another host's name where one is given."""
+    """Starts the sweep in a folder, in a new session; under the host name `host`, if given."""
     command = [sys.executable, "-m", "rnnlab", *LINE]
     if host:
         command = ["unshare", "-u", "sh", "-c", f'hostname {host}; exec "$0" "$@"', *command]

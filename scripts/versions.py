@@ -1,8 +1,8 @@
-"""The tests under other versions of what rnnlab stands on: `python scripts/versions.py [WORD ...]`.
+"""Runs the tests with other versions of rnnlab's dependencies: `python scripts/versions.py [WORD ...]`.
 
-Each row installs one other version beside this environment (nothing in it changes) and runs the tests that it
-concerns; a row of another Python makes an environment of its own, without torch where no wheel can be had, and runs
-what needs none. WORD takes the rows with that word in their names. Prints a table; exit code 1 where a test fails.
+Each row installs another version in addition to this environment (which does not change) and runs the tests that it
+concerns. A row with another Python makes a new environment, without torch where there is no wheel, and runs the tests
+that do not need torch. WORD selects rows with that word in their names. Prints a table; exit code 1 if a test fails.
 """
 
 import os
@@ -39,7 +39,7 @@ class Row:
     name: str
     packages: tuple[str, ...]
     tests: tuple[str, ...]
-    python: str = ""  # "": this one
+    python: str = ""  # "": this Python
 
 
 ROWS = (
@@ -52,7 +52,7 @@ ROWS = (
 
 
 def check(row: Row, folder: Path) -> str:
-    """One line on how the tests went, or on why they could not be run."""
+    """One line with the result of the tests, or the reason why they could not run."""
     if row.python:
         if shutil.which(row.python) is None:
             return f"not run: there is no {row.python} here"

@@ -1,11 +1,11 @@
-"""Whether every wrong value is a line: `python scripts/wrong_values.py [every=1 only=WORD]`.
+"""Checks that every wrong value gives a readable error: `python scripts/wrong_values.py [every=1 only=WORD]`.
 
-Each key of the config, and each that a choice of a group brings along, is given each of a list of values that few of
-them take; so are the arguments of torch's and Lightning's classes. `rnnlab train` with it must train, or end with lines
-and no trace: exit code 2 and nothing written, or 1 for a training that began and failed. Prints what is neither; exit
-code 1 where there is any.
+Each key of the config and of every choice of a group, and each argument of torch's and Lightning's classes, gets each
+of a list of values that are mostly wrong. `rnnlab train` must then train, or end with an error message and no
+traceback: exit code 2 and nothing written, or 1 for a training that began and failed. Prints all other cases; exit code
+1 if there is one.
 
-every=N takes each N-th of the calls, only=optimizer those whose key has that word.
+every=N takes each N-th call, only=optimizer those whose key contains that word.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ LEFT_OUT = (
     "resume",
     "trainer.profiler",
     "sweep.dry_run",
-)  # where the files go, or is another command
+)  # keys that decide where files go, or that mean another command
 PLATFORMS = ("trainer.strategy",)  # may start other processes
 
 
@@ -63,7 +63,7 @@ def calls() -> Iterator[tuple[str, list[str]]]:
 
 
 def needed(section: str, target: str) -> tuple[str, ...]:
-    """What a class cannot do without, and what of the default choice is in its way."""
+    """Overrides that a class needs: its required arguments, and removals of the default choice's arguments."""
     if section == "scheduler":
         name = target.rpartition(".")[2]
         asked = {"CosineAnnealingLR": "T_max=9", "CosineAnnealingWarmRestarts": "T_0=9",
@@ -80,7 +80,7 @@ def needed(section: str, target: str) -> tuple[str, ...]:
 
 
 def told(overrides: list[str]) -> str:
-    """How a call ended: "trained", "refused", "failed", or what it did that no call may do."""
+    """How a call ended: "trained", "refused", "failed", or a description of a forbidden result."""
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as folder:
         asked = {override.lstrip("+~").partition("=")[0] for override in overrides}
@@ -105,7 +105,7 @@ def told(overrides: list[str]) -> str:
 
 
 def tried(every: int = 1, only: str = "", start: int = 0) -> tuple[Counter[str], list[str]]:
-    """Counts of how calls ended, and a line for each that ended as none may."""
+    """Counts of how calls ended, and a line for each forbidden result."""
     ended, wrong = Counter[str](), []
     found = [call for call in calls() if only in call[0]]
     for name, overrides in found[start::every]:

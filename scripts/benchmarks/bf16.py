@@ -1,4 +1,6 @@
-"""trainer.precision=bf16-mixed against 32-true on the native engine: optimizer steps a second, one core, by turns."""
+"""Compares trainer.precision=bf16-mixed with 32-true on the native engine: optimizer steps per second on one core,
+measured in turns.
+"""
 
 from benchmarks import networks, turns
 

@@ -1,7 +1,7 @@
-"""What a run in a warm worker costs, part by part, and what the command around the runs costs, beside the targets.
+"""Measures what each part of a run in a warm worker costs, and the command around the runs; compares with targets.
 
-Each part is the processor's time on one core, without the parts inside it: other work on the machine, and waiting for
-the disk, are left out. The median over 25 runs, and the mean over the four shapes of the sweep.
+Each part is CPU time on one core, without the parts inside it; other work on the machine and waiting for the disk do
+not count. Shown are the median over 25 runs, and the mean over the four shapes of the sweep.
 
 Options: runs=25.
 """
@@ -46,7 +46,7 @@ def main(options: dict[str, str]) -> None:
 
 
 def command() -> float:
-    """Seconds of a sweep of two runs of one step."""
+    """Seconds of a sweep with two runs of one step each."""
     times = []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +62,7 @@ Place = tuple[Any, str]
 
 
 def places() -> dict[str, list[Place]]:
-    """Where each part begins and ends: methods of classes, functions of modules."""
+    """The functions and methods that make up each part."""
     from lightning.pytorch import Trainer
 
     from rnnlab.native import Program
@@ -105,7 +105,7 @@ GROUPS = {
 
 
 class Clocks:
-    """Own time of the parts of a program, without what is inside them."""
+    """Measures the time of parts of a program, without the parts inside them."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = {}
@@ -114,7 +114,7 @@ class Clocks:
 
     def put(self, owner: Any, name: str, label: str, clock: Callable[[], float] = time.thread_time) -> None:
         inner = getattr(owner, name)
-        waits = clock is not time.thread_time  # counts beside the others
+        waits = clock is not time.thread_time  # counted in addition to the other parts
 
         def outer(*args: Any, **more: Any) -> Any:
             begin = clock()
@@ -136,7 +136,7 @@ class Clocks:
 
 
 def parts(hidden: int, layers: int, runs: int) -> dict[str, float]:
-    """Seconds of the parts of a run of the sweep's shape, as a warm worker takes it."""
+    """{part: seconds} of a run with the sweep's shape, in a warm worker."""
     import torch
 
     from rnnlab.config import base_config, check, compose, deciding

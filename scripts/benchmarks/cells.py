@@ -1,7 +1,7 @@
-"""Optimizer steps a second of every cell: the engine that a run would take, the reference, and torch.compile of it.
+"""Optimizer steps per second of every cell: with a run's engine, with the reference, and with torch.compile of it.
 
-Options: cells=gru,mgu (default: all), hidden=32,128, compiled=elman,indrnn (those that torch.compile is asked for, at
-the first of the hidden sizes; all; none: it takes one to five minutes a cell), write=yes (the table of docs/cells.md).
+Options: cells=gru,mgu (default: all), hidden=32,128, compiled=elman,indrnn (cells to run with torch.compile, at the
+first hidden size; or all, or none; it takes one to five minutes per cell), write=yes (updates docs/cells.md).
 """
 
 import os
@@ -37,11 +37,11 @@ BEGIN, END = "<!-- measured by scripts/benchmark.py cells -->", "<!-- end of wha
 class Measured(NamedTuple):
     engine: str
     rate: float
-    """Optimizer steps a second."""
+    """Optimizer steps per second."""
     peak: float
-    """The share of what a core can multiply and add."""
+    """The share of the core's peak rate of multiply-adds."""
     of_gru: float
-    """That share by the GRU's, measured in turns with it."""
+    """That share relative to the GRU's, measured in turns with it."""
     reference: float
 
 
@@ -53,7 +53,7 @@ def main(options: dict[str, str]) -> None:
     peak_function, peak_flop = roof.multiply_adds()
     found: dict[str, list[Measured]] = {}
     with turns.cores(1), tempfile.TemporaryDirectory() as empty:
-        os.environ["RNNLAB_CACHE"] = empty  # so that compiling is seen
+        os.environ["RNNLAB_CACHE"] = empty  # so that compiling is included
         native.status()
         print(
             f"  one layer, B={ROWS}, T={STEPS}, Adam, one core; of the peak; of the GRU's share; against the reference"
@@ -81,7 +81,7 @@ def main(options: dict[str, str]) -> None:
 
 
 def seconds(cell: str) -> float:
-    """Of compiling the kernels."""
+    """Seconds for compiling the kernels."""
     return kernels_of(Stack(cell, 1, 32).cells[0]).built.seconds
 
 
@@ -128,7 +128,7 @@ def measured(cell: str, hidden: int, peak: Callable[[], object], peak_flop: floa
 
 
 def whole_steps(cell: str, hidden: int) -> tuple[str, Callable[[], object], int]:
-    """As a run would take them: many in one call of the kernels where those can, else one by one; how many a call."""
+    """(engine, function, optimizer steps per call) as in a run: where the kernels can, many steps in one call."""
     task = Forecaster(SERIES, 0, cell=cell, hidden_size=hidden)
     optimizer = torch.optim.Adam(task.parameters(), lr=LR)
     engine = task.stack.choice.engine
@@ -145,7 +145,7 @@ def whole_steps(cell: str, hidden: int) -> tuple[str, Callable[[], object], int]
 def torch_steps(
     cell: str, hidden: int, *, compiled: bool = False, stack: Stack | None = None
 ) -> Callable[[], object]:
-    """One optimizer step of the loop over the cell's own step, or of another `stack`."""
+    """A function of one optimizer step with a loop over the cell's own `step`, or with another `stack`."""
     stack = stack or Stack(cell, 1, hidden, engine="reference")
     head = nn.Linear(hidden, 1)
     x = torch.sin(torch.arange(ROWS * STEPS) * 0.1).view(ROWS, STEPS, 1)
@@ -171,14 +171,14 @@ def torch_steps(
 
 
 def rate(step: Callable[[], object]) -> tuple[float, float]:
-    """Calls a second, and the seconds of the first one: median of three turns within the budget."""
+    """(calls per second, seconds of the first call): median of three turns within the budget."""
     many, n, first = repeated(step)
     (taken,) = turns.seconds(many, repeats=3, clock=turns.clock(1))
     return n / taken, first
 
 
 def repeated(step: Callable[[], object]) -> tuple[Callable[[], None], int, float]:
-    """A function of so many calls that it takes a third of the budget, how many, and the seconds of the first one."""
+    """(a function that calls `step` n times, in a third of the budget; n; seconds of the first call)."""
     begin = time.perf_counter()
     step()
     first = time.perf_counter() - begin

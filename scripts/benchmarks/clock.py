@@ -1,4 +1,4 @@
-"""How long rnnlab trains, measured inside the training: from its first step to its last."""
+"""Measures rnnlab's training time within the training: from the first step to the last."""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ from lightning.pytorch import Callback
 
 
 class Clock(Callback):
-    patient = True  # does not look between the steps of one call
+    patient = True  # need not be called within a call of the kernels
     seconds = steps = 0.0
 
     def on_train_start(self, trainer, *_):

@@ -1,4 +1,4 @@
-"""Every experiment beside what the head of its file promises."""
+"""Trains every experiment and compares its score with the one in the head of its file."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ CONF = Path(__file__).parents[2] / "conf" / "experiment"
 
 
 def main(options: dict[str, str]) -> None:
-    """`shakespeare=FILE` and `ett=FILE` say where the texts and series are that do not come with Python."""
+    """`shakespeare=FILE` and `ett=FILE` are the data files that are not in the package."""
     import rnnlab
 
     for file in sorted(CONF.rglob("*.yaml")):

@@ -1,4 +1,4 @@
-"""What grows: the cost of a run with the runs beside it and the length of its text, that of recording with the steps.
+"""Measures how costs grow: of a run with the number of other runs and the length of its text; of recording with steps.
 
 Options: runs=100,1000,10000, text=30,300 (MB), steps=100000,1000000.
 """
@@ -38,7 +38,7 @@ def told(what: str, names: list[str], seconds: list[float]) -> None:
 
 
 def trained(asked: list[str], repeats: int = 9, before: Callable[[Any], None] = lambda folder: None) -> float:
-    """Processor's seconds of a run in a warm process, its data set up."""
+    """CPU seconds of a run in a warm process, with the data set up."""
     from rnnlab.config import base_config, check, compose, deciding
     from rnnlab.display import InFiles
     from rnnlab.runs.run_path import place
@@ -50,7 +50,7 @@ def trained(asked: list[str], repeats: int = 9, before: Callable[[Any], None] = 
     data, times = load_data(config), []
     with quiet():
         for seed in range(repeats + 2):
-            if seed == 1:  # the first has shown what a run's folder is like
+            if seed == 1:  # after the first run, whose folder serves as a model
                 before(where.folder)  # noqa: F821
             one = config | {"seed": seed}
             begin = time.process_time()
@@ -63,7 +63,7 @@ def trained(asked: list[str], repeats: int = 9, before: Callable[[Any], None] = 
 
 
 def run_beside(n: int) -> float:
-    """Of a run whose experiment's folder holds n others."""
+    """CPU seconds of a run in an experiment's folder with n other runs."""
     folder = tempfile.mkdtemp()
 
     def fill(first: Path) -> None:
@@ -80,7 +80,7 @@ def run_beside(n: int) -> float:
 
 
 def run_on_text(mb: int) -> float:
-    """Of a run on a text of so many MB, which its worker has read."""
+    """CPU seconds of a run on a text of `mb` MB, which its worker has read before."""
     folder = tempfile.mkdtemp()
     try:
         text = Path(folder) / "text.txt"
@@ -97,7 +97,7 @@ def run_on_text(mb: int) -> float:
 
 
 def recorded(n: int) -> tuple[float, float]:
-    """Seconds to write the last 1,000 of n steps, and to read a thousandth of all again."""
+    """CPU seconds for writing the last 1,000 of n steps, and for reading all of them, per 1,000 steps."""
     import numpy as np
 
     from rnnlab import native

@@ -1,8 +1,8 @@
-"""The same training in JAX, many optimizer steps in one jitted program: what native_steps compares with.
+"""The training of native_steps in JAX, for comparison: many optimizer steps in one jitted program.
 
-Written as one would for speed: windows are gathered inside, the input's part of all steps is one product, the
-sequence and the optimizer steps are scans, nothing but the losses comes out. Runs in a process of its own, which
-the caller has given its cores.
+Written for speed: windows are gathered inside, the input's part of all steps is one product, the sequence and the
+optimizer steps are scans, and only the losses are returned. Runs in a separate process, on the cores that the caller
+has set.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ RUN: Any = None
 
 
 def prepare(weights: Any, series: Any, batches: Any, steps: int, unroll: int, lr: float) -> list[float]:
-    """Compiles; returns the losses of the first steps, to be compared with those of others.
+    """Compiles; returns the losses of the first steps, for comparison with other programs.
 
     weights: ih (1, H), hh (H, H), bias (H,), another bias (H,), head (H, 1) and its bias (1,), to be multiplied
     from the right. batches (n, B) int: where windows begin.

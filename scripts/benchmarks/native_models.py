@@ -1,4 +1,4 @@
-"""Character models, two layers of 128, B=T=50, RMSprop, against a plain torch loop with torch's own layers."""
+"""Compares character models (two layers of 128, B=T=50, RMSprop) with a plain torch loop with torch's own layers."""
 
 from benchmarks import networks, turns
 

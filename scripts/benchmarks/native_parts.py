@@ -1,6 +1,6 @@
-"""Where the time of one optimizer step goes: the kernels built once more with clocks around their functions.
+"""Measures the parts of one optimizer step, with kernels that are built with clocks around their functions.
 
-Options: cells=mgu,lem and hidden=32,128 for others than Elman, GRU and LSTM.
+Options: cells=mgu,lem and hidden=32,128, instead of Elman, GRU and LSTM.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import networks, roof, turns
 from rnnlab.native import bindings as library
 
-PARTS = (  # as parts.c numbers them
+PARTS = (  # in the order of parts.c
     "packing, clearing, collecting",
     "gather of windows",
     "gate functions",
@@ -36,7 +36,7 @@ SHAPES = [
 ]
 
 
-TURNS = 400  # short ones: few of them are interrupted, and a median leaves those out
+TURNS = 400  # short ones: few are interrupted, and the median ignores these
 
 
 def main(options: dict[str, str]) -> None:
@@ -73,7 +73,7 @@ def main(options: dict[str, str]) -> None:
 
 @contextlib.contextmanager
 def clocked() -> Iterator[library.Library]:
-    """Inside, programs are made with kernels that have clocks."""
+    """Inside, programs use kernels with clocks."""
     before = library.library()
     library._loaded = made = library.Library(roof.built_with("parts.c", *(f"-Wl,--wrap={f}" for f in TIMED)))
     made.c.parts_run.restype, made.c.parts_run.argtypes = (

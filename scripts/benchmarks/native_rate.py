@@ -1,4 +1,4 @@
-"""What share of sgemm's rate, and of all that a core can do, training reaches; everything but the products for free."""
+"""The rate of training relative to sgemm and to a core's peak; only the matrix products count as operations."""
 
 from benchmarks import networks, roof, turns
 

@@ -1,4 +1,4 @@
-"""Optimizer steps a second of small models, and of Elman 32 against JAX's jit of the whole loop."""
+"""Optimizer steps per second of small models, and of Elman 32 compared with JAX's jit of the whole loop."""
 
 import importlib.util
 import multiprocessing
@@ -18,7 +18,7 @@ SHAPES = [
     ("gru", 32, 1),
     ("lstm", 32, 1),
 ]
-UNROLL = (1, 5, 20)  # steps of the sequence that JAX writes out
+UNROLL = (1, 5, 20)  # how many steps of the sequence JAX unrolls
 
 
 def main(options: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The networks that the native engine is measured on, each as native program and as a plain torch loop."""
+"""The networks for measuring the native engine, each as a native program and as a plain torch loop."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,13 +29,13 @@ class Forecasting:
 
     @property
     def flop(self) -> float:
-        """Of the products in one optimizer step, forward and both ways back: what is there to do, no padding.
+        """Floating-point operations of the products in one optimizer step: forward, and for both gradients; no padding.
 
         The first layer's input needs no gradient, and the state before the first step is zero.
         """
         if self.cell not in GATES:
             return 6.0 * self.rows * self.steps * size_of(self.task.stack).multiplications
-        weights = self.rows * GATES[self.cell] * self.hidden  # rows times outputs of a product
+        weights = self.rows * GATES[self.cell] * self.hidden  # rows times outputs of the product
         state = 6.0 * weights * self.hidden * (self.steps - 1)
         below = 6.0 * weights * self.hidden * self.steps
         return self.layers * state + (self.layers - 1) * below + 4.0 * weights * self.steps
@@ -55,7 +55,7 @@ class Forecasting:
         return lambda: program.run(batches, [LR] * n)
 
     def torch(self, n: int) -> Callable[[], None]:
-        """The same as one writes it with torch's own layers."""
+        """The same with torch's own layers."""
         rnn, head = (
             LAYERS[self.cell](1, self.hidden, self.layers, batch_first=True),
             nn.Linear(self.hidden, 1),

@@ -1,10 +1,10 @@
-"""GRU and LSTM of neuralforecast and of rnnlab on three real series: one split, the same targets, equal hidden size,
-one layer, equal steps and batches, both scaled by window (theirs by mean and deviation).
+"""Compares GRU and LSTM of neuralforecast and of rnnlab on three real series: the same split and targets, equal hidden
+size, one layer, equal steps and batches, both scaled by window (neuralforecast by mean and standard deviation).
 
     python scripts/benchmark.py neuralforecast [seeds=5] [series=airline]
 
-The packages (neuralforecast, what it imports, and two that ship the series) are installed without what they depend on
-into outputs/neuralforecast, once; rnnlab itself does not need them.
+The packages (neuralforecast, what it imports, and two that contain the series) are installed once, without their
+dependencies, into outputs/neuralforecast; rnnlab itself does not need them.
 """
 
 import logging
@@ -24,7 +24,7 @@ PACKAGES = (
     "tensorboardX", "requests", "charset-normalizer", "idna", "urllib3", "certifi", "statsmodels", "sktime",
     "vega_datasets",
 )  # fmt: skip
-SERIES = {  # file, what is asked of it, how ours is scaled by window, steps
+SERIES = {  # file, overrides, rnnlab's scaling by window, steps
     "airline passengers": (
         "sktime/datasets/data/Airline/Airline.csv",
         "target=Passengers time_column=Date log=true window=12 horizon=3",
@@ -78,7 +78,7 @@ def main(options: dict[str, str]) -> None:
 
 
 def ours(path: Path, asked: str, cell: str, seed: int, steps: int) -> tuple[int, float, float]:
-    """Number of test windows, the test mse, that of the linear baseline."""
+    """rnnlab: number of test windows, test mse, test mse of the linear baseline."""
     import rnnlab
     from rnnlab.training.train import load_data
 
@@ -96,7 +96,7 @@ def ours(path: Path, asked: str, cell: str, seed: int, steps: int) -> tuple[int,
 
 
 def other(path: Path, asked: str, cell: str, seed: int, steps: int) -> tuple[int, float]:
-    """Number of test windows and the test mse."""
+    """neuralforecast: number of test windows and test mse."""
     import pandas as pd
     from neuralforecast import NeuralForecast
     from neuralforecast.losses.pytorch import MSE

@@ -1,4 +1,4 @@
-"""What a training step costs beside the model: rnnlab's whole training against the bare computation."""
+"""The overhead of a training step: rnnlab's whole training compared with the bare computation of the model."""
 
 import statistics
 import time

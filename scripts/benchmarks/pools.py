@@ -1,8 +1,8 @@
-"""The same sweep by each pool and by stock launchers: wall time from the command to its end, and whether bits agree.
+"""Runs the same sweep with each pool and with Hydra's launchers: wall time of the command, and whether bits agree.
 
-Options: runs=64 (a multiple of 8), of=local,slurm,ray,joblib,stock. A real Slurm is started by tests/sweeps/slurm.py,
-where it is installed (needs root); Ray starts a cluster of its own. `joblib` is Hydra's launcher with rnnlab's runs,
-`stock` is benchmarks/stock/train.py: plain Lightning under Hydra and joblib.
+Options: runs=64 (a multiple of 8), of=local,slurm,ray,joblib,stock. tests/sweeps/slurm.py starts a real Slurm, where it
+is installed (needs root); Ray starts its own cluster. `joblib` is Hydra's launcher with rnnlab's runs; `stock` is
+benchmarks/stock/train.py: plain Lightning with Hydra and joblib.
 """
 
 import importlib.util
@@ -60,7 +60,7 @@ def words(way: str, seeds: int, folder: str) -> list[str]:
 
 
 def missing(way: str) -> str:
-    """The package that it needs and that is not there; "" where all is."""
+    """A package that this way needs and that is not installed; "" where there is none."""
     needed = {"slurm": "submitit", "ray": "ray", "joblib": "hydra_plugins.hydra_joblib_launcher"}
     name = needed.get(way, needed["joblib"] if way == "stock" else "")
     there = not name or importlib.util.find_spec(name) is not None
@@ -69,7 +69,7 @@ def missing(way: str) -> str:
 
 @contextmanager
 def a_slurm(wanted: bool, folder: Path) -> Iterator[str]:
-    """While open, there is a Slurm of this machine, and its commands find it. Gives why not, or ""."""
+    """While open, a Slurm runs on this machine, with its commands on PATH. Gives the reason if it cannot, else ""."""
     if not wanted:
         yield ""
         return

@@ -1,4 +1,4 @@
-"""What recording and checkpointing cost of the training time of the default sine run, and TensorBoard among it."""
+"""The share of recording (including TensorBoard) and of checkpointing in the training time of the default sine run."""
 
 import functools
 import statistics
@@ -13,7 +13,7 @@ inside: dict[str, int] = defaultdict(int)
 
 
 def timed(what: str, owner: type, *names: str, sign: int = 1) -> None:
-    """Adds the time in these methods to what is spent; within one another it counts once."""
+    """Adds the time in these methods to `what`; nested calls count once."""
     for name in names:
         setattr(owner, name, _timed(what, getattr(owner, name), sign))
 
@@ -44,7 +44,7 @@ def main(options: dict[str, str]) -> None:
     timed(both, Recorder, "on_train_batch_end", "on_validation_end", "on_train_end")
     timed(both, Checkpoints, "on_train_batch_start", "on_validation_end", "on_train_end")
     timed(board, TensorBoard, "log_metrics", "log_scalars", "log_events", "flush", "begin", "end")
-    timed(board, TensorBoard, "lines", sign=-1)  # the results need baselines and floor as well
+    timed(board, TensorBoard, "lines", sign=-1)  # not counted: the results need baselines and floor, too
     for engine in ("auto", "torch"):
         shares = defaultdict(list)
         for seed in range(5):

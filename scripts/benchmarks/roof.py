@@ -1,4 +1,4 @@
-"""What a core can do: multiply-adds on registers, and torch's own product of large matrices."""
+"""A core's peak rates: of multiply-adds on registers, and of torch's product of large matrices."""
 
 import atexit
 import ctypes
@@ -19,15 +19,13 @@ ROUNDS = 2_000_000
 
 
 def built_with(source: str, *flags: str) -> build.Built:
-    """The kernels, and C of ours beside them, by the same compiler with the same flags."""
+    """The kernels together with additional C code, built with the same compiler and flags."""
     before = os.environ.get("RNNLAB_CACHE")
     os.environ["RNNLAB_CACHE"] = folder = tempfile.mkdtemp(prefix="rnnlab-benchmark-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         built = build.build(extra=(str(HERE / source), f"-I{build.SOURCES}", *flags))
-        return replace(
-            built, flags=tuple(f for f in built.flags if f not in built.extra)
-        )  # cells are without
+        return replace(built, flags=tuple(f for f in built.flags if f not in built.extra))  # not for cells
     finally:
         del os.environ["RNNLAB_CACHE"]
         if before is not None:
@@ -44,7 +42,7 @@ def multiply_adds() -> tuple[Callable[[], object], float]:
 
 
 def sgemm() -> tuple[Callable[[], None], float]:
-    """The same of torch.mm, on as many threads as torch has."""
+    """The same for torch.mm, with torch's number of threads."""
     a = torch.randn(SGEMM, SGEMM)
 
     def multiply() -> None:

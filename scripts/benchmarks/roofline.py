@@ -1,7 +1,8 @@
-"""How the training rate grows with the hidden size, the sequence and the batch: tables and a picture with the roof.
+"""The training rate by hidden size, sequence length and batch size: tables, and a picture with the roofline.
 
-Prints what docs/performance.md shows and writes docs/images/roofline.png (another place: picture=PATH). Rates are
-shares of the core's peak measured at the same time, times the median peak: so a busy moment shifts no point.
+Prints the tables of docs/performance.md and writes docs/images/roofline.png (or picture=PATH). Each rate is measured
+relative to the core's peak at the same time, and multiplied by the median peak, so that a busy moment does not shift
+it.
 """
 
 import statistics
@@ -22,12 +23,12 @@ REPEATS = 5
 
 @dataclass
 class Point:
-    """Shares of the core's peak."""
+    """The rates of a configuration, as shares of the core's peak."""
 
     native: float
     torch: float
     steps: float
-    """Optimizer steps a second."""
+    """Optimizer steps per second."""
 
 
 def main(options: dict[str, str]) -> None:

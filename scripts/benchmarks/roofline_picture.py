@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-# Okabe and Ito's colours, and a mark of its own for each cell
+# Okabe and Ito's colours, and a different marker for each cell
 STYLES = {
     "elman": ("#0072B2", "o", "Elman"),
     "gru": ("#D55E00", "s", "GRU"),
@@ -22,7 +22,7 @@ def draw(
     path: Path, points: Mapping[tuple[str, str, int], Any], swept: Mapping[str, Sequence[int]],
     base: Mapping[str, int], peak: float, sgemm: float,
 ) -> None:  # fmt: skip
-    """Training rates over each of h, T and B, logarithmic both ways, under the roof; `peak` in GFLOP/s."""
+    """Plots training rates over h, T and B, on logarithmic axes, with the roof; `peak` in GFLOP/s."""
     figure = Figure(figsize=(12, 4.6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, 3, sharey=True)

@@ -1,4 +1,4 @@
-"""A search with pruning beside the same without, beside random search, and beside stock Optuna with Lightning.
+"""Compares a search with pruning with the same search without, with random search, and with plain Optuna and Lightning.
 
 Options: trials=500, stock=12 (trials of the stock set-up, one at a time; 0 leaves it out).
 """
@@ -50,7 +50,7 @@ def _found(folder: Path) -> tuple[float, int]:
 
 
 def _stock(trials: int) -> float:
-    """Seconds a trial, without the imports."""
+    """Seconds per trial, without imports."""
     script = Path(__file__).parent / "stock" / "search.py"
     done = subprocess.run([sys.executable, str(script), str(trials)], check=True, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL, text=True)  # fmt: skip

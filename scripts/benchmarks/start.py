@@ -1,4 +1,4 @@
-"""From typing the command to the first optimizer step, beside the import of Lightning alone."""
+"""The time from the command to the first optimizer step, compared with the import of Lightning alone."""
 
 import statistics
 import subprocess
@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 
-# the first step's time is read inside the process, and compared with when the process was started
+# the process reads the time of its first step; the time of its start is subtracted
 CODE = """
 import sys, time
 from rnnlab.tasks.task import Task

@@ -37,7 +37,7 @@ class Stock(lightning.LightningModule):
 
 
 def seconds_per_step(epochs: int, *, validate: bool, log_every_n_steps: int) -> float:
-    """Of training alone, from the first step to the last, validation and logging included."""
+    """Seconds per step, from the first step to the last, including validation and logging."""
     series = torch.sin(torch.linspace(0, 100, 1000))[:, None] + 0.1 * torch.randn(1000, 1)
     x, y = series.unfold(0, 20, 1).transpose(1, 2)[:-1].contiguous(), series[20:]
     train = DataLoader(TensorDataset(x[:TRAIN], y[:TRAIN]), batch_size=32, shuffle=True)

@@ -1,4 +1,4 @@
-"""A sweep of 1,000 runs: how long it takes, where the time goes, the stock set-up beside it, and the bits.
+"""A sweep of 1,000 runs: its time, the parts of this time, plain Lightning for comparison, and whether bits agree.
 
 Options: runs=1000 (a multiple of 20), stock=64 (0 leaves the stock set-up out), bits=20.
 """
@@ -68,7 +68,7 @@ def sweep(folder: str, seeds: int) -> float:
 
 
 def account(folder: str, wall: float) -> None:
-    """Where the time went: a run and core of the sweep; `budget` has the parts of a run."""
+    """Prints where the time went, per run and core; `budget` shows the parts of a run."""
     import os
 
     import rnnlab
@@ -115,7 +115,7 @@ def same_bits(folder: str, n: int) -> None:
 
 
 def beside_stock(n: int) -> None:
-    """The first `n` runs here and in the stock set-up; the rate in the steady state from two lengths."""
+    """Trains the first `n` runs with rnnlab and with plain Lightning; steady-state rates need two sweep lengths."""
     try:
         import hydra_plugins.hydra_joblib_launcher  # noqa: F401
     except ImportError:
@@ -135,8 +135,8 @@ def beside_stock(n: int) -> None:
     def ours(seeds: int, folder: str) -> float:
         return train(folder, GRID[0], GRID[1], "optimizer.lr=1e-3,2e-3", f"seed=range(0,{seeds})")
 
-    # the rate in the steady state is that of the runs between a short and a long sweep; ours are so short that
-    # the difference takes more of them to be larger than what a start varies by
+    # the steady-state rate is that of the runs by which a long sweep exceeds a short one; rnnlab's runs are so short
+    # that many are needed before this difference exceeds the variation of the start
     took = {}
     for name, run, lengths in (("rnnlab", ours, (n // 8, 5 * n // 8)), ("stock", stock, (n // 32, n // 8))):
         with tempfile.TemporaryDirectory() as a, tempfile.TemporaryDirectory() as b:

@@ -1,4 +1,4 @@
-"""Timing on a machine that others use too: by turns, medians, on so many cores and no more."""
+"""Timing on a shared machine: in turns, with medians, and on a fixed number of cores."""
 
 import contextlib
 import os
@@ -13,9 +13,9 @@ import torch
 def seconds(
     *functions: Callable[[], Any], repeats: int = 7, clock: Callable[[], float] = time.perf_counter
 ) -> list[float]:
-    """The median time of each, taken by turns so that all see the same machine. A first call is not counted.
+    """The median time of each function, measured in turns, so that all see the same load. First calls do not count.
 
-    `clock=time.process_time`, for work on one core, leaves out the time in which others had it.
+    `clock=time.process_time`, for work on one core, leaves out the time of other processes.
     """
     times: list[list[float]] = [[] for _ in functions]
     for turn in range(repeats + 1):
@@ -29,7 +29,7 @@ def seconds(
 
 @contextlib.contextmanager
 def cores(n: int) -> Iterator[None]:
-    """Inside, torch has n threads, and this process and what it starts have n cores (where the system can do it)."""
+    """Inside, torch has n threads, and this process and its children have n cores (where the system supports it)."""
     threads, pinned = torch.get_num_threads(), hasattr(os, "sched_setaffinity")
     before = os.sched_getaffinity(0) if pinned else set()
     torch.set_num_threads(n)
@@ -44,12 +44,12 @@ def cores(n: int) -> Iterator[None]:
 
 
 def clock(cores: int) -> Callable[[], float]:
-    """On one core the time it worked for us; with several, what the wall says."""
+    """The clock to use: CPU time on one core, wall time on several."""
     return time.process_time if cores == 1 else time.perf_counter
 
 
 def core_counts() -> list[int]:
-    """One core, and as many as torch takes."""
+    """One core, and as many as torch uses."""
     return sorted({1, torch.get_num_threads()})
 
 

@@ -1,4 +1,4 @@
-"""The trainings whose resumes are checked: small ones, of five batches an epoch, the last of them smaller."""
+"""The trainings whose resumes are checked: small ones, with five batches per epoch, of which the last is smaller."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ SMALL = (
 OWN = ("data=sine", "data.n_points=100", "data.window=4", "data.batch_size=14", "~model",
        "+model._target_=tortures.own.Own", *SMALL[1:])  # fmt: skip
 
-# each factor's levels by name; "" is the plain one
+# {factor: {level: overrides}}; "" is the default level
 FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
     "task": {
         "series": ("data=sine", "data.n_points=100", "data.window=4", "data.batch_size=14", *SMALL),
@@ -97,7 +97,7 @@ FACTORS: dict[str, dict[str, tuple[str, ...]]] = {
     "calls": {"auto": (), "2": ("trainer.steps_per_call=2",)},
     "checkpoints": {str(n): (f"checkpoint.every_n_steps={n}",) for n in (1, 2, 3)},
 }  # fmt: skip
-ALL = ("engine", "validation", "accumulation", "end")  # of these every combination is checked
+ALL = ("engine", "validation", "accumulation", "end")  # factors of which every combination is checked
 # a finished run, and what makes it longer
 LONGER = [
     (("trainer.max_epochs=1",), ("trainer.max_epochs=2",)),
@@ -109,7 +109,7 @@ Configuration = dict[str, str]
 
 
 def steps(chosen: Configuration) -> int:
-    """Of the optimizer, that the training has; of a factor that is still open the level with the most is taken."""
+    """How many optimizer steps the training has; for a factor that is not chosen, the level with the most counts."""
     batches = {"4 batches": 4, "a share": 3, "overfit": 2}.get(chosen.get("limits", ""), 5)
     an_epoch = math.ceil(batches / int(chosen.get("accumulation", "1")))
     ends = {"2 epochs": 2 * an_epoch, "inside an epoch": 7, "both limits": min(9, 3 * an_epoch)}
@@ -117,7 +117,7 @@ def steps(chosen: Configuration) -> int:
 
 
 def fits(chosen: Configuration) -> bool:
-    """Whether the levels go together; what is left out is refused, or says nothing new."""
+    """Whether the levels can be combined; other combinations are refused by rnnlab, or add nothing new."""
     own = chosen.get("task") == "own module"
     shorter = chosen.get("limits") in ("4 batches", "a share", "overfit")
     unvalidated = chosen.get("limits") == "no validation"
@@ -137,7 +137,7 @@ def fits(chosen: Configuration) -> bool:
 
 
 def overrides(chosen: Configuration) -> list[str]:
-    """What `rnnlab train` is asked; of two that name one key the later counts."""
+    """The overrides for `rnnlab train`; of two for the same key the later counts."""
     words = [word for factor, level in chosen.items() for word in FACTORS[factor][level]]
     if chosen.get("task") == "own module":
         words = [word for word in words if not word.startswith("model.")]
@@ -145,7 +145,7 @@ def overrides(chosen: Configuration) -> list[str]:
 
 
 def every_combination() -> Iterator[Configuration]:
-    """The whole product of the factors that have been dangerous, on the smallest task."""
+    """All combinations of the factors in ALL, which had errors before, on the smallest task."""
     for levels in itertools.product(*(FACTORS[factor] for factor in ALL)):
         chosen = plain() | dict(zip(ALL, levels, strict=True))
         warm = chosen | {"schedule": "warm-up"}
@@ -153,9 +153,9 @@ def every_combination() -> Iterator[Configuration]:
 
 
 def every_pair(seed: int = 0) -> Iterator[Configuration]:
-    """Configurations in which every two levels of any two factors come together once at least, where they can.
+    """Configurations in which each two levels of any two factors occur together at least once, if they can.
 
-    Greedy: each takes a pair that is still missing, and fills the rest with what covers most of the others.
+    Greedy: each configuration takes a missing pair, and fills the other factors so that it covers most other pairs.
     """
     chance = random.Random(seed)
     missing = {
@@ -174,7 +174,7 @@ def every_pair(seed: int = 0) -> Iterator[Configuration]:
 
 
 def complete(chosen: Configuration, missing: set[Any], chance: random.Random) -> Configuration | None:
-    """The levels of all other factors, None where nothing fits."""
+    """The configuration with levels of all other factors; None where nothing fits."""
     rest = [factor for factor in FACTORS if factor not in chosen]
     chance.shuffle(rest)
     for factor in rest:

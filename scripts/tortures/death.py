@@ -1,4 +1,4 @@
-"""How a process of one's own is ended: at a call of its own choice, or from outside."""
+"""Kills child processes: at a chosen call within them, or from outside."""
 
 import contextlib
 import functools
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def fork(work: Callable[[], Any], log: Path) -> int:
-    """A child process that does `work`, its complaints going to `log`, and ends with its exit code."""
+    """Starts a child process that does `work` and exits with its exit code; its output goes to `log`."""
     if (pid := os.fork()) == 0:
         code = 1
         try:
@@ -27,12 +27,12 @@ def fork(work: Callable[[], Any], log: Path) -> int:
 
 
 def writes() -> list[tuple[Any, str]]:
-    """What makes a file last."""
+    """The operations that make a file permanent."""
     return [(os, "fsync"), (Path, "replace")]
 
 
 def turns() -> list[tuple[Any, str]]:
-    """Where something of a training ends or begins."""
+    """The methods at which a part of a training ends or begins."""
     from rnnlab.runs.run import Run
     from rnnlab.training.checkpoints import Checkpoints
     from rnnlab.training.loggers import Journal
@@ -52,9 +52,10 @@ def die_at(
     half: bool = False,
     behind: bool = False,
 ) -> list[int]:
-    """Kills this process at the `at`-th call of one of `places`, or behind it; returns the count of calls, kept up.
+    """Kills this process at the `at`-th call of one of `places`, or, with `behind`, after it. Returns the count of
+    calls, which is updated.
 
-    With `half`, half of a file that is about to last is lost.
+    With `half`, half of a file that is about to become permanent is lost.
     """
     count = [0]
 

@@ -1,4 +1,4 @@
-"""Every small training stopped at every step, and the resumes that do not end as the unbroken run."""
+"""Stops each small training at every step, and reports resumes that differ from the uninterrupted run."""
 
 import multiprocessing
 import shutil
@@ -14,7 +14,7 @@ from tortures.resumption import Refused, Resumption, compose_once
 
 
 class Case(NamedTuple):
-    """`short`: killed behind every checkpoint, and not at every rename, nor by SIGTERM."""
+    """A training to check. `short`: it is only killed after every checkpoint, not at every rename, nor by SIGTERM."""
 
     name: str
     overrides: list[str]
@@ -23,7 +23,7 @@ class Case(NamedTuple):
 
 
 def cases(seed: int = 0, product: bool = True) -> Iterator[Case]:
-    """All pairs of levels, longer runs, and (with `product`) every combination of what has been dangerous."""
+    """All pairs of levels, longer runs, and (with `product`) all combinations of the factors in ALL."""
     for chosen in configurations.every_pair(seed):
         yield Case(told(chosen), configurations.overrides(chosen), [], False)
     for first, longer in configurations.LONGER:
@@ -42,10 +42,10 @@ def told(chosen: dict[str, str]) -> str:
 
 
 def check(case: Case) -> tuple[Case, Counter[str], list[str]]:
-    """One training's places to stop; the work of a process."""
+    """Checks one training at all places to stop; the work of one process."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         at = Path(folder).resolve()
-        shutil.copy(Path(__file__).with_name("configurations.py"), at / "text.txt")  # as good a text as any
+        shutil.copy(Path(__file__).with_name("configurations.py"), at / "text.txt")  # any text will do
         words = [word.replace("{text}", str(at / "text.txt")) for word in case.overrides]
         first = [word.replace("{text}", str(at / "text.txt")) for word in case.first]
         resumption = Resumption(at, words, first, every_place=not case.short, signals=not case.short)
@@ -58,7 +58,7 @@ def check(case: Case) -> tuple[Case, Counter[str], list[str]]:
 
 
 def check_all(asked: Iterable[Case], workers: int = 2) -> Iterator[tuple[Case, Counter[str], list[str]]]:
-    """As they come, each from a process that has imported already."""
+    """Checks cases in parallel processes that share imports; yields results as they come."""
     import rnnlab.native.program
     import rnnlab.training.train  # noqa: F401
 

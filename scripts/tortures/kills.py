@@ -1,9 +1,8 @@
-"""Trainings and sweeps that are really killed, at random, with kill -9 and SIGTERM, and while they write a file.
+"""Kills trainings and sweeps at random, with kill -9 and SIGTERM, and while they write a file.
 
-Each is gone on with until it has come to its end; then every bit that it left is compared with that of a training
-that nobody killed.
+Each is resumed until it has ended; then all its files are compared bit by bit with those of an uninterrupted training.
 
-Leave the sources alone while it runs: a training that is taken up by other code has other bits, and should.
+Do not edit the sources while this runs: a training that is resumed with other code rightly has other bits.
 """
 
 import contextlib
@@ -22,7 +21,7 @@ from tortures.death import descendants, die_at, ended, fork, turns, writes
 
 SHORT = ("data.n_points=400", "model.hidden_size=8", "trainer.threads=1", "trainer.accelerator=cpu",
          "checkpoint.every_n_steps=9", "~callbacks.progress", "~callbacks.pictures")  # fmt: skip
-TEXT = "TEXT"  # stands for a copy of a file of ours, as good a text as any
+TEXT = "TEXT"  # stands for the path of a text
 RUNS = {
     "sine, torch": ("experiment=sine", *SHORT, "trainer.max_epochs=20", "model.engine=torch"),
     "sine, native, dropout, rmsprop": (
@@ -59,7 +58,7 @@ def train(overrides: tuple[str, ...], folder: Path) -> int:
 
 
 class Kills:
-    """`only`: a word in the names of what is killed; `aim`: "" for any time, "writing" or "turns"."""
+    """Kills trainings. `only`: a word in their names; `aim`: "" for any time, "writing" or "turns"."""
 
     def __init__(self, folder: Path, kills: int, seed: int, only: str = "", aim: str = "") -> None:
         self.folder, self.log, self.kills, self.chance = folder, folder / "log", kills, random.Random(seed)
@@ -67,9 +66,9 @@ class Kills:
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.whole: dict[str, tuple[Path, float]] = {}
-        self.calls: dict[tuple[str, str], int] = {}  # of writes and turns in a whole training
+        self.calls: dict[tuple[str, str], int] = {}  # {(training, aim): calls if uninterrupted}
         text = Path(__file__).with_name("configurations.py")
-        shutil.copy(text, folder / "text.txt")  # not the file itself, which somebody may be editing
+        shutil.copy(text, folder / "text.txt")  # a copy: the file itself may be edited meanwhile
 
     def run(self) -> None:
         import torch  # noqa: F401  here, for all children

@@ -1,4 +1,4 @@
-"""A place where a training can be stopped: a copy of its folder at an instant, as kill -9 would leave it."""
+"""A place where a training can be stopped: a copy of its folder at this moment, as kill -9 would leave it."""
 
 import hashlib
 import os
@@ -22,9 +22,10 @@ class Place:
     copy: Path
 
     def state(self) -> str:
-        """What a resume can see of it, as a hash: two places of one state go on alike and one of them is enough.
+        """A hash of everything that a resume can see: places with equal states resume equally, and one of them is
+        enough.
 
-        TensorBoard's file is left out, whose bytes tell the time.
+        TensorBoard's file is left out, because it contains times.
         """
         import torch
 
@@ -34,7 +35,7 @@ class Place:
             if path.suffix == ".ckpt":
                 found: Any = plain(
                     torch.load(path, weights_only=False), self.copy.name
-                )  # our own, and 10 times as fast
+                )  # the files are rnnlab's own; 10 times as fast
                 found.get("callbacks", {}).pop("Recorder", None)
             elif path.name == "run.json":
                 found = '"queued"' in (text := path.read_text()), '"running"' in text, '"finished"' in text
@@ -45,13 +46,13 @@ class Place:
 
 
 class Watch:
-    """Looks over a training in this process, and copies its outputs wherever a file takes its place or goes.
+    """Watches a training in this process, and copies its outputs whenever a file is renamed or removed.
 
-    The operating system's calls are watched (Python's audit events), nothing of rnnlab's: whatever makes a
-    checkpoint last is seen. `every=False` keeps those places alone where a new last.ckpt has just come.
+    It watches calls of the operating system (Python's audit events), and nothing of rnnlab, so that it sees everything
+    that makes a checkpoint permanent. `every=False` keeps only places just after a new last.ckpt.
     """
 
-    installed: "Watch | None" = None  # hooks stay for as long as the process: there is one
+    installed: "Watch | None" = None  # audit hooks cannot be removed, so there is only one
 
     def __init__(self, outputs: Path, copies: Path, every: bool = True) -> None:
         self.outputs, self.copies, self.every = outputs, copies, every
@@ -60,11 +61,11 @@ class Watch:
 
     @contextmanager
     def watching(self, stop_at: int = 0) -> Iterator[None]:
-        """While open; `stop_at` sends SIGTERM at so many-th last.ckpt instead of copying anything."""
+        """Watches while open. With `stop_at` it copies nothing, but sends SIGTERM at the `stop_at`-th last.ckpt."""
         if Watch.installed is None:
             sys.addaudithook(heard)
         Watch.installed = self
-        before = signal.signal(signal.SIGTERM, lambda *_: None)  # for when nobody listens yet
+        before = signal.signal(signal.SIGTERM, lambda *_: None)  # until the training handles SIGTERM
         self.open, self.stop_at, self.commits = True, stop_at, 0
         try:
             yield
@@ -79,7 +80,7 @@ class Watch:
             if commits and self.commits == self.stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
             return
-        self.open = False  # what copies makes events of its own
+        self.open = False  # copying causes events, too
         if self.every:
             self.keep(f"before {event} of {Path(target).name}")
         if commits:
@@ -90,7 +91,7 @@ class Watch:
 
     def keep(self, what: str) -> Place:
         place = Place(what, self.copies / str(len(self.places)))
-        # the lock says that its holder lives, which is this process; of one that was killed it says nothing
+        # without the lock: its holder, this process, is alive, as a killed one would not be
         shutil.copytree(self.outputs, place.copy, symlinks=True, ignore=shutil.ignore_patterns(".claims"))
         self.places.append(place)
         return place

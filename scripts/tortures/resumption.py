@@ -1,4 +1,4 @@
-"""One small training, stopped at every place there is and gone on with, until nothing new is found."""
+"""Stops one small training at every possible place and resumes it, until no new state is found."""
 
 import contextlib
 import copy
@@ -14,18 +14,18 @@ from tortures.place import Place, Watch
 
 
 class Refused(Exception):
-    """The configuration cannot be: not even the unbroken run goes."""
+    """The configuration is invalid: even the uninterrupted run fails."""
 
 
 class Resumption:
     """Checks the resumes of one training.
 
-    The unbroken run keeps no checkpoint but its last. Then the training is watched with all that it is asked for,
-    and from each place where it could be killed it is gone on with by the same command, under watch again: a
-    state that was not seen before is one more place to stop. So chains of any length are covered. SIGTERM is sent at
-    every checkpoint besides, which stops at the step behind. Every end is compared with the unbroken one.
+    The uninterrupted run keeps only its last checkpoint. Then the training is watched, with all its options. From each
+    place where it could be killed, the same command resumes it, again under watch; each state that was not seen before
+    is another place to stop. So chains of any length are covered. In addition, SIGTERM is sent at every checkpoint, and
+    stops the training at the next step. Each end is compared with the uninterrupted one.
 
-    `first` is trained before, and its folder given to `overrides` as {first}: a finished run that is trained longer.
+    `first` is trained before, and its folder is inserted into `overrides` as {first}: for a run that is trained longer.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Resumption:
         self.wrong: list[str] = []
         self.seen: set[str] = set()
         self.waiting: list[Place] = []
-        self.checkpoints = 0  # of the training that goes through at once
+        self.checkpoints = 0  # of the uninterrupted training
 
     def check(self) -> None:
         self.train_whole()
@@ -61,7 +61,7 @@ class Resumption:
             self.interrupted()
 
     def train_whole(self) -> None:
-        """The run that nobody stops, under the same path as the others, then moved away."""
+        """Trains the uninterrupted run, at the same path as the others, then moves it away."""
         import rnnlab
 
         options = self.overrides
@@ -83,7 +83,7 @@ class Resumption:
         with quietly():
             run = rnnlab.train(
                 *asked, f"paths.outputs={self.outputs}", quiet=True
-            )  # nobody sees it, and faster
+            )  # faster, and its output is not read
         return str(run.status)
 
     def clear(self) -> None:
@@ -91,14 +91,14 @@ class Resumption:
             shutil.rmtree(self.outputs)
 
     def watched(self, story: str) -> None:
-        """Trains on from what lies in the outputs, to the end; compares it, and keeps the places that are new."""
+        """Resumes from the present outputs, to the end; compares the end, and keeps new places."""
         copies = self.folder / "copies" / str(self.counts["trainings"])
         self.counts["trainings"] += 1
         watch = Watch(self.outputs, copies, self.every_place and not self.seen)
         with watch.watching():
             sound = self.reach_end(story)
         self.checkpoints = self.checkpoints or watch.commits
-        for place in watch.places if sound else ():  # behind a mismatch everything is new
+        for place in watch.places if sound else ():  # after a mismatch all states would be new
             self.counts["places to stop"] += 1
             if (state := place.state()) in self.seen:
                 continue
@@ -107,7 +107,7 @@ class Resumption:
             self.waiting.append(Place(f"{place.what}; {story}", place.copy))
 
     def interrupted(self) -> None:
-        """SIGTERM at every checkpoint, and once more on the way from there."""
+        """Stops by SIGTERM at every checkpoint, and once more after the resume from there."""
         for at in range(1, self.checkpoints + 1):
             self.clear()
             story = ""
@@ -120,7 +120,7 @@ class Resumption:
             self.reach_end(story)
 
     def reach_end(self, story: str) -> bool:
-        """Whether the training, gone on with, ends as the unbroken one."""
+        """Whether the resumed training ends like the uninterrupted one."""
         try:
             self.train(self.overrides)
         except Exception as error:
@@ -135,7 +135,7 @@ class Resumption:
 
 
 def compose_once() -> None:
-    """Composing a config takes longer than training one of these runs; from here on Hydra does it once for each."""
+    """Makes Hydra compose each command only once, because composing takes longer than training one of these runs."""
     from rnnlab.config import hydra_config
 
     made, hydras = {}, hydra_config.hydra_compose

@@ -1,6 +1,6 @@
-"""Stock Optuna around stock Lightning, one trial at a time, as the tutorials of both would write it.
+"""Plain Optuna with plain Lightning, one trial at a time, written as in their tutorials.
 
-Prints the mean seconds of a trial behind the first, which warms up.
+Prints the mean seconds per trial, without the first one, which warms up.
 """
 
 import sys

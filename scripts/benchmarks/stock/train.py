@@ -1,4 +1,4 @@
-"""A run of the sweep benchmark as Lightning's and Hydra's own tutorials would write it."""
+"""A run of the sweep benchmark, written as in Lightning's and Hydra's tutorials."""
 
 import hydra
 import lightning

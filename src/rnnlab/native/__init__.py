@@ -1,4 +1,4 @@
-"""The native engine: kernels in C, compiled at first use, and the thin Python around them."""
+"""The native engine: kernels in C, compiled at first use, and a thin layer of Python."""
 
 from rnnlab.native.bindings import obstacle, status
 from rnnlab.native.engine import run as recurrence

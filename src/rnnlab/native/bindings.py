@@ -1,4 +1,4 @@
-"""The compiled kernels as Python sees them: loaded once, their structures, and what `rnnlab doctor` shows."""
+"""The ctypes interface to the compiled kernels: loads them once, declares their structures, reports their status."""
 
 import ctypes
 import threading
@@ -13,10 +13,10 @@ from rnnlab.native.build import BuildError, Built, build, load
 MAX_CELLS = 32
 MAX_PARAMETERS = 48
 MAX_STATES = 16
-MAX_ROWS = 100_000  # of one batch
+MAX_ROWS = 100_000  # the most rows of a batch in one call
 LOSSES = {"mse": 0, "mae": 1, "huber": 2, "pinball": 3, "cross_entropy": 4, "binary_cross_entropy": 5}
 PRECISIONS: dict[str, tuple[str, ...]] = {"32-true": (), "bf16-mixed": ("-DRNNLAB_BF16",)}
-"""Those of products, and what a library for them is built with; all else is float32. See bf16.h."""
+"""{precision of the matrix products: flags for building that library}; everything else is float32. See bf16.h."""
 Int, Pointer, Double, Word = ctypes.c_int64, ctypes.c_void_p, ctypes.c_double, ctypes.c_uint64
 
 
@@ -33,7 +33,7 @@ class Shape(ctypes.Structure):
     def of(
         cls, cell: Cell, description: int, *, one_hot: bool, layers: int = 1, directions: int = 1
     ) -> "Shape":
-        """That of a stack whose first cell is `cell`, described to the kernels at that address."""
+        """The shape of a stack whose first cell is `cell`; `description` is the address of the cell's C description."""
         return cls(
             cell=description,
             layers=layers,
@@ -118,7 +118,7 @@ class Units(ctypes.Structure):
 
 
 class Library:
-    """The loaded functions; `built` says where they came from."""
+    """The functions of a loaded library; `built` tells how it was made."""
 
     def __init__(self, built: Built) -> None:
         self.built = built
@@ -156,9 +156,9 @@ class Library:
         ):
             raise BuildError("the compiler lays structures out in another way than Python expects")
         self.cells: dict[object, Any] = {}
-        """What kernels.py has made for this library."""
+        """Cache of kernels.py: {key of a cell: its kernels, or the reason why there are none}."""
         self.others: dict[str, Library | str] = {"32-true": self}
-        """By precision: libraries beside this one, or why there is none."""
+        """{precision: its library, or the reason why there is none}."""
 
 
 _lock = threading.Lock()
@@ -167,7 +167,7 @@ _failure: str | None = None
 
 
 def obstacle(precision: str = "32-true") -> str | None:
-    """Why there are no kernels here; None where there are. Compiles them at the first call, and tries once."""
+    """Why this machine has no kernels; None where it has. Compiles them at the first call, and tries only once."""
     global _loaded, _failure
     with _lock:
         if _loaded is None and _failure is None:
@@ -190,7 +190,7 @@ def obstacle(precision: str = "32-true") -> str | None:
 
 
 def library(precision: str = "32-true") -> Library:
-    """The kernels whose products are made in a precision. Raises UserError where they cannot be had."""
+    """The kernels whose products have this precision. Raises UserError where there are none."""
     why = obstacle(precision)
     if why is not None or _loaded is None:
         raise UserError(f"model.engine=native: {why}")
@@ -200,12 +200,12 @@ def library(precision: str = "32-true") -> Library:
 
 
 def loaded() -> Library | None:
-    """The library where something has asked for it already; compiles nothing."""
+    """The library if it is loaded already; else None. Compiles nothing."""
     return _loaded
 
 
 def status() -> dict[str, Any]:
-    """Whether the kernels can be had, why not, and how they were built; compiles them where need be."""
+    """For `rnnlab doctor`: whether there are kernels, why not, and how they were built; compiles them if necessary."""
     why = obstacle()
     if _loaded is None:
         return {"available": False, "reason": why}
@@ -221,5 +221,5 @@ def status() -> dict[str, Any]:
 
 
 def address(tensor: Tensor | None) -> int | None:
-    """Where a tensor's data starts; None for None."""
+    """The address of a tensor's data; None for None."""
     return None if tensor is None else tensor.data_ptr()

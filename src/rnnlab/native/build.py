@@ -1,8 +1,8 @@
-"""The kernels as a shared library, compiled at first use by the system's compiler and kept in a cache.
+"""Compiles the kernels to a shared library, at first use, with the system's compiler; the result is cached.
 
-The cache's key holds everything that the result depends on: the sources, the flags, the compiler's version and
-the macros by which it describes this CPU. The library is written whole, put on the disk and renamed, so that processes
-may race. Its name ends with its own SHA-256, by which a damaged one is known before it is loaded: half a library would
+The cache's key contains everything that the result depends on: the sources, the flags, the compiler's version and the
+macros by which it describes this CPU. The library is written completely, synced and renamed, so that processes may
+race. Its name ends with its own SHA-256, so that a damaged file is noticed before it is loaded: half a library would
 end the process with SIGBUS.
 """
 
@@ -24,8 +24,8 @@ from rnnlab.runs.files import settle
 
 SOURCES = Path(__file__).parent / "csrc"
 COMPILERS = ("cc", "gcc", "clang")
-# -ffast-math is left out for good: it changes bits, gains nothing here, and loading a library built with it
-# makes the whole process flush denormals to zero.
+# Never -ffast-math: it changes bits, is not faster here, and loading a library built with it makes the whole process
+# flush denormals to zero.
 FLAGS = (
     "-std=gnu11",
     "-O3",
@@ -37,27 +37,27 @@ FLAGS = (
     "-pthread",
     "-Wno-psabi",
 )
-TUNING = ("-march=native", "-mcpu=native")  # the first that the compiler takes
+TUNING = ("-march=native", "-mcpu=native")  # the first that the compiler accepts
 WIDE = "-mprefer-vector-width=512"
-TIMEOUT = 900  # seconds; a machine may be busy, and without the library another engine gives other bits
+TIMEOUT = 900  # seconds, for busy machines: without the library another engine would give other bits
 
 
 class BuildError(Exception):
-    """Why there is no library, in one line."""
+    """The library cannot be built or loaded; the message says why, in one line."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """A compiled library, and how it was made."""
+    """A compiled library, and how it was built."""
 
     path: Path
     compiler: str
     isa: str
     seconds: float
-    """What compiling took; 0 where the cache had it."""
+    """Seconds for compiling; 0 where it came from the cache."""
     flags: tuple[str, ...] = field(default=(), compare=False)
     extra: tuple[str, ...] = field(default=(), compare=False)
-    """Those of the flags that were asked for."""
+    """Additional flags of the caller; also contained in the flags."""
 
 
 def find_compiler() -> str:
@@ -76,7 +76,7 @@ def sources() -> list[Path]:
 
 
 def build(compiler: str | None = None, extra: tuple[str, ...] = ()) -> Built:
-    """The library, from the cache or compiled now. `extra` flags come last. Raises BuildError."""
+    """The library of the core, from the cache or compiled now. `extra` flags come last. Raises BuildError."""
     compiler = compiler or find_compiler()
     tuning, macros = _target(compiler, extra)
     flags = (*FLAGS, *tuning, *extra)
@@ -97,7 +97,7 @@ def build(compiler: str | None = None, extra: tuple[str, ...] = ()) -> Built:
 
 
 def build_cell(core: Built, text: str) -> Built:
-    """The library of one cell's functions, by the compiler and with the flags of the core. Raises BuildError."""
+    """The library of one cell's functions (`text`), with the compiler and flags of the core. Raises BuildError."""
     key = hashlib.sha256(core.path.stem.encode() + text.encode())
     name = f"cell-{key.hexdigest()[:24]}"
     seconds = 0.0
@@ -112,10 +112,10 @@ def build_cell(core: Built, text: str) -> Built:
 
 @contextmanager
 def _alone(name: str) -> Iterator[None]:
-    """Of the processes that share a cache, one compiles a library: the others find what it has compiled."""
+    """Lets one process at a time compile a library; the others wait, and then find it in the cache."""
     lock = cache_folder() / f"{name}.lock"
     handle = None
-    with suppress(OSError):  # the compiling itself says why the folder cannot be had
+    with suppress(OSError):  # compiling itself reports why the folder cannot be used
         lock.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -123,19 +123,19 @@ def _alone(name: str) -> Iterator[None]:
         yield
     finally:
         if handle is not None:
-            with suppress(OSError):  # another user's, in a folder where each removes only their own
-                lock.unlink()  # who comes now finds the library
+            with suppress(OSError):  # another user's file, in a folder with the sticky bit
+                lock.unlink()  # later processes find the library
             os.close(handle)
 
 
 def _kept(name: str) -> Path | None:
-    """The cached library that is whole; those that are damaged are removed."""
+    """The intact cached library of this name; None where there is none. Removes damaged ones."""
     found: list[Path] = []
     for folder in cache_folders():
-        with suppress(OSError):  # nobody may look into it
+        with suppress(OSError):  # the folder may not be read
             found += sorted(folder.glob(f"{name}-*.so"))
     for path in found:
-        with suppress(OSError):  # gone meanwhile, or nobody may read it
+        with suppress(OSError):  # removed meanwhile, or not readable
             if path.stem == f"{name}-{_checksum(path)}":
                 return path
             path.unlink()
@@ -147,7 +147,7 @@ def _checksum(path: Path) -> str:
 
 
 def _target(compiler: str, extra: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """The flags that fit this CPU, and the macros that the compiler defines under them."""
+    """The flags for this CPU, and the macros that the compiler defines with these flags."""
     chosen = [flag for flag in extra if flag.startswith("-march")]
     attempts = [()] if chosen else [(flag,) for flag in TUNING] + [()]
     for tuning in attempts:
@@ -157,13 +157,13 @@ def _target(compiler: str, extra: tuple[str, ...]) -> tuple[tuple[str, ...], str
         except BuildError:
             if extra or tuning:
                 continue
-            raise  # a compiler that cannot do this much: its own words say why
+            raise  # the compiler does not work at all; its message says why
         return (*tuning, *((WIDE,) if "__AVX512F__" in macros else ())), macros
     raise BuildError(f"{compiler} does not take the flags {' '.join(extra)}")
 
 
 def _isa(macros: str) -> str:
-    """What the kernels will be made of. Raises BuildError where each multiply-add would be a function call."""
+    """The instruction set of the kernels. Raises BuildError where it has no fused multiply-add (slow in software)."""
     if "__AVX512F__" in macros:
         return "AVX-512"
     if "__AVX__" in macros and "__FMA__" in macros:
@@ -179,7 +179,7 @@ def _ask(compiler: str, arguments: tuple[str, ...]) -> str:
     try:
         done = subprocess.run(
             [compiler, *arguments],
-            # without PATH a compiler is found, but not by it its linker; its words are looked for "error"
+            # without PATH the compiler does not find its linker; in English messages "error" can be searched
             env={"PATH": os.defpath, **os.environ, "LC_ALL": "C"},
             capture_output=True,
             encoding="utf-8",
@@ -193,12 +193,12 @@ def _ask(compiler: str, arguments: tuple[str, ...]) -> str:
 
 
 def _compile(compiler: str, flags: tuple[str, ...], name: str, text: str | None = None) -> Path:
-    """The core's library, or that of a cell's `text`."""
+    """Compiles the core's library, or that of a cell's `text`; returns its path."""
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         partial = f"{folder / name}.{secrets.token_hex(8)}.partial"
-        # with the rights that the umask leaves, so that users who share a cache can read each other's libraries
+        # permissions by the umask, so that users who share a cache can read each other's libraries
         os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise BuildError(f"cannot write to {folder}: {error.strerror}; set RNNLAB_CACHE") from None
@@ -210,7 +210,7 @@ def _compile(compiler: str, flags: tuple[str, ...], name: str, text: str | None 
             source.write_text(text, encoding="utf-8")
             files = ["-I", str(SOURCES), str(source)]
         _ask(compiler, (*flags, *files, "-o", partial, "-lm"))
-        with Path(partial).open("rb") as written:  # the linker may have made the file anew
+        with Path(partial).open("rb") as written:  # open again: the linker may have replaced the file
             os.fsync(written.fileno())
         path = folder / f"{name}-{_checksum(Path(partial))}.so"
         Path(partial).replace(path)
@@ -230,7 +230,7 @@ def _first_line(error: Exception) -> str:
 
 
 def load(built: Built) -> ctypes.CDLL:
-    """Raises BuildError where the library cannot be loaded."""
+    """Loads a library. Raises BuildError where that fails."""
     try:
         return ctypes.CDLL(str(built.path))
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Before a cell's kernels are used, they are held to its own `step`: values and gradients, on random numbers.
+"""Compares a cell's kernels with its own `step` before they are used: values and gradients, on random numbers.
 
-So a step that does something which tracing cannot see, such as looking at a clock, is found out. The result is kept
-beside the library, for this text of the cell's class.
+This detects steps that do something which tracing cannot see, such as reading a clock. A passed check is stored beside
+the library, for this source text of the cell's module.
 """
 
 import copy
@@ -26,7 +26,7 @@ _known: WeakKeyDictionary[Kernels, str] = WeakKeyDictionary()
 
 
 def obstacle(cell: Cell) -> str | None:
-    """Why there are no kernels of a cell here; None where there are, and they agree with its own step.
+    """Why a cell has no kernels here; None where it has, and they agree with its own step.
 
     Compiles and compares at the first call.
     """
@@ -45,15 +45,15 @@ def obstacle(cell: Cell) -> str | None:
 
 
 ROWS, STEPS = 3, 4
-TOLERANCE = 1e-3  # of a tensor's norm; float32 is a thousand times closer
+TOLERANCE = 1e-3  # relative to a tensor's norm; float32 rounding is a thousand times smaller
 
 
 def difference(cell: Cell, kernels: Kernels) -> str | None:
-    """Where the kernels differ from the cell's own step, in one line; None where they do not."""
+    """In what the kernels differ from the cell's own step, in one line; None where they agree."""
     mark = _mark(cell, kernels)
     if mark is not None and mark.exists():
         return None
-    for positive in (False, True):  # a logarithm may need positive numbers to say anything
+    for positive in (False, True):  # of negative inputs a logarithm gives NaN only
         found, truth = (_outcome(cell, kernels, dtype, positive) for dtype in (torch.float32, torch.float64))
         for name, value in found.items():
             if not _close(value, truth[name]):
@@ -67,7 +67,7 @@ def difference(cell: Cell, kernels: Kernels) -> str | None:
 
 
 def _mark(cell: Cell, kernels: Kernels) -> Path | None:
-    """A file that stands for a check passed; None where the text of the class cannot be had."""
+    """The file whose existence means that the check was passed; None where there is no source text."""
     text = hashlib.sha256()
     for kind in type(cell).__mro__[: type(cell).__mro__.index(Cell)]:
         try:
@@ -78,7 +78,7 @@ def _mark(cell: Cell, kernels: Kernels) -> Path | None:
     return path.with_name(f"{path.stem}-{text.hexdigest()[:24]}.checked")
 
 
-@torch.inference_mode(False)  # a model may be evaluated before it is trained here
+@torch.inference_mode(False)  # the first call may come from an evaluation
 def _outcome(cell: Cell, kernels: Kernels, dtype: torch.dtype, positive: bool) -> dict[str, Tensor]:
     """Outputs, last states and gradients of one random case, by name."""
     draw = torch.Generator().manual_seed(20)

@@ -1,4 +1,4 @@
-"""A plan in C: the description of a cell that the driver reads, and its functions (cell.h)."""
+"""Writes a plan as C: the description of a cell for the driver, and the cell's functions (cell.h)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _backward(plan: Plan, phase: int, name: str) -> str:
 
 
 def _derived(plan: Plan) -> str:
-    """What the vectors alone make, and the way back from it."""
+    """The functions for values that depend on the vectors only, forward and backward."""
     f = Function(plan, Loops({}, {}, {}, {}, set()), -1, back=True)
     f.stored = {}
     stores = [(f"vectors + {len(plan.vectors) + i} * units", e) for i, e in enumerate(plan.derived)]
@@ -86,7 +86,7 @@ def _numbers(values: Iterable[int]) -> str:
 
 
 def _again(plan: Plan) -> list[int]:
-    """Whether a product with the same source goes back before this one."""
+    """For each product: whether an earlier product of the backward pass has the same source."""
     order = sorted(range(len(plan.products)), key=lambda k: (plan.products[k].back, k))
     seen: set[Expression] = set()
     found = [0] * len(order)
@@ -103,7 +103,7 @@ def generate(
     sizes: dict[str, tuple[int, ...]],
     cell: Cell,
 ) -> str:
-    """The C of a cell; `names` in the order of Weights in recurrence.h, weight_ih and initial first."""
+    """The C code of a cell; `names` in the order of Weights in recurrence.h: weight_ih, initial, then the others."""
     hidden, widths = cell.hidden_size, cell.widths
     index = {name: i for i, name in enumerate(names)}
     written: dict[tuple[str, ...] | tuple[str, int, int], None] = {}

@@ -1,6 +1,6 @@
-"""Reverse mode: from gradients of a step's results to gradients of what it was computed from.
+"""Reverse-mode differentiation of a step: from the gradients of its results to those of everything before.
 
-At the corners (relu at 0, the larger of two equals, NaN) the rules are torch's.
+At points without a derivative (relu at 0, the maximum of equal numbers, NaN) the rules are torch's.
 """
 
 import math
@@ -34,7 +34,7 @@ def _times(partial: Expression, g: Expression) -> tuple[Expression, ...]:
 def _tie(
     a: Expression, b: Expression, larger: Expression, smaller: Expression, g: Expression
 ) -> tuple[Expression, ...]:
-    """Max and min: all of the gradient where one wins, half each where they are equal."""
+    """Gradients of max and min: all to one operand; half to each where they are equal."""
     half = mul(constant(0.5), g)
     equal = apply("equal", a, b)
     wins = apply("less", smaller, larger)
@@ -44,7 +44,7 @@ def _tie(
     )
 
 
-# e: the expression itself, g: its gradient, a and b: its operands; gives the gradients of the operands
+# a rule maps e (the expression), g (its gradient) and its operands a, b to the gradients of the operands
 RULES: dict[str, Rule] = {
     "add": lambda e, g, a, b: (g, g),
     "sub": lambda e, g, a, b: (g, neg(g)),
@@ -77,9 +77,9 @@ RULES: dict[str, Rule] = {
 
 
 def gradients(results: Mapping[Expression, Expression]) -> dict[Expression, Expression]:
-    """The gradient of everything that the results are made of, from the gradients of the results.
+    """{expression: gradient} of everything that the results depend on, from {result: its gradient}.
 
-    What is the same for all units of a row has one gradient for all of them, the sum of theirs.
+    An expression that is equal for all units of a row has one gradient: the sum over the units.
     """
     order = ordered(results)
     same = uniform(order)

@@ -1,4 +1,4 @@
-"""Values that parameters and buffers alone make: computed once a call, and so are their gradients."""
+"""Derived values depend on parameters and buffers only; they and their gradients are computed once a call."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from rnnlab.native.expressions import (
 )
 
 FREE = CHEAP - {"div", "sqrt"}
-"""What costs no more than to load it."""
+"""Operations that cost no more than a load from memory."""
 
 
 def separate(
     roots: Iterable[Expression], known: Sequence[Expression] = ()
 ) -> tuple[list[Expression], list[Expression]]:
-    """Puts leaves `derived(k)` in the place of the largest parts of the roots that depend on parameters and buffers
-    alone and take a function or a division. Returns the roots and all such values, the `known` ones first.
+    """Replaces the largest parts of the roots that depend on parameters and buffers only, and contain a function or a
+    division, by leaves `derived(k)`. Returns the new roots, and all derived values, the `known` ones first.
 
-    What a product multiplies stays: it has a place of its own.
+    The source of a matrix product is not replaced: it is stored anyway.
     """
     order = ordered(roots)
     sources = {e.operands[0] for e in order if e.op == "product"} | {
@@ -62,6 +62,6 @@ def separate(
 
 
 def gained(values: Sequence[Expression], vectors: Sequence[Expression]) -> dict[int, Expression]:
-    """What the gradients of the vectors, by their numbers, get from those of the derived values, d_derived(k)."""
+    """{number of a vector: what its gradient gets from the gradients d_derived(k) of the derived values}."""
     found = gradients({value: make("d_derived", k) for k, value in enumerate(values)})
     return {i: found[v] for i, v in enumerate(vectors) if found.get(v, ZERO) is not ZERO}

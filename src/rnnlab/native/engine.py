@@ -27,8 +27,8 @@ _THREADS: ContextVar[int | None] = ContextVar("threads of the kernels alone", de
 
 @contextmanager
 def torch_in_one_thread() -> Iterator[None]:
-    """While open, torch's own kernels have one thread, and so one order of summation; ours keep theirs, which do not
-    change a bit.
+    """While open, torch's own operations use one thread, so that their order of summation is fixed. rnnlab's kernels
+    keep their threads, which do not change a bit.
     """
     count = torch.get_num_threads()
     if count == 1:
@@ -54,35 +54,35 @@ def run(
     kernels: Kernels | None = None,
     precision: str = "32-true",
 ) -> tuple[Tensor, State]:
-    """What engines.py asks of an engine, for cells that can be compiled, in float32 on the CPU; with
-    precision="bf16-mixed" the products are of bfloat16 numbers.
+    """Runs a cell over a sequence, as engines.py requires, for cells that can be compiled, in float32 on the CPU. With
+    precision="bf16-mixed" the operands of matrix products are bfloat16.
 
-    x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H), or (B, k*H) as the cell has it;
-    reset (B, T) bool. The results can be differentiated once, with respect to x, the state and every parameter.
-    `threads`: at most so many (None: as torch); it does not change a bit. `kernels`: the
-    cell's, where they are at hand.
+    x (B, T, I) float32 or (B, T) int64 indices of one-hots; state a tuple of (B, H), or (B, k*H) for a state of k
+    blocks; reset (B, T) bool. Returns the outputs (B, T, H) and the last state. They can be differentiated once, with
+    respect to x, the state and every parameter. `threads`: at most so many (None: as torch); it does not change a bit.
+    `kernels`: the cell's kernels, if the caller has them.
 
-    Raises ValueError for tensors of another shape, dtype or device and for indices out of range; UserError for
-    other derivatives, where they are asked for.
+    Raises ValueError for tensors of another shape, dtype or device and for indices out of range; UserError where other
+    derivatives are requested.
     """
     kernels = kernels or kernels_of(cell)
-    if precision != "32-true":  # torch's autocast may have left what comes here in bfloat16
+    if precision != "32-true":  # under torch's autocast, arguments may be bfloat16
         x, state = x.float() if x.is_floating_point() else x, tuple(s.float() for s in state)
-    if x.dim() > 1 and len(x) > MAX_ROWS:  # rows know nothing of each other
+    if x.dim() > 1 and len(x) > MAX_ROWS:  # rows are independent
         return _in_parts(cell, x, state, reset, masks, threads, precision)
     weights = kernels.tensors(cell)
     _refuse_transforms(x, *state, *weights)
     _check(cell, kernels, x, state, reset, weights)
     shape = Shape.of(cell, kernels.address, one_hot=not x.is_floating_point())
     count = (_THREADS.get() or torch.get_num_threads()) if threads is None else threads
-    if reset is None:  # without resets a learned start reaches the kernels as the state alone
+    if reset is None:  # without resets, a learned initial state is part of `state`
         weights = tuple(None if n == "initial" else w for n, w in zip(kernels.names, weights, strict=True))
     blocks = tuple(
         block
         for s, k in zip(state, kernels.widths, strict=True)
         for block in (s.chunk(k, -1) if k > 1 else (s,))
     )
-    if not torch.is_grad_enabled():  # nothing is kept for a backward pass, nor does autograd need to know
+    if not torch.is_grad_enabled():  # no backward pass, so autograd is not involved
         call = Call(shape=shape, rows=x.shape[0], steps=x.shape[1], threads=count)
         drawn = _drawn(cell, x, masks)
         y, last, *_ = _forward(library(precision), call, reset, drawn, x, weights, blocks, reused)
@@ -95,7 +95,7 @@ def run(
 
 
 def _drawn(cell: Cell, x: Tensor, masks: Masks | None) -> Masks:
-    """The masks that the cell's kernels read, dense; without any, those of evaluation."""
+    """The masks that the cell's kernels read, dense; where none are given, those of evaluation."""
     products, keep = masks or Masks()
     if products is None and cell.recurrent_dropout:
         products = torch.ones(x.shape[0], cell.hidden_size)
@@ -106,7 +106,7 @@ def _drawn(cell: Cell, x: Tensor, masks: Masks | None) -> Masks:
 
 
 def _joined(kernels: Kernels, blocks: tuple[Tensor, ...]) -> State:
-    """States of several blocks of units side by side."""
+    """Concatenates the blocks of each state of several blocks: (B, H) each to (B, k*H)."""
     found, at = [], 0
     for k in kernels.widths:
         found.append(blocks[at] if k == 1 else torch.cat(blocks[at : at + k], -1))
@@ -136,7 +136,7 @@ def _in_parts(
 
 
 def _refuse_transforms(*tensors: Tensor | None) -> None:
-    """Raises UserError for tensors that stand for others: of torch.func, or with a tangent of forward mode."""
+    """Raises UserError for tensors inside torch.func transforms, and for tensors with a forward-mode tangent."""
     for tensor in tensors:
         if tensor is None:
             continue
@@ -191,14 +191,14 @@ def _forward(
     state: tuple[Tensor, ...],
     room: Callable[[int, str], Tensor],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, int]:
-    """The outputs (B, T, H), the last state (states, B, H), and what a backward pass needs: what was kept, the state
-    that it began with (None: zeros) and the bytes of its own workspace.
+    """Returns the outputs (B, T, H), the last state (states, B, H), and what the backward pass needs: the kept values,
+    the initial state (None: zeros), and the size of its workspace in bytes.
     """
     weights = tuple(None if w is None else dense(w) for w in weights)
     x = dense(x)
     reset = None if reset is None else reset.contiguous()
     given = torch.stack([s.detach() for s in state])  # (states, B, H)
-    first = given if given.any() else None  # products with zeros are left out
+    first = given if given.any() else None  # for zeros, products are skipped
     y = torch.empty(call.rows, call.steps, call.shape.hidden)
     last = torch.empty_like(given, memory_format=torch.contiguous_format)
     setattr(call, "x" if x.is_floating_point() else "tokens", address(x))
@@ -248,14 +248,14 @@ class _Recurrence(torch.autograd.Function):
             found = _backward(ctx, d_y, d_last, dense(inputs[0]), tuple(inputs[1 : 1 + ctx.count]))
         if not torch.is_grad_enabled():  # without create_graph
             return found
-        # what it depends on, so that torch asks us for the second derivative, and does not take it for zero
+        # all inputs, so that torch calls `_Once` for a second derivative, and does not take it for zero
         given = [t for t in (*inputs, d_y, *d_last) if t is not None]
         marked = iter(_Once.apply(len(given), *given, *(d for d in found if d is not None)))
         return tuple(None if d is None else next(marked) for d in found)
 
 
 class _Once(torch.autograd.Function):
-    """First derivatives, as functions of what they were computed from; they cannot be differentiated."""
+    """First derivatives as outputs in autograd's graph, so that a request for second derivatives raises an error."""
 
     @staticmethod
     def forward(ctx: Any, count: int, *tensors: Tensor) -> Any:

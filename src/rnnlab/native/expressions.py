@@ -1,7 +1,7 @@
-"""Scalar mathematics by unit: an expression stands for a block of (rows, H) numbers, computed unit by unit.
+"""Symbolic elementwise mathematics: an expression stands for a block of (rows, H) numbers, computed unit by unit.
 
-Expressions are shared where they are equal, so that `is` compares them, and simplified where they are made. They know
-nothing of where values stand or in which language they are computed.
+Equal expressions are the same object, so that `is` compares them; they are simplified when they are made. They do not
+depend on memory layout or on the language of the generated code.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ LEAVES = frozenset(("constant", "input", "state", "product", "slot", "vector", "
     "d_product",
     "d_derived",
 }
-"""input(k): block k of the projected input. state(k): block k of the states before. product(name, k, j, source):
-block k of what column j of a matrix's blocks gives with the source. vector(name, k): block k of a parameter or buffer
-by unit, -1 for one number. derived(k): what vectors alone make. mask(): what the sources of products are multiplied
-by, drawn once a sequence. keep(k): 1 where block k of the states keeps its old value, drawn in each step.
-slot(k, sources): a sum that products leave. d_...: gradients that the step after, the layer above, or a product gives;
-for derived(k) those of all steps."""
+"""The leaves. input(k): block k of the projected input. state(k): block k of the previous states. product(name, k, j,
+source): block k of the product of the matrix's column of blocks j with the source. vector(name, k): block k of a
+parameter or buffer with one number per unit; k = -1: a single number. derived(k): a value that depends on vectors only.
+mask(): the dropout mask on sources of products, drawn once a sequence. keep(k): 1 where block k of the states keeps its
+old value (zoneout), drawn in each step. slot(k, sources): a sum of products, inputs and biases. d_...: gradients from
+the next step, the layer above, or a product; for derived(k) summed over all steps."""
 CHEAP = frozenset(
     ("add", "sub", "mul", "div", "neg", "abs", "sign", "sqrt", "max", "min", "select", "relu")
 ) | {"less", "less_equal", "equal", "not_equal", "and", "or", "not"}
-"""A few instructions."""
+"""Operations of a few instructions."""
 CONDITIONS = frozenset(("less", "less_equal", "equal", "not_equal", "and", "or", "not"))
 SUMS = frozenset(("sum",))
-"""sum(a): over all units of a row; the same for all of them."""
+"""sum(a): over all units of a row; the result is equal for all units."""
 LINEAR = frozenset(("add", "sub", "mul", "neg"))
-"""One instruction."""
+"""Operations of one instruction."""
 
 
 class Expression:
-    """`op` of `args`, which are expressions, or numbers and names for leaves."""
+    """The operation `op` applied to `args`: expressions; for leaves, numbers and names."""
 
     __slots__ = ("__weakref__", "args", "op")
 
@@ -56,7 +56,7 @@ _table: WeakValueDictionary[tuple[object, ...], Expression] = WeakValueDictionar
 
 
 def make(op: str, *args: Expression | float | int | str) -> Expression:
-    """The one expression of this operation and these arguments."""
+    """The unique expression object of this operation and these arguments."""
     key = (op, *(id(a) if isinstance(a, Expression) else (type(a), _exact(a)) for a in args))
     found = _table.get(key)
     if found is None:
@@ -67,7 +67,7 @@ def make(op: str, *args: Expression | float | int | str) -> Expression:
 
 
 def _exact(value: float | int | str) -> object:
-    return struct.pack("d", value) if isinstance(value, float) else value  # -0.0 is not 0.0, NaN is itself
+    return struct.pack("d", value) if isinstance(value, float) else value  # by bits: -0.0 is not 0.0
 
 
 def constant(value: float) -> Expression:
@@ -78,7 +78,7 @@ ZERO, ONE = constant(0.0), constant(1.0)
 
 
 def number(e: Expression) -> float | None:
-    """The value of a constant; None for all else."""
+    """The value of a constant; None for other expressions."""
     return float(e.args[0]) if e.op == "constant" else None  # type: ignore[arg-type]
 
 
@@ -152,12 +152,12 @@ def div(a: Expression, b: Expression) -> Expression:
 
 
 def apply(op: str, *args: Expression) -> Expression:
-    """An operation without a simplification of its own."""
+    """An operation for which no simplification is known."""
     return make(op, *args)
 
 
 def select(condition: Expression, a: Expression, b: Expression) -> Expression:
-    """A where the condition holds, else b."""
+    """`a` where the condition holds, else `b`."""
     return a if a is b else make("select", condition, a, b)
 
 
@@ -167,7 +167,7 @@ def total(a: Expression) -> Expression:
 
 
 def ordered(roots: Iterable[Expression]) -> list[Expression]:
-    """All that the roots are made of, each after its operands, in one order for equal roots."""
+    """All parts of the roots, each after its operands; the order is the same for equal roots."""
     seen: set[int] = set()
     out: list[Expression] = []
     for root in roots:
@@ -189,7 +189,7 @@ def ordered(roots: Iterable[Expression]) -> list[Expression]:
 
 
 def uniform(order: Iterable[Expression]) -> set[Expression]:
-    """Those that are the same for all units of a row: sums, and what they alone make. `order` as `ordered` gives it."""
+    """The expressions of `order` (from `ordered`) that are equal for all units of a row: sums, and what they make."""
     found: set[Expression] = set()
     for e in order:
         made_of = [a for a in e.operands if a.op != "constant"]

@@ -13,10 +13,10 @@ LINE = 16  # floats in a cache line: every parameter starts on one
 
 @dataclass
 class Flat:
-    """The trained parameters of a module as views of `parameters`, their gradients as views of `gradients`.
+    """The trained parameters of a module as views of the buffer `parameters`, their gradients as views of `gradients`.
 
-    Both are float32, of one length, and start on a cache line; parameter i takes `sizes[i]` floats from
-    `offsets[i]` on. What lies between two parameters is zero and stays so.
+    Both buffers are float32, of equal length, and start on a cache line. Parameter i takes `sizes[i]` floats from
+    `offsets[i]` on. The padding between parameters is zero and stays zero.
     """
 
     parameters: Tensor
@@ -26,16 +26,16 @@ class Flat:
     offsets: list[int]
     sizes: list[int]
     spare: int
-    """Where room begins for weights that are computed from the parameters, and for their gradients."""
+    """The offset of the space for weights that are computed from the parameters, and for their gradients."""
 
     def __post_init__(self) -> None:
-        # where each parameter must lie
+        # the address that each parameter must have
         self.addresses = [view.data_ptr() for view in self.split(self.parameters)]
         self._gradients = list(self.split(self.gradients))
         self._places = [gradient.data_ptr() for gradient in self._gradients]
 
     def holds(self, module: nn.Module) -> bool:
-        """Whether these are the module's parameters, and stand where they were put."""
+        """Whether these are the module's parameters, and still views of the buffer."""
         now = list(module.parameters())
         fits = len(now) == len(self.views) and self.parameters.numel() == self.spare + room_of(module)
         return fits and all(
@@ -44,7 +44,7 @@ class Flat:
         )
 
     def offset(self, parameter: Tensor | None) -> int:
-        """Where a parameter starts; -1 for None. Raises ValueError for one that is not among the views."""
+        """The offset of a parameter; -1 for None. Raises ValueError for a parameter that is not among the views."""
         if parameter is None:
             return -1
         for view, offset in zip(self.views, self.offsets, strict=True):
@@ -58,9 +58,9 @@ class Flat:
             yield buffer[offset : offset + size].view(view.shape)
 
     def attach(self) -> None:
-        """Points every parameter's gradient back to its view: `zero_grad` takes it off.
+        """Sets every parameter's `grad` to its view again, for example after `zero_grad`, which sets it to None.
 
-        Raises ValueError where a parameter itself does not stand in the buffer any more.
+        Raises ValueError where a parameter is no view of the buffer any more.
         """
         places = zip(self.views, self.addresses, self._gradients, strict=True)
         for i, (parameter, address, gradient) in enumerate(places):
@@ -74,9 +74,9 @@ class Flat:
                 parameter.grad = gradient
 
     def take(self) -> None:
-        """Copies gradients that were put in place of ours into the buffer. All parameters must have one."""
+        """Copies gradients that were put in the place of the views into the buffer. All parameters must have one."""
         given = [
-            (i, parameter.grad.clone())  # it may be another parameter's
+            (i, parameter.grad.clone())  # cloned: it may be another parameter's view
             for i, parameter in enumerate(self.views)
             if parameter.grad is not None and parameter.grad.data_ptr() != self._places[i]
         ]
@@ -86,25 +86,25 @@ class Flat:
 
 
 def padded(floats: int) -> int:
-    """The next number of floats that fills cache lines."""
+    """`floats` rounded up to whole cache lines."""
     return -(-floats // LINE) * LINE
 
 
 def cleared(floats: int) -> Tensor:
-    """Zeros, float32, that start on a cache line."""
+    """A float32 tensor of zeros (floats,) that starts on a cache line."""
     room = torch.zeros(floats + LINE)
     skip = -room.data_ptr() % 64 // 4
     return room[skip : skip + floats]
 
 
 def room_of(module: nn.Module) -> int:
-    """Floats of the weights that torch.nn.utils.parametrize computes."""
+    """How many floats the weights need that torch.nn.utils.parametrize computes."""
     computed = [getattr(m, name) for m in module.modules() for name in getattr(m, "parametrizations", ())]
     return sum(padded(weight.numel()) for weight in computed)
 
 
 def flatten(module: nn.Module) -> Flat:
-    """Moves a module's parameters into one buffer, keeping their values; they stay the same objects.
+    """Moves a module's parameters into one buffer, with their values; the parameter objects stay the same.
 
     Raises ValueError for a parameter that is not float32 on the CPU.
     """
@@ -128,7 +128,7 @@ def flatten(module: nn.Module) -> Flat:
     return flat
 
 
-# what torch.optim calls the buffers that we call moment, square and average
+# {optimizer: {name in `Moments`: name in torch.optim's state}}
 BUFFERS: dict[type, dict[str, str]] = {
     torch.optim.Adam: {"moment": "exp_avg", "square": "exp_avg_sq"},
     torch.optim.AdamW: {"moment": "exp_avg", "square": "exp_avg_sq"},
@@ -139,17 +139,17 @@ BUFFERS: dict[type, dict[str, str]] = {
 
 @dataclass
 class Moments:
-    """An optimizer's state in flat buffers laid out as the parameters; None for what it does not use."""
+    """An optimizer's state in flat buffers with the layout of the parameters; None for buffers that it does not use."""
 
     moment: Tensor | None
     square: Tensor | None
     average: Tensor | None
     steps: Tensor | None
     started: bool
-    """Whether they hold something: before the first step an optimizer's state is empty, as torch has it."""
+    """Whether a step was taken: before the first step torch's state is empty."""
 
     def is_in(self, optimizer: torch.optim.Optimizer, flat: Flat) -> bool:
-        """Whether the state of each parameter still lies here: it may have been loaded, replaced or cleared."""
+        """Whether the optimizer's state still consists of views of these buffers: it may have been replaced."""
         if not self.started:
             return not any(map(optimizer.state.get, flat.views))
         places: dict[str, tuple[Tensor | None, Sequence[int]]] = {}
@@ -158,7 +158,7 @@ class Moments:
         for ours, name in used_buffers(optimizer).items():
             places[name] = getattr(self, ours), flat.offsets
         for name, (buffer, offsets) in places.items():
-            if buffer is None:  # momentum was set since
+            if buffer is None:  # momentum was switched on since
                 return False
             start = buffer.data_ptr()
             for parameter, offset in zip(flat.views, offsets, strict=True):
@@ -169,17 +169,17 @@ class Moments:
 
 
 def used_buffers(optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """Ours to torch's names of the buffers that this optimizer uses."""
+    """{name in `Moments`: torch's name} of the buffers that this optimizer uses."""
     group = optimizer.param_groups[0]
     needed = {"moment": group.get("momentum", 1) != 0, "average": bool(group.get("centered"))}
     return {ours: name for ours, name in BUFFERS[type(optimizer)].items() if needed.get(ours, True)}
 
 
 def adopt(optimizer: torch.optim.Optimizer, flat: Flat) -> Moments:
-    """Moves an optimizer's state into flat buffers, keeping its values; what is not there yet starts at zero.
+    """Moves an optimizer's state into flat buffers, with its values; missing state starts at zero.
 
-    To be called again after `optimizer.load_state_dict`, which puts other tensors there. What is new shows up in the
-    state with the first step, as torch has it: `install` puts it there.
+    Must be called again after `optimizer.load_state_dict`, which replaces the tensors. New state appears in the
+    optimizer with the first step, as in torch: `install` puts it there.
     """
     buffers = {ours: cleared(flat.parameters.numel()) for ours in used_buffers(optimizer)}
     counted = not isinstance(optimizer, torch.optim.SGD)
@@ -201,7 +201,7 @@ def adopt(optimizer: torch.optim.Optimizer, flat: Flat) -> Moments:
 
 
 def install(optimizer: torch.optim.Optimizer, flat: Flat, moments: Moments) -> None:
-    """Puts views of the flat buffers into the optimizer's state, where torch and checkpoints find them."""
+    """Puts views of the flat buffers into the optimizer's state, so that torch and checkpoints find them."""
     for i, parameter in enumerate(flat.views):
         if moments.steps is not None:
             optimizer.state[parameter]["step"] = moments.steps[i]

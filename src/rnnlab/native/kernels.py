@@ -1,4 +1,4 @@
-"""The kernels of one cell: its step as equations, compiled to a library of its own."""
+"""Makes the kernels of one cell: traces its step to equations, and compiles them to a separate library."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from rnnlab.native.symbols import Untraceable
 from rnnlab.native.tracing import trace
 
 FIRST = ("weight_ih", "initial")
-"""The parameters that every cell has, first in the order of Weights in recurrence.h."""
+"""The parameters that every cell has; they come first in Weights (recurrence.h)."""
 LIMITS = {"states": 16, "products": 48, "parameters": 48}  # MAX_... in cell.h
 
 
 @dataclass(frozen=True, eq=False)
 class Kernels:
-    """What a cell's library is called with."""
+    """What is needed to call a cell's library."""
 
     names: tuple[str, ...]
-    """The cell's parameters and buffers in the order of Weights in recurrence.h."""
+    """The cell's parameters and buffers, in the order of Weights in recurrence.h."""
     buffers: frozenset[str]
     widths: tuple[int, ...]
-    """Blocks of units of each state."""
+    """How many blocks of units each state has."""
     address: int
-    """Of the description in the library."""
+    """The address of the cell's description in the library."""
     library: ctypes.CDLL
     built: Built
     plan: Plan
 
     def tensors(self, cell: Cell) -> tuple[Tensor | None, ...]:
-        """The cell's own, in the order of `names`; None for an initial state that is not learned."""
+        """The cell's tensors, in the order of `names`; None for an initial state that is not learned."""
         return tuple(tensor_of(cell, name) for name in self.names)
 
 
 def tensor_of(cell: Cell, name: str) -> Tensor | None:
-    """A parameter or buffer by its name, which may lead through modules."""
+    """A parameter or buffer by its name, which may be dotted (of a submodule)."""
     path, _, last = name.rpartition(".")
     found: Tensor | None = getattr(cell.get_submodule(path), last, None)
     return found
@@ -54,11 +54,11 @@ def tensor_of(cell: Cell, name: str) -> Tensor | None:
 
 _lock = RLock()
 _read: WeakKeyDictionary[Cell, tuple[object, object]] = WeakKeyDictionary()
-"""What each cell was when its step was last read, and under what its kernels are known."""
+"""{cell: (its state when its step was last read, the key of its kernels)}."""
 
 
 def kernels_of(cell: Cell) -> Kernels:
-    """A cell's kernels, compiled at the first call; not held to its step yet, as check.py does.
+    """A cell's kernels, compiled at the first call. check.py must still compare them with the cell's step.
 
     Raises ValueError with the reason where there are none.
     """
@@ -76,8 +76,8 @@ def kernels_of(cell: Cell) -> Kernels:
 
 
 def _key(cell: Cell, now: object) -> object:
-    """What tells the kernels of one cell from those of another. For rnnlab's own cells it is what the cell holds. The
-    step of a user's cell may also look up globals, closures and attributes of its class: it is read again.
+    """The key of a cell's kernels. For rnnlab's own cells it is made from what the cell holds. The step of a user's
+    cell may also depend on globals, closures and class attributes, so that its step is traced again.
     """
     if type_before_parametrizations(cell).__module__.startswith("rnnlab.cells."):
         return now
@@ -91,7 +91,7 @@ def _key(cell: Cell, now: object) -> object:
 
 
 def source(cell: Cell) -> tuple[str, tuple[str, ...], Plan]:
-    """The C of a cell, the order of its parameters, and the plan. Raises Untraceable."""
+    """The C code of a cell, the order of its parameters, and the plan. Raises Untraceable."""
     traced = trace(cell)
     bias = ("bias_ih",) if cell.bias_ih is not None else ()
     names = (*FIRST, *bias, *traced.names)
@@ -108,7 +108,7 @@ def source(cell: Cell) -> tuple[str, tuple[str, ...], Plan]:
 
 
 def _make(cell: Cell, core: Built) -> Kernels | str:
-    """Traces and compiles; or the reason why that cannot be, in one line."""
+    """Traces and compiles a cell; returns its kernels, or the reason for failure in one line."""
     try:
         text, names, planned = source(cell)
         built = build_cell(core, text)

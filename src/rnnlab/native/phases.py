@@ -1,4 +1,4 @@
-"""The C of one phase of a plan: loops over the rows and the units (cell.h)."""
+"""Writes the C code of one phase of a plan: loops over rows and units (cell.h)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equa
          "not_equal": "!=", "and": "&", "or": "|"}  # fmt: skip
 FUNCTIONS = {"exp": "vec_exp_any"}
 ONE_A_ROW = {"div": "row_div", "sqrt": "row_sqrt"}
-"""For numbers that are the same for all units."""
+"""C functions for scalars, which are equal for all units."""
 MANY = {"forward": 8, "back": 3}
-"""From so many vectors on it is faster to go through the rows for each block of units than the other way round."""
+"""With at least so many vectors, looping over the rows inside a loop over the blocks of units is faster than the other
+order."""
 
 
 def literal(value: float) -> str:
-    """The nearest float, exactly."""
+    """C text that gives exactly the nearest float."""
     rounded = float(np.float32(value))
     if math.isnan(rounded):
         return "NAN"
@@ -31,7 +32,7 @@ def literal(value: float) -> str:
 
 
 class Function:
-    """The C of one phase."""
+    """Builds the C function of one phase."""
 
     def __init__(self, plan: Plan, loops: Loops, phase: int, *, back: bool) -> None:
         self.plan, self.loops, self.phase, self.back = plan, loops, phase, back
@@ -46,10 +47,10 @@ class Function:
         one_pass = sum(time[0] == phase for time in loops.loops) == 1
         many = len(plan.vectors) + len(plan.derived) >= MANY["back" if back else "forward"]
         self.by_columns = one_pass and many
-        """Whether the units are the outer loop, so that what is the same for all rows is read once for them."""
+        """Whether the units are the outer loop, so that values that are equal for all rows are read only once."""
         self.columns: list[str] = []
         self.gained: list[str] = []
-        """Where the gradients of vectors are added up, by their numbers."""
+        """{number of a vector: the place where its gradient is added up}."""
         self.names: dict[Expression, str] = {}
         self.lines: list[str] = []
         self.uses: dict[Expression, int] = {}
@@ -57,12 +58,12 @@ class Function:
         self.count = 0
 
     def at(self, name: str, field: str) -> str:
-        """A pointer to the row of a field of StepRows."""
+        """C code for a pointer to the current row of a field of StepRows."""
         self.pointers[name] = f"a->{field}"
         return name
 
     def place(self, e: Expression) -> str | None:
-        """Where a value stands in memory already; None where it must be computed."""
+        """C code for the address of a value that is in memory; None where it must be computed."""
         plan = self.plan
         if e.op in CONDITIONS:
             return None
@@ -151,11 +152,11 @@ class Function:
         return f"{function.get(e.op, FUNCTIONS.get(e.op, f'vec_{e.op}'))}({', '.join(operands)})"
 
     def _fusible(self, e: Expression) -> bool:
-        """A product that only this sum uses, and that is computed here."""
+        """Whether `e` is a product that only this sum uses and that is computed here, so that both make one fma."""
         return e.op == "mul" and self.uses.get(e, 0) == 1 and e not in self.names and self.place(e) is None
 
     def _in_one_place(self, e: Expression) -> bool:
-        """Whether a value need not stand in memory for each unit: its first block serves whoever reads it."""
+        """Whether a value is stored once a row and not for each unit."""
         return e in self.of_row and all(e is not p.source for p in self.plan.products)
 
     def loop(
@@ -165,9 +166,9 @@ class Function:
         gains: Sequence[tuple[str, Expression]] = (),
         left: Sequence[tuple[str, Expression]] = (),
     ) -> list[str]:
-        """One pass over the units; `stores` and `gains` are (place, value): gains are added to what is there.
+        """C code of one loop over the units. `stores` and `gains` are (place, value); gains are added to the place.
 
-        `left` are stores of what the way back, or another phase, will need.
+        `left`: further stores, of values for the backward pass or for another phase.
         """
         self.time, self.names, self.lines, self.before = time, {}, [], []
         totals = self.loops.sums.get(time, ())
@@ -205,11 +206,11 @@ class Function:
         body = [*self.lines, *added, *written]
         if body:
             body = ["        for (size_t j = 0; j < units; j += WIDTH) {", *body, "        }"]
-        # `in_place` comes late, for a value may lie over a slot that the loop reads
+        # `in_place` comes late, because it may overwrite a slot that the loop reads
         return [*self.before, *head, *body, *in_place, *after]
 
     def whole(self, name: str, passes: Iterable[str]) -> str:
-        """The function: everything it needs of its argument first, which no store may change then."""
+        """C code of the function. It copies the pointers of its argument first, so that no store can change them."""
         body = list(passes)
         fields = sorted(self.pointers.items())
         rows = "    for (size_t rows = a->rows; rows; rows--) {"

@@ -1,8 +1,8 @@
-"""The plan of one step of a cell: what products add up in, in which order things are computed, what is
-kept for the way back.
+"""The plan of one step of a cell: where products are summed, in which order values are computed, and which values are
+kept for the backward pass.
 
-A step is computed in loops over the units. A product ends a phase, for it needs whole rows of what it multiplies; a sum
-over the units ends a pass within a phase. So every loop has a time (phase, pass).
+A step is computed in loops over the units. A matrix product ends a phase, because it needs whole rows of its source; a
+sum over the units ends a pass within a phase. So each loop has a time (phase, pass).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rnnlab.native.schedule import Loops
 
 @dataclass(frozen=True)
 class Product:
-    """A source times a column of blocks of a matrix: block `rows[i]` of its rows goes to slot `slot + i`."""
+    """A product of a source with a column of blocks of a matrix: its block `rows[i]` goes to slot `slot + i`."""
 
     matrix: str
     column: int
@@ -28,54 +28,55 @@ class Product:
 
 @dataclass
 class Plan:
-    """Slots are numbered as they stand in memory: those with an input's product first."""
+    """The plan. Slots are numbered in the order of memory: those that contain the input's product come first."""
 
     inputs: tuple[int, ...]
-    """The block of the input's product that each of the first slots takes."""
+    """For each of the first slots: its block of the input's product."""
     slots: int
     products: list[Product]
     biases: list[tuple[str, int, int]]
-    """(name, block, slot): what a slot starts from."""
+    """(name, block, slot): the bias from which a slot's sum starts."""
     vectors: list[tuple[str, int]]
-    """(name, block) of parameters by unit, those with a gradient first; block -1: one number for all units."""
+    """(name, block) of parameters with one number per unit, those with a gradient first; block -1: a single number."""
     output: Expression
     states: tuple[Expression, ...]
     output_state: int | None
-    """The state that is the output."""
+    """The number of the state that is the output; None where the output is no state."""
     kept: dict[Expression, int]
-    """Places beside the slots."""
+    """{kept value: its place after the slots}."""
     over: dict[Expression, int]
-    """Values kept in a slot, over what the products left there."""
+    """{kept value: the slot that it overwrites}."""
     deltas: dict[int, Expression]
-    """Gradients of the slots and, behind them, of the `vectors` and of the `derived`, each in their order."""
+    """Gradients of the slots, followed by those of the `vectors` and of the `derived`, each in their order."""
     carry: dict[int, Expression]
-    """The elementwise part of the gradients of the states before; only where it is used."""
+    """{state: the elementwise part of the gradient of the previous state}, only where it is used."""
     derived: list[Expression]
-    """Values of the vectors alone that take more than sums and products: computed once a call, and kept behind the
+    """Values that depend on vectors only and need a function or a division: computed once a call, stored after the
     `vectors`."""
     gained: dict[int, Expression]
-    """What the vectors' gradients get, once a call, from the gradients of the derived."""
+    """{vector: what its gradient gets, once a call, from the gradients of the derived values}."""
     multiplied: set[int]
-    """States whose gradient comes by products or by the layer's output, too."""
+    """States whose gradient also comes through products or through the layer's output."""
     forward: Loops = field(init=False)
     backward: Loops = field(init=False)
     gates: int = 0
     primal: set[Expression] = field(default_factory=set)
     quiet: Plan | None = None
-    """A step whose output nobody reads, where the output is no state: with the same places, and deltas of its own."""
+    """The plan of a quiet step, whose output is not read, where the output is no state: the same places, other deltas.
+    """
     quiet_inputs: int = 0
-    """The input's slots that a quiet step needs lie before this one."""
+    """A quiet step needs only the input's slots before this one."""
     left_out: set[int] = field(default_factory=set)
-    """The products, by their numbers, that a quiet step does without."""
+    """The numbers of the products that a quiet step does not compute."""
     stores: set[Expression] | None = None
-    """What a quiet step stores of what the way forward keeps for later; None: all."""
+    """The kept values that a quiet step stores in the forward pass; None: all."""
 
     @property
     def apart(self) -> bool:
         return len(self.backward.loops) > 1
 
     def stored(self) -> dict[Expression, int]:
-        """What the step leaves in memory anyway: the output (-1) and the next states."""
+        """{value: place} of what a step stores anyway: the output (-1) and the next states."""
         found = {s: i for i, s in reversed(list(enumerate(self.states)))}
         if self.output_state is None:
             found[self.output] = -1

@@ -1,4 +1,4 @@
-"""From a cell's equations to the plan of its step."""
+"""Makes the plan of a step from a cell's equations."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ class _Planner:
         forward = times([*self.roots, *kept_sources], {})
 
         def when_back(s: Expression) -> int:
-            """The phase of the way back after which the gradient of a kept source can be multiplied."""
+            """The phase of the backward pass after which products can compute the gradient of a kept source."""
             return max(times([deltas[i]], pending)[deltas[i]][0] for i in feeds[s])
 
-        # values of the way forward are at hand from the beginning
+        # values of the forward pass are available from the beginning
         pending: dict[Expression, Time] = dict.fromkeys(everything, (0, 0))
         waiting = list(kept_sources)
-        while waiting:  # a source's gradient needs those of the slots that it feeds, and so of later sources
+        while waiting:  # a source's gradient needs those of its slots, and so of later sources
             for s in waiting:
                 leaf = make("d_product", kept_sources.index(s))
                 later = {
@@ -139,7 +139,7 @@ class _Planner:
         return result
 
     def _gradients(self, quiet: bool = False) -> tuple[dict[int, Expression], dict[int, Expression]]:
-        """The deltas and the carry, see Plan; those of a `quiet` step, whose output has no gradient."""
+        """The deltas and the carry (see Plan); with `quiet` those of a step whose output has no gradient."""
         live = list(self.sources)
         while True:
             results: dict[Expression, Expression] = {}
@@ -170,7 +170,7 @@ class _Planner:
         return deltas, carry
 
     def _quiet(self, plan: Plan, pending: dict[Expression, Time]) -> Plan | None:
-        """A step whose output nobody reads; None where there is nothing to gain."""
+        """The plan of a step whose output is not read; None where it saves nothing."""
         if plan.output_state is not None or any(e.op == "sum" for e in plan.primal):
             return None
         deltas, carry = self._gradients(quiet=True)
@@ -187,11 +187,11 @@ class _Planner:
         sources: list[Expression],
         d_times: dict[Expression, Time],
     ) -> None:
-        """Decides what is kept, and where."""
+        """Decides which values are kept for the backward pass, and where."""
         stored, primal = plan.stored(), plan.primal
         back_roots = [*plan.deltas.values(), *plan.carry.values()]
         keep: dict[Expression, None] = {}
-        needed: set[int] = set()  # slots whose sums the way back reads
+        needed: set[int] = set()  # slots whose sums the backward pass reads
         seen: set[Expression] = set()
         todo = list(back_roots)
         while todo:
@@ -232,7 +232,7 @@ class _Planner:
                 free.remove(plan.over[e])
             else:
                 plan.kept[e] = len(plan.kept)
-        # values kept are at hand for later loops, and stored where they are computed first
+        # kept values are stored where they are computed first, and available in later loops
         again = plan.forward.again
         plan.forward = schedule(at_end, forward, {*plan.kept, *plan.over, *plan.states}, again=again)
         plan.backward = _loops_back(plan, d_times)
@@ -252,6 +252,6 @@ def _loops_back(plan: Plan, d_times: dict[Expression, Time]) -> Loops:
 def _separated(
     deltas: dict[int, Expression], carry: dict[int, Expression], derived: list[Expression]
 ) -> tuple[dict[int, Expression], dict[int, Expression]]:
-    """Both with leaves for what the vectors alone make; new values of that kind are appended to `derived`."""
+    """`deltas` and `carry` with leaves for values that depend on vectors only; appends new ones to `derived`."""
     back, derived[:] = separate([*deltas.values(), *carry.values()], derived)
     return dict(zip(deltas, back, strict=False)), dict(zip(carry, back[len(deltas) :], strict=True))

@@ -1,4 +1,4 @@
-"""A whole training step on the kernels: one at a time, or many in one call, with the same bits."""
+"""Whole training steps on the kernels: one at a time, or many in one call, with the same bits."""
 
 import ctypes
 import time
@@ -26,14 +26,14 @@ OPTIMIZERS: dict[type, int] = {
     torch.optim.RMSprop: 2,
 }
 CLIPS = {"norm": 1, "value": 2}
-CALL_S = 0.1  # how long a call should take: a signal waits for its end
+CALL_S = 0.1  # seconds that a call should take: a signal waits for its end
 
 
 class Steps(NamedTuple):
-    """What `Program.run` did: `done` whole steps; losses (n,) and gradient norms before clipping (n,), float64.
+    """The result of `Program.run`: `done` complete steps; losses (n,) and gradient norms before clipping (n,), float64.
 
-    Where a loss was not finite, `done` is the number of the step that it belongs to: its loss is written down,
-    its norm is NaN, and its update was not made. What follows it is NaN.
+    Where a loss is not finite, `done` is the index of its step: losses[done] is that loss, its norm is NaN, and its
+    update was not made. All later entries are NaN.
     """
 
     done: int
@@ -43,7 +43,7 @@ class Steps(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """Batches of a source as the kernels score them; `places` is the number of outputs in all."""
+    """Batches of a source, prepared for scoring by the kernels; `places` is the total number of outputs."""
 
     table: np.ndarray
     index: Tensor
@@ -55,14 +55,14 @@ class Part:
 class Program:
     """The training steps of a model: gather, forward, loss, backward, clip, update, all in C.
 
-    `flat` holds the model's parameters (`flatten`); the state of `optimizer` is moved into flat buffers too (`adopt`).
-    Batches come from `source`, one of `Windows`, `Characters` and `Sequences`, named as its class says; or, for one
-    call, from another source given to it. `rows` is the largest batch that is trained on.
+    `flat` holds the model's parameters (`flatten`); the state of `optimizer` is moved into flat buffers, too (`adopt`).
+    Batches come from `source` (`Windows`, `Characters` or `Sequences`; its class says what names a batch), or from a
+    source that is given to a single call. `rows` is the size of the largest training batch.
 
-    For text, `carry` (cells, states, rows, H) is the state that goes from one segment to the next; evaluation has
-    `evaluation_carry`. `threads` never changes a bit.
+    For text, `carry` (cells, states, rows, H) is the state that passes from one segment to the next; evaluation has
+    its own, `evaluation_carry`. `threads` never changes a bit.
 
-    Raises ValueError where `obstacle` has something to say, or for sizes that do not fit each other.
+    Raises ValueError where `obstacle` gives a reason, and for sizes that do not fit each other.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Program:
         self.carries = model.reads == "every"
         self.carry = torch.zeros(self.cells, self.states, rows, self.hidden) if self.carries else None
         self.evaluation_carry: Tensor | None = None
-        self.batches_a_call = 8  # of an evaluation
+        self.batches_a_call = 8  # in an evaluation
         self.lib = lib.library(stack.precision or "32-true")
         self.moments = adopt(optimizer, flat)
         self._spec, self._told = describe(model, flat)
@@ -112,7 +112,7 @@ class Program:
     # ------------------------------------------------------------------ calls
 
     def gradients(self, batch: Any, dropout_step: int = 0, source: Source | None = None) -> float:
-        """The loss of a batch; its gradients are in `flat.gradients` and so in every parameter's `grad`."""
+        """Returns the loss of a batch; its gradients are then in `flat.gradients`, and so in the parameters' `grad`."""
         source = source or self.source
         table, index = self._table(source, [batch], dropout_step)
         self.flat.attach()
@@ -122,7 +122,7 @@ class Program:
         )
 
     def update(self, lr: float) -> float:
-        """Clips the gradients of the last batch in place and updates; returns their 2-norm before clipping."""
+        """Clips the last batch's gradients in place and updates the parameters; returns the 2-norm before clipping."""
         self.flat.attach()
         self._bind_optimizer()
         norm = self.lib.c.rnnlab_update(self._handle, float(lr))
@@ -136,8 +136,8 @@ class Program:
         dropout_step: int = 0,
         source: Source | None = None,
     ) -> Steps:
-        """As many steps as there are batches, the i-th with learning rate lrs[i] and the dropout masks of step
-        `dropout_step + i`: bit for bit what as many `gradients` and `update` do.
+        """One step for each batch, the i-th with learning rate lrs[i] and the dropout masks of step `dropout_step + i`.
+        The bits are those of as many calls of `gradients` and `update`.
         """
         if len(batches) != len(lrs):
             raise ValueError(f"{len(batches)} batches, but {len(lrs)} learning rates")
@@ -168,8 +168,8 @@ class Program:
     def evaluate(
         self, batch: Any, source: Source | None = None, *, outputs: bool = False
     ) -> tuple[float, Tensor | None]:
-        """The loss of a batch without dropout, and where asked for what the model's forward gives: forecasts
-        (B, horizon, targets), logits (B, T, V), or logits (B,) or (B, classes).
+        """The loss of a batch without dropout, and with `outputs` the result of the model's forward: forecasts (B,
+        horizon, targets), logits (B, T, V), or logits (B,) or (B, classes).
         """
         source = source or self.source
         table, index = self._table(source, [batch], 0, training=False)
@@ -188,7 +188,7 @@ class Program:
         return loss, out
 
     def part(self, batches: Sequence[Any], source: Source, scale: Scale) -> Part:
-        """Batches that are scored together, again and again. Raises ValueError for some that do not fit."""
+        """Prepares batches that are scored together repeatedly. Raises ValueError for batches that do not fit."""
         table, index = self._table(source, batches, 0, training=False)
         places = table[:, 0] * table[:, 3] if self._spec.head == READS["every"] else table[:, 0]
         return Part(table, index, int(places.sum()), source, scale)
@@ -196,8 +196,8 @@ class Program:
     def score(
         self, part: Part, *, outputs: bool = False, between: Callable[[], Any] = lambda: None
     ) -> tuple[list[float], Tensor | None]:
-        """The sums over a part (`rnnlab.native.scoring`), without dropout; and where asked for what the head gives,
-        (rows, outputs), where it reads one step of each row. `between` is called before each call of the kernels.
+        """The sums over a part (`rnnlab.native.scoring`), without dropout; with `outputs`, and a head that reads one
+        step of each row, also the head's outputs (rows, outputs). `between` is called before each call of the kernels.
         """
         table = part.table
         self._make_evaluation_carry(table)
@@ -205,7 +205,7 @@ class Program:
         sums = (ctypes.c_double * SCORES)()
         data = self._data(part.source, self.evaluation_carry, table)
         done = 0
-        while done < len(table):  # in calls that are short enough for a signal to wait for
+        while done < len(table):  # in short calls, because a signal waits for their end
             n = min(len(table) - done, self.batches_a_call)
             given = table[done : done + n]
             between()
@@ -237,14 +237,14 @@ class Program:
 
     @property
     def carried(self) -> list[tuple[Tensor, ...]] | None:
-        """The state that the next segment goes on from, as a stack has it: views of `carry`. None but for text."""
+        """The state from which the next segment continues, as in a stack: views of `carry`. None except for text."""
         if self.carry is None:
             return None
         rows = self.carry.shape[2]
         return [tuple(part.view(rows, -1) for part in cell.split(list(self.widths))) for cell in self.carry]
 
     def load_carry(self, state: list[tuple[Tensor, ...]]) -> None:
-        """Takes a state, such as a checkpoint's, to go on from. Raises ValueError where its shape does not fit."""
+        """Copies a state, such as a checkpoint's, into `carry`. Raises ValueError where its shape does not fit."""
         own = self.carried
         shapes = [[tuple(s.shape) for s in cell] for cell in own or ()]
         if own is None or shapes != [[tuple(s.shape) for s in cell] for cell in state]:
@@ -254,13 +254,13 @@ class Program:
                 view.copy_(tensor)
 
     def adopt(self) -> None:
-        """Takes the optimizer's state as it is now; done by itself where another one was loaded."""
+        """Moves the optimizer's present state into flat buffers; called automatically where another was loaded."""
         self.moments = adopt(self.optimizer, self.flat)
 
-    # ------------------------------------------------------------------ what the kernels are told
+    # ------------------------------------------------------------------ arguments of the kernels
 
     def _bind_optimizer(self) -> None:
-        """The optimizer's settings and state, looked at anew: callbacks may change them, checkpoints load others."""
+        """Passes on the optimizer's present settings and state, which callbacks and checkpoints may change."""
         if not self.moments.is_in(self.optimizer, self.flat):
             self.adopt()
         group, moments, told = self.optimizer.param_groups[0], self.moments, self._spec.optimizer

@@ -1,4 +1,4 @@
-"""A step whose output nobody reads: what it does without."""
+"""Quiet steps: steps whose output is not read, and which compute less."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from rnnlab.native.plan import Plan
 
 
 def made_quiet(plan: Plan, quiet: Plan, leaves: Mapping[int, Expression]) -> bool:
-    """Writes down, in both, what a quiet step stores, and the products and inputs that it does without.
+    """Stores in both plans what a quiet step stores, and which products and inputs it does not need.
 
-    `leaves` are the slots by their numbers. False where its way back reads the output, which it does not compute.
+    `leaves` are the slots by their numbers. Returns False where its backward pass reads the output, which it does not
+    compute.
     """
     kept, read = {*plan.kept, *plan.over}, set[int]()
     needed: set[Expression] = set()
@@ -42,7 +43,7 @@ def made_quiet(plan: Plan, quiet: Plan, leaves: Mapping[int, Expression]) -> boo
 
 
 def _stored(plan: Plan, needed: set[Expression]) -> set[Expression]:
-    """What a quiet step stores, so that the values `needed` later and the states can be computed loop by loop."""
+    """The values that a quiet step must store, for its loops to compute the states and the values `needed` later."""
     found, when = set(needed), plan.forward.when
     for time in reversed(plan.forward.loops):
         todo = [e for e in (*found, *plan.states) if when[e] == time]

@@ -1,4 +1,4 @@
-"""A cell's step as the compiler has read it, in lines of mathematics for people."""
+"""Shows a cell's step as the compiler has traced it, as lines of mathematics for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NUMBERED = {"slot": "a", "derived": "w", "d_derived": "dw"}
 
 
 def read(cell: Cell) -> dict[str, list[str]]:
-    """Titles and lines: the step, its derivative, and what they cost. Raises Untraceable."""
+    """{title: lines} of the step, its derivative, and their cost. Raises Untraceable."""
     _, _, plan = source(cell)
     names = _state_names(cell, len(plan.states))
     outputs = [(f"{name}'", e) for name, e in zip(names, plan.states, strict=True)]
@@ -53,7 +53,7 @@ def _state_names(cell: Cell, count: int) -> list[str]:
 
 
 def _sum_of(plan: Plan, slot: int, states: list[str]) -> str:
-    """What a slot adds up."""
+    """The sum in a slot as text."""
     parts = [f"weight_ih[{plan.inputs[slot]}] x"] if slot < len(plan.inputs) else []
     for k, p in enumerate(plan.products):
         if p.slot <= slot < p.slot + len(p.rows):
@@ -79,7 +79,7 @@ def _by_unit(vector: tuple[str, int]) -> str:
 def _written(
     roots: list[tuple[str, Expression]], states: list[str], given: Mapping[Expression, str], letter: str
 ) -> tuple[dict[Expression, str], list[str]]:
-    """The roots' lines, with a name for whatever is used twice; and all names."""
+    """({expression: name}, lines of the roots); each expression that is used twice gets a name."""
     users: dict[Expression, int] = {}
     order = ordered(e for _, e in roots)
     for e in order:

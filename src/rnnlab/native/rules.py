@@ -1,4 +1,4 @@
-"""What torch's functions do to symbols, by the functions' names."""
+"""Rules for tracing: {name of a function of torch: what it does to symbols}."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _cat(t: Trace, tensors: Any, dim: int = 0) -> Symbol:
 
 
 class _Stacked:
-    """Symbols side by side in a dimension of their own."""
+    """Symbols in a new dimension, as from torch.stack."""
 
     def __init__(self, parts: Sequence[Symbol]) -> None:
         self.parts = tuple(parts)
@@ -261,7 +261,7 @@ def _gelu(t: Trace, x: Any, approximate: str = "none") -> Symbol:
 
 def _elu(t: Trace, x: Any, alpha: float = 1.0, inplace: bool = False) -> Symbol:
     def elu(a: Expression) -> Expression:
-        low = select(apply("less", ZERO, a), ZERO, a)  # nothing overflows in the branch that is not taken
+        low = select(apply("less", ZERO, a), ZERO, a)  # so that the branch that is not taken cannot overflow
         return select(apply("less", ZERO, a), a, mul(constant(alpha), apply("expm1", low)))
 
     return t.each(elu, x)

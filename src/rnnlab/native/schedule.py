@@ -1,4 +1,4 @@
-"""When each expression of a step is computed: in which of the loops over the units."""
+"""Decides in which of the loops over the units each expression of a step is computed."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from rnnlab.native import expressions as ex
 from rnnlab.native.expressions import LEAVES, Expression, ordered
 
 Time = tuple[int, int]
-"""(phase, pass): a product ends a phase, for it needs whole rows of what it multiplies; a sum over the units ends a
+"""(phase, pass): a matrix product ends a phase, because it needs whole rows of its source; a sum over the units ends a
 pass within a phase."""
 ANEW = 2
-"""So many reads at most cost no more than to write a value and to read it."""
+"""At most so many reads cost no more than writing a value and reading it."""
 
 
 @dataclass(frozen=True)
 class Loops:
-    """What is computed in which loop, on the way forward or back."""
+    """What each loop computes, in the forward or the backward pass."""
 
     loops: dict[Time, list[Expression]]
-    """What must be there at the end of each loop, in order of time."""
+    """{time: values that must be available at the end of this loop}, in order of time."""
     spare: dict[Expression, int]
-    """Values that one loop leaves to another, and their places."""
+    """{value that one loop stores for another: its place}."""
     when: dict[Expression, Time]
-    """The loop in which each expression is computed first."""
+    """{expression: the first loop that computes it}."""
     sums: dict[Time, list[Expression]]
-    """Sums over the units that a loop adds up."""
+    """{time: sums over the units that this loop adds up}."""
     again: set[Expression]
-    """Values that each loop of their phase computes anew, which takes less than to leave them in memory."""
+    """Values that each loop of their phase computes again, which costs less than storing them."""
 
 
 def times(roots: Iterable[Expression], given: dict[Expression, Time]) -> dict[Expression, Time]:
@@ -55,14 +55,14 @@ def schedule(
     given: set[Expression] = frozenset(),  # type: ignore[assignment]
     again: set[Expression] | None = None,
 ) -> Loops:
-    """Puts everything into the latest loop that serves; `places` need no spare room, `given` are not computed at all.
-    With `again` no others than these are computed anew.
+    """Computes each value in the latest loop that is early enough. `places` already have a place in memory; `given` are
+    not computed at all. With `again` only these values are computed again.
 
     A sum over units is computed by the loop before its time, and used from its time on.
     """
     wanted = {time: list(dict.fromkeys(roots)) for time, roots in sorted(at_end.items())}
     when: dict[Expression, Time] = {}
-    # sums: their operand is needed at the loop before, whichever loop uses them
+    # sums: the loop before their time needs their operand, whichever loop uses them
     everything = _reached([r for roots in wanted.values() for r in roots], given)
     for e in everything:
         if e.op == "sum":
@@ -93,7 +93,7 @@ def schedule(
     anew: set[Expression] = set()
 
     def reads(e: Expression, phase: int) -> float:
-        """What computing a value anew would read in memory; infinite where it would take more than that."""
+        """How many memory reads computing a value again would take; infinite where it takes costly operations."""
         if e.op == "constant" or e in of_row:
             return 0
         if e.op in LEAVES or e in places or e in given:
@@ -139,7 +139,7 @@ def _reached(roots: list[Expression], given: Iterable[Expression]) -> list[Expre
 
 
 def last_reads(loops: Loops) -> tuple[dict[int, Time], set[int]]:
-    """The last loop that reads each slot; and those that are read in any loop, for what is computed anew there."""
+    """({slot: the last loop that reads it}; slots that any loop may read, because it computes values again)."""
     read: dict[int, Time] = {}
     held: set[int] = set()
     for e, time in loops.when.items():

@@ -1,4 +1,4 @@
-"""What an evaluation adds up, in C, from what a head has said, and the head itself; the bits are `Program.score`'s."""
+"""The sums of an evaluation in C, from a head's outputs, and the head itself; the same bits as `Program.score`."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
@@ -25,8 +25,8 @@ _EXACT: ContextVar[str | None] = ContextVar(
 
 @contextmanager
 def exact_heads(precision: str = "32-true") -> Iterator[None]:
-    """While open, a `Head` without gradients sums as the kernels of a precision do: other rows and threads do not
-    change a bit.
+    """While open, a `Head` without gradients sums in the order of the kernels of this precision, so that the number of
+    rows and threads does not change a bit.
     """
     before = _EXACT.set(precision)
     try:
@@ -46,7 +46,7 @@ class Head(nn.Linear):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, precision: str = "32-true") -> Tensor:
-    """Of x (..., inputs) float32 -> (..., outputs), each of them one chain of fused multiply-adds."""
+    """A linear layer: x (..., inputs) float32 -> (..., outputs); each output is one chain of fused multiply-adds."""
     x, weight = dense(x), dense(weight)
     y = x.new_empty(*x.shape[:-1], len(weight))
     rows = x.numel() // x.shape[-1]
@@ -58,9 +58,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, precision: str = "32-
 
 
 class Scale:
-    """What brings forecasts to the units of the data: of each target its scale and shift; of quantiles their levels.
+    """How to convert forecasts to the units of the data: scale and shift of each target; for quantiles also the levels.
 
-    Without any of them, for classes.
+    For classes the defaults are used.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Scale:
 def scores(loss: str, said: Tensor, truth: Tensor, scale: Scale, huber_delta: float = 1.0) -> list[float]:
     """The sums over a batch.
 
-    Of a forecast `said` (B, ..., outputs of a row in all) and `truth` (B, ...) are float32; of classes `said` (B, T,
-    classes) or, one a row, (B, classes), and `truth` int64 (B, T) or (B,).
+    For forecasts, `said` (the outputs; B rows) and `truth` (B, ...) are float32. For classes, `said` is (B, T,
+    classes), or (B, classes) with one class per row, and `truth` int64 (B, T) or (B,).
     """
     rows, forecasts = len(said), truth.is_floating_point()
     places = 1 if forecasts or truth.dim() == 1 else truth.shape[1]

@@ -1,4 +1,4 @@
-"""The native engine as recurrence/engines.py asks for it: what it serves, and how it runs."""
+"""The native engine's interface for recurrence/engines.py: which cells it can run, and how it runs them."""
 
 import torch
 
@@ -11,7 +11,7 @@ __all__ = ["obstacle", "run"]
 
 
 def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
-    """Why the native engine cannot serve; None where it can. Without another reason, compiles the kernels."""
+    """Why the native engine cannot run a cell; None where it can. Compiles the kernels if there is no other reason."""
     if device.type != "cpu" or precision not in PRECISIONS:
         able = " and ".join(PRECISIONS)
         return f"the native engine serves precision {able} on the cpu, not {precision} on {device.type}"

@@ -1,4 +1,4 @@
-"""Slots: the sums of inputs, products and biases in a step."""
+"""Finds the slots of a step: the sums of inputs, products and biases."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Terms = list[Expression]
 
 
 def slots(roots: list[Expression]) -> tuple[list[Expression], list[Terms]]:
-    """The roots with slots in the place of sums of inputs, products and biases; and what each slot adds up."""
+    """The roots, with slots instead of sums of inputs, products and biases; and the terms of each slot."""
     users: dict[Expression, int] = {}
     order = ordered(roots)
     for e in order:
@@ -55,7 +55,7 @@ def slots(roots: list[Expression]) -> tuple[list[Expression], list[Terms]]:
                 result = ex.add(result, _done(p, done, slot))
             done[e] = result
         elif e.op in ("input", "product"):
-            continue  # where it is used by itself; see _done
+            continue  # replaced where it is used alone; see _done
         elif not e.operands:
             done[e] = e
         else:
@@ -70,7 +70,7 @@ def _done(e: Expression, done: dict[Expression, Expression], slot: object) -> Ex
 
 
 def places(terms: list[Terms]) -> dict[int, int]:
-    """Where each slot stands: those with an input first, and what one product fills side by side."""
+    """{slot: its position}: slots with an input come first, and the slots of one product are adjacent."""
     groups: dict[tuple[object, ...], int] = {}
 
     def group(p: Expression) -> tuple[object, ...]:

@@ -1,7 +1,7 @@
-"""Where a program's batches come from: tensors in memory, read by the kernels where they lie.
+"""The sources of a program's batches: tensors in memory, which the kernels read without copying.
 
-Each source turns batches, as the loaders' orders name them, into a table for the kernels, and checks every index
-before a pointer is passed.
+Each source turns batches, as the loaders name them, into a table for the kernels, and checks every index before it
+passes a pointer.
 """
 
 from abc import ABC, abstractmethod
@@ -15,15 +15,15 @@ from torch import Tensor
 from rnnlab.native.bindings import MAX_ROWS, Data, address
 
 ROWS, INDEX, START, STEPS, FRESH, DROPOUT = range(6)
-"""Columns of the table: the fields of Batch in program.h."""
+"""The columns of the table: the fields of Batch in program.h."""
 
 
 class Source(ABC):
-    """`data` is what the kernels see; `kept` holds the tensors behind it."""
+    """A source. `data` is the structure for the kernels; `kept` holds the tensors that it points to."""
 
     kind: str
     steps: int
-    """The most time steps of a batch."""
+    """The largest number of time steps of a batch."""
 
     def __init__(self) -> None:
         self.data = Data()
@@ -84,9 +84,9 @@ def bounds(tensor: Tensor) -> tuple[int, int]:
 
 
 class Windows(Source):
-    """Windows of a series: a batch is a tensor of window starts, or of places in `starts` (int64) where they are given.
+    """Windows of a series. A batch is a tensor of window starts, or, where `starts` (int64) is given, of indices in it.
 
-    `series` (N, columns) float32, its first `inputs` columns the inputs; a window that starts at s has the inputs
+    `series` (N, columns) float32; its first `inputs` columns are the inputs. A window that starts at s has the inputs
     series[s : s+window, :inputs] and the targets series[s+window : s+window+horizon, target_columns].
     """
 
@@ -136,7 +136,7 @@ class Windows(Source):
 
 
 class Pairs(Source):
-    """One batch as a loader gives it: x (B, window, inputs), y (B, horizon, targets), float32."""
+    """A single batch, as a loader gives it: x (B, window, inputs), y (B, horizon, targets), float32."""
 
     kind = "series"
 
@@ -160,9 +160,10 @@ class Pairs(Source):
 
 
 class Characters(Source):
-    """Rows of text cut into segments: a batch is the number of a segment. x and y (B, L) int64, y one on.
+    """Rows of text that are cut into segments. A batch is the number of a segment. x, y (B, L) int64; y is x shifted by
+    one character.
 
-    Every batch takes all rows; the last segment may be shorter. Before segment 0 the carry starts anew.
+    Each batch takes all rows; the last segment may be shorter. Before segment 0 the carry is reset.
     """
 
     kind = "text"
@@ -195,7 +196,7 @@ class Characters(Source):
 
 
 class Sequences(Source):
-    """Labelled sequences: a batch is a tensor of their numbers. x (N, T), lengths (N,), y (N,) int64."""
+    """Labelled sequences. A batch is a tensor of their indices. x (N, T), lengths (N,) and y (N,) are int64."""
 
     kind = "labelled"
 

@@ -1,4 +1,4 @@
-"""Which models have their whole steps on the kernels, and what the kernels are told of one: Spec in program.h."""
+"""Decides which models can run whole steps on the kernels, and describes such a model to them (Spec in program.h)."""
 
 import numpy as np
 import torch
@@ -14,15 +14,15 @@ from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
 
 INPUTS = {"windows": 0, "one-hot": 1, "embedded": 2}
-TIED = ("embedding.weight", "head.weight")  # the kernels add up their gradients
+TIED = ("embedding.weight", "head.weight")  # may be one parameter: the kernels add up both gradients
 READS = {"last": 0, "every": 1, "ends": 2}
 
 
 def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> str | None:
     """Why whole steps of a model cannot run on the kernels; None where they can.
 
-    They know cells that can be compiled, in float32 on the CPU, and one group of a plain Adam,
-    AdamW, SGD or RMSprop.
+    They support cells that can be compiled, in float32 on the CPU, and a plain Adam, AdamW, SGD or RMSprop with one
+    parameter group.
     """
     if len(model.stack.cells) > lib.MAX_CELLS:
         return f"the kernels take at most {lib.MAX_CELLS} cells (layers times directions)"
@@ -42,7 +42,7 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
     for cell in model.stack.cells:
         if why := mirrored.obstacle(cell) or check.obstacle(cell):
             return why
-    # layers made alike may differ in what their cells derive from the width of the input
+    # cells may derive values from the input's width, so that layers with equal arguments may differ
     made = [(kernels_of(cell), cell.zoneout, cell.recurrent_dropout) for cell in model.stack.cells]
     alike = {(kernels.address, kernels.names, kernels.buffers, *drawn) for kernels, *drawn in made}
     return "the stack's cells have different equations" if len(alike) > 1 else None
@@ -89,7 +89,7 @@ def _chance(p: float, value: float, seed: int, stream: str) -> lib.Chance:
 
 
 def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
-    """The model, its loss and where its parameters lie; and the tensors that the description points into."""
+    """The description of a model, its loss and the places of its parameters; and the tensors to which it points."""
     stack, embedding = model.stack, model.embedding
     spec = lib.Spec()
     kernels = kernels_of(stack.cells[0])
@@ -148,9 +148,7 @@ def describe(model: Outline, flat: Flat) -> tuple[lib.Spec, tuple[Tensor, ...]]:
     spec.embedding = -1 if embedding is None else flat.offset(embedding.weight)
     initial = {flat.offset(cell.initial) for cell in stack.cells}
     taken = {o for o in offsets if o >= 0} | used
-    unused = {
-        flat.offset(p) for cell in stack.cells for p in cell.parameters()
-    } - taken  # torch's grad is None
+    unused = {flat.offset(p) for cell in stack.cells for p in cell.parameters()} - taken  # without a gradient
     rests = {**dict.fromkeys(initial, 1), **dict.fromkeys(unused, 2)}
     rows = [[o, s, rests.get(o, 0)] for o, s in zip(flat.offsets, flat.sizes, strict=True)]
     segments = torch.tensor(rows, dtype=torch.int64)

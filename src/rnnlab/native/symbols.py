@@ -1,5 +1,5 @@
-"""What stands for tensors while a step is followed: symbols, the matrices that they are multiplied with, and the trace
-that meets torch's functions with the rules for them (rules.py).
+"""The objects of tracing: symbols, which stand for tensors; matrices, with which they are multiplied; and the trace,
+which replaces torch's functions by rules (rules.py).
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _NOT_THE_USERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
 
 class Untraceable(Exception):
-    """Why a step cannot be followed, in one line."""
+    """A step cannot be traced; the message says why, in one line."""
 
 
 def refuse(why: str) -> NoReturn:
-    """Raises Untraceable with the place in the user's own code."""
+    """Raises Untraceable, with the place in the user's code."""
     raise Untraceable(placed(traceback.extract_stack()[:-1], why))
 
 
 def placed(frames: Sequence[traceback.FrameSummary], why: str) -> str:
-    """`why` behind the last of these places that is in the user's own code."""
+    """`why`, after the innermost of these places that is in the user's code."""
     theirs = [f for f in frames if not f.filename.startswith(_NOT_THE_USERS)] or frames
     at = theirs[-1]
     return f"{Path(at.filename).name}, line {at.lineno}, {at.name}: {why}"
 
 
 class Symbol:
-    """Stands for a tensor (B, k*H); `per_row` for one (B, 1) or a number, the same for all units; without `batched`
-    for one (k*H,).
+    """Stands for a tensor (B, k*H); with `per_row` for (B, 1) or a number, equal for all units; without `batched` for
+    (k*H,).
     """
 
     __array_priority__ = 1000
@@ -54,7 +54,7 @@ class Symbol:
         return (_Rows(), width) if self.batched else (width,)
 
     def is_last(self, dim: Any) -> bool:
-        """Whether a dimension is that of the units."""
+        """Whether `dim` is the dimension of the units."""
         dims = (-1, 1) if self.batched else (-1, 0)
         return dim in dims or (isinstance(dim, list | tuple) and len(dim) == 1 and dim[0] in dims)
 
@@ -110,7 +110,7 @@ class Symbol:
 
 
 class _Rows:
-    """The size of a batch: a step must not depend on it."""
+    """Stands for the batch size, on which a step must not depend."""
 
     def _refuse(self, *_: Any) -> Any:
         refuse("a number that depends on the size of the batch")
@@ -141,7 +141,7 @@ for _name in ("iadd", "isub", "imul", "itruediv"):
 
 
 class Matrix:
-    """A parameter of two dimensions: products alone may use it."""
+    """A two-dimensional parameter, which may be used in matrix products only."""
 
     def __init__(self, name: str, rows: int, columns: int, flipped: bool = False) -> None:
         self.name, self.rows, self.columns, self.flipped = name, rows, columns, flipped
@@ -172,7 +172,7 @@ NUMBERS = ("__float__", "__int__", "__bool__", "__index__", "__complex__", "item
 
 
 class Trace(TorchFunctionMode):
-    """Follows one step of a cell."""
+    """Traces one step of a cell."""
 
     def __init__(self, cell: Cell, rules: Mapping[str, Callable[..., Any]]) -> None:
         super().__init__()
@@ -180,7 +180,7 @@ class Trace(TorchFunctionMode):
         self.tensors = tensors_of(cell)
         self.known = {id(t): name for name, t in self.tensors.items()}
         self.used: dict[str, None] = {}
-        self.own: list[Tensor] = []  # made by the step itself: constants
+        self.own: list[Tensor] = []  # tensors that the step makes: constants
         self.mask = Symbol(self, [ex.make("mask")]) if cell.recurrent_dropout else None
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -191,7 +191,7 @@ class Trace(TorchFunctionMode):
         if full.endswith("_") and not full.endswith("__"):
             refuse(f"{full} changes a tensor in place")
         name = full.strip("_")
-        if name == "get":  # an attribute of a parameter, such as its shape
+        if name == "get":  # reading an attribute of a parameter, such as its shape
             attribute = getattr(getattr(function, "__self__", None), "__name__", "")
             if attribute in ("T", "mT") and id(args[0]) in self.known:
                 return self.rules["transpose"](self, args[0])
@@ -225,7 +225,7 @@ class Trace(TorchFunctionMode):
     # ------------------------------------------------------------------ arguments
 
     def symbol(self, value: Any) -> Symbol:
-        """A symbol of whatever an operation was given."""
+        """The operand of an operation (symbol, tensor or number) as a symbol."""
         if isinstance(value, Symbol):
             if value.trace is not self:
                 refuse("a tensor kept from another step")
@@ -266,7 +266,7 @@ class Trace(TorchFunctionMode):
         return Matrix(name, value.shape[0] // self.hidden, value.shape[1] // self.hidden)
 
     def together(self, *values: Any) -> tuple[list[tuple[Expression, ...]], bool]:
-        """The blocks of several operands, broadcast against each other, and whether all are per row."""
+        """The blocks of several operands, broadcast to each other, and whether all operands are per row."""
         symbols = [self.symbol(v) for v in values]
         wide = {len(s.blocks) for s in symbols if not s.per_row}
         if len(wide) > 1:
@@ -282,9 +282,9 @@ class Trace(TorchFunctionMode):
 
 
 def tensors_of(cell: Cell) -> dict[str, Tensor]:
-    """Parameters, buffers and what `torch.nn.utils.parametrize` computes from others, by name.
+    """{name: tensor} of parameters, buffers and parametrized weights.
 
-    To be called within `parametrize.cached()`: then the step finds the same tensors.
+    Call it within `parametrize.cached()`, so that the step uses the same tensors.
     """
     found = dict((*cell.named_parameters(), *cell.named_buffers()))
     for path, module in cell.named_modules():

@@ -1,4 +1,4 @@
-"""What the kernels are given: tensors that are checked, dense and aligned, and their addresses."""
+"""Prepares tensors for the kernels: checks them, and makes them dense and aligned."""
 
 import threading
 
@@ -28,14 +28,14 @@ def check_range(name: str, indices: Tensor, size: int) -> None:
 
 
 def aligned(count: int) -> Tensor:
-    """Room for `count` bytes that starts on a cache line; not cleared."""
+    """A tensor of `count` bytes that starts on a cache line; not cleared."""
     room = torch.empty(count // 4 + LINE, dtype=torch.float32)
     skip = -room.data_ptr() % 64 // 4
     return room[skip:]
 
 
 def dense(tensor: Tensor) -> Tensor:
-    """Its numbers as they are, one after another; a view that only promises a sign is computed."""
+    """The tensor, contiguous; lazily negated or conjugated views are computed."""
     return tensor.detach().resolve_conj().resolve_neg().contiguous()
 
 
@@ -51,11 +51,11 @@ def pointers(tensors: tuple[Tensor | None, ...]) -> Weights:
 
 
 _ROOMS = threading.local()
-REUSED = 1 << 22  # bytes; larger rooms are given back
+REUSED = 1 << 22  # bytes; larger buffers are not kept
 
 
 def reused(count: int, name: str) -> Tensor:
-    """`aligned(count)`, in a place that this thread's next call takes again."""
+    """As `aligned(count)`, but the next call in this thread with this name returns the same memory."""
     room: Tensor | None = getattr(_ROOMS, name, None)
     if room is None or 4 * len(room) < count:
         room = aligned(count)

@@ -1,7 +1,7 @@
-"""A cell's own `step`, run once on symbols: what comes out are its equations.
+"""Traces a cell: runs its own `step` once on symbols, which gives its equations.
 
-A symbol stands for a tensor (B, k*H) and holds k expressions; parameters and buffers become symbols where torch's
-functions meet them. What cannot be followed is named by file, line and function.
+A symbol stands for a tensor (B, k*H) and holds k expressions; parameters and buffers become symbols when torch's
+functions are called with them. An operation that cannot be traced is reported with file, line and function.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from rnnlab.native.symbols import Symbol, Trace, Untraceable, placed
 
 @dataclass(frozen=True)
 class Traced:
-    """A step as equations, block by block."""
+    """The equations of a step, one expression per block."""
 
     output: Expression
     states: tuple[Expression, ...]
     """The next states; a state (B, k*H) is k of them."""
     names: tuple[str, ...]
-    """Parameters and buffers that the step uses, beside weight_ih, bias_ih and initial."""
+    """The parameters and buffers that the step uses, except weight_ih, bias_ih and initial."""
     gates: int
     buffers: frozenset[str]
-    """Those of the names that have no gradient."""
+    """Those of `names` that have no gradient."""
 
 
 def trace(cell: Cell) -> Traced:
@@ -56,7 +56,7 @@ def trace(cell: Cell) -> Traced:
 
 
 def _refuse_modes(cell: Cell, traced: Traced) -> None:
-    """Raises Untraceable where a step is another one in the other mode: kernels serve training and evaluation."""
+    """Raises Untraceable where training and evaluation mode give different steps: the kernels serve both."""
     modes = [(module, module.training) for module in cell.modules()]
     try:
         for module, training in modes:
@@ -72,9 +72,9 @@ def _refuse_modes(cell: Cell, traced: Traced) -> None:
 
 
 def _twin(cell: Cell) -> Cell:
-    """A copy with the same tensors: whatever the step leaves on itself is left there."""
+    """A copy of the cell with the same tensors, so that attributes which the step sets do not change the cell."""
     shared = (*cell.parameters(), *cell.buffers())
-    with suppress(TypeError, RuntimeError):  # what cannot be copied is traced itself
+    with suppress(TypeError, RuntimeError):  # a cell that cannot be copied is traced itself
         return copy.deepcopy(cell, {id(t): t for t in shared})
     return cell
 
@@ -97,7 +97,7 @@ def _followed(cell: Cell, tracer: Trace) -> Traced:
             given = cell.advance(u, tuple(state), Masks(keep=keep) if kept else None)  # type: ignore[arg-type]
         except Untraceable:
             raise
-        except Exception as error:  # a mistake of the step's own is raised again where tensors run it
+        except Exception as error:  # an error of the step itself appears again when it runs on tensors
             why = " ".join(f"{type(error).__name__}: {error}".split())
             raise Untraceable(placed(traceback.extract_tb(error.__traceback__), why)) from error
     after = _attributes(cell)

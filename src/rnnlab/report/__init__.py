@@ -1,1 +1,1 @@
-"""What the terminal and the pages show of runs and experiments."""
+"""Reports on runs and experiments: leaderboards, comparisons, plots and HTML pages."""

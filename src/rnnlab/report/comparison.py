@@ -1,4 +1,4 @@
-"""Two or more sides of an experiment against each other, run by run: paired over seeds and over the other settings."""
+"""Compares two or more sides of an experiment by paired runs: runs with equal seeds and equal other settings."""
 
 import itertools
 import re
@@ -21,27 +21,27 @@ Blocks = dict[tuple[str, str], tuple[float, int]]  # {(the other settings, seed)
 
 
 class Side(NamedTuple):
-    """What is compared: rows, and how they are called."""
+    """One side of a comparison: its rows and its name."""
 
     name: str
     rows: list[Row]
 
 
 class Difference(NamedTuple):
-    """One side against another. `test` is of first minus second on `scale`, in the unit that pairs are counted in."""
+    """The comparison of two sides. `test` is about first minus second on `scale`, over pairs of seeds or settings."""
 
     first: str
     second: str
     test: Test
-    p: float  # Holm's, over all comparisons
+    p: float  # adjusted by Holm's method over all comparisons
     wins: int  # pairs in which the first is better
     scale: Scale
-    level: float  # at which all the intervals hold together with 95%
+    level: float  # of each interval, so that all intervals together hold with 95%
     lower_is_better: bool
 
     @property
     def effect(self) -> float:
-        """The ratio first / second of losses and errors, else the difference."""
+        """The ratio first / second for losses and errors, else the difference first - second."""
         return self._shown(self.test.mean)
 
     @property
@@ -54,7 +54,7 @@ class Difference(NamedTuple):
 
     @property
     def better(self) -> float:
-        """The probability that the first is better on average over seeds; NaN for one pair."""
+        """The probability that the first is better on average over seeds; NaN for a single pair."""
         return self.test.below if self.lower_is_better else 1 - self.test.below
 
     @property
@@ -75,10 +75,10 @@ class Difference(NamedTuple):
 
 class Comparison(NamedTuple):
     metric: str
-    unit: str  # what pairs are: "seed" or "setting"
-    settings: int  # other settings that each pair is a mean over, at most
+    unit: str  # what a pair has in common: "seed" or "setting"
+    settings: int  # the largest number of other settings over which a pair is averaged
     differences: list[Difference]
-    fewest: int = 1  # and at least: not every seed may have all of them
+    fewest: int = 1  # the smallest such number: a seed may lack some settings
 
     @property
     def effect(self) -> str:
@@ -122,7 +122,7 @@ class Comparison(NamedTuple):
 
 
 def by_key(board: Leaderboard, key: str) -> tuple[list[Side], list[str]]:
-    """A side for each value of a swept key."""
+    """One side for each value of a swept key."""
     key = full_key(board, key)
     sides: dict[str, list[Row]] = {}
     for row in board.rows:
@@ -132,7 +132,7 @@ def by_key(board: Leaderboard, key: str) -> tuple[list[Side], list[str]]:
 
 
 def by_conditions(board: Leaderboard, conditions: Sequence[str]) -> tuple[list[Side], list[str]]:
-    """A side for each "KEY=VALUE[,KEY=VALUE...]"."""
+    """One side for each "KEY=VALUE[,KEY=VALUE...]"."""
     sides, keys = [], []
     for text in conditions:
         rows = list(board.rows)
@@ -153,9 +153,9 @@ def by_conditions(board: Leaderboard, conditions: Sequence[str]) -> tuple[list[S
 
 
 def by_folder(board: Leaderboard, names: dict[str, str]) -> tuple[list[Side], list[str]]:
-    """A side for each experiment; `names` are {folder of the run's experiment: what it is called}."""
+    """One side for each experiment; `names` are {folder of an experiment: its name}."""
     sides: dict[str, list[Row]] = {}
-    for row in board.rows:  # of a configuration that lies in several folders each side has its own runs
+    for row in board.rows:  # a row may have runs in several folders; each side gets its own
         for folder in dict.fromkeys(entry.folder.parent for entry in row.entries):
             own = [entry for entry in row.entries if entry.folder.parent == folder]
             sides.setdefault(names[str(folder)], []).append(replace(row, entries=own))
@@ -165,7 +165,7 @@ def by_folder(board: Leaderboard, names: dict[str, str]) -> tuple[list[Side], li
 
 
 def full_key(board: Leaderboard, key: str) -> str:
-    """A swept key, given in full or by its end. Raises UserError for what no run differs in."""
+    """The full name of a swept key, given in full or by its end. Raises UserError where no runs differ in it."""
     keys = _keys(board)
     found = [k for k in keys if k == key or k.endswith(f".{key}")]
     if key in keys or len(found) == 1:
@@ -186,11 +186,11 @@ def _is(value: Any, text: str) -> bool:
 
 
 def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: str = "") -> Comparison:
-    """Every two sides against each other, better ones first.
+    """Compares every two sides, better ones first.
 
-    The unit is the seed: over the other settings that two sides share, scores of one seed are averaged first, for
-    runs of one seed have their data and their first weights in common. Where all runs have one seed, the pairs are
-    the settings. Raises UserError where sides share neither, or were scored on different targets.
+    A pair is a seed: for each seed, the scores are first averaged over the other settings that two sides share, because
+    runs with equal seeds share data and initial weights, and are not independent. Where all runs have the same seed, a
+    pair is a setting. Raises UserError where sides share neither, or were scored on different targets.
     """
     if len(sides) < 2:
         raise UserError("there is nothing to compare: all finished runs are on one side")
@@ -199,7 +199,7 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
     metric = metric or board.metric
     blocks = [_blocks(side, keys, board, metric) for side in sides]
     lower = less_is_better(metric, board)
-    # a difference of logits is nobody's unit: where more is better the scores themselves are compared
+    # where more is better, scores are compared as they are: a difference of logits is hard to interpret
     scale = scale_of(np.array([v for one in blocks for v, _ in one.values()]), False) if lower else PLAIN
     typical = [np.mean(scale.to(np.array([v for v, _ in one.values()]))) for one in blocks]
     order = sorted(range(len(sides)), key=lambda i: (1 if lower else -1) * typical[i])
@@ -233,7 +233,9 @@ def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: 
 
 
 def less_is_better(metric: str, board: Leaderboard) -> bool:
-    """As the runs' `mode` says of what they monitored, on whichever part it was measured; else by its name."""
+    """Whether lower values of a metric are better: by the runs' `mode`, if they monitored it on any part; else by its
+    name.
+    """
     bare, monitored = (re.sub(r"(train|val|test|metric)[/_]|[/_](train|val|test)$", "", m)
                        for m in (metric, board.metric))  # fmt: skip
     return board.mode == "min" if bare == monitored else bare not in GREATER
@@ -242,10 +244,10 @@ def less_is_better(metric: str, board: Leaderboard) -> bool:
 def _blocks(
     side: Side, keys: Sequence[str], board: Leaderboard, metric: str
 ) -> dict[tuple[str, str], tuple[float, int]]:
-    """{(other settings, seed): (score, group of targets)}; runs that fall together are averaged."""
+    """{(other settings, seed): (score, group of targets)}; runs with equal settings and seed are averaged."""
     found: dict[tuple[str, str], list[float]] = defaultdict(list)
     groups: dict[tuple[str, str], int] = {}
-    aside = tuple(f"{key}." for key in keys)  # what comes with a class belongs to it
+    aside = tuple(f"{key}." for key in keys)  # the arguments of a compared class are not other settings
     for row in side.rows:
         other = {k: v for k, v in row.parameters.items() if k not in keys and not _own(k, aside, row)}
         for entry in row.entries:
@@ -262,5 +264,5 @@ def _blocks(
 
 
 def _own(key: str, aside: tuple[str, ...], row: Row) -> bool:
-    """Whether a key lies below a compared class: momentum belongs to optimizer=SGD."""
+    """Whether a key is an argument of a compared class, such as momentum for optimizer=SGD."""
     return bool(aside) and key.startswith(aside)

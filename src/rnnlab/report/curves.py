@@ -1,4 +1,4 @@
-"""Learning curves: those of one run, and of an experiment's best rows as means over seeds with a band."""
+"""Plots learning curves: of one run, and of an experiment's best rows, as means over seeds with a band."""
 
 import math
 import re
@@ -18,16 +18,16 @@ from rnnlab.runs.run import Run, legible, silently
 
 BLUE, ORANGE = "var(--blue)", "var(--orange)"
 PANEL = (440, 280)
-SIZES = {"desk": (760, 400), "phone": (358, 300)}  # the page shows the one that fits
+SIZES = {"desk": (760, 400), "phone": (358, 300)}  # pixels; the page shows the size that fits the screen
 
 
-FEWEST = 3  # points of a curve; fewer are given as numbers
-DIVERGED = re.compile(r"the loss (?:is|has grown from \S+ to) (\S+) at step (\d+)")  # as training says it
+FEWEST = 3  # the fewest points of a curve; fewer are shown as numbers
+DIVERGED = re.compile(r"the loss (?:is|has grown from \S+ to) (\S+) at step (\d+)")  # a training's message
 
 
 def run_curves(run: Run) -> str:
-    """Loss of training and validation, every metric with its baselines and floor, then the gradient; what was
-    measured once or twice, or diverged, as numbers.
+    """HTML with plots of the losses, of each metric with its baselines and floor, and of the gradient norm. Values that
+    were measured only once or twice, and a diverged loss, are shown as numbers.
     """
     found, results = run.metrics, run.results
     lines = results.get("baselines", {}).get("val", {}) | {"floor": results.get("floor", {}).get("val", {})}
@@ -70,7 +70,7 @@ def _finite(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _numbers(few: dict[str, Any], lost: tuple[int, float] | None) -> str:
-    """A line for each value of what is no curve, and for the loss that diverged."""
+    """A line for each value of a metric with too few points for a curve, and for the loss that diverged."""
     lines = [(tag, int(step), number(float(value)) or str(value))
              for tag, (steps, values) in few.items() if tag.removeprefix("metric/") not in DERIVED
              for step, value in list(zip(steps, values, strict=True))[-FEWEST:]]  # fmt: skip
@@ -88,7 +88,7 @@ def _panel(
     log: bool = True,
     lost: tuple[int, float] | None = None,
 ) -> Plot:
-    """Curves over steps, with lines across; `lost` is where and at which value a loss diverged."""
+    """A plot of curves over steps, with horizontal lines at `levels`; `lost`: step and value of a diverged loss."""
     shown = [(*smoothed(steps, values), colour) for (steps, values), colour in curves]
     values = np.concatenate([v for _, v, _ in shown])
     ends = [int(s) for steps, _, _ in shown for s in (steps[0], steps[-1])] + ([lost[0]] if lost else [])
@@ -106,7 +106,7 @@ def _panel(
 
 
 class RowCurve(NamedTuple):
-    """A metric of a row's runs, over the steps that all of them have: (n,) and (runs, n)."""
+    """A metric of a row's runs at the steps that all of them have: steps (n,) and values (runs, n)."""
 
     row: Row
     steps: np.ndarray
@@ -115,10 +115,10 @@ class RowCurve(NamedTuple):
 
 
 def row_curve(row: Row, metric: str, colour: str = "") -> RowCurve:
-    """Without the steps at which a run's value is not finite."""
+    """The curve of a metric, without steps at which a run's value is not finite."""
     read = legible(
         row.entries, lambda entry: Run(entry.folder).metrics, silently
-    )  # the run's own page says so
+    )  # the run's own page reports a damaged file
     series = [metrics[metric] for _, metrics in read if metric in metrics]
     steps, values = shared(series) if series else (np.array([], dtype=int), np.empty((0, 0)))
     sound = np.isfinite(values).all(0)
@@ -126,7 +126,7 @@ def row_curve(row: Row, metric: str, colour: str = "") -> RowCurve:
 
 
 def board_curves(board: Leaderboard) -> str:
-    """Plots, for wide and for narrow screens, with their legend."""
+    """HTML with the plots for wide and for narrow screens, and their legend."""
     first = sorted(zip(places(board.rows), range(len(board.rows)), strict=True))[
         : len(COLOURS)
     ]  # of each group
@@ -159,13 +159,15 @@ def board_curves(board: Leaderboard) -> str:
 
 
 def middle(one: RowCurve) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the middle 80% of a row's runs, at each step."""
+    """The 10% and 90% quantiles of a row's runs at each step."""
     low, high = np.quantile(one.values, [0.1, 0.9], axis=0)
     return low, high
 
 
 def told_apart(drawn: list[RowCurve]) -> list[RowCurve]:
-    """Those whose bands are drawn, the best first: none that lies by half or more, at half of the steps, on another."""
+    """The curves whose bands are drawn, the best first. A band that is covered by half or more by another one, at half
+    of the steps, is left out.
+    """
     kept: list[RowCurve] = []
     for one in drawn:
         if len(one.values) > 1 and not any(_on(one, other) for other in kept):
@@ -184,7 +186,7 @@ def _on(one: RowCurve, other: RowCurve) -> bool:
 
 
 def levels_of(board: Leaderboard) -> dict[str, float]:
-    """Baselines and floor in the units of the board's metric."""
+    """{name: value} of baselines and floor, in the unit of the board's metric."""
     metric, factor = board.metric.removeprefix("metric/"), 1.0
     if board.metric == "loss/val":
         units, factor = loss_units_of(Run(board.rows[0].entries[0].folder))
@@ -194,7 +196,7 @@ def levels_of(board: Leaderboard) -> dict[str, float]:
 
 
 def _plot(drawn: list[RowCurve], board: Leaderboard, size: tuple[int, int], levels: dict[str, float]) -> Plot:
-    """From the best of all runs to the worst mean; a band may leave at the worse end."""
+    """A plot whose axis reaches from the best of all runs to the worst mean; a band may leave it at the worse end."""
     means = [one.values.mean(0) for one in drawn]
     if board.mode == "min":
         ends = [(one.values.min(), mean.max()) for one, mean in zip(drawn, means, strict=True)]
@@ -219,5 +221,5 @@ def _plot(drawn: list[RowCurve], board: Leaderboard, size: tuple[int, int], leve
 
 
 def loss_units_of(run: Run) -> tuple[str | None, float]:
-    """The metric that the loss is, and what it is multiplied by to be that."""
+    """The metric that equals the loss up to a factor, and that factor (`Task.loss_units`)."""
     return unit(run.results.get("best", {}), run.config["model"].get("loss"))

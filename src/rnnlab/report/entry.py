@@ -16,20 +16,20 @@ LOSS = "loss/val"
 
 
 def spelled(label: str) -> str:
-    """What differs, as a folder's name has it ("cell-gru+lr-0.01"), in a command's spelling: "cell=gru lr=0.01"."""
+    """The label of a folder's name ("cell-gru+lr-0.01") in the spelling of a command: "cell=gru lr=0.01"."""
     return " ".join(part.replace("-", "=", 1) for part in label.split("+"))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One run, as far as a leaderboard looks at it."""
+    """What a leaderboard uses of one run."""
 
     folder: Path
     record: dict[str, Any]
 
     @property
     def group(self) -> str:
-        """The same for runs that differ by their seed alone."""
+        """A key that is equal for runs that differ only in their seed."""
         return self.record.get("group") or self.folder.name
 
     @property
@@ -38,7 +38,7 @@ class Entry:
 
     @property
     def value(self) -> float:
-        """Of the monitored metric, at its best."""
+        """The best value of the monitored metric."""
         return self.best.get("value", float("nan"))
 
     @property
@@ -57,12 +57,12 @@ class Entry:
 
     @property
     def is_named_by_training(self) -> bool:
-        """Whether the folder has the name that the training gave it, which ends with the run's id."""
+        """Whether the folder still has its original name, which ends with the run's id."""
         return self.folder.name.endswith(f"-{self.record.get('id', '')}")
 
     @cached_property
     def seed(self) -> str:
-        """By the name of the folder, which costs no file; by the config where somebody has renamed the folder."""
+        """The seed, from the folder's name, without reading a file; from the config where the folder was renamed."""
         if self.record.get("id") and not self.is_named_by_training:
             with suppress(UserError):
                 if (seed := Run(self.folder).config.get("seed")) is not None:
@@ -78,13 +78,13 @@ class Entry:
 
     @property
     def speed(self) -> float:
-        """Optimizer steps a second, evaluation included."""
+        """Optimizer steps per second, including evaluation."""
         seconds = self.record.get("seconds") or float("nan")
         return self.record.get("results", {}).get("steps", 0) / seconds
 
 
 def why_no_score(entry: Entry) -> str:
-    """Why a run is not on the board, in a line; "" where its status says it all."""
+    """Why a run is not on the board, in a line; "" where its status says enough."""
     if why := str(entry.record.get("why") or "").partition("\n")[0]:
         return why
     if entry.record.get("status") not in ENDED:

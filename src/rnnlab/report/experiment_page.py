@@ -1,4 +1,4 @@
-"""The report of an experiment as one page of HTML that needs nothing else; each run's own page is a click away."""
+"""The report of an experiment as one self-contained HTML page, with links to the pages of its runs."""
 
 import math
 from collections import Counter
@@ -16,10 +16,10 @@ from rnnlab.report.search import section
 from rnnlab.report.style import page as whole_page
 from rnnlab.runs.trials import Journal
 
-ROWS, RUNS = 1000, 5000  # of the two tables
-SHOWN, ON_A_PHONE = 50, 20  # rows of a table before it is unfolded; the style has them, too
-PRINTED = 60  # runs up to which their table is printed, too
-PARAMETERS = 8  # that are drawn
+ROWS, RUNS = 1000, 5000  # the most lines of the two tables
+SHOWN, ON_A_PHONE = 50, 20  # lines of a folded table; the style sheet repeats these numbers
+PRINTED = 60  # with more runs, their table is left out on paper
+PARAMETERS = 8  # the most parameters that are plotted
 INTERVALS = (
     "An interval is Student's t of the typical run over seeds (of a backtest over its origins), taken on the logarithm "
     "of a loss or an error and on the logit of an accuracy; one has none."
@@ -84,8 +84,8 @@ if (innerWidth < 640) document.querySelectorAll('details.folds').forEach(one => 
 def page(
     name: str, board: Leaderboard, link: Link = lambda entry: None, journal: Journal | None = None
 ) -> str:
-    """The HTML of an experiment's leaderboard, curves, parameters and runs; `link` is where a run's own page is,
-    `journal` that of a search.
+    """The HTML of an experiment's leaderboard, curves, parameters and runs. `link` gives the address of a run's page;
+    `journal` is the journal of a search.
     """
     statuses = Counter(e.record.get("status", "?") for e in board.others)
     scored = Counter(str(e.record.get("status")) for row in board.rows for e in row.entries)
@@ -103,7 +103,7 @@ def page(
             parts.append(f"<p class=note>{INTERVALS}</p>")
         parts += ["<h2>Learning curves</h2>", board_curves(board)]
         swept = list(dict.fromkeys(k for row in board.rows for k in row.parameters))[:PARAMETERS]
-        if board.groups > 1:  # a median over several data sets says nothing
+        if board.groups > 1:  # a median over several data sets has no meaning
             swept = [k for k in swept if _alone(board, k)]
         if swept and len(board.rows) > 1 and _compared(board):
             parts += ["<h2>Parameters</h2>", parameters.panels(board, swept, link)]
@@ -117,7 +117,7 @@ def page(
 
 
 def _compared(board: Leaderboard) -> bool:
-    """Whether the rows have one metric, of one kind of data."""
+    """Whether all rows have the same metric and the same kind of data."""
     return (
         board.compares
         and not {key for row in board.rows for key in row.parameters} & {"data", "model"}
@@ -134,7 +134,7 @@ def _alone(board: Leaderboard, key: str) -> bool:
 
 
 def _table(board: Leaderboard, link: Link) -> str:
-    columns = [c for c in board.columns() if not c.endswith("/rmse")]  # the root of another one
+    columns = [c for c in board.columns() if not c.endswith("/rmse")]  # the root of the mse column
     beside = board.beside()
     heads = [
         "",
@@ -170,12 +170,12 @@ def _table(board: Leaderboard, link: Link) -> str:
 
 
 def _runs(board: Leaderboard, link: Link) -> str:
-    """All runs, those without a result too."""
+    """The table of all runs, including those without a result."""
     named: list[tuple[str, str, Entry]] = []
     origins = {folder: origin for row in board.rows for folder, origin in row.origins.items()}
     labels = {e.folder: f"{row.label} origin={origins[e.folder]}" if row.origins else row.label
               for row in board.rows for e in row.entries}  # fmt: skip
-    for group in dict.fromkeys(row.group for row in board.rows):  # numbered within its data and targets
+    for group in dict.fromkeys(row.group for row in board.rows):  # numbered within each group
         its = board.rank_entries([e for row in board.rows if row.group == group for e in row.entries])
         apart = not board.compares
         named += [("" if apart or entry.folder in origins else str(i), labels[entry.folder], entry)
@@ -196,7 +196,7 @@ def _runs(board: Leaderboard, link: Link) -> str:
 
 
 def _reasons(board: Leaderboard, link: Link) -> str:
-    """Why runs have no result, each reason once; which runs, folded where they are many."""
+    """Why runs have no result: each reason once, with its runs, folded where they are many."""
     parts = []
     for reason in reasons(board):
         lines = []
@@ -224,8 +224,8 @@ def _line(cells: Sequence[str], kind: str = "") -> str:
 
 
 def _sorted(name: str, heads: Sequence[str], lines: Sequence[str], below: Sequence[str]) -> str:
-    """A table that is sorted by a click on a head, and searched and folded where it is long; `below` stays where it
-    is. The rows that are sorted, or found, are the ones that are shown.
+    """A table that is sorted by a click on a column's head. A long table can be searched, and is folded. The lines
+    `below` always stay at the end.
     """
     box = f'<input type=search data-of={name} placeholder="search" aria-label="search these {name}">'
     few = "" if len(lines) > SHOWN else " class=few"

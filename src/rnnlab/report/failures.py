@@ -1,4 +1,4 @@
-"""Why runs have no result: each reason once, with the configurations that it met."""
+"""Lists why runs have no result: each reason once, with its configurations."""
 
 import re
 from collections import Counter
@@ -12,12 +12,12 @@ NUMBER = re.compile(r"-?\b\d[\d.,]*(e[+-]?\d+)?\b|\b(nan|inf)\b")
 
 
 class Reason(NamedTuple):
-    """A status and what was said of it, once for messages that differ in numbers alone."""
+    """A status and a message; messages that differ only in numbers count as one reason."""
 
     status: str
-    why: str  # of the first of them
+    why: str  # the first of these messages
     entries: list[Entry]
-    configurations: dict[str, list[Entry]]  # by their label
+    configurations: dict[str, list[Entry]]  # {label: runs}
     several: bool  # whether the numbers in it differ
 
     @property
@@ -31,7 +31,7 @@ class Reason(NamedTuple):
 
 
 def reasons(board: Leaderboard, entries: Sequence[Entry] | None = None) -> list[Reason]:
-    """Of all runs without a result, or of `entries`; the most frequent first."""
+    """The reasons of all runs without a result, or of `entries`; the most frequent first."""
     found: dict[tuple[str, str], list[Entry]] = {}
     for entry in board.others if entries is None else entries:
         status = str(entry.record.get("status", "?"))

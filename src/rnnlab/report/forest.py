@@ -1,4 +1,4 @@
-"""Configurations, or differences between them, with their intervals: a figure for a paper (SVG, PDF or PNG)."""
+"""A forest plot: configurations, or differences between them, with intervals; for a paper (SVG, PDF or PNG)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,15 +15,15 @@ from rnnlab.report.statistics import LOG, scale_of
 from rnnlab.terminal.screen import one_line
 
 FORMATS = (".svg", ".pdf", ".png")
-MOST = 60  # lines of a figure
-# text stays text in an SVG and fonts are whole in a PDF; no date, so that the same runs give the same file
+MOST = 60  # the most lines of a figure
+# text remains text in SVG, and PDF contains whole fonts; no date, so that the same runs give the same file
 STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "rnnlab", "pdf.fonttype": 42}
 DATELESS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None, "ModDate": None}}
 
 
 class Line(NamedTuple):
     name: str
-    points: Sequence[float]  # one a run
+    points: Sequence[float]  # one per run
     centre: float
     interval: tuple[float, float]  # NaN for none
 

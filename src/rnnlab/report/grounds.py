@@ -1,7 +1,7 @@
-"""What rows of a leaderboard can be compared on: the same targets, and a score in the same unit.
+"""Decides which rows of a leaderboard can be compared: those with the same targets and with scores in the same unit.
 
-Baselines and floor are numbers of a data set alone, so runs with one seed were scored on the same targets where these
-agree. Where there are none, or no seed is shared, the config decides.
+Baselines and floor depend only on the data set. So runs with equal seeds were scored on the same targets where these
+agree. Where there are none, or where no seed is shared, the config decides.
 """
 
 import math
@@ -21,11 +21,11 @@ INPUTS = (
     "segment",
     "season",
     "folder",
-)  # may leave the targets
-NEITHER = ("batch_size", "scaling", "log", "folder")  # do leave them
-BY_CONFIG = ("floor", "uniform")  # may be the same for other draws of the data
-IN_DATA_UNITS = ("nats", "cross_entropy", "mse", "mae")  # metrics that are losses too; less is better
-CLOSE = 1e-6  # relative; the linear baseline's last digits depend on the machine
+)  # keys of `data` that need not change the targets
+NEITHER = ("batch_size", "scaling", "log", "folder")  # keys of `data` that never change the targets
+BY_CONFIG = ("floor", "uniform")  # baselines that may be equal for different draws of the data
+IN_DATA_UNITS = ("nats", "cross_entropy", "mse", "mae")  # metrics that are also losses; less is better
+CLOSE = 1e-6  # relative tolerance: the last digits of the linear baseline depend on the machine
 
 
 def references_of(results: Mapping[str, Any]) -> References:
@@ -41,7 +41,7 @@ def references_of(results: Mapping[str, Any]) -> References:
 
 
 def agree(a: References, b: References) -> list[bool]:
-    """For each baseline that both know whether all its scores agree."""
+    """For each baseline that both have: whether all its scores agree."""
     return [
         all(math.isclose(a[n][m], b[n][m], rel_tol=CLOSE) for m in a[n].keys() & b[n].keys())
         for n in a.keys() & b.keys()
@@ -49,12 +49,12 @@ def agree(a: References, b: References) -> list[bool]:
 
 
 def alike(a: References, b: References) -> bool:
-    """Whether both know the same baselines, with scores that agree."""
+    """Whether both have the same baselines, with scores that agree."""
     return a.keys() == b.keys() and all(agree(a, b))
 
 
 def same_references(a: Mapping[str, References], b: Mapping[str, References]) -> bool:
-    """Of {seed: references}: whether all agree at the seeds that both have."""
+    """Whether two {seed: references} agree at all seeds that both have."""
     return all(alike(a[s], b[s]) for s in a.keys() & b.keys())
 
 
@@ -74,9 +74,9 @@ def same_targets(
 
 
 def limits(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run's Trainer was told to score of the validation and the test part, where that is not all of them.
+    """The Trainer's limits for the validation and the test part; {} where the whole parts are scored.
 
-    Baselines and floor are of the whole parts all the same. A limit in batches depends on their size.
+    Baselines and floor always belong to the whole parts. A limit in batches depends on the batch size, which is added.
     """
     trainer = config.get("trainer", {})
     asked = {key: trainer.get(key) for key in ("limit_val_batches", "limit_test_batches", "overfit_batches")}
@@ -85,12 +85,12 @@ def limits(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def source(data: Mapping[str, Any]) -> list[Any]:
-    """The part of a data section that names what is read."""
+    """The values of a data section that name the files to read."""
     return [data.get(key) for key in ("_target_", "path", "val_path", "corpus")]
 
 
 class Mark(NamedTuple):
-    """What two rows with the same targets have in common: a score of a baseline at a seed, or the data's config."""
+    """A key by which rows with the same targets are found: a baseline's score at a seed, or the data's config."""
 
     of: tuple[str, ...]
     at: int = 0
@@ -100,7 +100,7 @@ class Mark(NamedTuple):
 
 
 def marks(by_seed: Mapping[str, References], data: Mapping[str, Any]) -> Iterator[Mark]:
-    """Rows that `same_targets` takes for the same have a mark in common, or two that lie beside each other."""
+    """The marks of a row. Rows for which `same_targets` is true share a mark, or have two neighbouring ones."""
     yield Mark((repr(sorted(_without(data, NEITHER).items())),))
     for seed, references in by_seed.items():
         for name, scores in references.items():
@@ -112,7 +112,7 @@ def marks(by_seed: Mapping[str, References], data: Mapping[str, Any]) -> Iterato
 
 
 def unit(best: Mapping[str, Any], loss: str | None) -> tuple[str | None, float]:
-    """`Task.loss_units` of a run that is not loaded, from its best loss beside its best metrics."""
+    """`Task.loss_units` of a run without loading it: from the ratio of its best metrics to its best loss."""
     metrics = best.get("metrics", {})
     value = metrics.get("loss/val")
     if value is None and best.get("monitor", "loss/val") == "loss/val":
@@ -128,7 +128,7 @@ def decides_unit(config: Mapping[str, Any]) -> Any:
     """The part of a config that decides the unit of the loss."""
     model, data = config.get("model", {}), config.get("data", {})
     neither = ["batch_size", "folder", "segment", "window", "horizon"]
-    if data.get("scaling") == "window_standard":  # by the spread of the window
+    if data.get("scaling") == "window_standard":  # then the unit depends on the window
         neither.remove("window")
     return [model.get(k) for k in ("_target_", "loss", "huber_delta", "quantiles")], _without(data, neither)
 

@@ -1,6 +1,6 @@
-"""Runs in order of their score; those that differ by their seed alone are one row.
+"""The leaderboard: runs in the order of their scores; runs that differ only in their seed form one row.
 
-Rows that were scored on different targets are ranked apart, each group by itself.
+Rows that were scored on different targets are ranked separately, in groups.
 """
 
 from collections import defaultdict
@@ -25,8 +25,8 @@ from rnnlab.runs.run import Run, Say, legible, runs, silently
 
 @dataclass
 class Leaderboard:
-    """`rows` best first, group by group; `references` are baselines and floor, where all rows have the same:
-    (name, {"val/mse": ...}). Where rows have their own, `Row.beside` has them.
+    """`rows` are ordered by group, the best first. `references` are (name, {"val/mse": ...}) of baselines and floor,
+    where these are equal for all rows; else `Row.beside` gives them for each row.
     """
 
     metric: str
@@ -34,12 +34,12 @@ class Leaderboard:
     rows: list[Row]
     references: list[tuple[str, dict[str, float]]]
     others: list[Entry]  # runs without a result: failed, stopped, skipped, under way
-    notes: list[str] = field(default_factory=list)  # what a reader must know
+    notes: list[str] = field(default_factory=list)  # remarks for the reader
     config_of: Callable[[Entry], Mapping[str, Any]] = lambda entry: {}
 
     @cached_property
     def without_result(self) -> list[Row]:
-        """The configurations that no run of has a result, named as the rows are; those that are damaged by folder."""
+        """The configurations without any result, with labels like the rows'; damaged ones are labelled by folder."""
         in_rows = {entry.folder for row in self.rows for entry in row.lacking}
         found = _by_group(entry for entry in self.others if entry.folder not in in_rows)
         for row in found:
@@ -57,7 +57,7 @@ class Leaderboard:
 
     @cached_property
     def labels(self) -> dict[Path, str]:
-        """What the row of each run is called, by the run's folder."""
+        """{folder of a run: label of its row}."""
         every = [*self.rows, *self.without_result]
         return {entry.folder: row.label for row in every for entry in (*row.entries, *row.lacking)}
 
@@ -68,24 +68,24 @@ class Leaderboard:
 
     @property
     def own_references(self) -> bool:
-        """Whether baselines or floor differ from row to row."""
+        """Whether baselines or floor differ between rows."""
         return not self.references and any(row.references for row in self.rows)
 
     @cached_property
     def compares(self) -> bool:
-        """Whether there is a metric that all rows can be ranked by; else a row's score is what its runs monitored."""
+        """Whether there is a metric by which all rows can be ranked; else a row's score is what its runs monitored."""
         return all(row.metric for row in self.rows)
 
     @cached_property
     def head(self) -> str:
-        """What the scores of rows and runs are."""
+        """The title of the score column."""
         monitored = {entry.monitor for row in self.rows for entry in row.entries}
         return (
             f"best {self.metric}" if self.compares or monitored == {self.metric} else "best monitored score"
         )
 
     def value(self, entry: Entry) -> float:
-        """The score that a run is ranked by."""
+        """The score by which a run is ranked."""
         return entry.at_best(self.metric) if self.compares else entry.value
 
     def rank_entries(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -97,7 +97,7 @@ class Leaderboard:
 
     @property
     def primary(self) -> str:
-        """The metric that the board's own is, or is in other units; "" where that cannot be told."""
+        """The metric in the data's units that the board's metric is, up to a factor; "" where that is not known."""
         names = {column.partition("/")[2] for column in self.columns()}
         own = self.metric.removeprefix("metric/")
         return next((n for n in (own, *IN_DATA_UNITS) if n in names), "")
@@ -109,10 +109,10 @@ class Leaderboard:
         return sorted(names, key=lambda n: (not n.startswith("val/"), n))
 
     def beside(self) -> dict[str, list[tuple[str, float] | None]]:
-        """The columns of `Row.beside`, a value for each row; {} where all rows share baselines and floor."""
+        """{column: a value for each row} from `Row.beside`; {} where all rows share baselines and floor."""
         if not self.own_references:
             return {}
-        metric = f"val/{self.primary}"  # looks through all rows
+        metric = f"val/{self.primary}"  # read once: it searches all rows
         found = [row.beside(metric) for row in self.rows]
         keys = [
             k for k in ("floor", "over floor", "best baseline", "ratio") if any(k in one for one in found)
@@ -120,7 +120,7 @@ class Leaderboard:
         return {key: [one.get(key) for one in found] for key in keys}
 
     def records(self) -> list[dict[str, Any]]:
-        """The table as plain values, for files."""
+        """The table as dictionaries of plain values, for files."""
         found: list[dict[str, Any]] = []
         score, several = self.head.removeprefix("best "), self.groups > 1
         for row in self.rows:
@@ -142,9 +142,9 @@ def leaderboard(
     say: Say = warn,
     folders_apart: bool = False,
 ) -> Leaderboard:
-    """`mode` says whether less is better, "" to go by the configs; `config_of` gives the config of a run.
+    """Makes a leaderboard. `mode` is "min" or "max", or "" to use the configs'; `config_of` gives the config of a run.
 
-    Of each row one run's config is read. Where it is damaged a line says so, and the run is left out. A run that lies
+    The config of one run of each row is read. A run with a damaged config is reported and left out. A run that exists
     in several folders counts once; with `folders_apart` once in each experiment's folder.
     """
     entries, copies = without_copies(entries, folders_apart)
@@ -193,8 +193,8 @@ def leaderboard(
 
 
 def without_copies(entries: Iterable[Entry], folders_apart: bool = False) -> tuple[list[Entry], list[str]]:
-    """One entry for each run, and a line about the copies of it that are left out: another count of the same numbers
-    is no other seed. One that has ended is kept before others, then the one whose folder has its own name.
+    """One entry for each run, and lines about the copies that are left out, because a copy is not another seed. A copy
+    that has ended is preferred, then one whose folder has its original name.
     """
     kept: dict[Any, Entry] = {}
     left: dict[Any, list[str]] = defaultdict(list)
@@ -224,7 +224,7 @@ def _by_group(entries: Iterable[Entry]) -> list[Row]:
 
 
 def _drop_what_follows(rows: Sequence[Row]) -> None:
-    """Takes away what nobody asked for and what comes with a class: the weight decay of AdamW beside Adam's."""
+    """Removes parameters that differ only as defaults of different classes, such as weight_decay of AdamW and Adam."""
     keys = {key for row in rows for key in row.parameters}
     below = {key for key in keys if key.rpartition(".")[0] in keys}
     if below:
@@ -238,7 +238,7 @@ def _drop_what_follows(rows: Sequence[Row]) -> None:
 
 
 def references(rows: Sequence[Row]) -> list[tuple[str, dict[str, float]]]:
-    """Baselines and floor, each the mean over all runs; [] where rows have their own, be it by other seeds."""
+    """Baselines and floor, each the mean over all runs; [] where they differ between rows, for example by seeds."""
     if not rows:
         return []
     by_seed, own = rows[0].by_seed, rows[0].references
@@ -253,7 +253,7 @@ def references(rows: Sequence[Row]) -> list[tuple[str, dict[str, float]]]:
 
 
 def of_experiment(folder: str | Path) -> Leaderboard:
-    """The leaderboard of all runs in an experiment's folder; those that are damaged are left out with a warning."""
+    """The leaderboard of all runs in an experiment's folder; damaged runs are left out, with a warning."""
     return of_runs(runs(folder))
 
 

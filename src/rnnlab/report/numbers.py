@@ -1,4 +1,4 @@
-"""Numbers as our tables and pages write them."""
+"""Formats numbers for tables and pages."""
 
 from rnnlab.report.row import Row
 

@@ -1,4 +1,4 @@
-"""What the swept parameters do to the best value: each by itself, and all together."""
+"""Plots the effect of swept parameters on the best value: of each alone, and of all together."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -15,14 +15,14 @@ from rnnlab.report.row import Row
 from rnnlab.report.svg import COLOURS, beyond, plot, svg
 
 PANEL = (340, 260)
-DOTS = 400  # in a panel; of more runs evenly many
-SHIFTS = 11  # places beside one another at a value, so that seeds do not hide each other
+DOTS = 400  # the most dots in a panel; of more runs an even selection is drawn
+SHIFTS = 11  # horizontal positions of dots with the same value, so that seeds do not hide each other
 
 Link = Callable[[Entry], str | None]
 
 
 def panels(board: Leaderboard, parameters: Sequence[str], link: Link) -> str:
-    """The best value over each parameter; a dot is a run, and leads to its page."""
+    """Plots of the best value over each parameter; a dot is a run, and links to its page."""
     drawn = "".join(f"<div>{_panel(board, key, link)}</div>" for key in parameters)
     return (f"<div class=panels>{drawn}</div><p class=note>A blue dot is a run, an orange one the median of all "
             "runs with that value; a triangle lies outside of the axis.</p>")  # fmt: skip
@@ -56,14 +56,14 @@ def _panel(board: Leaderboard, key: str, link: Link) -> str:
 
 
 def _core(values: Sequence[float], mode: str) -> list[float]:
-    """The ends of the values without the worst few, which would squeeze all others into a line."""
+    """The smallest and the largest value, without the few worst, which would compress all others."""
     array = np.array(values)
     low, high = (0.0, 0.95) if mode == "min" else (0.05, 1.0)
     return [float(end) for end in np.quantile(array, [low, high] if len(array) > 20 else [0.0, 1.0])]
 
 
 def parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
-    """Parallel coordinates: a line is a row, bold where it is good; the best on top."""
+    """Parallel coordinates: a line is a row; better rows are bolder, and the best is drawn last."""
     rows = [row for row in board.rows if all(k in row.parameters for k in parameters)]
     if len(rows) < 2:
         return ""
@@ -82,7 +82,7 @@ def parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
     for x, axis, name in zip(places, axes, names, strict=True):
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="50" y2="{height - 18}" class="axis"/>'
                      f'<text x="{x:.1f}" y="26" text-anchor="middle" class="title">{escape(name)}</text>')  # fmt: skip
-        for tick in axis.ticks():  # lines end before its words and go on behind them
+        for tick in axis.ticks():  # curves stop before the labels and continue after them
             y, room = axis.at(tick), width_of(word(tick))
             parts.append(f'<rect x="{x - 12 - room:.1f}" y="{y - 7:.1f}" width="{room + 8:.1f}" height="14" '
                          f'class="paper"/><text x="{x - 8:.1f}" y="{y + 4:.1f}" text-anchor="end" class="tick">'
@@ -94,7 +94,7 @@ def parallel(board: Leaderboard, parameters: Sequence[str]) -> str:
 
 
 def _path(row: Row, place: float, stops: list[tuple[float, Axis, Any, float]]) -> str:
-    """A row's line, level where the words of an axis stand; `place` is 0 for the best row and 1 for the worst."""
+    """A row's line, horizontal next to labels; `place` is 0 for the best row and 1 for the worst."""
     points: list[tuple[float, float]] = []
     for x, axis, value, room in stops:
         y = axis.at(value if axis.words else axis.within(value))
@@ -115,6 +115,6 @@ def _path(row: Row, place: float, stops: list[tuple[float, Axis, Any, float]]) -
 
 
 def _short(key: str, among: Sequence[str]) -> str:
-    """The last word of a key where no other ends with it."""
+    """The last word of a key, if no other key ends with it; else the whole key."""
     last = key.rpartition(".")[2]
     return last if sum(k.rpartition(".")[2] == last for k in among) == 1 else key

@@ -1,4 +1,4 @@
-"""What rows can be ranked by, and their ranks: apart where they were scored on different targets."""
+"""Chooses the metric for ranking rows, and ranks them, separately for different targets."""
 
 import itertools
 from collections import Counter, defaultdict
@@ -13,12 +13,12 @@ from rnnlab.report.grounds import IN_DATA_UNITS, References
 from rnnlab.report.row import Row
 from rnnlab.runs.run import Run, legible, silently
 
-FEW = 8  # groups that a row is compared with one by one
+FEW = 8  # up to so many groups, a row is compared with each; beyond, `marks` select candidates
 
 
 def ranked(rows: list[Row], mode: str) -> tuple[str, str, list[str]]:
-    """Sorts the rows and ranks them within their groups, ties alike; returns the metric, its mode, and what to know
-    of it. Rows without a finite mean come last and have no rank.
+    """Sorts the rows and ranks them within their groups; ties get the same rank. Returns the metric, its mode, and
+    remarks. Rows without a finite mean come last and have no rank.
     """
     metric, mode, why = ranking_metric(rows, mode)
     for row in rows:
@@ -42,10 +42,10 @@ def ranked(rows: list[Row], mode: str) -> tuple[str, str, list[str]]:
 
 
 def groups(rows: Sequence[Row]) -> list[int]:
-    """A number for each row, the same for those that were scored on the same targets as the first row of that number.
+    """The number of each row's group. A row belongs to the group whose first row was scored on the same targets.
 
-    Where these are many, only first rows with a baseline that agrees, or with the same data by the config, are looked
-    at, so that the time doesn't grow with the square of the number of rows.
+    Where there are many groups, a row is compared only with first rows that share a baseline's score or the data's
+    config, so that the time does not grow with the square of the number of rows.
     """
     firsts: list[tuple[Row, Mapping[str, References], dict[str, Any], dict[str, Any]]] = []
     by_mark: dict[Hashable, set[int]] = defaultdict(set)
@@ -56,9 +56,9 @@ def groups(rows: Sequence[Row]) -> list[int]:
         if data.get("seed") not in (
             None,
             row.config.get("seed"),
-        ):  # it does not follow the run's: another draw
+        ):  # a fixed data seed: another draw of the data than with the run's seed
             data = {**data, "fixed seed": data["seed"]}
-        if origins:  # the config is that of one of them
+        if origins:  # a backtest: the config has only one of the origins
             data = {key: value for key, value in data.items() if key != "origin"}
         near: Iterable[int] = range(len(firsts))
         if len(firsts) > FEW:
@@ -84,9 +84,9 @@ def groups(rows: Sequence[Row]) -> list[int]:
 
 
 def _one_content(a: Row, b: Row) -> bool:
-    """Whether what two rows read from files with different names is the same, by the hashes in their manifests.
+    """Whether two rows that read different files have the same data, by the hashes in their manifests.
 
-    Two texts may have the same n-grams letter for letter, and so baselines that agree.
+    Baselines alone cannot tell: two texts may have the same n-gram counts.
     """
     if grounds.source(a.config.get("data", {})) == grounds.source(b.config.get("data", {})):
         return True
@@ -101,14 +101,14 @@ def _one_content(a: Row, b: Row) -> bool:
 
 
 def places(rows: Sequence[Row]) -> list[int]:
-    """Where each of the rows, which are in order, stands in its group, from 1."""
+    """The position, from 1, of each of the sorted rows in its group."""
     found: Counter[int] = Counter()
     return [found.update([row.group]) or found[row.group] for row in rows]
 
 
 def ranking_metric(rows: Sequence[Row], mode: str) -> tuple[str, str, str]:
-    """What all rows can be ranked by: what they monitored, or a metric in the data's units where that is a loss whose
-    unit differs from row to row; "" where there is none. With the mode, and a line about it.
+    """The metric by which all rows can be ranked, its mode, and a remark. It is the monitored metric, or, where that is
+    a loss whose unit differs between rows, a metric in the data's units; "" where there is none.
     """
     if not rows:
         return LOSS, mode, ""
@@ -138,9 +138,9 @@ def ranking_metric(rows: Sequence[Row], mode: str) -> tuple[str, str, str]:
 
 
 def _one_unit(rows: Sequence[Row]) -> bool:
-    """Whether the loss of all rows is in one unit, by the config or by what was measured."""
+    """Whether the losses of all rows have the same unit, by their configs or their measured values."""
     if any(row.origins for row in rows):
-        return False  # scaled by the training rows of each
+        return False  # each origin has its own scale
     first = rows[0]
     decides = grounds.decides_unit(first.config)
 

@@ -1,4 +1,4 @@
-"""Runs that differ by their seed alone: a row of a leaderboard."""
+"""A row of a leaderboard: the runs that differ only in their seed."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,44 +15,42 @@ from rnnlab.runs.identity import readable
 from rnnlab.runs.record import EARLY
 from rnnlab.terminal.screen import one_line
 
-FEW = 6  # parameters that a row is named by
+FEW = 6  # the most parameters in a row's label
 
 
 @dataclass(eq=False)
 class Row:
-    """Runs that differ by their seed alone. `parameters` are their values of the keys that differ between rows."""
+    """The runs that differ only in their seed. `parameters`: their values of the keys that differ between rows."""
 
     entries: list[Entry] = field(default_factory=list)
     parameters: dict[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)  # of one of its runs
-    metric: str = ""  # that rows are ranked by; "" for what each monitored
+    metric: str = ""  # the metric of the ranking; "": each run's monitored metric
     group: int = 0  # rows of one group were scored on the same targets
-    rank: int | None = None  # in its group; None where nothing is there to compare with
-    apart: str = ""  # what the label needs to differ from every other row's
+    rank: int | None = None  # in its group; None where it is alone in one of several groups, or not finite
+    apart: str = ""  # an addition that makes the label unique
     lacking: list[Entry] = field(default_factory=list)  # its runs without a result
-    origins: dict[Path, int] = field(
-        default_factory=dict
-    )  # of a backtest: the origin of each run, by its folder
-    sized: bool = False  # whether its scores tell how large the model is
+    origins: dict[Path, int] = field(default_factory=dict)  # for a backtest: {folder of a run: its origin}
+    sized: bool = False  # whether its scores include the model's size
 
     @property
     def label(self) -> str:
         about = spelled(self.entries[0].record.get("label", ""))
-        if len(self.parameters) > FEW:  # another task or data set: what it is, and what it was asked to be
+        if len(self.parameters) > FEW:  # another task or data set: its classes and its overrides are enough
             kinds = [f"{k}={readable(v)}" for k, v in self.parameters.items() if k in ("model", "data")]
             text = " ".join([*kinds, about])
         else:
             short = [key if key.endswith(".seed") else key.rpartition(".")[2] for key in self.parameters]
             names = [s if short.count(s) == 1 else k for s, k in zip(short, self.parameters, strict=True)]
             said = [f"{n}={_spelled(v)}" for n, v in zip(names, self.parameters.values(), strict=True)]
-            if self.origins:  # it stands for all of them
+            if self.origins:  # the row contains all origins
                 about = " ".join(part for part in about.split() if not part.startswith("origin="))
             text = " ".join(said) or about or "as it stands"
         return f"{text} {self.apart}".rstrip()
 
     @property
     def count(self) -> str:
-        """How many runs its scores are of: "4", "2 of 4, 2 failed", "3, 1 stopped early at 440"."""
+        """The number of runs with a score, as text: "4", "2 of 4, 2 failed", "3, 1 stopped early at 440"."""
         n = len(self.entries)
         told = [f"{n} of {n + len(self.lacking)}" if self.lacking else str(n)]
         if self.origins:
@@ -66,7 +64,7 @@ class Row:
 
     @property
     def values(self) -> np.ndarray:
-        """One for each run; of a backtest one for each origin, the mean over its seeds."""
+        """The score of each run; for a backtest of each origin, as the mean over its seeds."""
         each = np.array([e.at_best(self.metric) if self.metric else e.value for e in self.entries])
         if not self.origins:
             return each
@@ -79,17 +77,17 @@ class Row:
 
     @property
     def std(self) -> float:
-        """Of the values, with n - 1; NaN for a single one."""
+        """The standard deviation of the values (with n - 1); NaN for a single one."""
         return float(self.values.std(ddof=1)) if len(self.values) > 1 else float("nan")
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of the typical run, see `statistics.interval`; NaN for a single run."""
+        """The interval of the typical run, see `statistics.interval`; NaN for a single run."""
         return statistics.interval(self.values, self.more_is_better)
 
     @property
     def more_is_better(self) -> bool:
-        """Of the metric that `values` are of."""
+        """Whether higher `values` are better."""
         monitor = self.entries[0].monitor
         metric = self.metric or monitor
         watched = metric == monitor and self.config.get("mode") == "max"
@@ -108,7 +106,7 @@ class Row:
         return {name: self._over(one.get(name, {}) for one in each) for name in order}
 
     def _over(self, scores: Iterable[dict[str, float]]) -> dict[str, float]:
-        """The means of what each run has; of a backtest over the origins, each the mean over its seeds."""
+        """{name: mean over the runs}; for a backtest the mean over origins, each the mean over its seeds."""
         if not self.origins:
             return _means(scores)
         of: dict[int, list[dict[str, float]]] = defaultdict(list)
@@ -118,7 +116,7 @@ class Row:
 
     @property
     def by_draw(self) -> dict[str, Entry]:
-        """Its runs by the seed, and by the origin where there are several: what decides the targets of a run."""
+        """{seed, and the origin of a backtest: run}: these decide the targets of a run."""
         return {f"{e.seed} {self.origins.get(e.folder, '')}": e for e in self.entries}
 
     @property
@@ -126,9 +124,9 @@ class Row:
         return {draw: entry.references for draw, entry in self.by_draw.items()}
 
     def beside(self, metric: str) -> dict[str, tuple[str, float]]:
-        """The score `metric` ("val/mse") beside what it should be seen with: {column: (name, value)}.
+        """Values with which the score `metric` ("val/mse") should be compared: {column: (name, value)}.
 
-        "floor" and "over floor", then "best baseline" and "ratio" to it; without what is not known.
+        The columns are "floor" and "over floor", "best baseline" and "ratio" to it; unknown ones are left out.
         """
         own, references = self.scores().get(metric), self.references
         found: dict[str, tuple[str, float]] = {}
@@ -151,7 +149,7 @@ class Row:
 
 
 def _spelled(value: Any) -> str:
-    """A value shortly, nothing and an empty list as a command writes them."""
+    """A value as a short text; null and [] as in a command."""
     return "null" if value is None else "[]" if value == [] else readable(value)
 
 
@@ -167,7 +165,7 @@ ORIGIN = "data.origin"
 
 
 def over_origins(rows: Sequence[Row]) -> list[Row]:
-    """The rows, with those that differ by the origin of a backtest alone as one."""
+    """The rows, where rows that differ only in the origin of a backtest are merged into one."""
     if not any(ORIGIN in row.parameters for row in rows):
         return list(rows)
     found: dict[str, Row] = {}
@@ -181,7 +179,7 @@ def over_origins(rows: Sequence[Row]) -> list[Row]:
 
 
 def tell_apart(rows: Sequence[Row]) -> None:
-    """Completes labels that several rows share: by whole values, and by the id where those are the same, too."""
+    """Makes equal labels of rows different: by full values, or, where these are equal too, by the id."""
     labels = Counter(row.label for row in rows)
     for row in rows:
         if labels[row.label] > 1:

@@ -1,4 +1,4 @@
-"""The report of one run as a page of HTML that needs nothing else."""
+"""The report of one run as a self-contained HTML page."""
 
 import base64
 import shlex
@@ -18,9 +18,9 @@ from rnnlab.runs.run import Run
 from rnnlab.terminal.run import facts
 from rnnlab.terminal.scores import PARTS, score_rows
 
-CLASSES = {"bold": "first", "": "", "dim": "aside"}  # of the terminal's styles
-MANY, LARGE = 100, 20_000_000  # files of a kind that a page holds, and bytes of each
-DIFF = 20_000  # characters of a diff; manifest.json has it all
+CLASSES = {"bold": "first", "": "", "dim": "aside"}  # {style in the terminal: CSS class}
+MANY, LARGE = 100, 20_000_000  # the most files of one kind in a page, and the most bytes of each
+DIFF = 20_000  # the most characters of a diff; manifest.json has all of it
 
 CAPTIONS = {
     "forecast": "Forecasts of the best weights beside the truth, and the learning curve.",
@@ -40,7 +40,7 @@ SAMPLES = {"sample": "A sample of the best weights", "writing": "Samples at seve
 
 
 def run_page(run: Run) -> str:
-    """Summary, curves, figures, samples, config, manifest and how to do it again."""
+    """The HTML with summary, curves, figures, samples, config, manifest and the commands to reproduce the run."""
     record = run.record
     parts = [_head(run, record)]
     if record.get("why"):
@@ -67,9 +67,9 @@ def run_page(run: Run) -> str:
 
 
 def held(run: Run, folder: Path, pattern: str) -> tuple[list[Path], list[str]]:
-    """The files of the run that a page may hold, and a line for each of the others.
+    """The files of the run that the page may contain, and a line for each other file.
 
-    A link could lead to any file of the reader's, and the page may be sent on.
+    Symbolic links are left out: they could lead to any file of the reader, and the page may be passed on.
     """
     sound: list[Path] = []
     left_out: list[str] = []
@@ -102,7 +102,7 @@ def _head(run: Run, record: dict[str, Any]) -> str:
 
 
 def _results(run: Run) -> str:
-    """The table of the terminal, its rows best, last, baselines and floor, its columns metrics by part."""
+    """The table of results, as in the terminal: rows best, last, baselines and floor; columns metrics by part."""
     metrics, rows = score_rows(run.results)
     parts = [part for part in PARTS if any(scores.get(part) for _, scores, _ in rows)]
     heads = "".join(f"<th>{PARTS[part]} {escape(metric)}</th>" for part in parts for metric in metrics)
@@ -117,7 +117,7 @@ def _results(run: Run) -> str:
 
 
 def _whose(run: Run, figures: list[Path]) -> str:
-    """Which weights the figures are of, where that is not the same for all."""
+    """Says which weights the figures show, where best and last differ."""
     best, steps = run.results.get("best", {}).get("step"), run.results.get("steps")
     if not {file.stem for file in figures} & INSTRUMENTS.keys() or best is None or best == steps:
         return ""

@@ -1,4 +1,4 @@
-"""What a search came to: the best so far, how far trials went before they were pruned, which keys mattered."""
+"""The report of a search: the best value so far, how far trials ran before they were pruned, which keys mattered."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ FAINT = "var(--soft)"
 
 
 def section(journal: Journal, metric: str, mode: str) -> str:
-    """HTML; "" where no trial has ended with a value."""
+    """The HTML section; "" where no trial has ended with a value."""
     ended = [trial for trial in journal.trials if trial.get("value") is not None]
     if not ended:
         return ""
@@ -36,7 +36,7 @@ def section(journal: Journal, metric: str, mode: str) -> str:
 
 def _history(ended: list[dict], metric: str, mode: str) -> str:
     values = sorted(trial["value"] for trial in ended)
-    most = int(0.8 * (len(values) - 1))  # the axis leaves out the worst, who may be far away
+    most = int(0.8 * (len(values) - 1))  # the axis leaves out the worst fifth, which may be far away
     low, high = (values[0], values[most]) if mode == "min" else (values[-1 - most], values[-1])
     picture = plot([trial["number"] + 1 for trial in ended], [low, high], PANEL, "trial", f"best {metric}",
                    log_x=False, log_ratio=4.0)  # fmt: skip
@@ -59,7 +59,7 @@ def _history(ended: list[dict], metric: str, mode: str) -> str:
 
 
 def _lengths(ended: list[dict]) -> str:
-    """How many trials reached a step: a stair that falls at the rungs."""
+    """A plot of how many trials reached a step; it falls at the rungs."""
     reached = sorted(trial["steps"] for trial in ended)
     if reached[0] == reached[-1]:
         return ""
@@ -74,7 +74,7 @@ def _lengths(ended: list[dict]) -> str:
 
 
 def front_rows(front: Sequence[dict]) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the Pareto front: the objectives, and the values of the space's keys."""
+    """Column heads and rows of the Pareto front: the objectives, and the values of the space's keys."""
     objectives = list(front[0]["values"])
     keys = [key for key in front[0]["params"] if len({str(trial["params"].get(key)) for trial in front}) > 1]
     rows = [[str(trial["number"] + 1), *(number(trial["values"][name]) for name in objectives),
@@ -84,7 +84,7 @@ def front_rows(front: Sequence[dict]) -> tuple[list[str], list[list[str]]]:
 
 
 def pareto_table(front: Sequence[dict], limit: int = 20) -> Table:
-    """The same for a terminal."""
+    """The Pareto front as a table for the terminal."""
     heads, rows = front_rows(front)
     page = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False, title="Pareto front",
                  title_justify="left", title_style="bold")  # fmt: skip
@@ -106,7 +106,7 @@ def _front_table(front: Sequence[dict]) -> str:
 
 
 def _pareto(trials: Sequence[dict], front: Sequence[dict]) -> str:
-    """Trials over their first two objectives, and the front as a line; "" where there is one objective."""
+    """A plot of trials over their first two objectives, with the front; "" where there is one objective."""
     if not front:
         return ""
     y, x = list(front[0]["values"])[:2]

@@ -1,4 +1,4 @@
-"""Student's t: intervals of a mean, probabilities, the seeds that a difference needs, and many tests at once."""
+"""Statistics with Student's t: intervals, paired tests, the number of seeds that a difference needs, Holm's method."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 LEVEL = 0.95
-POWER = 0.8  # the chance with which the seeds that are asked for show a difference as large as the one seen
-MOST = 10_000  # seeds; more are not worth a number
+POWER = 0.8  # probability that the suggested number of seeds shows a difference as large as the observed one
+MOST = 10_000  # the most seeds that are suggested
 NAN = float("nan")
 
 
 class Scale(NamedTuple):
-    """Where a score's spread is symmetric: `to` maps scores there, `back` returns."""
+    """A scale on which a score's distribution is symmetric: `to` maps scores to it, `back` maps back."""
 
     to: Callable[[np.ndarray], np.ndarray]
     back: Callable[[float], float]
@@ -24,7 +24,7 @@ PLAIN = Scale(lambda x: x, lambda y: y)
 
 
 def _exp(x: float) -> float:
-    """Infinite where it is more than a float holds: scores at the ends of all floats have such intervals."""
+    """exp(x), infinite where it exceeds the range of floats."""
     with np.errstate(over="ignore"):
         return float(np.exp(x))
 
@@ -33,12 +33,12 @@ LOG = Scale(np.log, _exp)
 LOGIT = Scale(lambda p: np.log(p / (1 - p)), lambda y: 1 / (1 + _exp(-y)))
 
 
-GREATER = ("accuracy", "f1", "auroc")  # metrics of rnnlab's of which more is better
+GREATER = ("accuracy", "f1", "auroc")  # rnnlab's metrics where more is better
 
 
 def scale_of(values: np.ndarray, more_is_better: bool) -> Scale:
-    """The logarithm for errors and losses, which are positive and spread by factors; where more is better the logit of
-    what lies between 0 and 1, as an accuracy does.
+    """The scale for values: the logarithm for errors and losses, which are positive and vary by factors; where more is
+    better, the logit for values between 0 and 1, such as accuracies.
     """
     if more_is_better:
         return LOGIT if bool(((values > 0) & (values < 1)).all()) else PLAIN
@@ -58,7 +58,7 @@ def interval(values: np.ndarray, more_is_better: bool = False, level: float = LE
 
 
 class Test(NamedTuple):
-    """Of paired differences (n,): their mean, and how sure it is."""
+    """The t test of paired differences (n,)."""
 
     n: int
     mean: float
@@ -77,12 +77,12 @@ class Test(NamedTuple):
 
     @property
     def p(self) -> float:
-        """Two-sided, of no difference; NaN for a single pair."""
+        """The two-sided p-value for no difference; NaN for a single pair."""
         return NAN if self.n < 2 else 2 * t_cdf(-abs(self.t), self.n - 1)
 
     @property
     def below(self) -> float:
-        """The probability that the true mean lies below zero, under a flat prior of mean and log std."""
+        """The posterior probability that the true mean is below zero, with a flat prior of mean and log std."""
         return NAN if self.n < 2 else t_cdf(-self.t, self.n - 1)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
@@ -92,7 +92,7 @@ class Test(NamedTuple):
         return self.mean - half, self.mean + half
 
     def needed(self, level: float = LEVEL, power: float = POWER) -> int | None:
-        """Pairs with which a difference of this size and spread shows with the given power; None for over `MOST`."""
+        """How many pairs are needed to show a difference of this size and spread with this power; None above `MOST`."""
         if self.n < 2 or not self.mean:
             return None
         ratio = self.std / abs(self.mean)
@@ -111,7 +111,9 @@ class Test(NamedTuple):
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p-values: rejecting those below a level errs at all with at most that probability."""
+    """Holm's (1979) adjusted p-values, which control the family-wise error rate: rejecting all below a level is wrong
+    anywhere with at most this probability.
+    """
     adjusted, largest = [NAN] * len(p_values), 0.0
     known = sorted((p, i) for i, p in enumerate(p_values) if p == p)
     for rank, (p, i) in enumerate(known):

@@ -1,4 +1,4 @@
-"""How our pages look: one style for narrow and wide screens, for paper, by day and by night."""
+"""The style of the HTML pages: for narrow and wide screens, for paper, and in light and dark mode."""
 
 import base64
 import hashlib
@@ -60,9 +60,9 @@ details.folds > summary { font-size: 1.1rem; margin: 2.4rem 0 .6rem }
 
 
 def page(title: str, body: str, extra_style: str = "", script: str = "") -> str:
-    """A whole page of HTML that needs nothing else, and whose policy lets nothing else in.
+    """A self-contained HTML page, whose Content-Security-Policy blocks everything else.
 
-    The body may hold a stranger's words: what escaping might miss, a script of theirs say, no browser runs.
+    The body may contain a stranger's text: even if escaping missed a script in it, no browser would run it.
     """
     style, code = STYLE + extra_style, f"<script>{script}</script>" if script else ""
     body, title = clean(body), clean(title)
@@ -77,7 +77,7 @@ def page(title: str, body: str, extra_style: str = "", script: str = "") -> str:
 
 
 def policy(style: str, script: str) -> str:
-    """A Content-Security-Policy: this style, this script, pictures within the page; nothing from anywhere else."""
+    """A Content-Security-Policy that allows this style, this script and embedded pictures, and nothing else."""
     allowed = (
         f"default-src 'none'; img-src data:; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
     )

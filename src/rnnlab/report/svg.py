@@ -1,4 +1,4 @@
-"""Small plots in SVG: an axis knows where a value lies, a plot knows how its parts are drawn."""
+"""Small plots in SVG."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,13 +7,13 @@ from typing import Any
 
 from rnnlab.figures.axis import Axis, apart, cut, width, word
 
-COLOURS = tuple(f"var(--c{i})" for i in range(6))  # as the page's style has them, by day and by night
-LINE = 12.0  # pixels between two labels
+COLOURS = tuple(f"var(--c{i})" for i in range(6))  # defined in the page's style, for light and dark mode
+LINE = 12.0  # the least pixels between two labels
 
 
 @dataclass
 class Plot:
-    """Axes and what lies between them; `str(plot)` is the SVG."""
+    """Axes and the parts drawn between them; `str(plot)` is the SVG."""
 
     x: Axis
     y: Axis
@@ -21,7 +21,7 @@ class Plot:
     height: int
     x_title: str = ""
     y_title: str = ""
-    levels: Mapping[str, float] = field(default_factory=dict)  # dashed lines across, such as a baseline's
+    levels: Mapping[str, float] = field(default_factory=dict)  # {name: y} of dashed lines
     parts: list[str] = field(default_factory=list)
 
     @property
@@ -54,7 +54,7 @@ class Plot:
         self.parts.append(_linked(dot, link))
 
     def mark(self, x: Any, y: float, colour: str, title: str, **how: Any) -> None:
-        """A dot; where it lies outside of the axis a triangle at the edge, that points to it."""
+        """Draws a dot; outside the axis, a triangle at the edge that points to it."""
         inside = self.y.within(y)
         if inside == y:
             return self.dot(x, y, colour, title, **how)
@@ -86,7 +86,7 @@ class Plot:
         ]
 
     def _words(self) -> list[str]:
-        """Words that would run into one another, aslant."""
+        """The labels of the x axis, slanted, because they would overlap otherwise."""
         found = []
         for value in self.x.ticks():
             x, y = self.x.at(value) + 3, self.y.start + 14
@@ -96,7 +96,7 @@ class Plot:
         return found
 
     def _levels(self) -> list[str]:
-        """Lines at their heights; their names at the right, each as near as the others let it be."""
+        """The horizontal lines, with their names at the right, moved so that they do not overlap."""
         right = self.x.end + self.inset
         places = sorted((self.y.start - self.y.at(value), name) for name, value in self.levels.items())
         found = []
@@ -113,7 +113,7 @@ def _linked(part: str, link: str | None) -> str:
 
 
 def beyond(x: float, y: float, above: bool, colour: str, title: str) -> str:
-    """A triangle at the end of an axis, for what lies outside of it."""
+    """A triangle at the end of an axis, for a value outside it."""
     way = -1 if above else 1
     tip, foot = y + 5 * way, y - 2 * way
     return (f'<polygon class="beyond" points="{x:.1f},{tip:.1f} {x - 4:.1f},{foot:.1f} {x + 4:.1f},{foot:.1f}" '
@@ -136,14 +136,14 @@ def plot(
     log_ratio: float = 8.0,
     levels: Mapping[str, float] | None = None,
 ) -> Plot:
-    """An empty plot whose axes hold all of `xs` and `ys`, and those of `levels` that are not far from `ys`."""
+    """An empty plot whose axes contain all of `xs` and `ys`, and those of `levels` that are not far from `ys`."""
     shown = {name: y for name, y in (levels or {}).items() if min(ys) / 100 < y < 3 * max(ys)}
-    inset = 16 if marked else 0  # points stand clear of the frame
+    inset = 16 if marked else 0  # so that points do not touch the frame
     beside = max((8 + width(name) for name in shown), default=16.0)
     x = Axis.over(xs, 62 + inset, size[0] - beside - inset, marked=marked, log_ratio=8.0 if log_x else None)
     below = 42 + (0.53 * max(map(width, x.values)) if x.crowded() else 0)
     y = Axis.over([*ys, *shown.values()], size[1] - below, 36, log_ratio=log_ratio)
-    if shown and (least := min(shown.values())) <= y.values[0]:  # clear of the axis
+    if shown and (least := min(shown.values())) <= y.values[0]:  # so that the line does not touch the axis
         ends = (least / 1.06 if y.log else least - 0.05 * (y.values[1] - least), y.values[1])
         y = replace(y, values=ends)
     return Plot(x, y, *size, x_title, y_title, shown)

@@ -1,18 +1,18 @@
-"""The leaderboard as a table: for the terminal, and for a paper."""
+"""The leaderboard as a table for the terminal."""
 
 from rich.table import Table
 
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.numbers import between, cell, number
 
-DISPENSABLE = ("std", "floor", "steps/s", "95% interval", "best baseline")  # in this order, for want of width
+DISPENSABLE = ("std", "floor", "steps/s", "95% interval", "best baseline")  # dropped first, in this order
 
 
 def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
-    """For a terminal of so many columns: the best `limit` rows, then baselines and floor; where these differ from row
-    to row they stand beside each. Rows of other data or targets follow after a line, ranked by themselves.
+    """The best `limit` rows, then baselines and floor; where these differ between rows, they are columns. Rows with
+    other data or targets follow after a line, with their own ranks.
 
-    Of the scores those that fit, the metric that the loss is in before others.
+    Only as many score columns are shown as fit into `width` characters; the loss's own metric comes first.
     """
     rows = board.rows[:limit]
     seeds = any(row.count != "1" for row in board.rows)
@@ -32,11 +32,11 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
     scores = {
         c: [number(s.get(c)) for s in [*own, *(found for _, found, _ in below)]]
         for c in board.columns()
-        if not c.endswith("/rmse")  # the root of another one
+        if not c.endswith("/rmse")  # the root of the mse column
     }
 
     def room() -> int:
-        """What the columns leave for the rows' names."""
+        """The width that the columns leave for the rows' names."""
         return width - 4 - sum(2 + max(map(len, [head, *cells])) for head, cells in (left | right).items())
 
     longest = min(50, max((len(row.label) for row in rows), default=10))
@@ -78,7 +78,7 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
 
 
 def _fitting(scores: dict[str, list[str]], primary: str, room: int, least: int = 1) -> list[str]:
-    """Of the scores' columns those that fit into so many characters, at least one, or `least`."""
+    """The score columns that fit into `room` characters, but at least `least` of them."""
     kept: list[str] = []
     wanted = sorted(scores, key=lambda c: c.partition("/")[2] != primary)
     for column in wanted:

@@ -10,7 +10,7 @@ SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasc
 
 
 def rows(board: Leaderboard) -> tuple[list[str], list[list[str]], list[bool]]:
-    """Heads and lines of a leaderboard, and which lines are the best of their group."""
+    """Column heads and lines of a leaderboard, and which lines are the best of their group."""
     scores = [c for c in board.columns() if not c.endswith("/rmse")]
     beside = board.beside()
     heads = ["configuration", board.head, "95% interval", "n", *scores, *beside]
@@ -43,7 +43,7 @@ def markdown(
 def latex(
     heads: Sequence[str], lines: Sequence[Sequence[str]], best: Sequence[bool] = (), note: str = ""
 ) -> str:
-    r"""A tabular for `\usepackage{booktabs}`."""
+    r"""A LaTeX tabular, for `\usepackage{booktabs}`."""
 
     def line(cells: Sequence[str], strong: bool = False) -> str:
         shown = ["".join(SPECIAL.get(c, c) for c in one).replace("±", r"$\pm$") for one in cells]

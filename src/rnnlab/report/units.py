@@ -1,7 +1,8 @@
-"""The hidden units of a text model on its run's page: a span is picked, the units that are on throughout it are
-listed with other spans like it, and the passage is coloured by a unit's state (as in LSTMVis, Strobelt et al. 2018).
+"""The hidden units of a text model on its run's page, as in LSTMVis (Strobelt et al. 2018). The reader selects a span
+of text; the page lists the units that are active throughout it, and other such spans, and colours the text by the state
+of a unit.
 
-All of it happens in the page. The data are those of samples/units.json, as they were bounded when they were written.
+All of it runs in the page. The data come from samples/units.json, whose size is limited when it is written.
 """
 
 import base64
@@ -13,7 +14,7 @@ from typing import Any
 from rnnlab.regular_files import read_file
 from rnnlab.runs.run import Run
 
-MOST = 400_000  # states that a page holds
+MOST = 400_000  # the most states in a page
 
 STYLE = """
 #passage { max-height: 24rem; overflow: auto; cursor: text; font-size: 13px; line-height: 1.6 }
@@ -85,7 +86,7 @@ window.units = {pick, colour};
 
 
 def recorded(run: Run) -> dict[str, Any] | None:
-    """What samples/units.json holds; None where there is none, or it is not what it must be."""
+    """The content of samples/units.json; None where there is no such file, or it is invalid."""
     file = run.samples / "units.json"
     try:
         if not file.resolve().is_relative_to(run.folder.resolve()):
@@ -102,7 +103,7 @@ def recorded(run: Run) -> dict[str, Any] | None:
 
 
 def section(found: dict[str, Any]) -> str:
-    """HTML; the script above fills it."""
+    """The HTML section, which the script above fills."""
     shown, of = len(found["units"]), found["of"]
     which = f"the {shown} liveliest of {of} units" if shown < of else f"{of} units"
     content = json.dumps(found).replace("<", "\\u003c")

@@ -1,1 +1,1 @@
-"""Training a run again from its folder, and saying how well the two agree."""
+"""Trains a run again from its folder, and reports how well the two runs agree."""

@@ -1,4 +1,4 @@
-"""One file to attach to a paper; `rnnlab.reproduce.unpacking` opens one from a stranger."""
+"""Writes the runs of an experiment into one archive, for example for a paper; see `rnnlab.reproduce.unpacking`."""
 
 import zipfile
 from contextlib import suppress
@@ -19,7 +19,7 @@ OF_A_RUN = (
     "metrics.csv",
     "checkpoints/best.ckpt",
 )
-WHEN = (1980, 1, 1, 0, 0, 0)  # the same runs give the same archive
+WHEN = (1980, 1, 1, 0, 0, 0)  # a fixed date: the same runs give the same archive
 
 README = """\
 # {name}: {n} runs
@@ -39,7 +39,7 @@ The runs were asked for with:
 
 
 def write(experiment: Path, file: Path) -> int:
-    """Puts the runs of an experiment's folder into one zip file; returns how many. Raises UserError without any."""
+    """Writes the runs of an experiment's folder into a zip file; returns how many. Raises UserError where none is."""
     from rnnlab.cli.report import as_csv
     from rnnlab.report import leaderboard
 
@@ -73,8 +73,8 @@ def write(experiment: Path, file: Path) -> int:
 
 
 def look_through(run: Run) -> None:
-    """Raises UserError where a file of the run that others will need is damaged."""
-    assert (run.config, run.manifest, run.overrides, run.metrics) is not None  # each is read
+    """Raises UserError where a file of the run that is needed for reproducing it is damaged."""
+    assert (run.config, run.manifest, run.overrides, run.metrics) is not None  # each file is read
     if run.status in ENDED and (why := checksum_error(run.best_checkpoint)):
         raise UserError(f"{run.best_checkpoint}: {why}")
 
@@ -92,7 +92,7 @@ def readme(name: str, found: list[Run], file: str) -> str:
     words = [[*run.manifest.get("command", []), ""] for run in found]
     asked = dict.fromkeys(
         f"{begin} {join(rest[:-1])}".strip() for begin, *rest in words
-    )  # "rnnlab train" is one
+    )  # "rnnlab train" is one word
     commands = [f"    {line}" for line in asked if line][:50]
     return README.format(
         name=name,

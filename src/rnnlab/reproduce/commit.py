@@ -1,4 +1,4 @@
-"""The code as a run had it: the recorded commit in a worktree of its own."""
+"""Reproduces a run with the code of its recorded commit, in a separate git worktree."""
 
 import os
 import re
@@ -14,15 +14,15 @@ from rnnlab.runs.manifest import git as known
 from rnnlab.runs.manifest import inert, repositories
 from rnnlab.runs.run import Run
 
-# not by -m, which would put the working folder first on the path
+# instead of -m, which would put the working folder first on sys.path
 ENTRY = "import sys; sys.path[:] = filter(None, sys.path); from rnnlab.cli import main; sys.exit(main())"
 
 
 def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
-    """`rnnlab reproduce` with `arguments`, by the code of the run's commit; returns its exit code.
+    """Runs `rnnlab reproduce` with `arguments` and the code of the run's commit; returns its exit code.
 
-    What was not committed then is applied as the recorded diff, which is code from the run's folder: only with
-    `trust`. Raises UserError where the commit is not recorded, not here, or older than this command.
+    Uncommitted changes are applied from the recorded diff. That is code from the run's folder, so it needs `trust`.
+    Raises UserError where the commit is not recorded, not in this repository, or older than this command.
     """
     code = run.manifest.get("code", {})
     commit, diff = str(code.get("commit") or ""), str(code.get("diff") or "")
@@ -50,13 +50,13 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
             if diff:
                 git(tree, "apply", "-", why="the recorded diff does not apply", given=diff)
             package = tree / "src" / "rnnlab"
-            if not any((package / name).is_dir() for name in ("reproduce", "reproduction")):  # the old name
+            if not any((package / name).is_dir() for name in ("reproduce", "reproduction")):  # an older name
                 raise UserError(
                     f"commit {commit[:12]} is older than rnnlab reproduce: check it out, and train by hand"
                 )
             environment = os.environ | {
                 "PYTHONPATH": os.pathsep.join([str(tree / "src"), *filter(None, sys.path[1:])]),
-                # the manifest then records the worktree's commit; the working folder stays, for relative paths
+                # so the manifest records the worktree's commit; the working folder stays, for relative paths
                 "GIT_DIR": git(tree, "rev-parse", "--absolute-git-dir", why="no worktree").strip(),
                 "GIT_WORK_TREE": str(tree),
             }
@@ -68,7 +68,7 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
 
 
 def git(folder: Path, *words: str, why: str, given: str | None = None) -> str:
-    """What git says, without hooks and filters of the repository: what is to run is the commit's code alone."""
+    """The output of git, without the repository's hooks and filters, so that only the commit's code runs."""
     command, environment = inert(folder, *words)
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:

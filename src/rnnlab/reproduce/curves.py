@@ -14,15 +14,15 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Divergence:
-    """How two metrics.csv differ. `largest` is relative to the larger of two values; infinite where one has none."""
+    """How two metrics.csv differ. `largest` is the largest relative difference; infinite where only one is finite."""
 
     bitwise: bool
-    first: tuple[int, str] | None = None  # the first step at which a value differs, and which
+    first: tuple[int, str] | None = None  # the first step at which a value differs, and its metric
     largest: float = 0.0
     largest_at: tuple[int, str] | None = None
     only: tuple[str, ...] = ()  # metrics that only one of them has
-    ended: tuple[int, int] | None = None  # where one ends and the other goes on: their last steps
-    until: "Divergence | None" = None  # then how they differ up to there
+    ended: tuple[int, int] | None = None  # the last steps of both, where one ends before the other
+    until: "Divergence | None" = None  # in this case: how they differ up to the shorter one's end
 
     def __str__(self) -> str:
         if self.bitwise:
@@ -64,7 +64,7 @@ def _compared(a: Curves, b: Curves, only: tuple[str, ...]) -> Divergence:
     for name in sorted(a.keys() & b.keys()):
         (steps, x), (others, y) = a[name], b[name]
         n = min(len(x), len(y))
-        # a value that is repeated at a step (a resume of another tool) is compared in its order
+        # several values at one step (after a resume in another tool) are compared in their order
         differ = (steps[:n] != others[:n]) | ((x[:n] != y[:n]) & ~(np.isnan(x[:n]) & np.isnan(y[:n])))
         found = np.flatnonzero(differ)
         if len(found):
@@ -93,5 +93,5 @@ def same_bytes(a: Path, b: Path) -> bool:
         return a.stat().st_size == b.stat().st_size <= BYTES and read_file(a) == read_file(b)
     except FileNotFoundError:
         return a.exists() == b.exists()
-    except OSError:  # a folder in its place, or no permission: reading it gives the error
+    except OSError:  # such as a folder in its place, or no permission: reading it raises the error
         return False

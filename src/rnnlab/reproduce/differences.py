@@ -1,4 +1,4 @@
-"""What differs between two runs' configs, code, versions, machines and data."""
+"""Lists the differences between two runs' configs, code, versions, machines and data."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from rnnlab.runs.identity import leaves
 
 ABSENT = "nothing"
-MANY = 12  # lines of one kind that are shown
-# of the manifest, in the order of what is likeliest to matter; each {title: keys}
+MANY = 12  # the most lines shown of one part
+# {title: keys of the manifest}, the most likely causes first
 PARTS = {
     "code": ("code", "sources", "changed_on_the_way"),
     "data": ("data_hash",),
@@ -15,7 +15,7 @@ PARTS = {
     "versions": ("versions",),
     "machine": ("machine", "threads", "determinism", "environment"),
 }
-ASIDE = ("engine.why", "sources.torch")  # the versions have torch's
+ASIDE = ("engine.why", "sources.torch")  # left out; torch's is among the versions
 NAMES = {
     "code.commit": "commit",
     "code.clean": "all committed",
@@ -34,14 +34,14 @@ NAMES = {
 
 
 def configs(ours: Mapping[str, Any], theirs: Mapping[str, Any], aside: tuple[str, ...] = ()) -> list[str]:
-    """`key: this -> that` for each key at which two configs differ, but for those under `aside`."""
+    """`key: this -> that` for each key in which two configs differ, without those under `aside`."""
     return [
         f"{key}: {shown(key, this)} -> {shown(key, that)}" for key, this, that in between(ours, theirs, aside)
     ]
 
 
 def manifests(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, list[str]]:
-    """{part: lines} of what differs between two manifests; parts in which nothing does are missing."""
+    """{part: lines} of the differences between two manifests; only parts with differences."""
     found: dict[str, list[str]] = {}
     for part, keys in PARTS.items():
         a, b = ({k: m[k] for k in keys if k in m} for m in (ours, theirs))
@@ -53,7 +53,7 @@ def manifests(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, l
 def between(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], aside: tuple[str, ...] = ()
 ) -> list[tuple[str, Any, Any]]:
-    """(dotted key, this, that) of what differs."""
+    """(dotted key, this, that) for each difference."""
     a, b = leaves(ours), leaves(theirs)
     keys = [
         k for k in dict.fromkeys([*a, *b]) if not any(k == part or k.startswith(f"{part}.") for part in aside)
@@ -67,14 +67,14 @@ def name(key: str) -> str:
 
 
 def change(key: str, this: Any, that: Any) -> str:
-    """A value and what it became; of two lists what only one of them has."""
+    """One difference as a line; for two lists, the items that only one of them has."""
     if isinstance(this, list) and isinstance(that, list):
         this, that = [v for v in this if v not in that], [v for v in that if v not in this]
     return f"{shown(key, this)} -> {shown(key, that)}"
 
 
 def shown(key: str, value: Any) -> str:
-    """A value in a line: a diff by its size, a hash by its beginning."""
+    """A value as a short text: a diff by its size, a hash by its first digits."""
     if value is None or value in ("", []):
         return ABSENT
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Training a run again, elsewhere, from nothing but its folder."""
+"""Trains a run again from its folder alone, into another folder."""
 
 import copy
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ SHOWN = (
     "RichProgressBar",
     "TQDMProgressBar",
 )
-LOGGING = "lightning.pytorch.callbacks.LearningRateMonitor"  # looks, and its scalars are among the curves
+LOGGING = "lightning.pytorch.callbacks.LearningRateMonitor"  # kept: its scalars are compared
 SECTIONS = ("model", "data", "optimizer", "scheduler", "trainer", "callbacks")
 
 
 def plan(run: Run, into: Path, trust: bool = False) -> tuple[RunConfig, Place]:
-    """The config with which a run is trained again, and its place below `into`; nothing is built yet.
+    """The config with which a run is trained again, and its place below `into`. Builds nothing yet.
 
-    It says nothing of where the original wrote: paths, loggers, pictures, stock checkpoints and profiles are left
-    out. Raises UserError for a run that has not finished, code that is not trusted, and values that cannot be.
+    Everything that writes elsewhere is left out of the config: paths, loggers, pictures, Lightning's checkpoints and
+    profiles. Raises UserError for a run that has not finished, code that is not trusted, and invalid values.
     """
     if run.status not in ENDED:
         raise UserError(f"{run.folder}: its status is {run.status}; only a finished run can be compared with")
@@ -58,7 +58,7 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[RunConfig, Place]:
 
 
 def decides(node: dict[str, Any]) -> bool:
-    """Whether a callback may change the numbers; the others only observe, and may write anywhere."""
+    """Whether a callback may change numbers. The others only observe, and could write anywhere."""
     target = str(node.get("_target_")) if isinstance(node, dict) else ""
     return target == LOGGING or (target not in WATCHING and target.rpartition(".")[2] not in SHOWN)
 

@@ -1,4 +1,4 @@
-"""Several runs trained again as one sweep."""
+"""Trains several runs again, as one sweep."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +23,9 @@ def draw(experiment: Path, n: int, seed: int) -> list[Run]:
 def train_all(
     originals: Sequence[Run], into: Path, command: list[str], trust: bool
 ) -> list[tuple[Run, Run, str]]:
-    """Trains runs again in the workers of a sweep; (original, again, why it failed or "") of each.
+    """Trains runs again in the workers of a sweep; returns (original, again, why it failed or "") for each.
 
-    Raises UserError, before any is trained, where one cannot be.
+    Raises UserError before the first training where one of them cannot be trained again.
     """
     from rnnlab.sweeps.pack import Assigned
 

@@ -1,4 +1,4 @@
-"""A folder for a moment: it goes when the command ends, however it ends; after a kill -9, when the next one begins."""
+"""A temporary folder that is removed when the command ends, or, after a kill -9, when the next such command begins."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signa
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """An empty folder. Inside, SIGTERM and SIGHUP raise SystemExit where nobody else has taken them."""
+    """An empty folder. Inside, SIGTERM and SIGHUP raise SystemExit, unless they have another handler."""
     clear()
     with _ending():
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -36,18 +36,18 @@ def scratch() -> Iterator[Path]:
 
 
 def hold(folder: Path) -> int | None:
-    """Locks a folder for as long as this process lives; the file appears when it is locked already."""
+    """Locks a folder for the life of this process. The lock's file gets its name only after it is locked."""
     if fcntl is None:
         return None
     descriptor = os.open(folder / f"{HELD}.new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with suppress(OSError):  # a file system without locks: nothing there is ever cleared
+    with suppress(OSError):  # without locks, `clear` never removes a folder
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (folder / f"{HELD}.new").rename(folder / HELD)
     return descriptor
 
 
 def clear() -> None:
-    """Removes the folders of processes that are no more."""
+    """Removes the folders of processes that have ended."""
     for file in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{HELD}") if fcntl is not None else ():
         folder = file.parent
         with suppress(OSError):
@@ -79,10 +79,10 @@ def _ending() -> Iterator[None]:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Signals that would end the command wait until it has tidied up.
+    """Inside, signals that would end the command are delayed, so that it can clean up.
 
-    A mask would not do: the system gives a signal to any thread without one, and Python then runs the handler in the
-    main thread.
+    A signal mask is not enough: the system gives the signal to another thread, and Python runs its handler in the main
+    thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""An archive from a stranger, opened: bounds on all that it may cost, and only the run that is asked for."""
+"""Opens an archive that may come from a stranger: with bounds on its size, and unpacking only what is needed."""
 
 import io
 import shutil
@@ -19,11 +19,11 @@ from rnnlab.reproduce.scratch import scratch
 from rnnlab.runs.run import runs, silently
 from rnnlab.terminal.screen import one_line
 
-FILES, RUNS = 200_000, 20_000  # that an archive may hold
-DIRECTORY = 50_000_000  # bytes of its table of contents
-RECORD = 1_000_000  # bytes of a run.json
-TOTAL = 8_000_000_000  # bytes of what is unpacked
-RATIO, SMALL = 200, 10_000_000  # how many times what is above SMALL bytes may be compressed
+FILES, RUNS = 200_000, 20_000  # the most in an archive
+DIRECTORY = 50_000_000  # the most bytes of its table of contents
+RECORD = 1_000_000  # the most bytes of a run.json
+TOTAL = 8_000_000_000  # the most bytes that are unpacked
+RATIO, SMALL = 200, 10_000_000  # the largest compression ratio of more than SMALL bytes
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError)
 
@@ -31,14 +31,14 @@ Members = dict[str, zipfile.ZipInfo]  # {path below a run's folder: member}
 
 
 class Opened(NamedTuple):
-    """`folder` is an experiment's, with the run.json of every run; `fill` unpacks the rest of one, by its name."""
+    """`folder` is the experiment's, with the run.json of every run; `fill(name)` unpacks the rest of one run."""
 
     folder: Path
     fill: Callable[[str], None]
 
 
 class Bounded(io.BufferedReader):
-    """A file of which nobody reads more than a table of contents at once."""
+    """A file that refuses to read more than DIRECTORY bytes at once."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > DIRECTORY:
@@ -48,9 +48,9 @@ class Bounded(io.BufferedReader):
 
 @contextmanager
 def opened(file: Path) -> Iterator[Opened]:
-    """The experiment inside an archive, unpacked as far as it is needed where it is removed again.
+    """The experiment inside an archive, unpacked as far as needed into a temporary folder.
 
-    Raises UserError for what is no archive of runs, or goes beyond a bound.
+    Raises UserError where the file is not an archive of runs, or exceeds a bound.
     """
     with scratch() as folder, ExitStack() as stack:
         with reading(file):
@@ -71,7 +71,7 @@ def opened(file: Path) -> Iterator[Opened]:
 
 @contextmanager
 def reading(file: Path) -> Iterator[None]:
-    """What Python's own reader says of damage, as one line."""
+    """Turns errors of Python's zip reader into one UserError."""
     try:
         yield
     except (*DAMAGE, NotImplementedError, RuntimeError, OSError, ValueError) as error:
@@ -84,11 +84,11 @@ def unpack(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], file: Path,
         target = folder / member.filename
         target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(member) as source, target.open("wb") as sink:
-            shutil.copyfileobj(source, sink)  # no more than file_size says
+            shutil.copyfileobj(source, sink)  # zipfile reads at most file_size bytes
 
 
 def contents(archive: zipfile.ZipFile, file: Path) -> tuple[str, dict[str, Members]]:
-    """The experiment's name, and the files of each run. Raises UserError where a member is not what `archive` makes."""
+    """The experiment's name, and the files of each run. Raises UserError where `write` would not make such a member."""
     members = archive.infolist()
     if len(members) > FILES:
         raise UserError(f"{file}: holds {len(members):,} files, more than {FILES:,}; not unpacked")
@@ -117,7 +117,7 @@ def contents(archive: zipfile.ZipFile, file: Path) -> tuple[str, dict[str, Membe
 
 
 def trap(member: zipfile.ZipInfo) -> str:
-    """What is wrong with a member, whether or not it will be unpacked; "" where nothing is."""
+    """What is wrong with a member, even if it will not be unpacked; "" where nothing is."""
     name, kind = member.filename, stat.S_IFMT(member.external_attr >> 16)
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:\0"):
@@ -138,7 +138,7 @@ def trap(member: zipfile.ZipInfo) -> str:
 
 
 def refuse_giants(members: list[zipfile.ZipInfo], file: Path, folder: Path) -> None:
-    """Raises UserError where what is to be unpacked is too large: in all, for how it is packed, or for the disk."""
+    """Raises UserError where `members` are too large: in total, for their compressed size, or for the disk."""
     size, packed = sum(m.file_size for m in members), sum(m.compress_size for m in members)
     room = min(TOTAL, shutil.disk_usage(folder).free)
     if size > room:

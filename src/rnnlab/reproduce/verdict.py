@@ -1,4 +1,4 @@
-"""How well a run trained again agrees with the run as it was."""
+"""Judges how well a run that was trained again agrees with the original."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,8 +15,8 @@ from rnnlab.runs.run import Run, runs
 
 VERDICTS = ("bitwise", "numeric", "statistical", "different")  # best first
 EXIT_CODES = {"bitwise": 0, "numeric": 3, "statistical": 4, "different": 5}
-RTOL = 1e-3  # the largest relative difference of any scalar that is still called numeric
-SEEDS = 5  # other seeds that a spread needs at least
+RTOL = 1e-3  # the largest relative difference of a scalar for the verdict "numeric"
+SEEDS = 5  # the fewest other seeds for the verdict "statistical"
 # 97.5% quantiles of Student's t for 4, 5, ... degrees of freedom
 STUDENT = (
     2.776,
@@ -39,7 +39,7 @@ STUDENT = (
 
 @dataclass(frozen=True)
 class Verdict:
-    """`word` is one of VERDICTS; `why` are the sentences that it rests on."""
+    """`word` is one of VERDICTS; `why` are sentences with the reasons."""
 
     word: str
     why: list[str] = field(default_factory=list)
@@ -51,11 +51,11 @@ class Verdict:
 
 
 def judge(original: Run, again: Run, rtol: float = RTOL) -> Verdict:
-    """Compares curves and weights; where they differ, the best value with that of the other seeds.
+    """Compares curves and weights; where they differ, compares the best value with those of other seeds.
 
-    bitwise: every scalar and every weight has the same bits. numeric: both have the same scalars at the same
-    steps, none further apart than `rtol`, relatively. statistical: the best value lies where, by the others of its
-    group, one more seed would with a chance of 95%. Raises UserError where the original cannot be read.
+    bitwise: every scalar and every weight has the same bits. numeric: both have the same scalars at the same steps,
+    with relative differences of at most `rtol`. statistical: the best value lies in the 95% prediction interval of one
+    more seed, by the other runs of its group. Raises UserError where the original cannot be read.
     """
     curves = divergence(original, again)
     weights = differing_weights(original, again)
@@ -74,7 +74,7 @@ def judge(original: Run, again: Run, rtol: float = RTOL) -> Verdict:
 
 
 def differing_weights(original: Run, again: Run) -> list[str]:
-    """Which tensors differ, of those in the original's best.ckpt and last.ckpt; the latter may be missing."""
+    """The names of tensors in the original's best.ckpt and last.ckpt that differ. last.ckpt may be missing."""
     found: list[str] = []
     for file in ("best_checkpoint", "last_checkpoint"):
         path = getattr(original, file)
@@ -90,7 +90,7 @@ def differing_weights(original: Run, again: Run) -> list[str]:
 
 
 def counted(tensors: list[str]) -> str:
-    """`last/head.bias`, or how many there are and the first of them."""
+    """The name of a single tensor (`last/head.bias`), or the number of tensors and the first name."""
     if len(tensors) <= 3:
         return " and ".join(tensors)
     return f"{len(tensors)} tensors, {', '.join(tensors[:2])} and others,"
@@ -109,9 +109,9 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
 
 
 def within_spread(original: Run, again: Run) -> tuple[bool, str]:
-    """Whether the best value is what one more seed might give, by the finished runs that differ by their seed alone.
+    """Whether the best value of `again` may come from one more seed, judged by the finished runs of other seeds.
 
-    By the 95% prediction interval of a normal distribution: mean +- t s sqrt(1 + 1/n).
+    The 95% prediction interval of a normal distribution is used: mean +- t s sqrt(1 + 1/n).
     """
     group, seeds = original.record.get("group"), []
     for run in runs(original.folder.parent):

@@ -1,6 +1,6 @@
-"""A run's folder: what lies in it, who may write it, what it was made with.
+"""A run's folder: its files, its lock, its identity, and the record of what it was made with.
 
-The module can be called, too: `rnnlab.runs("outputs/sine")` are an experiment's runs.
+This package can also be called: `rnnlab.runs("outputs/sine")` returns the runs of an experiment.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class _Runs(ModuleType):
-    """Python keeps this package and the function `runs` of the API under one name, `rnnlab.runs`."""
+    """Makes the package callable, because `rnnlab.runs` is both this package and the API's function `runs`."""
 
     def __call__(self, experiment: str | Path) -> Any:
         """The runs of an experiment's folder, oldest first."""

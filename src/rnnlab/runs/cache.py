@@ -1,4 +1,4 @@
-"""Where things lie that can be made again: compiled kernels, hashes, the source of classes from notebooks."""
+"""The cache folder, for files that can be made again: compiled kernels, hashes, the source of notebook classes."""
 
 import os
 import stat
@@ -13,8 +13,8 @@ from rnnlab.regular_files import from_home
 def cache_folder() -> Path:
     """$RNNLAB_CACHE, else rnnlab in $XDG_CACHE_HOME, else ~/.cache/rnnlab.
 
-    Where nobody has set RNNLAB_CACHE and that folder cannot be written (no home, or a read-only one), it is the user's
-    own folder among the temporary files, so that a run has the kernels, and the numbers, that it has elsewhere.
+    Where RNNLAB_CACHE is not set and that folder cannot be written (no home, or a read-only one), a private folder in
+    the system's temporary folder is used, so that a run still uses the kernels, which give the same numbers everywhere.
     Raises UserError where there is no folder at all.
     """
     if own := os.environ.get("RNNLAB_CACHE"):
@@ -28,7 +28,7 @@ def cache_folder() -> Path:
 
 
 def cache_folders() -> list[Path]:
-    """Where to look for what was kept: the folder of now, and a usual one that can only be read."""
+    """The folders to search: `cache_folder()`, and the usual one where that is another and can only be read."""
     now, usual = cache_folder(), None if os.environ.get("RNNLAB_CACHE") else _usual()
     return [now] if usual in (None, now) else [now, usual]
 
@@ -49,8 +49,8 @@ def _can_be_written(folder: Path) -> bool:
 
 
 def _temporary() -> Path | None:
-    """A folder of the temporary ones into which nobody else can put a library; None where there is none."""
-    with suppress(OSError, AttributeError):  # no place for temporary files, or a system without user ids
+    """A temporary folder into which no other user can put a library; None where there is none."""
+    with suppress(OSError, AttributeError):  # no temporary folder, or a system without user ids
         folder = Path(tempfile.gettempdir()) / f"rnnlab-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         about = folder.lstat()

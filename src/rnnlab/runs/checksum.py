@@ -12,9 +12,9 @@ from rnnlab.regular_files import open_file
 
 MARK = b"rnnlab sha256 "
 COMMENT = len(MARK) + 64
-NONE = struct.pack("<H", 0)  # how a zip file without a comment ends: its length
+NONE = struct.pack("<H", 0)  # the last bytes of a zip file without a comment: the comment's length
 DAMAGED = "is damaged: its checksum does not fit"
-PART = 1 << 20  # bytes that are read at once
+PART = 1 << 20  # bytes of one read
 LENGTH = struct.pack("<H", COMMENT)
 
 
@@ -26,7 +26,7 @@ def with_checksum(content: bytes) -> bytes:
 
 
 def checksum_error(path: Path) -> str:
-    """What is wrong with a file that ends with its checksum, in a few words; "" where it is whole."""
+    """What is wrong with a file that should end with its checksum, in a few words; "" where the file is intact."""
     digest, tail = hashlib.sha256(), len(LENGTH) + COMMENT
     try:
         with open_file(path) as file:

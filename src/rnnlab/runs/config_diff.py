@@ -1,4 +1,4 @@
-"""How configs differ, in as few keys as possible."""
+"""Finds the differences between configs, in as few keys as possible."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,9 +15,9 @@ NOT_PARAMETERS = (
 
 
 def config_diffs(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each config its values of the keys in which the configs differ.
+    """For each config {key: value} of the keys in which the configs differ.
 
-    Where a part is of another class, the class stands for all its keys.
+    Where the class of a part differs, the class represents all keys of the part.
     """
     flat = [
         {
@@ -32,7 +32,7 @@ def config_diffs(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     shown = [k for k in keys if all(k in f for f in flat) or k.endswith(("._target_", ".seed"))]
     shown += [k for f in flat for k in f if k not in flat[0] and k.rpartition(".")[0] not in classes]
 
-    for part in classes:  # of runs of one class also what differs between them
+    for part in classes:  # configs with the same class may also differ in the keys of that part
         target = f"{part}._target_"
         for key in dict.fromkeys(k for f in flat for k in f if k.startswith(f"{part}.") and k not in shown):
             by_class: dict[Any, set[str]] = {}

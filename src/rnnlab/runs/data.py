@@ -1,4 +1,4 @@
-"""The data of a run again: its own, or other data in its place."""
+"""Loads the data of a trained run again, or other data in its place."""
 
 import copy
 import inspect
@@ -27,10 +27,10 @@ from rnnlab.runs.run import Run
 def load_data(
     run: Run, spec: dict[str, Any], overrides: Sequence[str] = (), *, whole: bool = False, trust: bool = False
 ) -> Any:
-    """The run's data set, set up under the scale and the vocabulary of `spec`, the trained model's.
+    """The run's data set, set up with the scale and the vocabulary in `spec`, which is the trained model's.
 
-    `overrides` are `data.KEY=VALUE` in Hydra's grammar. With `whole` all of it is the test part. Raises
-    UserError for a key that is not there, a value that is not possible, and data that does not fit the model.
+    `overrides` are `data.KEY=VALUE` in Hydra's grammar. With `whole` all data is the test part. Raises UserError for an
+    unknown key, an invalid value, and data that does not fit the model.
     """
     config = changed(run.config, overrides)
     if misfits := [
@@ -55,7 +55,7 @@ def load_data(
             data.prepare_data()
             data.setup("test") if _takes_stage(data) else data.setup()
         except KeyError as error:
-            if error.args[0] in spec:  # no question of what the model was trained on
+            if error.args[0] in spec:  # not a missing key of `spec`
                 raise
             raise UserError(
                 f"{run.folder}: its model was not trained on such data ({type(data).__name__}): it knows no {error}"
@@ -64,17 +64,17 @@ def load_data(
 
 
 def _takes_stage(data: Any) -> bool:
-    """Whether `setup` must be told a stage, as Lightning has it; ours may be."""
+    """Whether `setup` requires the argument `stage`, as in Lightning; in rnnlab's data it is optional."""
     return any(p.default is p.empty for p in inspect.signature(data.setup).parameters.values())
 
 
 def corpora_folder() -> str:
-    """Where downloaded corpora are kept here, whatever a run's config says."""
+    """The folder for downloaded corpora in this environment, whatever a run's config says."""
     return os.environ.get("RNNLAB_DATA", "data")
 
 
 def kept_here(node: dict[str, Any]) -> dict[str, Any]:
-    """Data whose corpus, if it is not where the run had it, is downloaded to this user's own folder."""
+    """The `data` node of a config. A corpus that is not in the run's own folder is then downloaded to this user's."""
     if node.get("_target_") != "rnnlab.data.Chars":
         return node
     corpus, folder = CORPORA.get(str(node.get("corpus"))), node.get("folder")
@@ -84,13 +84,13 @@ def kept_here(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
-    """A copy of a run's config with other values under `data`, checked as they are before a training."""
+    """A copy of a run's config with other values under `data`, checked as before a training."""
     config = copy.deepcopy(config)
     if not isinstance(config.get("data"), dict):
         raise UserError("the run's config names no data")
     complaints = read(
         plain(config)
-    ).problems  # of a config from before some key was there, say: not the user's fault
+    ).problems  # not the overrides' fault: for example, an older version wrote the config
     for text in overrides:
         override = _parse(text)
         key = override.key_or_group

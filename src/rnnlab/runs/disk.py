@@ -1,4 +1,4 @@
-"""When a run's folder cannot be written any more: said in a line, and nothing that was good is lost."""
+"""Turns errors of the disk during a run into one line for the user."""
 
 import errno
 import os
@@ -15,11 +15,11 @@ CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 
 
 class Unwritable(RunFailed):
-    """The run's folder cannot be written; the same command goes on from the last checkpoint once it can."""
+    """The run's folder cannot be written; once it can, the same command resumes from the last checkpoint."""
 
 
 def refuse_unwritable(folder: Path) -> None:
-    """Raises UserError where no run can be put into an experiment's folder, which need not be there; makes nothing."""
+    """Raises UserError where an experiment's folder, which need not exist yet, cannot be written. Creates nothing."""
     try:
         there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         with TemporaryFile(dir=there):
@@ -36,7 +36,7 @@ def deleted(run: Run) -> str:
 
 @contextmanager
 def disk(run: Run) -> Iterator[None]:
-    """Inside, an OSError that is the disk's and not the program's becomes `Unwritable`."""
+    """Inside, an OSError of the disk becomes `Unwritable`, and one because the folder was deleted becomes `Gone`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files that must not tear: written whole beside their place, then renamed."""
+"""Atomic and durable writes: a file is written completely under a temporary name, then renamed."""
 
 import json
 import os
@@ -16,22 +16,22 @@ from rnnlab.errors import UserError
 from rnnlab.regular_files import read_file
 
 JSON_BYTES = 50_000_000
-BITS = 64  # of a whole number
-AT_ONCE = 16  # files that are waited for together: those of a run
+BITS = 64  # the most bits of an integer
+AT_ONCE = 16  # files that are synced in parallel: those of a run
 
 
 def write_whole(
     path: Path, content: bytes, durable: bool = False, after: Iterable[Path] | None = None
 ) -> None:
-    """Replaces `path` by `content` in one rename; `durable` waits until it is on the disk.
+    """Replaces `path` by `content` in one rename; with `durable` waits until both are on the disk.
 
-    With `after` it waits until the content and those paths are on the disk, and then renames: a power cut leaves the
-    old file, or the new one with all that it speaks of. For the rename itself nobody waits.
+    With `after` it waits until the content and those paths are on the disk, and then renames, so that a power cut
+    leaves the old file, or the new one together with those paths. It does not wait for the rename.
 
-    Where that fails, on a full disk say, `path` is as it was and nothing is left beside it. An empty folder of that
-    name, which is none of ours, goes.
+    Where this fails, for example on a full disk, `path` is unchanged and no temporary file is left. An empty folder of
+    that name is removed.
     """
-    # nobody can guess the name and put a link there; nor is one followed
+    # another user cannot guess the name and put a link there; mode "x" does not follow links either
     temporary = path.with_name(f".{path.name}.{secrets.randbelow(10**12)}")
     try:
         with temporary.open("xb") as f:
@@ -45,27 +45,27 @@ def write_whole(
             path.rmdir()
         temporary.replace(path)
     except OSError as error:
-        if not isinstance(error, FileExistsError):  # else it is not ours
+        if not isinstance(error, FileExistsError):  # else it is another writer's file
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
-        error.filename = str(path)  # the message names the file that was meant, not the temporary one
+        error.filename = str(path)  # the message must name this file, not the temporary one
         raise
     if durable:
         settle(path.parent)
 
 
 def link_out(place: Path, folder: Path, except_for: Iterable[Path] = ()) -> Path | None:
-    """A link by which what is written to `place`, or below it, would leave `folder`; None where there is none."""
+    """A symbolic link through which a write to `place`, or below it, would leave `folder`; None where there is none."""
     inside = folder.resolve()
-    # W&B links to its cache, and writes there no more
+    # these links of W&B lead to its cache; W&B does not write through them any more
     kept = {*except_for, *place.glob("wandb/*run-*/logs/*.log")}
     ways = [place, *(path for path in place.rglob("*") if path.is_symlink() and path not in kept)]
     return next((path for path in ways if not path.resolve().is_relative_to(inside)), None)
 
 
 def part_hard_links(place: Path, except_for: Iterable[Path] = ()) -> None:
-    """Gives a file, or each file below a folder, bytes of its own where it has another name elsewhere (a hard link):
-    what is written into it then changes no other file, a backup made by `cp -al` say.
+    """Replaces a hard-linked file, or each one below a folder, by a copy, so that writing into it does not change the
+    same file under its other name, for example in a backup made by `cp -al`.
     """
     for path in (place, *place.rglob("*")):
         about = path.lstat() if path not in except_for and os.path.lexists(path) else None
@@ -74,7 +74,7 @@ def part_hard_links(place: Path, except_for: Iterable[Path] = ()) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Waits until the renames in a folder are on the disk, where the system can do so."""
+    """Waits until the renames in a folder are on the disk, where the system supports that."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -84,16 +84,16 @@ def settle(folder: Path) -> None:
 
 
 def settle_all(paths: Iterable[Path]) -> None:
-    """Waits until files and folders are on the disk, for all at once: the disk writes them together.
+    """Waits until files and folders are on the disk, for all in parallel: the disk writes them together.
 
-    A path that is not there is passed over. Raises OSError where a file cannot be written.
+    A path that does not exist is skipped. Raises OSError where a file cannot be written.
     """
     list(_threads(os.getpid()).map(_settle_one, [path for path in paths if path.exists()]))
 
 
 @cache
 def _threads(pid: int) -> ThreadPoolExecutor:
-    """Those of this process, for a forked one has none; each is started once it is needed."""
+    """The threads of process `pid`: a forked process does not inherit threads, and needs new ones."""
     return ThreadPoolExecutor(AT_ONCE, "settling")
 
 
@@ -109,7 +109,7 @@ def _settle_one(path: Path) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Removes what writers that were killed left in a folder and below."""
+    """Removes the temporary files that killed writers have left in a folder and below."""
     for file in folder.rglob(".*"):
         if re.search(r"\.\d+$", file.name) and file.is_file():
             file.unlink(missing_ok=True)
@@ -120,9 +120,8 @@ def write_json(path: Path, value: Any, durable: bool = False, after: Iterable[Pa
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds. Raises UserError where it cannot be read, is not JSON, or is larger than any of ours.
-
-    A file that is not there is a FileNotFoundError.
+    """The content of a JSON file. Raises UserError where it cannot be read, is not JSON, or is larger than any file of
+    rnnlab, and FileNotFoundError where there is none.
     """
     try:
         if path.stat().st_size > JSON_BYTES:
@@ -152,7 +151,7 @@ def _parsed(text: str) -> Any:
 
 
 def endless(value: Any, at: str = "") -> str:
-    """Where a whole number of more than 64 bits stands, which no counter holds and no line shows; "" for nowhere."""
+    """The place of an integer with more than 64 bits, which no counter can hold; "" where there is none."""
     if isinstance(value, int):
         return (at or "it") if value.bit_length() > BITS else ""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()

@@ -1,4 +1,4 @@
-"""What lies in a run's folder, by name, and what can be read of it. Nothing here writes."""
+"""Reads a run's folder: the paths of its files, and their contents. Nothing here writes."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,18 +20,19 @@ from rnnlab.runs.yaml import read_yaml
 
 @dataclass(frozen=True)
 class Folder:
-    """One run's folder. A file is read when it is asked for, and again when it has changed; nothing is executed.
+    """One run's folder. A file is read at the first access, and again when it has changed; no code in it is executed.
 
-    What is read is shared: whoever changes it copies it first.
+    Contents are shared between accesses: copy them before changing them.
 
-    `status` is "stopped" for a run that was interrupted and can go on: neither finished nor failed; "pruned" for one
-    that a search ended early, which can go on as well; "stopped early" for one that a callback ended before its limit.
+    `status` is "queued", "running", "finished" or "failed"; "stopped" for a run that was interrupted and can resume;
+    "pruned" for one that a search ended early, which can resume as well; "stopped early" for one that a callback ended
+    before its limit.
     """
 
     folder: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder))  # rnnlab.Run("outputs/sine/RUN") is one, too
+        object.__setattr__(self, "folder", Path(self.folder))  # rnnlab.Run("outputs/sine/RUN") gives a str
 
     # ------------------------------------------------------------------ paths
 
@@ -41,7 +42,7 @@ class Folder:
 
     @property
     def events_file(self) -> Path:
-        """TensorBoard's."""
+        """TensorBoard's event file."""
         return self.folder / "events.out.tfevents.0.rnnlab"
 
     @property
@@ -72,7 +73,7 @@ class Folder:
 
     @property
     def record(self) -> dict[str, Any]:
-        """run.json: id, experiment, status, times, results, and why it failed; {} where there is none.
+        """run.json: id, experiment, status, times, results, and why the run failed; {} where there is no file.
 
         Raises UserError where it is damaged.
         """
@@ -80,12 +81,12 @@ class Folder:
 
     @property
     def is_there(self) -> bool:
-        """Whether the folder holds a run, be its record damaged."""
+        """Whether the folder holds a run, even one with a damaged record."""
         return (self.folder / "run.json").exists()
 
     @property
     def known(self) -> dict[str, Any]:
-        """The record, {} where it is damaged: for code that must continue all the same."""
+        """The record, or {} where it is damaged, for code that must not raise."""
         try:
             return self.record
         except UserError:
@@ -101,7 +102,7 @@ class Folder:
 
     @property
     def results(self) -> dict[str, Any]:
-        """What the run came to: best and last metrics, the test part's, baselines and floor."""
+        """The results: best and last metrics, those of the test part, baselines and floor; {} while there are none."""
         return self.record.get("results", {})
 
     @property
@@ -115,12 +116,12 @@ class Folder:
 
     @property
     def config(self) -> RunConfig:
-        """The resolved config, in which classes that have moved since stand by their new names."""
+        """The resolved config. Classes that were moved in a later version have their new names."""
         return self._read("config.yaml", _read_config, ConfigFile, needs=("mode", "model"))
 
     @property
     def overrides(self) -> list[str]:
-        """What was asked of the experiment; [] where that is not known."""
+        """The overrides of the command; [] where they are not known."""
         if not (self.folder / "overrides.yaml").exists():
             return []
         return [str(o) for o in self._read("overrides.yaml", _read_list, Overrides)]
@@ -131,9 +132,9 @@ class Folder:
         return read_metrics(self.metrics_file)
 
     def _read(self, name: str, read: Callable[[Path], Any], shape: Any, needs: tuple[str, ...] = ()) -> Any:
-        """What a file of the folder holds, {} for none; read again only where the file has changed.
+        """The content of a file of the folder, {} for none; read again only where the file has changed.
 
-        Raises UserError where it is not what it must be.
+        Raises UserError where the content does not have the given `shape`, or lacks a key of `needs`.
         """
         path, version = self.folder / name, None
         with suppress(OSError):
@@ -153,7 +154,7 @@ class Folder:
 
     @cached_property
     def _contents(self) -> dict[str, tuple[Any, Any]]:
-        """{file: (its version, what it holds)}."""
+        """{file: (its version, its content)}."""
         return {}
 
 
@@ -166,7 +167,7 @@ def _read_config(path: Path) -> Any:
 
 
 def _without_value(node: Any, at: str = "") -> str:
-    """The first key, as ".model.loss", whose value is missing to OmegaConf, which none of a run's is; "" for none."""
+    """The first key, such as ".model.loss", whose value is OmegaConf's "???" (missing); no run's config has one."""
     if node == "???":
         return at
     inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()

@@ -1,7 +1,7 @@
-"""The global generators of torch, NumPy and Python, for a user's own modules, data and callbacks that draw from them.
+"""The global random generators of torch, NumPy and Python, for user-defined modules, data and callbacks that use them.
 
-They are seeded from the run's seed. rnnlab's own parts do not draw from them, and a run of these alone leaves them as
-they are. training/generators.py keeps their states in checkpoints.
+They are seeded from the run's seed. rnnlab's own parts do not draw from them, and a run with only these parts does not
+touch them. training/generators.py keeps their states in checkpoints.
 """
 
 import random
@@ -20,18 +20,18 @@ from rnnlab.runs.sources import foreign_targets
 from rnnlab.runs.unseeded import seeded
 
 States = dict[str, Any]
-# what a seed is for; MADE + one: its loader
+# purposes of a seed; MADE + EPOCH (or VALIDATED, TESTED) is for making the loader of that part
 BUILT, SET_UP, TRAINED, EPOCH, VALIDATED, TESTED, READ, MADE = range(8)
 
 
 def may_draw(config: RunConfig) -> bool:
-    """Whether a run has parts that are not rnnlab's and may draw from the global generators."""
+    """Whether a run has parts outside rnnlab, which may draw from the global generators."""
     targets = (str(config[part].get("_target_", "")) for part in ("model", "data"))
     return bool(foreign_targets(config)) or not all(target.startswith("rnnlab.") for target in targets)
 
 
 def seed_all(seed: int, *place: int, devices: bool = True) -> None:
-    """Seeds the global generators, also those of GPUs with `devices`, for a place in a run: up to two numbers."""
+    """Seeds the global generators (with `devices` also those of GPUs) for a `place` in a run: at most two numbers."""
     words = streams.philox(seed, "user", *place).random_raw(3)
     (torch.manual_seed if devices else torch.default_generator.manual_seed)(int(words[0]) >> 1)
     np.random.seed(int(words[1]) & 0xFFFFFFFF)
@@ -39,9 +39,9 @@ def seed_all(seed: int, *place: int, devices: bool = True) -> None:
 
 
 def seed_built(seed: int, parts: Mapping[str, Any]) -> None:
-    """Seeds what parts of a run may draw from while they are built: global generators, and those of their modules.
+    """Seeds the generators that parts of a run may use while they are built: the global ones, and their modules'.
 
-    The modules are imported: of a stranger's config only parts that are permitted may be given.
+    This imports the modules: from a stranger's config, pass only permitted parts.
     """
     seed_all(seed, BUILT)
     own_generators.begin(foreign_targets(parts), seed, BUILT)
@@ -72,7 +72,7 @@ def restore(saved: States) -> None:
 
 @contextmanager
 def left_alone() -> Iterator[None]:
-    """Gives the generators of who calls us their states back."""
+    """Restores the states of the global generators at the end."""
     before = states()
     try:
         yield
@@ -82,14 +82,15 @@ def left_alone() -> Iterator[None]:
 
 @contextmanager
 def drawn_by_run() -> Iterator[None]:
-    """Inside, what a user's code draws is decided by the global generators, which the caller gets back as they were."""
+    """Inside, the global generators decide a user's random numbers; at the end their states are restored."""
     with left_alone(), seeded():
         yield
 
 
 def seed_setup(data: Any, seed: int) -> None:
-    """Lets each `setup` of a data module begin alike: it is called for the training and for the test, and a random
-    split must be the same in both. Generators that it holds begin as they are now.
+    """Makes each call of a data module's `setup` begin with the same random states: it is called for the training and
+    for the test, and a random split must be the same in both. Generators that the module holds begin with their present
+    states.
     """
     modules = [type(data).__module__]
     others = own_generators.of_modules(modules)
@@ -107,7 +108,7 @@ def seed_setup(data: Any, seed: int) -> None:
                 for generator, state in held:
                     own_generators.restore(generator, state)
                 since = (g for g in own_generators.of_modules(modules).values() if id(g) not in known)
-                own_generators.reset(since, seed, BUILT)  # of modules that an earlier call has imported
+                own_generators.reset(since, seed, BUILT)  # an earlier call has imported these
                 return setup(*args, **options)
 
         return begin

@@ -1,4 +1,4 @@
-"""Who a run is: an id from what decides its numbers, and a name from what differs from its experiment."""
+"""A run's id, from the part of its config that decides numbers, and its name, from what differs from the experiment."""
 
 import hashlib
 import json
@@ -8,11 +8,11 @@ from typing import Any
 from rnnlab.config.inner import BY_NAME
 
 ABSENT = object()
-CLASS = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*[a-z]\w*")  # Python's, and not a file such as PY.TXT
+CLASS = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*[a-z]\w*")  # a Python class, and not a file such as PY.TXT
 KEPT = re.compile(
     r"^source_[0-9a-f]{12}\."
 )  # the module of a class that a notebook defined (runs/kept_source.py)
-ID_LENGTH = 12  # hex digits, 48 bits: among 100,000 runs of an experiment a clash has a chance of 2e-5
+ID_LENGTH = 12  # hex digits, 48 bits: with 100,000 runs of an experiment, a collision has probability 2e-5
 
 
 def identity(deciding: dict[str, Any]) -> str:
@@ -21,7 +21,7 @@ def identity(deciding: dict[str, Any]) -> str:
 
 
 def pieces(deciding: dict[str, Any]) -> dict[str, str]:
-    """The canonical JSON of each key with its value, of which an id is made."""
+    """{key: canonical JSON of the pair "key":value}, from which an id is made."""
     return {
         key: json.dumps({key: value}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)[1:-1]
         for key, value in deciding.items()
@@ -29,7 +29,7 @@ def pieces(deciding: dict[str, Any]) -> dict[str, str]:
 
 
 def digest(found: dict[str, str]) -> str:
-    """The id of a run, from its pieces, however they are ordered."""
+    """The id of a run from its `pieces`, in any order."""
     canonical = "{" + ",".join([found[key] for key in sorted(found)]) + "}"
     return hashlib.sha256(canonical.encode()).hexdigest()[:ID_LENGTH]
 
@@ -55,13 +55,14 @@ def _flatten(tree: dict[str, Any], at: str, flat: dict[str, Any]) -> None:
 def differences(
     ours: dict[str, Any], theirs: dict[str, Any], by_itself: dict[str, Any], seed: Any
 ) -> tuple[list[str], list[str]]:
-    """What differs from `theirs`, the experiment's own config, in words that are readable and safe in a path.
+    """The differences to `theirs`, the experiment's own config, as words that are readable and safe in a path.
 
-    All are `leaves`, of whole configs or of some sections. First the words of groups that were replaced, then of keys.
+    The configs are given as `leaves`, of the whole or of some sections. Returns the words of replaced groups, and
+    those of keys.
 
-    `model.hidden_size=64 seed=3` gives "hidden_size-64". Where a whole group was replaced its `_target_` tells, and
-    then what differs from `by_itself`, the experiment with its choices of groups alone: "optimizer-SGD", "lr-0.1".
-    What follows the seed by interpolation (`data.seed`) is not repeated; where it is another it is "data_seed-3".
+    `model.hidden_size=64 seed=3` gives "hidden_size-64". A replaced group gives its `_target_`, and its differences to
+    `by_itself`, the experiment with only its choices of groups: "optimizer-SGD", "lr-0.1". A key such as `data.seed`
+    gives no word where it equals the seed; else it gives "data_seed-3".
     """
     changed = {k: v for k, v in ours.items() if k not in theirs or theirs[k] != v}
     changed = {k: v for k, v in changed.items() if k != "seed" and not (k.endswith(".seed") and v == seed)}
@@ -75,7 +76,7 @@ def differences(
         if key.endswith("._target_"):
             continue
         if group := next((g for g in replaced if key.startswith(f"{g}.")), ""):
-            # it brings all its defaults along, of which only what differs is worth saying
+            # a new group brings all its defaults; only differences to them are worth a word
             own = by_itself if by_itself.get(f"{group}._target_") == ours[f"{group}._target_"] else {}
             if (own.get(key, ABSENT) == value) or (not own and key not in theirs):
                 continue
@@ -85,20 +86,20 @@ def differences(
 
 
 def label(words: list[str], limit: int = 100) -> str:
-    """The words of what differs in one: "optimizer-SGD+lr-0.1"."""
+    """The words joined into one: "optimizer-SGD+lr-0.1"."""
     text = "+".join(words)
     return text if len(text) <= limit else text[:limit].rsplit("+", 1)[0] + "+more"
 
 
 def named(label: str, seed: Any) -> str:
-    """A run's name: "optimizer-SGD+lr-0.1+seed-3". The seed always stands last."""
+    """A run's name: "optimizer-SGD+lr-0.1+seed-3". The seed is always last."""
     return f"{label}+seed-{seed}" if label else f"seed-{seed}"
 
 
 def readable(value: Any) -> str:
-    """A value as it may stand in a folder's name, and in an override, unquoted.
+    """A value as text that is valid in a folder's name, and in an override without quotes.
 
-    Of a file its name, of a class (mine.cells.Leaky) what stands last.
+    A file becomes its name, and a class (mine.cells.Leaky) its last part.
     """
     if isinstance(value, float):
         value = f"{value:g}"

@@ -1,6 +1,6 @@
-"""Which modules of the user's own those that a config names import: what these say decides numbers, too.
+"""Finds the user's modules that the modules in a config import, because their code decides numbers, too.
 
-Import statements tell, wherever they stand; nothing is imported to find out.
+Only import statements are read, wherever they stand; no module is imported for this.
 """
 
 import ast
@@ -14,7 +14,7 @@ from rnnlab.runs.ownership import OURS, find, is_installed
 
 
 def own_imports(modules: Mapping[str, Path]) -> dict[str, Path]:
-    """The files of the user's own modules that these import, themselves or through others, by name."""
+    """{name: file} of the user's modules that these modules import, directly or through others."""
     found: dict[str, Path] = {}
     waiting = list(modules.items())
     while waiting:
@@ -29,7 +29,7 @@ def own_imports(modules: Mapping[str, Path]) -> dict[str, Path]:
 
 @functools.cache
 def _imported(module: str, file: Path, *version: int) -> tuple[str, ...]:
-    """All names that may be modules which a module imports, with the packages around them."""
+    """All imported names that may be modules, and their parent packages."""
     try:
         tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -55,7 +55,7 @@ def _names(node: ast.AST, package: str) -> Iterator[str]:
 
 
 def _own(module: str) -> Path | None:
-    """The file of a module that is the user's own; None for others, and for what is no module."""
+    """The file of a module, if it is the user's own; None for others, and for names that are no module."""
     if module.partition(".")[0] in (*OURS, "torch", "lightning", "numpy", *sys.stdlib_module_names):
         return None
     spec = find(module)

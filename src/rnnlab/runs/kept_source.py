@@ -1,8 +1,8 @@
-"""The source of a class that no file can be asked for again: of a notebook, a script, a function.
+"""Keeps the source of a class that cannot be imported again: one defined in a notebook, a script or a function.
 
-It becomes a module of its own, source_<hash of its text>, with the imports, constants and other definitions that it
-uses. Processes in which the class was defined, or whose user trusts a run, import it from a folder of the cache; the
-manifest keeps its text.
+The source becomes a module, source_<hash of its text>, with the imports, constants and other definitions that the class
+uses. The process that defined the class, and those whose user trusts the run, import the module from the cache folder;
+the manifest keeps its text.
 """
 
 import ast
@@ -32,13 +32,13 @@ CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
 
 
 class Unrecordable(Exception):
-    """Why an object cannot be made again from what can be written down, in words."""
+    """An object cannot be made again from text; the message says why."""
 
 
 def target_of(kind: Any) -> str:
-    """The dotted path of a class or function; of one that cannot be imported, after its source was kept.
+    """The dotted path of a class or function. One that cannot be imported gets a path by keeping its source.
 
-    Raises Unrecordable where the source is not there, or needs what cannot be written down.
+    Raises Unrecordable where there is no source, or where it uses a value that cannot be written as text.
     """
     path = importable(kind)
     return path or f"{keep(kind)}.{kind.__name__}"
@@ -57,7 +57,7 @@ def importable(kind: Any) -> str | None:
             return None
     except (ImportError, ValueError):
         return None
-    if module.split(".")[0] in ("rnnlab", "lightning", "torch"):  # by the name that configs know
+    if module.split(".")[0] in ("rnnlab", "lightning", "torch"):  # configs know its short name
         parts = module.split(".")
         for n in range(2, len(parts)):
             shorter = ".".join(parts[:n])
@@ -67,7 +67,7 @@ def importable(kind: Any) -> str | None:
 
 
 def keep(kind: Any) -> str:
-    """Writes the module of a class; its name, under which it can be imported from now on."""
+    """Writes the module of a class; returns the module's name, which can be imported from now on."""
     text = module_text(kind)
     module = f"{PREFIX}{hashlib.sha256(text.encode()).hexdigest()[:12]}"
     install({module: text})
@@ -81,7 +81,7 @@ def keep(kind: Any) -> str:
 
 
 def install(kept: Mapping[str, str]) -> None:
-    """Makes modules importable in this process. Raises UserError where a text is not the one of its name."""
+    """Makes kept modules importable in this process. Raises UserError where a text does not match its name's hash."""
     for module, text in kept.items():
         digest = hashlib.sha256(text.encode()).hexdigest()
         if not NAME.fullmatch(module) or module != f"{PREFIX}{digest[:12]}":
@@ -98,7 +98,7 @@ def install(kept: Mapping[str, str]) -> None:
 
 
 def kept(modules: Iterator[str]) -> dict[str, str]:
-    """The texts of those modules that are kept sources."""
+    """{name: text} of those modules that are kept sources."""
     found = {}
     for module in modules:
         spec = importlib.util.find_spec(module) if NAME.fullmatch(module) else None
@@ -115,7 +115,7 @@ def module_text(kind: Any) -> str:
 
 
 def _add(kind: Any, imports: set[str], parts: dict[str, str], under_way: set[str]) -> None:
-    """Adds a class or function, after what it uses."""
+    """Adds the source of a class or function to `parts`, after the definitions that it uses."""
     name = kind.__name__
     if name in parts or name in under_way:
         return
@@ -149,7 +149,7 @@ def _constant(value: Any) -> bool:
 
 
 def import_line(name: str, value: Any) -> str | None:
-    """The import that gives `value` the name; None where it comes from no module."""
+    """The import statement that binds `value` to `name`; None where no module has it."""
     if isinstance(value, ModuleType):
         return f"import {value.__name__}" + (f" as {name}" if value.__name__ != name else "")
     own = getattr(value, "__name__", None)
@@ -169,7 +169,7 @@ def imported_as(value: Any) -> str | None:
     own = getattr(value, "__name__", None)
     if not inspect.isbuiltin(value):
         return None
-    # torch.sigmoid and the like do not say where they are from
+    # built-in functions such as torch.sigmoid have no usable __module__
     places = [
         m for m, module in list(sys.modules.items()) if getattr(module, "__dict__", {}).get(own) is value
     ]
@@ -181,7 +181,7 @@ def imported_as(value: Any) -> str | None:
 
 
 def source(kind: Any) -> tuple[str, dict[str, Any]]:
-    """The text of a class or function, and the globals that it was defined among."""
+    """The source text of a class or function, and the globals of its module."""
     functions = [kind] if inspect.isfunction(kind) else [
         f for value in vars(kind).values() if inspect.isfunction(f := getattr(value, "__func__", value))
     ]  # fmt: skip
@@ -200,15 +200,13 @@ def source(kind: Any) -> tuple[str, dict[str, Any]]:
                     "".join(lines[first - 1 : node.end_lineno])
                 ).rstrip(), function.__globals__
     if inspect.isclass(kind) and not own and (module := sys.modules.get(kind.__module__)):
-        with suppress(
-            OSError, TypeError
-        ):  # a class without a method of its own, which a notebook cannot find
+        with suppress(OSError, TypeError):  # in a notebook, a class without a method cannot be located
             return textwrap.dedent(inspect.getsource(kind)).rstrip(), vars(module)
     raise Unrecordable(f"the source of {kind.__name__} is not to be found")
 
 
 def global_names(text: str) -> set[str]:
-    """The names that a definition takes from outside."""
+    """The global names that a definition uses."""
 
     def walk(table: symtable.SymbolTable) -> Iterator[str]:
         top = table.get_type() == "module"

@@ -1,4 +1,4 @@
-"""A trained model from its run's folder. The folder is data: only code that is trusted is called."""
+"""Loads a trained model from its run's folder. The folder is treated as data: only trusted code is called."""
 
 import inspect
 import os
@@ -31,24 +31,22 @@ from rnnlab.runs.sources import foreign_targets
 
 
 def read_checkpoint(path: Any) -> dict[str, Any]:
-    """A checkpoint as plain types and tensors. Raises UserError where it is missing, damaged or holds code."""
+    """A checkpoint as plain types and tensors. Raises UserError where it is missing or damaged, or holds code."""
     try:
         with open_file(path) as file:
             if zipfile.is_zipfile(file):
                 with zipfile.ZipFile(file) as archive:
                     if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                         raise ValueError("it is compressed, as no checkpoint is")
-            if (
-                checksum_error(path) == DAMAGED
-            ):  # torch would not notice: it reads numbers without their checksum
+            if checksum_error(path) == DAMAGED:  # torch does not check the checksums of numbers
                 raise ValueError(f"it {DAMAGED}")
             size = os.fstat(file.fileno()).st_size
             afford(2.0 * size, f"it has {size:,} bytes, and")
             file.seek(0)
-            with warnings.catch_warnings():  # of torch's, about pickles that it did not write itself
+            with warnings.catch_warnings():  # torch warns about pickles that it did not write itself
                 warnings.simplefilter("ignore", UserWarning)
                 found = torch.load(file, weights_only=True, map_location="cpu")
-        # one number can be laid out as a tensor of any size
+        # with strides of 0, one stored number can be a tensor of any size
         if any(tensor.numel() * tensor.element_size() > size for tensor in tensors(found)):
             raise ValueError("a tensor in it is larger than the file")
         return found
@@ -72,9 +70,8 @@ TRUST = "if you trust it, load it with trust=True (--trust)"
 
 @contextmanager
 def permitted(run: Run, sections: Mapping[str, Any], trust: bool) -> Iterator[None]:
-    """While open, sections of a run's config can be built; of a stranger's, without the working folder on the path.
-
-    Raises UserError as `refuse_foreign`.
+    """While open, sections of a run's config can be built. Where they name no code of the user, the working folder is
+    not on sys.path meanwhile. Raises UserError as `refuse_foreign`.
     """
     refuse_foreign(run, sections, trust)
     with nullcontext() if trust or foreign_targets(sections) else workplace.absent():
@@ -88,17 +85,17 @@ def refuse_foreign(
     named: Callable[[str, Any], bool] = lambda at, node: False,
     otherwise: str = TRUST,
 ) -> None:
-    """Raises UserError where sections of the run's config would run anything but what is listed (config/permitted.py)
-    and what is the user's own (runs/ownership.py), unless the run is trusted.
+    """Raises UserError where sections of the run's config would run code that is neither on rnnlab's list
+    (config/permitted.py) nor the user's own (runs/ownership.py), unless `trust` is set.
 
-    `named` says whether the command itself names a node of a place; `otherwise` is what the user may do.
+    `named(place, node)`: whether the command itself names this node. `otherwise`: advice at the end of the message.
     """
     if trust:
         workplace.join()
         kept_source.install(run.manifest.get("kept_sources", {}))
         return
     for node in unrecorded(sections):
-        given(**{key: str(node.get(key)) for key in ("key", "what", "why")})  # refuses one that is not here
+        given(**{key: str(node.get(key)) for key in ("key", "what", "why")})  # may raise
     if hidden := sorted(interpolations(sections)):
         raise UserError(
             f"{run.folder}: its config is not resolved ({hidden[0]}), and might name code; not loaded"
@@ -113,12 +110,12 @@ def refuse_foreign(
         raise UserError(
             f"{run.folder} would run {'; '.join(found[:3])}{more}, code outside rnnlab's list; {otherwise}"
         )
-    if foreign_targets(sections):  # the user's own, which lies there
+    if foreign_targets(sections):  # the user's own code
         workplace.join()
 
 
 def interpolations(node: Any) -> set[str]:
-    """Texts that OmegaConf would replace; a run's config has none, for it is resolved."""
+    """Texts with an interpolation of OmegaConf. A run's config is resolved, and has none."""
     if isinstance(node, dict):
         return set().union(*map(interpolations, node.values()), *map(interpolations, node.keys()))
     if isinstance(node, list):
@@ -127,8 +124,8 @@ def interpolations(node: Any) -> set[str]:
 
 
 def refuse_other_defaults(target: str) -> None:
-    """Raises UserError where one of rnnlab's models would be built with a dtype or on a device that is not torch's own
-    default, but one which the surrounding program has set for whatever it makes.
+    """Raises UserError where the program has set another default dtype or device in torch, with which a model of rnnlab
+    would be built.
     """
     if not target.startswith("rnnlab."):
         return
@@ -146,10 +143,11 @@ def refuse_other_defaults(target: str) -> None:
 
 
 def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> Any:
-    """The run's LightningModule with its best weights, in evaluation mode on the CPU; with those of the checkpoint
-    `weights` instead, where one is given.
+    """The run's LightningModule with its best weights, or those of the checkpoint `weights`, in evaluation mode on the
+    CPU.
 
-    Raises UserError where the config would run what neither rnnlab lists nor is the user's own, unless `trust` is set.
+    Raises UserError where the config names code that is neither on rnnlab's list nor the user's own, unless `trust` is
+    set.
     """
     config = plain(run.config)
     options = {k: v for k, v in config["model"].items() if k not in UNBUILT}
@@ -170,7 +168,7 @@ def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> An
 
 
 def _put(weights: dict[str, Any], model: Any, run: Run) -> None:
-    """Raises UserError for the weights of another model, as of one that a callback parametrized."""
+    """Loads weights. Raises UserError where they are another model's, for example of one that a callback changed."""
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -185,10 +183,10 @@ def _put(weights: dict[str, Any], model: Any, run: Run) -> None:
 
 
 def from_checkpoint(kind: type, path: Path, options: dict[str, Any]) -> Any:
-    """The model of one of a run's checkpoints, in evaluation mode on the CPU. `options` are its constructor's, for a
-    file that has left its run's folder.
+    """The model of a run's checkpoint, in evaluation mode on the CPU. `options` are arguments of its constructor, for a
+    file that is not in its run's folder any more.
 
-    Raises UserError where the file holds another kind of model, or lies in no run's folder and there are no options.
+    Raises UserError where the file holds another kind of model, or is in no run's folder and there are no options.
     """
     run = Run(path.absolute().parent.parent)
     if run.is_there and not options:
@@ -208,10 +206,11 @@ def from_checkpoint(kind: type, path: Path, options: dict[str, Any]) -> Any:
 
 
 def initialise_from(task: Any, folder: str) -> None:
-    """Starts a task from a run's best weights; those of characters by character, where the vocabularies differ.
+    """Initialises a task with a run's best weights. Where the vocabularies differ, the weights of characters are copied
+    character by character.
 
-    A line says how many characters the run did not know: theirs stay as they were drawn. Raises UserError where the
-    shapes differ otherwise.
+    Characters that the run did not know keep their random weights; a line says how many there are. Raises UserError
+    where shapes differ for another reason.
     """
     checkpoint = read_checkpoint(Run.open(folder).best_checkpoint)
     theirs, ours, at = checkpoint["state_dict"], task.state_dict(), f"model.init_from={folder}"

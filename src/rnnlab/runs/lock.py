@@ -1,8 +1,8 @@
-"""One process at a time trains a run: a lock that dies with its holder, however it dies.
+"""The lock of a run's folder: only one process at a time trains a run. The lock ends with its process.
 
-Where a file system does not keep locks (NFS and Lustre may be mounted so), a second process may be granted the same
-one. So the holder's name stands in the lock's file: a newcomer looks whether the one that it finds there lives, and the
-holder reads it again before it writes, and stops where it finds another.
+On file systems that do not enforce locks (NFS and Lustre may be mounted so), a second process may be granted the same
+lock. Therefore the holder writes its name into the lock's file. A new process checks whether the holder named there is
+alive. The holder reads the file again before it writes into the run's folder, and stops where it finds another name.
 """
 
 import errno
@@ -24,9 +24,9 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-BEAT = 0.5  # seconds between two signs of life, and between two looks at who holds
-REMEMBERED = 50  # tenths of a second that a folder may seem to be there which another machine has removed
-PATIENCE = 6 * BEAT  # how long a holder on another machine may give no sign of life
+BEAT = 0.5  # seconds between two signs of life of a holder (it sets the file's modification time)
+REMEMBERED = 50  # attempts, BEAT / 5 apart: NFS may go on showing a folder that another machine has removed
+PATIENCE = 6 * BEAT  # seconds without a sign of life, after which a holder on another machine counts as dead
 
 
 class Locked(UserError):
@@ -35,7 +35,7 @@ class Locked(UserError):
 
 @dataclass
 class Lock:
-    """The lock by which this process has a run's folder."""
+    """The lock that this process holds on a run's folder."""
 
     folder: Path
     path: Path | None = None  # the lock's file; None where there are no locks at all
@@ -43,10 +43,10 @@ class Lock:
     _beat: float = 0.0
 
     def check(self) -> None:
-        """Raises `Gone` where another process has taken the run. Gives a sign of life, now and then."""
+        """Raises `Gone` where another process has taken the run. Gives a sign of life every `BEAT` seconds."""
         if self.path is None:
             return
-        with suppress(OSError):  # no file: nobody else
+        with suppress(OSError):  # no file: no other holder
             found = Holder.read(self.path)
             if found is not None and found != self.holder:
                 raise Gone(f"{self.folder}: another process ({found}) has begun to train this run, so this one "
@@ -58,11 +58,11 @@ class Lock:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[Lock]:
-    """Holds a run's folder, which need not be there yet. Raises `Locked` where another process holds it.
+    """Holds the lock of a run's folder, which need not exist yet. Raises `Locked` where another process holds it.
 
-    The lock lies beside the folder, because a run that starts again empties its folder; in `.claims`, as in version
-    0.1, whose processes may run at the same time.
-    The kernel releases it when its holder ends; the file's leftover means nothing.
+    The lock's file is not in the run's folder, because a run that starts again removes its folder. It is in `.claims`
+    beside it, as in version 0.1, whose processes may run at the same time.
+    The kernel releases the lock when its holder ends; a file that is left over means nothing.
     """
     if fcntl is None:
         yield Lock(folder)
@@ -87,18 +87,18 @@ def _unsign(descriptor: int, path: Path, holder: Holder) -> None:
     with suppress(OSError):
         if Holder.read(path) == holder:
             os.ftruncate(descriptor, 0)
-            path.unlink()  # while it is held: whoever opened it before finds out, and opens anew
+            path.unlink()  # while locked: a process that has opened it already notices, and opens a new file
 
 
 def _leave(path: Path, new: list[Path]) -> None:
     with suppress(OSError):
-        path.parent.rmdir()  # the last one out
-        for folder in new:  # made for the lock; empty where nothing came of the run
+        path.parent.rmdir()  # fails unless this was the last lock in it
+        for folder in new:  # made for the lock; empty where the run was refused
             folder.rmdir()
 
 
 def _hold(path: Path) -> int:
-    """Opens and locks; BlockingIOError where somebody trains the run. Waits for those who only look."""
+    """Opens and locks the file. Raises BlockingIOError where a process trains the run; waits for `is_locked`."""
     while True:
         descriptor = _open(path)
         try:
@@ -107,7 +107,7 @@ def _hold(path: Path) -> int:
             if path.exists() and os.path.samestat(about, path.stat()):
                 if about.st_nlink == 1:
                     return descriptor
-                # another name of another file, which a holder's name would overwrite: a copy takes its place
+                # a hard link: writing a name would also change another file, so a copy replaces it
                 write_whole(path, os.pread(descriptor, LONG, 0))
         except FileNotFoundError:
             pass
@@ -115,7 +115,7 @@ def _hold(path: Path) -> int:
             try:
                 fcntl.flock(
                     descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB
-                )  # `is_locked` shares it, a training does not
+                )  # succeeds beside `is_locked`, and not beside a training
             except OSError:
                 os.close(descriptor)
                 raise
@@ -142,7 +142,7 @@ def _without_locks(folder: Path, why: str) -> None:
 
 
 def _sign(descriptor: int, path: Path, folder: Path) -> Holder:
-    """Puts this process's name into the lock's file. Raises `Locked` where the one that stands there lives."""
+    """Writes this process's name into the lock's file. Raises `Locked` where the holder named there is alive."""
     before = Holder.read(path)
     if before is not None and (before.lives() or (before.is_elsewhere() and _beats(path))):
         raise Locked(f"{folder}: another process ({before}) is training this run")
@@ -164,40 +164,40 @@ def _beats(path: Path) -> bool:
 
 
 def _signed_at(path: Path) -> int:
-    """NFS keeps what `stat` says for some seconds, but asks its server anew where a file is opened."""
+    """When the holder gave its last sign of life (ns). Opens the file: NFS caches `stat` until a file is opened."""
     with path.open("rb") as file:
         return os.fstat(file.fileno()).st_mtime_ns
 
 
 def _open(path: Path) -> int:
-    """The file of a lock. Its folder is removed with the last lock in it, perhaps between any two lines of these."""
+    """Opens a lock's file. Another process may remove the file's folder at any time, with the last lock in it."""
     if link := next((place for place in (path, path.parent) if place.is_symlink()), None):
         raise UserError(f"{link}: is a link, through which no lock is written")  # it would empty another file
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    rights = 0o666  # what the umask leaves of them: users who share a folder write each other's locks, too
+    rights = 0o666  # reduced by the umask: users who share a folder must write each other's locks
     for _ in range(REMEMBERED):
         for _ in range(100):
             with suppress(FileExistsError, FileNotFoundError):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 return os.open(path, flags, rights)
-        if path.exists():  # only in this machine's memory: a holder on another has just removed it
+        if path.exists():  # only in NFS's cache: a holder on another machine has removed it
             raise BlockingIOError
         if not path.parent.is_dir():
             break
         with suppress(OSError):
-            path.parent.rmdir()  # where it is gone, this machine's memory of it goes, too
+            path.parent.rmdir()  # where it is gone, this clears the cached entry
         time.sleep(BEAT / 5)
-    path.parent.mkdir(parents=True, exist_ok=True)  # raises what is wrong
+    path.parent.mkdir(parents=True, exist_ok=True)  # raises the actual error
     return os.open(path, flags, rights)
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether somebody trains the run of a folder now. Only looks; where there are no locks, nobody is seen."""
+    """Whether a process trains the run of a folder now. Takes no lock; False where the file system has no locks."""
     path = folder.parent / ".claims" / folder.name
     if fcntl is None or not path.exists():
         return False
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # another user's may be there to read only
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # another user's file may be read-only
     except OSError:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Who holds a lock: a process by its machine, its id and when it began, for ids are given out again."""
+"""The holder of a lock: a process, identified by machine, process id and start time, because ids are reused."""
 
 import os
 import secrets
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-LONG = 300  # bytes: more than any name
+LONG = 300  # bytes: longer than any holder's text
 
 
 @dataclass(frozen=True)
 class Holder:
-    machine: str  # its name
-    boot: str  # what the kernel calls this run of the machine; "" where it does not
+    machine: str  # host name
+    boot: str  # the kernel's id of this boot; "" where there is none
     pid: int
-    began: str  # in the kernel's ticks; "" where it does not say
-    lock: str  # this lock among those of the process
+    began: str  # the start time of the process in clock ticks since boot; "" where the kernel does not tell
+    lock: str  # random: tells this lock from others of the same process
 
     def __str__(self) -> str:
         return f"{self.pid} on {self.machine}"
@@ -27,7 +27,7 @@ class Holder:
 
     @classmethod
     def read(cls, path: Path) -> "Holder | None":
-        """Whose name stands in a lock's file; None for nobody's, or none that is whole."""
+        """The holder named in a lock's file; None where there is none, or only part of one."""
         with path.open("rb") as file:
             parts = file.read(LONG).decode(errors="replace").split("\n")
         if len(parts) != 6 or not parts[2].isdecimal():
@@ -38,11 +38,11 @@ class Holder:
         return "\n".join([self.machine, self.boot, str(self.pid), self.began, self.lock, ""])
 
     def lives(self) -> bool:
-        """Whether the process runs on this machine, as far as can be told here."""
+        """Whether the process is known to run on this machine."""
         return bool(self.boot and self.began) and self.boot == boot() and began(self.pid) == self.began
 
     def is_elsewhere(self) -> bool:
-        """Whether it is on a machine of another name, where nobody here sees it."""
+        """Whether the holder is on another machine (by its name), whose processes cannot be seen from here."""
         return self.machine != machine()
 
 
@@ -59,7 +59,7 @@ def boot() -> str:
 
 
 def began(pid: int) -> str:
-    """When a process of this machine began; "" where there is none, or the kernel does not say."""
+    """The start time of a process of this machine; "" where there is none, or the kernel does not tell."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

@@ -1,4 +1,4 @@
-"""manifest.json: what a run was made with, written before training."""
+"""manifest.json: the code, versions, machine and data of a run, written before training."""
 
 import functools
 import importlib.metadata
@@ -20,7 +20,7 @@ from rnnlab.runs.objects import not_reproducible
 from rnnlab.runs.record import Manifest
 from rnnlab.runs.sources import files, foreign_targets, sources
 
-# variables of the environment that may change numbers; no other is recorded, for it may be secret
+# environment variables that may change numbers; others are not recorded, because they may be secret
 DECISIVE = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
     "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "CUBLAS_WORKSPACE_CONFIG",
@@ -63,12 +63,12 @@ def manifest(
 
 @functools.cache
 def code() -> dict[str, Any]:
-    """The commit of the first of `repositories`, whether it was clean, and the diff if not."""
+    """The commit of the first of `repositories`, whether the working tree was clean, and the diff if not."""
     here = next(iter(repositories()), None)
     commit = git(here, "rev-parse", "HEAD") if here else None
     if here is None or commit is None:
         return {"rnnlab": __version__, "commit": None}
-    plain = ["--ignore-submodules=dirty"]  # else git asks in each of them, by its own config
+    plain = ["--ignore-submodules=dirty"]  # else git runs in each submodule, with that one's config
     diff = git(here, "diff", "--no-ext-diff", "--no-textconv", *plain, "HEAD") or ""
     status = git(here, "status", "--porcelain", *plain)
     return {
@@ -80,31 +80,31 @@ def code() -> dict[str, Any]:
 
 
 def repositories() -> list[Path]:
-    """That of the working folder, and that of rnnlab's own sources where they are kept in one; those there are.
+    """The repositories of the working folder and of rnnlab's own sources, as far as they exist.
 
-    One inside a run's folder came with it: git would run the commands that its config names.
+    A repository inside a run's folder is left out: it may be a stranger's, and git would run commands of its config.
     """
     package, here = Path(__file__).parents[1], Path.cwd()
     top = next((folder for folder in (here, *here.parents) if (folder / ".git").exists()), None)
-    its = git(here, "rev-parse", "--absolute-git-dir") or ""  # the folder itself, where it is bare
+    its = git(here, "rev-parse", "--absolute-git-dir") or ""  # of a bare repository: the folder itself
     theirs = is_a_runs(Path(its.strip())) or (top is not None and is_a_runs(top))
     found = [here] if not theirs and git(here, "rev-parse", "HEAD") else []
-    if git(package, "ls-files", "--error-unmatch", "__init__.py"):  # and not merely installed below one
+    if git(package, "ls-files", "--error-unmatch", "__init__.py"):  # not only installed below one
         found.append(package)
     return found
 
 
-# what a repository's own config could run
+# settings that keep a repository's own config from running programs
 INERT = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "status.submoduleSummary=false")
-EARLIEST = (2, 31)  # git that takes settings from the environment, by which filters are switched off
-OFF = {"clean": "", "smudge": "", "process": "", "required": "false"}  # of a filter of files
+EARLIEST = (2, 31)  # the first git that reads settings from the environment; they switch filters off
+OFF = {"clean": "", "smudge": "", "process": "", "required": "false"}  # settings of a filter
 
 
 def git(folder: Path, *words: str) -> str | None:
-    """What git says there; None where it fails or is not installed.
+    """The output of git in a folder; None where it fails or is not installed.
 
-    A repository that somebody else made runs nothing: no hook, no monitor, no filter of its own, no fetching. So a git
-    that cannot do without the filters is not asked for changes.
+    The repository may be a stranger's, so git runs no hook, no monitor and no filter of it, and fetches nothing. A git
+    that cannot switch filters off is not asked for changes.
     """
     if words[0] in ("diff", "status") and _too_old():
         return None
@@ -112,7 +112,7 @@ def git(folder: Path, *words: str) -> str | None:
 
 
 def inert(folder: Path, *words: str) -> tuple[list[str], dict[str, str]]:
-    """A git command by which a repository runs nothing of its own, and the environment that it takes.
+    """A git command that runs no program of the repository's config, and the environment that it needs.
 
     Raises UserError where git is too old for that.
     """
@@ -123,7 +123,7 @@ def inert(folder: Path, *words: str) -> tuple[list[str], dict[str, str]]:
 
 @functools.cache
 def _too_old() -> bool:
-    """Whether git is older than `EARLIEST`; a line says so."""
+    """Whether git is older than `EARLIEST`; then it warns."""
     numbers = re.search(r"(\d+)\.(\d+)[\w.]*", _git(Path.cwd(), {}, "version") or "")
     if numbers is None or (int(numbers[1]), int(numbers[2])) >= EARLIEST:
         return False
@@ -133,7 +133,7 @@ def _too_old() -> bool:
 
 
 def _filters_off(folder: Path) -> dict[str, str]:
-    """Settings that switch off the filters that the repository's config names; those of the user's stay."""
+    """Settings that switch off the filters of the repository's config; the user's own filters stay on."""
     listed = (
         _git(folder, {}, "config", "-z", "--show-scope", "--includes", "--get-regexp", r"^filter\.") or ""
     )
@@ -148,7 +148,7 @@ def _filters_off(folder: Path) -> dict[str, str]:
 def _inert(folder: Path, settings: Mapping[str, str], *words: str) -> tuple[list[str], dict[str, str]]:
     options = [word for setting in INERT for word in ("-c", setting)]
     about = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
-    if settings:  # not by -c, for a name may hold a "="
+    if settings:  # not by -c, because a filter's name may contain "="
         about["GIT_CONFIG_COUNT"] = str(len(settings))
         for i, (key, value) in enumerate(settings.items()):
             about |= {f"GIT_CONFIG_KEY_{i}": key, f"GIT_CONFIG_VALUE_{i}": value}
@@ -170,11 +170,11 @@ def _git(folder: Path, settings: Mapping[str, str], *words: str) -> str | None:
 def versions() -> dict[str, str]:
     found: dict[str, str] = {}
     for package in importlib.metadata.distributions():
-        # only two lines of each: to parse the metadata of a hundred packages takes an eighth of a second
+        # reads only two fields: parsing the metadata of a hundred packages takes an eighth of a second
         head = package.read_text("METADATA") or package.read_text("PKG-INFO") or ""
         name, version = (re.search(rf"^{key}: *(.+)$", head, re.MULTILINE) for key in ("Name", "Version"))
         if name and version:
-            found.setdefault(name[1], version[1])  # the first on the path is what is imported
+            found.setdefault(name[1], version[1])  # Python imports the first on the path
     return {"python": platform.python_version()} | dict(
         sorted(found.items(), key=lambda item: item[0].lower())
     )
@@ -210,7 +210,7 @@ def cpu_model() -> str:
 
 
 def cpu_flags() -> list[str]:
-    """The vector instructions of this machine's processor, of those that libraries choose kernels by."""
+    """Those vector instructions of this machine's processor by which libraries choose kernels."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(("flags", "Features")):
@@ -222,7 +222,7 @@ def cpu_flags() -> list[str]:
 
 
 def gpu_driver() -> str | None:
-    """The version of NVIDIA's driver; None where nobody says."""
+    """The version of NVIDIA's driver; None where it is not known."""
     try:
         asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
@@ -232,13 +232,13 @@ def gpu_driver() -> str | None:
 
 
 def recorded_threads(recorded: Manifest) -> int | None:
-    """How many threads torch had, with which its rounding may change; None where that is not recorded."""
+    """How many threads torch used, on which its rounding may depend; None where that is not recorded."""
     n = recorded.get("threads", {}).get("torch")
     return n if isinstance(n, int) and 1 <= n <= 1024 else None
 
 
 def command_line() -> list[str]:
-    """The words of this process's command, its program by name alone."""
+    """The words of this process's command line; the program without its folder."""
     return [
         *(Path(program).name for program in sys.argv[:1]),
         *sys.argv[1:],
@@ -246,7 +246,7 @@ def command_line() -> list[str]:
 
 
 def manifest_rows(manifest: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:
-    """Title and value of each fact about how a run was made."""
+    """(title, value) rows of a manifest, for reports."""
     code, engine = manifest.get("code", {}), manifest.get("engine", {})
     commit = code.get("commit")
     if commit:

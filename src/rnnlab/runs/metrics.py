@@ -1,4 +1,4 @@
-"""The scalars of a training: a batch of them as the steps hand it on, and metrics.csv, which has one line a value.
+"""The scalars of a training: batches of them (`Scalars`), and the file metrics.csv with one line per value.
 
     step,metric,value
     1,loss/train,0.5413
@@ -22,9 +22,9 @@ from rnnlab.errors import UserError
 from rnnlab.memory import afford
 from rnnlab.regular_files import open_file
 
-BYTES = 4_000_000_000  # of a file that is read; some thirty million steps
+BYTES = 4_000_000_000  # the largest file that is read; some thirty million steps
 HEADER = "step,metric,value\n"
-DERIVED = ("rmse", "bits", "perplexity")  # metrics that repeat another one in other units
+DERIVED = ("rmse", "bits", "perplexity")  # metrics that give another metric in other units
 POINTS = 120  # of a smoothed curve
 
 Curve = tuple[np.ndarray, np.ndarray]  # steps (n,) and values (n,)
@@ -34,8 +34,8 @@ Curve = tuple[np.ndarray, np.ndarray]  # steps (n,) and values (n,)
 class Scalars:
     """The same scalars at some steps: `columns` has a value for each of `steps` under each name.
 
-    What is measured during training is handed on as such batches: one step of the Python loop, or all steps of a call
-    of the kernels. Values may be tensors on the device until `floats` reads them.
+    A batch holds one step of the Python loop, or all steps of one call of the kernels. Values may be tensors on the
+    device until `floats` reads them.
     """
 
     steps: Sequence[int]
@@ -43,7 +43,7 @@ class Scalars:
 
     @classmethod
     def of(cls, step: int, values: Mapping[str, Any]) -> "Scalars":
-        """Those of a single step; None stands for a value that was not measured."""
+        """The scalars of a single step; values that are None (not measured) are left out."""
         return cls((step,), {name: (value,) for name, value in values.items() if value is not None})
 
     def floats(self) -> "Scalars":
@@ -55,12 +55,12 @@ class Scalars:
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """The steps (n,) int64, and the values (columns, n) float64; of a batch of floats."""
+        """Steps (n,) int64 and values (columns, n) float64. Needs a batch of floats."""
         values = np.array(list(self.columns.values()), dtype=np.float64)
         return np.array(self.steps, dtype=np.int64), values
 
     def at(self, places: Iterable[int]) -> "Scalars":
-        """The batch at some of its places alone."""
+        """The batch reduced to some of its positions."""
         places = list(places)
         columns = {name: [column[i] for i in places] for name, column in self.columns.items()}
         return Scalars([self.steps[i] for i in places], columns)
@@ -82,8 +82,8 @@ def lines(batch: Scalars) -> str:
 def read_metrics(path: Path) -> dict[str, Curve]:
     """{name: (steps int64, values float64)} in the order of the file; {} where there is no file.
 
-    A last line that is being written, or was cut off, is passed over. Raises UserError for a file that is no such
-    table, and for one larger than memory should hold.
+    A last line that is being written, or was cut off, is skipped. Raises UserError for a file that is not such a table,
+    and for one that is too large for the memory.
     """
     try:
         size = path.stat().st_size
@@ -101,7 +101,7 @@ def _read(path: Path) -> dict[str, Curve]:
     series: dict[str, tuple[array, array]] = {}  # 16 bytes a line, where lists would take 80
     with io.TextIOWrapper(open_file(path), encoding="utf-8", newline="") as f:
         rows = csv.reader(line for line in f if line.endswith("\n"))
-        header = next(rows, None)  # a file that was just begun has none yet
+        header = next(rows, None)  # None where the file is still empty
         if header is not None and ",".join(header) != HEADER.strip():
             raise ValueError(f"it does not begin with {HEADER.strip()}")
         for step, name, value in rows:
@@ -114,7 +114,7 @@ def _read(path: Path) -> dict[str, Curve]:
 
 
 def smoothed(steps: np.ndarray, values: np.ndarray) -> Curve:
-    """Means of values over stretches of equal length, at the last step of each; as they are where few."""
+    """Means over POINTS stretches of equal length, at the last step of each; unchanged where there are few values."""
     if len(steps) < 2 * POINTS:
         return steps, values
     ends = np.linspace(0, len(steps), POINTS + 1).astype(int)
@@ -122,9 +122,9 @@ def smoothed(steps: np.ndarray, values: np.ndarray) -> Curve:
 
 
 def shared(curves: Sequence[Curve]) -> Curve:
-    """The steps (n,) that all curves have, of which there is one at least, and their values there (curves, n).
+    """The steps (n,) that all `curves` have, and the values there (curves, n). Needs at least one curve.
 
-    Where a curve has a step twice, as after a resume of another tool, its last value counts.
+    Where a curve has a step twice, as after a resume in another tool, the last value counts.
     """
     kept = [(*np.unique(steps[::-1], return_index=True), values[::-1]) for steps, values in curves]
     steps = functools.reduce(np.intersect1d, (own for own, _, _ in kept))
@@ -132,8 +132,8 @@ def shared(curves: Sequence[Curve]) -> Curve:
 
 
 def as_logged(monitor: str, metrics: Container[str]) -> str:
-    """The name by which a monitored metric was measured: the config makes metric/r2 of val/r2, and loss/val of
-    val/loss, as rnnlab's tasks call them, but a module of the user's own may log them as val/r2 and val/loss.
+    """The name of a monitored metric in `metrics`. The config renames val/r2 to metric/r2 and val/loss to loss/val, as
+    in rnnlab's tasks; a user-defined module may log them as val/r2 and val/loss.
     """
     own = "val/loss" if monitor == "loss/val" else monitor.replace("metric/", "val/", 1)
     return own if monitor not in metrics and own in metrics else monitor

@@ -1,4 +1,4 @@
-"""Objects handed to `rnnlab.train` that no config can hold: they are kept by the process that they were handed to."""
+"""Objects given to `rnnlab.train` that a config cannot hold: they stay in the memory of the process."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -11,14 +11,14 @@ _given: dict[str, Any] = {}
 
 
 def hand_over(thing: Any, why: str) -> dict[str, Any]:
-    """The node that stands for an object in a config, and is built as the object itself; `why` it is not recorded."""
-    key = uuid.uuid4().hex[:12]  # no other object's run has the id of this one's
+    """A config node that stands for an object; building it gives the object. `why`: why it cannot be recorded."""
+    key = uuid.uuid4().hex[:12]  # makes the run's id unique
     _given[key] = thing
     return {"_target_": GIVEN, "key": key, "what": type(thing).__name__, "why": why}
 
 
 def given(key: str, what: str, why: str) -> Any:
-    """The object itself, in the process that it was handed to. Raises UserError elsewhere."""
+    """The object of a node, in the process that got it. Raises UserError in other processes."""
     if key not in _given:
         raise UserError(f"a {what} was handed to rnnlab.train as an object and cannot be made again: {why}")
     return _given[key]
@@ -30,7 +30,7 @@ def is_here(node: Any) -> bool:
 
 
 def unrecorded(node: Any) -> Iterator[dict[str, Any]]:
-    """The nodes in a config that stand for objects which could not be recorded, with `what` and `why`."""
+    """The nodes of a config that stand for objects that could not be recorded, with `what` and `why`."""
     if isinstance(node, dict):
         if node.get("_target_") == GIVEN:
             yield node
@@ -39,6 +39,6 @@ def unrecorded(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def not_reproducible(config: Mapping[str, Any]) -> list[str]:
-    """Why nobody can train the run again, in a line each; a logger decides no number."""
+    """Reasons why the run cannot be trained again, one per line. Loggers are left out: they decide no number."""
     parts = {at: node for at, node in config.items() if at != "logger"}
     return [f"{node.get('what')}: {node.get('why')}" for node in unrecorded(parts)]

@@ -1,4 +1,4 @@
-"""Generators of the user's own (torch's, NumPy's, Python's), which a module, a data set or a sampler holds."""
+"""Finds and seeds the user's own random generators (torch's, NumPy's, Python's), held by modules, data or samplers."""
 
 import ast
 import hashlib
@@ -21,25 +21,25 @@ from rnnlab.import_path import drawing_alike
 from rnnlab.runs.unseeded import IMPORTING, OTHERS
 
 KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-DEEP, MANY = 5, 100  # a data module's data set's subset's sampler
-SHALLOW = 2  # in a module: an object's list
-SHORT = 48  # bits; a seed from the system has more, the one that torch begins with has 46
-# what all share, however it is reached: see rnnlab.runs.generators
+DEEP, MANY = 5, 100  # levels of attributes, and items of a list, that are searched
+SHALLOW = 2  # the same levels for a Python module
+SHORT = 48  # bits: a seed from the system has more, and torch's default seed has 46
+# the global generators, which rnnlab.runs.generators handles
 GLOBAL: tuple[Any, ...] = (
     torch.default_generator,
     *(getattr(function, "__self__", None) for function in (random.random, np.random.rand)),
 )
-APART = ("trainer", "_trainer", "_iterator")  # what leads to all else, and a pass that has begun
+APART = ("trainer", "_trainer", "_iterator")  # not searched: the Trainer, and a pass under way
 
 
 def own_generators(things: dict[str, Any], deep: int = DEEP) -> dict[str, Any]:
-    """The generators in the attributes of objects, by their places, each once."""
+    """{dotted place: generator} of the generators in the attributes of objects, each once, without the global ones."""
     found = dict(_walk(things, "", deep, set()))
     return {place: g for place, g in found.items() if not any(g is one for one in GLOBAL)}
 
 
 class Came(NamedTuple):
-    """A generator of a module, as it was when it was first seen."""
+    """A generator of a Python module, and its state when it was first seen."""
 
     generator: Any
     state: Any
@@ -52,13 +52,13 @@ _now: tuple[frozenset[str], int, tuple[int, ...]] = (
     frozenset(),
     0,
     (),
-)  # the targets, seed and place of the run
+)  # targets, seed and place of the run, for modules that are imported later
 UNSEEDED = ("Random()", "Random(None)", "Random(x=None)")
 
 
 def of_modules(targets: Iterable[str]) -> dict[str, Any]:
-    """The generators of a user's modules: of those of these dotted paths, and of those beside them. They stand in the
-    modules, in their classes, in lists and dictionaries, and in objects of the user's own.
+    """{place: generator} of the user's modules: those of these dotted paths, and other modules in the same folders.
+    Searched are the modules' variables and classes, lists and dictionaries in them, and objects of the user's classes.
     """
     found: dict[str, Any] = {}
     belongs = _users(targets)
@@ -75,7 +75,7 @@ def of_modules(targets: Iterable[str]) -> dict[str, Any]:
                 }
                 held = own_generators(things, SHALLOW)
                 found |= {f"{at}.{key}": value for key, value in held.items()}
-    first = {id(generator): place for place, generator in reversed(found.items())}  # one may be imported
+    first = {id(generator): place for place, generator in reversed(found.items())}  # some are imported
     found = {place: generator for place, generator in found.items() if first[id(generator)] == place}
     for at, generator in found.items():
         if id(generator) not in _came:
@@ -84,7 +84,7 @@ def of_modules(targets: Iterable[str]) -> dict[str, Any]:
 
 
 def _users(targets: Iterable[str]) -> Callable[[str], bool]:
-    """Whether a module is one of these dotted paths', or beside them."""
+    """A function: whether a module is that of one of these dotted paths, or lies in the same folder."""
     named = {target.partition(".")[0] for target in targets} - OTHERS
     folders = {_folder(name) for name in named} - {None}
     known: dict[str, bool] = {}
@@ -99,7 +99,7 @@ def _users(targets: Iterable[str]) -> Callable[[str], bool]:
 
 
 def _folder(top: str) -> Path | None:
-    """The folder of a project with this module or package; None where it is no user's own."""
+    """The folder that holds this module or package; None where it is not the user's own."""
     file = getattr(sys.modules.get(top), "__file__", None)
     if file is None or top in OTHERS or "site-packages" in file:
         return None
@@ -107,12 +107,13 @@ def _folder(top: str) -> Path | None:
 
 
 def begin(targets: Iterable[str], seed: int, *place: int) -> None:
-    """Sets the generators of modules for a run's beginning: as they came, or where the system seeded them by `seed`.
+    """Sets the generators of modules for the beginning of a run: to their initial states, or, where the system seeded
+    them, by `seed`.
 
-    Those of a module that a function of the user's imports later are set then (see `importing`).
+    Generators of a module that is imported later are set at the import (`importing`).
     """
     for target in sorted(targets):
-        # what cannot be named so is refused where it is built
+        # a target that cannot be imported is refused when it is built
         with suppress(ImportError, ValueError, TypeError), drawing_alike():
             importlib.import_module(target.rpartition(".")[0])
     reset(of_modules(targets).values(), seed, *place)
@@ -120,14 +121,14 @@ def begin(targets: Iterable[str], seed: int, *place: int) -> None:
 
 
 def come_to(targets: Iterable[str], seed: int, *place: int) -> None:
-    """Where the run is now: a module that is imported from now on begins there."""
+    """Sets the place in the run for generators of modules that are imported from now on."""
     global _now
     _now = frozenset(targets), seed, place
 
 
 @contextmanager
 def importing(module: types.ModuleType) -> Iterator[None]:
-    """Around the import of a module in a run: where it is the user's, its generators are set then."""
+    """Wraps the import of a module during a run: the generators of a user's module are set after the import."""
     targets, seed, place = _now
     if not _users(targets)(module.__name__):
         yield
@@ -142,7 +143,7 @@ IMPORTING.append(importing)
 
 
 def reset(generators: Iterable[Any], seed: int, *place: int) -> None:
-    """Sets generators of modules as they came, or by `seed` where the system seeded them."""
+    """Sets generators of modules to their initial states, or by `seed` where the system seeded them."""
     for generator in generators:
         if _came[id(generator)].by_system:
             reseed(generator, first_seed(generator, seed), *place)
@@ -151,8 +152,8 @@ def reset(generators: Iterable[Any], seed: int, *place: int) -> None:
 
 
 def _made_by_system(at: str, generator: Any) -> bool:
-    """Whether a generator was made without a seed: NumPy's and torch's tell by the size of the one that they have,
-    unless the module has that number; of Python's the line tells that made it.
+    """Whether a generator was made without a seed. NumPy's and torch's: by the size of their seed, unless the module's
+    source contains that number. Python's: by the line of the source that makes it.
     """
     seed = _entropy(generator)
     if not isinstance(generator, random.Random) and seed.bit_length() <= SHORT:
@@ -169,7 +170,7 @@ def _made_by_system(at: str, generator: Any) -> bool:
 
 
 def _entropy(generator: Any) -> int:
-    """The seed of NumPy's and torch's; 0 where it is none that the system could have given, and of Python's."""
+    """The seed of a generator of NumPy or torch; 0 for Python's, and for seeds that are not one integer."""
     if isinstance(generator, random.Random):
         return 0
     if isinstance(generator, torch.Generator):
@@ -180,7 +181,7 @@ def _entropy(generator: Any) -> int:
 
 
 def _unseeded(body: Sequence[ast.AST]) -> Iterator[str]:
-    """The names that get a `Random()`, by itself or in a list; also in classes, and inside `try` or `if`."""
+    """The names that are assigned a `Random()`, alone or in a list; also in classes, and inside `try` or `if`."""
     for statement in body:
         if isinstance(statement, ast.ClassDef):
             yield from (f"{statement.name}.{name}" for name in _unseeded(statement.body))
@@ -195,14 +196,14 @@ def _unseeded(body: Sequence[ast.AST]) -> Iterator[str]:
                 calls = (n for n in ast.walk(value or left) if isinstance(n, ast.Call))
                 if any(ast.unparse(call).endswith(UNSEEDED) for call in calls):
                     yield ast.unparse(left)
-        elif not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):  # whose names are its own
+        elif not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):  # its names are local
             for inner in ("body", "orelse", "finalbody", "handlers"):
                 yield from _unseeded(getattr(statement, inner, []))
 
 
 def _walk(thing: Any, at: str, deep: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
     if isinstance(thing, random.SystemRandom):
-        return  # has no state
+        return  # SystemRandom has no state
     if isinstance(thing, KINDS):
         if id(thing) not in seen:
             seen.add(id(thing))
@@ -230,7 +231,7 @@ def _walk(thing: Any, at: str, deep: int, seen: set[int]) -> Iterator[tuple[str,
 
 
 def state(generator: Any) -> Any:
-    """In plain types and tensors."""
+    """The state of a generator, in plain types and tensors."""
     if isinstance(generator, torch.Generator):
         return generator.get_state()
     if isinstance(generator, random.Random):
@@ -270,17 +271,17 @@ def restore(generator: Any, saved: Any) -> None:
 
 
 def by_system(generator: Any) -> bool:
-    """Whether the system seeded it, anew in each process."""
+    """Whether the system seeded the generator, differently in each process."""
     if (came := _came.get(id(generator))) is not None:
         return came.by_system
     return isinstance(generator, np.random.Generator) and _entropy(generator).bit_length() > 64
 
 
 def first_seed(generator: Any, seed: int, nth: int = 0) -> int:
-    """A seed that stands for the state in which a generator came: the user's own decides it.
+    """A seed that represents the initial state of a generator, so that the user's own seed decides it.
 
-    One that the system seeded gets one from the run's `seed` and its place in a module, or from which it is, the
-    `nth`, of an object's.
+    For a generator that the system seeded, it comes from the run's `seed` and the generator's place in its module, or,
+    for one held by an object, its number `nth`.
     """
     if by_system(generator):
         came = _came.get(id(generator))
@@ -293,7 +294,7 @@ def first_seed(generator: Any, seed: int, nth: int = 0) -> int:
 
 
 def reseed(generator: Any, first: int, *place: int) -> None:
-    """Sets a generator for a place in a run; `first` is its `first_seed`."""
+    """Seeds a generator for a `place` in a run; `first` is its `first_seed`."""
     word = int(streams.philox(first, "user", *place).random_raw(1)[0]) >> 1
     if isinstance(generator, torch.Generator):
         generator.manual_seed(word)

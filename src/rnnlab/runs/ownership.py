@@ -1,4 +1,4 @@
-"""Whose code a run's config names. The user's own is known by its bytes, and nothing is imported to find out."""
+"""Decides whether the code that a run's config names is the user's own, by its bytes, without importing it."""
 
 import ast
 import hashlib
@@ -14,12 +14,12 @@ OURS = ("rnnlab", "hydra_plugins")
 
 
 def is_own(run: Run, target: str, functions: bool = False) -> bool:
-    """Whether `target` is a class of a module that is the user's and, byte for byte, the one that the manifest records.
+    """Whether `target` is a class in a module that is the user's own and has the bytes that the manifest records.
 
-    The user's is what Python finds beside the command or on PYTHONPATH: not in rnnlab or an installation, whose
-    bytes anybody knows, not among the outputs, where a stranger's folder may lie, and not in any run's folder. The
-    module must define the class itself: what it imports from elsewhere is not the user's. A function counts where
-    `functions` is set.
+    A module is the user's own if Python finds it beside the command or on PYTHONPATH, but not in rnnlab or an
+    installation (their bytes are public), not in the outputs (which may hold a stranger's folder), and not in a run's
+    folder. The module must define the class itself; imported names do not count. With `functions` a function counts,
+    too.
     """
     module, _, name = target.rpartition(".")
     recorded, top = run.manifest.get("sources", {}).get(module), module.partition(".")[0]
@@ -29,7 +29,7 @@ def is_own(run: Run, target: str, functions: bool = False) -> bool:
     if spec is None or not spec.origin or not Path(spec.origin).is_file():
         return False
     place, folder = Path(spec.origin).resolve(), run.folder.resolve()
-    package = place.parents[len(module.split(".")) - 1] / top  # the outermost, if it is one
+    package = place.parents[len(module.split(".")) - 1] / top  # of the top-level package, if it is one
     if place.is_relative_to(folder.parent.parent) or folder.is_relative_to(package):
         return False
     if is_a_runs(place.parent) or is_installed(place):
@@ -39,7 +39,7 @@ def is_own(run: Run, target: str, functions: bool = False) -> bool:
 
 
 def find(module: str) -> ModuleSpec | None:
-    """Where a module lies, looked for through regular packages alone: any folder is a namespace package."""
+    """The spec of a module, searched through regular packages only, because any folder is a namespace package."""
     path: list[str] | None = [*sys.path, str(Path.cwd())]
     name, spec = "", None
     for part in module.split("."):
@@ -52,7 +52,7 @@ def find(module: str) -> ModuleSpec | None:
 
 
 def is_installed(place: Path) -> bool:
-    """Whether a file came with Python, or was installed by pip or by the system, for anybody to know."""
+    """Whether a file belongs to Python or was installed by pip or the system, so that its bytes are public."""
     library = {
         Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")
     }
@@ -61,7 +61,7 @@ def is_installed(place: Path) -> bool:
 
 
 def defines(source: bytes, name: str, functions: bool) -> bool:
-    """Whether a module's text defines a class, or a function if they count, of this name."""
+    """Whether a module's source defines a class (or, with `functions`, a function) of this name."""
     try:
         body = ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):

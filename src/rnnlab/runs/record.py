@@ -1,4 +1,4 @@
-"""What run.json, manifest.json and config.yaml hold. A file that holds anything else is not read, whoever wrote it."""
+"""The schemas of run.json, manifest.json and config.yaml. A file with other content is refused."""
 
 from functools import cache
 from typing import Annotated, Any, Final, Literal
@@ -7,22 +7,22 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, Val
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
-LONG = 100_000  # characters of a text, but for a diff
-LONG_KEY = 200  # characters of a key and of a reason that a message shows
+LONG = 100_000  # the most characters of a text, except a diff
+LONG_KEY = 200  # the most characters of a key, and of a reason in a message
 
 Status = Literal["queued", "running", "finished", "stopped early", "stopped", "pruned", "failed", "skipped"]
 EARLY: Final = "stopped early"  # before its limit, by a callback that set `trainer.should_stop`
-ENDED: Final = ("finished", EARLY)  # the training came to its end, and was scored
+ENDED: Final = ("finished", EARLY)  # the training has ended and was scored
 Text = Annotated[str, Strict(), Field(max_length=LONG)]
-Number = Annotated[float, Strict()]  # finite or not, for a loss may be either
-Step = Annotated[int, Strict(), Field(ge=0, lt=2**63)]  # as a file of events counts them
+Number = Annotated[float, Strict()]  # may be inf or NaN, as a loss may be
+Step = Annotated[int, Strict(), Field(ge=0, lt=2**63)]  # the range of TensorBoard's event files
 Flag = Annotated[bool, Strict()]
 Scores = dict[str, Number]
 OTHERS = ConfigDict(extra="allow")  # later versions may add keys
 
 
 class Scored(TypedDict, total=False):
-    """The best or the last validation; {} before the first."""
+    """The best or the last validation; {} where there is none yet."""
 
     __pydantic_config__ = OTHERS  # type: ignore[misc]
     value: Number
@@ -47,7 +47,7 @@ class Facts(TypedDict, total=False):
 
 
 class Results(TypedDict, total=False):
-    """What a run came to."""
+    """The results of a run."""
 
     __pydantic_config__ = OTHERS  # type: ignore[misc]
     steps: Step
@@ -67,8 +67,8 @@ class Record(TypedDict, total=False):
 
     __pydantic_config__ = OTHERS  # type: ignore[misc]
     id: Text
-    group: Text  # what the runs that differ by their seed alone share
-    label: Text  # what differs from the experiment, without the seed
+    group: Text  # shared by the runs that differ only in their seed
+    label: Text  # the differences to the experiment, without the seed
     experiment: Text
     status: Status
     created: Text
@@ -124,7 +124,7 @@ class Manifest(TypedDict, total=False):
 
 
 class ConfigFile(TypedDict, total=False):
-    """config.yaml, as far as its outline goes: the schema reads the rest."""
+    """config.yaml, only its sections: the config's schema checks the rest."""
 
     __pydantic_config__ = OTHERS  # type: ignore[misc]
     model: dict[str, Any]
@@ -149,7 +149,7 @@ def _adapter(shape: Any) -> TypeAdapter[Any]:
 
 
 def misfit(content: Any, shape: Any) -> str:
-    """Why what a file holds has not its shape, in a few words with the key; "" where it has."""
+    """Why a file's content does not have its `shape`, in a few words with the key; "" where it has."""
     try:
         _adapter(shape).validate_python(content)
     except ValidationError as error:

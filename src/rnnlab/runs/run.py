@@ -1,4 +1,4 @@
-"""A run: opened, written, and among the others of its experiment."""
+"""Opens, writes and lists runs."""
 
 import errno
 import os
@@ -29,7 +29,7 @@ def stamp(seconds: float) -> str:
 
 
 def since_1970(stamp: str | None) -> float:
-    """The seconds of a `stamp`, by its own offset from UTC: it may be of another machine; 0 for what is none."""
+    """The seconds since 1970 of a `stamp`, which may come from another time zone; 0 for an invalid one."""
     try:
         return datetime.strptime(stamp or "", "%Y-%m-%dT%H:%M:%S%z").timestamp()
     except (ValueError, OverflowError):
@@ -38,11 +38,11 @@ def since_1970(stamp: str | None) -> float:
 
 @dataclass(frozen=True)
 class Run(Folder):
-    """One run: its folder with all that can be read of it, and how it is written."""
+    """One run: its folder, which `Folder` reads, and the methods that write it."""
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
-        """The run in `folder`. Raises UserError, with the nearest run's name, where there is none."""
+        """The run in `folder`. Raises UserError where there is none; the message suggests the most similar name."""
         folder = Path(folder)
         if (folder / "run.json").is_file():
             return cls(folder)
@@ -62,9 +62,9 @@ class Run(Folder):
     # ------------------------------------------------------------------ writing
 
     def update(self, **changes: Any) -> None:
-        """Changes the record. Raises FileNotFoundError where there is none any more, and makes nothing again.
+        """Changes the record (run.json). Raises FileNotFoundError where it was deleted, and does not create it again.
 
-        That a run has ended stands there once its last checkpoint is on the disk.
+        A status other than "running" is written only after the last checkpoint is on the disk.
         """
         path = self.folder / "run.json"
         if not self.is_there:
@@ -82,12 +82,12 @@ class Run(Folder):
         label: str = "",
         durable: bool = False,
     ) -> None:
-        """Makes the folder with what is known before training. Raises UserError where it cannot be made.
+        """Makes the folder with config, overrides and record. Raises UserError where it cannot be made.
 
-        `durable` waits until it is on the disk: of a run that has checkpoints.
+        With `durable` (for a run that has checkpoints) it waits until the files are on the disk.
 
-        A run that continues keeps the times at which it was created and started, how long it has taken, and its parent;
-        where its record is damaged, the age of its oldest file is the time of its creation.
+        A run that resumes keeps the times at which it was created and started, its duration so far, and its parent.
+        Where its record is damaged, the time of its oldest file becomes the time of creation.
         """
         try:
             kept = {k: v for k, v in self.record.items() if k in ("created", "started", "parent", "seconds")}
@@ -95,7 +95,7 @@ class Run(Folder):
             kept = {"created": stamp(min(file.stat().st_mtime for file in self.folder.iterdir()))}
         about = {
             "id": identifier,
-            "group": group,  # what the runs that differ by their seed alone share
+            "group": group,  # shared by the runs that differ only in their seed
             "label": label,
             "experiment": name,
             "status": "queued",
@@ -109,8 +109,8 @@ class Run(Folder):
             raise UserError(f"paths.outputs: cannot make {self.folder}: {error.strerror}") from error
 
     def remove(self) -> None:
-        """Removes the folder, and first what says that a run lies in it: half of one is none."""
-        with suppress(IsADirectoryError, PermissionError):  # a folder of that name, as macOS and Linux say it
+        """Removes the folder; run.json first, so that a folder removed by half does not count as a run."""
+        with suppress(IsADirectoryError, PermissionError):  # where it is a folder: Linux's error, and macOS's
             (self.folder / "run.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder)
 
@@ -123,15 +123,15 @@ class Run(Folder):
 
     @property
     def beginnings(self) -> list[Path]:
-        """What is written before the training, and must be on the disk with the first checkpoint."""
+        """The files written before the training, which must be on the disk by the first checkpoint."""
         return [self.folder / name for name in ("run.json", "config.yaml", "overrides.yaml", "manifest.json")]
 
     @contextmanager
     def failing(self) -> Iterator[None]:
-        """While open, an exception marks the run as failed, with its reason and the file of its traceback.
+        """While open, an exception marks the run as failed, with the reason and a traceback file.
 
-        An interruption is no failure: it leaves the run as stopped. A full disk or missing memory is not
-        the run's fault either: the record then says that it can go on, if the record itself can be written.
+        An interruption marks it as stopped. After a full disk or missing memory the record also says that the run can
+        resume (`can_go_on`), if the record itself can be written.
         """
         try:
             yield
@@ -139,7 +139,7 @@ class Run(Folder):
             with suppress(OSError):
                 self.update(status="stopped", ended=now(), why="interrupted")
             raise
-        except Gone:  # whose folder it may be now is no longer ours to mark
+        except Gone:  # the folder may belong to another process now
             raise
         except BaseException as error:
             file, why = self.folder / "traceback.txt", without_secrets(f"{type(error).__name__}: {error}")
@@ -149,13 +149,13 @@ class Run(Folder):
             can_go_on = {"can_go_on": True} if is_outside else {}
             with suppress(OSError):
                 write_whole(file, without_secrets(traceback.format_exc()).encode())
-                vars(error)["trace_file"] = file  # for the one line that a command says of it
+                vars(error)["trace_file"] = file  # for the command's one-line message
                 self.update(status="failed", ended=now(), why=why, traceback=file.name, **can_go_on)
             raise
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Python's own way of saying so, torch's of a GPU, and torch's of the machine."""
+    """Whether an error is Python's for missing memory, torch's for a GPU, or torch's for the CPU."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -168,13 +168,13 @@ Thing = TypeVar("Thing")
 
 
 def silently(line: str) -> None:
-    """Reports nothing of what is left out."""
+    """Drops the line: a `Say` that reports nothing."""
 
 
 def legible(
     things: Iterable[Thing], read: Callable[[Thing], Any], say: Say = warn
 ) -> Iterator[tuple[Thing, Any]]:
-    """Each thing with what is read of it; where it is damaged a line says so, and it is left out."""
+    """(thing, content) of each thing. A thing whose `read` raises UserError is left out, with a line to `say`."""
     for thing in things:
         try:
             content = read(thing)
@@ -194,7 +194,7 @@ def _folders(experiment: Path) -> list[Path]:
 
 
 def holds_run(place: Path) -> bool:
-    """Whether there is a run in a folder. Raises UserError where that cannot be seen."""
+    """Whether there is a run in a folder. Raises UserError where the folder may not be read."""
     try:
         (place / "run.json").stat()
         return True
@@ -205,10 +205,10 @@ def holds_run(place: Path) -> bool:
 
 
 def runs(experiment: str | Path, say: Say = warn) -> list[Run]:
-    """The runs of an experiment's folder, oldest first; those of experiments below it are not among them.
+    """The runs directly in an experiment's folder, oldest first.
 
-    One whose run.json is damaged, or whose folder may not be read, is reported and left out. Raises UserError where
-    the experiment's folder may not be read.
+    A run with a damaged run.json, or in a folder that may not be read, is reported through `say` and left out. Raises
+    UserError where the experiment's folder may not be read.
     """
     inside = legible(_folders(Path(experiment)), holds_run, say)
     there = (Run(place) for place, is_run in inside if is_run)

@@ -1,4 +1,4 @@
-"""A run's folder and id, from its config alone."""
+"""Computes a run's folder and id from its config."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -10,16 +10,16 @@ from rnnlab.runs.identity import differences, digest, label, leaves, named, piec
 
 
 class Place(NamedTuple):
-    """A run's folder, its id, and what it shares with the runs that differ from it by their seed alone."""
+    """A run's folder and id, and the group and label that it shares with the same run of other seeds."""
 
     folder: Path  # outputs/<experiment>/<what differs>-<id>
     id: str
     group: str  # the id without the seed
-    label: str  # what differs from the experiment, without the seed; "" where nothing does
+    label: str  # the differences to the experiment, without the seed; "" where there are none
 
 
 class Common(NamedTuple):
-    """What one part of a config adds to the id of a run's group, and to its name, whatever the seed."""
+    """What one part of a config adds to the group's id and to the run's name, independent of the seed."""
 
     pieces: tuple[tuple[str, str], ...]  # see `rnnlab.runs.identity.pieces`
     groups: tuple[str, ...]  # see `rnnlab.runs.identity.differences`
@@ -27,14 +27,14 @@ class Common(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What one part of a config adds to a run's id, and the rest, which runs of other seeds have in common with it."""
+    """What one part of a config adds to a run's id (`pieces`), and what it shares with other seeds (`common`)."""
 
     pieces: dict[str, str]
     common: Common
 
 
 def part(decisive: dict[str, Any], base: dict[str, Any], chosen: dict[str, Any], seed: Any) -> Part:
-    """Of some keys of what decides a run's numbers; `base` and `chosen` as `place` takes them."""
+    """The part of some keys of `decisive`; `base` and `chosen` as in `place`."""
     groups, keys = differences(leaves(decisive), base, chosen, seed)
     seedless_pieces = tuple(pieces(seedless(decisive, seed)).items())
     return Part(pieces(decisive), Common(seedless_pieces, tuple(groups), tuple(keys)))
@@ -46,10 +46,13 @@ def place(
     base: dict[str, Any],
     chosen: dict[str, Any] | None = None,
 ) -> Place:
-    """`decisive` is what decides the numbers of `config`; `base` the `leaves` of the same of its experiment as it
-    stands, and `chosen` of the experiment with the groups that were chosen (`base` where none was).
+    """The place of the run of `config`.
+
+    `decisive`: the part of `config` that decides numbers (`rnnlab.config.deciding`). `base`: the `leaves` of the same
+    part of its experiment without overrides. `chosen`: those of its experiment with the chosen groups only (default:
+    `base`).
     """
-    # what `auto` came to differs from machine to machine, and is no choice of the run's
+    # the accelerator that `auto` chose depends on the machine, and must not count as a difference
     base = base | {"trainer.accelerator": config["trainer"]["accelerator"]}
     seed = decisive.get("seed", 0)
     whole = part(decisive, base, base if chosen is None else chosen, seed)
@@ -59,13 +62,13 @@ def place(
 
 
 def together(parts: Sequence[Common]) -> tuple[str, str]:
-    """A run's group and label, from the parts of its config in their order."""
+    """A run's group and label, from the parts of its config, in the order of the config."""
     words = [word for one in parts for word in one.groups] + [word for one in parts for word in one.keys]
     return digest(dict(piece for one in parts for piece in one.pieces)), label(words)
 
 
 def assembled(parts: Iterable[Part], group: str, said: str, experiment: Path, seed: Any) -> Place:
-    """A run's place in its experiment's folder. `group` and `said` are those of its parts (`together`)."""
+    """A run's place in the folder `experiment`. `group` and `said` (the label) come from `together`."""
     found: dict[str, str] = {}
     for one in parts:
         found.update(one.pieces)
@@ -74,8 +77,8 @@ def assembled(parts: Iterable[Part], group: str, said: str, experiment: Path, se
 
 
 def settled(where: Place) -> Place:
-    """The place of a run whose folder may have been named by an earlier version: its id is what it is found by."""
-    with suppress(OSError):  # a path that cannot be is refused where the folder is made
+    """The place with the folder that exists: an earlier version may have given it another name, with the same id."""
+    with suppress(OSError):  # an invalid path is refused when the folder is made
         if not where.folder.exists():
             for record in sorted(where.folder.parent.glob(f"*-{where.id}/run.json")):
                 return where._replace(folder=record.parent)
@@ -83,7 +86,7 @@ def settled(where: Place) -> Place:
 
 
 def seedless(decisive: dict[str, Any], seed: Any) -> dict[str, Any]:
-    """Without the seed, and without what follows it (`data.seed`)."""
+    """`decisive` without the seed, and without keys that equal it (`data.seed`)."""
     kept = {k: v for k, v in decisive.items() if k != "seed"}
     for key, node in kept.items():
         if isinstance(node, dict) and "seed" in node and node["seed"] == seed:

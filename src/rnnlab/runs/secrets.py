@@ -1,4 +1,4 @@
-"""What is secret is not written into a run's folder: values of the environment, of keys, and in addresses."""
+"""Removes secrets from what is written into a run's folder: values of environment variables, of keys, and in URLs."""
 
 import functools
 import os
@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-SECRET = re.compile(r"(?i)(_key$|apikey|token|secret|passw|credential)")  # of variables
-SHORTEST = 8  # characters; shorter values would be found where they are not meant
-# of keys; a token may be part of a text, such as `unknown_token`
+SECRET = re.compile(r"(?i)(_key$|apikey|token|secret|passw|credential)")  # names of variables
+SHORTEST = 8  # characters; shorter values may occur by chance
+# names of keys; a key that only ends in "token" is not secret, such as `unknown_token`
 WORD = (
     r"(?:[\w.]*_)?(?:(?:api|access|private)_?key|(?:api|access|auth)_?token|secret(?:_?key)?"
     r"|passw(?:or)?d|credentials?)|token"
@@ -20,18 +20,18 @@ HIDDEN = "<secret>"
 
 
 def secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """{value: name} of the variables whose names say that they are secret."""
+    """{value: name} of the environment variables with names like SECRET."""
     found = {v: k for k, v in environment.items() if SECRET.search(k) and len(v) >= SHORTEST}
     return {
         v: k for v, k in found.items() if not v.startswith(os.sep)
-    }  # the place of a socket or a file is none
+    }  # a path of a socket or a file is no secret
 
 
 def without_secrets(value: Any) -> Any:
-    """A copy of plain data in which the value of a secret variable is its name: <environment: NAME>.
+    """A copy of plain data in which the values of secret variables are replaced by <environment: NAME>.
 
     The value of a key that names a password, in a config or in an override KEY=VALUE, becomes <secret>, and so does
-    the USER:PASSWORD part of an address.
+    the USER:PASSWORD part of a URL.
     """
     return _without(value, secrets())
 
@@ -42,7 +42,7 @@ def _without(value: Any, hidden: dict[str, str]) -> Any:
             value = value.replace(secret, f"<environment: {name}>")
         if "://" in value and "@" in value:
             value = ADDRESS.sub(HIDDEN, value)
-        if ("=" in value or ":" in value) and "\n" not in value:  # of a diff each letter counts
+        if ("=" in value or ":" in value) and "\n" not in value:  # a diff must stay exact
             value = GIVEN.sub(rf"\1{HIDDEN}", value)
         return value
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Which code and files decide a run's numbers, and whether they have changed since: then the run is stale.
+"""Records the code and files that decide a run's numbers. A run is stale when they have changed since.
 
-Code is compared by what it does: comments, docstrings and layout change nothing. A user's own module is recorded by its
-bytes, too, because ownership (`rnnlab.runs.ownership`) asks for the very same file.
+Code is compared by its syntax tree: comments, docstrings and layout do not count. A user's module is also recorded by
+its bytes, because ownership (`rnnlab.runs.ownership`) requires exactly the same file.
 """
 
 import functools
@@ -28,11 +28,11 @@ from rnnlab.runs.record import Manifest
 from rnnlab.runs.run import Run
 from rnnlab.runs.syntax import syntax
 
-# the packages and files of rnnlab that decide numbers; the rest may change without making a run stale
+# the packages and files of rnnlab that decide numbers; a change of others does not make a run stale
 IDENTITY_SOURCES = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
 
-# modules that the hash of rnnlab's sources or a version stands for (not a list of what is safe to build)
-READING = ("data", "model")  # the parts of a config that files are read for
+# modules that are recorded by the hash of rnnlab's sources or by a version (not a list of what is safe to build)
+READING = ("data", "model")  # the sections of a config that may name files to read
 KNOWN = (
     "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.terminal.", "rnnlab.figures.",
     "rnnlab.instruments.", "rnnlab.tensorboard.",
@@ -42,9 +42,9 @@ KNOWN = (
 
 
 def hash_sources(root: Path) -> str:
-    """SHA-256 over the syntax of the sources below `root` (rnnlab's folder) that decide numbers.
+    """SHA-256 over the syntax of those sources below `root` (rnnlab's folder) that decide numbers.
 
-    Parsing them takes 0.2 s, so the hash is cached under that of their bytes: 5 ms.
+    Parsing takes 0.2 s, so the result is cached under the hash of the sources' bytes (5 ms).
     """
     found = {file.relative_to(root).as_posix(): file.read_bytes() for file in _files(root)}
     content = hashlib.sha256(b"".join(Path(file).read_bytes() for file in (__file__, how.__file__)))
@@ -56,7 +56,7 @@ def hash_sources(root: Path) -> str:
             return known
     digest = hashlib.sha256()
     was_collecting = gc.isenabled()
-    gc.disable()  # trees are many objects and no garbage: half the time
+    gc.disable()  # takes half the time: syntax trees are many objects and no garbage
     try:
         for name, source in found.items():
             digest.update(f"{name}\0{syntax(name, source)}\0".encode(errors="replace"))
@@ -86,15 +86,15 @@ def rnnlab_sources() -> str:
 
 @functools.cache
 def torch_version() -> str:
-    """Of the installed package: a sweep asks without importing torch."""
+    """The version of the installed torch, without importing it, for sweeps."""
     return importlib.metadata.version("torch")
 
 
 def sources(config: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The code that decides numbers, as the manifest records it.
+    """The code that decides numbers, as in the manifest.
 
     {"sources": {"rnnlab": hash of its syntax, "torch": version, a user's module: SHA-256 of its bytes},
-    "syntax": {a user's module: hash of its syntax}, "imports": the same of those of the user's own that it imports}
+    "syntax": {a user's module: hash of its syntax}, "imports": {a user's module imported by these: the same hash}}
     """
     return _sources(foreign_targets(config))
 
@@ -104,7 +104,7 @@ def _sources(targets: Iterable[str]) -> dict[str, dict[str, str]]:
     places = dict[str, Path]()
     for target in sorted(targets):
         module = target.rsplit(".", 1)[0]
-        if module == "rnnlab.runs.objects":  # stands for an object that no source makes again
+        if module == "rnnlab.runs.objects":  # objects in memory, which have no source
             continue
         try:
             spec = importlib.util.find_spec(module)
@@ -126,12 +126,12 @@ def _meaning(file: Path, content: bytes) -> str:
 
 @functools.cache
 def _kept_meaning(file: Path, *version: int) -> str:
-    """Once for each version of a file, for a thousand runs may import it."""
+    """The syntax hash of a file; cached by version, because a thousand runs may import the file."""
     return _meaning(file, file.read_bytes())
 
 
 def files(config: Mapping[str, Any]) -> dict[str, str]:
-    """The files that the data and the model are read from: {key of the config: SHA-256}."""
+    """{key of the config: SHA-256} of the files that the data and the model read."""
     return {k: v for part in READING for k, v in _files_of(part, config.get(part, {})).items()}
 
 
@@ -152,7 +152,7 @@ def _hash_of(path: str) -> str | None:
 
 @functools.cache
 def _hash(path: str, *version: int) -> str | None:
-    """Once for each version of a file, for a thousand runs may share it."""
+    """SHA-256 of a file's bytes; cached by version, because a thousand runs may share the file."""
     digest = hashlib.sha256()
     try:
         with from_home(path).open("rb") as f:
@@ -164,7 +164,7 @@ def _hash(path: str, *version: int) -> str | None:
 
 
 def foreign_targets(node: Any) -> set[str]:
-    """The dotted paths in a config that lead out of the parts of rnnlab, torch and lightning."""
+    """The dotted paths in a config that name code outside rnnlab, torch and lightning."""
     return {target for target in _targets(node) if not target.startswith(KNOWN)}
 
 
@@ -185,7 +185,7 @@ def _targets(node: Any) -> Iterator[str]:
 
 
 class Today:
-    """Which code and files decide the numbers of many runs, looked up once for all that share a section of a config."""
+    """`sources` and `files` as they are now, for many runs: looked up once for all runs that share a config section."""
 
     def __init__(self) -> None:
         self._of: dict[tuple[str, int], tuple[Any, set[str], dict[str, str]]] = {}
@@ -197,7 +197,7 @@ class Today:
         for name, section in config.items():
             if isinstance(section, dict):
                 key = name, id(section)
-                if key not in self._of:  # the section is kept, so that its id stays its own
+                if key not in self._of:  # keeping a reference to the section keeps its id unique
                     found = _files_of(name, section) if name in READING else {}
                     self._of[key] = section, foreign_targets({name: section}), found
                 _, own, files_ = self._of[key]
@@ -210,7 +210,7 @@ class Today:
 
 
 def stale(recorded: Manifest, config: Mapping[str, Any], at: Today | None = None) -> list[str]:
-    """Why the numbers of a run with this manifest might differ today; [] when they would not."""
+    """Reasons why the numbers of a run with this manifest might differ today; [] where there are none."""
     now = (at or Today()).about(config)
     then, today = recorded.get("sources", {}), now["sources"]
     said, says = recorded.get("syntax", {}), now["syntax"]
@@ -228,7 +228,7 @@ def stale(recorded: Manifest, config: Mapping[str, Any], at: Today | None = None
 
 
 def why_stale(run: Run, config: Mapping[str, Any], today: Today | None = None) -> list[str]:
-    """Why a finished run's numbers might differ today, or why nobody can tell; [] when they would not."""
+    """Reasons why a finished run's numbers might differ today, or why that is unknown; [] where there are none."""
     try:
         recorded = run.manifest
     except UserError as error:

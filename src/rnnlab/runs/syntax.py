@@ -1,11 +1,11 @@
-"""What a source file says, without how it is written: two that differ in comments, docstrings and layout are alike."""
+"""The syntax of a source file as text: files that differ only in comments, docstrings and layout give the same text."""
 
 import ast
 import re
 from contextlib import suppress
 from typing import Any
 
-# fields of a syntax tree that change nothing: ctx follows from the place of a name, the others are about spelling
+# fields of a syntax tree that do not matter: ctx follows from the place of a name, the others describe spelling
 _UNTOLD = ("ctx", "kind", "type_comment", "type_ignores")
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _C_TEXT = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|/\*.*?\*/|//[^\n]*|\\\n""", re.DOTALL)
@@ -16,10 +16,10 @@ _C_TOKEN = re.compile(
 
 
 def python_syntax(source: bytes | str) -> str:
-    """A Python module's syntax tree without docstrings as one text, the same by Python 3.10 to 3.13.
+    """A Python module's syntax tree without docstrings, as text that is the same in Python 3.10 to 3.13.
 
-    `ast.dump` differs: newer versions add fields, which are empty in older code, and leave empty fields out.
-    Raises SyntaxError for what is no Python.
+    `ast.dump` is not: newer versions add fields, which are empty for older code, and leave empty fields out.
+    Raises SyntaxError where `source` is not Python.
     """
     words: list[str] = []
 
@@ -67,7 +67,7 @@ def c_syntax(source: str) -> str:
 
 
 def syntax(name: str, source: bytes) -> str:
-    """What a source file says, by its name's ending: two that differ only in comments and layout say the same."""
+    """The syntax of a source file as text, for .py, .c and .h; of other or invalid files all bytes count."""
     if name.endswith(".py"):
         with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
             return python_syntax(source)

@@ -1,4 +1,4 @@
-"""search.jsonl: the trials of a search, noted beside their runs, a line when one is chosen and when it has ended."""
+"""search.jsonl, the journal of a search: one line when a trial is chosen, and one when it has ended."""
 
 import json
 import math
@@ -14,16 +14,18 @@ from rnnlab.runs.files import part_hard_links
 
 JOURNAL = "search.jsonl"
 TOLD = ("complete", "pruned", "failed")
-RUNG = "completed_rung_"  # Optuna's successive halving notes a trial's value at its rungs by this word and a number
-BYTES = 200_000_000  # of a journal that is read
+RUNG = "completed_rung_"  # Optuna's successive halving stores a trial's value at rung N as this + N
+BYTES = 200_000_000  # the most bytes of a journal that are read
 
 
 @dataclass
 class Journal:
-    """`trials`: number, params {key: value}, runs (names of folders), asked (seconds since 1970); and of those that
-    have ended told, state, value (None where there is none), steps, how far its first run has come, and rungs, its
-    values at those of successive halving; of those with several objectives values {objective: value}. `importance`:
-    {key: its share of what decided the value}, where a search has ended.
+    """The trials of a search.
+
+    Each of `trials` has number, params {key: value}, runs (names of folders) and asked (seconds since 1970). A trial
+    that has ended also has told (seconds since 1970), state, value (None where there is none), steps (of its first
+    run), rungs (its values at the rungs of successive halving), and, with several objectives, values {name: value}.
+    `importance`: {key: share of the value's variation}, once a search has ended.
     """
 
     trials: list[dict[str, Any]] = field(default_factory=list)
@@ -31,8 +33,8 @@ class Journal:
 
 
 def pareto_front(trials: Sequence[dict[str, Any]], mode: str) -> list[dict[str, Any]]:
-    """The trials of several objectives that no other beats in one without being beaten in another, best first by the
-    first objective. `mode` says whether less of that one is better; of the others less always is.
+    """The Pareto front: the trials that no other trial dominates, best first by the first objective. `mode` ("min" or
+    "max") is the direction of the first objective; the others are minimised.
     """
     scored = [trial for trial in trials if len(trial.get("values", ())) > 1]
     if not scored:
@@ -45,7 +47,7 @@ def pareto_front(trials: Sequence[dict[str, Any]], mode: str) -> list[dict[str, 
         if values.keys() == scored[-1]["values"].keys():
             found.setdefault(tuple(sign.get(name, 1.0) * value for name, value in values.items()), trial)
     front: list[tuple[float, ...]] = []
-    for point in sorted(found):  # what beats a point comes before it, and of those one of the front does
+    for point in sorted(found):  # a point that dominates another comes before it
         if len(point) == 2:
             better = not front or point[1] < front[-1][1]
         else:
@@ -56,8 +58,8 @@ def pareto_front(trials: Sequence[dict[str, Any]], mode: str) -> list[dict[str, 
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
-    """Notes a line. Raises UserError where the journal cannot be written."""
-    if path.is_symlink():  # it may come with a stranger's runs
+    """Appends a line. Raises UserError where the journal cannot be written."""
+    if path.is_symlink():  # the folder may be a stranger's
         raise UserError(f"{path}: is a link, through which no journal is written")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +71,7 @@ def append(path: Path, line: dict[str, Any]) -> None:
 
 
 def read_journal(path: Path, space: str = "") -> Journal:
-    """The journal of one space of a search; of the last in the file, if none is named. A damaged line is left out."""
+    """The journal of one search space, by its id; by default of the last in the file. Damaged lines are left out."""
     trials: dict[tuple[str, int], dict[str, Any]] = {}
     importance: dict[str, dict[str, float]] = {}
     last = space

@@ -1,4 +1,4 @@
-"""Generators that a user's code makes without a seed: inside of a run they take one that the run decides."""
+"""Gives random generators that a user's code makes without a seed one that depends on the run's seed."""
 
 import inspect
 import random
@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-# whose generators decide no number: names of temporary files, of runs on a server, and the like
+# packages whose generators decide no number: they draw names of temporary files, of runs on a server, and the like
 OTHERS = {*sys.stdlib_module_names, "torch", "lightning", "lightning_fabric", "pytorch_lightning", "torchmetrics",
           "rnnlab", "numpy", "hydra", "omegaconf", "optuna", "ray", "submitit", "wandb", "mlflow", "comet_ml",
           "trackio", "aim", "sentry_sdk", "tensorboard", "matplotlib", "IPython", "ipykernel"}  # fmt: skip
 
 _LOCK, _RESTORED = threading.Lock(), list[tuple[Any, str, Any]]()
-IMPORTING = list[Any]()  # contexts, given the module, for what is imported inside
-_open = 0  # contexts, of any thread: the first of them puts, the last one restores
+IMPORTING = list[Any]()  # context managers, called with each module that is imported inside `seeded`
+_open = 0  # open contexts of all threads: the first one patches, the last one restores
 
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """Inside, NumPy's and Python's generators that are made or seeded without a seed take one from Python's global
-    generator, which the run seeds and whose state its checkpoints hold: `default_rng()`, `RandomState()`,
-    `random.Random()`. For what a module makes while it is imported see `own_generators.begin`.
+    """Inside, generators of NumPy and Python that are made or seeded without a seed (`default_rng()`, `RandomState()`,
+    `random.Random()`) take one from Python's global generator. The run seeds that, and its checkpoints hold its state.
+    For generators that are made while a module is imported see `own_generators.begin`.
     """
     global _open
     with _LOCK:
@@ -46,8 +46,8 @@ def seeded() -> Iterator[None]:
 
 
 def _put(before: list[tuple[Any, str, Any]]) -> None:
-    """Puts ours in the place of NumPy's and Python's; notes `before` what had been there."""
-    source: Any = np.random.bit_generator  # where all of NumPy's generators ask the system
+    """Patches NumPy and Python; appends the original functions to `before`."""
+    source: Any = np.random.bit_generator  # all of NumPy's generators get system seeds here
     module: Any = random
     asked, seed, seed_global = source.randbits, module.Random.seed, module.seed
     before += [(source, "randbits", asked), (module.Random, "seed", seed), (module, "seed", seed_global)]
@@ -72,7 +72,7 @@ def _put(before: list[tuple[Any, str, Any]]) -> None:
 
 
 def by_user() -> bool:
-    """Whether the call comes from a function of the user's, past those of NumPy and of `random`."""
+    """Whether the nearest caller outside NumPy and `random` is a function of the user's code."""
     frame: Any = inspect.currentframe()
     frame = frame.f_back.f_back
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("random", "numpy"):

@@ -1,4 +1,4 @@
-"""YAML that is data: written plainly, read without tags, and not larger than it looks."""
+"""YAML for data only: written in plain style, read without tags, and with bounds on its expanded size."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from rnnlab.errors import UserError
 from rnnlab.regular_files import read_file
 from rnnlab.runs.files import endless
 
-# the C versions where PyYAML was built with them: seven times faster
+# the C versions, if PyYAML was built with them, are seven times faster
 Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 BYTES, VALUES, DEPTH, DIGITS = 4_000_000, 200_000, 50, 400  # more than any config has
@@ -21,7 +21,7 @@ def to_yaml(value: Any) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """What a file holds, as plain types. Raises UserError where it cannot be read, or unfolds without end."""
+    """The content of a file, as plain types. Raises UserError where it cannot be read or exceeds the bounds."""
     try:
         if path.stat().st_size > BYTES:
             raise UserError(f"{path}: larger than {BYTES:,} bytes, which no config is")
@@ -46,7 +46,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _depth(text: str) -> int:
-    """How deep collections are nested; by events, for what composes them recurs until the process dies."""
+    """The depth of nested collections, counted from events: composing is recursive, and could kill the process."""
     depth = deepest = 0
     for event in yaml.parse(text, Loader=Loader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -60,12 +60,12 @@ def _depth(text: str) -> int:
 
 
 def _unfolded(node: Any, known: dict[int, int]) -> int:
-    """How many values a node stands for, aliases followed."""
+    """How many values a node expands to, with aliases followed."""
     if id(node) not in known:
-        known[id(node)] = VALUES  # found again inside itself: without end
+        known[id(node)] = VALUES  # a node that contains itself is endless
         inner = getattr(node, "value", None)
         size = 1
-        # sixty by sixty, as 1:0:0:0, it takes hours to read
+        # a long base-60 number, such as 1:0:0:0, would take hours to read
         if isinstance(node, yaml.ScalarNode) and node.tag in NUMBERS and len(node.value) > DIGITS:
             raise ValueError(f"a number of {len(node.value):,} digits")
         for child in inner if isinstance(inner, list) else ():

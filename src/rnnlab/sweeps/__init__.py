@@ -1,1 +1,1 @@
-"""Many runs at once: from a command line to points, to runs in warm processes, to a leaderboard."""
+"""Sweeps: a command line gives points, worker processes train their runs, and a leaderboard reports the results."""

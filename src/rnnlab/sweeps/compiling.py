@@ -1,4 +1,4 @@
-"""The kernels of a sweep's cells, compiled side by side while the sweep is still being planned."""
+"""Compiles the kernels of a sweep's cells in parallel, while the sweep is being planned."""
 
 import json
 import os
@@ -25,13 +25,13 @@ OF_A_CELL = (
 
 
 def stacks(configs: Iterable[RunConfig]) -> list[tuple[dict[str, Any], str]]:
-    """One layer, as `Stack` takes it, and its precision, of each cell that the native engine may run; once a kind."""
+    """(arguments of a one-layer `Stack`, precision) for each different cell that the native engine may run."""
     found: dict[str, tuple[dict[str, Any], str]] = {}
-    # runs share the sections in which they are equal
+    # equal sections are the same object in all runs
     parts = {(id(c["model"]), id(c["trainer"])): (c["model"], c["trainer"]) for c in configs}
     for model, trainer in parts.values():
         native = trainer["accelerator"] == "cpu" and model.get("engine") in ("auto", "native")
-        if native and {"cell", "hidden_size"} <= model.keys():  # a model of the user's own may have others
+        if native and {"cell", "hidden_size"} <= model.keys():  # a user-defined model may lack them
             layer = {key: model[key] for key in OF_A_CELL if key in model}
             key = json.dumps([layer, trainer["precision"]], sort_keys=True, default=str)
             found.setdefault(key, (layer | {"hidden_size": model["hidden_size"]}, trainer["precision"]))
@@ -39,25 +39,25 @@ def stacks(configs: Iterable[RunConfig]) -> list[tuple[dict[str, Any], str]]:
 
 
 class Compiling:
-    """Workers that compile several kinds of cells; a single one is compiled by the run that needs it first."""
+    """Workers that compile the cells, if there are several; a single one is compiled by the first run that needs it."""
 
     def __init__(self, server: ForkServer, wanted: list[tuple[dict[str, Any], str]]) -> None:
         self._connections: list[Connection] = []
         count = min(len(wanted), os.cpu_count() or 1) if len(wanted) > 1 else 0
-        with suppress(RunFailed, OSError):  # the runs compile then
+        with suppress(RunFailed, OSError):  # without these workers the runs compile
             for i in range(count):
                 _, connection = server.start_worker()
                 self._connections.append(connection)
                 connection.send(partial(compile_cells, wanted[i::count]))
 
     def close(self) -> None:
-        """Lets the workers go, which first finish what they are at."""
+        """Lets the workers exit, after they have finished compiling."""
         for connection in self._connections:
             connection.close()
 
 
 def compile_cells(wanted: list[tuple[dict[str, Any], str]]) -> None:
-    """What runs in a worker. Why a cell cannot be compiled is said by its runs."""
+    """Runs in a worker. Ignores errors: the runs report why a cell cannot be compiled."""
     from rnnlab.recurrence import Stack
 
     for layer, precision in wanted:

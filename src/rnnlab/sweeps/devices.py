@@ -1,4 +1,4 @@
-"""The devices of this machine, and how many workers share each."""
+"""The devices for the workers of a sweep, and how many workers share each device."""
 
 import os
 import sys
@@ -16,15 +16,15 @@ DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # a GPU on Linux has one o
 
 
 class Devices:
-    """The accelerators of this machine. The probe is asked only if there may be others than the CPU."""
+    """The accelerators of this machine. The probe (slow) is used only if there may be others than the CPU."""
 
     def __init__(self, probe: Probe, found: dict[str, str] | None = None) -> None:
         self.probe = probe
         self.gpus = 0
-        self._found = found  # where the runs are trained elsewhere
+        self._found = found  # given where other machines train the runs
 
     def found(self) -> dict[str, str]:
-        """{accelerator: its name}, best first."""
+        """{accelerator: name of the device}, best first."""
         if self._found is None:
             if sys.platform == "linux" and not any(Path(path).exists() for path in DRIVERS):
                 self._found = {"cpu": f"{os.cpu_count()} cores"}
@@ -45,8 +45,8 @@ class Devices:
         return asked
 
     def pool(self, due: list[Planned], options: dict[str, Any]) -> PoolOptions:
-        """A worker for each core, or for as many cores as a run takes; on a GPU as many as asked for, or one for as
-        many GPUs as a run takes.
+        """How many workers there are: on CPUs one for each core, or for the cores of each run; on GPUs as many per GPU
+        as asked for, or one for the GPUs of each run.
         """
         each, shared = gpus_each(due), options["workers_per_gpu"]
         workers = {
@@ -66,13 +66,13 @@ class Devices:
 
 
 def cores_each(due: Iterable[Planned]) -> int:
-    """The cores that a run takes which trains on them, at most."""
+    """The largest number of cores that a run on CPUs takes."""
     trainers = [planned.config["trainer"] for planned in due if planned.accelerator == "cpu"]
     return max((int(trainer["threads"] or 1) * processes(trainer) for trainer in trainers), default=1)
 
 
 def gpus_each(due: Iterable[Planned]) -> int:
-    """The GPUs that a run takes, at most; 1 where none trains on any."""
+    """The largest number of GPUs that a run takes; 1 where no run trains on GPUs."""
     return max((processes(p.config["trainer"]) for p in due if p.accelerator == "gpu"), default=1)
 
 

@@ -1,7 +1,7 @@
-"""The time and the memory of runs: guessed from the config alone, and measured before a sweep.
+"""The time and memory of runs: guessed from the config, and estimated by measurements before a sweep.
 
-Guesses order the runs by their time. An estimate scales guesses by the runs of the same experiments that have
-finished, or else by trials: the first steps of some runs, trained here and now.
+Guesses order the runs by their time. An estimate scales the guesses by finished runs of the same experiments, or else
+by trials, which train the first steps of some runs.
 """
 
 import math
@@ -20,23 +20,23 @@ from rnnlab.runs.run import Run
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.probe import Probe, Trial, attempt
 
-FLOPS = 1.5e10  # floating-point operations a second of one core, in small matrix products
-STEP_SECONDS = 6e-5  # of a training step beside its operations
-RUN_SECONDS = 0.03  # of a run beside its steps
-WORKER_BYTES = 350e6  # of a worker with everything imported
+FLOPS = 1.5e10  # floating-point operations per second of one core, in small matrix products
+STEP_SECONDS = 6e-5  # fixed cost of a training step
+RUN_SECONDS = 0.03  # fixed cost of a run
+WORKER_BYTES = 350e6  # memory of a worker with everything imported
 
-FINISHED = 100  # finished runs of an experiment that are read
-ENOUGH = 3  # finished runs, for the first run of a process is slower than the others
-KINDS = 200  # runs that differ by more than the seed, from which the trials are chosen
-BUDGET = 1.0  # seconds of trials after the first, after which no other starts
-TIMEOUT: float | None = 15.0  # seconds of one trial, the preparation of its data included
+FINISHED = 100  # the most finished runs of an experiment that are read
+ENOUGH = 3  # the fewest finished runs for an estimate: the first run of a process is slower than the others
+KINDS = 200  # trials are chosen from at most so many runs that differ by more than the seed
+BUDGET = 1.0  # seconds for trials after the first one; then no other starts
+TIMEOUT: float | None = 15.0  # seconds for one trial, including the preparation of its data
 
 
 # ---------------------------------------------------------------------- guesses
 
 
 def batches(config: RunConfig) -> int:
-    """Batches of an epoch."""
+    """Guessed batches of an epoch."""
     data = config["data"]
     share = (data.get("fractions") or [0.8])[0]
     size = data.get("batch_size") or 0
@@ -47,14 +47,14 @@ def batches(config: RunConfig) -> int:
 
 
 def guessed_steps(config: RunConfig) -> int:
-    """Optimizer steps of the whole run."""
+    """Guessed optimizer steps of the whole run."""
     trainer = config["trainer"]
     bounds = [trainer["max_steps"], trainer["max_epochs"] * batches(config)]
     return min([n for n in bounds if n > 0], default=1000)
 
 
 def guessed_seconds(config: RunConfig) -> float:
-    """Seconds of a run on one core."""
+    """Guessed seconds of a run on one core."""
     return RUN_SECONDS + guessed_steps(config) * (STEP_SECONDS + flops(config) / FLOPS)
 
 
@@ -67,7 +67,7 @@ def flops(config: RunConfig) -> float:
 
 
 def weights(config: RunConfig) -> float:
-    """Weights of the recurrence with a scalar input; the head is left out."""
+    """Weights of the recurrent layers with a scalar input, without the head."""
     model = config["model"]
     cell, h = str(model.get("cell")), model.get("hidden_size") or 64
     directions = 2 if model.get("bidirectional") else 1
@@ -78,7 +78,7 @@ def weights(config: RunConfig) -> float:
 
 
 def guessed_bytes(config: RunConfig) -> float:
-    """Memory of a worker that trains the run."""
+    """Guessed memory of a worker that trains the run, in bytes."""
     width = config["model"].get("hidden_size") or 64
     activations = 4.0 * (config["data"].get("batch_size") or 1024) * _length(config) * width * 8
     # six float32 for a weight: itself, its gradient, the optimizer's two moments, the best and the saved weights
@@ -96,7 +96,7 @@ def _length(config: RunConfig) -> int:
 
 @dataclass
 class Estimate:
-    seconds: list[float]  # of each run to train
+    seconds: list[float]  # for each run to train
     basis: str  # how the seconds were found
     worker_bytes: float  # memory of each worker alone
     shared_bytes: float  # memory that all workers share
@@ -115,13 +115,13 @@ def estimate(due: list[Planned], probe: Probe) -> Estimate:
     """Time from finished runs of the same experiments if there are enough, else from trials; memory from trials."""
     first = list(
         {p.place.group: p for p in reversed(due)}.values()
-    )  # of each group, which differs by seed alone
+    )  # for each group of runs that differ only in their seed
     kinds = first[:: -(-len(first) // KINDS)]
     ratios, by_group = finished({p.place.folder.parent for p in due})
     tried, why = trials(kinds, probe, just_one=len(ratios) >= ENOUGH)
 
     def ratio(planned: Planned) -> float:
-        """Measured over guessed seconds: of the trial whose guess is nearest."""
+        """Measured over guessed seconds, of the trial with the nearest guess."""
         if len(ratios) >= ENOUGH:
             return median(ratios)
         if not tried:
@@ -147,7 +147,7 @@ def estimate(due: list[Planned], probe: Probe) -> Estimate:
 
 
 def finished(experiments: Iterable[Path]) -> tuple[list[float], dict[str, list[float]]]:
-    """Of finished runs: measured over guessed seconds, and {group: seconds}."""
+    """From finished runs: the ratios of measured to guessed seconds, and {group: seconds}."""
     ratios, by_group = [], dict[str, list[float]]()
     for experiment in experiments:
         for path in sorted(experiment.glob("*/run.json"))[:FINISHED]:
@@ -161,9 +161,9 @@ def finished(experiments: Iterable[Path]) -> tuple[list[float], dict[str, list[f
 
 
 def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> tuple[list[Trial], str]:
-    """Tries the run that needs the most memory, then each cell's and engine's longest and shortest run.
+    """Tries the run that needs the most memory, then the longest and the shortest run of each cell and engine.
 
-    With why a trial failed, after which no other is made.
+    Returns the trials, and why one failed ("" if none did); after a failure no further trial is made.
     """
     order = [max(kinds, key=lambda p: guessed_bytes(p.config))]
     if not just_one:
@@ -189,7 +189,7 @@ def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> tuple[list
             why = trial or f"it took longer than {TIMEOUT:g} s"
             break
         if not found:
-            begin = time.monotonic()  # the first trial has waited for a worker, and warmed it
+            begin = time.monotonic()  # the first trial includes starting a worker
         trial.guessed, trial.guessed_bytes = planned.cost, guessed_bytes(config)
         found.append(trial)
     return found, why

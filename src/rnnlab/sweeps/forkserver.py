@@ -1,9 +1,9 @@
 """A process that imports everything once and then forks warm workers on request.
 
-multiprocessing's own forkserver with `set_forkserver_preload` is not used. Measured, it takes 1.2 times as long to the
-first worker (medians of 9.3 and 7.6 s on a busy machine) and 1.1 times for each other (51 and 45 ms). Its server and
-workers also share our session, so that Ctrl-C and a hangup reach them, it hides why a module can't be imported, it
-looks for modules in the working folder, and each worker imports the main script again.
+Python's `multiprocessing.set_forkserver_preload` is not used. Measured, it takes 1.2 times as long to the first worker
+(medians of 9.3 and 7.6 s on a busy machine) and 1.1 times for each other (51 and 45 ms). Its server and workers also
+share this process's session, so that Ctrl-C and a hangup reach them; it hides why a module cannot be imported; it looks
+for modules in the working folder; and each worker imports the main script again.
 """
 
 import gc
@@ -27,14 +27,14 @@ MODULES = (
     "tensorboard.compat.proto.event_pb2", "tensorboard.compat.proto.summary_pb2",
     "tensorboard.summary.writer.record_writer", "rnnlab.sweeps.worker",
 )  # fmt: skip
-UNKNOWN = 1 << 32  # stands for the exit code of a worker whose server is gone
+UNKNOWN = 1 << 32  # the exit code of a worker whose server is gone, and cannot tell it
 LEFT = "its worker was told to leave"
-# our path replaces Python's, which begins with the working folder
+# this process's sys.path replaces the new one's, which begins with the working folder
 ENTRY = "import sys; sys.path[:] = sys.argv[1:]; from rnnlab.sweeps import forkserver; forkserver.{}({})"
 
 
 class ForkServer:
-    """The sweep's side. It starts the server at once, which is ready when its imports are done."""
+    """The sweep's side. It starts the server process at once; the server is ready when its imports are done."""
 
     def __init__(self) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
@@ -62,7 +62,7 @@ class ForkServer:
         return process
 
     def start_worker(self) -> tuple[int, Connection]:
-        """A new worker's process id and the connection to it. Raises RunFailed if none can be started."""
+        """Starts a worker; returns its process id and the connection to it. Raises RunFailed if that fails."""
         ours, theirs = socket.socketpair()
         self._used = True
         if not FORKS:
@@ -92,7 +92,7 @@ class ForkServer:
             return b""
 
     def exit_reason(self, pid: int) -> str:
-        """Waits until a worker has exited; says why it did."""
+        """Waits until a worker has exited; returns the reason."""
         if not FORKS:
             code = self._unforked.pop(pid).wait()
         else:
@@ -135,7 +135,7 @@ def start_early() -> None:
 
 
 def acquire() -> ForkServer:
-    """The server that was started early or released, or a new one."""
+    """The server that was started early or kept by `release`, or a new one."""
     global _spare
     found, _spare = _spare or ForkServer(), None
     return found
@@ -156,26 +156,26 @@ def kill(pid: int, number: int) -> None:
 
 
 def load() -> None:
-    """Imports what a training needs. It computes nothing: a thread that is there at a fork would break it."""
+    """Imports what a training needs. Computes nothing: a running thread would break a later fork."""
     import importlib
 
-    gc.disable()  # none of this is garbage, and looking for garbage takes a quarter of the time
+    gc.disable()  # imports make no garbage, and the collector takes a quarter of the time
     quick_import.torchmetrics()
     for name in MODULES:
         with suppress(ImportError):
             importlib.import_module(name)
     import rnnlab.training.train  # noqa: F401  (shows the reason if this one can't be imported)
 
-    gc.freeze()  # the workers' collector need not look at it either
+    gc.freeze()  # the workers' collectors skip these objects, too
     gc.enable()
 
 
 def serve(number: int) -> None:
-    """Answers `f` with the id of a new worker, and `w` and a worker's id with its exit code."""
+    """The server's loop: answers `f` with the id of a new worker, and `w` + a worker's id with its exit code."""
     end = socket.socket(fileno=number)
     # the server must outlive its workers; a worker unblocks the signals once it can handle them
     signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
-    for name in ("SIGUSR1", "SIGUSR2"):  # a cluster's, for the process that has the job: it tells the workers
+    for name in ("SIGUSR1", "SIGUSR2"):  # clusters send these; the sweep's process handles them
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     load()
@@ -184,13 +184,13 @@ def serve(number: int) -> None:
             message, descriptors, _, _ = socket.recv_fds(end, 9, 1)
         except OSError:
             message = b""
-        if not message:  # the sweep is gone, which its workers notice, too
-            os._exit(0)  # at once: an ordinary exit with torch takes a second, and the sweep waits
+        if not message:  # the sweep is gone; its workers notice by themselves
+            os._exit(0)  # an ordinary exit with torch takes a second, for which the sweep would wait
         if message[:1] == b"w":
             try:
                 _, status = os.waitpid(int.from_bytes(message[1:], "little"), 0)
                 code = os.waitstatus_to_exitcode(status)
-            except ChildProcessError:  # the worker belongs to a server before this one
+            except ChildProcessError:  # an earlier server started this worker
                 code = UNKNOWN
             end.send(code.to_bytes(8, "little", signed=True))
             continue
@@ -203,7 +203,7 @@ def serve(number: int) -> None:
 
 
 def run_worker(number: int) -> None:
-    """Never returns."""
+    """Runs as a worker; never returns."""
     from rnnlab.sweeps.worker import work
 
     code = 1

@@ -1,4 +1,4 @@
-"""The points of a sweep, from overrides in Hydra's own grammar; and which of them to leave out."""
+"""Reads the points of a sweep from overrides in Hydra's grammar, and finds those that `sweep.exclude` leaves out."""
 
 import itertools
 import math
@@ -23,17 +23,17 @@ from rnnlab.config.schema import words
 from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError, nearest
 
-# keys whose value decides which other keys there are: only Hydra itself may set them
+# keys that may change which other keys exist, so that only Hydra may set them
 STRUCTURAL = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
-ABSENT = object()  # no value, as `value_at` gives for a key that does not exist
-MOST = 10_000_000  # values of a key, more than can be planned
+ABSENT = object()  # stands for no value, for example of a key that does not exist
+MOST = 10_000_000  # the most values of a key; more cannot be planned
 
 
 class Assignment(NamedTuple):
-    """One override with one value. A `plain` one sets an existing leaf, which needs no composing by Hydra."""
+    """One override with one value. `plain`: it sets a leaf, which needs no composition by Hydra."""
 
-    text: str  # as a user types it: model.hidden_size=16
+    text: str  # as in a command: model.hidden_size=16
     key: str
     value: Any
     plain: bool
@@ -44,7 +44,7 @@ Point = tuple[Assignment, ...]
 
 @dataclass(frozen=True)
 class Grid:
-    """Dimensions that are crossed. Each has choices: one assignment, or the assignments of zipped keys."""
+    """The product of dimensions. A choice of a dimension is one assignment, or one for each of its zipped keys."""
 
     dimensions: list[list[Point]]
 
@@ -52,7 +52,7 @@ class Grid:
         return math.prod(len(choices) for choices in self.dimensions)
 
     def __iter__(self) -> Iterator[Point]:
-        """Every point, its assignments in the order of the command line; the last dimension runs fastest."""
+        """All points. Assignments are in the order of the command line; the last dimension varies fastest."""
         for chosen in itertools.product(*self.dimensions):
             yield tuple(itertools.chain.from_iterable(chosen))
 
@@ -70,10 +70,10 @@ def grid(
     intervals: int = 5,
     config_loader: Any = None,
 ) -> Grid:
-    """Reads overrides; a later one replaces an earlier one of the same key.
+    """Reads overrides; a later override replaces an earlier one of the same key.
 
-    An interval stands for `intervals` values with equal steps between them, or equal ratios with
-    `tag(log, interval(a,b))`. Keys of one list of `zipped` are paired. Raises UserError for an invalid override.
+    An interval gives `intervals` values with equal steps between them, or, for `tag(log, interval(a,b))`, with equal
+    ratios. The keys in one list of `zipped` are paired. Raises UserError for an invalid override.
     """
     parser = OverridesParser.create(config_loader=config_loader)
     along: dict[str, list[Assignment]] = {}
@@ -95,7 +95,7 @@ def grid(
 
 
 def _pair(dimensions: dict[str, list[Point]], along: dict[str, list[Assignment]], keys: list[str]) -> None:
-    """Makes one dimension of several keys, at the position of the first."""
+    """Merges the dimensions of several keys into one, at the position of the first key."""
     for key in keys:
         if key not in along:
             raise UserError(f"sweep.zip: {key} is not swept.{nearest(key, along)}")
@@ -159,8 +159,9 @@ def assignments(override: Override, is_group: Callable[[str], bool], intervals: 
 
 
 def _read_again(override: Override, text: str, short: str = "") -> tuple[str, Any]:
-    """A value by its text, which Hydra reads once more for each point: `choice('1', 2)` gives 1, not a text. The text
-    is the `short` one, without escapes, where that means the same. Raises UserError for a text that Hydra can't read.
+    """(text, value) of a value that Hydra wrote as text, and reads again for each point: `choice('1', 2)` gives the
+    number 1. Uses the text `short`, without escapes, where it means the same. Raises UserError for a text that Hydra
+    cannot read.
     """
     value = _meant(text)
     if value is ABSENT:
@@ -172,7 +173,7 @@ def _read_again(override: Override, text: str, short: str = "") -> tuple[str, An
 
 
 def _meant(text: str) -> Any:
-    """What Hydra reads, or ABSENT."""
+    """The value that Hydra reads from `text`; ABSENT where it reads none."""
     try:
         read = OverridesParser.create().parse_override(f"key={text}")
     except HydraException:
@@ -247,12 +248,12 @@ class Listed:
 
 
 def of_sweep(key: str) -> bool:
-    """Whether a key says how the sweep is done, and nothing of a run: sweep=slurm, sweep.workers=2."""
+    """Whether a key concerns the sweep and not the runs, such as sweep=slurm and sweep.workers=2."""
     return key == "sweep" or key.startswith("sweep.")
 
 
 def listed(jobs: Sequence[Sequence[str]], is_group: Callable[[str], bool]) -> Listed:
-    """The points of lists of overrides, each with one value."""
+    """The points of a sweeper's jobs; each job is a list of overrides with one value each."""
     parser, known = OverridesParser.create(), dict[str, Assignment]()
     points = []
     for job in jobs:
@@ -264,17 +265,17 @@ def listed(jobs: Sequence[Sequence[str]], is_group: Callable[[str], bool]) -> Li
 
 
 class Exclusion:
-    """`sweep.exclude`: conditions {key: values}. A point matches one if each of its keys has one of the values."""
+    """`sweep.exclude`: conditions {key: values}. A point matches a condition if each key has one of its values."""
 
     def __init__(self, excluded: Sequence[Any]) -> None:
-        """Each of `excluded` is a mapping {key: value or values}, or a text of overrides: "a=1 b=2,3"."""
+        """Each item of `excluded` is a mapping {key: value or values}, or a text of overrides: "a=1 b=2,3"."""
         self.conditions = [_condition(entry) for entry in excluded]
         self.texts = [str(entry) for entry in excluded]
         self.matched = [0] * len(self.conditions)
         self._unknown = {key for condition in self.conditions for key in condition}
 
     def matches(self, point: Point, value_at: Callable[[str], Any] = lambda key: ABSENT) -> bool:
-        """Whether a point is left out; `value_at` looks up the keys that it does not set."""
+        """Whether a point is left out; `value_at(key)` gives the value of a key that the point does not set."""
         if not self.conditions:
             return False
         values = {a.key.lstrip("+"): a.value for a in point}

@@ -1,4 +1,4 @@
-"""Between Hydra and a sweep: takes Hydra's config and loader, gives Hydra's job returns."""
+"""Connects Hydra with sweeps: takes Hydra's config and config loader, and returns Hydra's JobReturns."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,7 @@ from rnnlab.sweeps.space import Space, space
 from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
 from rnnlab.training.accelerator import take
 
-KINDS = ("gpu", "mps", "cpu")  # what `trainer.accelerator=auto` comes to, best first
+KINDS = ("gpu", "mps", "cpu")  # the accelerators that `trainer.accelerator=auto` may choose, best first
 
 
 class Multirun:
@@ -41,7 +41,9 @@ class Multirun:
         self.options = self._options()
 
     def _options(self) -> dict[str, Any]:
-        """The checked `sweep` section. It is checked within a valid config, for the config itself may be swept."""
+        """The checked `sweep` section. It is checked within the default config: the command's own may be incomplete
+        before its swept keys are set.
+        """
         section = OmegaConf.to_container(self.config.sweep, resolve=True)
         plain: Any = OmegaConf.to_container(base_config(), resolve=False)
         return check(OmegaConf.create(plain | {"sweep": section}))["sweep"]
@@ -57,7 +59,7 @@ class Multirun:
         return base_config([*paths, *chosen], self.config_dir, choices=True)
 
     def points(self, arguments: Sequence[str]) -> Grid | Space:
-        """What a sweep is made of: the points of a grid, or the space of a search."""
+        """The points of a grid, or the space of a search."""
         if self.options["search"] == "grid":
             if named := self.options["objectives"]:
                 raise UserError(f"sweep.objectives=[{','.join(named)}]: a grid trains all of its points and looks for "
@@ -76,7 +78,9 @@ class Multirun:
                      unusable=unusable)  # fmt: skip
 
     def unusable(self, config: RunConfig, scored: bool) -> Iterator[str]:
-        """What the sweeper that chooses the points could not use of a run: a score that is none, or the worst."""
+        """Reasons why the sweeper that chooses the points cannot use a run's score: there is none, or the sweeper
+        optimises in the wrong direction.
+        """
         sweeper = self.config.hydra.sweeper
         yield from opposed(sweeper, config["mode"], config["monitor"])
         if not scored and not str(sweeper["_target_"]).endswith(".BasicSweeper"):
@@ -109,7 +113,7 @@ def run_jobs(config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]) ->
     found = []
     for point in points:
         texts = tuple(a.text for a in point)
-        if texts not in by_overrides:  # the same run as another point
+        if texts not in by_overrides:  # another point is the same run
             texts = by_id[done.plan.same[texts]]
         found.append(by_overrides[texts])
     return found
@@ -118,7 +122,7 @@ def run_jobs(config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]) ->
 def job_batches(
     config: DictConfig, context: Any, arguments: list[str], size: int | None
 ) -> list[list[list[str]]]:
-    """The overrides of all valid points in batches of `size`, for a stock launcher."""
+    """The overrides of all valid points, in batches of `size`, for one of Hydra's own launchers."""
     multirun = Multirun(config, context)
     if multirun.options["search"] != "grid":
         raise UserError(f"sweep.search={multirun.options['search']}: a search trains in rnnlab's own workers; "
@@ -141,8 +145,10 @@ def job_batches(
 def over_already(
     config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]
 ) -> tuple[list[list[Planned]], dict[tuple[str, ...], JobReturn]]:
-    """Of each job that another launcher is to train the runs that it may be, and for those that are over {overrides:
-    result}. What `trainer.accelerator=auto` comes to is known only here: elsewhere it may be any.
+    """For each job of another launcher the runs that it may be, and {overrides: result} of the jobs that have ended.
+
+    A job may be one of several runs, because the accelerator that `trainer.accelerator=auto` chooses on another machine
+    is not known here.
     """
     multirun = Multirun(config, context)
     points = listed(jobs, multirun.is_group)
@@ -172,12 +178,12 @@ def _trains_here(config: DictConfig) -> bool:
 
 
 def _kind_there(kind: str) -> Callable[[str], str]:
-    """What a job elsewhere takes if `auto` comes to `kind` there."""
+    """A function: the accelerator that a job takes on another machine, if `auto` chooses `kind` there."""
     return lambda asked: kind if asked == "auto" else "gpu" if asked == "cuda" else asked
 
 
 def _kind_here(asked: str) -> str:
-    """The accelerator that a job would take on this machine, or what it was asked to take where there is none."""
+    """The accelerator that a job would take on this machine; `asked` itself where this machine does not have it."""
     try:
         return take(asked)[0]
     except UserError:

@@ -1,4 +1,4 @@
-"""Which values of a composed config depend on the keys that a sweep sets."""
+"""Finds the values of a composed config that depend, by interpolation, on the keys that a sweep sets."""
 
 import re
 from collections.abc import Iterable
@@ -11,14 +11,14 @@ CONSTANT_RESOLVERS = {"oc.env", "oc.decode"}  # they read only their arguments
 
 
 class Follower(NamedTuple):
-    """A value that depends on keys: a copy of one of them, or else it must be resolved."""
+    """A value that depends on `keys`. `copied`: the key that it copies; None where it must be resolved."""
 
     copied: str | None
     keys: tuple[str, ...]
 
 
 def followers(raw: dict[str, Any], keys: Iterable[str]) -> dict[str, Follower]:
-    """The leaves of an unresolved config, as `flat` gives it, that depend on `keys`, which are leaves of it."""
+    """{path: Follower} of the leaves that depend on `keys`. `raw` is an unresolved config, flattened by `flat`."""
     order = list(keys)
     found: dict[str, Follower] = {}
     for path, value in raw.items():
@@ -28,7 +28,7 @@ def followers(raw: dict[str, Any], keys: Iterable[str]) -> dict[str, Follower]:
 
 
 def flat(tree: Any, at: str = "") -> dict[str, Any]:
-    """{dotted path: leaf}; a list is a leaf, and stands for the interpolations in it."""
+    """{dotted path: leaf}. A list is one leaf, with all interpolations in it."""
     if isinstance(tree, dict) and tree:
         leaves: dict[str, Any] = {}
         for key, value in tree.items():
@@ -57,7 +57,7 @@ def _sources(path: str, raw: dict[str, Any], keys: list[str], seen: set[str]) ->
 
 
 def _copied(value: Any, raw: dict[str, Any], keys: list[str]) -> str | None:
-    """The key whose value a leaf copies: ${seed}, perhaps through other leaves."""
+    """The key whose value a leaf copies, such as ${seed}, directly or through other leaves; None for no copy."""
     for _ in range(10):
         whole = REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if not whole or whole[1].startswith("."):
@@ -69,7 +69,7 @@ def _copied(value: Any, raw: dict[str, Any], keys: list[str]) -> str | None:
 
 
 def _absolute(reference: str, path: str) -> str:
-    """`..b` in `a.c.d` is `a.b`. A bracketed index is dropped: a list is one leaf."""
+    """The absolute path of a reference: `..b` at `a.c.d` is `a.b`. Indices are dropped, because a list is one leaf."""
     reference = re.sub(r"\[(\w+)\]", r".\1", reference)
     dots = len(reference) - len(reference.lstrip("."))
     if not dots:

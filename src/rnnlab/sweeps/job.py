@@ -1,6 +1,6 @@
-"""A run as a worker trains it: what it is told, what it answers, and the function between the two.
+"""A job of a worker: the message that describes a run, the answer, and the function that trains the run.
 
-`train_job` knows nothing of pipes, processes and signals, so that any engine that distributes work can call it.
+`train_job` does not depend on pipes, processes or signals, so that any system that distributes work can call it.
 """
 
 import json
@@ -23,12 +23,12 @@ from rnnlab.runs.run import Run, now
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import files
 
-DATA_SETS = 64  # that are kept set up for the next run on the same one
+DATA_SETS = 64  # how many data sets are kept for later runs with the same data
 
 
 @dataclass
 class Job:
-    """What a worker needs to know of a run, sent to it."""
+    """The message that describes a run to a worker."""
 
     number: int
     config: RunConfig
@@ -42,37 +42,37 @@ class Job:
 
 @dataclass
 class Outcome:
-    """How a job ended, sent back; `record` is the content of run.json."""
+    """The message that tells how a job has ended; `record` is the content of run.json."""
 
     number: int
     status: str  # finished, failed, stopped, pruned, or locked: another process trains it
     why: str = ""
     record: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
-    memory: int = 0  # bytes of this worker
+    memory: int = 0  # bytes of the worker
     trained: bool = True  # False if another process had finished it meanwhile
 
 
 class Listener:
-    """Hears of a job while it is trained. This one only listens; a subclass overrides what it needs."""
+    """Is called while a job is trained. This base class does nothing; a subclass overrides what it needs."""
 
     def began(self, trainer: Any) -> None:
-        """The training is about to begin, or to go on. An exception here ends it."""
+        """Called before the training begins or resumes. An exception here ends it."""
 
     def validated(self, step: int, value: float) -> str:
-        """Told the monitored metric after each validation; why the run is to be pruned, "" where it goes on."""
+        """Called with the monitored metric after each validation; returns why the run is pruned, or ""."""
         return ""
 
     def waits(self) -> None:
-        """Told when the training has ended and only the disk is waited for: the core is free for another run."""
+        """Called when the training has ended and only writing to the disk is left: the core is free for another run."""
 
     def stop(self) -> str:
-        """Asked between two batches: why the run is to write a checkpoint and stop, "" where it goes on."""
+        """Called between two batches; returns why the run must write a checkpoint and stop, or ""."""
         return ""
 
 
 class DataSets:
-    """The data sets of the last runs, set up: they change only if their files do, or a callback changes them."""
+    """Keeps the data sets of the last runs, set up. One is made again if its files or a callback has changed it."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, tuple[Any, dict[tuple[str, ...], Any]]] = OrderedDict()
@@ -82,7 +82,7 @@ class DataSets:
 
         key = json.dumps([config["data"], files({"data": config["data"]})], sort_keys=True, default=str)
         if not str(config["data"].get("_target_", "")).startswith("rnnlab.data."):
-            return load_data(config)  # a class of the user's own may change while it is used
+            return load_data(config)  # a user-defined data set may change during a run
         data, before = self._kept.pop(key, (None, {}))
         if data is None or not _is_as_it_was(data, before):
             data = load_data(config)
@@ -95,7 +95,7 @@ class DataSets:
 
 
 def _as_it_is(data: Any) -> dict[tuple[str, ...], Any]:
-    """What a callback may change in a data set: its settings, and its tensors, whose edits torch counts."""
+    """A fingerprint of what a callback may change in a data set: settings, and tensors by torch's count of edits."""
     found: dict[tuple[str, ...], Any] = {}
     for name, value in vars(data).items():
         for key, part in value.items() if isinstance(value, dict) else (("", value),):
@@ -116,9 +116,9 @@ def _is_as_it_was(data: Any, before: dict[tuple[str, ...], Any]) -> bool:
 def train_job(
     job: Job, data_sets: DataSets, listener: Listener, stopping: Callable[[], bool] = lambda: False
 ) -> Outcome:
-    """Trains a job as if it were alone. It raises nothing: an error is the outcome's.
+    """Trains a job like a single run. Raises nothing: errors are part of the outcome.
 
-    `stopping` says of an exit that it was asked for from outside, and is not the program's own.
+    `stopping()`: whether an exit was requested from outside, and is not the program's own.
     """
     from rnnlab.display import InFiles
     from rnnlab.training.train import train_config
@@ -169,9 +169,9 @@ def train_job(
 def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
     """Marks a run as failed if the training has not done so itself (`Run.failing`).
 
-    Returns the record if its folder cannot hold it, because it was deleted or its disk is full, or holds the results of
-    an earlier training; else {}. A run that another process has finished meanwhile is left as it is. Raises Locked
-    where one trains it.
+    Returns {}, or the record where the folder cannot hold it: it was deleted, its disk is full, or it holds the results
+    of an earlier training. A run that another process has finished meanwhile is not changed. Raises Locked where
+    another process trains it.
     """
     from rnnlab.tensorboard.event_files import show_failure
     from rnnlab.training.resumption import is_under_way
@@ -183,7 +183,7 @@ def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
     unwritten = record | {"status": "failed", "ended": now(), "why": why}
     if isinstance(error, Gone):
         return unwritten
-    own = isinstance(error, SystemExit)  # the code exits: it would do so again
+    own = isinstance(error, SystemExit)  # the run's code exits, and would do so again
     can_go_on = {"can_go_on": True} if is_under_way(run) and not own else {}
     text = "".join(traceback.format_exception(error))
     try:
@@ -204,7 +204,7 @@ def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
 
 
 def memory() -> int:
-    """Bytes that this process holds."""
+    """The memory of this process in bytes."""
     try:
         with open("/proc/self/statm") as f:  # noqa: PTH123
             return int(f.read().split()[1]) * resource.getpagesize()

@@ -22,9 +22,9 @@ from rnnlab.sweeps.scheduler import View
 from rnnlab.terminal.console import Console, html
 from rnnlab.terminal.screen import one_line
 
-REDRAW = 0.25  # seconds between two drawings of the table
-LINES = 10  # of progress that a sweep prints without a terminal
-ROWS = 8  # running runs in the table
+REDRAW = 0.25  # seconds between two updates of the table
+LINES = 10  # progress lines that a sweep prints without a terminal
+ROWS = 8  # the most running runs in the table
 
 
 def _comparable(due: list[Planned]) -> bool:
@@ -51,14 +51,14 @@ class LiveView(View):
         mode: str,
         console: Console,
         name: Callable[[Planned], str],
-        expected: int = 0,  # runs, where they are not known at the start
+        expected: int = 0,  # the number of runs, where not all are known at the start
     ) -> None:
         self.name, self.expected = name, expected
         self.console, self.sign = console, 1.0 if mode == "min" else -1.0
         self.total, self.counts = expected or len(due), Counter[str]()
         self.seconds = {id(p): p.cost for p in due}
         self.total_seconds = sum(self.seconds.values()) or 1.0
-        self.done_seconds = self.running_seconds = 0.0  # of ended runs, and of what running ones have done
+        self.done_seconds = self.running_seconds = 0.0  # guessed seconds that are done
         self.steps = Steps(due)
         self.running: dict[int, tuple[Planned, float, int]] = {}
         self.best: tuple[float, Planned] | None = None
@@ -87,7 +87,7 @@ class LiveView(View):
         self.total_seconds = mean * max(self.expected, len(self.seconds))
 
     def started(self, planned: Planned) -> None:
-        self.progressed(planned, 0)  # where another worker had it before
+        self.progressed(planned, 0)  # resets the progress, if another worker had the run before
         self.running[id(planned)] = (planned, time.monotonic(), 0)
 
     def progressed(self, planned: Planned, step: int) -> None:
@@ -103,7 +103,7 @@ class LiveView(View):
         if running := self.running.pop(id(planned), None):
             self.running_seconds -= self._seconds_of(planned, running[2])
         if not self.running:
-            self.running_seconds = 0.0  # and no sum of rounding errors
+            self.running_seconds = 0.0  # clears rounding errors
         self.counts[outcome.status] += 1
         self.done_seconds += self.seconds[id(planned)]
         self.steps.ended(planned, outcome)
@@ -113,11 +113,11 @@ class LiveView(View):
             trace = folder / "traceback.txt"
             self.print(Text.assemble(("failed", "red"), f"  {one_line(folder.name)}"))
             self.print(f"        {why}")
-            if trace.is_file():  # none if the folder was deleted or its disk is full
+            if trace.is_file():  # missing where the folder was deleted or its disk is full
                 self.print(f"        {trace}")
 
     def compare(self, planned: Planned, record: dict[str, Any]) -> None:
-        """Remembers the best result, also of runs that had finished before."""
+        """Keeps the best result; also called for runs that had finished before."""
         value = record.get("results", {}).get("best", {}).get("value", math.nan)
         if (
             self.comparable
@@ -149,7 +149,7 @@ class LiveView(View):
 
     @property
     def share(self) -> float:
-        """The part of the work that is done, measured in guessed seconds."""
+        """The completed share of the work, in guessed seconds."""
         return min(1.0, (self.done_seconds + self.running_seconds) / self.total_seconds)
 
     @property
@@ -173,7 +173,7 @@ class LiveView(View):
         return "  ".join(words)
 
     def _shorter(self) -> list[str]:
-        """How many runs did not come to their limit."""
+        """How many runs ended before their limit, by status."""
         return [f"{self.counts[status]:,} {status}" for status in (EARLY, "pruned") if self.counts[status]]
 
     def table(self) -> Group:
@@ -206,7 +206,7 @@ class LiveView(View):
         rows = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
         for _ in range(3):
             rows.add_column(no_wrap=True)
-        rows.add_column()  # a table narrows the columns that may wrap; the text itself is cut instead
+        rows.add_column()  # this column never narrows: its text is cut instead
         for planned, since, step in list(self.running.values())[:ROWS]:
             of = max(step, self.steps.of(planned))
             rows.add_row(
@@ -220,7 +220,7 @@ class LiveView(View):
 
 
 class Steps:
-    """Optimizer steps of the whole sweep: guessed, and corrected when a run ends."""
+    """Counts the optimizer steps of the whole sweep: guessed, and corrected when a run ends."""
 
     def __init__(self, due: list[Planned]) -> None:
         self._of: dict[int, int] = {}
@@ -246,7 +246,7 @@ class Steps:
 
 
 def clock(seconds: float) -> str:
-    """1:02:03, 2:03 or 3 s."""
+    """A duration as text: 1:02:03, 2:03 or 3 s."""
     whole = int(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""A pack: runs that one process trains in warm workers of its own, on whatever machine it has been given."""
+"""A pack of runs: the unit of work of a cluster's job, which trains them in warm workers of its own."""
 
 import os
 import platform
@@ -14,12 +14,12 @@ from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.signals import NAMES
 
-PATIENCE = 60.0  # seconds that workers have to write their checkpoints
+PATIENCE = 60.0  # seconds in which workers must write their checkpoints
 
 
 @dataclass
 class Assigned:
-    """A run as a scheduler takes it, without the plan that it comes from."""
+    """A run in the form that a scheduler takes, without the sweep's plan."""
 
     place: Place
     config: RunConfig
@@ -37,11 +37,11 @@ class Assigned:
 
 @dataclass
 class Pack:
-    """Called in a job of a cluster, it trains its runs and returns how many are left and why.
+    """The function of a cluster's job: trains the runs, and returns how many are left and why.
 
-    Where the job is to end before its work is done, `checkpoint` has the workers write theirs, and gives itself back
-    for the job to be queued again: each run then goes on from where it was. `made_with` is `surroundings()` of who
-    made it.
+    Where the job must end before its work is done, `checkpoint` makes the workers write checkpoints, and returns the
+    pack itself, so that submitit queues the job again; each run then resumes. `made_with` is `surroundings()` of the
+    process that made the pack.
     """
 
     runs: list[Assigned]
@@ -52,7 +52,7 @@ class Pack:
     pictures: bool = False
 
     def __call__(self) -> tuple[int, str]:
-        """Raises UserError where this machine does not have the same program."""
+        """Raises UserError where the versions or rnnlab's code on this machine differ from `made_with`."""
         from rnnlab.sweeps.forkserver import ForkServer
         from rnnlab.sweeps.pool import LocalPool
         from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
@@ -74,7 +74,7 @@ class Pack:
         return left, stopped_by
 
     def checkpoint(self) -> Any:
-        """What submitit calls in the middle of `__call__`, when the job's time is over or others need its place."""
+        """Called by submitit during `__call__`, when the job's time is over or the job is preempted."""
         import submitit
 
         scheduler = self._scheduler
@@ -84,7 +84,7 @@ class Pack:
         live = list(scheduler.workers)
         while (
             live and time.monotonic() < deadline
-        ):  # a worker that was told to stop leaves behind its checkpoint
+        ):  # a worker that was told to stop writes a checkpoint and exits
             gone = [worker for worker, message in scheduler.pool.ready(live, 0.1) if message is None]
             live = [worker for worker in live if worker not in gone]
         del self._scheduler
@@ -92,9 +92,9 @@ class Pack:
 
 
 def queue_again() -> None:
-    """Asks Slurm to queue this job again, which was told to end: it is preempted, or its node is shut down.
+    """Asks Slurm to queue this job again after SIGTERM: the job is preempted, or its node is shut down.
 
-    Slurm itself queues it again only where it had to kill it. A job that somebody has cancelled stays so.
+    Slurm queues a job again by itself only if it had to kill it. A job that was cancelled is not queued again.
     """
     import submitit
 
@@ -102,14 +102,14 @@ def queue_again() -> None:
 
     try:
         job = submitit.JobEnvironment().job_id
-    except RuntimeError:  # not in a job
+    except RuntimeError:  # not in a job of Slurm
         return
     if slurm_queue.state(job) == "RUNNING":
         slurm_queue.requeue(job)
 
 
 def surroundings() -> dict[str, str]:
-    """What must be the same where a run is planned and where it is trained."""
+    """The versions and the hash of rnnlab's code, which must be equal where a run is planned and where it trains."""
     from importlib.metadata import version
 
     from rnnlab.runs.sources import rnnlab_sources
@@ -132,7 +132,7 @@ def visible_gpus() -> int:
 
 
 def cut(costs: Sequence[float], seconds: float, most: int) -> list[list[int]]:
-    """Indices of runs, packed in their order so that a pack takes some `seconds` and holds at most `most` runs."""
+    """Divides runs, in their order, into packs of about `seconds` and at most `most` runs; returns lists of indices."""
     packs: list[list[int]] = []
     room = 0.0
     for i, cost in enumerate(costs):

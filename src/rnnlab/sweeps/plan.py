@@ -1,4 +1,4 @@
-"""The runs of a sweep, and the points that are no runs: what `rnnlab.sweeps.planner.Planner` makes."""
+"""The plan of a sweep: its runs, and the points that are left out. `rnnlab.sweeps.planner.Planner` makes it."""
 
 import itertools
 import os
@@ -20,23 +20,23 @@ from rnnlab.sweeps.rehearsal import Answer, Questions
 from rnnlab.sweeps.sharing import Sharing
 from rnnlab.sweeps.template import Template
 
-SHOWN_REASONS = 30  # why points are invalid
+SHOWN_REASONS = 30  # the most reasons that are shown for invalid points
 
 
 @dataclass(slots=True)
 class Planned:
-    """A point that is a run. There may be 100,000 of them, which share what they can."""
+    """A point that gives a run. There may be 100,000 of them, so they share what they can."""
 
     point: Point
     template: Template = field(repr=False)
     place: Place
     accelerator: str
-    cost: float  # seconds, a guess
-    own: tuple[dict[str, Any], ...] = field(repr=False)  # what its config has that the template's has not
+    cost: float  # guessed seconds
+    own: tuple[dict[str, Any], ...] = field(repr=False)  # sections that differ from the template's config
     why_skipped: str = ""
-    status: str = ""  # of the run in its folder; "" if there is none yet
+    status: str = ""  # of the run in its folder; "" if there is no run yet
     stale: tuple[str, ...] = ()  # why the finished run may not give the same numbers today
-    again: bool = False  # it is finished and trained again: rerun=true
+    again: bool = False  # the run is finished and is trained again (rerun=true)
 
     @property
     def run(self) -> Run:
@@ -44,12 +44,12 @@ class Planned:
 
     @property
     def overrides(self) -> list[str]:
-        """The overrides of the same run outside a sweep."""
+        """The overrides that give the same run outside a sweep."""
         return [a.text for a in self.point]
 
     @property
     def config(self) -> RunConfig:
-        """The checked config, the same as a single run's. Its sections are shared with other runs: read only."""
+        """The checked config, equal to a single run's. Do not change its sections: other runs share them."""
         config = self.template.values.copy()
         for values in self.own:
             config.update(values)
@@ -58,22 +58,22 @@ class Planned:
 
 @dataclass
 class Plan:
-    """The runs of a sweep in the order of its points, and the points that are none."""
+    """The runs of a sweep, in the order of its points, and the points that give no run."""
 
     runs: list[Planned] = field(default_factory=list)
-    invalid: list[tuple[Point, list[str]]] = field(default_factory=list)  # with what is wrong
+    invalid: list[tuple[Point, list[str]]] = field(default_factory=list)  # with the reasons
     excluded: int = 0
-    repeated: int = 0  # points that are the same run as an earlier one
+    repeated: int = 0  # points that give the same run as an earlier point
     same: dict[tuple[str, ...], str] = field(
         default_factory=dict
-    )  # {overrides of such a point: the run's id}
+    )  # {overrides of a repeated point: the run's id}
     swept: list[str] = field(default_factory=list)  # keys with several values
     records: dict[Path, dict[str, Any]] = field(
         default_factory=dict
-    )  # run.json of finished runs, by their folders
-    damaged: list[str] = field(default_factory=list)  # what is wrong with run.json files
-    notes: Counter[str] = field(default_factory=Counter)  # what runs would warn of, and how many of them
-    measured: set[str] = field(default_factory=set)  # what validations give, as far as it is known
+    )  # {folder of a finished run: its run.json}
+    damaged: list[str] = field(default_factory=list)  # messages about damaged run.json files
+    notes: Counter[str] = field(default_factory=Counter)  # {warning: number of runs that would give it}
+    measured: set[str] = field(default_factory=set)  # metrics of the validations, as far as known
     unmatched: list[str] = field(default_factory=list)  # conditions of sweep.exclude that match no point
 
     def due(self, rerun_stale: bool) -> list[Planned]:
@@ -86,7 +86,7 @@ class Plan:
         return sorted(due, key=lambda r: -r.cost)
 
     def name(self, planned: Planned) -> str:
-        """The values of the swept keys, with each key as short as it is unambiguous."""
+        """The values of the swept keys; each key is as short as possible without being ambiguous."""
         last = [key if key.endswith(".seed") else key.rpartition(".")[2] for key in self.swept]
         short = {k: s if last.count(s) == 1 else k for k, s in zip(self.swept, last, strict=True)}
         values = {a.key: a.text.partition("=")[2] for a in planned.point if a.key in short}
@@ -97,7 +97,7 @@ class Plan:
         return Counter(r.status for r in self.runs)
 
     def check_classes(self, import_errors: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Makes points invalid that name a class of the user's own which cannot be imported.
+        """Makes points invalid that name a user-defined class that cannot be imported.
 
         `import_errors` maps {path in the config: class} to {class: error}, see `rnnlab.sweeps.probe`.
         """
@@ -119,10 +119,10 @@ class Plan:
         answers: Callable[[list[dict[str, Any]]], list[Answer]],
         unusable: Callable[[RunConfig, bool], Iterable[str]] = lambda config, scored: (),
     ) -> None:
-        """Makes those of the `due` points invalid that a run would refuse before its training; keeps what it would
-        warn of as `notes`. Runs that no refusal could tell apart are asked about once; see `rnnlab.sweeps.rehearsal`.
+        """Makes those of the `due` points invalid that would be refused before the training; collects their warnings in
+        `notes`. Runs that cannot be refused for different reasons share one question; see `rnnlab.sweeps.rehearsal`.
 
-        `unusable` gives a line for what another sweeper could not use, of a config and whether it gets a score.
+        `unusable(config, scored)` gives reasons why another sweeper could not use the run; `scored`: it gets a score.
         """
         questions = Questions()
         asked = [(planned, questions.number(planned.config)) for planned in due]
@@ -138,7 +138,7 @@ class Plan:
         self.runs = [p for p in self.runs if id(p) not in wrong]
 
     def report_invalid(self, on_invalid: str) -> list[str]:
-        """Lines about the invalid points, each reason once; [] if there are none.
+        """Lines about the invalid points, one block per reason; [] if there are none.
 
         Raises UserError with these lines, unless `on_invalid` is "skip" and some points are valid.
         """
@@ -167,8 +167,8 @@ class Plan:
         raise UserError(f"{head}:", *lines, f"Nothing was started.{hint}")
 
     def read_statuses(self) -> None:
-        """Reads from the runs' folders the status of each, and why a finished one is stale."""
-        folders: dict[Path, dict[str, str]] = {}  # {experiment: {what stands in it: its id}}
+        """Reads the status of each run from its folder, and why a finished run is stale."""
+        folders: dict[Path, dict[str, str]] = {}  # {experiment: {name of a run's folder: the run's id}}
         by_id: dict[Path, dict[str, str]] = {}
         today, sharing = Today(), Sharing()
         for planned in self.runs:
@@ -183,7 +183,7 @@ class Plan:
             if name not in folders[experiment]:
                 if planned.place.id not in by_id[experiment]:
                     continue
-                # an earlier version named it otherwise
+                # an earlier version gave the folder another name
                 planned.place = planned.place._replace(
                     folder=experiment / by_id[experiment][planned.place.id]
                 )
@@ -201,7 +201,7 @@ class Plan:
 
 
 def _own_classes(planned: Planned, known: dict[Any, dict[str, str]]) -> dict[str, str]:
-    """{path in the config: class} of the classes that are not rnnlab's, torch's or Lightning's."""
+    """{path in the config: class} of user-defined classes: those outside rnnlab, torch and Lightning."""
     cells = [a.value for a in planned.point if a.plain and a.key.endswith(".cell")]
     key = (id(planned.template), *cells)
     if key not in known:

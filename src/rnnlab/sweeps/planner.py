@@ -1,4 +1,4 @@
-"""From the points of a sweep to its plan."""
+"""Makes the plan of a sweep from its points."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +25,8 @@ Compose = Callable[[list[str]], DictConfig]
 
 
 class Planner:
-    """`compose` is Hydra's for a list of overrides, `base` composes an experiment without other overrides.
+    """Makes a `Plan`. `compose` composes a list of overrides with Hydra; `base` composes an experiment with choices of
+    groups only.
 
     `choose(asked)` gives the accelerator for `trainer.accelerator=asked`, or raises UserError if there is none.
     """
@@ -39,10 +40,10 @@ class Planner:
         self._sharing = Sharing()
         self._chosen: dict[
             str, tuple[str, str]
-        ] = {}  # {accelerator asked for: that of the run, why there is none}
+        ] = {}  # {requested accelerator: (the run's accelerator, why there is none)}
         self._experiments: dict[tuple[str, str], Path] = {}
         self._commons: dict[Common, Common] = {}
-        # the group, the label and the guessed seconds of the runs that differ by their seed alone
+        # (group, label, guessed seconds), shared by the runs that differ only in their seed
         self._groups: dict[tuple[int, ...], tuple[str, str, float]] = {}
 
     def plan(self, grid: Grid | Listed, excluded: Sequence[Any] = ()) -> Plan:
@@ -68,7 +69,7 @@ class Planner:
             else:
                 planned = self._planned(point, template, variants, config)
                 precision = config["trainer"]["precision"]
-                if why := cannot_take(planned.accelerator, precision):  # of what `auto` came to
+                if why := cannot_take(planned.accelerator, precision):  # for the device that `auto` chose
                     plan.invalid.append((point, [f"trainer.precision={precision}: {why}"]))
                 elif planned.place.folder in seen:
                     plan.repeated += 1
@@ -101,7 +102,7 @@ class Planner:
     def _placed(
         self, point: Point, template: Template, variants: dict[str, Variant], config: RunConfig
     ) -> tuple[Place, float]:
-        """The run's place, as `rnnlab.runs.run_path.place` gives it, and a guess of its seconds."""
+        """The run's place, equal to `rnnlab.runs.run_path.place`, and its guessed seconds."""
         seed, parts = config["seed"], []
         for variant in variants.values():
             found = variant.parts.get(None) or variant.parts.get(seed)
@@ -116,10 +117,10 @@ class Planner:
         return assembled(parts, group, label, self._experiments[named], seed), cost
 
     def _part(self, point: Point, template: Template, variant: Variant, seed: int) -> Part:
-        """What a section adds to the run's place."""
+        """The contribution of a section to the run's place."""
         base, chosen = self._base(point), self._base(point, CHOICES)
         decisive = template.deciding(variant)
-        # what `auto` came to differs from machine to machine, and is no choice of the run's
+        # the accelerator that `auto` chose depends on the machine, and must not count as a difference
         accelerator = decisive.get("trainer", {}).get("accelerator")
         found = part(decisive, base | {"trainer.accelerator": accelerator}, chosen, seed)
         found = found._replace(common=self._commons.setdefault(found.common, found.common))
@@ -128,8 +129,8 @@ class Planner:
         return found
 
     def _base(self, point: Point, groups: tuple[str, ...] = ()) -> dict[str, Any]:
-        """What decides the numbers of the point's experiment as it stands, or with its choices of some groups, as
-        `leaves`.
+        """The `leaves` of the part that decides numbers, of the point's experiment alone, or with the point's choices
+        of `groups`.
         """
         chosen = [a.text for a in point if a.key.lstrip("+") in ("experiment", *groups)]
         key = (groups == DEMANDED, *chosen)
@@ -143,11 +144,11 @@ class Planner:
         return self._bases[key] or self._base(point, DEMANDED)
 
     def template(self, point: Point) -> Template | list[str]:
-        """The template of the point's choice of groups, or lines that say why that does not compose."""
+        """The template for the point's choice of groups, or lines that say why Hydra cannot compose it."""
         structure = [a.text for a in point if not a.plain]
         keys = [a.key for a in point if a.plain]
         found = self._composed(structure, keys)
-        if isinstance(found, Template) and found.unset:  # keys that only Hydra can set
+        if isinstance(found, Template) and found.unset:  # Hydra must set these keys
             structure = [a.text for a in point if not a.plain or a.key in found.unset]
             found = self._composed(structure, [k for k in keys if k not in found.unset])
         return found
@@ -174,7 +175,7 @@ def _value_at(config: RunConfig, key: str) -> Any:
 
 
 def _not_in_a_sweep(config: RunConfig) -> list[str]:
-    """Lines about what only a single run may be asked for."""
+    """Lines about settings that only a single run may have."""
     problems = []
     if config["resume"]:
         problems.append(

@@ -1,4 +1,4 @@
-"""Where workers come from: the protocol that the scheduler speaks, and the processes of this machine."""
+"""Pools of workers: the interface for the scheduler, and the pool of processes on this machine."""
 
 import signal
 import sys
@@ -8,53 +8,55 @@ from typing import Any, Protocol
 
 from rnnlab.sweeps.forkserver import ForkServer, kill
 
-# why a worker has gone whose run another takes, from its last checkpoint
+# reasons why a worker has gone for which another worker resumes its run
 LOST = "its node was lost"
-MOVED = "its job's time was over"  # behind a checkpoint
+MOVED = "its job's time was over"  # after writing a checkpoint
 
 
 @dataclass(eq=False)
 class WorkerHandle:
     """A worker as the scheduler sees it."""
 
-    pid: int  # or its number, where it is no process of this machine
+    pid: int  # process id; a number of the pool, where the worker is on another machine
     kind: str  # cpu, gpu or mps
     gpu: str | None = None  # the name of its GPU
     job: int | None = None
-    since: float = 0.0  # when it was given that job
-    lends: bool = False  # whether another may have its core: its run only waits for the disk
+    since: float = 0.0  # when it got its job (time.monotonic)
+    lends: bool = False  # another worker may use its core, because its run only waits for the disk
     ended_before: str | None = None  # when the job's run had finished, if it is trained again
-    memory: int = 0  # bytes after its first run
-    connection: Any = None  # a pool's own way to it
+    memory: int = 0  # its memory in bytes after its first run
+    connection: Any = None  # how its pool reaches it
 
 
 class Pool(Protocol):
-    """Warm workers. What goes to one is a `Job`, or the answer to `Validated`; what comes back a `Step`, a
-    `Validated`, `Waits` or an `Outcome` (`rnnlab.sweeps.worker`, `rnnlab.sweeps.job`).
+    """A pool of warm workers. Messages to a worker: a `Job`, and the answer to a `Validated`. Messages from a worker:
+    `Step`, `Validated`, `Waits` and `Outcome` (`rnnlab.sweeps.worker`, `rnnlab.sweeps.job`).
     """
 
     def room(self, kind: str) -> int:
-        """How many workers of a kind there can be, as things are now."""
+        """How many workers of a kind there can be at present."""
 
     def open(self, kind: str, gpu: str | None = None) -> WorkerHandle:
-        """Starts a worker, on a GPU of that name if one is given. Raises RunFailed where none can be started."""
+        """Starts a worker, on the GPU of name `gpu` if given. Raises RunFailed where none can be started."""
 
     def send(self, worker: WorkerHandle, message: Any) -> None:
-        """Raises OSError for a worker that has gone."""
+        """Sends a message. Raises OSError where the worker has gone."""
 
     def ready(self, workers: list[WorkerHandle], timeout: float) -> list[tuple[WorkerHandle, Any]]:
-        """What workers have sent, waiting `timeout` seconds for the first; None from one that has gone."""
+        """(worker, message) of all that have arrived, after at most `timeout` seconds; the message None means that the
+        worker has gone.
+        """
 
     def stop(self, worker: WorkerHandle, now: bool = False) -> None:
-        """Asks a worker to write a checkpoint and leave; ends it at once with `now`."""
+        """Asks a worker to write a checkpoint and exit; with `now` ends it at once."""
 
     def close(self, worker: WorkerHandle) -> str:
-        """Lets an idle worker go, or one that has gone; returns why it has, LOST for no fault of its run."""
+        """Removes a worker that is idle or has gone; returns why it has gone (LOST or MOVED: not through its run)."""
 
 
 @dataclass
 class LocalPool:
-    """Processes of this machine, forked from a server that has imported everything."""
+    """Worker processes on this machine, forked from a server that has imported everything."""
 
     server: ForkServer
 
@@ -78,7 +80,7 @@ class LocalPool:
         kill(worker.pid, signal.SIGKILL if now else signal.SIGTERM)
 
     def close(self, worker: WorkerHandle) -> str:
-        worker.connection.close()  # a worker exits when its connection ends
+        worker.connection.close()  # the worker then exits
         return self.server.exit_reason(worker.pid)
 
 

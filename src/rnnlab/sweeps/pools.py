@@ -1,4 +1,4 @@
-"""Where the workers of a sweep are: this machine, jobs of Slurm, actors of Ray, as `sweep.pool` says."""
+"""Chooses the pool of a sweep's workers by `sweep.pool`: this machine, jobs of Slurm, or actors of Ray."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from rnnlab.sweeps.scheduler import PoolOptions
 
 
 def elsewhere(options: dict[str, Any]) -> dict[str, str] | None:
-    """The accelerators of a worker, best first; None for those of this machine."""
+    """The accelerators of a worker on a cluster, best first; None where this machine trains."""
     if options["pool"] == "local":
         return None
     from rnnlab.sweeps import ray_pool, slurm
@@ -26,7 +26,7 @@ def elsewhere(options: dict[str, Any]) -> dict[str, str] | None:
 def workers_of(
     options: dict[str, Any], server: ForkServer, devices: Devices, due: list[Planned]
 ) -> Iterator[tuple[Pool, PoolOptions]]:
-    """Where the workers are, and how many there may be."""
+    """The pool, and its options, such as the number of workers; ends the pool at the end."""
     sizes = devices.pool(due, options)
     if options["pool"] == "local":
         yield LocalPool(server), sizes
@@ -47,7 +47,7 @@ def workers_of(
     pool = RayPool(options, cores_each(due), sizes.gpus_each)
     try:
         for folder in {planned.place.folder.parent for planned in due}:
-            folder.mkdir(parents=True, exist_ok=True)  # by it a worker knows that it sees the same files
+            folder.mkdir(parents=True, exist_ok=True)  # a Ray worker checks that it sees this folder
         workers = {}
         for kind in sorted({planned.accelerator for planned in due}):
             if not (room := pool.room(kind)):

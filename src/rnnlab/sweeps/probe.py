@@ -1,6 +1,6 @@
-"""A worker that answers questions before a sweep: it has imported torch, which the sweep itself does without.
+"""A worker that answers questions before a sweep. It has imported torch; the sweep's own process has not.
 
-A question is a function of this file, which is pickled by its name.
+A question is a function in this module, sent by its name (pickled).
 """
 
 import math
@@ -20,18 +20,18 @@ from rnnlab.runs.run_path import Place
 from rnnlab.sweeps.forkserver import ForkServer, kill
 from rnnlab.sweeps.rehearsal import Answer, answers, not_here
 
-MEASURED_SECONDS = 0.15  # of training in a trial
+MEASURED_SECONDS = 0.15  # seconds of training in a trial
 
 
 class Probe:
     def __init__(self, server: ForkServer) -> None:
         self.server = server
-        self.waited = 0.0  # seconds until the worker was there
+        self.waited = 0.0  # seconds until the worker was ready
         self._pid = 0
         self._connection: Connection | None = None
 
     def call(self, function: Callable[[], Any], timeout: float | None = None) -> Any:
-        """What the function returns in the worker; None after `timeout` seconds. Raises RunFailed if it dies."""
+        """Calls the function in the worker; None after `timeout` seconds. Raises RunFailed if the worker dies."""
         if self._connection is None:
             begin = time.monotonic()
             self._pid, self._connection = self.server.start_worker()
@@ -48,26 +48,26 @@ class Probe:
         return None
 
     def devices(self) -> tuple[dict[str, str], int]:
-        """The accelerators of this machine, best first, each with its name; and the number of GPUs."""
+        """({accelerator: name of the device} of this machine, best first; the number of GPUs)."""
         return self.call(devices)
 
     def import_errors(self, classes: dict[str, str]) -> dict[str, str]:
-        """{class: why it cannot be imported} of {path in the config: class}."""
+        """{class: why it cannot be imported}, for `classes` {path in the config: class}."""
         return self.call(partial(import_errors, classes)) if classes else {}
 
     def answers(self, asked: list[dict[str, Any]]) -> list[Answer]:
-        """Of each question of `rnnlab.sweeps.rehearsal` its answer."""
+        """The answers to questions of `rnnlab.sweeps.rehearsal`, in their order."""
         return self.call(partial(answers, asked)) if asked else []
 
     def close(self) -> None:
         if self._connection is not None:
-            kill(self._pid, signal.SIGKILL)  # it has nothing to save
+            kill(self._pid, signal.SIGKILL)  # the worker has nothing to save
             self._connection.close()
             self._connection = None
             self.server.exit_reason(self._pid)
 
 
-# ---------------------------------------------------------------------- what runs in the worker
+# ---------------------------------------------------------------------- functions that run in the worker
 
 
 def devices() -> tuple[dict[str, str], int]:
@@ -98,16 +98,16 @@ def import_errors(classes: dict[str, str]) -> dict[str, str]:
 class Trial:
     """The first steps of a run, trained in a temporary folder."""
 
-    seconds: float  # of the whole run
+    seconds: float  # estimated for the whole run
     engine: str
-    private: int  # bytes of the worker's own
+    private: int  # bytes that only the worker uses
     shared: int  # bytes that it shares with other workers
-    guessed: float = 0.0  # seconds
+    guessed: float = 0.0  # guessed seconds of the whole run
     guessed_bytes: float = 0.0
 
 
 def attempt(config: RunConfig, total: int) -> Trial | str:
-    """Trains some of the run's `total` steps; why that fails, in a line, if it does."""
+    """Trains some of the run's `total` steps; returns the measurements, or, where it fails, the reason in a line."""
     from rnnlab.training.train import load_data, train_config
 
     if not_here(config["data"]):
@@ -126,7 +126,7 @@ def attempt(config: RunConfig, total: int) -> Trial | str:
                 record = run.record
             return record["seconds"], record["results"]["steps"], record["engine"]["name"]
 
-        train(1)  # what a process does only once is not measured
+        train(1)  # what a process does only once is not to be measured
         first, _, engine = train(1)
         n = 8
         took, taken, _ = train(n)
@@ -141,7 +141,7 @@ def attempt(config: RunConfig, total: int) -> Trial | str:
 
 
 def memory() -> tuple[int, int]:
-    """Bytes of this process: its own, and those that it shares with the process that forked it."""
+    """The memory of this process in bytes: (its own, shared with the process that forked it)."""
     try:
         lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     except OSError:

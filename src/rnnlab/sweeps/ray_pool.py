@@ -1,6 +1,6 @@
-"""Workers as actors of a Ray cluster: one that runs, or one that is started on this machine.
+"""Workers as actors of a Ray cluster: an existing one, or one that is started on this machine.
 
-A worker and the driver share the file system, where the runs are, and a mailbox, an actor on the driver's node.
+Workers and driver share the file system with the runs, and a mailbox, which is an actor on the driver's node.
 """
 
 import asyncio
@@ -25,12 +25,12 @@ from rnnlab.sweeps.pool import LOST, WorkerHandle
 from rnnlab.sweeps.worker import HEARTBEAT, Step, Validated
 
 NUMBERS = {"cpus": "a number above 0", "gpus": "a number, 0 or above"}
-LATE = 10.0  # seconds in which a node's end is known behind that of its workers
-SILENT = 90.0  # in which a cluster gives up a node that does not answer: 20 to 70 by Ray's defaults
+LATE = 10.0  # seconds after a worker's end, by which Ray reports the end of its node
+SILENT = 90.0  # seconds by which Ray gives up a node that does not answer: 20 to 70 by Ray's defaults
 
 
 def checked(options: dict[str, Any]) -> dict[str, Any]:
-    """`sweep.ray`, or UserError for what is wrong with it."""
+    """The checked `sweep.ray` section. Raises UserError where it is invalid."""
     found = options["ray"]
     if not isinstance(found, dict):
         raise UserError(f"sweep.ray={found}: must hold keys, such as sweep.ray.cpus=2")
@@ -54,9 +54,9 @@ def cluster_devices(options: dict[str, Any]) -> dict[str, str]:
 
 
 def require_answer(address: str | None) -> None:
-    """Raises UserError where nothing listens at HOST:PORT: Ray would go on asking for many minutes."""
+    """Raises UserError where nothing listens at HOST:PORT, because Ray would retry for many minutes."""
     host, _, port = (address or "").rpartition(":")
-    if not host or "/" in host or not port.isdecimal():  # auto, local, ray://...: Ray's to judge
+    if not host or "/" in host or not port.isdecimal():  # auto, local, ray://...: Ray checks these
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
@@ -65,7 +65,7 @@ def require_answer(address: str | None) -> None:
 
 
 class Mailbox:
-    """Letters of workers to the driver, and its answers. An actor whose calls run side by side."""
+    """Passes messages ("letters") of workers to the driver, and its answers. An actor with concurrent calls."""
 
     def __init__(self) -> None:
         self.letters: list[tuple[int, Any]] = []
@@ -74,7 +74,7 @@ class Mailbox:
         self.stopped: set[int] = set()
 
     async def tell(self, worker: int, step: Step) -> bool:
-        """Returns whether the worker is to stop."""
+        """Posts a step; returns whether the worker must stop."""
         self._post(worker, step)
         return worker in self.stopped
 
@@ -91,7 +91,7 @@ class Mailbox:
         self.stopped.add(worker)
 
     async def take(self) -> list[tuple[int, Any]]:
-        """All letters, as soon as there is one."""
+        """All letters; waits until there is one."""
         await self.come.wait()
         self.come.clear()
         letters, self.letters = self.letters, []
@@ -103,7 +103,7 @@ class Mailbox:
 
 
 class RayWorker(Listener):
-    """A warm worker. As an actor it has a process of its own, in whose first thread it trains."""
+    """A warm worker, as a Ray actor with its own process."""
 
     def __init__(self, number: int, mailbox: Any) -> None:
         import ray
@@ -116,8 +116,8 @@ class RayWorker(Listener):
         threading.Thread(target=self.heartbeat, daemon=True).start()
 
     def begin(self, about: dict[str, str], here: str, path: list[str]) -> str:
-        """Takes the driver's folder and path of imports. Returns this node, or raises UserError for one that cannot
-        train what the driver has planned.
+        """Takes over the driver's working folder and sys.path; returns this node's id. Raises UserError where this node
+        cannot train the driver's runs.
         """
         try:
             os.chdir(here)
@@ -165,17 +165,19 @@ class RayWorker(Listener):
 
 @dataclass
 class RayPool:
-    """`options` is the `sweep` section. Raises UserError where ray is not installed, or the cluster not reached."""
+    """Workers in a Ray cluster. `options` is the `sweep` section. Raises UserError where Ray is not installed, or where
+    the cluster cannot be reached.
+    """
 
     options: dict[str, Any]
-    cores_each: int = 1  # that a run takes
+    cores_each: int = 1  # cores of a run
     gpus_each: int = 1
     actors: dict[int, Any] = field(default_factory=dict)
-    nodes: dict[int, str] = field(default_factory=dict)  # of each worker, once it is known
-    greetings: dict[Any, int] = field(default_factory=dict)  # what tells so
+    nodes: dict[int, str] = field(default_factory=dict)  # {worker: its node}, once `begin` has returned it
+    greetings: dict[Any, int] = field(default_factory=dict)  # {pending call of `begin`: worker}
     trainings: dict[Any, int] = field(default_factory=dict)
     died: dict[int, str] = field(default_factory=dict)
-    unsure: dict[int, float] = field(default_factory=dict)  # until when their node may be found lost
+    unsure: dict[int, float] = field(default_factory=dict)  # {dead worker: how long to wait for its node}
 
     def __post_init__(self) -> None:
         self.asked = checked(self.options)
@@ -201,7 +203,7 @@ class RayPool:
         self.about = surroundings()
 
     def room(self, kind: str) -> int:
-        """How many workers the nodes that live now have room for."""
+        """How many workers fit on the nodes that are alive now."""
         amounts = self._share(kind)
         found = 0
         for node in self.ray.nodes():
@@ -236,7 +238,7 @@ class RayPool:
             self.mailbox.answer.remote(worker.pid, message)
 
     def ready(self, workers: list[WorkerHandle], timeout: float) -> list[tuple[WorkerHandle, Any]]:
-        """Raises UserError from a node that cannot train what was planned here."""
+        """As `Pool.ready`. Raises UserError where a node cannot train the driver's runs."""
         of = {worker.pid: worker for worker in workers}
         waiting = [self.letters, *self.greetings, *self.trainings]
         found, _ = self.ray.wait(waiting, num_returns=1, timeout=timeout)
@@ -267,7 +269,7 @@ class RayPool:
         return heard + [(of[number], None) for number in self._gone() if number in of]
 
     def _gone(self) -> list[int]:
-        """Workers that have died, or do not answer, once it is known whether their node is lost."""
+        """Workers that have died or do not answer, as soon as it is known whether their node is lost."""
         now = time.monotonic()
         found = [n for n, until in self.unsure.items() if now > until or self._on_lost_node(n)]
         for number in found:
@@ -275,19 +277,19 @@ class RayPool:
         return found
 
     def _on_lost_node(self, number: int) -> bool:
-        """Or on a node that is not known: it died before it had begun."""
+        """Whether a worker's node is lost; also true for an unknown node, where the worker died before it had begun."""
         return self.nodes.get(number) not in {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
 
     def stop(self, worker: WorkerHandle, now: bool = False) -> None:
-        if now or worker.pid not in self.nodes:  # one that has not begun hears nothing
+        if now or worker.pid not in self.nodes:  # it cannot hear before it has begun
             self.ray.kill(self.actors[worker.pid])
         else:
             self.mailbox.stop.remote(worker.pid)
-        if worker.pid in self.unsure:  # nothing is waited for
+        if worker.pid in self.unsure:  # do not wait for news of the node
             self.unsure[worker.pid] = 0.0
 
     def close(self, worker: WorkerHandle) -> str:
-        """Why it has gone: LOST, if its node has."""
+        """As `Pool.close`: LOST where the worker's node is lost."""
         number = worker.pid
         for refs in (self.greetings, self.trainings):
             for ref in [ref for ref, of in refs.items() if of == number]:
@@ -299,6 +301,6 @@ class RayPool:
         return LOST if number in self.nodes and self._on_lost_node(number) else self.died[number]
 
     def end(self) -> None:
-        """Leaves the cluster; one that was started for this sweep ends with it."""
+        """Leaves the cluster; a cluster that was started for this sweep ends."""
         if self.own:
             self.ray.shutdown()

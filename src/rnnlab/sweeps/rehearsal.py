@@ -1,7 +1,7 @@
-"""What would stop the runs of a sweep before their training, found when it is planned.
+"""Finds, while a sweep is planned, the errors that would stop its runs before their training.
 
-The sweep's side asks one question for all runs that differ by nothing that a refusal depends on. A worker's side, which
-has imported torch, makes each data set, model, schedule and Trainer once, whatever else differs, and trains nothing.
+The sweep's side asks one question for all runs that can only be refused for the same reasons. The worker's side, which
+has imported torch, makes each different data set, model, schedule and Trainer once, and trains nothing.
 """
 
 import copy
@@ -15,16 +15,14 @@ from rnnlab.config.checked import RunConfig, plain
 from rnnlab.errors import UserError
 from rnnlab.runs.sources import KNOWN
 
-BUDGET = (
-    5.0  # seconds after which no other model or Trainer is made: what they refuse is then left to the runs
-)
+BUDGET = 5.0  # seconds after which no more models and Trainers are made: the runs then report their errors
 SECTIONS = ("data", "model", "optimizer", "scheduler", "trainer", "callbacks", "logger")
 VALUES = ("monitor", "mode")
 
 
 class Answer(NamedTuple):
-    """`lines`: why such runs are refused; `notes`: what they would be warned of; `scored`: whether they validate;
-    `measured`: what a validation gives, () where that is not known.
+    """`lines`: why these runs are refused; `notes`: their warnings; `scored`: whether they validate; `measured`: the
+    metrics of a validation, () where they are not known.
     """
 
     lines: tuple[str, ...] = ()
@@ -34,7 +32,7 @@ class Answer(NamedTuple):
 
 
 class Questions:
-    """The configs of a sweep, those that no refusal could tell apart once. Equal sections must be the same object."""
+    """The different questions about the configs of a sweep. Equal sections of configs must be the same object."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -43,7 +41,7 @@ class Questions:
         self._same: dict[str, dict[str, Any]] = {}
 
     def number(self, config: RunConfig) -> int:
-        """The place of a config's question among those asked."""
+        """The index in `asked` of the question for a config."""
         looked_at = plain(config) | {"data": self._without_seed(config["data"])}
         key = (*(id(looked_at[name]) for name in SECTIONS), *(looked_at[name] for name in VALUES))
         if key not in self._numbers:
@@ -52,7 +50,7 @@ class Questions:
         return self._numbers[key]
 
     def _without_seed(self, data: dict[str, Any]) -> dict[str, Any]:
-        """A data set of rnnlab has the same sizes for each seed."""
+        """The `data` section without its seed: data sets of rnnlab have the same sizes for each seed."""
         if not str(data.get("_target_")).startswith(KNOWN):
             return data
         if id(data) not in self._data:
@@ -62,7 +60,7 @@ class Questions:
 
 
 def answers(asked: list[dict[str, Any]]) -> list[Answer]:
-    """Of each question its answer: what runs in the worker. What must be downloaded is not tried."""
+    """The answers to questions, in their order. Runs in the worker. Nothing is downloaded."""
     from rnnlab.training.quiet import quiet
 
     parts = Parts()
@@ -71,7 +69,7 @@ def answers(asked: list[dict[str, Any]]) -> list[Answer]:
 
 
 class Parts:
-    """The parts of runs, each made once: the part, the UserError that refuses it, or None where it was not tried."""
+    """Makes the parts of runs, each once. `made` holds the part, or the UserError that refuses it."""
 
     def __init__(self) -> None:
         self.made: dict[Any, Any] = {}
@@ -86,7 +84,7 @@ class Parts:
             return tuple(id(plain(config)[name]) for name in names)
 
         data = self.once(key("data"), lambda: self.load(config["data"]))
-        known = hasattr(data, "spec")  # it is there, and set up
+        known = hasattr(data, "spec")  # the data set was built and set up
         optimizing = ("data", "optimizer", "scheduler", "trainer")
         how: Any = None
         task = None
@@ -123,7 +121,7 @@ class Parts:
         return self.made[key]
 
     def load(self, node: dict[str, Any]) -> Any:
-        """The data set; one of the user's own is built and not set up, which may take any time."""
+        """The data set. A user-defined one is built but not set up, which could take long."""
         from rnnlab.config.building import build
         from rnnlab.data.module import SequenceData
 
@@ -133,7 +131,7 @@ class Parts:
             return build(node, "data")
         of_size = repr([(k, v) for k, v in node.items() if k != "batch_size"])
         if "segment" not in node and isinstance(first := self.made.get(of_size), SequenceData):
-            data: Any = copy.copy(first)  # whose batches are cut when they are asked for
+            data: Any = copy.copy(first)  # batches are only made on access
             data.batch_size = node["batch_size"]
             return data
         data = build(node, "data")
@@ -143,8 +141,8 @@ class Parts:
         return data
 
     def trainer(self, config: RunConfig) -> Any:
-        """Where its loggers and callbacks would write is a folder that nobody makes. A GPU that only the machines have
-        that will train is not asked for here.
+        """A Trainer whose loggers and callbacks would write into a folder that does not exist. Where this machine lacks
+        the accelerator, which only the training machines have, the CPU is used.
         """
         import lightning
 
@@ -160,7 +158,7 @@ class Parts:
 
 
 def not_here(node: dict[str, Any]) -> bool:
-    """Whether data is a corpus that has not been downloaded."""
+    """Whether a `data` section names a corpus that has not been downloaded."""
     from rnnlab.data.corpora import CORPORA
 
     name = "" if node.get("path") else node.get("corpus", "")

@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners, as `sweep.search` and `sweep.prune` name them."""
+"""Makes Optuna's samplers and pruners for the names in `sweep.search` and `sweep.prune`."""
 
 import math
 import warnings
@@ -7,8 +7,8 @@ from typing import Any
 from rnnlab.errors import UserError
 from rnnlab.runs.trials import RUNG
 
-IN_ORDER = ("none", "halving", "median", "wilcoxon")  # pruners whose verdicts depend on ended batches alone
-STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # the journal's words and Optuna's
+IN_ORDER = ("none", "halving", "median", "wilcoxon")  # pruners allowed in deterministic order
+STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # {the journal's word: Optuna's}
 
 
 def require_optuna(options: dict[str, Any]) -> None:
@@ -22,7 +22,7 @@ def require_optuna(options: dict[str, Any]) -> None:
 
 
 def gp_takes_several() -> bool:
-    """Whether Optuna's Gaussian process looks for several objectives."""
+    """Whether Optuna's Gaussian-process sampler supports several objectives."""
     import optuna
 
     return tuple(map(int, optuna.__version__.split(".")[:2])) >= (4, 4)
@@ -35,7 +35,7 @@ def state(word: str) -> Any:
 
 
 def passed(trial: Any) -> dict[str, float]:
-    """A trial's values at the rungs that it has reached; {} without asha and hyperband."""
+    """A trial's values at the rungs that it has reached; {} for pruners other than asha and hyperband."""
     return {k: v for k, v in trial.system_attrs.items() if k.startswith(RUNG)}
 
 
@@ -51,7 +51,9 @@ def rungs(options: dict[str, Any], steps: int) -> list[int]:
 
 
 def sampler(options: dict[str, Any], known: int) -> Any:
-    """`known` trials were chosen by an earlier command: what it has drawn is not drawn again."""
+    """Optuna's sampler. `known`: how many trials an earlier command has chosen; it changes the seed, so that the same
+    numbers are not drawn again.
+    """
     import optuna
 
     kind, seed = options["search"], (options["search_seed"] + 7919 * known) % 2**32

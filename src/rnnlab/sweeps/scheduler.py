@@ -1,4 +1,4 @@
-"""Gives runs to workers: the longest first; a run that fails costs no other run."""
+"""Gives runs to workers, the longest first. A run that fails does not affect other runs."""
 
 import os
 import signal
@@ -23,15 +23,13 @@ from rnnlab.sweeps.pool import LOST, MOVED, Pool, WorkerHandle
 from rnnlab.sweeps.sharing import Sharing
 from rnnlab.sweeps.worker import Step, Validated, Waits
 
-MOST_LOST = 3  # workers that a run may lose with their nodes before it counts as failed
-SHORT = (
-    5.0  # seconds: of a run that takes longer, waiting for the disk is too small a part to start a worker for
-)
+MOST_LOST = 3  # how often a run may lose its worker's node before it counts as failed
+SHORT = 5.0  # seconds: in longer runs, waiting for the disk is too small a part to be worth another worker
 RETRY_LOCKED = 1.0  # seconds after which a run that another process trains is tried again
 
 
 class View:
-    """Follows a sweep. This one shows nothing; a subclass overrides what it needs."""
+    """Is told the progress of a sweep. This base class shows nothing; a subclass overrides what it needs."""
 
     def added(self, planned: Planned) -> None: ...
     def started(self, planned: Planned) -> None: ...
@@ -41,21 +39,21 @@ class View:
 
 
 class Source:
-    """Where more runs come from while workers train. From this one none come: all are known at the start."""
+    """Provides more runs while workers train. This base class provides none: all runs are known at the start."""
 
-    judges = False  # whether it is told each validation
+    judges = False  # whether `validated` is called
 
     def more(self, idle: int) -> list[Planned]:
-        """Runs for that many idle workers; fewer, or none, where it must first see others end."""
+        """Runs for `idle` workers; fewer, or none, where others must end first."""
         return []
 
     @property
     def open(self) -> bool:
-        """Whether more may come when those under way have ended."""
+        """Whether more runs may come, now or after those under way have ended."""
         return False
 
     def validated(self, planned: Planned, step: int, value: float) -> str:
-        """Why a run is to be pruned after this validation; "" where it goes on."""
+        """Why a run is pruned after this validation; "" where it continues."""
         return ""
 
     def ended(self, planned: Planned, outcome: Outcome) -> None: ...
@@ -63,15 +61,15 @@ class Source:
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """The number of workers of each accelerator, and what the pool does when they grow or fail."""
+    """The number of workers for each accelerator, and what happens when workers grow or runs fail."""
 
     workers: dict[str, int]
     gpus: int = 0
-    renew_bytes: float = 1e9  # a worker that has gained so much memory is replaced
+    renew_bytes: float = 1e9  # a worker whose memory has grown by so much is replaced
     max_failures: int | None = None
     pictures: bool = False
-    gpus_each: int = 1  # that a worker has for itself
-    lends: bool = False  # a worker whose run waits for the disk leaves its core to one more
+    gpus_each: int = 1  # GPUs of each worker
+    lends: bool = False  # while a worker's run waits for the disk, one more worker may use its core
 
 
 @dataclass
@@ -82,34 +80,33 @@ class Scheduler:
     command: list[str]
     source: Source = field(default_factory=Source)
     workers: list[WorkerHandle] = field(default_factory=list)
-    idle: list[WorkerHandle] = field(
-        default_factory=list
-    )  # those without a run: few, where there may be thousands
+    idle: list[WorkerHandle] = field(default_factory=list)  # workers without a run: few, even among thousands
     outcomes: dict[int, Outcome] = field(default_factory=dict)
-    stopping: str = ""  # why no further run is started
+    stopping: str = ""  # why no further run is started; "" while runs are started
     _sharing: Sharing = field(default_factory=Sharing)
-    _kinds: Counter[str] = field(default_factory=Counter)  # how many workers there are of each
+    _kinds: Counter[str] = field(default_factory=Counter)  # workers of each kind
     _at_work: Counter[str] = field(
         default_factory=Counter
-    )  # how many of them train, and lend their core to none
-    _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was told to stop
-    _lost: Counter[int] = field(default_factory=Counter)  # how many workers a run has lost with their nodes
+    )  # of these: those that train and do not lend their core
+    _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was stopped
+    _lost: Counter[int] = field(default_factory=Counter)  # {run: how often it has lost its worker's node}
     _signals: list[int] = field(default_factory=list)
-    _handled: int = 0  # of these signals
+    _handled: int = 0  # how many of these signals were handled
     _failures: int = 0
 
     def run(self, due: Sequence[Any] = (), restart: bool = False) -> dict[int, Outcome]:
-        """Trains the runs, and those of the source; returns {index in `due`: outcome}, none for a run not started.
+        """Trains the runs of `due` and of the source; returns {index: outcome}, without runs that were not started.
+        Runs of the source get the indices after `due`.
 
-        A run is a `Planned`, or has its place, config, overrides, accelerator and status as one. `restart` trains
-        a finished run again from its start.
+        A run is a `Planned`, or an object with the same place, config, overrides, accelerator, status and run.
+        `restart` trains a finished run again from its start.
         """
         self.due: list[Any]
         self.due, self.restart = list(due), restart
         self.waiting: dict[str, deque[int]] = {}
         for i, planned in enumerate(due):
             self.waiting.setdefault(planned.accelerator, deque()).append(i)
-        self.locked: dict[int, float] = {}  # runs that another process trains: when to try again
+        self.locked: dict[int, float] = {}  # {run that another process trains: when to try again}
         with self._listening():
             try:
                 while len(self.workers) > len(self.idle) or self._runs_left():
@@ -120,7 +117,7 @@ class Scheduler:
                     for worker, message in self.pool.ready(self.workers, timeout=0.1):
                         self._receive(worker, message)
                     self.view.tick()
-                # a signal may come together with the last outcome, and the caller must know of it
+                # a signal may arrive together with the last outcome, and the caller must learn of it
                 self._handle_signals()
             finally:
                 self._stop_workers()
@@ -130,7 +127,7 @@ class Scheduler:
         return not self.stopping and (any(self.waiting.values()) or bool(self.locked) or self.source.open)
 
     def _ask_for_more(self) -> None:
-        """Of the source, when workers would idle."""
+        """Takes runs from the source when workers would be idle."""
         if self.stopping or not self.source.open:
             return
         busy = len(self.workers) - len(self.idle)
@@ -143,8 +140,8 @@ class Scheduler:
     # ------------------------------------------------------------------ workers
 
     def _start_workers(self) -> None:
-        """As many as there may be of each kind, and no more than there are runs for them; one more for each whose
-        run waits for the disk, but not many more: each takes memory.
+        """Starts as many workers of each kind as there may be, and no more than there are runs for them. One more for
+        each worker that lends its core, but only a few, because each takes memory.
         """
         for kind, queue in () if self.stopping else self.waiting.items():
             idle = sum(worker.kind == kind for worker in self.idle)
@@ -192,7 +189,7 @@ class Scheduler:
         for worker in list(self.idle):
             queue = self.waiting[worker.kind]
             if not queue and over:
-                self._stop_worker(worker)  # others may wait for its place
+                self._stop_worker(worker)  # on a cluster, others may wait for its place
             elif queue and self._at_work[worker.kind] < self.options.workers.get(worker.kind, 1):
                 number = queue.popleft()
                 planned = self.due[number]
@@ -206,7 +203,7 @@ class Scheduler:
                 worker.ended_before = planned.run.known.get("ended") if finished else None
                 try:
                     self.pool.send(worker, job)
-                except OSError:  # the worker is dead, which `_receive` finds out
+                except OSError:  # the worker is dead; `_receive` handles that
                     continue
                 self.view.started(planned)
 
@@ -220,7 +217,7 @@ class Scheduler:
         if isinstance(message, Validated):
             planned = self.due[message.number]
             why = "" if self.stopping else self.source.validated(planned, message.step, message.value)
-            with suppress(OSError):  # the worker is dead, which the next look at it finds out
+            with suppress(OSError):  # the worker is dead; the next `ready` reports it
                 self.pool.send(worker, why)
             return
         if isinstance(message, Waits):
@@ -248,7 +245,7 @@ class Scheduler:
             self._at_work[worker.kind] -= 1
 
     def _worker_stopped(self, worker: WorkerHandle, outcome: Outcome) -> None:
-        """A signal reached a worker and not (yet) us: another worker resumes its run, but only once."""
+        """A signal has stopped a worker, but not (yet) the sweep: another worker resumes the run, but only once."""
         self._stop_worker(worker)
         if outcome.number in self._moved:
             record = self._record_failure(outcome.number, outcome.why)
@@ -266,14 +263,14 @@ class Scheduler:
             if record.get("status") in ENDED and record.get("ended") != worker.ended_before:
                 self._finish(
                     Outcome(worker.job, record["status"], "", record)
-                )  # it died before it could say so
+                )  # the worker died after the run's end, before its message
             elif self.stopping:
                 with suppress(OSError):
                     untouched = record.get("status") not in (*ENDED, "failed") and not is_locked(run.folder)
                     if run.is_there and untouched:
                         run.update(status="stopped", ended=now(), why=why)
                 self._finish(Outcome(worker.job, "stopped", why, run.known))
-            elif why == LEFT and worker.job not in self._moved:  # before it had started this run
+            elif why == LEFT and worker.job not in self._moved:  # it exited before it started this run
                 self._moved.add(worker.job)
                 self.waiting[worker.kind].appendleft(worker.job)
             elif why == MOVED:
@@ -287,9 +284,9 @@ class Scheduler:
             self._start_worker(worker.kind, worker.gpu)
 
     def _record_failure(self, number: int, why: str) -> dict[str, Any]:
-        """Marks a run as failed through no fault of its own, so that it can resume; returns its record.
+        """Marks a run as failed for an outside reason, so that it can resume; returns its record.
 
-        If its folder was deleted or its disk is full, or another process trains it, only the returned record says so.
+        Where its folder was deleted, its disk is full, or another process trains it, only the returned record changes.
         """
         run = self.due[number].run
         if run.known.get("status") in (*ENDED, "failed"):
@@ -321,22 +318,22 @@ class Scheduler:
     # ------------------------------------------------------------------ stopping
 
     def stop(self, why: str) -> None:
-        """Starts no further run; workers write a checkpoint of the run under way and exit."""
+        """Starts no further run. Workers write a checkpoint of their run and exit."""
         self.stopping = self.stopping or why
         for worker in self.workers:
             if worker.job is not None:
                 self.pool.stop(worker)
 
     def _note_signal(self, number: int, frame: Any) -> None:
-        """Only notes it: a job that is being sent at this moment would miss the stop."""
-        if not (number == signal.SIGHUP and self._signals):  # the terminal and its shell each send one
+        """Only notes the signal: a job that is being sent at this moment would miss a stop."""
+        if not (number == signal.SIGHUP and self._signals):  # the terminal and its shell both send it
             self._signals.append(number)
 
     def _handle_signals(self) -> None:
         while self._handled < len(self._signals):
             number = self._signals[self._handled]
             self._handled += 1
-            # the second signal interrupts a run at once; a third one does not wait for anything
+            # the second signal is sent to the workers, and interrupts their runs; the third ends them at once
             if self._handled > 2:
                 for worker in self.workers:
                     self.pool.stop(worker, now=True)
@@ -348,6 +345,6 @@ class Scheduler:
 
 
 def device_name(gpu: int) -> str:
-    """The name of the n-th GPU that this process may use."""
+    """The name of the n-th GPU that this process may use (by CUDA_VISIBLE_DEVICES)."""
     allowed = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
     return allowed[gpu] if gpu < len(allowed) else str(gpu)

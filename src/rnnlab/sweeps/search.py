@@ -1,4 +1,4 @@
-"""A search: Optuna chooses trials, the workers of a sweep train them, and what is not worth its end is pruned."""
+"""A search: Optuna chooses trials, the workers of a sweep train them, and unpromising trials are pruned."""
 
 import math
 import time
@@ -16,11 +16,13 @@ from rnnlab.sweeps.scheduler import Source
 from rnnlab.sweeps.space import Space
 from rnnlab.sweeps.study import PlanPoint, Study, Trial, rung_score
 
-HOPELESS = 100  # trials in a row that are no run
+HOPELESS = 100  # so many refused or repeated trials in a row end the search
 
 
 class Search(Source):
-    """`plan_point` gives the run of a point, or the lines that say why it is none; `options` are those of `sweep`."""
+    """The source of a search's runs. `plan_point` gives the run of a point, or lines that say why it has none;
+    `options` is the `sweep` section.
+    """
 
     def __init__(
         self, space: Space, plan_point: PlanPoint, options: dict[str, Any], example: Planned
@@ -38,16 +40,16 @@ class Search(Source):
         self.study = Study(space, options, self.config, example, self.steps)
         self.began = time.monotonic()
         self.trials: list[Trial] = []
-        self.refused: list[str] = []  # why points were no runs
-        self._waiting: deque[tuple[Trial, int]] = deque()  # runs that are due: (trial, number of its seed)
-        self._at_rung: list[Trial] = []  # waiting for the others of their batch
+        self.refused: list[str] = []  # why points gave no run
+        self._waiting: deque[tuple[Trial, int]] = deque()  # runs to train next: (trial, index of its seed)
+        self._at_rung: list[Trial] = []  # trials that wait for the others of their batch
         self._under_way: list[Trial] = []
-        self._of: dict[int, tuple[Trial, int]] = {}  # by id of a planned run
+        self._of: dict[int, tuple[Trial, int]] = {}  # {id(run): (trial, index of its seed)}
         self._by_folder: dict[Path, Trial] = {}
         self._in_a_row = 0
         self._next = self.study.recall(plan_point)
 
-    # ------------------------------------------------------------------ what the scheduler asks
+    # ------------------------------------------------------------------ called by the scheduler
 
     def more(self, idle: int) -> list[Planned]:
         found: list[Planned] = []
@@ -74,7 +76,7 @@ class Search(Source):
         return found
 
     def _recall_curve(self, trial: Trial, planned: Planned) -> None:
-        """Takes up what an earlier command has seen of a run."""
+        """Takes over the validations of a run that an earlier command has trained in part."""
         trial.curve |= self.study.curve_of(planned)
         if self.judges and not self.halving:
             for step, value in trial.curve.items():
@@ -114,7 +116,7 @@ class Search(Source):
         return self.options["trials"] - self.study.told.total() - len(self.trials)
 
     def _may_ask(self) -> bool:
-        """Whether a further trial may be chosen now: in batches the one before must have been told."""
+        """Whether a further trial may be chosen now. With batches, the batch before must have been told."""
         minutes = self.options["minutes"]
         over = minutes is not None and time.monotonic() - self.began > 60 * minutes
         return self.left > 0 and not over and not (self.batch > 1 and self._under_way)
@@ -125,13 +127,13 @@ class Search(Source):
         wrong = [line for one in planned if isinstance(one, list) for line in one]
         runs = [p for p in planned if not isinstance(p, list)]
         twin = self._by_folder.get(runs[0].place.folder) if runs else None
-        if wrong or (twin is not None and not twin.state):  # no run, or one that is under way
+        if wrong or (twin is not None and not twin.state):  # no run, or the run of a trial under way
             self.study.optuna.tell(ask, state=samplers.state("failed"))
             self._in_a_row += 1
             self.refused += wrong
             if self._in_a_row >= HOPELESS and wrong:
                 raise UserError(f"{HOPELESS} trials in a row are no runs; the last: {wrong[0]}")
-            if self._in_a_row >= HOPELESS:  # the space has fewer points than there are to be trials
+            if self._in_a_row >= HOPELESS:  # the space has fewer points than trials
                 self.options = self.options | {"trials": self.study.told.total() + len(self.trials)}
             return
         self._in_a_row = 0
@@ -162,7 +164,7 @@ class Search(Source):
             trial.state = "complete"
 
     def _settle(self) -> None:
-        """Tells the study of what has ended: each trial at once, or a whole batch in the order of its numbers."""
+        """Tells the study the trials that have ended: each at once, or a whole batch in the order of its numbers."""
         if self.halving:
             self._promote()
         if self.batch > 1 and not all(trial.state for trial in self._under_way):
@@ -177,12 +179,12 @@ class Search(Source):
     # ------------------------------------------------------------------ synchronous halving
 
     def _next_rung(self, trial: Trial) -> float:
-        """The step at which a trial waits for the others; infinity behind the last rung."""
+        """The step at which a trial waits for the others; infinity after the last rung."""
         rungs = samplers.rungs(self.options, self.steps)
         return rungs[trial.rung] if trial.rung < len(rungs) else math.inf
 
     def _promote(self) -> None:
-        """When all of a batch have ended or wait at the rung, the best of them go on, and the others are pruned."""
+        """When all trials of a batch have ended or wait at the rung: continues the best, and prunes the others."""
         live = [trial for trial in self._under_way if not trial.state]
         if not live or len(live) > len(self._at_rung):
             return
@@ -198,7 +200,7 @@ class Search(Source):
 
 
 def describe(search: Search, took: float) -> list[str]:
-    """What is searched and how, in lines."""
+    """Lines that describe the search before it begins."""
     options = search.options
     pruned = f", pruned by {options['prune']}" if options["prune"] != "none" else ""
     told = f", {search.study.told.total():,} of them told already" if search.study.told else ""
@@ -217,7 +219,7 @@ def describe(search: Search, took: float) -> list[str]:
 
 
 def summary(search: Search) -> list[str]:
-    """What came of it, in lines."""
+    """Lines that summarise the search after its end."""
     counts = search.study.told + Counter(trial.state for trial in search.trials if trial.state)
     words = [f"{counts['complete']:,} complete", f"{counts['pruned']:,} pruned"]
     words += [f"{counts['failed']:,} failed"] if counts["failed"] else []

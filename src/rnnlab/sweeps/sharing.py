@@ -1,10 +1,10 @@
-"""Equal parts of very many configs and records as one object, which keeps a sweep of 100,000 runs small."""
+"""Shares equal parts of many configs and records as one object, so that a sweep of 100,000 runs needs little memory."""
 
 import marshal
 import sys
 from typing import Any
 
-REPEATED = ("engine", "baselines", "floor", "facts", "metrics")  # parts of a record that many runs have alike
+REPEATED = ("engine", "baselines", "floor", "facts", "metrics")  # parts of a record that many runs share
 
 
 class Sharing:
@@ -12,16 +12,16 @@ class Sharing:
         self._known: dict[bytes, Any] = {}
 
     def section(self, section: Any) -> Any:
-        """One object for all dictionaries that are equal; anything else as it is."""
+        """The same object for all equal dictionaries; other values unchanged."""
         if not isinstance(section, dict):
             return section
         try:
-            return self._known.setdefault(marshal.dumps(section, 2), section)  # tells 1, 1.0 and true apart
+            return self._known.setdefault(marshal.dumps(section, 2), section)  # keeps 1, 1.0 and True apart
         except ValueError:  # it holds an object of the user's own
             return section
 
     def record(self, record: dict[str, Any]) -> dict[str, Any]:
-        """What a run.json holds, with its keys, its texts and what is repeated shared with other records."""
+        """The record with its keys, texts and REPEATED parts shared with other records."""
         found: dict[str, Any] = {}
         for key, value in record.items():
             if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""A sweep on a Slurm cluster: packs of runs are submitted as array jobs, and the runs' folders tell how they get on.
+"""A sweep on a Slurm cluster: packs of runs are submitted as array jobs, and progress is read from the runs' folders.
 
-The driver and the jobs share nothing but the file system: the driver may leave, and the same command finds its jobs
-again.
+The driver (the command's process) and the jobs share only the file system: the driver may exit, and the same command
+finds its jobs again.
 """
 
 import io
@@ -26,7 +26,7 @@ from rnnlab.sweeps.pack import Assigned, Pack, cut, surroundings
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.scheduler import View
 
-FOLDER = ".slurm"  # beside the runs: submitit's files and what was submitted
+FOLDER = ".slurm"  # in the experiment's folder: submitit's files, and the list of jobs
 POLL = 0.5  # seconds between two looks at the runs' folders
 ASK_SLURM = 5.0  # seconds between two questions to Slurm
 OVER = (*ENDED, "failed", "pruned")
@@ -35,13 +35,13 @@ WORDS: dict[str, tuple[Any, str]] = {
     "partition": (str, "a name"), "account": (str, "a name"), "setup": (list, "a list of lines of shell"),
     "detach": (bool, "true or false"), "more": (dict, "keys of sbatch"),
 }  # fmt: skip
-MOST = 2000  # runs in a pack
-DETACHED = "detached"  # why a driver stopped that left its jobs to themselves
-CANCELLED = "cancelled"  # or whose jobs somebody has cancelled
+MOST = 2000  # the most runs in a pack
+DETACHED = "detached"  # a driver's reason to stop: --detach, and the jobs continue
+CANCELLED = "cancelled"  # a driver's reason to stop: its jobs were cancelled
 
 
 def checked(options: dict[str, Any]) -> dict[str, Any]:
-    """`sweep.slurm`, or UserError for what is wrong with it."""
+    """The checked `sweep.slurm` section. Raises UserError where it is invalid."""
     found = options["slurm"]
     if not isinstance(found, dict):
         raise UserError(f"sweep.slurm={found}: must hold keys, such as sweep.slurm.partition=gpu")
@@ -65,7 +65,7 @@ def cluster_devices(options: dict[str, Any]) -> dict[str, str]:
 
 
 def workers_per_job(options: dict[str, Any], due: Sequence[Planned]) -> int:
-    """How many of these runs fit on a job at once. Raises UserError where none does."""
+    """How many of these runs a job trains at once. Raises UserError where not even one fits."""
     asked, kinds = checked(options), {planned.accelerator for planned in due}
     gpus, cores = gpus_each(due), cores_each(due)
     for key, each, what in (("gpus", gpus * ("gpu" in kinds), "GPU"), ("cpus", cores, "core")):
@@ -79,7 +79,7 @@ def workers_per_job(options: dict[str, Any], due: Sequence[Planned]) -> int:
 
 
 def require_slurm() -> None:
-    """Raises UserError where there is no Slurm, or submitit is not installed."""
+    """Raises UserError where Slurm or submitit is not installed."""
     try:
         import submitit  # noqa: F401
     except ImportError as error:
@@ -92,7 +92,7 @@ def require_slurm() -> None:
 
 @dataclass
 class SlurmSweep:
-    """`due` are the runs to train; `options` is the `sweep` section."""
+    """The driver of a grid on Slurm. `due` are the runs to train; `options` is the `sweep` section."""
 
     due: list[Planned]
     options: dict[str, Any]
@@ -112,12 +112,12 @@ class SlurmSweep:
             known = self._ended_at(planned)
             self.seen[i] = (
                 known if known[0] == planned.status else None
-            )  # a job has ended it since it was planned
+            )  # None: a job has ended the run since the plan was made
 
     def run(self) -> dict[int, Outcome]:
-        """Submits what no job has yet, and shows how the runs get on until all have ended or jobs have.
+        """Submits the runs that no job has yet, and shows progress until all runs or all jobs have ended.
 
-        Ctrl-C leaves the jobs alone unless the answer to a question says otherwise; so do SIGTERM and SIGHUP.
+        After Ctrl-C it asks whether to cancel the jobs; by default, and after SIGTERM and SIGHUP, they continue.
         """
         jobs = self._live_jobs()
         taken = {name for job in jobs.values() for name in job["runs"]}
@@ -147,7 +147,7 @@ class SlurmSweep:
     # ------------------------------------------------------------------ jobs
 
     def _submit(self, new: list[Planned]) -> dict[str, dict[str, Any]]:
-        """{job: its runs}, noted in the ledger before anything else happens."""
+        """Submits runs; returns {job: its runs}. Each array job is written to the ledger at once."""
         workers = self.options["workers"] or workers_per_job(self.options, self.due)
         packs = cut([p.cost for p in new], 60 * self.slurm["minutes_per_job"] * workers, MOST)
         batch = executor(self.folder, self.slurm, self.due[0].config["name"])
@@ -183,7 +183,7 @@ class SlurmSweep:
         return {}
 
     def _live_jobs(self) -> dict[str, dict[str, Any]]:
-        """Those of the ledger that Slurm still has. Raises UserError where it does not answer."""
+        """The jobs of the ledger that Slurm still has. Raises UserError where Slurm does not answer."""
         known = self._known_jobs()
         if not known:
             return {}
@@ -232,7 +232,7 @@ class SlurmSweep:
         return record.get("status"), record.get("ended")
 
     def _left_over(self, i: int, planned: Planned, jobs: dict[str, dict[str, Any]]) -> Outcome:
-        """What became of a run that no job has any more."""
+        """The outcome of a run that has not ended, and whose job has."""
         job = next((job for job, about in jobs.items() if planned.place.folder.name in about["runs"]), "")
         record = planned.run.known
         if record.get("status") == "stopped" or slurm_queue.about(job).get("JobState") == "CANCELLED":
@@ -243,19 +243,19 @@ class SlurmSweep:
 
 
 def executor(folder: Path, asked: dict[str, Any], name: str) -> Any:
-    """submitit's, with `sweep.slurm`; its files lie in `folder`."""
+    """An executor of submitit with the settings of `sweep.slurm`; its files are in `folder`."""
     import submitit
 
     memory = f"{asked['memory_gb'] * 1024:.0f}M" if asked["memory_gb"] else None
     own = {"partition": asked["partition"], "account": asked["account"], "setup": asked["setup"],
            "gpus_per_node": asked["gpus"], "mem": memory}  # fmt: skip
-    # not in a folder for each job ("%j"): submitit makes that when sbatch has answered, and a job that begins before
-    # could not open the file that it prints to, and ended
+    # no folder for each job ("%j"): submitit makes it after sbatch has answered; a job that begins earlier could not
+    # open its log file, and would end
     found = submitit.SlurmExecutor(folder, max_num_timeout=10**6)
     found.update_parameters(**{
         "job_name": f"rnnlab {name}", "time": asked["minutes"], "cpus_per_task": asked["cpus"],
         "array_parallelism": asked["parallel"], "stderr_to_stdout": True,
-        # before its time is over a job is told to write checkpoints, but not when it has only begun
+        # seconds before its time limit at which a job is told to write checkpoints; less for very short jobs
         "signal_delay_s": min(90, 20 * asked["minutes"]),
         "additional_parameters": {"requeue": True} | asked["more"],
     } | {key: value for key, value in own.items() if value})  # fmt: skip
@@ -263,14 +263,14 @@ def executor(folder: Path, asked: dict[str, Any], name: str) -> Any:
 
 
 def submit(executor: Any, works: Iterable[Any]) -> list[str]:
-    """Submits an array job; returns its tasks. Raises UserError with what sbatch says where it refuses."""
+    """Submits an array job; returns the ids of its tasks. Raises UserError with sbatch's message where it refuses."""
     import submitit
 
     try:
         with (
             redirect_stderr(io.StringIO()),
             executor.batch(),
-        ):  # where submitit would print what is said below
+        ):  # submitit would also print the error that is raised below
             made = [executor.submit(work) for work in works]
         return [job.job_id for job in made]
     except submitit.core.utils.FailedJobError as error:
@@ -279,7 +279,7 @@ def submit(executor: Any, works: Iterable[Any]) -> list[str]:
 
 
 def last_words(folder: Path, job: str) -> str:
-    """The last line of what a job printed, and where; else how Slurm says that it ended; "" where nothing is known."""
+    """The last line (or last error) that a job printed, and its log file; else its exit code; "" if unknown."""
     if not job:
         return ""
     for path in sorted(folder.glob(f"{job}_*_log.out")):

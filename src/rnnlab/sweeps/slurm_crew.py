@@ -1,4 +1,4 @@
-"""What a Slurm job of a search runs: warm workers, and the connection to the driver that passes on what they say."""
+"""The program of a Slurm job in a search: warm workers, and a connection that passes their messages to the driver."""
 
 import os
 import socket
@@ -18,38 +18,38 @@ from rnnlab.sweeps.pack import PATIENCE, queue_again, refuse_others, surrounding
 from rnnlab.sweeps.pool import WorkerHandle
 from rnnlab.sweeps.worker import Validated
 
-LEAVES = "leaves"  # a crew's last word where its job is to be queued again
-REACH = 60.0  # seconds in which a job must have reached the driver
-HANDSHAKE = 10  # seconds that whoever connects has for each of its words
-ANSWERS = 10.0  # seconds in which a driver that is there has answered a validation
+LEAVES = "leaves"  # a crew's last message where its job is queued again
+REACH = 60.0  # seconds in which a job must reach the driver
+HANDSHAKE = 10  # seconds for each message of the handshake
+ANSWERS = 10.0  # seconds in which a living driver answers a validation
 KEEPALIVE = {
     "TCP_KEEPIDLE": 60,
     "TCP_KEEPINTVL": 15,
     "TCP_KEEPCNT": 4,
-}  # a lost node is seen after two minutes
+}  # a lost node is noticed after two minutes
 
 
 @dataclass
 class Crew:
-    """What a job runs. `there` are the driver's host names and addresses; `key` lets no other connect."""
+    """The function of a job. `there`: the driver's host names and addresses; `key`: authenticates the job."""
 
     there: list[str]
     port: int
     key: bytes
     workers: int
     made_with: dict[str, str]
-    folder: str  # in which the command was given
-    gpus_each: int = 1  # that a worker has for itself
+    folder: str  # the command's working folder
+    gpus_each: int = 1  # GPUs of each worker
     _driver: Any = field(default=None, init=False)  # multiprocessing's connection
     _pool: Any = field(default=None, init=False)  # a `LocalPool`
     _crew: dict[int, WorkerHandle] = field(default_factory=dict, init=False)
     _leaving: bool = field(default=False, init=False)
     _asking: set[int] = field(
         default_factory=set, init=False
-    )  # workers that wait for the answer to a validation
+    )  # workers that wait for an answer to a validation
 
     def __call__(self) -> None:
-        """Raises UserError where this machine does not have the same program, or does not reach the driver."""
+        """Raises UserError where this machine has other versions or other code, or does not reach the driver."""
         from rnnlab.sweeps.forkserver import ForkServer
         from rnnlab.sweeps.pool import LocalPool
 
@@ -83,7 +83,7 @@ class Crew:
         raise UserError(f"{own} does not reach the search at {' or '.join(self.there)}, port {self.port}")
 
     def _obey(self) -> bool:
-        """Does what the driver has asked for; False at its end."""
+        """Executes the driver's requests; returns False when the search has ended."""
         while self._driver.poll():
             number, what, more = self._driver.recv()
             if what == "end":
@@ -93,7 +93,7 @@ class Crew:
                 if not self._leaving:
                     self._crew[number] = self._pool.open(more, self._gpu() if more == "gpu" else None)
             elif (worker := self._crew.get(number)) is not None:
-                with suppress(OSError):  # one that has died says so itself
+                with suppress(OSError):  # a dead worker is reported by `_pass_on`
                     if what == "send":
                         self._asking.discard(number)
                         self._pool.send(worker, more)
@@ -104,7 +104,7 @@ class Crew:
         return True
 
     def _gpu(self) -> str | None:
-        """Of this job's GPUs those that fewest workers have."""
+        """The GPUs of this job that the fewest workers use; None where the job has none."""
         names = [g for g in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if g]
         starts = range(0, len(names) - self.gpus_each + 1, self.gpus_each)
         busy = Counter(worker.gpu for worker in self._crew.values())
@@ -113,7 +113,9 @@ class Crew:
         )
 
     def _pass_on(self, timeout: float, to_driver: bool = True) -> None:
-        """What the workers say. That they stop or go where all of them leave is for `LEAVES` to say."""
+        """Passes the workers' messages to the driver. While all workers leave, their stops are not passed on: LEAVES
+        replaces them.
+        """
         connections = [worker.connection for worker in self._crew.values()]
         wait([*connections, self._driver] if to_driver else connections, timeout)
         of = {id(worker): number for number, worker in self._crew.items()}
@@ -124,12 +126,12 @@ class Crew:
                 self._asking.add(number)
             stops = message is None or (isinstance(message, Outcome) and message.status == "stopped")
             if to_driver and not (self._leaving and stops):
-                with suppress(OSError):  # that the driver has gone is for `_obey` to find
+                with suppress(OSError):  # `_obey` notices that the driver has gone
                     self._driver.send((number, message, why))
 
     def _stop_all(self, alone: bool = False) -> None:
-        """Has all workers write their checkpoints, and waits for it. A worker may be waiting for the answer to a
-        validation: until they have gone what they say is passed on, or answered where the driver does not (`alone`).
+        """Makes all workers write checkpoints and exit, and waits for that. A worker may be waiting for the answer to a
+        validation: until all have gone, messages are passed on, or answered here where the driver does not (`alone`).
         """
         self._leaving = True
         for worker in self._crew.values():
@@ -148,11 +150,11 @@ class Crew:
                     self._pool.send(self._crew[number], "")
 
     def checkpoint(self) -> Any:
-        """What submitit calls in the middle of `__call__`, when the job's time is over or others need its place."""
+        """Called by submitit during `__call__`, when the job's time is over or the job is preempted."""
         import submitit
 
         self._leave()
-        return submitit.helpers.DelayedSubmission(replace(self))  # without what cannot be written
+        return submitit.helpers.DelayedSubmission(replace(self))  # without unpicklable fields
 
     def _leave(self) -> None:
         self._stop_all()
@@ -163,7 +165,7 @@ class Crew:
 
 
 def reached(host: str, port: int, key: bytes) -> Connection:
-    """A connection to a driver. Raises OSError, EOFError, AuthenticationError or AssertionError."""
+    """An authenticated connection to a driver. Raises OSError, EOFError, AuthenticationError or AssertionError."""
     with socket.create_connection((host, port), HANDSHAKE) as found:
         found.settimeout(None)
         connection = Connection(found.detach())
@@ -179,7 +181,7 @@ def reached(host: str, port: int, key: bytes) -> Connection:
 
 
 def bound(connection: Connection, seconds: int) -> None:
-    """Has reading end with an OSError where nothing comes for so long (0: never), or from a node that has vanished."""
+    """Makes reads raise OSError after `seconds` without data (0: never), or when the other node has vanished."""
     with socket.socket(fileno=os.dup(connection.fileno())) as own:
         own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", seconds, 0))
         own.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,7 +1,7 @@
-"""The driver of a search whose warm workers run in jobs of a Slurm cluster: it stays, and hears of each validation.
+"""The driver's pool for a search with workers in Slurm jobs. The driver must keep running: it gets each validation.
 
-Each job (`rnnlab.sweeps.slurm_crew.Crew`) connects to the driver and passes on what its workers say. A job whose time
-is over, or that is preempted, is queued again and connects anew; its runs go on from their checkpoints, in any job.
+Each job (`rnnlab.sweeps.slurm_crew.Crew`) connects to the driver and passes on its workers' messages. A job whose time
+is over, or that is preempted, is queued again and connects again; its runs resume from their checkpoints, in any job.
 """
 
 import math
@@ -23,7 +23,7 @@ from rnnlab.sweeps.pack import surroundings
 from rnnlab.sweeps.pool import LOST, MOVED, WorkerHandle
 from rnnlab.sweeps.slurm_crew import HANDSHAKE, LEAVES, Crew, bound
 
-LOOK = 60.0  # seconds between two questions to Slurm about jobs that have connected
+LOOK = 60.0  # seconds between two calls of squeue while jobs are connected
 
 
 @dataclass
@@ -31,23 +31,25 @@ class Station:
     """A job that has connected."""
 
     connection: Any  # multiprocessing's
-    job: str  # as Slurm numbers it, for squeue
+    job: str  # SLURM_JOB_ID
     room: int
-    workers: set[int] = field(default_factory=set)  # numbers of those that are open there
-    gone: str = ""  # why it has
+    workers: set[int] = field(default_factory=set)  # ids of its workers
+    gone: str = ""  # why the job has gone; "" while it is connected
 
 
 @dataclass
 class SlurmPool:
-    """`options` is the `sweep` section, `folder` the experiment's. Raises UserError where nothing can be submitted."""
+    """Workers in Slurm jobs. `options` is the `sweep` section, `folder` the experiment's. Raises UserError where no job
+    can be submitted.
+    """
 
     options: dict[str, Any]
     folder: Path
     name: str
-    per_job: int  # workers that fit on a job
-    gpus_each: int = 1  # that a worker has for itself
+    per_job: int  # workers that fit in a job
+    gpus_each: int = 1  # GPUs of each worker
     stations: list[Station] = field(default_factory=list)
-    of: dict[int, Station] = field(default_factory=dict)  # where a worker is
+    of: dict[int, Station] = field(default_factory=dict)  # {worker: its job}
     died: dict[int, str] = field(default_factory=dict)
     closed: bool = False
 
@@ -60,7 +62,7 @@ class SlurmPool:
         threading.Thread(target=self._welcome, daemon=True).start()
         ledgers = self.folder.absolute() / slurm.FOLDER
         ledgers.mkdir(parents=True, exist_ok=True)
-        self.place = Path(tempfile.mkdtemp(prefix="search-", dir=ledgers))  # no other may read the key in it
+        self.place = Path(tempfile.mkdtemp(prefix="search-", dir=ledgers))  # private: its files hold the key
         port, workers = self.listener.address[1], min(self.per_job, self.wanted)
         crew = Crew(addresses(), port, self.key, workers, surroundings(), str(Path.cwd()), self.gpus_each)
         executor = slurm.executor(self.place, asked, self.name)
@@ -75,13 +77,13 @@ class SlurmPool:
         while not self.closed:
             try:
                 connection = self.listener.accept()
-            except OSError:  # of one that has gone already, or no file is left to open
+            except OSError:  # the peer has gone, or too many files are open
                 time.sleep(0.1)
                 continue
             threading.Thread(target=self._greet, args=(connection,), daemon=True).start()
 
     def _greet(self, connection: Connection) -> None:
-        """Anyone may connect, and say nothing or anything; who has the key is a job."""
+        """Authenticates a new connection. Anyone may connect and send anything; only a job has the key."""
         try:
             bound(connection, HANDSHAKE)
             deliver_challenge(connection, self.key)
@@ -89,20 +91,20 @@ class SlurmPool:
             job, room = connection.recv()
             bound(connection, 0)
             self.coming.put((connection, job, room))
-        except Exception:  # whatever bytes can raise
+        except Exception:  # arbitrary bytes may raise anything
             connection.close()
 
     def _close(self) -> None:
         self.closed = True
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.listener.address[1]), 1):
-            pass  # which has `_welcome` see it
+            pass  # wakes `_welcome`
         self.listener.close()
 
     def room(self, kind: str) -> int:
         while not self.coming.empty():
             connection, job, room = self.coming.get()
             for station in self.stations:
-                if job and station.job == job:  # it runs anew: its node had been lost
+                if job and station.job == job:  # Slurm restarted the job, because its node was lost
                     self._lose(station)
             self.stations.append(Station(connection, job, room))
         return sum(station.room for station in self.stations if not station.gone)
@@ -111,7 +113,7 @@ class SlurmPool:
     def _lose(station: Station) -> None:
         if not station.gone:
             station.gone = LOST
-            station.connection.close()  # a job that is there after all writes its checkpoints
+            station.connection.close()  # if the job is alive after all, it notices and writes checkpoints
 
     def open(self, kind: str, gpu: str | None = None) -> WorkerHandle:
         worker = WorkerHandle(len(self.of), kind)
@@ -139,7 +141,7 @@ class SlurmPool:
             self._say(worker, "stop", now)
 
     def ready(self, workers: list[WorkerHandle], timeout: float) -> list[tuple[WorkerHandle, Any]]:
-        """Raises UserError where no job is left that could train."""
+        """As `Pool.ready`. Raises UserError where no job is left that could train."""
         known = {worker.pid: worker for worker in workers}
         live = [station for station in self.stations if not station.gone]
         if not live:
@@ -174,7 +176,7 @@ class SlurmPool:
         if time.monotonic() - self.asked_at < (LOOK if live else slurm.ASK_SLURM):
             return
         self.asked_at = time.monotonic()
-        if (found := slurm_queue.in_queue()) is None:  # Slurm does not answer: the next time
+        if (found := slurm_queue.in_queue()) is None:  # Slurm does not answer: try again later
             return
         for station in live:
             if station.job and found.get(station.job, "PENDING") == "PENDING":  # ended, or queued again
@@ -190,7 +192,7 @@ class SlurmPool:
             raise UserError(f"sweep.pool=slurm: no job is left to train the search{said}")
 
     def close(self, worker: WorkerHandle) -> str:
-        """Why it has gone: LOST with its node, MOVED where its job is queued again."""
+        """As `Pool.close`: LOST where its node is lost, MOVED where its job is queued again."""
         station = self.of[worker.pid]
         station.workers.discard(worker.pid)
         if worker.pid in self.died:
@@ -200,7 +202,7 @@ class SlurmPool:
         return station.gone or "it was let go"
 
     def end(self) -> None:
-        """Lets the jobs go: those that are under way end by themselves, behind their checkpoints."""
+        """Ends the jobs: running ones write checkpoints and exit by themselves; pending ones are cancelled."""
         self.room("cpu")
         for station in self.stations:
             with suppress(OSError):
@@ -211,7 +213,7 @@ class SlurmPool:
 
 
 def addresses() -> list[str]:
-    """What other machines may know this one by."""
+    """Host names and addresses by which other machines may reach this one."""
     name = socket.gethostname()
     found = [name, socket.getfqdn()]
     with suppress(OSError):

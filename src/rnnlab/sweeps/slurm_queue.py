@@ -1,11 +1,11 @@
-"""What Slurm's own commands say of jobs, and what they are asked to do with them."""
+"""Calls Slurm's commands: queries, cancels and requeues jobs."""
 
 import subprocess
 from collections.abc import Iterable
 
 
 def command(*words: str, seconds: float = 60) -> str | None:
-    """What one of Slurm's commands prints; None where it fails or is not there."""
+    """The output of one of Slurm's commands; None where it fails or is not installed."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=seconds)
     except (OSError, subprocess.TimeoutExpired):
@@ -23,23 +23,23 @@ def requeue(job: str) -> None:
 
 
 def state(job: str) -> str:
-    """Slurm's word on a job: PENDING, RUNNING ...; "" for one that it does not have any more."""
+    """The state of a job in Slurm: PENDING, RUNNING ...; "" where Slurm does not have it any more."""
     return (command("squeue", "--noheader", f"--jobs={job}", "--format=%T") or "").strip()
 
 
 def about(job: str) -> dict[str, str]:
-    """What Slurm remembers of a job, also for some minutes behind its end: {"JobState": "CANCELLED", ...}."""
+    """What Slurm knows about a job, also for some minutes after its end: {"JobState": "CANCELLED", ...}."""
     words = (command("scontrol", "show", "job", job) or "").split()
     return dict(word.partition("=")[::2] for word in words)
 
 
 def in_queue() -> dict[str, str] | None:
-    """The jobs and array tasks that Slurm has not ended, by all their names: {"12_0": "RUNNING", "13": "PENDING"};
-    None where it does not answer.
+    """{id: state} of the jobs and array tasks that have not ended, under each of their ids, such as {"12_0": "RUNNING",
+    "13": "PENDING"}; None where Slurm does not answer.
     """
     said = command("squeue", "--noheader", "--array", "--format=%i %F_%K %A %T", seconds=15)
     lines = [line.split() for line in (said or "").splitlines()]
-    # %A is what the job itself is told; a task that is still to come has its array's
+    # %A is the job's own SLURM_JOB_ID; for a pending task it is the id of its array
     found = {line[2]: line[3] for line in lines if len(line) == 4 and line[3] == "PENDING"}
     found |= {line[2]: line[3] for line in lines if len(line) == 4 and line[3] != "PENDING"}
     found |= {word: line[3] for line in lines if len(line) == 4 for word in line[:2]}

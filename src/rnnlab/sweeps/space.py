@@ -1,4 +1,4 @@
-"""What a search chooses from: the overrides of a sweep, read as Optuna's distributions."""
+"""The search space of a search: a sweep's overrides, read as Optuna's distributions."""
 
 import hashlib
 import json
@@ -13,14 +13,14 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from rnnlab.errors import UserError
 from rnnlab.sweeps.grid import Assignment, Point, assignments, of_sweep
 
-DIGITS = 6  # of a drawn number, as it stands in names and configs
+DIGITS = 6  # significant digits of a drawn number in names and configs
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One key of the space: values in a row, `choices`, or all numbers from `low` to `high`."""
+    """One key of the space: a list of values (`choices`), or the numbers from `low` to `high`."""
 
-    key: str  # as it is typed, with a + where it adds a key
+    key: str  # as in the command, with a + where it adds a key
     choices: tuple[Assignment, ...] = ()
     low: float = 0.0
     high: float = 0.0
@@ -33,13 +33,13 @@ class Dimension:
 
     @property
     def ends(self) -> list[float]:
-        """The lowest and the highest number; between them one that is not whole, where such numbers are drawn."""
+        """The lowest and the highest number; for real numbers also one between them that is not an integer."""
         if self.whole or self.step:
             return [self.low, self.high]
         return [self.low, self.low + (self.high - self.low) / math.pi, self.high]
 
     def distribution(self) -> Any:
-        """Optuna's own."""
+        """The dimension as Optuna's distribution."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.choices:
@@ -63,7 +63,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class Space:
-    """`seeds` are no dimension: every trial trains with each of them, and is worth their mean."""
+    """A search space. `seeds` are no dimension: each trial trains with every seed, and its value is their mean."""
 
     fixed: Point
     dimensions: tuple[Dimension, ...]
@@ -75,29 +75,27 @@ class Space:
 
     @property
     def id(self) -> str:
-        """What a trial's value depends on: the same in two searches, however they choose."""
+        """A hash of all that a trial's value depends on: equal for searches with different samplers or pruners."""
         own = {d.key: str(d) for d in self.dimensions}
         about = [sorted(self.asked.values()), own, sorted(a.text for a in self.seeds)]
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def asked(self) -> dict[str, str]:
-        """What all trials share, but for where they lie: {key: KEY=VALUE}."""
+        """{key: KEY=VALUE} of the overrides that all trials share, without `paths`."""
         return {a.key: a.text for a in self.fixed if not a.key.startswith("paths.")}
 
     def distributions(self) -> dict[str, Any]:
         return {d.key: d.distribution() for d in self.dimensions}
 
     def points(self, params: dict[str, Any]) -> list[Point]:
-        """The points of a trial, one a seed."""
+        """The points of a trial, one for each seed."""
         chosen = tuple(d.assign(params[d.key]) for d in self.dimensions)
         one_each: list[Point] = [(seed,) for seed in self.seeds]
         return [(*self.fixed, *chosen, *seed) for seed in one_each or [()]]
 
     def corners(self) -> list[Point]:
-        """Points in which each choice, each end of an interval and a number between stand once, to be checked before
-        the search.
-        """
+        """Points that together contain each choice and the `ends` of each interval, to be checked before the search."""
         values: list[list[Any]] = [[a.text for a in d.choices] or d.ends for d in self.dimensions]
         first = {d.key: v[0] for d, v in zip(self.dimensions, values, strict=True)}
         found: list[Point] = [self.points(first | {d.key: v})[0]
@@ -118,7 +116,7 @@ def space(
 ) -> Space:
     """Reads overrides: KEY=a,b or choice(a,b), range(a,b,step), interval(a,b), tag(log, interval(a,b)), glob(*).
 
-    Raises UserError for a space without a dimension.
+    Raises UserError where no key has several values.
     """
     if zipped:
         raise UserError("sweep.zip: a search chooses each key by itself; sweep.search=grid pairs keys")

@@ -1,7 +1,8 @@
-"""Hydra's other launchers (basic, joblib, submitit, ray) get the runs that are due; the leaderboard comes once.
+"""Makes Hydra's other launchers (basic, joblib, submitit, ray) train only the runs that are due, and shows one
+leaderboard at the end.
 
-Each run is a job of theirs, and says so in one line (`rnnlab.cli.train.task`). A job of submitit whose time is over is
-queued again; its run goes on from the checkpoint that the warning has it write.
+Each run is a job of the launcher, and prints one line (`rnnlab.cli.train.task`). A job of submitit whose time is over
+is queued again; before that it is warned and writes a checkpoint, from which its run resumes.
 """
 
 import time
@@ -17,14 +18,14 @@ from hydra.plugins.launcher import Launcher
 
 from rnnlab.errors import RunFailed, UserError
 
-AGAIN = 10**6  # times that a job of submitit may run into its limit
+AGAIN = 10**6  # how often a job of submitit may reach its time limit
 
 
 @dataclass
 class Launched:
-    """The runs of one command, in the order in which its sweeper asked for them."""
+    """The runs of one command, in the order in which its sweeper requested them."""
 
-    # {folder: each `Planned` that the job may be, when that had ended before}
+    # {folder: [(a `Planned` that the job may be, when this run had ended before)]}
     runs: dict[Path, list[tuple[Any, Any]]] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
 
@@ -55,7 +56,7 @@ class Launched:
 
 @dataclass
 class Due(Launcher):
-    """`launcher`, without the runs that are over already: of these the caller gets the results."""
+    """Passes only runs that have not ended to `launcher`; for the others it returns their results."""
 
     launcher: Any
     launched: Launched
@@ -64,10 +65,10 @@ class Due(Launcher):
     task_function: Any
 
     def setup(self, **_: Any) -> None:
-        """The launcher is set up."""
+        """Does nothing: `launcher` is set up already."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Raises RunFailed where the launcher itself gives up."""
+        """Raises RunFailed where the launcher itself fails."""
         from rnnlab.sweeps.hydra_bridge import over_already
 
         runs, over = over_already(self.config, self.context, job_overrides)
@@ -86,7 +87,9 @@ class Due(Launcher):
 
 @contextmanager
 def due_alone() -> Iterator[None]:
-    """While open, every launcher but ours that Hydra makes for `rnnlab train` is one of `Due`; then the leaderboard."""
+    """While open, wraps in `Due` every launcher that Hydra makes for `rnnlab train`, except rnnlab's; at the end shows
+    the leaderboard.
+    """
     launched, original = Launched(), Plugins.instantiate_launcher
 
     def instantiate(plugins: Plugins, hydra_context: Any, task_function: Any, config: Any) -> Launcher:
@@ -98,7 +101,7 @@ def due_alone() -> Iterator[None]:
         params = getattr(launcher, "params", None)
         if (
             isinstance(params, dict) and params.get("max_num_timeout") == 0
-        ):  # submitit's own default: never again
+        ):  # submitit's default: a job that reaches its time limit is not queued again
             params["max_num_timeout"] = AGAIN
         return Due(launcher, launched, config, hydra_context, task_function)
 

@@ -1,6 +1,7 @@
-"""Optuna's study of a search, in memory, and what it is made again from: `search.jsonl` and the runs' folders.
+"""Optuna's study of a search, in memory. It is rebuilt from the journal `search.jsonl` and from the runs' folders.
 
-The journal notes each trial when it is chosen and when it is told, a line each: from it the same command goes on.
+The journal gets one line when a trial is chosen and one when its result is told to Optuna. From it the same command
+continues the search.
 """
 
 import math
@@ -24,16 +25,16 @@ from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.space import Space
 
 STUDY = "study.log"
-ENOUGH = 10  # complete trials, before it is said how much each key mattered
-OF_RESULTS = ("parameters", "multiplications", "steps")  # objectives that are no metric of a validation
+ENOUGH = 10  # the fewest complete trials (with different values) for the importance of keys
+OF_RESULTS = ("parameters", "multiplications", "steps")  # objectives that no validation measures
 SECONDS = "seconds"
 
 PlanPoint = Callable[[Point], "Planned | list[str]"]
 
 
 def refuse_objectives(asked: Sequence[str], monitor: str, measured: Collection[str]) -> None:
-    """Raises UserError for an objective that no run has, of the names that are `measured` (where they are known), and
-    for one that is there twice.
+    """Raises UserError for an objective that runs do not have, given the names that are `measured` (empty where they
+    are not known), for the monitored metric, and for a repeated objective.
     """
     possible = {*OF_RESULTS, SECONDS, *measured} - {monitor}
     for i, name in enumerate(asked):
@@ -52,35 +53,35 @@ def refuse_objectives(asked: Sequence[str], monitor: str, measured: Collection[s
 
 @dataclass(eq=False)
 class Trial:
-    """A configuration: one run for each seed, one after another."""
+    """A configuration that Optuna has chosen: one run for each seed, one after another."""
 
     number: int
-    ask: Any  # Optuna's own
+    ask: Any  # Optuna's trial
     runs: list[Planned]
-    values: list[list[float]] = field(default_factory=list)  # of each run that has finished, its objectives
-    curve: dict[int, float] = field(default_factory=dict)  # of its first run: {step: monitored metric}
-    steps: int = 0  # that its first run has taken, once it has ended
+    values: list[list[float]] = field(default_factory=list)  # the objectives of each finished run
+    curve: dict[int, float] = field(default_factory=dict)  # {step: monitored metric} of its first run
+    steps: int = 0  # steps of its first run, once it has ended
     state: str = ""  # complete, pruned or failed, once it has ended
-    rung: int = 0  # of synchronous halving: how many it has passed
+    rung: int = 0  # how many rungs of synchronous halving it has passed
 
     @property
     def means(self) -> list[float]:
-        """Of each objective, over the runs that have finished; the monitored metric first."""
+        """The mean of each objective over the finished runs; the monitored metric first."""
         return [sum(column) / len(column) for column in zip(*self.values, strict=True)]
 
 
 @dataclass
 class Study:
-    """`options` are those of `sweep`, `config` is one of the runs' configs; `number` is that of the next new trial."""
+    """The study. `options` is the `sweep` section; `config` and `example` belong to one of the runs."""
 
     space: Space
     options: dict[str, Any]
     config: RunConfig
     example: Planned
     steps: int
-    told: Counter[str] = field(default_factory=Counter)  # trials of an earlier command, by how they ended
-    earlier: list[Planned] = field(default_factory=list)  # their runs
-    begun: list[int] = field(default_factory=list)  # numbers of trials that it has begun and not told
+    told: Counter[str] = field(default_factory=Counter)  # {state: number of trials} of an earlier command
+    earlier: list[Planned] = field(default_factory=list)  # runs of its complete trials
+    begun: list[int] = field(default_factory=list)  # numbers of the trials that it has begun and not told
 
     def __post_init__(self) -> None:
         import optuna
@@ -98,7 +99,7 @@ class Study:
         self.entries = () if self.in_batches else read_journal(self.journal, self.id).trials
         own: Any = "minimize" if self.sign > 0 else "maximize"
         self.optuna: Any = optuna.create_study(
-            study_name=self.id,  # from the name and a trial's number comes its bracket of Hyperband
+            study_name=self.id,  # fixed: Hyperband chooses a trial's bracket by this name and the trial's number
             directions=[own] + ["minimize"] * len(self.options["objectives"]),
             sampler=samplers.sampler(self.options, len(self.entries)),
             pruner=samplers.pruner(self.options, self.steps),
@@ -119,7 +120,7 @@ class Study:
             )
 
     def tell(self, trial: Trial) -> None:
-        """What came of a trial that has ended."""
+        """Tells Optuna the result of a trial that has ended, and writes it to the journal."""
         complete = trial.state == "complete"
         told = self.optuna.tell(
             trial.ask, trial.means if complete else None, state=samplers.state(trial.state)
@@ -152,10 +153,11 @@ class Study:
         append(self.journal, line)
 
     def recall(self, plan_point: PlanPoint) -> int:
-        """Tells the study of what an earlier command has found: of this search's journal, and of other runs that lie
-        in the space. What was under way is chosen again. Returns the number of the next new trial.
+        """Tells Optuna the results of an earlier command, from the journal and from other runs in the space. Trials
+        that were under way are chosen again. Returns the number of the next new trial.
 
-        Nothing where trials are chosen in batches: those are chosen as if for the first time, and their runs are there.
+        Does nothing where trials are chosen in batches: they are chosen in the same way again, and their finished runs
+        are found.
         """
         if self.in_batches:
             return 0
@@ -195,8 +197,8 @@ class Study:
         return number
 
     def _reported(self, planned: Sequence[Planned], steps: int) -> dict[int, float]:
-        """What a pruner has heard of a trial that an earlier command told, and compares others with: of each seed that
-        has ended its value, or the validations of the first run until it ended; {} where its folder is gone.
+        """The values that a pruner saw of a trial of an earlier command, and compares other trials with: the value of
+        each finished seed (Wilcoxon), or the validations of the first run; {} where its folder is gone.
         """
         if self.options["prune"] == "wilcoxon":
             ended = [known for p in planned if (known := p.run.known).get("status") in ENDED]
@@ -207,7 +209,7 @@ class Study:
         return {step: value for step, value in values.items() if math.isfinite(value)}
 
     def curve_of(self, planned: Planned) -> dict[int, float]:
-        """{step: monitored metric} of what a run has written; {} where there is nothing."""
+        """{step: monitored metric} from a run's metrics.csv; {} where there is none."""
         with suppress(UserError, KeyError, OSError):
             metrics = planned.run.metrics
             steps, values = metrics[as_logged(self.config["monitor"], metrics)]
@@ -215,7 +217,7 @@ class Study:
         return {}
 
     def _others(self, known: set[str]) -> Iterator[tuple[dict[str, Any], list[float]]]:
-        """Finished runs in the folder that lie in the space, and were no trials."""
+        """(params, values) of the finished runs in the folder that lie in the space and are not `known` trials."""
         for run in runs(self.journal.parent, silently) if self.journal.parent.is_dir() else ():
             values = self.values_of(run.known)
             if run.folder.name in known or run.known.get("status") not in ENDED:
@@ -224,7 +226,7 @@ class Study:
                 yield there, values
 
     def _params_of(self, run: Run) -> dict[str, Any] | None:
-        """Where a run lies in the space; None for one that is not of it."""
+        """The parameters of a run in the space; None for a run outside it."""
         with suppress(UserError, KeyError, TypeError):
             own = {a.partition("=")[0]: a for a in run.overrides if not a.startswith("paths.")}
             fixed = dict(self.space.asked)
@@ -234,14 +236,14 @@ class Study:
         return None
 
     def close(self) -> None:
-        """Notes how much each key mattered, and writes the study as Optuna's own journal, for its dashboard."""
+        """Writes the importance of each key to the journal, and the study as Optuna's journal, for its dashboard."""
         import optuna
         from optuna.storages.journal import JournalFileBackend
 
         complete = self.optuna.get_trials(deepcopy=False, states=(samplers.state("complete"),))
         if len({trial.values[0] for trial in complete}) >= ENOUGH and len(self.distributions) > 1:
             evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-            # with one objective Optuna knows which values are good, and warns where it is told
+            # `target` is needed with several objectives only; with one Optuna warns about it
             first = (lambda trial: self.sign * trial.values[0]) if len(self.objectives) > 1 else None
             with suppress(ValueError, RuntimeError), warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
@@ -263,7 +265,7 @@ class Study:
 
 
 def fitted(dimension: Any, value: Any) -> Any:
-    """A value of the journal, or KEY=VALUE, as the dimension's distribution takes it; None where it does not."""
+    """A value of the journal, or KEY=VALUE, as a value of the dimension's distribution; None where it is outside."""
     if dimension.choices:
         return value if value in [a.text for a in dimension.choices] else None
     try:
@@ -274,7 +276,7 @@ def fitted(dimension: Any, value: Any) -> Any:
 
 
 def rung_score(trials: Sequence[Trial], rung: float, sign: float) -> list[Trial]:
-    """Trials best first, each by its best validation until the first one at the rung or behind it."""
+    """Trials, best first. Each is scored by its best validation up to the first one at or after the rung."""
 
     def score(trial: Trial) -> tuple[float, int]:
         first = min((s for s in trial.curve if s >= rung), default=math.inf)

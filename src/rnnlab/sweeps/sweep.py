@@ -1,4 +1,4 @@
-"""A sweep from its points to its leaderboard."""
+"""Runs a sweep: plans the points, trains the runs, and shows the leaderboard."""
 
 import itertools
 import os
@@ -43,8 +43,8 @@ from rnnlab.sweeps.slurm import CANCELLED, DETACHED, SlurmSweep, require_slurm, 
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
 
-SHOWN_NOTES = 8  # of what runs would warn of
-SHOWN_VALUES = 8  # of a swept key, in a dry run
+SHOWN_NOTES = 8  # the most warnings that are shown
+SHOWN_VALUES = 8  # the most values of a swept key that a dry run shows
 
 sized = (sys.stdout is not None and sys.stdout.isatty()) or os.environ.get("COLUMNS", "").isdigit()
 console = Console(width=None if sized else 120)
@@ -52,12 +52,12 @@ console = Console(width=None if sized else 120)
 
 @dataclass
 class Sweep:
-    """A plan and its results; `records` holds the content of each run.json."""
+    """A plan and its results. `records`: {folder of a run: content of its run.json}."""
 
     plan: Plan
     records: dict[Path, dict[str, Any]] = field(default_factory=dict)
-    outcomes: list[tuple[Planned, Outcome]] = field(default_factory=list)  # of the runs that were trained now
-    stopped: str = ""  # why not all runs were started
+    outcomes: list[tuple[Planned, Outcome]] = field(default_factory=list)  # of runs trained now
+    stopped: str = ""  # why not all runs were started; "" where all were
 
     def count(self, status: str) -> int:
         return sum(outcome.status == status for _, outcome in self.outcomes)
@@ -66,7 +66,7 @@ class Sweep:
         return self.records.get(planned.place.folder, {})
 
     def objective(self, planned: Planned) -> float:
-        """The best value of the monitored metric; NaN if there is none."""
+        """The run's best value of the monitored metric; NaN if there is none."""
         return self.record(planned).get("results", {}).get("best", {}).get("value", float("nan"))
 
 
@@ -81,10 +81,10 @@ def sweep(
     last: bool = True,
     unusable: Callable[[RunConfig, bool], Iterable[str]] = lambda config, scored: (),
 ) -> Sweep:
-    """Plans, checks, trains and reports. `options` is the `sweep` section of the config; a Space is searched.
+    """Plans, checks, trains and reports. `options` is the `sweep` section of the config; a Space starts a search.
 
-    Unless it is the `last` sweep of this process, the fork server is kept and the leaderboard left out: another
-    sweeper may choose more points, and `unusable` says what it could not use (`Plan.check_runs`).
+    Unless this is the `last` sweep of the process, the fork server is kept and no leaderboard is shown, because another
+    sweeper may choose more points. `unusable` gives reasons why that sweeper cannot use a run (`Plan.check_runs`).
 
     Raises UserError, before anything is trained, if points are invalid (and sweep.on_invalid is not "skip"), and
     SystemExit after it has reported an interruption: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
@@ -99,7 +99,7 @@ def sweep(
         plan.check_classes(probe.import_errors)
         plan.read_statuses()
         due = plan.due(options["stale"] == "rerun")
-        if options["pool"] != "slurm":  # whose nodes are other machines
+        if options["pool"] != "slurm":  # its jobs run on other machines
             compiling = Compiling(server, stacks(run.config for run in due))
         if isinstance(points, Space) and (options["search"] != "random" or options["prune"] != "none"):
             of = f"sweep.search={options['search']} sweep.prune={options['prune']}"
@@ -108,7 +108,7 @@ def sweep(
         for line in plan.report_invalid(options["on_invalid"]):
             console.print(line, soft_wrap=True)
         if plan.runs and all(run.why_skipped and run.status not in ENDED for run in plan.runs):
-            raise UserError(*dict.fromkeys(run.why_skipped for run in plan.runs))  # as a run alone says it
+            raise UserError(*dict.fromkeys(run.why_skipped for run in plan.runs))  # as for one run
         if isinstance(points, Space):
             done = _search(points, planner, plan, options, server, devices, list(command), began, unusable)
             report(done, began, last)
@@ -148,7 +148,7 @@ def sweep(
 
 
 def _end(done: Sweep, due: int) -> None:
-    """Raises SystemExit if the sweep was interrupted (a shell's code for the signal) or its jobs were cancelled (1)."""
+    """Raises SystemExit if the sweep was interrupted (128 + the signal) or its jobs were cancelled (1)."""
     if done.stopped in (*NAMES, CANCELLED):
         left = due - sum(map(done.count, (*ENDED, "failed", "pruned")))
         console.print()
@@ -192,7 +192,7 @@ def _headlines(plan: Plan, took: float) -> list[str]:
 
 
 def _missing_callbacks(plan: Plan) -> list[str]:
-    """The callbacks that the first finished run did not have: there may be very many runs, and all have the same."""
+    """The callbacks of the config that the first finished run did not have. One run is enough: all have the same."""
     first = next((r for r in plan.runs if r.status in ENDED and not r.again), None)
     return missing_callbacks(first.run, first.config) if first is not None else []
 
@@ -228,7 +228,7 @@ def _record_skipped(planned: Planned) -> None:
     if not run.folder.exists():
         where = planned.place
         config = planned.config
-        with suppress(OSError, UserError):  # the report names the run anyway
+        with suppress(OSError, UserError):  # the report still names the run
             run.create(where.id, config["name"], config, planned.overrides, where.group, where.label)
             run.update(status="skipped", why=planned.why_skipped, ended=now())
 
@@ -274,8 +274,8 @@ def _search(
     began: float,
     unusable: Callable[[RunConfig, bool], Iterable[str]],
 ) -> Sweep:
-    """Chooses trials and trains them. `plan` is of the space's corners, which are checked already; a trial that a run
-    alone would refuse is none.
+    """Chooses trials and trains them. `plan` is the plan of the space's `corners`, already checked. A trial whose runs
+    would be refused is not trained.
     """
     from rnnlab.sweeps.samplers import require_optuna
     from rnnlab.sweeps.search import Search, describe, summary
@@ -287,10 +287,10 @@ def _search(
         require_slurm()
         workers_per_job(options, plan.runs)
 
-    # what corners do not show: values that a run refuses together. Numbers between two that pass are not asked about
+    # corners do not show combinations of values that a run refuses; numbers of intervals are not checked again
     countable = {d.key for d in space.dimensions if d.choices or d.whole}
     refused: dict[tuple[str, ...], list[str]] = {}
-    asking = 0.0  # seconds so far
+    asking = 0.0  # seconds spent on checks so far
 
     def plan_point(point: Point) -> Planned | list[str]:
         nonlocal asking
@@ -344,7 +344,7 @@ def _search(
 
 
 def report(done: Sweep, began: float, leaders: bool) -> None:
-    """Prints the leaderboard and the commands that show more."""
+    """Prints the leaderboard, and commands that show more."""
     records = [Entry(r.place.folder, done.record(r)) for r in done.plan.runs if done.record(r)]
     planned_at = {r.place.folder: r for r in done.plan.runs}
     if not done.plan.runs:

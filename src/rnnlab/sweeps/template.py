@@ -1,4 +1,4 @@
-"""One choice of groups, composed by Hydra once, from which the configs of all its points are made."""
+"""The config of one choice of groups, composed by Hydra once, as a template for the configs of all its points."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ from rnnlab.runs.run_path import Part
 from rnnlab.sweeps.grid import Point
 from rnnlab.sweeps.interpolations import flat, followers
 
-TOP = ""  # the name of the section of all keys that are in none
-ACROSS = ("model", "data", "scheduler", "trainer", "callbacks")  # sections that `across` looks at
+TOP = ""  # the name for the section of all top-level keys
+ACROSS = ("model", "data", "scheduler", "trainer", "callbacks")  # sections that the check `across` compares
 
 
 @dataclass(slots=True, eq=False)
@@ -28,15 +28,17 @@ class Variant:
     """A section of a config with certain values. All points with these values share it."""
 
     section: str
-    values: dict[str, Any]  # what it sets of the config; {} where it is as in the template
+    values: dict[str, Any]  # top-level keys that it sets in the config; {} for the template's own section
     is_wrong: bool = False
-    parts: dict[Any, Part] = field(default_factory=dict)  # for a run's place, by the seed where that matters
-    on: dict[str, "Variant"] = field(default_factory=dict)  # of the trainer: the same on an accelerator
+    parts: dict[Any, Part] = field(default_factory=dict)  # {seed, or None where it does not matter: Part}
+    on: dict[str, "Variant"] = field(default_factory=dict)  # {accelerator: this trainer section with it}
 
 
 @dataclass
 class Section:
-    """A section that points change: `of` gives what it depends on, from {key: text}, and `paths` are what changes."""
+    """A section that points change. `of` selects the texts that it depends on, from {key: text}; `paths` are the leaves
+    that change.
+    """
 
     name: str
     of: Callable[[dict[str, str]], Any]
@@ -45,17 +47,17 @@ class Section:
 
 
 class Template:
-    """The composed config of one choice of groups, for points that differ only by plain values.
+    """The composed config of one choice of groups, for points that differ only in plain values.
 
-    A point's config equals what Hydra composes and `check` reads for the same overrides: its values are set,
-    interpolations that refer to them are resolved again, and each changed value is validated as `check` does. What is
-    made of a section's values is made once for all points that have them.
+    A point's config equals the config that Hydra composes and `check` reads for the same overrides: values are set,
+    interpolations that refer to them are resolved again, and each changed value is validated as in `check`. A section
+    is made once for all points with the same values in it.
     """
 
     def __init__(
         self, cfg: DictConfig, keys: Sequence[str], share: Callable[[Any], Any] = lambda section: section
     ) -> None:
-        """`share` gives one object for all sections that are equal."""
+        """`share` returns the same object for all equal sections."""
         self.cfg, self.share = cfg, share
         raw: Any = OmegaConf.to_container(cfg, resolve=False)
         self.raw = flat({k: v for k, v in raw.items() if k not in ("hydra", "sweep")})
@@ -65,13 +67,13 @@ class Template:
         self.paths = [*self.keys, *self.followers]
         self.reading: Reading | None = None
         self._typed: dict[tuple[str, Any], tuple[Any, list[str]]] = {}
-        self._still: dict[str, Variant] = {}  # all sections in their order, as in the template
+        self._still: dict[str, Variant] = {}  # all sections, in order, with the template's values
         self._moving: list[Section] = []
-        self._sound: dict[tuple[Any, ...], bool] = {}  # whether nothing is wrong between sections
+        self._sound: dict[tuple[Any, ...], bool] = {}  # {sections: whether they fit each other}
 
     @property
     def values(self) -> dict[str, Any]:
-        """The config of its first valid point."""
+        """The config of the first valid point."""
         return self._read.values
 
     @property
@@ -79,10 +81,10 @@ class Template:
         assert self.reading is not None, "no point of it has been checked"
         return self.reading
 
-    # ------------------------------------------------------------------ the first point, in full
+    # ------------------------------------------------------------------ the first point is read in full
 
     def check(self, point: Point) -> list[str]:
-        """What is wrong with a point's config. The first valid one is read in full, and others are made from it."""
+        """Reads a point's config in full; returns lines about its errors. Keeps the first valid config as template."""
         values, missing, unresolved, problems, renamed = self._resolved(point)
         tell_once(renamed)
         values.pop("sweep", None)
@@ -95,7 +97,7 @@ class Template:
         return problems
 
     def _divide(self) -> None:
-        """Into sections, and what each depends on."""
+        """Divides the config into sections, and finds the keys that each depends on."""
         depends: dict[str, dict[str, None]] = {}  # {section: keys}
         paths: dict[str, list[str]] = {}
         for path in self.paths:
@@ -118,10 +120,10 @@ class Template:
             if a.key in self.keys:
                 OmegaConf.update(self.cfg, a.key, a.value, merge=True)
 
-    # ------------------------------------------------------------------ the other points, from the first
+    # ------------------------------------------------------------------ other points are made from the first
 
     def variants(self, point: Point) -> dict[str, Variant]:
-        """The sections of a point's config, in the order in which they stand in it."""
+        """{name: section} of a point's config, in the order of the config."""
         texts = {a.key: a.text for a in point}
         found = self._still.copy()
         for section in self._moving:
@@ -133,21 +135,21 @@ class Template:
         return found
 
     def config(self, variants: dict[str, Variant]) -> RunConfig:
-        """A point's checked config. Unchanged sections are those of `values`, and variants share theirs."""
+        """A point's checked config. Its sections are shared with `values` and with the variants."""
         values = self.values.copy()
         for variant in variants.values():
             values.update(variant.values)
         return cast(RunConfig, values)
 
     def on(self, trainer: Variant, accelerator: str) -> Variant:
-        """The trainer's section with an accelerator."""
+        """The trainer's section with this accelerator."""
         if accelerator not in trainer.on:
             section = (trainer.values or self.values)["trainer"] | {"accelerator": accelerator}
             trainer.on[accelerator] = Variant("trainer", {"trainer": self.share(section)})
         return trainer.on[accelerator]
 
     def deciding(self, variant: Variant) -> dict[str, Any]:
-        """What decides a run's numbers of a section (`rnnlab.config.deciding`)."""
+        """The part of a section that decides a run's numbers (`rnnlab.config.deciding`)."""
         nodes, values = self._read.nodes, self.values | variant.values
         if variant.section == TOP:
             return deciding_of({k: v for k, v in values.items() if k not in self._still}, nodes)
@@ -155,7 +157,7 @@ class Template:
         return deciding_of({variant.section: values[variant.section]}, below)
 
     def problems(self, point: Point, variants: dict[str, Variant]) -> list[str]:
-        """What is wrong with a point's config."""
+        """Lines about errors in a point's config."""
         if not any(variant.is_wrong for variant in variants.values()):
             key = (
                 *(id(variants[name]) for name in ACROSS if name != "data" and name in variants),
@@ -182,9 +184,9 @@ class Template:
     def _assign(
         self, paths: Iterable[str], point: Point, values: dict[str, Any]
     ) -> tuple[dict[str, Node], list[str]]:
-        """Sets what a point has at some paths, in the nodes and in `values`, whose sections it copies.
+        """Sets a point's values at some paths, in the schema's nodes and in `values`, whose sections it copies.
 
-        Gives the nodes that it has set, and what is wrong with each value by itself.
+        Returns the nodes that it has set, and lines about values that are invalid by themselves.
         """
         given = {a.key: a.value for a in point}
         nodes, touched, copied = self._read.nodes, dict[str, Node](), {TOP}
@@ -201,14 +203,14 @@ class Template:
             parent, _, name = path.rpartition(".")
             into = _section(values, copied, parent)
             into[name] = value
-            while parent and parent not in nodes:  # a dictionary in a section: a value of the node above it
+            while parent and parent not in nodes:  # a plain dictionary is one value of the node above it
                 parent, _, name = parent.rpartition(".")
                 value = _section(values, copied, parent)[name]
             if parent in nodes and name in type(nodes[parent]).model_fields:
                 if into is not _section(values, copied, parent):
                     value, lines = self._validated(f"{parent}.{name}", value)
                     problems += lines
-                nodes[parent].__dict__[name] = value  # typed already
+                nodes[parent].__dict__[name] = value  # has its type already
                 touched[parent] = nodes[parent]
         return touched, problems
 
@@ -221,7 +223,7 @@ class Template:
         return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
     def _lines(self, point: Point) -> list[str]:
-        """What is wrong with a point's config, as `check` says it."""
+        """Lines about errors in a point's config, with the messages of `check`."""
         values = self.values.copy()
         touched, lines = self._assign(self.paths, point, values)
         if not lines:
@@ -237,7 +239,7 @@ class Template:
         return lines
 
     def _type(self, path: str, value: Any) -> tuple[Any, list[str]]:
-        """The value as `read` types it, and what is wrong with it."""
+        """The value with the type that `read` gives it, and lines about its errors."""
         if isinstance(value, list):
             return self._validated(path, list(value))
         memo = (path, (type(value), value))
@@ -250,14 +252,14 @@ class Template:
         node = self._read.nodes.get(parent)
         if node is None or name not in type(node).model_fields:
             return value, []
-        # the same as `read` does with each value
+        # as `read` does for each value
         scratch, into = Reading({}), {name: value}
         assign(scratch, parent, type(node), type(node).model_construct(), name, value, into)
         return into[name], scratch.problems
 
 
 def _section(values: dict[str, Any], copied: set[str], path: str) -> dict[str, Any]:
-    """The dictionary at a path. It and those above it are copied once, for they are shared."""
+    """The dictionary at a path. It and those above it are copied once, because they are shared."""
     node, at = values, ""
     for key in path.split(".") if path else ():
         at = f"{at}.{key}" if at else key

@@ -23,7 +23,7 @@ HEARTBEAT = 0.5  # seconds between two reports of the step that a run has reache
 
 @dataclass
 class Step:
-    """The optimizer step that a job has reached."""
+    """Message of a worker: the optimizer step that its job has reached."""
 
     number: int
     step: int
@@ -31,14 +31,14 @@ class Step:
 
 @dataclass
 class Waits:
-    """A job's training has ended, and its files are being brought onto the disk: the worker's core is free."""
+    """Message of a worker: its job's training has ended, and only writing to the disk is left: its core is free."""
 
     number: int
 
 
 @dataclass
 class Validated:
-    """A job's monitored metric. The worker waits for the answer: why the run is pruned, "" where it goes on."""
+    """Message of a worker: its job's monitored metric. The worker waits for the answer: why to prune the run, or ""."""
 
     number: int
     step: int
@@ -61,7 +61,7 @@ def work(connection: Connection) -> int:
 
 
 class StopWorker(BaseException):
-    """A signal came between two runs."""
+    """A signal arrived between two runs."""
 
 
 class Worker(Listener):
@@ -69,8 +69,8 @@ class Worker(Listener):
         self.connection = connection
         self.leaving = False
         self.sending = threading.Lock()
-        self.number: int | None = None  # of the job under way
-        self.trainer: Any = None  # of that job, once there is one
+        self.number: int | None = None  # of the current job
+        self.trainer: Any = None  # of the current job, once there is one
         self.data_sets = DataSets()
         self.output = tempfile.TemporaryFile()  # noqa: SIM115
         for stream in (1, 2):
@@ -82,9 +82,9 @@ class Worker(Listener):
                 message = self.connection.recv()
                 if isinstance(message, Job):
                     self.send(self.run(message))
-                elif isinstance(message, dict):  # names this worker's GPU, before torch looks for one
+                elif isinstance(message, dict):  # variables that select a GPU, before torch starts CUDA
                     os.environ.update(message)
-                elif callable(message):  # from a `Probe`
+                elif callable(message):  # a question of a `Probe`
                     self.send(message())
                 else:
                     break
@@ -118,12 +118,12 @@ class Worker(Listener):
 
     def began(self, trainer: Any) -> None:
         self.trainer = trainer
-        if self.leaving:  # the signal came before the training listened to it
+        if self.leaving:  # the signal arrived before the training handled signals
             raise SystemExit
 
     def waits(self) -> None:
         assert self.number is not None
-        with suppress(OSError):  # that the sweep is gone is for others to find
+        with suppress(OSError):  # `validated` and `heartbeat` notice that the sweep is gone
             self.send(Waits(self.number))
 
     def validated(self, step: int, value: float) -> str:
@@ -136,7 +136,7 @@ class Worker(Listener):
             return ""
 
     def save_output(self, run: Run) -> None:
-        """Writes what a run printed to its folder; most print nothing."""
+        """Writes what a run printed to its folder (most runs print nothing)."""
         with suppress(OSError):
             sys.stdout.flush(), sys.stderr.flush()
         if os.lseek(self.output.fileno(), 0, os.SEEK_END):

@@ -1,1 +1,1 @@
-"""What TensorBoard is told of a run, and the server that shows an experiment."""
+"""TensorBoard: the event file of a run, and the server that shows an experiment."""

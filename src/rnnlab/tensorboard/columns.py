@@ -1,4 +1,4 @@
-"""The columns of TensorBoard's HParams tab: what was asked of a run, and what came of it."""
+"""The columns of TensorBoard's HParams tab: a run's parameters and results."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ ASIDE = (*NOT_PARAMETERS, "callbacks")
 
 
 def parameters(config: Mapping[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """What was asked of a run, as {key: value}: the keys that a sweep varies, also where one has the value that
-    the experiment has by itself. A group's choice stands under the group's name.
+    """{key: value} of a run's overrides, also of those that equal the experiment's default. A choice of a group is
+    listed under the group's name.
 
-    Left out: the seed, for runs that differ by it alone are one configuration, and what a run is called.
+    Left out are the seed, because runs that differ only in it are one configuration, and the run's name.
     """
     flat = leaves({k: v for k, v in config.items() if k not in ASIDE})
     found: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Changes to an event file that no logger has open: why its run failed, and what a longer run takes over of it."""
+"""Changes event files that no logger has open: adds a failure, and cuts out what a longer run must not take over."""
 
 from contextlib import suppress
 
@@ -8,16 +8,16 @@ from rnnlab.runs.run import Run
 from rnnlab.tensorboard import events, summaries
 from rnnlab.tensorboard.columns import parameters
 
-LOGGER = "rnnlab.tensorboard.logger.TensorBoard"  # by name: a sweep's scheduler imports neither torch nor Lightning
-PAGES = ("run/", "_hparams_/", "custom_scalars__config__")  # tags of what describes a run as a whole
+LOGGER = "rnnlab.tensorboard.logger.TensorBoard"  # as text: a sweep's scheduler imports neither torch nor Lightning
+PAGES = ("run/", "_hparams_/", "custom_scalars__config__")  # tags that describe the run as a whole
 
 
 def show_failure(run: Run) -> None:
-    """Ends the event file of a failed run with why it failed, and begins the file where there is none; does so once.
+    """Appends the reason of a failure to a run's event file, once; creates the file if there is none.
 
-    It does not matter whether the Trainer could write, or the worker was killed. A record that a kill tore is cut
-    off: TensorBoard would read no further. Where the folder cannot be read or written nothing is shown: run.json has
-    the failure, and the sweep goes on.
+    This also works after the worker was killed. An incomplete last record is cut off, because TensorBoard would not
+    read beyond it. Where the folder cannot be read or written, nothing happens: run.json has the failure, and the sweep
+    continues.
     """
     with suppress(OSError, UserError):
         _show(run)
@@ -52,7 +52,7 @@ def _show(run: Run) -> None:
 
 
 def without_pages(content: bytes) -> bytes:
-    """An event file without what it says of its run: config, manifest, hyperparameters, charts, graph."""
+    """The content of an event file without what describes its run: config, manifest, hyperparameters, charts, graph."""
     from tensorboard.compat.proto.event_pb2 import Event
 
     kept = []

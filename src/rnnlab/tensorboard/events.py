@@ -1,4 +1,4 @@
-"""Scalars as TensorBoard's event records.
+"""Writes scalars as TensorBoard's event records.
 
 A record (TFRecord) is its length (8 bytes), the masked CRC-32C of these, the event, and its masked CRC-32C. The
 event is a protocol buffer: wall_time (field 1, double), step (2, varint), summary (5): values (1) with tag (1)
@@ -29,7 +29,7 @@ def _varint(n: int) -> bytes:
 
 @cache
 def value(tag: str) -> bytes:
-    """A summary's value up to its number."""
+    """The bytes of a summary's value before its number."""
     name = tag.encode()
     inner = b"\x0a" + _varint(len(name)) + name + b"\x15"
     return b"\x0a" + _varint(len(inner) + 4) + inner
@@ -39,7 +39,7 @@ _FLOAT, _MASKED = struct.Struct("<f"), struct.Struct("<I")
 
 
 def _float(value: float) -> bytes:
-    """A float as single precision has it, infinite where it is too large."""
+    """The bytes of a number in single precision; infinite where it is too large."""
     try:
         return _FLOAT.pack(value)
     except OverflowError:
@@ -47,12 +47,12 @@ def _float(value: float) -> bytes:
 
 
 def header() -> bytes:
-    """What an event file begins with: its version (field 3)."""
+    """The first record of an event file: its version (field 3)."""
     return record(_wall() + b"\x1a" + _varint(len(VERSION)) + VERSION)
 
 
 def records(batch: Scalars) -> bytes:
-    """The records of a batch of scalars, one for each step, all with the time of now."""
+    """The records of a batch of scalars, one for each step, all with the present time."""
     wall, tags = _wall(), [value(tag) for tag in batch.columns]
     summary = b"\x2a" + _varint(sum(map(len, tags)) + 4 * len(tags))
     rows = zip(*batch.columns.values(), strict=True) if tags else ((),) * len(batch.steps)
@@ -65,12 +65,12 @@ def records(batch: Scalars) -> bytes:
 
 
 def record(event: bytes) -> bytes:
-    """The record of one event, whatever it holds."""
+    """The record of one event, given as bytes."""
     return _head(len(event)) + event + _MASKED.pack(_masked_crc(event))
 
 
 def framed_events(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each whole record of an event file's content, with the event inside it; checksums are not looked at."""
+    """(record, event) for each complete record of an event file's content; checksums are not verified."""
     at = 0
     while at + 12 <= len(content):
         end = at + 16 + int(struct.unpack_from("<Q", content, at)[0])

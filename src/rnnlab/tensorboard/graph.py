@@ -1,7 +1,7 @@
-"""The model as TensorBoard's Graphs tab draws it: from its structure, one node a quantity of the equations.
+"""Draws the model for TensorBoard's Graphs tab, from its structure: one node for each quantity of the equations.
 
-A trace would show the operations of one engine, for every time step or in one fused block, and costs more than a
-small run trains. Here a layer's recurrence is what it is on paper: an edge from the new state back to the old.
+A trace would show the operations of one engine, for every time step or in one fused block, and would take longer than a
+small run. Here a layer's recurrence is an edge from the new state back to the old one, as on paper.
 """
 
 import re
@@ -20,30 +20,30 @@ Shape = tuple[int, ...]  # -1: any
 Parameters = tuple[tuple[str, Shape], ...]
 ANY = -1
 
-# {quantity: (the operation, the gates and states in its equation)}, in order; c' is the new c
+# (quantity, operation, gates and states in its equation), in order; c' is the new c
 Equations = tuple[tuple[str, str, tuple[str, ...]], ...]
 
 
 class Architecture(NamedTuple):
-    """All of a model that its picture shows."""
+    """What the picture shows of a model."""
 
     equations: Equations
     states: tuple[str, ...]
-    layers: tuple[Parameters, ...]  # as `Stack.layers` has them
+    layers: tuple[Parameters, ...]  # as in `Stack.layers`
     directions: int
     hidden_size: int
     dropout: float
     input: Shape  # of one sequence (T, I), or (T,) of indices
     embedding: Shape | None
     head: Parameters
-    every_step: bool  # else the head sees the last output alone
-    difference: bool  # the last value is taken off, and added again
+    every_step: bool  # the head reads every step; else only the last
+    difference: bool  # the last value is subtracted from the input, and added to the output
     target: Shape
     loss: str
 
 
 def graph_record(task: Any) -> bytes | None:
-    """An event file's record with a task's graph; None for a model that is not one of ours."""
+    """An event file's record with a task's graph; None for models outside rnnlab."""
     found = architecture(task) if isinstance(task, Task) else None
     return None if found is None else _record(found)
 
@@ -76,9 +76,9 @@ def architecture(task: Task) -> Architecture | None:
 
 
 def equations_of(cell: Any) -> Equations:
-    """From a cell's equations: each gate with its squeeze, each new state with what it is made of.
+    """The quantities of a cell's equations: each gate with its activation, each new state with its inputs.
 
-    A cell that does not name its gates is one step of all that it has.
+    A cell that does not name its gates is a single quantity.
     """
     gates = {gate.symbol: gate.squeeze.capitalize() for gate in cell.named_gates}
     if not gates:
@@ -89,7 +89,7 @@ def equations_of(cell: Any) -> Equations:
     found = []
     for line in lines:
         name, _, right = line.partition(" = ")
-        # without the products with the weights, which are nodes of their own, and the name of the function in front
+        # without the products with weights, which are separate nodes, and without names of functions
         terms = re.sub(r"\b(W_\w+ [xh]\b|b_\w+|\w+(?=\())", "", right)
         seen = tuple(dict.fromkeys(word for word in re.findall(r"\w+'?", terms) if word in symbols))
         operation = gates.get(name.rstrip("'"), type(cell).__name__)
@@ -103,7 +103,7 @@ def _parameters(module: Any) -> Parameters:
 
 @cache
 def _record(model: Architecture) -> bytes:
-    # the same bytes for every run of an architecture, without a time of its own
+    # a fixed time, so that all runs of an architecture have the same bytes
     event = Event(wall_time=1.0, graph_def=_Drawing(model).graph.SerializeToString())
     return record(event.SerializeToString())
 
@@ -139,7 +139,7 @@ class _Drawing:
             self._flatten()
 
     def _flatten(self) -> None:
-        """Takes the boxes away: of a single layer all nodes fit the page, and closed boxes would leave it empty."""
+        """Removes the boxes: the nodes of a single layer fit the page, where closed boxes would hide them."""
         short: dict[str, str] = {}
         for node in self.graph.node:
             plain = node.name.removeprefix("layer_0/").removesuffix("/linear").replace("/", "_")
@@ -162,12 +162,12 @@ class _Drawing:
         return self.node(f"layer_{layer}/concat", "Concat", outputs, self.shape(2))
 
     def cell(self, at: str, parameters: Parameters, x: str) -> str:
-        """The nodes of one cell; the name of its output."""
+        """Adds the nodes of one cell; returns the name of its output."""
         model, hidden = self.model, (ANY, self.model.hidden_size)
         parts = {state: f"{at}/{state}" for state in model.states}
         for name, _, _ in model.equations:
             parts[name] = f"{at}/new_{name[:-1]}" if name.endswith("'") else f"{at}/{name}"
-        # the old states stand first, h before c: so the edges that run back are those from the new states
+        # old states come first, h before c, so that the backward edges are those from the new states
         initial = [f"{at}/initial"] if "initial" in dict(parameters) else []
         for state in model.states:
             new = parts.get(f"{state}'")
@@ -181,9 +181,9 @@ class _Drawing:
         if of_state:  # else there is no product with the state
             old = parts[model.states[0]]
             parts["recur"] = self.node(f"{at}/recur", "Linear", (old, *of_state), (ANY, rows))
-        own = [node for node in nodes.values() if node not in initial]  # parameters that only this cell has
+        own = [node for node in nodes.values() if node not in initial]  # parameters without an equation
         for name, operation, seen in model.equations:
-            if len(model.equations) == 1:  # all that the cell has goes into its one equation
+            if len(model.equations) == 1:  # the cell's single equation uses them all
                 seen = ("project", "recur", *(part for part in seen if part not in ("project", "recur")))
             inputs = [
                 *(parts[part] for part in seen if part in parts),

@@ -1,4 +1,4 @@
-"""An experiment with its seeds collapsed, as event files of its own: a run for each configuration."""
+"""Writes an experiment for TensorBoard with one run for each configuration, averaged over its seeds."""
 
 import re
 from collections.abc import Callable
@@ -17,12 +17,12 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # {tag: (steps (n,), values (
 
 
 def write_groups(experiment: Path, into: Path, room: int | None = None) -> tuple[int, int]:
-    """Writes a TensorBoard run for each configuration of an experiment, best first (of several data sets or targets
-    the best of each first), and for each baseline: in all at most `room`, where that is given. Returns how many
-    configurations were written, and how many there are.
+    """Writes a TensorBoard run for each configuration of an experiment, the best first (with several data sets or
+    targets the best of each first), and for each baseline; in total at most `room`. Returns how many configurations
+    were written, and how many there are.
 
-    A scalar is the mean over the seeds at the steps that all of them have, with its least and greatest as
-    TAG.low and TAG.high, which the custom scalars draw as a band. HParams has one session a configuration.
+    A scalar is the mean over the seeds at the steps that all of them have; its minimum and maximum are TAG.low and
+    TAG.high, which the custom scalars draw as a band. HParams has one session per configuration.
     """
     board = of_experiment(experiment)
     bands = (board.metric, "loss/val", "metric/mse", "metric/nats", "metric/accuracy")
@@ -57,7 +57,7 @@ def write_groups(experiment: Path, into: Path, room: int | None = None) -> tuple
 
 
 def _levels(scores: dict[str, float], bands: tuple[str, ...]) -> dict[str, float]:
-    """A baseline or the floor as lines in the metrics' charts, constant from the first step to the last."""
+    """{tag: value} of the horizontal lines of a baseline or the floor in the metrics' charts."""
     lines = {tag: scores[f"val/{tag.removeprefix('metric/')}"] for tag in dict.fromkeys(bands)
              if f"val/{tag.removeprefix('metric/')}" in scores}  # fmt: skip
     return lines | {f"{tag}.{edge}": value for tag, value in lines.items() for edge in ("low", "high")}

@@ -1,7 +1,7 @@
-"""By which names the board may be asked, and what its answers may load.
+"""Protects the board's server: the host names that it accepts, and the Content-Security-Policy of its answers.
 
-A page from anywhere can have its own name lead to 127.0.0.1 (DNS rebinding), and would then read the board as its own;
-its name stands in the request.
+Any web page can make its own name resolve to 127.0.0.1 (DNS rebinding), and could then read the board; such a request
+contains the page's name in its Host header.
 """
 
 import re
@@ -10,13 +10,13 @@ from typing import Any
 
 LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)  # a Host header
 OF_A_PAGE = "; base-uri 'self'; form-action 'none'; frame-ancestors 'self'"
-OF_DATA = "default-src 'none'; sandbox"  # opened as a page it does nothing
+OF_DATA = "default-src 'none'; sandbox"  # data opened as a page can do nothing
 
 App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def local(app: App) -> App:
-    """The application for those who ask by a name of this machine; 421 for everybody else."""
+    """The application, only for requests with a local host name; others get status 421."""
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         host = environ.get("HTTP_HOST", "")
@@ -33,9 +33,9 @@ def local(app: App) -> App:
 
 
 def with_policy(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """TensorBoard's own policy for a page, without servers elsewhere and in nobody's frame; for data the strictest.
+    """Sets the policy: for pages TensorBoard's own, without other servers and without framing; for data the strictest.
 
-    A script has none of its own: as a worker it would be held to it.
+    Scripts get none, because it would apply to them when they run as workers.
     """
     found = {name.lower(): value for name, value in headers}
     kind = found.get("content-type", "")

@@ -1,4 +1,4 @@
-"""TensorBoard's event file in a run's folder: scalars, and what answers questions across runs."""
+"""The logger that writes TensorBoard's event file in a run's folder: scalars, and data for comparing runs."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -23,18 +23,19 @@ from rnnlab.training.loggers import Journal, RunLogger
 INSTRUMENTS, GROUP = (
     "inspect/",
     "recurrence",
-)  # how TensorBoard calls them: its groups stand by name, losses first
-DIFF = 4000  # characters of a working folder's diff; manifest.json has it all
+)  # names in TensorBoard, which sorts its groups by name: losses come first
+DIFF = 4000  # the most characters of a working folder's diff; manifest.json has all of it
 
 
 class TensorBoard(RunLogger, TensorBoardLogger):
-    """Writes scalars as records, some fifty times cheaper than through a SummaryWriter.
+    """Writes scalars as records, about fifty times cheaper than a SummaryWriter.
 
-    At the start of a run it writes the parameters asked for (HParams), the config and the manifest as text, and a
-    layout that pairs training and validation with baselines and floor. At the end: best and last metrics, the excess
-    over the floor, size and time as scalars, and the status. All of it lies in the event file that a resume cuts.
+    At the start of a run it writes the overrides (HParams), the config and the manifest as text, and a layout that
+    shows training and validation together with baselines and floor. At the end it writes best and last metrics, the
+    excess over the floor, size and time as scalars, and the status. All of it is in the event file that a resume
+    truncates.
 
-    Callbacks that want to add figures or text find a SummaryWriter in `experiment`, made when it is first used.
+    `experiment` is a SummaryWriter for callbacks that add figures or text; it is made when it is first used.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -47,7 +48,7 @@ class TensorBoard(RunLogger, TensorBoardLogger):
 
     @property
     def experiment(self) -> Any:
-        # Lightning touches this at set-up, where a writer's thread and file would be a waste
+        # Lightning reads this at set-up, when a writer's thread and file would not be used
         return _Later(lambda: TensorBoardLogger.experiment.fget(self))  # type: ignore[attr-defined]
 
     def log_scalars(self, batch: Scalars) -> None:
@@ -61,7 +62,7 @@ class TensorBoard(RunLogger, TensorBoardLogger):
         self.journal.write(made or events.records(batch))
 
     def log_events(self, found: Iterable[bytes]) -> None:
-        """Events that are no scalars, such as those of `rnnlab.tensorboard.summaries`."""
+        """Writes events other than scalars, such as those of `rnnlab.tensorboard.summaries`."""
         for event in found:
             self.journal.write(events.record(event))
 
@@ -76,7 +77,9 @@ class TensorBoard(RunLogger, TensorBoardLogger):
     # ------------------------------------------------------------------ the run as a whole
 
     def begin(self, about: About) -> None:
-        """Baselines and floor are left out where the file has them already, as a lengthened run's has."""
+        """Writes what describes the run. Leaves out baselines and floor where the file has them, as in a lengthened
+        run.
+        """
         run = about.run
         config, asked, manifest = map(without_secrets, (about.config, about.overrides, about.manifest))
         pages = [
@@ -112,7 +115,7 @@ class TensorBoard(RunLogger, TensorBoardLogger):
     def lines(self, about: About) -> dict[str, float]:
         """Baselines and floor of the validation part: {"reference/mse_persistence": ..., "reference/mse_floor": ...}.
 
-        Those of the loss too, where it is a metric in other units.
+        Also for the loss, where it is a metric in other units.
         """
         task, data = about.task, about.data
         if not isinstance(task, Task) or not hasattr(data, "baselines") or data.loader("val") is None:
@@ -143,7 +146,7 @@ def charts(metrics: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 class _Later:
-    """Stands for an object that is made when one of its attributes is asked for."""
+    """A proxy for an object that is made at the first access to one of its attributes."""
 
     def __init__(self, make: Any) -> None:
         self._make = make

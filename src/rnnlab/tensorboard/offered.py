@@ -1,4 +1,4 @@
-"""Which runs TensorBoard is offered: it ticks none where there are more than 40, and opens empty."""
+"""Chooses the runs that TensorBoard gets: of more than 40 it selects none, and shows empty charts."""
 
 from typing import NamedTuple
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from rnnlab.tensorboard.sessions import Group, Member, Sessions
 
-MOST = 40  # runs that Scalars, Custom Scalars and Images tick by themselves
+MOST = 40  # up to so many runs, Scalars, Custom Scalars and Images select all
 
 
 class Offer(NamedTuple):
-    """Runs by TensorBoard's names, of how many runs and configurations."""
+    """The chosen runs, by TensorBoard's names, and the total numbers of runs and configurations."""
 
     names: frozenset[str]
     runs: int
-    shown: int  # configurations that have a run in it
+    shown: int  # configurations with a chosen run
     configurations: int
 
     def __str__(self) -> str:
@@ -25,8 +25,8 @@ class Offer(NamedTuple):
 
 
 def offer(sessions: Sessions) -> Offer | None:
-    """All that are trained now, and of the best configurations as many runs each as there is room for, spread evenly
-    from its best to its worst; None where there is room for all.
+    """Chooses all runs that are trained now, and runs of the best configurations as far as there is room, evenly from a
+    configuration's best to its worst run; None where there is room for all runs.
     """
     groups = sessions.in_order()
     count = sum(len(group.members) for group in groups)
@@ -42,13 +42,13 @@ def offer(sessions: Sessions) -> Offer | None:
 
 
 def _curves(group: Group) -> list[Member]:
-    """Its runs that have something to show, best first."""
+    """The runs of a group that have curves, best first."""
     sound = [m for m in group.members if m.status != "failed"]
     return sorted(sound, key=lambda m: m.record.get("results", {}).get("best", {}).get("value") or 0.0)
 
 
 def _spread(members: list[Member], count: int) -> list[Member]:
-    """So many of them evenly, with both ends; of one the middle."""
+    """`count` members, evenly from the first to the last; for a count of 1 the middle one."""
     if count == 1:
         return [members[(len(members) - 1) // 2]]
     return [members[i] for i in sorted(set(np.linspace(0, len(members) - 1, count).round().astype(int)))]

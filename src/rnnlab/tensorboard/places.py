@@ -1,4 +1,4 @@
-"""What TensorBoard calls the rows of a leaderboard, so that its order by names is the leaderboard's."""
+"""Names for the rows of a leaderboard in TensorBoard, whose order by name is the leaderboard's order."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from rnnlab.report.row import Row
 
 
 class Place(NamedTuple):
-    """Where a row stands among those that were scored on the same targets."""
+    """The position of a row among those that were scored on the same targets."""
 
     rank: int  # from 1, in the leaderboard's order
-    letter: str = ""  # which of several targets
-    ranked: bool = True  # whether the leaderboard gives it a rank, or it is alone
+    letter: str = ""  # the group, where there are several targets
+    ranked: bool = True  # the leaderboard gives it a rank, or it is alone
 
     def __str__(self) -> str:
         return f"{self.letter}{self.rank:03d}" if self.ranked else f"unranked {self.letter}{self.rank}"
 
     @property
     def order(self) -> tuple[int, int, str]:
-        """The best of each first."""
+        """The sort key: the best of each group come first."""
         return self.rank, len(self.letter), self.letter
 
 
@@ -34,6 +34,6 @@ def standing(rows: Sequence[Row]) -> list[Place]:
 
 
 def _letter(number: int) -> str:
-    """A to Z, AA to AZ, ..."""
+    """The number as letters: A to Z, AA to AZ, ..."""
     more, last = divmod(number, 26)
     return (_letter(more - 1) if more else "") + chr(ord("A") + last)

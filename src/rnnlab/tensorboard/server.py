@@ -1,12 +1,13 @@
-"""TensorBoard as `rnnlab board` serves it, from run.json and configs, too: `python -m rnnlab.tensorboard.server`.
+"""The TensorBoard server of `rnnlab board`, which also reads run.json and configs:
+`python -m rnnlab.tensorboard.server`.
 
-Its tabs read through a data provider, and they get one that shows less, or more:
+TensorBoard's tabs read data through a data provider. Here they get providers that change what is listed:
 
-* all but HParams: of more than 40 runs those of the best configurations (`rnnlab.tensorboard.offered`), unless the
-  first argument is --all;
-* HParams: the sessions by each run.json (`rnnlab.tensorboard.sessions`);
-* Time Series and Scalars: curves alone. What a run has a single value of is in HParams, constants in Custom Scalars;
-* Custom Scalars: baselines and floor once for all seeds of a data set, and not once more for every run.
+* all tabs but HParams: of more than 40 runs only those of the best configurations (`rnnlab.tensorboard.offered`),
+  unless the first argument is --all;
+* HParams: sessions from each run.json (`rnnlab.tensorboard.sessions`);
+* Time Series and Scalars: curves only. Single values are in HParams, constants in Custom Scalars;
+* Custom Scalars: baselines and floor once for all seeds of a data set, and not for every run.
 """
 
 import copy
@@ -34,11 +35,11 @@ from tensorboard import default, program
 
 POINTS = ("best/", "last/", "excess/", "test/", "run/")
 LINES = "reference/"
-EDGES = (".low", ".high")  # of a band
+EDGES = (".low", ".high")  # tags of a band's edges
 
 
 class Shared:
-    """What is known of the runs below a folder, for all views."""
+    """Data about the runs below a folder, shared by all views."""
 
     def __init__(self, folder: Path) -> None:
         self.sessions = Sessions(folder)
@@ -51,7 +52,7 @@ class Shared:
 
 
 class View:
-    """A data provider that changes what another one lists."""
+    """A data provider that wraps another one, and changes what it lists."""
 
     def __init__(self, provider: Any, shared: Shared) -> None:
         self._provider, self._shared = provider, shared
@@ -61,9 +62,9 @@ class View:
 
 
 class Offered(View):
-    """The runs that TensorBoard is offered."""
+    """Lists only the chosen runs (`rnnlab.tensorboard.offered`)."""
 
-    every = False  # whether that is all there are
+    every = False  # list all runs
 
     def _kept(self, runs: Mapping[str, Any]) -> dict[str, Any]:
         names = None if self.every else self._shared.offered()
@@ -125,7 +126,7 @@ class LinesOnce(Offered):
         }
 
     def _runs_that_draw(self, context: Any, asked: dict[str, Any]) -> set[str]:
-        """Of the runs whose data differ by the seed alone the one in the middle, among those whose lines are long."""
+        """For each data set (apart from the seed) the run that draws the lines: the middle one of the long ones."""
         if time.monotonic() > self._drawing[0] + FRESH_S:
             about = {k: asked[k] for k in ("experiment_id", "plugin_name")}
             last = self._kept(self._provider.read_last_scalars(*context, **about))
@@ -151,7 +152,7 @@ VIEWS = {
 
 
 class Seen(TBLoader):
-    """A plugin, or what loads it, with its data seen through a view."""
+    """Loads a plugin that reads its data through a view."""
 
     def __init__(self, plugin: Any, shared: Callable[[Path], Shared]) -> None:
         self._shared = shared
@@ -171,7 +172,7 @@ class Seen(TBLoader):
 
 
 class Server(program.WerkzeugServer):
-    """TensorBoard's own, for this machine alone."""
+    """TensorBoard's own server, for requests from this machine only."""
 
     def __init__(self, app: Any, flags: Any) -> None:
         super().__init__(local(app), flags)

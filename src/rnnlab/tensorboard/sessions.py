@@ -1,8 +1,8 @@
-"""What TensorBoard's HParams tab shows of the runs below a folder, from each run.json and not from event files.
+"""The data of TensorBoard's HParams tab for the runs below a folder, from each run.json and not from event files.
 
-An event file holds what was known when the run wrote it: its overrides, and its end where it came to one; and
-TensorBoard keeps the first status that it finds. run.json and the lock tell which runs are being trained, which keys
-differ between the runs, and which configuration is the best.
+An event file holds only what was known when the run wrote it (its overrides, and perhaps its end), and TensorBoard
+keeps the first status that it finds. run.json, configs and locks tell which runs are in training, which keys differ
+between the runs, and which configuration is the best.
 """
 
 import json
@@ -32,15 +32,15 @@ from rnnlab.tensorboard.summaries import END, EXPERIMENT, START, STATUS, end_con
 
 Contents = dict[str, dict[str, bytes]]  # {TensorBoard's name of a run: {tag: content}}
 DEPTHS = ("run.json", "*/run.json", "*/*/run.json")  # a run, an experiment, all experiments
-RUNS = "runs "  # begins the columns that say how many runs of a configuration have which status
-FRESH_S = 2.0  # what was read is not looked for again so soon
+RUNS = "runs "  # prefix of the columns with the number of a configuration's runs of each status
+FRESH_S = 2.0  # seconds in which the folder is not read again
 
 
 class Member(NamedTuple):
-    name: str  # TensorBoard's
+    name: str  # in TensorBoard
     run: Run
     record: dict[str, Any]  # run.json
-    status: str  # as it is now: "running" says that somebody is at it
+    status: str  # at present: "running" only if a process holds the lock
 
 
 @dataclass
@@ -54,13 +54,13 @@ class Group:
         return [member for member in self.members if member.status in ENDED]
 
     def counts(self, statuses: Iterable[str]) -> dict[str, int]:
-        """How many of its runs have which of `statuses`, a column each. Numbers: words would make an axis of text."""
+        """{column: number of its runs} for each of `statuses`; numbers, because text would get a text axis."""
         found = Counter(member.status for member in self.members)
         return {f"{RUNS}{status}": found[status] for status in statuses}
 
 
 class Standing(NamedTuple):
-    """A configuration, its values of the keys that differ, and its place on the leaderboard, None without a result."""
+    """A configuration, its values of the keys that differ, and its place on the leaderboard (None without a result)."""
 
     group: Group
     values: dict[str, Any]
@@ -68,19 +68,19 @@ class Standing(NamedTuple):
 
 
 class Known(NamedTuple):
-    """A run.json as it was read."""
+    """The content of a run.json that was read before."""
 
     stamp: int
     record: dict[str, Any]
 
 
 class Sessions:
-    """The content of HParams' tags for every run below `folder`; {} where there is none."""
+    """The content of HParams' tags for each run below `folder`; {} where there is no run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._known: dict[Path, Known] = {}
-        self._configs: dict[str, Mapping[str, Any]] = {}  # of a run of each group, by its key
+        self._configs: dict[str, Mapping[str, Any]] = {}  # {group: config of one of its runs}
         self._contents: tuple[float, Contents] = (float("-inf"), {})
         self._seen: tuple[Any, list[Standing], Contents | None] = (None, [], None)
 
@@ -90,7 +90,7 @@ class Sessions:
         return self._contents[1]
 
     def data(self) -> dict[str, str]:
-        """What each run learns from, apart from the seed: the same words for the same."""
+        """{run: a text that is equal for runs with the same data, apart from the seed}."""
         found: dict[str, str] = {}
         for group in self._groups():
             data = {k: v for k, v in self._config(group).get("data", {}).items() if k != "seed"}
@@ -118,7 +118,7 @@ class Sessions:
             title = str(standings[i].place or f"no result {nowhere + 1}")  # short: its column is narrow
             if several:
                 title = f"{group.experiment} {title}"
-            # a column of several types is one of words
+            # a column with values of several types becomes text
             told = {k: word(v) if len(kinds.get(k, ())) > 1 else v for k, v in values.items()}
             for name, run, record, status in group.members:
                 began = since_1970(record.get("started") or record.get("created"))
@@ -130,7 +130,7 @@ class Sessions:
         return found
 
     def in_order(self) -> list[Group]:
-        """All groups: those that are being trained, then best first, those without a result last."""
+        """All groups: first those in training, then the best first, at the end those without a result."""
 
         def order(one: Standing) -> tuple[Any, ...]:
             running = any(member.status == "running" for member in one.group.members)
@@ -160,7 +160,7 @@ class Sessions:
             if path not in self._known or self._known[path].stamp != stamp:
                 self._known[path] = Known(stamp, Run(path.parent).record)
             return self._known[path].record
-        except (OSError, UserError):  # gone, or not ours
+        except (OSError, UserError):  # removed, or not a run
             return {}
 
     def _config(self, group: Group) -> Mapping[str, Any]:
@@ -174,11 +174,11 @@ class Sessions:
     def _columns(self, groups: list[Group]) -> list[dict[str, Any]]:
         """For each group its values of the keys that differ between the groups of an experiment.
 
-        Where there is but one group, what was asked of it.
+        For a single group, its overrides.
         """
         by_experiment: dict[str, list[int]] = {}
         for i, group in enumerate(groups):
-            if self._config(group):  # not one that is damaged, which differs in everything
+            if self._config(group):  # skips damaged ones, which would differ in every key
                 by_experiment.setdefault(group.experiment, []).append(i)
         found: list[dict[str, Any]] = [{} for _ in groups]
         for places in by_experiment.values():
@@ -194,9 +194,9 @@ class Sessions:
         return found
 
     def _standings(self) -> list[Standing]:
-        """All configurations; those that differ by the origin of a backtest alone are one, as on the leaderboard.
+        """All configurations; those that differ only in the origin of a backtest are one, as on the leaderboard.
 
-        What was found before holds while no run.json and no status has changed.
+        Computed again only when a run.json or a status has changed.
         """
         groups = self._groups()
         state = [
@@ -225,9 +225,9 @@ class Sessions:
         return found
 
     def _ranked(self, groups: list[Group]) -> tuple[dict[Path, Row], dict[Row, Place]]:
-        """The leaderboard of an experiment: the row of each run that is on it, and the place of each row."""
+        """The leaderboard of an experiment: ({folder of a run: its row}, {row: its place})."""
         of = {member.run.folder: group for group in groups for member in group.members}
-        sound = [group for group in groups if self._config(group)]  # others are on no leaderboard
+        sound = [group for group in groups if self._config(group)]  # damaged ones have no row
         entries = [Entry(m.run.folder, m.record | {"group": g.key}) for g in sound for m in g.members]
         board = leaderboard(entries, "", lambda entry: self._config(of[entry.folder]), silently)
         rows = {entry.folder: row for row in board.rows for entry in row.entries}
@@ -252,7 +252,7 @@ def _asked(config: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 
 def experiment(columns: Sequence[dict[str, Any]], groups: Iterable[Group]) -> bytes:
-    """One column for each key, of one type, and the metrics in the order in which one asks for them."""
+    """HParams' Experiment: one column of one type for each key, and the metrics in a useful order."""
     found = api_pb2.Experiment()
     for key in sorted({key for values in columns for key in values}):
         values = [c[key] for c in columns if key in c]
@@ -271,7 +271,7 @@ def experiment(columns: Sequence[dict[str, Any]], groups: Iterable[Group]) -> by
 
 
 def metrics(groups: Iterable[Group]) -> list[str]:
-    """The tab opens with the first five: best and last of what was watched, the excess, size and time."""
+    """The metrics in order. The tab shows the first five: best and last of the monitored metric, excess, size, time."""
     tags: dict[str, None] = {}
     watched = "loss"
     for group in groups:

@@ -1,4 +1,4 @@
-"""What TensorBoard shows beside scalars, as event bytes: images, text, hyperparameters, a layout of charts."""
+"""Event bytes for what TensorBoard shows besides scalars: images, text, hyperparameters, a layout of charts."""
 
 import struct
 import time
@@ -22,7 +22,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 
 from rnnlab.runs.record import EARLY
 
-# what TensorBoard calls the state of a session
+# {status of a run: TensorBoard's status of a session}
 STATUS = {
     "finished": api_pb2.STATUS_SUCCESS,
     EARLY: api_pb2.STATUS_SUCCESS,
@@ -49,7 +49,7 @@ def _strings(*values: bytes) -> TensorProto:
 
 
 def image(tag: str, png: bytes, step: int) -> bytes:
-    width, height = struct.unpack(">II", png[16:24])  # where a PNG's header has them
+    width, height = struct.unpack(">II", png[16:24])  # from the PNG's header
     picture = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
     return _event(Summary.Value(tag=tag, image=picture), step)
 
@@ -67,14 +67,16 @@ def _session(tag: str, content: bytes) -> bytes:
 
 
 def session_start(parameters: Mapping[str, Any], group: str, folder: str) -> bytes:
-    """A run's column values. No Experiment goes with it: TensorBoard reads only one, and without it takes the
-    union over the runs, each key with the type that its values have.
+    """A run's column values. There is no Experiment event: TensorBoard would read only one; without it, it takes the
+    union over the runs, with the types of the values.
     """
     return _session(START, start_content(parameters, group, folder, time.time()))
 
 
 def start_content(parameters: Mapping[str, Any], group: str, folder: str, began: float) -> bytes:
-    """What HParams reads of a start. Numbers, truths and words stay apart; null and what is longer are words."""
+    """HParams' content for the start of a session. Numbers, booleans and texts keep their types; null and lists become
+    text.
+    """
     start = SessionStartInfo(group_name=group, start_time_secs=began, monitor_url=folder)
     for name, value in parameters.items():
         if isinstance(value, bool):
@@ -87,20 +89,20 @@ def start_content(parameters: Mapping[str, Any], group: str, folder: str, began:
 
 
 def word(value: Any) -> str:
-    """A value as the configs write it."""
+    """A value as text, as in a config."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def session_end(status: str) -> bytes:
-    """How a run ended, "finished" or "failed". Until it is written TensorBoard says "unknown", of a run under
-    way and of one that was killed; it reads the first value alone, so that none is written before the end.
-    `rnnlab board` reads run.json instead (`rnnlab.tensorboard.sessions`).
+    """How a run ended, "finished" or "failed". Until then TensorBoard shows "unknown", also for a run that was killed.
+    TensorBoard reads only the first value, so that none is written before the end. `rnnlab board` reads run.json
+    instead (`rnnlab.tensorboard.sessions`).
     """
     return _session(END, end_content(status, time.time()))
 
 
 def end_content(status: str, ended: float) -> bytes:
-    """What the HParams tab reads of an end; of a run under way, that it is."""
+    """HParams' content for the end of a session, or for a run that is in training."""
     return HParamsPluginData(
         session_end_info=SessionEndInfo(status=STATUS[status], end_time_secs=ended)
     ).SerializeToString()
@@ -108,8 +110,8 @@ def end_content(status: str, ended: float) -> bytes:
 
 @cache
 def layout(charts: tuple[tuple[str, tuple[str, ...]], ...], bands: tuple[str, ...] = ()) -> bytes:
-    """Custom scalars: a chart for each (title, tags as regular expressions), and one with a band for each tag of
-    `bands`, between TAG.low and TAG.high.
+    """Custom scalars: a chart for each (title, tags as regular expressions), and for each tag of `bands` a chart with
+    the band between TAG.low and TAG.high.
     """
     drawn = [Chart(title=title, multiline=MultilineChartContent(tag=tags)) for title, tags in charts]
     for tag in bands:
@@ -125,11 +127,11 @@ def layout(charts: tuple[tuple[str, tuple[str, ...]], ...], bands: tuple[str, ..
 
 
 def table(rows: Sequence[tuple[str, Any]]) -> str:
-    """Markdown of two columns."""
+    """A Markdown table with two columns."""
     lines = [f"| {name} | {str(value).replace('|', ' ')} |" for name, value in rows]
     return "\n".join(["| | |", "| --- | --- |", *lines])
 
 
 def block(content: str) -> str:
-    """Markdown of text as it stands."""
+    """Markdown that shows text unchanged."""
     return "\n".join(f"    {line}" for line in content.splitlines())

@@ -1,7 +1,7 @@
-"""TensorBoard's own page, but for one thing: a hyperparameter that spans a factor of 30 has a logarithmic axis among
-HParams' parallel coordinates from the beginning. Its page has no way to be told so.
+"""TensorBoard's page with one change: in HParams' parallel coordinates, a hyperparameter that spans a factor of 30 has
+a logarithmic axis from the beginning. The page has no setting for that, so its script is edited.
 
-Where another version is written in other words its page stays as it is.
+Where another version's script has other text, its page is not changed.
 """
 
 import io
@@ -20,7 +20,7 @@ WIDE = rb"""\1(d=>d&&d.minValue>0&&d.maxValue>=30*d.minValue?"LOG":"LINEAR")(\2.
 
 
 def provider() -> Callable[[], IO[bytes]] | None:
-    """What TensorBoard opens its page by; None, its own choice, where it brings none."""
+    """The function by which TensorBoard opens its page's files; None, for its default, where it has none."""
     own = assets.get_default_assets_zip_provider()
     return None if own is None else lambda: rewritten(own())
 

@@ -1,1 +1,1 @@
-"""What the terminal is told: the one console, what may reach it, and what a run says."""
+"""Output to the terminal: the console, cleaning of unsafe text, and the messages of runs."""

@@ -1,4 +1,4 @@
-"""What is about to train: in a few lines, or with the whole config and every parameter."""
+"""Describes a run that is about to train: in a few lines, or with the whole config and all parameters."""
 
 import os
 import re
@@ -21,11 +21,11 @@ VERBOSE = "RNNLAB_VERBOSE"  # set by `rnnlab train --verbose`
 
 
 OBJECT = re.compile(r"\+*(?P<key>[\w.]+)=\{_target_:'?(?:\w+\.)*(?P<name>\w+)'?[,}].*", re.DOTALL)
-NAMED = re.compile(r"key:'?\w+'?,what:'?(?P<name>\w+)")  # an object that is handed over as it is
+NAMED = re.compile(r"key:'?\w+'?,what:'?(?P<name>\w+)")  # an object given to `rnnlab.train` (runs/objects.py)
 
 
 def beginning(about: About) -> None:
-    """What is about to train, and where its folder lies; folded, but for the last, in a notebook."""
+    """Prints what is about to train, and its folder; in a notebook everything except the folder is folded."""
     for remark in getattr(about.data, "remarks", []):
         warn(remark)
     for why in about.manifest.get("not_reproducible", ()):
@@ -46,7 +46,7 @@ def beginning(about: About) -> None:
 
 
 def short_lines(about: About) -> list[str]:
-    """What differs from the experiment as it stands, and the size of the model."""
+    """Two lines: the differences to the experiment's own config, and the model with its size."""
     asked = [o for o in about.overrides if not o.startswith(("experiment=", "name=", "paths."))]
     stands = next((o for o in about.overrides if o.startswith("experiment=")), "the default experiment")
     own = f"{stands} with {' '.join(map(shortened, asked))}" if asked else f"{stands} as it stands"
@@ -65,7 +65,7 @@ def short_lines(about: About) -> list[str]:
 
 
 def shortened(override: str) -> str:
-    """Of an override that gives an object its class alone: model=Net(...) for `+model={_target_:'x.Net',width:3}`."""
+    """An override, with an object shortened to its class: model=Net(...) for `+model={_target_:'x.Net',width:3}`."""
     found = OBJECT.fullmatch(override)
     if found is None:
         return override
@@ -74,7 +74,7 @@ def shortened(override: str) -> str:
 
 
 def about_lines(about: About) -> list[Any]:
-    """Device, engine, data."""
+    """Lines about device, engine and data."""
     data, engine, threads = about.data, about.manifest["engine"], about.manifest["threads"]["torch"]
     steps = "whole steps in C" if engine["steps"] == "native" else f"steps {engine['steps']}"
     if about.config["trainer"]["accelerator"] == "cpu":
@@ -89,7 +89,7 @@ def about_lines(about: About) -> list[Any]:
 
 
 def config_tree(config: RunConfig) -> Tree:
-    """The resolved config, without what is null or empty; config.yaml in the run's folder has it all."""
+    """The resolved config without null and empty values; config.yaml in the run's folder has all of it."""
     tree = Tree(Text("config", "bold"), guide_style="dim")
 
     def text(node: Mapping[str, Any]) -> Text:
@@ -113,7 +113,7 @@ def config_tree(config: RunConfig) -> Tree:
 
 
 def parameter_table(task: Any) -> Table:
-    """Every parameter with its shape and size."""
+    """A table of all parameters with their shapes and sizes."""
     table = Table(title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for name, justify in (("parameter", "left"), ("shape", "left"), ("numbers", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""rich's console for text that may be a stranger's: the only one that the commands use."""
+"""rich's console, safe for a stranger's text: the only console that the commands use."""
 
 import io
 from collections.abc import Iterable
@@ -15,18 +15,18 @@ from rnnlab.terminal.screen import clean, one_line, raw
 
 
 class Console(rich.console.Console):  # noqa: TID251
-    """Takes a string as one line without markup or emoji; what is styled or has several lines is a `Text`.
+    """Prints a string as one line without markup or emoji; styled or multi-line output must be a `Text`.
 
-    Styles are ours alone: they are made after the text is clean.
+    Styles come from rnnlab only: they are applied after the text was cleaned.
     """
 
     def __init__(self, **options: Any) -> None:
-        # a notebook's cell gets lines of text, or a block of its own; rich would make an output of every line
+        # a notebook's cell gets lines of text or a `Block`; rich would make a separate output for each line
         super().__init__(highlight=False, markup=False, emoji=False, **{"force_jupyter": False} | options)
 
     @property
     def block(self) -> notebook.Block | None:
-        """The output of a notebook's cell in which what is printed stands, where there is one."""
+        """The block of a notebook's cell to which this console prints; None where there is none."""
         return None if self.record or self._file is not None else notebook.current()
 
     def print(self, *objects: Any, **options: Any) -> None:
@@ -37,7 +37,7 @@ class Console(rich.console.Console):  # noqa: TID251
 
     @property
     def file(self) -> IO[str]:
-        """Behind the screen, which would take our own styles for a stranger's."""
+        """The stream below the `Screen`, which would remove rnnlab's own styles, too."""
         return raw(super().file)
 
     @file.setter
@@ -48,13 +48,13 @@ class Console(rich.console.Console):  # noqa: TID251
         return super().render_str(one_line(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Also of what was a `Text` already."""
+        """Cleans all segments, also those that come from a `Text`."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=clean(segment.text))
 
 
 def html(*renderables: Any, width: int = WIDTH) -> str:
-    """Each of `renderables` below the other, as `Console.print` shows them."""
+    """HTML of `renderables`, one below the other, as `Console.print` shows them."""
     console = Console(record=True, file=io.StringIO(), width=width, force_terminal=False)
     for one in renderables:
         console.print(one, soft_wrap=isinstance(one, str))

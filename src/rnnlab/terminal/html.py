@@ -1,4 +1,4 @@
-"""How a notebook shows what a terminal shows: `rnnlab.terminal.console.html` makes it of tables and lines."""
+"""HTML pieces for a notebook, with `rnnlab.terminal.console.html`, which converts tables and lines."""
 
 from html import escape
 
@@ -6,7 +6,7 @@ from rich.terminal_theme import TerminalTheme
 
 WIDTH = 110
 BLOCK = "<pre style='white-space:pre;overflow-x:auto;line-height:1.3;font-size:12px;margin:0'>{code}</pre>"
-# colours that are read on a white page and on a black one
+# colours that are legible on a white and on a black background
 THEME = TerminalTheme(
     (255, 255, 255),
     (40, 40, 40),
@@ -16,11 +16,11 @@ THEME = TerminalTheme(
 
 
 def folded(title: str, body: str) -> str:
-    """HTML that opens when its title is clicked."""
+    """HTML that is folded and opens when its title is clicked."""
     return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
 def moving_bar(done: int, total: int | None, line: str) -> str:
-    """A bar with a line behind it; the line alone where nobody knows how long it takes."""
+    """A progress bar followed by a line of text; only the line where `total` is not known."""
     bar = f"<progress value='{done}' max='{total}' style='width:14em'></progress> " if total else ""
     return f"<div style='font-family:monospace;font-size:12px;white-space:pre'>{bar}{escape(line)}</div>"

@@ -1,4 +1,4 @@
-"""One output of a notebook's cell, replaced as a run goes on, in place of a terminal's lines."""
+"""One output of a notebook's cell that is updated during a run, instead of a terminal's lines."""
 
 import io
 import sys
@@ -11,7 +11,7 @@ _open: "Block | None" = None
 
 
 class Block:
-    """What stays, and below it what moves. It is shown as HTML; where that cannot be shown, as the last line."""
+    """A fixed part, and below it a part that is replaced. Shown as HTML, or, without HTML, as the last line only."""
 
     def __init__(self) -> None:
         self.fixed: list[str] = []
@@ -19,12 +19,12 @@ class Block:
         self.handle: Any = None
 
     def add(self, body: str) -> None:
-        """Adds HTML that stays."""
+        """Adds HTML to the fixed part."""
         self.fixed.append(body)
         self.show()
 
     def move(self, body: str, line: str = "") -> None:
-        """Replaces what moves."""
+        """Replaces the lower part."""
         self.moving, self.line = body, line or self.line
         self.show()
 
@@ -39,19 +39,19 @@ class Block:
 
 
 def in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this process, which it does not in IPython's own terminal."""
+    """Whether this process is a Jupyter kernel; False in IPython's terminal."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return getattr(shell, "kernel", None) is not None
 
 
 def current() -> Block | None:
-    """The block that takes what is printed now."""
+    """The block to which consoles print now; None where there is none."""
     return _open
 
 
 @contextmanager
 def block() -> Iterator[Block | None]:
-    """While open, what consoles print stands in one output of the cell; None, and no change, elsewhere."""
+    """While open in a notebook, consoles print into one output of the cell; elsewhere gives None, without effect."""
     global _open
     if _open is not None or not in_notebook():
         yield _open
@@ -65,7 +65,7 @@ def block() -> Iterator[Block | None]:
 
 
 def show_pictures(folder: Path) -> None:
-    """The pictures of a folder below each other, light enough for a file that holds many."""
+    """Shows the pictures of a folder, one below the other, compressed because a notebook may hold many."""
     from IPython.display import Image, display
 
     for file in sorted(folder.glob("*.png")):
@@ -73,7 +73,7 @@ def show_pictures(folder: Path) -> None:
 
 
 def light(png: bytes) -> bytes:
-    """A figure in 64 colours: a fifth of its bytes, and to the eye the same."""
+    """A PNG reduced to 64 colours: a fifth of the bytes, without a visible difference."""
     from PIL import Image
 
     content = io.BytesIO()

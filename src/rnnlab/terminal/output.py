@@ -1,4 +1,4 @@
-"""Standard input, output and error that are closed, or that nobody reads any more."""
+"""Handles standard streams that are closed, or whose reader has gone."""
 
 import os
 import sys
@@ -8,18 +8,18 @@ from typing import Any
 
 
 def open_closed() -> None:
-    """Opens /dev/null where a standard stream is closed (`>&-`): else the next file to be opened takes its place."""
+    """Opens /dev/null where a standard stream is closed (`>&-`); else the next opened file would get its number."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 class Lasting:
-    """A text stream that falls silent where its reader is gone (`| head -1`, a closed terminal) or its disk is full."""
+    """A text stream that drops output once its reader has gone (`| head -1`, a closed terminal) or its disk is full."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -48,7 +48,7 @@ class Lasting:
 
 @contextmanager
 def lasting(*names: str) -> Iterator[None]:
-    """While open, these standard streams ("stdout", "stderr") end nothing by ending."""
+    """While open, an error on these standard streams ("stdout", "stderr") does not end the process."""
     before = {name: getattr(sys, name) for name in names}
     for name, stream in before.items():
         setattr(sys, name, Lasting(stream))

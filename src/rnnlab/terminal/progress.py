@@ -1,4 +1,4 @@
-"""One line that moves: loss, best validation and throughput; plain lines where there is no terminal."""
+"""The progress line of a training: loss, best validation and throughput; plain lines without a terminal."""
 
 import time
 from typing import Any
@@ -12,7 +12,7 @@ from rich.progress import Progress as RichProgress
 from rnnlab.terminal.console import Console
 from rnnlab.terminal.html import moving_bar
 
-WIDE = 100  # columns of a terminal that has room for a bar and the epoch; else the line fits 60
+WIDE = 100  # terminal columns from which bar and epoch are shown; else the line fits into 60
 PLAIN_LINES = 10  # how many lines a training prints without a terminal
 
 
@@ -32,7 +32,7 @@ class Progress(ProgressBar):
         self._best: float | None = None
 
     def disable(self) -> None:
-        """Lightning switches bars off with `enable_progress_bar=False`; there is nothing to switch."""
+        """Does nothing. Lightning calls it for `enable_progress_bar=False`."""
 
     def enable(self) -> None: ...
 
@@ -103,9 +103,9 @@ class Progress(ProgressBar):
 
 
 def steps_in_all(trainer: Trainer) -> int | None:
-    """Optimizer steps that this training will take at most; None where nothing bounds them.
+    """The largest number of optimizer steps of this training; None where there is no limit.
 
-    Not `trainer.estimated_stepping_batches`, at whose touch Lightning drops the loader's state on resume.
+    Not from `trainer.estimated_stepping_batches`: reading it makes Lightning drop the loader's state on a resume.
     """
     bounds = [trainer.max_steps] if trainer.max_steps >= 0 else []
     batches = trainer.num_training_batches

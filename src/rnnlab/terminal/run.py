@@ -1,4 +1,4 @@
-"""What a run says in the terminal when it has ended: what came of it, where that lies, what to do next."""
+"""The messages after a run: its results, its folder, and the next commands."""
 
 import math
 import sys
@@ -17,7 +17,9 @@ from rnnlab.terminal.scores import PARTS, console, metrics_of, number, results_t
 
 
 def already_finished(run: Run, missing: list[str], changed: list[str]) -> None:
-    """`missing`: callbacks asked for now, without which it was trained; `changed`: what makes the run stale."""
+    """Reports a run that had finished before. `missing`: callbacks of this command that it was trained without;
+    `changed`: what makes the run stale.
+    """
     if changed:
         console.print(f"{run.folder} is finished.", soft_wrap=True)
         warn(f"Since then {', '.join(changed)}: these results are of before; rerun=true trains it again.")
@@ -39,7 +41,7 @@ def already_finished(run: Run, missing: list[str], changed: list[str]) -> None:
 
 
 def end(run: Run) -> None:
-    """The table of results, where they lie, and what to do next."""
+    """Prints the table of results, the folder, and the next commands."""
     if run.status == "stopped":
         console.print()
     for line in summary(run):
@@ -48,11 +50,11 @@ def end(run: Run) -> None:
         console.print(f"{what:12} {command}", soft_wrap=True)
 
 
-FEW = 200  # optimizer steps, below which a poor model may just not have been trained
+FEW = 200  # optimizer steps; after fewer, a poor result may only mean too little training
 
 
 def summary(run: Run) -> list[Any]:
-    """What came of it and where it lies, the two lines that matter first."""
+    """The results and the folder of a run; the two most important lines come first."""
     head = [f"{'result':12} {line}" for line in filter(None, [headline(run)])]
     found = [*head, f"{'run':12} {run.folder}", "", *outcome(run), ""]
     for kind, files in (("picture", run.figures.glob("*")), ("sample", run.samples.glob("*.txt"))):
@@ -61,7 +63,7 @@ def summary(run: Run) -> list[Any]:
 
 
 def outcome(run: Run) -> list[Any]:
-    """Why it is not finished, the table of results, and what to know of them."""
+    """Why the run is not finished, the table of results, and remarks."""
     record, found = run.record, list[Any]()
     if record["status"] == EARLY:
         found.append(f"Stopped early by {record['why']}, before its limit: `rerun=true` trains it again.")
@@ -77,7 +79,7 @@ def outcome(run: Run) -> list[Any]:
 
 
 def facts(run: Run) -> list[str]:
-    """What a reader of the numbers should know besides."""
+    """Remarks for a reader of the numbers."""
     results, lines = run.results, []
     for split, found in results.get("facts", {}).items():
         noise = found.get("realised_noise")
@@ -109,7 +111,7 @@ def facts(run: Run) -> list[str]:
 
 
 def headline(run: Run) -> str:
-    """The score of the test part, else of the validation part, beside the best baseline and the floor; "" for none."""
+    """The test score (else the validation score) compared with the best baseline and the floor; "" without a score."""
     results = run.results
     baselines, floors = results.get("baselines", {}), results.get("floor", {})
     ours = {"test": {k: v for k, v in results.get("test", {}).items() if k != "loss"},
@@ -130,26 +132,26 @@ def headline(run: Run) -> str:
 
 
 def plain_commands(run: Run) -> tuple[tuple[str, str], ...]:
-    """For a module of the user's own: what measured nothing cannot be evaluated."""
+    """The commands for a user-defined module; without measured metrics it cannot be evaluated."""
     measured = run.results.get("test") or run.results.get("best", {}).get("metrics")
     return (("evaluate", "rnnlab evaluate {run}"),) if measured else ()
 
 
 def task_of(run: Run) -> Any:
-    """The class of a run's model; None where it has gone, or only --trust would build it: then it is not imported."""
+    """The class of a run's model; None where it does not exist any more, or needs --trust (then it is not imported)."""
     model = run.config.get("model")
     target = str(model.get("_target_")) if isinstance(model, dict) else ""
     try:
         if target in LISTED["model"] or is_own(run, target):
             return locate(target, "model")
-    except UserError:  # it has gone, or fails
+    except UserError:  # the class does not exist any more, or its module fails
         return None
     module, _, name = target.rpartition(".")
     return getattr(sys.modules.get(module), name, None)
 
 
 def next_commands(run: Run) -> list[tuple[str, str]]:
-    """What to do with a run, each with its command; the task says what fits a finished one."""
+    """(purpose, command) of the next commands for a run; the task's class gives those for a finished run."""
     commands = [("TensorBoard", f"rnnlab board {quote(str(Path(run.folder).parent))}")]
     if run.status in ENDED:
         if (task := task_of(run)) is None:

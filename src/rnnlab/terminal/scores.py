@@ -1,4 +1,4 @@
-"""Scores of a run as a table: a column for each metric of each part, a line for what stands beside what."""
+"""The scores of a run as a table: columns are the metrics of each part, lines are best, last, baselines and floor."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from rnnlab.runs.run import Run
 from rnnlab.terminal.console import Console
 from rnnlab.terminal.screen import one_line
 
-# a file or a pipe has no width of its own; the tables need some
+# files and pipes have no width, but tables need one
 sized = (sys.stdout is not None and sys.stdout.isatty()) or os.environ.get("COLUMNS", "").isdigit()
 console = Console(width=None if sized else 110)
 
@@ -28,7 +28,7 @@ def results_table(run: Run) -> Table | Group:
 
 
 def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
-    """The metrics of a run's results, and the rows of their table: the best, the last, baselines, the floor."""
+    """The metrics in a run's results, and the rows of their table: best, last, baselines, floor."""
     best, last = results.get("best"), results.get("last")
     if is_plain(results):
         return plain_rows(results)
@@ -54,7 +54,7 @@ def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
 
 
 def is_plain(results: dict[str, Any]) -> bool:
-    """Whether they are of a module of the user's own, which names its metrics as it likes."""
+    """Whether the results come from a user-defined module, which may use any names of metrics."""
     measured = results.get("best", {}).get("metrics", {}) | results.get("last", {}).get("metrics", {})
     ours = results.get("train", {}) | results.get("test", {})
     return not any(name.startswith("metric/") for name in measured) and (bool(measured) or len(ours) < 2)
@@ -74,7 +74,9 @@ def plain_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
 
 
 def by_part(metrics: dict[str, float], otherwise: str) -> dict[str, dict[str, float]]:
-    """Metrics by the part that their name says: loss/val, val_loss and val/loss are the loss of the validation part."""
+    """{part: metrics} by the part in a metric's name: loss/val, val_loss and val/loss are the validation loss. Other
+    metrics belong to the part `otherwise`.
+    """
     found: dict[str, dict[str, float]] = {}
     for name, value in metrics.items():
         words = re.split(r"[/_]", name)
@@ -86,9 +88,9 @@ def by_part(metrics: dict[str, float], otherwise: str) -> dict[str, dict[str, fl
 
 
 def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> Table | Group:
-    """A column for each metric under each of `parts` (title: key), a line for each row.
+    """A table with a column for each metric of each of `parts` (title: key), and a line for each row.
 
-    Where the terminal is too narrow for that, the parts stand below each other, and so do metrics: a number is not cut.
+    In a narrow terminal it becomes several tables, one below the other, so that no number is cut.
     """
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)

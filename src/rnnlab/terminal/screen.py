@@ -1,8 +1,8 @@
-"""What reaches the terminal. The text of a run's folder may be a stranger's, and a terminal obeys what it is sent.
+"""Cleans all output to the terminal: text from a run's folder may be a stranger's, and may control the terminal.
 
-Escape sequences can move the cursor, set the clipboard and answer in the user's name; bidirectional marks and
-zero-width letters make a name look like another one. Every stream and every line of a command passes here, and
-what is no letter is shown as a sign.
+Escape sequences can move the cursor, set the clipboard and send input in the user's name; bidirectional marks and
+zero-width characters make a name look like another one. All streams and lines of a command pass through this module,
+which replaces such characters by visible signs.
 """
 
 import re
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-# C0 and C1 but for tab and newline, marks of direction, what has no width or no ink (but for joiners and selectors of
-# a picture's style, which texts need), tags, halves of surrogate pairs
+# C0 and C1 except tab and newline, direction marks, characters without width or ink (except joiners and emoji variation
+# selectors, which texts need), tags, surrogates
 HIDDEN = (
     "\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b\\u200e\\u200f"
     "\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufe00-\\ufe0d\\ufeff\\uffa0\\ufff0-\\ufffb\\U0001bca0-\\U0001bca3"
@@ -21,17 +21,17 @@ HIDDEN = (
 IN_PROSE = re.compile(f"[{HIDDEN}]")
 IN_A_LINE = re.compile(
     f"[{HIDDEN}\\t\\n\\u200c\\u200d]"
-)  # the joiners belong to the spelling of some languages
-CURSOR = re.compile(r"(\x1b\[A|\n)+")  # what a bar of tqdm moves to its own line with
+)  # joiners are part of the spelling of some languages, and so are allowed in prose
+CURSOR = re.compile(r"(\x1b\[A|\n)+")  # how a tqdm bar moves to its line
 
 
 def clean(text: str) -> str:
-    """Prose of any number of lines, with a sign for what a terminal or a browser would obey instead of show."""
+    """Text of any number of lines, with visible signs for characters that would control a terminal or a browser."""
     return IN_PROSE.sub(_sign, text)
 
 
 def one_line(text: Any) -> str:
-    """One line: breaks, tabs and joiners are signs, too, so that a name cannot pretend to be the next line."""
+    """Text as one line: newlines, tabs and joiners become signs, too, so that a name cannot imitate another line."""
     return IN_A_LINE.sub(_sign, str(text))
 
 
@@ -46,11 +46,11 @@ def say(*lines: Any, error: bool = False, flush: bool = False) -> None:
 
 
 class Screen:
-    """A text stream through which only what is clean passes, and the way in which bars of tqdm go back."""
+    """A text stream that cleans what is written, except the cursor movements of tqdm bars."""
 
     def __init__(self, raw: TextIO) -> None:
         self.raw = raw
-        if hasattr(raw, "reconfigure"):  # a terminal of another encoding, or a name that is not UTF-8
+        if hasattr(raw, "reconfigure"):  # for terminals with another encoding, and names that are not UTF-8
             raw.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
@@ -67,7 +67,7 @@ class Screen:
 
 
 def raw(stream: Any) -> Any:
-    """What lies behind a `Screen`, for a caller that cleans the text itself."""
+    """The stream below a `Screen`, for a caller that cleans the text itself."""
     return stream.raw if isinstance(stream, Screen) else stream
 
 
@@ -81,5 +81,5 @@ def screened() -> Iterator[None]:
         yield
     finally:
         for name, ours, theirs in zip(("stdout", "stderr"), wrapped, before, strict=True):
-            if getattr(sys, name) is ours:  # nobody has put another one there meanwhile
+            if getattr(sys, name) is ours:  # not replaced by another stream meanwhile
                 setattr(sys, name, theirs)

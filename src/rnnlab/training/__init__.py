@@ -1,1 +1,1 @@
-"""Training a run: the loop is Lightning's, the bookkeeping ours."""
+"""Trains a run: a loop inside Lightning's Trainer, and checkpoints, logging and resuming around it."""

@@ -1,4 +1,4 @@
-"""Which device trains: what was asked, what is there, what is taken and why."""
+"""Chooses the accelerator that trains a run, and says why."""
 
 from rnnlab.errors import UserError
 

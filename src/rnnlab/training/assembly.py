@@ -1,4 +1,4 @@
-"""The objects of a run from its config: the task with its optimization, and Lightning's Trainer around it."""
+"""Builds the objects of a run from its config: the task, its optimizer and schedule, and Lightning's Trainer."""
 
 import inspect
 import math
@@ -41,7 +41,7 @@ from rnnlab.training.schedules import of_length
 from rnnlab.training.stock_loggers import continuing
 from rnnlab.training.trackers import arguments
 
-# a Trainer asks each time anew, for 2 ms, which packages offer callbacks; what is installed does not change
+# each new Trainer searches the installed packages for callbacks (2 ms); they do not change, so one search is enough
 registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 BEFORE_SCORES = ("on_validation_start", "on_validation_epoch_start", "on_validation_batch_start")
@@ -53,14 +53,14 @@ OURS = (
     "log_every_n_steps",
     "val_every_n_steps",
     *OF_A_STEP,
-)  # no arguments of Lightning's, or not always
+)  # keys that Lightning's Trainer does not have, or (OF_A_STEP) gets for a user-defined module only
 
 
 def make_task(config: RunConfig, data: Any) -> LightningModule:
-    """The LightningModule with its weights drawn, and its optimization set where it is one of ours.
+    """The LightningModule with initial weights; a task of rnnlab also gets its `optimization`.
 
-    A constructor gets those of `spec` (what the data says of itself), `seed`, `optimizer` and `scheduler` (to be
-    called with the parameters, and with the optimizer) that are among its parameters.
+    The constructor is given those of these arguments that it has: `spec` (the data set's description), `seed`,
+    `optimizer` (to be called with the parameters) and `scheduler` (to be called with the optimizer).
     """
     optimization = make_optimization(config, data)
     offered = {
@@ -87,7 +87,7 @@ def make_task(config: RunConfig, data: Any) -> LightningModule:
 
 
 def make_optimization(config: RunConfig, data: Any) -> Optimization:
-    """What the config says of a training step. A schedule that needs the run's length is given it."""
+    """Optimizer, schedule, clipping and accumulation of the config. A schedule that needs the run's length gets it."""
     trainer, scheduler = config["trainer"], dict(config["scheduler"])
     interval = scheduler.pop("interval", "step")
     for key in of_length(scheduler):
@@ -111,11 +111,11 @@ def make_optimization(config: RunConfig, data: Any) -> Optimization:
 
 
 def planned_length(config: RunConfig, batches: int, interval: str = "step") -> int:
-    """Optimizer steps of the whole run, or its epochs, from max_steps or max_epochs, whichever ends first."""
+    """The run's length in optimizer steps (or epochs, by `interval`): max_steps or max_epochs, whichever ends first."""
     trainer = config["trainer"]
     limit = (
         trainer["overfit_batches"] or trainer["limit_train_batches"]
-    )  # as Lightning, which then has but one
+    )  # as in Lightning, where overfit_batches replaces limit_train_batches
     if limit is not None:
         batches = int(batches * limit) if isinstance(limit, float) else min(limit, batches)
     of_epoch = max(1, math.ceil(batches / trainer["accumulate_grad_batches"]))
@@ -123,7 +123,7 @@ def planned_length(config: RunConfig, batches: int, interval: str = "step") -> i
         (trainer["max_steps"], trainer["max_steps"]),
         (trainer["max_epochs"], trainer["max_epochs"] * of_epoch),
     )
-    steps = max(1, min(n for limit, n in asked if limit >= 0))  # 1: nothing is trained, and none divides by 0
+    steps = max(1, min(n for limit, n in asked if limit >= 0))  # at least 1, for schedules divide by it
     return math.ceil(steps / of_epoch) if interval == "epoch" else steps
 
 
@@ -137,18 +137,18 @@ def make_trainer(
     group: str = "",
     world: World | None = None,
 ) -> Trainer:
-    """Lightning's own Trainer with the config's callbacks and loggers beside ours.
+    """Lightning's Trainer with `callbacks` and with the callbacks and loggers of the config.
 
-    Without `bars` the callbacks that draw a moving bar are left out. With `resume` loggers go on with what they wrote.
-    With `world` it trains together with other processes, and above rank 0 it logs nowhere and is without the callbacks
-    of rnnlab, which show; without `world` it trains in one process, whatever the config says.
+    Without `bars`, callbacks that draw a progress bar are left out. With `resume`, loggers continue earlier output.
+    With `world` the Trainer trains together with other processes; above rank 0 it has no loggers and none of rnnlab's
+    callbacks in the config. Without `world` it trains in one process, whatever the config says.
     """
     follows = world is not None and world.rank > 0
     options: dict[str, Any] = {key: value for key, value in config["trainer"].items() if key not in OURS}
     options |= validating(config["trainer"])
     if in_kernels(task, config):
         options["precision"] = "32-true"
-    if task.automatic_optimization:  # a module of the user's own: the Trainer clips and accumulates
+    if task.automatic_optimization:  # a user-defined module: the Trainer clips and accumulates
         options |= {key: value for key, value in config["trainer"].items() if key in OF_A_STEP}
     if world is not None:
         options |= {"strategy": Together(world), "use_distributed_sampler": False}
@@ -171,11 +171,11 @@ def make_trainer(
     check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
     nodes = {name: node for name, node in config["callbacks"].items() if node}
     if follows:
-        loggers, bars = [DummyLogger()], True  # a callback may refuse to be without any
+        loggers, bars = [DummyLogger()], True  # some callbacks refuse a Trainer without a logger
         nodes = {k: node for k, node in nodes.items() if not node["_target_"].startswith("rnnlab.")}
     drawing = {name for name, node in nodes.items() if is_a(node, f"callbacks.{name}", ProgressBar)}
     others = {name for name in drawing if not nodes[name]["_target_"].startswith("rnnlab.")}
-    left_out = (drawing - others if others else set()) if bars else drawing  # ours makes room for another bar
+    left_out = (drawing - others if others else set()) if bars else drawing  # another bar replaces rnnlab's
     extras = [
         build(counting_validations(node), f"callbacks.{name}")
         for name, node in nodes.items()
@@ -189,7 +189,7 @@ def make_trainer(
             default_root_dir=str(run.folder),
             logger=loggers,
             log_every_n_steps=config["trainer"]["log_every_n_steps"],
-            # ours last: its last.ckpt is the commit point of what stock ones write at the end of training, too
+            # rnnlab's Checkpoints come last: last.ckpt also commits what Lightning's write at the end of training
             callbacks=sorted([*callbacks, *extras], key=lambda c: isinstance(c, Checkpoints)),
             plugins=[WholeFiles(check, run.folder.name)],
             enable_checkpointing=True,
@@ -204,8 +204,9 @@ def make_trainer(
 
 
 def counting_validations(node: dict[str, Any]) -> dict[str, Any]:
-    """An EarlyStopping that is not told when to look does so behind validations: the end of an epoch that `max_steps`
-    cut off is none. One on the training loss looks at the end of each epoch, for which it is the mean.
+    """The config of an EarlyStopping that checks after each validation, unless it says otherwise itself: an epoch that
+    `max_steps` cuts off ends without one. An EarlyStopping on the training loss checks at the end of each epoch,
+    because the monitored value is the epoch's mean.
     """
     if not is_a(node, "callbacks", EarlyStopping):
         return node
@@ -216,7 +217,7 @@ def counting_validations(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def may_swap(one: Any) -> bool:
-    """Whether a callback, or a module, that is not rnnlab's could put other weights in for a validation."""
+    """Whether `one` is a callback or module outside rnnlab that could replace the weights during a validation."""
     if isinstance(one, Callback):
         foreign = not type(one).__module__.startswith("rnnlab.") and not isinstance(one, ProgressBar)
         return foreign and any(hears(one, hook) for hook in BEFORE_SCORES)
@@ -225,7 +226,7 @@ def may_swap(one: Any) -> bool:
 
 
 def is_a(node: dict[str, Any], at: str, kind: type) -> bool:
-    """Whether the node of a config names a subclass of `kind`."""
+    """Whether the `_target_` of a config node is a subclass of `kind`."""
     named = locate(node["_target_"], at)
     return inspect.isclass(named) and issubclass(named, kind)
 
@@ -252,7 +253,7 @@ def engine_of(task: LightningModule, config: RunConfig, data: Any) -> dict[str, 
 
 
 def in_kernels(task: LightningModule, config: RunConfig) -> bool:
-    """Whether the kernels see to the mixed precision, so that all else is in float32: torch's autocast stays off."""
+    """Whether the kernels do the mixed precision themselves: then autocast stays off, and all else is float32."""
     trainer = config["trainer"]
     if not isinstance(task, Task) or trainer["accelerator"] != "cpu" or trainer["precision"] != "bf16-mixed":
         return False
@@ -261,7 +262,7 @@ def in_kernels(task: LightningModule, config: RunConfig) -> bool:
 
 
 def trainer_obstacle(trainer: TrainerConfig) -> str | None:
-    """What in the Trainer's config keeps the kernels from taking whole steps; None where nothing does."""
+    """The setting of the Trainer that keeps the kernels from taking whole steps; None where there is none."""
     if processes(trainer) > 1 or trainer.get("strategy", "auto") != "auto":
         return "the kernels train in one process"
     if trainer.get("reload_dataloaders_every_n_epochs", 0):

@@ -1,4 +1,6 @@
-"""Checkpoints: best and last, written whole then renamed, loadable with weights_only=True."""
+"""Writes the checkpoints best.ckpt and last.ckpt: each file is complete before it gets its name (atomic rename), and
+loads with `weights_only=True`.
+"""
 
 import io
 import math
@@ -28,10 +30,11 @@ LATER = {"durable": False}
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Lightning's way of writing a checkpoint, but with a checksum, and never half of one: stock callbacks get it too.
+    """Lightning's writer of checkpoints, with a checksum and an atomic rename; Lightning's own callbacks use it, too.
 
-    `check` is asked first, and raises where nothing may be written any more: no folder is made again. `run`, the name
-    of the run's folder, is noted in each. With the option LATER somebody else waits until it is on the disk.
+    `check` is called first, and raises where nothing may be written any more, so that no deleted folder is made again.
+    `run`, the name of the run's folder, is stored in each checkpoint. With the option LATER the caller must wait until
+    the file is on the disk.
     """
 
     def __init__(self, check: Callable[[], None] = lambda: None, run: str = "") -> None:
@@ -47,10 +50,10 @@ class WholeFiles(TorchCheckpointIO):
 
 
 class Measured(Callback):
-    """Keeps the weights that a validation measured, for a callback, or the module, may put others in for its time, or
-    for a batch's: averages, say.
+    """Keeps a copy of the weights that a validation measured. They may differ from the weights in training: a callback,
+    or the module, may replace the weights (by averages, for example) during a validation or one of its batches.
 
-    It comes before those, which take theirs out again when the validation, or its batch, ends.
+    This callback stands before such a callback in the list, so that it copies the weights before they are put back.
     """
 
     patient = True
@@ -70,7 +73,7 @@ class Measured(Callback):
 
     @staticmethod
     def of(trainer: Trainer) -> dict[str, torch.Tensor] | None:
-        """What the last validation of a Trainer measured; None where its weights were those in training."""
+        """The weights that the last validation measured; None in a Trainer without this callback."""
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         return next((c.weights for c in callbacks if isinstance(c, Measured)), None)
 
@@ -78,17 +81,17 @@ class Measured(Callback):
 class Checkpoints(Checkpoint):
     """Keeps the best weights in memory, and writes best.ckpt and last.ckpt when a checkpoint is due.
 
-    Due is every `every_n_steps` optimizer steps, every `every_seconds` seconds, and the end of training.
-    last.ckpt holds everything that resuming needs, the best weights so far among it, and is the commit point: it is
-    written as next.ckpt and takes its place when it is on the disk; the one before stays as previous.ckpt.
-    best.ckpt holds the weights at the best `monitor`. Where it was written after the checkpoint that a run goes on
-    from, or is damaged, it is written anew.
+    A checkpoint is due every `every_n_steps` optimizer steps, every `every_seconds` seconds, and at the training's end.
+    last.ckpt holds everything that resuming needs, including the best weights so far. It is the commit point: it is
+    written as next.ckpt and renamed once it is on the disk; the checkpoint before it stays as previous.ckpt.
+    best.ckpt holds the weights at the best `monitor`. When a run resumes, best.ckpt is written again if it is damaged
+    or newer than the checkpoint.
 
-    Checkpoints are taken between two batches, when the validation and the schedule of the one before are done,
-    and at no other moment: going on from there repeats nothing and leaves nothing out. Where gradients are
-    accumulated they wait for the optimizer's step.
+    Checkpoints are taken only between two batches, after the validation and the schedule step of the first, so that
+    resuming repeats nothing and skips nothing. Where gradients are accumulated, they wait for the optimizer's step.
 
-    Of several processes all take part in a checkpoint at the same step, when rank 0 says, which alone writes it.
+    Where several processes train the run, all take part in a checkpoint at the same step. Rank 0 decides when, and
+    writes it.
     """
 
     patient = True  # can wait for the end of a call of the kernels
@@ -109,30 +112,31 @@ class Checkpoints(Checkpoint):
         self.run, self.recorder, self.monitor, self.writes = run, recorder, monitor, writes
         self.sign = 1.0 if mode == "min" else -1.0
         self.check = check  # raises where nothing may be written any more
-        self.waits = waits  # told when the training has ended, and only the disk is waited for
-        self.engine = engine  # noted in every checkpoint
+        self.waits = waits  # called when the training has ended and only writing to the disk is left
+        self.engine = engine  # stored in every checkpoint
         self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
-        self.best: dict[str, Any] = {}  # value, step, epoch, metrics: what stood at the best validation
+        self.best: dict[str, Any] = {}  # value, step, epoch and metrics of the best validation
         self.last: dict[str, Any] = {}
-        self.ended = ""  # how the training came to its end: "limit", "early" by the config, "callback"
+        self.ended = ""  # how the training ended, see `how_it_ended`; "" while it trains
         self._began: tuple[int, str] = (
             0,
             "",
-        )  # the step that it began or went on from, and how it had ended there
+        )  # the step where this training began or resumed, and `ended` of the checkpoint there
         self._best_weights: dict[str, torch.Tensor] | None = None
         self._best_flat: Callable[[], dict[str, torch.Tensor]] | None = (
-            None  # makes them, from one copy of all
+            None  # makes `_best_weights` from one flat copy of all parameters, when they are needed
         )
         self._best_written = self._settled = False
-        self._of_stock: dict[str, Any] = {}  # what the checkpoint remembers of stock callbacks
-        self._should_stop = False  # whether a callback had asked for the end; min_epochs may put it off
-        self._announced: dict[str, torch.Tensor] = {}  # the metrics that callbacks found in the Trainer then
+        # read from the checkpoint that the run resumes from:
+        self._of_stock: dict[str, Any] = {}  # extra state of Lightning's ModelCheckpoint callbacks
+        self._should_stop = False  # whether a callback had asked to stop; min_epochs may delay the stop
+        self._announced: dict[str, torch.Tensor] = {}  # trainer.callback_metrics at that checkpoint
         self._saved_at = (time.monotonic(), 0)
         self._stepped: int | None = None
         self._begun_at, self._seconds_before = time.perf_counter(), 0.0
 
     def begin(self, seconds_before: float) -> None:
-        """From here on time counts, behind that of what a run goes on from."""
+        """Starts the clock of the run, at the seconds that it had taken before."""
         self._begun_at, self._seconds_before = time.perf_counter(), seconds_before
 
     @property
@@ -146,13 +150,13 @@ class Checkpoints(Checkpoint):
         self._stepped = trainer.fit_loop.epoch_loop._batches_that_stepped
 
     def count_rightly(self, trainer: Trainer) -> None:
-        """Where Lightning takes up a run behind a validation it counts a step too many, for `self.log` alone."""
+        """Corrects the step that `self.log` uses: Lightning counts one too many when it resumes after a validation."""
         if self._stepped is not None:
             trainer.fit_loop.epoch_loop._batches_that_stepped, self._stepped = self._stepped, None
 
     @property
     def best_weights(self) -> dict[str, torch.Tensor] | None:
-        """Those of the best validation so far, each a tensor of its own."""
+        """The weights of the best validation so far, each a separate tensor; None before the first."""
         if self._best_flat is not None:
             self._best_weights, self._best_flat = self._best_flat(), None
         return self._best_weights
@@ -163,12 +167,12 @@ class Checkpoints(Checkpoint):
 
     @property
     def best_model_path(self) -> str:
-        """Where `trainer.test(ckpt_path="best")` of a callback finds them; "" where they are not written yet."""
+        """The path that Lightning loads for `trainer.test(ckpt_path="best")`; "" until best.ckpt is written."""
         return str(self.run.best_checkpoint) if self.run.best_checkpoint.exists() else ""
 
     @property
     def due_at(self) -> int:
-        """The optimizer step behind which the next checkpoint is due, where they go by steps."""
+        """The optimizer step after which the next checkpoint is due; needs `every_n_steps`."""
         return self._saved_at[1] + (self.every_n_steps or 0)
 
     def between_batches(self, trainer: Trainer, task: LightningModule) -> None:
@@ -194,12 +198,13 @@ class Checkpoints(Checkpoint):
         self._should_stop = checkpoint.get("should_stop", False)
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
-        """best.ckpt and stock checkpoints follow what the run goes on from; and what has ended trains no further."""
+        """Brings best.ckpt and Lightning's own checkpoints to the state of the checkpoint that the run resumes from."""
         stock.recall(trainer, self.run.folder.name, self._of_stock, self.writes)
         if self.best_weights is not None and self.writes:
             self._best_written = not checksum_error(self.run.best_checkpoint) and self._is_of_best()
             self.write_best(task)
-        trainer.should_stop = self._should_stop  # at its limit it stops by itself, or goes on to a later one
+        # False after a run that reached its limit: the loop stops there by itself, or goes on to a larger limit
+        trainer.should_stop = self._should_stop
 
     def _is_of_best(self) -> bool:
         return bool(read_checkpoint(self.run.best_checkpoint)["best"] == self.best)
@@ -209,9 +214,9 @@ class Checkpoints(Checkpoint):
             return
         ours = hasattr(
             task, "scalars"
-        )  # whose mean training loss the recorder announces, for callbacks alone
+        )  # for these tasks the recorder puts the mean training loss into callback_metrics, for callbacks only
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k != TRAINING or not ours}
-        metrics |= getattr(task, "evaluated", {})  # Lightning's are rounded to single precision
+        metrics |= getattr(task, "evaluated", {})  # in double precision; Lightning rounds to single precision
         self.last = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": metrics}
         self.monitor = as_logged(self.monitor, metrics)
         value = metrics.get(self.monitor)
@@ -227,12 +232,12 @@ class Checkpoints(Checkpoint):
             self._best_written = False
 
     def _is_better(self, value: float, than: float) -> bool:
-        """Any number is better than none: a metric may not be defined at the first validations."""
+        """Any number is better than NaN: a metric may be undefined at the first validations."""
         return self.sign * value < self.sign * than or (math.isnan(than) and not math.isnan(value))
 
     def save(self, trainer: Trainer, task: LightningModule, at_end: bool = False) -> None:
-        """Writes a checkpoint, and waits until it is on the disk. `at_end` leaves it to the run's record, which is
-        about to be written (`Run.update`), to wait until it has its name there, too.
+        """Writes a checkpoint, and waits until its content is on the disk, and then until its rename is, too. With
+        `at_end` the last wait is left to `Run.update`, which follows.
         """
         if rehearsal(trainer):
             return
@@ -242,9 +247,10 @@ class Checkpoints(Checkpoint):
         self.recorder.flush(trainer, task)
         self._saved_at = (time.monotonic(), trainer.global_step)
         if not self.writes:
-            trainer.save_checkpoint(following)  # rank 0 is given this one's part of it
+            trainer.save_checkpoint(following)  # writes no file; sends this rank's part to rank 0
             return
-        # a first one may wait for the others; what a run has already is not put at risk
+        # the first best.ckpt is brought to the disk together with the other files; a later one replaces a good
+        # file, and so must be on the disk before its rename
         self.write_best(task, None if self.run.best_checkpoint.exists() else LATER)
         trainer.save_checkpoint(following, storage_options=LATER)
         self.check()
@@ -261,7 +267,7 @@ class Checkpoints(Checkpoint):
         if not at_end:
             settle(following.parent)
             self.check()
-            self.run.update(seconds=self.seconds)  # a run that is killed goes on counting from here
+            self.run.update(seconds=self.seconds)  # a run that is killed and resumes counts on from here
 
     def write_best(self, task: LightningModule, options: Any = None) -> None:
         """Writes the best weights if they are newer than the file."""
@@ -279,7 +285,7 @@ class Checkpoints(Checkpoint):
         self._best_written = True
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
-        if not self.last:  # nothing was validated: the last weights are all there is
+        if not self.last:  # no validation: best.ckpt gets the last weights
             self.best = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": {}}
             self.best_weights, self._best_written = task.state_dict(), False
         step, ended = self._began
@@ -287,7 +293,7 @@ class Checkpoints(Checkpoint):
         self.save(trainer, task, at_end=True)
 
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
-        """Keeps the best weights; the last are not worth keeping when the loss is lost."""
+        """Writes the best weights. The last ones are not kept: the loss may have diverged."""
         if not rehearsal(trainer):
             self.write_best(task)
 
@@ -300,20 +306,20 @@ class Checkpoints(Checkpoint):
 
 
 def world_of(task: LightningModule) -> Any:
-    """The processes that train a task together; None where one does."""
+    """The processes that train a task together (`World`); None where a single process trains it."""
     return task.world if isinstance(task, Task) else None
 
 
 def between_steps(trainer: Trainer, task: LightningModule) -> bool:
-    """Whether no optimizer step is under way: gradients half accumulated are in no checkpoint."""
+    """Whether no gradients are accumulated for a later step: a checkpoint cannot hold them."""
     if task.automatic_optimization:
         return trainer.fit_loop.epoch_loop.batch_idx % trainer.accumulate_grad_batches == 0
     return not getattr(task, "_micro_losses", None)
 
 
 def how_it_ended(trainer: Trainer) -> str:
-    """By its "limit"; "early", by an EarlyStopping or a Timer (`trainer.max_time`); or by a "callback" that has set
-    `trainer.should_stop` before a limit was reached.
+    """How the training ended: "limit"; "early" (EarlyStopping, or Timer for `trainer.max_time`); or "callback": another
+    callback set `trainer.should_stop` before a limit was reached.
     """
     if not trainer.should_stop:
         return "limit"
@@ -337,5 +343,5 @@ def _had_its_way(callback: Any) -> bool:
 
 
 def rehearsal(trainer: Trainer) -> bool:
-    """Whether this is `fast_dev_run`, which leaves nothing behind."""
+    """Whether this is `fast_dev_run`, which leaves no files."""
     return bool(getattr(trainer, "fast_dev_run", False))

@@ -1,4 +1,4 @@
-"""`resume=RUN trainer.max_steps=...`: a finished run trained for longer, as a run of its own."""
+"""`resume=RUN trainer.max_steps=...`: trains a finished run for longer, as a new run (the child of its parent RUN)."""
 
 import copy
 import hashlib
@@ -31,14 +31,14 @@ from rnnlab.training.schedules import of_length
 LIMITS = ("trainer.max_steps", "trainer.max_epochs")
 OURS = ("resume", "resume_engine", "rerun")
 CONFIG_DIR = ("--config-dir", "-cd")
-CHILD = "child"  # in a checkpoint: made of the parent's
+CHILD = "child"  # key of a checkpoint that was made from the parent's
 
 
 def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str], Run]:
-    """The config of the longer run, the overrides that would ask for it from the start, and its parent.
+    """The config of the longer run, the overrides of an equal run from the start, and the parent.
 
-    Its numbers are those of an uninterrupted run of that length. Raises UserError for a run that has not
-    come to its limit, a schedule that depends on the length, and a change of anything that decides numbers.
+    The longer run gives the numbers of an uninterrupted run of that length. Raises UserError for a parent that has not
+    reached its limit, a schedule that depends on the length, and a change of anything that decides numbers.
     """
     parent = Run.open(cfg.resume)
     at = f"resume={cfg.resume}"
@@ -54,16 +54,16 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str],
     config["paths"] = paths_of(parent, cast(RunConfig, config), cfg)
     config["data"] = kept_here(config["data"])
     refuse_others_code(parent, config, cfg)
-    # overrides of Hydra itself, such as where configs lie, are taken from the command
+    # overrides of Hydra itself, such as hydra.searchpath, are taken from the command
     before = [o for o in parent.overrides if not o.lstrip("+~").startswith("hydra")]
-    held = {o.partition("=")[0].lstrip("+~"): o for o in before}  # the last word on each key
+    held = {o.partition("=")[0].lstrip("+~"): o for o in before}  # the last override of each key
     asked = [o for o in overrides
              if (key := o.partition("=")[0].lstrip("+~")) not in OURS and held.get(key) != o]  # fmt: skip
     for override in asked:
         key = override.partition("=")[0].lstrip("+~")
         *path, name = key.split(".")
         if (section := key.split(".")[0]) in NAMED and (override.startswith("~") or key == section):
-            # whether these decide numbers is seen below
+            # a change here that decides numbers is refused below
             config[section] = OmegaConf.to_container(cfg[section], resolve=True) if section in cfg else {}
             continue
         node: Any = config
@@ -83,8 +83,8 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str],
 
 
 def base_of(parent: Run, overrides: list[str], config_dir: str | None, *, choices: bool) -> Any:
-    """The config that the overrides start from. Where the command names no folder of configs, that of the parent's
-    command serves, if it is there. Raises UserError that says what to add, where it is not.
+    """The config that the overrides start from. Where the command names no config folder, the parent's is used.
+    Raises UserError, with the option to add, where that folder is gone.
     """
     if config_dir is None:
         words = manifest_before(parent).get("command", [])
@@ -102,10 +102,10 @@ def base_of(parent: Run, overrides: list[str], config_dir: str | None, *, choice
 
 
 def refuse_others_code(parent: Run, config: dict[str, Any], cfg: DictConfig) -> None:
-    """Raises UserError where the parent names code that is neither rnnlab's nor the user's own.
+    """Raises UserError where the parent's config names code that is neither rnnlab's nor the user's own.
 
-    The user's own is a class as it was when the parent was trained (`is_own`), and whatever the command itself
-    names with the same arguments, by `experiment=...` say.
+    A class is the user's own where it is unchanged since the parent was trained (`is_own`), or where the command
+    itself names it with the same arguments, for example through `experiment=...`.
     """
     asked = {
         key: OmegaConf.to_container(cfg[key], resolve=True) for key in (*COMPONENTS, *NAMED) if key in cfg
@@ -122,7 +122,7 @@ def refuse_others_code(parent: Run, config: dict[str, Any], cfg: DictConfig) -> 
 
 
 def paths_of(parent: Run, config: RunConfig, cfg: DictConfig) -> dict[str, Any]:
-    """Where the longer run lies: beside its parent, if that lies where its config says; else where the command says.
+    """The `paths` of the longer run: the parent's, if the parent lies where its config says; else the command's.
 
     Raises UserError where a link among the outputs leads elsewhere.
     """
@@ -165,7 +165,7 @@ def refuse_shorter(at: str, parent: Run, config: RunConfig) -> None:
 
 
 def prepare(child: Run, parent: Run, display: Display) -> None:
-    """Makes the longer run's folder as if it had been stopped where its parent ended, unless it has begun."""
+    """Makes the child's folder as if the child had been stopped where its parent ended, unless the child has begun."""
     with lock(child.folder):
         if child.known.get("status") in ENDED or checkpoint_of(child) is not None:
             return
@@ -183,24 +183,24 @@ def prepare(child: Run, parent: Run, display: Display) -> None:
                 digests(checkpoint)[name] = hashlib.sha256(content).hexdigest()
         go_on(checkpoint)
         WholeFiles().save_checkpoint(checkpoint, child.last_checkpoint)
-        shutil.copy(parent.manifest_file, child.manifest_file)  # says which data it has been trained on
+        shutil.copy(parent.manifest_file, child.manifest_file)  # records the data that it has been trained on
         about = {"status": "stopped", "created": now(), "parent": str(parent.folder)}
         about |= {key: parent.known[key] for key in ("seconds",) if key in parent.known}
         write_json(child.folder / "run.json", about, durable=True)  # last: without it there is no run
 
 
 def go_on(checkpoint: dict[str, Any]) -> None:
-    """Makes of a checkpoint at a run's end one from which a longer run begins. Where nothing was validated, nothing
-    was best.
+    """Turns the checkpoint of a run's end into one that a longer run begins from. The best weights of a parent without
+    a validation, which are its last ones, are dropped.
     """
     checkpoint[CHILD] = True
     for key in [key for key in checkpoint["callbacks"] if key.startswith("ModelCheckpoint")]:
-        del checkpoint["callbacks"][key]  # its files are the parent's, and not the child's to remove
+        del checkpoint["callbacks"][key]  # it lists the parent's files, which the child must not remove
     kept = checkpoint["callbacks"]["Checkpoints"]
     if "value" not in kept["best"]:
         kept |= {"best": {}, "last": {}, "best_weights": None}
 
 
 def is_childs_first(path: Path | None) -> bool:
-    """Whether a checkpoint is the one that `prepare` made, so that the child has not written its own pages yet."""
+    """Whether `path` is the checkpoint that `prepare` made: the child has not written anything of its own yet."""
     return path is not None and bool(read_checkpoint(path).get(CHILD))

@@ -1,4 +1,4 @@
-"""What a training tells those who show it. Training imports none of them: they implement this, and are passed in."""
+"""The interface by which a training is shown. Training imports no display: callers implement `Display` and pass it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,7 +10,7 @@ from rnnlab.config.checked import RunConfig
 from rnnlab.errors import Gone
 from rnnlab.runs.run import Run
 
-if TYPE_CHECKING:  # what only shows a run, a report say, waits for no torch
+if TYPE_CHECKING:  # code that only shows a run, such as a report, need not import torch
     from lightning.pytorch import LightningModule
 
 
@@ -26,41 +26,43 @@ class About:
     data: Any
     device: str  # the device that was taken, and why
     resumed: bool  # from a checkpoint
-    lengthened: bool  # `resume=RUN`: its files already hold what RUN wrote
+    lengthened: bool  # `resume=RUN`: its files begin with what RUN wrote
 
 
 class Display:
-    """Shows a run to a person. This one shows nothing.
+    """Shows a run to a person. This base class shows nothing.
 
-    `bars`: whether callbacks that draw a moving bar are used; `figures`: whether figures are drawn when the run has
-    finished. Nothing here may change a number.
+    `bars`: whether callbacks that draw a progress bar are used; `figures`: whether figures are drawn when the run has
+    finished. No method may change a number of the training.
     """
 
     def __init__(self, *, bars: bool = False, figures: bool = False) -> None:
         self.bars, self.figures = bars, figures
 
     def begin(self, about: About) -> None:
-        """The run is about to train."""
+        """Called when the run is about to train."""
 
     def inherit(self, file: Path, content: bytes) -> bytes:
-        """What a longer run takes over of a file of the run that it resumes: metrics.csv, or an event file."""
+        """The content that a longer run (`resume=RUN`) takes over from `file` of RUN: metrics.csv, or an event file."""
         return content
 
     def already_finished(self, run: Run, missing: list[str], changed: list[str]) -> None:
-        """The run was finished before. `missing`: callbacks it was trained without; `changed`: why it is stale."""
+        """Called for a run that had finished before. `missing`: callbacks of the config that it was trained without;
+        `changed`: why it is stale.
+        """
 
     def end(self, run: Run) -> None:
-        """The run has finished or stopped."""
+        """Called when the run has finished or stopped."""
 
     def fail(self, run: Run) -> None:
-        """The run has failed; run.json says why. Called also where it failed before its first step."""
+        """Called when the run has failed, also before its first step; run.json says why."""
 
 
 @contextmanager
 def failure_shown(run: Run, display: Display) -> Iterator[None]:
-    """While open, an exception that marks the run as failed is shown as such.
+    """While open, an exception that marks the run as failed is shown.
 
-    A run that was made and could not even begin is marked here, and can resume from what it had learned before.
+    A run whose folder exists and that could not begin is marked as failed here, and can resume from its checkpoint.
     """
     try:
         yield

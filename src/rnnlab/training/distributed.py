@@ -1,8 +1,9 @@
-"""One run on several devices: a process for each (distributed data parallel), which take the same steps together.
+"""One run on several devices: one process per device (distributed data parallel); all take the same steps together.
 
-Rank 0 is the process that was asked to train: it alone holds the lock and writes. It starts the others
-(training/leader.py), which follow it (training/follower.py). Each takes its rows of every batch; gradients and losses
-are added up with the weights of these rows, so that a step is the step of one process on the whole batch.
+Rank 0 is the process that was asked to train: only rank 0 holds the lock and writes. It starts the others
+(training/leader.py), which follow it (training/follower.py). Each rank takes its rows of every batch. Gradients and
+losses are summed, weighted by each rank's share of the rows, so that a step equals the step of one process on the
+whole batch.
 """
 
 import hashlib
@@ -22,11 +23,13 @@ from torch.distributed.distributed_c10d import _abort_process_group
 from rnnlab.config.checked import TrainerConfig
 from rnnlab.errors import RunFailed, UserError
 
-LATEST = timedelta(minutes=30)  # that one rank waits for another in a step
+LATEST = timedelta(minutes=30)  # the longest time that one rank waits for another in a step
 
 
 def settle(trainer: TrainerConfig) -> None:
-    """Makes `devices` of a Trainer's config a number that any machine reads alike. Raises UserError where it cannot."""
+    """Raises UserError for `devices=auto` or -1 on a machine with several GPUs: their number decides a run's numbers,
+    and so must be in its config.
+    """
     asked = trainer["devices"]
     if asked not in ("auto", -1):
         return
@@ -40,7 +43,7 @@ def settle(trainer: TrainerConfig) -> None:
 
 @contextmanager
 def ungrouped() -> Iterator[None]:
-    """Ends the group that one of Lightning's strategies forms and leaves behind: the next run could form none."""
+    """Destroys the process group that some of Lightning's strategies leave: otherwise the next run could form none."""
     formed = distributed.is_initialized()
     try:
         yield
@@ -49,7 +52,7 @@ def ungrouped() -> Iterator[None]:
             distributed.destroy_process_group()
 
 
-# ---------------------------------------------------------------------- what a rank does with the others
+# ---------------------------------------------------------------------- communication between ranks
 
 
 class World:
@@ -58,16 +61,16 @@ class World:
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
         self.first_row = 0
-        """Where this rank's rows begin in the batch last taken."""
+        """The first row of this rank in the last batch that `rows` divided."""
 
     def part(self, rows: int) -> tuple[int, int]:
-        """Which of so many rows are this rank's: from the first to the one behind the last."""
+        """The range of this rank in a batch of `rows` rows: (first, last + 1)."""
         return rows * self.rank // self.size, rows * (self.rank + 1) // self.size
 
     def rows(self, batch: Any) -> tuple[Any, float]:
-        """Of a batch, a tuple of tensors (B, ...) and flags, the rows of this rank, and their share of all.
+        """The rows of this rank in a batch (a tuple of tensors (B, ...) and flags), and their share of all rows.
 
-        Where there are fewer rows than ranks, one that gets none is given the first, with a share of 0.
+        Where there are fewer rows than ranks, a rank without rows gets the first row, with a share of 0.
         """
         rows = next(len(one) for one in batch if isinstance(one, Tensor))
         first, behind = self.part(rows)
@@ -79,7 +82,7 @@ class World:
         return (type(batch)(*taken) if hasattr(batch, "_fields") else tuple(taken)), share
 
     def add_up(self, parameters: Sequence[Tensor], loss: Tensor) -> Tensor:
-        """Gives the parameters the sum of all ranks' gradients, and returns that of their losses (a 0-d tensor)."""
+        """Replaces the parameters' gradients by their sums over all ranks; returns the summed loss (a 0-d tensor)."""
         gradients = [p.grad for p in parameters if p.grad is not None]
         kind = torch.promote_types(gradients[0].dtype if gradients else loss.dtype, torch.float32)
         flat = torch.cat([one.reshape(-1).to(kind) for one in (*gradients, loss)])
@@ -89,13 +92,13 @@ class World:
         return flat[-1].to(loss.dtype)
 
     def gather(self, thing: Any) -> list[Any]:
-        """What each rank gives, in their order."""
+        """The `thing` of each rank, in the order of ranks."""
         found: list[Any] = [None] * self.size
         distributed.all_gather_object(found, thing)
         return found
 
     def first(self, *said: str) -> tuple[str, ...]:
-        """Of each word what the first rank says that has something to say; "" where none has."""
+        """For each text the value of the first rank whose text is not empty; "" where all are empty."""
         any_said = torch.tensor([any(said)], dtype=torch.uint8)
         distributed.all_reduce(any_said, distributed.ReduceOp.MAX)
         if not any_said.item():
@@ -103,13 +106,13 @@ class World:
         return tuple(next(filter(None, words), "") for words in zip(*self.gather(said), strict=True))
 
     def any(self, said: bool) -> bool:
-        """Whether any of the ranks says so."""
+        """Whether `said` is true on any rank."""
         found = torch.tensor([said], dtype=torch.uint8)
         distributed.all_reduce(found, distributed.ReduceOp.MAX)
         return bool(found.item())
 
     def align(self, module: torch.nn.Module, step: int) -> None:
-        """Gives all ranks rank 0's buffers. Raises RunFailed on each where their weights are no longer the same."""
+        """Copies rank 0's buffers to all ranks. Raises RunFailed on every rank where their parameters differ."""
         for buffer in module.buffers():
             distributed.broadcast(buffer.data, 0)
         digest = hashlib.sha256()
@@ -122,7 +125,7 @@ class World:
             )
 
     def connect(self, store: str, accelerator: str) -> None:
-        """Lets the ranks hear each other: CPUs through gloo on this machine's own address, GPUs through NCCL."""
+        """Joins the process group: gloo on the loopback interface for CPUs, and NCCL for GPUs."""
         name, hook = "GLOO_SOCKET_IFNAME", sys.excepthook
         given = os.environ.get(name)
         os.environ[name] = given or ("lo" if sys.platform == "linux" else "lo0")
@@ -135,16 +138,16 @@ class World:
                 timeout=LATEST,
             )
         finally:
-            sys.excepthook = hook  # torch has put "[rank0]:" before each line of an error
+            sys.excepthook = hook  # torch's own puts "[rank0]:" before each line of an error
             if given is None:
                 del os.environ[name]
 
     def disconnect(self) -> None:
-        """When all have come to the same end."""
+        """Leaves the process group after all ranks have ended in the same way."""
         distributed.destroy_process_group()
 
     def give_up(self) -> None:
-        """When one has gone, for which what was begun would wait."""
+        """Aborts the process group after a rank has died: pending operations would wait for it."""
         with suppress(Exception):
             _abort_process_group()
         with suppress(Exception):
@@ -155,10 +158,10 @@ class World:
 
 
 class Ranks(ClusterEnvironment):
-    """Tells Lightning which rank this process is, and that the others are there."""
+    """Tells Lightning the rank of this process, and that the other processes are started already."""
 
     creates_processes_externally = True
-    main_address = ""  # nobody asks: the processes are connected before
+    main_address = ""  # not used: the processes are connected already
     main_port = 0
 
     def __init__(self, world: World) -> None:
@@ -188,26 +191,26 @@ class Ranks(ClusterEnvironment):
 
 
 class Together(DDPStrategy):
-    """Lightning's strategy, but that nothing is launched, and that a task adds up its gradients itself.
+    """Lightning's DDPStrategy, except that it launches no process, and that the task sums the gradients itself.
 
-    So parameters may be frozen and thawed on the way, and accumulated batches are exchanged once a step.
+    So parameters may be frozen and unfrozen during training, and accumulated gradients are exchanged once a step.
     """
 
     def __init__(self, world: World) -> None:
         super().__init__(cluster_environment=Ranks(world))
 
     def _configure_launcher(self) -> None:
-        """The processes are there."""
+        """Launches nothing: the processes are started already."""
 
     def configure_ddp(self) -> None:
-        """All ranks begin with rank 0's weights, as under torch's DistributedDataParallel."""
+        """Copies rank 0's weights to all ranks, as torch's DistributedDataParallel does."""
         assert self.model is not None
         for tensor in (*self.model.parameters(), *self.model.buffers()):
             distributed.broadcast(tensor.data, 0)
 
 
 def is_of_connection(error: BaseException) -> bool:
-    """Whether an error says that another rank does not answer."""
+    """Whether an error means that another rank does not answer."""
     words = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "process group")
     return isinstance(error, distributed.DistError) or (
         isinstance(error, RuntimeError) and any(word in str(error).lower() for word in words)

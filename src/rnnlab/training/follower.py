@@ -1,4 +1,4 @@
-"""A follower: the process of a rank above 0, which takes the run's steps together with rank 0 and writes nothing."""
+"""A follower: the process of a rank above 0. It takes the run's steps together with rank 0, and writes nothing."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ from rnnlab.training.train import load_data
 
 
 def main(descriptor: int) -> None:
-    """Follows the runs that its leader tells of through the connection, until that ends; says why one failed."""
+    """Follows each run that the leader sends through the connection, until it closes; reports why a run failed."""
     connection = Connection(descriptor)
     threading.Thread(target=leave_with, args=(connection,), daemon=True).start()
     while True:
@@ -46,13 +46,13 @@ def main(descriptor: int) -> None:
 
 
 def leave_with(connection: Connection) -> None:
-    """Ends this process, in whatever it waits, when its leader has gone."""
+    """Ends this process, whatever it waits for, when its leader has gone."""
     wait_until_gone(connection)
     os._exit(1)
 
 
 def follow(told: Following, connection: Connection) -> None:
-    """As `train_config` trains, without what that writes and shows."""
+    """Trains as `train_config` does, and writes and shows nothing."""
     config, world = told.config, World(told.rank, told.size)
     drawing = Generators(config["seed"], modules=foreign_targets(config)) if may_draw(config) else None
     undisturbed = nullcontext() if drawing is None else drawn_by_run()

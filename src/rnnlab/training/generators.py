@@ -1,6 +1,7 @@
-"""A run with parts of the user's own: each pass over a loader is seeded from the run's seed and its epoch, and the
-states of the global generators, and of those that the user's objects hold, are kept in every checkpoint, so that it
-resumes and reproduces to the same bits.
+"""Random numbers of runs with user-defined parts, so that they too resume and reproduce to the same bits.
+
+Each pass over a loader is seeded from the run's seed and the epoch. Every checkpoint holds the states of the global
+generators, and of the generators that the user's objects hold.
 """
 
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ LOADERS = {"train_dataloader": EPOCH, "val_dataloader": VALIDATED, "test_dataloa
 
 
 class Generators(Callback):
-    """Seeds the global generators, and keeps their states in checkpoints. The first callback of its run."""
+    """Seeds the random generators, and keeps their states in checkpoints. The first callback of its run."""
 
     patient = True  # can wait for the end of a call of the kernels
 
@@ -27,11 +28,11 @@ class Generators(Callback):
         self.seed, self.steps, self.modules = seed, steps, sorted(modules)
         self.trainer: Trainer | None = None
         self.before: States | None = None
-        """As they were before the batch that is being trained was fetched."""
+        """The states from before the batch now in training was fetched."""
         self.pending: States | None = None
-        """Of the checkpoint that the run goes on from, until it does."""
+        """The states in the checkpoint that the run resumes from, until they are restored for the next batch."""
         self.fetches = False
-        """Whether a pass has put them in place since."""
+        """Whether a pass over a loader has restored `pending` before it fetched a batch."""
         self.opened: tuple[dict[str, Any], int] | None = None
         """The generators and the epoch of the training pass that has begun."""
         self.data: Any = None
@@ -41,7 +42,9 @@ class Generators(Callback):
         self._validating: States | None = None
 
     def wrap(self, data: Any, task: Any = None) -> None:
-        """Gives the loaders of a data module, or else of a module, passes that the seed and the epoch alone decide."""
+        """Makes the passes over the loaders of a data module, or else of a LightningModule, depend on the seed and the
+        epoch only.
+        """
         self.data = data
         for name, what in LOADERS.items():
             owner = next((one for one in (data, task) if one is not None and gives(one, name)), None)
@@ -81,8 +84,8 @@ class Generators(Callback):
                 own.restore(self.own[at], found)
 
     def reseed(self, generators: dict[str, Any], *place: int) -> None:
-        """Sets generators of the user's for a place in the run, from the state that each came with."""
-        nth = count()  # of those that the system seeded: each draws other numbers
+        """Seeds the user's generators for a place in the run (such as an epoch), each from its initial state."""
+        nth = count()  # numbers those that the system seeded, so that each draws different numbers
         for generator in generators.values():
             if own.by_system(generator):
                 first = own.first_seed(generator, self.seed, next(nth))
@@ -92,33 +95,33 @@ class Generators(Callback):
             own.reseed(generator, first, *place)
 
     def begin_pass(self, held: dict[str, Any], what: int, n: int) -> None:
-        """What is drawn from now on, beside a loader, depends on the epoch, or the step, n."""
+        """Seeds all generators for epoch (or step) n: a pass over a loader begins."""
         seed_all(self.seed, what, n)
         self.reseed(held, what, n)
         if what == EPOCH:
             self.opened = held, n
 
     def taken(self) -> int:
-        """How many batches of this epoch were trained before the checkpoint that the run goes on from."""
+        """How many batches of this epoch were trained before the checkpoint that the run resumes from."""
         position = self.trainer.fit_loop.position if self.trainer and self.pending is not None else None  # type: ignore[attr-defined]
         return position["batch"] if position and position["begun"] else 0
 
     def before_fetch(self) -> None:
-        """A batch is due; a loader without a length gives it while the one before is yet to train."""
+        """Called before each batch is fetched. A loader without a length is read one batch ahead of the training."""
         if self.pending is not None:
             self.restore(self.pending)
             self.fetches = True
         self.before = self.states()
 
     def go_on(self) -> None:
-        """Where the first batch since a resume is due."""
+        """Restores the states of the checkpoint, once, before the first batch after a resume."""
         if self.pending is not None:
             self.restore(self.pending)
             self.pending = None
 
     def on_train_epoch_start(self, trainer: Trainer, task: LightningModule) -> None:
-        self.go_on()  # not called for an epoch that had begun
-        if self.opened is not None:  # by a loader that looks ahead
+        self.go_on()  # this hook is not called when a run resumes within an epoch
+        if self.opened is not None:  # a loader that reads ahead has begun its pass already
             self.begin_pass(self.opened[0], EPOCH, self.opened[1])
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
@@ -128,7 +131,7 @@ class Generators(Callback):
         self.go_on()
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
-        if self.fetches:  # and what was drawn since, for the batch's transfer, belongs to it
+        if self.fetches:  # restored before the fetch; the transfer of the batch may have drawn since
             self.pending, self.fetches = None, False
         self.go_on()
         self.before = self.before or self.states()
@@ -140,7 +143,7 @@ class Generators(Callback):
         self._validating = self.states()
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
-        if self._validating is not None:  # a look at the model changes nothing
+        if self._validating is not None:  # so a validation does not change what the training draws
             self.restore(self._validating)
 
     def on_train_end(self, trainer: Trainer, task: LightningModule) -> None:
@@ -155,7 +158,7 @@ class Generators(Callback):
         self.pending = checkpoint.get("generators")
         if self.pending and (
             ranks := self.pending.get("ranks")
-        ):  # as many as there are now, or other numbers
+        ):  # the number of processes may have changed since
             world = world_of(task)
             self.pending = ranks[min(0 if world is None else world.rank, len(ranks) - 1)]
 
@@ -166,13 +169,13 @@ class Generators(Callback):
         self.own = own.own_generators({"model": task, "data": self.data, "callbacks": callbacks})
         held = [id(generator) for generator in self.own.values()]
         self.own |= {at: g for at, g in own.of_modules(self.modules).items() if id(g) not in held}
-        for generator in self.own.values():  # as they came, and before a resume sets them
+        for generator in self.own.values():  # the initial states, before a resume restores others
             self.firsts.setdefault(id(generator), (generator, own.first_seed(generator, self.seed)))
-        if self.pending is None:  # those that the system seeded
+        if self.pending is None:  # else the checkpoint has the states
             self.reseed({at: g for at, g in self.own.items() if own.by_system(g)}, TRAINED)
 
 
 def gives(data: Any, name: str) -> bool:
-    """Whether a data module, or a module, has a loader: Lightning's own methods only raise an error."""
+    """Whether a (data) module has a loader of its own: Lightning's default methods only raise an error."""
     theirs = getattr(LightningDataModule, name), getattr(LightningModule, name)
     return name in vars(data) or (hasattr(data, name) and getattr(type(data), name, None) not in theirs)

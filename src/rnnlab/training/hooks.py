@@ -1,4 +1,4 @@
-"""The hooks of a Trainer's callbacks: which callback implements which, and who is called."""
+"""The hooks of a Trainer's callbacks: which callback implements which hook, and their calls."""
 
 from contextlib import nullcontext
 from typing import Any, ClassVar
@@ -8,20 +8,20 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-# these read metrics and log none, and behind a batch only ask what time or step it is
+# these read metrics and log none; after a batch they only look at the time or the step
 STOCK = (EarlyStopping, ModelCheckpoint, ModelSummary, Timer)
 
 
 def hears(callback: Callback, hook: str) -> bool:
-    """Whether a callback implements a hook, in its class or by itself."""
+    """Whether a callback implements a hook, in its class or as an attribute of the instance."""
     own = hook in vars(callback) or getattr(type(callback), hook) is not getattr(
         Callback, hook
-    )  # is soon looked up
+    )  # cheap, where `is_overridden` is slow
     return own and is_overridden(hook, callback, parent=Callback)
 
 
 class Unmeasured(PassThroughProfiler):
-    """Lightning's own way of measuring nothing, without a generator for each of the 90 hooks of an epoch."""
+    """Measures nothing, as PassThroughProfiler, but makes no context manager for each of the 90 hooks of an epoch."""
 
     nothing: ClassVar = nullcontext()
 
@@ -39,7 +39,7 @@ class Hooks:
         self._kinds: dict[str, set[type]] = {}
 
     def of(self, hook: str) -> list[Any]:
-        """The callbacks that implement a hook, in the Trainer's order; callbacks may come and go on the way."""
+        """The callbacks that implement a hook, in the Trainer's order; the list may change during training."""
         callbacks = self._look_again()
         if hook not in self._found:
             self._found[hook] = [c for c in callbacks if hears(c, hook)]
@@ -52,17 +52,17 @@ class Hooks:
         return callbacks
 
     def call(self, hook: str, *args: Any, monitoring: bool | None = None) -> None:
-        """Calls a hook of the callbacks; with `monitoring` of those alone that read metrics, or of the others."""
+        """Calls a hook of all callbacks, or only of those that read metrics (`monitoring=True`) or do not (False)."""
         trainer = self.trainer
         task: Any = trainer.lightning_module
         for callback in self.of(hook):
             if monitoring is None or monitoring == isinstance(callback, (EarlyStopping, Checkpoint)):
-                task._current_fx_name = hook  # `self.log` asks where it is called
+                task._current_fx_name = hook  # `self.log` reads from which hook it is called
                 getattr(callback, hook)(trainer, task, *args)
         task._current_fx_name = None
 
     def kinds(self, stem: str) -> set[type]:
-        """The classes, but for STOCK, of the callbacks with a hook whose name begins with `stem`."""
+        """The classes, without STOCK, of the callbacks that implement a hook whose name begins with `stem`."""
         self._look_again()
         if stem not in self._kinds:
             names = [name for name in vars(Callback) if name.startswith(stem)]
@@ -71,5 +71,5 @@ class Hooks:
         return self._kinds[stem]
 
     def may_log(self, stem: str) -> bool:
-        """Whether one of them is of the user's own, and may call `self.log`; rnnlab's do not."""
+        """Whether a user-defined callback has such a hook and so may call `self.log`; rnnlab's callbacks never do."""
         return any(not kind.__module__.startswith("rnnlab.") for kind in self.kinds(stem))

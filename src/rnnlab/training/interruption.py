@@ -1,4 +1,4 @@
-"""What ends a training from outside: a signal, a pool of workers, a pruner. It stops behind a checkpoint."""
+"""Stops a training from outside (by a signal, a pool of workers or a pruner), after it has written a checkpoint."""
 
 import signal
 import threading
@@ -13,13 +13,13 @@ from rnnlab.training.checkpoints import Checkpoints, between_steps, world_of
 
 
 class Stopped(Exception):
-    """The training was asked to stop, and has, behind a checkpoint."""
+    """The training was asked to stop, and has stopped after a checkpoint."""
 
     status = "stopped"
 
 
 class Pruned(Stopped):
-    """The training was judged after a validation, and is not worth its end; it can go on from its checkpoint."""
+    """A search pruned the training after a validation; the run can resume from its checkpoint."""
 
     status = "pruned"
 
@@ -27,11 +27,12 @@ class Pruned(Stopped):
 class Interruption(Callback):
     """Writes a checkpoint and raises `Stopped` before the next batch; a second signal interrupts at once.
 
-    A second SIGHUP does not: the terminal and the shell in it each send one. `stop` is asked before each batch why
-    the training is to stop, and `judge(step, value)` after each validation why it is to be pruned: "" where it goes on.
+    A second SIGHUP does not: the terminal and its shell each send one. `stop()` is called before each batch and returns
+    why the training must stop; `judge(step, value)` is called after each validation and returns why it is pruned. Both
+    return "" where the training continues.
 
-    Of several processes all stop behind the same step, whichever is asked.
-    Not by `trainer.should_stop`, for which Lightning would first validate where the unbroken run does not.
+    Several processes all stop after the same step, whichever of them gets the signal. `trainer.should_stop` is not
+    used: Lightning would validate before it stops, where an uninterrupted run does not.
     """
 
     patient = True  # can wait for the end of a call of the kernels
@@ -50,13 +51,13 @@ class Interruption(Callback):
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._judged_at = self.checkpoints.last.get(
             "step", -1
-        )  # before the checkpoint that the run goes on from
-        if signal.getsignal(signal.SIGINT) == self._stop:  # Lightning has since taken SIGTERM for itself
+        )  # on a resume: the validation before the checkpoint was judged already
+        if signal.getsignal(signal.SIGINT) == self._stop:  # `listening` is open; Lightning has taken SIGTERM
             signal.signal(signal.SIGTERM, self._stop)
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, *_: Any) -> None:
         if not trainer.fit_loop.own:  # type: ignore[attr-defined]
-            # here and not in their own hook: callbacks of the user's, which may change something, come in between
+            # not in a hook of Checkpoints, the last callback: a user's callbacks before it may change the model
             self.checkpoints.between_batches(trainer, task)
             self.between_batches(trainer, task)
 
@@ -77,7 +78,7 @@ class Interruption(Callback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """While open, takes these signals; in another thread than the main one it cannot, and does not."""
+        """While open, handles the signals. Only in the main thread: Python allows no other to set handlers."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

@@ -1,7 +1,8 @@
-"""Changes of a model through torch: what whole steps in C honour, one by one, and what they cannot see.
+"""Finds changes that a user makes to a model through torch, which the kernels' optimizer steps would ignore.
 
-Torch calls hooks, looks at `requires_grad` and takes the module's own `forward`; the kernels do none of that by
-themselves. Before each call `Interventions` looks for such changes, in a few microseconds.
+Torch calls hooks, reads `requires_grad` and calls the module's own `forward`; the kernels do none of these. Before each
+call of the kernels `Interventions` looks for such changes, in a few microseconds. Single steps honour some of them with
+torch's help; the others stop the run with an error.
 """
 
 from functools import cache
@@ -31,7 +32,7 @@ SIMPLE = (bool, int, float, str, type(None))
 
 
 class Interventions:
-    """A model, its optimizer and their surroundings as they were when the kernels took over its steps."""
+    """The state of a model, its optimizer and torch's global settings when the kernels took over the steps."""
 
     def __init__(self, task: Task, flat: Flat, optimizer: torch.optim.Optimizer) -> None:
         self.task, self.flat, self.optimizer = task, flat, optimizer
@@ -49,7 +50,7 @@ class Interventions:
         kinds: list[Any] = [*map(type, self.owners)]
         self.methods = [_methods(kind) for kind in kinds]
         self.names += ["trainer.strategy", "trainer.precision_plugin"]
-        self.sizes = [-1] * len(self.owners)  # how many attributes one had when they were last looked at
+        self.sizes = [-1] * len(self.owners)  # of each owner: how many attributes it had at the last look
         self.parts = [(m._modules, list(m._modules.items())) for m in self.modules]
         self.parts += [(m._parameters, list(m._parameters.items())) for m in self.modules]
         self.simple = [(at, vars(m), _simple(m).items()) for at, m in named if m is not task]
@@ -57,10 +58,10 @@ class Interventions:
         self.step = vars(optimizer).get("step")
         self.functions = Functions(self.modules)
 
-    # ------------------------------------------------------------------ what nobody would call
+    # ------------------------------------------------------------------ changes that the kernels would ignore
 
     def unseen(self, training: bool = True) -> str | None:
-        """What whole steps in C, or an evaluation, would leave out; None where there is nothing."""
+        """Names a change that the kernels' steps (or their evaluation) would ignore; None where there is none."""
         if any(self.hooks):
             return f"{self.names[next(i for i, hooks in enumerate(self.hooks) if hooks) // 4]} has a hook"
         if list(map(type, self.modules)) != self.classes:
@@ -101,7 +102,7 @@ class Interventions:
         how = model.reads, model.loss, model.huber_delta, model.levels
         return *how, model.target, model.seed, model.indices, subtracted
 
-    # ------------------------------------------------------------------ what single steps honour
+    # ------------------------------------------------------------------ changes that single steps honour
 
     @property
     def on_gradients(self) -> bool:
@@ -111,7 +112,7 @@ class Interventions:
         )
 
     def on_update(self, optimizer: torch.optim.Optimizer) -> bool:
-        """Whether torch must make the update, because the optimizer is not what the kernels know."""
+        """Whether torch must make the update, because the kernels do not know this optimizer, or it was changed."""
         if optimizer is not self.optimizer or vars(optimizer).get("step") is not self.step:
             return True
         if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
@@ -124,7 +125,7 @@ class Interventions:
         return len(trained) != len(ours) or any(a is not b for a, b in zip(trained, ours, strict=True))
 
     def moved(self) -> bool:
-        """Whether a parameter's values lie elsewhere, as after `weight.data = ...`."""
+        """Whether a parameter's memory was replaced, as by `weight.data = ...`."""
         return any(p.data_ptr() != a for p, a in zip(self.flat.views, self.flat.addresses, strict=True))
 
 
@@ -144,7 +145,7 @@ def _simple(module: nn.Module) -> dict[str, Any]:
 
 
 def changed(task: nn.Module) -> str | None:
-    """What was changed in a model before its steps begin, and kernels cannot be told; None where nothing was."""
+    """Names a property of a model that the kernels cannot take over, such as a hook; None where there is none."""
     parameters = list(task.named_parameters())
     for at, module in task.named_modules():
         if parametrize.is_parametrized(module) and not (
@@ -165,7 +166,7 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 
 
 def surroundings() -> str | None:
-    """What is set for all of torch and would change a step; None where nothing is."""
+    """Names a global setting of torch that would change a step; None where there is none."""
     if _has_any_global_hook():
         return "all modules have a hook"
     if torch._C._autograd._top_saved_tensors_default_hooks(True) is not None:
@@ -181,7 +182,7 @@ def surroundings() -> str | None:
 
 
 def refusal(stack: Stack, why: str) -> UserError:
-    """The line for what the kernels' steps would leave out, with the engines that serve it."""
+    """The error for a change that the kernels' steps would ignore; it names the engines that honour it."""
     weight = next(stack.parameters())
     able = [
         f"model.engine={name}"

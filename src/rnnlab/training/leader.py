@@ -1,4 +1,4 @@
-"""Rank 0 of a run in several processes: it starts the others from the resolved config, and ends them."""
+"""Rank 0 of a run in several processes. It starts the others from the resolved config, and ends them."""
 
 import os
 import select
@@ -25,16 +25,14 @@ from rnnlab.signals import at_second
 from rnnlab.training.distributed import World, is_of_connection
 from rnnlab.training.interruption import Stopped
 
-# our path replaces Python's, which begins with the working folder
+# this process's sys.path replaces the new one's, which begins with the working folder
 ENTRY = "import sys; sys.path[:] = sys.argv[1:]; from rnnlab.training import follower; follower.main({})"
-GRACE = 10.0  # seconds in which a follower says how it has ended
+GRACE = 10.0  # seconds that rank 0 waits for a follower's last message
 LOOK = 0.5  # seconds between two looks at the followers on GPUs
 READY, ENDED = "ready", "ended"
 
 Follower = tuple["subprocess.Popen[bytes]", Connection]
-_spare: list[
-    Follower
-] = []  # have followed a run to its end, and wait for the next; they end with this process
+_spare: list[Follower] = []  # idle followers, kept for the next run; they end with this process
 
 
 class RankFailed(RunFailed):
@@ -43,7 +41,7 @@ class RankFailed(RunFailed):
 
 @dataclass(frozen=True)
 class Following:
-    """What a follower is told of a run."""
+    """The message that tells a follower which run to train."""
 
     rank: int
     size: int
@@ -52,24 +50,24 @@ class Following:
     folder: Path
     checkpoint: Path | None
     threads: int
-    path: list[str]  # Python's, and the working folder
+    path: list[str]  # sys.path, and the working folder
     here: Path
     environment: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a follower says before it leaves."""
+    """The message of a follower whose run has failed."""
 
     why: str
     trace: str
-    of_connection: bool  # a consequence: another rank has gone
+    of_connection: bool  # only a consequence of another rank's end
 
 
 class Leader(World):
-    """Rank 0: inside its `with`, the followers are there.
+    """Rank 0 as a context manager: inside its `with` block the followers run.
 
-    Where one of them fails or is killed, all end, and `RankFailed` says which one and why.
+    Where one of them fails or is killed, all are ended, and `RankFailed` names that rank and the reason.
     """
 
     def __init__(self, config: RunConfig, folder: Path, checkpoint: Path | None) -> None:
@@ -82,7 +80,7 @@ class Leader(World):
 
     def __enter__(self) -> "Leader":
         self._listening.enter_context(at_second(self._hurry))
-        self._place = tempfile.TemporaryDirectory(prefix="rnnlab-")  # NCCL reads in it later, too
+        self._place = tempfile.TemporaryDirectory(prefix="rnnlab-")  # kept: NCCL reads it later, too
         store, threads = str(Path(self._place.name) / "store"), torch.get_num_threads()
         at = list(sys.path), Path.cwd(), dict(os.environ)
         try:
@@ -91,7 +89,7 @@ class Leader(World):
                 told = Following(
                     rank, self.size, store, self.config, self.folder, self.checkpoint, threads, *at
                 )
-                with suppress(BrokenPipeError):  # it has gone, which is heard of next
+                with suppress(BrokenPipeError):  # the follower is dead, which the next read finds out
                     connection.send(told)
             for rank, (_, connection) in self.followers.items():
                 said = _heard(connection)
@@ -124,18 +122,18 @@ class Leader(World):
             raise cause from cause.__cause__
 
     def _hurry(self) -> None:
-        """Ends the followers at a second Ctrl-C: rank 0 may wait for one that hangs, where no signal reaches it."""
+        """Kills the followers at a second Ctrl-C: rank 0 may be waiting in C code, where no signal reaches it."""
         self._urged.set()
         for process, _ in self.followers.values():
             process.kill()
         if self.on_gpus:
             self.give_up()
-        if not self._over.wait(GRACE):  # it waits for what does not come, and leaves what a kill leaves
+        if not self._over.wait(GRACE):  # rank 0 hangs: exit at once, with the same effect as a kill
             os._exit(130)
 
     def _end(self, well: bool) -> None:
-        """Keeps the followers of a run that has ended as it was asked to for the next run, but for those on GPUs, and
-        those that have imported code of the user's, which may change.
+        """Ends the followers, or keeps them for the next run. Kept are those of a run that ended `well`, not those on
+        GPUs, nor those that have imported the user's code, which may change.
         """
         keep = well and not self.on_gpus and not foreign_targets(self.config)
         for follower in self.followers.values():
@@ -150,7 +148,7 @@ class Leader(World):
         self._place.cleanup()
 
     def _cause(self) -> RankFailed | None:
-        """Which follower's end was the first, and not the consequence of another's."""
+        """The error of the follower that caused the failure, and not of one that failed as its consequence."""
         heard: dict[int, Any] = {}
         until = time.monotonic() + GRACE
         while time.monotonic() < until and len(heard) < len(self.followers):
@@ -175,11 +173,11 @@ class Leader(World):
             return RankFailed(f"rank {rank} exited with code {code}")
         oom = "; out of memory?" if code == -signal.SIGKILL else ""
         error = RankFailed(f"rank {rank} was killed ({signal.Signals(-code).name}){oom}")
-        error.__cause__ = ChildProcessError(str(error))  # no fault of the run's: it can go on
+        error.__cause__ = ChildProcessError(str(error))  # an outside reason: the run can resume
         return error
 
     def _watch(self) -> None:
-        """NCCL would wait for a rank that has died: what waits is given up, and rank 0 finds out why."""
+        """Aborts the process group when a follower has died, because NCCL would go on waiting for it."""
         while not self._over.wait(LOOK):
             if any(process.poll() is not None for process, _ in self.followers.values()):
                 self.give_up()
@@ -187,7 +185,7 @@ class Leader(World):
 
 
 def a_follower() -> Follower:
-    """A process that waits for its first run, or for the next."""
+    """A process that waits for a run: an idle one, or a new one."""
     while _spare:
         process, connection = _spare.pop()
         if process.poll() is None:
@@ -197,7 +195,7 @@ def a_follower() -> Follower:
         [sys.executable, "-c", ENTRY.format(theirs.fileno()), *sys.path],
         pass_fds=[theirs.fileno()],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,  # what callbacks print, rank 0 prints
+        stdout=subprocess.DEVNULL,  # rank 0 prints the same
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C reaches rank 0, which tells the others
     )
@@ -206,14 +204,14 @@ def a_follower() -> Follower:
 
 
 def wait_until_gone(connection: Connection) -> None:
-    """Returns when the other end is closed, whatever is said before."""
+    """Returns when the other end is closed; messages before that are dropped."""
     waiting = select.poll()
     waiting.register(connection.fileno(), 0)
     waiting.poll()
 
 
 def _heard(connection: Connection) -> Any:
-    """The next message; None from one that has gone."""
+    """The next message; None where the sender has gone."""
     try:
         return connection.recv()
     except (EOFError, OSError):

@@ -1,6 +1,7 @@
-"""Whether loggers that send to a server have the key for it: without one their packages ask on the terminal, or wait.
+"""Checks that loggers which send to a server have its API key: without a key their packages ask on the terminal, or
+wait.
 
-Where a package looks for its key is told here by what it documents: an environment variable, a file, an argument.
+The places that are searched are those that each package documents: environment variables, files and arguments.
 """
 
 import netrc
@@ -27,9 +28,9 @@ NOT_SENT = ("offline", "dryrun", "disabled")
 
 
 def missing(config: RunConfig) -> Iterator[str]:
-    """A line for each logger that would ask for its key."""
+    """A line for each logger of the config that has no key and would ask for it."""
     if config["trainer"]["fast_dev_run"]:
-        return  # Lightning then logs nowhere
+        return  # then Lightning removes all loggers
     for name, node in config["logger"].items():
         at = f"logger.{name}"
         if not node:
@@ -47,13 +48,13 @@ def missing(config: RunConfig) -> Iterator[str]:
 
 
 def _wandb_without_key(node: dict[str, Any]) -> str:
-    """The server that W&B would ask a key for; "" where it has one, or sends nothing."""
+    """The server for which W&B would ask for a key; "" where W&B has a key, or sends nothing."""
     settings = _wandb_settings()
     words = (node.get("mode"), os.environ.get("WANDB_MODE"), settings.get("mode"))
     if node.get("offline") or any(word in NOT_SENT for word in words):
         return ""
     if any(node.get(key) for key in ("experiment", "settings", "anonymous")):
-        return ""  # what they hold is W&B's to judge
+        return ""  # W&B itself checks these
     told = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_ANONYMOUS", "WANDB_DISABLED")
     if any(os.environ.get(name) for name in told) or settings.get("api_key") or settings.get("anonymous"):
         return ""
@@ -66,7 +67,7 @@ def _wandb_without_key(node: dict[str, Any]) -> str:
 
 
 def _wandb_settings() -> dict[str, str]:
-    """What W&B's own files say: those of the user, then of the working folder, which win."""
+    """The settings in W&B's own files: the user's, overridden by those of the working folder."""
     user = Path(os.environ.get("WANDB_CONFIG_DIR") or from_home("~/.config/wandb"))
     found: dict[str, str] = {}
     for path in (user / "settings", Path(os.environ.get("WANDB_DIR") or ".") / "wandb" / "settings"):

@@ -1,4 +1,4 @@
-"""Where scalars go: metrics.csv, always, and every logger of the config."""
+"""Loggers: metrics.csv, which every run writes, and the interface to the loggers of the config."""
 
 import hashlib
 import os
@@ -20,9 +20,9 @@ from rnnlab.training.display import About
 
 
 class Journal:
-    """A file that only grows, and that can be cut back to a length that a checkpoint remembers.
+    """An append-only file that a resume truncates to the length in the checkpoint.
 
-    `digest` is the SHA-256 of its content, by which a resume finds damage.
+    `digest` is the SHA-256 of its content, by which a resume detects damage.
     """
 
     def __init__(self, path: Path, header: bytes = b"") -> None:
@@ -39,9 +39,9 @@ class Journal:
         self.buffer += content
 
     def flush(self) -> int:
-        """Appends what is waiting; returns the file's length.
+        """Appends the waiting lines; returns the file's length in bytes.
 
-        Raises FileNotFoundError where the file was deleted meanwhile: a new one would begin in the middle.
+        Raises FileNotFoundError where the file was deleted meanwhile: a new file would lack its beginning.
         """
         fresh = not self.begun and not self.path.exists()
         with self.path.open("ab" if fresh else "r+b") as f:
@@ -63,10 +63,10 @@ class Journal:
 
 
 class RunLogger(Logger):
-    """A logger that writes one file of the run's folder, and takes whole batches of scalars.
+    """A logger that writes one file in the run's folder, and takes whole batches of scalars.
 
-    The recorder flushes its journal, and cuts it back when a run resumes. `begin` and `end` are called around the
-    training, for what a logger writes beside scalars. Its constructor gets the run's folder as `folder`.
+    The recorder flushes its journal, and truncates it when a run resumes. `begin` and `end` are called around the
+    training, so that a logger can write more than scalars. The constructor gets the run's folder as `folder`.
     """
 
     journal: Journal
@@ -76,24 +76,24 @@ class RunLogger(Logger):
         """Writes a batch to the journal."""
 
     def begin(self, about: About) -> None:
-        """Before the first step of a run; not where it resumes from a checkpoint of its own."""
+        """Called before the first step of a run; not where the run resumes from its own checkpoint."""
 
     def end(self, about: About, results: Mapping[str, Any], seconds: float) -> None:
-        """When a run has finished, with its results and the time that it took."""
+        """Called when a run has finished, with its results and its duration in seconds."""
 
     def flush(self) -> int:
         return self.journal.flush()
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """The config is in config.yaml."""
+        """Does nothing: the config is in config.yaml."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """What a callback or a module logs by itself; Lightning adds the epoch, which is left out."""
+        """Writes the metrics of `self.log`, without the epoch that Lightning adds."""
         self.log_scalars(Scalars.of(step or 0, {k: v for k, v in metrics.items() if k != "epoch"}))
 
 
 class MetricsFile(RunLogger):
-    """metrics.csv: one line a scalar, see `rnnlab.runs.metrics`. Speeds are wall-clock, and left out."""
+    """metrics.csv: one line per scalar, see `rnnlab.runs.metrics`. Speeds are left out: they are wall-clock values."""
 
     name, version = "metrics", ""
 
@@ -110,12 +110,12 @@ class MetricsFile(RunLogger):
         self.journal.write((None if few else recording.lines(*batch.arrays, names)) or lines(batch).encode())
 
 
-# of a logger that went on with what it had written: the last step that it has of each metric
+# for each logger that continued its earlier output: {metric: the last step that it has already}
 SEEN: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
 
 
 def log(logger: Any, batch: Scalars) -> None:
-    """Hands a batch to a logger; one that is not rnnlab's takes single steps, and none that it has already."""
+    """Hands a batch to a logger. A logger outside rnnlab gets single steps, without those that it has already."""
     if isinstance(logger, RunLogger):
         logger.log_scalars(batch)
         return
@@ -127,7 +127,7 @@ def log(logger: Any, batch: Scalars) -> None:
 
 
 def introduce(loggers: Iterable[Any], config: RunConfig) -> None:
-    """Gives loggers that are not rnnlab's the resolved config, flat ({"model.hidden_size": 32}) and without secrets."""
+    """Gives loggers outside rnnlab the resolved config, flat ({"model.hidden_size": 32}) and without secrets."""
     for logger in loggers:
         if not isinstance(logger, RunLogger):
             logger.log_hyperparams(leaves(without_secrets(config)))

@@ -1,8 +1,8 @@
-"""The loop of a run: epochs, batches, the validations between them, on one screen.
+"""The training loop of a run: epochs, batches, and the validations between them.
 
-`Loop` takes the place of a Trainer's `fit_loop`. Where a task and a loader of rnnlab train on one CPU it runs them
-itself; all else (a module of the user's own, another strategy, precision or profiler) is left to Lightning's loops,
-unchanged. Its counters are Lightning's own and always true, so that callbacks, loggers and limits see what they know.
+`Loop` replaces the `fit_loop` of a Trainer. It runs the training itself where a task and a loader of rnnlab train on
+CPUs. Everything else (a user-defined module, another strategy, precision or profiler) runs in Lightning's loops,
+unchanged. `Loop` keeps Lightning's own counters up to date, so that callbacks, loggers and limits see the usual values.
 """
 
 import math
@@ -29,11 +29,11 @@ TRANSFERS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_b
 
 
 class Loop(_FitLoop):
-    """A training from its first batch, or from where a checkpoint left it, to its end.
+    """Trains from the first batch, or from a checkpoint, to the end.
 
-    `own` says whether this loop runs it, or Lightning's. Before each batch, when all that follows from the one before
-    is done, a callback's `between_batches(trainer, task)` is called, if it has one: there a checkpoint repeats
-    nothing and leaves nothing out.
+    `own`: this loop runs the training, and not Lightning's. Before each batch, when the previous batch and its
+    validation are complete, it calls `between_batches(trainer, task)` of each callback that has this method. A
+    checkpoint taken there repeats nothing and skips nothing on a resume.
     """
 
     own = False
@@ -58,13 +58,13 @@ class Loop(_FitLoop):
         while not self.done:
             epoch = self.epoch_progress.current.processed
             loader.set_epoch(epoch)
-            if self.epoch_progress.current.started == epoch:  # not one that a checkpoint lies in
+            if self.epoch_progress.current.started == epoch:  # false where a run resumes within this epoch
                 self.epoch_progress.increment_ready()
                 hooks.call("on_train_epoch_start")
                 task.on_train_epoch_start()
                 self.epoch_progress.increment_started()
                 batches.reset_on_run()
-                self.epoch_loop.val_loop.batch_progress.total.reset()  # of an epoch's validations
+                self.epoch_loop.val_loop.batch_progress.total.reset()  # counts within an epoch
             while batches.current.completed < self.max_batches and not self._is_over():
                 self._between_batches()
                 self._train(loader)
@@ -74,7 +74,7 @@ class Loop(_FitLoop):
                     with self._validating():
                         self._validate()
                     self._agree_to_stop()
-                self.epoch_loop._batches_that_stepped += 1  # where what `self.log` logs stands
+                self.epoch_loop._batches_that_stepped += 1  # the step that `self.log` writes
             with self._logging_epoch():
                 self.epoch_progress.increment_processed()
                 hooks.call("on_train_epoch_end", monitoring=False)
@@ -88,17 +88,17 @@ class Loop(_FitLoop):
     def setup_data(self) -> None:
         super().setup_data()
         every: int = getattr(self.trainer, "reload_dataloaders_every_n_epochs", 0)
-        if every:  # counted from the first epoch, also on a resume
+        if every:  # a resumed run reloads at the same epochs as an uninterrupted one
             self._last_train_dl_reload_epoch -= self._last_train_dl_reload_epoch % every
 
     def _train(self, loader: Loader) -> None:
-        """The next batch; where the native engine takes whole steps, as many batches as it takes in one call."""
+        """Trains the next batch, or, where the native engine takes whole steps, as many batches as one call takes."""
         task: Any = self.trainer.lightning_module
         hooks, logs = self.hooks, self._logs()
         progress: Any = self.epoch_loop.batch_progress
         index = progress.current.completed
         loader.position = index + 1
-        gathers = task.kernels is not None and not task.kernels.batches_are_seen  # from the data, by itself
+        gathers = task.kernels is not None and not task.kernels.batches_are_seen  # the kernels read the data
         batch = loader.batches[index] if gathers else loader.fetch(loader.batches[index])
         progress.is_last_batch = index + 1 >= self.max_batches
         progress.increment_ready()
@@ -127,7 +127,9 @@ class Loop(_FitLoop):
         logs and logs.update_train_step_metrics()
 
     def batches_ahead(self) -> int:
-        """How many batches, this one among them, come before anybody looks: the epoch's end, a validation, a limit."""
+        """Batches, including this one, until something needs the weights: the epoch's end, a validation, a limit, or a
+        ModelCheckpoint.
+        """
         trainer, done = self.trainer, self.epoch_loop.batch_idx  # this batch is counted as ready already
         ahead = [int(self.max_batches) - done]
         if trainer.max_steps >= 0:
@@ -146,7 +148,7 @@ class Loop(_FitLoop):
                 heard(self.trainer, self.trainer.lightning_module)
 
     def _agree_to_stop(self) -> None:
-        """Of several processes all stop where a callback of one has asked for it."""
+        """Where a callback of one process has set `should_stop`, all processes stop."""
         if (world := world_of(self.trainer.lightning_module)) is not None:
             self.trainer.should_stop = world.any(self.trainer.should_stop)
 
@@ -159,7 +161,7 @@ class Loop(_FitLoop):
         return 0 <= trainer.max_steps <= trainer.global_step or (trainer.should_stop and self._may_stop())
 
     def _may_stop(self) -> bool:
-        """Whether `trainer.min_epochs` and `trainer.min_steps` let a callback end the training."""
+        """Whether `trainer.min_epochs` and `trainer.min_steps` are reached, so that `should_stop` counts."""
         epochs, steps = self.epoch_progress.current.processed, self.trainer.global_step
         return epochs >= (self.min_epochs or 0) and steps >= (self.min_steps or 0)
 
@@ -181,13 +183,15 @@ class Loop(_FitLoop):
         trainer = self.trainer
         task: Any = trainer.lightning_module
         trainer.validating = True
-        if task.kernels is None or not task.kernels.undisturbed:  # else nobody looks at the gradients
+        if task.kernels is None or not task.kernels.undisturbed:  # else no code reads the gradients
             task.on_validation_model_zero_grad()
         yield
         trainer.training = True
 
     def _validate(self) -> None:
-        """As Lightning's own loop does, which serves where a callback of the user's hears of it and may log."""
+        """Validates as Lightning's loop does. Lightning's own runs where a user's callback has a hook of the validation
+        and so may log.
+        """
         trainer, hooks, loop = self.trainer, self.hooks, self.epoch_loop.val_loop
         task, progress = trainer.lightning_module, loop.batch_progress
         loop.setup_data()
@@ -218,10 +222,12 @@ class Loop(_FitLoop):
                 hooks.call(hook)
                 getattr(task, hook)()
         for module, training in modules:
-            vars(module)["training"] = training  # torch would look for parameters in it, each time
+            vars(module)["training"] = training  # nn.Module.__setattr__ is slow: it looks for parameters
 
     def _scored(self, loader: Loader, limit: int) -> bool:
-        """Whether the kernels have scored the whole part in one call, as they can where nobody wants to see batches."""
+        """Scores the whole validation part in one call of the kernels. False where they cannot, or where a callback
+        wants to see the batches.
+        """
         task: Any = self.trainer.lightning_module
         heard = [*self.hooks.of("on_validation_batch_start"), *self.hooks.of("on_validation_batch_end")]
         if task.kernels is None or not all(getattr(callback, "patient", False) for callback in heard):
@@ -244,7 +250,7 @@ class Loop(_FitLoop):
     # ------------------------------------------------------------------ `self.log` of callbacks
 
     def _logs(self) -> Any:
-        """Lightning's own keeper of what callbacks log; None where there is nobody to log."""
+        """Lightning's object that collects what callbacks log; None where no callback can log."""
         return self.trainer._logger_connector if self.hooks.may_log("on_train") else None
 
     @contextmanager
@@ -254,21 +260,21 @@ class Loop(_FitLoop):
         yield
         if logs is not None:
             logs.on_epoch_end()
-            self.epoch_loop._batches_that_stepped -= 1  # an epoch's metrics stand at its last step
+            self.epoch_loop._batches_that_stepped -= 1  # an epoch's metrics are logged at its last step
             logs.update_train_epoch_metrics()
             self.epoch_loop._batches_that_stepped += 1
 
-    # ------------------------------------------------------------------ where a checkpoint lies
+    # ------------------------------------------------------------------ the position in a checkpoint
 
     @property
     def position(self) -> dict[str, Any]:
-        """Where the training goes on: the epoch, whether it has begun, its batches done, and those of all epochs."""
+        """Where a resume continues: the epoch, whether it has begun, its completed batches, and those of all epochs."""
         epochs, batches = self.epoch_progress.current, cast(Any, self.epoch_loop.batch_progress)
         epoch, done, begun = epochs.processed, batches.current.completed, epochs.started > epochs.processed
         cut = (
             0 < done < self.max_batches and not batches.is_last_batch
-        )  # of an epoch whose length may be unknown
-        if not begun and cut:  # who trains on is still in this epoch
+        )  # the epoch was cut off; its length may be unknown
+        if not begun and cut:  # counted as processed, but a longer run continues within it
             epoch, begun = epoch - 1, True
         return {
             "epoch": epoch,
@@ -281,11 +287,11 @@ class Loop(_FitLoop):
         return super().on_save_checkpoint() | {"position": self.position}
 
     def load_state_dict(self, state_dict: dict[str, Any], prefix: str = "") -> None:
-        """Lightning's counters are those of the instant; a run goes on from the batch that `position` says."""
+        """Sets the counters from `position`: Lightning's own may have been saved within a batch or an epoch's end."""
         at, own = position_of(state_dict, prefix), state_dict[f"{prefix}state_dict"]
         loaders = [
             loader | {"epoch": at["epoch"], "position": at["batch"]} if "position" in loader else loader
-            for loader in own.get("combined_loader", [])  # with a position: one of ours
+            for loader in own.get("combined_loader", [])  # a loader with a position is rnnlab's
         ]
         super().load_state_dict(
             state_dict | {f"{prefix}state_dict": own | {"combined_loader": loaders}}, prefix
@@ -299,13 +305,13 @@ class Loop(_FitLoop):
         batches.is_last_batch = False
         self.restarting = True
 
-    # ------------------------------------------------------------------ who runs it
+    # ------------------------------------------------------------------ which loop runs the training
 
     def _is_ours(self) -> bool:
         trainer, task = self.trainer, self.trainer.lightning_module
         return (
             isinstance(task, Task)
-            # no hook of Lightning's, and nothing that calls `self.log`
+            # the task overrides no hook of Lightning that this loop does not call, and nothing that calls `self.log`
             and redefined(type(task)) <= LOOKED_AT
             and isinstance(trainer.train_dataloader, Loader)
             and type(trainer.profiler) is Unmeasured  # type: ignore[attr-defined]
@@ -323,7 +329,9 @@ class Loop(_FitLoop):
 
 
 def position_of(loop: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`Loop.position` in a checkpoint's `loops["fit_loop"]`; of an older rnnlab by Lightning's counters."""
+    """`Loop.position` from a checkpoint's `loops["fit_loop"]`. Older checkpoints lack it: there it follows from
+    Lightning's counters.
+    """
     if (found := loop[f"{prefix}state_dict"].get("position")) is not None:
         return found
     epochs, batches = loop[f"{prefix}epoch_progress"]["current"], loop[f"{prefix}epoch_loop.batch_progress"]
@@ -338,7 +346,7 @@ def position_of(loop: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def install(trainer: Trainer) -> None:
-    """Gives a fresh Trainer this loop."""
+    """Gives a new Trainer this loop."""
     theirs = trainer.fit_loop
     loop = Loop(trainer, theirs.min_epochs, theirs.max_epochs)
     loop.epoch_loop, loop.hooks = theirs.epoch_loop, Hooks(trainer)

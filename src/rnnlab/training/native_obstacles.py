@@ -1,4 +1,4 @@
-"""Whether the kernels can take a task's whole optimizer steps; else the reason why Python takes them."""
+"""Decides whether the kernels can take a task's whole optimizer steps; if not, gives the reason."""
 
 from typing import Any
 
@@ -21,14 +21,14 @@ SCORED = {"scores", "scoring", "judgement", "named", "rank", "ranks", "validatio
 
 
 def steps_obstacle(task: LightningModule, data: Any) -> str | None:
-    """Why a task's optimizer steps cannot be the kernels'; None where they can.
+    """Why the kernels cannot take a task's optimizer steps; None where they can.
 
-    Asks the task, its optimizer and the data, never callbacks or loggers.
+    Depends on the task, its optimizer and the data, never on callbacks or loggers.
     """
     name = type(task).__name__
     if not isinstance(task, Task) or (model := task.outline()) is None:
         return f"{name} is not a task that the kernels know"
-    # what a class says of itself does not hold for a subclass with another forward or loss
+    # the outline of a class does not describe a subclass with another forward or loss
     outlined = next(kind for kind in type(task).__mro__ if "outline" in vars(kind))
     own = {method for method in redefined(type(task), outlined) if not method.startswith("on_")}
     if own := own - LOOKED_AT - SCORED:
@@ -48,7 +48,7 @@ def steps_obstacle(task: LightningModule, data: Any) -> str | None:
     kinds = type(data).__mro__
     read, *others = (next(i for i, kind in enumerate(kinds) if method in vars(kind))
                      for method in ("native_source", "loader", "train_dataloader"))  # fmt: skip
-    if min(others) < read:  # its batches are others than those that its parent lets the kernels read
+    if min(others) < read:  # its batches differ from those of the `native_source` that it inherits
         return f"{type(data).__name__} has a loader of its own"
     first, second = (data.loader("train", shuffle=True) for _ in range(2))
     if code_of(getattr(first, "fetch", None)) is not code_of(getattr(second, "fetch", None)):
@@ -78,5 +78,7 @@ def largest(data: SequenceData) -> int:
 
 
 def code_of(function: Any) -> Any:
-    """What tells whether two loaders fetch alike; a partial, or an object that is called, is like no other."""
+    """A key by which two `fetch` functions are compared: methods of two loaders share their code. A partial, or another
+    callable object, equals no other.
+    """
     return getattr(function, "__code__", function)

@@ -1,8 +1,8 @@
-"""The native engine inside Lightning: a training step that is many optimizer steps.
+"""The native engine inside Lightning: one training step of Lightning is many optimizer steps.
 
-The kernels take whole steps in C, as many in one call as nobody needs to look between: up to the epoch's end, the
-next validation, the next checkpoint, `max_steps`. Lightning's own counters are then moved on by as many, so that
-`global_step`, loggers, schedules, checkpoints and limits come out as if it had counted each.
+The kernels take whole optimizer steps in C. One call takes all steps up to the next point where Python code needs the
+weights: the epoch's end, the next validation, the next checkpoint, or `max_steps`. Lightning's counters are then
+advanced by as many, so that `global_step`, loggers, schedules, checkpoints and limits are as if it had counted each.
 """
 
 import time
@@ -31,7 +31,7 @@ from rnnlab.training.interventions import Interventions, changed, refusal, same,
 from rnnlab.training.loop import Loop
 from rnnlab.training.native_obstacles import PER_GRADIENT, another_parameter, code_of
 
-CALL_S = 0.1  # how long a call should take: a signal, the bar and a timed checkpoint wait for its end
+CALL_S = 0.1  # seconds that a call should take: a signal, the bar and a timed checkpoint wait for its end
 PER_BATCH = ("on_train_batch_start", "on_train_batch_end")
 
 
@@ -42,30 +42,30 @@ def optimizer_of(task: LightningModule) -> torch.optim.Optimizer:
 
 
 def other_options(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The options of its first group that are no rates."""
+    """The options of the first parameter group, without the learning rate."""
     return {key: value for key, value in optimizer.param_groups[0].items() if key not in ("params", "lr")}
 
 
 class Kernels(Callback):
-    """Gives a task its steps in C.
+    """Runs a task's optimizer steps in C.
 
-    `steps_per_call`: at most so many steps in one call; "auto" takes as many as last about a tenth of a second.
-    A callback with hooks for batches or gradients makes the kernels run one by one, with the same bits.
+    `steps_per_call`: the largest number of steps in one call; "auto" takes as many as last about a tenth of a second.
+    Where a callback has hooks for batches or gradients, each call takes one step, with the same bits.
     """
 
     def __init__(self, checkpoints: Checkpoints, steps_per_call: int | Literal["auto"] = "auto") -> None:
         self.checkpoints, self.steps_per_call = checkpoints, steps_per_call
         self.seconds_per_step: float | None = None
-        self.taken = 1  # by the last call
+        self.taken = 1  # steps of the last call
         self.flat: Flat | None = None
         self.built = False
-        self.carried: Any = None  # the task's carry as it was shared, and the states of its cells
+        self.carried: Any = None  # the carry that the task was given last, and the states of its cells
         self.looked = False
-        self.undisturbed = False  # whether nobody is there to change the model on the way
-        self.whole: bool | None = None  # whether the kernels' parameters are all of the task's state
+        self.undisturbed = False  # whether no code outside rnnlab takes part, which could change the model
+        self.whole: bool | None = None  # whether the kernels' parameters are all of the task's state_dict
 
     def move(self, task: LightningModule) -> None:
-        """Moves the parameters before a callback holds on to their values."""
+        """Moves the parameters into the kernels' buffer, before a callback keeps a reference to their values."""
         kinds = {(p.dtype, p.device.type) for p in task.parameters()}
         if kinds == {(torch.float32, "cpu")} and changed(task) is None:
             self.flat = native.flatten(task)
@@ -86,10 +86,10 @@ class Kernels(Callback):
         self.listen(trainer)
 
     def build(self, trainer: Trainer, task: Task) -> None:
-        """The program for the parameters where they are, and the optimizer as it is, now."""
+        """Makes the program for the present memory of the parameters and the present optimizer."""
         model, optimizer = task.outline(), optimizer_of(task)
         assert model is not None
-        # a callback has been here
+        # not checked before: a callback may have changed the model since the engine was chosen
         if why := changed(task) or another_parameter(task, model) or obstacle(model, optimizer):
             raise refusal(task.stack, why)
         if self.flat is None or not self.flat.holds(task):
@@ -110,7 +110,7 @@ class Kernels(Callback):
         self.share_carry(task)
 
     def listen(self, trainer: Trainer) -> None:
-        """Finds out who wants to see batches or gradients."""
+        """Finds the callbacks that want to see batches or gradients."""
         self.callbacks = list(trainer.callbacks)  # type: ignore[attr-defined]
         self.batches_are_seen = any(asks(c, PER_BATCH) for c in self.callbacks)
         others: list[Any] = [trainer.lightning_module, *self.callbacks, *trainer.loggers, trainer.datamodule]  # type: ignore[attr-defined]
@@ -120,8 +120,9 @@ class Kernels(Callback):
         self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in self.callbacks)
 
     def share_carry(self, task: Any, first: bool = False) -> None:
-        """The task's carry becomes a view of the kernels', which checkpoints then find where they look. What another
-        put there is taken, but not for an epoch's `first` segment, which begins with the initial state.
+        """Makes the task's carry a view of the kernels' carry, so that checkpoints hold it. A carry that a callback or
+        a checkpoint has put there is copied to the kernels, except before an epoch's `first` segment, which begins
+        with the initial state.
         """
         if self.program.carry is None:
             return
@@ -130,7 +131,7 @@ class Kernels(Callback):
             return
         if first:
             pass
-        elif state:  # a callback's, or a checkpoint's
+        elif state:  # put there by a callback or a checkpoint
             self.program.load_carry([tuple(t.clone() for t in cell) for cell in state])
         elif self.carried is not None:
             if any(cell.initial is not None for cell in task.stack.layers):
@@ -142,10 +143,10 @@ class Kernels(Callback):
     # ------------------------------------------------------------------ steps
 
     def steps(self, trainer: Trainer, task: Task, batch: Any, index: int) -> torch.Tensor:
-        """Runs the batches from `index` on, as many as may be in one call; returns the last loss, a 0-d tensor.
+        """Trains the batches from `index` on, as many as one call may take; returns the last loss, a 0-d tensor.
 
-        `batch` is the first of them as callbacks left it. Raises UserError before a step that would leave out what
-        has been changed through torch.
+        `batch` is the first of these batches, perhaps edited by callbacks. Raises UserError before a step that would
+        ignore a change that was made through torch.
         """
         if self.callbacks != trainer.callbacks:  # type: ignore[attr-defined]
             self.listen(trainer)
@@ -176,7 +177,7 @@ class Kernels(Callback):
             rates = self.rates(task, optimizer, n)
             after, n = other_options(optimizer), len(rates)
             self.taken = n
-            optimizer.param_groups[0].update(before)  # a schedule that cycles the momentum has moved it on
+            optimizer.param_groups[0].update(before)  # a schedule may have advanced the momentum, too
             self.program.clip_val, self.program.clip_algorithm = how.clip_val, how.clip_algorithm
             done = self.program.run(batches[:n], rates, dropout_step=step)
             optimizer.param_groups[0].update(after)
@@ -199,10 +200,11 @@ class Kernels(Callback):
         batch: Any,
         source: Source | None,
     ) -> tuple[Any, Any]:
-        """One step in its two halves, with the hooks for gradients around them.
+        """One step in two halves, gradients and update, with the hooks for gradients around them. Returns losses (1,)
+        and gradient norms (1,).
 
-        Gradients go through autograd's own accumulation where parameters have hooks or are frozen. Those that
-        callbacks put in place are taken; the update is torch's where the optimizer or a gradient asks for it.
+        Where parameters have hooks or are frozen, autograd accumulates the gradients. Gradients that callbacks set are
+        used. Torch makes the update where the kernels do not know the optimizer or where a gradient is missing.
         """
         import numpy as np
 
@@ -226,12 +228,12 @@ class Kernels(Callback):
             raise refusal(task.stack, why)
         parameters = program.flat.views
         if self.interventions.on_update(optimizer) or any(p.grad is None for p in parameters):
-            with torch_in_one_thread():  # their number would change the norm's last bits
+            with torch_in_one_thread():  # the number of threads would change the norm's last bits
                 task.on_before_optimizer_step(optimizer)  # clips
             norm = float(task._grad_norm if task._grad_norm is not None else 0.0)
             left = {id(p) for group in optimizer.param_groups for p in group["params"]}
             for parameter in parameters:
-                if id(parameter) not in left:  # a callback has taken it out
+                if id(parameter) not in left:  # a callback has removed it from the optimizer
                     optimizer.state.pop(parameter, None)
             if np.isfinite(loss):
                 optimizer.step()
@@ -246,7 +248,7 @@ class Kernels(Callback):
         return np.array([loss]), np.array([norm])
 
     def accumulate(self) -> None:
-        """The kernels' gradients as autograd would leave them: hooks called, frozen parameters left out."""
+        """Puts the kernels' gradients through autograd: hooks are called, and frozen parameters get none."""
         flat = self.program.flat
         for parameter in flat.views:
             parameter.grad = None
@@ -258,9 +260,9 @@ class Kernels(Callback):
             torch.autograd.backward(list(trained), list(trained.values()))
 
     def edited(self, trainer: Trainer, task: Task, batch: Any, index: int) -> Source | None:
-        """A batch that callbacks or the data module have changed, as a source; None where it is as it lies in memory.
+        """The batch as a source for the kernels, where callbacks or the data module have changed it; else None.
 
-        Raises UserError for one that the kernels cannot be given.
+        Raises UserError for a changed batch that the kernels cannot read.
         """
         loop = trainer.fit_loop
         own = isinstance(loop, Loop) and loop.own
@@ -278,20 +280,20 @@ class Kernels(Callback):
         raise refusal(task.stack, "the batch was changed")
 
     def rates(self, task: Task, optimizer: torch.optim.Optimizer, n: int) -> list[float]:
-        """The learning rates of the next n steps; the schedule is moved on behind them.
+        """The learning rates of the next n steps; advances the schedule by as many steps.
 
-        Fewer than n where the schedule changes another option of the optimizer, such as OneCycleLR the momentum: the
-        steps behind that have it.
+        Fewer than n where the schedule changes another option of the optimizer, as OneCycleLR changes the momentum: the
+        steps after that need a new call.
         """
         group, how = optimizer.param_groups[0], task.optimization
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
         if how.scheduler is None or how.interval != "step":
             return [float(group["lr"])] * n
         scheduler: Any = task.lr_schedulers()
-        if scheduler is None:  # a task's own `configure_optimizers` made none
+        if scheduler is None:  # a subclass's `configure_optimizers` made none
             return [float(group["lr"])] * n
         if type(scheduler) is LambdaLR and scheduler.lr_lambdas[0].__module__ == schedules.__name__:
-            # a function of the step alone: no need to walk there
+            # rnnlab's schedules are functions of the step: the rates need no call of `step()` each
             factor, base, first = scheduler.lr_lambdas[0], scheduler.base_lrs[0], scheduler.last_epoch
             rates = [float(group["lr"]), *(float(base * factor(first + i)) for i in range(1, n))]
             scheduler.last_epoch += n - 1
@@ -305,7 +307,7 @@ class Kernels(Callback):
         return rates
 
     def room(self, trainer: Trainer) -> int:
-        """How many steps may go into one call; one where Lightning's loop counts the batches."""
+        """How many steps one call may take; 1 where Lightning's loop counts the batches."""
         loop, step = trainer.fit_loop, trainer.global_step
         if self.batches_are_seen or self.gradients_are_seen or not isinstance(loop, Loop) or not loop.own:
             return 1
@@ -331,10 +333,10 @@ class Kernels(Callback):
         limit: int,
         between: Callable[[], Any] = lambda: None,
     ) -> bool:
-        """Scores the first `limit` batches of a part in one call; False where the model, or its data, must be asked
-        batch by batch, which gives the same bits.
+        """Scores the first `limit` batches of a part in one call. Returns False where the kernels cannot: then Python
+        must score batch by batch, which gives the same bits.
         """
-        if not self.built or not task.is_stock:  # nothing was to be trained, or the task has ideas of its own
+        if not self.built or not task.is_stock:  # no training took place, or a subclass scores in its own way
             return False
         if not (self.undisturbed and trainer.state.fn == "fit") and (
             self.interventions.unseen(training=False) or self.interventions.moved()
@@ -354,7 +356,9 @@ class Kernels(Callback):
         return True
 
     def weights(self, task: Task) -> Callable[[], dict[str, torch.Tensor]] | None:
-        """A copy of the weights, taken apart when it is asked for; None where they are not all that the task holds."""
+        """Copies the weights, and returns a function that splits the copy by name; None where the task's state_dict
+        holds more than these weights, or code outside rnnlab takes part.
+        """
         flat = self.program.flat
         if not self.undisturbed or (self.whole is None and list(task.state_dict()) != flat.names):
             return None
@@ -365,7 +369,7 @@ class Kernels(Callback):
     def part(
         self, trainer: Trainer, task: Task, loader: Loader, split: Split, limit: int
     ) -> native.Part | None:
-        """The batches as the kernels read them; None where they cannot."""
+        """The first `limit` batches as the kernels read them; None where they cannot."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         own = type(data).__module__.startswith("rnnlab.data.")
         if not own or (scale := task.scoring()) is None:
@@ -373,10 +377,10 @@ class Kernels(Callback):
         if (stock := data.loader(split)) is None or code_of(stock.fetch) is not code_of(loader.fetch):
             return None
         if not all(same(loader.fetch(batch), stock.fetch(batch)) for batch in loader.batches[:1]):
-            return None  # a callback has put other data in
+            return None  # a callback has replaced the data
         try:
             return self.program.part(loader.batches[:limit], data.native_source(split), scale)
-        except ValueError:  # longer sequences than those of training, say
+        except ValueError:  # for example sequences that are longer than those of training
             return None
 
     def measure(self, n: int, seconds: float) -> None:
@@ -394,7 +398,7 @@ class Kernels(Callback):
 
 
 def asks(callback: Callback, hooks: tuple[str, ...]) -> bool:
-    """Whether a callback wants to be called at one of these hooks, and is none that can wait."""
+    """Whether a callback implements one of these hooks and cannot wait until a call of the kernels ends."""
     if getattr(callback, "patient", False):
         return False
     stock = next((kind for kind in STOCK if isinstance(callback, kind)), Callback)

@@ -1,4 +1,4 @@
-"""A user's loaders in passes that the run's seed and the epoch (of training), or the step, decide alone."""
+"""Makes each pass over a user's loaders depend on the run's seed and the epoch (in training) or the step only."""
 
 import math
 import random
@@ -16,8 +16,8 @@ from rnnlab.runs.generators import EPOCH, READ, seed_all
 
 
 def seeded(loaders: Any, generators: Any, what: int) -> Any:
-    """Loaders, as a data module's method returned them, in seeded passes. Several that are trained on together become
-    one: where an epoch goes on, its batches are counted over all of them.
+    """Wraps loaders, as a data module's method returned them, so that their passes are seeded. Several training loaders
+    are combined into one, so that one number says how many batches of an epoch are done.
     """
     if what == EPOCH and isinstance(loaders, dict | list | tuple):
         loaders = CombinedLoader(loaders, "max_size_cycle")  # as Lightning does
@@ -33,12 +33,14 @@ def seeded(loaders: Any, generators: Any, what: int) -> Any:
 
 
 def _counts(loaders: Any) -> bool:
-    """Whether one number says which batch is next. Lightning refuses to train on loaders one after another."""
+    """Whether one number says which batch is next. For loaders one after another it does not, but Lightning refuses to
+    train on those.
+    """
     return not (isinstance(loaders, CombinedLoader) and loaders._mode == "sequential")
 
 
 def in_order(loaders: Any) -> Any:
-    """Loaders without their shuffling, for `trainer.overfit_batches`, which means the same batches each epoch."""
+    """The loaders without shuffling: `trainer.overfit_batches` uses the same batches in each epoch."""
     if isinstance(loaders, CombinedLoader):
         loaders.flattened = [in_order(loader) for loader in loaders.flattened]
     if isinstance(loaders, dict):
@@ -58,14 +60,14 @@ def in_order(loaders: Any) -> Any:
 
 
 def are_there(loaders: Any) -> bool:
-    """Whether loaders, as a data module's method returned them, give anything to score."""
+    """Whether loaders, as a data module's method returned them, have a batch to score."""
     if isinstance(loaders, CombinedLoader):
         return any(map(are_there, loaders.flattened))
     return loaders is not None and length_of(loaders) > 0
 
 
 class Apart:
-    """While it is entered, generators have states of its own: what is drawn inside changes nothing outside."""
+    """A context in which generators have separate states: drawing inside changes nothing outside."""
 
     def __init__(self, generators: Iterable[Any] = ()) -> None:
         self.own = list(generators)
@@ -93,10 +95,10 @@ class Apart:
 
 
 class Seeded:
-    """A loader whose passes depend on the run's seed and the epoch (of training), or the step, alone.
+    """A loader whose passes depend on the run's seed and the epoch (in training) or the step only.
 
-    A pass over the training data draws apart from the training: which batches it gives does not depend on what was
-    drawn in between, so that it can be made again up to where a training goes on.
+    A pass over the training data has its own random states: its batches do not depend on numbers that are drawn in
+    between, so that a resume can repeat the pass up to its batch.
     """
 
     def __init__(self, loader: Any, generators: Any, what: int) -> None:
@@ -104,16 +106,16 @@ class Seeded:
         self.each = loader.flattened if isinstance(loader, CombinedLoader) else [loader]
         for one in self.each:
             if hasattr(one, "persistent_workers"):
-                # workers that stay would draw on from the epoch before, which nobody can do again
+                # persistent workers continue the random states of the epoch before, which a resume cannot repeat
                 object.__setattr__(one, "persistent_workers", False)
 
     def __getattr__(self, name: str) -> Any:
         if name in (
             "state_dict",
             "load_state_dict",
-        ):  # it would be that behind a batch which is not trained yet
+        ):  # its state would be one batch ahead of the training
             raise AttributeError(name)
-        if name in ("sampler", "batch_sampler") and len(self.__dict__["each"]) > 1:  # each has one
+        if name in ("sampler", "batch_sampler") and len(self.__dict__["each"]) > 1:  # each loader has one
             raise AttributeError(name)
         return getattr(self.__dict__["loader"], name)
 
@@ -127,7 +129,7 @@ class Seeded:
         return int(found)
 
     def __iter__(self) -> Iterator[Any]:
-        """Begins when the first batch is asked for; where an epoch is resumed, behind the batches that were taken."""
+        """Seeds the pass when its first batch is read. In a resumed epoch, skips the batches that were trained."""
         ours, held = self.generators, own.own_generators({"loader": self.each})
         held |= own.of_modules(ours.modules)
         if self.what != EPOCH:
@@ -160,7 +162,7 @@ class Seeded:
 
 
 def length_of(loader: Any) -> float:
-    """Its batches; infinite where it does not say."""
+    """The number of batches of a loader; infinite where it has no length."""
     try:
         return len(loader)
     except (TypeError, NotImplementedError):

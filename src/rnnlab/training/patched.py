@@ -1,6 +1,6 @@
-"""Functions of torch and of rnnlab that were replaced for everybody, as `nn.Linear.forward = ...` does.
+"""Finds functions of torch and rnnlab that were replaced globally, as by `nn.Linear.forward = ...`.
 
-A function tells where it was written: one of torch's own lies in torch's folder.
+A function is recognised by its source file: torch's own lie in torch's folder.
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from torch.nn.utils import clip_grad
 
 import rnnlab
 
-# and Python's own wrapper, of a context manager
+# where original functions are defined; contextlib wraps those that are context managers
 OURS = (
     contextlib.__file__,
     *(str(Path(str(package.__file__)).parent) for package in (torch, lightning, rnnlab)),
 )
 PACKAGES = ("torch", "lightning", "rnnlab")
-# what a training step calls by its module
+# functions that a training step looks up in a module, when it calls them
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     f"{owner.__name__}.{name}": (owner, name)
     for owner, names in (
@@ -38,7 +38,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
 
 
 class Functions:
-    """The functions that a step of these modules calls, as they were when this was made."""
+    """The functions that a step of these modules calls, as they were when this object was made."""
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
         classes = {c for module in modules for c in type(module).__mro__ if c is not object}
@@ -51,7 +51,7 @@ class Functions:
         self.watched += [(vars(o), o, name, getattr(o, name)) for o, name in FUNCTIONS.values()]
 
     def replaced(self) -> str | None:
-        """The name of one that was replaced, before or since; None where none was."""
+        """The name of a function that was replaced, before this object was made or since; None where there is none."""
         for now, owner, name, function in self.watched:
             if now.get(name, function) is not function:
                 return named(owner, name)
@@ -72,9 +72,9 @@ def named(owner: Any, name: str) -> str:
 
 
 def is_foreign(function: Any) -> bool:
-    """Whether it, or what it wraps, was written elsewhere than in torch, Lightning or rnnlab.
+    """Whether a function, or one that it wraps, is defined outside torch, Lightning and rnnlab.
 
-    What is compiled in has no file.
+    A built-in function has no file, and counts as original.
     """
     while function is not None:
         code = getattr(function, "__code__", None)

@@ -1,4 +1,4 @@
-"""What cannot be, seen from the config, its parts and the sizes of the data, before anything is written."""
+"""Finds errors in a run before anything is written: from the config, its parts and the sizes of the data."""
 
 import inspect
 import math
@@ -34,7 +34,9 @@ SPARSE = "takes sparse gradients alone; those of a recurrent network are dense"
 
 
 class Sizes(NamedTuple):
-    """Batches of the parts of the data, None where they are not known; and the items of a training batch."""
+    """The number of batches of each part of the data, and the number of items where one batch holds the whole training
+    part; None where not known.
+    """
 
     train: int | None = None
     val: int | None = None
@@ -44,7 +46,7 @@ class Sizes(NamedTuple):
 
 @dataclass
 class Findings:
-    """`lines` would stop the training, or keep it from having a sense; `notes` can be and are seldom meant."""
+    """`lines` are errors: they would stop the training or make it pointless. `notes` are possible, but seldom meant."""
 
     lines: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -52,7 +54,7 @@ class Findings:
 
 
 def refuse(config: RunConfig, task: Any, data: Any, tell: Callable[[str], Any] = warn) -> None:
-    """Raises UserError with a line for each thing that would stop the training; tells what is seldom meant."""
+    """Raises UserError with a line for each error; passes what is possible but seldom meant to `tell`."""
     found = findings(config, sizes(data), task)
     steps = ("training_step", "validation_step")
     if processes(config["trainer"]) > 1 and isinstance(task, Task):
@@ -69,7 +71,7 @@ def refuse(config: RunConfig, task: Any, data: Any, tell: Callable[[str], Any] =
 
 
 def findings(config: RunConfig, sizes: Sizes, task: Any) -> Findings:
-    """What the config says of data of such sizes and of a task, which may be a module of the user's own."""
+    """Checks a config with data of these sizes and a task, which may be a user-defined module."""
     trainer, (train, val, _, items) = with_overfit(config["trainer"] | validating(config["trainer"])), sizes
     metrics = task.metrics if isinstance(task, Task) else None
     found = Findings([*stock_callbacks.refused(config, task), *logger_keys.missing(config)])
@@ -92,7 +94,7 @@ def findings(config: RunConfig, sizes: Sizes, task: Any) -> Findings:
         ("val", trainer["limit_val_batches"], val),
         ("test", trainer["limit_test_batches"], sizes.test),
     ):
-        both = part == "val" and trainer["overfit_batches"] and train and not batches  # said of the training
+        both = part == "val" and trainer["overfit_batches"] and train and not batches  # reported already
         if isinstance(limit, float) and limit and whole and not limited(whole, limit) and not both:
             key = (
                 "overfit_batches" if trainer["overfit_batches"] and part == "val" else f"limit_{part}_batches"
@@ -113,26 +115,26 @@ def findings(config: RunConfig, sizes: Sizes, task: Any) -> Findings:
 
 
 def _unserved(optimizer: str) -> str:
-    """Why a task of rnnlab cannot be trained by an optimizer, by whatever path it is named; "" where it can."""
+    """Why an optimizer cannot train a task of rnnlab; "" where it can. `optimizer` is a dotted path."""
     named = locate(optimizer, "optimizer._target_")
     return _unserved_class(named) if inspect.isclass(named) else ""
 
 
 def _unserved_class(named: type) -> str:
     closure = inspect.signature(getattr(named, "step", len)).parameters.get("closure")
-    if closure is not None and closure.default is closure.empty:  # as in LBFGS: it cannot do without
+    if closure is not None and closure.default is closure.empty:  # as LBFGS, which requires it
         return CLOSURE
     return SPARSE if issubclass(named, SparseAdam) else ""
 
 
 def with_overfit(trainer: TrainerConfig) -> TrainerConfig:
-    """The Trainer's arguments with `overfit_batches` as what it is: a limit of both parts."""
+    """The Trainer's arguments with `overfit_batches` written as the limit of both parts that it is."""
     limit = trainer["overfit_batches"]
     return trainer | {"limit_train_batches": limit, "limit_val_batches": limit} if limit else trainer
 
 
 def sizes(data: Any) -> Sizes:
-    """Of a data set of rnnlab; a loader of the user's own may do more than to say its size."""
+    """The sizes of a data set of rnnlab; none of others: a user-defined loader may have side effects."""
     if not isinstance(data, SequenceData):
         return Sizes()
     train: Any = data.loader("train", shuffle=True)
@@ -148,8 +150,8 @@ def rehearse(task: Any) -> None:
 
 
 def configured(optimization: Optimization, task: Task) -> dict[str, Any]:
-    """What `Optimization.configure` gives. Raises UserError, too, for an optimizer that only a function has named and
-    that cannot train a task.
+    """The result of `Optimization.configure`. Raises UserError also for an optimizer that cannot train a task and was
+    made by a function, so that the config does not name its class.
     """
     made = optimization.configure(task)
     if why := _unserved_class(kind := type(made["optimizer"])):
@@ -159,7 +161,7 @@ def configured(optimization: Optimization, task: Task) -> dict[str, Any]:
 
 @contextmanager
 def leaving_nothing(folder: Path) -> Iterator[None]:
-    """Where what is inside is refused, a folder that was not there before is removed: a logger may have made it."""
+    """Where the block raises, removes `folder` if it was not there before: a logger may have made it."""
     fresh = not folder.exists()
     try:
         yield
@@ -170,7 +172,7 @@ def leaving_nothing(folder: Path) -> Iterator[None]:
 
 
 def size(of: Any) -> int | None:
-    """Batches of a loader; None where it does not say."""
+    """The number of batches of a loader; None where it has no length."""
     try:
         return 0 if of is None else len(of)
     except TypeError:
@@ -178,14 +180,14 @@ def size(of: Any) -> int | None:
 
 
 def limited(batches: int, limit: int | float | None) -> int:
-    """As Lightning counts: a whole number is one of batches, a float a share."""
+    """The batches that a limit leaves, as Lightning counts: an int is a number of batches, a float a share."""
     if limit is None:
         return batches
     return int(batches * limit) if isinstance(limit, float) else min(limit, batches)
 
 
 def epochs(trainer: TrainerConfig, batches: int) -> float:
-    """The most that will be trained, by epochs or by steps; infinite where time alone ends it."""
+    """The largest number of epochs that will be trained, by epochs or by steps; infinite where only time ends it."""
     bounds = [math.inf]
     if trainer["max_epochs"] >= 0:
         bounds.append(trainer["max_epochs"])
@@ -241,7 +243,7 @@ def _nothing_trained(trainer: TrainerConfig, train: int, batches: int) -> Iterat
         yield "data: its training part is empty"
     elif not batches and (
         limit := trainer["limit_train_batches"]
-    ):  # 0 is a word: what the untrained model scores
+    ):  # 0 is meant: it scores the untrained model
         key = "overfit_batches" if trainer["overfit_batches"] else "limit_train_batches"
         yield f"trainer.{key}={limit}: leaves none of the {train} batches of an epoch"
 
@@ -297,7 +299,7 @@ def _longer_than_the_run(config: RunConfig, batches: int, found: Findings) -> No
 
 
 def _season(data: dict[str, Any]) -> Iterator[str]:
-    """A season counts rows, and resampling makes other rows of them: mostly it spans whole days."""
+    """A note where resampling makes a season, which counts rows, a length that is probably not meant."""
     read = re.fullmatch(r"(\d*)(s|min|h|d)", str(data.get("resample") or ""))
     if read is None or not isinstance(data.get("season"), int):
         return
@@ -310,7 +312,7 @@ def _season(data: dict[str, Any]) -> Iterator[str]:
 
 
 def measured_by(metrics: tuple[str, ...]) -> list[str]:
-    """What a validation gives."""
+    """The names of the metrics that a validation measures."""
     return ["loss/val", *(f"metric/{name}" for name in metrics)]
 
 
@@ -330,7 +332,7 @@ def _monitors(config: RunConfig, metrics: tuple[str, ...]) -> Iterator[str]:
 
 
 def _opposed(at: str, monitor: str, mode: str) -> Iterator[str]:
-    """A line where `mode` takes the worst of a metric that we know for the best."""
+    """A line where `mode` would take the worst value of a known metric for the best."""
     metric = monitor.removeprefix("metric/")
     low, high = monitor.startswith("loss/") or metric in LOWEST, metric in HIGHEST
     if (low and mode == "max") or (high and mode == "min"):

@@ -1,4 +1,4 @@
-"""Whether the run's folder is still there, and still this process's: asked while it trains, and before it writes."""
+"""Checks, during training and before writes, that the run's folder still exists and still belongs to this process."""
 
 import os
 import time
@@ -17,7 +17,7 @@ EVERY = 0.2  # seconds
 class Presence(Callback):
     """Raises `Gone` soon after the folder was deleted or moved, or another process was granted its lock, too.
 
-    A folder of the same name that somebody has made since is another one.
+    A new folder of the same name counts as another folder.
     """
 
     patient = True  # can wait for the end of a call of the kernels
@@ -28,7 +28,7 @@ class Presence(Callback):
         self._asked_at = time.monotonic()
 
     def begin(self) -> None:
-        """The folder is made: from now on it must stay."""
+        """Called when the folder is made: from now on it must stay."""
         self._folder = self.run.folder.stat()
 
     def on_train_batch_start(self, *_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What Lightning says of itself is not what a user wants to read; what we have to say, we say."""
+"""Silences Lightning's messages about itself; rnnlab prints its own where a user needs them."""
 
 import logging
 import warnings
@@ -13,8 +13,8 @@ MESSAGES = (
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*You requested to overfit but enabled .* shuffling.*",
     r".*Total length of `list` across ranks is zero.*",
-    r".*Using ModelCheckpoint with manual optimization and every_n_train_steps.*",  # it is behind a whole step
-    r".*GPU available but not used.*",  # our own line says what was asked, what is there, and what was taken
+    r".*Using ModelCheckpoint with manual optimization and every_n_train_steps.*",  # it is called after a whole step
+    r".*GPU available but not used.*",  # rnnlab's own line says which device trains, and why
     r".*The `srun` command is available.*",
     r".*LeafSpec.*is deprecated.*",
     r".*You called `self.log\('.*', ...\)` in your .* but have no logger configured.*",
@@ -23,7 +23,7 @@ MESSAGES = (
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Lightning's hints about itself are silent inside; its warnings about a training are not."""
+    """Inside, Lightning's hints about itself are silent; its warnings about a training are shown."""
     loggers = [logging.getLogger(name) for name in NAMES]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -38,5 +38,5 @@ def quiet() -> Iterator[None]:
 
 def _set(loggers: list[logging.Logger], levels: list[int]) -> None:
     for logger, level in zip(loggers, levels, strict=True):
-        if logger.level != level:  # setting one visits every logger of the process
+        if logger.level != level:  # `setLevel` is slow: it visits every logger of the process
             logger.setLevel(level)

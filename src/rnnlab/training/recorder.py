@@ -1,4 +1,4 @@
-"""Takes what the steps measured to the loggers, and stops a training whose loss has diverged."""
+"""Hands the scalars of the steps to the loggers, and stops a training whose loss has diverged."""
 
 import math
 import sys
@@ -19,16 +19,16 @@ TRAINING, SPEED = "loss/train", "speed/steps_per_s"
 
 
 class Diverged(RunFailed):
-    """The training loss is not finite, or many times what it was at the first step."""
+    """The training loss is not finite, or many times as large as at the first step."""
 
 
 class Recorder(Callback):
     """The only way from a task's `scalars` to the loggers.
 
-    No `self.log` in the inner loop: steps leave batches of scalars in a list, from which they are taken, checked and
-    handed on behind the step. The files are written at most once per `flush_s`, and before a checkpoint. Of
-    training's scalars every `every`-th step is kept. A loss that is not finite, or above `divergence_factor` times
-    the first, raises `Diverged`.
+    The inner loop does not call `self.log`: steps append batches of scalars to a list, and after the step they are
+    checked and handed to the loggers. The files are written at most once per `flush_s` seconds, and before each
+    checkpoint. Of the training's scalars every `every`-th step is kept. A loss that is not finite, or larger than
+    `divergence_factor` times the first, raises `Diverged`.
     """
 
     patient = True  # can wait for the end of a call of the kernels
@@ -48,18 +48,18 @@ class Recorder(Callback):
         self.since: list[float] = [
             0.0,
             0,
-        ]  # sum and number of the losses since a callback last looked at them
+        ]  # sum and number of the epoch's losses so far
         self.lengths: dict[str, int] = {}
         self.digests: dict[str, str] = {}
         self.speeds: dict[
             int, float
-        ] = {}  # by step; metrics.csv has none, and some loggers are given theirs again
+        ] = {}  # {step: speed}: on a resume some loggers are given these again, and metrics.csv has none
         self._flushed_at = (time.perf_counter(), 0)
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
-        """Cuts the files back to the lengths that the checkpoint just loaded knew of.
+        """Truncates the files to the lengths in the checkpoint that was just loaded.
 
-        Not in on_train_start, which is not called where a run had come to its end.
+        Not in on_train_start, which is not called where the run had already ended.
         """
         for logger in run_loggers(trainer):
             if (length := self.lengths.get(logger.journal.path.name)) is not None:
@@ -69,17 +69,17 @@ class Recorder(Callback):
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._flushed_at = (time.perf_counter(), trainer.global_step)
-        getattr(task, "scalars", []).clear()  # of steps that a finder of rates or batch sizes tried
+        getattr(task, "scalars", []).clear()  # those of a learning-rate or batch-size finder
 
     def on_train_batch_end(self, trainer: Trainer, task: LightningModule, outputs: Any, *_: Any) -> None:
         scalars = getattr(task, "scalars", None)
-        if scalars is None:  # a module of the user's own, which logs by itself
+        if scalars is None:  # a user-defined module, which logs by itself
             loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
             if loss is not None and task.device.type == "cpu":
                 self.check(trainer.global_step, float(loss))
         elif (
             task.device.type == "cpu" or len(scalars) >= 64
-        ):  # off the CPU, reading a number waits for the device
+        ):  # on a GPU, reading a number waits for the device
             self.take(trainer, task)
         if time.perf_counter() - self._flushed_at[0] > self.flush_s:
             self.flush(trainer, task)
@@ -88,7 +88,7 @@ class Recorder(Callback):
         self.take(trainer, task)
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
-        """Tells a callback that monitors it the mean of the epoch's training losses; Lightning asks those later."""
+        """Provides the mean of the epoch's training losses to callbacks that monitor it; Lightning calls them later."""
         if any(getattr(callback, "monitor", None) == TRAINING for callback in trainer.callbacks):  # type: ignore[attr-defined]
             self.take(trainer, task)
             total, n = self.since
@@ -99,7 +99,7 @@ class Recorder(Callback):
     def take(self, trainer: Trainer, task: LightningModule) -> None:
         """Hands the task's scalars to the loggers, and checks the losses among them."""
         scalars = getattr(task, "scalars", [])
-        batches, scalars[:] = list(scalars), []  # what stands behind a diverged loss is not wanted
+        batches, scalars[:] = list(scalars), []  # emptied first: after a diverged loss nothing is kept
         for batch in map(Scalars.floats, batches):
             losses = batch.columns.get(TRAINING, [])
             self.since = [self.since[0] + sum(losses), self.since[1] + len(losses)]
@@ -113,7 +113,7 @@ class Recorder(Callback):
                 self.check(batch.steps[sound], losses[sound])
 
     def sound(self, losses: Sequence[float]) -> int:
-        """How many of the losses, from the first on, are finite and have not diverged."""
+        """How many losses come before the first that is not finite or has diverged."""
         if self.first_loss is None and math.isfinite(losses[0]):
             self.first_loss = losses[0]
         limit = min(self.limit, sys.float_info.max)
@@ -121,7 +121,7 @@ class Recorder(Callback):
 
     @property
     def limit(self) -> float:
-        """The largest loss that has not diverged."""
+        """The largest loss that does not count as diverged."""
         if not self.divergence_factor or self.first_loss is None:
             return math.inf
         return self.divergence_factor * max(abs(self.first_loss), 1e-12)
@@ -140,7 +140,7 @@ class Recorder(Callback):
             )
 
     def flush(self, trainer: Trainer, task: LightningModule) -> None:
-        """Writes the files, and remembers their lengths and checksums."""
+        """Writes the files, and keeps their lengths and checksums for the checkpoint."""
         self.check_folder()
         self.take(trainer, task)
         now, (before, steps) = time.perf_counter(), self._flushed_at
@@ -172,7 +172,7 @@ class Recorder(Callback):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.first_loss, self.lengths = state["first_loss"], state["lengths"]
-        self.since = list(state.get("since", self.since))  # older checkpoints are without it
+        self.since = list(state.get("since", self.since))  # older checkpoints lack it
         self.speeds = dict(state.get("speeds", {}))
 
 

@@ -1,4 +1,4 @@
-"""What came of a run: its best weights scored beside baselines and floor."""
+"""The results of a run: scores of its best weights, of the baselines and of the floor."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ from rnnlab.training.passes import are_there
 def assess(
     trainer: Trainer, task: LightningModule, data: Any, best_weights: dict[str, torch.Tensor] | None
 ) -> dict[str, Any]:
-    """The best weights on the test part, beside the baselines and the floor of the parts that were scored.
+    """Scores the best weights on the test part; adds the baselines and the floor of the parts that were scored.
 
-    Where nothing was validated the last weights are the best there are, and are scored on the training part.
+    Without a validation, the last weights count as the best, and are also scored on the training part.
     """
     results: dict[str, Any] = {}
     if isinstance(task, Task):
@@ -36,7 +36,7 @@ def assess(
     test = data.test_dataloader() if gives(data, "test_dataloader") else None
     hooks: Hooks = trainer.fit_loop.hooks  # type: ignore[attr-defined]
     heard = any(hooks.kinds(stem) for stem in ("on_test", "setup", "teardown"))
-    if (world := world_of(task)) is not None:  # all ranks take the same way
+    if (world := world_of(task)) is not None:  # all ranks must take the same branch
         heard = bool(world.first("heard" * heard)[0])
     unheard = trainer.limit_test_batches == 1.0 and trainer.fit_loop.own and not heard  # type: ignore[attr-defined]
     if isinstance(task, Task) and isinstance(test, Loader) and unheard:
@@ -54,6 +54,6 @@ def assess(
         results["train"] = evaluate(task, data.loader("train"))
     for split in [s for s in SPLITS if s in results or (s == "val" and validated)]:
         for key in ("baselines", "floor", "facts"):
-            if hasattr(data, key):  # a data set of the user's own may know none of them
+            if hasattr(data, key):  # a user-defined data set may have none of them
                 results.setdefault(key, {})[split] = getattr(data, key)(split)
     return results

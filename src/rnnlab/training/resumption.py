@@ -1,4 +1,4 @@
-"""Where an interrupted run continues: the newest checkpoint that is whole and fits the files in its folder."""
+"""Finds where an interrupted run resumes: the newest checkpoint that is intact and fits the files in its folder."""
 
 import hashlib
 from collections.abc import Callable
@@ -16,17 +16,17 @@ from rnnlab.runs.run import Run
 from rnnlab.runs.sources import stale
 
 UNDER_WAY = ("queued", "running", "stopped", "pruned")
-ON_THE_WAY: Final = "changed_on_the_way"  # the manifest's word for code that changed while a run was stopped
+ON_THE_WAY: Final = "changed_on_the_way"  # the manifest's key for code that changed while the run was stopped
 
 
 def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> Path | None:
-    """The checkpoint from which a run continues; None where it starts again.
+    """The checkpoint from which a run resumes; None where it starts again.
 
-    A run continues if its record says that it is running (that process is dead: we hold the lock), or that it failed
-    for an outside reason: a full disk, missing memory, a killed worker. A run that failed by its numbers or its code
-    starts again, because from a checkpoint it would fail again.
-    A checkpoint that is damaged, or that expects longer files than there are, is reported and skipped for the one
-    before.
+    A run resumes if it was stopped or pruned, if its record says that it is running (that process is dead: this process
+    holds the lock), or if it failed for an outside reason: a full disk, missing memory, a killed worker. A run that
+    failed by its numbers or its code starts again, because from a checkpoint it would fail again.
+    A checkpoint that is damaged, or that expects longer files than there are, is reported; then the one before it is
+    used.
     """
     if not is_under_way(run):
         return None
@@ -45,7 +45,7 @@ def checkpoint_of(run: Run, say: Callable[[str], None] = lambda line: None) -> P
 
 
 def is_under_way(run: Run) -> bool:
-    """Whether a run continues, if it has a checkpoint. One whose record is damaged does: its status is lost."""
+    """Whether a run resumes, if it has a checkpoint. A run whose record is damaged does: its status is unknown."""
     try:
         record = run.record
     except UserError:
@@ -54,12 +54,12 @@ def is_under_way(run: Run) -> bool:
 
 
 def threads_before(run: Run) -> int | None:
-    """How many threads a run that continues has had."""
+    """How many threads a run that resumes has used so far; None for other runs."""
     return recorded_threads(manifest_before(run)) if is_under_way(run) else None
 
 
 def manifest_before(run: Run) -> Manifest:
-    """The manifest of a run that continues; {} where it is damaged."""
+    """The manifest of a run that resumes; {} where it is damaged."""
     try:
         return run.manifest
     except UserError:
@@ -67,7 +67,7 @@ def manifest_before(run: Run) -> Manifest:
 
 
 def damage(run: Run) -> str:
-    """Why a run's record or manifest cannot be read, in a line; "" where both can."""
+    """Why a run's record or manifest cannot be read, in one line; "" where both can."""
     said: list[str] = []
     for read in (lambda: run.record, lambda: run.manifest):
         try:
@@ -78,16 +78,16 @@ def damage(run: Run) -> str:
 
 
 def restore_config(run: Run, config: RunConfig, overrides: list[str], say: Callable[[str], None]) -> None:
-    """Writes a finished run's config again where it is damaged: the command that asks for the run repeats it."""
+    """Writes a finished run's config again where it is damaged: the same config led to this folder."""
     try:
-        assert (run.config, run.overrides) is not None  # both are read
+        assert (run.config, run.overrides) is not None  # evaluating them reads both files
     except UserError as error:
         say(f"{error}. It is written anew.")
         run.write_config(config, overrides)
 
 
 def _unfit(run: Run, path: Path) -> str:
-    """Why a run cannot continue from a whole checkpoint; "" where it can."""
+    """Why a run cannot resume from a checkpoint whose checksum is right; "" where it can."""
     try:
         checkpoint = read_checkpoint(path)
     except UserError as error:
@@ -112,25 +112,25 @@ def _digest(file: Path, length: int) -> str:
 
 
 def lengths(checkpoint: dict[str, Any]) -> dict[str, int]:
-    """How long the growing files of the run's folder were."""
+    """{name: bytes} of the run's growing files when the checkpoint was taken."""
     return checkpoint.get("callbacks", {}).get("Recorder", {}).get("lengths", {})
 
 
 def digests(checkpoint: dict[str, Any]) -> dict[str, str]:
-    """And the SHA-256 of so much of them."""
+    """{name: SHA-256} of the same files up to these lengths."""
     return checkpoint.get("callbacks", {}).get("Recorder", {}).get("digests", {})
 
 
 def engine_label(engine: dict[str, str]) -> str:
-    """The part of an engine that decides bits: which one runs the recurrence, and which one the optimizer's steps."""
+    """The part of `engine_of` that decides bits: what runs the recurrence, and what takes the optimizer's steps."""
     alone = engine["name"] != "native" or engine["steps"] == "native"
     return engine["name"] if alone else f"{engine['name']} (steps in Python)"
 
 
 def refuse_links(run: Run) -> None:
-    """Raises UserError where a run that continues would write through a link, to a place out of its folder.
+    """Raises UserError where a run that resumes would write through a symbolic link to a place outside its folder.
 
-    A checkpoint may be a link: it is read, and replaced as a whole. A hard link is parted from the other file.
+    A checkpoint may be a link, because it is replaced as a whole. A hard-linked file is replaced by a copy.
     """
     replaced = (run.last_checkpoint, run.previous_checkpoint, run.best_checkpoint)
     if link := link_out(run.folder, run.folder, except_for=replaced):
@@ -142,7 +142,7 @@ def refuse_links(run: Run) -> None:
 
 
 def refuse_other_engine(run: Run, path: Path, engine: str, allowed: str) -> None:
-    """Raises UserError where a checkpoint is another engine's, whose bits are not this one's."""
+    """Raises UserError where another engine wrote the checkpoint: the bits of engines differ."""
     before = read_checkpoint(path).get("engine")
     if before and before != engine and allowed != "any":
         raise UserError(
@@ -152,7 +152,7 @@ def refuse_other_engine(run: Run, path: Path, engine: str, allowed: str) -> None
 
 
 def refuse_other_data(run: Run, content: str | None) -> None:
-    """Raises UserError where a run's data is not what it has been trained on so far."""
+    """Raises UserError where the data differs from the data that the run has been trained on so far."""
     before = manifest_before(run).get("data_hash")
     if before and content and before != content:
         raise UserError(
@@ -162,9 +162,9 @@ def refuse_other_data(run: Run, content: str | None) -> None:
 
 
 def changes_on_the_way(run: Run, config: RunConfig, say: Callable[[str], None]) -> dict[str, list[str]]:
-    """The manifest's entry about code that changed while a run was stopped, also told to `say`.
+    """The manifest's entry about code that changed while a run was stopped; also reported through `say`.
 
-    Neither the old nor the new code alone gives such a run's bits.
+    Neither the old nor the new code alone reproduces such a run's bits.
     """
     before = manifest_before(run)
     changed = list(before.get(ON_THE_WAY, [])) + (fresh := stale(before, config) if before else [])

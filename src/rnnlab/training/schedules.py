@@ -12,7 +12,7 @@ from rnnlab.config.stock import AUTO
 
 
 def of_length(scheduler: Mapping[str, Any]) -> list[str]:
-    """The keys of a config's scheduler that stand for the run's length."""
+    """The keys of a config's scheduler whose value is to be the run's length."""
     return [
         key
         for key, value in scheduler.items()
@@ -22,7 +22,7 @@ def of_length(scheduler: Mapping[str, Any]) -> list[str]:
 
 
 def constant(optimizer: Optimizer, warmup_steps: int = 0) -> LambdaLR:
-    """The optimizer's own rate, reached in equal parts over `warmup_steps` steps."""
+    """The optimizer's own rate, after a linear rise over `warmup_steps` steps."""
     return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup_steps + 1)))
 
 
@@ -44,7 +44,7 @@ def cosine(
 
 
 def rising(optimizer: Optimizer, first: float, last: float, total_steps: int) -> LambdaLR:
-    """From `first` to `last` in equal factors over `total_steps`, for a range test (Smith 2017, "Cyclical Learning
+    """A geometric rise from `first` to `last` over `total_steps`, for a range test (Smith 2017, "Cyclical Learning
     Rates"); the optimizer's own rate is not used.
     """
     base = optimizer.param_groups[0]["lr"]

@@ -1,4 +1,6 @@
-"""Callbacks beside a model of rnnlab: which cannot serve, which arguments come to nothing, what none may do."""
+"""Checks Lightning's callbacks: which do not work with a task of rnnlab, which settings have no effect, and which calls
+of the Trainer are not allowed.
+"""
 
 import inspect
 import re
@@ -16,8 +18,8 @@ from rnnlab.training.assembly import is_a
 from rnnlab.training.recorder import TRAINING
 
 PACKAGES = ("lightning.pytorch.callbacks", "pytorch_lightning.callbacks")
-ENDED = ("on_train_end", "on_fit_end", "teardown")  # hooks behind the last step
-PASSES = ("fit", "validate", "test", "predict")  # of a Trainer
+ENDED = ("on_train_end", "on_fit_end", "teardown")  # hooks after the last step
+PASSES = ("fit", "validate", "test", "predict")  # methods of a Trainer
 BASE = "does nothing by itself; name a subclass of it"
 UNSERVED = {
     "BackboneFinetuning": "looks for a part called backbone; model.init_from_freeze=true trains the head alone",
@@ -34,14 +36,14 @@ UNSERVED = {
 
 
 def refused(config: RunConfig, task: Any) -> Iterator[str]:
-    """A line for each of Lightning's own callbacks that cannot serve this task."""
+    """A line for each of Lightning's own callbacks that does not work with this task."""
     for name, node in _nodes(config):
         package, _, kind = str(node["_target_"]).rpartition(".")
         if not package.startswith(PACKAGES) or kind not in UNSERVED:
             continue
         why = UNSERVED[kind]
         if why != BASE and kind != "ModelPruning" and not isinstance(task, Task):
-            continue  # a LightningModule of the user's own is trained by Lightning's loop
+            continue  # Lightning's loop trains a user-defined LightningModule
         served = {
             "BackboneFinetuning": hasattr(task, "backbone"),
             "LearningRateFinder": node.get("update_attr") is False
@@ -52,7 +54,7 @@ def refused(config: RunConfig, task: Any) -> Iterator[str]:
 
 
 def comes_to_nothing(config: RunConfig, steps: float, epochs: float) -> Iterator[str]:
-    """A line for each of Lightning's checkpoints that is due later than the run ends."""
+    """A line for each ModelCheckpoint that is due only after the run's end."""
     for name, node in _nodes(config):
         if is_a(node, f"callbacks.{name}", ModelCheckpoint):
             for key, length in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):
@@ -62,7 +64,9 @@ def comes_to_nothing(config: RunConfig, steps: float, epochs: float) -> Iterator
 
 
 def misnamed(config: RunConfig, measured: list[str]) -> Iterator[tuple[str, str, str | None]]:
-    """(place, line, what is monitored) of each monitor of Lightning's callbacks; the line is "" where there is one."""
+    """(place, line, metric) for each monitor of Lightning's callbacks; the line is "" where the metric exists. Also
+    (place, line, None) for each unknown name in the `filename` of a ModelCheckpoint.
+    """
     for name, node in _nodes(config):
         at = f"callbacks.{name}"
         if not str(node["_target_"]).startswith(("lightning.", "pytorch_lightning.")):
@@ -82,7 +86,9 @@ def misnamed(config: RunConfig, measured: list[str]) -> Iterator[tuple[str, str,
 
 
 def unmeasured_at_first(config: RunConfig) -> Iterator[str]:
-    """A line for each early stopping that looks before the first validation, where none ends the first epoch."""
+    """A line for each EarlyStopping that would check before the first validation. Called where the first epoch has no
+    validation.
+    """
     for name, node in _nodes(config):
         looks = node.get("check_on_train_epoch_end") and node.get("strict", True)
         if looks and node.get("monitor") != TRAINING and is_a(node, f"callbacks.{name}", EarlyStopping):
@@ -93,7 +99,7 @@ def unmeasured_at_first(config: RunConfig) -> Iterator[str]:
 
 
 def offered(asked: str, seen: list[str]) -> str:
-    """What can be monitored, and the nearest of it."""
+    """Names the metrics that can be monitored, and the one nearest to `asked`."""
     validated = [name for name in seen if name != TRAINING]
     also = f", the training {TRAINING}" if TRAINING in seen else ""
     return f"a validation gives {', '.join(validated)}{also}.{near_metric(asked, seen)}"
@@ -101,9 +107,9 @@ def offered(asked: str, seen: list[str]) -> str:
 
 @contextmanager
 def one_fit(trainer: Any, ours: Sequence[Any]) -> Iterator[None]:
-    """While the run trains: a callback that has the same Trainer begin something else ends it with a line, and so does
-    one that took `ours` out of its list, without which nothing of the run is kept. Behind the last step the Trainer is
-    free to validate, test and predict. Raises RunFailed.
+    """While open, raises RunFailed where a callback calls fit, validate, test or predict of the Trainer that trains the
+    run. After the last step, validate, test and predict are allowed. At the end raises RunFailed where a callback has
+    removed one of `ours` from the Trainer's list, because then nothing of the run is kept.
     """
     passes = {name: getattr(trainer, name) for name in PASSES}
 
@@ -134,13 +140,13 @@ def one_fit(trainer: Any, ours: Sequence[Any]) -> Iterator[None]:
 
 
 def _asking() -> tuple[str, str]:
-    """Who calls a guarded method of the Trainer, and in which of Lightning's hooks."""
+    """The callback that calls a guarded method of the Trainer, and the hook of Lightning in which it does so."""
     frame, who, hook = inspect.currentframe(), "a callback", ""
     while frame is not None and not hook:
         caller, called = frame.f_locals.get("self"), frame.f_locals.get("hook_name")
         if isinstance(caller, Callback):
             who = type(caller).__name__
-        hook = called if isinstance(called, str) else ""  # Lightning's name for it
+        hook = called if isinstance(called, str) else ""  # a local variable of Lightning's caller
         frame = frame.f_back
     return who, hook
 

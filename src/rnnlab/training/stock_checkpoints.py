@@ -1,8 +1,8 @@
-"""Lightning's ModelCheckpoint in a run that is stopped and goes on: it leaves the files of the unbroken run.
+"""Lightning's ModelCheckpoint in a run that is stopped and resumes: it leaves the files of an uninterrupted run.
 
-Its state in a checkpoint says which files it counts as its own, but not all that it decides by; and a run that was
-killed has files that were written after the checkpoint that it goes on from. The checkpoint may be a stranger's: of
-files elsewhere it is not believed, for a ModelCheckpoint removes what it counts as its own.
+Lightning saves which files a ModelCheckpoint counts as its own, but not everything that it decides by; and a run that
+was killed has files that were written after the checkpoint that it resumes from. The checkpoint may come from a
+stranger: file names outside the callback's folder are ignored, because a ModelCheckpoint deletes files of its own.
 """
 
 from collections.abc import Iterator
@@ -15,15 +15,15 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from rnnlab.errors import UserError
 from rnnlab.runs.load import read_checkpoint
 
-OF_RUN = "run"  # in every checkpoint: the name of the run's folder
-# what it keeps in memory alone
+OF_RUN = "run"  # key of every checkpoint: the name of the run's folder
+# attributes that Lightning does not save
 MEMORY = ("current_score", "_last_global_step_saved", "_last_checkpoint_saved",
           "_defer_save_until_validation")  # fmt: skip
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path", "_last_checkpoint_saved")
 
 
 def remember(trainer: Trainer) -> dict[str, dict[str, Any]]:
-    """What a checkpoint must hold besides the callbacks' own states: their memory, and the names of their files."""
+    """What a checkpoint must hold besides the callbacks' own states: the attributes in MEMORY, and file names."""
     return {
         callback.state_key: {name: getattr(callback, name) for name in MEMORY}
         | {"files": [path.name for path in files(callback)]}
@@ -32,7 +32,7 @@ def remember(trainer: Trainer) -> dict[str, dict[str, Any]]:
 
 
 def recall(trainer: Trainer, run: str, remembered: dict[str, dict[str, Any]], removes: bool = True) -> None:
-    """Gives the callbacks their memory back, and removes this run's files that are younger than the checkpoint."""
+    """Restores the attributes in MEMORY, and removes this run's files that are younger than the checkpoint."""
     for callback in callbacks(trainer):
         memory = dict(remembered.get(callback.state_key, {}))
         known = memory.pop("files", [])
@@ -48,7 +48,7 @@ def recall(trainer: Trainer, run: str, remembered: dict[str, dict[str, Any]], re
             if path.name not in known and of_run(path) == run:
                 path.unlink()
         for path in files(callback):
-            if path.is_symlink() and not path.exists():  # to a file that has just gone; it is made again
+            if path.is_symlink() and not path.exists():  # its target was just removed; both are made again
                 path.unlink()
 
 
@@ -57,13 +57,13 @@ def callbacks(trainer: Trainer) -> list[ModelCheckpoint]:
 
 
 def paths(callback: ModelCheckpoint) -> Iterator[Any]:
-    """What it counts as its own files, of which it removes what is not wanted any more, or links to."""
+    """The paths that a ModelCheckpoint counts as its own: it may remove these files, or link to them."""
     yield from callback.best_k_models
     yield from filter(None, (getattr(callback, name) for name in PATHS))
 
 
 def lies_in(folder: Any, path: Any) -> bool:
-    """Whether a path leads to something below a folder, links followed; both may be addresses, such as s3://..."""
+    """Whether a path lies below a folder, symbolic links followed; both may be addresses, such as s3://..."""
     folder, path = str(folder).rstrip("/"), str(path)
     if "://" in folder or "://" in path:
         return path.startswith(f"{folder}/") and ".." not in path.split("/")
@@ -75,7 +75,7 @@ def files(callback: ModelCheckpoint) -> list[Path]:
 
 
 def of_run(path: Path) -> str:
-    """Which run a file belongs to; the user's folder may hold those of others."""
+    """The name of the run that wrote a file; a folder of the user may hold files of several runs."""
     try:
         return str(read_checkpoint(path).get(OF_RUN, ""))
     except (UserError, OSError):

@@ -1,10 +1,11 @@
-"""Loggers of Lightning's and of trackers where a run goes on: each holds every row once, as if nothing had stopped it.
+"""Loggers of Lightning and of trackers when a run resumes: afterwards each holds every row once, as if the run had not
+been interrupted.
 
-CSVLogger begins its file anew in each process, and is given all rows again, from metrics.csv. MLFlowLogger and Trackio
-go on with their run, and are not given again what that has; Comet's server tells nothing of that, and is given
-nothing again. WandbLogger goes on with its run's id; offline, where each
-process writes files of its own, those of before are removed and their rows given again, and so are Comet's archives.
-Aim keeps one value for a step, and is given all rows again.
+CSVLogger starts a new file in each process, and gets all rows again, from metrics.csv. MLFlowLogger and Trackio
+continue their run, and get only the rows that it lacks. WandbLogger continues the run with its id, and does the same;
+offline each process writes new files, so the earlier files are removed and all rows are given again. Comet's archives
+are treated alike; its server does not tell which rows it has, and gets none again. Aim keeps one value per step, and
+gets all rows again.
 """
 
 import os
@@ -25,8 +26,8 @@ ADDRESS = "MLFLOW_TRACKING_URI"
 COMETS = "COMET_DISABLE_AUTO_LOGGING"
 IDENTIFIER = re.compile(
     r"[\w.-]+"
-)  # what run.json notes of a tracker; any other text could name files elsewhere
-# the argument by which a logger goes on with what it wrote, which is also the attribute that says so
+)  # a tracker's run id in run.json must match; other text could name files elsewhere
+# {logger: (argument that makes it continue its run, attribute that holds the value of this argument)}
 CONTINUED = {
     "lightning.pytorch.loggers.MLFlowLogger": ("run_id", "run_id"),
     "lightning.pytorch.loggers.WandbLogger": ("id", "version"),
@@ -37,7 +38,7 @@ CONTINUED = {
 
 
 def continuing(run: Run, name: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments with which a logger goes on with what it wrote for the run so far."""
+    """The arguments that make a logger continue its earlier output for this run. Removes files written offline."""
     before = run.known.get("loggers", {}).get(name)
     if node["_target_"] not in CONTINUED or not (isinstance(before, str) and IDENTIFIER.fullmatch(before)):
         return {}
@@ -53,8 +54,8 @@ def continuing(run: Run, name: str, node: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """What loggers leave in the process is of one run alone, for the next one may be another's: MLflow its address in
-    the environment and Comet a switch, wandb and Trackio the run that they write.
+    """Undoes what loggers leave in the process, which may train other runs next: environment variables of MLflow (its
+    address) and Comet, and the open runs of wandb and Trackio.
     """
     before = {name: os.environ.get(name) for name in (ADDRESS, COMETS)}
     try:
@@ -67,12 +68,12 @@ def apart() -> Iterator[None]:
         if (wandb := sys.modules.get("wandb")) is not None and getattr(wandb, "run", None) is not None:
             wandb.finish()
         if (trackio := sys.modules.get("trackio")) is not None:
-            with suppress(RuntimeError), redirect_stdout(StringIO()):  # which says that no run is open
+            with suppress(RuntimeError), redirect_stdout(StringIO()):  # raised where no run is open
                 trackio.finish()
 
 
 def remember(run: Run, loggers: Iterable[Any], config: Mapping[str, Any]) -> None:
-    """Notes in run.json what loggers are to go on with, once they have begun to write."""
+    """Stores the ids of the loggers' runs in run.json, once they have begun to write."""
     nodes = {name: node for name, node in config["logger"].items() if node}
     found = {
         name: str(getattr(logger, CONTINUED[node["_target_"]][1]))
@@ -84,15 +85,13 @@ def remember(run: Run, loggers: Iterable[Any], config: Mapping[str, Any]) -> Non
 
 
 def among(loggers: Iterable[Any]) -> list[Any]:
-    """Those that are given their rows again. Not Comet's server: it does not say which it has, which are nearly all."""
+    """The loggers that get rows again on a resume. Not Comet's server: it has nearly all, and does not tell which."""
     given = [one for one in loggers if not isinstance(one, RunLogger) and type(one).__name__ in GIVEN]
     return [one for one in given if not (type(one).__name__ == "Comet" and one.online)]
 
 
 def give_again(loggers: Iterable[Any], metrics: Path, beside: Mapping[str, Mapping[int, float]]) -> None:
-    """Gives loggers that are not rnnlab's the rows that they do not have: of metrics.csv, and {name: {step: value}}
-    `beside` it.
-    """
+    """Gives loggers outside rnnlab the rows that they lack, of metrics.csv and of `beside` {name: {step: value}}."""
     if not (given := among(loggers)):
         return
     rows = list(by_step(metrics, beside))
@@ -115,7 +114,7 @@ def by_step(
     yield from sorted(rows.items())
 
 
-Rows = Sequence[tuple[int, Mapping[str, float]]]  # of each step, in their order
+Rows = Sequence[tuple[int, Mapping[str, float]]]  # (step, {name: value}), by step
 
 
 def _names(rows: Rows) -> set[str]:
@@ -123,20 +122,21 @@ def _names(rows: Rows) -> set[str]:
 
 
 def _of_mlflow(logger: Any, rows: Rows) -> dict[str, int]:
-    """The last step of each metric that the run there has."""
+    """{metric: the last step that MLflow has}."""
     found = {name: logger.experiment.get_metric_history(logger.run_id, name) for name in _names(rows)}
     return {name: max(one.step for one in history) for name, history in found.items() if history}
 
 
 def _of_wandb(logger: Any, rows: Rows) -> dict[str, int]:
-    """The server tells one last step, and the last value of each metric: a run that was killed between an epoch's last
-    step and its validation has the one there and not the other.
+    """{metric: the last step that W&B has}. The server gives one last step for all metrics, and each metric's last
+    value. A run that was killed between an epoch's last step and its validation lacks the validation's metrics at that
+    step; they are recognised by their values.
     """
     summary = dict(logger.experiment.summary)
     if (last := summary.get("trainer/global_step")) is None:
         return {}
     at = dict(rows).get(int(last), {})
-    kept = {name: summary.get(name, "nan") for name in at}  # of a metric that was defined so, {"min": ...}
+    kept = {name: summary.get(name, "nan") for name in at}  # {"min": ...} for a metric defined so
     behind = {
         name
         for name, value in at.items()
@@ -151,5 +151,5 @@ GIVEN = {
     "WandbLogger": _of_wandb,
     "Trackio": lambda logger, rows: logger.seen(_names(rows)),
     "Comet": lambda logger, rows: {},
-    "AimLogger": lambda logger, rows: {},  # a step that it has is written over
+    "AimLogger": lambda logger, rows: {},  # overwrites steps that it has
 }

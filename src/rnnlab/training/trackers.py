@@ -1,5 +1,5 @@
-"""What experiment trackers are told beside config and scalars: the run's group and tags, its best and test scores, and
-how it ended.
+"""Tells experiment trackers more than config and scalars: a run's group and tags, best and test scores, and how it
+ended.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from rnnlab.errors import warn
 
 
 def begin(loggers: Iterable[Any], group: str, tags: list[str]) -> None:
-    """Before the first step. `group` is the label of the run's configuration, which its seeds share."""
+    """Sends group and tags, before the first step. `group` is the label that runs with other seeds share."""
     for logger in loggers:
         kind = type(logger).__name__
         with _alone(logger):
@@ -25,7 +25,7 @@ def begin(loggers: Iterable[Any], group: str, tags: list[str]) -> None:
 
 
 FILES = ("checkpoints/best.ckpt", "config.yaml", "manifest.json", "metrics.csv")
-"""Of a run's folder, for a tracker that is asked to keep the model: `log_model=true`."""
+"""The files of a run's folder that a tracker with `log_model=true` gets."""
 
 
 def conclude(
@@ -36,8 +36,8 @@ def conclude(
     kept: Mapping[str, Any] | None = None,
     folder: Path | None = None,
 ) -> None:
-    """When a run has ended: `status` is finished, pruned, stopped or failed; `results` as run.json has them. `kept` are
-    the loggers of its config: those that ask for it get files of its folder.
+    """Sends scores and status, when a run has ended. `status` is finished, stopped early, pruned, stopped or failed;
+    `results` are those of run.json. `kept` are the loggers of the config: those with `log_model` get FILES of `folder`.
     """
     best = results.get("best", {})
     scores = {f"best/{monitor}": best["value"], "best/step": best["step"]} if "value" in best else {}
@@ -54,7 +54,7 @@ def conclude(
         try:
             if files and kind in asking and kind in KEPT:
                 KEPT[kind](logger, files)
-        except Exception as error:  # its server is away, say: the run has ended all the same
+        except Exception as error:  # such as no answer of its server; the run itself has ended
             warn(f"{kind} did not get the run's files: {type(error).__name__}: {error}")
         try:
             if kind in CONCLUDED:
@@ -65,8 +65,8 @@ def conclude(
 
 @contextmanager
 def _alone(logger: Any) -> Iterator[None]:
-    """Workers that find no database of MLflow, or no repository of Aim, each make one, and all but the first fail:
-    they take turns.
+    """Lets only one process at a time enter. Otherwise several workers would create the same new database of MLflow, or
+    repository of Aim, and all but one would fail.
     """
     kind = type(logger).__name__
     address = str(getattr(logger, PLACES.get(kind, ""), None) or "")
@@ -119,7 +119,7 @@ def _conclude_wandb(logger: Any, status: str, scores: Mapping[str, float]) -> No
 def _keep_trackio(logger: Any, files: list[Path]) -> None:
     import trackio
 
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", logger.run_name)  # which Trackio allows
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", logger.run_name)  # only characters that Trackio allows
     artifact = trackio.Artifact(name, type="model")
     for file in files:
         artifact.add_file(file, name=file.name)
@@ -131,7 +131,7 @@ def _keep_aim(logger: Any, files: list[Path]) -> None:
     if run.artifacts_uri is None and run.repo.is_remote_repo:
         warn("Aim's server has no place for a run's files: log_model needs a repository in a folder")
         return
-    if run.artifacts_uri is None:  # Aim does not decode an address: no `as_uri`
+    if run.artifacts_uri is None:  # not `as_uri`: Aim does not decode %20
         run.set_artifacts_uri(f"file://{Path(run.repo.path).absolute() / 'artifacts'}")
     for file in files:
         run.log_artifact(str(file), name=file.name, block=True)
@@ -160,14 +160,14 @@ def _conclude_ours(logger: Any, status: str, scores: Mapping[str, float]) -> Non
 
 
 def arguments(node: Mapping[str, Any]) -> dict[str, Any]:
-    """What a logger of the config is built with: Aim's knows no `log_model`, which is for us."""
+    """The arguments of a logger's node. Without `log_model` for Aim, whose logger has no such argument."""
     aim = str(node["_target_"]).endswith(".AimLogger")
     return {key: value for key, value in node.items() if not (aim and key == "log_model")}
 
 
-# by the name of the logger's class: its attribute that says where it writes
+# {logger's class name: attribute that says where it writes}
 PLACES = {"MLFlowLogger": "_tracking_uri", "AimLogger": "_repo_path"}
-# by the name of the logger's class: no package need be there
+# {logger's class name: function}; names, so that no package must be imported
 BEGUN: dict[str, Callable[[Any, str, list[str]], None]] = {
     "MLFlowLogger": _begin_mlflow,
     "Comet": _begin_comet,

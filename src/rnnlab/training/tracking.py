@@ -1,5 +1,5 @@
-"""Loggers of our own for two trackers: Trackio, for which Lightning has none, and Comet, whose own writes nothing
-offline (Lightning 2.6 disables the experiment).
+"""rnnlab's loggers for Trackio, for which Lightning has none, and for Comet: Lightning's own (2.6) disables the
+experiment offline.
 """
 
 from abc import abstractmethod
@@ -12,7 +12,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 
 class Tracker(Logger):
-    """A logger that hands on single steps. `version` is what its run is called there, and goes on with."""
+    """A logger that passes single steps to a tracker's package. `version`: the argument by which a resume continues."""
 
     def __init__(self, project: str, run_name: str) -> None:
         super().__init__()
@@ -25,14 +25,14 @@ class Tracker(Logger):
 
     @property
     def experiment(self) -> Any:
-        """The package's own run, which begins when it is first asked for."""
+        """The package's run; it starts at the first access."""
         if self._run is None:
             self._run = self.start()
         return self._run
 
     @abstractmethod
     def start(self) -> Any:
-        """Begins a run there, or takes it up again."""
+        """Starts the package's run, or continues it."""
 
     @abstractmethod
     def log(self, metrics: Mapping[str, float], step: int | None) -> None: ...
@@ -47,7 +47,7 @@ class Tracker(Logger):
 class Trackio(Tracker):
     """Writes into the folder that TRACKIO_DIR names, or Trackio's own; `trackio show` reads it.
 
-    A run of this name is gone on with where `resume` is "allow". With `log_model` it gets the best checkpoint, too.
+    With `resume="allow"` a run of this name is continued. With `log_model` it also gets the best checkpoint.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Trackio(Tracker):
     def start(self) -> Any:
         import trackio
 
-        with redirect_stdout(StringIO()):  # it says where it writes, each time
+        with redirect_stdout(StringIO()):  # it prints its folder each time
             return trackio.init(project=self.project, name=self.run_name, group=self.group, resume=self.resume,
                                 space_id=self.space_id, config=self.config, embed=False,
                                 auto_log_gpu=False, auto_log_cpu=False)  # fmt: skip
@@ -78,7 +78,7 @@ class Trackio(Tracker):
         self.experiment.log(dict(metrics), step=step)
 
     def seen(self, names: set[str]) -> dict[str, int]:
-        """The last step of each metric that the run there has."""
+        """{metric: the last step that Trackio has} for `names`."""
         from trackio.sqlite_storage import SQLiteStorage
 
         _ = self.experiment
@@ -92,14 +92,14 @@ class Trackio(Tracker):
 
         self.experiment.log({**scores, "status": status})
         with redirect_stdout(StringIO()):
-            trackio.finish()  # the run that was begun last, which is this one
+            trackio.finish()  # ends the latest run of the process, which is this one
         self._run = None
 
 
 class Comet(Tracker):
     """Sends to Comet's server, or with `online=false` writes an archive into `offline_directory`, for `comet upload`.
 
-    `experiment_key` is that of a run that is gone on with. With `log_model` it gets the best checkpoint, too.
+    `experiment_key` is the key of a run to continue. With `log_model` it also gets the best checkpoint.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Comet(Tracker):
     def start(self) -> Any:
         import os
 
-        os.environ.setdefault("COMET_DISABLE_AUTO_LOGGING", "1")  # it would patch torch
+        os.environ.setdefault("COMET_DISABLE_AUTO_LOGGING", "1")  # Comet would patch torch
         import comet_ml
 
         config = comet_ml.ExperimentConfig(

@@ -1,4 +1,4 @@
-"""One run, from a composed config to its results."""
+"""Trains one run, from a composed config to its results: the entry point of every training."""
 
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -57,24 +57,24 @@ from rnnlab.training.threads import one_where_it_counts, thread_count
 
 
 def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display: Display) -> Run:
-    """Trains what a composed config describes; returns the run, whose folder holds all that came of it.
+    """Trains the run of a composed config; returns the run, whose folder holds the results.
 
-    A run that is finished is not trained again, unless `rerun=true`: where its code or data has changed since, a line
-    says so. One that was stopped goes on from its last checkpoint. Raises UserError before any work for what cannot
-    be, and RunFailed (after marking the run as failed) where the training itself fails.
+    A finished run is not trained again, unless `rerun=true`; where its code or data has changed since, a line says so.
+    A run that was stopped resumes from its last checkpoint. Raises UserError, before any work, for an invalid config,
+    and RunFailed, after marking the run as failed, where the training fails.
     """
     config, parent = check(cfg, overrides, config_dir), None
     refuse_other_defaults(config["model"]["_target_"])
     if config["resume"]:
         config, overrides, parent = longer(cfg, overrides)
-    config.pop("sweep", None)  # says nothing of a single run
+    config.pop("sweep", None)  # does not apply to a single run
     overrides = [o for o in overrides if not o.startswith(("sweep.", "sweep="))]
     config["trainer"]["accelerator"], why_device = accelerator.take(config["trainer"]["accelerator"])
     trainer = config["trainer"]
     distributed.settle(trainer)
     if (n := processes(trainer)) > 1:
         why_device += f"; {n} processes share each batch"
-    if why := cannot_take(trainer["accelerator"], trainer["precision"]):  # of what `auto` came to
+    if why := cannot_take(trainer["accelerator"], trainer["precision"]):  # for the device that `auto` chose
         raise UserError(f"trainer.precision={trainer['precision']}: {why}")
 
     def base(choices: bool) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
         restore_config(run, config, overrides, warn)
         display.already_finished(run, missing_callbacks(run, config), why_stale(run, config))
         return run
-    strangers = parent is not None and not foreign_targets(config)  # the parent's folder may be a stranger's
+    strangers = parent is not None and not foreign_targets(config)  # the folder may be a stranger's
     with workplace.absent() if strangers else nullcontext():
         if parent is not None:
             prepare(run, parent, display)
@@ -96,14 +96,14 @@ def train(cfg: DictConfig, overrides: list[str], config_dir: str | None, display
             train_config(config, where, overrides, command=command_line(), device=why_device, display=display)
         except UserError:
             if parent is not None and run.is_there and "started" not in run.known:
-                run.remove()  # what was prepared, and then refused
+                run.remove()  # `prepare` made it, and then the run was refused
             raise
     display.end(run)
     return run
 
 
 def load_data(config: RunConfig) -> Any:
-    """The data set, set up; nothing in it changes any more, so that several runs may share it."""
+    """The data set, prepared and set up for training. It does not change later, so that several runs may share it."""
     data = build(config["data"], "data")
     if may_draw(config):
         seed_setup(data, config["seed"])
@@ -128,13 +128,13 @@ def train_config(
     waits: Callable[[], Any] = lambda: None,
     tell: Callable[[str], Any] = warn,
 ) -> Run:
-    """Trains a checked config in its folder, from the start or from where it was stopped: the program of every run.
+    """Trains a checked config in its folder, from the start or from its last checkpoint. Every run goes through here.
 
-    `display` shows the run, `device` says why it trains where it does, `restart` trains a finished run again,
-    `data_of` gives the data set, `watch` is given the Trainer before it begins, when signals are already taken; `judge`
-    and `stop` may end it (`Interruption`), `waits` is told when only the disk is waited for, `tell` is given what can
-    be and is seldom meant.
-    Raises Locked where another process trains it.
+    `device`: why this device was chosen, for display. `display`: shows the run. `restart`: trains a finished run again.
+    `data_of`: makes the data set. `watch`: called with the Trainer before the fit, when signals are already handled.
+    `judge` and `stop`: may end the training, see `Interruption`. `waits`: called when only writing to the disk is left.
+    `tell`: called with each note about settings that are possible but seldom meant.
+    Raises Locked where another process trains the run.
     """
     distributed.settle(config["trainer"])
     run, display = Run(where.folder), display or Display()
@@ -151,7 +151,7 @@ def train_config(
         distributed.ungrouped(),
     ):
         if run.known.get("status") in ENDED and not restart and not why_stale(run, config):
-            return run  # another process has been here
+            return run  # another process has finished it meanwhile
         if not restart and (why := damage(run)):
             warn(f"{why}. The run goes on from its last checkpoint if that is whole, else starts again.")
         if drawing is not None:
@@ -171,7 +171,7 @@ def train_config(
             refuse_other_engine(run, from_checkpoint, engine_label(engine), config["resume_engine"])
             refuse_other_data(run, content_hash(data))
 
-        # all parts of the run first: one that is refused leaves no folder, and takes none away
+        # all objects are built before the folder is touched: a run that is refused neither makes nor removes a folder
         presence = Presence(run, ours)
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"],
                             check=presence.check, metrics=run.metrics_file)  # fmt: skip
@@ -197,7 +197,7 @@ def train_config(
 
         if from_checkpoint is not None:
             if config["trainer"]["precision"] == "64-true":
-                task.double()  # Lightning loads the weights before it does so, and would round them
+                task.double()  # Lightning converts only after loading the weights, and would round them
             clear_leftovers(run.folder)
         elif run.folder.exists():
             ours.check()
@@ -223,14 +223,14 @@ def train_config(
                     seed_all(config["seed"], TRAINED)
                 trackers.begin(trainer.loggers, where.label, config["tags"])
                 introduce(trainer.loggers, config)
-                if not rehearsal(trainer):  # whose loggers Lightning has taken away
+                if not rehearsal(trainer):  # for a rehearsal Lightning removes the loggers
                     remember(run, trainer.loggers[1:], config)
                 fit = trainer.fit
                 with one_fit(trainer, callbacks):
                     fit(task, datamodule=data, ckpt_path=from_checkpoint)
                 steps = (
                     trainer.global_step
-                )  # a callback of the test may train, too: one that tries batch sizes
+                )  # before the test, where a callback (such as a batch-size finder) may train
                 results = (
                     assess(trainer, task, data, checkpoints.best_weights) if not rehearsal(trainer) else {}
                 )
@@ -240,8 +240,8 @@ def train_config(
                 status, why, steps = stopped.status, str(stopped), trainer.global_step
             except BaseException as error:
                 if isinstance(error, UserError):
-                    error.exit_code = RunFailed.exit_code  # it has begun, and there is a folder that says why
-                with suppress(Exception):  # what is raised is why the run failed
+                    error.exit_code = RunFailed.exit_code  # the run has begun: its folder holds the reason
+                with suppress(Exception):  # the first error is raised below
                     asked = isinstance(error, KeyboardInterrupt | SystemExit)
                     trackers.conclude(
                         trainer.loggers, "stopped" if asked else "failed", {}, checkpoints.monitor
@@ -267,12 +267,12 @@ def train_config(
 
 
 def stopped_early(config: RunConfig, step: int) -> str:
-    """Who set `trainer.should_stop`, as far as the config tells: a callback of the user's own."""
+    """Names what set `trainer.should_stop` at `step`: the user's callback, if the config has exactly one."""
     named = [str(node["_target_"]) for node in config["callbacks"].values() if node]
     own = [name for name in named if name not in CALLBACKS and not name.startswith("lightning.")]
     return f"{own[0] if len(own) == 1 else 'trainer.should_stop'} at step {step:,}"
 
 
 def content_hash(data: Any) -> str | None:
-    """SHA-256 of what the models see; None for a data set of the user's own that does not say."""
+    """SHA-256 of the data that models see; None for a user-defined data set without `content_hash`."""
     return getattr(data, "content_hash", None)

@@ -1,7 +1,7 @@
-/* The functions by themselves, for the tests that measure how exact they are. */
+/* The functions alone, for the tests that measure their errors. */
 #include "functions.h"
 
-/* y = f(x), by place in the list below; n a multiple of BLOCK. */
+/* y = f(x), where f is the function at this position of the list below; n is a multiple of BLOCK. */
 #define ONE(f) \
     static void each_##f(int64_t n, const float *x, float *y) { \
         for (int64_t i = 0; i < n; i += WIDTH) store(y + i, vec_##f(load(x + i))); \

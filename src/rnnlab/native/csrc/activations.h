@@ -9,8 +9,8 @@
 
 /* exp(2x) = 2^n (1 + 2p), |x| < 44: returns p, and 2^n in `scale`.
  *
- * 2x = n ln 2 + 2r with |2r| <= ln(2) / 2, and p is a minimax fit of (exp(2r) - 1) / 2, off by 1.4e-8 of it
- * at most. Both parts stay apart, so that a caller can subtract without losing digits. NaN stays NaN. */
+ * 2x = n ln 2 + 2r with |2r| <= ln(2) / 2, and p is a minimax fit of (exp(2r) - 1) / 2 with a relative error of at most
+ * 1.4e-8. The two parts are returned separately, so that a caller can subtract without losing digits. NaN stays NaN. */
 INLINE vec exp_parts(vec x, float limit, vec *scale) {
     const float round_magic = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
     x = at_least(at_most(x, limit), -limit);
@@ -26,7 +26,7 @@ INLINE vec exp_parts(vec x, float limit, vec *scale) {
     return fma_(p, r * r, r);
 }
 
-/* (exp(2x) - 1) / 2, accurate near 0 in the relative sense */
+/* (exp(2x) - 1) / 2, with a small relative error also near 0 */
 INLINE vec half_expm1(vec x, float limit) {
     vec scale, p = exp_parts(x, limit, &scale);
     return fma_(scale, p, fma_(scale, splat(0.5f), splat(-0.5f)));
@@ -38,20 +38,20 @@ INLINE vec vec_tanh(vec x) {
     return e / (e + 1.0f);
 }
 
-/* 1 / (1 + exp(-x)) = 0.5 / (e + 1), e = (exp(-x) - 1) / 2; accurate in both tails, and 0 where the true value is no
- * normal float: so the gradient s (1 - s) is 0 at both ends */
+/* 1 / (1 + exp(-x)) = 0.5 / (e + 1), e = (exp(-x) - 1) / 2; accurate in both tails, and 0 where the true value would be
+ * subnormal, so that the gradient s (1 - s) is 0 at both ends */
 INLINE vec vec_sigmoid(vec x) {
     const vec half = pick(x < splat(-87.33f), splat(0.0f), splat(0.5f)); /* so that the compiler divides once */
     return half / (half_expm1(x * -0.5f, 43.67f) + 1.0f);
 }
 
-/* exp x for |x| <= 87; beyond, as at 87 */
+/* exp x for |x| <= 87; beyond, the value at 87 or -87 */
 INLINE vec vec_exp(vec x) {
     vec scale, p = exp_parts(x * 0.5f, 43.5f, &scale);
     return scale * fma_(p, splat(2.0f), splat(1.0f));
 }
 
-/* as torch's: NaN stays NaN */
+/* as torch's relu: NaN stays NaN */
 INLINE vec vec_relu(vec x) { return pick(x < splat(0.0f), splat(0.0f), x); }
 INLINE vec vec_abs(vec x) { return (vec)((vec_int)x & 0x7fffffff); }
 INLINE vec vec_sign(vec x) {
@@ -60,7 +60,7 @@ INLINE vec vec_sign(vec x) {
 INLINE vec vec_max(vec a, vec b) { return pick(a != a, a, pick(b != b, b, pick(a < b, b, a))); }
 INLINE vec vec_min(vec a, vec b) { return pick(a != a, a, pick(b != b, b, pick(b < a, b, a))); }
 
-/* All ones for the lanes of units that are no padding. */
+/* All bits set in the lanes of real units, and none in those of the padding. */
 INLINE vec_int real_units(size_t j, size_t hidden) {
     static const int32_t lanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     vec_int lane;
@@ -76,7 +76,7 @@ INLINE void add_units(UnitSum *sum, size_t j, size_t hidden, vec v) {
     vec *part = &sum->part[j / WIDTH % (BLOCK / WIDTH)];
     *part += pick(real_units(j, hidden), v, splat(0.0f));
 }
-INLINE vec sum_units(const UnitSum *sum) { /* by halves: lane j and lane j + 8, then j + 4, j + 2 and j + 1 */
+INLINE vec sum_units(const UnitSum *sum) { /* pairwise: lane j + lane j + 8, then j + 4, j + 2 and j + 1 */
     typedef float four __attribute__((vector_size(16)));
     four part[BLOCK / 4];
     memcpy(part, sum->part, sizeof part);
@@ -84,7 +84,7 @@ INLINE vec sum_units(const UnitSum *sum) { /* by halves: lane j and lane j + 8, 
     return splat((s[0] + s[2]) + (s[1] + s[3]));
 }
 
-/* Of numbers that are the same in all lanes: one division or root serves them all. */
+/* For numbers that are equal in all lanes: one division, or one root, for all. */
 INLINE vec row_div(vec a, vec b) { return splat(a[0] / b[0]); }
 INLINE vec row_sqrt(vec a) { return splat(__builtin_sqrtf(a[0])); }
 

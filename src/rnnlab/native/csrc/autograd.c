@@ -1,8 +1,9 @@
-/* The recurrence of one cell or stack for torch's autograd: a way forward that leaves what the way back needs. */
+/* The recurrence of one cell or stack for torch's autograd: a forward pass that keeps what the backward pass needs. */
 #include "recurrence.h"
 #include "threads.h"
 
-/* One call: B rows, T steps, D directions; with masks, one cell. All tensors are contiguous; NULL for what there is not. */
+/* One call: B rows, T steps, D directions; with masks only one cell. All tensors are contiguous; missing ones are
+ * NULL. */
 typedef struct {
     Shape shape;
     int64_t rows, steps, threads;
@@ -10,22 +11,22 @@ typedef struct {
     const float *x;        /* (B, T, inputs) */
     const int64_t *tokens; /* (B, T) */
     const uint8_t *reset;  /* (B, T) */
-    const float *products; /* (B, H), for a cell that is masked */
-    const float *keep;     /* (B, T, keeps * H), for one that keeps */
+    const float *products; /* (B, H), for a cell with a mask on the sources of products */
+    const float *keep;     /* (B, T, keeps * H), for a cell with zoneout */
     const float *state;    /* (cells, states, B, H) */
     float *y;              /* (B, T, D * H) */
     float *last;           /* (cells, states, B, H) */
     const float *d_y;      /* as y */
     const float *d_last;   /* as last, for a stack of one cell */
     float *d_x, *d_state;  /* as x and state */
-    void *kept, *scratch;  /* on whole cache lines; see rnnlab_call_bytes */
+    void *kept, *scratch;  /* start on cache lines; sizes from rnnlab_call_bytes */
 } Call;
 
 typedef struct {
     const Call *call;
     Stack stack;
     size_t groups;
-    size_t first_block[MAX_GROUPS + 1]; /* a group's blocks stand one after another */
+    size_t first_block[MAX_GROUPS + 1]; /* the blocks of a group are consecutive */
     Sums *sums[MAX_GROUPS];
     Sums memory[MAX_GROUPS][MAX_CELLS];
     Block blocks[];
@@ -33,11 +34,11 @@ typedef struct {
 
 int64_t rnnlab_call_size(void) { return sizeof(Call); }
 
-/* Bytes of the Work for so many rows. */
+/* The size in bytes of the Work for `rows` rows. */
 int64_t rnnlab_work_size(int64_t rows) { return sizeof(Work) + (rows / BLOCK_ROWS + MAX_GROUPS) * sizeof(Block); }
 
-/* Lays a call out. `kept` must live from the way forward to the way back; `scratch` holds the packed weights and
- * the sums, which must be zero (`zeroed` bytes from its start), then what no one else needs. */
+/* Lays out the memory of a call. `kept` must live from the forward to the backward pass; `scratch` holds the packed
+ * weights and the sums, which must be zero (`zeroed` bytes from its start), then temporary values. */
 static void arrange(Work *work, const Call *call, int back, Arena *kept, Arena *scratch, size_t *zeroed) {
     work->call = call;
     work->groups = group_count(call->rows);
@@ -69,7 +70,7 @@ static void arrange(Work *work, const Call *call, int back, Arena *kept, Arena *
     work->first_block[work->groups] = count;
 }
 
-/* Bytes of `kept`, of `scratch` on the way forward, and of `scratch` on the way back. */
+/* The sizes of `kept`, of `scratch` in the forward pass, and of `scratch` in the backward pass. */
 void rnnlab_call_bytes(const Call *call, Work *work, int64_t bytes[3]) {
     size_t zeroed;
     for (int back = 0; back < 2; back++) {
@@ -80,7 +81,7 @@ void rnnlab_call_bytes(const Call *call, Work *work, int64_t bytes[3]) {
     }
 }
 
-/* Copies n floats from each of the rows, between a batch-major tensor and our padded rows; pads with zeros. */
+/* Copies n floats of each row, between a batch-major tensor and padded rows; pads with zeros. */
 static void copy_rows(size_t rows, size_t n, const float *from, size_t from_stride, float *to, size_t to_stride,
                       size_t to_width) {
     for (size_t r = 0; r < rows; r++) {
@@ -192,7 +193,7 @@ static void backward_group(void *context, size_t group, size_t worker) {
     }
 }
 
-/* `weights` and `gradients`: one for each cell. */
+/* `weights`, and `gradients` in the backward pass: one per cell. */
 void rnnlab_call_forward(const Call *call, Work *work, const Weights *weights) {
     Arena kept = {call->kept, 0}, scratch = {call->scratch, 0};
     size_t zeroed;

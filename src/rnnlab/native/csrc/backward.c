@@ -1,12 +1,12 @@
-/* A stack backward through time. */
+/* The backward pass of a stack through time. */
 #include "run.h"
 
-/* What one cell's way back works on. */
+/* The arrays of one cell's backward pass. */
 typedef struct {
-    const float *d_out; /* the cell's columns of its layer's output: all steps, or the one at `only` */
+    const float *d_out; /* gradient of the cell's columns of its layer's output: of all steps, or only of step `only` */
     int64_t only;       /* -1: all */
-    float *deltas;      /* gradients of the slots, where those are or apart */
-    float *d_below;     /* gradient of the layer's input: all its columns, or NULL */
+    float *deltas;      /* gradients of the slots, in place of the slots or in separate memory */
+    float *d_below;     /* gradient of the layer's input, all columns, or NULL */
     size_t below_stride;
     Sums *sums;
 } Back;
@@ -29,7 +29,7 @@ static Left deltas_of(const Run *run, const Back *back, size_t t, size_t slot, s
                   s->shape.hidden, s->units};
 }
 
-/* Rows that a step reset pass their gradient to `initial`, and none to the step before. */
+/* Rows that were reset before a step pass their gradient to `initial`, and none to the previous step. */
 static void release_reset_rows(const Run *run, const Back *back, size_t t) {
     Block *b = run->block;
     const size_t units = run->stack->units;
@@ -47,7 +47,7 @@ static void release_reset_rows(const Run *run, const Back *back, size_t t) {
     }
 }
 
-/* d of a state: what the products of step t (in time) pass back to it, on top of `start`, which may be NULL. */
+/* Computes d of a state: the gradient from the products of step t (in time), added to `start`, which may be NULL. */
 static void multiply_back(const Run *run, const Back *back, size_t t, size_t state, const float *start,
                           size_t stride) {
     const Stack *s = run->stack;
@@ -66,7 +66,7 @@ static int has_product(const Cell *cell, size_t state) {
     return 0;
 }
 
-/* What reaches the states after step i from the step after and from the layer's output. */
+/* Collects the gradient of the states after step i, from the next step and from the layer's output. */
 static void gather(const Run *run, const Back *back, size_t i, StepRows *rows) {
     const Stack *s = run->stack;
     const Cell *cell = s->cell;
@@ -98,7 +98,7 @@ static void gather(const Run *run, const Back *back, size_t i, StepRows *rows) {
     rows->d_y = d_out ? (Rows){(float *)d_out, s->out_stride} : (Rows){(float *)b->zeros, 0};
 }
 
-/* Behind a row's end nothing has a gradient. */
+/* Sets gradients after a row's end to zero. */
 static void clear_padding(const Run *run, size_t t, StepRows *rows) {
     const Block *b = run->block;
     for (size_t r = 0; r < b->rows; r++) {
@@ -109,7 +109,7 @@ static void clear_padding(const Run *run, size_t t, StepRows *rows) {
     }
 }
 
-/* `count` of the rows, from `first` on. */
+/* The part of the rows from `first` to `first + count`. */
 static StepRows part_of(const StepRows *rows, size_t states, size_t first, size_t count) {
     StepRows part = *rows;
     Rows *const moved[] = {&part.slots, &part.kept, &part.y,   &part.mask,  &part.keep,
@@ -124,7 +124,7 @@ static StepRows part_of(const StepRows *rows, size_t states, size_t first, size_
     return part;
 }
 
-/* A phase of a step, for the rows that have not ended: a cell's own mathematics must not make NaN of zeros. */
+/* Runs a phase of a step, only for rows that have not ended: a cell's own function could make NaN from their zeros. */
 static void phase_backward(const Run *run, size_t t, size_t phase, const StepRows *rows) {
     const Cell *cell = run->stack->cell;
     void (*const compute)(const StepRows *) = (are_quiet(run, t, 1) ? cell->quiet_backward : cell->backward)[phase];
@@ -168,7 +168,7 @@ static void step_backward(const Run *run, const Back *back, size_t i) {
     add_rows(1, by_unit, back->sums->total + cell->slots * units, 0, b->d_vectors, 0);
 }
 
-/* Adds the gradient of a matrix that a state meets from steps [i, i + n) in the order of processing. */
+/* Adds the gradient of a matrix that multiplies a state, from steps [i, i + n) in the order of processing. */
 static void add_state_weights(const Run *run, const Back *back, size_t k, size_t i, size_t n) {
     const Stack *s = run->stack;
     const Block *b = run->block;
@@ -177,7 +177,7 @@ static void add_state_weights(const Run *run, const Back *back, size_t k, size_t
     while (i < end) {
         const size_t t = time_of(run, i);
         const int resets = run->any_reset && run->any_reset[t], alone = i == 0 || resets;
-        size_t count = 1; /* steps whose states before them lie one after another in time */
+        size_t count = 1; /* steps whose previous states are consecutive in memory */
         while (!alone && i + count < end && !(run->any_reset && run->any_reset[time_of(run, i + count)])) count++;
         if (!(i == 0 && b->from_zero && !resets)) {
             const size_t last = i + count - 1, at = run->direction ? last : i;
@@ -189,7 +189,7 @@ static void add_state_weights(const Run *run, const Back *back, size_t k, size_t
     }
 }
 
-/* The same for products of kept values, from steps [t, t + n). */
+/* The same for a product with a kept value, from steps [t, t + n) in time. */
 static void add_kept_weights(const Run *run, const Back *back, size_t k, size_t t, size_t n) {
     const Stack *s = run->stack;
     const Product *p = &s->cell->product[k];
@@ -208,7 +208,7 @@ static void add_input_weights(const Run *run, const Back *back, size_t t, size_t
     const float *deltas = back->deltas + begin * s->slot_stride,
                 *x = run->input.pointer + begin * run->input.stride;
     float *sum = back->sums->ih, *total = back->sums->total;
-    size_t summed = 0; /* columns whose totals come with the narrow sums */
+    size_t summed = 0; /* columns whose totals add_narrow computes, too */
     if (run->layer == 0 && s->bare) {
         for (size_t r = 0; r < rows; r++) {
             const size_t token = b->tokens[begin + r], row = (begin + r) % b->rows;
@@ -237,7 +237,7 @@ static void cell_backward(const Run *run, const Back *back) {
     Block *b = run->block;
     const size_t span = span_steps(b), rows = b->rows, units = s->units;
     const int top = run->layer + 1 == (size_t)s->shape.layers;
-    for (size_t k = 0; k < s->states; k++) { /* where d is used, it takes d_last; see gather */
+    for (size_t k = 0; k < s->states; k++) { /* where d is used, it gets d_last; see gather */
         float *carry = b->carry + k * run->state;
         if (b->d_last && !cell->multiplied[k]) memcpy(carry, b->d_last + k * run->state, 4 * run->state);
         else memset(carry, 0, 4 * run->state);

@@ -1,4 +1,4 @@
-/* A block of a batch, from where the data lie into the block, and its states into the carry. */
+/* Copies a block of a batch from the data into the block, and its states into the carry. */
 #include "program.h"
 
 static void read_window(const Program *p, Block *b) {
@@ -9,7 +9,7 @@ static void read_window(const Program *p, Block *b) {
         const float *from = data->x + indices(p, b)[r] * data->x_row;
         const float *last = from + (b->steps - 1) * data->x_step;
         float *to = b->x + r * b->x_stride;
-        if (b->x_stride == 1) { /* one value a step is copied in a loop without others inside */
+        if (b->x_stride == 1) { /* one value per step: a simple loop */
             const float away = spec->subtract_last ? *last : 0.0f;
             for (size_t t = 0; t < b->steps; t++) to[t * b->rows] = from[t * data->x_step] - away;
             continue;
@@ -41,7 +41,7 @@ static void read_tokens(const Program *p, Block *b) {
     }
 }
 
-/* Lengths; the backward direction starts each row at its own end: there its state goes back to the initial one. */
+/* Reads lengths. The backward direction starts each row at its own end, by a reset to the initial state there. */
 static void read_lengths(const Program *p, Worker *w, Block *b) {
     const size_t R = b->rows;
     for (size_t r = 0; r < R; r++) w->lengths[r] = (int32_t)p->data->lengths[indices(p, b)[r]];
@@ -97,13 +97,13 @@ void mask_inputs(const Program *p, const Block *b, float *x, size_t stride) {
         for (size_t i = 0; i < I; i++) x[k * stride + i] *= b->input_mask[k % b->rows * I + i];
 }
 
-/* A row of layer `layer`'s inputs, or of all vocabulary's one-hots: one draw for all steps. */
+/* Draws the dropout mask of a row of a layer's inputs (or of the vocabulary): one draw for all steps. */
 static void draw_inputs(const Program *p, uint64_t layer, size_t row, size_t start, size_t n, size_t width, float *to) {
     const Chance *c = &p->spec.inputs;
     draw(c, p->batch.dropout, layer, row * width + start, n, 0.0f, (float)c->value, to);
 }
 
-/* The masks of all layers' inputs but the first's: by element, times by sequence. */
+/* Draws the masks of the inputs of all layers except the first: the elements' mask times the sequences' mask. */
 static void draw_between(const Program *p, Block *b) {
     const size_t D = p->spec.shape.directions, H = p->spec.shape.hidden, T = b->steps, units = p->stack.units;
     const Chance *c = &p->spec.dropout;
@@ -126,7 +126,7 @@ static void draw_between(const Program *p, Block *b) {
                 }
 }
 
-/* What the cells draw: a mask for the sources of products, and which units keep their old value in which step. */
+/* Draws the cells' masks: dropout for the sources of products, and zoneout. */
 static void draw_cells(const Program *p, Block *b) {
     const Cell *cell = p->stack.cell;
     const size_t H = p->spec.shape.hidden, T = b->steps, units = p->stack.units, K = cell->keeps;

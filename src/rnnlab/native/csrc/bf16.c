@@ -7,14 +7,14 @@
 #endif
 
 #define SPAN 32  /* terms of a sum in a tile */
-#define SPANS 32 /* tiles side by side in the room for one side of a product */
+#define SPANS 32 /* the most tiles for one side of a product */
 
 /* 16 rows of 16 words; a word holds two numbers, the earlier one in its low half. On the left side row i has 32 terms
  * of row i, on the right side row i has the terms 2i and 2i + 1 of 16 columns. */
 typedef uint32_t Tile[16][16];
 
-/* One or two tiles of rows times one or two of columns, both `spans` tiles deep. Element (r, c) of tile (i, j) starts
- * from start[(r + 16i) * start_stride + c + 16j], or from zero. */
+/* One or two tiles of rows times one or two tiles of columns, both `spans` tiles deep. The sum of element (r, c) of
+ * tile (i, j) starts from start[(r + 16i) * start_stride + c + 16j], or from zero. */
 typedef struct {
     int tall, wide;
     int heights[2]; /* rows in use, at most 16 */
@@ -37,7 +37,7 @@ INLINE uint32_t rounded(float x) {
 
 INLINE uint32_t pair(float first, float second) { return rounded(first) >> 16 | rounded(second); }
 
-#if defined(__AVX512BF16__) /* the same in one instruction, which knows no other mode */
+#if defined(__AVX512BF16__) /* the same in one instruction, which always rounds in this way */
 INLINE void round_span(const float *x, uint16_t *out) {
     const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + 16), _mm512_loadu_ps(x));
     memcpy(out, &both, sizeof both);
@@ -55,26 +55,27 @@ INLINE void round_span(const float *x, uint16_t *out) {
     for (int i = 0; i < SPAN; i++) out[i] = (uint16_t)(rounded(x[i]) >> 16);
 }
 
-/* 16 words of a number of each. */
+/* 16 words, each with one number of `first` and one of `second`. */
 INLINE void round_pairs(const float *first, const float *second, uint32_t *words) {
     for (int i = 0; i < 16; i++) words[i] = pair(first[i], second[i]);
 }
 #endif
 
-/* ------------------------------------------------------------------ by the instruction */
+/* ------------------------------------------------------------------ with the AMX instruction */
 
 #if defined(__AMX_BF16__) && defined(__linux__)
-/* gcc's own functions for tiles do not say what memory they read: all that is reached from `from` is written by now. */
+/* gcc's built-in tile functions do not declare the memory that they read: this forces all writes reachable from
+ * `from`. */
 #define WRITTEN(from) __asm__ volatile("" : : "r"(from) : "memory")
 
-/* Whether the system lets this process use the tiles' registers. */
+/* Whether the system allows this process to use the tile registers. */
 static int has_tiles(void) {
     static int known;
     if (!known) known = syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */) ? -1 : 1;
     return known > 0;
 }
 
-/* Tiles 0 to 3 are sums, 4 and 5 the left side, 6 and 7 the right one. */
+/* Tiles 0 to 3 are sums, 4 and 5 the left side, 6 and 7 the right side. */
 static void shape_tiles(const int heights[2]) {
     struct {
         uint8_t palette, start_row, reserved[14];
@@ -136,7 +137,7 @@ static void by_tiles(const Piece *p) { (void)p; }
 
 /* ------------------------------------------------------------------ term by term */
 
-#if defined(__SSE2__) /* the mode in which the processor makes zeros of subnormal numbers */
+#if defined(__SSE2__) /* the mode in which the processor replaces subnormal numbers by zeros */
 #define FLUSHED(v) (v)
 #define BEGIN_FLUSHING const unsigned int mode = _mm_getcsr(); _mm_setcsr(mode | 0x8040)
 #define END_FLUSHING _mm_setcsr(mode)
@@ -149,7 +150,7 @@ INLINE vec FLUSHED(vec v) {
 #define END_FLUSHING
 #endif
 
-#define TOGETHER 4 /* rows, whose chains hide each other's latency */
+#define TOGETHER 4 /* rows at once, so that their chains hide each other's latency */
 
 /* `rows` rows from `first` on, one vector of columns from `column` on, of tile (i, j). */
 INLINE void some_rows(const int rows, const Piece *p, int i, int j, int first, int column) {
@@ -242,7 +243,7 @@ void bf16_product(size_t rows, size_t columns, Left left, const float *panels, c
     if (instruction) _tile_release();
 }
 
-/* 16 columns of rows [0, rows) as the words of pairs of rows. */
+/* Packs 16 columns of rows [0, rows) into words, each with the numbers of two rows. */
 INLINE void pair_rows(size_t rows, const float *x, size_t stride, Tile words) {
     static const float zeros[16];
     for (size_t r = 0; r < 16; r++, x += 2 * stride)

@@ -1,13 +1,13 @@
-/* A stack forward through time. */
+/* The forward pass of a stack through time. */
 #include "run.h"
 
-/* Writes down the states that a step with resets starts from. */
+/* Stores the states from which a step with resets starts. */
 static void keep_reset_states(const Run *run, size_t i) {
     Block *b = run->block;
     const size_t t = time_of(run, i), units = run->stack->units;
     const uint8_t *reset = b->reset[run->direction] + t * b->rows;
     for (size_t k = 0; k < run->stack->states; k++) {
-        run->any_reset[t] = 0; /* look at the state as if there were no resets */
+        run->any_reset[t] = 0; /* so that `before` gives the states without resets */
         const Rows was = before(run, i, k);
         run->any_reset[t] = 1;
         float *kept = b->before[run->cell] + (t * run->stack->states + k) * run->state;
@@ -17,11 +17,11 @@ static void keep_reset_states(const Run *run, size_t i) {
     }
 }
 
-/* The input's part of the slots, with the biases, for steps [t, t + steps). */
+/* Computes the input's part of the slots, and the biases, for steps [t, t + steps). */
 static void project(const Run *run, size_t t, size_t steps) {
     const Stack *s = run->stack;
     const size_t rows = steps * run->block->rows, first = t * run->block->rows, columns = s->cell->inputs * s->units;
-    const size_t rest = s->cell->slots * s->units - columns; /* these take other products alone */
+    const size_t rest = s->cell->slots * s->units - columns; /* slots without an input */
     float *slots = run->slots + first * s->slot_stride;
     if (run->layer == 0 && s->bare) {
         for (size_t r = 0; r < rows; r++) {

@@ -1,7 +1,8 @@
-/* What else a cell's step may compute: expm1, log, log1p, softplus, sqrt, sin, cos, erf and powers of vectors.
+/* Other functions in a cell's step: expm1, log, log1p, softplus, sqrt, sin, cos, erf and powers of vectors.
  *
- * As in activations.h every operation is exact or correctly rounded, so that bits depend on nothing. The polynomials are
- * minimax fits to the functions that stand beside them. tests/native/test_activations.py measures how exact they are. */
+ * As in activations.h, each operation is exact or correctly rounded, so that the bits are the same on every machine.
+ * The polynomials are minimax fits to the functions in their comments. tests/native/test_activations.py measures the
+ * errors. */
 #ifndef RNNLAB_FUNCTIONS_H
 #define RNNLAB_FUNCTIONS_H
 
@@ -35,7 +36,7 @@ INLINE vec vec_sqrt(vec x) {
 #endif
 }
 
-/* exp x for all x: 2^n in two factors, so that neither end is lost. Infinity and 0 lie beyond. */
+/* exp x for all x: 2^n as two factors, so that the whole range of floats is reached; beyond it infinity or 0. */
 INLINE vec vec_exp_any(vec x) {
     const vec two = splat(2.0f), one = splat(1.0f);
     vec scale, p = exp_parts(x * 0.5f, 43.5f, &scale);
@@ -58,7 +59,7 @@ INLINE vec vec_expm1(vec x) {
 
 /* x = 2^e (1 + f), sqrt(1/2) <= 1 + f < sqrt(2), for x > 0 */
 INLINE vec split_power_of_two(vec x, vec *f) {
-    const vec_int small = x < splat(0x1p-126f); /* no normal float */
+    const vec_int small = x < splat(0x1p-126f); /* subnormal */
     vec less = splat(0.0f);
     if (any(small)) {
         x = pick(small, x * 0x1p24f, x);
@@ -69,7 +70,7 @@ INLINE vec split_power_of_two(vec x, vec *f) {
     return __builtin_convertvector(e, vec) - less;
 }
 
-/* What stands for log x at 0 and infinity, for x < 0 and for NaN */
+/* Replaces `usual` by the value of log x at 0 and infinity, for x < 0 and for NaN */
 INLINE vec log_ends(vec x, vec usual) {
     const vec known = pick(x < splat(INFINITY), usual, x);
     return pick(x < splat(0.0f), splat(NAN), pick(x == splat(0.0f), splat(-INFINITY), known));
@@ -91,7 +92,7 @@ INLINE vec log_positive(vec x) {
 }
 INLINE vec vec_log(vec x) { return log_ends(x, log_positive(x)); }
 
-/* log(1 + x) = log u + (what u = 1 + x has lost) / u */
+/* log(1 + x) = log u + (rounding error of u = 1 + x) / u */
 INLINE vec vec_log1p(vec x) {
     const vec u = 1.0f + x, back = u - 1.0f;
     const vec lost = (1.0f - (u - back)) + (x - back);
@@ -99,20 +100,20 @@ INLINE vec vec_log1p(vec x) {
     return pick(vec_abs(x) < splat(INFINITY), pick(u == splat(0.0f), splat(-INFINITY), usual), vec_log(u));
 }
 
-/* log(1 + exp(x)), and x from 20 on, as torch has it */
+/* log(1 + exp(x)); for x > 20 x itself, as in torch */
 INLINE vec vec_softplus(vec x) {
     const vec e = vec_exp_any(-vec_abs(x)), u = 1.0f + e; /* log1p(e), e from 0 to 1 */
     const vec low = log_positive(u) + (e - (u - 1.0f)) / u;
     return pick(x > splat(20.0f), x, vec_relu(x) + low);
 }
 
-/* x = q pi / 2 + r for large x: the product with 2 / pi, of whose digits those are left out that give multiples of 4 */
+/* x = q pi / 2 + r for large x, by the product with 2 / pi, without those digits of 2 / pi that give multiples of 4 */
 SELDOM void reduce_far(vec x, vec *r, vec_int *q) {
     static const uint32_t digits[] = {0,          0xa2f9836e, 0x4e441529, 0xfc2757d1, 0xf534ddc0,
                                       0xdb629599, 0x3c439041, 0xfe5163ab, 0xdebbc561};
     for (int i = 0; i < WIDTH; i++) {
         const uint32_t bits = ((vec_bits)x)[i], exponent = bits >> 23 & 255;
-        if (exponent < 127 + 16) continue; /* near enough for the usual way */
+        if (exponent < 127 + 16) continue; /* small enough for the usual method */
         if (exponent == 255) {
             (*r)[i] = NAN;
             continue;
@@ -131,7 +132,7 @@ SELDOM void reduce_far(vec x, vec *r, vec_int *q) {
     }
 }
 
-/* sin of x and `turn` quarters of a circle more */
+/* sin(x + turn * pi / 2) */
 INLINE vec sin_from(vec x, int32_t turn) {
     const float round_magic = 12582912.0f; /* as in exp_parts */
     const vec shifted = fma_(x, splat(0.63661975f), splat(round_magic)), n = shifted - round_magic;
@@ -156,7 +157,7 @@ INLINE vec sin_from(vec x, int32_t turn) {
 INLINE vec vec_sin(vec x) { return sin_from(x, 0); }
 INLINE vec vec_cos(vec x) { return sin_from(x, 1); }
 
-/* x + x p(x^2) near 0; 1 - exp(x q(x)) from there on */
+/* erf x: x + x p(x^2) near 0, otherwise 1 - exp(x q(x)) */
 INLINE vec vec_erf(vec x) {
     const vec a = at_most(vec_abs(x), 4.0f), z = a * a;
     vec p = fma_(splat(8.38239066e-05f), z, splat(-0.000814559753f));
@@ -192,7 +193,7 @@ INLINE vec vec_power(vec a, vec b) {
     low += sum - high;
     const vec y = b * log_ends(size, high), lost = fma_(b, low, fma_(b, high, -y));
     const vec grown = vec_exp_any(y), usual = fma_(grown, pick(vec_abs(y) < splat(200.0f), lost, zero), grown);
-    /* the sign of a negative base: whole exponents alone have one */
+    /* the sign for a negative base, which only integer exponents allow */
     const vec bound = at_most(vec_abs(b), 16777216.0f);
     const vec_int number = __builtin_convertvector(bound, vec_int);
     const vec_int is_whole = __builtin_convertvector(number, vec) == bound;

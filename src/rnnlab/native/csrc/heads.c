@@ -66,7 +66,7 @@ static double cross_entropy(const Head *head, float *z, int64_t label, float sca
     return log((double)lanes[0]) - right;
 }
 
-/* Of one output: -log sigmoid(z) for label 1, -log(1 - sigmoid(z)) for label 0. */
+/* For a single output: -log sigmoid(z) for label 1, -log(1 - sigmoid(z)) for label 0. */
 static double binary_cross_entropy(const Head *head, float *z, int64_t label, float scale) {
     const double x = z[0];
     float p[BLOCK] = {z[0]};
@@ -97,7 +97,7 @@ static double distance(const Head *head, float *z, const float *target, float sc
     return sum;
 }
 
-/* Koenker and Bassett 1978: a value above its quantile costs `level` a unit, one below 1 - level. */
+/* Koenker and Bassett 1978: a value above the predicted quantile costs `level` per unit, a value below 1 - level. */
 static double pinball(const Head *head, float *z, const float *target, float scale) {
     const size_t count = head->level_count;
     double sum = 0;

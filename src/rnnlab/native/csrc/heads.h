@@ -9,11 +9,11 @@ enum { MSE, MAE, HUBER, PINBALL, CROSS_ENTROPY, BINARY };
 /* A head over the top layer's output: weight (outputs, D * H), bias (outputs,), packed. */
 typedef struct {
     size_t outputs, columns; /* columns: outputs padded */
-    size_t stride;           /* of rows of outputs */
+    size_t stride;           /* floats between rows of outputs */
     size_t width;            /* D * units: the padded input */
     int64_t loss;
     float huber_delta;
-    const float *levels; /* of PINBALL: `level_count` outputs for each target, one after the other; else 1 */
+    const float *levels; /* for PINBALL: `level_count` consecutive outputs for each target; otherwise 1 */
     size_t level_count;
     float *forward, *back, *bias;
 } Head;
@@ -34,8 +34,8 @@ void head_forward(const Stack *stack, const Head *head, size_t rows, const float
 void head_backward(const Stack *stack, const Head *head, size_t rows, const float *dz, const float *y,
                    size_t y_stride, HeadSums *sums, float *dy, size_t dy_stride);
 
-/* The sum of a row's losses. z (outputs) becomes the gradient times `scale`, zero in its padding.
- * `target`: the right values of MSE, MAE, HUBER and PINBALL; `label`: the right class. */
+/* Returns the sum of a row's losses. Replaces z (outputs) by the gradient times `scale`, with zeros in its padding.
+ * `target`: the true values for MSE, MAE, HUBER and PINBALL; `label`: the true class. */
 double head_loss(const Head *head, float *z, const float *target, int64_t label, float scale);
 
 void head_collect(const Stack *stack, const Head *head, HeadSums *groups, size_t count, float *weight,

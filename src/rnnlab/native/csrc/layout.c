@@ -1,8 +1,8 @@
-/* Where everything stands in memory. */
+/* The memory layout of stacks, sums and blocks. */
 #include "recurrence.h"
 
-/* Under the address sanitizer a forbidden line follows each piece, so that a neighbour's memory is not one's own.
- */
+/* With the address sanitizer, a poisoned cache line follows each piece, so that an overrun into the next is
+ * detected. */
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #define GUARD 64
@@ -24,7 +24,7 @@ float *take(Arena *arena, size_t floats) {
 }
 
 #if GUARD
-__attribute__((no_sanitize_address)) void zero(void *from, size_t bytes) { /* not memset, which minds the guards */
+__attribute__((no_sanitize_address)) void zero(void *from, size_t bytes) { /* not memset: it reports the guards */
     for (size_t i = 0; i < bytes; i++) ((volatile char *)from)[i] = 0;
 }
 #else

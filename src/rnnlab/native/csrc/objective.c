@@ -1,7 +1,7 @@
-/* What is minimised: targets, the head where it reads, and its loss. */
+/* The objective: targets, the head at the steps that it reads, and its loss. */
 #include "program.h"
 
-/* Row r of the batch's targets into w->target; returns its label. */
+/* Copies the targets of row r into w->target; returns its label. */
 static int64_t read_target(const Program *p, Worker *w, const Block *b, size_t r, size_t t) {
     const Spec *spec = &p->spec;
     const Data *data = p->data;
@@ -22,7 +22,7 @@ static void add_last(const Program *p, const Block *b, size_t r, float *z) {
             for (size_t k = 0; k < p->head.level_count; k++) *z++ += last[data->last_columns[j]];
 }
 
-/* The loss of one row of outputs, which become their gradient. */
+/* The loss of one row of outputs z, which is replaced by its gradient. */
 static double finish_row(const Program *p, Worker *w, const Block *b, size_t r, size_t t, float *z) {
     const size_t n = p->head.outputs, places = p->spec.head == EVERY ? b->steps : 1;
     if (p->spec.subtract_last) add_last(p, b, r, z);

@@ -25,7 +25,7 @@ static void scale_by(float *g, size_t n, float factor) {
     for (size_t i = 0; i < n; i++) g[i] *= factor;
 }
 
-/* base^n by squaring: not pow, whose last bit is the C library's own business. */
+/* base^n by squaring; not pow, whose last bit depends on the C library. */
 static double power(double base, uint64_t n) {
     double result = 1;
     for (; n; n /= 2, base *= base)
@@ -51,7 +51,7 @@ static void adam(const Optimizer *o, size_t n, float *restrict p, const float *r
 static void sgd(const Optimizer *o, size_t n, float *restrict p, const float *restrict grad, float *restrict m,
                 double lr) {
     const float rate = (float)lr, decay = (float)o->weight_decay, momentum = (float)o->momentum;
-    const float keep = o->started ? momentum : 0.0f; /* torch: the first buffer is the first gradient */
+    const float keep = o->started ? momentum : 0.0f; /* as in torch, the buffer starts as the first gradient */
     const float take = o->started ? (float)(1 - o->dampening) : 1.0f;
     if (!m) {
         for (size_t i = 0; i < n; i++) p[i] -= rate * (grad[i] + decay * p[i]);
@@ -64,7 +64,7 @@ static void sgd(const Optimizer *o, size_t n, float *restrict p, const float *re
     }
 }
 
-/* Tieleman and Hinton 2012, centered: Graves 2013; as torch has them, eps outside of the root. */
+/* Tieleman and Hinton 2012, centered: Graves 2013; as in torch, eps is added outside the root. */
 static void rmsprop(const Optimizer *o, size_t n, float *restrict p, const float *restrict grad, float *restrict m,
                     float *restrict v, float *restrict mean, double lr) {
     const float rate = (float)lr, decay = (float)o->weight_decay, momentum = (float)o->momentum;
@@ -95,7 +95,7 @@ double optimizer_update(Optimizer *o, float *parameters, float *gradients, doubl
         float *p = parameters + start, *g = gradients + start, *m = o->moment ? o->moment + start : NULL;
         float *v = o->square ? o->square + start : NULL, *mean = o->average ? o->average + start : NULL;
         if (o->clip == CLIP_VALUE) clip_value(g, n, (float)o->clip_value);
-        if (o->clip == CLIP_NORM && !(factor >= 1)) scale_by(g, n, (float)factor); /* NaN scales too, as torch */
+        if (o->clip == CLIP_NORM && !(factor >= 1)) scale_by(g, n, (float)factor); /* NaN scales too, as in torch */
         if (o->steps) o->steps[s] += 1;
         if (o->kind == ADAM) adam(o, n, p, g, m, v, (uint64_t)o->steps[s], lr);
         if (o->kind == SGD) sgd(o, n, p, g, m, lr);

@@ -1,4 +1,4 @@
-/* Weights from torch's layout into panels, and gradients back into torch's layout. */
+/* Packs weights from torch's layout into panels, and converts gradients back to torch's layout. */
 #include "recurrence.h"
 
 static void pack_input(const Stack *stack, Packed *p, const float *ih, int one_hot, int back) {
@@ -8,7 +8,7 @@ static void pack_input(const Stack *stack, Packed *p, const float *ih, int one_h
     for (size_t s = 0; s < slots; s++)
         for (size_t u = 0; u < H; u++) {
             const float *row = ih + (cell->gate[s] * H + u) * inputs;
-            if (one_hot) { /* the table's rows are whole sums: bias and the weights that a one-hot picks */
+            if (one_hot) { /* a row of the table is the complete sum: the bias and the weights that a one-hot selects */
                 for (size_t v = 0; v < inputs; v++)
                     p->ih[v * columns + s * units + u] = stack->bare ? row[v] : p->bias[s * units + u] + row[v];
                 continue;
@@ -63,7 +63,7 @@ void stack_pack(Stack *stack, const Weights *weights, int back) {
     }
 }
 
-/* One array of the sums of every group. */
+/* The same array in the sums of all groups. */
 #define PARTS(array) parts_of(groups, count, offsetof(Sums, array))
 static Parts parts_of(const Sums *const *groups, size_t count, size_t place) {
     Parts parts = {.count = count};

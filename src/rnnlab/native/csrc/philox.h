@@ -1,23 +1,23 @@
-/* Philox4x64-10 (Salmon et al. 2011) and what is drawn from it, as rnnlab.streams makes it. */
+/* Philox4x64-10 (Salmon et al. 2011) and random draws from it; the same numbers as rnnlab.streams. */
 #ifndef RNNLAB_PHILOX_H
 #define RNNLAB_PHILOX_H
 
 #include "vector.h"
 
-/* The multipliers, and what the key grows by in each round. */
+/* The multipliers, and the increments of the key in each round. */
 #define PHILOX_M0 0xD2E7470EE14C6C93u
 #define PHILOX_M1 0xCA5A826395121157u
 #define PHILOX_W0 0x9E3779B97F4A7C15u
 #define PHILOX_W1 0xBB67AE8584CAA73Bu
 
-/* What is drawn: a 16-bit word below `below` hits. */
+/* A Bernoulli draw: it hits where a 16-bit word is less than `below`. */
 typedef struct {
     int64_t below;
-    double value; /* dropout: of what is kept, 1 / (1 - p); zoneout: the chance, what evaluation takes */
+    double value; /* dropout: the factor of kept values, 1 / (1 - p); zoneout: the probability, used in evaluation */
     uint64_t key[2];
 } Chance;
 
-/* A place in a stream: `step` and `place` are the two high words of the counter. */
+/* A random stream: `step` and `place` are the two high words of the counter. */
 typedef struct {
     uint64_t key[2], step, place;
 } Stream;
@@ -36,7 +36,7 @@ INLINE void philox_words(const Stream *s, uint64_t index, uint16_t words[16]) {
     for (int i = 0; i < 16; i++) words[i] = (uint16_t)(c[i / 4] >> (16 * (i % 4)));
 }
 
-/* Elements [start, start + n) of what is drawn in C order: `hit` where the word hits, else `miss`. */
+/* Elements [start, start + n), in C order, of the drawn array: `hit` where the word hits, else `miss`. */
 INLINE void draw(const Chance *chance, uint64_t step, uint64_t place, uint64_t start, size_t n, float hit, float miss,
                  float *to) {
     const Stream stream = {{chance->key[0], chance->key[1]}, step, place};

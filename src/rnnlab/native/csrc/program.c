@@ -1,4 +1,4 @@
-/* A program's memory: laid out once, for the largest batch. */
+/* The memory of a program; it is laid out once, for the largest batch. */
 #include "program.h"
 
 #include <stdlib.h>
@@ -19,7 +19,7 @@ Needs needs_of(const Spec *spec, int training) {
 
 static size_t head_rows(const Spec *spec, size_t rows, size_t steps) {
     if (spec->head != EVERY) return rows;
-    const size_t span = SPAN_ROWS + rows; /* whole steps, SPAN_ROWS rows at least */
+    const size_t span = SPAN_ROWS + rows; /* whole steps with at least SPAN_ROWS rows */
     return span < rows * steps ? span : rows * steps;
 }
 
@@ -55,7 +55,8 @@ static void program_arrange(Program *p, Arena *arena) {
         p->d_x = take(arena, (size_t)p->spec.rows * p->spec.steps * padded(p->spec.shape.inputs));
 }
 
-/* Where the cells' parameters stand: at their places from `base` on, or, with `fixed`, where buffers are. */
+/* Sets the pointers to the cells' parameters: at their offsets from `base`, or, with `fixed`, at the buffers'
+ * addresses. */
 static void point(const Spec *spec, float *base, float *const *fixed, Weights *weights) {
     const size_t n = spec->shape.cell->parameters;
     for (size_t c = 0; c < (size_t)(spec->shape.layers * spec->shape.directions); c++)
@@ -65,10 +66,10 @@ static void point(const Spec *spec, float *base, float *const *fixed, Weights *w
         }
 }
 
-/* Of any block: of training batches up to `rows`, and 16 at least, so that evaluation has some to work on. */
+/* The most rows of a block, for training batches of at most `rows`; at least 16, for evaluation. */
 static size_t most_rows(size_t rows) { return rows < 16 ? 16 : rows < BLOCK_ROWS ? rows : BLOCK_ROWS; }
 
-/* NULL where there is not enough memory. */
+/* Returns NULL where there is not enough memory. */
 Program *rnnlab_program_new(const Spec *spec) {
     Program *p = calloc(1, sizeof *p);
     if (!p) return NULL;
@@ -78,7 +79,7 @@ Program *rnnlab_program_new(const Spec *spec) {
     p->threads = spec->threads > MAX_THREADS ? MAX_THREADS : spec->threads;
     Arena arena = {NULL, 0};
     program_arrange(p, &arena);
-    p->memory = calloc(1, arena.bytes + 64); /* zeros, and pages that are never used are never taken */
+    p->memory = calloc(1, arena.bytes + 64); /* zeroed; pages that are never used take no memory */
     if (!p->memory) {
         free(p);
         return NULL;
@@ -97,5 +98,5 @@ void rnnlab_program_free(Program *p) {
     free(p);
 }
 
-/* Takes the optimizer's settings anew: a callback may have changed them. */
+/* Replaces the optimizer's settings, which a callback may have changed. */
 void rnnlab_program_optimizer(Program *p, const Optimizer *optimizer) { p->spec.optimizer = *optimizer; }

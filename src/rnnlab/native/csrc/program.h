@@ -1,4 +1,4 @@
-/* A program: a training step as Python describes it, with all the memory that it needs. */
+/* A program: a training step, described by Python, with all the memory that it needs. */
 #ifndef RNNLAB_PROGRAM_H
 #define RNNLAB_PROGRAM_H
 
@@ -8,64 +8,65 @@
 #include "scores.h"
 #include "threads.h"
 
-enum { WINDOWS, ONE_HOT, EMBEDDED }; /* what a batch's inputs are */
-enum { LAST, EVERY, ENDS };          /* where the head reads: the last step, every step, each row's own ends */
+enum { WINDOWS, ONE_HOT, EMBEDDED }; /* kinds of inputs */
+enum { LAST, EVERY, ENDS };          /* what the head reads: the last step, every step, or the end of each row */
 
-/* A weight M (n, m) that a parameter W makes: M[i][j] = own[i][j] W[i][j] + other[i][j] W[j][i] + plus[i][j]. */
+/* A weight M (n, m) computed from a parameter W: M[i][j] = own[i][j] W[i][j] + other[i][j] W[j][i] + plus[i][j]. */
 typedef struct {
-    int64_t from, into; /* where W, M and their gradients lie in the flat buffers */
+    int64_t from, into; /* offsets of W and M, and of their gradients, in the flat buffers */
     int64_t n, m;
     const float *own, *other, *plus; /* (n, m); `other` is NULL where M is not square */
 } Mirrored;
 
-/* A training step as Python describes it. All pointers stay valid as long as the program lives. */
+/* The description of a training step. Its pointers must stay valid as long as the program exists. */
 typedef struct {
     Shape shape;
-    int64_t rows, steps; /* the most of a training batch */
+    int64_t rows, steps; /* of the largest training batch */
     int64_t threads;
     int64_t input, vocabulary;
     int64_t head, outputs, loss, subtract_last;
     double huber_delta;
-    const float *levels; /* of PINBALL; NULL and 1 elsewhere */
+    const float *levels; /* for PINBALL; otherwise NULL, with a count of 1 */
     int64_t level_count;
-    /* dropout between layers, of all layers' inputs, of products' sources; by state; below 0: none */
+    /* dropout between layers, of all layers' inputs, and of products' sources; zoneout by state; value < 0: none */
     Chance dropout, inputs, products, zoneout[MAX_STATES];
-    /* flat buffers of `count` floats, and where things lie in them (-1: nowhere) */
+    /* flat buffers of `count` floats, and offsets in them (-1: not in them) */
     float *parameters, *gradients;
     int64_t count;
     const int64_t *cells; /* (cells, parameters), in the order of Weights */
-    float *const *fixed;  /* likewise: buffers, which are not trained, by their addresses; NULL elsewhere */
+    float *const *fixed;  /* in the same order: addresses of buffers, which are not trained; otherwise NULL */
     int64_t head_weight, head_bias, embedding;
-    const Mirrored *mirrored; /* the weights among the cells' that are computed from parameters */
+    const Mirrored *mirrored; /* the cells' weights that are computed from parameters */
     int64_t mirrored_count;
     Optimizer optimizer;
 } Spec;
 
-/* Where batches come from. */
+/* The source of batches. */
 typedef struct {
-    /* WINDOWS: row s starts at x + s * x_row, its step t at t * x_step after; y likewise */
-    const float *x, *y; /* of a batch: (B, T, I) and (B, horizon, targets) */
+    /* WINDOWS: row s starts at x + s * x_row, and its step t is t * x_step floats later; y likewise */
+    const float *x, *y; /* a batch has (B, T, I) and (B, horizon, targets) */
     int64_t x_row, x_step, y_row, y_step, horizon, targets;
-    const int64_t *y_columns, *last_columns; /* (targets,): columns of y; of the inputs, for subtract_last */
-    /* ONE_HOT and EMBEDDED: row s has its tokens from tokens + s * token_row on; labels likewise where the head
-     * reads EVERY step, else one each; lengths where it reads the ENDS */
+    const int64_t *y_columns, *last_columns; /* (targets,): columns of y; columns of the inputs, for subtract_last */
+    /* ONE_HOT and EMBEDDED: the tokens of row s start at tokens + s * token_row. Labels likewise where the head reads
+     * EVERY step; else one per row. Lengths are needed where it reads the ENDS. */
     const int64_t *tokens, *labels, *lengths; /* (B, T); (B, T) or (B,); (B,) */
     int64_t token_row, label_row;
-    /* (cells, states, carry_rows, H), see carried() in batches.c, or NULL: states that go from one batch to the next, read and written */
+    /* (cells, states, carry_rows, H), see carried() in batches.c, or NULL: the states that pass from one batch to the
+     * next; read and written */
     float *carry;
     int64_t carry_rows;
 } Data;
 
-/* One batch: `rows` entries of the index from `index` on; `steps` steps from `start` on. */
+/* One batch: `rows` entries of the index, from entry `index` on; `steps` time steps, from step `start` on. */
 typedef struct {
     int64_t rows, index, start, steps;
-    int64_t fresh;   /* nothing is carried into it */
-    int64_t dropout; /* where the streams of dropout and zoneout stand */
+    int64_t fresh;   /* it starts from the initial state, not from the carry */
+    int64_t dropout; /* position in the random streams of dropout and zoneout: the optimizer step */
 } Batch;
 
 typedef struct {
-    Arena memory;  /* a block's */
-    float *y;      /* [R][D * units]: what the head reads at the rows' ends */
+    Arena memory;  /* of a block */
+    float *y;      /* [R][D * units]: the head's input at the ends of rows */
     float *dy;     /* as y */
     float *z;      /* [span][stride]: the head's outputs and their gradients */
     float *target; /* [outputs] */
@@ -78,21 +79,21 @@ typedef struct {
     Head head;
     Weights weights[MAX_CELLS], gradients[MAX_CELLS];
     size_t threads;
-    size_t block_rows; /* the most of a block */
+    size_t block_rows; /* of the largest block */
     Worker workers[MAX_THREADS];
     size_t groups;
     Sums sums[MAX_GROUPS][MAX_CELLS];
     HeadSums head_sums[MAX_GROUPS];
     Arena group_sums[MAX_GROUPS];
     float *d_x;   /* EMBEDDED: gradients of all inputs, block after block */
-    void *memory; /* all of the above */
+    void *memory; /* contains all of the above */
     int fresh;    /* of the last batch */
-    /* the call being worked on */
+    /* the present call */
     Batch batch;
     const Data *data;
     const int64_t *index;
-    float *outputs; /* evaluation: what the head gives, (rows, outputs) or (rows, steps, outputs) */
-    const Units *units; /* evaluation: with them scores are added up, else the loss alone */
+    float *outputs; /* evaluation: the head's outputs, (rows, outputs) or (rows, steps, outputs) */
+    const Units *units; /* evaluation: if given, scores are added up; else only the loss */
     double *row_scores; /* (rows, SCORES) */
     size_t scores_room;
     int training;
@@ -101,7 +102,7 @@ typedef struct {
     size_t losses_room;
 } Program;
 
-/* What blocks of a batch need in memory. */
+/* What the blocks of a batch need. */
 Needs needs_of(const Spec *spec, int training);
 
 /* The block's entries of the index. */
@@ -112,15 +113,16 @@ INLINE const int64_t *tokens_of(const Program *p, const Block *b, size_t r) {
     return p->data->tokens + indices(p, b)[r] * p->data->token_row + p->batch.start;
 }
 
-/* Inputs, lengths, first states and dropout's masks into a block; its last states into the carry. */
+/* read_block fills in a block's inputs, lengths, first states and dropout masks; write_states copies its last states
+ * into the carry. */
 void read_block(const Program *p, Worker *w, Block *b);
 void write_states(const Program *p, const Block *b);
 
-/* Multiplies the first layer's inputs, or their gradients, [T][R][stride], by the mask drawn for the sequences. */
+/* Multiplies the first layer's inputs, or their gradients, [T][R][stride], by the sequences' dropout mask. */
 void mask_inputs(const Program *p, const Block *b, float *x, size_t stride);
 
-/* Head and loss of a block: returns its share of the batch's loss. With `sums`, adds the head's gradients there
- * and leaves the gradient of the top layer's output in the block. */
+/* Computes head and loss of a block; returns its share of the batch's loss. With `sums`, adds the head's gradients to
+ * them, and writes the gradient of the top layer's output into the block. */
 double apply_head(const Program *p, Worker *w, Block *b, HeadSums *sums);
 
 #endif

@@ -1,11 +1,11 @@
-/* Scalars as text and as TensorBoard's events, byte for byte what Python writes. */
+/* Writes scalars as text and as TensorBoard's events, with the same bytes as Python. */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-/* ------------------------------------------------------------------ a double's shortest text
+/* ------------------------------------------------------------------ the shortest text of a double
  *
- * Schubfach (Giulietti 2021): of all decimals that read back as the number the shortest, and of these the nearest.
+ * Schubfach (Giulietti 2021): the shortest of all decimals that read back as the number, and of these the nearest.
  * `powers` holds 10^k for k = -292 ... 324, rounded up to 128 bits, high word first. */
 
 static int64_t floor_log2_pow10(int64_t e) { return (e * 1741647) >> 19; }
@@ -24,7 +24,7 @@ static uint64_t shortest(const uint64_t *powers, uint64_t bits, int64_t *exponen
     const uint64_t fraction = bits & 0xFFFFFFFFFFFFFull, biased = bits >> 52;
     const uint64_t c = biased ? fraction | 1ull << 52 : fraction;
     const int64_t q = (biased ? (int64_t)biased : 1) - 1075;
-    if (-q >= 0 && -q < 53 && !(c & ((1ull << -q) - 1))) { /* a whole number */
+    if (-q >= 0 && -q < 53 && !(c & ((1ull << -q) - 1))) { /* an integer */
         *exponent = 0;
         return c >> -q;
     }
@@ -59,7 +59,7 @@ static char *write_whole(char *to, uint64_t n) {
     return to;
 }
 
-/* As Python's repr: at most 24 bytes. */
+/* The same text as Python's repr; at most 24 bytes. */
 static char *write_double(const uint64_t *powers, char *to, double x) {
     uint64_t bits;
     memcpy(&bits, &x, 8);
@@ -106,8 +106,8 @@ static char *write_double(const uint64_t *powers, char *to, double x) {
     return write_whole(to, e < 0 ? -e : e);
 }
 
-/* Lines STEP,NAME,VALUE step by step. `names` are one after the other, name c up to ends[c]; values (columns, rows).
- * Returns the bytes written: at most 46 a line beside its name. */
+/* Writes lines STEP,NAME,VALUE, step by step. `names` are concatenated, and name c ends at ends[c]; values (columns,
+ * rows). Returns the bytes written: at most 46 per line plus its name. */
 int64_t rnnlab_lines(const uint64_t *powers, int64_t rows, int64_t columns, const int64_t *steps, const double *values,
                      const char *names, const int64_t *ends, char *out) {
     char *to = out;
@@ -145,8 +145,9 @@ static unsigned char *varint(unsigned char *to, uint64_t n) {
     return to;
 }
 
-/* A record for each step, all of the time `wall`. `tags`: each summary value up to its number, as `names` above; `crcs`
- * the table of CRC-32C. Returns the bytes written: at most 46 and 4 a column beside the tags for each step. */
+/* Writes a record for each step, all with the time `wall`. `tags`: the bytes of each summary value before its
+ * number, as `names` above; `crcs`: the table of CRC-32C. Returns the bytes written: per step at most 46, plus 4 per
+ * column, plus the tags. */
 int64_t rnnlab_records(const uint32_t *crcs, int64_t rows, int64_t columns, double wall, const int64_t *steps,
                        const double *values, const char *tags, const int64_t *ends, unsigned char *out) {
     unsigned char *to = out;

@@ -1,10 +1,10 @@
-/* One cell on its way through time: what forward.c and backward.c share. */
+/* The run of one cell through time: the part that forward.c and backward.c share. */
 #ifndef RNNLAB_RUN_H
 #define RNNLAB_RUN_H
 
 #include "recurrence.h"
 
-/* A cell's place in its block. */
+/* A cell and its arrays in a block. */
 typedef struct {
     const Stack *stack;
     const Packed *packed;
@@ -57,7 +57,7 @@ INLINE Rows before(const Run *run, size_t i, size_t state) {
     return after(run, time_of(run, i - 1), state);
 }
 
-/* What a cell's functions work on at step i, but for the gradients. */
+/* Fills in the arguments of a cell's functions at step i, without the gradients. */
 INLINE void rows_at(const Run *run, size_t i, StepRows *rows) {
     const Stack *s = run->stack;
     const Block *b = run->block;
@@ -79,14 +79,14 @@ INLINE void rows_at(const Run *run, size_t i, StepRows *rows) {
     }
 }
 
-/* Whether nobody reads the outputs of steps [t, t + n). */
+/* Whether no output of steps [t, t + n) is read. */
 INLINE int are_quiet(const Run *run, size_t t, size_t n) {
     const int64_t read = run->block->read_step;
     return run->stack->cell->quiet_forward && run->layer + 1 == (size_t)run->stack->shape.layers && read >= 0 &&
            (size_t)read - t >= n;
 }
 
-/* Columns of the input's product that steps [t, t + n) need: whole panels. */
+/* How many columns of the input's product steps [t, t + n) need, in whole panels. */
 INLINE size_t input_columns(const Run *run, size_t t, size_t n) {
     const Cell *cell = run->stack->cell;
     const size_t all = cell->inputs * run->stack->units, panel = 2 * BLOCK;
@@ -94,7 +94,7 @@ INLINE size_t input_columns(const Run *run, size_t t, size_t n) {
     return are_quiet(run, t, n) && quiet < all ? quiet : all;
 }
 
-/* Steps that one product covers, by size alone. */
+/* How many steps one product covers; depends only on sizes. */
 INLINE size_t span_steps(const Block *b) {
     const size_t steps = (SPAN_ROWS + b->rows - 1) / b->rows;
     return steps < b->steps ? steps : b->steps;

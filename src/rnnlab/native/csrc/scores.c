@@ -1,5 +1,5 @@
-/* What an evaluation adds up, in double precision: row by row in order of time, rows in the batch's order, batches in
- * theirs. So no number of threads, and no way of cutting a part into calls, changes a bit. */
+/* The sums of an evaluation, in double precision. They are added in a fixed order (steps in time, rows of a batch,
+ * batches), so that neither the number of threads nor the division into calls changes a bit. */
 #include "scores.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@ static double distance_of(const Head *head, double e) {
     return e * e;
 }
 
-/* As IEEE's maximum of level * over and (level - 1) * over; NaN stays one. */
+/* The maximum of level * over and (level - 1) * over; NaN stays NaN. */
 static double pinball_of(double level, double over) { return over * (over > 0 ? level : level - 1); }
 
 static void sort(double *z, size_t n) {
@@ -58,7 +58,7 @@ static int is_right(const Head *head, const float *z, int64_t label) {
     if (head->loss == BINARY) return (z[0] > 0) == (label != 0);
     size_t best = 0;
     for (size_t i = 1; i < head->outputs; i++)
-        if (z[i] > z[best] || (z[i] != z[i] && z[best] == z[best])) best = i; /* torch's argmax takes NaN for most */
+        if (z[i] > z[best] || (z[i] != z[i] && z[best] == z[best])) best = i; /* NaN is torch's maximum */
     return (int64_t)best == label;
 }
 
@@ -78,8 +78,8 @@ void collect_scores(size_t rows, const double *of_rows, double *sums) {
     for (size_t k = 0; k < SCORES; k++) sums[k] += batch[k];
 }
 
-/* Of what a head has said: z (rows, places, outputs), and targets (rows, outputs / levels) or labels (rows, places).
- * Returns 0 where there is no memory. */
+/* The scores of a head's outputs z (rows, places, outputs), with targets (rows, outputs / levels) or labels (rows,
+ * places). Returns 0 where there is not enough memory. */
 int64_t rnnlab_scores(int64_t loss, double huber_delta, int64_t level_count, const Units *units, int64_t rows,
                       int64_t places, int64_t outputs, const float *z, const float *targets, const int64_t *labels,
                       double *sums) {
@@ -106,8 +106,8 @@ int64_t rnnlab_scores(int64_t loss, double huber_delta, int64_t level_count, con
     return 1;
 }
 
-/* y = x W' + b for rows of a linear layer, each element one chain of multiply-adds as in head_forward. Returns 0 where
- * there is no memory. */
+/* y = x W' + b of a linear layer; each element is one chain of fused multiply-adds, as in head_forward. Returns 0 where
+ * there is not enough memory. */
 int64_t rnnlab_linear(int64_t rows, int64_t inputs, int64_t outputs, const float *x, const float *weight,
                       const float *bias, float *y) {
     const size_t columns = padded(outputs), stride = row_stride(outputs), chunk = 64;

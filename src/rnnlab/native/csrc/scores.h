@@ -1,4 +1,4 @@
-/* What an evaluation adds up beside its loss. */
+/* The sums of an evaluation, including its loss. */
 #ifndef RNNLAB_SCORES_H
 #define RNNLAB_SCORES_H
 
@@ -6,22 +6,23 @@
 
 #define MAX_LEVELS 128
 
-/* The sums of a part: of a forecast, or of a class. */
+/* The sums over a part of the data; for classes only LOSS and RIGHT. */
 enum { LOSS, SQUARES, ABSOLUTES, SPREAD, BETWEEN, SCORES };
 enum { RIGHT = SQUARES };
 
-/* What brings a forecast to the units of the data, and the levels of its quantiles. */
+/* Scale and shift that convert a forecast to the units of the data, and the levels of its quantiles. */
 typedef struct {
     int64_t targets;
     const double *scale, *shift; /* (targets,) */
-    const double *levels;        /* (level_count,), at most MAX_LEVELS; of PINBALL alone */
-    int64_t middle;              /* the place of the one that is the forecast, among those in order */
+    const double *levels;        /* (level_count,), at most MAX_LEVELS; only for PINBALL */
+    int64_t middle;              /* index, among the sorted quantiles, of the one that is the forecast */
 } Units;
 
-/* Adds the scores of one row of outputs, z (outputs), to sums (SCORES); z is lost. `target` and `label` as in head_loss. */
+/* Adds the scores of one row of outputs z (outputs) to sums (SCORES); overwrites z. `target`, `label`: see
+ * head_loss. */
 void add_scores(const Head *head, const Units *units, float *z, const float *target, int64_t label, double *sums);
 
-/* Adds up the scores of a batch's rows (rows, SCORES), then adds them to those of the batches before. */
+/* Adds up the scores of a batch's rows (rows, SCORES), then adds the result to the sums of earlier batches. */
 void collect_scores(size_t rows, const double *of_rows, double *sums);
 
 #endif

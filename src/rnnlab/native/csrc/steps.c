@@ -1,10 +1,10 @@
-/* Whole optimizer steps: gather, forward, loss, backward, clip, update; one by one, or many a call. */
+/* Whole optimizer steps: gather, forward, loss, backward, clip, update; one or many per call. */
 #include <math.h>
 #include <stdlib.h>
 
 #include "program.h"
 
-/* One block, forward and, with sums, backward. */
+/* Runs one block forward and, with `sums`, backward; returns its loss. */
 static double run_block(Program *p, Worker *w, size_t row, size_t rows, Sums *sums, HeadSums *head_sums) {
     Block block;
     Arena arena = {w->memory.pointer, 0};
@@ -29,7 +29,7 @@ static double run_block(Program *p, Worker *w, size_t row, size_t rows, Sums *su
     return loss;
 }
 
-/* The batch's rows as blocks: group by group in training, evenly in evaluation. */
+/* The rows of a block: in training within its group; in evaluation the batch is divided evenly. */
 static void block_range(const Program *p, size_t block, size_t group, size_t *from, size_t *to) {
     const size_t rows = p->batch.rows;
     if (!p->training) {
@@ -95,7 +95,7 @@ static void pack(Program *p, int back) {
               spec->head_bias < 0 ? NULL : spec->parameters + spec->head_bias, back);
 }
 
-/* The embedding's gradient: row by row in the order of the batch's blocks. */
+/* Adds up the embedding's gradient, row by row, in the order of the batch's blocks. */
 static void scatter_inputs(Program *p, size_t from, size_t to) {
     const size_t E = p->spec.shape.inputs, rows = to - from, width = padded(E), T = p->batch.steps;
     const Block b = {.row = from};
@@ -117,7 +117,7 @@ static void gather_gradients(Program *p) {
                  spec->head_bias < 0 ? NULL : spec->gradients + spec->head_bias);
     for (int64_t i = 0; i < spec->mirrored_count; i++) mirrored_gradient(spec, &spec->mirrored[i]);
     if (spec->input != EMBEDDED) return;
-    if (spec->embedding != spec->head_weight) /* tied weights hold the head's gradient already */
+    if (spec->embedding != spec->head_weight) /* with tied weights it holds the head's gradient already */
         memset(spec->gradients + spec->embedding, 0, 4 * spec->vocabulary * spec->shape.inputs);
     for (size_t g = 0; g < groups; g++) {
         const size_t n = part_start(p->batch.rows, groups, g + 1) - part_start(p->batch.rows, groups, g);
@@ -144,7 +144,7 @@ static double loss_of(const Program *p, size_t parts) {
     return loss;
 }
 
-/* The loss of a batch; its gradient in the flat buffer. NaN where there is no memory. */
+/* Returns the loss of a batch, and writes its gradient into the flat buffer. NaN where there is not enough memory. */
 double rnnlab_gradients(Program *p, const Data *data, const Batch *batch, const int64_t *index) {
     p->batch = *batch;
     p->index = index;
@@ -161,12 +161,12 @@ double rnnlab_gradients(Program *p, const Data *data, const Batch *batch, const 
     return loss_of(p, groups);
 }
 
-/* Clips and updates; returns the gradient's norm before. */
+/* Clips and updates; returns the gradient's norm before clipping. */
 double rnnlab_update(Program *p, double lr) {
     return optimizer_update(&p->spec.optimizer, p->spec.parameters, p->spec.gradients, lr, !p->fresh);
 }
 
-/* The rows of the batch, forward, block by block; 0 where there is no memory. */
+/* Runs the rows of the batch forward, block by block; returns 0 where there is not enough memory. */
 static int evaluate(Program *p) {
     p->block_count = (p->batch.rows + p->block_rows - 1) / p->block_rows;
     if (!losses_for(p, p->block_count)) return 0;
@@ -186,8 +186,8 @@ double rnnlab_evaluate(Program *p, const Data *data, const Batch *batch, const i
     return evaluate(p) ? loss_of(p, p->block_count) : NAN;
 }
 
-/* Adds the scores of n batches without dropout to sums (SCORES); `outputs`, which may be NULL, as of one batch after the
- * other. Returns 0 where there is no memory. */
+/* Adds the scores of n batches without dropout to sums (SCORES); writes the outputs of the batches, one after the
+ * other, to `outputs`, which may be NULL. Returns 0 where there is not enough memory. */
 int64_t rnnlab_score(Program *p, const Data *data, int64_t n, const Batch *batches, const int64_t *index,
                      const Units *units, float *outputs, double *sums) {
     size_t rows = 0;
@@ -215,8 +215,8 @@ int64_t rnnlab_score(Program *p, const Data *data, int64_t n, const Batch *batch
     return 1;
 }
 
-/* n whole steps; returns how many were done. Stops before the update of the first step whose loss is not finite:
- * that loss is written down, its norm is NaN. */
+/* Takes n whole steps; returns how many were taken. Stops before the update of the first step whose loss is not finite:
+ * this loss is written, and its norm is NaN. */
 int64_t rnnlab_run(Program *p, const Data *data, int64_t n, const Batch *batches, const int64_t *index,
                    const double *lrs, double *losses, double *norms) {
     for (int64_t i = 0; i < n; i++) {

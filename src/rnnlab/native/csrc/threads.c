@@ -14,11 +14,11 @@
 #define RELAX() ((void)0)
 #endif
 
-#define SPINS 2000 /* some 20 microseconds: parts of a step follow each other sooner than a sleeper wakes */
+#define SPINS 2000 /* about 20 microseconds: the next part of a step comes sooner than a sleeping thread wakes */
 
-/* All that a worker must know to take an item, in one word: which call, how many threads and items it has, and the
- * next item. Whoever counts `next` up has an item of that call, which cannot end before the item is done: so the
- * function and its context may be read then, and only then. */
+/* All that a worker must know to take an item, in one word: the call, its number of threads and of items, and the next
+ * item. A worker that increments `next` has taken an item of that call, and the call cannot end before this item is
+ * done. So the worker may read the function and its context then, and only then. */
 typedef union {
     uint64_t word;
     struct {
@@ -27,19 +27,19 @@ typedef union {
 } Ticket;
 
 static struct {
-    pthread_mutex_t owner; /* held by who uses the pool */
+    pthread_mutex_t owner; /* held by the thread that uses the pool */
     pthread_mutex_t lock;
     pthread_cond_t work;
-    size_t started, asleep; /* asleep: under lock */
+    size_t started, asleep; /* `asleep` is protected by the lock */
     _Atomic uint64_t ticket;
-    atomic_size_t done; /* items of this call */
+    atomic_size_t done; /* finished items of this call */
     void (*function)(void *, size_t, size_t);
     void *context;
 } pool = {.owner = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER, .work = PTHREAD_COND_INITIALIZER};
 
 static int has_item(Ticket t, size_t worker) { return t.part.next < t.part.items && worker < t.part.threads; }
 
-/* Does items of the present call until none is left. */
+/* Does items of the current call until none is left. */
 static void help(size_t worker) {
     Ticket t = {atomic_load(&pool.ticket)};
     while (has_item(t, worker)) {
@@ -72,7 +72,7 @@ static void *live(void *number) {
     return NULL;
 }
 
-static void forget_threads(void) { /* a forked child has only the thread that forked */
+static void forget_threads(void) { /* a forked child has only the thread that called fork */
     pool.started = pool.asleep = 0;
     pthread_mutex_init(&pool.owner, NULL);
     pthread_mutex_init(&pool.lock, NULL);
@@ -114,7 +114,7 @@ void parallel(size_t threads, size_t items, void (*work)(void *context, size_t i
     help(0);
     for (int i = 0; atomic_load_explicit(&pool.done, memory_order_acquire) < items; i++) {
         RELAX();
-        if (i > SPINS) sched_yield(); /* the other may want this very core */
+        if (i > SPINS) sched_yield(); /* another thread may need this core */
     }
     pthread_mutex_unlock(&pool.owner);
 }

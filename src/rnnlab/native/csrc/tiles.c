@@ -3,7 +3,7 @@
 /* One tile of `rows` rows by `vectors` vectors of columns; both are constants where this is inlined. */
 INLINE void product_tile(const int rows, const int vectors, Left left, const float *panel, const float *start,
                          size_t start_stride, float *out, size_t out_stride) {
-    vec sum[TILE_ROWS * PANEL]; /* as many rows more as there are vectors less */
+    vec sum[TILE_ROWS * PANEL]; /* with fewer vectors a tile has more rows */
     EACH (r, rows)
         EACH (n, vectors) sum[r * vectors + n] = start ? load(start + r * start_stride + n * WIDTH) : splat(0.0f);
     for (size_t b = 0; b < left.blocks; b++) {

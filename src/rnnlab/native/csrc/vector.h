@@ -1,7 +1,7 @@
-/* A vector of floats, as wide as the machine's registers, and the few operations that the kernels need.
+/* A vector of floats with the width of the machine's registers, and the operations that the kernels need.
  *
- * Every operation is exact or correctly rounded, and a fused multiply-add is written out where one is meant
- * (contraction is off), so that results do not depend on the width, the compiler or its options. */
+ * Each operation is exact or correctly rounded, and fused multiply-adds are explicit (contraction is off), so that
+ * results do not depend on the width, the compiler or its options. */
 #ifndef RNNLAB_VECTOR_H
 #define RNNLAB_VECTOR_H
 
@@ -29,7 +29,7 @@
 
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
 typedef float vec_unaligned __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
-typedef int32_t vec_int __attribute__((vector_size(4 * WIDTH))); /* what comparisons give */
+typedef int32_t vec_int __attribute__((vector_size(4 * WIDTH))); /* the type of comparisons */
 typedef uint32_t vec_bits __attribute__((vector_size(4 * WIDTH)));
 
 #define INLINE static inline __attribute__((always_inline))
@@ -39,7 +39,7 @@ typedef uint32_t vec_bits __attribute__((vector_size(4 * WIDTH)));
 
 INLINE size_t padded(size_t n) { return (n + BLOCK - 1) / BLOCK * BLOCK; }
 
-/* Floats from one row to the next. A multiple of 512 bytes would put all rows into a few sets of the cache. */
+/* Floats from one row to the next. With a multiple of 512 bytes, all rows would share a few sets of the cache. */
 INLINE size_t row_stride(size_t n) { return padded(n) % 128 ? padded(n) : padded(n) + BLOCK; }
 
 INLINE vec load(const float *p) { return *(const vec_unaligned *)p; }
@@ -61,7 +61,7 @@ INLINE vec fma_(vec a, vec b, vec c) {
 #endif
 }
 
-/* where mask: a, else b; as one instruction, for compilers may compute a division twice instead */
+/* where mask: a, else b; as one instruction, because compilers may otherwise compute a division twice */
 INLINE vec pick(vec_int mask, vec a, vec b) {
 #if defined(__AVX512F__)
     return (vec)_mm512_ternarylogic_epi32((__m512i)mask, (__m512i)a, (__m512i)b, 0xca);
@@ -72,7 +72,7 @@ INLINE vec pick(vec_int mask, vec a, vec b) {
 #endif
 }
 
-/* NaN stays NaN: a comparison with it is false, and the instructions give their second operand then. */
+/* NaN stays NaN: comparisons with NaN are false, and then the instructions return their second operand. */
 #if defined(__AVX512F__)
 INLINE vec at_most(vec a, float limit) { return (vec)_mm512_min_ps((__m512)splat(limit), (__m512)a); }
 INLINE vec at_least(vec a, float limit) { return (vec)_mm512_max_ps((__m512)splat(limit), (__m512)a); }
