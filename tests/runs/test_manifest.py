@@ -210,3 +210,12 @@ def test_a_missing_object_is_not_fetched(tmp_path, monkeypatch):
     assert not (tmp_path / "BOOM").exists()
     subprocess.run(["git", "diff", "HEAD"], capture_output=True)
     assert (tmp_path / "BOOM").exists()  # as a plain git would
+
+
+def test_a_users_own_settings_of_git_stay(tmp_path, monkeypatch):
+    git(tmp_path, "init", "-q")
+    for name, value in {"COUNT": "1", "KEY_0": "rnnlab.theirs", "VALUE_0": "kept"}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    asked = tmp_path, {"filter.x.clean": "cat"}, "config"
+    assert manifest._git(*asked, "rnnlab.theirs") == "kept\n"
+    assert manifest._git(*asked, "filter.x.clean") == "cat\n"

@@ -26,6 +26,7 @@ from rnnlab.runs.trials import pareto_front, read_journal  # noqa: E402
 from rnnlab.sweeps.job import Outcome  # noqa: E402
 from rnnlab.sweeps.search import Search  # noqa: E402
 from rnnlab.sweeps.space import space  # noqa: E402
+from rnnlab.sweeps.study import fitted  # noqa: E402
 
 STEPS = 81
 OPTIONS = {"search": "random", "objectives": [], "trials": 9, "minutes": None, "prune": "none", "reduction": 3,
@@ -34,6 +35,33 @@ OPTIONS = {"search": "random", "objectives": [], "trials": 9, "minutes": None, "
 
 def no_group(key):
     return False
+
+
+def test_a_key_that_is_given_twice_has_its_last_values():
+    found = space(["seed=0,1", "lr=interval(0.0,1.0)", "seed=5", "h=8,16", "h=4"], no_group)
+    assert found.seeds == () and found.asked == {"seed": "seed=5", "h": "h=4"}
+    assert [d.key for d in found.dimensions] == ["lr"]
+
+
+@pytest.mark.parametrize(
+    ("line", "inside", "outside"),
+    [
+        ("h=range(8,65,8)", ["8", "24", "64", "24.0"], ["20", "20.5", "0", "72", "many"]),
+        ("h=int(interval(1,9))", ["1", "5", "9"], ["5.5", "0"]),
+        ("h=range(0.1,0.5,0.1)", ["0.1", "0.3", "0.4"], ["0.15", "0.5"]),
+        ("h=interval(0.0,1.0)", ["0", "0.123", "1"], ["1.01"]),
+    ],
+)
+def test_a_run_of_before_is_told_where_the_search_could_have_chosen_it(line, inside, outside):
+    (dimension,) = space([line], no_group).dimensions
+    distribution = dimension.distribution()
+    for value in inside:
+        found = fitted(dimension, f"h={value}")
+        assert found == float(value)
+        optuna.create_study().add_trial(
+            optuna.create_trial(params={"h": found}, distributions={"h": distribution}, value=1.0)
+        )
+    assert all(fitted(dimension, f"h={value}") is None for value in outside)
 
 
 # ---------------------------------------------------------------------- the space

@@ -381,6 +381,17 @@ def test_a_carry_is_cut_into_parts_and_joined():
     assert joined([{}, {}]) == {} and part({}, World(0, 2).part) == {}
 
 
+def test_weights_of_any_shape_are_compared():
+    module = torch.nn.Module()
+    module.scale = torch.nn.Parameter(torch.tensor(0.5))
+    module.weight = torch.nn.Parameter(torch.ones(3, 2).T)
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        World(0, 1).align(module, step=1)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def test_an_error_of_the_connection_is_told_from_others():
     assert is_of_connection(
         RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [::1]:2")

@@ -243,7 +243,9 @@ def test_wandbs_server_is_given_the_validation_of_a_step_that_it_has(tmp_path):
     assert whole.rows == [(3, {"loss/train": 0.7})]
 
 
-@pytest.mark.parametrize("noted", ["a/../../../victim", "a/../../..", "*", "", "..", 3, ["a"], "a?b", "[a]"])
+@pytest.mark.parametrize(
+    "noted", ["a/../../../victim", "a/../../..", "*", "", "..", 3, ["a"], "a?b", "[a]", "o"]
+)
 def test_what_run_json_notes_of_a_tracker_names_no_other_files(noted, tmp_path):
     """Offline, the files of the processes before are removed: by their id alone."""
     run, outputs = rnnlab.Run(tmp_path / "outputs" / "run"), tmp_path / "outputs"

@@ -22,7 +22,7 @@ def cache_folder() -> Path:
     usual = _usual()
     if usual is not None and _can_be_written(usual):
         return usual
-    if (found := _temporary() or usual) is None:
+    if (found := private_temporary() or usual) is None:
         raise UserError("there is neither a home folder nor one for temporary files: set RNNLAB_CACHE")
     return found
 
@@ -48,8 +48,8 @@ def _can_be_written(folder: Path) -> bool:
     return os.access(folder, os.R_OK | os.W_OK | os.X_OK)
 
 
-def _temporary() -> Path | None:
-    """A temporary folder into which no other user can put a library; None where there is none."""
+def private_temporary() -> Path | None:
+    """A temporary folder into which no other user can put a file; None where there is none."""
     with suppress(OSError, AttributeError):  # no temporary folder, or a system without user ids
         folder = Path(tempfile.gettempdir()) / f"rnnlab-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -149,8 +149,10 @@ def _inert(folder: Path, settings: Mapping[str, str], *words: str) -> tuple[list
     options = [word for setting in INERT for word in ("-c", setting)]
     about = {"GIT_OPTIONAL_LOCKS": "0", "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1"}
     if settings:  # not by -c, because a filter's name may contain "="
-        about["GIT_CONFIG_COUNT"] = str(len(settings))
-        for i, (key, value) in enumerate(settings.items()):
+        given = os.environ.get("GIT_CONFIG_COUNT", "")
+        first = int(given) if given.isdecimal() else 0  # the user's own settings stay
+        about["GIT_CONFIG_COUNT"] = str(first + len(settings))
+        for i, (key, value) in enumerate(settings.items(), first):
             about |= {f"GIT_CONFIG_KEY_{i}": key, f"GIT_CONFIG_VALUE_{i}": value}
     return ["git", *options, "-C", str(folder), *words], os.environ | about
 

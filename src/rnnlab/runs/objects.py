@@ -31,10 +31,10 @@ def is_here(node: Any) -> bool:
 
 def unrecorded(node: Any) -> Iterator[dict[str, Any]]:
     """The nodes of a config that stand for objects that could not be recorded, with `what` and `why`."""
-    if isinstance(node, dict):
-        if node.get("_target_") == GIVEN:
-            yield node
-        for value in node.values():
+    if isinstance(node, dict) and node.get("_target_") == GIVEN:
+        yield node
+    if isinstance(node, dict | list | tuple):
+        for value in node.values() if isinstance(node, dict) else node:
             yield from unrecorded(value)
 
 

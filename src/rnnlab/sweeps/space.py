@@ -130,6 +130,7 @@ def space(
                 raise UserError(f"{override.input_line}: keys of sweep. cannot be swept themselves")
             continue
         fixed.pop(key, None), dimensions.pop(key, None)
+        seeds = () if key == "seed" else seeds
         if not override.is_sweep_override():
             fixed[key] = assignments(override, is_group, 2)[0]
         elif key == "seed" and not override.is_interval_sweep():

@@ -272,7 +272,11 @@ def fitted(dimension: Any, value: Any) -> Any:
         number = float(str(value).rpartition("=")[2])
     except ValueError:
         return None
-    return (int(number) if dimension.whole else number) if dimension.low <= number <= dimension.high else None
+    step = dimension.step or (1 if dimension.whole else None)
+    steps = (number - dimension.low) / step if step else 0.0
+    if not dimension.low <= number <= dimension.high or abs(steps - round(steps)) > 1e-8:
+        return None
+    return int(number) if dimension.whole else number
 
 
 def rung_score(trials: Sequence[Trial], rung: float, sign: float) -> list[Trial]:

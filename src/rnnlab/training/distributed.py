@@ -117,7 +117,10 @@ class World:
             distributed.broadcast(buffer.data, 0)
         digest = hashlib.sha256()
         for parameter in module.parameters():
-            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            values = (
+                parameter.detach().cpu().flatten().contiguous()
+            )  # flat, for one number has no bytes to view
+            digest.update(values.view(torch.uint8).numpy().tobytes())
         if len(set(self.gather(digest.hexdigest()))) > 1:
             raise RunFailed(
                 f"the weights of the {self.size} processes have parted by step {step}: something draws or changes them "

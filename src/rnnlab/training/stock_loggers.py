@@ -27,6 +27,7 @@ COMETS = "COMET_DISABLE_AUTO_LOGGING"
 IDENTIFIER = re.compile(
     r"[\w.-]+"
 )  # a tracker's run id in run.json must match; other text could name files elsewhere
+COMETS_KEY = re.compile(r"[0-9A-Za-z]{32,50}")  # so long that no other file begins with it
 # {logger: (argument that makes it continue its run, attribute that holds the value of this argument)}
 CONTINUED = {
     "lightning.pytorch.loggers.MLFlowLogger": ("run_id", "run_id"),
@@ -45,10 +46,12 @@ def continuing(run: Run, name: str, node: Mapping[str, Any]) -> dict[str, Any]:
     key, _ = CONTINUED[node["_target_"]]
     if key == "id" and (node.get("offline") or os.environ.get("WANDB_MODE") in ("offline", "dryrun")):
         for folder in (Path(node.get("save_dir") or ".") / "wandb").glob(f"offline-run-*-{before}"):
-            shutil.rmtree(folder)
+            if re.fullmatch(rf"offline-run-[\d_]+-{re.escape(before)}", folder.name):
+                shutil.rmtree(folder)
     if key == "experiment_key" and node.get("online") is False:
         for archive in Path(node.get("offline_directory") or ".").glob(f"{before}*.zip"):
-            archive.unlink()
+            if COMETS_KEY.fullmatch(before):
+                archive.unlink()
     return {key: before}
 
 

@@ -4,15 +4,14 @@ ended.
 
 import fcntl
 import hashlib
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import warn
+from rnnlab.runs.cache import private_temporary
 
 
 def begin(loggers: Iterable[Any], group: str, tags: list[str]) -> None:
@@ -73,8 +72,10 @@ def _alone(logger: Any) -> Iterator[None]:
     if kind not in PLACES or address.startswith(("http", "databricks", "aim:", "ssh:")):
         yield
         return
-    name = f"rnnlab-{kind}-{os.getuid()}-{hashlib.sha256(address.encode()).hexdigest()[:12]}.lock"
-    with (Path(tempfile.gettempdir()) / name).open("a") as turn:
+    if (folder := private_temporary()) is None:
+        yield
+        return
+    with (folder / f"{kind}-{hashlib.sha256(address.encode()).hexdigest()[:12]}.lock").open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         yield
 
