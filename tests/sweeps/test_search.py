@@ -43,6 +43,12 @@ def test_a_key_that_is_given_twice_has_its_last_values():
     assert [d.key for d in found.dimensions] == ["lr"]
 
 
+@pytest.mark.parametrize("order", ["shuffle({})", "sort({},reverse=true)", "{}"])
+def test_the_order_of_a_range_changes_no_search(order):
+    (dimension,) = space([f"h={order.format('range(1,20)')}"], no_group).dimensions
+    assert (dimension.low, dimension.high, dimension.step) == (1, 19, 1)
+
+
 @pytest.mark.parametrize(
     ("line", "inside", "outside"),
     [

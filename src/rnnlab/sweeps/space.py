@@ -157,7 +157,7 @@ def _dimension(key: str, override: Override, is_group: Callable[[str], bool]) ->
     choices = tuple(assignments(override, is_group, 2))
     if not choices:
         raise UserError(f"{override.input_line}: it has no values")
-    numbers = [a.value for a in choices]
-    if isinstance(value, RangeSweep) and len(numbers) > 1 and not is_group(override.key_or_group):
-        return Dimension(key, (), min(numbers), max(numbers), abs(numbers[1] - numbers[0]))
+    if isinstance(value, RangeSweep) and len(choices) > 1 and not is_group(override.key_or_group):
+        numbers = sorted(a.value for a in choices)  # `shuffle` and `sort` change only their order
+        return Dimension(key, (), numbers[0], numbers[-1], numbers[1] - numbers[0])
     return Dimension(key, choices)
