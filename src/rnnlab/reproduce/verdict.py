@@ -104,8 +104,12 @@ def weights(checkpoint: Any, path: Any) -> dict[str, torch.Tensor]:
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return (a.shape == b.shape and a.dtype == b.dtype
-            and a.contiguous().numpy().tobytes() == b.contiguous().numpy().tobytes())  # fmt: skip
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(bits(a), bits(b))
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of a tensor of any type: NumPy has no bfloat16."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
 
 
 def within_spread(original: Run, again: Run) -> tuple[bool, str]:
