@@ -207,3 +207,14 @@ def test_torchs_version_and_a_file_of_the_data_make_it_stale(tmp_path, monkeypat
     assert sources.stale(recorded, config) == ["the file of data.path has changed"]
     monkeypatch.setattr(sources, "torch_version", lambda: "9")
     assert sources.stale(recorded, config)[0].startswith("torch was ")
+
+
+def test_a_function_of_a_class_makes_a_run_stale_with_its_module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "mine_with_a_function.py"
+    module.write_text("class Model:\n    def load(): return 1\n")
+    config = {"seed": 0, "model": {"_target_": "mine_with_a_function.Model.load"}, "data": {}}
+    recorded = manifest(config, engine={}, data_hash=None, command=[])
+    assert sources.stale(recorded, config) == []
+    module.write_text("class Model:\n    def load(): return 2\n")
+    assert sources.stale(recorded, config) == ["mine_with_a_function has changed"]

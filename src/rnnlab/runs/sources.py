@@ -103,21 +103,29 @@ def _sources(targets: Iterable[str]) -> dict[str, dict[str, str]]:
     found, meaning = {"rnnlab": rnnlab_sources(), "torch": torch_version()}, dict[str, str]()
     places = dict[str, Path]()
     for target in sorted(targets):
-        module = target.rsplit(".", 1)[0]
-        if module == "rnnlab.runs.objects":  # objects in memory, which have no source
+        if target.startswith("rnnlab.runs.objects."):  # objects in memory, which have no source
             continue
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            continue
-        if spec is not None and spec.origin and Path(spec.origin).is_file():
-            content = Path(spec.origin).read_bytes()
+        module, place = _module(target)
+        if place is not None:
+            content = place.read_bytes()
             found[module] = hashlib.sha256(content).hexdigest()
-            places[module] = Path(spec.origin)
-            meaning[module] = _meaning(places[module], content)
+            places[module] = place
+            meaning[module] = _meaning(place, content)
     imports = {name: _kept_meaning(file, file.stat().st_mtime_ns, file.stat().st_size)
                for name, file in sorted(own_imports(places).items())}  # fmt: skip
     return {"sources": found, "syntax": meaning, "imports": imports}
+
+
+def _module(target: str) -> tuple[str, Path | None]:
+    """(name, file) of the module that holds a target, such as mine.Model or mine.Model.load; None for no file."""
+    module = target
+    while "." in module:
+        module = module.rpartition(".")[0]
+        with suppress(ImportError, ValueError):
+            if (spec := importlib.util.find_spec(module)) is not None:
+                place = Path(spec.origin or "")
+                return module, place if place.is_file() else None
+    return module, None
 
 
 def _meaning(file: Path, content: bytes) -> str:
