@@ -200,11 +200,14 @@ def test_a_module_that_a_users_module_imports_makes_it_stale(tmp_path, monkeypat
 def test_torchs_version_and_a_file_of_the_data_make_it_stale(tmp_path, monkeypatch):
     file = tmp_path / "series.csv"
     file.write_text("1\n")
-    config = {"seed": 0, "model": {}, "data": {"path": str(file)}}
+    config = {"seed": 0, "model": {}, "data": {"path": str(file), "more": [{"paths": ["a", str(file)]}]}}
     recorded = manifest(config, engine={}, data_hash=None, command=[])
     assert sources.stale(recorded, config) == []
     file.write_text("22\n")
-    assert sources.stale(recorded, config) == ["the file of data.path has changed"]
+    assert sources.stale(recorded, config) == [
+        "the file of data.more.0.paths.1 has changed",
+        "the file of data.path has changed",
+    ]
     monkeypatch.setattr(sources, "torch_version", lambda: "9")
     assert sources.stale(recorded, config)[0].startswith("torch was ")
 

@@ -22,7 +22,6 @@ from rnnlab.regular_files import from_home
 from rnnlab.runs import syntax as how
 from rnnlab.runs.cache import cache_folder
 from rnnlab.runs.files import write_whole
-from rnnlab.runs.identity import leaves
 from rnnlab.runs.imports import own_imports
 from rnnlab.runs.record import Manifest
 from rnnlab.runs.run import Run
@@ -144,8 +143,17 @@ def files(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _files_of(part: str, node: Any) -> dict[str, str]:
-    found = {k: _hash_of(v) for k, v in leaves(node, part).items() if isinstance(v, str)}
+    found = {key: _hash_of(text) for key, text in _texts(node, part)}
     return {key: digest for key, digest in found.items() if digest}
+
+
+def _texts(node: Any, at: str) -> Iterator[tuple[str, str]]:
+    """(dotted key, text) of the texts in a config, also of those in lists."""
+    if isinstance(node, str):
+        yield at, node
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in inner:
+        yield from _texts(value, f"{at}.{key}")
 
 
 def _hash_of(path: str) -> str | None:
