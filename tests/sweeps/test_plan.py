@@ -15,6 +15,7 @@ from rnnlab.runs.run_path import place
 from rnnlab.sweeps import template
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.planner import Planner
+from rnnlab.sweeps.probe import import_errors
 from rnnlab.sweeps.template import Template
 
 GROUPS = {"experiment", "model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger", "debug"}
@@ -224,6 +225,13 @@ def test_a_first_point_that_is_wrong_does_not_spoil_the_others():
     plan = made("experiment=sine", "model.hidden_size=-1,0,8", "optimizer.lr=0.1,nan")
     assert [r.overrides[1:] for r in plan.runs] == [["model.hidden_size=8", "optimizer.lr=0.1"]]
     assert len(plan.invalid) == 5
+
+
+def test_each_class_that_a_key_names_is_looked_for():
+    plan = made("experiment=sine", "optimizer._target_=nowhere.First,torch.optim.Adam,nowhere.Second")
+    plan.check_classes(import_errors)
+    assert [point[-1].value for point, _ in plan.invalid] == ["nowhere.First", "nowhere.Second"]
+    assert [planned.config["optimizer"]["_target_"] for planned in plan.runs] == ["torch.optim.Adam"]
 
 
 def test_a_choice_that_does_not_compose_is_one_bad_point_among_others():
