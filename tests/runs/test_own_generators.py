@@ -90,6 +90,11 @@ def test_a_modules_own_seeds_hold_whatever_their_size(module):
     assert not set(drawn[-1]) & set(drawn[-2])
 
 
+def test_what_a_long_way_leads_to_first_is_searched_by_the_short_one():
+    held = Holding(inner=Holding(drawn=np.random.default_rng(1)))
+    assert [*own_generators({"a": [[[[held]]]], "b": held})] == ["b.inner.drawn"]
+
+
 @pytest.mark.parametrize("here", [0, 1, 3])
 def test_a_run_of_a_machine_with_other_gpus_goes_on(here, monkeypatch):
     restored = []
