@@ -67,6 +67,12 @@ def test_what_is_no_secret_stays(plain):
     assert without_secrets(plain) == plain
 
 
+def test_a_secret_that_begins_with_another_is_hidden_whole(monkeypatch):
+    monkeypatch.setenv("A_TOKEN", "hunter2-")
+    monkeypatch.setenv("B_TOKEN", "hunter2-and-more")
+    assert without_secrets("a hunter2-and-more") == "a <environment: B_TOKEN>"
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [
