@@ -160,6 +160,21 @@ def test_interpolations_and_resolvers_of_a_users_own_are_resolved_for_every_poin
     assert config["notes"] == "<5> 0.02" and config["data"]["n_points"] == 600
 
 
+def test_a_section_that_copies_a_swept_one_is_planned(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "own.yaml").write_text(
+        "# @package _global_\ndefaults: [sine]\n"
+        "model: {_target_: mine.Net, options: {a: 1, b: 2}}\n"
+        "data: {_target_: mine.Data, of_model: '${model.options}'}\n"
+    )
+    plan = made("experiment=own", "model.options.a=1,3", config_dir=tmp_path)
+    assert [planned.config["data"]["of_model"] for planned in plan.runs] == [
+        {"a": 1, "b": 2},
+        {"a": 3, "b": 2},
+    ]
+    assert_as_hydra(plan, 2, tmp_path)
+
+
 def test_an_experiment_that_demands_choices_is_planned_with_those_of_each_point(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "open.yaml").write_text(
