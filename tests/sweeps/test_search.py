@@ -386,6 +386,8 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
             "a grid trains all",
         ),
         (["sweep.search=random", "model.hidden_size=interval(2,6)"], "must be a whole number"),
+        (["sweep.search=random", "rerun=true"], "rerun=true: a search trains no finished run again"),
+        (["sweep.search=random", "sweep.stale=rerun"], "sweep.stale=rerun: a search trains no finished run"),
     ],
 )
 def test_a_wrong_search_is_refused_and_leaves_nothing(tmp_path, capsys, asked, why):
