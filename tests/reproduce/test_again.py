@@ -140,3 +140,10 @@ def test_the_recorded_number_of_threads_is_used(tmp_path, capsys):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_run_of_the_working_folder_leaves_what_else_is_kept(copied, tmp_path, monkeypatch):
+    (tmp_path / "kept" / "earlier").mkdir(parents=True)
+    monkeypatch.chdir(copied.folder)
+    assert main(["reproduce", ".", "--into", str(tmp_path / "kept")]) == 0
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"earlier", copied.folder.name}
