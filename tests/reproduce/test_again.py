@@ -147,3 +147,11 @@ def test_the_run_of_the_working_folder_leaves_what_else_is_kept(copied, tmp_path
     monkeypatch.chdir(copied.folder)
     assert main(["reproduce", ".", "--into", str(tmp_path / "kept")]) == 0
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"earlier", copied.folder.name}
+
+
+def test_a_link_to_a_run_is_not_replaced_by_the_run_again(copied, tmp_path, capsys):
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "run"
+    link.symlink_to(copied.folder)
+    assert main(["reproduce", str(link), "--into", str(link.parent)]) == 2
+    assert "take another folder" in capsys.readouterr().err and copied.is_there
