@@ -22,7 +22,7 @@ from rnnlab.cli import main  # noqa: E402
 from rnnlab.errors import UserError  # noqa: E402
 from rnnlab.runs.run import Run, runs  # noqa: E402
 from rnnlab.runs.run_path import Place  # noqa: E402
-from rnnlab.runs.trials import pareto_front, read_journal  # noqa: E402
+from rnnlab.runs.trials import append, pareto_front, read_journal  # noqa: E402
 from rnnlab.sweeps.job import Outcome  # noqa: E402
 from rnnlab.sweeps.search import Search  # noqa: E402
 from rnnlab.sweeps.space import space  # noqa: E402
@@ -313,6 +313,15 @@ def test_points_that_are_no_runs_fail_and_too_many_in_a_row_end_the_search(tmp_p
 def test_verdicts_that_depend_on_speed_are_refused_in_deterministic_order(tmp_path):
     with pytest.raises(UserError, match=r"sweep\.prune=asha: its verdicts depend on which run is faster"):
         Lab(tmp_path, prune="asha", search_order="deterministic")
+
+
+def test_a_line_after_one_that_was_cut_off_is_read(tmp_path):
+    journal, asked = tmp_path / "search.jsonl", {"space": "s", "at": 1.0, "params": {}, "runs": []}
+    for number in range(3):
+        append(journal, asked | {"trial": number})
+        if number == 1:
+            os.truncate(journal, journal.stat().st_size - 5)
+    assert [trial["number"] for trial in read_journal(journal).trials] == [0, 2]
 
 
 def test_a_damaged_journal_costs_its_damaged_lines(tmp_path):
