@@ -79,6 +79,16 @@ def test_a_sample_of_an_archive_is_one_sweep_from_another_folder(
     assert [p.name for p in away.iterdir()] == ["kept"]
 
 
+def test_a_sample_is_trained_again_where_an_earlier_one_is_kept(seeds, tmp_path):
+    for run in seeds[:2]:
+        shutil.copytree(run.folder, tmp_path / "sine" / run.folder.name)
+    words = ["reproduce", str(tmp_path / "sine"), "--sample", "2", "--into", str(tmp_path / "kept")]
+    assert main(words) == 0
+    for run in rnnlab.runs(tmp_path / "kept"):
+        run.metrics_file.write_text("step,metric,value\n")
+    assert main(words) == 0
+
+
 def test_the_same_runs_give_the_same_archive(seeds, tmp_path):
     for name in ("a.zip", "b.zip"):
         (tmp_path / name).mkdir()
