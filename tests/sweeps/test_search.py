@@ -49,6 +49,13 @@ def test_the_order_of_a_range_changes_no_search(order):
     assert (dimension.low, dimension.high, dimension.step) == (1, 19, 1)
 
 
+def test_the_steps_of_a_range_stay_apart():
+    (dimension,) = space(["h=range(1000000.5,1000004.5,1)"], no_group).dimensions
+    assert [dimension.assign(1000000.5 + i).value for i in range(4)] == [1000000.5 + i for i in range(4)]
+    (tenths,) = space(["h=range(0,1,0.1)"], no_group).dimensions
+    assert [tenths.assign(i * 0.1).text for i in (3, 6, 7)] == ["h=0.3", "h=0.6", "h=0.7"]
+
+
 @pytest.mark.parametrize(
     ("line", "inside", "outside"),
     [

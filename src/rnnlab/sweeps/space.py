@@ -14,6 +14,7 @@ from rnnlab.errors import UserError
 from rnnlab.sweeps.grid import Assignment, Point, assignments, of_sweep
 
 DIGITS = 6  # significant digits of a drawn number in names and configs
+OF_STEPS = 12  # of a number of a range: enough to tell its steps apart, and too few for an error of rounding
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Dimension:
     def assign(self, drawn: Any) -> Assignment:
         if self.choices:
             return next(a for a in self.choices if a.text == drawn)
-        value = int(drawn) if self.whole else min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
+        digits = OF_STEPS if self.step else DIGITS
+        value = int(drawn) if self.whole else min(max(float(f"{drawn:.{digits}g}"), self.low), self.high)
         return Assignment(f"{self.key}={value}", self.key.lstrip("+"), value, "+" not in self.key)
 
     def __str__(self) -> str:
