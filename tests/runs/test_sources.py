@@ -221,3 +221,14 @@ def test_a_function_of_a_class_makes_a_run_stale_with_its_module(tmp_path, monke
     assert sources.stale(recorded, config) == []
     module.write_text("class Model:\n    def load(): return 2\n")
     assert sources.stale(recorded, config) == ["mine_with_a_function has changed"]
+
+
+def test_a_run_is_stale_where_the_weights_that_it_began_with_have_changed(tmp_path):
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    best.parent.mkdir(parents=True)
+    best.write_bytes(b"before"), (tmp_path / "run" / "run.json").touch()
+    config = {"seed": 0, "model": {"init_from": str(tmp_path / "run")}, "data": {"folder": str(tmp_path)}}
+    recorded = manifest(config, engine={}, data_hash=None, command=[])
+    assert sources.stale(recorded, config) == []
+    best.write_bytes(b"afterwards")
+    assert sources.stale(recorded, config) == ["the file of model.init_from has changed"]

@@ -138,7 +138,7 @@ def _kept_meaning(file: Path, *version: int) -> str:
 
 
 def files(config: Mapping[str, Any]) -> dict[str, str]:
-    """{key of the config: SHA-256} of the files that the data and the model read."""
+    """{key of the config: SHA-256} of the files that the data and the model read, also of initial weights."""
     return {k: v for part in READING for k, v in _files_of(part, config.get(part, {})).items()}
 
 
@@ -157,21 +157,25 @@ def _texts(node: Any, at: str) -> Iterator[tuple[str, str]]:
 
 
 def _hash_of(path: str) -> str | None:
+    """SHA-256 of a file, or of the best weights in a run's folder (`model.init_from`); None where there is neither."""
     try:
-        about = from_home(path).stat()
+        file = from_home(path)
+        if (run := Run(file)).is_there:
+            file = run.best_checkpoint
+        about = file.stat()
     except (OSError, ValueError):
         return None
     if not stat.S_ISREG(about.st_mode):
         return None
-    return _hash(path, about.st_size, about.st_mtime_ns, about.st_ino)
+    return _hash(file, about.st_size, about.st_mtime_ns, about.st_ino)
 
 
 @functools.cache
-def _hash(path: str, *version: int) -> str | None:
+def _hash(file: Path, *version: int) -> str | None:
     """SHA-256 of a file's bytes; cached by version, because a thousand runs may share the file."""
     digest = hashlib.sha256()
     try:
-        with from_home(path).open("rb") as f:
+        with file.open("rb") as f:
             while block := f.read(1 << 20):
                 digest.update(block)
     except OSError:
