@@ -165,3 +165,14 @@ def test_a_link_to_a_run_is_not_replaced_by_the_run_again(copied, tmp_path, caps
     link.symlink_to(copied.folder)
     assert main(["reproduce", str(link), "--into", str(link.parent)]) == 2
     assert "take another folder" in capsys.readouterr().err and copied.is_there
+
+
+@pytest.mark.parametrize("file", ["metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"])
+def test_what_cannot_be_compared_is_refused_before_the_training(file, seeds, tmp_path, capsys, monkeypatch):
+    for run in seeds[:2]:
+        shutil.copytree(run.folder, tmp_path / "sine" / run.folder.name)
+    bad = tmp_path / "sine" / seeds[1].folder.name / file
+    bad.write_bytes(b"no such file\n")
+    monkeypatch.setattr("rnnlab.sweeps.forkserver.ForkServer", None)
+    assert main(["reproduce", str(tmp_path / "sine"), "--sample", "2"]) == 2
+    assert str(bad) in capsys.readouterr().err
