@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import functools
 import importlib
+import math
 import random
 import re
 import subprocess
@@ -530,6 +531,27 @@ def test_a_local_class_is_kept_and_its_closure_is_not():
 
     with pytest.raises(Unrecordable, match=r"Closing uses \w+, which is not defined beside it"):
         target_of(Closing)
+
+
+BOUNDS = (-math.inf, [math.nan], {"most": math.inf})
+
+
+def test_numbers_that_are_not_finite_are_kept():
+    def bounds():
+        return BOUNDS
+
+    module = importlib.import_module(target_of(bounds).rpartition(".")[0])
+    assert repr(module.bounds()) == repr(BOUNDS)
+
+
+def test_a_variable_of_the_function_around_is_not_taken_for_a_global_one():
+    BOUNDS = 3
+
+    def bounds():
+        return BOUNDS
+
+    with pytest.raises(Unrecordable, match="bounds uses BOUNDS, a variable of the function around it"):
+        target_of(bounds)
 
 
 def test_a_source_under_another_name_is_refused():

@@ -79,6 +79,16 @@ def test_a_sample_of_an_archive_is_one_sweep_from_another_folder(
     assert [p.name for p in away.iterdir()] == ["kept"]
 
 
+def test_a_sample_is_trained_again_where_an_earlier_one_is_kept(seeds, tmp_path):
+    for run in seeds[:2]:
+        shutil.copytree(run.folder, tmp_path / "sine" / run.folder.name)
+    words = ["reproduce", str(tmp_path / "sine"), "--sample", "2", "--into", str(tmp_path / "kept")]
+    assert main(words) == 0
+    for run in rnnlab.runs(tmp_path / "kept"):
+        run.metrics_file.write_text("step,metric,value\n")
+    assert main(words) == 0
+
+
 def test_the_same_runs_give_the_same_archive(seeds, tmp_path):
     for name in ("a.zip", "b.zip"):
         (tmp_path / name).mkdir()
@@ -140,3 +150,29 @@ def test_the_recorded_number_of_threads_is_used(tmp_path, capsys):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_run_of_the_working_folder_leaves_what_else_is_kept(copied, tmp_path, monkeypatch):
+    (tmp_path / "kept" / "earlier").mkdir(parents=True)
+    monkeypatch.chdir(copied.folder)
+    assert main(["reproduce", ".", "--into", str(tmp_path / "kept")]) == 0
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"earlier", copied.folder.name}
+
+
+def test_a_link_to_a_run_is_not_replaced_by_the_run_again(copied, tmp_path, capsys):
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "run"
+    link.symlink_to(copied.folder)
+    assert main(["reproduce", str(link), "--into", str(link.parent)]) == 2
+    assert "take another folder" in capsys.readouterr().err and copied.is_there
+
+
+@pytest.mark.parametrize("file", ["metrics.csv", "checkpoints/best.ckpt", "checkpoints/last.ckpt"])
+def test_what_cannot_be_compared_is_refused_before_the_training(file, seeds, tmp_path, capsys, monkeypatch):
+    for run in seeds[:2]:
+        shutil.copytree(run.folder, tmp_path / "sine" / run.folder.name)
+    bad = tmp_path / "sine" / seeds[1].folder.name / file
+    bad.write_bytes(b"no such file\n")
+    monkeypatch.setattr("rnnlab.sweeps.forkserver.ForkServer", None)
+    assert main(["reproduce", str(tmp_path / "sine"), "--sample", "2"]) == 2
+    assert str(bad) in capsys.readouterr().err

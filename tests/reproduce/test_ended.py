@@ -40,3 +40,8 @@ def test_without_a_validation_nothing_is_called_the_best(tmp_path, value):
     assert any("nothing was validated" in line for line in facts(run)) is not bool(value)
     if not value:
         assert why_no_score(Entry(run.folder, run.record)) == "it ended after 10 steps without a validation"
+
+
+def test_curves_that_differ_in_a_sign_of_0_are_not_said_to_lack_steps(tmp_path):
+    found = divergence(curve(tmp_path / "a", [0.0]), curve(tmp_path / "b", [-0.0]))
+    assert not found.bitwise and str(found).endswith("; a sign of 0 or the order of lines differs")

@@ -52,6 +52,13 @@ def archive_of(file: Path, members: dict[str, bytes], **about) -> Path:
     return file
 
 
+def test_an_experiment_that_is_the_working_folder_has_its_name(packed, seeds, tmp_path, monkeypatch):
+    monkeypatch.chdir(seeds[0].folder.parent)
+    archive.write(Path(), tmp_path / "here.zip")
+    with zipfile.ZipFile(packed) as one, zipfile.ZipFile(tmp_path / "here.zip") as other:
+        assert one.namelist() == other.namelist()
+
+
 def test_only_the_run_that_is_asked_for_is_unpacked(packed, seeds):
     name = seeds[2].folder.name
     with unpacking.opened(packed) as opened:

@@ -10,7 +10,7 @@ from test_kills import RUN as SMALL
 import rnnlab
 from rnnlab.cli import main
 from rnnlab.cli.reproduce import show
-from rnnlab.reproduce.verdict import judge
+from rnnlab.reproduce.verdict import judge, same_bits
 from rnnlab.runs.yaml import to_yaml
 
 
@@ -109,3 +109,13 @@ def test_fewer_than_five_other_seeds_are_no_spread(seeds, copied):
 
     verdict = judge(copied, Run(other))
     assert verdict.word == "different" and "takes at least 5" in verdict.why[-1]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.complex64, torch.bool, torch.int64])
+def test_weights_of_any_type_are_compared_bit_by_bit(dtype):
+    for shape in ((), (0,), (3, 2)):
+        ones = torch.ones(shape, dtype=dtype)
+        assert same_bits(ones, ones.clone())
+        assert same_bits(ones, torch.zeros(shape, dtype=dtype)) == (ones.numel() == 0)
+    nan = torch.tensor([float("nan"), 0.0])
+    assert same_bits(nan, nan.clone()) and not same_bits(nan, nan * torch.tensor([1.0, -1.0]))

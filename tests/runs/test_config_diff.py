@@ -20,6 +20,20 @@ def test_callbacks_that_a_run_did_not_have_and_no_others():
     assert missing_callbacks(run, asked) == ["callbacks.b", "callbacks.off", "logger.csv"]
 
 
+@pytest.mark.parametrize("other", [{"_target_": "A", "x": 1}, {"_target_": "A", "x": 1, "more": {"y": 2}}])
+def test_what_only_one_config_has_is_said_of_it_in_any_order(other):
+    alone = {"model": {"_target_": "A", "x": 1, "only": 2}}
+    ours, theirs = config_diffs([alone, {"model": other}])
+    assert [theirs, ours] == config_diffs([{"model": other}, alone])
+    assert ours == {"model.only": 2} and theirs == ({"model.more.y": 2} if "more" in other else {})
+
+
+def test_a_part_that_only_one_config_has_is_named_by_its_class_in_any_order():
+    bare, averaged = {"callbacks": {}}, {"callbacks": {"ema": {"_target_": "mine.EMA", "decay": 0.9}}}
+    for configs in ([bare, averaged], [averaged, bare]):
+        assert sorted(config_diffs(configs), key=len) == [{}, {"callbacks.ema": "EMA"}]
+
+
 def test_of_a_run_whose_config_cannot_be_read_nothing_is_known():
     class Damaged:
         @property

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from rnnlab.reproduce.commit import git as apply
 from rnnlab.runs import manifest
 
 
@@ -60,6 +61,25 @@ def test_inside_one_the_commit_and_what_was_not_committed(fresh, tmp_path, monke
     dirty = manifest.code()
     assert dirty["commit"] == clean["commit"] and not dirty["clean"] and "+a = 2" in dirty["diff"]
     assert "hunter2" not in json.dumps(dirty)
+
+
+def test_what_was_not_committed_can_be_applied_whatever_git_shows_its_user(fresh, tmp_path, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    git(tmp_path, "init", "-q")
+    file = tmp_path / "a.py"
+    file.write_bytes(b"a = 1\r\nb = 1\r\n")
+    git(tmp_path, "add", "-A"), git(tmp_path, "commit", "-qm", "A")
+    for key, value in {"color.ui": "always", "diff.noprefix": "true", "diff.relative": "true"}.items():
+        git(tmp_path, "config", key, value)
+    changed = "a = 1\r\nb = 'é'\r\n".encode()
+    file.write_bytes(changed)
+    diff = manifest.code()["diff"]
+    git(tmp_path, "checkout", "-q", "a.py")
+    apply(tmp_path, "apply", "-", why="", given=diff)
+    assert file.read_bytes() == changed
+    file.write_bytes(b"a = '\xe9'\r\n")  # not in UTF-8
+    assert "+a = '\ufffd'" in manifest.code()["diff"]
 
 
 @pytest.mark.parametrize("kind", ["its own", "elsewhere", "bare"])

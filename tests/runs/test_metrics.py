@@ -6,6 +6,7 @@ import torch
 
 from rnnlab.errors import UserError
 from rnnlab.runs.metrics import HEADER, Scalars, lines, read_metrics
+from rnnlab.training.loggers import MetricsFile
 
 
 def test_lines_go_step_by_step_and_read_back_as_the_same_floats(tmp_path):
@@ -18,6 +19,17 @@ def test_lines_go_step_by_step_and_read_back_as_the_same_floats(tmp_path):
     assert list(found) == ["b", "a"]
     for name, (steps, values) in found.items():
         assert list(steps) == [3, 5] and list(values) == plain.columns[name]
+
+
+@pytest.mark.parametrize("n", [2, 500], ids=["by Python", "by the kernels"])
+def test_metrics_of_any_name_can_be_read(n, tmp_path):
+    names = ["loss/train", "acc,top5", '"quoted" %d', "two\nlines", "größe"]
+    columns = {name: [i + k / 8 for i in range(n)] for k, name in enumerate(names)}
+    logger = MetricsFile(tmp_path)
+    logger.log_scalars(Scalars(range(n), columns))
+    logger.flush()
+    found = read_metrics(tmp_path / "metrics.csv")
+    assert {name: list(values) for name, (_, values) in found.items()} == columns
 
 
 def test_a_batch_becomes_floats_whatever_holds_it():

@@ -87,3 +87,10 @@ def test_runs_of_machines_in_other_time_zones_stand_in_the_order_of_their_times(
     assert [run.folder.name for run in runs(tmp_path)] == ["c", "b", "a"]
     assert since_1970("2026-07-02T10:30:00+0200") == since_1970("2026-07-02T08:30:00+0000") == 1782981000.0
     assert since_1970(None) == since_1970("0000-00-00T00:00:00+0000") == 0.0
+
+
+def test_a_key_of_a_users_own_makes_no_folder_within_the_runs(tmp_path):
+    config = {"trainer": {"accelerator": "cpu"}, "paths": {"outputs": str(tmp_path)}, "name": "x"}
+    decisive = {"model": {"_target_": "mine.Net", "weights": {"metric/r2": 0.5, "../up": 1}}, "seed": 0}
+    found = place(config, decisive, {"model._target_": "mine.Net", "seed": 0})
+    assert found.label == "metric_r2-0.5+_up-1" and found.folder.parent == tmp_path / "x"

@@ -3,11 +3,13 @@
 import importlib
 import random
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from rnnlab.runs import generators
 from rnnlab.runs import own_generators as own
 from rnnlab.runs.own_generators import own_generators
 from rnnlab.training.generators import Generators
@@ -86,3 +88,22 @@ def test_a_modules_own_seeds_hold_whatever_their_size(module):
         drawn[-seed] = module.A.random(), module.CAUGHT.random()
     assert drawn[1] == drawn[2]
     assert not set(drawn[-1]) & set(drawn[-2])
+
+
+def test_what_a_long_way_leads_to_first_is_searched_by_the_short_one():
+    held = Holding(inner=Holding(drawn=np.random.default_rng(1)))
+    assert [*own_generators({"a": [[[[held]]]], "b": held})] == ["b.inner.drawn"]
+
+
+@pytest.mark.parametrize("here", [0, 1, 3])
+def test_a_run_of_a_machine_with_other_gpus_goes_on(here, monkeypatch):
+    restored = []
+    default = tuple(
+        SimpleNamespace(set_state=lambda state, i=i: restored.append((i, state))) for i in range(here)
+    )
+    monkeypatch.setattr(torch.cuda, "default_generators", default)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: here)
+    monkeypatch.setattr(torch.cuda.random, "_lazy_call", lambda call: call())
+    monkeypatch.setattr(torch.cuda.random, "is_initialized", lambda: True)
+    generators.restore(generators.states() | {"cuda": ["first", "second"]})
+    assert restored == [(0, "first"), (1, "second")][:here]

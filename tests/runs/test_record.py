@@ -9,7 +9,8 @@ import pytest
 import rnnlab
 from rnnlab.cli import main
 from rnnlab.errors import UserError
-from rnnlab.runs.files import endless, read_json
+from rnnlab.runs.files import endless, read_json, write_json
+from rnnlab.runs.run import Run
 from rnnlab.runs.yaml import read_yaml
 
 HUGE = 10**400
@@ -183,3 +184,14 @@ def test_the_line_names_the_key(changes, why, pair):
     with pytest.raises(UserError) as caught:
         assert rnnlab.Run(run.folder).record
     assert f"run.json: {why}" in str(caught.value) and str(caught.value).endswith("not the run.json of a run")
+
+
+@pytest.mark.parametrize("said", ["x" * 200_000, "no file \udcff"], ids=["long", "no UTF-8"])
+def test_whatever_an_error_says_its_run_can_be_read(said, tmp_path):
+    run = Run(tmp_path)
+    write_json(tmp_path / "run.json", {"id": "a", "status": "running"})
+    with pytest.raises(RuntimeError), run.failing():
+        raise RuntimeError(said)
+    assert (run.id, run.status) == ("a", "failed")
+    assert run.record["why"].startswith(f"RuntimeError: {said[:8]}")
+    assert said[:8] in (tmp_path / "traceback.txt").read_text()

@@ -2,7 +2,10 @@
 
 import pytest
 
+from rnnlab.runs.run import Run
+from rnnlab.runs.run_path import Place
 from rnnlab.runs.secrets import without_secrets
+from rnnlab.sweeps.job import Job, record_failure
 
 SECRETS = {
     "variable": "hunter2-of-the-environment",
@@ -37,6 +40,15 @@ def test_no_file_of_a_run_holds_a_secret(told):
     assert told.config["tags"] == ["https://<secret>@example.org/"]
 
 
+def test_a_run_that_is_refused_before_its_training_tells_no_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_API_KEY", SECRETS["variable"])
+    place = Place(tmp_path / "run", "a", "a", "")
+    job = Job(0, {"name": "exp"}, place, [], [])
+    record_failure(Run(place.folder), job, RuntimeError(f"no entry with {SECRETS['variable']}"))
+    assert Run(place.folder).record["why"] == "RuntimeError: no entry with <environment: SOME_API_KEY>"
+    assert "hunter2" not in (place.folder / "traceback.txt").read_text()
+
+
 @pytest.mark.parametrize(
     "plain",
     [
@@ -53,6 +65,12 @@ def test_no_file_of_a_run_holds_a_secret(told):
 )  # fmt: skip
 def test_what_is_no_secret_stays(plain):
     assert without_secrets(plain) == plain
+
+
+def test_a_secret_that_begins_with_another_is_hidden_whole(monkeypatch):
+    monkeypatch.setenv("A_TOKEN", "hunter2-")
+    monkeypatch.setenv("B_TOKEN", "hunter2-and-more")
+    assert without_secrets("a hunter2-and-more") == "a <environment: B_TOKEN>"
 
 
 @pytest.mark.parametrize(

@@ -200,10 +200,35 @@ def test_a_module_that_a_users_module_imports_makes_it_stale(tmp_path, monkeypat
 def test_torchs_version_and_a_file_of_the_data_make_it_stale(tmp_path, monkeypatch):
     file = tmp_path / "series.csv"
     file.write_text("1\n")
-    config = {"seed": 0, "model": {}, "data": {"path": str(file)}}
+    config = {"seed": 0, "model": {}, "data": {"path": str(file), "more": [{"paths": ["a", str(file)]}]}}
     recorded = manifest(config, engine={}, data_hash=None, command=[])
     assert sources.stale(recorded, config) == []
     file.write_text("22\n")
-    assert sources.stale(recorded, config) == ["the file of data.path has changed"]
+    assert sources.stale(recorded, config) == [
+        "the file of data.more.0.paths.1 has changed",
+        "the file of data.path has changed",
+    ]
     monkeypatch.setattr(sources, "torch_version", lambda: "9")
     assert sources.stale(recorded, config)[0].startswith("torch was ")
+
+
+def test_a_function_of_a_class_makes_a_run_stale_with_its_module(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "mine_with_a_function.py"
+    module.write_text("class Model:\n    def load(): return 1\n")
+    config = {"seed": 0, "model": {"_target_": "mine_with_a_function.Model.load"}, "data": {}}
+    recorded = manifest(config, engine={}, data_hash=None, command=[])
+    assert sources.stale(recorded, config) == []
+    module.write_text("class Model:\n    def load(): return 2\n")
+    assert sources.stale(recorded, config) == ["mine_with_a_function has changed"]
+
+
+def test_a_run_is_stale_where_the_weights_that_it_began_with_have_changed(tmp_path):
+    best = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    best.parent.mkdir(parents=True)
+    best.write_bytes(b"before"), (tmp_path / "run" / "run.json").touch()
+    config = {"seed": 0, "model": {"init_from": str(tmp_path / "run")}, "data": {"folder": str(tmp_path)}}
+    recorded = manifest(config, engine={}, data_hash=None, command=[])
+    assert sources.stale(recorded, config) == []
+    best.write_bytes(b"afterwards")
+    assert sources.stale(recorded, config) == ["the file of model.init_from has changed"]

@@ -118,3 +118,11 @@ def test_finished_runs_of_the_same_group_give_their_own_time(tmp_path):
     found = estimate.estimate(runs, probe)
     assert found.seconds == pytest.approx([6.0, 6.0 / runs[0].cost * runs[1].cost])
     assert found.basis == "from 3 finished runs of this experiment" and len(probe.tried) == 1
+
+
+@pytest.mark.parametrize("value", [[64, 32], {"train": 64}, "many", None])
+def test_keys_of_a_users_own_class_may_hold_anything(value):
+    model = dict.fromkeys(("hidden_size", "num_layers", "embedding_size", "bidirectional"), value)
+    data = dict.fromkeys(("fractions", "batch_size", "segment", "limit", "n_points", "window"), value)
+    own = {"model": model, "data": data, "trainer": {"max_steps": -1, "max_epochs": 2}}
+    assert estimate.guessed_seconds(own) > 0 and estimate.guessed_bytes(own) > 0

@@ -66,6 +66,18 @@ def test_the_best_so_far_is_named_and_how_many_have_ended(watched):
     ]
 
 
+def test_a_run_that_goes_on_after_a_rung_counts_once(clock):
+    due, console = four_runs(), Console(file=io.StringIO(), width=80)
+    view = live.LiveView([], "min", console, lambda planned: planned.name, expected=4)
+    for again in range(3):
+        for planned in due[: 4 - again]:
+            view.added(planned)
+            view.started(planned)
+            view.ended(planned, came(0.5, "pruned" if again < 2 else "finished"))
+    assert view.summary().startswith("4 of 4 runs  2 pruned")
+    assert (view.steps.done, view.steps.total, view.share) == (40, 40, 1.0)
+
+
 def test_a_failure_is_printed_at_once_with_its_traceback(watched, tmp_path):
     due, view, said = watched
     due[0].place = SimpleNamespace(folder=tmp_path / "it", group="one", label="")

@@ -15,6 +15,7 @@ from rnnlab.runs.run_path import place
 from rnnlab.sweeps import template
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.planner import Planner
+from rnnlab.sweeps.probe import import_errors
 from rnnlab.sweeps.template import Template
 
 GROUPS = {"experiment", "model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger", "debug"}
@@ -159,6 +160,21 @@ def test_interpolations_and_resolvers_of_a_users_own_are_resolved_for_every_poin
     assert config["notes"] == "<5> 0.02" and config["data"]["n_points"] == 600
 
 
+def test_a_section_that_copies_a_swept_one_is_planned(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "own.yaml").write_text(
+        "# @package _global_\ndefaults: [sine]\n"
+        "model: {_target_: mine.Net, options: {a: 1, b: 2}}\n"
+        "data: {_target_: mine.Data, of_model: '${model.options}'}\n"
+    )
+    plan = made("experiment=own", "model.options.a=1,3", config_dir=tmp_path)
+    assert [planned.config["data"]["of_model"] for planned in plan.runs] == [
+        {"a": 1, "b": 2},
+        {"a": 3, "b": 2},
+    ]
+    assert_as_hydra(plan, 2, tmp_path)
+
+
 def test_an_experiment_that_demands_choices_is_planned_with_those_of_each_point(tmp_path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "open.yaml").write_text(
@@ -224,6 +240,13 @@ def test_a_first_point_that_is_wrong_does_not_spoil_the_others():
     plan = made("experiment=sine", "model.hidden_size=-1,0,8", "optimizer.lr=0.1,nan")
     assert [r.overrides[1:] for r in plan.runs] == [["model.hidden_size=8", "optimizer.lr=0.1"]]
     assert len(plan.invalid) == 5
+
+
+def test_each_class_that_a_key_names_is_looked_for():
+    plan = made("experiment=sine", "optimizer._target_=nowhere.First,torch.optim.Adam,nowhere.Second")
+    plan.check_classes(import_errors)
+    assert [point[-1].value for point, _ in plan.invalid] == ["nowhere.First", "nowhere.Second"]
+    assert [planned.config["optimizer"]["_target_"] for planned in plan.runs] == ["torch.optim.Adam"]
 
 
 def test_a_choice_that_does_not_compose_is_one_bad_point_among_others():

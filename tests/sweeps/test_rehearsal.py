@@ -149,3 +149,13 @@ def test_beyond_the_budget_sizes_are_still_looked_at(monkeypatch):
     )
     (refused,), nothing = (found.lines for found in answers(questions.asked))
     assert "an epoch has 4 batches" in refused and nothing == ()
+
+
+def test_a_corpus_of_a_users_own_class_is_none_to_download(tmp_path):
+    for node in (
+        {"corpus": "text8"},
+        {"corpus": ["text8"], "folder": "x"},
+        {"corpus": "text8", "folder": None},
+    ):
+        assert not rehearsal.not_here({"_target_": "mine.Data"} | node)
+    assert rehearsal.not_here({"corpus": "text8", "folder": str(tmp_path)})

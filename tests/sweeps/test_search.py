@@ -22,7 +22,7 @@ from rnnlab.cli import main  # noqa: E402
 from rnnlab.errors import UserError  # noqa: E402
 from rnnlab.runs.run import Run, runs  # noqa: E402
 from rnnlab.runs.run_path import Place  # noqa: E402
-from rnnlab.runs.trials import pareto_front, read_journal  # noqa: E402
+from rnnlab.runs.trials import append, pareto_front, read_journal  # noqa: E402
 from rnnlab.sweeps.job import Outcome  # noqa: E402
 from rnnlab.sweeps.search import Search  # noqa: E402
 from rnnlab.sweeps.space import space  # noqa: E402
@@ -41,6 +41,19 @@ def test_a_key_that_is_given_twice_has_its_last_values():
     found = space(["seed=0,1", "lr=interval(0.0,1.0)", "seed=5", "h=8,16", "h=4"], no_group)
     assert found.seeds == () and found.asked == {"seed": "seed=5", "h": "h=4"}
     assert [d.key for d in found.dimensions] == ["lr"]
+
+
+@pytest.mark.parametrize("order", ["shuffle({})", "sort({},reverse=true)", "{}"])
+def test_the_order_of_a_range_changes_no_search(order):
+    (dimension,) = space([f"h={order.format('range(1,20)')}"], no_group).dimensions
+    assert (dimension.low, dimension.high, dimension.step) == (1, 19, 1)
+
+
+def test_the_steps_of_a_range_stay_apart():
+    (dimension,) = space(["h=range(1000000.5,1000004.5,1)"], no_group).dimensions
+    assert [dimension.assign(1000000.5 + i).value for i in range(4)] == [1000000.5 + i for i in range(4)]
+    (tenths,) = space(["h=range(0,1,0.1)"], no_group).dimensions
+    assert [tenths.assign(i * 0.1).text for i in (3, 6, 7)] == ["h=0.3", "h=0.6", "h=0.7"]
 
 
 @pytest.mark.parametrize(
@@ -309,6 +322,15 @@ def test_verdicts_that_depend_on_speed_are_refused_in_deterministic_order(tmp_pa
         Lab(tmp_path, prune="asha", search_order="deterministic")
 
 
+def test_a_line_after_one_that_was_cut_off_is_read(tmp_path):
+    journal, asked = tmp_path / "search.jsonl", {"space": "s", "at": 1.0, "params": {}, "runs": []}
+    for number in range(3):
+        append(journal, asked | {"trial": number})
+        if number == 1:
+            os.truncate(journal, journal.stat().st_size - 5)
+    assert [trial["number"] for trial in read_journal(journal).trials] == [0, 2]
+
+
 def test_a_damaged_journal_costs_its_damaged_lines(tmp_path):
     lab = Lab(tmp_path)
     lab.run()
@@ -380,6 +402,8 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
             "a grid trains all",
         ),
         (["sweep.search=random", "model.hidden_size=interval(2,6)"], "must be a whole number"),
+        (["sweep.search=random", "rerun=true"], "rerun=true: a search trains no finished run again"),
+        (["sweep.search=random", "sweep.stale=rerun"], "sweep.stale=rerun: a search trains no finished run"),
     ],
 )
 def test_a_wrong_search_is_refused_and_leaves_nothing(tmp_path, capsys, asked, why):

@@ -19,11 +19,13 @@ from rnnlab.cli import main
 from rnnlab.cli.train import with_sweep_options
 from rnnlab.config import compose
 from rnnlab.errors import UserError
+from rnnlab.runs.files import write_json
 from rnnlab.runs.lock import is_locked
 from rnnlab.runs.run import runs
+from rnnlab.runs.run_path import Place
 from rnnlab.sweeps import slurm
 from rnnlab.sweeps.grid import grid
-from rnnlab.sweeps.pack import Pack, cut, refuse_others, surroundings
+from rnnlab.sweeps.pack import Assigned, Pack, cut, refuse_others, surroundings
 from waiting import PATIENCE, until
 
 KEYS = {"minutes_per_job": 30, "minutes": 120, "cpus": 4, "gpus": 0, "memory_gb": None, "partition": None,
@@ -106,6 +108,22 @@ def test_another_program_trains_nothing():
     other = surroundings() | {"torch": "1.0"}
     with pytest.raises(UserError, match=r"has another program: torch .* \(planned with 1\.0\)"):
         Pack([], [], 1, other)()
+
+
+def test_a_stale_run_is_trained_again_once_however_often_its_job_is_queued(tmp_path):
+    def assigned(name, **record):
+        place = Place(tmp_path / name, name, name, "")
+        write_json(tmp_path / name / "run.json", {"id": name} | record)
+        return Assigned(place, {}, [], record["status"], record.get("ended"))
+
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    stale = [assigned(name, status="finished", ended="yesterday") for name in "abc"]
+    pack = Pack(stale, [], 1, {}, restart=True)
+    assert pack.due() == stale
+    assigned("a", status="finished", ended="today"), assigned("b", status="running")
+    assert [(one.place.id, one.status) for one in pack.due()] == [("b", ""), ("c", "finished")]
+    assert [one.place.id for one in Pack(stale, [], 1, {}).due()] == ["b"]
 
 
 SBATCH = """#!/bin/bash

@@ -253,3 +253,15 @@ def test_runs_that_a_gpu_elsewhere_has_finished_are_not_sent_again(tmp_path, mul
     assert multirun(*words).code == 0 and len(SENT) == 1
     refused = multirun(*words, "trainer.accelerator=cpu")
     assert refused.code == 2 and "a CPU has no 16-mixed" in refused.err
+
+
+def test_a_point_that_is_left_out_is_said_to_another_sweeper(tmp_path, multirun):
+    asked = ("experiment=sine", "data.n_points=200", "trainer.accelerator=cpu", "trainer.max_epochs=1",
+             "callbacks=none", "hydra/sweeper=basic", f"paths.outputs={tmp_path}")  # fmt: skip
+    excluded, invalid = (
+        ("sweep.exclude=['seed=1']", "seed=0,1"),
+        ("sweep.on_invalid=skip", "model.hidden_size=4,-4"),
+    )
+    for left_out, why in ((excluded, "seed=1: sweep.exclude leaves it out"), (invalid, "hidden_size=-4")):
+        done = multirun(*asked, *left_out)
+        assert done.code == 1 and why in done.err and "Traceback" not in done.err

@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
             words += [f"--{name}" for name in ("trust", "json") if getattr(asked, name)]
             return with_its_code(chosen[0], words, asked.trust)
         into = Path(asked.into or stack.enter_context(scratch())).absolute()
-        if any(run.folder.resolve().parent == into.resolve() for run in chosen):
+        if any(run.folder.resolve() == (into / run.folder.name).resolve() for run in chosen):
             raise UserError(f"--into {asked.into}: the runs themselves are there; take another folder")
         found = reproduce(chosen, into, ["rnnlab", "reproduce", *argv], asked.rtol, asked.trust)
         for entry in found:

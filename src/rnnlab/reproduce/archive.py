@@ -1,5 +1,6 @@
 """Writes the runs of an experiment into one archive, for example for a paper; see `rnnlab.reproduce.unpacking`."""
 
+import os
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -53,16 +54,17 @@ def write(experiment: Path, file: Path) -> int:
             [p.name for p in experiment.parent.iterdir() if p.is_dir()] if experiment.parent.is_dir() else []
         )
         raise UserError(f"{experiment}: no runs there that can be read.{nearest(experiment.name, beside)}")
+    name = Path(os.path.abspath(experiment)).name  # noqa: PTH100 (of ".", too, and of a link its own)
     temporary = file.with_name(f".{file.name}.part")
     try:
         with zipfile.ZipFile(temporary, "w") as archive:
-            add(archive, "README.md", readme(experiment.name, found, file.name).encode())
+            add(archive, "README.md", readme(name, found, file.name).encode())
             board = leaderboard.of_runs(found)
             add(archive, "leaderboard.csv", as_csv(board.records()))
             for run in found:
-                for name in OF_A_RUN:
-                    if (path := run.folder / name).is_file():
-                        add(archive, f"{experiment.name}/{run.folder.name}/{name}", read_file(path))
+                for inside in OF_A_RUN:
+                    if (path := run.folder / inside).is_file():
+                        add(archive, f"{name}/{run.folder.name}/{inside}", read_file(path))
         temporary.replace(file)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from error

@@ -32,7 +32,12 @@ class Divergence:
             said = f"the curves agree up to step {short:,}" if self.until.first is None else str(self.until)
             return f"{said}; there one run ends, and the other goes on to step {long:,}"
         if self.first is None:
-            return f"the curves agree where both have values; only one has {', '.join(self.only) or 'some steps'}"
+            other = (
+                f"only one has {', '.join(self.only)}"
+                if self.only
+                else "a sign of 0 or the order of lines differs"
+            )
+            return f"the curves agree where both have values; {other}"
         assert self.largest_at is not None
         return (f"the curves part at step {self.first[0]:,} ({self.first[1]}); the largest relative difference is "
                 f"{self.largest:.2g} ({self.largest_at[1]}, step {self.largest_at[0]:,})")  # fmt: skip
@@ -83,7 +88,7 @@ def _compared(a: Curves, b: Curves, only: tuple[str, ...]) -> Divergence:
 
 def relative(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """|x - y| over the larger magnitude; infinite where only one is finite."""
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         apart = np.abs(x - y) / np.maximum(np.abs(x), np.abs(y))
     return np.where(np.isfinite(apart), apart, np.where(x == y, 0.0, np.inf))
 

@@ -9,6 +9,7 @@ from rnnlab.config.checked import RunConfig, plain
 from rnnlab.config.reading import read
 from rnnlab.config.training_schema import WATCHING
 from rnnlab.errors import RunFailed, UserError
+from rnnlab.reproduce.verdict import look_through
 from rnnlab.runs.data import corpora_folder, kept_here
 from rnnlab.runs.load import refuse_foreign
 from rnnlab.runs.manifest import recorded_threads
@@ -32,7 +33,8 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[RunConfig, Place]:
     """The config with which a run is trained again, and its place below `into`. Builds nothing yet.
 
     Everything that writes elsewhere is left out of the config: paths, loggers, pictures, Lightning's checkpoints and
-    profiles. Raises UserError for a run that has not finished, code that is not trusted, and invalid values.
+    profiles. Raises UserError for a run that has not finished or cannot be compared, code that is not trusted, and
+    invalid values.
     """
     if run.status not in ENDED:
         raise UserError(f"{run.folder}: its status is {run.status}; only a finished run can be compared with")
@@ -52,6 +54,7 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[RunConfig, Place]:
     refuse_foreign(run, {section: config[section] for section in SECTIONS}, trust)
     if problems := read(config).problems:
         raise UserError(f"{run.folder / 'config.yaml'}: {problems[0]}")
+    look_through(run)  # before the training, which could take long
     record = run.record
     place = Place(into / run.folder.name, str(record.get("id", "")), str(record.get("group", "")), "")
     return cast(RunConfig, config), place

@@ -32,7 +32,7 @@ def train_all(
     due: list[tuple[Run, Assigned]] = []
     for original in originals:
         config, where = plan(original, into, trust)
-        due.append((original, Assigned(where, config)))
+        due.append((original, Assigned(where, config, status="finished")))  # perhaps by an earlier command
 
     from rnnlab.sweeps.devices import cores
     from rnnlab.sweeps.forkserver import ForkServer
@@ -43,7 +43,7 @@ def train_all(
     try:
         pool = PoolOptions({"cpu": min(cores(), len(due)), "gpu": 1, "mps": 1})
         scheduler = Scheduler(LocalPool(server), pool, View(), command)
-        outcomes = scheduler.run([assigned for _, assigned in due])
+        outcomes = scheduler.run([assigned for _, assigned in due], restart=True)
     finally:
         server.close()
     if scheduler.stopping in NAMES:

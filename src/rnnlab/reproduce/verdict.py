@@ -73,6 +73,14 @@ def judge(original: Run, again: Run, rtol: float = RTOL) -> Verdict:
     return Verdict("statistical" if inside else "different", [*said, sentence], curves)
 
 
+def look_through(original: Run) -> None:
+    """Raises UserError where something of the original that `judge` compares cannot be read."""
+    _ = original.metrics
+    for path in (original.best_checkpoint, original.last_checkpoint):
+        if path.exists() or path == original.best_checkpoint:
+            weights(read_checkpoint(path), path)
+
+
 def differing_weights(original: Run, again: Run) -> list[str]:
     """The names of tensors in the original's best.ckpt and last.ckpt that differ. last.ckpt may be missing."""
     found: list[str] = []
@@ -104,8 +112,12 @@ def weights(checkpoint: Any, path: Any) -> dict[str, torch.Tensor]:
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
-    return (a.shape == b.shape and a.dtype == b.dtype
-            and a.contiguous().numpy().tobytes() == b.contiguous().numpy().tobytes())  # fmt: skip
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(bits(a), bits(b))
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The bytes of a tensor of any type: NumPy has no bfloat16."""
+    return tensor.contiguous().reshape(-1).view(torch.uint8)
 
 
 def within_spread(original: Run, again: Run) -> tuple[bool, str]:

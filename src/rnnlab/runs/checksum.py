@@ -5,6 +5,7 @@ checksum in the file itself cannot be separated from it.
 """
 
 import hashlib
+import os
 import struct
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def checksum_error(path: Path) -> str:
     digest, tail = hashlib.sha256(), len(LENGTH) + COMMENT
     try:
         with open_file(path) as file:
-            body = max(0, path.stat().st_size - tail)
+            body = max(0, os.fstat(file.fileno()).st_size - tail)  # `path` may be replaced meanwhile
             while body and (part := file.read(min(body, PART))):
                 digest.update(part)
                 body -= len(part)

@@ -5,7 +5,7 @@ from typing import Any
 
 from rnnlab.config.checked import RunConfig, plain
 from rnnlab.errors import UserError
-from rnnlab.runs.identity import leaves
+from rnnlab.runs.identity import ABSENT, leaves
 from rnnlab.runs.run import Run
 
 # keys that never decide a number, and the seed
@@ -27,10 +27,14 @@ def config_diffs(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         for c in configs
     ]
-    keys = [k for k in (flat[0] if flat else {}) if any(k not in f or f[k] != flat[0][k] for f in flat)]
-    classes = {k.rpartition(".")[0] for k in keys if k.endswith("._target_")}
-    shown = [k for k in keys if all(k in f for f in flat) or k.endswith(("._target_", ".seed"))]
-    shown += [k for f in flat for k in f if k not in flat[0] and k.rpartition(".")[0] not in classes]
+    every = dict.fromkeys(k for f in flat for k in f)
+    keys = [k for k in every if any(f.get(k, ABSENT) != flat[0].get(k, ABSENT) for f in flat)]
+    classes = [k.rpartition(".")[0] for k in keys if k.endswith("._target_")]
+    of_classes = tuple(f"{part}." for part in classes)
+    shown = [
+        k for k in keys
+        if all(k in f for f in flat) or k.endswith(("._target_", ".seed")) or not k.startswith(of_classes)
+    ]  # fmt: skip
 
     for part in classes:  # configs with the same class may also differ in the keys of that part
         target = f"{part}._target_"

@@ -116,7 +116,9 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any, durable: bool = False, after: Iterable[Path] | None = None) -> None:
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode(), durable, after)
+    """Writes JSON. Bytes of a path that are no UTF-8 become "?": a text with them could not be read again."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_whole(path, text.encode(errors="replace"), durable, after)
 
 
 def read_json(path: Path) -> Any:

@@ -32,7 +32,10 @@ class Folder:
     folder: Path
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder))  # rnnlab.Run("outputs/sine/RUN") gives a str
+        folder = Path(self.folder)  # rnnlab.Run("outputs/sine/RUN") gives a str
+        if folder.name in ("", ".."):  # a run has its folder's name, and runs beside it
+            folder = folder.resolve()
+        object.__setattr__(self, "folder", folder)
 
     # ------------------------------------------------------------------ paths
 

@@ -66,8 +66,9 @@ def restore(saved: States) -> None:
     np.random.set_state((name, key.numpy().astype(np.uint32), int(position), int(has_gauss), gauss))
     version, words, gauss = saved["python"]
     random.setstate((version, tuple(words), gauss))
-    if "cuda" in saved:
-        torch.cuda.set_rng_state_all(saved["cuda"])
+    here = torch.cuda.device_count()  # the run may have seen more GPUs on the machine where it began
+    for device, state in enumerate(saved.get("cuda", [])[:here]):
+        torch.cuda.set_rng_state(state, device)
 
 
 @contextmanager

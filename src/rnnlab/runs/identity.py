@@ -71,7 +71,7 @@ def differences(
     for group in replaced:
         target = changed[f"{group}._target_"]
         kind = changed.get(f"{group}.path") if target == BY_NAME else target
-        groups.append(f"{group.rsplit('.', 1)[-1]}-{str(kind).rsplit('.', 1)[-1]}")
+        groups.append(f"{safe(group.rsplit('.', 1)[-1])}-{str(kind).rsplit('.', 1)[-1]}")
     for key, value in changed.items():
         if key.endswith("._target_"):
             continue
@@ -81,7 +81,7 @@ def differences(
             if (own.get(key, ABSENT) == value) or (not own and key not in theirs):
                 continue
         name = key.replace(".", "_") if key.endswith(".seed") else key.rsplit(".", 1)[-1]
-        keys.append(f"{name}-{readable(value)}")
+        keys.append(f"{safe(name)}-{readable(value)}")
     return groups, keys
 
 
@@ -109,4 +109,9 @@ def readable(value: Any) -> str:
         value = value.rstrip("/").rsplit("/", 1)[-1]
     elif isinstance(value, str) and CLASS.fullmatch(value):
         value = value.rsplit(".", 1)[-1]
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", KEPT.sub("", str(value)))[:40]
+    return safe(KEPT.sub("", str(value)))[:40]
+
+
+def safe(text: str) -> str:
+    """A text that is valid in a folder's name: a key such as "metric/r2" must not make a folder in the run's place."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)

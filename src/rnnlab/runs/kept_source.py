@@ -19,7 +19,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from rnnlab.errors import UserError
@@ -29,6 +29,7 @@ from rnnlab.runs.files import write_whole
 PREFIX = "source_"
 NAME = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")
 CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
+NOT_FINITE = {word: f"from math import {word}" for word in ("inf", "nan")}  # how `repr` writes such numbers
 
 
 class Unrecordable(Exception):
@@ -121,6 +122,11 @@ def _add(kind: Any, imports: set[str], parts: dict[str, str], under_way: set[str
         return
     under_way.add(name)
     text, globals_ = source(kind)
+    for around in sorted(closures(kind) - {name}):
+        if around in globals_ or hasattr(
+            builtins, around
+        ):  # the module would use another value without a word
+            raise Unrecordable(f"{name} uses {around}, a variable of the function around it")
     for used in sorted(global_names(text) - {name}):
         if used not in globals_:
             if not hasattr(builtins, used):
@@ -134,6 +140,7 @@ def _add(kind: Any, imports: set[str], parts: dict[str, str], under_way: set[str
                 raise Unrecordable(f"{name} uses {used}, another name of {value.__name__}")
             _add(value, imports, parts, under_way)
         elif _constant(value):
+            imports |= {line for word, line in NOT_FINITE.items() if word in global_names(repr(value))}
             parts.setdefault(used, f"{used} = {value!r}")
         else:
             raise Unrecordable(f"{name} uses {used}, a {type(value).__name__} that has no source")
@@ -180,12 +187,22 @@ def imported_as(value: Any) -> str | None:
     )
 
 
-def source(kind: Any) -> tuple[str, dict[str, Any]]:
-    """The source text of a class or function, and the globals of its module."""
+def own_functions(kind: Any) -> list[FunctionType]:
+    """A function, or the functions that a class defines itself."""
     functions = [kind] if inspect.isfunction(kind) else [
         f for value in vars(kind).values() if inspect.isfunction(f := getattr(value, "__func__", value))
     ]  # fmt: skip
-    own = [f for f in functions if f.__module__ == kind.__module__]
+    return [f for f in functions if f.__module__ == kind.__module__]
+
+
+def closures(kind: Any) -> set[str]:
+    """The variables of enclosing functions that a class or function uses."""
+    return {name for f in own_functions(kind) for name in f.__code__.co_freevars} - {"__class__"}
+
+
+def source(kind: Any) -> tuple[str, dict[str, Any]]:
+    """The source text of a class or function, and the globals of its module."""
+    own = own_functions(kind)
     for function in own:
         lines = linecache.getlines(function.__code__.co_filename, function.__globals__)
         try:

@@ -61,6 +61,13 @@ def manifest(
     return found | {key: value for key, value in beyond.items() if value}
 
 
+# options by which a diff can be applied, whatever the user's own settings are
+APPLICABLE = (
+    "--no-ext-diff", "--no-textconv", "--no-color", "--no-relative", "--src-prefix=a/", "--dst-prefix=b/",
+    "--submodule=short",
+)  # fmt: skip
+
+
 @functools.cache
 def code() -> dict[str, Any]:
     """The commit of the first of `repositories`, whether the working tree was clean, and the diff if not."""
@@ -69,13 +76,13 @@ def code() -> dict[str, Any]:
     if here is None or commit is None:
         return {"rnnlab": __version__, "commit": None}
     plain = ["--ignore-submodules=dirty"]  # else git runs in each submodule, with that one's config
-    diff = git(here, "diff", "--no-ext-diff", "--no-textconv", *plain, "HEAD") or ""
+    diff = git(here, "diff", *APPLICABLE, *plain, "HEAD") or ""
     status = git(here, "status", "--porcelain", *plain)
     return {
         "rnnlab": __version__,
         "commit": commit.strip(),
         "clean": status is not None and not status.strip(),
-        "diff": diff[:1_000_000],
+        "diff": os.fsencode(diff).decode(errors="replace")[:1_000_000],
     }
 
 
@@ -101,7 +108,7 @@ OFF = {"clean": "", "smudge": "", "process": "", "required": "false"}  # setting
 
 
 def git(folder: Path, *words: str) -> str | None:
-    """The output of git in a folder; None where it fails or is not installed.
+    """The output of git in a folder, as `os.fsdecode` reads it; None where it fails or is not installed.
 
     The repository may be a stranger's, so git runs no hook, no monitor and no filter of it, and fetches nothing. A git
     that cannot switch filters off is not asked for changes.
@@ -160,12 +167,10 @@ def _inert(folder: Path, settings: Mapping[str, str], *words: str) -> tuple[list
 def _git(folder: Path, settings: Mapping[str, str], *words: str) -> str | None:
     command, environment = _inert(folder, settings, *words)
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=False, env=environment
-        )
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False, env=environment)
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    return os.fsdecode(done.stdout) if done.returncode == 0 else None
 
 
 @functools.cache

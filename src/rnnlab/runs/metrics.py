@@ -74,9 +74,14 @@ class Scalars:
 
 def lines(batch: Scalars) -> str:
     """The lines of metrics.csv for a batch: step by step, and its names in their order."""
-    form = "".join(f"%d,{name.replace('%', '%%')},%r\n" for name in batch.columns)
+    form = "".join(f"%d,{cell(name).replace('%', '%%')},%r\n" for name in batch.columns)
     cells = [cell for column in batch.columns.values() for cell in (batch.steps, column)]
     return "".join([form % row for row in zip(*cells, strict=True)])
+
+
+def cell(name: str) -> str:
+    """A metric's name as metrics.csv holds it: in quotes where it has a comma, a quote or a line break."""
+    return '"' + name.replace('"', '""') + '"' if any(sign in name for sign in ',"\r\n') else name
 
 
 def read_metrics(path: Path) -> dict[str, Curve]:

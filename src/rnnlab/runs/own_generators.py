@@ -34,7 +34,7 @@ APART = ("trainer", "_trainer", "_iterator")  # not searched: the Trainer, and a
 
 def own_generators(things: dict[str, Any], deep: int = DEEP) -> dict[str, Any]:
     """{dotted place: generator} of the generators in the attributes of objects, each once, without the global ones."""
-    found = dict(_walk(things, "", deep, set()))
+    found = dict(_walk(things, "", deep, {}))
     return {place: g for place, g in found.items() if not any(g is one for one in GLOBAL)}
 
 
@@ -201,17 +201,18 @@ def _unseeded(body: Sequence[ast.AST]) -> Iterator[str]:
                 yield from _unseeded(getattr(statement, inner, []))
 
 
-def _walk(thing: Any, at: str, deep: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _walk(thing: Any, at: str, deep: int, seen: dict[int, int]) -> Iterator[tuple[str, Any]]:
+    """`seen`: {id of an object: how many levels below it were searched}; a shorter way to it may lead deeper."""
     if isinstance(thing, random.SystemRandom):
         return  # SystemRandom has no state
     if isinstance(thing, KINDS):
         if id(thing) not in seen:
-            seen.add(id(thing))
+            seen[id(thing)] = 0
             yield at, thing
         return
     if (
         deep < 0
-        or id(thing) in seen
+        or seen.get(id(thing), -1) >= deep
         or isinstance(thing, torch.Tensor | np.ndarray | str | bytes | int | float)
     ):
         return
@@ -225,7 +226,7 @@ def _walk(thing: Any, at: str, deep: int, seen: set[int]) -> Iterator[tuple[str,
         inner = {key: value for key, value in vars(thing).items() if key not in APART}
     else:
         return
-    seen.add(id(thing))
+    seen[id(thing)] = deep
     for key, value in inner.items():
         yield from _walk(value, f"{at}.{key}" if at else key, deep - 1, seen)
 

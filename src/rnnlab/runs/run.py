@@ -16,6 +16,7 @@ from rnnlab.config.checked import RunConfig
 from rnnlab.errors import Gone, UserError, nearest, warn
 from rnnlab.runs.files import write_json, write_whole
 from rnnlab.runs.folder import Folder
+from rnnlab.runs.record import LONG
 from rnnlab.runs.secrets import without_secrets
 from rnnlab.runs.yaml import to_yaml
 
@@ -142,16 +143,26 @@ class Run(Folder):
         except Gone:  # the folder may belong to another process now
             raise
         except BaseException as error:
-            file, why = self.folder / "traceback.txt", without_secrets(f"{type(error).__name__}: {error}")
+            file, why = self.folder / "traceback.txt", reason(error)
             if not self.is_there:
                 raise
             is_outside = isinstance(error.__cause__, OSError) or out_of_memory(error)
             can_go_on = {"can_go_on": True} if is_outside else {}
             with suppress(OSError):
-                write_whole(file, without_secrets(traceback.format_exc()).encode())
+                write_whole(file, trace(error))
                 vars(error)["trace_file"] = file  # for the command's one-line message
                 self.update(status="failed", ended=now(), why=why, traceback=file.name, **can_go_on)
             raise
+
+
+def reason(error: BaseException) -> str:
+    """Why a run failed, as run.json holds it: without secrets, and no longer than a text there may be."""
+    return without_secrets(f"{type(error).__name__}: {error}")[:LONG]
+
+
+def trace(error: BaseException) -> bytes:
+    """The content of traceback.txt."""
+    return without_secrets("".join(traceback.format_exception(error))).encode(errors="backslashreplace")
 
 
 def out_of_memory(error: BaseException) -> bool:

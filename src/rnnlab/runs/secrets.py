@@ -20,11 +20,10 @@ HIDDEN = "<secret>"
 
 
 def secrets(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """{value: name} of the environment variables with names like SECRET."""
+    """{value: name} of the environment variables with names like SECRET; the longest first: it may hold another."""
     found = {v: k for k, v in environment.items() if SECRET.search(k) and len(v) >= SHORTEST}
-    return {
-        v: k for v, k in found.items() if not v.startswith(os.sep)
-    }  # a path of a socket or a file is no secret
+    # a path of a socket or a file is no secret
+    return {v: found[v] for v in sorted(found, key=len, reverse=True) if not v.startswith(os.sep)}
 
 
 def without_secrets(value: Any) -> Any:

@@ -22,7 +22,6 @@ from rnnlab.regular_files import from_home
 from rnnlab.runs import syntax as how
 from rnnlab.runs.cache import cache_folder
 from rnnlab.runs.files import write_whole
-from rnnlab.runs.identity import leaves
 from rnnlab.runs.imports import own_imports
 from rnnlab.runs.record import Manifest
 from rnnlab.runs.run import Run
@@ -103,21 +102,29 @@ def _sources(targets: Iterable[str]) -> dict[str, dict[str, str]]:
     found, meaning = {"rnnlab": rnnlab_sources(), "torch": torch_version()}, dict[str, str]()
     places = dict[str, Path]()
     for target in sorted(targets):
-        module = target.rsplit(".", 1)[0]
-        if module == "rnnlab.runs.objects":  # objects in memory, which have no source
+        if target.startswith("rnnlab.runs.objects."):  # objects in memory, which have no source
             continue
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            continue
-        if spec is not None and spec.origin and Path(spec.origin).is_file():
-            content = Path(spec.origin).read_bytes()
+        module, place = _module(target)
+        if place is not None:
+            content = place.read_bytes()
             found[module] = hashlib.sha256(content).hexdigest()
-            places[module] = Path(spec.origin)
-            meaning[module] = _meaning(places[module], content)
+            places[module] = place
+            meaning[module] = _meaning(place, content)
     imports = {name: _kept_meaning(file, file.stat().st_mtime_ns, file.stat().st_size)
                for name, file in sorted(own_imports(places).items())}  # fmt: skip
     return {"sources": found, "syntax": meaning, "imports": imports}
+
+
+def _module(target: str) -> tuple[str, Path | None]:
+    """(name, file) of the module that holds a target, such as mine.Model or mine.Model.load; None for no file."""
+    module = target
+    while "." in module:
+        module = module.rpartition(".")[0]
+        with suppress(ImportError, ValueError):
+            if (spec := importlib.util.find_spec(module)) is not None:
+                place = Path(spec.origin or "")
+                return module, place if place.is_file() else None
+    return module, None
 
 
 def _meaning(file: Path, content: bytes) -> str:
@@ -131,31 +138,44 @@ def _kept_meaning(file: Path, *version: int) -> str:
 
 
 def files(config: Mapping[str, Any]) -> dict[str, str]:
-    """{key of the config: SHA-256} of the files that the data and the model read."""
+    """{key of the config: SHA-256} of the files that the data and the model read, also of initial weights."""
     return {k: v for part in READING for k, v in _files_of(part, config.get(part, {})).items()}
 
 
 def _files_of(part: str, node: Any) -> dict[str, str]:
-    found = {k: _hash_of(v) for k, v in leaves(node, part).items() if isinstance(v, str)}
+    found = {key: _hash_of(text) for key, text in _texts(node, part)}
     return {key: digest for key, digest in found.items() if digest}
 
 
+def _texts(node: Any, at: str) -> Iterator[tuple[str, str]]:
+    """(dotted key, text) of the texts in a config, also of those in lists."""
+    if isinstance(node, str):
+        yield at, node
+    inner = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in inner:
+        yield from _texts(value, f"{at}.{key}")
+
+
 def _hash_of(path: str) -> str | None:
+    """SHA-256 of a file, or of the best weights in a run's folder (`model.init_from`); None where there is neither."""
     try:
-        about = from_home(path).stat()
+        file = from_home(path)
+        if (run := Run(file)).is_there:
+            file = run.best_checkpoint
+        about = file.stat()
     except (OSError, ValueError):
         return None
     if not stat.S_ISREG(about.st_mode):
         return None
-    return _hash(path, about.st_size, about.st_mtime_ns, about.st_ino)
+    return _hash(file, about.st_size, about.st_mtime_ns, about.st_ino)
 
 
 @functools.cache
-def _hash(path: str, *version: int) -> str | None:
+def _hash(file: Path, *version: int) -> str | None:
     """SHA-256 of a file's bytes; cached by version, because a thousand runs may share the file."""
     digest = hashlib.sha256()
     try:
-        with from_home(path).open("rb") as f:
+        with file.open("rb") as f:
             while block := f.read(1 << 20):
                 digest.update(block)
     except OSError:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -58,14 +59,18 @@ def pareto_front(trials: Sequence[dict[str, Any]], mode: str) -> list[dict[str, 
 
 
 def append(path: Path, line: dict[str, Any]) -> None:
-    """Appends a line. Raises UserError where the journal cannot be written."""
+    """Appends a line, also after one that a kill has cut off. Raises UserError where the journal cannot be written."""
     if path.is_symlink():  # the folder may be a stranger's
         raise UserError(f"{path}: is a link, through which no journal is written")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part_hard_links(path)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with path.open("a+b") as file:
+            is_begun = file.tell() > 0
+            if is_begun:
+                file.seek(-1, os.SEEK_END)
+            end = b"\n" if is_begun and file.read(1) != b"\n" else b""
+            file.write(end + json.dumps(line).encode() + b"\n")
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from rnnlab.cells.description import multiplications
 from rnnlab.config.checked import RunConfig
@@ -29,20 +30,27 @@ FINISHED = 100  # the most finished runs of an experiment that are read
 ENOUGH = 3  # the fewest finished runs for an estimate: the first run of a process is slower than the others
 KINDS = 200  # trials are chosen from at most so many runs that differ by more than the seed
 BUDGET = 1.0  # seconds for trials after the first one; then no other starts
+LENGTHS = ("window", "segment", "max_length")  # the keys of data that give the length of a sequence
 TIMEOUT: float | None = 15.0  # seconds for one trial, including the preparation of its data
 
 
 # ---------------------------------------------------------------------- guesses
 
 
+def number(value: Any, otherwise: float) -> Any:
+    """A value of a config; `otherwise` where it is 0 or no number, such as a list of sizes for a user's own class."""
+    return value if isinstance(value, int | float) and value else otherwise
+
+
 def batches(config: RunConfig) -> int:
     """Guessed batches of an epoch."""
     data = config["data"]
-    share = (data.get("fractions") or [0.8])[0]
-    size = data.get("batch_size") or 0
-    if "segment" in data:
-        return max(1, int((data.get("limit") or 1e6) * share) // (max(size, 1) * data["segment"]))
-    items = data.get("n_points") or data.get("n_sequences") or 10_000
+    fractions = data.get("fractions")
+    share = number(fractions[0], 0) if isinstance(fractions, list) and fractions else 0.8
+    size = number(data.get("batch_size"), 0)
+    if segment := number(data.get("segment"), 0):
+        return max(1, int(number(data.get("limit"), 1e6) * share) // (max(size, 1) * segment))
+    items = number(data.get("n_points"), 0) or number(data.get("n_sequences"), 10_000)
     return max(1, math.ceil(round(items * share) / size)) if size else 1
 
 
@@ -62,25 +70,28 @@ def flops(config: RunConfig) -> float:
     """Floating-point operations of one training step."""
     # a multiplication and an addition for each weight, once in the forward pass and twice in the backward pass
     return (
-        6.0 * (config["data"].get("batch_size") or batches(config) * 32) * _length(config) * weights(config)
+        6.0
+        * number(config["data"].get("batch_size"), batches(config) * 32)
+        * _length(config)
+        * weights(config)
     )
 
 
 def weights(config: RunConfig) -> float:
     """Weights of the recurrent layers with a scalar input, without the head."""
     model = config["model"]
-    cell, h = str(model.get("cell")), model.get("hidden_size") or 64
+    cell, h = str(model.get("cell")), number(model.get("hidden_size"), 64)
     directions = 2 if model.get("bidirectional") else 1
-    inputs = model.get("embedding_size") or 1
-    layers = int(model.get("num_layers") or 1)
+    inputs = number(model.get("embedding_size"), 1)
+    layers = int(number(model.get("num_layers"), 1))
     deeper = multiplications(cell, directions * h, h)
     return float(directions * (multiplications(cell, inputs, h) + (layers - 1) * deeper))
 
 
 def guessed_bytes(config: RunConfig) -> float:
     """Guessed memory of a worker that trains the run, in bytes."""
-    width = config["model"].get("hidden_size") or 64
-    activations = 4.0 * (config["data"].get("batch_size") or 1024) * _length(config) * width * 8
+    width = number(config["model"].get("hidden_size"), 64)
+    activations = 4.0 * number(config["data"].get("batch_size"), 1024) * _length(config) * width * 8
     # six float32 for a weight: itself, its gradient, the optimizer's two moments, the best and the saved weights
     return WORKER_BYTES + 24.0 * weights(config) + activations
 
@@ -88,7 +99,7 @@ def guessed_bytes(config: RunConfig) -> float:
 def _length(config: RunConfig) -> int:
     """Time steps of a sequence."""
     data = config["data"]
-    return int(data.get("window") or data.get("segment") or data.get("max_length") or 100)
+    return int(next(filter(None, (number(data.get(key), 0) for key in LENGTHS)), 100))
 
 
 # ---------------------------------------------------------------------- measured

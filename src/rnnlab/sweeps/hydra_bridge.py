@@ -15,7 +15,7 @@ from rnnlab.config.hydra_keys import of_jobs, unused_in_files
 from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.runs.record import ENDED
 from rnnlab.sweeps.grid import Grid, Listed, grid, listed
-from rnnlab.sweeps.plan import Planned
+from rnnlab.sweeps.plan import Plan, Planned
 from rnnlab.sweeps.planner import Planner
 from rnnlab.sweeps.probe import import_errors
 from rnnlab.sweeps.rehearsal import answers
@@ -102,7 +102,9 @@ def run_grid(config: DictConfig, context: Any, arguments: list[str]) -> list[lis
 
 
 def run_jobs(config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]) -> list[JobReturn]:
-    """Trains the points that another sweeper chose. It does not raise if a run fails: that sweeper decides."""
+    """Trains the points that another sweeper chose. It does not raise if a run fails, or if a point is left out: that
+    sweeper decides.
+    """
     multirun = Multirun(config, context)
     if lines := [*of_jobs(config.hydra)]:
         raise UserError(*lines)
@@ -113,10 +115,20 @@ def run_jobs(config: DictConfig, context: Any, jobs: Sequence[Sequence[str]]) ->
     found = []
     for point in points:
         texts = tuple(a.text for a in point)
-        if texts not in by_overrides:  # another point is the same run
-            texts = by_id[done.plan.same[texts]]
-        found.append(by_overrides[texts])
+        same = by_id.get(done.plan.same.get(texts, ""), texts)  # another point may be the same run
+        found.append(by_overrides.get(same) or _left_out(done.plan, texts))
     return found
+
+
+def _left_out(plan: Plan, texts: tuple[str, ...]) -> JobReturn:
+    """The result of a point that gives no run."""
+    invalid = {tuple(a.text for a in point): lines for point, lines in plan.invalid}
+    otherwise = (
+        "another point is the same run, and invalid" if texts in plan.same else "sweep.exclude leaves it out"
+    )
+    why = invalid.get(texts, [otherwise])
+    failed = RunFailed(f"{' '.join(texts)}: {why[0]}", *why[1:])
+    return JobReturn(overrides=list(texts), task_name="rnnlab", status=JobStatus.FAILED, _return_value=failed)
 
 
 def job_batches(

@@ -7,7 +7,6 @@ import json
 import resource
 import sys
 import time
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,7 @@ from rnnlab.errors import Gone, UserError
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.lock import Locked, lock
 from rnnlab.runs.record import ENDED
-from rnnlab.runs.run import Run, now
+from rnnlab.runs.run import Run, now, reason, trace
 from rnnlab.runs.run_path import Place
 from rnnlab.runs.sources import files
 
@@ -176,7 +175,7 @@ def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
     from rnnlab.tensorboard.event_files import show_failure
     from rnnlab.training.resumption import is_under_way
 
-    why = f"{type(error).__name__}: {error}"
+    why = reason(error)
     record = run.known
     if record.get("status") == "failed" and record.get("traceback"):
         return {}
@@ -185,7 +184,6 @@ def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
         return unwritten
     own = isinstance(error, SystemExit)  # the run's code exits, and would do so again
     can_go_on = {"can_go_on": True} if is_under_way(run) and not own else {}
-    text = "".join(traceback.format_exception(error))
     try:
         with lock(run.folder):
             if run.known.get("status") in ENDED:
@@ -193,7 +191,7 @@ def record_failure(run: Run, job: Job, error: BaseException) -> dict[str, Any]:
             run.create(
                 job.place.id, job.config["name"], job.config, job.overrides, job.place.group, job.place.label
             )
-            write_whole(run.folder / "traceback.txt", text.encode())
+            write_whole(run.folder / "traceback.txt", trace(error))
             run.update(status="failed", ended=now(), why=why, traceback="traceback.txt", **can_go_on)
     except Locked:
         raise

@@ -61,6 +61,7 @@ class LiveView(View):
         self.done_seconds = self.running_seconds = 0.0  # guessed seconds that are done
         self.steps = Steps(due)
         self.running: dict[int, tuple[Planned, float, int]] = {}
+        self.over: dict[int, str] = {}  # {run: the status with which it has ended}
         self.best: tuple[float, Planned] | None = None
         self.comparable = _comparable(due)
         self.begin, self.drawn, self.lines, self.printed = time.monotonic(), 0.0, 0, ""
@@ -81,6 +82,10 @@ class LiveView(View):
     # ------------------------------------------------------------------ what the scheduler reports
 
     def added(self, planned: Planned) -> None:
+        """A further run, or one that goes on: halving stops a run at each rung."""
+        if status := self.over.pop(id(planned), ""):
+            self.counts[status] -= 1
+            self.done_seconds -= self.seconds[id(planned)]
         self.seconds[id(planned)] = planned.cost
         self.steps.add(planned)
         mean = sum(self.seconds.values()) / len(self.seconds)
@@ -105,6 +110,7 @@ class LiveView(View):
         if not self.running:
             self.running_seconds = 0.0  # clears rounding errors
         self.counts[outcome.status] += 1
+        self.over[id(planned)] = outcome.status
         self.done_seconds += self.seconds[id(planned)]
         self.steps.ended(planned, outcome)
         self.compare(planned, outcome.record)
@@ -225,6 +231,7 @@ class Steps:
     def __init__(self, due: list[Planned]) -> None:
         self._of: dict[int, int] = {}
         self._kinds: dict[str, int] = {}
+        self._taken: dict[int, int] = {}  # by the runs that have ended
         self.total, self.done = 0, 0
         for planned in due:
             self.add(planned)
@@ -233,7 +240,9 @@ class Steps:
         kind = planned.place.group
         if kind not in self._kinds:
             self._kinds[kind] = guessed_steps(planned.config)
-        self.total += self._kinds[kind] - self._of.get(id(planned), 0)
+        taken = self._taken.pop(id(planned), None)  # where the run goes on
+        self.total += self._kinds[kind] - (self._of.get(id(planned), 0) if taken is None else taken)
+        self.done -= taken or 0
         self._of[id(planned)] = self._kinds[kind]
 
     def of(self, planned: Planned) -> int:
@@ -243,6 +252,7 @@ class Steps:
         taken = outcome.record.get("results", {}).get("steps", self.of(planned))
         self.total += taken - self.of(planned)
         self.done += taken
+        self._taken[id(planned)] = taken
 
 
 def clock(seconds: float) -> str:

@@ -4,7 +4,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rnnlab.config.checked import RunConfig
@@ -25,6 +25,7 @@ class Assigned:
     config: RunConfig
     overrides: list[str] = field(default_factory=list)
     status: str = ""
+    ended: str | None = None  # when the run had ended before
 
     @property
     def run(self) -> Run:
@@ -59,7 +60,7 @@ class Pack:
 
         refuse_others(self.made_with, surroundings())
         server = ForkServer()
-        due = [a for a in self.runs if self.restart or a.run.known.get("status") not in ENDED]
+        due = self.due()
         options = PoolOptions(dict.fromkeys(("cpu", "gpu", "mps"), self.workers), gpus=visible_gpus(),
                               pictures=self.pictures)  # fmt: skip
         self._scheduler = Scheduler(LocalPool(server), options, View(), self.command)
@@ -72,6 +73,18 @@ class Pack:
         if left and stopped_by == "SIGTERM":
             queue_again()
         return left, stopped_by
+
+    def due(self) -> list[Assigned]:
+        """The runs that are left. Slurm may have queued this job again: a stale run that it has begun to train again
+        does not start again, but resumes.
+        """
+        left = []
+        for assigned in self.runs:
+            record = assigned.run.known
+            is_begun = record.get("ended") != assigned.ended
+            if record.get("status") not in ENDED or (self.restart and not is_begun):
+                left.append(replace(assigned, status="") if is_begun else assigned)
+        return left
 
     def checkpoint(self) -> Any:
         """Called by submitit during `__call__`, when the job's time is over or the job is preempted."""

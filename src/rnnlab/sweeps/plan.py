@@ -96,14 +96,14 @@ class Plan:
         """The number of runs of each status."""
         return Counter(r.status for r in self.runs)
 
-    def check_classes(self, import_errors: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    def check_classes(self, import_errors: Callable[[list[tuple[str, str]]], dict[str, str]]) -> None:
         """Makes points invalid that name a user-defined class that cannot be imported.
 
-        `import_errors` maps {path in the config: class} to {class: error}, see `rnnlab.sweeps.probe`.
+        `import_errors` maps [(path in the config, class)] to {class: error}, see `rnnlab.sweeps.probe`.
         """
         known: dict[Any, dict[str, str]] = {}
         classes = [_own_classes(planned, known) for planned in self.runs]
-        errors = import_errors({at: name for named in known.values() for at, name in named.items()})
+        errors = import_errors(list(dict.fromkeys(one for named in known.values() for one in named.items())))
         if not errors:
             return
         runs, self.runs = self.runs, []
@@ -202,7 +202,7 @@ class Plan:
 
 def _own_classes(planned: Planned, known: dict[Any, dict[str, str]]) -> dict[str, str]:
     """{path in the config: class} of user-defined classes: those outside rnnlab, torch and Lightning."""
-    cells = [a.value for a in planned.point if a.plain and a.key.endswith(".cell")]
+    cells = [a.text for a in planned.point if a.plain and a.key.endswith(".cell")]
     key = (id(planned.template), *cells)
     if key not in known:
         named = {k: v for k, v in leaves(planned.config).items() if k.endswith(("._target_", ".cell"))}

@@ -51,8 +51,8 @@ class Probe:
         """({accelerator: name of the device} of this machine, best first; the number of GPUs)."""
         return self.call(devices)
 
-    def import_errors(self, classes: dict[str, str]) -> dict[str, str]:
-        """{class: why it cannot be imported}, for `classes` {path in the config: class}."""
+    def import_errors(self, classes: list[tuple[str, str]]) -> dict[str, str]:
+        """{class: why it cannot be imported}, for `classes` [(path in the config, class)]."""
         return self.call(partial(import_errors, classes)) if classes else {}
 
     def answers(self, asked: list[dict[str, Any]]) -> list[Answer]:
@@ -78,12 +78,12 @@ def devices() -> tuple[dict[str, str], int]:
     return present(), torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
-def import_errors(classes: dict[str, str]) -> dict[str, str]:
+def import_errors(classes: list[tuple[str, str]]) -> dict[str, str]:
     from rnnlab.cells.registry import resolve
     from rnnlab.config.building import locate
 
     found = {}
-    for at, name in classes.items():
+    for at, name in classes:
         try:
             if at.endswith(".cell"):
                 resolve(name)

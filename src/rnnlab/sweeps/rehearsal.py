@@ -161,5 +161,9 @@ def not_here(node: dict[str, Any]) -> bool:
     """Whether a `data` section names a corpus that has not been downloaded."""
     from rnnlab.data.corpora import CORPORA
 
-    name = "" if node.get("path") else node.get("corpus", "")
-    return name in CORPORA and not CORPORA[name].file(name, Path(node["folder"])).exists()
+    name, folder = node.get("corpus"), node.get("folder")
+    if (
+        node.get("path") or not isinstance(name, str) or not isinstance(folder, str)
+    ):  # or keys of a user's own class
+        return False
+    return name in CORPORA and not CORPORA[name].file(name, Path(folder)).exists()

@@ -168,8 +168,10 @@ class SlurmSweep:
 
     def _pack(self, runs: list[Planned], about: dict[str, str], workers: int) -> Pack:
         places = [planned.place._replace(folder=planned.place.folder.absolute()) for planned in runs]
-        assigned = [Assigned(place, planned.config, planned.overrides, planned.status)
-                    for place, planned in zip(places, runs, strict=True)]  # fmt: skip
+        assigned = [
+            Assigned(place, planned.config, planned.overrides, planned.status, planned.run.known.get("ended"))
+            for place, planned in zip(places, runs, strict=True)
+        ]
         return Pack(assigned, self.command, workers, about, self.restart, self.options["pictures"])
 
     def _note(self, jobs: dict[str, Any]) -> None:

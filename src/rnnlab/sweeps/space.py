@@ -14,6 +14,7 @@ from rnnlab.errors import UserError
 from rnnlab.sweeps.grid import Assignment, Point, assignments, of_sweep
 
 DIGITS = 6  # significant digits of a drawn number in names and configs
+OF_STEPS = 12  # of a number of a range: enough to tell its steps apart, and too few for an error of rounding
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Dimension:
     def assign(self, drawn: Any) -> Assignment:
         if self.choices:
             return next(a for a in self.choices if a.text == drawn)
-        value = int(drawn) if self.whole else min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high)
+        digits = OF_STEPS if self.step else DIGITS
+        value = int(drawn) if self.whole else min(max(float(f"{drawn:.{digits}g}"), self.low), self.high)
         return Assignment(f"{self.key}={value}", self.key.lstrip("+"), value, "+" not in self.key)
 
     def __str__(self) -> str:
@@ -157,7 +159,7 @@ def _dimension(key: str, override: Override, is_group: Callable[[str], bool]) ->
     choices = tuple(assignments(override, is_group, 2))
     if not choices:
         raise UserError(f"{override.input_line}: it has no values")
-    numbers = [a.value for a in choices]
-    if isinstance(value, RangeSweep) and len(numbers) > 1 and not is_group(override.key_or_group):
-        return Dimension(key, (), min(numbers), max(numbers), abs(numbers[1] - numbers[0]))
+    if isinstance(value, RangeSweep) and len(choices) > 1 and not is_group(override.key_or_group):
+        numbers = sorted(a.value for a in choices)  # `shuffle` and `sort` change only their order
+        return Dimension(key, (), numbers[0], numbers[-1], numbers[1] - numbers[0])
     return Dimension(key, choices)

@@ -282,6 +282,11 @@ def _search(
     from rnnlab.sweeps.study import refuse_objectives
 
     require_optuna(options)
+    again = {"sweep.stale=rerun": options["stale"] == "rerun", "rerun=true": plan.runs[0].config["rerun"]}
+    for asked in (text for text, is_so in again.items() if is_so):
+        raise UserError(
+            f"{asked}: a search trains no finished run again; sweep.search=grid does, with the keys it is given"
+        )
     refuse_objectives(options["objectives"], plan.runs[0].config["monitor"], plan.measured)
     if options["pool"] == "slurm":
         require_slurm()
@@ -324,7 +329,7 @@ def _search(
             view.compare(planned, done.record(planned))
         with workers_of(options, server, devices, corners) as (pool, sizes):
             scheduler = Scheduler(pool, sizes, view, command, search)
-            outcomes = scheduler.run(restart=options["stale"] == "rerun")
+            outcomes = scheduler.run()
     found = [*search.study.earlier, *(planned for trial in search.trials for planned in trial.runs)]
     done.plan.runs = list({planned.place.folder: planned for planned in found}.values())
     done.records |= {p.place.folder: p.run.known for p in done.plan.runs}

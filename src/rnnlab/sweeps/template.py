@@ -240,8 +240,8 @@ class Template:
 
     def _type(self, path: str, value: Any) -> tuple[Any, list[str]]:
         """The value with the type that `read` gives it, and lines about its errors."""
-        if isinstance(value, list):
-            return self._validated(path, list(value))
+        if isinstance(value, list | dict):
+            return self._validated(path, value.copy())
         memo = (path, (type(value), value))
         if memo not in self._typed:
             self._typed[memo] = self._validated(path, value)

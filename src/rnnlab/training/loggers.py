@@ -14,7 +14,7 @@ from rnnlab.config.checked import RunConfig
 from rnnlab.native import recording
 from rnnlab.native.recording import FEW
 from rnnlab.runs.identity import leaves
-from rnnlab.runs.metrics import HEADER, Scalars, lines
+from rnnlab.runs.metrics import HEADER, Scalars, cell, lines
 from rnnlab.runs.secrets import without_secrets
 from rnnlab.training.display import About
 
@@ -105,7 +105,7 @@ class MetricsFile(RunLogger):
         if any(name.startswith("speed/") for name in batch.columns):
             kept = {name: column for name, column in batch.columns.items() if not name.startswith("speed/")}
             batch = Scalars(batch.steps, kept)
-        names = tuple(name.encode() for name in batch.columns)
+        names = tuple(cell(name).encode() for name in batch.columns)
         few = len(batch.steps) < FEW
         self.journal.write((None if few else recording.lines(*batch.arrays, names)) or lines(batch).encode())
 
