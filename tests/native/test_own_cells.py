@@ -387,3 +387,29 @@ def test_what_is_the_same_for_all_units_is_computed_once_a_row():
     text, _, _ = source(LayerNormGRU(3, 19))
     assert "row_div" in text and "row_sqrt" in text
     assert " / " not in text and "vec_sqrt" not in text
+
+
+class Voting(Cell):
+    """What all units share has no gradient, so that the gradients of the sums overwrite the sums themselves."""
+
+    gates, states = 2, 1
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.a, self.b, self.c = (nn.Parameter(torch.full((hidden_size,), v)) for v in (1.0, 0.1, 0.5))
+
+    def step(self, u, state):
+        (h,) = state
+        x, y = (u + self.recur(h)).chunk(2, dim=-1)
+        vote = torch.sign(x).mean(-1, keepdim=True)
+        h = vote * tanh(self.a * y + self.b) + self.c * h
+        return h, (h,)
+
+
+def test_gradients_overwrite_no_value_of_a_whole_row_that_is_still_read():
+    case = Case("series", 8, 5, cell=Voting, hidden_size=40)
+    name = case.names(1)[0]
+    program = case.program()
+    program.gradients(name)
+    _, truth = torchs_gradients(case, name, torch.float64, "reference")
+    assert relative_error([p.grad for p in program.task.parameters()], truth) < CLOSE
