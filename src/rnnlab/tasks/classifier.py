@@ -137,6 +137,12 @@ class Classifier(Task):
         for metric in self.ranked.values():
             metric.update(scores, truth.cpu())
 
+    def forget(self) -> None:
+        super().forget()
+        self._seen.clear()
+        for metric in self.ranked.values():
+            metric.reset()
+
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The probabilities of the classes (B, classes)."""
         return self.probabilities(self(batch.x, batch.lengths))
@@ -175,8 +181,6 @@ class Classifier(Task):
             for scores, truth in (seen for of_rank in self.world.gather(self._seen) for seen in of_rank):
                 for metric in self.ranked.values():
                     metric.update(scores, truth)
-            self._seen.clear()
         ranked = {name: float(metric.compute()) for name, metric in self.ranked.items()}
-        for metric in self.ranked.values():
-            metric.reset()
+        self.forget()
         return super().reported(means) | ranked

@@ -330,6 +330,15 @@ class Task(lightning.LightningModule):
         places = truth.numel() if model.reads == "every" else len(truth)
         return self.named(scores(model.loss, said, truth, scale, model.huber_delta), places)
 
+    def forget(self) -> None:
+        """Drops the sums that an interrupted evaluation has left, so that the next one begins with none."""
+        self._sums = {}
+
+    def on_validation_epoch_start(self) -> None:
+        self.forget()
+
+    on_test_epoch_start = on_validation_epoch_start
+
     def add(self, scores: Scores) -> None:
         """Adds the scores of a batch to those of the part that is being evaluated."""
         for name, (total, n) in scores.items():
