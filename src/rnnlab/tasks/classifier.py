@@ -167,7 +167,7 @@ class Classifier(Task):
         """Tokens as numbers, separated by spaces."""
         size = self.spec["vocab_size"]
         for word in text.split():
-            if not word.isdigit() or int(word) >= size:
+            if not word.isdecimal() or int(word) >= size:
                 raise UserError(f"{word}: not a token from 0 to {size - 1}")
         return torch.tensor([int(word) for word in text.split()], dtype=torch.int64), text.split()
 
