@@ -1,0 +1,33 @@
+"""What a user gives to a finished model: values of a series, and typed input."""
+
+import pytest
+import torch
+
+from rnnlab.errors import UserError
+from rnnlab.tasks import Classifier, Forecaster
+
+FAR = 1e8  # at which neighbouring float32 numbers are 8 apart
+
+
+def test_values_far_from_zero_keep_their_digits():
+    spec = {
+        "kind": "series",
+        "inputs": 1,
+        "targets": 1,
+        "horizon": 1,
+        "target_index": [0],
+        "input_names": ["a"],
+    }
+    spec |= {key: [1.0] for key in ("input_scale", "target_scale")}
+    spec |= {key: [FAR] for key in ("input_shift", "target_shift")}
+    task = Forecaster(spec, hidden_size=3, cell="gru").eval()
+    scaled = torch.tensor([[[1.0], [2.5], [0.25]]])
+    forecast = task(scaled).double() + FAR
+    torch.testing.assert_close(task.predict_given(scaled.double() + FAR), forecast, rtol=0, atol=1e-6)
+    assert torch.equal(task.parse("100000001 100000002.5 100000000.25")[0], scaled[0])
+
+
+def test_a_digit_that_is_no_decimal_is_no_token():
+    task = Classifier({"kind": "labelled", "vocab_size": 5, "classes": 2}, hidden_size=3, cell="gru")
+    with pytest.raises(UserError, match="²: not a token from 0 to 4"):
+        task.parse("1 ²")
