@@ -1,6 +1,7 @@
 """`Optimization`: optimizer, schedule, clipping and accumulation of a training."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ class Optimization:
     """The settings of a training step, from the configs `optimizer`, `scheduler` and `trainer`.
 
     `optimizer` is called with the parameters, `scheduler` with the optimizer. The schedule advances at each `interval`:
-    an optimizer step, an epoch, or a validation (which gives it the value of `monitor`).
+    an optimizer step, an epoch, or a validation (which gives a schedule that asks for it the value of `monitor`).
     """
 
     optimizer: Callable[..., torch.optim.Optimizer]
@@ -55,6 +56,14 @@ class Optimization:
             # Lightning advances nothing under manual optimization; it saves, restores and shows the schedule
             configured["lr_scheduler"] = {"scheduler": self.scheduler(optimizer)}
         return configured
+
+    def advance(self, scheduler: Any, values: Mapping[str, float]) -> None:
+        """Advances a schedule after a validation that has measured these values."""
+        taken = list(inspect.signature(scheduler.step).parameters)
+        if taken[:1] in ([], ["epoch"]):  # torch would take a value for the number of the step
+            scheduler.step()
+        elif self.monitor in values:
+            scheduler.step(values[self.monitor])
 
     def groups(self, module: nn.Module) -> list[dict[str, Any]]:
         """The two parameter groups: the head, which has the run's learning rate, and the copied parameters."""

@@ -370,9 +370,7 @@ class Task(lightning.LightningModule):
         if not self.trainer.sanity_checking:
             self.record(values)
             if self.optimization.scheduler is not None and self.optimization.interval == "validation":
-                watched = values.get(self.optimization.monitor)
-                if watched is not None:
-                    self.lr_schedulers().step(watched)  # type: ignore[union-attr, arg-type]
+                self.optimization.advance(self.lr_schedulers(), values)
 
     def on_test_epoch_end(self) -> None:
         loss, metrics = self.evaluation_metrics()
