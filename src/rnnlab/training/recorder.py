@@ -94,7 +94,8 @@ class Recorder(Callback):
             total, n = self.since
             if n:
                 trainer.callback_metrics[TRAINING] = torch.tensor(total / n, dtype=torch.float64)
-        self.since = [0.0, 0]
+        if trainer.is_last_batch:  # else `max_steps` ended it within the epoch, in which a longer run goes on
+            self.since = [0.0, 0]
 
     def take(self, trainer: Trainer, task: LightningModule) -> None:
         """Hands the task's scalars to the loggers, and checks the losses among them."""
