@@ -247,7 +247,7 @@ class Task(lightning.LightningModule):
             optimizer.zero_grad()  # type: ignore[union-attr]
         self.manual_backward(loss / how.accumulate if how.accumulate > 1 else loss)
         self._micro_losses.append(loss.detach())
-        if len(self._micro_losses) == how.accumulate or self.trainer.is_last_batch:
+        if len(self._micro_losses) >= how.accumulate or self.trainer.is_last_batch:
             mean = self._micro_losses[0]
             if len(self._micro_losses) > 1:
                 mean = torch.stack(self._micro_losses).mean()
