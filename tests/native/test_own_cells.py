@@ -286,7 +286,26 @@ class Squeezed(Cell):
         return h, (h,)
 
 
-@pytest.mark.parametrize("kind", [Corners, Squeezed])
+class Bounded(Cell):
+    gates = 3
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.power = nn.Parameter(torch.zeros(hidden_size))
+
+    def step(self, u, state):
+        (h,) = state
+        a, b, c = u.chunk(3, -1)
+        h = (
+            functional.hardtanh(a)
+            + functional.softplus(b, threshold=0.5)
+            + torch.pow(c.abs(), self.power)
+            + 0 * h
+        )
+        return h, (h,)
+
+
+@pytest.mark.parametrize("kind", [Corners, Squeezed, Bounded])
 def test_nan_and_infinity_pass_as_in_torch(kind):
     values = [math.nan, math.inf, -math.inf, 1e38, -1e38, 0.0, -0.0, 90.0, -90.0, 1.0]
     found = {}
