@@ -27,6 +27,19 @@ def test_values_far_from_zero_keep_their_digits():
     assert torch.equal(task.parse("100000001 100000002.5 100000000.25")[0], scaled[0])
 
 
+def test_typed_values_of_several_series_are_not_taken_for_scaled_ones():
+    spec = {"kind": "series", "inputs": 1, "targets": 1, "horizon": 1, "target_index": [0], "input_names": ["a"],
+            "input_shift": [0.0], "target_shift": [0.0], "input_scale": [1.0], "target_scale": [1.0]}  # fmt: skip
+    for shift, scale in ((100.0, 5.0), (0.0, 1.0)):
+        of_each = {"input_shift": [[0.0], [shift]], "input_scale": [[1.0], [scale]]}
+        task = Forecaster(spec | {"series": {"names": ["u", "v"], **of_each}}, hidden_size=3, cell="gru")
+        if shift:
+            with pytest.raises(UserError, match="what is typed belongs to none"):
+                task.parse("101 102")
+        else:
+            assert task.parse("101 102")[0].tolist() == [[101.0], [102.0]]
+
+
 def test_a_digit_that_is_no_decimal_is_no_token():
     task = Classifier({"kind": "labelled", "vocab_size": 5, "classes": 2}, hidden_size=3, cell="gru")
     with pytest.raises(UserError, match="²: not a token from 0 to 4"):

@@ -312,6 +312,12 @@ class Forecaster(Task):
             raise UserError(
                 "data.log=true: what is typed would need logarithms; give the run a file of its own"
             )
+        of_each = self.spec.get("series", {"input_shift": [0.0], "input_scale": [1.0]})
+        if torch.tensor(of_each["input_shift"]).any() or (torch.tensor(of_each["input_scale"]) != 1).any():
+            raise UserError(
+                "each series of the data has a scale of its own, and what is typed belongs to none; give the run a "
+                "file of its own"
+            )
         return self.scaled(torch.tensor(rows, dtype=torch.float64).reshape(-1, inputs)), text.split()
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
