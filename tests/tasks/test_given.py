@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rnnlab.errors import UserError
-from rnnlab.tasks import Classifier, Forecaster
+from rnnlab.tasks import CharLM, Classifier, Forecaster
 
 FAR = 1e8  # at which neighbouring float32 numbers are 8 apart
 
@@ -44,3 +44,16 @@ def test_a_digit_that_is_no_decimal_is_no_token():
     task = Classifier({"kind": "labelled", "vocab_size": 5, "classes": 2}, hidden_size=3, cell="gru")
     with pytest.raises(UserError, match="²: not a token from 0 to 4"):
         task.parse("1 ²")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_ids_of_any_whole_type_are_read_and_those_out_of_range_are_named(dtype):
+    text = CharLM({"kind": "text", "vocabulary_size": 5}, hidden_size=3, cell="gru").eval()
+    labelled = Classifier(
+        {"kind": "labelled", "vocab_size": 5, "classes": 2}, hidden_size=3, cell="gru"
+    ).eval()
+    for task in (text, labelled):
+        ids = torch.tensor([[0, 4, 2]])
+        assert torch.equal(task.predict_given(ids.to(dtype)), task.predict_given(ids))
+        with pytest.raises(UserError, match=r"x holds 0 to 5; .* from 0 to 4 fit"):
+            task.predict_given(torch.tensor([[0, 5, 2]]).to(dtype))

@@ -18,7 +18,7 @@ from rnnlab.memory import afford
 from rnnlab.native.scoring import LOSS, RIGHT, Head, Scale
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
-from rnnlab.tasks.task import Panel, Probe, Scores, Task
+from rnnlab.tasks.task import Panel, Probe, Scores, Task, given_ids
 
 
 class Classifier(Task):
@@ -148,10 +148,9 @@ class Classifier(Task):
         return self.probabilities(self(batch.x, batch.lengths))
 
     def predict_given(self, x: Tensor) -> Tensor:
-        """The probabilities of the classes (B, classes) for tokens x (B, T) int64, without padding."""
-        if x.dim() != 2 or x.is_floating_point():
-            raise UserError(f"predict: x is {tuple(x.shape)}; whole numbers (rows, steps) fit")
-        return self.probabilities(self(x, torch.full((len(x),), x.shape[1])))
+        """The probabilities of the classes (B, classes) for tokens x (B, T), without padding."""
+        tokens = given_ids(x, self.spec["vocab_size"], "whole numbers")
+        return self.probabilities(self(tokens, torch.full((len(x),), x.shape[1])))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """The probabilities of the classes (B, classes), also for a sigmoid head."""

@@ -408,6 +408,20 @@ class Task(lightning.LightningModule):
         checkpoint["spec"] = self.spec
 
 
+def given_ids(x: Tensor, size: int, named: str) -> Tensor:
+    """The ids x (rows, steps) that a user passes, of any type of whole numbers, as int64. Raises UserError for another
+    shape or type, and for ids that are not below `size`.
+    """
+    if x.dim() != 2 or x.is_floating_point():
+        raise UserError(f"predict: x is {tuple(x.shape)}; {named} (rows, steps) fit")
+    x = x.long()
+    if x.numel() and (x.min() < 0 or x.max() >= size):
+        raise UserError(
+            f"predict: x holds {int(x.min())} to {int(x.max())}; {named} from 0 to {size - 1} fit"
+        )
+    return x
+
+
 def redefined(cls: type, base: type | None = None) -> frozenset[str]:
     """The attributes of `base` that a class overrides; the default `base` is the nearest ancestor in rnnlab.tasks."""
     kinds = cls.__mro__
