@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from rnnlab.cells.choice import check_choice
+
 
 @dataclass
 class Optimization:
@@ -36,9 +38,14 @@ class Optimization:
         """
         before = vars(trainer).get("heeded", (None, None, 1))
         if trainer.gradient_clip_val != before[0]:
-            self.clip_val = trainer.gradient_clip_val or None  # Lightning clips nothing at 0
+            asked = trainer.gradient_clip_val
+            self.clip_val = (
+                asked if asked and asked > 0 else None
+            )  # as Lightning, which clips nothing at 0 and below
         if trainer.gradient_clip_algorithm != before[1]:
-            self.clip_algorithm = trainer.gradient_clip_algorithm or "norm"
+            asked = trainer.gradient_clip_algorithm or "norm"
+            check_choice("trainer.gradient_clip_algorithm", asked, ("norm", "value"))
+            self.clip_algorithm = asked
         if trainer.accumulate_grad_batches != before[2]:
             self.accumulate = trainer.accumulate_grad_batches
         if hasattr(trainer.fit_loop, "hooks"):
