@@ -52,6 +52,17 @@ def test_a_schedule_that_advances_at_validations_counts_them(small):
         small("scheduler=cosine", "scheduler.interval=validation", base=base())
 
 
+class Unscheduled(Forecaster):
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch", "validation"])
+def test_a_model_that_makes_an_optimizer_alone_has_no_schedule(small, interval):
+    run = small(f"model._target_={__name__}.Unscheduled", f"scheduler.interval={interval}", base=base())
+    assert (rates(run) == 0.1).all()
+
+
 def test_a_schedule_is_as_long_as_a_run_that_overfits_some_batches(small):
     run = small("scheduler=cosine", "trainer.overfit_batches=2", base=base())
     assert run.results["steps"] == 6

@@ -261,8 +261,8 @@ class Task(lightning.LightningModule):
             self._micro_losses.clear()
             measured["optim/grad_norm"] = self._grad_norm
             self.record(measured)
-            if how.scheduler is not None and how.interval == "step":
-                self.lr_schedulers().step()  # type: ignore[union-attr]
+            if (schedule := self._schedule("step")) is not None:
+                schedule.step()
         return of_rows
 
     def record(self, values: Mapping[str, Any]) -> None:
@@ -277,8 +277,13 @@ class Task(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         if not self.trainer.is_last_batch:
             return  # max_steps ended the training inside this epoch: a resumed training is still in it
-        if self.optimization.scheduler is not None and self.optimization.interval == "epoch":
-            self.lr_schedulers().step()  # type: ignore[union-attr]
+        if (schedule := self._schedule("epoch")) is not None:
+            schedule.step()
+
+    def _schedule(self, interval: str) -> Any:
+        """The schedule, if it advances at this interval. A subclass's `configure_optimizers` may have made none."""
+        how = self.optimization
+        return self.lr_schedulers() if how.scheduler is not None and how.interval == interval else None
 
     # ------------------------------------------------------------------ prediction
 
@@ -369,8 +374,8 @@ class Task(lightning.LightningModule):
         self.announce(values)
         if not self.trainer.sanity_checking:
             self.record(values)
-            if self.optimization.scheduler is not None and self.optimization.interval == "validation":
-                self.optimization.advance(self.lr_schedulers(), values)
+            if (schedule := self._schedule("validation")) is not None:
+                self.optimization.advance(schedule, values)
 
     def on_test_epoch_end(self) -> None:
         loss, metrics = self.evaluation_metrics()
