@@ -129,3 +129,11 @@ def test_of_a_gated_cell_of_ones_own_the_first_block_is_taken():
 
     cell = Gated(3, 5)
     np.testing.assert_array_equal(candidate(cell), cell.weight_hh[:5].detach().double().numpy())
+
+
+def test_weights_that_are_no_numbers_have_no_eigenvalues_and_end_no_training(spec):
+    """The next loss ends it, with the reason."""
+    task = Forecaster(spec, cell="elman", hidden_size=3)
+    with torch.no_grad():
+        task.stack.layers[0].weight_hh[0] = torch.nan
+    assert RecurrentWeights().look(task, None, None) == {}

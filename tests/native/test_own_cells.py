@@ -16,6 +16,7 @@ from programs import Case, built_with, relative_error, torchs_gradients
 from torch import nn, tanh
 from torch.nn import functional
 
+from rnnlab import native
 from rnnlab.cells import Cell
 from rnnlab.errors import UserError
 from rnnlab.native import bindings as library
@@ -286,7 +287,26 @@ class Squeezed(Cell):
         return h, (h,)
 
 
-@pytest.mark.parametrize("kind", [Corners, Squeezed])
+class Bounded(Cell):
+    gates = 3
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.power = nn.Parameter(torch.zeros(hidden_size))
+
+    def step(self, u, state):
+        (h,) = state
+        a, b, c = u.chunk(3, -1)
+        h = (
+            functional.hardtanh(a)
+            + functional.softplus(b, threshold=0.5)
+            + torch.pow(c.abs(), self.power)
+            + 0 * h
+        )
+        return h, (h,)
+
+
+@pytest.mark.parametrize("kind", [Corners, Squeezed, Bounded])
 def test_nan_and_infinity_pass_as_in_torch(kind):
     values = [math.nan, math.inf, -math.inf, 1e38, -1e38, 0.0, -0.0, 90.0, -90.0, 1.0]
     found = {}
@@ -387,3 +407,59 @@ def test_what_is_the_same_for_all_units_is_computed_once_a_row():
     text, _, _ = source(LayerNormGRU(3, 19))
     assert "row_div" in text and "row_sqrt" in text
     assert " / " not in text and "vec_sqrt" not in text
+
+
+class Buffered(Cell):
+    gates, states, buffer = 1, 1, torch.tensor(0.5)
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.register_buffer("tau", self.buffer.clone())
+
+    def step(self, u, state):
+        h = tanh(u + self.recur(state[0])) * self.tau
+        return h, (h,)
+
+
+def buffered(buffer: torch.Tensor) -> type[Buffered]:
+    return type("One", (Buffered,), {"buffer": buffer})
+
+
+@pytest.mark.parametrize("buffer", [torch.tensor(0.5).double(), torch.tensor(2), torch.arange(6) % 2 == 0])
+def test_a_buffer_of_another_type_is_not_read_as_float32(buffer):
+    assert Stack(buffered(torch.tensor(0.5)), 3, 6).choice.engine == "native"
+    choice = Stack(buffered(buffer), 3, 6).choice
+    assert choice.engine == "reference" and f"tau is {buffer.dtype}, and the kernels read" in choice.reason
+
+
+def test_a_buffer_with_gaps_is_not_read_across_them():
+    case = Case("series", 8, 5, cell=buffered(torch.rand(6)), hidden_size=6)
+    task = case.task("native")
+    task.stack.layers[0].tau = torch.rand(12)[::2]
+    assert native.spec.obstacle(task.outline()) == "tau is not contiguous"
+
+
+class Voting(Cell):
+    """What all units share has no gradient, so that the gradients of the sums overwrite the sums themselves."""
+
+    gates, states = 2, 1
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.a, self.b, self.c = (nn.Parameter(torch.full((hidden_size,), v)) for v in (1.0, 0.1, 0.5))
+
+    def step(self, u, state):
+        (h,) = state
+        x, y = (u + self.recur(h)).chunk(2, dim=-1)
+        vote = torch.sign(x).mean(-1, keepdim=True)
+        h = vote * tanh(self.a * y + self.b) + self.c * h
+        return h, (h,)
+
+
+def test_gradients_overwrite_no_value_of_a_whole_row_that_is_still_read():
+    case = Case("series", 8, 5, cell=Voting, hidden_size=40)
+    name = case.names(1)[0]
+    program = case.program()
+    program.gradients(name)
+    _, truth = torchs_gradients(case, name, torch.float64, "reference")
+    assert relative_error([p.grad for p in program.task.parameters()], truth) < CLOSE

@@ -159,9 +159,41 @@ def test_the_state_is_masked_however_its_product_is_written(way):
     assert torch.allclose(usual, other, rtol=0, atol=1e-14) and not torch.allclose(usual, undropped)
 
 
-def test_a_product_in_which_the_state_is_not_found_is_refused():
-    with pytest.raises(UserError, match="not clear where einsum has the state; write functional"):
-        written(lambda weight, h: torch.einsum("bi,oi->bo", h, weight), 0.4)
+UNCLEAR = {
+    "einsum": lambda weight, h: torch.einsum("bi,oi->bo", h, weight),
+    "inner": lambda weight, h: h.inner(weight),
+    "linalg_multi_dot": lambda weight, h: torch.linalg.multi_dot([h, weight.T]),
+    "addmm_": lambda weight, h: torch.zeros_like(h).addmm_(h, weight.T),
+    "matmul": lambda weight, h: torch.stack([weight @ row for row in h]),
+    "linear": lambda weight, h: functional.linear(weight, h).T,
+    "__matmul__|matmul": lambda weight, h: (h[:, None] @ weight.T)[:, 0],
+}
+
+
+@pytest.mark.parametrize("name", UNCLEAR)
+def test_a_product_in_which_the_state_is_not_found_is_refused(name):
+    with pytest.raises(UserError, match=f"not clear where ({name}) has the state; write functional"):
+        written(UNCLEAR[name], 0.4)
+
+
+@pytest.mark.parametrize("initial", ["zero", "learned"])
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "of other weights"])
+def test_a_batch_may_have_as_many_rows_as_the_layer_units(way, initial):
+    """A part of a parameter is told from the state, which may be a part of the learned initial state."""
+    found = []
+    for product in (Written.product, lambda weight, h: WAYS[way](weight.split(HIDDEN)[0], h)):
+        kind = type("One", (Written,), {"product": staticmethod(product)})
+        stack = made("reference", kind, recurrent_dropout=0.4, initial_state=initial).train()
+        x = torch.randn(HIDDEN, STEPS, INPUTS, generator=torch.Generator().manual_seed(3)).double()
+        found.append(stack(x, dropout_at=(SEED, STEP))[0])
+    assert torch.allclose(*found, rtol=0, atol=1e-14)
+
+
+def test_weights_made_of_others_are_not_told_from_the_state_where_there_are_as_many_rows_as_units():
+    kind = type("One", (Written,), {"product": staticmethod(WAYS["of other weights"])})
+    x = torch.randn(HIDDEN, STEPS, INPUTS).double()
+    with pytest.raises(UserError, match="it is not clear where"):
+        made("reference", kind, recurrent_dropout=0.4).train()(x, dropout_at=(SEED, STEP))
 
 
 CELLS = ["elman", "gruv3", "lem", "rhn", "multiplicativelstm", "lru", "qrnn", "s4d"]

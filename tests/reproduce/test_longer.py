@@ -165,3 +165,10 @@ def test_what_is_refused_after_it_was_prepared_leaves_no_folder(small):
     with pytest.raises(UserError, match="has been trained on other data"):
         small(f"resume={run.folder}", "trainer.max_epochs=5", base=())
     assert [folder.name for folder in run.folder.parent.iterdir()] == [run.folder.name]
+
+
+@pytest.mark.parametrize("engine", ["torch", "native"])
+def test_early_stopping_on_the_training_loss_does_not_look_where_max_steps_cuts_an_epoch_off(longer, engine):
+    watching = ("callbacks=early_stopping", "callbacks.early_stopping.monitor=loss/train", "optimizer=sgd",
+                "callbacks.early_stopping.patience=2", "optimizer.lr=0.001")  # fmt: skip
+    assert not longer("sine", limits(steps=6), limits(epochs=12), f"model.engine={engine}", *watching)

@@ -59,3 +59,18 @@ def test_origins_are_named_by_the_first_day_that_is_forecast(two):
     assert next(iter(breakdown(task, data, "test", "origin", 4))) == "2020-02-12"  # 42 of 60 days
     with pytest.raises(UserError, match="16 windows, too few for 99 origins"):
         breakdown(task, data, "test", "origin", 99)
+
+
+def test_series_too_short_for_a_window_have_no_row(two, tmp_path):
+    _, task = two
+    days = np.datetime64("2020-01-01") + np.arange(9)
+    rows = [f"{day},{name},1,2\n" for name, n in (("u", 9), ("v", 4)) for day in days[:n]]
+    (tmp_path / "short.csv").write_text("day,id,a,b\n" + "".join(rows))
+    data = Series(tmp_path / "short.csv", ["a", "b"], time_column="day", id_column="id", window=5, horizon=3,
+                  fractions=(0, 0, 1.0)).with_spec(task.spec)  # fmt: skip
+    data.setup()
+    assert len(data.starts("test")) == 2
+    assert breakdown(task, data, "test", "series").keys() == {"u"}
+    assert breakdown(task, data, "test", "step").keys() == {"1", "2", "3"}
+    with pytest.raises(UserError, match="2 windows, too few for 3 origins"):
+        breakdown(task, data, "test", "origin", 3)

@@ -109,6 +109,12 @@ def test_what_no_distribution_gives_cannot_be_monitored():
         check(compose(["experiment=sine", "model.loss=quantile", "model.quantiles=[0.5,0.1]"]))
 
 
+@pytest.mark.parametrize("levels", [(0.9, 0.1), (0.5, 1.0), (0.5, 0.5), ()])
+def test_levels_that_do_not_increase_are_refused_from_python_too(levels):
+    with pytest.raises(rnnlab.errors.UserError, match=r"model\.quantiles=\[.*\]: must increase"):
+        Quantiles(levels)
+
+
 def test_differences_have_no_quantiles_that_sum_up():
     spec = {"kind": "series", "window": 5, "horizon": 2, "inputs": 1, "targets": 1, "target_index": [0],
             "target_scale": [1.0], "target_shift": [0.0], "per_window": "difference"}  # fmt: skip

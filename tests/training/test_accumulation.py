@@ -53,3 +53,15 @@ def test_a_short_last_batch_counts_as_any_other_and_a_short_group_by_what_it_has
     torch.testing.assert_close(
         torch.tensor(run.metrics["loss/train"][1]), losses.detach(), rtol=1e-5, atol=1e-7
     )
+
+
+class Lowering(Callback):
+    def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
+        if batch_idx == 2:
+            trainer.accumulate_grad_batches = 2
+
+
+def test_a_group_ends_where_a_callback_lowers_its_size_below_what_it_has(small):
+    run = small("trainer.accumulate_grad_batches=4", "data.batch_size=15", "model.engine=torch",
+                f"+callbacks.lowers._target_={__name__}.Lowering", base=SINE)  # fmt: skip
+    assert run.results["steps"] == 3  # 4 of the 8 batches, then 2 and 2

@@ -44,6 +44,25 @@ def test_a_schedule_of_torchs_takes_the_runs_own_length(small):
     assert rates(one)[-1] < 1e-5
 
 
+def test_a_schedule_that_advances_at_validations_counts_them(small):
+    """It got the validation's loss for the number of its step."""
+    run = small("scheduler=step", "scheduler.step_size=1", "scheduler.interval=validation", base=base())
+    assert rates(run) == pytest.approx(np.repeat([1e-3, 5e-4, 2.5e-4], run.results["steps"] // 3), rel=1e-5)
+    with pytest.raises(UserError, match="the number of validations is not known"):
+        small("scheduler=cosine", "scheduler.interval=validation", base=base())
+
+
+class Unscheduled(Forecaster):
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+@pytest.mark.parametrize("interval", ["step", "epoch", "validation"])
+def test_a_model_that_makes_an_optimizer_alone_has_no_schedule(small, interval):
+    run = small(f"model._target_={__name__}.Unscheduled", f"scheduler.interval={interval}", base=base())
+    assert (rates(run) == 0.1).all()
+
+
 def test_a_schedule_is_as_long_as_a_run_that_overfits_some_batches(small):
     run = small("scheduler=cosine", "trainer.overfit_batches=2", base=base())
     assert run.results["steps"] == 6

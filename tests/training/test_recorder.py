@@ -85,3 +85,12 @@ def test_what_a_callback_logs_stands_behind_the_step_it_saw_and_without_lightnin
 def test_scalars_on_a_device_are_read_when_they_are_taken():
     kept, why = recorded([Scalars.of(1, {"loss/train": torch.tensor(0.5)})])
     assert kept == [(1, 0.5)] and type(kept[0][1]) is float and not why
+
+
+@pytest.mark.parametrize("split", [as_one, as_steps])
+def test_a_loss_that_falls_far_below_zero_has_not_diverged(split):
+    """The logarithm of a density may begin near 0."""
+    assert recorded(split([0.001, -0.5, -4.0])) == ([(1, 0.001), (2, -0.5), (3, -4.0)], "")
+    kept, why = recorded(split([-0.001, -0.5, 2.0]))
+    assert kept == [(1, -0.001), (2, -0.5)] and "has grown from -0.001 to 2 at step 3" in why
+    assert "the loss is -inf at step 2" in recorded(split([0.5, -torch.inf]))[1]

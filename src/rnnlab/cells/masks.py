@@ -19,12 +19,16 @@ class Masks(NamedTuple):
     """(B, sum(state_blocks) * H), or (B, T, ...) for all steps: 1 where a state keeps its old value, else 0."""
 
 
-PRODUCTS = (functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm)
+PRODUCTS = (
+    *(functional.linear, torch.matmul, torch.linalg.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm),
+)  # fmt: skip
 FACTORS = {"input": 0, "weight": 1, "other": 1, "mat2": 1}
 """The names of the two factors, where they are given by name, and their places."""
 UNCLEAR = (
-    *(torch.einsum, torch.tensordot, torch.inner, torch.bmm, torch.baddbmm, torch.addmm, torch.mv, torch.addmv),
-    *(Tensor.bmm, Tensor.baddbmm, Tensor.addmm, Tensor.mv, Tensor.addmv, functional.bilinear),
+    *(torch.einsum, torch.tensordot, torch.inner, torch.bmm, torch.baddbmm, torch.addbmm, torch.addmm, torch.mv),
+    *(torch.addmv, torch.chain_matmul, torch.linalg.multi_dot, torch.linalg.vecdot, functional.bilinear),
+    *(Tensor.inner, Tensor.bmm, Tensor.baddbmm, Tensor.addbmm, Tensor.addmm, Tensor.mv, Tensor.addmv),
+    *(Tensor.baddbmm_, Tensor.addbmm_, Tensor.addmm_, Tensor.addmv_),
 )  # fmt: skip
 """Products in which it is not clear where the state is."""
 
@@ -34,28 +38,51 @@ class MaskedProducts(TorchFunctionMode):
     (B, H), block by block. Raises UserError for a product in which it is not clear where the state is.
     """
 
-    def __init__(self, mask: Tensor) -> None:
+    def __init__(self, mask: Tensor, initial: Tensor | None = None) -> None:
         super().__init__()
-        self.mask = mask
+        self.mask, self.initial = (
+            mask,
+            initial,
+        )  # the learned initial state, whose views are states and no weights
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = list(args), dict(kwargs or {})
         if function in PRODUCTS:
             for name in kwargs.keys() & FACTORS.keys():
                 args.insert(FACTORS[name], kwargs.pop(name))
-            self._mask(args, transposed=function is not functional.linear)
-        elif function in UNCLEAR:
+            unclear = not self._mask(args, transposed=function is not functional.linear)
+        else:
+            unclear = function in UNCLEAR
+        if unclear:
             raise UserError(
                 f"dropout of the state: it is not clear where {function.__name__} has the state; write "
                 "functional.linear(h, W), or h @ W.T"
             )
         return function(*args, **kwargs)
 
-    def _mask(self, factors: list[Any], transposed: bool) -> None:
+    def _mask(self, factors: list[Any], transposed: bool) -> bool:
+        """Masks the state's side of a product; returns False where it is not clear which side that is."""
         rows, units = self.mask.shape
         left, right = factors[0], factors[1]
-        if left.shape[0] == rows and left.dim() == 2 and not isinstance(left, Parameter):
+        on_left = left.dim() == 2 and left.shape[0] == rows and not isinstance(left, Parameter)
+        on_right = transposed and right.dim() == 2 and right.shape[1] == rows and right.shape[0] % units == 0
+        if on_left and on_right:  # a batch has as many rows as the layer units
+            on_left, on_right = not self._is_weight(left), not self._is_weight(right)
+            if on_left == on_right:
+                return False
+        if on_left:
             if left.shape[1] % units == 0:
                 factors[0] = left * self.mask.repeat(1, left.shape[1] // units)
-        elif transposed and right.dim() == 2 and right.shape[1] == rows and right.shape[0] % units == 0:
+            return True
+        if on_right:
             factors[1] = right * self.mask.T.repeat(right.shape[0] // units, 1)
+            return True
+        if (
+            not transposed and right.shape[0] == rows and not self._is_weight(right)
+        ):  # functional.linear(W, h)
+            return False
+        return all(one.dim() == 2 or self._is_weight(one) for one in (left, right))
+
+    def _is_weight(self, tensor: Tensor) -> bool:
+        of_parameter = isinstance(tensor._base, Parameter) and tensor._base is not self.initial
+        return isinstance(tensor, Parameter) or of_parameter

@@ -30,7 +30,7 @@ class RecurrentWeights(Instrument):
         stack = task.stack
         cell = cast(Cell, stack.layers[(stack.num_layers - 1) * stack.directions])
         matrix = candidate(cell)
-        if matrix is None:
+        if matrix is None or not np.isfinite(matrix).all():  # of a training that its next loss will end
             return {}
         # computed by torch, with the training's number of threads; NumPy would use all cores
         self.values = torch.linalg.eigvals(torch.from_numpy(matrix)).numpy()

@@ -17,7 +17,7 @@ from torch import Tensor
 from rnnlab.cells import Cell
 from rnnlab.cells.masks import Masks
 from rnnlab.native import bindings, engine
-from rnnlab.native.kernels import Kernels, kernels_of
+from rnnlab.native.kernels import Kernels, kernels_of, tensor_of
 from rnnlab.native.symbols import Untraceable
 from rnnlab.recurrence import reference
 from rnnlab.runs.files import write_whole
@@ -36,6 +36,9 @@ def obstacle(cell: Cell) -> str | None:
         kernels = kernels_of(cell)
     except ValueError as error:
         return str(error)
+    for name in kernels.buffers.intersection(kernels.names):  # the check below converts them
+        if (buffer := tensor_of(cell, name)) is not None and buffer.dtype != torch.float32:
+            return f"{name} is {buffer.dtype}, and the kernels read torch.float32"
     if kernels not in _known:
         try:
             _known[kernels] = difference(cell, kernels) or ""

@@ -44,6 +44,10 @@ def _tie(
     )
 
 
+def _where_not_zero(b: Expression, value: Expression) -> Expression:
+    return value if b.op == "constant" else select(apply("equal", b, ZERO), ZERO, value)
+
+
 # a rule maps e (the expression), g (its gradient) and its operands a, b to the gradients of the operands
 RULES: dict[str, Rule] = {
     "add": lambda e, g, a, b: (g, g),
@@ -66,7 +70,7 @@ RULES: dict[str, Rule] = {
     "abs": lambda e, g, a: _times(apply("sign", a), g),
     "sign": lambda e, g, a: (ZERO,),
     "power": lambda e, g, a, b: (
-        mul(g, mul(b, apply("power", a, sub(b, ONE)))),
+        _where_not_zero(b, mul(g, mul(b, apply("power", a, sub(b, ONE))))),
         select(apply("equal", a, ZERO), ZERO, mul(g, mul(e, apply("log", a)))),
     ),
     "max": lambda e, g, a, b: _tie(a, b, a, b, g),

@@ -46,7 +46,9 @@ class Function:
         self.before: list[str] = []
         one_pass = sum(time[0] == phase for time in loops.loops) == 1
         many = len(plan.vectors) + len(plan.derived) >= MANY["back" if back else "forward"]
-        self.by_columns = one_pass and many
+        # gradients then overwrite the slots, and must not do so before all units have read a value stored once a row
+        in_slots = back and bool(self.of_row) and not plan.apart
+        self.by_columns = one_pass and many and not in_slots
         """Whether the units are the outer loop, so that values that are equal for all rows are read only once."""
         self.columns: list[str] = []
         self.gained: list[str] = []

@@ -272,14 +272,26 @@ def _leaky_relu(t: Trace, x: Any, negative_slope: float = 0.01, inplace: bool = 
 
 
 def _softplus(t: Trace, x: Any, beta: float = 1.0, threshold: float = 20.0) -> Symbol:
-    return t.each(lambda a: mul(apply("softplus", mul(a, constant(beta))), constant(1 / beta)), x)
+    def softplus(a: Expression) -> Expression:
+        scaled = mul(a, constant(beta))
+        smooth = mul(apply("softplus", scaled), constant(1 / beta))
+        if threshold >= 20:  # beyond it, float32 has no number between the two
+            return smooth
+        return select(apply("less", constant(threshold), scaled), a, smooth)
+
+    return t.each(softplus, x)
 
 
 _log_sigmoid = _unary(lambda a: neg(apply("softplus", neg(a))))
 
 
 def _hardtanh(t: Trace, x: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Symbol:
-    return _clamp(t, x, min_val, max_val)
+    low, high = constant(min_val), constant(max_val)
+
+    def hardtanh(a: Expression) -> Expression:  # unlike clamp, it has no gradient at its bounds
+        return select(apply("less_equal", a, low), low, select(apply("less_equal", high, a), high, a))
+
+    return t.each(hardtanh, x)
 
 
 def _where(t: Trace, condition: Any, a: Any, b: Any) -> Symbol:

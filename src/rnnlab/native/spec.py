@@ -42,6 +42,9 @@ def obstacle(model: Outline, optimizer: torch.optim.Optimizer | None = None) -> 
     for cell in model.stack.cells:
         if why := mirrored.obstacle(cell) or check.obstacle(cell):
             return why
+        for name, buffer in cell.named_buffers():  # read where it lies
+            if not buffer.is_contiguous():
+                return f"{name} is not contiguous"
     # cells may derive values from the input's width, so that layers with equal arguments may differ
     made = [(kernels_of(cell), cell.zoneout, cell.recurrent_dropout) for cell in model.stack.cells]
     alike = {(kernels.address, kernels.names, kernels.buffers, *drawn) for kernels, *drawn in made}

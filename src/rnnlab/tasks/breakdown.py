@@ -23,12 +23,15 @@ def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: i
     """`mse` and `mae` of the model and of the baselines, broken down, in the units of the data.
 
     With by="origin", the part is cut in time order into `origins` stretches with the same number of windows, within
-    one; a row is named by the time of the first value that is forecast in its stretch. Raises UserError for a part
-    without windows or with fewer windows than `origins`, and for by="series" with a single series.
+    one; a row is named by the time of the first value that is forecast in its stretch. A series without windows has no
+    row. Raises UserError for a part without windows or with fewer windows in its longest series than `origins`, and for
+    by="series" with a single series.
     """
     starts = data.starts(split).numpy()
-    if (least := len(starts) // len(data.frame.series)) < max(1, origins):
-        raise UserError(f"the part holds {least} windows, too few for {max(1, origins)} origins")
+    stops = np.array([group.stop for group in data.frame.series])
+    most = np.bincount(np.searchsorted(stops, starts, side="right"), minlength=1).max()
+    if most < max(1, origins):
+        raise UserError(f"the part holds {most} windows, too few for {max(1, origins)} origins")
     targets = data.frame.values[:, data.target_columns]
     labels, of_window = _rows(data, starts, by, origins)
     sums: dict[str, dict[str, np.ndarray]] = {"mse": {}, "mae": {}}
@@ -49,15 +52,16 @@ def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: i
                     total += size.mean(1).sum(0)
                 else:
                     total += np.bincount(of_window[at : at + CHUNK], size.mean((1, 2)), len(labels))
-    counts = np.bincount(of_window, minlength=len(labels)) if by in ("series", "origin") else len(starts)
-    means = {
-        metric: {name: total / counts for name, total in found.items()} for metric, found in sums.items()
-    }
+    counts = np.full(len(labels), len(starts))
+    if by in ("series", "origin"):
+        counts = np.bincount(of_window, minlength=len(labels))
     return {
         label: {
-            metric: {name: float(mean[i]) for name, mean in found.items()} for metric, found in means.items()
+            metric: {name: float(total[i] / counts[i]) for name, total in found.items()}
+            for metric, found in sums.items()
         }
         for i, label in enumerate(labels)
+        if counts[i]
     }
 
 

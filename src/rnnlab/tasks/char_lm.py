@@ -16,7 +16,7 @@ from rnnlab.native.scoring import LOSS, Head, Scale
 from rnnlab.recurrence.carry import Carry, joined, on_cpu, part
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
-from rnnlab.tasks.task import Panel, Probe, Scores, Task
+from rnnlab.tasks.task import Panel, Probe, Scores, Task, given_ids
 
 SHOWN = 3  # the likeliest characters that `meaning` names
 PROMPT, LENGTH, TEMPERATURE = 20, 300, 0.8  # of a finished run's sample; the first two in characters
@@ -126,10 +126,9 @@ class CharLM(Task):
         return logits.softmax(-1)
 
     def predict_given(self, x: Tensor) -> Tensor:
-        """The probabilities (B, T, V) for x (B, T), int64 ids of the vocabulary; begins with the initial state."""
-        if x.dim() != 2 or x.is_floating_point():
-            raise UserError(f"predict: x is {tuple(x.shape)}; ids of the vocabulary (rows, steps) fit")
-        return self(x)[0].softmax(-1)
+        """The probabilities (B, T, V) for x (B, T), ids of the vocabulary; begins with the initial state."""
+        ids = given_ids(x, self.spec["vocabulary_size"], "ids of the vocabulary")
+        return self(ids)[0].softmax(-1)
 
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
         return F.cross_entropy(self.head(y[:, -1]), probe.y)

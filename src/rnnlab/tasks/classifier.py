@@ -18,7 +18,7 @@ from rnnlab.memory import afford
 from rnnlab.native.scoring import LOSS, RIGHT, Head, Scale
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
-from rnnlab.tasks.task import Panel, Probe, Scores, Task
+from rnnlab.tasks.task import Panel, Probe, Scores, Task, given_ids
 
 
 class Classifier(Task):
@@ -137,15 +137,20 @@ class Classifier(Task):
         for metric in self.ranked.values():
             metric.update(scores, truth.cpu())
 
+    def forget(self) -> None:
+        super().forget()
+        self._seen.clear()
+        for metric in self.ranked.values():
+            metric.reset()
+
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The probabilities of the classes (B, classes)."""
         return self.probabilities(self(batch.x, batch.lengths))
 
     def predict_given(self, x: Tensor) -> Tensor:
-        """The probabilities of the classes (B, classes) for tokens x (B, T) int64, without padding."""
-        if x.dim() != 2 or x.is_floating_point():
-            raise UserError(f"predict: x is {tuple(x.shape)}; whole numbers (rows, steps) fit")
-        return self.probabilities(self(x, torch.full((len(x),), x.shape[1])))
+        """The probabilities of the classes (B, classes) for tokens x (B, T), without padding."""
+        tokens = given_ids(x, self.spec["vocab_size"], "whole numbers")
+        return self.probabilities(self(tokens, torch.full((len(x),), x.shape[1])))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """The probabilities of the classes (B, classes), also for a sigmoid head."""
@@ -161,7 +166,7 @@ class Classifier(Task):
         """Tokens as numbers, separated by spaces."""
         size = self.spec["vocab_size"]
         for word in text.split():
-            if not word.isdigit() or int(word) >= size:
+            if not word.isdecimal() or int(word) >= size:
                 raise UserError(f"{word}: not a token from 0 to {size - 1}")
         return torch.tensor([int(word) for word in text.split()], dtype=torch.int64), text.split()
 
@@ -175,8 +180,6 @@ class Classifier(Task):
             for scores, truth in (seen for of_rank in self.world.gather(self._seen) for seen in of_rank):
                 for metric in self.ranked.values():
                     metric.update(scores, truth)
-            self._seen.clear()
         ranked = {name: float(metric.compute()) for name, metric in self.ranked.items()}
-        for metric in self.ranked.values():
-            metric.reset()
+        self.forget()
         return super().reported(means) | ranked

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from rnnlab.errors import UserError
 
 LEVELS = tuple(round(0.05 * k, 2) for k in range(1, 20))  # quantiles that score and draw a Student's t
 
@@ -17,9 +20,16 @@ def pinball(quantiles: Tensor, levels: Tensor, y: Tensor) -> Tensor:
 
 
 class Quantiles:
-    """One output of the head for each level; the loss is the mean pinball loss over the levels."""
+    """One output of the head for each level; the loss is the mean pinball loss over the levels. Raises UserError for
+    levels that do not increase between 0 and 1.
+    """
 
     def __init__(self, levels: Sequence[float]) -> None:
+        if not len(levels) or not all(low < high for low, high in pairwise((0, *levels, 1))):
+            shown = ",".join(map(str, levels))
+            raise UserError(
+                f"model.quantiles=[{shown}]: must increase, between 0 and 1, as [0.1,0.5,0.9] does"
+            )
         self.levels, self.width = tuple(levels), len(levels)
 
     def loss(self, said: Tensor, y: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ def evaluate(task: Task, batches: Iterable[Any]) -> dict[str, float]:
     """
     was_training = task.training
     task.eval()
+    task.forget()
     try:
         for i, batch in enumerate(batches):
             task.validation_step(batch, i)

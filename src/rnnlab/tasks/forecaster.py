@@ -271,7 +271,7 @@ class Forecaster(Task):
             raise UserError(
                 "predict: the units of x are those of a file's series here; give data.path=FILE instead"
             )
-        return self.unscaled(self(self.scaled(x.to(self.scale))))
+        return self.unscaled(self(self.scaled(x)))
 
     def loss_units(self) -> tuple[str | None, float]:
         scales = set(self.spec["target_scale"])
@@ -312,7 +312,13 @@ class Forecaster(Task):
             raise UserError(
                 "data.log=true: what is typed would need logarithms; give the run a file of its own"
             )
-        return self.scaled(torch.tensor(rows).reshape(-1, inputs)), text.split()
+        of_each = self.spec.get("series", {"input_shift": [0.0], "input_scale": [1.0]})
+        if torch.tensor(of_each["input_shift"]).any() or (torch.tensor(of_each["input_scale"]) != 1).any():
+            raise UserError(
+                "each series of the data has a scale of its own, and what is typed belongs to none; give the run a "
+                "file of its own"
+            )
+        return self.scaled(torch.tensor(rows, dtype=torch.float64).reshape(-1, inputs)), text.split()
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
         said = y.view(
@@ -331,9 +337,15 @@ class Forecaster(Task):
         return {name: found[name] for name in self.metrics}
 
     def scaled(self, x: Tensor) -> Tensor:
-        """Inputs x (..., inputs) in the units of the data, scaled for the model."""
-        shift, scale = (torch.tensor(self.spec[key]).to(x) for key in ("input_shift", "input_scale"))
-        return (x - shift) / scale
+        """Inputs x (..., inputs) in the units of the data, scaled for the model, as the data scales them: in double
+        precision, except on MPS.
+        """
+        x = precise(x)
+        shift, scale = (
+            torch.tensor(self.spec[key], dtype=x.dtype, device=x.device)
+            for key in ("input_shift", "input_scale")
+        )
+        return ((x - shift) / scale).to(self.scale)
 
     def precise_scale(self, like: Tensor) -> Tensor:
         return torch.tensor(self.spec["target_scale"], dtype=precise(like).dtype, device=like.device)

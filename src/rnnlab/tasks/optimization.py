@@ -1,11 +1,14 @@
 """`Optimization`: optimizer, schedule, clipping and accumulation of a training."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from rnnlab.cells.choice import check_choice
 
 
 @dataclass
@@ -13,7 +16,7 @@ class Optimization:
     """The settings of a training step, from the configs `optimizer`, `scheduler` and `trainer`.
 
     `optimizer` is called with the parameters, `scheduler` with the optimizer. The schedule advances at each `interval`:
-    an optimizer step, an epoch, or a validation (which gives it the value of `monitor`).
+    an optimizer step, an epoch, or a validation (which gives a schedule that asks for it the value of `monitor`).
     """
 
     optimizer: Callable[..., torch.optim.Optimizer]
@@ -35,9 +38,14 @@ class Optimization:
         """
         before = vars(trainer).get("heeded", (None, None, 1))
         if trainer.gradient_clip_val != before[0]:
-            self.clip_val = trainer.gradient_clip_val or None  # Lightning clips nothing at 0
+            asked = trainer.gradient_clip_val
+            self.clip_val = (
+                asked if asked and asked > 0 else None
+            )  # as Lightning, which clips nothing at 0 and below
         if trainer.gradient_clip_algorithm != before[1]:
-            self.clip_algorithm = trainer.gradient_clip_algorithm or "norm"
+            asked = trainer.gradient_clip_algorithm or "norm"
+            check_choice("trainer.gradient_clip_algorithm", asked, ("norm", "value"))
+            self.clip_algorithm = asked
         if trainer.accumulate_grad_batches != before[2]:
             self.accumulate = trainer.accumulate_grad_batches
         if hasattr(trainer.fit_loop, "hooks"):
@@ -55,6 +63,14 @@ class Optimization:
             # Lightning advances nothing under manual optimization; it saves, restores and shows the schedule
             configured["lr_scheduler"] = {"scheduler": self.scheduler(optimizer)}
         return configured
+
+    def advance(self, scheduler: Any, values: Mapping[str, float]) -> None:
+        """Advances a schedule after a validation that has measured these values."""
+        taken = list(inspect.signature(scheduler.step).parameters)
+        if taken[:1] in ([], ["epoch"]):  # torch would take a value for the number of the step
+            scheduler.step()
+        elif self.monitor in values:
+            scheduler.step(values[self.monitor])
 
     def groups(self, module: nn.Module) -> list[dict[str, Any]]:
         """The two parameter groups: the head, which has the run's learning rate, and the copied parameters."""

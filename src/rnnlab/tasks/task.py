@@ -247,7 +247,7 @@ class Task(lightning.LightningModule):
             optimizer.zero_grad()  # type: ignore[union-attr]
         self.manual_backward(loss / how.accumulate if how.accumulate > 1 else loss)
         self._micro_losses.append(loss.detach())
-        if len(self._micro_losses) == how.accumulate or self.trainer.is_last_batch:
+        if len(self._micro_losses) >= how.accumulate or self.trainer.is_last_batch:
             mean = self._micro_losses[0]
             if len(self._micro_losses) > 1:
                 mean = torch.stack(self._micro_losses).mean()
@@ -261,8 +261,8 @@ class Task(lightning.LightningModule):
             self._micro_losses.clear()
             measured["optim/grad_norm"] = self._grad_norm
             self.record(measured)
-            if how.scheduler is not None and how.interval == "step":
-                self.lr_schedulers().step()  # type: ignore[union-attr]
+            if (schedule := self._schedule("step")) is not None:
+                schedule.step()
         return of_rows
 
     def record(self, values: Mapping[str, Any]) -> None:
@@ -277,8 +277,13 @@ class Task(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         if not self.trainer.is_last_batch:
             return  # max_steps ended the training inside this epoch: a resumed training is still in it
-        if self.optimization.scheduler is not None and self.optimization.interval == "epoch":
-            self.lr_schedulers().step()  # type: ignore[union-attr]
+        if (schedule := self._schedule("epoch")) is not None:
+            schedule.step()
+
+    def _schedule(self, interval: str) -> Any:
+        """The schedule, if it advances at this interval. A subclass's `configure_optimizers` may have made none."""
+        how = self.optimization
+        return self.lr_schedulers() if how.scheduler is not None and how.interval == interval else None
 
     # ------------------------------------------------------------------ prediction
 
@@ -330,6 +335,15 @@ class Task(lightning.LightningModule):
         places = truth.numel() if model.reads == "every" else len(truth)
         return self.named(scores(model.loss, said, truth, scale, model.huber_delta), places)
 
+    def forget(self) -> None:
+        """Drops the sums that an interrupted evaluation has left, so that the next one begins with none."""
+        self._sums = {}
+
+    def on_validation_epoch_start(self) -> None:
+        self.forget()
+
+    on_test_epoch_start = on_validation_epoch_start
+
     def add(self, scores: Scores) -> None:
         """Adds the scores of a batch to those of the part that is being evaluated."""
         for name, (total, n) in scores.items():
@@ -360,10 +374,8 @@ class Task(lightning.LightningModule):
         self.announce(values)
         if not self.trainer.sanity_checking:
             self.record(values)
-            if self.optimization.scheduler is not None and self.optimization.interval == "validation":
-                watched = values.get(self.optimization.monitor)
-                if watched is not None:
-                    self.lr_schedulers().step(watched)  # type: ignore[union-attr, arg-type]
+            if (schedule := self._schedule("validation")) is not None:
+                self.optimization.advance(schedule, values)
 
     def on_test_epoch_end(self) -> None:
         loss, metrics = self.evaluation_metrics()
@@ -399,6 +411,20 @@ class Task(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spec"] = self.spec
+
+
+def given_ids(x: Tensor, size: int, named: str) -> Tensor:
+    """The ids x (rows, steps) that a user passes, of any type of whole numbers, as int64. Raises UserError for another
+    shape or type, and for ids that are not below `size`.
+    """
+    if x.dim() != 2 or x.is_floating_point():
+        raise UserError(f"predict: x is {tuple(x.shape)}; {named} (rows, steps) fit")
+    x = x.long()
+    if x.numel() and (x.min() < 0 or x.max() >= size):
+        raise UserError(
+            f"predict: x holds {int(x.min())} to {int(x.max())}; {named} from 0 to {size - 1} fit"
+        )
+    return x
 
 
 def redefined(cls: type, base: type | None = None) -> frozenset[str]:

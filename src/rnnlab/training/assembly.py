@@ -97,6 +97,11 @@ def make_optimization(config: RunConfig, data: Any) -> Optimization:
                 f"{asked}: the run's length in steps is not known, for trainer.max_time alone ends it; "
                 f"set scheduler.{key}, trainer.max_steps or trainer.max_epochs"
             )
+        if interval == "validation":
+            raise UserError(
+                f"{asked}: the number of validations is not known beforehand; "
+                f"set scheduler.{key}, or scheduler.interval=step"
+            )
         scheduler[key] = planned_length(config, len(data.train_dataloader()), interval)
     return Optimization(
         optimizer=build(config["optimizer"], "optimizer"),

@@ -51,11 +51,15 @@ class Hooks:
             self._callbacks, self._found, self._kinds = list(callbacks), {}, {}
         return callbacks
 
-    def call(self, hook: str, *args: Any, monitoring: bool | None = None) -> None:
-        """Calls a hook of all callbacks, or only of those that read metrics (`monitoring=True`) or do not (False)."""
+    def call(self, hook: str, *args: Any, monitoring: bool | None = None, whole: bool = True) -> None:
+        """Calls a hook of all callbacks, or only of those that read metrics (`monitoring=True`) or do not (False). An
+        EarlyStopping is left out at the end of an epoch that is not `whole`: a longer run does not end there.
+        """
         trainer = self.trainer
         task: Any = trainer.lightning_module
         for callback in self.of(hook):
+            if not whole and isinstance(callback, EarlyStopping):
+                continue
             if monitoring is None or monitoring == isinstance(callback, (EarlyStopping, Checkpoint)):
                 task._current_fx_name = hook  # `self.log` reads from which hook it is called
                 getattr(callback, hook)(trainer, task, *args)

@@ -53,6 +53,7 @@ class Interventions:
         self.sizes = [-1] * len(self.owners)  # of each owner: how many attributes it had at the last look
         self.parts = [(m._modules, list(m._modules.items())) for m in self.modules]
         self.parts += [(m._parameters, list(m._parameters.items())) for m in self.modules]
+        self.buffers = [(m._buffers, name, _place(b)) for m in self.modules for name, b in m._buffers.items()]
         self.simple = [(at, vars(m), _simple(m).items()) for at, m in named if m is not task]
         self.described = self._description()
         self.step = vars(optimizer).get("step")
@@ -125,8 +126,15 @@ class Interventions:
         return len(trained) != len(ours) or any(a is not b for a, b in zip(trained, ours, strict=True))
 
     def moved(self) -> bool:
-        """Whether a parameter's memory was replaced, as by `weight.data = ...`."""
-        return any(p.data_ptr() != a for p, a in zip(self.flat.views, self.flat.addresses, strict=True))
+        """Whether the memory of a parameter or a buffer was replaced, as by `weight.data = ...`."""
+        parameters = zip(self.flat.views, self.flat.addresses, strict=True)
+        return any(p.data_ptr() != at for p, at in parameters) or any(
+            _place(of.get(name)) != at for of, name, at in self.buffers
+        )
+
+
+def _place(tensor: Tensor | None) -> int | None:
+    return None if tensor is None else tensor.data_ptr()
 
 
 @cache

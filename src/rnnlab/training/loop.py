@@ -79,7 +79,7 @@ class Loop(_FitLoop):
                 self.epoch_progress.increment_processed()
                 hooks.call("on_train_epoch_end", monitoring=False)
                 task.on_train_epoch_end()
-                hooks.call("on_train_epoch_end", monitoring=True)
+                hooks.call("on_train_epoch_end", monitoring=True, whole=batches.is_last_batch)
             self.epoch_progress.increment_completed()
             self._agree_to_stop()
         self._align()

@@ -94,7 +94,8 @@ class Recorder(Callback):
             total, n = self.since
             if n:
                 trainer.callback_metrics[TRAINING] = torch.tensor(total / n, dtype=torch.float64)
-        self.since = [0.0, 0]
+        if trainer.is_last_batch:  # else `max_steps` ended it within the epoch, in which a longer run goes on
+            self.since = [0.0, 0]
 
     def take(self, trainer: Trainer, task: LightningModule) -> None:
         """Hands the task's scalars to the loggers, and checks the losses among them."""
@@ -116,12 +117,13 @@ class Recorder(Callback):
         """How many losses come before the first that is not finite or has diverged."""
         if self.first_loss is None and math.isfinite(losses[0]):
             self.first_loss = losses[0]
-        limit = min(self.limit, sys.float_info.max)
-        return next((i for i, loss in enumerate(losses) if not abs(loss) <= limit), len(losses))
+        most = sys.float_info.max
+        limit = min(self.limit, most)
+        return next((i for i, loss in enumerate(losses) if not -most <= loss <= limit), len(losses))
 
     @property
     def limit(self) -> float:
-        """The largest loss that does not count as diverged."""
+        """The largest loss that does not count as diverged; a logarithmic one may fall below 0 without limit."""
         if not self.divergence_factor or self.first_loss is None:
             return math.inf
         return self.divergence_factor * max(abs(self.first_loss), 1e-12)
@@ -133,7 +135,7 @@ class Recorder(Callback):
             )
         if self.first_loss is None:
             self.first_loss = loss
-        elif abs(loss) > self.limit:
+        elif loss > self.limit:
             raise Diverged(
                 f"the loss has grown from {self.first_loss:.4g} to {loss:.4g} at step {step}, more than "
                 f"{self.divergence_factor:g}-fold; a smaller optimizer.lr or trainer.gradient_clip_val may help"
