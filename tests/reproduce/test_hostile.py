@@ -49,6 +49,13 @@ def test_a_target_that_is_no_part(copied, capsys, trap, tmp_path, monkeypatch):
     assert not (tmp_path / "BOOM").exists()
 
 
+@pytest.mark.parametrize("target", [{"_target_": "os.system", "_partial_": True}, ["os.system"], 3, None])
+def test_a_model_of_no_class_is_refused_where_its_weights_are_loaded(copied, capsys, target):
+    with_config(copied, model=copied.config["model"] | {"_target_": target})
+    for command in ("evaluate", "forecast", "unroll"):
+        refused(capsys, command, str(copied.folder), *(("--input", "0.1") if command == "unroll" else ()))
+
+
 @pytest.mark.parametrize("trap", ["plain", "through a module", "deep down"])
 def test_a_logger_is_not_even_built(copied, trap, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -153,7 +153,7 @@ def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> An
     options = {k: v for k, v in config["model"].items() if k not in UNBUILT}
     if "engine" in options:
         options["engine"] = "auto"
-    refuse_other_defaults(options["_target_"])
+    refuse_other_defaults(str(options.get("_target_")))
     with permitted(run, {"model": options}, trust):
         checkpoint = read_checkpoint(weights or run.best_checkpoint)
         offered = {"spec": checkpoint["spec"], "seed": config["seed"]}
