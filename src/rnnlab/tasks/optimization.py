@@ -41,11 +41,11 @@ class Optimization:
             asked = trainer.gradient_clip_val
             self.clip_val = (
                 asked if asked and asked > 0 else None
-            )  # as Lightning, which clips nothing at 0 and below
+            )  # as Lightning, which clips nothing at 0 or below
         if trainer.gradient_clip_algorithm != before[1]:
-            asked = trainer.gradient_clip_algorithm or "norm"
-            check_choice("trainer.gradient_clip_algorithm", asked, ("norm", "value"))
-            self.clip_algorithm = asked
+            algorithm: Any = trainer.gradient_clip_algorithm or "norm"
+            check_choice("trainer.gradient_clip_algorithm", algorithm, ("norm", "value"))
+            self.clip_algorithm = algorithm
         if trainer.accumulate_grad_batches != before[2]:
             self.accumulate = trainer.accumulate_grad_batches
         if hasattr(trainer.fit_loop, "hooks"):
