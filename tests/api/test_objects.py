@@ -426,6 +426,9 @@ def test_a_sections_node_replaces_the_section_and_its_keys_can_be_set():
     [
         "it's",
         "a\\",
+        "a\\b",
+        "a\\\\b",
+        r"\s+",
         "\\'",
         "",
         " b ",

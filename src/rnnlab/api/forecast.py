@@ -109,6 +109,7 @@ def forecast(
     Raises UserError for a run that is not a forecaster, data that does not fit the model, a start without a whole
     window before it, and a model that needs inputs whose future is not known.
     """
+    from rnnlab.config.texts import quoted
     from rnnlab.data.windows import Windowed
     from rnnlab.figures.forecast import running_on, time_name
     from rnnlab.runs.data import load_data
@@ -126,8 +127,7 @@ def forecast(
     if data_file:
         if "path" not in run.config["data"]:
             raise UserError(f"--data {data_file}: this run's data is made, not read from a file")
-        quoted = str(data_file).replace("\\", "\\\\").replace("'", "\\'")
-        overrides.insert(0, f"data.path='{quoted}'")
+        overrides.insert(0, f"data.path={quoted(str(data_file))}")
     new_file = any(o.startswith("data.path=") for o in overrides)
     data = load_data(run, task.spec, overrides, whole=new_file, trust=trust)
     if not isinstance(data, Windowed):

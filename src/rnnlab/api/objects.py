@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rnnlab.api.description import by_default, node_of
+from rnnlab.config.texts import quoted
 from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, target_of
 from rnnlab.runs.objects import GIVEN, unrecorded
@@ -57,7 +58,7 @@ def text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return quoted(value)
     if isinstance(value, list):
         return f"[{','.join(map(text, value))}]"
     if isinstance(value, dict):
