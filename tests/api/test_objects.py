@@ -1,6 +1,7 @@
 """Objects as parts of a config: what is recorded makes the same object; what cannot be is trained itself, and said."""
 
 import dataclasses
+import datetime
 import enum
 import functools
 import importlib
@@ -8,10 +9,12 @@ import random
 import re
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 
 import lightning
 import numpy as np
+import pandas
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
@@ -374,6 +377,43 @@ def test_data_that_was_changed_behind_its_setup_is_no_longer_what_its_arguments_
     sine.setup()
     sine.series[3] = 7.0
     assert "series differs" in node_of(sine, "data")["why"]
+
+
+class Since:
+    __slots__ = ("year",)
+
+    def __init__(self, year):
+        self.year = year
+
+
+class Weather(Points):
+    """Keeps things that have no attributes in `vars`."""
+
+    def __init__(self, n=24):
+        super().__init__(n)
+        self.table = pandas.DataFrame({"day": [1, 2, 3], "rain": [0.5, None, 2.0]})
+        self.gaps, self.last = np.array([1.0, np.nan]), deque([1, 2], maxlen=2)
+        self.start, self.step = datetime.date(2020, 1, 1), datetime.timedelta(days=1)
+        self.since, self.rows = Since(1990), range(3)
+
+
+CHANGES = {
+    "table": lambda data: data.table[data.table.day > 1],
+    "gaps": lambda data: data.gaps + 1,
+    "last": lambda data: deque([1, 3], maxlen=2),
+    "start": lambda data: datetime.date(2021, 1, 1),
+    "step": lambda data: datetime.timedelta(days=7),
+    "since": lambda data: Since(2000),
+    "rows": lambda data: range(2),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_in_what_has_no_attributes_is_seen(name):
+    data = Weather()
+    assert node_of(data, "data")["_target_"] != GIVEN
+    setattr(data, name, CHANGES[name](data))
+    assert re.search(rf"{name}\S* differs", node_of(data, "data")["why"])
 
 
 def test_a_callback_that_was_used_before_is_recorded_by_its_arguments():
