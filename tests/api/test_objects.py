@@ -422,6 +422,17 @@ def test_a_callback_that_was_used_before_is_recorded_by_its_arguments():
     assert node_of(stopping, "callbacks")["patience"] == 3
 
 
+class Hook2(lightning.Callback):
+    def __init__(self, n):
+        self.n = n
+
+
+def test_callbacks_of_one_class_whose_name_ends_with_a_digit_are_all_kept():
+    cfg = compose(["experiment=sine", *overrides_of(callbacks=[Hook2(n) for n in (5, 6, 7)])])
+    kept = {name: node.n for name, node in cfg.callbacks.items() if name.startswith("hook2")}
+    assert kept == {"hook2": 5, "hook2_2": 6, "hook2_3": 7}
+
+
 def test_looking_at_an_object_draws_no_random_numbers():
     net, drawn = Net(3), []
     for look in (False, True):

@@ -42,8 +42,13 @@ def overrides_of(
             node = node_of(thing, group)
             kind = str(node.get("what") or node["_target_"].rpartition(".")[2])
             name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
-            taken = sum(key.rstrip("_0123456789") == f"++{group}.{name}" for key in nodes)
-            nodes[f"++{group}.{name}" + (f"_{taken + 1}" if taken else "")] = node
+            at = f"++{group}.{name}"
+            taken = sum(key.rstrip("_0123456789") == at for key in nodes)
+            while (
+                key := f"{at}_{taken + 1}" if taken else at
+            ) in nodes:  # a class such as Hook2 ends with a digit
+                taken += 1
+            nodes[key] = node
     if away and (lost := next(unrecorded(nodes), None)):
         raise UserError(
             f"a sweep trains in other processes, and {lost['what']} cannot be made there: {lost['why']}"
