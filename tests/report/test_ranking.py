@@ -125,6 +125,7 @@ def test_a_row_of_a_backtest_is_the_mean_over_its_origins(tmp_path):
     assert board.groups == 1 and "Each row is the mean over its origins" in board.notes[-1]
     assert board.rows[1].scores()["val/mse"] == board.rows[1].mean  # origins weigh alike there, too
     assert board.rows[1].references["persistence"]["val/mse"] == pytest.approx(2 * 9 / 3)
+    assert dict(board.references)["persistence"]["val/mse"] == pytest.approx(2 * 9 / 3)
     found = compare(board, *by_key(board, "cell")).differences[0]
     assert found.first == "cell=gru" and found.test.n == 2  # seeds 0 and 1, each paired origin by origin
     runs = experiment_page.page("exp", board).partition("id=runs>")[2]
