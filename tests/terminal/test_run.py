@@ -160,10 +160,11 @@ def test_the_whole_config_and_every_parameter_are_shown_where_asked(tmp_path, ca
     assert f"config   {asked}  (--verbose shows all of it)" in said and "weight_hh" not in said
 
 
-def test_the_result_stands_beside_the_best_baseline_of_its_part():
-    run = SimpleNamespace(results={"best": {"metrics": {"metric/accuracy": 0.8}}, "test": {"loss": 1.0},
-                                   "baselines": {"val": {"a": {"accuracy": 0.3}, "b": {"accuracy": 0.6}}}})  # fmt: skip
-    assert terminal.headline(run) == "validation accuracy 0.8, the best baseline 0.6 (b)"
+@pytest.mark.parametrize("metric", ["accuracy", "f1"])
+def test_the_result_stands_beside_the_best_baseline_of_its_part(metric):
+    run = SimpleNamespace(results={"best": {"metrics": {f"metric/{metric}": 0.8}}, "test": {"loss": 1.0},
+                                   "baselines": {"val": {"a": {metric: 0.3}, "b": {metric: 0.6}}}})  # fmt: skip
+    assert terminal.headline(run) == f"validation {metric} 0.8, the best baseline 0.6 (b)"
     assert terminal.headline(SimpleNamespace(results={})) == ""
 
 
