@@ -205,3 +205,9 @@ def test_a_config_that_lacks_a_key_of_the_trainer_is_compared_all_the_same(capsy
     assert capsys.readouterr().err == ""
     evaluation._compare(run, 2.0)
     assert "the test loss is 2, and was 1 in the training" in capsys.readouterr().err
+    run.config["trainer"]["limit_test_batches"] = 1.0  # of all batches
+    evaluation._compare(run, 2.0)
+    assert "the test loss is 2" in capsys.readouterr().err
+    run.config["trainer"]["limit_test_batches"] = 1  # the training's loss is of one batch
+    evaluation._compare(run, 2.0)
+    assert capsys.readouterr().err == ""
