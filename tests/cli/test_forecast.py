@@ -72,6 +72,8 @@ def test_a_new_file_is_continued_from_its_end(series, tmp_path):
     np.testing.assert_allclose(ours[:, [0, 2]], by_hand(series, raw, 30), rtol=1e-4)
     season = np.concatenate([raw[-24:], raw[-24:-18]])
     np.testing.assert_allclose(ours[:, [1, 3]], season)
+    found = series.forecast(30, f"+data.path={new}")  # however an override spells the new file
+    np.testing.assert_array_equal(found.values, ours[:, [0, 2]])
 
 
 def test_truth_stops_where_the_data_does(series, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.api.evaluation import is_new
 from rnnlab.api.frame import frame
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
@@ -128,7 +129,7 @@ def forecast(
         if "path" not in run.config["data"]:
             raise UserError(f"--data {data_file}: this run's data is made, not read from a file")
         overrides.insert(0, f"data.path={quoted(str(data_file))}")
-    new_file = any(o.startswith("data.path=") for o in overrides)
+    new_file = is_new(overrides)
     data = load_data(run, task.spec, overrides, whole=new_file, trust=trust)
     if not isinstance(data, Windowed):
         raise UserError(
