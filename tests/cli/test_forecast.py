@@ -149,6 +149,12 @@ def test_months_of_one_of_several_series_go_on_by_the_calendar(months, tmp_path)
         main([str(months.folder), "--id", "d"])
 
 
+@pytest.mark.parametrize("shop", ["a b", "c"])
+def test_a_forecast_inside_the_training_part_of_its_series_is_told(months, shop):
+    assert months.forecast(3, start=25, series=shop).within_training  # of 60 months, 36 are trained on
+    assert not months.forecast(3, start=24, series=shop).within_training
+
+
 def test_without_a_horizon_as_many_steps_as_fit(months, series):
     main([str(months.folder)])
     assert (months.figures / "free-run-24.csv").is_file()  # the 60 months less the 36 of the training part

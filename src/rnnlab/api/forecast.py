@@ -150,6 +150,7 @@ def forecast(
             f"start, which can be at most {rows - data.window} before the end"
         )
     row = group.stop - start
+    trained = group.start + data.parts(rows)["train"].stop if data.frame.groups else data.rows("train")[1]
     free = free_run(task, data, row, horizon)
     suffix = f"-{slug(group.name)}" if series else ""
     if new_file:
@@ -164,7 +165,7 @@ def forecast(
         errors=free.errors(),
         time_name=time_name(data),
         name=f"free-run-{horizon}{suffix}",
-        within_training=not new_file and not data.frame.groups and row < data.rows("train")[1],
+        within_training=not new_file and row < trained,
         time_texts=texts_of(data, free),
         levels=tuple(free.levels),
         quantiles=free.quantiles,
