@@ -93,6 +93,13 @@ def test_new_data_stands_in_the_runs_own_scale(series, capsys, tmp_path):
     np.testing.assert_allclose(found["metrics"]["mae"], np.abs(errors).mean(), rtol=1e-5)
 
 
+def test_logarithms_stay_as_they_were_trained(series):
+    with pytest.raises(
+        UserError, match=r"the model was trained with data.log=false, this data has data.log=true"
+    ):
+        series.evaluate("data.log=true")
+
+
 def test_the_table_shows_run_baselines_and_floor(sine, capsys):
     main([str(sine.folder)])
     shown = capsys.readouterr().out
