@@ -294,3 +294,13 @@ def test_a_validation_text_of_its_own(tmp_path):
     other = Chars(path=str(tmp_path / "t.txt"), segment=10, batch_size=4)
     other.setup()
     assert data.content_hash != other.content_hash
+
+
+@pytest.mark.parametrize("held_out", ["h", "xyz"])
+def test_a_validation_text_with_nothing_to_score_is_refused(tmp_path, held_out):
+    (tmp_path / "t.txt").write_text("hello world. " * 50)
+    (tmp_path / "v.txt").write_text(held_out)
+    data = Chars(path=str(tmp_path / "t.txt"), val_path=str(tmp_path / "v.txt"), fractions=(1, 0, 0), batch_size=4,
+                 segment=5)  # fmt: skip
+    with pytest.raises(UserError, match="too short"):
+        data.setup()

@@ -263,6 +263,8 @@ class Chars(SequenceData):
         needed = {split: 2 if share else 0 for split, share in zip(SPLITS, self.fractions, strict=True)}
         if self.fractions[0]:
             needed["train"] = self.batch_size * self.segment + (self.split == "text")
+        if self.val_path:
+            needed["val"] = 2
         if any(len(self._ids[split]) < needed[split] for split in SPLITS):
             have = ", ".join(f"{split} {len(self._ids[split]):,}" for split in SPLITS)
             need = ", ".join(f"{split} {needed[split]:,}" for split in SPLITS)
