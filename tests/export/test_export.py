@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import warm
 from rnnlab.config.model_schema import CELLS
 from rnnlab.errors import UserError
 from rnnlab.export import equations
-from rnnlab.export.export import export
+from rnnlab.export.export import export, write_safetensors
 from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.run import Run
 
@@ -287,6 +288,19 @@ def test_safetensors_hold_the_weights_asked_for(small):
     assert found.keys() == kept.keys() and all(torch.equal(found[name], kept[name]) for name in kept)
     card = (folder / "README.md").read_text()
     assert run.manifest["data_hash"] in card and "persistence" in card and "hidden_size: 8" in card
+    assert "| test | the run's best weights, not these |" in card
+    ours = run.results["last"]["metrics"]["metric/mse"]
+    assert re.search(rf"\| val \| this model \(last, validation\) \| .*mse {ours:.4g}", card)
+
+
+def test_safetensors_hold_tied_weights_under_both_names(small, tmp_path):
+    load = pytest.importorskip("safetensors.torch").load_file
+    run = small()
+    tied = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    tied[1].weight = tied[0].weight
+    write_safetensors(run, tied, tmp_path / "model.safetensors")
+    found = load(tmp_path / "model.safetensors")
+    assert torch.equal(found["1.weight"], tied[0].weight) and torch.equal(found["0.weight"], tied[0].weight)
 
 
 def test_a_strangers_run_is_not_loaded(small):
