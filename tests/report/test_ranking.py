@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from finished_runs import finished
 
+import rnnlab
 from rnnlab.errors import UserError
 from rnnlab.report import experiment_page
 from rnnlab.report.comparison import by_key, compare
@@ -130,6 +131,14 @@ def test_a_row_of_a_backtest_is_the_mean_over_its_origins(tmp_path):
     assert found.first == "cell=gru" and found.test.n == 2  # seeds 0 and 1, each paired origin by origin
     runs = experiment_page.page("exp", board).partition("id=runs>")[2]
     assert "cell=gru origin=2" in runs and not re.search(r"<tr><td>\d", runs)
+
+
+def test_no_run_of_a_backtest_is_the_best(tmp_path):
+    """An origin's targets may be easier than another's."""
+    for origin, mse in ((0, 1.0), (1, 0.2)):
+        finished(tmp_path, f"o{origin}", 0, {"origin": origin}, {"loss/val": mse, "metric/mse": mse})
+    with pytest.raises(UserError, match="scores do not compare"):
+        _ = rnnlab.runs(tmp_path).best
 
 
 def test_rows_of_unequal_origins_are_not_ranked_together(tmp_path):
