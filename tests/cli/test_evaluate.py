@@ -1,6 +1,7 @@
 """evaluate against loops over the data that use neither its loop nor its loaders."""
 
 import json
+import math
 import types
 from itertools import pairwise
 
@@ -204,6 +205,13 @@ def test_a_run_whose_model_a_callback_changed_is_told_from_what_is_loaded(small,
     with pytest.raises(UserError, match=r"head\.weight differ; did a callback change the model\?") as error:
         main([str(trained("norm").folder)])
     assert "\n" not in str(error.value)
+
+
+def test_json_holds_null_for_what_is_not_a_number(sine, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "rnnlab.tasks.evaluation.evaluate", lambda task, batches: {"loss": math.nan, "mse": 1.0}
+    )
+    assert numbers(capsys, sine.folder)["metrics"] == {"loss": None, "mse": 1.0}
 
 
 def test_a_config_that_lacks_a_key_of_the_trainer_is_compared_all_the_same(capsys):
