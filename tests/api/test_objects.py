@@ -35,6 +35,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, global_names, install, target_of
 from rnnlab.runs.objects import GIVEN
 from rnnlab.tasks import Forecaster
+from rnnlab.terminal.progress import Progress as OurProgress
 
 HERE = __name__
 
@@ -431,6 +432,19 @@ def test_callbacks_of_one_class_whose_name_ends_with_a_digit_are_all_kept():
     cfg = compose(["experiment=sine", *overrides_of(callbacks=[Hook2(n) for n in (5, 6, 7)])])
     kept = {name: node.n for name, node in cfg.callbacks.items() if name.startswith("hook2")}
     assert kept == {"hook2": 5, "hook2_2": 6, "hook2_3": 7}
+
+
+class Progress(lightning.Callback):
+    def __init__(self, colour="red"):
+        self.colour = colour
+
+
+def test_a_callback_with_the_name_of_one_of_rnnlabs_is_beside_it():
+    cfg = compose(["experiment=sine", *overrides_of(callbacks=[Progress()])])
+    assert cfg.callbacks.progress._target_ == "rnnlab.terminal.progress.Progress"
+    assert cfg.callbacks.progress_2 == {"_target_": f"{HERE}.Progress", "colour": "red"}
+    cfg = compose(["experiment=sine", *overrides_of(callbacks=[OurProgress(0.5)])])
+    assert cfg.callbacks.progress.refresh_s == 0.5 and "progress_2" not in cfg.callbacks
 
 
 def test_looking_at_an_object_draws_no_random_numbers():
