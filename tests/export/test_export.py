@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from rnnlab.config.model_schema import CELLS
 from rnnlab.errors import UserError
 from rnnlab.export import equations
 from rnnlab.export.export import export, write_safetensors
+from rnnlab.export.onnx import TOLERANCE, apart
 from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.run import Run
 
@@ -238,6 +240,15 @@ def test_code_that_gives_other_numbers_is_not_left_behind(small, tmp_path, monke
     with pytest.raises(UserError, match="differs from the run by"):
         export(small(), "torch", tmp_path / "away")
     assert not (tmp_path / "away").exists()
+
+
+def test_what_is_not_a_number_on_one_side_alone_is_a_difference():
+    one, gap = torch.ones(3), torch.tensor([1.0, math.nan, 1.0])
+    far = torch.tensor([1.0, math.inf, 1.0])
+    assert apart([(one, one), (gap, gap), (far, far)]) == 0.0
+    for ours, theirs in ((one, gap), (gap, one), (one, far), (far, one), (far, 2 * far)):
+        assert not apart([(one, one), (ours, theirs)]) <= TOLERANCE
+    assert apart([(4 * one, 4 * one + 1e-3)]) == pytest.approx(2.5e-4, rel=1e-3)
 
 
 def test_an_export_before_stays_until_the_next_one_is_checked(small, tmp_path, monkeypatch):
