@@ -131,6 +131,8 @@ def other_attribute(module):
         (Net(lr=torch.tensor(0.1)), "its argument lr is a Tensor"),
         (Net(lr="${seed}"), "a config would replace"),
         (Net(lr=float("nan")), "its argument lr is nan"),
+        (Net(sizes={"true": 1, "false": 0}), "its argument sizes is a dict, which a config cannot hold"),
+        (Net(sizes={"é": 1}), "its argument sizes is a dict, which a config cannot hold"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
