@@ -1,6 +1,7 @@
 """rnnlab in a notebook or a script."""
 
 import builtins
+import copy
 import json
 import sys
 from contextlib import redirect_stdout
@@ -169,6 +170,14 @@ def test_predict_gives_forecasts_in_the_units_of_the_data(sine):
     np.testing.assert_allclose(sine.predict(windows), want, rtol=1e-5, atol=1e-5)
     with pytest.raises(rnnlab.UserError, match=r"\(rows, steps, 1\) fits"):
         sine.predict(windows[0])
+
+
+def test_what_is_given_is_scaled_as_the_data_are_also_far_from_zero(sine):
+    task = copy.copy(sine.model)
+    task.spec = task.spec | {"input_shift": [1e8 + 0.3], "input_scale": [0.5]}
+    x = torch.tensor([[[1e8 + 0.3], [1e8 + 0.8]]], dtype=torch.float64)
+    assert task.scaled(x).flatten().tolist() == pytest.approx([0.0, 1.0], abs=1e-6)
+    assert task.scaled(x).dtype == torch.float32
 
 
 @torch.no_grad()

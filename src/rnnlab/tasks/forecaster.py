@@ -271,7 +271,7 @@ class Forecaster(Task):
             raise UserError(
                 "predict: the units of x are those of a file's series here; give data.path=FILE instead"
             )
-        return self.unscaled(self(self.scaled(x.to(self.scale))))
+        return self.unscaled(self(self.scaled(x)))
 
     def loss_units(self) -> tuple[str | None, float]:
         scales = set(self.spec["target_scale"])
@@ -312,7 +312,7 @@ class Forecaster(Task):
             raise UserError(
                 "data.log=true: what is typed would need logarithms; give the run a file of its own"
             )
-        return self.scaled(torch.tensor(rows).reshape(-1, inputs)), text.split()
+        return self.scaled(torch.tensor(rows, dtype=torch.float64).reshape(-1, inputs)), text.split()
 
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
         said = y.view(
@@ -331,9 +331,12 @@ class Forecaster(Task):
         return {name: found[name] for name in self.metrics}
 
     def scaled(self, x: Tensor) -> Tensor:
-        """Inputs x (..., inputs) in the units of the data, scaled for the model."""
-        shift, scale = (torch.tensor(self.spec[key]).to(x) for key in ("input_shift", "input_scale"))
-        return (x - shift) / scale
+        """Inputs x (..., inputs) in the units of the data, scaled for the model. This is done in double precision, as
+        for the data, so that a small spread beside a large level is not lost.
+        """
+        shift, scale = (torch.tensor(self.spec[key], dtype=precise(x).dtype, device=x.device)
+                        for key in ("input_shift", "input_scale"))  # fmt: skip
+        return ((precise(x) - shift) / scale).to(self.scale)
 
     def precise_scale(self, like: Tensor) -> Tensor:
         return torch.tensor(self.spec["target_scale"], dtype=precise(like).dtype, device=like.device)
