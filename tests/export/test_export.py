@@ -18,6 +18,7 @@ from rnnlab.errors import UserError
 from rnnlab.export import equations
 from rnnlab.export.export import export, write_safetensors
 from rnnlab.export.onnx import TOLERANCE, apart
+from rnnlab.export.portable import rounded
 from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.run import Run
 
@@ -240,6 +241,13 @@ def test_code_that_gives_other_numbers_is_not_left_behind(small, tmp_path, monke
     with pytest.raises(UserError, match="differs from the run by"):
         export(small(), "torch", tmp_path / "away")
     assert not (tmp_path / "away").exists()
+
+
+def test_inputs_that_single_precision_rounds_are_told():
+    spec = {"input_shift": [1e4, 1e8], "input_scale": [1.0, 0.5]}
+    told = "Input 2 is so far from zero (1e+08) that single precision rounds it by 12 of its spread."
+    assert rounded(spec) == told
+    assert rounded(spec | {"input_scale": [1.0, 1e6]}) == ""
 
 
 def test_what_is_not_a_number_on_one_side_alone_is_a_difference():
