@@ -294,6 +294,9 @@ def test_a_validation_text_of_its_own(tmp_path):
     other = Chars(path=str(tmp_path / "t.txt"), segment=10, batch_size=4)
     other.setup()
     assert data.content_hash != other.content_hash
+    same = Chars(path=tmp_path / "t.txt", val_path=[tmp_path / "v.txt"], segment=10, batch_size=4)
+    same.setup()
+    assert data.content_hash == same.content_hash
 
 
 @pytest.mark.parametrize("held_out", ["h", "xyz"])

@@ -54,8 +54,8 @@ class Chars(SequenceData):
     def __init__(
         self,
         corpus: str = corpora.EMBEDDED,
-        path: str | Sequence[str] | None = None,
-        val_path: str | Sequence[str] | None = None,
+        path: str | Path | Sequence[str | Path] | None = None,
+        val_path: str | Path | Sequence[str | Path] | None = None,
         folder: str = "data",
         fractions: Sequence[float] = (0.9, 0.05, 0.05),
         segment: int = 50,
