@@ -297,6 +297,11 @@ def test_a_validation_text_of_its_own(tmp_path):
     same = Chars(path=tmp_path / "t.txt", val_path=[tmp_path / "v.txt"], segment=10, batch_size=4)
     same.setup()
     assert data.content_hash == same.content_hash
+    whole = Chars(
+        path=tmp_path / "t.txt", val_path=str(tmp_path / "gone.txt"), fractions=(0, 0, 1), segment=10
+    )
+    whole.with_spec(data.spec).setup()  # as in an evaluation elsewhere
+    assert whole.facts("test")["characters"] == 3000 and whole.loader("val") is None
 
 
 @pytest.mark.parametrize("held_out", ["h", "xyz"])

@@ -69,7 +69,7 @@ class Chars(SequenceData):
         corpora.check(corpus)
         super().__init__()
         self.corpus, self.path, self.folder, self.encoding = corpus, path, Path(folder), encoding
-        self.val_path = val_path
+        self.val_path = val_path if fractions[0] else None  # a text that is all test has no validation part
         self.remarks: list[str] = []
         self.fractions, self.unknown, self.limit = fractions, unknown, limit
         self.segment, self.batch_size, self.split = segment, batch_size, split
