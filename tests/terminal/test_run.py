@@ -183,3 +183,12 @@ def test_the_result_stands_beside_the_best_baseline_of_its_part(metric):
 )
 def test_an_override_that_gives_an_object_is_said_by_its_class(override, said):
     assert shortened(override) == said
+
+
+def test_a_baseline_of_one_part_alone_is_shown():
+    """A data set of the user's own may know another for each part."""
+    best = {"step": 1, "value": 0.8, "metrics": {"metric/accuracy": 0.8}}
+    parts = {"val": {"a": {"accuracy": 0.3}}, "test": {"a": {"accuracy": 0.2}, "b": {"accuracy": 0.6}}}
+    _, rows = scores.score_rows({"best": best, "test": {"accuracy": 0.7}, "baselines": parts})
+    shown = {name: found for name, found, _ in rows}
+    assert shown["b"] == {"val": {}, "test": {"accuracy": 0.6}}
