@@ -1,6 +1,7 @@
 """rnnlab in a notebook or a script."""
 
 import builtins
+import copy
 import json
 import sys
 from contextlib import redirect_stdout
@@ -16,6 +17,7 @@ import rnnlab
 import warm
 from rnnlab.cli import main
 from rnnlab.config import build
+from rnnlab.config.texts import quoted
 
 SMALL = (
     "experiment=sine",
@@ -170,6 +172,14 @@ def test_predict_gives_forecasts_in_the_units_of_the_data(sine):
         sine.predict(windows[0])
 
 
+def test_what_is_given_is_scaled_as_the_data_are_also_far_from_zero(sine):
+    task = copy.copy(sine.model)
+    task.spec = task.spec | {"input_shift": [1e8 + 0.3], "input_scale": [0.5]}
+    x = torch.tensor([[[1e8 + 0.3], [1e8 + 0.8]]], dtype=torch.float64)
+    assert task.scaled(x).flatten().tolist() == pytest.approx([0.0, 1.0], abs=1e-6)
+    assert task.scaled(x).dtype == torch.float32
+
+
 @torch.no_grad()
 def test_predict_gives_the_probabilities_of_classes_and_characters(tokens, text):
     x = np.arange(12).reshape(2, 6)
@@ -225,7 +235,8 @@ def test_forecast_gives_the_commands_table(sine, tmp_path):
 
 def test_resume_trains_longer_to_the_numbers_of_the_unbroken_run(tmp_path):
     asked = (*SMALL, "scheduler=constant")
-    short = rnnlab.train(*asked, f"paths.outputs={tmp_path / 'a'}", quiet=True)
+    apart = quoted(str(tmp_path / "o'brien"))  # a folder's name may hold a quote
+    short = rnnlab.train(*asked, f"paths.outputs={apart}", quiet=True)
     long = short.resume("trainer.max_epochs=5", quiet=True)
     whole = rnnlab.train(*asked, f"paths.outputs={tmp_path / 'b'}", "trainer.max_epochs=5", quiet=True)
     assert long.folder.name == whole.folder.name

@@ -1,6 +1,7 @@
 """Objects as parts of a config: what is recorded makes the same object; what cannot be is trained itself, and said."""
 
 import dataclasses
+import datetime
 import enum
 import functools
 import importlib
@@ -9,10 +10,12 @@ import random
 import re
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 
 import lightning
 import numpy as np
+import pandas
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
@@ -33,6 +36,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, global_names, install, target_of
 from rnnlab.runs.objects import GIVEN
 from rnnlab.tasks import Forecaster
+from rnnlab.terminal.progress import Progress as OurProgress
 
 HERE = __name__
 
@@ -128,6 +132,8 @@ def other_attribute(module):
         (Net(lr=torch.tensor(0.1)), "its argument lr is a Tensor"),
         (Net(lr="${seed}"), "a config would replace"),
         (Net(lr=float("nan")), "its argument lr is nan"),
+        (Net(sizes={"true": 1, "false": 0}), "its argument sizes is a dict, which a config cannot hold"),
+        (Net(sizes={"é": 1}), "its argument sizes is a dict, which a config cannot hold"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -377,10 +383,71 @@ def test_data_that_was_changed_behind_its_setup_is_no_longer_what_its_arguments_
     assert "series differs" in node_of(sine, "data")["why"]
 
 
+class Since:
+    __slots__ = ("year",)
+
+    def __init__(self, year):
+        self.year = year
+
+
+class Weather(Points):
+    """Keeps things that have no attributes in `vars`."""
+
+    def __init__(self, n=24):
+        super().__init__(n)
+        self.table = pandas.DataFrame({"day": [1, 2, 3], "rain": [0.5, None, 2.0]})
+        self.gaps, self.last = np.array([1.0, np.nan]), deque([1, 2], maxlen=2)
+        self.start, self.step = datetime.date(2020, 1, 1), datetime.timedelta(days=1)
+        self.since, self.rows = Since(1990), range(3)
+
+
+CHANGES = {
+    "table": lambda data: data.table[data.table.day > 1],
+    "gaps": lambda data: data.gaps + 1,
+    "last": lambda data: deque([1, 3], maxlen=2),
+    "start": lambda data: datetime.date(2021, 1, 1),
+    "step": lambda data: datetime.timedelta(days=7),
+    "since": lambda data: Since(2000),
+    "rows": lambda data: range(2),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_in_what_has_no_attributes_is_seen(name):
+    data = Weather()
+    assert node_of(data, "data")["_target_"] != GIVEN
+    setattr(data, name, CHANGES[name](data))
+    assert re.search(rf"{name}\S* differs", node_of(data, "data")["why"])
+
+
 def test_a_callback_that_was_used_before_is_recorded_by_its_arguments():
     stopping = EarlyStopping("loss/val", patience=3)
     stopping.wait_count, stopping.best_score = 2, torch.tensor(0.5)
     assert node_of(stopping, "callbacks")["patience"] == 3
+
+
+class Hook2(lightning.Callback):
+    def __init__(self, n):
+        self.n = n
+
+
+def test_callbacks_of_one_class_whose_name_ends_with_a_digit_are_all_kept():
+    cfg = compose(["experiment=sine", *overrides_of(callbacks=[Hook2(n) for n in (5, 6, 7)])])
+    kept = {name: node.n for name, node in cfg.callbacks.items() if name.startswith("hook2")}
+    assert kept == {"hook2": 5, "hook2_2": 6, "hook2_3": 7}
+
+
+class Progress(lightning.Callback):
+    def __init__(self, colour="red"):
+        self.colour = colour
+
+
+def test_a_callback_with_the_name_of_one_of_rnnlabs_is_beside_it():
+    cfg = compose(["experiment=sine", *overrides_of(callbacks=[Progress()])])
+    assert cfg.callbacks.progress._target_ == "rnnlab.terminal.progress.Progress"
+    assert cfg.callbacks.progress_2 == {"_target_": f"{HERE}.Progress", "colour": "red"}
+    cfg = compose(["experiment=sine", *overrides_of(callbacks=[OurProgress(0.5)])])
+    assert cfg.callbacks.progress.refresh_s == 0.5 and "progress_2" not in cfg.callbacks
 
 
 def test_looking_at_an_object_draws_no_random_numbers():
@@ -427,6 +494,9 @@ def test_a_sections_node_replaces_the_section_and_its_keys_can_be_set():
     [
         "it's",
         "a\\",
+        "a\\b",
+        "a\\\\b",
+        r"\s+",
         "\\'",
         "",
         " b ",

@@ -1,6 +1,7 @@
 """evaluate against loops over the data that use neither its loop nor its loaders."""
 
 import json
+import math
 import types
 from itertools import pairwise
 
@@ -91,6 +92,13 @@ def test_new_data_stands_in_the_runs_own_scale(series, capsys, tmp_path):
             )
     assert found["split"] == "all"
     np.testing.assert_allclose(found["metrics"]["mae"], np.abs(errors).mean(), rtol=1e-5)
+
+
+def test_logarithms_stay_as_they_were_trained(series):
+    with pytest.raises(
+        UserError, match=r"the model was trained with data.log=false, this data has data.log=true"
+    ):
+        series.evaluate("data.log=true")
 
 
 def test_the_table_shows_run_baselines_and_floor(sine, capsys):
@@ -199,9 +207,22 @@ def test_a_run_whose_model_a_callback_changed_is_told_from_what_is_loaded(small,
     assert "\n" not in str(error.value)
 
 
+def test_json_holds_null_for_what_is_not_a_number(sine, capsys, monkeypatch):
+    monkeypatch.setattr(
+        "rnnlab.tasks.evaluation.evaluate", lambda task, batches: {"loss": math.nan, "mse": 1.0}
+    )
+    assert numbers(capsys, sine.folder)["metrics"] == {"loss": None, "mse": 1.0}
+
+
 def test_a_config_that_lacks_a_key_of_the_trainer_is_compared_all_the_same(capsys):
     run = types.SimpleNamespace(config={"trainer": {}}, results={"test": {"loss": 1.0}})
     evaluation._compare(run, 1.0)
     assert capsys.readouterr().err == ""
     evaluation._compare(run, 2.0)
     assert "the test loss is 2, and was 1 in the training" in capsys.readouterr().err
+    run.config["trainer"]["limit_test_batches"] = 1.0  # of all batches
+    evaluation._compare(run, 2.0)
+    assert "the test loss is 2" in capsys.readouterr().err
+    run.config["trainer"]["limit_test_batches"] = 1  # the training's loss is of one batch
+    evaluation._compare(run, 2.0)
+    assert capsys.readouterr().err == ""

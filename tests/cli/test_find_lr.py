@@ -5,9 +5,11 @@ import shlex
 import matplotlib.image
 import numpy as np
 import pytest
+import torch
 
 from rnnlab.cli import find_lr, main
 from rnnlab.cli.find_lr import Tried, smoothed
+from rnnlab.data import Sine
 from rnnlab.errors import RunFailed
 
 SMALL = (
@@ -36,6 +38,16 @@ def test_noise_alone_suggests_nothing():
     noise = np.random.default_rng(3).normal(1, 0.1, 300)
     assert tried(noise).suggested is None
     assert tried(noise - np.r_[np.zeros(250), np.full(50, 0.5)]).suggested is not None
+
+
+@pytest.mark.parametrize(("size", "rows"), [(64, 50), (1000, 150), (0, 150)])
+def test_examples_are_counted_as_they_lie_in_the_batches(size, rows):
+    """Of 150 windows: batches of 64, 64 and 22, or one of all."""
+    data = Sine(n_points=171 + 50, window=20, fractions=(0.77, 0.0, 0.23), batch_size=size)
+    data.setup()
+    assert len(data.starts("train")) == 150
+    assert find_lr.rows_of(data.loader("train", shuffle=True), size) == rows
+    assert find_lr.rows_of(torch.utils.data.DataLoader([1, 2]), 7) == 7
 
 
 def test_the_mean_is_one_of_all_before_without_a_bias():

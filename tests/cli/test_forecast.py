@@ -72,6 +72,8 @@ def test_a_new_file_is_continued_from_its_end(series, tmp_path):
     np.testing.assert_allclose(ours[:, [0, 2]], by_hand(series, raw, 30), rtol=1e-4)
     season = np.concatenate([raw[-24:], raw[-24:-18]])
     np.testing.assert_allclose(ours[:, [1, 3]], season)
+    found = series.forecast(30, f"+data.path={new}")  # however an override spells the new file
+    np.testing.assert_array_equal(found.values, ours[:, [0, 2]])
 
 
 def test_truth_stops_where_the_data_does(series, tmp_path):
@@ -145,6 +147,12 @@ def test_months_of_one_of_several_series_go_on_by_the_calendar(months, tmp_path)
     assert (months.figures / "free-run-5-c.png").is_file()
     with pytest.raises(UserError, match=r"--id d: no such series\. "):
         main([str(months.folder), "--id", "d"])
+
+
+@pytest.mark.parametrize("shop", ["a b", "c"])
+def test_a_forecast_inside_the_training_part_of_its_series_is_told(months, shop):
+    assert months.forecast(3, start=25, series=shop).within_training  # of 60 months, 36 are trained on
+    assert not months.forecast(3, start=24, series=shop).within_training
 
 
 def test_without_a_horizon_as_many_steps_as_fit(months, series):

@@ -1,7 +1,9 @@
 """Every value is typed and checked, and every problem gets a line."""
 
 import importlib
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -209,6 +211,13 @@ def test_files(tmp_path, monkeypatch):
     assert lines(*data, "data.path=.") == ["data.path=.: is not a file"]
     assert lines("model.init_from=sales.csv") == ["model.init_from=sales.csv: is not a folder"]
     assert check(compose([*data, "data.path=sales.csv"]))["data"]["path"] == "sales.csv"
+    other = os.fsdecode(b"s\xff.csv")  # a name that is not UTF-8
+    try:
+        Path(other).write_text("a\n1\n")
+    except OSError:  # this file system takes none
+        return
+    (line,) = lines(*data, f"data.path='{other}'")
+    assert "its name is not UTF-8" in line
 
 
 def test_required_values():

@@ -82,6 +82,9 @@ def test_offsets_are_kept_and_numbers_of_seconds_are_read():
     times, offsets = read_times(["2020-10-25T02:30:00+02:00", "2020-10-25T02:30:00-03:30"])
     assert offsets.tolist() == [120, -210] and (times[1] - times[0]) == np.timedelta64(330, "m")
     assert read_times(["1577836800.5"], "unix").times[0] == np.datetime64("2020-01-01T00:00:00.5")
+    with pytest.raises(Unread, match="is no number of seconds since 1970"):  # microseconds, perhaps
+        read_times(["157783680000000"], "unix")
+    assert read_times(["2020/01/01 00:00:00.9999999"]).times[0] == np.datetime64("2020-01-01T00:00:00.999999")
     assert read_times(["2020-01-01 +0100"], "%Y-%m-%d %z").offsets.tolist() == [60]
 
 

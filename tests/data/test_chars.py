@@ -294,3 +294,21 @@ def test_a_validation_text_of_its_own(tmp_path):
     other = Chars(path=str(tmp_path / "t.txt"), segment=10, batch_size=4)
     other.setup()
     assert data.content_hash != other.content_hash
+    same = Chars(path=tmp_path / "t.txt", val_path=[tmp_path / "v.txt"], segment=10, batch_size=4)
+    same.setup()
+    assert data.content_hash == same.content_hash
+    whole = Chars(
+        path=tmp_path / "t.txt", val_path=str(tmp_path / "gone.txt"), fractions=(0, 0, 1), segment=10
+    )
+    whole.with_spec(data.spec).setup()  # as in an evaluation elsewhere
+    assert whole.facts("test")["characters"] == 3000 and whole.loader("val") is None
+
+
+@pytest.mark.parametrize("held_out", ["h", "xyz"])
+def test_a_validation_text_with_nothing_to_score_is_refused(tmp_path, held_out):
+    (tmp_path / "t.txt").write_text("hello world. " * 50)
+    (tmp_path / "v.txt").write_text(held_out)
+    data = Chars(path=str(tmp_path / "t.txt"), val_path=str(tmp_path / "v.txt"), fractions=(1, 0, 0), batch_size=4,
+                 segment=5)  # fmt: skip
+    with pytest.raises(UserError, match="too short"):
+        data.setup()

@@ -305,6 +305,8 @@ def test_a_dataframe_is_what_its_file_is(csv, tmp_path):
     small = {"target": "x", "time_column": "month", "window": 3, "horizon": 2}
     one, other = (ready(Series(source, **small)) for source in (frame, tmp_path / "f.csv"))
     assert one.content_hash == other.content_hash and one.season == 12
+    twice = frame.reset_index().set_index("month", drop=False)
+    assert ready(Series(twice, **small)).content_hash == one.content_hash
     assert ready(Series(frame, columns=["ok"], **small)).frame.values[:2, 0].tolist() == [1, 0]
     if importlib.util.find_spec("pyarrow"):
         frame.reset_index().to_parquet(tmp_path / "f.parquet")

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import math
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,9 @@ import warm
 from rnnlab.config.model_schema import CELLS
 from rnnlab.errors import UserError
 from rnnlab.export import equations
-from rnnlab.export.export import export
+from rnnlab.export.export import export, write_safetensors
+from rnnlab.export.onnx import TOLERANCE, apart
+from rnnlab.export.portable import rounded
 from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.run import Run
 
@@ -239,6 +243,22 @@ def test_code_that_gives_other_numbers_is_not_left_behind(small, tmp_path, monke
     assert not (tmp_path / "away").exists()
 
 
+def test_inputs_that_single_precision_rounds_are_told():
+    spec = {"input_shift": [1e4, 1e8], "input_scale": [1.0, 0.5]}
+    told = "Input 2 is so far from zero (1e+08) that single precision rounds it by 12 of its spread."
+    assert rounded(spec) == told
+    assert rounded(spec | {"input_scale": [1.0, 1e6]}) == ""
+
+
+def test_what_is_not_a_number_on_one_side_alone_is_a_difference():
+    one, gap = torch.ones(3), torch.tensor([1.0, math.nan, 1.0])
+    far = torch.tensor([1.0, math.inf, 1.0])
+    assert apart([(one, one), (gap, gap), (far, far)]) == 0.0
+    for ours, theirs in ((one, gap), (gap, one), (one, far), (far, one), (far, 2 * far)):
+        assert not apart([(one, one), (ours, theirs)]) <= TOLERANCE
+    assert apart([(4 * one, 4 * one + 1e-3)]) == pytest.approx(2.5e-4, rel=1e-3)
+
+
 def test_an_export_before_stays_until_the_next_one_is_checked(small, tmp_path, monkeypatch):
     from rnnlab.export import plain
 
@@ -287,6 +307,19 @@ def test_safetensors_hold_the_weights_asked_for(small):
     assert found.keys() == kept.keys() and all(torch.equal(found[name], kept[name]) for name in kept)
     card = (folder / "README.md").read_text()
     assert run.manifest["data_hash"] in card and "persistence" in card and "hidden_size: 8" in card
+    assert "| test | the run's best weights, not these |" in card
+    ours = run.results["last"]["metrics"]["metric/mse"]
+    assert re.search(rf"\| val \| this model \(last, validation\) \| .*mse {ours:.4g}", card)
+
+
+def test_safetensors_hold_tied_weights_under_both_names(small, tmp_path):
+    load = pytest.importorskip("safetensors.torch").load_file
+    run = small()
+    tied = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Linear(3, 3))
+    tied[1].weight = tied[0].weight
+    write_safetensors(run, tied, tmp_path / "model.safetensors")
+    found = load(tmp_path / "model.safetensors")
+    assert torch.equal(found["1.weight"], tied[0].weight) and torch.equal(found["0.weight"], tied[0].weight)
 
 
 def test_a_strangers_run_is_not_loaded(small):

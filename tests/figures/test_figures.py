@@ -2,6 +2,8 @@
 results, and its colour is looked for in the file. How they look is for people.
 """
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,14 @@ from matplotlib import rc_context
 from matplotlib.image import imread
 
 import rnnlab
+from rnnlab.data import Chars
 from rnnlab.figures import finished
 from rnnlab.figures.axis import apart
 from rnnlab.figures.canvas import BLUE, GREEN, GREY, ORANGE, canvas, headline, save
+from rnnlab.figures.units import record_units
 from rnnlab.runs.metrics import smoothed
+from rnnlab.runs.run import Run
+from rnnlab.tasks import CharLM
 from rnnlab.training.train import load_data
 
 FAST = (
@@ -205,3 +211,14 @@ def test_a_headline_keeps_to_its_figure(baselines):
     right = max(text.get_window_extent().x1 for text in figure.texts)
     assert right < figure.bbox.width
     assert figure.texts[-1].get_fontsize() == 10.5 or baselines > 1
+
+
+@pytest.mark.parametrize("split", ["text", "rows"])
+def test_the_passage_for_hidden_units_is_one_stretch_of_the_text(tmp_path, split):
+    text = "".join(f"{i} " for i in range(3000))
+    (tmp_path / "t.txt").write_text(text)
+    data = Chars(path=tmp_path / "t.txt", segment=20, batch_size=8, split=split)
+    data.setup()
+    task = CharLM(data.spec, cell="elman", hidden_size=4, engine="reference")
+    found = json.loads(record_units(Run(tmp_path), task, data).read_text())
+    assert len(found["text"]) > 50 and "".join(found["text"]) in text

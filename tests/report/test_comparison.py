@@ -123,6 +123,32 @@ def test_a_single_seed_says_nothing_and_an_unknown_key_is_named():
         by_conditions(board, ["cell=grus", "cell=elman"])
 
 
+def test_values_that_look_alike_in_short_are_kept_apart():
+    scores = {}
+    for seed in range(3):
+        for file, mse in (("a/data.csv", 1.0), ("b/data.csv", 2.0), ("c/other.csv", 4.0)):
+            scores[file, 1, seed] = mse + 0.01 * seed
+    board = board_of(scores)
+    sides, _ = by_key(board, "cell")
+    names = ["cell=a/data.csv", "cell=b/data.csv", "cell=other.csv"]
+    assert [(side.name, len(side.rows)) for side in sides] == [(name, 1) for name in names]
+    (d,) = compare(board, *by_conditions(board, ["cell=a/data.csv", "cell=OTHER.csv"])).differences
+    assert d.effect == pytest.approx(0.25, rel=0.01)
+    with pytest.raises(UserError, match=r"cell=data.csv: may be a/data.csv or b/data.csv; write one of them"):
+        by_conditions(board, ["cell=data.csv", "cell=c/other.csv"])
+    with pytest.raises(UserError, match=r"cell=d/data.csv: no run has it"):
+        by_conditions(board, ["cell=d/data.csv", "cell=c/other.csv"])
+
+
+@pytest.mark.parametrize(("given", "meant"), [("[1,2]", [1, 2]), ("1_2", [1, 2]), ("null", None)])
+def test_a_list_and_null_may_be_written_as_in_a_command(given, meant):
+    board = board_of({(cell, n, seed): 1.0 + n for cell in "ab" for n in (1, 2) for seed in (0, 1)})
+    for row in board.rows:
+        row.parameters["model.sizes"] = meant if row.parameters["model.cell"] == "a" else [3]
+    (first, second), _ = by_conditions(board, [f"sizes={given},cell=a", "sizes=[3]"])
+    assert (len(first.rows), len(second.rows)) == (2, 2)
+
+
 def test_the_caption_says_where_a_seed_lacks_some_of_the_settings():
     scores = drawn(1, 0.5)
 

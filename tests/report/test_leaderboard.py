@@ -225,6 +225,13 @@ def test_rows_of_different_data_are_ranked_apart_beside_their_own_baselines(tmp_
     )
 
 
+def test_of_baselines_with_a_score_where_more_is_better_the_greatest_is_the_best(tmp_path):
+    finished(tmp_path, "a", 0, {}, {"loss/val": 0.5, "metric/f1": 0.8},
+             baselines={"majority": {"f1": 0.2}, "naive Bayes": {"f1": 0.6}})  # fmt: skip
+    (row,) = of_experiment(tmp_path).rows
+    assert row.beside("val/f1")["best baseline"] == ("naive Bayes", 0.6)
+
+
 def test_rows_of_unequal_seeds_have_baselines_of_their_own(tmp_path):
     """The noise is drawn by the seed: a mean over all runs would hold for none of the rows."""
     for hidden, seeds in ((8, (0, 1)), (16, (0,))):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from finished_runs import finished
 
+import rnnlab
 from rnnlab.errors import UserError
 from rnnlab.report import experiment_page
 from rnnlab.report.comparison import by_key, compare
@@ -125,10 +126,19 @@ def test_a_row_of_a_backtest_is_the_mean_over_its_origins(tmp_path):
     assert board.groups == 1 and "Each row is the mean over its origins" in board.notes[-1]
     assert board.rows[1].scores()["val/mse"] == board.rows[1].mean  # origins weigh alike there, too
     assert board.rows[1].references["persistence"]["val/mse"] == pytest.approx(2 * 9 / 3)
+    assert dict(board.references)["persistence"]["val/mse"] == pytest.approx(2 * 9 / 3)
     found = compare(board, *by_key(board, "cell")).differences[0]
     assert found.first == "cell=gru" and found.test.n == 2  # seeds 0 and 1, each paired origin by origin
     runs = experiment_page.page("exp", board).partition("id=runs>")[2]
     assert "cell=gru origin=2" in runs and not re.search(r"<tr><td>\d", runs)
+
+
+def test_no_run_of_a_backtest_is_the_best(tmp_path):
+    """An origin's targets may be easier than another's."""
+    for origin, mse in ((0, 1.0), (1, 0.2)):
+        finished(tmp_path, f"o{origin}", 0, {"origin": origin}, {"loss/val": mse, "metric/mse": mse})
+    with pytest.raises(UserError, match="scores do not compare"):
+        _ = rnnlab.runs(tmp_path).best
 
 
 def test_rows_of_unequal_origins_are_not_ranked_together(tmp_path):
@@ -212,6 +222,7 @@ def test_scores_of_other_shares_of_a_part_are_not_ranked_together(shared):
         ("trainer.limit_val_batches=1.0",),
         ("trainer.limit_val_batches=1",),
         ("trainer.limit_test_batches=1",),
+        ("trainer.fast_dev_run=true",),
     )
     runs = [shared(*text, *more, base=()) for more in asked]
     assert (
@@ -221,10 +232,10 @@ def test_scores_of_other_shares_of_a_part_are_not_ranked_together(shared):
     )
     board = of_runs(runs)
     of = {entry.folder: row.group for row in board.rows for entry in row.entries}
-    assert len(set(of.values())) == 3 and of[runs[0].folder] == of[runs[1].folder]
+    assert len(set(of.values())) == 4 and of[runs[0].folder] == of[runs[1].folder]
     assert sum("baselines and floor are of whole parts" in note for note in board.notes) == 1
     said = [[line for line in facts(run) if "of whole parts" in line] for run in runs]
-    assert [len(lines) for lines in said] == [0, 0, 1, 1] and said[2][0].startswith(
+    assert [len(lines) for lines in said] == [0, 0, 1, 1, 0] and said[2][0].startswith(
         "trainer.limit_val_batches=1: "
     )
 

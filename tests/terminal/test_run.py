@@ -160,10 +160,11 @@ def test_the_whole_config_and_every_parameter_are_shown_where_asked(tmp_path, ca
     assert f"config   {asked}  (--verbose shows all of it)" in said and "weight_hh" not in said
 
 
-def test_the_result_stands_beside_the_best_baseline_of_its_part():
-    run = SimpleNamespace(results={"best": {"metrics": {"metric/accuracy": 0.8}}, "test": {"loss": 1.0},
-                                   "baselines": {"val": {"a": {"accuracy": 0.3}, "b": {"accuracy": 0.6}}}})  # fmt: skip
-    assert terminal.headline(run) == "validation accuracy 0.8, the best baseline 0.6 (b)"
+@pytest.mark.parametrize("metric", ["accuracy", "f1"])
+def test_the_result_stands_beside_the_best_baseline_of_its_part(metric):
+    run = SimpleNamespace(results={"best": {"metrics": {f"metric/{metric}": 0.8}}, "test": {"loss": 1.0},
+                                   "baselines": {"val": {"a": {metric: 0.3}, "b": {metric: 0.6}}}})  # fmt: skip
+    assert terminal.headline(run) == f"validation {metric} 0.8, the best baseline 0.6 (b)"
     assert terminal.headline(SimpleNamespace(results={})) == ""
 
 
@@ -182,3 +183,12 @@ def test_the_result_stands_beside_the_best_baseline_of_its_part():
 )
 def test_an_override_that_gives_an_object_is_said_by_its_class(override, said):
     assert shortened(override) == said
+
+
+def test_a_baseline_of_one_part_alone_is_shown():
+    """A data set of the user's own may know another for each part."""
+    best = {"step": 1, "value": 0.8, "metrics": {"metric/accuracy": 0.8}}
+    parts = {"val": {"a": {"accuracy": 0.3}}, "test": {"a": {"accuracy": 0.2}, "b": {"accuracy": 0.6}}}
+    _, rows = scores.score_rows({"best": best, "test": {"accuracy": 0.7}, "baselines": parts})
+    shown = {name: found for name, found, _ in rows}
+    assert shown["b"] == {"val": {}, "test": {"accuracy": 0.6}}

@@ -10,7 +10,9 @@ import torch
 
 import rnnlab
 from rnnlab import UserError
+from rnnlab.runs.data import load_data
 from rnnlab.tasks import CharLM, Forecaster
+from rnnlab.tasks.evaluation import evaluate
 
 TORCHS = "scheduler._target_=torch.optim.lr_scheduler."
 BARE = ("~scheduler.warmup_steps",)
@@ -79,6 +81,19 @@ def test_overfitting_takes_the_first_batches_of_the_first_epoch_in_each(small, e
     few = small(*more, "trainer.overfit_batches=2", base=base()).metrics["loss/train"][1]
     assert len(every) == 12
     np.testing.assert_allclose(few, [*every[:2]] * 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_a_test_of_one_batch_is_of_one_batch(small, engine):
+    """1 is one batch, and 1.0 all of them."""
+    asked = (f"model.engine={engine}", "data.n_points=8000", "trainer.max_steps=2", "trainer.max_epochs=-1")
+    run = small(*asked, "trainer.limit_test_batches=1", base=base())
+    batches = list(load_data(run, run.model.spec).loader("test"))
+    assert len(batches) == 2
+    one, both = (evaluate(run.model, batches[:n])["mse"] for n in (1, 2))
+    assert run.results["test"]["mse"] == pytest.approx(one, rel=1e-5) and one != pytest.approx(both, rel=1e-3)
+    whole = small(*asked, "trainer.limit_test_batches=1.0", base=base())
+    assert whole.results["test"]["mse"] == pytest.approx(both, rel=1e-5)
 
 
 def test_auto_is_the_same_run_as_null_and_needs_a_length(small, tmp_path):

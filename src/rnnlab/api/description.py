@@ -166,9 +166,7 @@ class Description:
                 if self.exact and type(value) is tuple
                 else values
             )
-        if isinstance(value, dict) and all(
-            isinstance(k, str) and k.isidentifier() and k[0] != "_" for k in value
-        ):
+        if isinstance(value, dict) and all(map(is_key, value)):
             return {k: self.value(v, name) for k, v in value.items()}
         try:
             if isinstance(value, partial):
@@ -196,6 +194,12 @@ def name_of(cell: Any) -> str:
     if isinstance(cell, str):
         return cell
     return next((name for name in CELLS if resolve(name) is cell), None) or target_of(cell)
+
+
+def is_key(key: Any) -> bool:
+    """Whether Hydra reads this key of a mapping as it is: it takes `true` for a truth value, and no key in quotes."""
+    named = isinstance(key, str) and key.isascii() and key.isidentifier() and key[0] != "_"
+    return named and key.lower() not in ("true", "false", "null", "nan", "inf")
 
 
 def of_kind(value: Any) -> str:

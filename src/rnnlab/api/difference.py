@@ -1,10 +1,14 @@
 """Compares an object with another from the same constructor, except for random numbers and traces of a training."""
 
+import datetime
 import dis
 import functools
 import inspect
+import re
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from types import CodeType
@@ -21,6 +25,10 @@ from rnnlab.tasks.task import Task
 # attributes that a Trainer sets on modules, data and callbacks
 BY_TRAINER = {"training", "trainer", "_trainer", "_fabric", "_current_fx_name", "_metric_attributes",
               "_param_requires_grad_state"}  # fmt: skip
+# objects without parts of their own, which == compares
+VALUES = (str, bytes, bytearray, complex, set, frozenset, range, slice, Decimal, re.Pattern, np.dtype, torch.device,
+          torch.dtype, datetime.date, datetime.time, datetime.timedelta)  # fmt: skip
+TABLES = ("pandas", "polars", "pyarrow", "xarray")  # packages whose objects have a method `equals`
 CALLED = {*dir(LightningModule), *dir(LightningDataModule), *dir(Callback)} - {
     *dir(object),
     "save_hyperparameters",
@@ -43,7 +51,7 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
         return "" if str(a) == str(b) else here
     if isinstance(a, bool | int | float) and isinstance(b, bool | int | float):
         return "" if a == b or (a != a and b != b) else here
-    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+    if isinstance(a, list | tuple | deque) and isinstance(b, list | tuple | deque):
         if len(a) != len(b):
             return here
         pairs = enumerate(zip(a, b, strict=True))
@@ -63,13 +71,17 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
         one, other = ((t.shape, t.dtype, t.requires_grad, t.is_inference() or t._version) for t in (a, b))
         return "" if one == other else here
     if isinstance(a, np.ndarray):
-        return "" if np.array_equal(a, b) else here
+        return "" if np.array_equal(a, b, equal_nan=a.dtype.kind in "fc" and b.dtype.kind in "fc") else here
     if isinstance(a, dict):
         if a.keys() != b.keys():
             return f"{at}.{next(iter(a.keys() ^ b.keys()))}"
         return next((d for key in a if (d := further(a[key], b[key], f"{at}.{key}"))), "")
+    if isinstance(a, VALUES):
+        return "" if a == b else here
     if inspect.isroutine(a) or inspect.isclass(a):
         return "" if getattr(a, "__qualname__", a) == getattr(b, "__qualname__", b) else here
+    if type(a).__module__.partition(".")[0] in TABLES and hasattr(a, "equals"):
+        return "" if a.equals(b) else here
     if hasattr(a, "__dict__"):
         later = BY_TRAINER if exact else set(left_behind(a, vars(b)))
         if not vars(a).get("_hparams"):  # reading `hparams` creates an empty one
@@ -78,7 +90,14 @@ def difference(a: Any, b: Any, at: str = "", seen: dict[Any, Any] | None = None,
             later = later | {"made_with"}
         mine, theirs = ({k: v for k, v in vars(one).items() if k not in later} for one in (a, b))
         return further(mine, theirs, at)
-    return here if isinstance(a, str | bytes | complex | set | frozenset) and a != b else ""
+    return further(_slots(a), _slots(b), at)
+
+
+def _slots(thing: Any) -> dict[str, Any]:
+    """The attributes of an object without `__dict__`, of a class with `__slots__`; {} for others."""
+    named = (vars(kind).get("__slots__", ()) for kind in type(thing).__mro__)
+    names = [name for one in named for name in ([one] if isinstance(one, str) else one)]
+    return {name: getattr(thing, name) for name in names if hasattr(thing, name)}
 
 
 SCALE = 4.0  # standard deviations of two fresh weights with ENOUGH numbers differ by less than this factor

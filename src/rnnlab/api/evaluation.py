@@ -254,7 +254,8 @@ def _compare(run: Run, loss: float) -> None:
     model or its batches, such as a hook.
     """
     asked, then = run.config["trainer"], run.results.get("test", {}).get("loss")
-    whole = asked.get("limit_test_batches") in (None, 1.0) and not asked.get("fast_dev_run")
+    limit = asked.get("limit_test_batches")  # 1 is one batch, 1.0 all
+    whole = (limit is None or (limit == 1.0 and isinstance(limit, float))) and not asked.get("fast_dev_run")
     if then is None or not whole or asked.get("precision", "32-true") not in ("32-true", "64-true"):
         return
     if abs(loss - then) > 0.001 * abs(then):

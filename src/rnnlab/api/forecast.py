@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.api.evaluation import is_new
 from rnnlab.api.frame import frame
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
@@ -109,6 +110,7 @@ def forecast(
     Raises UserError for a run that is not a forecaster, data that does not fit the model, a start without a whole
     window before it, and a model that needs inputs whose future is not known.
     """
+    from rnnlab.config.texts import quoted
     from rnnlab.data.windows import Windowed
     from rnnlab.figures.forecast import running_on, time_name
     from rnnlab.runs.data import load_data
@@ -126,9 +128,8 @@ def forecast(
     if data_file:
         if "path" not in run.config["data"]:
             raise UserError(f"--data {data_file}: this run's data is made, not read from a file")
-        quoted = str(data_file).replace("\\", "\\\\").replace("'", "\\'")
-        overrides.insert(0, f"data.path='{quoted}'")
-    new_file = any(o.startswith("data.path=") for o in overrides)
+        overrides.insert(0, f"data.path={quoted(str(data_file))}")
+    new_file = is_new(overrides)
     data = load_data(run, task.spec, overrides, whole=new_file, trust=trust)
     if not isinstance(data, Windowed):
         raise UserError(
@@ -149,6 +150,7 @@ def forecast(
             f"start, which can be at most {rows - data.window} before the end"
         )
     row = group.stop - start
+    trained = group.start + data.parts(rows)["train"].stop if data.frame.groups else data.rows("train")[1]
     free = free_run(task, data, row, horizon)
     suffix = f"-{slug(group.name)}" if series else ""
     if new_file:
@@ -163,7 +165,7 @@ def forecast(
         errors=free.errors(),
         time_name=time_name(data),
         name=f"free-run-{horizon}{suffix}",
-        within_training=not new_file and not data.frame.groups and row < data.rows("train")[1],
+        within_training=not new_file and row < trained,
         time_texts=texts_of(data, free),
         levels=tuple(free.levels),
         quantiles=free.quantiles,

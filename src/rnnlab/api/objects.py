@@ -1,13 +1,21 @@
 """Objects as overrides: `rnnlab.train("trainer.max_epochs=5", module=Net(16), data=Points())`."""
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnlab.api.description import by_default, node_of
+from rnnlab.config.texts import quoted
 from rnnlab.errors import UserError
 from rnnlab.runs.kept_source import Unrecordable, target_of
 from rnnlab.runs.objects import GIVEN, unrecorded
+
+# what every run has: another class of this name would be merged with it
+OURS = {
+    "++callbacks.progress": "rnnlab.terminal.progress.Progress",
+    "++callbacks.pictures": "rnnlab.figures.callback.Figures",
+}
 
 
 def overrides_of(
@@ -41,13 +49,19 @@ def overrides_of(
             node = node_of(thing, group)
             kind = str(node.get("what") or node["_target_"].rpartition(".")[2])
             name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
-            taken = sum(key.rstrip("_0123456789") == f"++{group}.{name}" for key in nodes)
-            nodes[f"++{group}.{name}" + (f"_{taken + 1}" if taken else "")] = node
+            nodes[free(f"++{group}.{name}", node["_target_"], nodes)] = node
     if away and (lost := next(unrecorded(nodes), None)):
         raise UserError(
             f"a sweep trains in other processes, and {lost['what']} cannot be made there: {lost['why']}"
         )
     return asked + [f"{key}={text(value)}" for key, value in (nodes | changed).items()]
+
+
+def free(at: str, target: str, nodes: Mapping[str, Any]) -> str:
+    """`at`, or with a number after it where another object has this key."""
+    taken = sum(key.rstrip("_0123456789") == at for key in nodes)
+    numbered = (f"{at}_{i}" if i > 1 else at for i in itertools.count(taken + 1))
+    return next(key for key in numbered if key not in nodes and OURS.get(key, target) == target)
 
 
 def text(value: Any) -> str:
@@ -57,7 +71,7 @@ def text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return quoted(value)
     if isinstance(value, list):
         return f"[{','.join(map(text, value))}]"
     if isinstance(value, dict):

@@ -14,6 +14,7 @@ HIDDEN = ("<secret>", "<environment: ")  # runs/secrets.py writes these into a c
 def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = False) -> folder.Run:
     """See `rnnlab.Run.resume`. Raises UserError for a finished run without overrides, and for others with overrides."""
     from rnnlab.config import compose
+    from rnnlab.config.texts import quoted
     from rnnlab.display import shown, train
 
     if run.status in ENDED:
@@ -21,7 +22,7 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
             raise UserError(
                 f"{run.folder} is {run.status}; a larger trainer.max_epochs or max_steps trains it for longer"
             )
-        asked = [f"resume='{run.folder}'", *overrides]
+        asked = [f"resume={quoted(str(run.folder))}", *overrides]
         return train(compose(asked), asked, quiet=quiet)
     if overrides:
         raise UserError(

@@ -177,7 +177,7 @@ class Runs(UserList[Run]):
         board = self.leaderboard.board
         if not board.rows:
             raise UserError("best: none of these runs has a score")
-        if not board.compares or board.groups > 1:
+        if not board.compares or board.groups > 1 or any(row.origins for row in board.rows):
             raise UserError(
                 "best: these runs have other data, targets or metrics; their scores do not compare"
             )

@@ -13,7 +13,7 @@ from rnnlab.config import config_folder
 from rnnlab.config.explain import explain
 from rnnlab.config.hydra_config import COMPOSING, addable, apart, put
 from rnnlab.config.hydra_keys import refuse_elsewhere
-from rnnlab.config.texts import kept
+from rnnlab.config.texts import kept, quoted
 from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.regular_files import from_home
 from rnnlab.sweeps import sweep as sweeps
@@ -76,5 +76,4 @@ def searched(config_dir: str) -> str:
     folder = from_home(config_dir).absolute()
     if not folder.is_dir():
         raise UserError(f"config_dir={config_dir}: no such folder")
-    quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
-    return f'hydra.searchpath=["file://{quoted}"]'
+    return f"hydra.searchpath=[{quoted(f'file://{folder}')}]"

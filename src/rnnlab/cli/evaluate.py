@@ -9,7 +9,9 @@ rnnlab evaluate RUN --backtest 5             forecasts from five origins in turn
 
 import argparse
 import json
+import math
 from dataclasses import asdict
+from typing import Any
 
 from rnnlab.cli.arguments import Arguments
 from rnnlab.terminal.screen import say
@@ -45,10 +47,18 @@ def main(argv: list[str]) -> int | None:
     found = evaluate(Run.open(arguments.run), arguments.overrides, arguments.split, arguments.trust,
                      by=arguments.by, backtest=arguments.backtest)  # fmt: skip
     if arguments.json:
-        say(*json.dumps({k: v for k, v in asdict(found).items() if v is not None}, indent=2).splitlines())
+        told = {k: as_json(v) for k, v in asdict(found).items() if v is not None}
+        say(*json.dumps(told, indent=2).splitlines())
         return None
     from rnnlab.terminal.scores import console
 
     for line in found.lines():
         console.print(line)
     return None
+
+
+def as_json(value: Any) -> Any:
+    """Not-a-number is null: JSON has none."""
+    if isinstance(value, dict):
+        return {key: as_json(one) for key, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

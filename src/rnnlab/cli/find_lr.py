@@ -7,6 +7,7 @@ nine tenths of the fastest. No run's folder is made.
 """
 
 import tempfile
+from collections.abc import Sized
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
@@ -31,11 +32,7 @@ class Tried(NamedTuple):
     batch_size: int
     rates: np.ndarray
     losses: np.ndarray
-    steps_per_s: float
-
-    @property
-    def examples_per_s(self) -> float:
-        return self.batch_size * self.steps_per_s
+    examples_per_s: float
 
     @property
     def smooth(self) -> np.ndarray:
@@ -125,9 +122,10 @@ def range_test(config: RunConfig, first: float, last: float, steps: int) -> Trie
 
     class Clock(Callback):
         patient = True  # can wait for the end of a call of the kernels
-        began = ended = 0.0
+        began = ended = rows = 0.0
 
-        def on_train_start(self, *_: Any) -> None:
+        def on_train_start(self, trainer: Any, *_: Any) -> None:
+            self.rows = rows_of(trainer.train_dataloader, config["data"].get("batch_size") or 0)
             self.began = perf_counter()
 
         def on_train_end(self, *_: Any) -> None:
@@ -169,8 +167,16 @@ def range_test(config: RunConfig, first: float, last: float, steps: int) -> Trie
             f"--from {first:g}: the loss has grown {GROWN:g}-fold, or is not finite, within {SETTLED} steps; begin "
             "with a smaller rate"
         )
+    examples = clock.rows * config["trainer"]["accumulate_grad_batches"] * len(losses)
     return Tried(config["data"].get("batch_size") or 0, found["optim/lr"][1][: len(losses)][whole], losses[whole],
-                 len(losses) / max(1e-9, clock.ended - clock.began))  # fmt: skip
+                 examples / max(1e-9, clock.ended - clock.began))  # fmt: skip
+
+
+def rows_of(loader: Any, batch_size: int) -> float:
+    """The mean number of examples in a batch: the last one, or a single one with all examples, may be smaller."""
+    batches = getattr(loader, "batches", ())
+    sizes = [len(one) for one in batches if isinstance(one, Sized)]
+    return float(np.mean(sizes)) if sizes else float(batch_size)
 
 
 def smoothed(losses: np.ndarray) -> np.ndarray:

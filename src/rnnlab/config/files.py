@@ -11,15 +11,13 @@ SHOWN = 20  # columns that an error names
 
 def file(path: str) -> str:
     """The path as given, if it is a file."""
-    if not _is(path, "file"):
-        raise wrong("{why}", why=_absent(path, "file"))
-    return path
+    return _there(path, "file")
 
 
 def files(paths: str | list[str]) -> str | list[str]:
     """The paths as given, if one is a folder or each is a file."""
     if isinstance(paths, str) and _is(paths, "folder"):
-        return paths
+        return _there(paths, "folder")
     for path in [paths] if isinstance(paths, str) else paths:
         file(path)
     return paths
@@ -27,9 +25,7 @@ def files(paths: str | list[str]) -> str | list[str]:
 
 def folder(path: str) -> str:
     """The path as given, if it is a folder."""
-    if not _is(path, "folder"):
-        raise wrong("{why}", why=_absent(path, "folder"))
-    return path
+    return _there(path, "folder")
 
 
 def columns(path: object, delimiter: object = None) -> str:
@@ -45,6 +41,16 @@ def columns(path: object, delimiter: object = None) -> str:
     names = next(csv.reader([first], delimiter=mark), []) if len(mark) == 1 else []
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{path} has {', '.join(names[:SHOWN])}{more}" if len(names) > 1 else ""
+
+
+def _there(path: str, what: str) -> str:
+    if not _is(path, what):
+        raise wrong("{why}", why=_absent(path, what))
+    try:
+        path.encode()
+    except UnicodeEncodeError:  # Python reads a name of other bytes with surrogates
+        raise wrong("its name is not UTF-8, which config.yaml could not hold; rename it") from None
+    return path
 
 
 def _is(path: str, what: str) -> bool:

@@ -52,7 +52,7 @@ def opposed(sweeper: Any, mode: str, monitor: str) -> Iterator[str]:
 
 def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> DictConfig:
     """The config of these overrides. Raises Hydra's own errors (COMPOSING); `rnnlab.config.compose` explains them."""
-    from rnnlab.config.texts import kept
+    from rnnlab.config.texts import kept, quoted
 
     refuse_unused(overrides)
     overrides, replaced = apart(addable(kept(overrides)))
@@ -60,8 +60,7 @@ def composed(overrides: Sequence[str] = (), config_dir: str | Path | None = None
         folder = from_home(config_dir).absolute()
         if not folder.is_dir():
             raise UserError(f"--config-dir {config_dir}: no such folder")
-        quoted = str(folder).replace("\\", "\\\\").replace('"', '\\"')
-        overrides.insert(0, f'hydra.searchpath=["file://{quoted}"]')
+        overrides.insert(0, f"hydra.searchpath=[{quoted(f'file://{folder}')}]")
     # Hydra's state and the job's name are global: a surrounding hydra.main gets back its own afterwards
     state = GlobalHydra.instance()
     name = JobRuntime.instance().get("name")

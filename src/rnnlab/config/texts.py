@@ -5,11 +5,18 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
 # texts that Hydra's grammar reads as a number or a truth value
 TYPED = re.compile(r"[+-]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[+-]?\d[\d_]*)?|[+-]?(inf|nan)|true|false", re.I)
 OVERRIDE = re.compile(
     r"(?P<head>\+{0,2}(?P<key>[\w.]+)=)(?P<open>\[?)(?P<values>[^'\"()\[\]{}$\\]*)(?P<close>\]?)"
 )
+
+
+def quoted(text: str) -> str:
+    """A text in Hydra's grammar: a backslash is doubled only where a quote follows."""
+    return QuotedString(text, Quote.single).with_quotes()
 
 
 def kept(overrides: Sequence[str]) -> list[str]:

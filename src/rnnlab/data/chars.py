@@ -54,8 +54,8 @@ class Chars(SequenceData):
     def __init__(
         self,
         corpus: str = corpora.EMBEDDED,
-        path: str | Sequence[str] | None = None,
-        val_path: str | Sequence[str] | None = None,
+        path: str | Path | Sequence[str | Path] | None = None,
+        val_path: str | Path | Sequence[str | Path] | None = None,
         folder: str = "data",
         fractions: Sequence[float] = (0.9, 0.05, 0.05),
         segment: int = 50,
@@ -69,7 +69,7 @@ class Chars(SequenceData):
         corpora.check(corpus)
         super().__init__()
         self.corpus, self.path, self.folder, self.encoding = corpus, path, Path(folder), encoding
-        self.val_path = val_path
+        self.val_path = val_path if fractions[0] else None  # a text that is all test has no validation part
         self.remarks: list[str] = []
         self.fractions, self.unknown, self.limit = fractions, unknown, limit
         self.segment, self.batch_size, self.split = segment, batch_size, split
@@ -263,6 +263,8 @@ class Chars(SequenceData):
         needed = {split: 2 if share else 0 for split, share in zip(SPLITS, self.fractions, strict=True)}
         if self.fractions[0]:
             needed["train"] = self.batch_size * self.segment + (self.split == "text")
+        if self.val_path:
+            needed["val"] = 2
         if any(len(self._ids[split]) < needed[split] for split in SPLITS):
             have = ", ".join(f"{split} {len(self._ids[split]):,}" for split in SPLITS)
             need = ", ".join(f"{split} {needed[split]:,}" for split in SPLITS)

@@ -131,7 +131,7 @@ def _instant(i: int, groups: dict[str, str]) -> datetime:
     hour = int(groups["H"] or 0)
     if half := groups["half"]:
         hour = hour % 12 + 12 * (half.lower() == "pm")
-    micros = round(float(groups["f"] or 0) * 1_000_000)
+    micros = min(round(float(groups["f"] or 0) * 1_000_000), 999_999)  # of .9999999, too
     try:
         return datetime(int(groups["y"]), month, int(groups.get("d") or 1), hour, int(groups["M"] or 0),
                         int(groups["S"] or 0), micros)  # fmt: skip
@@ -142,10 +142,10 @@ def _instant(i: int, groups: dict[str, str]) -> datetime:
 def _by_format(cells: Sequence[str], form: str) -> Instants:
     times, offsets = [], []
     if form in SINCE_1970:
-        for i, cell in enumerate(cells):
-            if not re.fullmatch(r"-?\d{1,15}(\.\d*)?", cell):
-                raise Unread(i, f"is no number of {SINCE_1970[form]} since 1970")
         factor = 1e6 if form == "unix" else 1e3
+        for i, cell in enumerate(cells):
+            if not re.fullmatch(r"-?\d{1,15}(\.\d*)?", cell) or abs(float(cell)) * factor >= 2**63:
+                raise Unread(i, f"is no number of {SINCE_1970[form]} since 1970")
         micros = np.round(np.array(cells, dtype=np.float64) * factor).astype(np.int64)
         return Instants(micros.astype("datetime64[us]"), None)
     for i, cell in enumerate(cells):

@@ -60,7 +60,9 @@ class Table:
                 self._read(self._text(data, encoding))
         else:
             self.path = "the DataFrame"
-            if list(getattr(source.index, "names", [None])) != [None]:
+            if twice := [name for name in source.index.names if name is not None and name in source.columns]:
+                source = source.reset_index(twice, drop=True)
+            if list(source.index.names) != [None]:
                 source = source.reset_index()  # an index with a name is a column
             names = [str(name) for name in source.columns]
             self._take(names, {name: _texts(source.iloc[:, i].tolist()) for i, name in enumerate(names)})

@@ -14,11 +14,12 @@ SUFFIXES = (".txt", ".md", ".text")  # files in a folder that are read, also wit
 ENTRIES = 200_000  # the most files and folders below a folder that is searched for texts
 
 
-def read_texts(paths: str | Sequence[str], encoding: str) -> str:
+def read_texts(paths: str | Path | Sequence[str | Path], encoding: str) -> str:
     """The text of a file, of a list of files, or of all texts below a folder in the order of their paths.
 
     A text without a final newline gets one if another text follows. Raises UserError for files that cannot be read.
     """
+    paths = str(paths) if isinstance(paths, Path) else paths
     if isinstance(paths, str) and (folder := from_home(paths)).is_dir():
         try:
             below = sorted(itertools.islice(folder.rglob("*"), ENTRIES + 1))

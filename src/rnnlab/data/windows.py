@@ -229,6 +229,9 @@ class Windowed(SequenceData):
         for key, value in ours.items():
             if spec[key] != value:
                 raise UserError(f"the model was trained with {key}={spec[key]}, this data has {key}={value}")
+        if bool(spec.get("log")) != self.log:
+            then, now = ("true", "false") if spec.get("log") else ("false", "true")
+            raise UserError(f"the model was trained with data.log={then}, this data has data.log={now}")
         if (trained := spec.get("step")) and self.step is not None:
             before = Step(*trained)
             if not 0.75 < self.step.length / before.length < 1.34:

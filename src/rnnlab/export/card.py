@@ -81,8 +81,11 @@ def card(run: Run, weights: str, words: str, checked: str, loading: str) -> str:
     results, scores = run.results, []
     baselines = results.get("baselines", {})
     for part in ("val", "test"):
-        mine = results.get("test", {}) if part == "test" else results.get("best", {}).get("metrics", {})
-        rows = {f"this model ({'best' if part == 'test' else 'best, validation'})": mine} if mine else {}
+        mine = results.get("test", {}) if part == "test" else results.get(weights, {}).get("metrics", {})
+        who = f"this model ({weights if part == 'test' else f'{weights}, validation'})"
+        if part == "test" and weights != "best":  # a training tests its best weights
+            who = "the run's best weights, not these"
+        rows = {who: mine} if mine else {}
         for name, found in (rows | baselines.get(part, {})).items():
             plain = {key.removeprefix("metric/").removesuffix("/val"): value for key, value in found.items()}
             numbers = ", ".join(f"{metric} {value:.4g}" for metric, value in plain.items())

@@ -5,6 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+import torch
+
 from rnnlab.errors import UserError
 from rnnlab.export import onnx, plain, program
 from rnnlab.export.card import card, snippet
@@ -80,4 +82,6 @@ def write_safetensors(run: Run, task: Any, file: Path) -> None:
     except ImportError:
         raise UserError("export --to safetensors needs safetensors: pip install 'rnnlab[export]'") from None
     about = {"config": json.dumps(run.config), "spec": json.dumps(getattr(task, "spec", {}))}
-    save_file({name: x.contiguous() for name, x in task.state_dict().items()}, file, metadata=about)
+    # copies: the format refuses tied weights, two names of one tensor
+    weights = {name: x.clone(memory_format=torch.contiguous_format) for name, x in task.state_dict().items()}
+    save_file(weights, file, metadata=about)

@@ -4,9 +4,11 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rnnlab.errors import UserError
@@ -54,16 +56,25 @@ def check(model: Portable, file: Path) -> str:
         want: Any = model.module(*inputs.values())
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     found = session.run(None, {name: x.numpy() for name, x in inputs.items()})
-    worst = 0.0
-    for ours, theirs in zip([want] if isinstance(want, torch.Tensor) else want, found, strict=True):
-        worst = max(
-            worst, float((ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max().clamp(min=1))
-        )
+    ours = [want] if isinstance(want, torch.Tensor) else want
+    worst = apart(zip(ours, map(torch.from_numpy, found), strict=True))
     if not worst <= TOLERANCE:
         raise UserError(
             f"{file.name}: onnxruntime differs from the run by {worst:.1e}; the file is not to be used"
         )
     return f"checked: onnxruntime agrees with the run to {worst:.0e}"
+
+
+def apart(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """The largest difference of two outputs, relative to the largest finite one (at least 1); not a number or infinite
+    where only one of both is.
+    """
+    found = []
+    for ours, theirs in ((a.double(), b.double()) for a, b in pairs):
+        same = (ours == theirs) | (ours.isnan() & theirs.isnan())
+        size = ours.nan_to_num(0.0, 0.0, 0.0).abs().max().clamp(min=1)
+        found.append(float((ours - theirs).abs().masked_fill(same, 0.0).max() / size))
+    return float(np.max(found))  # Python's own max passes over what is not a number
 
 
 def longer_inputs(model: Portable) -> dict[str, torch.Tensor]:

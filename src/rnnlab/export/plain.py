@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rnnlab.errors import UserError
 from rnnlab.export import equations
-from rnnlab.export.onnx import TOLERANCE, longer_inputs
+from rnnlab.export.onnx import TOLERANCE, apart, longer_inputs
 from rnnlab.export.portable import Portable
 from rnnlab.import_path import is_here
 from rnnlab.native.symbols import Untraceable
@@ -219,7 +219,7 @@ def check(model: Portable, folder: Path) -> str:
             raise UserError(f"model.py: does not run: {done.stderr.strip().splitlines()[-1]}")
         theirs = torch.load(found, weights_only=True)
     pairs = zip([ours] if isinstance(ours, Tensor) else ours, theirs, strict=True)
-    worst = max(float((a - b).abs().max() / a.abs().max().clamp(min=1)) for a, b in pairs)
+    worst = apart(pairs)
     if not worst <= TOLERANCE:
         raise UserError(f"model.py: differs from the run by {worst:.1e}; it is not to be used")
     return f"checked: in a process without rnnlab it agrees with the run to {worst:.0e}"

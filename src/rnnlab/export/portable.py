@@ -22,7 +22,7 @@ class Portable(NamedTuple):
     outputs: tuple[str, ...]
     words: str
     limits: str = ""
-    """A text on sizes of rows or steps that are fixed, and why."""
+    """A text on sizes of rows or steps that are fixed, and why; or on inputs that single precision does not hold."""
 
 
 class Series(nn.Module):
@@ -70,6 +70,16 @@ def dynamic_shapes(model: Portable) -> Any:
     return (*shapes[: len(named)], *([tuple(rest)] if rest else []))
 
 
+def rounded(spec: dict[str, Any]) -> str:
+    """A text on the first input that single precision rounds by more than a thousandth of its spread; "" for none."""
+    for i, (level, spread) in enumerate(zip(spec["input_shift"], spec["input_scale"], strict=True), 1):
+        share = abs(level) * 2.0**-24 / spread
+        if share > 1e-3:
+            said = f"Input {i} is so far from zero ({level:.4g}) that single precision rounds it by"
+            return f"{said} {share:.2g} of its spread."
+    return ""
+
+
 def portable(task: Any) -> Portable | None:
     """A task of rnnlab's own as a Portable; None for another task. Raises UserError for a model of several series."""
     batch, time = {0: "batch"}, {0: "batch", 1: "time"}
@@ -82,7 +92,9 @@ def portable(task: Any) -> Portable | None:
         words = (
             "`x` (batch, time, inputs) and `forecast` (batch, horizon, targets) are in the units of the data."
         )
-        return Portable(Series(task), {"x": x}, {"x": time}, ("forecast",), words)
+        limits = rounded(task.spec)
+        words = f"{words} {limits}".strip()
+        return Portable(Series(task), {"x": x}, {"x": time}, ("forecast",), words, limits)
     tokens = torch.zeros(2, 5, dtype=torch.int64)
     if type(task) is CharLM:
         cell = task.stack.cells[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from rnnlab.errors import UserError
-from rnnlab.export.onnx import TOLERANCE, longer_inputs
+from rnnlab.export.onnx import TOLERANCE, apart, longer_inputs
 from rnnlab.export.portable import Portable, dynamic_shapes
 
 
@@ -22,7 +22,7 @@ def write(model: Portable, file: Path) -> str:
         inputs = longer_inputs(model)
         ours, theirs = model.module(*inputs.values()), read(*inputs.values())
     pairs = [(ours, theirs)] if isinstance(ours, torch.Tensor) else list(zip(ours, theirs, strict=True))
-    worst = max(float((a - b).abs().max() / a.abs().max().clamp(min=1)) for a, b in pairs)
+    worst = apart(pairs)
     if not worst <= TOLERANCE:
         raise UserError(f"{file.name}: differs from the run by {worst:.1e}; the file is not to be used")
     return f"checked: read back, it agrees with the run to {worst:.0e}"

@@ -25,6 +25,8 @@ def record_units(run: Run, task: Any, data: Any) -> Path | None:
         return None
     part = data.held_out()
     rows = data.rows(part)[:, :-1]  # the last character of a row is the first of the next row
+    if getattr(data, "split", "") == "rows":  # between rows lies the text of other parts
+        rows = rows[:1]
     ids = rows[: -(-STEPS // rows.shape[1])].flatten()[:STEPS].to(task.device)
     x, _ = task.stack_input(ids[None])
     h = task.stack(x)[0][0].float().cpu().nan_to_num()  # (T, H)

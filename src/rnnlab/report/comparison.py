@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -124,11 +124,13 @@ class Comparison(NamedTuple):
 def by_key(board: Leaderboard, key: str) -> tuple[list[Side], list[str]]:
     """One side for each value of a swept key."""
     key = full_key(board, key)
-    sides: dict[str, list[Row]] = {}
-    for row in board.rows:
-        if key in row.parameters:
-            sides.setdefault(f"{key.rpartition('.')[2]}={readable(row.parameters[key])}", []).append(row)
-    return [Side(name, rows) for name, rows in sides.items()], [key]
+    values = _values(board, key)
+    short = Counter(readable(value) for value in values)
+    sides = []
+    for value in values:  # two files of one name in different folders are told apart by their paths
+        said = readable(value) if short[readable(value)] == 1 else str(value)
+        sides.append(Side(f"{key.rpartition('.')[2]}={said}", _with(board.rows, key, value)))
+    return sides, [key]
 
 
 def by_conditions(board: Leaderboard, conditions: Sequence[str]) -> tuple[list[Side], list[str]]:
@@ -136,16 +138,17 @@ def by_conditions(board: Leaderboard, conditions: Sequence[str]) -> tuple[list[S
     sides, keys = [], []
     for text in conditions:
         rows = list(board.rows)
-        for part in text.split(","):
+        for part in re.split(r",(?![^\[]*\])", text):  # a list in brackets is one value
             key, _, value = part.partition("=")
             key = full_key(board, key)
             keys.append(key)
-            values = list(
-                dict.fromkeys(readable(r.parameters[key]) for r in board.rows if key in r.parameters)
-            )
-            rows = [r for r in rows if key in r.parameters and _is(r.parameters[key], value)]
-            if not any(v.casefold() == value.casefold() for v in map(str, values)) and not rows:
-                raise UserError(f"{part}: no run has it.{nearest(value, values)}")
+            values = _values(board, key)
+            meant = _meant(values, value)
+            if not meant:
+                raise UserError(f"{part}: no run has it.{nearest(value, [readable(v) for v in values])}")
+            if len(meant) > 1:
+                raise UserError(f"{part}: may be {' or '.join(map(str, meant))}; write one of them in full")
+            rows = _with(rows, key, meant[0])
         if not rows:
             raise UserError(f"{text}: no finished run has all of it")
         sides.append(Side(text, rows))
@@ -181,8 +184,26 @@ def _keys(board: Leaderboard) -> list[str]:
     return list(dict.fromkeys(k for row in board.rows for k in row.parameters))
 
 
-def _is(value: Any, text: str) -> bool:
-    return text.casefold() in (str(value).casefold(), readable(value).casefold())
+def _values(board: Leaderboard, key: str) -> list[Any]:
+    """The different values of a key, in the order of the rows."""
+    return list(
+        {repr(r.parameters[key]): r.parameters[key] for r in board.rows if key in r.parameters}.values()
+    )
+
+
+def _with(rows: Sequence[Row], key: str, value: Any) -> list[Row]:
+    return [row for row in rows if key in row.parameters and repr(row.parameters[key]) == repr(value)]
+
+
+def _meant(values: Sequence[Any], text: str) -> list[Any]:
+    """The values that a text stands for: those with exactly this text, else in any case, else in a short form."""
+    typed = text.replace(" ", "").casefold()
+    ways = (
+        [v for v in values if str(v) == text],
+        [v for v in values if str(v).replace(" ", "").casefold() == typed],
+        [v for v in values if typed in (readable(v).casefold(), "null" if v is None else None)],
+    )
+    return next(filter(None, ways), [])
 
 
 def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: str = "") -> Comparison:

@@ -79,7 +79,8 @@ def limits(config: Mapping[str, Any]) -> dict[str, Any]:
     Baselines and floor always belong to the whole parts. A limit in batches depends on the batch size, which is added.
     """
     trainer = config.get("trainer", {})
-    asked = {key: trainer.get(key) for key in ("limit_val_batches", "limit_test_batches", "overfit_batches")}
+    keys = ("limit_val_batches", "limit_test_batches", "overfit_batches", "fast_dev_run")
+    asked = {key: trainer.get(key) for key in keys}
     found = {key: v for key, v in asked.items() if v and not (isinstance(v, float) and v == 1.0)}
     return found | {"batch_size": config.get("data", {}).get("batch_size")} if found else {}
 

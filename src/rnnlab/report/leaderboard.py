@@ -238,7 +238,9 @@ def _drop_what_follows(rows: Sequence[Row]) -> None:
 
 
 def references(rows: Sequence[Row]) -> list[tuple[str, dict[str, float]]]:
-    """Baselines and floor, each the mean over all runs; [] where they differ between rows, for example by seeds."""
+    """Baselines and floor, each the mean over all runs, or over origins; [] where they differ between rows, for example
+    by seeds.
+    """
     if not rows:
         return []
     by_seed, own = rows[0].by_seed, rows[0].references
@@ -248,7 +250,8 @@ def references(rows: Sequence[Row]) -> list[tuple[str, dict[str, float]]]:
         return []
     if len({row.group for row in rows}) > 1:
         return []
-    together = Row([entry for row in rows for entry in row.entries])
+    origins = {folder: origin for row in rows for folder, origin in row.origins.items()}
+    together = Row([entry for row in rows for entry in row.entries], origins=origins)
     return list(together.references.items())
 
 

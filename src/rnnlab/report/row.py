@@ -134,7 +134,7 @@ class Row:
             return found
         if (floor := references.get("floor", {}).get(metric)) is not None:
             found |= {"floor": ("", floor), "over floor": ("", own - floor)}
-        more_is_better = metric.endswith("/accuracy")
+        more_is_better = metric.rpartition("/")[2] in statistics.GREATER
         simple = [(s[metric], n) for n, s in references.items() if n != "floor" and metric in s]
         if simple:
             value, name = max(simple) if more_is_better else min(simple)

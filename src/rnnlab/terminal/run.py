@@ -112,6 +112,8 @@ def facts(run: Run) -> list[str]:
 
 def headline(run: Run) -> str:
     """The test score (else the validation score) compared with the best baseline and the floor; "" without a score."""
+    from rnnlab.report.statistics import GREATER
+
     results = run.results
     baselines, floors = results.get("baselines", {}), results.get("floor", {})
     ours = {"test": {k: v for k, v in results.get("test", {}).items() if k != "loss"},
@@ -121,7 +123,7 @@ def headline(run: Run) -> str:
         return ""
     metric, value = next(iter(ours[part].items()))
     said = f"{PARTS[part]} {metric} {number(value)}"
-    more_is_better = metric == "accuracy"
+    more_is_better = metric in GREATER
     beside = {name: scores[metric] for name, scores in baselines.get(part, {}).items() if metric in scores}
     if beside:
         best = (max if more_is_better else min)(beside, key=lambda name: beside[name])

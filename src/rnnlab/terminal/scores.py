@@ -46,7 +46,7 @@ def score_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
     if last:
         rows.append((f"last, step {last['step']:,}", {"val": metrics_of(last)}, ""))
     baselines, floor = results.get("baselines", {}), results.get("floor", {})
-    for name in next(iter(baselines.values()), {}):
+    for name in dict.fromkeys(name for found in baselines.values() for name in found):
         rows.append((name, {part: found.get(name, {}) for part, found in baselines.items()}, "dim"))
     if any(floor.values()):
         rows.append(("floor", floor, "dim"))

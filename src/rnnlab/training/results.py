@@ -38,7 +38,8 @@ def assess(
     heard = any(hooks.kinds(stem) for stem in ("on_test", "setup", "teardown"))
     if (world := world_of(task)) is not None:  # all ranks must take the same branch
         heard = bool(world.first("heard" * heard)[0])
-    unheard = trainer.limit_test_batches == 1.0 and trainer.fit_loop.own and not heard  # type: ignore[attr-defined]
+    limit = trainer.limit_test_batches  # 1 is one batch, 1.0 all
+    unheard = limit == 1.0 and isinstance(limit, float) and trainer.fit_loop.own and not heard  # type: ignore[attr-defined]
     if isinstance(task, Task) and isinstance(test, Loader) and unheard:
         kernels = next((c for c in trainer.callbacks if isinstance(c, Kernels)), None)  # type: ignore[attr-defined]
         if kernels is not None and kernels.score(trainer, task, test, "test", len(test)):
