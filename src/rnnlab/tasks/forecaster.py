@@ -337,8 +337,8 @@ class Forecaster(Task):
         return {name: found[name] for name in self.metrics}
 
     def scaled(self, x: Tensor) -> Tensor:
-        """Inputs x (..., inputs) in the units of the data, scaled for the model. This is done in double precision, except
-        on MPS, as for the data, so that a small spread beside a large level is not lost.
+        """Inputs x (..., inputs) in the units of the data, scaled for the model. As for the data this is done in double
+        precision, except on MPS, so that a small spread beside a large level is not lost.
         """
         x = precise(x)
         shift, scale = (
