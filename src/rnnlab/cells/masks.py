@@ -1,5 +1,6 @@
 """The random masks of a step: dropout in its matrix products, and zoneout."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -38,12 +39,9 @@ class MaskedProducts(TorchFunctionMode):
     (B, H), block by block. Raises UserError for a product in which it is not clear where the state is.
     """
 
-    def __init__(self, mask: Tensor, initial: Tensor | None = None) -> None:
+    def __init__(self, mask: Tensor, weights: Iterable[Tensor] = ()) -> None:
         super().__init__()
-        self.mask, self.initial = (
-            mask,
-            initial,
-        )  # the learned initial state, whose views are states and no weights
+        self.mask, self.weights = mask, weights
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = list(args), dict(kwargs or {})
@@ -77,12 +75,13 @@ class MaskedProducts(TorchFunctionMode):
         if on_right:
             factors[1] = right * self.mask.T.repeat(right.shape[0] // units, 1)
             return True
-        if (
-            not transposed and right.shape[0] == rows and not self._is_weight(right)
-        ):  # functional.linear(W, h)
-            return False
+        if not transposed and right.shape[0] == rows and not self._is_weight(right):
+            return False  # functional.linear(W, h)
         return all(one.dim() == 2 or self._is_weight(one) for one in (left, right))
 
     def _is_weight(self, tensor: Tensor) -> bool:
-        of_parameter = isinstance(tensor._base, Parameter) and tensor._base is not self.initial
-        return isinstance(tensor, Parameter) or of_parameter
+        """Whether a factor is a weight, or a part of one."""
+        here = tensor.untyped_storage().data_ptr()
+        return isinstance(tensor, Parameter) or any(
+            here == w.untyped_storage().data_ptr() for w in self.weights
+        )

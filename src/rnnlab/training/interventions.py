@@ -53,7 +53,9 @@ class Interventions:
         self.sizes = [-1] * len(self.owners)  # of each owner: how many attributes it had at the last look
         self.parts = [(m._modules, list(m._modules.items())) for m in self.modules]
         self.parts += [(m._parameters, list(m._parameters.items())) for m in self.modules]
-        self.buffers = [(m._buffers, name, _place(b)) for m in self.modules for name, b in m._buffers.items()]
+        self.buffers = [
+            (m, name, _place(m, name)) for m in self.modules for name, _ in m.named_buffers(recurse=False)
+        ]
         self.simple = [(at, vars(m), _simple(m).items()) for at, m in named if m is not task]
         self.described = self._description()
         self.step = vars(optimizer).get("step")
@@ -129,12 +131,13 @@ class Interventions:
         """Whether the memory of a parameter or a buffer was replaced, as by `weight.data = ...`."""
         parameters = zip(self.flat.views, self.flat.addresses, strict=True)
         return any(p.data_ptr() != at for p, at in parameters) or any(
-            _place(of.get(name)) != at for of, name, at in self.buffers
+            _place(module, name) != at for module, name, at in self.buffers
         )
 
 
-def _place(tensor: Tensor | None) -> int | None:
-    return None if tensor is None else tensor.data_ptr()
+def _place(module: nn.Module, name: str) -> int | None:
+    buffer = getattr(module, name, None)
+    return buffer.data_ptr() if isinstance(buffer, Tensor) else None
 
 
 @cache
