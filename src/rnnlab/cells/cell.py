@@ -183,10 +183,7 @@ class Cell(nn.Module):
         number = (state[-1][:, :1],) if self.counts else ()
         drop = None if masks is None else masks.products
         step: Any = self.step
-        weights = [
-            p for name, p in self.named_parameters() if name != "initial"
-        ]  # the learned start is a state
-        with nullcontext() if drop is None else MaskedProducts(drop, weights):
+        with nullcontext() if drop is None else MaskedProducts(drop, self):
             y, new = step(u, own, *number)
         if self.zoneout:
             keep: Any = self.zoneout if masks is None or masks.keep is None else self._by_state(masks.keep)

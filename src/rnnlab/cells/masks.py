@@ -1,11 +1,10 @@
 """The random masks of a step: dropout in its matrix products, and zoneout."""
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter, functional
+from torch.nn import Module, Parameter, functional
 from torch.overrides import TorchFunctionMode
 
 from rnnlab.errors import UserError
@@ -39,9 +38,9 @@ class MaskedProducts(TorchFunctionMode):
     (B, H), block by block. Raises UserError for a product in which it is not clear where the state is.
     """
 
-    def __init__(self, mask: Tensor, weights: Iterable[Tensor] = ()) -> None:
+    def __init__(self, mask: Tensor, cell: Module) -> None:
         super().__init__()
-        self.mask, self.weights = mask, weights
+        self.mask, self.cell = mask, cell
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         args, kwargs = list(args), dict(kwargs or {})
@@ -81,7 +80,10 @@ class MaskedProducts(TorchFunctionMode):
 
     def _is_weight(self, tensor: Tensor) -> bool:
         """Whether a factor is a weight, or a part of one."""
+        if isinstance(tensor, Parameter):
+            return True
+        weights = (
+            p for name, p in self.cell.named_parameters() if name != "initial"
+        )  # a learned start is a state
         here = tensor.untyped_storage().data_ptr()
-        return isinstance(tensor, Parameter) or any(
-            here == w.untyped_storage().data_ptr() for w in self.weights
-        )
+        return any(weight.untyped_storage().data_ptr() == here for weight in weights)
