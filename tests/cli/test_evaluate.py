@@ -141,6 +141,22 @@ def test_an_experiment_is_no_run(sine):
         main([str(sine.folder.parent)])
 
 
+def test_parts_that_are_cut_anew_tell_of_targets_that_were_trained_on(sine, text, capsys):
+    """300 rows: the run trained on rows below 210; windows have 10 steps, and then 2 targets."""
+    asked = "data.fractions=[0.5,0.1,0.4]"
+    main([str(sine.folder), asked])
+    starts = np.arange(180, 300 - 10 - 2 + 1)
+    trained = int((starts + 10 < 210).sum())
+    assert capsys.readouterr().err.strip() == (
+        f"{asked}: the model was trained on targets of {trained} of the {len(starts)} windows of the test part"
+    )
+    main([str(sine.folder), "data.fractions=[0.7,0.1,0.2]"])
+    main([str(sine.folder), "data.fractions=[0.5,0.1,0.4]", "data.seed=7"])
+    assert capsys.readouterr().err == ""
+    main([str(text.folder), "data.fractions=[0.5,0.1,0.4]"])
+    assert "the test part may hold what the model was trained on" in capsys.readouterr().err
+
+
 def test_errors_apart_and_from_one_origin_after_the_other(series, capsys):
     whole = numbers(capsys, series.folder)
     by = {key: numbers(capsys, series.folder, "--by", key)["breakdown"] for key in ("step", "target")}

@@ -99,6 +99,7 @@ def evaluate(
     A forecaster's errors are also broken down `by` "step", "target" or "series", or over `backtest` origins.
     Raises UserError for a wrong override, a part that does not exist, and a breakdown that is not possible.
     """
+    from rnnlab.api.trained_windows import warn_of_training
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Forecaster, Task
     from rnnlab.tasks.breakdown import breakdown, spread
@@ -123,6 +124,8 @@ def evaluate(
     at: Any = "test" if split == "all" else split
     if split == "all" and is_new(overrides):
         learned_from(run, task, data)
+    if split != "all" and not is_new(overrides):
+        warn_of_training(run, task, data, at, overrides, trust)
     table = None
     if isinstance(task, Forecaster) and apart:
         table = breakdown(task, data, at, apart, backtest or 0)

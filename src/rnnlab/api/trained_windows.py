@@ -1,0 +1,39 @@
+"""Warns where a part that is scored holds targets on which the model was trained: overrides may cut the data anew."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rnnlab.data.windows import Windowed
+from rnnlab.errors import warn
+from rnnlab.runs.data import load_data
+from rnnlab.runs.run import Run
+
+CUTS = ("data.fractions", "data.origin")
+
+
+def warn_of_training(
+    run: Run, task: Any, data: Any, split: Any, overrides: Sequence[str], trust: bool
+) -> None:
+    """Warns, with a count for a series, if `overrides` move the `split` of `data` into what the run was trained on."""
+    asked = [o for o in overrides if o.lstrip("+").partition("=")[0] in CUTS]
+    if not asked or split == "train":
+        return
+    if not isinstance(data, Windowed):
+        warn(f"{' '.join(asked)} cuts the data anew: the {split} part may hold what the model was trained on")
+        return
+    before = load_data(run, task.spec, trust=trust)
+    if not np.array_equal(before.frame.values, data.frame.values, equal_nan=True):
+        return
+    trained = np.zeros(len(data.frame.values), dtype=bool)
+    for group in before.frame.series:
+        rows = before.parts(group.stop - group.start)["train"]
+        trained[group.start + rows.start : group.start + rows.stop] = True
+    starts = data.starts(split).numpy()
+    targets = starts[:, None] + data.window + np.arange(data.horizon)  # (windows, horizon)
+    if count := int(trained[targets].any(axis=1).sum()):
+        warn(
+            f"{' '.join(asked)}: the model was trained on targets of {count:,} of the {len(starts):,} windows of the "
+            f"{split} part"
+        )
