@@ -1,6 +1,7 @@
 """What a user reads when a text cannot be had, read or cut as asked."""
 
 import errno
+import math
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,10 @@ def test_a_folder_that_cannot_be_searched_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "rglob", refuse)
     with pytest.raises(UserError, match=r"^data\.path=.*: /proc/1/net cannot be read: Invalid argument$"):
         Chars(path=str(tmp_path)).setup()
+
+
+def test_a_path_that_is_no_text_is_refused():
+    from rnnlab.data.textfile import read_texts
+
+    with pytest.raises(UserError, match=r"data.path=nan: must be a file's name"):
+        read_texts(math.nan, "utf-8")

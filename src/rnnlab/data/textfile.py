@@ -38,6 +38,8 @@ def read_texts(paths: str | Path | Sequence[str | Path], encoding: str) -> str:
             raise UserError(
                 f"data.path={paths}: the folder holds no text ({', '.join(SUFFIXES)}, also with .gz)"
             )
+    elif isinstance(paths, int | float):
+        raise UserError(f"data.path={paths}: must be a file's name, or a list of names")
     else:
         found = [Path(path) for path in ([paths] if isinstance(paths, str) else paths)]
     texts = [read_text(path, encoding) for path in found]
