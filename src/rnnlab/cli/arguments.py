@@ -9,6 +9,12 @@ from rnnlab.errors import UserError, nearest
 class Arguments(argparse.ArgumentParser):
     """Raises UserError where argparse would print its usage and exit."""
 
+    def add_trust(self) -> None:
+        """The option --trust of a command that loads a run's model."""
+        self.add_argument(
+            "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
+        )
+
     def error(self, message: str) -> NoReturn:
         asked, _, words = message.partition(": ")
         if asked == "unrecognized arguments":

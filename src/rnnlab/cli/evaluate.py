@@ -36,9 +36,7 @@ def main(argv: list[str]) -> int | None:
         help="a forecaster's errors from N origins (starts of forecasts) in turn",
     )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.add_argument(
-        "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
-    )
+    parser.add_trust()
     arguments = parser.parse_intermixed_args(argv)
 
     from rnnlab.api.evaluation import evaluate

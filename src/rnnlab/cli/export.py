@@ -20,9 +20,7 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument(
         "--weights", default="best", metavar="best|last", help="which weights (default: best)"
     )
-    parser.add_argument(
-        "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
-    )
+    parser.add_trust()
     asked = parser.parse_args(argv)
     for name, value, possible in (("to", asked.to, FORMATS), ("weights", asked.weights, WEIGHTS)):
         if value not in possible:

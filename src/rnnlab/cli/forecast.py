@@ -36,9 +36,7 @@ def main(argv: list[str]) -> int | None:
         "--csv", metavar="FILE", help="where to write the table (default: in the run's figures/)"
     )
     parser.add_argument("--picture", metavar="FILE", help="where to draw (default: in the run's figures/)")
-    parser.add_argument(
-        "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
-    )
+    parser.add_trust()
     arguments = parser.parse_intermixed_args(argv)
     run_on(arguments)
     return None

@@ -33,9 +33,7 @@ def main(argv: list[str]) -> int | None:
         "--top-p", type=float, metavar="P", help="draw only from the likeliest characters that sum to P"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the draws (default: 0)")
-    parser.add_argument(
-        "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
-    )
+    parser.add_trust()
     arguments = parser.parse_args(argv)
     prompt = arguments.prompt
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):

@@ -22,9 +22,7 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="a run's folder, instead of an example")
     parser.add_argument("--input", metavar="TEXT", help="input for RUN: a text, or the numbers of a series")
     parser.add_argument("--html", metavar="FILE", help="write a page that steps through time")
-    parser.add_argument(
-        "--trust", action="store_true", help="permit somebody else's code, if the run's config names it"
-    )
+    parser.add_trust()
     arguments = parser.parse_args(argv)
 
     from rnnlab.errors import UserError

@@ -29,14 +29,14 @@ class Optimization:
     copied_rate: float = 1.0
     """The learning rate of the parameters copied from another run (all but the head) is this times that of the head."""
 
-    def heed(self, trainer: Any) -> None:
+    def take_settings(self, trainer: Any) -> None:
         """Takes over the clipping and accumulation that a callback has set on the Trainer, from the next step on, as in
         a stock training.
 
         The settings in use are written back to a Trainer of rnnlab, but not to a stock one: with a `gradient_clip_val`,
         a stock Trainer refuses the next training with manual optimization.
         """
-        before = vars(trainer).get("heeded", (None, None, 1))
+        before = vars(trainer).get("settings_taken", (None, None, 1))
         if trainer.gradient_clip_val != before[0]:
             asked = trainer.gradient_clip_val
             self.clip_val = (
@@ -51,7 +51,7 @@ class Optimization:
         if hasattr(trainer.fit_loop, "hooks"):
             trainer.gradient_clip_val, trainer.gradient_clip_algorithm = self.clip_val, self.clip_algorithm
         now = trainer.gradient_clip_val, trainer.gradient_clip_algorithm, trainer.accumulate_grad_batches
-        trainer.heeded = now
+        trainer.settings_taken = now
 
     def configure(self, module: nn.Module) -> dict[str, Any]:
         """The result of Lightning's `configure_optimizers`, so that stock callbacks see optimizer and schedule."""

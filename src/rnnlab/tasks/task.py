@@ -233,7 +233,7 @@ class Task(lightning.LightningModule):
         if self.kernels is not None:
             return self.kernels.steps(self.trainer, self, batch, batch_idx)
         how, optimizer = self.optimization, self.optimizers()
-        how.heed(self.trainer)
+        how.take_settings(self.trainer)
         share = 1.0
         if self.world is not None:
             batch, share = self.world.rows(batch)
@@ -271,7 +271,7 @@ class Task(lightning.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # here and not in training_step: under 16-bit precision Lightning has unscaled the gradients by now
-        self.optimization.heed(self.trainer)
+        self.optimization.take_settings(self.trainer)
         self._grad_norm = self.optimization.clip([p for g in optimizer.param_groups for p in g["params"]])
 
     def on_train_epoch_end(self) -> None:

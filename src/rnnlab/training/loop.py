@@ -44,7 +44,7 @@ class Loop(_FitLoop):
     def run(self) -> None:
         self.setup_data()
         if isinstance(task := self.trainer.lightning_module, Task):
-            task.optimization.heed(self.trainer)
+            task.optimization.take_settings(self.trainer)
         self.own = self._is_ours()
         if not self.own:
             return super().run()

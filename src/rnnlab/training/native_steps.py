@@ -151,7 +151,7 @@ class Kernels(Callback):
         if self.callbacks != trainer.callbacks:  # type: ignore[attr-defined]
             self.listen(trainer)
         if not self.undisturbed:
-            task.optimization.heed(trainer)
+            task.optimization.take_settings(trainer)
             if why := self.interventions.unseen():
                 raise refusal(task.stack, why)
             if self.interventions.moved():
@@ -238,7 +238,7 @@ class Kernels(Callback):
             if np.isfinite(loss):
                 optimizer.step()
         else:
-            task.optimization.heed(trainer)
+            task.optimization.take_settings(trainer)
             program.flat.take()
             program.clip_val, program.clip_algorithm = (
                 task.optimization.clip_val,
