@@ -137,6 +137,6 @@ def test_a_forecast_and_a_text_without_end(run, capsys):
 
 def test_the_memory_that_is_free():
     assert 10**8 < memory.free() < 10**15
-    memory.afford(1000, "little")
+    memory.check_memory(1000, "little")
     with pytest.raises(UserError, match=r"^much would take about 1e\+18 bytes of memory"):
-        memory.afford(1e18, "much")
+        memory.check_memory(1e18, "much")

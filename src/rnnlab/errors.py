@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from rnnlab.terminal.screen import one_line, say
 
 
-class Told(Exception):
+class PlainError(Exception):
     """An error that is shown without a traceback, one line for each argument; a line break inside it is escaped."""
 
     exit_code = 1
@@ -19,13 +19,13 @@ class Told(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
-class UserError(Told):
+class UserError(PlainError):
     """Something the user asked for is not possible. Exit code 2."""
 
     exit_code = 2
 
 
-class RunFailed(Told):
+class RunFailed(PlainError):
     """A run that started but could not finish, such as for a diverged loss. Exit code 1."""
 
 

@@ -10,7 +10,7 @@ SMALL = 1 << 28  # requests of at most so many bytes are not checked
 MEMINFO = Path("/proc/meminfo")
 
 
-def afford(size: float, asked: str) -> None:
+def check_memory(size: float, asked: str) -> None:
     """Raises UserError if `asked` would need more than the free memory; `size` is its approximate need in bytes."""
     if size > SMALL and size > (there := free()):
         raise UserError(f"{asked} would take about {_shown(size)} of memory, and {_shown(there)} is free")

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 
 KINDS = {
     stat.S_IFCHR: "a device",
@@ -43,5 +43,5 @@ def read_file(path: str | Path, times: float = 1.0) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        afford(times * size, f"{path}: with its {size:,} bytes it")
+        check_memory(times * size, f"{path}: with its {size:,} bytes it")
         return file.read(size)

@@ -17,7 +17,7 @@ def test_what_is_wanted_is_what_restores_the_truth(mode):
     x, y = torch.randn(5, 9, 3).cumsum(1).double(), torch.randn(5, 4, 2).double()
     scale = PerWindow(mode, torch.tensor([2, 0]), season=3, horizon=4)
     seen, units = scale.seen(x)
-    torch.testing.assert_close(scale.restored(scale.wanted(y, units), units), y)
+    torch.testing.assert_close(scale.restored(scale.head_target(y, units), units), y)
     assert seen.shape == (5, 9 - {"difference": 1, "seasonal_difference": 3}.get(mode, 0), 3)
 
 
@@ -42,7 +42,7 @@ def test_each_mode_against_numpy():
         scale = PerWindow(mode, torch.tensor([1]), season=2, horizon=3)
         got, units = scale.seen(torch.from_numpy(x)[None])
         np.testing.assert_allclose(got[0], seen, atol=1e-12)
-        np.testing.assert_allclose(scale.wanted(torch.from_numpy(y)[None], units)[0], wanted, atol=1e-12)
+        np.testing.assert_allclose(scale.head_target(torch.from_numpy(y)[None], units)[0], wanted, atol=1e-12)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -53,7 +53,7 @@ def test_inputs_that_are_left_plain_are_shown_as_they_are(mode):
     assert torch.equal(seen[..., 2], x[:, 7 - seen.shape[1] :, 2])
     assert not torch.equal(seen[..., 1], x[:, 7 - seen.shape[1] :, 1])
     y = torch.randn(4, 2, 1)
-    torch.testing.assert_close(scale.restored(scale.wanted(y, units), units), y)
+    torch.testing.assert_close(scale.restored(scale.head_target(y, units), units), y)
 
 
 @pytest.fixture

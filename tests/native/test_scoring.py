@@ -120,6 +120,6 @@ def test_a_part_in_one_call_has_the_bits_of_batch_after_batch_through_torch(name
                 sums, said = program.score(part, outputs=other.ranks)
                 if said is not None:
                     other.rank(said.squeeze(-1), part.source.kept[2][part.index])
-                other.add(other.named(sums, part.places))
+                other.add(other.scores_from_sums(sums, part.places))
                 found.append(other.evaluation_metrics())
     assert all(one == wanted for one in found), (wanted, found)

@@ -11,9 +11,9 @@ from finished_runs import finished
 import rnnlab
 from rnnlab.errors import UserError
 from rnnlab.report import experiment_page
+from rnnlab.report.comparability import same_targets
 from rnnlab.report.comparison import by_key, compare
 from rnnlab.report.entry import Entry
-from rnnlab.report.grounds import same_targets
 from rnnlab.report.leaderboard import of_experiment, of_runs
 from rnnlab.report.ranking import groups, ranked
 from rnnlab.report.row import Row

@@ -75,7 +75,7 @@ def test_a_job_tells_once_that_its_training_has_ended_and_only_the_disk_is_waite
     run, told = Run(tmp_path / "run"), []
 
     class Hears(Listener):
-        def waits(self):
+        def disk_wait(self):
             told.append((run.status, run.last_checkpoint.exists(), run.metrics_file.read_bytes()))
 
     outcome = train_job(Job(0, config, Place(run.folder, "run", "", ""), [], []), DataSets(), Hears())

@@ -12,7 +12,7 @@ import numpy as np
 from rnnlab.api.evaluation import is_new
 from rnnlab.api.frame import frame
 from rnnlab.errors import UserError, nearest
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 from rnnlab.runs.run import Run
 
 STEPS = 200  # the default horizon
@@ -143,7 +143,7 @@ def forecast(
         longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
         horizon = farthest(task, data, group.stop - (longest if compared else start or 0), longest)
     start = start if start is not None else 0 if new_file else horizon
-    afford(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
+    check_memory(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
     if rows - start < data.window:
         raise UserError(
             f"--start {start}: the data has {rows} rows and the model needs {data.window} before the "

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from rnnlab.errors import UserError
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 from rnnlab.runs.run import Run
 
 
@@ -34,7 +34,7 @@ def generate(
     for name, (value, right, words) in ranges.items():
         if not right:
             raise UserError(f"--{name} {value}: must be {words}")
-    afford(8.0 * length, f"--length {length}")
+    check_memory(8.0 * length, f"--length {length}")
 
     from rnnlab.data.vocabulary import Vocabulary
     from rnnlab.runs.load import load_model

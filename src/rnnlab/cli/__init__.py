@@ -18,7 +18,7 @@ from typing import Any
 
 import rnnlab
 from rnnlab import import_path as workplace
-from rnnlab.errors import RunFailed, Told, UserError, nearest
+from rnnlab.errors import PlainError, RunFailed, UserError, nearest
 from rnnlab.terminal.output import lasting, open_closed
 from rnnlab.terminal.screen import say, screened
 
@@ -178,4 +178,4 @@ def _report(message: str, error: BaseException, trace: bool) -> None:
     if trace:
         traceback.print_exception(type(error), error, error.__traceback__)
     if message:
-        say(*(error.args if isinstance(error, Told) else [message]), error=True)
+        say(*(error.args if isinstance(error, PlainError) else [message]), error=True)

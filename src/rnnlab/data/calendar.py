@@ -155,8 +155,8 @@ def continued(times: np.ndarray, n: int, offsets: np.ndarray | None = None) -> n
     Where times have offsets (N,), the local calendar counts, and the last offset holds for all new times.
     """
     if (step := step_of(times, offsets)) is not None:
-        behind = step.after(local(times, offsets)[-1], np.arange(1, n + 1))
-        return np.concatenate([times, behind if offsets is None else behind - offsets[-1] * MINUTE])
+        following = step.after(local(times, offsets)[-1], np.arange(1, n + 1))
+        return np.concatenate([times, following if offsets is None else following - offsets[-1] * MINUTE])
     pace = np.sort(np.diff(times))[(len(times) - 1) // 2] if len(times) > 1 else 1
     return np.concatenate([times, times[-1] + pace * np.arange(1, n + 1)])
 

@@ -19,7 +19,7 @@ from rnnlab.data.parts import parts
 from rnnlab.data.textfile import read_texts
 from rnnlab.data.vocabulary import Vocabulary, listed
 from rnnlab.errors import UserError
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 
 COUNTED = 5_000_000  # the n-grams count at most so many characters, from the end of the training part
 
@@ -99,7 +99,7 @@ class Chars(SequenceData):
             return
         text = read_texts(self.path, self.encoding) if self.path else corpora.read(self.corpus, self.folder)
         text = text[: self.limit]
-        afford(NUMBERS * len(text), f"a text of {len(text):,} characters")
+        check_memory(NUMBERS * len(text), f"a text of {len(text):,} characters")
         cut = self._by_rows(text) if self.split == "rows" else self._by_text(text)
         self._check_lengths()
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass"))

@@ -14,7 +14,7 @@ from math import ceil, log10
 
 import numpy as np
 
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 
 SAMPLES = 1024  # noisy windows, at evenly spaced true positions
 AT_ONCE = 64
@@ -63,7 +63,7 @@ def estimate(
 
     speed = np.sqrt(window) * np.abs(a * w).sum()  # |dc/dt| is nowhere larger
     cells = int(np.ceil(2 * length * np.abs(w).max()))
-    afford(16.0 * AT_ONCE * cells * window, f"data.window={window}: the floor of several sines")
+    check_memory(16.0 * AT_ONCE * cells * window, f"data.window={window}: the floor of several sines")
     centres = (np.arange(cells) + 0.5) * length / cells
     coarse = signal(centres)[:, :window]
     variance = []

@@ -64,7 +64,7 @@ class PerWindow:
         shift, scale = units.chunk(2, -1)
         return shift[..., self.targets], scale[..., self.targets]
 
-    def wanted(self, y: Tensor, units: Tensor) -> Tensor:
+    def head_target(self, y: Tensor, units: Tensor) -> Tensor:
         """The model's target for y (B, horizon, targets): the output with which the forecast is y."""
         shift, scale = self._units(units)
         if self.mode == "difference":

@@ -60,9 +60,9 @@ def parts_in_words(
     found = []
     several = f" of {frame.series[0].name}, the first of {len(frame.groups)}" if frame.groups else ""
     for split, name in zip(SPLITS, ("training", "validation", "test"), strict=True):
-        first, behind = rows(split)
-        if behind > first:
-            ends = [first, behind - 1]
+        first, end = rows(split)
+        if end > first:
+            ends = [first, end - 1]
             offsets = None if frame.offsets is None else frame.offsets[ends]
             times = frame.times[ends]
             if times.dtype.kind == "f":  # the times of a sine: six digits are enough here
@@ -70,5 +70,5 @@ def parts_in_words(
             else:
                 dates = " to ".join(time_texts(times, offsets))
                 what = f"rows{several}," if times.dtype.kind == "M" else "rows"
-            found.append(f"{name:10} {behind - first:,} {what} {dates}: {windows(split):,} windows")
+            found.append(f"{name:10} {end - first:,} {what} {dates}: {windows(split):,} windows")
     return found

@@ -16,7 +16,7 @@ from rnnlab.data.frame import Frame
 from rnnlab.data.module import Split
 from rnnlab.data.parts import parts
 from rnnlab.data.windows import Windowed
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 
 NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"
 LEAST = (
@@ -56,7 +56,7 @@ class Sine(Windowed):
     def read(self) -> Frame:
         """The series; also sets `clean` and `noise` (N,), whose sum are its values."""
         each = 8 * (12 + len(self.amplitudes) + 2 * self.horizon)  # bytes, with a target for each step ahead
-        afford(each * self.n_points, f"data.n_points={self.n_points} with data.horizon={self.horizon}")
+        check_memory(each * self.n_points, f"data.n_points={self.n_points} with data.horizon={self.horizon}")
         times = np.linspace(0, self.t_max, self.n_points)
         terms = zip(self.amplitudes, self.frequencies, strict=True)
         self.clean = np.sum([a * np.sin(w * times) for a, w in terms], axis=0)

@@ -18,7 +18,7 @@ import numpy as np
 from rnnlab.data.instants import Instants, Unread, read_times
 from rnnlab.data.remarks import leaps
 from rnnlab.errors import UserError, nearest
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 from rnnlab.regular_files import from_home, read_file
 
 MISSING = ("", "na", "n/a", "nan", "null", "none", "nat", "<na>")  # in any case; infinite numbers, too
@@ -270,7 +270,7 @@ def gunzip(data: bytes, path: Any) -> bytes:
             parts, size = [], 0
             while part := file.read(1 << 24):
                 size += len(part)
-                afford(float(CELLS) * size, f"{path}: unpacked it")
+                check_memory(float(CELLS) * size, f"{path}: unpacked it")
                 parts.append(part)
         return b"".join(parts)
     except (OSError, EOFError, zlib.error) as error:

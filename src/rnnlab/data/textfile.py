@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rnnlab.data.table import GZIP, gunzip
 from rnnlab.errors import UserError, nearest
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 from rnnlab.regular_files import from_home, read_file
 
 SUFFIXES = (".txt", ".md", ".text")  # files in a folder that are read, also with .gz after it
@@ -28,7 +28,7 @@ def read_texts(paths: str | Path | Sequence[str | Path], encoding: str) -> str:
                     f"data.path={paths}: more than {ENTRIES:,} files are below it; name a folder of texts"
                 )
             found = [p for p in below if p.name.removesuffix(".gz").endswith(SUFFIXES) and p.is_file()]
-            afford(
+            check_memory(
                 3.0 * sum(p.stat().st_size for p in found),
                 f"data.path={paths}: reading its {len(found):,} texts",
             )

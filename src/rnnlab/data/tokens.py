@@ -15,7 +15,7 @@ from rnnlab.data.loader import Loader, in_order, shuffled
 from rnnlab.data.module import SequenceData, Split, spread
 from rnnlab.data.parts import parts
 from rnnlab.errors import UserError
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 
 
 class Labelled(NamedTuple):
@@ -77,7 +77,7 @@ class Tokens(SequenceData):
             return
         cells, counts = self.n_sequences * self.max_length, self.classes * self.vocab_size
         asked = f"data.n_sequences={self.n_sequences} of data.max_length={self.max_length}, {self.classes} classes"
-        afford(8.0 * ((8 + self.classes) * cells + 4 * counts), asked)
+        check_memory(8.0 * ((8 + self.classes) * cells + 4 * counts), asked)
         rng = streams.generator(self.seed, "data")
         n, width = self.n_sequences, self.max_length
         lengths = rng.integers(self.min_length, width + 1, n)

@@ -21,7 +21,7 @@ from rnnlab.data.per_window import MODES, PerWindow
 from rnnlab.data.remarks import parts_in_words
 from rnnlab.data.scales import Scales
 from rnnlab.errors import UserError
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 
 EVALUATED = 1024  # a batch for evaluation has at least so many windows
 
@@ -97,8 +97,8 @@ class Windowed(SequenceData):
         found: dict[Split, np.ndarray] = {}
         for split, at in self.parts(n).items():
             first = max(0, at.start - self.window) if self.reaching else at.start
-            behind = at.stop - self.window - self.horizon + 1
-            found[split] = np.arange(first, behind if at.stop > at.start and behind > first else first)
+            end = at.stop - self.window - self.horizon + 1
+            found[split] = np.arange(first, end if at.stop > at.start and end > first else first)
         return found
 
     def rows(self, split: Split) -> tuple[int, int]:
@@ -109,9 +109,9 @@ class Windowed(SequenceData):
 
     def forecast_rows(self, split: Split) -> tuple[int, int]:
         """The first row of a part that can be forecast, and the row after the part's last one."""
-        first, behind = self.rows(split)
+        first, end = self.rows(split)
         start = self.frame.series[0].start
-        return max(first, start + self.window) if self.reaching else first + self.window, behind
+        return max(first, start + self.window) if self.reaching else first + self.window, end
 
     def setup(self, stage: str | None = None) -> None:
         if self._ready:
@@ -277,7 +277,7 @@ class Windowed(SequenceData):
             return None
         rows = n if not self.batch_size else min(n, max(self.batch_size, EVALUATED))
         wide = self.window * self.inputs + self.horizon * len(self.target_columns)
-        afford(
+        check_memory(
             8.0 * rows * wide,
             f"{rows:,} windows of data.window={self.window} and data.horizon={self.horizon}",
         )
@@ -299,7 +299,7 @@ class Windowed(SequenceData):
         if self.per_window is not None:
             x, y = self.examples(split, len(self.starts(split)))
             x, units = self.per_window.seen(x)
-            return Pairs(x.contiguous(), self.per_window.wanted(y, units).contiguous())
+            return Pairs(x.contiguous(), self.per_window.head_target(y, units).contiguous())
         return Windows(
             self.series, self.inputs, self.window, self.horizon, self.target_columns, self.starts(split)
         )
@@ -307,7 +307,7 @@ class Windowed(SequenceData):
     def examples(self, split: Split, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Windows x (B, window, inputs) and their targets y (B, horizon, targets), scaled."""
         starts = spread(self.starts(split), rows)
-        afford(8.0 * len(starts) * (self.window * self.inputs + self.horizon * len(self.target_columns)),
+        check_memory(8.0 * len(starts) * (self.window * self.inputs + self.horizon * len(self.target_columns)),
                f"{len(starts):,} windows of data.window={self.window}")  # fmt: skip
         x = self.series[starts[:, None] + torch.arange(self.window), : self.inputs]
         ahead = self.series[starts[:, None] + self.window + torch.arange(self.horizon)]

@@ -34,7 +34,7 @@ def draw_finished(run: Run, task: Any, data: Any) -> list[Path]:
             draw(axes, curve, log=panel.log)
         headline(figure, *title)
         files = [save(figure, run.figures / "learning.png")]
-    if (text := task.written(data)) is not None:
+    if (text := task.text_sample(data)) is not None:
         run.samples.mkdir(parents=True, exist_ok=True)
         files.append(run.samples / "sample.txt")
         write_whole(files[-1], text.encode("utf-8", "surrogatepass"))

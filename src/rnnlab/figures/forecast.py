@@ -21,16 +21,16 @@ def finished(
     task: Forecaster, data: Windowed, split: Split, title: tuple[str, str], curve: Learning
 ) -> Figure:
     """The figure of a finished run: forecasts of the beginning of a part, and the learning curve."""
-    row, behind = data.forecast_rows(split)
+    row, end = data.forecast_rows(split)
     first = data.rows(split)[0]
-    steps = min(max(SHOWN, 10 * data.horizon), behind - row)
+    steps = min(max(SHOWN, 10 * data.horizon), end - row)
     whole = steps // data.horizon * data.horizon
     ahead = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"
     free = free_run(task, data, row, farthest(task, data, row, steps))
     figure = canvas(10, 4)
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
     # with split="windows", a part comes from the whole series
-    where = "series" if behind - first == len(data.frame.values) else f"{PART[split]} part"
+    where = "series" if end - first == len(data.frame.values) else f"{PART[split]} part"
     if data.frame.groups:
         where += f" of {data.frame.groups[0].name}"
     windowed = (ahead, by_window(task, data, row, whole))

@@ -33,11 +33,11 @@ class Horizon(Instrument):
             return {}
         if any(i not in task.spec["target_index"] for i in range(data.inputs)):
             return {}
-        first, behind = data.forecast_rows(data.held_out())
-        steps = min(max(STEPS, 2 * data.horizon), (behind - first) // 2)
+        first, end = data.forecast_rows(data.held_out())
+        steps = min(max(STEPS, 2 * data.horizon), (end - first) // 2)
         if steps < 2:
             return {}
-        starts = np.linspace(first, behind - steps, STARTS).astype(int)
+        starts = np.linspace(first, end - steps, STARTS).astype(int)
         starts = np.unique(starts)
         self.example = free_run(task, data, int(starts[0]), steps)
         truth, forecast, held = free_runs(task, data, starts, steps)

@@ -13,7 +13,7 @@ from rnnlab.cells import Cell, State, resolve
 from rnnlab.cells.cell import Bias, InitialState, equations_key
 from rnnlab.cells.elman import Nonlinearity
 from rnnlab.errors import UserError, nearest
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 from rnnlab.recurrence import draws, engines, traced
 from rnnlab.recurrence.initialisation import initialise
 
@@ -71,7 +71,7 @@ class Stack(nn.Module):
         gates, recurrent = self.kind.gates, self.kind.recurrent_gates
         inputs = gates * (input_size + (num_layers - 1) * self.output_size)
         square = (gates if recurrent is None else recurrent) + self.kind.own_products
-        afford(
+        check_memory(
             8.0 * self.directions * hidden_size * (inputs + num_layers * square * hidden_size),
             f"model.hidden_size={hidden_size}, model.num_layers={num_layers}: the weights",
         )
@@ -168,7 +168,7 @@ class Stack(nn.Module):
             run = engines.engine(self.choice.engine).run
             if self.choice.engine == "native":  # autocast acts on the other engines, but not on the kernels
                 run = partial(run, precision=self._precision_now)
-            self._afford(x)
+            self._check_memory(x)
         if state is None:
             state = self.start(x.shape[0])
         # a carried state may come from a checkpoint, which is read on the CPU
@@ -196,14 +196,14 @@ class Stack(nn.Module):
                 x = draws.between_layers(x, self.dropout, place, layer)
         return x, final
 
-    def _afford(self, x: Tensor) -> None:
+    def _check_memory(self, x: Tensor) -> None:
         """Raises UserError for a batch whose gates, states, outputs and gradients do not fit into memory."""
         if x.device.type != "cpu":
             return
         back = torch.is_grad_enabled()
         kept = self.output_size * ((3 * self.kind.gates if back else self.kind.gates) + self.kind.states + 1)
         layers = self.num_layers if back else 1
-        afford(
+        check_memory(
             4.0 * x.shape[0] * x.shape[1] * kept * layers,
             f"a batch of {x.shape[0]:,} rows of {x.shape[1]:,} steps through {self.num_layers} layers of "
             f"{self.hidden_size} units",

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnlab.report.grounds import unit
+from rnnlab.report.comparability import unit
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.numbers import number
 from rnnlab.report.ranking import places

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.errors import UserError
-from rnnlab.report import grounds
-from rnnlab.report.grounds import References
+from rnnlab.report import comparability
+from rnnlab.report.comparability import References
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
 
@@ -53,7 +53,7 @@ class Entry:
 
     @property
     def references(self) -> References:
-        return grounds.references_of(self.record.get("results", {}))
+        return comparability.references_of(self.record.get("results", {}))
 
     @property
     def is_named_by_training(self) -> bool:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from rnnlab.errors import warn
-from rnnlab.report import grounds
+from rnnlab.report import comparability
+from rnnlab.report.comparability import IN_DATA_UNITS
 from rnnlab.report.entry import Entry
-from rnnlab.report.grounds import IN_DATA_UNITS
 from rnnlab.report.ranking import ranked, several_targets
 from rnnlab.report.row import Row, over_origins, tell_apart
 from rnnlab.runs.config_diff import config_diffs
@@ -177,7 +177,7 @@ def leaderboard(
             "Each row is the mean over its origins (data.origin), each the mean over its seeds; std and interval are "
             "over the origins."
         )
-    if any(row.references and grounds.limits(row.config) for row in found):
+    if any(row.references and comparability.limits(row.config) for row in found):
         notes.append("Scores under a limit of the Trainer's (trainer.limit_val_batches and the like) are of what it "
                      "left; baselines and floor are of whole parts.")  # fmt: skip
     seeds: dict[int, set[frozenset[str]]] = defaultdict(set)
@@ -245,7 +245,8 @@ def references(rows: Sequence[Row]) -> list[tuple[str, dict[str, float]]]:
         return []
     by_seed, own = rows[0].by_seed, rows[0].references
     if not all(
-        grounds.same_references(by_seed, row.by_seed) and grounds.alike(own, row.references) for row in rows
+        comparability.same_references(by_seed, row.by_seed) and comparability.alike(own, row.references)
+        for row in rows
     ):
         return []
     if len({row.group for row in rows}) > 1:

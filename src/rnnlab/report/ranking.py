@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.report import grounds
+from rnnlab.report import comparability
+from rnnlab.report.comparability import IN_DATA_UNITS, References
 from rnnlab.report.entry import LOSS
-from rnnlab.report.grounds import IN_DATA_UNITS, References
 from rnnlab.report.row import Row
 from rnnlab.runs.run import Run, legible, silently
 
@@ -52,7 +52,7 @@ def groups(rows: Sequence[Row]) -> list[int]:
     found = []
     for row in rows:
         own, data, origins = row.by_seed, row.config.get("data", {}), set(row.origins.values())
-        limits = grounds.limits(row.config)
+        limits = comparability.limits(row.config)
         if data.get("seed") not in (
             None,
             row.config.get("seed"),
@@ -62,7 +62,7 @@ def groups(rows: Sequence[Row]) -> list[int]:
             data = {key: value for key, value in data.items() if key != "origin"}
         near: Iterable[int] = range(len(firsts))
         if len(firsts) > FEW:
-            marks = grounds.marks(own, data)
+            marks = comparability.marks(own, data)
             near = sorted({i for mark in marks for at in mark.beside() for i in by_mark.get(at, ())})
         group = len(firsts)
         for i in near:
@@ -70,14 +70,14 @@ def groups(rows: Sequence[Row]) -> list[int]:
             if (
                 limited == limits
                 and set(first.origins.values()) == origins
-                and grounds.same_targets(theirs, own, other, data)
+                and comparability.same_targets(theirs, own, other, data)
                 and _one_content(first, row)
             ):
                 group = i
                 break
         if group == len(firsts):
             firsts.append((row, own, data, limits))
-            for mark in grounds.marks(own, data):
+            for mark in comparability.marks(own, data):
                 by_mark[mark].add(group)
         found.append(group)
     return found
@@ -88,7 +88,7 @@ def _one_content(a: Row, b: Row) -> bool:
 
     Baselines alone cannot tell: two texts may have the same n-gram counts.
     """
-    if grounds.source(a.config.get("data", {})) == grounds.source(b.config.get("data", {})):
+    if comparability.source(a.config.get("data", {})) == comparability.source(b.config.get("data", {})):
         return True
     of_a, of_b = a.by_draw, b.by_draw
     for draw in of_a.keys() & of_b.keys():
@@ -142,20 +142,20 @@ def _one_unit(rows: Sequence[Row]) -> bool:
     if any(row.origins for row in rows):
         return False  # each origin has its own scale
     first = rows[0]
-    decides = grounds.decides_unit(first.config)
+    decides = comparability.decides_unit(first.config)
 
     def units(row: Row) -> dict[str, tuple[str | None, float]]:
         loss = row.config.get("model", {}).get("loss")
-        return {e.seed: grounds.unit(e.best, loss) for e in row.entries}
+        return {e.seed: comparability.unit(e.best, loss) for e in row.entries}
 
     ours = units(first)
     for row in rows[1:]:
-        if grounds.decides_unit(row.config) == decides:
+        if comparability.decides_unit(row.config) == decides:
             continue
         theirs = units(row)
         pairs = [(ours[s], theirs[s]) for s in ours.keys() & theirs.keys()]
         pairs = pairs or list(itertools.product(ours.values(), theirs.values()))
-        if not all(grounds.same_unit(a, b) for a, b in pairs):
+        if not all(comparability.same_unit(a, b) for a, b in pairs):
             return False
     return True
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from rnnlab.report import statistics
+from rnnlab.report.comparability import References
 from rnnlab.report.entry import Entry, spelled
-from rnnlab.report.grounds import References
 from rnnlab.runs.identity import readable
 from rnnlab.runs.record import EARLY
 from rnnlab.terminal.screen import one_line

@@ -20,7 +20,7 @@ from rnnlab.config.model_schema import UNBUILT
 from rnnlab.config.permitted import PARTIAL, refusals
 from rnnlab.data.vocabulary import listed
 from rnnlab.errors import UserError, warn
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 from rnnlab.regular_files import open_file
 from rnnlab.runs import kept_source
 from rnnlab.runs.checksum import DAMAGED, checksum_error
@@ -41,7 +41,7 @@ def read_checkpoint(path: Any) -> dict[str, Any]:
             if checksum_error(path) == DAMAGED:  # torch does not check the checksums of numbers
                 raise ValueError(f"it {DAMAGED}")
             size = os.fstat(file.fileno()).st_size
-            afford(2.0 * size, f"it has {size:,} bytes, and")
+            check_memory(2.0 * size, f"it has {size:,} bytes, and")
             file.seek(0)
             with warnings.catch_warnings():  # torch warns about pickles that it did not write itself
                 warnings.simplefilter("ignore", UserWarning)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from rnnlab.errors import UserError
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 from rnnlab.regular_files import open_file
 
 BYTES = 4_000_000_000  # the largest file that is read; some thirty million steps
@@ -94,7 +94,7 @@ def read_metrics(path: Path) -> dict[str, Curve]:
         size = path.stat().st_size
         if size > BYTES:
             raise UserError(f"{path}: larger than {BYTES:,} bytes; not read")
-        afford(1.0 * size, f"{path}: with its {size:,} bytes it")
+        check_memory(1.0 * size, f"{path}: with its {size:,} bytes it")
         return _read(path)
     except FileNotFoundError:
         return {}

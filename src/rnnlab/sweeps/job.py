@@ -62,7 +62,7 @@ class Listener:
         """Called with the monitored metric after each validation; returns why the run is pruned, or ""."""
         return ""
 
-    def waits(self) -> None:
+    def disk_wait(self) -> None:
         """Called when the training has ended and only writing to the disk is left: the core is free for another run."""
 
     def stop(self) -> str:
@@ -142,7 +142,7 @@ def train_job(
             watch=began,
             judge=listener.validated if job.judged else None,
             stop=listener.stop,
-            waits=listener.waits,
+            disk_wait=listener.disk_wait,
         )
     except Locked as locked:
         return Outcome(job.number, "locked", str(locked))

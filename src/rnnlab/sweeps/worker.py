@@ -121,7 +121,7 @@ class Worker(Listener):
         if self.leaving:  # the signal arrived before the training handled signals
             raise SystemExit
 
-    def waits(self) -> None:
+    def disk_wait(self) -> None:
         assert self.number is not None
         with suppress(OSError):  # `validated` and `heartbeat` notice that the sweep is gone
             self.send(Waits(self.number))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from rnnlab import streams
 from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.errors import UserError
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 from rnnlab.native.scoring import LOSS, Head, Scale
 from rnnlab.recurrence.carry import Carry, joined, on_cpu, part
 from rnnlab.recurrence.outline import Outline
@@ -50,7 +50,7 @@ class CharLM(Task):
         if recurrence.get("bidirectional"):
             raise UserError("model.bidirectional: a language model cannot read the future; set it to false")
         size = spec["vocabulary_size"]
-        afford(8.0 * size * (embedding_size or 0), f"model.embedding_size={embedding_size}")
+        check_memory(8.0 * size * (embedding_size or 0), f"model.embedding_size={embedding_size}")
         self.embedding = (
             None if embedding_size is None else nn.utils.skip_init(nn.Embedding, size, embedding_size)
         )
@@ -105,12 +105,12 @@ class CharLM(Task):
     def scoring(self) -> Scale:
         return Scale()
 
-    def judgement(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def output_and_truth(self, batch: Any) -> tuple[Tensor, Tensor]:
         logits, state = self(batch.x, self.evaluation_carry.take(batch.first))
         self.evaluation_carry.keep(state)
         return logits, batch.y
 
-    def named(self, sums: Sequence[float], places: int) -> Scores:
+    def scores_from_sums(self, sums: Sequence[float], places: int) -> Scores:
         return {"loss": (sums[LOSS], places), "nats": (sums[LOSS], places)}
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
@@ -137,7 +137,7 @@ class CharLM(Task):
         return (Panel("nats", 1.0, log=False),)
 
     @torch.inference_mode()
-    def written(self, data: Any) -> str | None:
+    def text_sample(self, data: Any) -> str | None:
         """A header line, the first characters of the held-out part, and the characters that the model adds to them.
 
         They are drawn with seed 0, not with the run's.

@@ -14,7 +14,7 @@ from torchmetrics.classification import (
 )
 
 from rnnlab.errors import UserError
-from rnnlab.memory import afford
+from rnnlab.memory import check_memory
 from rnnlab.native.scoring import LOSS, RIGHT, Head, Scale
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
@@ -52,7 +52,7 @@ class Classifier(Task):
                 f"model.output=sigmoid is for two classes, and the data has {self.classes}: use softmax"
             )
         self.sigmoid = output == "sigmoid" or (output == "auto" and self.classes == 2)
-        afford(8.0 * spec["vocab_size"] * embedding_size, f"model.embedding_size={embedding_size}")
+        check_memory(8.0 * spec["vocab_size"] * embedding_size, f"model.embedding_size={embedding_size}")
         self.embedding = nn.utils.skip_init(nn.Embedding, spec["vocab_size"], embedding_size)
         self.stack = Stack(input_size=embedding_size, **recurrence)
         self.head = nn.utils.skip_init(Head, self.stack.output_size, 1 if self.sigmoid else self.classes)
@@ -120,10 +120,10 @@ class Classifier(Task):
     def scoring(self) -> Scale:
         return Scale()
 
-    def judgement(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def output_and_truth(self, batch: Any) -> tuple[Tensor, Tensor]:
         return self(batch.x, batch.lengths), batch.y
 
-    def named(self, sums: Sequence[float], places: int) -> Scores:
+    def scores_from_sums(self, sums: Sequence[float], places: int) -> Scores:
         loss = sums[LOSS], places
         return {"loss": loss, "cross_entropy": loss, "accuracy": (sums[RIGHT], places)}
 

@@ -107,7 +107,7 @@ class Forecaster(Task):
             seen, units = seen - seen[:, -1:], torch.cat([shift + scale * seen[:, -1:], scale], -1)
         return seen, units
 
-    def said(self, y: Tensor) -> Tensor:
+    def head_output(self, y: Tensor) -> Tensor:
         """The head's output (B, horizon, targets) for the stack's last output y (B, output).
 
         Of a distribution it is (B, horizon, targets, width).
@@ -118,7 +118,7 @@ class Forecaster(Task):
 
     def forecast(self, y: Tensor, units: Tensor | None) -> Tensor:
         """The forecast (B, horizon, targets) for the stack's last output y (B, output); a distribution's centre."""
-        said = self.said(y)
+        said = self.head_output(y)
         return self.restored(self.distribution.point(said) if self.distribution else said, units)
 
     def restored(self, said: Tensor, units: Tensor | None) -> Tensor:
@@ -129,10 +129,12 @@ class Forecaster(Task):
             return said + units[..., self.target_index]
         return self.per_window.restored(said, units)
 
-    def wanted(self, y: Tensor, units: Tensor) -> Tensor:
+    def head_target(self, y: Tensor, units: Tensor) -> Tensor:
         """The head's target for y (B, horizon, targets): the output with which the forecast is y."""
         return (
-            y - units[..., self.target_index] if self.per_window is None else self.per_window.wanted(y, units)
+            y - units[..., self.target_index]
+            if self.per_window is None
+            else self.per_window.head_target(y, units)
         )
 
     def in_its_units(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
@@ -141,12 +143,12 @@ class Forecaster(Task):
         if self.per_window is None:
             return x, y
         x, units = self.per_window.seen(x)
-        return x, self.per_window.wanted(y, units)
+        return x, self.per_window.head_target(y, units)
 
     def quantiles(self, x: Tensor) -> Tensor:
         """The quantiles (B, horizon, targets, levels) of a distribution at its `levels`, in scaled units."""
         seen, units = self.stack_input(x)
-        return self._quantiles(self.said(self.stack(seen)[0][:, -1]), units)
+        return self._quantiles(self.head_output(self.stack(seen)[0][:, -1]), units)
 
     def _quantiles(self, said: Tensor, units: Tensor | None) -> Tensor:
         assert self.distribution is not None
@@ -156,7 +158,7 @@ class Forecaster(Task):
     def probed(self, x: Tensor, y: Tensor) -> Probe:
         seen, units = self.stack_input(x)
         if units is not None and (self.per_window is not None or self.distribution is not None):
-            y = self.wanted(y, units)
+            y = self.head_target(y, units)
         return Probe(seen, y, None if units is None else units[:, 0])
 
     def outline(self) -> Outline | None:
@@ -199,12 +201,12 @@ class Forecaster(Task):
         last = self.stack(seen, dropout_at=self.dropout_at)[0][:, -1]
         forecast = self.forecast(last, units)
         if self.distribution is not None:
-            said = self.said(last)
-            wanted = y if units is None else self.wanted(y, units)
+            said = self.head_output(last)
+            wanted = y if units is None else self.head_target(y, units)
             return self.criterion(said, wanted), forecast, self._quantiles(said, units)
         if self.per_window is None or units is None:
             return self.criterion(forecast, y), forecast, None
-        return self.criterion(self.said(last), self.wanted(y, units)), forecast, None
+        return self.criterion(self.head_output(last), self.head_target(y, units)), forecast, None
 
     def scores(self, batch: tuple[Tensor, ...]) -> Scores:
         loss, forecast, quantiles = self.judged(batch)
@@ -229,16 +231,16 @@ class Forecaster(Task):
             return None
         return Scale(self.spec["target_scale"], self.spec["target_shift"], levels)
 
-    def judgement(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def output_and_truth(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         if self.distribution is None:
             return self(batch[0]), batch[1]
         seen, units = self.stack_input(batch[0])
-        said = self.said(self.stack(seen)[0][:, -1])
+        said = self.head_output(self.stack(seen)[0][:, -1])
         if units is not None:
             said = said + units[..., self.target_index].view(-1, 1, self.targets, *(1,) * (said.dim() - 3))
         return said, batch[1]
 
-    def named(self, sums: Sequence[float], places: int) -> Scores:
+    def scores_from_sums(self, sums: Sequence[float], places: int) -> Scores:
         n = places * self.horizon * self.targets
         levels = len(self.distribution.levels) if self.distribution else 1
         found = {
@@ -289,7 +291,7 @@ class Forecaster(Task):
 
     def end_loss(self, y: Tensor, probe: Probe) -> Tensor:
         if self.per_window is not None or self.distribution is not None:
-            return self.criterion(self.said(y[:, -1]), probe.y)
+            return self.criterion(self.head_output(y[:, -1]), probe.y)
         last = probe.subtracted
         return self.criterion(self.forecast(y[:, -1], None if last is None else last[:, None]), probe.y)
 

@@ -27,8 +27,8 @@ Scores = Mapping[str, tuple[Tensor | float, int]]
 
 # attributes that a subclass may override without changing a training step or a score
 LOOKED_AT = frozenset((
-    "kind", "metrics", "reported", "commands", "of_characters", "forecasts", "probed", "end_loss", "panels", "written",
-    "parse", "meaning", "loss_units", "predict_step", "predict_given", "predicted_along", "__init__",
+    "kind", "metrics", "reported", "commands", "of_characters", "forecasts", "probed", "end_loss", "panels",
+    "text_sample", "parse", "meaning", "loss_units", "predict_step", "predict_given", "predicted_along", "__init__",
 ))  # fmt: skip
 # attributes that Python itself gives every class
 OF_A_CLASS = frozenset((
@@ -120,14 +120,17 @@ class Task(lightning.LightningModule):
         """
 
     def scoring(self) -> Scale | None:
-        """The units in which the kernels score an evaluation, with `judgement` and `named`; None where they cannot."""
+        """The units in which the kernels score an evaluation; None where they cannot.
+
+        Where it is not None, `output_and_truth` and `scores_from_sums` are needed, too.
+        """
         return None
 
-    def judgement(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def output_and_truth(self, batch: Any) -> tuple[Tensor, Tensor]:
         """The model's output for a batch, and the truth, as `rnnlab.native.scoring.scores` takes them."""
         raise NotImplementedError
 
-    def named(self, sums: Sequence[float], places: int) -> Scores:
+    def scores_from_sums(self, sums: Sequence[float], places: int) -> Scores:
         """The scores of a batch, or of a whole part, from the kernels' sums over `places` outputs of the stack."""
         raise NotImplementedError
 
@@ -184,7 +187,7 @@ class Task(lightning.LightningModule):
         metric, factor = self.loss_units()
         return (Panel(metric or self.metrics[0], factor if metric else None),)
 
-    def written(self, data: Any) -> str | None:
+    def text_sample(self, data: Any) -> str | None:
         """A sample of the text that a finished model writes; None for a model that writes no text."""
         return None
 
@@ -328,12 +331,12 @@ class Task(lightning.LightningModule):
     def _scored(self, batch: Any, scale: Scale) -> Scores:
         """The scores of a batch, bit for bit those of the kernels when they score a whole part in one call."""
         with exact_heads(self.stack.precision or "32-true"):
-            said, truth = self.judgement(batch)
+            said, truth = self.output_and_truth(batch)
         model = self.outline()
         assert model is not None
         self.rank(said, truth)
         places = truth.numel() if model.reads == "every" else len(truth)
-        return self.named(scores(model.loss, said, truth, scale, model.huber_delta), places)
+        return self.scores_from_sums(scores(model.loss, said, truth, scale, model.huber_delta), places)
 
     def forget(self) -> None:
         """Drops the sums that an interrupted evaluation has left, so that the next one begins with none."""

@@ -9,7 +9,7 @@ from typing import Any
 from rnnlab.config.building import locate
 from rnnlab.config.permitted import LISTED
 from rnnlab.errors import UserError, warn
-from rnnlab.report.grounds import limits
+from rnnlab.report.comparability import limits
 from rnnlab.runs.ownership import is_own
 from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.runs.run import Run

@@ -31,11 +31,11 @@ from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
 from rnnlab.training.checkpoints import Checkpoints, Measured, WholeFiles
 from rnnlab.training.distributed import Together, World
+from rnnlab.training.folder_guard import FolderGuard
 from rnnlab.training.hooks import Unmeasured, hears
 from rnnlab.training.loggers import MetricsFile, RunLogger
 from rnnlab.training.loop import install
 from rnnlab.training.patched import is_foreign
-from rnnlab.training.presence import Presence
 from rnnlab.training.recorder import TRAINING
 from rnnlab.training.schedules import of_length
 from rnnlab.training.stock_loggers import continuing
@@ -173,7 +173,7 @@ def make_trainer(
         extra: dict[str, Any] = {"folder": run.folder} if is_a(node, f"logger.{name}", RunLogger) else {}
         extra |= continuing(run, name, node) if resume else {}
         loggers.append(build(arguments(node), f"logger.{name}", **extra))
-    check = next((c.check for c in callbacks if isinstance(c, Presence)), lambda: None)
+    check = next((c.check for c in callbacks if isinstance(c, FolderGuard)), lambda: None)
     nodes = {name: node for name, node in config["callbacks"].items() if node}
     if follows:
         loggers, bars = [DummyLogger()], True  # some callbacks refuse a Trainer without a logger

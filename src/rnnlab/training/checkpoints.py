@@ -107,12 +107,12 @@ class Checkpoints(Checkpoint):
         every_seconds: float | None = 60.0,
         check: Callable[[], None] = lambda: None,
         writes: bool = True,
-        waits: Callable[[], object] = lambda: None,
+        disk_wait: Callable[[], object] = lambda: None,
     ) -> None:
         self.run, self.recorder, self.monitor, self.writes = run, recorder, monitor, writes
         self.sign = 1.0 if mode == "min" else -1.0
         self.check = check  # raises where nothing may be written any more
-        self.waits = waits  # called when the training has ended and only writing to the disk is left
+        self.disk_wait = disk_wait  # called when the training has ended and only writing to the disk is left
         self.engine = engine  # stored in every checkpoint
         self.every_n_steps, self.every_seconds = every_n_steps, every_seconds
         self.best: dict[str, Any] = {}  # value, step, epoch and metrics of the best validation
@@ -239,7 +239,7 @@ class Checkpoints(Checkpoint):
         """Writes a checkpoint, and waits until its content is on the disk, and then until its rename is, too. With
         `at_end` the last wait is left to `Run.update`, which follows.
         """
-        if rehearsal(trainer):
+        if is_fast_dev_run(trainer):
             return
         self.count_rightly(trainer)
         following = self.run.last_checkpoint.with_name("next.ckpt")
@@ -257,7 +257,7 @@ class Checkpoints(Checkpoint):
         grown = [self.run.folder / name for name in self.recorder.lengths]
         begun = () if self._settled else self.run.beginnings
         if at_end:
-            self.waits()
+            self.disk_wait()
         settle_all([*begun, *grown, self.run.best_checkpoint, following, following.parent, self.run.folder])
         self._settled = True
         self.check()  # waiting may have taken long
@@ -294,7 +294,7 @@ class Checkpoints(Checkpoint):
 
     def on_exception(self, trainer: Trainer, task: LightningModule, exception: BaseException) -> None:
         """Writes the best weights. The last ones are not kept: the loss may have diverged."""
-        if not rehearsal(trainer):
+        if not is_fast_dev_run(trainer):
             self.write_best(task)
 
     def state_dict(self) -> dict[str, Any]:
@@ -342,6 +342,6 @@ def _had_its_way(callback: Any) -> bool:
     return left is not None and left <= 0
 
 
-def rehearsal(trainer: Trainer) -> bool:
+def is_fast_dev_run(trainer: Trainer) -> bool:
     """Whether this is `fast_dev_run`, which leaves no files."""
     return bool(getattr(trainer, "fast_dev_run", False))

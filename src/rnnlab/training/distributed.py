@@ -73,12 +73,12 @@ class World:
         Where there are fewer rows than ranks, a rank without rows gets the first row, with a share of 0.
         """
         rows = next(len(one) for one in batch if isinstance(one, Tensor))
-        first, behind = self.part(rows)
-        share = (behind - first) / rows
+        first, end = self.part(rows)
+        share = (end - first) / rows
         if not share:
-            first, behind = 0, 1
+            first, end = 0, 1
         self.first_row = first
-        taken = [one[first:behind] if isinstance(one, Tensor) else one for one in batch]
+        taken = [one[first:end] if isinstance(one, Tensor) else one for one in batch]
         return (type(batch)(*taken) if hasattr(batch, "_fields") else tuple(taken)), share
 
     def add_up(self, parameters: Sequence[Tensor], loss: Tensor) -> Tensor:

@@ -8,13 +8,13 @@ from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection
 
 from rnnlab.config.checked import plain
-from rnnlab.errors import Told
+from rnnlab.errors import PlainError
 from rnnlab.runs.generators import TRAINED, drawn_by_run, may_draw, seed_all, seed_built
 from rnnlab.runs.run import Run
 from rnnlab.runs.sources import foreign_targets
 from rnnlab.tasks.task import Task
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
-from rnnlab.training.checkpoints import Checkpoints, rehearsal
+from rnnlab.training.checkpoints import Checkpoints, is_fast_dev_run
 from rnnlab.training.distributed import World, is_of_connection
 from rnnlab.training.generators import Generators
 from rnnlab.training.interruption import Interruption, Stopped
@@ -39,7 +39,7 @@ def main(descriptor: int) -> None:
         try:
             follow(told, connection)
         except BaseException as error:
-            why = str(error) if isinstance(error, Told) else f"{type(error).__name__}: {error}"
+            why = str(error) if isinstance(error, PlainError) else f"{type(error).__name__}: {error}"
             connection.send(Failure(why, traceback.format_exc(), is_of_connection(error)))
             os._exit(1)
         connection.send(ENDED)
@@ -80,6 +80,6 @@ def follow(told: Following, connection: Connection) -> None:
             if drawing is not None:
                 seed_all(config["seed"], TRAINED, told.rank)
             trainer.fit(task, datamodule=data, ckpt_path=told.checkpoint)
-            if not rehearsal(trainer):
+            if not is_fast_dev_run(trainer):
                 assess(trainer, task, data, checkpoints.best_weights)
         world.disconnect()

@@ -17,7 +17,16 @@ from rnnlab.training.patched import is_foreign
 PER_GRADIENT = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 SKIPPED = (*PER_GRADIENT, "training_step", "backward", "manual_backward", "optimizer_step", "optimizer_zero_grad",
            "clip_gradients", "configure_gradient_clipping", "lr_scheduler_step")  # fmt: skip
-SCORED = {"scores", "scoring", "judgement", "named", "rank", "ranks", "validation_step", "test_step"}
+SCORED = {
+    "scores",
+    "scoring",
+    "output_and_truth",
+    "scores_from_sums",
+    "rank",
+    "ranks",
+    "validation_step",
+    "test_step",
+}
 
 
 def steps_obstacle(task: LightningModule, data: Any) -> str | None:

@@ -170,7 +170,7 @@ class Kernels(Callback):
         batches = self.loader.batches[index : index + n]
         step, begin = trainer.global_step, time.perf_counter()
         if alone:
-            losses, norms = self.looked_at(trainer, task, optimizer, batches[0], source)
+            losses, norms = self.one_hooked_step(trainer, task, optimizer, batches[0], source)
             rates = self.rates(task, optimizer, 1)
         else:
             before = other_options(optimizer)
@@ -192,7 +192,7 @@ class Kernels(Callback):
             count.completed += n
         return torch.tensor(losses[-1])
 
-    def looked_at(
+    def one_hooked_step(
         self,
         trainer: Trainer,
         task: Task,
@@ -352,7 +352,7 @@ class Kernels(Callback):
         if said is not None:
             with torch_in_one_thread():
                 task.rank(said.squeeze(-1), part.source.kept[2][part.index])
-        task.add(task.named(sums, part.places))
+        task.add(task.scores_from_sums(sums, part.places))
         return True
 
     def weights(self, task: Task) -> Callable[[], dict[str, torch.Tensor]] | None:

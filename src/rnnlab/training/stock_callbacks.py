@@ -94,7 +94,7 @@ def unmeasured_at_first(config: RunConfig) -> Iterator[str]:
         if looks and node.get("monitor") != TRAINING and is_a(node, f"callbacks.{name}", EarlyStopping):
             yield (
                 f"callbacks.{name}.check_on_train_epoch_end=true: the first epoch ends without a validation, at "
-                "which it would look; false looks behind each validation"
+                "which it would look; false looks after each validation"
             )
 
 

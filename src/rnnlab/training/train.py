@@ -28,15 +28,15 @@ from rnnlab.runs.sources import foreign_targets, why_stale
 from rnnlab.tasks.task import Task
 from rnnlab.training import accelerator, distributed, preflight, trackers
 from rnnlab.training.assembly import engine_of, make_task, make_trainer
-from rnnlab.training.checkpoints import Checkpoints, rehearsal
+from rnnlab.training.checkpoints import Checkpoints, is_fast_dev_run
 from rnnlab.training.continuation import base_of, is_childs_first, longer, prepare
 from rnnlab.training.display import About, Display, failure_shown
+from rnnlab.training.folder_guard import FolderGuard
 from rnnlab.training.generators import Generators
 from rnnlab.training.interruption import Interruption, Stopped
 from rnnlab.training.leader import Leader
 from rnnlab.training.loggers import introduce
 from rnnlab.training.native_steps import Kernels
-from rnnlab.training.presence import Presence
 from rnnlab.training.quiet import quiet
 from rnnlab.training.recorder import Recorder, run_loggers
 from rnnlab.training.results import assess
@@ -125,15 +125,15 @@ def train_config(
     watch: Callable[[Trainer], Any] = lambda trainer: None,
     judge: Callable[[int, float], str] | None = None,
     stop: Callable[[], str] = lambda: "",
-    waits: Callable[[], Any] = lambda: None,
+    disk_wait: Callable[[], Any] = lambda: None,
     tell: Callable[[str], Any] = warn,
 ) -> Run:
     """Trains a checked config in its folder, from the start or from its last checkpoint. Every run goes through here.
 
     `device`: why this device was chosen, for display. `display`: shows the run. `restart`: trains a finished run again.
     `data_of`: makes the data set. `watch`: called with the Trainer before the fit, when signals are already handled.
-    `judge` and `stop`: may end the training, see `Interruption`. `waits`: called when only writing to the disk is left.
-    `tell`: called with each note about settings that are possible but seldom meant.
+    `judge` and `stop`: may end the training, see `Interruption`. `disk_wait`: called when only writing to the disk is
+    left. `tell`: called with each note about settings that are possible but seldom meant.
     Raises Locked where another process trains the run.
     """
     distributed.settle(config["trainer"])
@@ -172,13 +172,13 @@ def train_config(
             refuse_other_data(run, content_hash(data))
 
         # all objects are built before the folder is touched: a run that is refused neither makes nor removes a folder
-        presence = Presence(run, ours)
+        guard = FolderGuard(run, ours)
         recorder = Recorder(config["trainer"]["log_every_n_steps"], config["trainer"]["divergence_factor"],
-                            check=presence.check, metrics=run.metrics_file)  # fmt: skip
+                            check=guard.check, metrics=run.metrics_file)  # fmt: skip
         checkpoints = Checkpoints(run, recorder, config["monitor"], config["mode"], engine_label(engine),
-                                  check=presence.check, waits=waits, **config["checkpoint"])  # fmt: skip
+                                  check=guard.check, disk_wait=disk_wait, **config["checkpoint"])  # fmt: skip
         interruption = Interruption(checkpoints, judge, stop)
-        callbacks: list[Any] = [presence, recorder, interruption, checkpoints]
+        callbacks: list[Any] = [guard, recorder, interruption, checkpoints]
         if engine["steps"] == "native":
             kernels = Kernels(checkpoints, config["trainer"]["steps_per_call"])
             kernels.move(task)
@@ -206,7 +206,7 @@ def train_config(
         run.create(where.id, config["name"], config, overrides, where.group, where.label, durable=resume)
         made_with = manifest(config, engine=engine, data_hash=content_hash(data), command=command) | changed
         run.write_manifest(made_with, durable=resume)
-        presence.begin()
+        guard.begin()
         child = is_childs_first(from_checkpoint)
         about = About(run, config, overrides, made_with, task, data, device, resumed=resume, lengthened=child)
         display.begin(about)
@@ -223,7 +223,7 @@ def train_config(
                     seed_all(config["seed"], TRAINED)
                 trackers.begin(trainer.loggers, where.label, config["tags"])
                 introduce(trainer.loggers, config)
-                if not rehearsal(trainer):  # for a rehearsal Lightning removes the loggers
+                if not is_fast_dev_run(trainer):  # with fast_dev_run Lightning removes the loggers
                     remember(run, trainer.loggers[1:], config)
                 fit = trainer.fit
                 with one_fit(trainer, callbacks):
@@ -232,7 +232,9 @@ def train_config(
                     trainer.global_step
                 )  # before the test, where a callback (such as a batch-size finder) may train
                 results = (
-                    assess(trainer, task, data, checkpoints.best_weights) if not rehearsal(trainer) else {}
+                    assess(trainer, task, data, checkpoints.best_weights)
+                    if not is_fast_dev_run(trainer)
+                    else {}
                 )
                 if checkpoints.ended == "callback":
                     status, why = EARLY, stopped_early(config, steps)
@@ -255,11 +257,11 @@ def train_config(
             task.world = None
         seconds = checkpoints.seconds
         with disk(run):
-            presence.check()
+            guard.check()
             for logger in run_loggers(trainer) if status in ENDED else ():
                 logger.end(about, results, seconds)
             run.update(status=status, why=why, ended=now(), seconds=seconds, results=results)
-        if display.figures and status in ENDED and not rehearsal(trainer):
+        if display.figures and status in ENDED and not is_fast_dev_run(trainer):
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if (draw_run := getattr(callback, "draw_run", None)) is not None:
                     draw_run(run, task, data)

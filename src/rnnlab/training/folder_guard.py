@@ -14,7 +14,7 @@ from rnnlab.runs.run import Run
 EVERY = 0.2  # seconds
 
 
-class Presence(Callback):
+class FolderGuard(Callback):
     """Raises `Gone` soon after the folder was deleted or moved, or another process was granted its lock, too.
 
     A new folder of the same name counts as another folder.
