@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import rnnlab
 import warm
 from waiting import until
 
@@ -373,6 +374,15 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
     assert main([*alone, f"paths.outputs={tmp_path / 'unbroken'}"]) == 0
     (unbroken,) = runs(tmp_path / "unbroken" / "sine")
     assert unbroken.metrics_file.read_bytes() == pruned[0].metrics_file.read_bytes()
+
+
+def test_from_python_a_search_is_a_search(tmp_path):
+    few = (*LINE, "trainer.max_steps=10", "sweep.workers=1", f"paths.outputs={tmp_path}")
+    found = rnnlab.sweep(*few, "sweep.search=random", "sweep.trials=3", quiet=True)
+    assert len(found) == 3 and len({run.config["optimizer"]["lr"] for run in found}) == 3
+    assert len(read_journal(tmp_path / "sine" / "search.jsonl").trials) == 3
+    with pytest.raises(UserError, match=r"sweep\.objectives=\[parameters\]: a grid trains all"):
+        rnnlab.sweep(*few, "sweep.objectives=[parameters]", quiet=True)
 
 
 @pytest.mark.parametrize(
