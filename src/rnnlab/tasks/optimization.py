@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import SWALR
 
 from rnnlab.cells.choice import check_choice
 
@@ -28,6 +29,8 @@ class Optimization:
     accumulate: int = 1
     copied_rate: float = 1.0
     """The learning rate of the parameters copied from another run (all but the head) is this times that of the head."""
+    made: type | None = None
+    """The class of the schedule, once there is one."""
 
     def take_settings(self, trainer: Any) -> None:
         """Takes over the clipping and accumulation that a callback has set on the Trainer, from the next step on, as in
@@ -61,8 +64,16 @@ class Optimization:
         configured: dict[str, Any] = {"optimizer": optimizer}
         if self.scheduler is not None:
             # Lightning advances nothing under manual optimization; it saves, restores and shows the schedule
-            configured["lr_scheduler"] = {"scheduler": self.scheduler(optimizer)}
+            schedule = self.scheduler(optimizer)
+            self.made = type(schedule)
+            configured["lr_scheduler"] = {"scheduler": schedule}
         return configured
+
+    def interval_of(self, schedule: Any) -> str:
+        """When a schedule advances. One that Lightning's StochasticWeightAveraging has put in the place of the config's
+        counts epochs, whatever the config's `interval`.
+        """
+        return "epoch" if isinstance(schedule, SWALR) and self.made is not SWALR else self.interval
 
     def advance(self, scheduler: Any, values: Mapping[str, float]) -> None:
         """Advances a schedule after a validation that has measured these values."""

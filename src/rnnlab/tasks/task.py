@@ -283,7 +283,8 @@ class Task(lightning.LightningModule):
     def _schedule(self, interval: str) -> Any:
         """The schedule, if it advances at this interval. A subclass's `configure_optimizers` may have made none."""
         how = self.optimization
-        return self.lr_schedulers() if how.scheduler is not None and how.interval == interval else None
+        schedule = None if how.scheduler is None else self.lr_schedulers()
+        return schedule if schedule is not None and how.interval_of(schedule) == interval else None
 
     # ------------------------------------------------------------------ prediction
 

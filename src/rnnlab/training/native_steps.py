@@ -285,12 +285,10 @@ class Kernels(Callback):
         Fewer than n where the schedule changes another option of the optimizer, as OneCycleLR changes the momentum: the
         steps after that need a new call.
         """
-        group, how = optimizer.param_groups[0], task.optimization
+        group = optimizer.param_groups[0]
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
-        if how.scheduler is None or how.interval != "step":
-            return [float(group["lr"])] * n
-        scheduler: Any = task.lr_schedulers()
-        if scheduler is None:  # a subclass's `configure_optimizers` made none
+        scheduler: Any = task._schedule("step")
+        if scheduler is None:
             return [float(group["lr"])] * n
         if type(scheduler) is LambdaLR and scheduler.lr_lambdas[0].__module__ == schedules.__name__:
             # rnnlab's schedules are functions of the step: the rates need no call of `step()` each
