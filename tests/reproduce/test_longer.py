@@ -112,6 +112,15 @@ def test_what_changes_the_numbers_is_refused_and_named(small, tmp_path):
         small(f"resume={cosine.folder}", "trainer.max_epochs=9", **asked)
 
 
+@pytest.mark.parametrize("kind", ["StochasticWeightAveraging", "EMAWeightAveraging"])
+def test_averaged_weights_are_not_trained_for_longer(small, tmp_path, kind):
+    """At its end such a callback replaces the trained weights, with which an unbroken run would go on."""
+    swa = ["+callbacks.a.swa_lrs=0.01"] if kind.startswith("Stochastic") else []
+    run = small("scheduler=constant", f"+callbacks.a._target_=lightning.pytorch.callbacks.{kind}", *swa)
+    with pytest.raises(UserError, match=r"callbacks\.a has put averages in the place of the trained weights"):
+        small(f"resume={run.folder}", "trainer.max_epochs=9", base=(), outputs=tmp_path)
+
+
 def test_the_last_word_on_a_key_counts(small, tmp_path):
     """The parent's list holds both, and what is asked for now is not dropped as known."""
     run = small("trainer.max_epochs=2", "scheduler=constant")

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import base_config, deciding
@@ -22,6 +23,7 @@ from rnnlab.runs.load import read_checkpoint, refuse_foreign
 from rnnlab.runs.lock import lock
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, now
+from rnnlab.training.assembly import is_a
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.display import Display
 from rnnlab.training.loop import position_of
@@ -32,6 +34,7 @@ LIMITS = ("trainer.max_steps", "trainer.max_epochs")
 OURS = ("resume", "resume_engine", "rerun")
 CONFIG_DIR = ("--config-dir", "-cd")
 CHILD = "child"  # key of a checkpoint that was made from the parent's
+AVERAGING = (StochasticWeightAveraging, WeightAveraging)
 
 
 def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str], Run]:
@@ -146,6 +149,10 @@ def refuse_changes(at: str, before: RunConfig, config: RunConfig) -> None:
     if own:
         raise UserError(f"{at}: the schedule {str(scheduler['_target_']).rpartition('.')[2]} depends on the length of "
                         f"the run (scheduler.{own[0]}); a longer run is another run from its start")  # fmt: skip
+    for name, node in config["callbacks"].items():
+        if node and any(is_a(node, f"callbacks.{name}", kind) for kind in AVERAGING):
+            raise UserError(f"{at}: callbacks.{name} has put averages in the place of the trained weights at the end of "
+                            "the run; a longer run is another run from its start")  # fmt: skip
 
 
 def refuse_shorter(at: str, parent: Run, config: RunConfig) -> None:
