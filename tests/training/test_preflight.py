@@ -42,6 +42,8 @@ CASES = {
     "length in steps is not known",
     "scheduler=cosine scheduler.warmup_steps=8": "scheduler.warmup_steps=8: the run has 8 steps; its rate would",
     " ".join((*ONE_CYCLE, "scheduler.total_steps=3")): "scheduler.total_steps=3: the run has 8 steps, and one cycle",
+    "scheduler.interval=epoch scheduler.warmup_steps=2": "scheduler.warmup_steps=2: with scheduler.interval=epoch it "
+    "counts epochs, and the run has 2 epochs; its rate would only grow",
     "trainer.overfit_batches=0.1": "trainer.overfit_batches=0.1: leaves none of the 4 batches of an epoch",
     "trainer.overfit_batches=0.5": "trainer.overfit_batches=0.5: leaves none of the 1 validation batches; a whole",
     "trainer.overfit_batches=1 trainer.val_check_interval=2": "trainer.val_check_interval=2: an epoch has 1 batches",
@@ -117,6 +119,8 @@ def test_no_steps_at_all_show_what_the_untrained_model_scores(asked, tmp_path, m
         (f"{CHECKPOINT} +callbacks.c.every_n_train_steps=9", "every_n_train_steps=9: the run has 8 steps, so that"),
         (f"{CHECKPOINT} +callbacks.c.every_n_epochs=3", "every_n_epochs=3: the run has 2 epochs, so that it saves"),
         ("trainer.log_every_n_steps=9", "trainer.log_every_n_steps=9: the run has 8 steps, so that its training"),
+        ("scheduler=cosine scheduler.interval=epoch scheduler.total_steps=8", "scheduler.total_steps=8: the run has 2 "
+         "epochs, so that the rate does not come to its end"),
     ],
 )  # fmt: skip
 def test_what_is_seldom_meant_is_said_and_trained(asked, line, tmp_path, monkeypatch, capsys):

@@ -264,25 +264,29 @@ def _longer_than_the_run(config: RunConfig, batches: int, found: Findings) -> No
     steps = many * math.ceil(batches / accumulate)
     if trainer["max_steps"] >= 0:
         steps = min(steps, trainer["max_steps"])
-    if steps <= (warmup := scheduler.get("warmup_steps") or 0):
+    every = scheduler.get("interval", "step")  # also the unit of the schedule's lengths
+    of_epochs = every == "epoch" and many < math.inf
+    length, unit = (math.ceil(many), "epochs") if of_epochs else (steps, "steps")
+    if length <= (warmup := scheduler.get("warmup_steps") or 0):
+        counted = f"with scheduler.interval={every} it counts {unit}, and " if of_epochs else ""
         found.lines.append(
-            f"scheduler.warmup_steps={warmup}: the run has {steps:g} steps; its rate would only grow"
+            f"scheduler.warmup_steps={warmup}: {counted}the run has {length:g} {unit}; its rate would only grow"
         )
     total = scheduler.get("total_steps")
-    if isinstance(total, int) and scheduler.get("interval", "step") == "step" and steps < math.inf:
+    if isinstance(total, int) and every != "validation" and length < math.inf:
         one_cycle = scheduler["_target_"].endswith(".OneCycleLR")
-        if one_cycle and total < steps:
+        if one_cycle and total < (int(many) if of_epochs else steps):
             found.lines.append(
-                f"scheduler.total_steps={total}: the run has {steps:g} steps, and one cycle must not end before it"
+                f"scheduler.total_steps={total}: the run has {length:g} {unit}, and one cycle must not end before it"
             )
-        elif total != steps:
+        elif total != length:
             then = (
                 "the rate does not come to its end"
-                if total > steps
-                else f"the last {steps - total:g} have the rate of the schedule's end"
+                if total > length
+                else f"the last {length - total:g} have the rate of the schedule's end"
             )
             found.notes.append(
-                f"scheduler.total_steps={total}: the run has {steps:g} steps, so that {then}; null is the run's length"
+                f"scheduler.total_steps={total}: the run has {length:g} {unit}, so that {then}; null is the run's length"
             )
     if left := batches % accumulate:
         last = "each step has" if batches < accumulate else "the last step of each epoch has"
