@@ -48,6 +48,8 @@ CASES = {
     "trainer.overfit_batches=0.5": "trainer.overfit_batches=0.5: leaves none of the 1 validation batches; a whole",
     "trainer.overfit_batches=1 trainer.val_check_interval=2": "trainer.val_check_interval=2: an epoch has 1 batches",
     "trainer.overfit_batches=2 scheduler=cosine scheduler.warmup_steps=4": "scheduler.warmup_steps=4: the run has 4",
+    "trainer.val_every_n_steps=3 trainer.accumulate_grad_batches=3": "trainer.val_every_n_steps=3: an epoch has 4 "
+    "batches, and with trainer.accumulate_grad_batches=3 its last step has fewer",
     "+trainer.min_epochs=3": "trainer.min_epochs=3: above trainer.max_epochs=2, which ends the run",
     "+trainer.min_steps=5 trainer.max_steps=4": "trainer.min_steps=5: above trainer.max_steps=4",
     f"{STOPPER} callbacks.early_stopping.monitor=train_loss": "the training loss/train. Did you mean loss/train?",

@@ -256,6 +256,13 @@ def _between_validations(trainer: TrainerConfig, batches: int) -> Iterator[str]:
             f"trainer.val_check_interval={interval}: an epoch has {batches} batches; "
             "trainer.check_val_every_n_epoch=null counts batches across epochs"
         )
+    steps, accumulate = trainer.get("val_every_n_steps"), trainer["accumulate_grad_batches"]
+    if steps and batches % accumulate and epochs(trainer, batches) >= 1 and not trainer["fast_dev_run"]:
+        yield (
+            f"trainer.val_every_n_steps={steps}: an epoch has {batches} batches, and with "
+            f"trainer.accumulate_grad_batches={accumulate} its last step has fewer, so that the steps cannot be counted; "
+            f"trainer.check_val_every_n_epoch=null trainer.val_check_interval={steps * accumulate} counts batches instead"
+        )
 
 
 def _longer_than_the_run(config: RunConfig, batches: int, found: Findings) -> None:
