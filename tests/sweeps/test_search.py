@@ -224,6 +224,12 @@ def test_pruned_are_the_worse_ones_and_early(tmp_path, prune):
     assert {one["state"] for one in lab.journal()} == {"complete", "pruned"}
 
 
+@pytest.mark.parametrize("prune", ["asha", "hyperband", "median"])
+def test_nothing_is_pruned_before_min_steps_although_it_is_no_less_than_the_run(tmp_path, prune):
+    lab = Lab(tmp_path, trials=20, prune=prune, min_steps=STEPS)
+    assert set(lab.run().values()) == {STEPS}
+
+
 def test_a_trial_is_worth_the_mean_of_its_seeds_and_wilcoxon_saves_the_later_ones(tmp_path):
     seeds = "seed=" + ",".join(map(str, range(8)))
     lab = Lab(tmp_path, lines=(seeds, "lr=interval(0.0,1.0)"), trials=20, prune="wilcoxon")

@@ -78,7 +78,7 @@ def pruner(options: dict[str, Any], steps: int) -> Any:
     import optuna
 
     kind, by = options["prune"], options["reduction"]
-    lowest = (rungs(options, steps) or [1])[0]
+    lowest = options["min_steps"] or (rungs(options, steps) or [1])[0]
     if kind == "asha":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=lowest, reduction_factor=by)
     if kind == "hyperband":
