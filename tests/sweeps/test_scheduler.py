@@ -330,7 +330,8 @@ def test_as_many_workers_as_devices_and_threads_allow(monkeypatch):
 
     assert devices.pool([planned(None)], options).workers == {"cpu": 8, "gpu": 6, "mps": 3}
     assert devices.pool([planned(1), planned(4)], options).workers["cpu"] == 2
-    assert devices.pool([planned(16)], options | {"workers": 5}).workers["cpu"] == 5
+    assert devices.pool([planned(16)], options | {"workers": 5}).workers == {"cpu": 5, "gpu": 5, "mps": 3}
+    assert devices.pool([planned(16)], options | {"workers": 9}).workers == {"cpu": 9, "gpu": 6, "mps": 3}
     assert devices.pool([planned(None), planned(2, 2)], options).workers["cpu"] == 2
     shared = devices.pool([planned(None, [0, 1], "gpu"), planned(None, 4)], options | {"workers_per_gpu": 1})
     assert (shared.workers["gpu"], shared.workers["cpu"], shared.gpus_each) == (1, 2, 2)

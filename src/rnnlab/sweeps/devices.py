@@ -46,13 +46,14 @@ class Devices:
 
     def pool(self, due: list[Planned], options: dict[str, Any]) -> PoolOptions:
         """How many workers there are: on CPUs one for each core, or for the cores of each run; on GPUs as many per GPU
-        as asked for, or one for the GPUs of each run.
+        as asked for, or one for the GPUs of each run. With `sweep.workers` there are so many, and on GPUs no more.
         """
-        each, shared = gpus_each(due), options["workers_per_gpu"]
+        each, shared, asked = gpus_each(due), options["workers_per_gpu"], options["workers"]
+        on_gpus = max(1, self.gpus // each) * shared
         workers = {
-            "cpu": options["workers"] or max(1, cores() // cores_each(due)),
-            "gpu": max(1, self.gpus // each) * shared,
-            "mps": shared,
+            "cpu": asked or max(1, cores() // cores_each(due)),
+            "gpu": min(asked or on_gpus, on_gpus),
+            "mps": min(asked or shared, shared),
         }
         return PoolOptions(
             workers,
@@ -61,7 +62,7 @@ class Devices:
             options["max_failures"],
             options["pictures"],
             each,
-            lends=options["workers"] is None,
+            lends=asked is None,
         )
 
 
