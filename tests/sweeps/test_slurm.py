@@ -101,6 +101,8 @@ def test_a_cluster_is_named_once_in_a_folder_of_ones_own(tmp_path, capsys):
     with pytest.raises(UserError, match="cannot be swept themselves"):
         grid(["sweep=slurm,local"], lambda key: key == "sweep")
     assert with_sweep_options(["-m", "--detach", "--help"]) == ["-m", "--help", "sweep.slurm.detach=true"]
+    with pytest.raises(UserError, match="--detach: is for a sweep on Slurm"):
+        with_sweep_options(["--detach", "seed=1"])
 
 
 def test_another_program_trains_nothing():

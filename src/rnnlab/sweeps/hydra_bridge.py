@@ -24,6 +24,8 @@ from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
 from rnnlab.training.accelerator import take
 
 KINDS = ("gpu", "mps", "cpu")  # the accelerators that `trainer.accelerator=auto` may choose, best first
+# keys of sweep. that have no effect in a grid
+OF_SEARCHES = {"trials", "minutes", "prune", "reduction", "min_steps", "search_order", "search_batch", "search_seed"}
 
 
 class Multirun:
@@ -65,12 +67,34 @@ class Multirun:
                 raise UserError(f"sweep.objectives=[{','.join(named)}]: a grid trains all of its points and looks for "
                                 "none; add sweep.search=nsga2, tpe, gp or random")  # fmt: skip
             return self.grid(arguments)
+        self._refuse_idle(arguments)
         return space(arguments, self.is_group, self.loader, zipped=bool(self.options["zip"]))
 
     def grid(self, arguments: Sequence[str]) -> Grid:
+        self._refuse_idle(arguments)
         options = self.options
         return grid(arguments, self.is_group, zipped=options["zip"], intervals=options["intervals"],
                     config_loader=self.loader)  # fmt: skip
+
+    def _refuse_idle(self, arguments: Sequence[str]) -> None:
+        """Raises UserError for keys of the command that have no effect in this sweep. Those of files may be meant for
+        others.
+        """
+        defaults, lines = base_config().sweep, []
+        typed = {key.removeprefix("sweep."): word for word in arguments
+                 if (key := word.lstrip("+").partition("=")[0]).startswith("sweep.")}  # fmt: skip
+        for key, word in typed.items() if self.options["search"] == "grid" else ():
+            if key in OF_SEARCHES and self.options[key] != defaults[key]:
+                lines.append(f"{word}: is for a search, and a grid trains all of its points; "
+                             "add sweep.search=tpe, random, gp, cmaes or nsga2")  # fmt: skip
+        if "slurm.detach" in typed and self.options["slurm"]["detach"] is True:
+            asked = f"{typed['slurm.detach']} (--detach)"
+            if self.options["pool"] != "slurm":
+                lines.append(f"{asked}: only jobs of Slurm go on without the command; add sweep=slurm")
+            elif self.options["search"] != "grid":
+                lines.append(f"{asked}: the command chooses a search's trials, and must go on")
+        if lines:
+            raise UserError(*lines)
 
     def sweep(self, points: Grid | Listed | Space, last: bool = True) -> Sweep:
         unusable = (lambda config, scored: ()) if last else self.unusable
