@@ -298,6 +298,15 @@ def test_a_number_written_otherwise_is_refused_with_the_key_that_reads_it(csv, c
         ready(csv(f"x;y\n1;2\n{cell};3\n", target="x"))
 
 
+def test_marks_in_numbers_concern_texts_and_not_columns_of_numbers():
+    german = {"target": "x", "decimal": ",", "thousands": ".", "window": 2, "horizon": 1, "season": None,
+              "fractions": (0.5, 0.0, 0.5), "scaling": "none"}  # fmt: skip
+    numbers = ready(Series(pd.DataFrame({"x": np.arange(12) + 0.5}), **german))
+    assert numbers.series[:3, 0].tolist() == [0.5, 1.5, 2.5]
+    texts = ready(Series(pd.DataFrame({"x": [f"1.00{i},5" for i in range(8)]}), **german))
+    assert texts.series[:3, 0].tolist() == [1000.5, 1001.5, 1002.5]
+
+
 def test_a_dataframe_is_what_its_file_is(csv, tmp_path):
     frame = pd.DataFrame({"x": np.random.default_rng(0).normal(size=40), "ok": [True, False] * 20},
                          index=pd.date_range("2020-01-31", periods=40, freq="ME", name="month"))  # fmt: skip
