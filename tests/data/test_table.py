@@ -96,6 +96,12 @@ FAULTS = {
     ),
     "period of 0": (GOOD, {"time_column": "day", "resample": "0h"}, r"data\.resample=0h"),
     "period without times": (GOOD, {"resample": "2h"}, r"data\.resample=2h: needs data\.time_column"),
+    "format without times": (
+        GOOD,
+        {"time_format": "%d.%m.%Y"},
+        r"data\.time_format=%d\.%m\.%Y: needs data\.time_column",
+    ),
+    "a target known ahead": (GOOD, {"known": ["OT"]}, r"data\.known=\[OT\]: OT is a target, whose future"),
     "far too short a period": (
         "day,OT\n2020-01-01,1\n2021-01-01,2\n",
         {"time_column": "day", "resample": "1s", "missing": "drop"},

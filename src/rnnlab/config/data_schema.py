@@ -168,6 +168,11 @@ class Series(Windowed):
             yield "calendar", "needs data.time_column, the column of times"
         if self.holidays is not None and self.time_column is None:
             yield "holidays", "needs data.time_column, the column of times"
+        if self.time_format is not None and self.time_column is None:
+            yield "time_format", "needs data.time_column, the column of times"
+        targets = [self.target] if isinstance(self.target, str) else self.target
+        if both := [name for name in self.known if name in targets]:
+            yield "known", f"{both[0]} is a target, whose future the model is to forecast"
         if self.origin and self.fractions[0] and not self.fractions[2]:
             yield "origin", "leaves test parts out, and there is none; data.fractions=[0.6,0.2,0.2]"
         if self.decimal == self.thousands:
