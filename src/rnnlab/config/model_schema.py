@@ -232,6 +232,13 @@ class Forecaster(Recurrent):
             ("pinball", "crps", "coverage") if self.loss in ("quantile", "student_t") else ()
         )
 
+    def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
+        if self.loss != "huber" and self.huber_delta != 1.0:
+            yield "huber_delta", f"only model.loss=huber has it, not {self.loss}"
+        if self.loss != "quantile" and self.quantiles != type(self).model_fields["quantiles"].default:
+            yield "quantiles", f"only model.loss=quantile has them, not {self.loss}"
+
 
 class CharLM(Recurrent):
     choice: ClassVar[str] = "char_lm"
