@@ -1,6 +1,7 @@
 """`Optimization`: optimizer, schedule, clipping and accumulation of a training."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import SWALR
 
 from rnnlab.cells.choice import check_choice
+from rnnlab.errors import UserError
 
 
 @dataclass
@@ -67,7 +69,18 @@ class Optimization:
             schedule = self.scheduler(optimizer)
             self.made = type(schedule)
             configured["lr_scheduler"] = {"scheduler": schedule}
+            if self.copied_rate != 1.0:
+                self._refuse_other_rates(optimizer)
         return configured
+
+    def _refuse_other_rates(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raises UserError where the schedule has set rates in another ratio than `copied_rate`, as OneCycleLR does."""
+        head, copied = (float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
+        if self.made is not None and not math.isclose(copied, head * self.copied_rate, rel_tol=1e-6):
+            raise UserError(
+                f"model.init_from_rate={self.copied_rate:g}: {self.made.__name__} sets rates of its own; give it two, for "
+                f"the head and for the copied parameters, such as scheduler.max_lr=[0.01,{0.01 * self.copied_rate:g}]"
+            )
 
     def interval_of(self, schedule: Any) -> str:
         """When a schedule advances. One that Lightning's StochasticWeightAveraging has put in the place of the config's
