@@ -232,7 +232,9 @@ def train_config(
                     trainer.global_step
                 )  # before the test, where a callback (such as a batch-size finder) may train
                 results = (
-                    assess(trainer, task, data, checkpoints.best_weights) if not rehearsal(trainer) else {}
+                    assess(trainer, task, data, checkpoints.best_weights, bool(checkpoints.last))
+                    if not rehearsal(trainer)
+                    else {}
                 )
                 if checkpoints.ended == "callback":
                     status, why = EARLY, stopped_early(config, steps)
