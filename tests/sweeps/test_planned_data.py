@@ -6,7 +6,7 @@ from rnnlab.config import base_config, check, compose, deciding
 from rnnlab.errors import UserError
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.planner import Planner
-from rnnlab.sweeps.probe import attempt
+from rnnlab.sweeps.probe import Trial, attempt
 from rnnlab.sweeps.rehearsal import Questions, answers
 
 GROUPS = {"experiment", "model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger"}
@@ -64,6 +64,13 @@ def test_a_trial_that_fails_says_why(texts):
     assert "not utf-8" in attempt(config, 10)
     absent = check(compose(["data=chars", "model=char_lm", "data.corpus=text8", f"data.folder={texts}"]))
     assert "downloads nothing" in attempt(absent, 10) and refusal(absent) == ""
+
+
+def test_a_trial_may_be_shorter_than_the_runs_warm_up():
+    config = check(compose(["experiment=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accelerator=cpu",
+                            "scheduler.warmup_steps=20"]))  # fmt: skip
+    found = attempt(config, 100)
+    assert isinstance(found, Trial), found
 
 
 @pytest.mark.parametrize("written", ["val/mse", "metric/mse"])

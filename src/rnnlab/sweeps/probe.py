@@ -112,7 +112,10 @@ def attempt(config: RunConfig, total: int) -> Trial | str:
 
     if not_here(config["data"]):
         return f"data.corpus={config['data']['corpus']} is not downloaded yet, and a trial downloads nothing"
-    bare = {"callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None}}
+    # a schedule of its own: the run's may be longer than the trial, and would be refused
+    schedule = {"_target_": "rnnlab.training.schedules.constant", "_partial_": True, "interval": "step"}
+    bare = {"callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None},
+            "scheduler": schedule}  # fmt: skip
     try:
         data = load_data(config)
 
