@@ -419,6 +419,7 @@ def test_from_python_a_search_is_a_search(tmp_path):
         ),
         (["sweep.prune=asha"], "sweep.prune=asha: is for a search, and a grid trains all of its points"),
         (["sweep.trials=5"], "sweep.trials=5: is for a search"),
+        (["sweep.max_failures=3", "sweep=slurm"], "sweep.max_failures=3: jobs of Slurm train without the command"),
         (["sweep.minutes=5", "hydra/launcher=basic"], "sweep.minutes=5: is for a search"),
         (["--detach"], "sweep.slurm.detach=true (--detach): only jobs of Slurm go on without the command"),
         (["--detach", "sweep=slurm", "sweep.search=random"], "the command chooses a search's trials"),

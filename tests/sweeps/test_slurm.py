@@ -112,6 +112,13 @@ def test_another_program_trains_nothing():
         Pack([], [], 1, other)()
 
 
+def test_a_job_gives_each_run_as_many_gpus_as_it_has_devices(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    runs = [Assigned(Place(tmp_path, "a", "a", ""), of("gpu", devices=n).config) for n in (1, 2)]
+    found = Pack(runs, [], 2, {}, renew_mb=3).options(runs)
+    assert (found.gpus, found.gpus_each, found.renew_bytes) == (4, 2, 3 * 2**20)
+
+
 def test_a_stale_run_is_trained_again_once_however_often_its_job_is_queued(tmp_path):
     def assigned(name, **record):
         place = Place(tmp_path / name, name, name, "")

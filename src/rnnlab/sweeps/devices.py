@@ -66,13 +66,13 @@ class Devices:
         )
 
 
-def cores_each(due: Iterable[Planned]) -> int:
+def cores_each(due: Iterable[Any]) -> int:
     """The largest number of cores that a run on CPUs takes."""
     trainers = [planned.config["trainer"] for planned in due if planned.accelerator == "cpu"]
     return max((int(trainer["threads"] or 1) * processes(trainer) for trainer in trainers), default=1)
 
 
-def gpus_each(due: Iterable[Planned]) -> int:
+def gpus_each(due: Iterable[Any]) -> int:
     """The largest number of GPUs that a run takes; 1 where no run trains on GPUs."""
     return max((processes(p.config["trainer"]) for p in due if p.accelerator == "gpu"), default=1)
 

@@ -87,6 +87,9 @@ class Multirun:
             if key in OF_SEARCHES and self.options[key] != defaults[key]:
                 lines.append(f"{word}: is for a search, and a grid trains all of its points; "
                              "add sweep.search=tpe, random, gp, cmaes or nsga2")  # fmt: skip
+        failures = self.options["max_failures"] if self.options["pool"] == "slurm" else None
+        if "max_failures" in typed and failures is not None and self.options["search"] == "grid":
+            lines.append(f"{typed['max_failures']}: jobs of Slurm train without the command, which could stop them")
         if "slurm.detach" in typed and self.options["slurm"]["detach"] is True:
             asked = f"{typed['slurm.detach']} (--detach)"
             if self.options["pool"] != "slurm":

@@ -5,7 +5,7 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnlab.config.checked import RunConfig
 from rnnlab.errors import UserError
@@ -13,6 +13,9 @@ from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.signals import NAMES
+
+if TYPE_CHECKING:
+    from rnnlab.sweeps.scheduler import PoolOptions
 
 PATIENCE = 60.0  # seconds in which workers must write their checkpoints
 
@@ -51,19 +54,18 @@ class Pack:
     made_with: dict[str, str]
     restart: bool = False
     pictures: bool = False
+    renew_mb: int = 1024  # a worker whose memory has grown by so much is replaced
 
     def __call__(self) -> tuple[int, str]:
         """Raises UserError where the versions or rnnlab's code on this machine differ from `made_with`."""
         from rnnlab.sweeps.forkserver import ForkServer
         from rnnlab.sweeps.pool import LocalPool
-        from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
+        from rnnlab.sweeps.scheduler import Scheduler, View
 
         refuse_others(self.made_with, surroundings())
         server = ForkServer()
         due = self.due()
-        options = PoolOptions(dict.fromkeys(("cpu", "gpu", "mps"), self.workers), gpus=visible_gpus(),
-                              pictures=self.pictures)  # fmt: skip
-        self._scheduler = Scheduler(LocalPool(server), options, View(), self.command)
+        self._scheduler = Scheduler(LocalPool(server), self.options(due), View(), self.command)
         try:
             outcomes = self._scheduler.run(due, self.restart)
         finally:
@@ -73,6 +75,15 @@ class Pack:
         if left and stopped_by == "SIGTERM":
             queue_again()
         return left, stopped_by
+
+    def options(self, due: Sequence[Assigned]) -> "PoolOptions":
+        """The sizes of this job's pool for the runs that are due."""
+        from rnnlab.sweeps.devices import gpus_each
+        from rnnlab.sweeps.scheduler import PoolOptions
+
+        workers = dict.fromkeys(("cpu", "gpu", "mps"), self.workers)
+        return PoolOptions(workers, visible_gpus(), self.renew_mb * 2**20, pictures=self.pictures,
+                           gpus_each=gpus_each(due))  # fmt: skip
 
     def due(self) -> list[Assigned]:
         """The runs that are left. Slurm may have queued this job again: a stale run that it has begun to train again

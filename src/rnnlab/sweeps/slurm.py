@@ -172,7 +172,8 @@ class SlurmSweep:
             Assigned(place, planned.config, planned.overrides, planned.status, planned.run.known.get("ended"))
             for place, planned in zip(places, runs, strict=True)
         ]
-        return Pack(assigned, self.command, workers, about, self.restart, self.options["pictures"])
+        more = self.options["pictures"], self.options["renew_mb"]
+        return Pack(assigned, self.command, workers, about, self.restart, *more)
 
     def _note(self, jobs: dict[str, Any]) -> None:
         known = self._known_jobs()
