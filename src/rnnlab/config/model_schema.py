@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -62,7 +63,7 @@ def _cell(name: str) -> str:
 
 
 def _equal(text: str) -> str:
-    if not ASKED.fullmatch(text):
+    if not ASKED.fullmatch(text) or math.isinf(float(text.partition(":")[2])):
         raise wrong("must be parameters:NUMBER or flops:NUMBER, such as parameters:20000")
     return text
 
