@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from lightning.pytorch.loggers.logger import DummyLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from remains import mismatches
@@ -119,6 +120,27 @@ def test_averaged_weights_are_not_trained_for_longer(small, tmp_path, kind):
     run = small("scheduler=constant", f"+callbacks.a._target_=lightning.pytorch.callbacks.{kind}", *swa)
     with pytest.raises(UserError, match=r"callbacks\.a has put averages in the place of the trained weights"):
         small(f"resume={run.folder}", "trainer.max_epochs=9", base=(), outputs=tmp_path)
+
+
+def test_all_batches_are_not_taken_for_one(small, tmp_path):
+    run = small("scheduler=constant", "trainer.limit_val_batches=1")
+    with pytest.raises(UserError, match=r"trainer\.limit_val_batches decides the numbers"):
+        small(f"resume={run.folder}", "trainer.max_epochs=9", "trainer.limit_val_batches=1.0", base=(), outputs=tmp_path)
+
+
+class Words(DummyLogger):
+    given: list[str]
+
+    def __init__(self, words):
+        super().__init__()
+        Words.given = words
+
+
+def test_a_longer_run_may_have_other_lists_for_its_loggers(small, tmp_path):
+    own = f"+logger.own._target_={__name__}.Words"
+    run = small("scheduler=constant", own, "+logger.own.words=[a]")
+    child = small(f"resume={run.folder}", "trainer.max_epochs=4", own, "+logger.own.words=[b]", base=(), outputs=tmp_path)
+    assert child.config["logger"]["own"]["words"] == Words.given == ["b"] and type(Words.given) is list
 
 
 def test_the_last_word_on_a_key_counts(small, tmp_path):

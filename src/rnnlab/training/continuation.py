@@ -76,7 +76,8 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str],
             raise UserError(
                 f"{at}: {override} changes what the run is; its length alone may change: {' '.join(LIMITS)}"
             )
-        node[name] = OmegaConf.select(cfg, key)
+        value = OmegaConf.select(cfg, key)
+        node[name] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     if problems := read(config).problems:
         raise UserError(*problems)
     checked = cast(RunConfig, config)
@@ -141,7 +142,8 @@ def paths_of(parent: Run, config: RunConfig, cfg: DictConfig) -> dict[str, Any]:
 
 def refuse_changes(at: str, before: RunConfig, config: RunConfig) -> None:
     ours, theirs = leaves(deciding(plain(config))), leaves(deciding(plain(before)))
-    changed = [k for k in dict.fromkeys([*ours, *theirs]) if ours.get(k) != theirs.get(k) and k not in LIMITS]
+    # as texts: a limit of 1 is one batch, and 1.0 all
+    changed = [k for k in dict.fromkeys([*ours, *theirs]) if repr(ours.get(k)) != repr(theirs.get(k)) and k not in LIMITS]
     if changed:
         raise UserError(f"{at}: {', '.join(changed)} decides the numbers and cannot change on the way")
     scheduler = config["scheduler"]
