@@ -245,10 +245,11 @@ def test_resume_trains_longer_to_the_numbers_of_the_unbroken_run(tmp_path):
         short.resume()
 
 
-def test_resume_goes_on_with_a_run_that_was_stopped(tmp_path, monkeypatch):
+@pytest.mark.parametrize("more", [(), ("rerun=true",)])
+def test_resume_goes_on_with_a_run_that_was_stopped(tmp_path, monkeypatch, more):
     monkeypatch.syspath_prepend(Path(__file__).parent / "training")
     asked = (*SMALL, "+callbacks.stop._target_=stopping.StopAtBatch")
-    run = rnnlab.train(*asked, "+callbacks.stop.batches=8", f"paths.outputs={tmp_path}", quiet=True)
+    run = rnnlab.train(*asked, *more, "+callbacks.stop.batches=8", f"paths.outputs={tmp_path}", quiet=True)
     assert run.status == "stopped"
     with pytest.raises(rnnlab.UserError, match=r"goes on as it was asked, without seed=1"):
         run.resume("seed=1")

@@ -213,6 +213,17 @@ def test_a_finished_run_that_is_begun_again_has_finished_when_it_has_again(tmp_p
     assert outcomes[0].status == status
 
 
+def test_a_run_that_begins_again_does_so_once_whatever_becomes_of_its_worker(tmp_path):
+    asked = []
+
+    def answer(job, worker):
+        asked.append(job.config["rerun"])
+        return Outcome(job.number, "stopped", "SIGTERM at step 7") if len(asked) == 1 else finished(job, worker)
+
+    scheduled(tmp_path, ["cpu"], PoolOptions({"cpu": 1}), answer, config=lambda: {"rerun": True})
+    assert asked == [True, False]
+
+
 def test_a_run_whose_worker_alone_was_stopped_resumes_once_in_another(tmp_path):
     def stopped(times):
         def answer(job, worker):

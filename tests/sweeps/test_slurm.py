@@ -21,7 +21,7 @@ from rnnlab.config import compose
 from rnnlab.errors import UserError
 from rnnlab.runs.files import write_json
 from rnnlab.runs.lock import is_locked
-from rnnlab.runs.run import runs
+from rnnlab.runs.run import Run, runs
 from rnnlab.runs.run_path import Place
 from rnnlab.sweeps import slurm
 from rnnlab.sweeps.grid import grid
@@ -133,6 +133,23 @@ def test_a_stale_run_is_trained_again_once_however_often_its_job_is_queued(tmp_p
     assigned("a", status="finished", ended="today"), assigned("b", status="running")
     assert [(one.place.id, one.status) for one in pack.due()] == [("b", ""), ("c", "finished")]
     assert [one.place.id for one in Pack(stale, [], 1, {}).due()] == ["b"]
+
+
+def test_a_finished_run_with_rerun_begins_again_in_its_job_and_resumes_where_that_is_queued_again(tmp_path):
+    run = Run(tmp_path / "a")
+    run.folder.mkdir()
+
+    def record(**about):
+        write_json(run.folder / "run.json", {"id": "a"} | about)
+
+    record(status="finished", ended="yesterday", created="before")
+    place, config = Place(run.folder, "a", "a", ""), {"rerun": True}
+    pack = Pack([Assigned(place, config, [], "finished", "yesterday", "before")], [], 1, {})
+    assert pack.due() == pack.runs
+    record(status="running", created="today")  # its job's time is over, or its node was lost
+    assert [(one.status, one.config) for one in pack.due()] == [("", {"rerun": False})]
+    record(status="finished", ended="today", created="today")
+    assert pack.due() == []
 
 
 SBATCH = """#!/bin/bash

@@ -48,6 +48,7 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
         if problems := read(plain(config)).problems:
             raise UserError(f"{run.folder / 'config.yaml'}: {problems[0]}")
         config["data"] = kept_here(config["data"])
+        config["rerun"] = False  # else a run that began with rerun=true would begin again
         _, device = accelerator.take(config["trainer"]["accelerator"])
         where = Place(run.folder, record["id"], record.get("group", ""), record.get("label", ""))
         train_config(config, where, run.overrides, command=command_line(), device=device, display=display)

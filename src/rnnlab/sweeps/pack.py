@@ -5,9 +5,9 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.checked import RunConfig, plain
 from rnnlab.errors import UserError
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
@@ -29,6 +29,7 @@ class Assigned:
     overrides: list[str] = field(default_factory=list)
     status: str = ""
     ended: str | None = None  # when the run had ended before
+    created: str | None = None  # when it had been begun before
 
     @property
     def run(self) -> Run:
@@ -86,15 +87,19 @@ class Pack:
                            gpus_each=gpus_each(due))  # fmt: skip
 
     def due(self) -> list[Assigned]:
-        """The runs that are left. Slurm may have queued this job again: a stale run that it has begun to train again
-        does not start again, but resumes.
+        """The runs that are left. Slurm may have queued this job again: a finished run that it has begun to train again
+        (it is stale, or rerun=true) does not start again, but resumes.
         """
         left = []
         for assigned in self.runs:
             record = assigned.run.known
-            is_begun = record.get("ended") != assigned.ended
-            if record.get("status") not in ENDED or (self.restart and not is_begun):
-                left.append(replace(assigned, status="") if is_begun else assigned)
+            is_begun = (record.get("ended"), record.get("created")) != (assigned.ended, assigned.created)
+            again = self.restart or assigned.config.get("rerun")
+            if is_begun and record.get("status") not in ENDED:
+                config = cast(RunConfig, plain(assigned.config) | {"rerun": False})
+                left.append(replace(assigned, status="", config=config))
+            elif not is_begun and (record.get("status") not in ENDED or again):
+                left.append(assigned)
         return left
 
     def checkpoint(self) -> Any:

@@ -89,6 +89,7 @@ class Scheduler:
         default_factory=Counter
     )  # of these: those that train and do not lend their core
     _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was stopped
+    _begun: set[int] = field(default_factory=set)  # runs given to another worker after their training had begun
     _lost: Counter[int] = field(default_factory=Counter)  # {run: how often it has lost its worker's node}
     _signals: list[int] = field(default_factory=list)
     _handled: int = 0  # how many of these signals were handled
@@ -193,9 +194,10 @@ class Scheduler:
             elif queue and self._at_work[worker.kind] < self.options.workers.get(worker.kind, 1):
                 number = queue.popleft()
                 planned = self.due[number]
-                finished = planned.status in ENDED
-                job = Job(number, planned.config, planned.place, planned.overrides,
-                          [*self.command, *planned.overrides], self.restart and finished,
+                finished, begun = planned.status in ENDED, number in self._begun
+                config = planned.config | {"rerun": False} if begun else planned.config
+                job = Job(number, config, planned.place, planned.overrides,
+                          [*self.command, *planned.overrides], self.restart and finished and not begun,
                           self.options.pictures, self.source.judges)  # fmt: skip
                 worker.job, worker.since, worker.lends = number, time.monotonic(), False
                 self.idle.remove(worker)
@@ -252,8 +254,16 @@ class Scheduler:
             self._finish(replace(outcome, status="failed", record=record))
         else:
             self._moved.add(outcome.number)
-            self.waiting[worker.kind].appendleft(outcome.number)
+            self._put_back(worker.kind, outcome.number)
         self._start_worker(worker.kind, worker.gpu)
+
+    def _put_back(self, kind: str, number: int) -> None:
+        """Makes a run that has lost its worker the next one. If its training had begun, it resumes, and does not begin
+        again because of rerun=true or sweep.stale=rerun.
+        """
+        if self.due[number].run.known.get("status") not in ENDED:
+            self._begun.add(number)
+        self.waiting[kind].appendleft(number)
 
     def _worker_died(self, worker: WorkerHandle) -> None:
         why = self._stop_worker(worker)
@@ -274,10 +284,10 @@ class Scheduler:
                 self._moved.add(worker.job)
                 self.waiting[worker.kind].appendleft(worker.job)
             elif why == MOVED:
-                self.waiting[worker.kind].appendleft(worker.job)
+                self._put_back(worker.kind, worker.job)
             elif why == LOST and self._lost[worker.job] < MOST_LOST:
                 self._lost[worker.job] += 1
-                self.waiting[worker.kind].appendleft(worker.job)
+                self._put_back(worker.kind, worker.job)
             else:
                 self._finish(Outcome(worker.job, "failed", why, self._record_failure(worker.job, why)))
         if not self.stopping and self._kinds[worker.kind] < self.pool.room(worker.kind):

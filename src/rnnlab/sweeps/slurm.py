@@ -168,9 +168,10 @@ class SlurmSweep:
 
     def _pack(self, runs: list[Planned], about: dict[str, str], workers: int) -> Pack:
         places = [planned.place._replace(folder=planned.place.folder.absolute()) for planned in runs]
+        known = [planned.run.known for planned in runs]
         assigned = [
-            Assigned(place, planned.config, planned.overrides, planned.status, planned.run.known.get("ended"))
-            for place, planned in zip(places, runs, strict=True)
+            Assigned(place, p.config, p.overrides, p.status, record.get("ended"), record.get("created"))
+            for place, p, record in zip(places, runs, known, strict=True)
         ]
         more = self.options["pictures"], self.options["renew_mb"]
         return Pack(assigned, self.command, workers, about, self.restart, *more)
