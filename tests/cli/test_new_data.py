@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+import rnnlab
 from rnnlab.cli.evaluate import main
 from rnnlab.data import Tokens
 from rnnlab.errors import UserError
@@ -45,3 +46,10 @@ def test_tokens_of_another_kind_are_refused():
         Tokens(n_sequences=20, vocab_size=101, classes=2).with_spec(trained.spec)
     with pytest.raises(UserError, match=r"data.classes=3: .* 2"):
         Tokens(n_sequences=20, vocab_size=100, classes=3).with_spec(trained.spec)
+
+
+def test_a_corpus_takes_the_place_of_the_runs_own_file(text):
+    run = rnnlab.load(text.folder)
+    assert run.config["data"]["path"]
+    found = run.evaluate("data.corpus=pydoc", "data.limit=3000")
+    assert found.data["content_hash"] != run.evaluate("data.limit=3000", split="all").data["content_hash"]

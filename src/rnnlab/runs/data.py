@@ -91,6 +91,7 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     complaints = read(
         plain(config)
     ).problems  # not the overrides' fault: for example, an older version wrote the config
+    asked = set[str]()
     for text in overrides:
         override = _parse(text)
         key = override.key_or_group
@@ -104,6 +105,9 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
         if name not in config["data"] or name.startswith("_"):
             raise UserError(f"{key}: no such key.{near_key(key, {'data': config['data']})}")
         config["data"][name] = override.value()
+        asked.add(name)
+    if config["data"].get("_target_") == "rnnlab.data.Chars" and "corpus" in asked and "path" not in asked:
+        config["data"]["path"] = None  # the run's own file would take the place of the corpus
     problems = [line for line in read(plain(config)).problems if line not in complaints]
     if problems:
         raise UserError(*problems)
