@@ -159,3 +159,16 @@ def test_a_corpus_of_a_users_own_class_is_none_to_download(tmp_path):
     ):
         assert not rehearsal.not_here({"_target_": "mine.Data"} | node)
     assert rehearsal.not_here({"corpus": "text8", "folder": str(tmp_path)})
+
+
+def test_the_rate_of_copied_weights_is_each_points_own(small):
+    run = small("trainer.max_epochs=1")
+    config = check(compose([
+        "experiment=sine", "data.n_points=200", "model.hidden_size=8", "trainer.accelerator=cpu",
+        "scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "~scheduler.warmup_steps", "~scheduler.final_ratio",
+        "scheduler.total_steps=auto", "+scheduler.max_lr=0.01", f"model.init_from={run.folder}",
+        "model.init_from_rate=0.1",
+    ]))  # fmt: skip
+    parts = Parts()
+    assert "OneCycleLR sets rates of its own" in parts.answer(config).lines[0]
+    assert parts.answer(config | {"model": config["model"] | {"init_from_rate": 1.0}}).lines == ()

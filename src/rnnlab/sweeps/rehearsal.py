@@ -89,7 +89,8 @@ class Parts:
         how: Any = None
         task = None
         if known:
-            how = self.once(key(*optimizing), lambda: assembly.make_optimization(config, data))
+            rate = config["model"].get("init_from_rate", 1.0)
+            how = self.once((*key(*optimizing), rate), lambda: assembly.make_optimization(config, data))
         if isinstance(how, Optimization):
             task = self.once(key("data", "model"), lambda: assembly.make_task(config, data), True)
         trainer = self.once(key("trainer", "callbacks", "logger"), lambda: self.trainer(config), True)
