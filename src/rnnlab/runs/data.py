@@ -41,6 +41,9 @@ def load_data(
         config["data"] = kept_here(config["data"])
     if whole:
         config["data"]["fractions"] = ALL_TEST
+        cut = any(text.lstrip("+").startswith("data.split=") for text in overrides)
+        if config["data"].get("_target_") == "rnnlab.data.Chars" and not cut:
+            config["data"]["split"] = "text"  # as rows, a short text would be refused, a long one cut
     with permitted(run, {"data": config["data"]}, trust):
         if may_draw(config):  # as in the training
             with drawn_by_run():
