@@ -155,6 +155,12 @@ def test_parts_that_are_cut_anew_tell_of_targets_that_were_trained_on(sine, text
     assert capsys.readouterr().err == ""
     main([str(text.folder), "data.fractions=[0.5,0.1,0.4]"])
     assert "the test part may hold what the model was trained on" in capsys.readouterr().err
+    main([str(sine.folder), "data.split=windows"])
+    assert "data.split=windows: the model was trained on targets of" in capsys.readouterr().err
+    main([str(text.folder), "data.limit=4000"])
+    assert "data.limit=4000 cuts the data anew" in capsys.readouterr().err
+    main([str(text.folder), "data.segment=10"])
+    assert "cuts" not in capsys.readouterr().err
 
 
 def test_errors_apart_and_from_one_origin_after_the_other(series, capsys):

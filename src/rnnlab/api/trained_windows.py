@@ -10,14 +10,16 @@ from rnnlab.errors import warn
 from rnnlab.runs.data import load_data
 from rnnlab.runs.run import Run
 
-CUTS = ("data.fractions", "data.origin")
+CUTS = ("data.fractions", "data.origin", "data.split", "data.limit")
+LAID = ("data.batch_size", "data.segment")  # cut a text that is laid out in rows
 
 
 def warn_of_training(
     run: Run, task: Any, data: Any, split: Any, overrides: Sequence[str], trust: bool
 ) -> None:
     """Warns, with a count for a series, if `overrides` move the `split` of `data` into what the run was trained on."""
-    asked = [o for o in overrides if o.lstrip("+").partition("=")[0] in CUTS]
+    cuts = (*CUTS, *LAID) if data.kind == "text" and getattr(data, "split", "") == "rows" else CUTS
+    asked = [o for o in overrides if o.lstrip("+").partition("=")[0] in cuts]
     if not asked or split == "train":
         return
     if not isinstance(data, Windowed):
@@ -27,9 +29,9 @@ def warn_of_training(
     if not np.array_equal(before.frame.values, data.frame.values, equal_nan=True):
         return
     trained = np.zeros(len(data.frame.values), dtype=bool)
-    for group in before.frame.series:
-        rows = before.parts(group.stop - group.start)["train"]
-        trained[group.start + rows.start : group.start + rows.stop] = True
+    learned = before.starts("train").numpy()
+    for ahead in range(before.horizon):
+        trained[learned + before.window + ahead] = True
     starts = data.starts(split).numpy()
     targets = starts[:, None] + data.window + np.arange(data.horizon)  # (windows, horizon)
     if count := int(trained[targets].any(axis=1).sum()):
