@@ -101,6 +101,17 @@ def test_logarithms_stay_as_they_were_trained(series):
         series.evaluate("data.log=true")
 
 
+def test_the_whole_of_the_file_that_was_trained_on_is_scored_with_a_warning(series, text, capsys, tmp_path):
+    for run in (series, text):
+        own = f"data.path={run.config['data']['path']}"
+        run.evaluate(own)
+        assert "the model was trained on a part of this data, and all of it is scored" in capsys.readouterr().err
+        run.evaluate(own, split="test")
+        assert "trained" not in capsys.readouterr().err
+    series.evaluate(f"data.path={table(tmp_path / 'new.csv', 60)}")
+    assert "trained" not in capsys.readouterr().err
+
+
 def test_the_table_shows_run_baselines_and_floor(sine, capsys):
     main([str(sine.folder)])
     shown = capsys.readouterr().out

@@ -99,7 +99,7 @@ def evaluate(
     A forecaster's errors are also broken down `by` "step", "target" or "series", or over `backtest` origins.
     Raises UserError for a wrong override, a part that does not exist, and a breakdown that is not possible.
     """
-    from rnnlab.api.trained_windows import warn_of_training
+    from rnnlab.api.trained_windows import warn_of_own_source, warn_of_training
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Forecaster, Task
     from rnnlab.tasks.breakdown import breakdown, spread
@@ -120,6 +120,8 @@ def evaluate(
     if not isinstance(task, Task):
         return evaluate_plain(run, task, overrides, split, trust)
     _as_trained(run, task)
+    if split is None and is_new(overrides):
+        warn_of_own_source(run, overrides)
     data, split, overrides = part(run, task, overrides, split, trust)
     at: Any = "test" if split == "all" else split
     if split == "all" and is_new(overrides):

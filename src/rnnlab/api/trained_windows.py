@@ -1,13 +1,14 @@
 """Warns where a part that is scored holds targets on which the model was trained: overrides may cut the data anew."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rnnlab.data.windows import Windowed
 from rnnlab.errors import warn
-from rnnlab.runs.data import load_data
+from rnnlab.runs.data import changed, load_data
 from rnnlab.runs.run import Run
 
 CUTS = ("data.fractions", "data.origin", "data.split", "data.limit")
@@ -39,3 +40,19 @@ def warn_of_training(
             f"{' '.join(asked)}: the model was trained on targets of {count:,} of the {len(starts):,} windows of the "
             f"{split} part"
         )
+
+
+def warn_of_own_source(run: Run, overrides: Sequence[str]) -> None:
+    """Warns if the file or the corpus in `overrides`, which is scored as a whole, is the one of the training."""
+    before, now = (_source(config["data"]) for config in (run.config, changed(run.config, overrides)))
+    if before == now:
+        warn(
+            f"{' '.join(overrides)}: the model was trained on a part of this data, and all of it is scored; "
+            "--split test scores the test part alone"
+        )
+
+
+def _source(data: dict[str, Any]) -> list[Path]:
+    """The files of a `data` node, or its corpus as if it were one."""
+    found = data.get("path") or data.get("corpus") or ()
+    return [Path(one).resolve() for one in ([found] if isinstance(found, str) else found)]
