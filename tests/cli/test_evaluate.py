@@ -101,6 +101,13 @@ def test_logarithms_stay_as_they_were_trained(series):
         series.evaluate("data.log=true")
 
 
+def test_the_scaling_stays_as_it_was_trained(series):
+    """Another one was ignored."""
+    with pytest.raises(UserError, match="data.scaling=minmax: the model was trained with data.scaling=standard, and"):
+        series.evaluate("data.scaling=minmax")
+    assert series.evaluate("data.scaling=standard").metrics == series.evaluate().metrics
+
+
 def test_the_whole_of_the_file_that_was_trained_on_is_scored_with_a_warning(series, text, capsys, tmp_path):
     for run in (series, text):
         own = f"data.path={run.config['data']['path']}"

@@ -94,6 +94,7 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     complaints = read(
         plain(config)
     ).problems  # not the overrides' fault: for example, an older version wrote the config
+    trained = config["data"].get("scaling")
     asked = set[str]()
     for text in overrides:
         override = _parse(text)
@@ -114,6 +115,9 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     problems = [line for line in read(plain(config)).problems if line not in complaints]
     if problems:
         raise UserError(*problems)
+    now = config["data"].get("scaling")
+    if config["data"].get("_target_") == "rnnlab.data.Series" and now != trained:
+        raise UserError(f"data.scaling={now}: the model was trained with data.scaling={trained}, and keeps it")
     return config
 
 
