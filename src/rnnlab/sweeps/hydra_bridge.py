@@ -26,6 +26,8 @@ from rnnlab.training.accelerator import take
 KINDS = ("gpu", "mps", "cpu")  # the accelerators that `trainer.accelerator=auto` may choose, best first
 # keys of sweep. that have no effect in a grid
 OF_SEARCHES = {"trials", "minutes", "prune", "reduction", "min_steps", "search_order", "search_batch", "search_seed"}
+# keys that have no effect where another launcher than rnnlab's trains the runs
+OF_WORKERS = {"pool", "workers", "workers_per_gpu", "renew_mb", "max_failures", "pictures", "slurm", "ray"}
 
 
 class Multirun:
@@ -81,8 +83,7 @@ class Multirun:
         others.
         """
         defaults, lines = base_config().sweep, []
-        typed = {key.removeprefix("sweep."): word for word in arguments
-                 if (key := word.lstrip("+").partition("=")[0]).startswith("sweep.")}  # fmt: skip
+        typed = self._typed(arguments)
         for key, word in typed.items() if self.options["search"] == "grid" else ():
             if key in OF_SEARCHES and self.options[key] != defaults[key]:
                 lines.append(f"{word}: is for a search, and a grid trains all of its points; "
@@ -98,6 +99,23 @@ class Multirun:
                 lines.append(f"{asked}: the command chooses a search's trials, and must go on")
         if lines:
             raise UserError(*lines)
+
+    def refuse_of_workers(self, arguments: Sequence[str]) -> None:
+        """Raises UserError for keys of the command that are for rnnlab's own workers, where others train."""
+        launcher, lines = self.config.hydra.runtime.choices["hydra/launcher"], []
+        for key, word in self._typed(arguments).items():
+            asked, default = (OmegaConf.select(node, key) for node in (self.config.sweep, base_config().sweep))
+            if key.partition(".")[0] in OF_WORKERS and asked != default:
+                lines.append(f"{word}: is for rnnlab's own workers, and hydra/launcher={launcher} trains the runs; "
+                             "leave out one of the two")  # fmt: skip
+        if lines:
+            raise UserError(*lines)
+
+    def _typed(self, arguments: Sequence[str]) -> dict[str, str]:
+        """{key in `sweep`: word} of the command's words; the group, as in sweep=slurm, chooses the pool."""
+        keys = [(word.lstrip("+").partition("=")[0], word) for word in arguments]
+        typed = {key.removeprefix("sweep."): word for key, word in keys if key.startswith("sweep.")}
+        return {"pool": word for key, word in keys if key == "sweep"} | typed
 
     def sweep(self, points: Grid | Listed | Space, last: bool = True) -> Sweep:
         unusable = (lambda config, scored: ()) if last else self.unusable
@@ -166,6 +184,7 @@ def job_batches(
     if multirun.options["search"] != "grid":
         raise UserError(f"sweep.search={multirun.options['search']}: a search trains in rnnlab's own workers; "
                         "leave out hydra/launcher")  # fmt: skip
+    multirun.refuse_of_workers(arguments)
     choose = _kind_here if _trains_here(config) else _kind_there("auto")
     planner = Planner(multirun.compose, multirun.base, choose, multirun.config_dir)
     plan = planner.plan(multirun.grid(arguments), multirun.options["exclude"])
