@@ -137,7 +137,7 @@ class Lab:
         config = {"mode": "min", "monitor": "loss/val", "trainer": {"max_steps": STEPS, "max_epochs": -1}}
         place = Place(run.folder, name, "", "")
         return SimpleNamespace(place=place, run=run, config=config, x=float(point[-1].value), accelerator="cpu",
-                               overrides=[a.text for a in point])  # fmt: skip
+                               overrides=[a.text for a in point], batches=None)  # fmt: skip
 
     @staticmethod
     def loss(x, step):
@@ -186,7 +186,7 @@ class Lab:
 
 @pytest.fixture(autouse=True)
 def steps(monkeypatch):
-    monkeypatch.setattr("rnnlab.sweeps.search.guessed_steps", lambda config: STEPS)
+    monkeypatch.setattr("rnnlab.sweeps.search.guessed_steps", lambda *_: STEPS)
 
 
 def test_halving_compares_a_batch_at_each_rung(tmp_path):

@@ -54,9 +54,9 @@ def batches(config: RunConfig) -> int:
     return max(1, math.ceil(round(items * share) / size)) if size else 1
 
 
-def guessed_steps(config: RunConfig) -> int:
-    """Guessed optimizer steps of the whole run."""
-    trainer, of_epoch = config["trainer"], batches(config)
+def guessed_steps(config: RunConfig, known: int | None = None) -> int:
+    """Guessed optimizer steps of the whole run; `known`: the batches of an epoch, where the data was read."""
+    trainer, of_epoch = config["trainer"], batches(config) if known is None else known
     if (limit := trainer.get("overfit_batches") or trainer.get("limit_train_batches")) is not None:
         of_epoch = int(of_epoch * limit) if isinstance(limit, float) else min(limit, of_epoch)
     of_epoch = max(1, math.ceil(of_epoch / trainer.get("accumulate_grad_batches", 1)))

@@ -37,6 +37,7 @@ class Planned:
     status: str = ""  # of the run in its folder; "" if there is no run yet
     stale: tuple[str, ...] = ()  # why the finished run may not give the same numbers today
     again: bool = False  # the run is finished and is trained again (rerun=true)
+    batches: int | None = None  # of an epoch, once `check_runs` has read the data
 
     @property
     def run(self) -> Run:
@@ -129,6 +130,7 @@ class Plan:
         found, wrong = answers(questions.asked), dict[int, list[str]]()
         for planned, number in asked:
             answer = found[number]
+            planned.batches = answer.batches
             if lines := [*answer.lines] or [*unusable(planned.config, answer.scored)]:
                 wrong[id(planned)] = lines
             else:

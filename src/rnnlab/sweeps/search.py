@@ -29,7 +29,7 @@ class Search(Source):
     ) -> None:
         self.space, self.plan_point, self.options = space, plan_point, options
         self.config = example.config
-        self.steps = guessed_steps(example.config)
+        self.steps = guessed_steps(example.config, example.batches)
         self.in_order = options["search_order"] == "deterministic"
         self.halving = options["prune"] == "halving"
         self.judges = options["prune"] not in ("none", "wilcoxon")  # Wilcoxon's test compares ended runs
