@@ -55,6 +55,21 @@ def test_a_corpus_takes_the_place_of_the_runs_own_file(text):
     assert found.data["content_hash"] != run.evaluate("data.limit=3000", split="all").data["content_hash"]
 
 
+def test_of_a_new_text_the_validation_part_is_its_own(text, tmp_path):
+    """It was the text that the run validated on."""
+    (tmp_path / "own.txt").write_text("home did a cage in " * 30)
+    (tmp_path / "new.txt").write_text("a cage did home " * 200)
+    shutil.copytree(text.folder, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("val_path: null", f"val_path: {tmp_path / 'own.txt'}"))
+    new = f"data.path={tmp_path / 'new.txt'}"
+    run = rnnlab.load(tmp_path / "run")
+    assert run.config["data"]["val_path"]
+    assert run.evaluate(new, split="val").metrics == text.evaluate(new, split="val").metrics
+    given = run.evaluate(new, f"data.val_path={tmp_path / 'own.txt'}", split="val")
+    assert given.metrics == run.evaluate(split="val").metrics
+
+
 def test_of_a_whole_new_text_all_is_scored_also_by_a_run_that_was_cut_by_rows(tmp_path):
     (tmp_path / "a.txt").write_text("home did a cage " * 100)
     (tmp_path / "b.txt").write_text("a cage did home")

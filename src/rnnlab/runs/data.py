@@ -110,8 +110,9 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
             raise UserError(f"{key}: no such key.{near_key(key, {'data': config['data']})}")
         config["data"][name] = override.value()
         asked.add(name)
-    if config["data"].get("_target_") == "rnnlab.data.Chars" and "corpus" in asked and "path" not in asked:
-        config["data"]["path"] = None  # the run's own file would take the place of the corpus
+    if config["data"].get("_target_") == "rnnlab.data.Chars" and asked & {"path", "corpus"}:
+        own = {"path", "val_path"} & config["data"].keys() - asked
+        config["data"] |= dict.fromkeys(own)  # the run's own files would take the place of the new text or its part
     problems = [line for line in read(plain(config)).problems if line not in complaints]
     if problems:
         raise UserError(*problems)
