@@ -405,6 +405,7 @@ def test_from_python_a_search_is_a_search(tmp_path):
         ),
         (["sweep.search=tpe", "optimizer.lr=interval(-1.0,1.0)"], "points are invalid"),
         (["sweep.search=tpe", "sweep.zip=[[seed,optimizer.lr]]"], "sweep.zip"),
+        (["sweep.search=tpe", "model.loss=mse,mae"], "model.loss: decides the unit of loss/val"),
         (["sweep.search=tpe", "hydra/launcher=basic"], "leave out hydra/launcher"),
         (
             ["sweep.search=tpe", "sweep.objectives=[paramters]"],
@@ -435,6 +436,12 @@ def test_a_wrong_search_is_refused_and_leaves_nothing(tmp_path, capsys, asked, w
     assert main(line) == 2
     assert why in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize("how", [["sweep.search=tpe", "monitor=metric/mse"], ["sweep.search=random"]])
+def test_losses_of_several_units_can_be_searched_where_none_is_compared(tmp_path, capsys, how):
+    line = ["train", "-m", *LINE, f"paths.outputs={tmp_path}", "model.loss=mse,mae", *how, "--dry-run"]
+    assert main(line) == 0, capsys.readouterr().err
 
 
 def test_a_trial_that_a_run_alone_would_refuse_is_none(tmp_path, capsys):

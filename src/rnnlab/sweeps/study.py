@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.checked import RunConfig, plain
 from rnnlab.errors import UserError, nearest
 from rnnlab.runs.metrics import as_logged
 from rnnlab.runs.record import ENDED
@@ -28,6 +28,7 @@ STUDY = "study.log"
 ENOUGH = 10  # the fewest complete trials (with different values) for the importance of keys
 OF_RESULTS = ("parameters", "multiplications", "steps")  # objectives that no validation measures
 SECONDS = "seconds"
+UNITS = {"model": ("loss", "huber_delta", "quantiles"), "data": ("scaling", "log")}  # keys that decide that of a loss
 
 PlanPoint = Callable[[Point], "Planned | list[str]"]
 
@@ -49,6 +50,20 @@ def refuse_objectives(asked: Sequence[str], monitor: str, measured: Collection[s
             metric = f"metric/{name}"
             said = f" Did you mean {metric}?" if metric in possible else nearest(name, possible)
             raise UserError(f"{at}: a run has no {name}.{said}")
+
+
+def refuse_units(corners: Sequence[Planned], options: dict[str, Any]) -> None:
+    """Raises UserError if the unit of the monitored loss differs between trials that are chosen or pruned by it."""
+    if corners[0].config["monitor"] != "loss/val" or (options["search"], options["prune"]) == ("random", "none"):
+        return
+    for section, keys in UNITS.items():
+        nodes = [plain(planned.config)[section] for planned in corners]
+        for key in keys if str(nodes[0].get("_target_")).startswith("rnnlab.") else ():
+            if len({repr(node.get(key)) for node in nodes}) > 1:
+                raise UserError(
+                    f"{section}.{key}: decides the unit of loss/val, by which the search would compare its trials; "
+                    "monitor=metric/mse is in the data's own"
+                )
 
 
 @dataclass(eq=False)

@@ -279,7 +279,7 @@ def _search(
     """
     from rnnlab.sweeps.samplers import require_optuna
     from rnnlab.sweeps.search import Search, describe, summary
-    from rnnlab.sweeps.study import refuse_objectives
+    from rnnlab.sweeps.study import refuse_objectives, refuse_units
 
     require_optuna(options)
     again = {"sweep.stale=rerun": options["stale"] == "rerun", "rerun=true": plan.runs[0].config["rerun"]}
@@ -288,6 +288,7 @@ def _search(
             f"{asked}: a search trains no finished run again; sweep.search=grid does, with the keys it is given"
         )
     refuse_objectives(options["objectives"], plan.runs[0].config["monitor"], plan.measured)
+    refuse_units(plan.runs, options)
     if options["pool"] == "slurm":
         require_slurm()
         workers_per_job(options, plan.runs)
