@@ -37,7 +37,7 @@ def _comparable(due: list[Planned]) -> bool:
 
     return not (
         differ("data", lambda d: {k: v for k, v in d.items() if k not in ("seed", "batch_size", "folder")})
-        or differ("model", lambda m: [m.get(k) for k in ("_target_", "loss", "huber_delta")])
+        or differ("model", lambda m: [m.get(k) for k in ("_target_", "loss", "huber_delta", "quantiles")])
         or len({config["monitor"] for config in configs}) > 1
     )
 
