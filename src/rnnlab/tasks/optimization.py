@@ -78,8 +78,8 @@ class Optimization:
         head, copied = (float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
         if self.made is not None and not math.isclose(copied, head * self.copied_rate, rel_tol=1e-6):
             raise UserError(
-                f"model.init_from_rate={self.copied_rate:g}: {self.made.__name__} sets rates of its own; give it two, for "
-                f"the head and for the copied parameters, such as scheduler.max_lr=[0.01,{0.01 * self.copied_rate:g}]"
+                f"model.init_from_rate={self.copied_rate:g}: {self.made.__name__} sets rates of its own; give it two, "
+                f"for the head and for the copied parameters, such as scheduler.max_lr=[0.01,{0.01 * self.copied_rate:g}]"
             )
 
     def interval_of(self, schedule: Any) -> str:
