@@ -125,7 +125,8 @@ def test_averaged_weights_are_not_trained_for_longer(small, tmp_path, kind):
 def test_all_batches_are_not_taken_for_one(small, tmp_path):
     run = small("scheduler=constant", "trainer.limit_val_batches=1")
     with pytest.raises(UserError, match=r"trainer\.limit_val_batches decides the numbers"):
-        small(f"resume={run.folder}", "trainer.max_epochs=9", "trainer.limit_val_batches=1.0", base=(), outputs=tmp_path)
+        small(f"resume={run.folder}", "trainer.max_epochs=9", "trainer.limit_val_batches=1.0", base=(),
+              outputs=tmp_path)  # fmt: skip
 
 
 class Words(DummyLogger):
@@ -139,7 +140,8 @@ class Words(DummyLogger):
 def test_a_longer_run_may_have_other_lists_for_its_loggers(small, tmp_path):
     own = f"+logger.own._target_={__name__}.Words"
     run = small("scheduler=constant", own, "+logger.own.words=[a]")
-    child = small(f"resume={run.folder}", "trainer.max_epochs=4", own, "+logger.own.words=[b]", base=(), outputs=tmp_path)
+    child = small(f"resume={run.folder}", "trainer.max_epochs=4", own, "+logger.own.words=[b]", base=(),
+                  outputs=tmp_path)  # fmt: skip
     assert child.config["logger"]["own"]["words"] == Words.given == ["b"] and type(Words.given) is list
 
 

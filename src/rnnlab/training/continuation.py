@@ -142,8 +142,9 @@ def paths_of(parent: Run, config: RunConfig, cfg: DictConfig) -> dict[str, Any]:
 
 def refuse_changes(at: str, before: RunConfig, config: RunConfig) -> None:
     ours, theirs = leaves(deciding(plain(config))), leaves(deciding(plain(before)))
+    keys = [key for key in dict.fromkeys([*ours, *theirs]) if key not in LIMITS]
     # as texts: a limit of 1 is one batch, and 1.0 all
-    changed = [k for k in dict.fromkeys([*ours, *theirs]) if repr(ours.get(k)) != repr(theirs.get(k)) and k not in LIMITS]
+    changed = [key for key in keys if repr(ours.get(key)) != repr(theirs.get(key))]
     if changed:
         raise UserError(f"{at}: {', '.join(changed)} decides the numbers and cannot change on the way")
     scheduler = config["scheduler"]
@@ -153,8 +154,8 @@ def refuse_changes(at: str, before: RunConfig, config: RunConfig) -> None:
                         f"the run (scheduler.{own[0]}); a longer run is another run from its start")  # fmt: skip
     for name, node in config["callbacks"].items():
         if node and any(is_a(node, f"callbacks.{name}", kind) for kind in AVERAGING):
-            raise UserError(f"{at}: callbacks.{name} has put averages in the place of the trained weights at the end of "
-                            "the run; a longer run is another run from its start")  # fmt: skip
+            raise UserError(f"{at}: callbacks.{name} has put averages in the place of the trained weights at the end "
+                            "of the run; a longer run is another run from its start")  # fmt: skip
 
 
 def refuse_shorter(at: str, parent: Run, config: RunConfig) -> None:
