@@ -260,8 +260,9 @@ def _between_validations(trainer: TrainerConfig, batches: int) -> Iterator[str]:
     if steps and batches % accumulate and epochs(trainer, batches) >= 1 and not trainer["fast_dev_run"]:
         yield (
             f"trainer.val_every_n_steps={steps}: an epoch has {batches} batches, and with "
-            f"trainer.accumulate_grad_batches={accumulate} its last step has fewer, so that the steps cannot be counted; "
-            f"trainer.check_val_every_n_epoch=null trainer.val_check_interval={steps * accumulate} counts batches instead"
+            f"trainer.accumulate_grad_batches={accumulate} its last step has fewer, so that the steps cannot be "
+            f"counted; trainer.check_val_every_n_epoch=null trainer.val_check_interval={steps * accumulate} counts "
+            "batches instead"
         )
 
 
@@ -293,7 +294,8 @@ def _longer_than_the_run(config: RunConfig, batches: int, found: Findings) -> No
                 else f"the last {length - total:g} have the rate of the schedule's end"
             )
             found.notes.append(
-                f"scheduler.total_steps={total}: the run has {length:g} {unit}, so that {then}; null is the run's length"
+                f"scheduler.total_steps={total}: the run has {length:g} {unit}, so that {then}; null is the run's "
+                "length"
             )
     if left := batches % accumulate:
         last = "each step has" if batches < accumulate else "the last step of each epoch has"
