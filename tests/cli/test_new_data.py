@@ -74,7 +74,7 @@ def test_of_a_whole_new_text_all_is_scored_also_by_a_run_that_was_cut_by_rows(tm
     (tmp_path / "a.txt").write_text("home did a cage " * 100)
     (tmp_path / "b.txt").write_text("a cage did home")
     run = rnnlab.train("data=chars", "data.split=rows", f"data.path={tmp_path / 'a.txt'}", "data.segment=20",
-                       "data.batch_size=4", "model.hidden_size=4", "trainer.max_epochs=1", "trainer.accelerator=cpu", "logger=none", "callbacks=none",
-                       f"paths.outputs={tmp_path}")  # fmt: skip
+                       "data.batch_size=4", "model.hidden_size=4", "trainer.max_epochs=1", "trainer.accelerator=cpu",
+                       "logger=none", "callbacks=none", f"paths.outputs={tmp_path}")  # fmt: skip
     found = run.evaluate(f"data.path={tmp_path / 'b.txt'}")
     assert found.split == "all" and found.facts["scored"] == len("a cage did home") - 1
