@@ -327,6 +327,14 @@ def test_a_sweeps_mistyped_key_costs_one_line(tmp_path):
 
 
 def test_a_sweep_takes_the_values_that_an_experiment_file_gives(tmp_path):
-    few = ("data.n_points=200", "model.hidden_size=4", "model.num_layers=1", "optimizer.lr=0.01", "scheduler=constant")
-    found = rnnlab.sweep("experiment=sine_sweep", *few, "trainer.max_epochs=1", f"paths.outputs={tmp_path}", quiet=True)
+    few = (
+        "data.n_points=200",
+        "model.hidden_size=4",
+        "model.num_layers=1",
+        "optimizer.lr=0.01",
+        "scheduler=constant",
+    )
+    found = rnnlab.sweep(
+        "experiment=sine_sweep", *few, "trainer.max_epochs=1", f"paths.outputs={tmp_path}", quiet=True
+    )
     assert [run.config["seed"] for run in found] == [0, 1, 2]  # seed: range(0,3) in the file

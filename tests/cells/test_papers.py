@@ -338,7 +338,11 @@ def test_s5_starts_from_the_eigenvalues_of_hippos_normal_part():
         ("peepholelstm", {"variant": "cfig"}, "model.options.variant=cfig: not one of vanilla, .* mean cifg"),
         ("rhn", {"depth": 0}, "model.options.depth=0: must be a whole number of at least 1"),
         ("s4d", {"pairs": 0}, "model.options.pairs=0: must be"),
-        ("lru", {"r_min": 0.9, "r_max": 0.5}, "model.options.r_min=0.9, r_max=0.5: must be radii from 0 to 1"),
+        (
+            "lru",
+            {"r_min": 0.9, "r_max": 0.5},
+            "model.options.r_min=0.9, r_max=0.5: must be radii from 0 to 1",
+        ),
         ("lru", {"max_phase": -1.0}, "model.options.max_phase=-1.0: must be above 0"),
         ("s4d", {"discretisation": "zo"}, "Did you mean zoh"),
         ("lru", {"eigenvalues": "reel"}, "Did you mean real"),

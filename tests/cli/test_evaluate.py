@@ -103,7 +103,9 @@ def test_logarithms_stay_as_they_were_trained(series):
 
 def test_the_scaling_stays_as_it_was_trained(series):
     """Another one was ignored."""
-    with pytest.raises(UserError, match="data.scaling=minmax: the model was trained with data.scaling=standard, and"):
+    with pytest.raises(
+        UserError, match=r"data\.scaling=minmax: the model was trained with data\.scaling=standard, and"
+    ):
         series.evaluate("data.scaling=minmax")
     assert series.evaluate("data.scaling=standard").metrics == series.evaluate().metrics
 
@@ -112,7 +114,9 @@ def test_the_whole_of_the_file_that_was_trained_on_is_scored_with_a_warning(seri
     for run in (series, text):
         own = f"data.path={run.config['data']['path']}"
         run.evaluate(own)
-        assert "the model was trained on a part of this data, and all of it is scored" in capsys.readouterr().err
+        assert (
+            "the model was trained on a part of this data, and all of it is scored" in capsys.readouterr().err
+        )
         run.evaluate(own, split="test")
         assert "trained" not in capsys.readouterr().err
     series.evaluate(f"data.path={table(tmp_path / 'new.csv', 60)}")

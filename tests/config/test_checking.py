@@ -111,7 +111,10 @@ def test_one_value(overrides, line):
             "model.nonlinearity=relu: only model.cell=elman has it, not lstm",
         ),
         (["model.huber_delta=0.5"], "model.huber_delta=0.5: only model.loss=huber has it, not mse"),
-        (["model.quantiles=[0.2,0.8]"], "model.quantiles=[0.2,0.8]: only model.loss=quantile has them, not mse"),
+        (
+            ["model.quantiles=[0.2,0.8]"],
+            "model.quantiles=[0.2,0.8]: only model.loss=quantile has them, not mse",
+        ),
         (
             ["model.forget_bias=1"],
             "model.forget_bias=1.0: elman has no forget gate; set it to null (these cells have one: janet, "

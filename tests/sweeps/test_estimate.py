@@ -50,7 +50,11 @@ def test_a_run_is_its_steps_and_what_stands_beside_them():
     epochs = config("trainer.max_steps=-1", "trainer.max_epochs=3", "data.n_points=1000", "data.batch_size=32",
                     "data.fractions=[0.8,0.1,0.1]")  # fmt: skip
     assert estimate.guessed_steps(epochs) == 3 * 25
-    limits = {"accumulate_grad_batches=4": 3 * 7, "limit_train_batches=0.5": 3 * 12, "overfit_batches=2": 3 * 2}
+    limits = {
+        "accumulate_grad_batches=4": 3 * 7,
+        "limit_train_batches=0.5": 3 * 12,
+        "overfit_batches=2": 3 * 2,
+    }
     for limit, steps in limits.items():
         few = config("trainer.max_epochs=3", "data.fractions=[0.8,0.1,0.1]", f"trainer.{limit}")
         assert estimate.guessed_steps(few) == steps, limit

@@ -218,7 +218,9 @@ def test_a_run_that_begins_again_does_so_once_whatever_becomes_of_its_worker(tmp
 
     def answer(job, worker):
         asked.append(job.config["rerun"])
-        return Outcome(job.number, "stopped", "SIGTERM at step 7") if len(asked) == 1 else finished(job, worker)
+        return (
+            Outcome(job.number, "stopped", "SIGTERM at step 7") if len(asked) == 1 else finished(job, worker)
+        )
 
     scheduled(tmp_path, ["cpu"], PoolOptions({"cpu": 1}), answer, config=lambda: {"rerun": True})
     assert asked == [True, False]

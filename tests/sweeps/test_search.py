@@ -420,7 +420,10 @@ def test_from_python_a_search_is_a_search(tmp_path):
         ),
         (["sweep.prune=asha"], "sweep.prune=asha: is for a search, and a grid trains all of its points"),
         (["sweep.trials=5"], "sweep.trials=5: is for a search"),
-        (["sweep.max_failures=3", "sweep=slurm"], "sweep.max_failures=3: jobs of Slurm train without the command"),
+        (
+            ["sweep.max_failures=3", "sweep=slurm"],
+            "sweep.max_failures=3: jobs of Slurm train without the command",
+        ),
         (["sweep.minutes=5", "hydra/launcher=basic"], "sweep.minutes=5: is for a search"),
         (["sweep.workers=2", "hydra/launcher=basic"], "workers=2: is for rnnlab's own workers"),
         (["sweep=slurm", "hydra/launcher=basic"], "sweep=slurm: is for rnnlab's own workers"),

@@ -53,7 +53,9 @@ h = Re(C s') + d"""
     ) -> None:
         check_choice("model.options.eigenvalues", eigenvalues, get_args(Eigenvalues))
         if not 0 <= r_min <= r_max <= 1:
-            raise UserError(f"model.options.r_min={r_min}, r_max={r_max}: must be radii from 0 to 1, the least first")
+            raise UserError(
+                f"model.options.r_min={r_min}, r_max={r_max}: must be radii from 0 to 1, the least first"
+            )
         if not max_phase > 0:
             raise UserError(f"model.options.max_phase={max_phase}: must be above 0")
         self.eigenvalues, self.r_min, self.r_max, self.max_phase = eigenvalues, r_min, r_max, max_phase

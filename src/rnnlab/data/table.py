@@ -49,7 +49,8 @@ class Table:
         marks: Sequence[str] = (),
     ) -> None:
         self.decimal, self.thousands, self.delimiter = decimal, thousands, delimiter
-        self.typed: set[str] = set()  # columns of numbers or times, not of texts: the marks do not concern them
+        # columns of numbers or times, not of texts: the marks do not concern them
+        self.typed: set[str] = set()
         self.missing = {*MISSING, *(mark.strip().lower() for mark in marks)}
         if isinstance(source, str | Path):
             self.path: Any = from_home(source)

@@ -112,13 +112,17 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
         asked.add(name)
     if config["data"].get("_target_") == "rnnlab.data.Chars" and asked & {"path", "corpus"}:
         own = {"path", "val_path"} & config["data"].keys() - asked
-        config["data"] |= dict.fromkeys(own)  # the run's own files would take the place of the new text or its part
+        config["data"] |= dict.fromkeys(
+            own
+        )  # the run's own files would take the place of the new text or its part
     problems = [line for line in read(plain(config)).problems if line not in complaints]
     if problems:
         raise UserError(*problems)
     now = config["data"].get("scaling")
     if config["data"].get("_target_") == "rnnlab.data.Series" and now != trained:
-        raise UserError(f"data.scaling={now}: the model was trained with data.scaling={trained}, and keeps it")
+        raise UserError(
+            f"data.scaling={now}: the model was trained with data.scaling={trained}, and keeps it"
+        )
     return config
 
 

@@ -25,7 +25,16 @@ from rnnlab.training.accelerator import take
 
 KINDS = ("gpu", "mps", "cpu")  # the accelerators that `trainer.accelerator=auto` may choose, best first
 # keys of sweep. that have no effect in a grid
-OF_SEARCHES = {"trials", "minutes", "prune", "reduction", "min_steps", "search_order", "search_batch", "search_seed"}
+OF_SEARCHES = {
+    "trials",
+    "minutes",
+    "prune",
+    "reduction",
+    "min_steps",
+    "search_order",
+    "search_batch",
+    "search_seed",
+}
 # keys that have no effect where another launcher than rnnlab's trains the runs
 OF_WORKERS = {"pool", "workers", "workers_per_gpu", "renew_mb", "max_failures", "pictures", "slurm", "ray"}
 
@@ -90,7 +99,9 @@ class Multirun:
                              "add sweep.search=tpe, random, gp, cmaes or nsga2")  # fmt: skip
         failures = self.options["max_failures"] if self.options["pool"] == "slurm" else None
         if "max_failures" in typed and failures is not None and self.options["search"] == "grid":
-            lines.append(f"{typed['max_failures']}: jobs of Slurm train without the command, which could stop them")
+            lines.append(
+                f"{typed['max_failures']}: jobs of Slurm train without the command, which could stop them"
+            )
         if "slurm.detach" in typed and self.options["slurm"]["detach"] is True:
             asked = f"{typed['slurm.detach']} (--detach)"
             if self.options["pool"] != "slurm":
@@ -104,7 +115,9 @@ class Multirun:
         """Raises UserError for keys of the command that are for rnnlab's own workers, where others train."""
         launcher, lines = self.config.hydra.runtime.choices["hydra/launcher"], []
         for key, word in self._typed(arguments).items():
-            asked, default = (OmegaConf.select(node, key) for node in (self.config.sweep, base_config().sweep))
+            asked, default = (
+                OmegaConf.select(node, key) for node in (self.config.sweep, base_config().sweep)
+            )
             if key.partition(".")[0] in OF_WORKERS and asked != default:
                 lines.append(f"{word}: is for rnnlab's own workers, and hydra/launcher={launcher} trains the runs; "
                              "leave out one of the two")  # fmt: skip
@@ -114,8 +127,8 @@ class Multirun:
     def _typed(self, arguments: Sequence[str]) -> dict[str, str]:
         """{key in `sweep`: word} of the command's words; the group, as in sweep=slurm, chooses the pool."""
         keys = [(word.lstrip("+").partition("=")[0], word) for word in arguments]
-        typed = {key.removeprefix("sweep."): word for key, word in keys if key.startswith("sweep.")}
-        return {"pool": word for key, word in keys if key == "sweep"} | typed
+        named = [(key, word) for key, word in keys if key.split(".")[0] == "sweep"]
+        return {"pool" if key == "sweep" else key.removeprefix("sweep."): word for key, word in named}
 
     def sweep(self, points: Grid | Listed | Space, last: bool = True) -> Sweep:
         unusable = (lambda config, scored: ()) if last else self.unusable

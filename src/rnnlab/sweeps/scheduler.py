@@ -89,7 +89,9 @@ class Scheduler:
         default_factory=Counter
     )  # of these: those that train and do not lend their core
     _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was stopped
-    _begun: set[int] = field(default_factory=set)  # runs given to another worker after their training had begun
+    _begun: set[int] = field(
+        default_factory=set
+    )  # runs given to another worker after their training had begun
     _lost: Counter[int] = field(default_factory=Counter)  # {run: how often it has lost its worker's node}
     _signals: list[int] = field(default_factory=list)
     _handled: int = 0  # how many of these signals were handled

@@ -28,7 +28,10 @@ STUDY = "study.log"
 ENOUGH = 10  # the fewest complete trials (with different values) for the importance of keys
 OF_RESULTS = ("parameters", "multiplications", "steps")  # objectives that no validation measures
 SECONDS = "seconds"
-UNITS = {"model": ("loss", "huber_delta", "quantiles"), "data": ("scaling", "log")}  # keys that decide that of a loss
+UNITS = {
+    "model": ("loss", "huber_delta", "quantiles"),
+    "data": ("scaling", "log"),
+}  # keys that decide that of a loss
 
 PlanPoint = Callable[[Point], "Planned | list[str]"]
 
@@ -54,7 +57,10 @@ def refuse_objectives(asked: Sequence[str], monitor: str, measured: Collection[s
 
 def refuse_units(corners: Sequence[Planned], options: dict[str, Any]) -> None:
     """Raises UserError if the unit of the monitored loss differs between trials that are chosen or pruned by it."""
-    if corners[0].config["monitor"] != "loss/val" or (options["search"], options["prune"]) == ("random", "none"):
+    if corners[0].config["monitor"] != "loss/val" or (options["search"], options["prune"]) == (
+        "random",
+        "none",
+    ):
         return
     for section, keys in UNITS.items():
         nodes = [plain(planned.config)[section] for planned in corners]

@@ -79,7 +79,8 @@ class Optimization:
         if self.made is not None and not math.isclose(copied, head * self.copied_rate, rel_tol=1e-6):
             raise UserError(
                 f"model.init_from_rate={self.copied_rate:g}: {self.made.__name__} sets rates of its own; give it two, "
-                f"for the head and for the copied parameters, such as scheduler.max_lr=[0.01,{0.01 * self.copied_rate:g}]"
+                "for the head and for the copied parameters, such as "
+                f"scheduler.max_lr=[0.01,{0.01 * self.copied_rate:g}]"
             )
 
     def interval_of(self, schedule: Any) -> str:
