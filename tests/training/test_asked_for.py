@@ -70,7 +70,7 @@ def test_a_schedule_reads_the_length_of_loaders_that_have_none_or_are_several():
     def length(loaders, *overrides):
         config = check(compose(["data=sine", "scheduler=cosine", "trainer.max_epochs=3", *overrides]))
         made = make_optimization(config, SimpleNamespace(train_dataloader=lambda: loaders))
-        return made.scheduler.keywords["total_steps"]
+        return made.scheduler.node["total_steps"]
 
     endless = DataLoader(Endless())
     with pytest.raises(UserError, match=r"set scheduler\.total_steps, or trainer\.max_steps"):
