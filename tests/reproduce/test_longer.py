@@ -117,9 +117,10 @@ def test_what_changes_the_numbers_is_refused_and_named(small, tmp_path):
 def test_averaged_weights_are_not_trained_for_longer(small, tmp_path, kind):
     """At its end such a callback replaces the trained weights, with which an unbroken run would go on."""
     swa = ["+callbacks.a.swa_lrs=0.01"] if kind.startswith("Stochastic") else []
-    run = small("scheduler=constant", f"+callbacks.a._target_=lightning.pytorch.callbacks.{kind}", *swa)
+    own = [f"+callbacks.a._target_=lightning.pytorch.callbacks.{kind}", *swa]
+    run = small("scheduler=constant", *own)
     with pytest.raises(UserError, match=r"callbacks\.a has put averages in the place of the trained weights"):
-        small(f"resume={run.folder}", "trainer.max_epochs=9", base=(), outputs=tmp_path)
+        small(f"resume={run.folder}", *own, "trainer.max_epochs=9", base=(), outputs=tmp_path)
 
 
 def test_all_batches_are_not_taken_for_one(small, tmp_path):
