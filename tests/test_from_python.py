@@ -332,7 +332,7 @@ def test_a_sweep_takes_the_values_that_an_experiment_file_gives(tmp_path):
         "model.hidden_size=4",
         "model.num_layers=1",
         "optimizer.lr=0.01",
-        "scheduler=constant",
+        "scheduler.warmup_steps=0",
     )
     found = rnnlab.sweep(
         "experiment=sine_sweep", *few, "trainer.max_epochs=1", f"paths.outputs={tmp_path}", quiet=True
