@@ -35,6 +35,7 @@ FAULTS = {
     "infinite": (line(4, "2020-01-03,-inf,3"), {}, r"row 4, column OT: '-inf' is no value"),
     "row after a blank line": (line(4, "\n2020-01-03,,3"), {}, r"row 5, column OT: ''"),
     "ragged": (line(7, "2020-01-06,6.5"), {}, r"row 7 has 2 cells, the header has 3 columns"),
+    "cut short": (line(7, "2020-01-06"), {}, r"row 7 has 1 cell, the header has 3 columns"),
     "repeated name": (line(1, "day,OT,OT"), {}, r"names column OT more than once"),
     "empty": ("", {}, r"the file is empty"),
     "blank": ("\n\n", {}, r"the file is empty"),

@@ -422,7 +422,7 @@ def test_a_driver_that_is_told_to_end_leaves_the_jobs(cluster, tmp_path):
     driver.send_signal(signal.SIGTERM)
     said, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 143 and "the jobs go on" in said
-    assert "Stopped (SIGTERM) with 1 run left; the same command resumes them." in said
+    assert "Stopped (SIGTERM) with 1 run left; the same command resumes it." in said
     assert main(words) == 0 and statuses(tmp_path) == ["finished"]
 
 

@@ -32,7 +32,7 @@ def test_weights_go_with_their_characters(trained, capsys, embedding):
         "second", changed, words, f"model.init_from={first.folder}", "optimizer.lr=1e-9", "seed=1"
     )
     said = capsys.readouterr().err
-    assert "27 of 28 characters have their weights from there; 1 are new and drawn: 'A'" in said
+    assert "27 of 28 characters have their weights from there; 1 is new and drawn: 'A'" in said
     before, now = first.model.spec["vocabulary"], second.model.spec["vocabulary"]
     ours, theirs = second.model.state_dict(), first.model.state_dict()
     for name, dim in second.model.of_characters.items():

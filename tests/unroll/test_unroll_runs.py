@@ -96,7 +96,7 @@ def test_a_scale_of_the_windows_own(tmp_path, scaling, left):
         pytest.approx(forecast, rel=1e-3)
     )
     if left < 10:
-        with pytest.raises(UserError, match=f"--input: 1 steps; from {11 - left} to"):
+        with pytest.raises(UserError, match=f"--input: 1 step; from {11 - left} to"):
             unroll_run(run, "51.0")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from rnnlab.api.evaluation import is_new
 from rnnlab.api.frame import frame
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.memory import afford
 from rnnlab.runs.run import Run
 
@@ -47,7 +47,7 @@ class Forecast:
 
     def __repr__(self) -> str:
         mse = f", mse {self.errors['forecast']['mse']:.4g}" if self.errors else ""
-        return f"<Forecast of {', '.join(self.targets)}: {len(self.times)} steps{mse}>"
+        return f"<Forecast of {', '.join(self.targets)}: {counted(len(self.times), 'step')}{mse}>"
 
     def columns(self) -> dict[str, list[Any]]:
         """{column: values}: the time; for each target the truth (where any is known), the forecast and the baseline;
@@ -175,7 +175,8 @@ def forecast(
 
 def message(run: Run, free: Any) -> tuple[str, str]:
     """The picture's title: run, number of steps and mse, then the mse of the baseline."""
-    name = f"{run.record.get('experiment', run.folder.parent.name)}: {len(free.forecast)} steps free-running"
+    experiment, steps = run.record.get("experiment", run.folder.parent.name), len(free.forecast)
+    name = f"{experiment}: {counted(steps, 'step')} free-running"
     errors = free.errors()
     if not errors:
         return name, "(beyond the end of the data)"

@@ -15,7 +15,7 @@ from typing import Any
 
 from rnnlab.cli.arguments import Arguments
 from rnnlab.cli.report import place, write_tables
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.runs.files import write_json
 
 
@@ -72,7 +72,8 @@ def main(argv: list[str]) -> None:
 
     console.print(found.caption(), soft_wrap=True)
     if board.others:
-        console.print(f"{len(board.others)} runs without a result are left out.")
+        n = len(board.others)
+        console.print(f"{counted(n, 'run')} without a result {'is' if n == 1 else 'are'} left out.")
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for i, head in enumerate(found.heads()):
         table.add_column(head, justify="left" if i < 2 or not head else "right")

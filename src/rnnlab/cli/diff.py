@@ -1,6 +1,7 @@
 """`rnnlab diff RUN_A RUN_B`: what differs between two runs, and the first step at which their curves differ."""
 
 from rnnlab.cli.arguments import Arguments
+from rnnlab.errors import counted
 from rnnlab.terminal.screen import say
 
 ASIDE = (
@@ -42,5 +43,6 @@ def main(argv: list[str]) -> int:
     weights: list[str] = []
     if a.best_checkpoint.is_file() and b.best_checkpoint.is_file():
         weights = differing_weights(a, b)
-        say(f"{'weights':10}{f'{len(weights)} tensors differ' if weights else 'the same, bit for bit'}")
+        differ = f"{counted(len(weights), 'tensor')} differ{'s' * (len(weights) == 1)}"
+        say(f"{'weights':10}{differ if weights else 'the same, bit for bit'}")
     return 0 if curves.bitwise and not weights else 3

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.cli.arguments import Arguments
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 
 
 def main(argv: list[str]) -> int | None:
@@ -64,7 +64,7 @@ def run_on(arguments: argparse.Namespace) -> None:
             (name, {"": scores}, "bold" if name == "forecast" else "dim")
             for name, scores in found.errors.items()
         ]
-        console.print(score_table({f"{len(found.truth)} steps": ""}, ["mse", "mae"], rows))
+        console.print(score_table({counted(len(found.truth), "step"): ""}, ["mse", "mae"], rows))
     if found.within_training:
         console.print("note: the forecast begins within the training part, which the model has seen")
     console.print(f"table    {table}", soft_wrap=True)

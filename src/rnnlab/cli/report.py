@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rnnlab.cli.arguments import Arguments
-from rnnlab.errors import UserError, nearest, warn
+from rnnlab.errors import UserError, counted, nearest, warn
 from rnnlab.runs.files import write_json, write_whole
 
 
@@ -75,12 +75,13 @@ def main(argv: list[str]) -> None:
                 f"  {label}  seed{'s' * (len(entries) > 1)} {seeds}  {entries[0].folder}", soft_wrap=True
             )
         if (more := len(reason.configurations) - limit) > 0:
-            console.print(f"  ... and {more:,} more configurations")
+            console.print(f"  ... and {counted(more, 'more configuration')}")
     if more := sum(len(reason.entries) for reason in found_none[limit:]):
         console.print(f"... and {more:,} more without a result")
     if pruned := [entry for entry in board.others if entry.record.get("status") == "pruned"]:
         steps = [entry.record.get("results", {}).get("steps", 0) for entry in pruned]
-        console.print(f"pruned   {len(pruned):,} runs of a search, at steps {min(steps):,} to {max(steps):,}")
+        last = f"s {min(steps):,} to {max(steps):,}" if min(steps) < max(steps) else f" {max(steps):,}"
+        console.print(f"pruned   {counted(len(pruned), 'run')} of a search, at step{last}")
     if asked.csv:
         _write(Path(asked.csv), as_csv(board.records()))
     if asked.json:

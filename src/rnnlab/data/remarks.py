@@ -9,6 +9,7 @@ from rnnlab.data.calendar import local, step_of
 from rnnlab.data.frame import Frame, time_texts
 from rnnlab.data.module import SPLITS, Split
 from rnnlab.data.per_window import MODES
+from rnnlab.errors import counted
 
 STRAY = 0.25  # from this share of rows outside the training range on, there is a remark
 
@@ -70,5 +71,6 @@ def parts_in_words(
             else:
                 dates = " to ".join(time_texts(times, offsets))
                 what = f"rows{several}," if times.dtype.kind == "M" else "rows"
-            found.append(f"{name:10} {behind - first:,} {what} {dates}: {windows(split):,} windows")
+            n = counted(windows(split), "window")
+            found.append(f"{name:10} {behind - first:,} {what} {dates}: {n}")
     return found

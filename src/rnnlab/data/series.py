@@ -19,7 +19,7 @@ from rnnlab.data.remarks import leaps, strays
 from rnnlab.data.resample import period, resampled
 from rnnlab.data.table import Table
 from rnnlab.data.windows import Windowed
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 
 POLICIES = ("error", "interpolate", "drop")
 SCALINGS = ("standard", "minmax", "none", *MODES)
@@ -132,7 +132,8 @@ class Series(Windowed):
         times, values = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
         offsets = None if offsets is None else np.concatenate([piece[2] for piece in pieces])
         if len(self.remarks) > 3:  # of many series
-            self.remarks = [*self.remarks[:3], f"{self.source}: {len(self.remarks) - 3:,} more such remarks"]
+            more = counted(len(self.remarks) - 3, "more such remark")
+            self.remarks = [*self.remarks[:3], f"{self.source}: {more}"]
         frame = Frame(times, values, inputs, self.target, 0, offsets, groups if self.id_column else [])
         self.season = self._season(times[: groups[0].stop], frame.offsets_of(groups[0]))
         return self.ahead.widened(frame, bool(self.time_column))

@@ -17,7 +17,7 @@ import numpy as np
 
 from rnnlab.data.instants import Instants, Unread, read_times
 from rnnlab.data.remarks import leaps
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.memory import afford
 from rnnlab.regular_files import from_home, read_file
 
@@ -98,7 +98,10 @@ class Table:
         self.rows = [i + 1 for i, record in enumerate(records) if record][1:]
         for row in self.rows:
             if (cells := len(records[row - 1])) != width:
-                raise UserError(f"{self.path}: row {row} has {cells} cells, the header has {width} columns")
+                raise UserError(
+                    f"{self.path}: row {row} has {counted(cells, 'cell')}, the header has "
+                    f"{counted(width, 'column')}"
+                )
         if not self.rows:
             raise UserError(f"{self.path}: there is a header, but no rows")
         self._cells = dict(

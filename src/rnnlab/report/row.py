@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.errors import counted
 from rnnlab.report import statistics
 from rnnlab.report.entry import Entry, spelled
 from rnnlab.report.grounds import References
@@ -54,7 +55,7 @@ class Row:
         n = len(self.entries)
         told = [f"{n} of {n + len(self.lacking)}" if self.lacking else str(n)]
         if self.origins:
-            told.append(f"{len(set(self.origins.values()))} origins")
+            told.append(counted(len(set(self.origins.values())), "origin"))
         early = sorted(e.record["results"]["steps"] for e in self.entries if e.record.get("status") == EARLY)
         if early:
             last = f" to {early[-1]:,}" if early[-1] > early[0] else ""

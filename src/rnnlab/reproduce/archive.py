@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import join, quote
 
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.regular_files import read_file
 from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.record import ENDED
@@ -23,7 +23,7 @@ OF_A_RUN = (
 WHEN = (1980, 1, 1, 0, 0, 0)  # a fixed date: the same runs give the same archive
 
 README = """\
-# {name}: {n} runs
+# {name}: {runs}
 
 Made with rnnlab {version}. Every run's folder holds its config, what it was made with (manifest.json), every scalar of
 its training (metrics.csv) and its best weights.
@@ -98,7 +98,7 @@ def readme(name: str, found: list[Run], file: str) -> str:
     commands = [f"    {line}" for line in asked if line][:50]
     return README.format(
         name=name,
-        n=len(found),
+        runs=counted(len(found), "run"),
         folder=quote(name),
         version=rnnlab.__version__,
         file=quote(file),

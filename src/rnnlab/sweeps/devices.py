@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.config.trainer_schema import processes
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.probe import Probe
 from rnnlab.sweeps.scheduler import PoolOptions
@@ -27,7 +27,7 @@ class Devices:
         """{accelerator: name of the device}, best first."""
         if self._found is None:
             if sys.platform == "linux" and not any(Path(path).exists() for path in DRIVERS):
-                self._found = {"cpu": f"{os.cpu_count()} cores"}
+                self._found = {"cpu": counted(os.cpu_count() or 1, "core")}
             else:
                 self._found, self.gpus = self.probe.devices()
         return self._found

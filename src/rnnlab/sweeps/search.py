@@ -6,7 +6,7 @@ from collections import Counter, deque
 from pathlib import Path
 from typing import Any
 
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.runs.record import ENDED
 from rnnlab.sweeps import samplers
 from rnnlab.sweeps.estimate import guessed_steps
@@ -205,7 +205,7 @@ def describe(search: Search, took: float) -> list[str]:
     pruned = f", pruned by {options['prune']}" if options["prune"] != "none" else ""
     told = f", {search.study.told.total():,} of them told already" if search.study.told else ""
     lines = [
-        f"search by {options['search']}{pruned}: {options['trials']:,} trials{told}; planned in {took:.2f} s"
+        f"search by {options['search']}{pruned}: {counted(options['trials'], 'trial')}{told}; planned in {took:.2f} s"
     ]
     lines += [f"  {d.key:24} {d}" for d in search.space.dimensions]
     if len(search.study.objectives) > 1:
@@ -224,7 +224,7 @@ def summary(search: Search) -> list[str]:
     words = [f"{counts['complete']:,} complete", f"{counts['pruned']:,} pruned"]
     words += [f"{counts['failed']:,} failed"] if counts["failed"] else []
     words += [f"{search.study.told.total():,} of an earlier command"] if search.study.told else []
-    lines = [f"{counts.total():,} trials: {', '.join(words)}"]
+    lines = [f"{counted(counts.total(), 'trial')}: {', '.join(words)}"]
     lines += [f"no run: {why}" for why in list(dict.fromkeys(search.refused))[:3]]
     if search.in_order:
         lines.append("in deterministic order: the same trials and bits with any number of workers")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.runs.files import write_json
 from rnnlab.runs.record import ENDED
 from rnnlab.signals import in_main_thread, listening
@@ -161,9 +161,8 @@ class SlurmSweep:
                 jobs[job] = {"runs": [planned.place.folder.name for planned in runs]}
             self._note(jobs)
         arrays = sorted({job.partition("_")[0] for job in jobs})
-        several = ("s" * (len(packs) > 1), "s" * (len(arrays) > 1))
-        counted = f"{len(new):,} run{'s' * (len(new) > 1)}"
-        self.say(f"{counted} in {len(packs):,} pack{several[0]}, array job{several[1]} {', '.join(arrays)}")
+        where = f"array job{'s' * (len(arrays) > 1)} {', '.join(arrays)}"
+        self.say(f"{counted(len(new), 'run')} in {counted(len(packs), 'pack')}, {where}")
         return jobs
 
     def _pack(self, runs: list[Planned], about: dict[str, str], workers: int) -> Pack:

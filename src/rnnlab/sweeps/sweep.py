@@ -14,7 +14,7 @@ from typing import Any
 
 from rnnlab.config.checked import RunConfig
 from rnnlab.config.hydra_config import NO_SCORE
-from rnnlab.errors import RunFailed, UserError
+from rnnlab.errors import RunFailed, UserError, counted
 from rnnlab.report.entry import Entry, why_no_score
 from rnnlab.report.leaderboard import leaderboard
 from rnnlab.report.numbers import number
@@ -152,12 +152,10 @@ def _end(done: Sweep, due: int) -> None:
     if done.stopped in (*NAMES, CANCELLED):
         left = due - sum(map(done.count, (*ENDED, "failed", "pruned")))
         console.print()
-        console.print(f"Stopped ({done.stopped}) with {counted(left)} left; the same command resumes them.")
+        rest = f"{counted(left, 'run')} left; the same command resumes {'it' if left == 1 else 'them'}"
+        console.print(f"Stopped ({done.stopped}) with {rest}.")
         raise SystemExit(exit_code(done.stopped) if done.stopped in NAMES else 1)
 
-
-def counted(n: int) -> str:
-    return f"{n:,} run{'s' * (n != 1)}"
 
 
 def _headlines(plan: Plan, took: float) -> list[str]:
@@ -165,7 +163,7 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     stale, again = sum(bool(r.stale) for r in plan.runs), sum(r.again for r in plan.runs)
     skipped = sum(bool(r.why_skipped) for r in plan.runs)
     kept = sum(counts[status] for status in ENDED) - again
-    words = [counted(len(plan.runs))]
+    words = [counted(len(plan.runs), "run")]
     words += [f"{kept:,} finished already"] if kept else []
     words += [f"{counts[EARLY]:,} of them {EARLY}"] if counts[EARLY] else []
     words += [f"{again:,} finished and trained again (rerun=true)"] if again else []
@@ -174,19 +172,19 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     words += [f"{half:,} resumed"] if half else []
     words += [f"{skipped:,} skipped: no such device"] if skipped else []
     words += [f"{plan.excluded:,} excluded"] if plan.excluded else []
-    words += [f"{plan.repeated:,} duplicates"] if plan.repeated else []
+    words += [counted(plan.repeated, "duplicate")] if plan.repeated else []
     lines = [f"{', '.join(words)}; planned in {took:.2f} s"]
     lines += [f"sweep.exclude: {condition} matches no point" for condition in plan.unmatched]
     lines += [
         f"{why}; the run is trained again, from its checkpoint if that is whole" for why in plan.damaged
     ]
     for note, n in plan.notes.most_common(SHOWN_NOTES):
-        lines.append(f"{note} ({counted(n)})" if n < len(plan.runs) else note)
+        lines.append(f"{note} ({counted(n, 'run')})" if n < len(plan.runs) else note)
     if missing := _missing_callbacks(plan):
         lines.append(f"finished without {', '.join(missing)}; rerun=true trains again, to the same numbers")
     if stale:
         why = sorted({w for r in plan.runs for w in r.stale})
-        what = f"{counted(stale)} that finished {'is' if stale == 1 else 'are'} stale"
+        what = f"{counted(stale, 'run')} that finished {'is' if stale == 1 else 'are'} stale"
         lines.append(f"{what} ({', '.join(why)}); sweep.stale=rerun trains again")
     return lines
 
@@ -373,10 +371,10 @@ def report(done: Sweep, began: float, leaders: bool) -> None:
     trained = sum(o.status in ENDED and o.trained for _, o in done.outcomes)
     if not leaders:
         value = f"; {board.metric} {', '.join(number(row.mean) for row in board.rows)}" if board.rows else ""
-        console.print(f"{counted(trained)} trained in {took:.1f} s{value}", soft_wrap=True)
+        console.print(f"{counted(trained, 'run')} trained in {took:.1f} s{value}", soft_wrap=True)
         return
     console.print()
-    console.print(f"{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
+    console.print(f"{counted(trained, 'run')} trained in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
         console.print(f"report       rnnlab report {quote(str(folder))} --html report.html", soft_wrap=True)
         console.print(f"TensorBoard  rnnlab board {quote(str(folder))}", soft_wrap=True)
@@ -389,4 +387,4 @@ def raise_failures(done: Sweep) -> None:
         stopped = f", and the sweep stopped: {done.stopped}" if done.stopped else ""
         traced = [p.place.folder for p in failures if (p.place.folder / "traceback.txt").is_file()]
         where = f"; each has a traceback.txt in its folder, such as {traced[0]}" if traced else ""
-        raise RunFailed(f"{len(failures):,} of {counted(len(done.outcomes))} failed{stopped}{where}")
+        raise RunFailed(f"{len(failures):,} of {counted(len(done.outcomes), 'run')} failed{stopped}{where}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.data.per_window import PerWindow
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.native.scoring import ABSOLUTES, BETWEEN, LOSS, MAX_LEVELS, SPREAD, SQUARES, Head, Scale
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
@@ -307,7 +307,7 @@ class Forecaster(Task):
         for row in rows:
             if len(row) != inputs:
                 names = ",".join(self.spec["input_names"])
-                raise UserError(f"each step has {inputs} values ({names}), and one has {len(row)}")
+                raise UserError(f"each step has {counted(inputs, 'value')} ({names}), and one has {len(row)}")
         if self.spec.get("log"):
             raise UserError(
                 "data.log=true: what is typed would need logarithms; give the run a file of its own"

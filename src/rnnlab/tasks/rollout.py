@@ -9,7 +9,7 @@ from torch import Tensor
 from rnnlab.data import baselines
 from rnnlab.data.calendar import continued
 from rnnlab.data.windows import Windowed
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.tasks.forecaster import Forecaster
 
 
@@ -107,7 +107,7 @@ def fed_back(task: Forecaster, window: Tensor, steps: int, known: Tensor | None 
                 missing = ", ".join(n for n, u in zip(names, unknown, strict=True) if u)
                 raise UserError(
                     f"a free-running forecast needs the future of {missing}, which the model does not forecast; "
-                    f"it can go {done} steps ahead, or train it with these columns among data.target"
+                    f"it can go {counted(done, 'step')} ahead, or train it with these columns among data.target"
                 )
             ahead = torch.where(fed, forecasts[-1][..., fed_by], told)
             window = torch.cat([window, ahead], dim=1)[:, -window.shape[1] :]

@@ -8,7 +8,7 @@ from typing import Any
 
 from rnnlab.config.building import locate
 from rnnlab.config.permitted import LISTED
-from rnnlab.errors import UserError, warn
+from rnnlab.errors import UserError, counted, warn
 from rnnlab.report.grounds import limits
 from rnnlab.runs.ownership import is_own
 from rnnlab.runs.record import EARLY, ENDED
@@ -94,7 +94,8 @@ def facts(run: Run) -> list[str]:
         lines.append(f"the last value held beats this model: its mse is {number(held)}")
         if 0 < (steps := results.get("steps", 0)) < FEW:
             lines.append(
-                f"only {steps} optimizer steps were taken: trainer.max_epochs or a smaller data.batch_size gives more"
+                f"only {counted(steps, 'optimizer step')} {'was' if steps == 1 else 'were'} taken: trainer.max_epochs or "
+                "a smaller data.batch_size gives more"
             )
     if (nats := results.get("test", {}).get("nats")) is not None:
         lines.append(f"test: {nats / math.log(2):.3f} bits per character")

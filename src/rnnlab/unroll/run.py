@@ -8,7 +8,7 @@ import torch
 
 from rnnlab.cells import Cell
 from rnnlab.cells.registry import name_of
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.runs.load import load_model
 from rnnlab.runs.run import Run
 from rnnlab.unroll import numpy_cells
@@ -38,7 +38,7 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
         said = ("",) * (len(said) - 1) + said[-1:]
     name = stack.kind.__name__
     example = Example(
-        title=f"{run.folder.name}, {len(words)} steps",
+        title=f"{run.folder.name}, {counted(len(words), 'step')}",
         seed=run.config["seed"],
         hidden=stack.hidden_size,
         outputs=task.head.out_features,
@@ -73,7 +73,7 @@ def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str], torch.Ten
         raise UserError(f"--input: {error}") from None
     least = 1 + getattr(getattr(task, "per_window", None), "back", 0)
     if not least <= len(words) <= LONGEST:
-        raise UserError(f"--input: {len(words)} steps; from {least} to {LONGEST} can be shown")
+        raise UserError(f"--input: {counted(len(words), 'step')}; from {least} to {LONGEST} can be shown")
     x, subtracted = task.stack_input(x[None])
     return x[0], words[least - 1 :], None if subtracted is None else subtracted[0]
 
