@@ -233,6 +233,8 @@ def test_the_command_and_its_files(tmp_path, capsys):
     assert main(["compare", str(tmp_path / "exp"), "cell", "--figure", str(tmp_path / "t.gif")]) == 2
     assert main(["compare", str(tmp_path / "exq"), "cell"]) == 2
     assert "Did you mean exp?" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "exp"), str(tmp_path / "exq")]) == 2  # one of two is mistyped
+    assert f"{tmp_path / 'exq'}: no such folder. Did you mean exp?" in capsys.readouterr().err
     pdf = tmp_path / "r.pdf"
     assert (
         main(["report", str(tmp_path / "exp"), "--figure", str(pdf), "--latex", str(tmp_path / "r.tex")]) == 0

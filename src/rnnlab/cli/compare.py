@@ -10,6 +10,7 @@ the p-values are corrected by Holm's method, so many comparisons don't raise the
 
 import argparse
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,9 @@ def main(argv: list[str]) -> None:
     asked = parser.parse_intermixed_args(argv)
     folders = [Path(word) for word in asked.what if Path(word).is_dir()]
     words = [word for word in asked.what if not Path(word).is_dir()]
-    if not folders:
-        near = Path(asked.what[0])
+    paths = [word for word in words if os.sep in word and "=" not in word]
+    if not folders or paths:
+        near = Path((paths or words)[0])
         beside = [p.name for p in near.parent.iterdir() if p.is_dir()] if near.parent.is_dir() else []
         raise UserError(f"{near}: no such folder.{nearest(near.name, beside) if beside else ''}")
 
@@ -56,7 +58,9 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{folders[0]}: no finished run with a result there")
     if len(folders) > 1:
         if words:
-            raise UserError(f"{words[0]}: several experiments are compared as they are, without a key")
+            raise UserError(
+                f"{words[0]}: several folders are compared as they are; a KEY compares the runs of one folder"
+            )
         sides, keys = comparison.by_folder(board, {str(folder): str(folder) for folder in folders})
     elif words and all("=" in word for word in words):
         sides, keys = comparison.by_conditions(board, words)
