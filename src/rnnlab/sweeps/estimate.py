@@ -195,7 +195,7 @@ def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> tuple[list
         try:
             trial: Trial | str | None = probe.call(partial(attempt, config, guessed_steps(config)), TIMEOUT)
         except RunFailed as error:
-            trial = f"its process died: {error}"
+            trial = str(error)
         if not isinstance(trial, Trial):
             why = trial or f"it took longer than {TIMEOUT:g} s"
             break
