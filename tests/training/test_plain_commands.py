@@ -45,6 +45,13 @@ def test_without_a_test_part_the_validation_is_evaluated(trained, command):  # n
     assert found["split"] == "val" and found["metrics"]["loss/val"] == pytest.approx(run.objective)
 
 
+def test_unroll_says_what_it_can_show(trained, command):  # noqa: F811
+    run, _ = trained()
+    done = command("unroll", str(run.folder), "--input", "0.1 0.2")
+    assert done.returncode == 2 and done.stderr.startswith(f"{run.folder} holds a ")
+    assert "only a Task with a stack and a head" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def test_nothing_that_fails_is_suggested(trained):
     _, said = trained("data=TrainAlone")
     assert "TensorBoard " in said and "evaluate " not in said

@@ -9,8 +9,10 @@ import torch
 from rnnlab.cells import Cell
 from rnnlab.cells.registry import name_of
 from rnnlab.errors import UserError, counted
+from rnnlab.recurrence import Stack
 from rnnlab.runs.load import load_model
 from rnnlab.runs.run import Run
+from rnnlab.tasks import Task
 from rnnlab.unroll import numpy_cells
 from rnnlab.unroll.numpy_cells import Quantity
 from rnnlab.unroll.unroll import Example, Line, Unrolled, subscript
@@ -22,11 +24,15 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
     """Computes each step by the equations in float64 NumPy and by the model's cells in float32, on the best weights.
 
     `text` is the text for a character model, the numbers of a series in its own units (steps separated by spaces,
-    columns of a step by commas), or the tokens of a sequence. Raises UserError for a text that the model cannot read
-    and for a bidirectional model.
+    columns of a step by commas), or the tokens of a sequence. Raises UserError for a text that the model cannot read,
+    for a bidirectional model and for one that is no Task with a stack and a head.
     """
-    task = load_model(run, trust)
-    stack = task.stack
+    task: Any = load_model(run, trust)
+    stack = getattr(task, "stack", None)
+    if not (isinstance(task, Task) and isinstance(stack, Stack) and hasattr(task, "head")):
+        raise UserError(
+            f"{run.folder} holds a {type(task).__name__}; only a Task with a stack and a head can be unrolled"
+        )
     if stack.bidirectional:
         raise UserError("a bidirectional model has no one order of steps to unroll")
     cell, step = cast(Cell, stack.layers[0]), by_hand(stack.layers[0])
