@@ -28,6 +28,13 @@ def test_a_bad_file_is_one_readable_line(tmp_path, content, options, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_bad_text_for_validation_is_called_by_its_own_key(tmp_path):
+    (tmp_path / "text.txt").write_text("ab" * 5000)
+    (tmp_path / "val.txt").touch()
+    with pytest.raises(UserError, match=r"^data\.val_path=.*val\.txt: the file is empty$"):
+        Chars(path=str(tmp_path / "text.txt"), val_path=str(tmp_path / "val.txt")).setup()
+
+
 def test_a_missing_file_has_a_nearest_name(tmp_path):
     (tmp_path / "shakespeare.txt").write_text("abc")
     with pytest.raises(UserError, match=r"no such file\. Did you mean shakespeare\.txt\?"):

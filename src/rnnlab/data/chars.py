@@ -120,7 +120,8 @@ class Chars(SequenceData):
         texts = {split: text[place] for split, place in places.items()}
         cut = f"|{places['train'].stop}|{places['val'].stop}"
         if self.val_path:
-            texts |= {"train": texts["train"] + texts["val"], "val": read_texts(self.val_path, self.encoding)}
+            held_out = read_texts(self.val_path, self.encoding, "data.val_path")
+            texts |= {"train": texts["train"] + texts["val"], "val": held_out}
             cut += "|" + hashlib.sha256(texts["val"].encode("utf-8", "surrogatepass")).hexdigest()
         self.vocabulary = self.vocabulary or Vocabulary.of(texts["train"], self.unknown)
         self._ids = {split: self._encoded(texts[split], split) for split in SPLITS}
