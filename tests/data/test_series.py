@@ -329,6 +329,15 @@ def long_table(n=40, shops=("b", "a")):
     return "day,shop,x\n" + "\n".join(rows)
 
 
+def test_of_several_series_the_longest_is_too_short(csv):
+    settings = {"target": "x", "time_column": "day", "id_column": "shop", "window": 5, "horizon": 2}
+    spec = ready(csv(long_table(), **settings)).spec
+    head, *rows = long_table().splitlines()
+    short = [row for shop in "ab" for row in [row for row in rows if f",{shop}," in row][:4]]
+    with pytest.raises(UserError, match="looks at 5 rows, this data has only 4 in its longest series$"):
+        ready(csv("\n".join([head, *short]), **settings).with_spec(spec))
+
+
 def test_several_series_are_cut_scaled_and_scored_each_by_itself(csv, tmp_path):
     settings = {"target": "x", "time_column": "day", "scaling": "standard", "window": 5, "horizon": 2, "season": 7,
                 "fractions": (0.5, 0.25, 0.25)}  # fmt: skip
@@ -436,8 +445,10 @@ def test_new_data_with_another_step_are_refused(csv):
 
     settings = {"target": "x", "time_column": "t"}
     spec = ready(csv(hours(1), **settings)).spec
-    with pytest.raises(UserError, match="trained on steps of 1 hour, this data has steps of 2 hours"):
+    with pytest.raises(UserError, match="trained on steps of 1 hour, this data has steps of 2 hours$"):
         ready(csv(hours(2), **settings).with_spec(spec))
+    with pytest.raises(UserError, match=r"has steps of 1 hour; data\.resample makes steps longer$"):
+        ready(csv(hours(1), **settings).with_spec(ready(csv(hours(2), **settings)).spec))
     assert ready(csv(hours(1, 9), **settings).with_spec(spec)).season == 1
 
 

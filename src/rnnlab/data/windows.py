@@ -235,12 +235,14 @@ class Windowed(SequenceData):
         if (trained := spec.get("step")) and self.step is not None:
             before = Step(*trained)
             if not 0.75 < self.step.length / before.length < 1.34:
+                longer = "; data.resample makes steps longer" * (self.step.length < before.length)
                 raise UserError(
-                    f"the model was trained on steps of {before}, this data has steps of {self.step}; "
-                    "data.resample makes steps longer"
+                    f"the model was trained on steps of {before}, this data has steps of {self.step}{longer}"
                 )
-        if all(group.stop - group.start < self.window for group in frame.series):
-            raise UserError(f"the model looks at {self.window} rows, this data has only {len(frame.values)}")
+        longest = max(group.stop - group.start for group in frame.series)
+        if longest < self.window:
+            where = " in its longest series" * bool(frame.groups)
+            raise UserError(f"the model looks at {self.window} rows, this data has only {longest}{where}")
         return Scales.of_spec(spec, frame, self.target_columns)
 
     def known_ahead(self, row: int, steps: int) -> torch.Tensor:
