@@ -122,7 +122,7 @@ def other_attribute(module):
 @pytest.mark.parametrize(
     ("thing", "why"),
     [
-        (Forgetful(7), "width is not kept on it: self.width = width or self.save_hyperparameters"),
+        (Forgetful(7), "width is not kept on it: write self.width = width or self.save_hyperparameters"),
         (Scaled(0.2), r"makes: lr differs"),
         (changed(Net()), "net.weight differs"),
         (frozen(Net()), "net.weight differs"),

@@ -176,7 +176,7 @@ def test_errors_apart_and_from_one_origin_after_the_other(series, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--by", "steps"], "--by steps: no such way. Did you mean step"),
+        (["--by", "steps"], "--by steps: no such choice. Did you mean step"),
         (["--by", "series"], "this data is one series"),
         (["--backtest", "0"], "--backtest 0: must be at least 1"),
         (["--backtest", "999"], "too few for 999 origins"),
@@ -189,7 +189,7 @@ def test_errors_that_cannot_be_taken_apart(series, arguments, message):
 
 
 def test_a_texts_errors_are_not_taken_apart(text):
-    with pytest.raises(UserError, match="only a Forecaster's errors can be taken apart"):
+    with pytest.raises(UserError, match="take apart a Forecaster's errors alone"):
         main([str(text.folder), "--by", "step"])
 
 

@@ -92,7 +92,7 @@ def test_the_rates_rise_in_equal_factors_and_the_numbers_are_the_runs(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
-        (["--from", "1", "--to", "0.1"], "--from 1 --to 0.1: must be two rates above 0, the first below"),
+        (["--from", "1", "--to", "0.1"], "--from 1 --to 0.1: must be rates above 0, --from below --to"),
         (["--steps", "19"], "--steps 19: must be at least 20"),
         (
             ["--from", "100", "--to", "1e4", "--steps", "20"],

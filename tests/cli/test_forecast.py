@@ -99,6 +99,7 @@ def test_the_picture_is_there_and_not_blank(series):
         (["--horizon", "0"], "--horizon 0"),
         (["--start", "-1"], "--start -1"),
         (["--start", "395"], "at most 376 before the end"),
+        (["--id", "c"], "--id c: this data is one series; data.id_column tells several apart"),
         (["--data", "nowhere.csv"], "nowhere.csv: no such file"),
     ],
 )

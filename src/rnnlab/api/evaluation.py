@@ -106,7 +106,7 @@ def evaluate(
     from rnnlab.tasks.evaluation import evaluate as evaluate_task
 
     if by not in (None, *BY):
-        raise UserError(f"--by {by}: no such way.{nearest(str(by), BY)}")
+        raise UserError(f"--by {by}: no such choice.{nearest(str(by), BY)}")
     if backtest is not None and backtest < 1:
         raise UserError(f"--backtest {backtest}: must be at least 1")
     if by and backtest:
@@ -115,7 +115,7 @@ def evaluate(
     apart: Any = by or ("origin" if backtest else None)
     if apart and not isinstance(task, Forecaster):
         raise UserError(
-            f"{run.folder} holds a {type(task).__name__}; only a Forecaster's errors can be taken apart"
+            f"{run.folder} holds a {type(task).__name__}; --by and --backtest take apart a Forecaster's errors alone"
         )
     if not isinstance(task, Task):
         return evaluate_plain(run, task, overrides, split, trust)
@@ -190,7 +190,7 @@ def learned_from(run: Run, task: Any, data: Any) -> None:
         try:
             data.count(load_data(run, task.spec))
         except UserError as error:
-            warn(f"without n-grams: the text that the run learned from cannot be read ({error})")
+            warn(f"the n-gram baselines are left out: the text that the run learned from cannot be read ({error})")
 
 
 def evaluate_plain(run: Run, module: Any, overrides: list[str], split: str | None, trust: bool) -> Evaluation:
@@ -230,9 +230,9 @@ def plain_part(
     possible = [p for p in steps if gives(data, f"{p}_dataloader")
                 and (predicting or is_overridden(steps[p], module))]  # fmt: skip
     if not possible or (split and split not in possible):
+        parts = f"for {' and '.join(possible)} alone" if possible else "for neither val nor test"
         raise UserError(
-            f"--split {split or 'test'}: {name} and {type(data).__name__} have "
-            f"{' and '.join(possible) or 'neither val nor test'}"
+            f"--split {split or 'test'}: {name} and {type(data).__name__} have steps and loaders {parts}"
         )
     found = split or possible[0]
     best = run.results.get("best", {}).get("step")

@@ -127,13 +127,13 @@ def forecast(
         raise UserError(f"{run.folder} holds a {type(task).__name__}; only a Forecaster can forecast")
     if data_file:
         if "path" not in run.config["data"]:
-            raise UserError(f"--data {data_file}: this run's data is made, not read from a file")
+            raise UserError(f"--data {data_file}: this run's data is generated, not read from a file")
         overrides.insert(0, f"data.path={quoted(str(data_file))}")
     new_file = is_new(overrides)
     data = load_data(run, task.spec, overrides, whole=new_file, trust=trust)
     if not isinstance(data, Windowed):
         raise UserError(
-            f"{run.folder}: {type(data).__name__} is not a series of rnnlab, and has no end to go on from"
+            f"{run.folder}: {type(data).__name__} is not one of rnnlab's series, and has no end to forecast from"
         )
     group = chosen(data, series)
     rows = group.stop - group.start
@@ -198,7 +198,7 @@ def chosen(data: Any, name: str | None) -> Any:
         raise UserError(
             f"--id {name}: no such series.{nearest(name, list(named))}"
             if named
-            else "--id: there is one series"
+            else f"--id {name}: this data is one series; data.id_column tells several apart"
         )
     return named[name]
 

@@ -75,7 +75,7 @@ def main(argv: list[str]) -> None:
     arguments = parser.parse_intermixed_args(argv)
     if not 0 < arguments.first < arguments.last < float("inf"):
         raise UserError(
-            f"--from {arguments.first:g} --to {arguments.last:g}: must be two rates above 0, the first below"
+            f"--from {arguments.first:g} --to {arguments.last:g}: must be rates above 0, --from below --to"
         )
     if arguments.steps < 2 * SETTLED:
         raise UserError(f"--steps {arguments.steps}: must be at least {2 * SETTLED}")
@@ -158,7 +158,7 @@ def range_test(config: RunConfig, first: float, last: float, steps: int) -> Trie
         found = Run(place.folder).metrics
     if "optim/lr" not in found or "loss/train" not in found:
         raise UserError(
-            "find-lr needs one of rnnlab's own models, which say the rate and the loss of each step"
+            "find-lr needs a model that logs optim/lr and loss/train at each step, as those of rnnlab do"
         )
     losses = found["loss/train"][1]
     whole = np.isfinite(losses)
