@@ -223,7 +223,7 @@ def test_holidays_are_those_of_the_calendar_there(csv):
 
 
 def test_origins_without_a_test_part_are_refused(csv):
-    with pytest.raises(UserError, match=r"data\.origin=1: leaves test parts out, and there is none"):
+    with pytest.raises(UserError, match=r"data\.origin=1: leaves test parts out, and data\.fractions has no test part"):
         csv(column(range(20)), target="x", fractions=(0.5, 0.5, 0.0), origin=1)
 
 

@@ -59,7 +59,7 @@ def test_a_run_and_a_sweep_refuse_the_same_and_leave_nothing(asked, tmp_path, mo
         ),
         (
             "notes=x${hydra:job.num}",
-            "notes=x${hydra:job.num}: what Hydra knows of its job is known to a run of",
+            "notes=x${hydra:job.num}: ${hydra:...} has a value only in a single run of `rnnlab train`",
         ),
     ],
 )

@@ -381,11 +381,11 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
         (["sweep.search=tpee"], "tpe"),
         (
             ["sweep.search=tpe", "trainer.limit_val_batches=0"],
-            "sweep.search=tpe sweep.prune=none: chooses by a run's score, and nothing is validated",
+            "sweep.search=tpe sweep.prune=none: chooses by the runs' scores, and these runs have none",
         ),
         (
             ["sweep.search=random", "sweep.prune=asha", "data.fractions=[0.8,0,0.2]"],
-            "sweep.search=random sweep.prune=asha: chooses by a run's score, and nothing is validated",
+            "sweep.search=random sweep.prune=asha: chooses by the runs' scores, and these runs have none",
         ),
         (["sweep.search=tpe", "optimizer.lr=interval(-1.0,1.0)"], "points are invalid"),
         (["sweep.search=tpe", "sweep.zip=[[seed,optimizer.lr]]"], "sweep.zip"),

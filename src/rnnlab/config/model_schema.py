@@ -132,7 +132,7 @@ class Recurrent(Node):
         if self.init_from is None and (self.init_from_freeze or self.init_from_rate != 1.0):
             yield "init_from_freeze" if self.init_from_freeze else "init_from_rate", "needs model.init_from"
         if self.init_from_freeze and self.init_from_rate != 1.0:
-            yield "init_from_rate", "what model.init_from_freeze freezes has no rate"
+            yield "init_from_rate", "the weights that model.init_from_freeze freezes have no learning rate"
         if self.dropout > 0 and self.num_layers == 1:
             yield "dropout", "acts between two layers, and model.num_layers is 1; set it to 0 or add a layer"
         yield from self._noise_problems()
@@ -153,13 +153,14 @@ class Recurrent(Node):
             key = "zoneout" if self.zoneout_cell is None else "zoneout_cell"
             yield (
                 key,
-                f"the states of {self.cell} after the first make sense together alone; set model.zoneout_cell=0",
+                f"the other states of {self.cell} make sense only together, and zoneout keeps each by itself; "
+                "set model.zoneout_cell=0",
             )
         _, cannot = MULTIPLYING
         if self.recurrent_dropout > 0 and self.cell in cannot:
-            yield "recurrent_dropout", f"{self.cell} multiplies its state with no matrix; set model.zoneout"
+            yield "recurrent_dropout", f"{self.cell} has no matrix of recurrent weights; use model.zoneout"
         if self.engine == "torch" and (self.recurrent_dropout > 0 or self.zoneout > 0 or zoneout_cell > 0):
-            yield "engine", "torch's layers have neither dropout of the state nor zoneout; set it to auto"
+            yield "engine", "torch's layers have neither recurrent dropout nor zoneout; set it to auto"
 
     def _option_problems(self) -> Iterator[Problem]:
         if self.cell not in CELLS:

@@ -84,8 +84,9 @@ class Stack(nn.Module):
             cell_.recurrent_dropout = recurrent_dropout
             if others and cell_.together:
                 raise UserError(
-                    f"model.zoneout_cell={others}: the states of {self.kind.__name__} after the first make sense "
-                    "together alone; set model.zoneout_cell=0"
+                    f"model.zoneout{'' if zoneout_cell is None else '_cell'}={others}: the other states of "
+                    f"{self.kind.__name__} make sense only together, and zoneout keeps each by itself; "
+                    "set model.zoneout_cell=0"
                 )
             if zoneout or others:
                 cell_.zoneout = (zoneout, *[others] * (len(cell_.state_blocks) - 1))
