@@ -277,7 +277,7 @@ def gunzip(data: bytes, path: Any) -> bytes:
                 parts.append(part)
         return b"".join(parts)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: is no whole gzip file: {str(error).lower()}") from None
+        raise UserError(f"{path}: is not a complete gzip file: {str(error).lower()}") from None
 
 
 def _parquet(path: Path, data: bytes) -> dict[str, tuple[str, ...]]:
@@ -291,7 +291,7 @@ def _parquet(path: Path, data: bytes) -> dict[str, tuple[str, ...]]:
     try:
         table = read_table(BufferReader(data))
     except (ArrowException, OSError) as error:
-        raise UserError(f"{path}: is no whole Parquet file: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: is not a complete Parquet file: {str(error).splitlines()[0]}") from None
     return {
         name: _texts(column.to_pylist())
         for name, column in zip(table.column_names, table.columns, strict=True)
