@@ -168,7 +168,7 @@ def test_predict_gives_forecasts_in_the_units_of_the_data(sine):
     np.testing.assert_allclose(sine.predict(), want, rtol=1e-5, atol=1e-6)
     windows = np.stack([raw[start : start + 20] for start in data.starts("test")])
     np.testing.assert_allclose(sine.predict(windows), want, rtol=1e-5, atol=1e-5)
-    with pytest.raises(rnnlab.UserError, match=r"\(rows, steps, 1\) fits"):
+    with pytest.raises(rnnlab.UserError, match=r"it must be \(rows, steps, 1\)"):
         sine.predict(windows[0])
 
 

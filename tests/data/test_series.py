@@ -400,7 +400,7 @@ def test_what_is_known_ahead_is_seen_ahead(csv):
     with pytest.raises(UserError, match=r"needs the future of p\+3"):
         free_run(task, data, 17, 6)
     ended = ready(csv("day,x,p\n" + "\n".join(rows[:17]), **settings))
-    with pytest.raises(UserError, match=r"needs p\+3 further on than the data knows it"):
+    with pytest.raises(UserError, match=r"needs later values of p\+3"):
         free_run(task, ended, 17, 3)
 
 

@@ -55,5 +55,5 @@ def test_ids_of_any_whole_type_are_read_and_those_out_of_range_are_named(dtype):
     for task in (text, labelled):
         ids = torch.tensor([[0, 4, 2]])
         assert torch.equal(task.predict_given(ids.to(dtype)), task.predict_given(ids))
-        with pytest.raises(UserError, match=r"x holds 0 to 5; .* from 0 to 4 fit"):
+        with pytest.raises(UserError, match=r"x must be .* from 0 to 4, and holds 0 to 5"):
             task.predict_given(torch.tensor([[0, 5, 2]]).to(dtype))

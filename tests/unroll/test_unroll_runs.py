@@ -58,7 +58,7 @@ def test_tokens(tmp_path, classes):
         own = run.model(x, torch.tensor([4]))[0].double()
     np.testing.assert_allclose(shown.steps[-1][-1].by_hand, np.atleast_1d(own.numpy()), atol=1e-5)
     p = torch.stack([1 - own.sigmoid(), own.sigmoid()]) if classes == 2 else own.softmax(0)
-    assert shown.said[-1] == f"were this the end: class {int(p.argmax())} ({100 * p.max():.0f}%)"
+    assert shown.said[-1] == f"if it ended here: class {int(p.argmax())} ({100 * p.max():.0f}%)"
     with pytest.raises(UserError, match="not a token from 0 to"):
         unroll_run(run, "1 99999")
 

@@ -8,7 +8,7 @@ import torch
 from rnnlab.data.frame import time_texts
 from rnnlab.data.module import Split
 from rnnlab.data.windows import Windowed
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.tasks.forecaster import Forecaster
 
 By = Literal["step", "target", "series", "origin"]
@@ -31,7 +31,8 @@ def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: i
     stops = np.array([group.stop for group in data.frame.series])
     most = np.bincount(np.searchsorted(stops, starts, side="right"), minlength=1).max()
     if most < max(1, origins):
-        raise UserError(f"the part holds {most} windows, too few for {max(1, origins)} origins")
+        few = f", too few for {counted(origins, 'origin')}" if origins else ""
+        raise UserError(f"the part holds {counted(most, 'window')}{few}")
     targets = data.frame.values[:, data.target_columns]
     labels, of_window = _rows(data, starts, by, origins)
     sums: dict[str, dict[str, np.ndarray]] = {"mse": {}, "mae": {}}

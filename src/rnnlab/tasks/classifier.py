@@ -173,7 +173,7 @@ class Classifier(Task):
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
         p = self.probabilities(y.squeeze(-1) if self.sigmoid else y)
         best = int(p.argmax())
-        return f"were this the end: class {best} ({100 * float(p[best]):.0f}%)"
+        return f"if it ended here: class {best} ({100 * float(p[best]):.0f}%)"
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
         if self.world is not None:

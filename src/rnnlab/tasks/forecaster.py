@@ -66,7 +66,8 @@ class Forecaster(Task):
             self.metrics = (*type(self).metrics, "pinball", "crps", "coverage")
             if spec.get("per_window") == "difference":
                 raise UserError(
-                    f"model.loss={loss}: quantiles of differences do not sum up; take another data.scaling"
+                    f"model.loss={loss}: quantiles of differences cannot be added up to those of values; take another "
+                    "data.scaling than difference"
                 )
         width = self.distribution.width if self.distribution else 1
         outputs = self.horizon * self.targets * width
@@ -266,10 +267,13 @@ class Forecaster(Task):
     def predict_given(self, x: Tensor) -> Tensor:
         """Forecasts (B, horizon, targets) for inputs x (B, T, inputs), both in the units of the data."""
         if x.dim() != 3 or x.shape[2] != self.spec["inputs"]:
-            raise UserError(f"predict: x is {tuple(x.shape)}; (rows, steps, {self.spec['inputs']}) fits")
+            raise UserError(
+                f"predict: x has the shape {tuple(x.shape)}; it must be (rows, steps, {self.spec['inputs']})"
+            )
         if self.spec.get("log") or "series" in self.spec:
             raise UserError(
-                "predict: the units of x are those of a file's series here; give data.path=FILE instead"
+                "predict: give data.path=FILE instead of x: this model was trained with data.log=true or on several "
+                "series, each with a scale of its own"
             )
         return self.unscaled(self(self.scaled(x)))
 
@@ -310,13 +314,14 @@ class Forecaster(Task):
                 raise UserError(f"each step has {counted(inputs, 'value')} ({names}), and one has {len(row)}")
         if self.spec.get("log"):
             raise UserError(
-                "data.log=true: what is typed would need logarithms; give the run a file of its own"
+                "typed values cannot be read by a model trained with data.log=true; rnnlab forecast RUN --data FILE "
+                "reads a file"
             )
         of_each = self.spec.get("series", {"input_shift": [0.0], "input_scale": [1.0]})
         if torch.tensor(of_each["input_shift"]).any() or (torch.tensor(of_each["input_scale"]) != 1).any():
             raise UserError(
-                "each series of the data has a scale of its own, and what is typed belongs to none; give the run a "
-                "file of its own"
+                "each series of the data has a scale of its own, and what is typed belongs to none; rnnlab forecast "
+                "RUN --data FILE reads a file"
             )
         return self.scaled(torch.tensor(rows, dtype=torch.float64).reshape(-1, inputs)), text.split()
 

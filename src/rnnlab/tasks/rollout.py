@@ -52,15 +52,14 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
     group, window = data.frame.series_of(row - 1), data.window
     if not group.start + window <= row <= group.stop:
         raise UserError(
-            f"a forecast can start after the first {window} rows, the model's window, and at the latest "
-            f"after the last of the {group.stop - group.start}; row {row - group.start} is not between"
+            f"a forecast from row {row - group.start} is not possible: it can start from row {window} (the model reads "
+            f"{counted(window, 'row')} before it) to {group.stop - group.start} (the end of the data)"
         )
     seen = data.series[row - window : row, : data.inputs].to(task.scale)
     if (unknown := seen.isnan().any(0)).any():
         name = data.frame.inputs[int(unknown.nonzero()[0])]
         raise UserError(
-            f"the forecast needs {name} further on than the data knows it; rows with it and without targets may "
-            "follow the last of the file"
+            f"the forecast needs later values of {name}; the file may end with rows that have them and no targets"
         )
     units = data.units(torch.tensor([row - window])) if data.frame.groups else ()
     ahead = fed_back(task, seen[None], steps, data.known_ahead(row, steps))

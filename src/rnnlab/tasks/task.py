@@ -418,11 +418,14 @@ def given_ids(x: Tensor, size: int, named: str) -> Tensor:
     shape or type, and for ids that are not below `size`.
     """
     if x.dim() != 2 or x.is_floating_point():
-        raise UserError(f"predict: x is {tuple(x.shape)}; {named} (rows, steps) fit")
+        kind = str(x.dtype).removeprefix("torch.")
+        raise UserError(
+            f"predict: x must be {named} of shape (rows, steps), and is {kind} of shape {tuple(x.shape)}"
+        )
     x = x.long()
     if x.numel() and (x.min() < 0 or x.max() >= size):
         raise UserError(
-            f"predict: x holds {int(x.min())} to {int(x.max())}; {named} from 0 to {size - 1} fit"
+            f"predict: x must be {named} from 0 to {size - 1}, and holds {int(x.min())} to {int(x.max())}"
         )
     return x
 
