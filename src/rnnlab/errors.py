@@ -39,8 +39,8 @@ def warn(said: str) -> None:
 
 
 def counted(n: int, what: str) -> str:
-    """A number and its noun: "1 run", "2,000 runs"."""
-    return f"{n:,} {what}{'s' * (n != 1)}"
+    """A number and its noun: "1 run", "2,000 runs", "4 batches"."""
+    return f"{n:,} {what}{('es' if what.endswith('ch') else 's') * (n != 1)}"
 
 
 def nearest(word: str, possible: Iterable[str]) -> str:

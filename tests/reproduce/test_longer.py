@@ -101,11 +101,11 @@ def test_tensorboard_shows_the_longer_runs_own_pages(small):
 def test_what_changes_the_numbers_is_refused_and_named(small, tmp_path):
     run = small("scheduler=constant")
     asked = {"base": (), "outputs": tmp_path}
-    with pytest.raises(UserError, match=r"optimizer\.lr decides the numbers"):
+    with pytest.raises(UserError, match=r"optimizer\.lr cannot change in a resumed run; only its length can"):
         small(f"resume={run.folder}", "trainer.max_epochs=9", "optimizer.lr=0.5", **asked)
     with pytest.raises(UserError, match="max_epochs=3 is reached already"):
         small(f"resume={run.folder}", **asked)
-    with pytest.raises(UserError, match="changes what the run is"):
+    with pytest.raises(UserError, match="cannot change in a resumed run; only its length can: trainer.max_steps or"):
         small(f"resume={run.folder}", "optimizer=sgd", "trainer.max_epochs=9", **asked)
     cosine = small("scheduler=cosine")
     with pytest.raises(UserError, match=r"schedule cosine depends on the length .*scheduler\.total_steps"):

@@ -10,10 +10,10 @@ from rnnlab.sweeps.rehearsal import Parts, Questions, answers
 SMALL = ("data=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accelerator=cpu", "trainer.max_epochs=2",
          "~callbacks.progress", "~callbacks.pictures", "model.engine=torch", "logger=none")  # fmt: skip
 REFUSED = {
-    "trainer.limit_train_batches=0.001": "trainer.limit_train_batches=0.001: leaves none of the 4 batches",
-    "trainer.limit_test_batches=0.1": "trainer.limit_test_batches=0.1: leaves none of the 1 batches",
+    "trainer.limit_train_batches=0.001": "trainer.limit_train_batches=0.001: leaves no batch: the training part has 4",
+    "trainer.limit_test_batches=0.1": "trainer.limit_test_batches=0.1: leaves no batch: the test part has 1 batch;",
     "trainer.val_check_interval=1000": "trainer.val_check_interval=1000: an epoch has 4 batches",
-    "trainer.overfit_batches=0.1": "trainer.overfit_batches=0.1: leaves none of the 4 batches",
+    "trainer.overfit_batches=0.1": "trainer.overfit_batches=0.1: leaves no batch: the training part has 4 batches",
     "+callbacks.c._target_=lightning.pytorch.callbacks.GradientAccumulationScheduler +callbacks.c.scheduling={{0:1}}":
     "callbacks.c: GradientAccumulationScheduler cannot serve: trainer.accumulate",
     "mode=max": "mode=max: the best loss/val is the lowest",

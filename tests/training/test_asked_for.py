@@ -134,7 +134,7 @@ def test_early_stopping_on_the_training_loss(small, engine, fractions, capsys):
         "optimizer.lr=0.01",
     )
     run = small(*STOPPER, *more, base=base())
-    assert "never looks" not in capsys.readouterr().err
+    assert "never stops" not in capsys.readouterr().err
     losses = epoch_losses(run, 4 if fractions.startswith("[0.6") else 5)
     best, stopped = math.inf, None
     for epoch, loss in enumerate(losses):

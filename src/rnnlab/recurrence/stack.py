@@ -155,10 +155,12 @@ class Stack(nn.Module):
         memory; ValueError for an x of another shape and for a missing `dropout_at`.
         """
         if x.shape[2:] != ((self.input_size,) if x.is_floating_point() else ()):
-            raise ValueError(f"x is {tuple(x.shape)}; floats (B, T, {self.input_size}) or indices (B, T) fit")
+            raise ValueError(
+                f"x has the shape {tuple(x.shape)}; it must be floats (B, T, {self.input_size}) or indices (B, T)"
+            )
         if self.bidirectional and (state is not None or reset is not None):
             raise UserError(
-                "model.bidirectional=true: the state of text still to come cannot be carried or reset"
+                "model.bidirectional=true: a state from later steps cannot be carried or reset"
             )
         place = dropout_at if self.training and self.noisy else None
         if self.training and self.noisy and place is None:

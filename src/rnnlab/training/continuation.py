@@ -71,7 +71,7 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str],
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or override.startswith("~") or isinstance(node.get(name), dict):
             raise UserError(
-                f"{at}: {override} changes what the run is; its length alone may change: {' '.join(LIMITS)}"
+                f"{at}: {override} cannot change in a resumed run; only its length can: {' or '.join(LIMITS)}"
             )
         node[name] = OmegaConf.select(cfg, key)
     if problems := read(config).problems:
@@ -97,7 +97,7 @@ def base_of(parent: Run, overrides: list[str], config_dir: str | None, *, choice
         if config_dir is not None:
             raise
         raise UserError(
-            f"{error} {parent.folder} was asked for with configs of another folder: add --config-dir FOLDER"
+            f"{error} (if {parent.folder} was trained with --config-dir FOLDER, add it here, too)"
         ) from error
 
 
@@ -140,7 +140,9 @@ def refuse_changes(at: str, before: RunConfig, config: RunConfig) -> None:
     ours, theirs = leaves(deciding(plain(config))), leaves(deciding(plain(before)))
     changed = [k for k in dict.fromkeys([*ours, *theirs]) if ours.get(k) != theirs.get(k) and k not in LIMITS]
     if changed:
-        raise UserError(f"{at}: {', '.join(changed)} decides the numbers and cannot change on the way")
+        raise UserError(
+            f"{at}: {', '.join(changed)} cannot change in a resumed run; only its length can: {' or '.join(LIMITS)}"
+        )
     scheduler = config["scheduler"]
     own = [f"{key}={scheduler[key] or 'null'}" for key in of_length(scheduler)]
     if own:
