@@ -313,12 +313,12 @@ def test_points_that_are_no_runs_fail_and_too_many_in_a_row_end_the_search(tmp_p
     assert len(trained) == 20 and set(lab.search.refused) == {"lr: too small"}
     lab = Lab(tmp_path / "none")
     lab.search.plan_point = lambda point: ["lr: too small"]
-    with pytest.raises(UserError, match="in a row are no runs; the last: lr: too small"):
+    with pytest.raises(UserError, match="in a row could not be run; the last: lr: too small"):
         lab.run()
 
 
 def test_verdicts_that_depend_on_speed_are_refused_in_deterministic_order(tmp_path):
-    with pytest.raises(UserError, match=r"sweep\.prune=asha: its verdicts depend on which run is faster"):
+    with pytest.raises(UserError, match=r"sweep\.prune=asha: what it stops depends on which run is faster"):
         Lab(tmp_path, prune="asha", search_order="deterministic")
 
 
@@ -392,10 +392,10 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
         (["sweep.search=tpe", "hydra/launcher=basic"], "leave out hydra/launcher"),
         (
             ["sweep.search=tpe", "sweep.objectives=[paramters]"],
-            "a run has no paramters. Did you mean parameters?",
+            "runs have no paramters. Did you mean parameters?",
         ),
         (["sweep.search=tpe", "sweep.objectives=[mae]"], "a run has no mae. Did you mean metric/mae?"),
-        (["sweep.search=tpe", "sweep.objectives=[steps,steps]"], "[steps,steps]: steps is there twice"),
+        (["sweep.search=tpe", "sweep.objectives=[steps,steps]"], "[steps,steps]: names steps twice"),
         (["sweep.search=tpe", "sweep.objectives=[loss/val]"], "loss/val is the monitored metric"),
         (
             ["model.hidden_size=4,8", "optimizer.lr=1e-3", "sweep.objectives=[parameters]"],
@@ -423,7 +423,7 @@ def test_a_trial_that_a_run_alone_would_refuse_is_none(tmp_path, capsys):
              f"paths.outputs={tmp_path / 'out'}"]  # fmt: skip
     assert main(asked) == 0
     said = capsys.readouterr().out
-    assert "no run: trainer.val_check_interval=3: an epoch has 2 batches" in said and "failed" not in said
+    assert "could not be run: trainer.val_check_interval=3: an epoch has 2 batches" in said and "failed" not in said
     records = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("run.json")]
     assert records and {record["status"] for record in records} == {"finished"}
     assert not list((tmp_path / "out").rglob("traceback.txt"))
@@ -508,7 +508,7 @@ def test_how_much_a_key_mattered_is_noted_without_a_warning(tmp_path, objectives
 
 @pytest.mark.parametrize(
     ("asked", "why"),
-    [({"search": "cmaes"}, "looks for one"), ({"search": "nsga2", "prune": "asha"}, "leave out sweep.prune")],
+    [({"search": "cmaes"}, "takes one objective"), ({"search": "nsga2", "prune": "asha"}, "leave out sweep.prune")],
 )
 def test_what_takes_no_second_objective_is_refused(tmp_path, asked, why):
     with pytest.raises(UserError, match=f"sweep.objectives=.*{why}"):
@@ -518,7 +518,7 @@ def test_what_takes_no_second_objective_is_refused(tmp_path, asked, why):
 def test_a_gaussian_process_takes_several_objectives_where_optuna_has_it(tmp_path, monkeypatch):
     assert Lab(tmp_path, objectives=["parameters"], search="gp").search.study.optuna.directions
     monkeypatch.setattr(optuna, "__version__", "4.3.0")
-    with pytest.raises(UserError, match=r"sweep\.search=gp takes several from Optuna 4\.4 on"):
+    with pytest.raises(UserError, match=r"sweep\.search=gp takes several objectives from Optuna 4\.4 on"):
         Lab(tmp_path, objectives=["parameters"], search="gp")
 
 
@@ -529,7 +529,7 @@ def test_a_search_for_two_objectives_goes_on_and_shows_its_front(tmp_path, capsy
     assert "3 complete" in capsys.readouterr().out
     assert main([*line, "sweep.trials=5"]) == 0
     out = capsys.readouterr().out
-    assert "3 of an earlier command" in out and "Pareto front" in out
+    assert "3 from an earlier command" in out and "Pareto front" in out
     page = tmp_path / "page.html"
     assert main(["report", str(tmp_path / "sine"), "--html", str(page)]) == 0
     said = capsys.readouterr().out

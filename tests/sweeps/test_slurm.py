@@ -80,9 +80,9 @@ def test_a_run_takes_as_many_cores_and_gpus_of_a_job_as_of_this_machine():
     assert workers(of("gpu"), gpus=4) == 12 and workers(of("gpu", devices=2), gpus=4) == 6
     # on cores, of a job that has GPUs, too
     assert workers(of(threads=4), gpus=4) == 2 and workers(of("gpu"), of(threads=4), gpus=4) == 2
-    with pytest.raises(UserError, match=r"sweep.slurm.cpus=1: a run takes 2 cores of a job"):
+    with pytest.raises(UserError, match=r"sweep.slurm.cpus=1: a run needs 2 cores"):
         workers(of(devices=2), cpus=1)
-    with pytest.raises(UserError, match=r"sweep.slurm.gpus=1: a run takes 2 GPUs of a job"):
+    with pytest.raises(UserError, match=r"sweep.slurm.gpus=1: a run needs 2 GPUs"):
         workers(of("gpu", devices=2), gpus=1)
 
 
@@ -106,7 +106,7 @@ def test_a_cluster_is_named_once_in_a_folder_of_ones_own(tmp_path, capsys):
 def test_another_program_trains_nothing():
     refuse_others(surroundings(), surroundings())
     other = surroundings() | {"torch": "1.0"}
-    with pytest.raises(UserError, match=r"has another program: torch .* \(planned with 1\.0\)"):
+    with pytest.raises(UserError, match=r"has other software: torch .* \(planned with 1\.0\)"):
         Pack([], [], 1, other)()
 
 
@@ -161,7 +161,7 @@ def test_without_slurm_a_line_says_so(tmp_path, monkeypatch, capsys):
     pytest.importorskip("submitit", reason="submitit is not installed")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main([*LINE, f"paths.outputs={tmp_path / 'outputs'}"]) == 2
-    assert "sweep.pool=slurm: sinfo cannot be run here" in capsys.readouterr().err
+    assert "sweep.pool=slurm: Slurm's command sinfo does not run here" in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
 
 
@@ -445,4 +445,4 @@ def test_a_job_that_ends_without_its_runs_is_told_of(cluster, tmp_path, capsys):
     words = [*LINE, f"paths.outputs={tmp_path}", "sweep.slurm.setup=['exit 3']"]
     assert main(words) == 1
     said = capsys.readouterr()
-    assert "ended without it: it printed nothing; Slurm says FAILED, exit code 3:0" in said.out + said.err
+    assert "ended before the run did: it printed nothing; Slurm says FAILED, exit code 3:0" in said.out + said.err

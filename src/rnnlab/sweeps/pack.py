@@ -137,7 +137,7 @@ def refuse_others(there: dict[str, str], here: dict[str, str]) -> None:
     other = [name for name, value in there.items() if here.get(name) != value]
     if other:
         said = ", ".join(f"{name} {here.get(name)} (planned with {there[name]})" for name in other)
-        raise UserError(f"{platform.node()} has another program: {said}")
+        raise UserError(f"{platform.node()} has other software: {said}")
 
 
 def visible_gpus() -> int:

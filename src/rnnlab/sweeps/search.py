@@ -34,8 +34,8 @@ class Search(Source):
         self.halving = options["prune"] == "halving"
         self.judges = options["prune"] not in ("none", "wilcoxon")  # Wilcoxon's test compares ended runs
         if self.in_order and options["prune"] not in samplers.IN_ORDER:
-            raise UserError(f"sweep.prune={options['prune']}: its verdicts depend on which run is faster; "
-                            f"with sweep.search_order=deterministic one of {', '.join(samplers.IN_ORDER)}")  # fmt: skip
+            raise UserError(f"sweep.prune={options['prune']}: what it stops depends on which run is faster; "
+                            f"sweep.search_order=deterministic takes {', '.join(samplers.IN_ORDER)}")  # fmt: skip
         self.batch = options["search_batch"] if self.in_order or self.halving else 1
         self.study = Study(space, options, self.config, example, self.steps)
         self.began = time.monotonic()
@@ -132,7 +132,7 @@ class Search(Source):
             self._in_a_row += 1
             self.refused += wrong
             if self._in_a_row >= HOPELESS and wrong:
-                raise UserError(f"{HOPELESS} trials in a row are no runs; the last: {wrong[0]}")
+                raise UserError(f"{HOPELESS} trials in a row could not be run; the last: {wrong[0]}")
             if self._in_a_row >= HOPELESS:  # the space has fewer points than trials
                 self.options = self.options | {"trials": self.study.told.total() + len(self.trials)}
             return
@@ -203,7 +203,7 @@ def describe(search: Search, took: float) -> list[str]:
     """Lines that describe the search before it begins."""
     options = search.options
     pruned = f", pruned by {options['prune']}" if options["prune"] != "none" else ""
-    told = f", {search.study.told.total():,} of them told already" if search.study.told else ""
+    told = f", {search.study.told.total():,} of them from an earlier command" if search.study.told else ""
     lines = [
         f"search by {options['search']}{pruned}: {counted(options['trials'], 'trial')}{told}; planned in {took:.2f} s"
     ]
@@ -211,7 +211,7 @@ def describe(search: Search, took: float) -> list[str]:
     if len(search.study.objectives) > 1:
         lines.append(f"  {'objectives':24} {', '.join(search.study.objectives)}")
     if len(search.space.seeds) > 1:
-        lines.append(f"  {'seed':24} {len(search.space.seeds)} a trial")
+        lines.append(f"  {'seed':24} {len(search.space.seeds)} in each trial")
     if search.judges:
         lines.append(f"  {'rungs':24} steps {', '.join(f'{at:,}' for at in samplers.rungs(options, search.steps))}"
                      f" of {search.steps:,}")  # fmt: skip
@@ -223,13 +223,13 @@ def summary(search: Search) -> list[str]:
     counts = search.study.told + Counter(trial.state for trial in search.trials if trial.state)
     words = [f"{counts['complete']:,} complete", f"{counts['pruned']:,} pruned"]
     words += [f"{counts['failed']:,} failed"] if counts["failed"] else []
-    words += [f"{search.study.told.total():,} of an earlier command"] if search.study.told else []
+    words += [f"{search.study.told.total():,} from an earlier command"] if search.study.told else []
     lines = [f"{counted(counts.total(), 'trial')}: {', '.join(words)}"]
-    lines += [f"no run: {why}" for why in list(dict.fromkeys(search.refused))[:3]]
+    lines += [f"could not be run: {why}" for why in list(dict.fromkeys(search.refused))[:3]]
     if search.in_order:
         lines.append("in deterministic order: the same trials and bits with any number of workers")
     elif search.trials:
         lines.append(
-            "which trials came depends on the speed of the workers; not with sweep.search_order=deterministic"
+            "the workers' speed decided which trials were tried; sweep.search_order=deterministic makes them repeatable"
         )
     return lines

@@ -71,8 +71,7 @@ def workers_per_job(options: dict[str, Any], due: Sequence[Planned]) -> int:
     for key, each, what in (("gpus", gpus * ("gpu" in kinds), "GPU"), ("cpus", cores, "core")):
         if each > asked[key]:
             raise UserError(
-                f"sweep.slurm.{key}={asked[key]}: a run takes {each} {what}{'s' * (each > 1)} of a job "
-                "(trainer.devices, trainer.threads)"
+                f"sweep.slurm.{key}={asked[key]}: a run needs {counted(each, what)} (trainer.devices, trainer.threads)"
             )
     of = {"gpu": asked["gpus"] // gpus * options["workers_per_gpu"], "cpu": asked["cpus"] // cores}
     return min(of[kind] for kind in kinds or {"cpu"})
@@ -86,7 +85,7 @@ def require_slurm() -> None:
         raise UserError("sweep.pool=slurm: needs submitit: pip install 'rnnlab[slurm]'") from error
     if slurm_queue.command("sinfo", "--version") is None:
         raise UserError(
-            "sweep.pool=slurm: sinfo cannot be run here; give the command where jobs may be submitted"
+            "sweep.pool=slurm: Slurm's command sinfo does not run here; start the sweep on a machine that submits jobs"
         )
 
 
@@ -239,7 +238,7 @@ class SlurmSweep:
         if record.get("status") == "stopped" or slurm_queue.about(job).get("JobState") == "CANCELLED":
             self.stopping = CANCELLED
             return Outcome(i, "stopped", f"job {job} was cancelled", record)
-        why = f"job {job} ended without it{last_words(self.folder, job)}" if job else "no job has it"
+        why = f"job {job} ended before the run did{last_words(self.folder, job)}" if job else "it is in no job"
         return Outcome(i, "failed", why, record | {"status": "failed", "why": why})
 
 

@@ -80,7 +80,7 @@ class Crew:
                 with suppress(OSError, EOFError, AuthenticationError, AssertionError):
                     return reached(host, self.port, self.key)
             time.sleep(1)
-        raise UserError(f"{own} does not reach the search at {' or '.join(self.there)}, port {self.port}")
+        raise UserError(f"{own} cannot reach the search at {' or '.join(self.there)}, port {self.port}")
 
     def _obey(self) -> bool:
         """Executes the driver's requests; returns False when the search has ended."""

@@ -44,11 +44,11 @@ def refuse_objectives(asked: Sequence[str], monitor: str, measured: Collection[s
                 f"{at}: {name} is the monitored metric, which is the first objective; leave it out"
             )
         if name in asked[:i]:
-            raise UserError(f"{at}: {name} is there twice")
+            raise UserError(f"{at}: names {name} twice")
         if measured and name not in possible:
             metric = f"metric/{name}"
             said = f" Did you mean {metric}?" if metric in possible else nearest(name, possible)
-            raise UserError(f"{at}: a run has no {name}.{said}")
+            raise UserError(f"{at}: runs have no {name}.{said}")
 
 
 @dataclass(eq=False)
@@ -107,16 +107,17 @@ class Study:
 
     def _refuse(self) -> None:
         """Raises UserError for what Optuna cannot do with several objectives."""
-        at, several = f"sweep.objectives={self.options['objectives']}", bool(self.options["objectives"])
+        several = bool(self.options["objectives"])
+        at = f"sweep.objectives=[{','.join(self.options['objectives'])}]"
         if several and self.options["search"] == "cmaes":
-            raise UserError(f"{at}: sweep.search=cmaes looks for one; nsga2, tpe, gp and random take several")
+            raise UserError(f"{at}: sweep.search=cmaes takes one objective; nsga2, tpe, gp and random take several")
         if several and self.options["search"] == "gp" and not samplers.gp_takes_several():
             raise UserError(
-                f"{at}: sweep.search=gp takes several from Optuna 4.4 on; nsga2, tpe and random do here"
+                f"{at}: sweep.search=gp takes several objectives from Optuna 4.4 on; use nsga2, tpe or random"
             )
         if several and self.options["prune"] != "none":
             raise UserError(
-                f"{at}: nothing tells which of several trials is not worth its end; leave out sweep.prune"
+                f"{at}: with several objectives no trial can be stopped early; leave out sweep.prune"
             )
 
     def tell(self, trial: Trial) -> None:
