@@ -193,7 +193,7 @@ def test_where_more_is_better_scores_are_compared_as_they_are_on_any_part(tmp_pa
         found = compare(board, *by_key(board, "kind"), metric)
         (d,) = found.differences
         assert (d.first, d.wins, found.effect) == ("kind=wide", 2, "difference") and d.better > 0.5
-        assert d.effect == pytest.approx(0.3) and "(more is better)" in found.caption()
+        assert d.effect == pytest.approx(0.3) and "(higher is better)" in found.caption()
     (low, high) = board.rows[0].interval
     assert 0 < low < 0.85 < high < 1  # on the logarithm an r2 had an interval far above 1
 

@@ -233,8 +233,8 @@ def test_scores_of_other_shares_of_a_part_are_not_ranked_together(shared):
     board = of_runs(runs)
     of = {entry.folder: row.group for row in board.rows for entry in row.entries}
     assert len(set(of.values())) == 4 and of[runs[0].folder] == of[runs[1].folder]
-    assert sum("baselines and floor are of whole parts" in note for note in board.notes) == 1
-    said = [[line for line in facts(run) if "of whole parts" in line] for run in runs]
+    assert sum("baselines and floor are on whole parts" in note for note in board.notes) == 1
+    said = [[line for line in facts(run) if "on whole parts" in line] for run in runs]
     assert [len(lines) for lines in said] == [0, 0, 1, 1, 0] and said[2][0].startswith(
         "trainer.limit_val_batches=1: "
     )

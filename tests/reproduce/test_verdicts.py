@@ -52,7 +52,7 @@ def test_another_seeds_numbers_are_statistical_where_there_are_enough(seeds, tmp
     altered(run, seed=11, data=run.config["data"] | {"seed": 11})
     code, entry, said = reproduced(capsys, run)
     assert (code, entry["verdict"]) == (4, "statistical")
-    assert " lies inside " in said and "by the 6 other ones" in said
+    assert " lies inside " in said and "of the 6 other seeds" in said
     assert entry["differs"]["data"] == [
         f"content: {run.manifest['data_hash'][:12]} -> {entry_content(seeds, 11)}"
     ]

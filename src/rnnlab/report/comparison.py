@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnlab.config.spelling import near_key
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.numbers import number
 from rnnlab.report.row import Row
@@ -69,8 +69,8 @@ class Difference(NamedTuple):
             return f"{self.first if self.better > 0.5 else self.second} is better"
         needed = self.test.needed(self.level)
         if needed is None:
-            return "undecided, and no affordable number of seeds would tell"
-        return f"undecided; about {max(1, needed - self.test.n):,} more would tell"
+            return "undecided, and no affordable number of pairs would tell"
+        return f"undecided; about {counted(max(1, needed - self.test.n), 'more pair')} would tell"
 
 
 class Comparison(NamedTuple):
@@ -114,8 +114,8 @@ class Comparison(NamedTuple):
         )
         over = f"{self.fewest} to {self.settings}" if self.fewest < self.settings else f"{self.settings}"
         mean = f", each a mean over {over} other settings" if self.settings > 1 else ""
-        effect = "ratio of the first to the second" if self.effect == "ratio" else "the first less the second"
-        better = "less" if self.differences[0].lower_is_better else "more"
+        effect = "ratio of the first to the second" if self.effect == "ratio" else "the first minus the second"
+        better = "lower" if self.differences[0].lower_is_better else "higher"
         paired = f"paired by {self.unit}{mean}"
         scale = "log scale" if self.effect == "ratio" else "differences"
         return f"{what} ({better} is better): {effect}, {paired}; Student's t on the {scale}."

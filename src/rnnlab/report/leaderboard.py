@@ -178,8 +178,8 @@ def leaderboard(
             "over the origins."
         )
     if any(row.references and grounds.limits(row.config) for row in found):
-        notes.append("Scores under a limit of the Trainer's (trainer.limit_val_batches and the like) are of what it "
-                     "left; baselines and floor are of whole parts.")  # fmt: skip
+        notes.append("Scores of runs with trainer.limit_val_batches and the like are on those batches only; baselines "
+                     "and floor are on whole parts.")  # fmt: skip
     seeds: dict[int, set[frozenset[str]]] = defaultdict(set)
     for row in found:
         seeds[row.group].add(frozenset(row.by_draw))

@@ -68,7 +68,7 @@ def _lengths(ended: list[dict]) -> str:
     for step in sorted(set(reached)):
         before, after = (sum(r >= step for r in reached), sum(r > step for r in reached))
         stair += [(step, before), (step, after)]
-    picture = plot([0, reached[-1]], [0, len(reached)], PANEL, "optimizer step", "trials that went so far",
+    picture = plot([0, reached[-1]], [0, len(reached)], PANEL, "optimizer step", "trials that reached it",
                    log_x=False, log_ratio=1e9)  # fmt: skip
     picture.line(stair, COLOURS[0])
     return str(picture)

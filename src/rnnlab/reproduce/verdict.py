@@ -141,4 +141,4 @@ def within_spread(original: Run, again: Run) -> tuple[bool, str]:
     value = again.objective
     inside = bool(low <= value <= high)
     return inside, (f"the best value {value:.6g} lies {'inside' if inside else 'outside'} {low:.6g} to {high:.6g}, "
-                    f"where 95% of seeds would by the {n} other ones; it was {original.objective:.6g}")  # fmt: skip
+                    f"the 95% prediction interval of the {n} other seeds; it was {original.objective:.6g}")  # fmt: skip

@@ -54,7 +54,7 @@ class Run(Folder):
             )
         if "=" in folder.name and not folder.exists():
             raise UserError(
-                f"{folder}: a setting, where the folder of a run should be; settings come behind it"
+                f"{folder}: a setting, where the folder of a run should be; give the folder first, then settings"
             )
         beside = [r.folder.name for r in runs(folder.parent, silently)] if folder.parent.is_dir() else []
         hint = nearest(folder.name, beside) if beside else ""
