@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from rnnlab.cells.description import CATALOGUE, Description, Option
-from rnnlab.config.equal import ASKED
+from rnnlab.config.equal import ASKED, MOST
 from rnnlab.config.fields import (
     NEUTRAL,
     BelowOne,
@@ -62,8 +62,10 @@ def _cell(name: str) -> str:
 
 
 def _equal(text: str) -> str:
-    if not ASKED.fullmatch(text):
+    if not (found := ASKED.fullmatch(text)):
         raise wrong("must be parameters:NUMBER or flops:NUMBER, such as parameters:20000")
+    if float(found[2]) > MOST:
+        raise wrong(f"the number must be at most {MOST:g}")
     return text
 
 
