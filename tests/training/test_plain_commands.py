@@ -8,6 +8,7 @@ import torch
 from test_plain_lightning import PLAIN, bits, command, configs, only, train  # noqa: F401  (fixtures)
 
 import rnnlab
+from rnnlab.api.evaluation import stacked
 
 EXPERIMENT = (
     "# @package _global_\nname: mine\ndefaults:\n  - override /model: plain\n  - override /data: WithTest\n"
@@ -104,3 +105,12 @@ def test_report_board_and_leaderboard_know_it(trained, command, tmp_path):  # no
     assert torch.load(run.best_checkpoint, weights_only=True)["best"]["value"] == run.objective
     model = run.model
     assert type(model).__name__ == "Module" and not model.training
+
+
+@pytest.mark.parametrize(
+    ("parts", "line"),
+    [([], "this part of the data has no batches"), ([torch.ones(1), None], "predict_step gives a NoneType")],
+)
+def test_predictions_that_cannot_be_put_together_are_refused_in_a_line(parts, line):
+    with pytest.raises(rnnlab.UserError, match=f"^predict: {line}"):
+        stacked(parts, 0)

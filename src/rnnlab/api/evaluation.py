@@ -328,10 +328,12 @@ def predict_on(run: Run, x: Any, trust: bool = False) -> np.ndarray:
 
 
 def stacked(parts: list[Any], along: int) -> np.ndarray:
-    """The predictions of all batches as one array. Raises UserError where one is not a tensor."""
+    """The predictions of all batches as one array. Raises UserError where there is none, or one is not a tensor."""
     import torch
 
-    if not all(isinstance(part, torch.Tensor) for part in parts):
-        kind = type(parts[0]).__name__ if parts else "nothing"
-        raise UserError(f"predict: predict_step gives {kind}; only tensors can be put together")
+    if not parts:
+        raise UserError("predict: this part of the data has no batches")
+    if others := [part for part in parts if not isinstance(part, torch.Tensor)]:
+        kind = type(others[0]).__name__
+        raise UserError(f"predict: predict_step gives a {kind}; only tensors can be put together")
     return torch.cat(parts, dim=along).numpy(force=True)
