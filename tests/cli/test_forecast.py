@@ -98,7 +98,8 @@ def test_the_picture_is_there_and_not_blank(series):
     [
         (["--horizon", "0"], "--horizon 0"),
         (["--start", "-1"], "--start -1"),
-        (["--start", "395"], "at most 376 before the end"),
+        (["--start", "395"], "^--start 395: .* at most 376 steps before the end"),
+        (["--horizon", "395"], "^--horizon 395: .* at most 376 steps before the end"),
         (["--id", "c"], "--id c: this data is one series; data.id_column tells several apart"),
         (["--data", "nowhere.csv"], "nowhere.csv: no such file"),
     ],
@@ -110,7 +111,7 @@ def test_what_cannot_be_is_one_line(series, arguments, message):
 
 
 def test_made_data_has_no_file_and_text_no_forecast(sine, text):
-    with pytest.raises(UserError, match="made, not read from a file"):
+    with pytest.raises(UserError, match="generated, not read from a file"):
         main([str(sine.folder), "--data", "new.csv"])
     with pytest.raises(UserError, match="holds a CharLM"):
         main([str(text.folder)])
@@ -148,6 +149,16 @@ def test_months_of_one_of_several_series_go_on_by_the_calendar(months, tmp_path)
     assert (months.figures / "free-run-5-c.png").is_file()
     with pytest.raises(UserError, match=r"--id d: no such series\. "):
         main([str(months.folder), "--id", "d"])
+
+
+def test_a_series_that_is_shorter_than_the_window_is_named(months, tmp_path):
+    rows = [f"{np.datetime64('2015-01') + i}-01T00:00:00+02:00" for i in range(20)]
+    short = [f"{month},a b,100" for month in rows[:3]] + [f"{month},c,200" for month in rows]
+    (tmp_path / "short.csv").write_text("when,shop,sales\n" + "\n".join(short) + "\n")
+    said = "^the series a b has 3 rows, and the model needs 12; --id names another$"
+    with pytest.raises(UserError, match=said):
+        months.forecast(3, data=tmp_path / "short.csv")
+    assert len(months.forecast(3, data=tmp_path / "short.csv", series="c").values) == 3
 
 
 @pytest.mark.parametrize("shop", ["a b", "c"])

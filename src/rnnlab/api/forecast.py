@@ -137,17 +137,23 @@ def forecast(
         )
     group = chosen(data, series)
     rows = group.stop - group.start
+    if rows < data.window:
+        other = "; --id names another" * (len(data.frame.groups) > 1)
+        raise UserError(
+            f"the series {group.name} has {counted(rows, 'row')}, and the model needs {data.window}{other}"
+        )
     if horizon is None:
         held = rows - data.parts(rows)["train"].stop  # rows after the training part
         compared = not new_file and start is None
         longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
         horizon = farthest(task, data, group.stop - (longest if compared else start or 0), longest)
+    begin = f"--start {start}" if start is not None else f"--horizon {horizon}"
     start = start if start is not None else 0 if new_file else horizon
     afford(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
     if rows - start < data.window:
         raise UserError(
-            f"--start {start}: the data has {rows} rows and the model needs {data.window} before the "
-            f"start, which can be at most {rows - data.window} before the end"
+            f"{begin}: the data has {counted(rows, 'row')} and the model needs {data.window} before the forecast, "
+            f"which can begin at most {counted(rows - data.window, 'step')} before the end"
         )
     row = group.stop - start
     trained = group.start + data.parts(rows)["train"].stop if data.frame.groups else data.rows("train")[1]
