@@ -184,7 +184,10 @@ def test_one_value(overrides, line):
             "trainer.threads=1000000000: must be a whole number from 1 to 1,024 or null",
         ),
         (["trainer.devices=500"], "trainer.devices=500: at most 128 processes train a run together"),
-        (["trainer.devices=2", "trainer.accelerator=mps"], "trainer.devices=2: a Mac has one GPU; set it to 1"),
+        (
+            ["trainer.devices=2", "trainer.accelerator=mps"],
+            "trainer.devices=2: a Mac has one GPU; set it to 1",
+        ),
         (
             ["trainer.devices=2", "+trainer.strategy=fsdp"],
             "trainer.strategy=fsdp: with trainer.devices=2 rnnlab trains by ddp, which auto takes",

@@ -128,7 +128,9 @@ def test_parts_follow_each_other_and_the_vocabulary_is_that_of_training(write):
 
 def test_characters_that_training_lacks_follow_the_rule(write):
     path = write(words(500) + "zaqbz" + words(495))
-    with pytest.raises(UserError, match=r"the validation part has .*'q' \(U\+0071\), 'z' .*data\.unknown=skip"):
+    with pytest.raises(
+        UserError, match=r"the validation part has .*'q' \(U\+0071\), 'z' .*data\.unknown=skip"
+    ):
         ready(path, fractions=[0.5, 0.5, 0], unknown="error")
     skipping = ready(path, fractions=[0.5, 0.5, 0], unknown="skip")
     assert skipping.decode(skipping.rows("val")[0])[:10] == "ab" + words(8)

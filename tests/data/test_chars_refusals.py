@@ -17,7 +17,11 @@ from rnnlab.errors import UserError
         (b"", {}, "the file is empty"),
         (b"caf\xe9 " * 500, {}, "not utf-8 at byte 3; .*data.encoding=latin-1"),
         (b"abc", {"encoding": "utf-9"}, "data.encoding=utf-9: Python knows no such encoding"),
-        (b"ab" * 50, {}, r"training 90, validation 5, test 5 characters and need training 2,501, validation 2, test 2"),
+        (
+            b"ab" * 50,
+            {},
+            r"training 90, validation 5, test 5 characters and need training 2,501, validation 2, test 2",
+        ),
         (b"ab" * 5000, {"fractions": [0.9999, 0.0001, 0]}, r"validation 1, test 0 .* validation 2, test 0"),
     ],
 )

@@ -116,7 +116,10 @@ def test_times_that_leap_are_remarked(csv, days, places):
     remarks = ready(csv(text, target="x", time_column="t")).remarks
     assert len(remarks) == (places > 0)
     if places:
-        assert "2 gaps between the times, the first from 2024-01-03T00:00:00 to 2024-01-05T00:00:00" in remarks[0]
+        assert (
+            "2 gaps between the times, the first from 2024-01-03T00:00:00 to 2024-01-05T00:00:00"
+            in remarks[0]
+        )
     even = ready(csv(text, target="x", time_column="t", resample="1d", missing="interpolate"))
     assert not even.remarks
 
@@ -261,7 +264,11 @@ def test_new_data_are_scaled_as_the_model_was_trained(csv):
             {"target": "y"},
             "trained on the inputs x, this data has the inputs y",
         ),
-        ("x\n1\n2\n3\n4", {"target": "x", "window": 3}, r"trained with data\.window=2, this data has data\.window=3"),
+        (
+            "x\n1\n2\n3\n4",
+            {"target": "x", "window": 3},
+            r"trained with data\.window=2, this data has data\.window=3",
+        ),
         ("x\n1", {"target": "x"}, "looks at 2 rows, this data has only 1"),
     ],
 )
@@ -334,7 +341,7 @@ def test_of_several_series_the_longest_is_too_short(csv):
     spec = ready(csv(long_table(), **settings)).spec
     head, *rows = long_table().splitlines()
     short = [row for shop in "ab" for row in [row for row in rows if f",{shop}," in row][:4]]
-    with pytest.raises(UserError, match="looks at 5 rows, this data has only 4 in its longest series$"):
+    with pytest.raises(UserError, match=r"looks at 5 rows, this data has only 4 in its longest series$"):
         ready(csv("\n".join([head, *short]), **settings).with_spec(spec))
 
 
@@ -445,7 +452,7 @@ def test_new_data_with_another_step_are_refused(csv):
 
     settings = {"target": "x", "time_column": "t"}
     spec = ready(csv(hours(1), **settings)).spec
-    with pytest.raises(UserError, match="trained on steps of 1 hour, this data has steps of 2 hours$"):
+    with pytest.raises(UserError, match=r"trained on steps of 1 hour, this data has steps of 2 hours$"):
         ready(csv(hours(2), **settings).with_spec(spec))
     with pytest.raises(UserError, match=r"has steps of 1 hour; data\.resample makes steps longer$"):
         ready(csv(hours(1), **settings).with_spec(ready(csv(hours(2), **settings)).spec))

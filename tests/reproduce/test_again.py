@@ -160,7 +160,10 @@ def test_the_run_of_the_working_folder_leaves_what_else_is_kept(copied, tmp_path
 
 
 def test_a_sample_is_drawn_from_several_runs(copied, capsys):
-    for number, said in (("0", "--sample 0: must be at least 1"), ("1", f"{copied.folder} is one run: leave it out")):
+    for number, said in (
+        ("0", "--sample 0: must be at least 1"),
+        ("1", f"{copied.folder} is one run: leave it out"),
+    ):
         assert main(["reproduce", str(copied.folder), "--sample", number]) == 2
         assert said in capsys.readouterr().err
 

@@ -105,7 +105,9 @@ def test_what_changes_the_numbers_is_refused_and_named(small, tmp_path):
         small(f"resume={run.folder}", "trainer.max_epochs=9", "optimizer.lr=0.5", **asked)
     with pytest.raises(UserError, match="max_epochs=3 is reached already"):
         small(f"resume={run.folder}", **asked)
-    with pytest.raises(UserError, match="cannot change in a resumed run; only its length can: trainer.max_steps or"):
+    with pytest.raises(
+        UserError, match=r"cannot change in a resumed run; only its length can: trainer\.max_steps or"
+    ):
         small(f"resume={run.folder}", "optimizer=sgd", "trainer.max_epochs=9", **asked)
     cosine = small("scheduler=cosine")
     with pytest.raises(UserError, match=r"schedule cosine depends on the length .*scheduler\.total_steps"):

@@ -423,7 +423,10 @@ def test_a_trial_that_a_run_alone_would_refuse_is_none(tmp_path, capsys):
              f"paths.outputs={tmp_path / 'out'}"]  # fmt: skip
     assert main(asked) == 0
     said = capsys.readouterr().out
-    assert "could not be run: trainer.val_check_interval=3: an epoch has 2 batches" in said and "failed" not in said
+    assert (
+        "could not be run: trainer.val_check_interval=3: an epoch has 2 batches" in said
+        and "failed" not in said
+    )
     records = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("run.json")]
     assert records and {record["status"] for record in records} == {"finished"}
     assert not list((tmp_path / "out").rglob("traceback.txt"))
@@ -508,7 +511,10 @@ def test_how_much_a_key_mattered_is_noted_without_a_warning(tmp_path, objectives
 
 @pytest.mark.parametrize(
     ("asked", "why"),
-    [({"search": "cmaes"}, "takes one objective"), ({"search": "nsga2", "prune": "asha"}, "leave out sweep.prune")],
+    [
+        ({"search": "cmaes"}, "takes one objective"),
+        ({"search": "nsga2", "prune": "asha"}, "leave out sweep.prune"),
+    ],
 )
 def test_what_takes_no_second_objective_is_refused(tmp_path, asked, why):
     with pytest.raises(UserError, match=f"sweep.objectives=.*{why}"):

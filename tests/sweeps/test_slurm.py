@@ -445,4 +445,7 @@ def test_a_job_that_ends_without_its_runs_is_told_of(cluster, tmp_path, capsys):
     words = [*LINE, f"paths.outputs={tmp_path}", "sweep.slurm.setup=['exit 3']"]
     assert main(words) == 1
     said = capsys.readouterr()
-    assert "ended before the run did: it printed nothing; Slurm says FAILED, exit code 3:0" in said.out + said.err
+    assert (
+        "ended before the run did: it printed nothing; Slurm says FAILED, exit code 3:0"
+        in said.out + said.err
+    )

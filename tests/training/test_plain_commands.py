@@ -50,7 +50,7 @@ def test_unroll_says_what_it_can_show(trained, command):  # noqa: F811
     run, _ = trained()
     done = command("unroll", str(run.folder), "--input", "0.1 0.2")
     assert done.returncode == 2 and done.stderr.startswith(f"{run.folder} holds a ")
-    assert "only a Task with a stack and a head" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert "only a Task with a stack and a linear head" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_nothing_that_fails_is_suggested(trained):

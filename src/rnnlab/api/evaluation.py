@@ -190,7 +190,9 @@ def learned_from(run: Run, task: Any, data: Any) -> None:
         try:
             data.count(load_data(run, task.spec))
         except UserError as error:
-            warn(f"the n-gram baselines are left out: the text that the run learned from cannot be read ({error})")
+            warn(
+                f"the n-gram baselines are left out: the text that the run learned from cannot be read ({error})"
+            )
 
 
 def evaluate_plain(run: Run, module: Any, overrides: list[str], split: str | None, trust: bool) -> Evaluation:

@@ -96,9 +96,7 @@ def _by_pattern(cells: Sequence[str]) -> Instants:
     matches = [pattern.fullmatch(cell) for cell in cells]
     for i, match in enumerate(matches):
         if match is None:
-            first = (
-                f"is not written like the first, {cells[0]!r}" if i else f"is no time such as {EXAMPLES}"
-            )
+            first = f"is not written like the first, {cells[0]!r}" if i else f"is no time such as {EXAMPLES}"
             raise Unread(i, f"{first}; data.time_format says how times are written")
     found = [match.groupdict() for match in matches if match]
     if "a" in pattern.groupindex:

@@ -36,9 +36,7 @@ def read_texts(paths: str | Path | Sequence[str | Path], encoding: str, key: str
         except OSError as error:  # such as a folder of the system without permission to read
             raise UserError(f"{key}={paths}: {error.filename} cannot be read: {error.strerror}") from None
         if not found:
-            raise UserError(
-                f"{key}={paths}: the folder holds no text ({', '.join(SUFFIXES)}, also with .gz)"
-            )
+            raise UserError(f"{key}={paths}: the folder holds no text ({', '.join(SUFFIXES)}, also with .gz)")
     elif isinstance(paths, int | float):
         raise UserError(f"{key}={paths}: must be a file's name, or a list of names")
     else:

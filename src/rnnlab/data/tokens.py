@@ -63,7 +63,9 @@ class Tokens(SequenceData):
         self._parts = parts(n_sequences, fractions)
         for (split, part), share in zip(self._parts.items(), fractions, strict=True):
             if share and part.start == part.stop:
-                raise UserError(f"data.n_sequences={n_sequences}: too few: the {NAMES[split]} part would be empty")
+                raise UserError(
+                    f"data.n_sequences={n_sequences}: too few: the {NAMES[split]} part would be empty"
+                )
 
     def with_spec(self, spec: dict[str, Any]) -> "Tokens":
         """Raises UserError where the model was trained with fewer tokens or with other classes."""

@@ -159,9 +159,7 @@ class Stack(nn.Module):
                 f"x has the shape {tuple(x.shape)}; it must be floats (B, T, {self.input_size}) or indices (B, T)"
             )
         if self.bidirectional and (state is not None or reset is not None):
-            raise UserError(
-                "model.bidirectional=true: a state from later steps cannot be carried or reset"
-            )
+            raise UserError("model.bidirectional=true: a state from later steps cannot be carried or reset")
         place = dropout_at if self.training and self.noisy else None
         if self.training and self.noisy and place is None:
             raise ValueError("dropout in training mode needs dropout_at=(seed, step)")

@@ -114,7 +114,9 @@ class Comparison(NamedTuple):
         )
         over = f"{self.fewest} to {self.settings}" if self.fewest < self.settings else f"{self.settings}"
         mean = f", each a mean over {over} other settings" if self.settings > 1 else ""
-        effect = "ratio of the first to the second" if self.effect == "ratio" else "the first minus the second"
+        effect = (
+            "ratio of the first to the second" if self.effect == "ratio" else "the first minus the second"
+        )
         better = "lower" if self.differences[0].lower_is_better else "higher"
         paired = f"paired by {self.unit}{mean}"
         scale = "log scale" if self.effect == "ratio" else "differences"

@@ -90,7 +90,5 @@ def why_no_score(entry: Entry) -> str:
     if entry.record.get("status") not in ENDED:
         return ""
     if "value" not in entry.best:
-        return (
-            f"it ended after {counted(entry.record.get('results', {}).get('steps', 0), 'step')} without a validation"
-        )
+        return f"it ended after {counted(entry.record.get('results', {}).get('steps', 0), 'step')} without a validation"
     return f"its best {entry.monitor} is {entry.value}"

@@ -238,7 +238,9 @@ class SlurmSweep:
         if record.get("status") == "stopped" or slurm_queue.about(job).get("JobState") == "CANCELLED":
             self.stopping = CANCELLED
             return Outcome(i, "stopped", f"job {job} was cancelled", record)
-        why = f"job {job} ended before the run did{last_words(self.folder, job)}" if job else "it is in no job"
+        why = (
+            f"job {job} ended before the run did{last_words(self.folder, job)}" if job else "it is in no job"
+        )
         return Outcome(i, "failed", why, record | {"status": "failed", "why": why})
 
 

@@ -110,7 +110,9 @@ class Study:
         several = bool(self.options["objectives"])
         at = f"sweep.objectives=[{','.join(self.options['objectives'])}]"
         if several and self.options["search"] == "cmaes":
-            raise UserError(f"{at}: sweep.search=cmaes takes one objective; nsga2, tpe, gp and random take several")
+            raise UserError(
+                f"{at}: sweep.search=cmaes takes one objective; nsga2, tpe, gp and random take several"
+            )
         if several and self.options["search"] == "gp" and not samplers.gp_takes_several():
             raise UserError(
                 f"{at}: sweep.search=gp takes several objectives from Optuna 4.4 on; use nsga2, tpe or random"

@@ -157,7 +157,6 @@ def _end(done: Sweep, due: int) -> None:
         raise SystemExit(exit_code(done.stopped) if done.stopped in NAMES else 1)
 
 
-
 def _headlines(plan: Plan, took: float) -> list[str]:
     counts = plan.counts()
     stale, again = sum(bool(r.stale) for r in plan.runs), sum(r.again for r in plan.runs)

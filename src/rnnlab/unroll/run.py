@@ -28,10 +28,10 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
     for a bidirectional model and for one that is no Task with a stack and a head.
     """
     task: Any = load_model(run, trust)
-    stack = getattr(task, "stack", None)
-    if not (isinstance(task, Task) and isinstance(stack, Stack) and hasattr(task, "head")):
+    stack, head = getattr(task, "stack", None), getattr(task, "head", None)
+    if not (isinstance(task, Task) and isinstance(stack, Stack) and isinstance(head, torch.nn.Linear)):
         raise UserError(
-            f"{run.folder} holds a {type(task).__name__}; only a Task with a stack and a head can be unrolled"
+            f"{run.folder} holds a {type(task).__name__}; only a Task with a stack and a linear head can be unrolled"
         )
     if stack.bidirectional:
         raise UserError("a bidirectional model has no one order of steps to unroll")
@@ -47,7 +47,7 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
         title=f"{run.folder.name}, {counted(len(words), 'step')}",
         seed=run.config["seed"],
         hidden=stack.hidden_size,
-        outputs=task.head.out_features,
+        outputs=head.out_features,
         x=x.numpy() if x.is_floating_point() else np.eye(stack.input_size)[x.numpy()],
         drawn="those that the run has learned",
         scheme="",
