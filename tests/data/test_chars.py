@@ -149,7 +149,7 @@ def test_a_trained_vocabulary_can_be_taken(write):
     assert trained.decode(new.rows("val")[0]) == words(500, 1, "abc")[450:459]
     stranger = Chars(path=write("x" * 500, "x.txt"), unknown="error")
     stranger.with_spec(trained.spec)
-    with pytest.raises(UserError, match=r"the train part has .*'x'"):
+    with pytest.raises(UserError, match=r"the training part has .*'x'"):
         stranger.setup()
     with pytest.raises(UserError, match="was not trained with it"):
         Chars(unknown="replace").with_spec(trained.spec)

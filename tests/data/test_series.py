@@ -454,8 +454,9 @@ def test_new_data_with_another_step_are_refused(csv):
     spec = ready(csv(hours(1), **settings)).spec
     with pytest.raises(UserError, match=r"trained on steps of 1 hour, this data has steps of 2 hours$"):
         ready(csv(hours(2), **settings).with_spec(spec))
+    longer = ready(csv(hours(2), **settings)).spec
     with pytest.raises(UserError, match=r"has steps of 1 hour; data\.resample makes steps longer$"):
-        ready(csv(hours(1), **settings).with_spec(ready(csv(hours(2), **settings)).spec))
+        ready(csv(hours(1), **settings).with_spec(longer))
     assert ready(csv(hours(1, 9), **settings).with_spec(spec)).season == 1
 
 
