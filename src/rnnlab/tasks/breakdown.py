@@ -29,7 +29,7 @@ def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: i
     """
     starts = data.starts(split).numpy()
     stops = np.array([group.stop for group in data.frame.series])
-    most = np.bincount(np.searchsorted(stops, starts, side="right"), minlength=1).max()
+    most = np.bincount(np.searchsorted(stops, starts, side="right"), minlength=1).max().item()
     if most < max(1, origins):
         few = f", too few for {counted(origins, 'origin')}" if origins else ""
         raise UserError(f"the part holds {counted(most, 'window')}{few}")
