@@ -394,7 +394,7 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
             ["sweep.search=tpe", "sweep.objectives=[paramters]"],
             "runs have no paramters. Did you mean parameters?",
         ),
-        (["sweep.search=tpe", "sweep.objectives=[mae]"], "a run has no mae. Did you mean metric/mae?"),
+        (["sweep.search=tpe", "sweep.objectives=[mae]"], "runs have no mae. Did you mean metric/mae?"),
         (["sweep.search=tpe", "sweep.objectives=[steps,steps]"], "[steps,steps]: names steps twice"),
         (["sweep.search=tpe", "sweep.objectives=[loss/val]"], "loss/val is the monitored metric"),
         (
