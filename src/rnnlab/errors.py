@@ -40,7 +40,7 @@ def warn(said: str) -> None:
 
 def counted(n: int, what: str) -> str:
     """A number and its noun: "1 run", "2,000 runs", "4 batches"."""
-    return f"{n:,} {what}{'' if n == 1 else 'es' if what.endswith('ch') else 's'}"
+    return f"{n:,} {what}{'' if n == 1 else 'es' if what.endswith('tch') else 's'}"
 
 
 def nearest(word: str, possible: Iterable[str]) -> str:
