@@ -160,3 +160,62 @@ def test_without_a_horizon_as_many_steps_as_fit(months, series):
     assert (months.figures / "free-run-24.csv").is_file()  # the 60 months less the 36 of the training part
     main([str(series.folder)])
     assert (series.figures / "free-run-160.csv").is_file()
+
+
+def test_a_picture_is_of_the_kind_that_its_name_says(sine, tmp_path):
+    for name, begins in (("f.svg", b"<?xml"), ("f.pdf", b"%PDF"), ("f.PNG", b"\x89PNG"), ("f", b"\x89PNG")):
+        main(
+            [
+                str(sine.folder),
+                "--horizon",
+                "5",
+                "--csv",
+                f"{tmp_path}/f.csv",
+                "--picture",
+                f"{tmp_path}/{name}",
+            ]
+        )
+        assert (tmp_path / name).read_bytes().startswith(begins)
+    with pytest.raises(UserError, match=r"f\.jpg: a figure is written as \.svg, \.pdf, \.png"):
+        main([str(sine.folder), "--csv", f"{tmp_path}/g.csv", "--picture", f"{tmp_path}/f.jpg"])
+    assert not (tmp_path / "g.csv").exists()
+
+
+def test_times_with_offsets_keep_them_in_tables_frames_and_backtests(months):
+    found = months.forecast(3, start=0, series="c")
+    assert str(found.to_frame().index.tz) == "UTC"
+    assert found.time_texts[0] == "2020-01-01T00:00:00+02:00"
+    assert found.to_frame().index[0].isoformat() == "2019-12-31T22:00:00+00:00"
+    origins = list(months.evaluate(backtest=2).breakdown)[:2]
+    assert all(origin.endswith("-01T00:00:00+02:00") for origin in origins)
+
+
+def test_a_horizon_that_does_not_fit_is_named_as_it_was_asked_for(series):
+    with pytest.raises(UserError, match=r"^--horizon 390: the data has 400 rows"):
+        series.forecast(390)
+    with pytest.raises(UserError, match="the path of a file, and no DataFrame"):
+        series.forecast(data=series.forecast(3).to_frame())
+
+
+def test_inputs_without_a_future_are_named_in_a_line(tmp_path, capsys):
+    asked = (f"data.path={table(tmp_path / 't.csv', 200)}", "data.target=load", "data.columns=[load,heat]")
+    run = rnnlab.train(
+        "experiment=ett", *asked, "data.window=24", "data.horizon=3", "model.hidden_size=4", "trainer.max_epochs=1",
+        "logger=none", "callbacks=none", "trainer.threads=1", "trainer.accelerator=cpu",
+        f"paths.outputs={tmp_path}", quiet=True,
+    )  # fmt: skip
+    capsys.readouterr()
+    assert len(run.forecast().values) == 3
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("the forecast goes 3 steps ahead") and " heat, " in said
+    run.forecast(2)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_runs_own_file_in_another_place_has_its_training_part(series, tmp_path):
+    same = table(tmp_path / f"{'moved' * 30}.csv", 400)
+    found = series.forecast(5, start=300, data=same)
+    assert found.within_training and len(found.name) < 100
+    np.testing.assert_array_equal(found.values, series.forecast(5, start=300).values)
+    assert len(series.forecast(5, data=same).truth) == 0  # a file that is named is continued from its end
+    assert not series.forecast(5, start=30, data=table(tmp_path / "new.csv", 60, shift=1.0)).within_training

@@ -84,13 +84,10 @@ class Forecast:
         return self._drawn()
 
     def _repr_png_(self) -> bytes:
-        from rnnlab.figures.canvas import alike
+        from rnnlab.figures.canvas import png
         from rnnlab.terminal.notebook import light
 
-        picture = io.BytesIO()
-        with alike():
-            self.figure().savefig(picture, format="png")
-        return light(picture.getvalue())
+        return light(png(self.figure()))
 
 
 def forecast(

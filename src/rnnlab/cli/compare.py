@@ -83,9 +83,10 @@ def main(argv: list[str]) -> None:
         write_json(place(Path(asked.json)), as_json(found))
     write_tables(asked, found.heads(), found.lines(), [d.decided for d in found.differences], found.caption())
     if asked.figure:
+        from rnnlab.figures.canvas import check_format
         from rnnlab.report import forest
 
-        forest.check_format(Path(asked.figure))
+        check_format(Path(asked.figure))
         forest.of_comparison(found, place(Path(asked.figure)))
     for file in filter(None, (asked.json, asked.markdown, asked.latex, asked.figure)):
         console.print(f"written  {file}", soft_wrap=True)

@@ -86,11 +86,13 @@ def main(argv: list[str]) -> None:
         )
 
     from rnnlab.config import check, compose
-    from rnnlab.figures.canvas import alike, save
+    from rnnlab.figures.canvas import alike, check_format, save
     from rnnlab.terminal.scores import console
     from rnnlab.training import accelerator
 
     tried = []
+    if Path(arguments.picture).suffix:
+        check_format(Path(arguments.picture))
     for size in sizes:
         asked = [*arguments.overrides, *([f"data.batch_size={size}"] if size else [])]
         config = check(compose(asked, arguments.config_dir), asked, arguments.config_dir)

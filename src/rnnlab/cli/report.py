@@ -92,7 +92,8 @@ def main(argv: list[str]) -> None:
     if asked.figure:
         from rnnlab.report import forest
 
-        forest.check_format(Path(asked.figure))
+        from rnnlab.figures.canvas import check_format
+        check_format(Path(asked.figure))
         if not board.rows:
             raise UserError(f"--figure: {folder} has no finished run with a result")
         forest.of_board(board, place(Path(asked.figure)))
