@@ -3,10 +3,12 @@
 import shutil
 
 import pytest
+from tables import table
 
 from rnnlab.cli.evaluate import main
 from rnnlab.data import Tokens
 from rnnlab.errors import UserError
+from rnnlab.runs.data import changed
 
 
 @pytest.mark.parametrize("part", ["model", "data"])
@@ -45,3 +47,28 @@ def test_tokens_of_another_kind_are_refused():
         Tokens(n_sequences=20, vocab_size=101, classes=2).with_spec(trained.spec)
     with pytest.raises(UserError, match=r"data.classes=3: .* 2"):
         Tokens(n_sequences=20, vocab_size=100, classes=3).with_spec(trained.spec)
+
+
+def test_a_text_that_looks_like_a_number_stays_a_text(series, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path / "2024", 60, shift=1.0)
+    assert series.evaluate("data.path=2024").split == "all"
+
+
+def test_special_characters_in_a_text_take_quotes(series, tmp_path):
+    for name, said in (("a,b.csv", "a text with a comma in quotes"), ("a=b.csv", "in VALUE take quotes")):
+        new = table(tmp_path / name, 60, shift=1.0)
+        with pytest.raises(UserError, match=said):
+            series.evaluate(f"data.path={new}")
+        assert series.evaluate(f"data.path='{new}'").split == "all"
+
+
+def test_keys_of_data_within_the_data_can_be_changed():
+    node = {"_target_": "mine.Data", "inner": {"_target_": "mine.Inner", "n": 2, "deep": {"a": 1}}, "n": 5}
+    config = {"data": node, "seed": 0}
+    found = changed(config, ["data.inner.n=3", "data.inner.deep.a=[1,2]", "data.n=4"])["data"]
+    assert (found["inner"]["n"], found["inner"]["deep"]["a"], found["n"]) == (3, [1, 2], 4)
+    assert node["inner"]["n"] == 2
+    for wrong in ("data.inner._target_=os.system", "data.inner.m=3", "data.n.x=1", "data._inner.n=3"):
+        with pytest.raises(UserError, match="no such key"):
+            changed(config, [wrong])

@@ -18,6 +18,7 @@ from rnnlab.config.reading import read
 from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
 from rnnlab.data.corpora import CORPORA
+from rnnlab.config.texts import kept
 from rnnlab.errors import UserError, nearest
 from rnnlab.runs.generators import drawn_by_run, may_draw, seed_built, seed_setup
 from rnnlab.runs.load import permitted
@@ -101,7 +102,11 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
             raise UserError(
                 f"{text}: only data.KEY=VALUE can be changed; the model stays as it was trained{hint}"
             )
-        if name not in config["data"] or name.startswith("_"):
+        *outer, last = name.split(".")  # a data set within the data has keys of its own
+        node: Any = config["data"]
+        for inner in outer:
+            node = node.get(inner) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node or any(part[:1] == "_" for part in (*outer, last)):
             raise UserError(f"{key}: no such key.{near_key(key, {'data': config['data']})}")
         config["data"][name] = override.value()
     problems = [line for line in read(plain(config)).problems if line not in complaints]
@@ -112,9 +117,13 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
 
 def _parse(text: str) -> Override:
     try:
-        override = OverridesParser.create().parse_override(text)
+        override = OverridesParser.create().parse_override(*kept([text]))
     except HydraException:
-        raise UserError(f"{text}: an override is written data.KEY=VALUE") from None
+        raise UserError(
+            f"{text}: an override is written data.KEY=VALUE; special characters in VALUE take quotes"
+        ) from None
     if override.is_sweep_override() or override.is_delete():
-        raise UserError(f"{text}: one value at a time; a list stands in [brackets]")
+        raise UserError(
+            f"{text}: one value at a time; a list stands in [brackets], a text with a comma in quotes"
+        )
     return override
