@@ -45,6 +45,8 @@ class Forecast:
     quantiles: np.ndarray | None = None
     """Of a distribution: (steps of the first forecast, targets, levels); of a point forecast: None."""
 
+    in_utc: bool = False
+    """Whether `times` are in UTC, as those of a file whose times have offsets are."""
     def __repr__(self) -> str:
         mse = f", mse {self.errors['forecast']['mse']:.4g}" if self.errors else ""
         return f"<Forecast of {', '.join(self.targets)}: {len(self.times)} steps{mse}>"
@@ -75,9 +77,9 @@ class Forecast:
         return text.getvalue()
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame with the columns of `columns()`, indexed by time."""
-        columns = self.columns() | {self.time_name: self.times}
-        return frame(columns).set_index(self.time_name)
+        """A pandas DataFrame with the columns of `columns()`, indexed by time, in UTC where the file has offsets."""
+        found = frame(self.columns() | {self.time_name: self.times}).set_index(self.time_name)
+        return found.tz_localize("UTC") if self.in_utc else found
 
     def figure(self) -> Any:
         """A matplotlib figure: the window, truth, forecast and baseline."""
@@ -178,6 +180,7 @@ def message(run: Run, free: Any) -> tuple[str, str]:
         return name, "(beyond the end of the data)"
     scores = {who: found["mse"] for who, found in errors.items()}
     return f"{name}, mse {scores.pop('forecast'):.3g}", "".join(f"({n} {v:.3g})" for n, v in scores.items())
+        in_utc=data.frame.offsets is not None,
 
 
 def slug(name: str) -> str:

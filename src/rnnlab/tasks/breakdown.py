@@ -83,7 +83,8 @@ def _rows(data: Windowed, starts: np.ndarray, by: By, origins: int) -> tuple[lis
         its = np.flatnonzero(series == i)
         of_window[its] = np.arange(len(its)) * origins // len(its)
     firsts = np.array([starts[of_window == i].min() for i in range(origins) if (of_window == i).any()])
-    return time_texts(data.frame.times[firsts + data.window]), of_window
+    at, offsets = firsts + data.window, data.frame.offsets
+    return time_texts(data.frame.times[at], None if offsets is None else offsets[at]), of_window
 
 
 def spread(table: Table) -> Table:
