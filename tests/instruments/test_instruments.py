@@ -207,3 +207,15 @@ def test_a_short_training_is_looked_at_often_enough_for_a_curve():
     looks = [v for v in range(35) if look_at(v, 10)]
     assert looks == [*range(10), 10, 20, 30] and [look_at(v, 10) for v in looks] == [*range(1, 14)]
     assert all(look_at(v, 1) == v + 1 for v in range(9))
+
+
+@pytest.mark.parametrize("loss", ["quantile", "student_t"])
+def test_a_distribution_is_measured_by_its_own_loss(sine, loss):
+    task = Forecaster(sine.spec, cell="gru", hidden_size=6, engine="torch", loss=loss)
+    with looking(task):
+        seen = probe(task, sine)
+        starts = sine.starts("val")
+        x = torch.stack([sine.series[s : s + sine.window, :1] for s in starts])
+        y = torch.stack([sine.series[s + sine.window : s + sine.window + 1, :1] for s in starts])
+        torch.testing.assert_close(task.end_loss(trace(task, seen.x).y, seen), task.loss((x, y)))
+        assert (gradient_norms(task, seen) > 0).all()
