@@ -18,9 +18,10 @@ from rnnlab.errors import UserError
 from rnnlab.export import equations
 from rnnlab.export.export import export, write_safetensors
 from rnnlab.export.onnx import TOLERANCE, apart
-from rnnlab.export.portable import rounded
+from rnnlab.export.portable import portable, rounded
 from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.run import Run
+from rnnlab.tasks import Classifier, Forecaster
 
 TEXT = ("experiment=notebook/char_rnn", "trainer.threads=1", "trainer.accelerator=cpu", "callbacks=none",
         "trainer.max_steps=5", "trainer.val_check_interval=5")  # fmt: skip
@@ -357,3 +358,15 @@ def test_torch_code_is_checked_where_torch_is_not_in_the_site_packages(small, tm
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     assert export(run, "torch", tmp_path / "out")[1].startswith("checked")
+
+
+def test_the_words_about_an_output_are_those_of_its_kind():
+    sine = {"kind": "series", "inputs": 1, "targets": 1, "window": 5, "horizon": 1, "target_index": [0],
+            "season": None, "input_shift": [0.0], "input_scale": [1.0], "target_shift": [0.0],
+            "target_scale": [1.0]}  # fmt: skip
+    assert "centre of the distribution" not in portable(Forecaster(sine, hidden_size=2, cell="gru")).words
+    spread = Forecaster(sine, hidden_size=2, cell="gru", loss="quantile")
+    assert "It is the centre of the distribution; the quantiles are not exported." in portable(spread).words
+    tokens = {"kind": "labelled", "vocab_size": 5, "classes": 2, "max_length": 4}
+    for output, words in (("auto", "before the sigmoid"), ("softmax", "before the softmax")):
+        assert words in portable(Classifier(tokens, hidden_size=2, cell="gru", output=output)).words
