@@ -1,5 +1,7 @@
 """Trained models of every task unrolled over an input, and what their outputs are said to mean."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -153,3 +155,18 @@ def test_the_lesson_fits_a_narrow_terminal(small, monkeypatch, capsys, columns, 
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns and not any("…" in line for line in lines)
     assert sum(line.startswith("forecast: ") for line in lines) == 2
+
+
+def test_a_module_of_ones_own_is_refused_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "training")
+    import plain_project
+
+    run = rnnlab.train("trainer.max_epochs=1", *FAST[:4], f"paths.outputs={tmp_path}", "name=own",
+                       module=plain_project.Module(), data=plain_project.Data(), quiet=True)  # fmt: skip
+    with pytest.raises(UserError, match="holds a Module; only a task with a stack and a linear head"):
+        unroll.main([str(run.folder), "--input", "1 2"])
+
+
+def test_an_example_beside_a_run_is_refused(chars):
+    with pytest.raises(UserError, match="--example numpy: an example, or a run's folder"):
+        unroll.main([str(chars.folder), "--example", "numpy", "--input", "the"])

@@ -305,6 +305,8 @@ class Forecaster(Task):
             raise UserError(f"{str(error).rpartition(': ')[2]} is not a number") from None
         inputs = self.spec["inputs"]
         for row in rows:
+        if odd := [value for row in rows for value in row if not math.isfinite(value)]:
+            raise UserError(f"{odd[0]} is not a number that a model can read")
             if len(row) != inputs:
                 names = ",".join(self.spec["input_names"])
                 raise UserError(f"each step has {inputs} values ({names}), and one has {len(row)}")

@@ -5,12 +5,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from rnnlab.cells import Cell
 from rnnlab.cells.registry import name_of
 from rnnlab.errors import UserError
+from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.load import load_model
 from rnnlab.runs.run import Run
+from rnnlab.tasks.task import Task
 from rnnlab.unroll import numpy_cells
 from rnnlab.unroll.numpy_cells import Quantity
 from rnnlab.unroll.unroll import Example, Line, Unrolled, subscript
@@ -23,10 +26,14 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
 
     `text` is the text for a character model, the numbers of a series in its own units (steps separated by spaces,
     columns of a step by commas), or the tokens of a sequence. Raises UserError for a text that the model cannot read
-    and for a bidirectional model.
+    and for a model that is bidirectional, or no stack with a linear head.
     """
     task = load_model(run, trust)
-    stack = task.stack
+    stack, head = getattr(task, "stack", None), getattr(task, "head", None)
+    if not isinstance(task, Task) or not isinstance(stack, Stack) or not isinstance(head, nn.Linear):
+        raise UserError(
+            f"{run.folder} holds a {type(task).__name__}; only a task with a stack and a linear head can be unrolled"
+        )
     if stack.bidirectional:
         raise UserError("a bidirectional model has no one order of steps to unroll")
     cell, step = cast(Cell, stack.layers[0]), by_hand(stack.layers[0])
@@ -41,7 +48,7 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
         title=f"{run.folder.name}, {len(words)} steps",
         seed=run.config["seed"],
         hidden=stack.hidden_size,
-        outputs=task.head.out_features,
+        outputs=head.out_features,
         x=x.numpy() if x.is_floating_point() else np.eye(stack.input_size)[x.numpy()],
         drawn="those that the run has learned",
         scheme="",
