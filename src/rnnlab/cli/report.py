@@ -35,6 +35,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--figure", metavar="FILE", help="draw the rows with intervals: .svg, .pdf or .png")
     parser.add_argument("--rows", type=int, default=20, help="how many rows to show (default: 20)")
     asked = parser.parse_args(argv)
+    if asked.rows < 1:
+        raise UserError(f"--rows {asked.rows}: must be at least 1")
     folder = Path(asked.experiment)
     if (folder / "run.json").is_file():
         return of_run(folder, asked)
@@ -90,9 +92,9 @@ def main(argv: list[str]) -> None:
 
         write_tables(asked, *rows(board), " ".join(board.notes))
     if asked.figure:
+        from rnnlab.figures.canvas import check_format
         from rnnlab.report import forest
 
-        from rnnlab.figures.canvas import check_format
         check_format(Path(asked.figure))
         if not board.rows:
             raise UserError(f"--figure: {folder} has no finished run with a result")
