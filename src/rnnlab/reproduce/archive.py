@@ -54,6 +54,8 @@ def write(experiment: Path, file: Path) -> int:
             [p.name for p in experiment.parent.iterdir() if p.is_dir()] if experiment.parent.is_dir() else []
         )
         raise UserError(f"{experiment}: no runs there that can be read.{nearest(experiment.name, beside)}")
+    if file.is_dir():
+        raise UserError(f"{file}: a folder is there; an archive is a file, such as {file / 'runs.zip'}")
     name = Path(os.path.abspath(experiment)).name  # noqa: PTH100 (of ".", too, and of a link its own)
     temporary = file.with_name(f".{file.name}.part")
     try:
