@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
 
+from rnnlab.api.arguments import texts
 from rnnlab.errors import UserError
 from rnnlab.runs import run as folder
 from rnnlab.runs.record import ENDED
@@ -22,7 +23,7 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
             raise UserError(
                 f"{run.folder} is {run.status}; a larger trainer.max_epochs or max_steps trains it for longer"
             )
-        asked = [f"resume={quoted(str(run.folder))}", *overrides]
+        asked = [f"resume={quoted(str(run.folder))}", *texts(overrides)]
         return train(compose(asked), asked, quiet=quiet)
     if overrides:
         raise UserError(
