@@ -308,23 +308,55 @@ def predict(
             return stacked(
                 [task(batch[0] if isinstance(batch, list | tuple) else batch) for batch in loader], 0
             )
-        except TypeError as error:
+        except (TypeError, NotImplementedError) as error:
             raise UserError(f"predict: {type(task).__name__} needs a predict_step: {error}") from error
 
 
 def predict_on(run: Run, x: Any, trust: bool = False) -> np.ndarray:
-    """The run's predictions for x: values of a series (B, T, inputs) in its own units, or ids (B, T)."""
+    """The run's predictions for x: values of a series (B, T, inputs) in its own units, or ids (B, T).
+
+    A LightningModule of the user's own is called with x, whose fractions get the type of its weights.
+    """
     import torch
 
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Task
 
-    task = load_model(run, trust)
-    given = torch.as_tensor(np.asarray(x))
+    task, given = load_model(run, trust), numbers(x)
+    if not given.numel():
+        raise UserError(f"predict: x is {tuple(given.shape)}, with nothing in it")
     with torch.inference_mode():
         if isinstance(task, Task):
             return np.asarray(task.predict_given(given))
-        return np.asarray(task(given))
+        kinds = (p.dtype for p in task.parameters() if p.is_floating_point())
+        if given.is_floating_point():
+            given = given.to(next(kinds, torch.float32))
+        try:
+            return stacked([task(given)], 0)
+        except (TypeError, NotImplementedError, RuntimeError) as error:
+            said = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"predict: forward of {type(task).__name__} does not take x, {tuple(given.shape)} {given.dtype}: {said}"
+            ) from error
+
+
+def numbers(x: Any) -> Any:
+    """A tensor of x: an array of any layout, nested lists, a DataFrame, or a tensor on any device. Raises UserError
+    where it holds anything but numbers.
+    """
+    import torch
+
+    if isinstance(x, torch.Tensor):
+        return x.detach().cpu()
+    try:
+        array = np.asarray(x)
+    except ValueError:  # nested lists of several lengths
+        raise UserError("predict: x holds rows of several lengths") from None
+    if array.dtype.kind not in "biuf":
+        kind = type(x).__name__ if array.dtype == object else array.dtype
+        raise UserError(f"predict: x is a {kind}, and no array of numbers")
+    whole = array.dtype.kind != "f"
+    return torch.from_numpy(np.array(array, dtype=np.int64 if whole else np.float64, order="C"))
 
 
 def stacked(parts: list[Any], along: int) -> np.ndarray:
@@ -333,5 +365,6 @@ def stacked(parts: list[Any], along: int) -> np.ndarray:
 
     if not all(isinstance(part, torch.Tensor) for part in parts):
         kind = type(parts[0]).__name__ if parts else "nothing"
-        raise UserError(f"predict: predict_step gives {kind}; only tensors can be put together")
+        raise UserError(f"predict: the model gives {kind}; only tensors can be put together")
     return torch.cat(parts, dim=along).numpy(force=True)
+            _as_trained(run, task)

@@ -271,6 +271,8 @@ class Forecaster(Task):
             raise UserError(
                 "predict: the units of x are those of a file's series here; give data.path=FILE instead"
             )
+        if x.shape[1] <= (back := self.per_window.back if self.per_window else 0):
+            raise UserError(f"predict: x has {x.shape[1]} steps; at least {back + 1} are needed")
         return self.unscaled(self(self.scaled(x)))
 
     def loss_units(self) -> tuple[str | None, float]:
@@ -303,10 +305,10 @@ class Forecaster(Task):
             rows = [[float(value) for value in step.split(",")] for step in text.split()]
         except ValueError as error:
             raise UserError(f"{str(error).rpartition(': ')[2]} is not a number") from None
-        inputs = self.spec["inputs"]
-        for row in rows:
         if odd := [value for row in rows for value in row if not math.isfinite(value)]:
             raise UserError(f"{odd[0]} is not a number that a model can read")
+        inputs = self.spec["inputs"]
+        for row in rows:
             if len(row) != inputs:
                 names = ",".join(self.spec["input_names"])
                 raise UserError(f"each step has {inputs} values ({names}), and one has {len(row)}")

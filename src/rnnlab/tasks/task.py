@@ -418,7 +418,8 @@ def given_ids(x: Tensor, size: int, named: str) -> Tensor:
     shape or type, and for ids that are not below `size`.
     """
     if x.dim() != 2 or x.is_floating_point():
-        raise UserError(f"predict: x is {tuple(x.shape)}; {named} (rows, steps) fit")
+        kind = "fractions " * x.is_floating_point()
+        raise UserError(f"predict: x is {kind}{tuple(x.shape)}; {named} (rows, steps) fit")
     x = x.long()
     if x.numel() and (x.min() < 0 or x.max() >= size):
         raise UserError(
