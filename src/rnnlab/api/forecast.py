@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.api.evaluation import is_new
+from rnnlab.api.arguments import texts, whole
+from rnnlab.api.evaluation import is_new, names_data
 from rnnlab.api.frame import frame
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import afford
@@ -121,14 +122,17 @@ def forecast(
         raise UserError(f"--horizon {horizon}: must be at least 1")
     if start is not None and start < 0:
         raise UserError(f"--start {start}: must be at least 0")
-    task, overrides = load_model(run, trust), list(overrides)
+    task, overrides = load_model(run, trust), texts(overrides)
     if not isinstance(task, Forecaster):
         raise UserError(f"{run.folder} holds a {type(task).__name__}; only a Forecaster can forecast")
-    if data_file:
+    if data_file is not None:
+        if not isinstance(data_file, str | Path):
+            raise UserError(f"forecast: data is the path of a file, and no {type(data_file).__name__}")
         if "path" not in run.config["data"]:
             raise UserError(f"--data {data_file}: this run's data is made, not read from a file")
         overrides.insert(0, f"data.path={quoted(str(data_file))}")
-    new_file = is_new(overrides)
+    named = names_data(overrides)
+    new_file = is_new(run, overrides)
     data = load_data(run, task.spec, overrides, whole=new_file, trust=trust)
     if not isinstance(data, Windowed):
         raise UserError(
@@ -138,10 +142,17 @@ def forecast(
     rows = group.stop - group.start
     if horizon is None:
         held = rows - data.parts(rows)["train"].stop  # rows after the training part
-        compared = not new_file and start is None
+        compared = not named and start is None
         longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
-        horizon = farthest(task, data, group.stop - (longest if compared else start or 0), longest)
-    start = start if start is not None else 0 if new_file else horizon
+        row, horizon = group.stop - (longest if compared else start or 0), longest
+        if missing := unknown_ahead(task, data, row, longest):
+            horizon = data.horizon
+            warn(
+                f"the forecast goes {horizon} steps ahead: further on the model would need {', '.join(missing)}, which "
+                "it does not forecast"
+            )
+    asked = f"--horizon {horizon}" if start is None else f"--start {start}"
+    start = start if start is not None else 0 if named else horizon
     afford(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
     if rows - start < data.window:
         raise UserError(
@@ -152,8 +163,8 @@ def forecast(
     trained = group.start + data.parts(rows)["train"].stop if data.frame.groups else data.rows("train")[1]
     free = free_run(task, data, row, horizon)
     suffix = f"-{slug(group.name)}" if series else ""
-    if new_file:
-        suffix += f"-{data.path.stem}"  # type: ignore[attr-defined]
+    if named and isinstance(path := getattr(data, "path", None), str | Path):
+        suffix += f"-{slug(Path(path).stem)}"
     return Forecast(
         targets=data.frame.targets,
         times=free.times,

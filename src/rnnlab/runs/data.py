@@ -4,6 +4,7 @@ import copy
 import inspect
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from rnnlab.config.data_schema import ALL_TEST
 from rnnlab.config.reading import read
 from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
-from rnnlab.data.corpora import CORPORA
 from rnnlab.config.texts import kept
-from rnnlab.errors import UserError, nearest
+from rnnlab.data.corpora import CORPORA
+from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.generators import drawn_by_run, may_draw, seed_built, seed_setup
 from rnnlab.runs.load import permitted
+from rnnlab.runs.objects import GIVEN
 from rnnlab.runs.run import Run
 
 
@@ -30,9 +32,11 @@ def load_data(
 ) -> Any:
     """The run's data set, set up with the scale and the vocabulary in `spec`, which is the trained model's.
 
-    `overrides` are `data.KEY=VALUE` in Hydra's grammar. With `whole` all data is the test part. Raises UserError for an
-    unknown key, an invalid value, and data that does not fit the model.
+    `overrides` are `data.KEY=VALUE` in Hydra's grammar. With `whole` all data is the test part. Warns where the run's
+    own data has changed since the training. Raises UserError for an unknown key, an invalid value, data that cannot be
+    changed or taken as a whole, and data that does not fit the model.
     """
+    refuse_given(run, overrides, whole)
     config = changed(run.config, overrides)
     if misfits := [
         message for key, message in between(read(copy.deepcopy(plain(config))).sound) if key == "model"
@@ -61,7 +65,35 @@ def load_data(
             raise UserError(
                 f"{run.folder}: its model was not trained on such data ({type(data).__name__}): it knows no {error}"
             ) from error
+    if not overrides and not whole:
+        _tell_change(run, getattr(data, "content_hash", None))
     return data
+
+
+def refuse_given(run: Run, overrides: Sequence[str], whole: bool) -> None:
+    """Raises UserError for changes of data that is an object of this process, or for all of a data set that has no
+    `fractions`.
+    """
+    node = run.config.get("data")
+    target = node.get("_target_") if isinstance(node, dict) else None
+    if target == GIVEN and (whole or overrides):
+        raise UserError(
+            f"{run.folder}: its data was handed to rnnlab.train as an object, of which only the parts can be taken"
+        )
+    if whole and isinstance(node, dict) and "fractions" not in node and not str(target).startswith("rnnlab."):
+        raise UserError(f"{run.folder}: its data has no data.fractions, and cannot be taken as one part")
+
+
+def _tell_change(run: Run, now: str | None) -> None:
+    """Warns where the content of a run's data is not that of the training; a damaged manifest says nothing."""
+    then = None
+    with suppress(UserError):
+        then = run.manifest.get("data_hash")
+    if then and now and then != now:
+        warn(
+            f"{run.folder}: its data has changed since the training (content {then[:12]}, now {now[:12]}); its parts "
+            "are cut from the data as it is now"
+        )
 
 
 def _takes_stage(data: Any) -> bool:
@@ -108,7 +140,7 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
             node = node.get(inner) if isinstance(node, dict) else None
         if not isinstance(node, dict) or last not in node or any(part[:1] == "_" for part in (*outer, last)):
             raise UserError(f"{key}: no such key.{near_key(key, {'data': config['data']})}")
-        config["data"][name] = override.value()
+        node[last] = override.value()
     problems = [line for line in read(plain(config)).problems if line not in complaints]
     if problems:
         raise UserError(*problems)
