@@ -12,7 +12,7 @@ import numpy as np
 from rnnlab.api.arguments import texts, whole
 from rnnlab.api.evaluation import is_new, names_data
 from rnnlab.api.frame import frame
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, nearest, warn
 from rnnlab.memory import afford
 from rnnlab.runs.run import Run
 
@@ -45,9 +45,9 @@ class Forecast:
     levels: tuple[float, ...] = ()
     quantiles: np.ndarray | None = None
     """Of a distribution: (steps of the first forecast, targets, levels); of a point forecast: None."""
-
     in_utc: bool = False
     """Whether `times` are in UTC, as those of a file whose times have offsets are."""
+
     def __repr__(self) -> str:
         mse = f", mse {self.errors['forecast']['mse']:.4g}" if self.errors else ""
         return f"<Forecast of {', '.join(self.targets)}: {len(self.times)} steps{mse}>"
@@ -116,8 +116,9 @@ def forecast(
     from rnnlab.runs.data import load_data
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Forecaster
-    from rnnlab.tasks.rollout import farthest, free_run
+    from rnnlab.tasks.rollout import free_run, unknown_ahead
 
+    horizon, start = whole("--horizon", horizon), whole("--start", start)
     if horizon is not None and horizon < 1:
         raise UserError(f"--horizon {horizon}: must be at least 1")
     if start is not None and start < 0:
@@ -156,7 +157,7 @@ def forecast(
     afford(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
     if rows - start < data.window:
         raise UserError(
-            f"--start {start}: the data has {rows} rows and the model needs {data.window} before the "
+            f"{asked}: the data has {rows} rows and the model needs {data.window} before the "
             f"start, which can be at most {rows - data.window} before the end"
         )
     row = group.stop - start
@@ -179,6 +180,7 @@ def forecast(
         time_texts=texts_of(data, free),
         levels=tuple(free.levels),
         quantiles=free.quantiles,
+        in_utc=data.frame.offsets is not None,
         _drawn=lambda: running_on(data, free, message(run, free)),
     )
 
@@ -191,7 +193,6 @@ def message(run: Run, free: Any) -> tuple[str, str]:
         return name, "(beyond the end of the data)"
     scores = {who: found["mse"] for who, found in errors.items()}
     return f"{name}, mse {scores.pop('forecast'):.3g}", "".join(f"({n} {v:.3g})" for n, v in scores.items())
-        in_utc=data.frame.offsets is not None,
 
 
 def slug(name: str) -> str:

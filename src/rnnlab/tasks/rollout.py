@@ -116,9 +116,14 @@ def fed_back(task: Forecaster, window: Tensor, steps: int, known: Tensor | None 
 
 def farthest(task: Forecaster, data: Windowed, row: int, steps: int) -> int:
     """How far a free run from `row` can go: `steps`, or one horizon where the future of an input is not known."""
+    return data.horizon if unknown_ahead(task, data, row, steps) else steps
+
+
+def unknown_ahead(task: Forecaster, data: Windowed, row: int, steps: int) -> list[str]:
+    """The names of the inputs without which a free run of `steps` from `row` ends after one horizon."""
     told, fed = data.known_ahead(row, max(0, steps - data.horizon)), task.spec["target_index"]
-    stuck = any(i not in fed and bool(told[:, i].isnan().any()) for i in range(data.inputs))
-    return data.horizon if stuck else steps
+    names = enumerate(task.spec["input_names"])
+    return [name for i, name in names if i not in fed and bool(told[:, i].isnan().any())]
 
 
 def times(data: Windowed, row: int, steps: int) -> np.ndarray:
