@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 
 import pytest
 import torch
@@ -137,6 +138,30 @@ def test_a_forked_process_has_threads_of_its_own():
         same = torch.equal(case.program(threads=2).run(names, [0.01] * 4).losses, truth)
         os._exit(0 if same else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_that_is_forked_during_a_call_does_none_of_its_items():
+    case = Case("series", 128, 40, cell="gru", hidden_size=64)
+    busy, ours, name = case.program(threads=2), case.program(threads=8), case.names(1)[0]
+    truth, over = case.program(threads=1).gradients(name), threading.Event()
+
+    def train():
+        while not over.is_set():
+            busy.gradients(name)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        for _ in range(120):
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if ours.gradients(name) == truth else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_what_cannot_run_says_why():
