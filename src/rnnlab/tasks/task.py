@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnlab.errors import UserError
 from rnnlab.native.engine import torch_in_one_thread
-from rnnlab.native.scoring import Head, Scale, exact_heads, scores
+from rnnlab.native.scoring import Head, Scale, are_readable, exact_heads, scores
 from rnnlab.recurrence.initialisation import initialise
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
@@ -314,6 +314,8 @@ class Task(lightning.LightningModule):
         # a run with the native engine uses all threads, and torch's sums would depend on their number
         with torch_in_one_thread() if native else nullcontext():
             scale = self.scoring() if native and self.is_stock else None
+            if scale is not None and not self._is_readable(batch):
+                scale = None
             self.add(self.scores(batch) if scale is None else self._scored(batch, scale))
 
     @property
@@ -324,6 +326,15 @@ class Task(lightning.LightningModule):
         cls: Any = type(self)
         own = {name for name in redefined(cls) if not name.startswith("on_")} - LOOKED_AT
         return not own and not vars(self).keys() & _methods(cls) and type(getattr(self, "head", None)) is Head
+
+    def _is_readable(self, batch: Any) -> bool:
+        """Whether the kernels can score a batch. A data set of the user's own may hold what only torch can: labels of
+        -100, which it ignores, or other types of numbers.
+        """
+        model = self.outline()
+        assert model is not None
+        classes = 2 if model.loss == "binary_cross_entropy" else model.head.out_features
+        return are_readable(model.loss, batch[1] if self.kind == "series" else batch.y, classes)
 
     def _scored(self, batch: Any, scale: Scale) -> Scores:
         """The scores of a batch, bit for bit those of the kernels when they score a whole part in one call."""
