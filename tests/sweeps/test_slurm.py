@@ -126,6 +126,26 @@ def test_a_stale_run_is_trained_again_once_however_often_its_job_is_queued(tmp_p
     assert [one.place.id for one in Pack(stale, [], 1, {}).due()] == ["b"]
 
 
+def test_a_run_in_a_job_gets_all_its_gpus(tmp_path, monkeypatch):
+    from rnnlab.sweeps import forkserver, scheduler
+
+    class Given:
+        stopping = ""
+
+        def __init__(self, pool, options, view, command):
+            self.options = options
+
+        def run(self, due, restart):
+            return {}
+
+    monkeypatch.setattr(scheduler, "Scheduler", Given)
+    monkeypatch.setattr(forkserver, "ForkServer", lambda: types.SimpleNamespace(close=lambda: None))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    pack = Pack([Assigned(Place(tmp_path / "a", "a", "a", ""), of("gpu", devices=2).config)], [], 2, {})
+    pack()
+    assert (pack._scheduler.options.gpus, pack._scheduler.options.gpus_each) == (4, 2)
+
+
 SBATCH = """#!/bin/bash
 place=$(dirname "$(sed -n 's/^#SBATCH --output=//p' "$1" | sed 's/%[Aaj]/7/g')")
 [ -d "$place" ] || { echo "no folder $place" >&2; exit 1; }

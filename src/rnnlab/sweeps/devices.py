@@ -71,8 +71,8 @@ def cores_each(due: Iterable[Planned]) -> int:
     return max((int(trainer["threads"] or 1) * processes(trainer) for trainer in trainers), default=1)
 
 
-def gpus_each(due: Iterable[Planned]) -> int:
-    """The largest number of GPUs that a run takes; 1 where no run trains on GPUs."""
+def gpus_each(due: Iterable[Any]) -> int:
+    """The largest number of GPUs that a run takes, planned or assigned to a pack; 1 where no run trains on GPUs."""
     return max((processes(p.config["trainer"]) for p in due if p.accelerator == "gpu"), default=1)
 
 

@@ -54,6 +54,7 @@ class Pack:
 
     def __call__(self) -> tuple[int, str]:
         """Raises UserError where the versions or rnnlab's code on this machine differ from `made_with`."""
+        from rnnlab.sweeps.devices import gpus_each
         from rnnlab.sweeps.forkserver import ForkServer
         from rnnlab.sweeps.pool import LocalPool
         from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
@@ -62,7 +63,7 @@ class Pack:
         server = ForkServer()
         due = self.due()
         options = PoolOptions(dict.fromkeys(("cpu", "gpu", "mps"), self.workers), gpus=visible_gpus(),
-                              pictures=self.pictures)  # fmt: skip
+                              pictures=self.pictures, gpus_each=gpus_each(due))  # fmt: skip
         self._scheduler = Scheduler(LocalPool(server), options, View(), self.command)
         try:
             outcomes = self._scheduler.run(due, self.restart)
