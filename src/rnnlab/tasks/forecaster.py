@@ -363,7 +363,7 @@ class Forecaster(Task):
             shift_of = torch.tensor(self.spec["target_shift"], dtype=precise(y).dtype, device=y.device)
             raw = precise(y) * self.precise_scale(y) + shift_of
         if shift is not None and scale is not None:
-            raw = raw * scale + shift
+            raw = raw * scale.to(raw) + shift.to(raw)  # a data set gives them on the CPU
         return raw.exp() if self.spec.get("log") else raw
 
 
