@@ -68,7 +68,7 @@ def gradient_norms(task: Any, seen: Probe) -> np.ndarray:
         run = trace(task, start)
         top = run.steps[-1]
         gradients = torch.autograd.grad(task.end_loss(run.y, seen), top)
-    return np.array([float(g.double().norm()) for g in gradients])
+    return np.array([float(g.cpu().double().norm()) for g in gradients])
 
 
 def lag(ratio: np.ndarray) -> int:

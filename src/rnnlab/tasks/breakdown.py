@@ -39,7 +39,7 @@ def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: i
         chunk = torch.from_numpy(starts[at : at + CHUNK])
         x = data.series[chunk[:, None] + torch.arange(data.window), : data.inputs].to(task.scale)
         units = data.units(chunk) if data.frame.groups else ()
-        said = task.unscaled(task(x), *units).double().cpu().numpy()
+        said = task.unscaled(task(x), *units).cpu().double().numpy()
         truth = targets[starts[at : at + CHUNK, None] + data.window + np.arange(data.horizon)]
         forecasts = {"the run": said} | {name: p(chunk.numpy()) for name, p in data.predictors.items()}
         for name, forecast in forecasts.items():

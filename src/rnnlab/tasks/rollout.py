@@ -64,7 +64,7 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
         )
     units = data.units(torch.tensor([row - window])) if data.frame.groups else ()
     ahead = fed_back(task, seen[None], steps, data.known_ahead(row, steps))
-    forecast = task.unscaled(ahead, *units)[0].double().cpu().numpy()
+    forecast = task.unscaled(ahead, *units)[0].cpu().double().numpy()
     levels: tuple[float, ...] = ()
     quantiles = None
     if task.distribution is not None:
@@ -133,7 +133,7 @@ def raw_quantiles(task: Forecaster, data: Windowed, starts: torch.Tensor) -> np.
     """The quantiles (B, horizon, targets, levels) of windows that start at `starts`, in the units of the data."""
     x = data.series[starts[:, None] + torch.arange(data.window), : data.inputs].to(task.scale)
     units = data.units(starts) if data.frame.groups else ()
-    each = [task.unscaled(q, *units).double().cpu() for q in task.quantiles(x).unbind(-1)]
+    each = [task.unscaled(q, *units).cpu().double() for q in task.quantiles(x).unbind(-1)]
     return torch.stack(each, -1).numpy()
 
 
@@ -155,4 +155,4 @@ def by_window(task: Forecaster, data: Windowed, row: int, steps: int) -> np.ndar
     offsets = torch.arange(data.window)
     x = data.series[starts[:, None] + offsets, : data.inputs].to(task.scale)
     units = data.units(starts) if data.frame.groups else ()
-    return task.unscaled(task(x), *units).flatten(0, 1)[:steps].double().cpu().numpy()
+    return task.unscaled(task(x), *units).flatten(0, 1)[:steps].cpu().double().numpy()
