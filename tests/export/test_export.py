@@ -11,8 +11,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import warm
+from rnnlab.cells import Cell
 from rnnlab.config.model_schema import CELLS
 from rnnlab.errors import UserError
 from rnnlab.export import equations
@@ -232,6 +234,35 @@ def test_the_equations_of_every_cell_as_code_give_its_numbers(cell):
                 torch.allclose(a, b, atol=1e-5) for a, b in zip(last[1], [s[1] for s in states], strict=True)
             )
         assert max(map(len, text.splitlines())) < 130 and "rnnlab" not in text
+
+
+class Normed(Cell):
+    """With parameters of submodules, and a constant of more than six digits."""
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.norm = nn.LayerNorm(hidden_size)
+        self.deep = nn.ParameterList([nn.Parameter(torch.zeros(2 * hidden_size, hidden_size))])
+
+    def step(self, u, state):
+        (h,) = state
+        a, b = nn.functional.linear(self.norm(h), self.deep[0]).chunk(2, -1)
+        rest = torch.maximum(a, torch.tensor(1234.5678)) - 1234.5678
+        h = torch.tanh(u + self.recur(h) * b) + rest + torch.where(a > b, 1.0, 0.0)
+        return h, (h,)
+
+
+def test_the_parameters_of_submodules_and_all_digits_of_constants_are_in_the_code():
+    stack = Stack(Normed, 2, 4, num_layers=2, engine="reference").eval()
+    text, weights = equations.code(stack)
+    assert {"cells.0.norm_weight", "cells.1.deep_0"} < weights.keys()
+    space = {"torch": torch, "nn": nn}
+    exec(text, space)
+    model = space["Layers"]()
+    model.load_state_dict(weights)
+    x = torch.randn(3, 7, 2, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(model(x)[0], stack(x)[0])
 
 
 def test_code_that_gives_other_numbers_is_not_left_behind(small, tmp_path, monkeypatch):
