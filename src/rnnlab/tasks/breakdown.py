@@ -23,9 +23,9 @@ def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: i
     """`mse` and `mae` of the model and of the baselines, broken down, in the units of the data.
 
     With by="origin", the part is cut in time order into `origins` stretches with the same number of windows, within
-    one; a row is named by the time of the first value that is forecast in its stretch. A series without windows has no
-    row. Raises UserError for a part without windows or with fewer windows in its longest series than `origins`, and for
-    by="series" with a single series.
+    one; a row is named by the time of the first value that is forecast in its stretch, in the series with the most
+    windows. A series without windows has no row. Raises UserError for a part without windows or with fewer windows in
+    its longest series than `origins`, and for by="series" with a single series.
     """
     starts = data.starts(split).numpy()
     stops = np.array([group.stop for group in data.frame.series])
@@ -82,8 +82,10 @@ def _rows(data: Windowed, starts: np.ndarray, by: By, origins: int) -> tuple[lis
     for i in np.unique(series):  # each series is cut by itself, so that an origin means the same time in all
         its = np.flatnonzero(series == i)
         of_window[its] = np.arange(len(its)) * origins // len(its)
-    firsts = np.array([starts[of_window == i].min() for i in range(origins) if (of_window == i).any()])
-    return time_texts(data.frame.times[firsts + data.window]), of_window
+    longest = series == np.bincount(series).argmax()  # it has windows at all origins
+    firsts = np.array([starts[longest & (of_window == i)].min() for i in range(origins)]) + data.window
+    offsets = None if data.frame.offsets is None else data.frame.offsets[firsts]
+    return time_texts(data.frame.times[firsts], offsets), of_window
 
 
 def spread(table: Table) -> Table:
