@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import ClassVar
 
@@ -259,6 +260,25 @@ class Sizes(Cell):
         return h, (h,)
 
 
+class Single(Cell):
+    """Computes in single precision wherever it runs, so that it cannot be compared in double precision."""
+
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(u + self.recur(h.float()))
+        return h, (h,)
+
+
+class Locked(UGRNN):
+    """Holds what cannot be copied."""
+
+    def __init__(self, *sizes, **common):
+        super().__init__(*sizes, **common)
+        self.lock = threading.Lock()
+
+
 class Draws(Cell):
     gates = 1
 
@@ -316,7 +336,7 @@ REFUSED = {
     Decides: "step: a decision that depends on data", Items: "item", Keeps: "keeps last on self",
     Remembers: "keeps seen on self", Looks: "keeps _opened on self", Lists: "keeps log on self",
     Clips: "autograd.Function with a gradient of its own", Floors: "div cannot be compiled as it is used",
-    Sizes: "size of the batch",
+    Sizes: "size of the batch", Single: "cannot be compared with its own step", Locked: "cannot be compared",
     Draws: "random", Sorts: "sort", Unregistered: "register_buffer",
     InPlace: "mul_", Clock: "changes from call to call",
 }  # fmt: skip
@@ -329,7 +349,7 @@ def test_what_cannot_be_compiled_runs_on_the_reference_and_says_why(kind):
     with pytest.raises(UserError, match=REFUSED[kind]) as refused:
         Stack(kind, 3, 5, engine="native")
     assert "\n" not in str(refused.value)
-    if kind not in (Keeps, Remembers, Looks, Lists, Clock):
+    if kind not in (Keeps, Remembers, Looks, Lists, Single, Locked, Clock):
         assert "test_own_cells.py, line " in str(refused.value)
 
 
