@@ -819,6 +819,39 @@ class Scaled(Cell):
         return h, (h,)
 
 
+class Sloped(Cell):
+    """Reads a number where attributes are not looked at."""
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.held = {"slope": 1.0}
+
+    def step(self, u, state):
+        h = torch.tanh(self.held["slope"] * (u + self.recur(state[0])))
+        return h, (h,)
+
+
+class Slopes(Callback):
+    def __init__(self, hook):
+        setattr(self, hook, self.act)
+
+    def act(self, trainer, task, *_):
+        for cell in task.stack.layers:
+            cell.held["slope"] *= 0.5
+
+
+@pytest.mark.parametrize("hook", ["on_train_start", "on_train_epoch_start", "on_validation_end"])
+def test_a_step_that_reads_other_numbers_than_before_stops_the_run(small, hook):
+    sloped = ("model.cell=test_interventions.Sloped", "model.engine=native")
+    assert small(*sloped).record["engine"]["steps"] == "native"
+    with pytest.raises(
+        UserError, match=r"the step of Sloped was changed, .*; train with model.engine=reference"
+    ):
+        small(
+            *sloped, "+callbacks.slopes._target_=test_interventions.Slopes", f"+callbacks.slopes.hook={hook}"
+        )
+
+
 class Shrink(Callback):
     def on_train_epoch_start(self, trainer, task):
         cell = task.stack.layers[0]

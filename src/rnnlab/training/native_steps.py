@@ -119,6 +119,11 @@ class Kernels(Callback):
         )
         self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in self.callbacks)
 
+    def other_step(self, index: int) -> str | None:
+        """`Interventions.other_step`, where this is the first batch of an epoch or the call takes many steps."""
+        single = self.batches_are_seen or self.gradients_are_seen
+        return None if single and index else self.interventions.other_step()
+
     def share_carry(self, task: Any, first: bool = False) -> None:
         """Makes the task's carry a view of the kernels' carry, so that checkpoints hold it. A carry that a callback or
         a checkpoint has put there is copied to the kernels, except before an epoch's `first` segment, which begins
@@ -152,7 +157,7 @@ class Kernels(Callback):
             self.listen(trainer)
         if not self.undisturbed:
             task.optimization.take_settings(trainer)
-            if why := self.interventions.unseen():
+            if why := self.interventions.unseen() or self.other_step(index):
                 raise refusal(task.stack, why)
             if self.interventions.moved():
                 self.build(trainer, task)
@@ -339,7 +344,9 @@ class Kernels(Callback):
         if not self.built or not task.is_stock:  # no training took place, or a subclass scores in its own way
             return False
         if not (self.undisturbed and trainer.state.fn == "fit") and (
-            self.interventions.unseen(training=False) or self.interventions.moved()
+            self.interventions.unseen(training=False)
+            or self.interventions.moved()
+            or self.interventions.other_step()
         ):
             return False
         key, given = (split, limit), (loader.fetch, loader.batches)
