@@ -752,6 +752,30 @@ def test_a_loader_of_ones_own_is_not_passed_over(small):
     assert np.abs(weights(run) - weights(plain)).max() > 1e-3
 
 
+class Fades(Callback):
+    def on_train_epoch_start(self, trainer, task):
+        trainer.datamodule.series[::3] *= 0.8
+
+
+@pytest.mark.parametrize("scaling", ["window_last", "difference"])
+def test_a_series_edited_in_place_is_seen_where_each_window_has_a_scale_of_its_own(small, tmp_path, scaling):
+    values = 10 + np.sin(0.3 * np.arange(200))
+    (tmp_path / "waves.csv").write_text("a\n" + "".join(f"{value:.5f}\n" for value in values))
+    words = ("data=series", f"data.path={tmp_path / 'waves.csv'}", "data.target=a", f"data.scaling={scaling}",
+             "data.window=12", "data.horizon=2", "model.hidden_size=6", "trainer.max_epochs=3", "optimizer.lr=0.01",
+             "trainer.accelerator=cpu", "trainer.threads=1", "callbacks=none", "logger=none")  # fmt: skip
+
+    def trained(engine, *more):
+        return weights(
+            small(f"model.engine={engine}", *more, outputs=tmp_path / f"{engine}{len(more)}", base=words)
+        )
+
+    fades = "+callbacks.fades._target_=test_interventions.Fades"
+    plain, torchs, ours = trained("torch"), trained("torch", fades), trained("native", fades)
+    np.testing.assert_allclose(ours, torchs, rtol=5e-3, atol=2e-4 * np.abs(plain).max())
+    assert np.abs(torchs - plain).max() > 2e-3 * np.abs(plain).max()
+
+
 class Partial(Sine):
     """Its loader says what lies in memory, by a function that no other loader has."""
 

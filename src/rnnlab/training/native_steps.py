@@ -60,6 +60,8 @@ class Kernels(Callback):
         self.flat: Flat | None = None
         self.built = False
         self.carried: Any = None  # the carry that the task was given last, and the states of its cells
+        # the data's series, and a copy of it as it was when the source was made; None where the source is no copy
+        self.copied: tuple[torch.Tensor, torch.Tensor] | None = None
         self.looked = False
         self.undisturbed = False  # whether no code outside rnnlab takes part, which could change the model
         self.whole: bool | None = None  # whether the kernels' parameters are all of the task's state_dict
@@ -81,6 +83,8 @@ class Kernels(Callback):
         if code_of(loader.fetch) is not code_of(data.loader("train", shuffle=True).fetch):
             raise refusal(task.stack, "the loader fetches other batches than the data's own")
         self.source = data.native_source("train")
+        if getattr(data, "per_window", None) is not None:
+            self.copied = data.series, data.series.clone()
         self.build(trainer, task)
         task.kernels = self
         self.listen(trainer)
@@ -124,6 +128,13 @@ class Kernels(Callback):
         single = self.batches_are_seen or self.gradients_are_seen
         return None if single and index else self.interventions.other_step()
 
+    def copy_again(self, trainer: Trainer) -> None:
+        """Makes the source anew where it is a copy of a series that a callback has edited in place since."""
+        if self.copied is not None and not same_bits(*self.copied):
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            self.copied = self.copied[0], self.copied[0].clone()
+            self.source = self.program.source = data.native_source("train")
+
     def share_carry(self, task: Any, first: bool = False) -> None:
         """Makes the task's carry a view of the kernels' carry, so that checkpoints hold it. A carry that a callback or
         a checkpoint has put there is copied to the kernels, except before an epoch's `first` segment, which begins
@@ -161,6 +172,7 @@ class Kernels(Callback):
                 raise refusal(task.stack, why)
             if self.interventions.moved():
                 self.build(trainer, task)
+            self.copy_again(trainer)
             if not self.looked:
                 self.looked = True
                 self.listen(trainer)
