@@ -34,8 +34,8 @@ class Stack(nn.Module):
     Ghahramani 2016). With `zoneout`, units of a state keep their old value in a step (Krueger et al. 2017);
     `zoneout_cell`, if given, is the chance for the states after the first.
 
-    Raises UserError for a cell that does not exist, an option that the cell does not have, or an engine that
-    cannot run it.
+    Raises UserError for a cell that does not exist, an option that the cell does not have, an engine that cannot run
+    it, a size below 1, and a chance that is not from 0 to below 1.
     """
 
     def __init__(
@@ -58,6 +58,14 @@ class Stack(nn.Module):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        for key, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if size < 1:
+                raise UserError(f"model.{key}={size}: must be a whole number of at least 1")
+        chances = {"dropout": dropout, "input_dropout": input_dropout, "recurrent_dropout": recurrent_dropout,
+                   "zoneout": zoneout, "zoneout_cell": zoneout_cell or 0.0}  # fmt: skip
+        for key, chance in chances.items():
+            if not 0 <= chance < 1:
+                raise UserError(f"model.{key}={chance}: must be a number from 0 to below 1")
         self.kind = resolve(cell) if isinstance(cell, str) else cell
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.dropout, self.input_dropout, self.bidirectional = dropout, input_dropout, bidirectional
