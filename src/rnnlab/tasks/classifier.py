@@ -13,6 +13,7 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
+from rnnlab.cells.choice import check_choice
 from rnnlab.errors import UserError
 from rnnlab.memory import afford
 from rnnlab.native.scoring import LOSS, RIGHT, Head, Scale
@@ -26,8 +27,8 @@ class Classifier(Task):
 
     forward: x (B, T) int64 padded on the right, lengths (B,) -> logits, (B,) for a sigmoid head over two
     classes, (B, classes) for softmax. A bidirectional stack gives the head its forward output at the last step and
-    its backward output at the first. The loss is the cross-entropy in nats. Raises UserError for a sigmoid head
-    over more than two classes.
+    its backward output at the first. The loss is the cross-entropy in nats. Raises UserError for an unknown
+    `output`, and for a sigmoid head over more than two classes.
     """
 
     kind = "labelled"
@@ -46,6 +47,7 @@ class Classifier(Task):
         **recurrence: Any,
     ) -> None:
         super().__init__(spec, seed)
+        check_choice("model.output", output, ("auto", "sigmoid", "softmax"))
         self.classes = spec["classes"]
         if output == "sigmoid" and self.classes != 2:
             raise UserError(

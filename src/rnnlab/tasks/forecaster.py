@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from rnnlab.cells.choice import check_choice
 from rnnlab.data.per_window import PerWindow
 from rnnlab.errors import UserError
 from rnnlab.native.scoring import ABSOLUTES, BETWEEN, LOSS, MAX_LEVELS, SPREAD, SQUARES, Head, Scale
@@ -31,7 +32,8 @@ class Forecaster(Task):
     scale of each window (`data.scaling`) is undone in the forecast, too. Losses are in the units of the stack's
     inputs, metrics (mse, mae, rmse) in the units of the data and in double precision. With loss="quantile" or
     "student_t" the forecast is the centre of a distribution: `quantiles` gives its quantiles, and the metrics pinball,
-    crps and coverage score them. Raises UserError for options that exclude each other or do not fit the data.
+    crps and coverage score them. Raises UserError for an unknown `loss`, and for options that exclude each other or do
+    not fit the data.
     """
 
     kind = "series"
@@ -57,6 +59,8 @@ class Forecaster(Task):
         **recurrence: Any,
     ) -> None:
         super().__init__(spec, seed)
+        if type(self).criterion is Forecaster.criterion:  # a subclass with its own may have other names
+            check_choice("model.loss", loss, (*LOSSES, "quantile", "student_t"))
         self.loss_name, self.huber_delta, self.subtract_last = loss, huber_delta, subtract_last
         self.horizon, self.targets = spec["horizon"], spec["targets"]
         self.stack = Stack(input_size=spec["inputs"], **recurrence)
