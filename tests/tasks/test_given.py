@@ -57,3 +57,16 @@ def test_ids_of_any_whole_type_are_read_and_those_out_of_range_are_named(dtype):
         assert torch.equal(task.predict_given(ids.to(dtype)), task.predict_given(ids))
         with pytest.raises(UserError, match=r"x holds 0 to 5; .* from 0 to 4 fit"):
             task.predict_given(torch.tensor([[0, 5, 2]]).to(dtype))
+
+
+@pytest.mark.parametrize(("mode", "least"), [("difference", 2), ("seasonal_difference", 5)])
+def test_windows_that_leave_no_differences_are_refused(mode, least):
+    spec = {"kind": "series", "inputs": 1, "targets": 1, "horizon": 2, "target_index": [0], "input_names": ["a"],
+            "input_shift": [0.0], "target_shift": [0.0], "input_scale": [1.0], "target_scale": [1.0],
+            "per_window": mode, "season": 4}  # fmt: skip
+    task = Forecaster(spec, hidden_size=3, cell="gru").eval()
+    assert task.predict_given(torch.ones(1, least, 1)).shape == (1, 2, 1)
+    with pytest.raises(
+        UserError, match=rf"x has {least - 1} steps; the run's data.scaling={mode} needs more than"
+    ):
+        task.predict_given(torch.ones(1, least - 1, 1))

@@ -275,6 +275,11 @@ class Forecaster(Task):
             raise UserError(
                 "predict: the units of x are those of a file's series here; give data.path=FILE instead"
             )
+        if self.per_window and x.shape[1] <= self.per_window.back:
+            raise UserError(
+                f"predict: x has {x.shape[1]} steps; the run's data.scaling={self.per_window.mode} needs more than "
+                f"{self.per_window.back}"
+            )
         return self.unscaled(self(self.scaled(x)))
 
     def loss_units(self) -> tuple[str | None, float]:
