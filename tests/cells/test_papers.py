@@ -296,6 +296,15 @@ def test_an_orthogonal_network_is_and_stays_orthogonal(scheme):
         optimizer.step()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("r_min", 0.95), ("r_min", -0.1), ("r_max", 1.5), ("max_phase", 0.0), ("max_phase", -1.0)],
+)
+def test_a_ring_that_is_none_is_refused(option, value):
+    with pytest.raises(UserError, match=f"model.options.{option}={value}"):
+        Stack("lru", 3, 4, options={"r_max": 0.9, option: value})
+
+
 def test_starts_of_their_own():
     def first(name, hidden=200, **options):
         return Stack(name, 3, hidden, options=options).layers[0]
