@@ -274,6 +274,9 @@ class Task(lightning.LightningModule):
         self.optimization.take_settings(self.trainer)
         self._grad_norm = self.optimization.clip([p for g in optimizer.param_groups for p in g["params"]])
 
+    def on_train_start(self) -> None:
+        self._micro_losses.clear()  # of a training that was broken off between two optimizer steps
+
     def on_train_epoch_end(self) -> None:
         if not self.trainer.is_last_batch:
             return  # max_steps ended the training inside this epoch: a resumed training is still in it
