@@ -18,6 +18,7 @@ import warm
 from rnnlab.cli import main
 from rnnlab.config import build
 from rnnlab.config.texts import quoted
+from rnnlab.runs.trials import read_journal
 
 SMALL = (
     "experiment=sine",
@@ -323,3 +324,12 @@ def test_a_sweeps_mistyped_key_costs_one_line(tmp_path):
     with pytest.raises(rnnlab.UserError, match=r"Did you mean model\.hidden_size\?"):
         rnnlab.sweep(*SMALL, f"paths.outputs={tmp_path}", "model.hiden_size=4,8")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_search_from_python_is_a_search(tmp_path):
+    pytest.importorskip("optuna", reason="Optuna is not installed: no search is tried")
+    found = rnnlab.sweep(*SMALL, f"paths.outputs={tmp_path}", "trainer.max_epochs=1", "sweep.search=random",
+                         "optimizer.lr=interval(0.001,0.01)", "sweep.trials=2", quiet=True)  # fmt: skip
+    assert [run.status for run in found] == ["finished"] * 2
+    trials = read_journal(tmp_path / "sine" / "search.jsonl").trials
+    assert [trial["runs"] for trial in trials] == [[run.folder.name] for run in found]

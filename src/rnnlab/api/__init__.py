@@ -51,8 +51,9 @@ def sweep(
 
         sweep("experiment=sine", "model.hidden_size=16,32", "seed=range(0,10)")
 
-    Returns the runs in the order of the plan. A run that fails stops no other; its `status` is "failed". Objects are
-    passed as to `train`. Raises UserError where a run's config is not possible or an object cannot be recorded.
+    Returns the runs in the order of the plan; those of a search (`sweep.search=tpe`) in the order of its trials. A run
+    that fails stops no other; its `status` is "failed". Objects are passed as to `train`. Raises UserError where a
+    run's config is not possible or an object cannot be recorded.
     """
     from rnnlab.api.objects import overrides_of
     from rnnlab.api.sweeping import run_sweep
