@@ -401,6 +401,14 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
             ["model.hidden_size=4,8", "optimizer.lr=1e-3", "sweep.objectives=[parameters]"],
             "a grid trains all",
         ),
+        (
+            ["model.hidden_size=4,8", "optimizer.lr=1e-3", "sweep.prune=asha"],
+            "sweep.prune=asha: only a search has it",
+        ),
+        (
+            ["model.hidden_size=4,8", "optimizer.lr=1e-3", "sweep.minutes=5"],
+            "sweep.minutes=5: only a search has it",
+        ),
         (["sweep.search=random", "model.hidden_size=interval(2,6)"], "must be a whole number"),
         (["sweep.search=random", "rerun=true"], "rerun=true: a search trains no finished run again"),
         (["sweep.search=random", "sweep.stale=rerun"], "sweep.stale=rerun: a search trains no finished run"),

@@ -24,6 +24,10 @@ from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
 from rnnlab.training.accelerator import take
 
 KINDS = ("gpu", "mps", "cpu")  # the accelerators that `trainer.accelerator=auto` may choose, best first
+# keys of `sweep` that only a search has
+OF_SEARCHES = (
+    "trials", "minutes", "prune", "reduction", "min_steps", "search_order", "search_batch", "search_seed",
+)  # fmt: skip
 
 
 class Multirun:
@@ -46,6 +50,7 @@ class Multirun:
         """
         section = OmegaConf.to_container(self.config.sweep, resolve=True)
         plain: Any = OmegaConf.to_container(base_config(), resolve=False)
+        self._usual: dict[str, Any] = plain["sweep"]
         return check(OmegaConf.create(plain | {"sweep": section}))["sweep"]
 
     def is_group(self, key: str) -> bool:
@@ -61,14 +66,20 @@ class Multirun:
     def points(self, arguments: Sequence[str]) -> Grid | Space:
         """The points of a grid, or the space of a search."""
         if self.options["search"] == "grid":
-            if named := self.options["objectives"]:
-                raise UserError(f"sweep.objectives=[{','.join(named)}]: a grid trains all of its points and looks for "
-                                "none; add sweep.search=nsga2, tpe, gp or random")  # fmt: skip
             return self.grid(arguments)
         return space(arguments, self.is_group, self.loader, zipped=bool(self.options["zip"]))
 
     def grid(self, arguments: Sequence[str]) -> Grid:
+        """Raises UserError for what only a search can do: a grid would ignore it."""
         options = self.options
+        if named := options["objectives"]:
+            raise UserError(f"sweep.objectives=[{','.join(named)}]: a grid trains all of its points and looks for "
+                            "none; add sweep.search=nsga2, tpe, gp or random")  # fmt: skip
+        for word in arguments:
+            section, _, key = word.partition("=")[0].lstrip("+").partition(".")
+            if section == "sweep" and key in OF_SEARCHES and options[key] != self._usual[key]:
+                raise UserError(f"{word}: only a search has it, and a grid trains all of its points to their end; add "
+                                "sweep.search=random, tpe, cmaes, gp or nsga2")  # fmt: skip
         return grid(arguments, self.is_group, zipped=options["zip"], intervals=options["intervals"],
                     config_loader=self.loader)  # fmt: skip
 
