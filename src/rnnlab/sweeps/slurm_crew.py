@@ -76,7 +76,7 @@ class Crew:
         own = socket.gethostname()
         deadline = time.monotonic() + REACH
         while time.monotonic() < deadline:
-            for host in ["127.0.0.1"] if own in self.there else self.there:
+            for host in ["127.0.0.1", *self.there] if own in self.there else self.there:
                 with suppress(OSError, EOFError, AuthenticationError, AssertionError):
                     return reached(host, self.port, self.key)
             time.sleep(1)
