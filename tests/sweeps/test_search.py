@@ -41,6 +41,9 @@ def test_a_key_that_is_given_twice_has_its_last_values():
     found = space(["seed=0,1", "lr=interval(0.0,1.0)", "seed=5", "h=8,16", "h=4"], no_group)
     assert found.seeds == () and found.asked == {"seed": "seed=5", "h": "h=4"}
     assert [d.key for d in found.dimensions] == ["lr"]
+    found = space(["seed=0,1", "h=8,16", "lr=interval(0.0,1.0)", "++h=4", "++seed=3"], no_group)
+    assert found.seeds == () and found.asked == {"++h": "++h=4", "++seed": "++seed=3"}
+    assert [d.key for d in found.dimensions] == ["lr"]
 
 
 @pytest.mark.parametrize("order", ["shuffle({})", "sort({},reverse=true)", "{}"])
@@ -54,6 +57,19 @@ def test_the_steps_of_a_range_stay_apart():
     assert [dimension.assign(1000000.5 + i).value for i in range(4)] == [1000000.5 + i for i in range(4)]
     (tenths,) = space(["h=range(0,1,0.1)"], no_group).dimensions
     assert [tenths.assign(i * 0.1).text for i in (3, 6, 7)] == ["h=0.3", "h=0.6", "h=0.7"]
+
+
+def test_a_seed_that_is_given_twice_counts_once():
+    assert [a.value for a in space(["seed=1,2,1", "lr=interval(0.0,1.0)"], no_group).seeds] == [1, 2]
+
+
+@pytest.mark.parametrize("line", ["h=range(0.3,1,0.1)", "h=range(0.9,0.25,-0.1)"])
+def test_a_range_of_binary_fractions_keeps_its_last_number(line):
+    (dimension,) = space([line], no_group).dimensions
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        distribution = dimension.distribution()
+    assert (distribution.low, distribution.high, distribution.step) == (0.3, 0.9, 0.1)
 
 
 @pytest.mark.parametrize(
