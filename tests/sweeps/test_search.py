@@ -239,6 +239,14 @@ def test_pruned_are_the_worse_ones_and_early(tmp_path, prune):
     assert {one["state"] for one in lab.journal()} == {"complete", "pruned"}
 
 
+@pytest.mark.parametrize("prune", ["asha", "hyperband", "median", "halving"])
+def test_no_run_is_pruned_before_the_step_that_was_asked_for(tmp_path, prune):
+    late = Lab(tmp_path / "late", trials=20, prune=prune, min_steps=STEPS + 1).run()
+    assert set(late.values()) == {STEPS}  # they have ended before
+    early = Lab(tmp_path / "early", trials=40, prune=prune, min_steps=10).run()
+    assert min(early.values()) == 12  # the first validation from there on
+
+
 def test_a_trial_is_worth_the_mean_of_its_seeds_and_wilcoxon_saves_the_later_ones(tmp_path):
     seeds = "seed=" + ",".join(map(str, range(8)))
     lab = Lab(tmp_path, lines=(seeds, "lr=interval(0.0,1.0)"), trials=20, prune="wilcoxon")
@@ -331,6 +339,56 @@ def test_points_that_are_no_runs_fail_and_too_many_in_a_row_end_the_search(tmp_p
     lab.search.plan_point = lambda point: ["lr: too small"]
     with pytest.raises(UserError, match="in a row are no runs; the last: lr: too small"):
         lab.run()
+
+
+def test_in_deterministic_order_a_kill_after_any_run_changes_nothing(tmp_path):
+    options = {
+        "search": "tpe",
+        "trials": 12,
+        "search_batch": 4,
+        "prune": "median",
+        "search_order": "deterministic",
+    }
+    whole = Lab(tmp_path / "whole", **options)
+    expected = whole.run()
+    assert {one["state"] for one in whole.journal()} == {"complete", "pruned"}
+    for killed_at in range(1, 13):
+        before = Lab(tmp_path / str(killed_at), **options).run(stop_after=killed_at)
+        second = Lab(tmp_path / str(killed_at), **options)
+        after = second.run()
+        assert not before.keys() & after.keys()  # what had been pruned is not trained on
+        assert before | after == expected
+        assert second.journal() == whole.journal()
+
+
+def test_a_run_that_goes_on_is_judged_step_by_step_as_it_was_before(tmp_path):
+    first = Lab(tmp_path, prune="asha")
+    first.run(stop_after=1)
+    (folder,) = (path.parent for path in first.folder.glob("*/run.json"))
+    Run(folder).update(status="running")  # killed under way, after its last checkpoint
+    second = Lab(tmp_path, prune="asha")
+    (planned,) = second.search.more(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Optuna's about a step that is reported again
+        for step in (6, 9):  # the checkpoint was at step 3
+            assert second.search.validated(planned, step, Lab.loss(planned.x, step)) == ""
+    (trial,) = second.search.study.optuna.trials
+    assert trial.intermediate_values == {step: Lab.loss(planned.x, step) for step in (3, 6, 9)}
+    assert trial.system_attrs["completed_rung_0"] == Lab.loss(planned.x, 3)
+
+
+def test_at_a_rung_a_value_that_is_not_finite_waits_and_is_the_last(tmp_path):
+    lab = Lab(tmp_path, prune="halving")
+    bad = []
+
+    def loss(x, step):
+        if not bad:
+            bad.append(x)
+        return math.nan if x == bad[0] else Lab.loss(x, step)
+
+    lab.loss = loss
+    trained = lab.run()
+    assert trained[f"lr={bad[0]}"] == 3 and sorted(trained.values()) == [3] * 6 + [9] * 2 + [STEPS]
 
 
 def test_verdicts_that_depend_on_speed_are_refused_in_deterministic_order(tmp_path):

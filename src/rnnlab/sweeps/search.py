@@ -62,12 +62,14 @@ class Search(Source):
                 continue
             trial, seed = self._waiting.popleft()
             planned, record = trial.runs[seed], trial.runs[seed].run.known
-            if record and seed == 0 and not trial.curve:
-                self._recall_curve(trial, planned)
-            if self.halving and max(trial.curve, default=0) >= self._next_rung(trial):
+            status = record.get("status", "")
+            if record and seed == 0 and not trial.curve and self._recall_curve(trial, planned, status):
+                trial.state = "pruned"
+                self._settle()
+            elif self.halving and max(trial.curve, default=0) >= self._next_rung(trial):
                 self._at_rung.append(trial)
                 self._settle()
-            elif record.get("status") in ENDED:
+            elif status in ENDED:
                 self._finished(trial, record)
                 self._settle()
             else:
@@ -75,12 +77,33 @@ class Search(Source):
                 found.append(planned)
         return found
 
-    def _recall_curve(self, trial: Trial, planned: Planned) -> None:
-        """Takes over the validations of a run that an earlier command has trained in part."""
-        trial.curve |= self.study.curve_of(planned)
-        if self.judges and not self.halving:
-            for step, value in trial.curve.items():
-                trial.ask.report(value, step)
+    def _recall_curve(self, trial: Trial, planned: Planned, status: str) -> bool:
+        """Takes over the validations of a run that an earlier command has trained, or has begun; returns whether it is
+        pruned, by the verdict on its last one.
+
+        A run that resumes makes those after its checkpoint again, so they are judged when they come.
+        """
+        curve = self.study.curve_of(planned)
+        if not self.judges or self.halving:
+            trial.curve |= curve
+            return False
+        if status not in (*ENDED, "pruned"):
+            trial.before = curve
+            return False
+        at_rungs, last, verdict = self.options["prune"] in samplers.AT_RUNGS, max(curve, default=0), False
+        for step, value in curve.items():
+            verdict = self._prunes(trial, step, value, judged=at_rungs or step == last)
+        return status == "pruned" and verdict
+
+    def _prunes(self, trial: Trial, step: int, value: float, judged: bool = True) -> bool:
+        """Whether the pruner ends a trial at a validation. Each is reported once: a run whose worker was lost makes
+        some again. One that is not `judged` is only reported.
+        """
+        if step not in trial.verdicts and math.isfinite(value):
+            trial.curve[step] = value
+            trial.ask.report(value, step)
+            trial.verdicts[step] = judged and trial.ask.should_prune()
+        return trial.verdicts.get(step, False)
 
     @property
     def open(self) -> bool:
@@ -88,13 +111,14 @@ class Search(Source):
 
     def validated(self, planned: Planned, step: int, value: float) -> str:
         trial, seed = self._of[id(planned)]
-        if self.options["prune"] == "wilcoxon" or seed > 0 or not math.isfinite(value):
+        if self.options["prune"] == "wilcoxon" or seed > 0:
             return ""
-        trial.curve[step] = value
-        if self.halving:
+        if self.halving:  # also where the value is not finite: the trial is then the last at the rung
+            trial.curve[step] = value
             return "stopped at a rung (halving)" if step >= self._next_rung(trial) else ""
-        trial.ask.report(value, step)
-        return f"pruned ({self.options['prune']})" if trial.ask.should_prune() else ""
+        for at in [at for at in trial.before if at < step]:  # in the order of a training
+            self._prunes(trial, at, trial.before.pop(at))
+        return f"pruned ({self.options['prune']})" if self._prunes(trial, step, value) else ""
 
     def ended(self, planned: Planned, outcome: Outcome) -> None:
         trial, _ = self._of[id(planned)]
@@ -113,7 +137,7 @@ class Search(Source):
     @property
     def left(self) -> int:
         """How many trials are still to be chosen."""
-        return self.options["trials"] - self.study.told.total() - len(self.trials)
+        return max(0, self.options["trials"] - self.study.told.total() - len(self.trials))
 
     def _may_ask(self) -> bool:
         """Whether a further trial may be chosen now. With batches, the batch before must have been told."""
@@ -173,7 +197,8 @@ class Search(Source):
             self._under_way.remove(trial)
             if self.halving:
                 for step, value in sorted(trial.curve.items()):
-                    trial.ask.report(value, step)
+                    if math.isfinite(value):
+                        trial.ask.report(value, step)
             self.study.tell(trial)
 
     # ------------------------------------------------------------------ synchronous halving

@@ -60,6 +60,8 @@ class Trial:
     runs: list[Planned]
     values: list[list[float]] = field(default_factory=list)  # the objectives of each finished run
     curve: dict[int, float] = field(default_factory=dict)  # {step: monitored metric} of its first run
+    before: dict[int, float] = field(default_factory=dict)  # of an earlier command, and not judged yet
+    verdicts: dict[int, bool] = field(default_factory=dict)  # {step: whether the pruner ends it there}
     steps: int = 0  # steps of its first run, once it has ended
     state: str = ""  # complete, pruned or failed, once it has ended
     rung: int = 0  # how many rungs of synchronous halving it has passed
