@@ -1,5 +1,6 @@
 """A search: which trials are chosen, which are pruned, what a second command makes of the first one's."""
 
+import errno
 import json
 import math
 import operator
@@ -22,11 +23,14 @@ from rnnlab.cli import main  # noqa: E402
 from rnnlab.errors import UserError  # noqa: E402
 from rnnlab.runs.run import Run, runs  # noqa: E402
 from rnnlab.runs.run_path import Place  # noqa: E402
+from rnnlab.runs.sources import rnnlab_sources, torch_version  # noqa: E402
 from rnnlab.runs.trials import append, pareto_front, read_journal  # noqa: E402
 from rnnlab.sweeps.job import Outcome  # noqa: E402
-from rnnlab.sweeps.search import Search  # noqa: E402
+from rnnlab.sweeps.live import LiveView  # noqa: E402
+from rnnlab.sweeps.search import Search, describe, stale_lines  # noqa: E402
 from rnnlab.sweeps.space import space  # noqa: E402
 from rnnlab.sweeps.study import fitted  # noqa: E402
+from rnnlab.sweeps.sweep import alone  # noqa: E402
 
 STEPS = 81
 OPTIONS = {"search": "random", "objectives": [], "trials": 9, "minutes": None, "prune": "none", "reduction": 3,
@@ -391,6 +395,68 @@ def test_at_a_rung_a_value_that_is_not_finite_waits_and_is_the_last(tmp_path):
     assert trained[f"lr={bad[0]}"] == 3 and sorted(trained.values()) == [3] * 6 + [9] * 2 + [STEPS]
 
 
+def test_two_commands_do_not_go_on_with_one_search_at_once(tmp_path):
+    one, other = (space([f"lr=interval(0.0,{end})"], no_group) for end in (1.0, 2.0))
+    refused = pytest.raises(UserError, match=r"search\.jsonl: another command goes on with this search")
+    with (
+        alone(tmp_path, one, False),
+        alone(tmp_path, other, False),
+        alone(tmp_path, one, True),
+        refused,
+        alone(tmp_path, one, False),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_runs_that_a_search_learns_from_are_stale_where_their_code_has_changed(tmp_path):
+    found = []
+    for name, torch in (("a", torch_version()), ("b", "1.0"), ("c", "1.0")):
+        run = Run(tmp_path / name)
+        run.create(name, "lab", {}, [])
+        run.write_manifest({"sources": {"rnnlab": rnnlab_sources(), "torch": torch}})
+        found.append((run, dict))
+    assert stale_lines(found[:1]) == []
+    (line,) = stale_lines(found)
+    assert (
+        line
+        == f"2 finished runs that the search learns from are stale (torch was 1.0, is {torch_version()}); "
+        "another name= begins afresh"
+    )
+
+
+def test_a_search_says_that_it_compares_losses_of_several_units(tmp_path):
+    def said(line, **more):
+        lab = Lab(tmp_path, lines=(line, "lr=interval(0.0,1.0)"))
+        lab.search.config = lab.search.config | more
+        return [line for line in describe(lab.search, 0.1) if "unit" in line]
+
+    assert said("model.cell=gru,lstm") == [] == said("model.loss=mse,huber", monitor="metric/mse")
+    (line,) = said("model.loss=mse,huber")
+    assert line.startswith(
+        "trials are compared by loss/val, whose unit depends on model.loss; monitor=metric/NAME"
+    )
+
+
+def test_a_full_disk_at_the_end_of_a_search_costs_a_line(tmp_path, capsys, monkeypatch):
+    lab = Lab(tmp_path)
+    lab.run()
+    lab.search.study.config = lab.search.study.config | {"name": "lab"}
+    (lab.folder / "study.log.lock").symlink_to("gone")  # of a search that was killed while it wrote
+    lab.search.study.close()
+    whole = (lab.folder / "study.log").read_bytes()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(optuna.storages.journal.JournalFileBackend, "append_logs", full)
+    lab.search.study.close()
+    assert (
+        capsys.readouterr().err == f"{lab.folder / 'study.log'}: cannot be written: No space left on device\n"
+    )
+    assert (lab.folder / "study.log").read_bytes() == whole
+
+
 def test_verdicts_that_depend_on_speed_are_refused_in_deterministic_order(tmp_path):
     with pytest.raises(UserError, match=r"sweep\.prune=asha: its verdicts depend on which run is faster"):
         Lab(tmp_path, prune="asha", search_order="deterministic")
@@ -509,6 +575,26 @@ def test_a_trial_that_a_run_alone_would_refuse_is_none(tmp_path, capsys):
     records = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("run.json")]
     assert records and {record["status"] for record in records} == {"finished"}
     assert not list((tmp_path / "out").rglob("traceback.txt"))
+
+
+def test_a_search_that_is_stopped_says_how_many_trials_are_left(tmp_path, capsys, monkeypatch):
+    """A run of a halving ends several times: at each rung."""
+    ended, original = [], LiveView.ended
+
+    def stopping(self, planned, outcome):
+        original(self, planned, outcome)
+        ended.append(outcome.status)
+        if outcome.status == "finished":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(LiveView, "ended", stopping)
+    line = ["train", "-m", *LINE, f"paths.outputs={tmp_path}", "sweep.search=random", "sweep.trials=6",
+            "sweep.prune=halving", "sweep.search_batch=4", "sweep.workers=1"]  # fmt: skip
+    assert main(line) == 130
+    assert len(ended) > 6
+    told = [one for one in read_journal(tmp_path / "sine" / "search.jsonl").trials if "state" in one]
+    assert len(told) == 4
+    assert "Stopped (SIGINT) with 2 trials left; the same command resumes them." in capsys.readouterr().out
 
 
 def test_a_search_that_is_killed_goes_on(tmp_path):

@@ -3,20 +3,27 @@
 import math
 import time
 from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from rnnlab.config.checked import RunConfig
 from rnnlab.errors import UserError
+from rnnlab.report.entry import LOSS
 from rnnlab.runs.record import ENDED
+from rnnlab.runs.run import Run, legible, silently
+from rnnlab.runs.sources import Today, why_stale
 from rnnlab.sweeps import samplers
 from rnnlab.sweeps.estimate import guessed_steps
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.scheduler import Source
 from rnnlab.sweeps.space import Space
-from rnnlab.sweeps.study import PlanPoint, Study, Trial, rung_score
+from rnnlab.sweeps.study import PlanPoint, Study, Trial, config_of, rung_score
 
 HOPELESS = 100  # so many refused or repeated trials in a row end the search
+# keys that change the unit of the loss
+UNITS = ("model.loss", "model.huber_delta", "model.quantiles", "data.scaling", "data.log")
 
 
 class Search(Source):
@@ -41,6 +48,7 @@ class Search(Source):
         self.began = time.monotonic()
         self.trials: list[Trial] = []
         self.refused: list[str] = []  # why points gave no run
+        self.found: list[Planned] = []  # runs of trials that had finished before
         self._waiting: deque[tuple[Trial, int]] = deque()  # runs to train next: (trial, index of its seed)
         self._at_rung: list[Trial] = []  # trials that wait for the others of their batch
         self._under_way: list[Trial] = []
@@ -70,6 +78,7 @@ class Search(Source):
                 self._at_rung.append(trial)
                 self._settle()
             elif status in ENDED:
+                self.found.append(planned)
                 self._finished(trial, record)
                 self._settle()
             else:
@@ -224,6 +233,18 @@ class Search(Source):
                 trial.state = "pruned"
 
 
+def stale_lines(learned: Iterable[tuple[Run, Callable[[], RunConfig]]]) -> list[str]:
+    """A line about those finished runs, given with their configs, that may not give the same numbers today."""
+    today = Today()
+    checked = legible(learned, lambda one: why_stale(one[0], one[1](), today), silently)
+    found = [why for _, why in checked if why]
+    if not found:
+        return []
+    said, n = ", ".join(sorted({one for why in found for one in why})), len(found)
+    what = f"{n:,} finished run{'s' * (n > 1)} that the search learns from {'is' if n == 1 else 'are'} stale"
+    return [f"{what} ({said}); another name= begins afresh"]
+
+
 def describe(search: Search, took: float) -> list[str]:
     """Lines that describe the search before it begins."""
     options = search.options
@@ -240,7 +261,13 @@ def describe(search: Search, took: float) -> list[str]:
     if search.judges:
         lines.append(f"  {'rungs':24} steps {', '.join(f'{at:,}' for at in samplers.rungs(options, search.steps))}"
                      f" of {search.steps:,}")  # fmt: skip
-    return lines
+    measured = [d.key for d in search.space.dimensions if d.key.lstrip("+") in UNITS]
+    if measured and search.config["monitor"] == LOSS:
+        lines.append(
+            f"trials are compared by {LOSS}, whose unit depends on {' and '.join(measured)}; monitor=metric/NAME, such "
+            "as metric/mse, compares them in the units of the data"
+        )
+    return lines + stale_lines(search.study.learned)
 
 
 def summary(search: Search) -> list[str]:
@@ -250,6 +277,7 @@ def summary(search: Search) -> list[str]:
     words += [f"{counts['failed']:,} failed"] if counts["failed"] else []
     words += [f"{search.study.told.total():,} of an earlier command"] if search.study.told else []
     lines = [f"{counts.total():,} trials: {', '.join(words)}"]
+    lines += stale_lines((planned.run, config_of(planned)) for planned in search.found)
     lines += [f"no run: {why}" for why in list(dict.fromkeys(search.refused))[:3]]
     if search.in_order:
         lines.append("in deterministic order: the same trials and bits with any number of workers")

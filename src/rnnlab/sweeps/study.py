@@ -5,16 +5,18 @@ continues the search.
 """
 
 import math
+import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rnnlab.config.checked import RunConfig
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.metrics import as_logged
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, runs, silently
@@ -84,6 +86,8 @@ class Study:
     told: Counter[str] = field(default_factory=Counter)  # {state: number of trials} of an earlier command
     earlier: list[Planned] = field(default_factory=list)  # runs of its complete trials
     begun: list[int] = field(default_factory=list)  # numbers of the trials that it has begun and not told
+    # (run, its config) of the finished runs of earlier commands that it has learned from
+    learned: list[tuple[Run, Callable[[], RunConfig]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         import optuna
@@ -181,7 +185,9 @@ class Study:
             planned = [
                 p for point in self.space.points(params) if not isinstance(p := plan_point(point), list)
             ]
-            self.earlier += planned if complete else []
+            if complete:
+                self.earlier += planned
+                self.learned += [(p.run, config_of(p)) for p in planned]
             values = [value, *(entry.get("values", {}).get(name) for name in self.objectives[1:])]
             if complete and None in values:
                 continue
@@ -193,7 +199,8 @@ class Study:
                 system_attrs=entry.get("rungs"),
             ))  # fmt: skip
             self.told[entry["state"]] += 1
-        for params, values in self._others(known):
+        for run, params, values in self._others(known):
+            self.learned.append((run, config_of(run)))
             self.optuna.add_trial(optuna.trial.create_trial(
                 params=params, distributions=self.distributions, values=values))  # fmt: skip
         return number
@@ -218,14 +225,14 @@ class Study:
             return {int(s): float(v) for s, v in zip(steps, values, strict=True)}
         return {}
 
-    def _others(self, known: set[str]) -> Iterator[tuple[dict[str, Any], list[float]]]:
-        """(params, values) of the finished runs in the folder that lie in the space and are not `known` trials."""
+    def _others(self, known: set[str]) -> Iterator[tuple[Run, dict[str, Any], list[float]]]:
+        """(run, params, values) of the finished runs in the folder that lie in the space and are not `known` trials."""
         for run in runs(self.journal.parent, silently) if self.journal.parent.is_dir() else ():
             values = self.values_of(run.known)
             if run.folder.name in known or run.known.get("status") not in ENDED:
                 continue
             if all(map(math.isfinite, values)) and (there := self._params_of(run)) is not None:
-                yield there, values
+                yield run, there, values
 
     def _params_of(self, run: Run) -> dict[str, Any] | None:
         """The parameters of a run in the space; None for a run outside it."""
@@ -238,9 +245,19 @@ class Study:
         return None
 
     def close(self) -> None:
-        """Writes the importance of each key to the journal, and the study as Optuna's journal, for its dashboard."""
+        """Writes the importance of each key to the journal, and the study as Optuna's journal, for its dashboard. Where
+        the disk takes neither, a line says so: the search itself is over.
+        """
+        try:
+            self._write_importance()
+            self._export()
+        except OSError as error:
+            warn(f"{self.journal.with_name(STUDY)}: cannot be written: {error.strerror or error}")
+        except UserError as error:
+            warn(str(error))
+
+    def _write_importance(self) -> None:
         import optuna
-        from optuna.storages.journal import JournalFileBackend
 
         complete = self.optuna.get_trials(deepcopy=False, states=(samplers.state("complete"),))
         if len({trial.values[0] for trial in complete}) >= ENOUGH and len(self.distributions) > 1:
@@ -254,16 +271,29 @@ class Study:
                 )
                 shares = {key: round(float(value), 4) for key, value in found.items()}
                 append(self.journal, {"space": self.id, "at": round(time.time(), 3), "importance": shares})
-        path = self.journal.with_name(STUDY)
-        path.unlink(missing_ok=True)
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
-        directions = self.optuna.directions
-        exported = optuna.create_study(study_name=self.config["name"], storage=storage, directions=directions)
-        if len(self.objectives) > 1:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                exported.set_metric_names(self.objectives)
-        exported.add_trials(self.optuna.get_trials(deepcopy=False))
+
+    def _export(self) -> None:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+
+        # in a folder of its own: Optuna would wait for the lock that a killed process has left beside the file
+        with tempfile.TemporaryDirectory(prefix=".study-", dir=self.journal.parent) as folder:
+            path = Path(folder).absolute() / STUDY
+            storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+            exported = optuna.create_study(
+                study_name=self.config["name"], storage=storage, directions=self.optuna.directions
+            )
+            if len(self.objectives) > 1:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    exported.set_metric_names(self.objectives)
+            exported.add_trials(self.optuna.get_trials(deepcopy=False))
+            path.replace(self.journal.with_name(STUDY))
+
+
+def config_of(run: Run | Planned) -> Callable[[], RunConfig]:
+    """A function that gives the config of a run, which takes time to read."""
+    return lambda: run.config
 
 
 def fitted(dimension: Any, value: Any) -> Any:

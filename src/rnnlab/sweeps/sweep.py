@@ -5,8 +5,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -22,9 +22,10 @@ from rnnlab.report.search import pareto_table
 from rnnlab.report.table import table
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import refuse_unwritable
+from rnnlab.runs.lock import Locked, lock
 from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.runs.run import now
-from rnnlab.runs.trials import pareto_front, read_journal
+from rnnlab.runs.trials import JOURNAL, pareto_front, read_journal
 from rnnlab.signals import NAMES, exit_code
 from rnnlab.sweeps.compiling import Compiling, stacks
 from rnnlab.sweeps.devices import Devices
@@ -58,6 +59,7 @@ class Sweep:
     records: dict[Path, dict[str, Any]] = field(default_factory=dict)
     outcomes: list[tuple[Planned, Outcome]] = field(default_factory=list)  # of runs trained now
     stopped: str = ""  # why not all runs were started; "" where all were
+    trials_left: int = 0  # of a search that was stopped
 
     def count(self, status: str) -> int:
         return sum(outcome.status == status for _, outcome in self.outcomes)
@@ -110,9 +112,12 @@ def sweep(
         if plan.runs and all(run.why_skipped and run.status not in ENDED for run in plan.runs):
             raise UserError(*dict.fromkeys(run.why_skipped for run in plan.runs))  # as for one run
         if isinstance(points, Space):
-            done = _search(points, planner, plan, options, server, devices, list(command), began, unusable)
+            with alone(plan.runs[0].place.folder.parent, points, options["dry_run"]):
+                done = _search(
+                    points, planner, plan, options, server, devices, list(command), began, unusable
+                )
             report(done, began, last)
-            _end(done, options["trials"])
+            _end(done, counted(done.trials_left, "trial"))
             return done
         done = Sweep(plan, plan.records)
         due = plan.due(rerun_stale=options["stale"] == "rerun")
@@ -143,21 +148,39 @@ def sweep(
     if done.stopped == DETACHED:
         return done
     report(done, began, last)
-    _end(done, len(due))
+    _end(done, counted(len(due) - sum(map(done.count, (*ENDED, "failed", "pruned")))))
     return done
 
 
-def _end(done: Sweep, due: int) -> None:
-    """Raises SystemExit if the sweep was interrupted (128 + the signal) or its jobs were cancelled (1)."""
+@contextmanager
+def alone(experiment: Path, space: Space, dry_run: bool) -> Iterator[None]:
+    """While open, no other command goes on with the same search. Two would give their trials the same numbers, and the
+    journal would give the results of one to the points of the other. Raises UserError where another command has begun.
+    """
+    with ExitStack() as stack:
+        try:
+            if not dry_run:
+                stack.enter_context(lock(experiment / f"search-{space.id}"))
+        except Locked:
+            raise UserError(
+                f"{experiment / JOURNAL}: another command goes on with this search; sweep.workers and sweep.pool give "
+                "one search more workers"
+            ) from None
+        yield
+
+
+def _end(done: Sweep, left: str) -> None:
+    """Raises SystemExit if the sweep was interrupted (128 + the signal) or its jobs were cancelled (1). `left`: what
+    was not trained to its end, such as "3 runs".
+    """
     if done.stopped in (*NAMES, CANCELLED):
-        left = due - sum(map(done.count, (*ENDED, "failed", "pruned")))
         console.print()
-        console.print(f"Stopped ({done.stopped}) with {counted(left)} left; the same command resumes them.")
+        console.print(f"Stopped ({done.stopped}) with {left} left; the same command resumes them.")
         raise SystemExit(exit_code(done.stopped) if done.stopped in NAMES else 1)
 
 
-def counted(n: int) -> str:
-    return f"{n:,} run{'s' * (n != 1)}"
+def counted(n: int, what: str = "run") -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def _headlines(plan: Plan, took: float) -> list[str]:
@@ -333,8 +356,10 @@ def _search(
     found = [*search.study.earlier, *(planned for trial in search.trials for planned in trial.runs)]
     done.plan.runs = list({planned.place.folder: planned for planned in found}.values())
     done.records |= {p.place.folder: p.run.known for p in done.plan.runs}
-    done.outcomes = [(scheduler.due[i], outcome) for i, outcome in outcomes.items()]
+    last = {id(scheduler.due[i]): (scheduler.due[i], outcome) for i, outcome in outcomes.items()}
+    done.outcomes = list(last.values())  # a run that went on after a rung has several
     done.stopped = scheduler.stopping
+    done.trials_left = search.left + sum(not trial.state for trial in search.trials)
     if not done.stopped:
         search.study.close()
     console.print()
