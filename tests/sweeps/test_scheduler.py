@@ -5,8 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from multiprocessing import Pipe
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,9 +18,10 @@ from rnnlab.runs.run_path import Place
 from rnnlab.sweeps import forkserver
 from rnnlab.sweeps import pool as pooling
 from rnnlab.sweeps import scheduler as scheduling
+from rnnlab.sweeps import worker as workers
 from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.forkserver import LEFT
-from rnnlab.sweeps.job import Outcome
+from rnnlab.sweeps.job import Job, Outcome
 from rnnlab.sweeps.pool import LocalPool
 from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
 from rnnlab.sweeps.worker import Step, Waits
@@ -211,6 +214,43 @@ def test_a_finished_run_that_is_begun_again_has_finished_when_it_has_again(tmp_p
         tmp_path, ["cpu"], PoolOptions({"cpu": 1}), dies, status="finished", ended="yesterday"
     )
     assert outcomes[0].status == status
+
+
+def test_a_run_that_was_pruned_is_pruned_also_where_its_worker_could_not_say_so(tmp_path):
+    def pruned_again(job, worker):
+        steps.append(steps[-1] + 5)
+        Run(job.place.folder).update(
+            status="pruned", ended="now", results={"steps": steps[-1]}, why="pruned (asha)"
+        )
+
+    def never_begun(job, worker):
+        return None
+
+    before = {"status": "pruned", "ended": "now", "results": {"steps": 5}}
+    steps = [5]
+    for answer, status in ((pruned_again, "pruned"), (never_begun, "failed")):
+        outcomes, *_ = scheduled(tmp_path / status, ["cpu"], PoolOptions({"cpu": 1}), answer, **before)
+        assert outcomes[0].status == status
+
+
+def test_a_signal_while_a_worker_answers_loses_no_answer(monkeypatch):
+    class Pipe:
+        def recv(self):
+            return Job(7, {}, Place(Path("nowhere"), "", "", ""), [], [])
+
+        def send(self, message):
+            worker.on_signal(signal.SIGTERM, None)
+            sent.append(message)
+
+    sent = []
+    outcome = Outcome(7, "pruned")
+    monkeypatch.setattr(workers, "train_job", lambda *_: outcome)
+    worker = object.__new__(workers.Worker)  # a new one takes over the output of this process
+    worker.connection, worker.sending, worker.data_sets = Pipe(), threading.Lock(), None
+    worker.leaving, worker.number = False, None
+    with tempfile.TemporaryFile() as worker.output:
+        assert worker.serve() == 0
+    assert sent == [outcome]
 
 
 def test_a_run_whose_worker_alone_was_stopped_resumes_once_in_another(tmp_path):

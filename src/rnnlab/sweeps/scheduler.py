@@ -200,7 +200,7 @@ class Scheduler:
                 worker.job, worker.since, worker.lends = number, time.monotonic(), False
                 self.idle.remove(worker)
                 self._at_work[worker.kind] += 1
-                worker.ended_before = planned.run.known.get("ended") if finished else None
+                worker.before = ending(planned.run.known)
                 try:
                     self.pool.send(worker, job)
                 except OSError:  # the worker is dead; `_receive` handles that
@@ -260,10 +260,9 @@ class Scheduler:
         if worker.job is not None:
             run = self.due[worker.job].run
             record = run.known
-            if record.get("status") in ENDED and record.get("ended") != worker.ended_before:
-                self._finish(
-                    Outcome(worker.job, record["status"], "", record)
-                )  # the worker died after the run's end, before its message
+            if record.get("status") in (*ENDED, "pruned") and ending(record) != worker.before:
+                # the worker died after the run's end, before its message
+                self._finish(Outcome(worker.job, record["status"], record.get("why", ""), record))
             elif self.stopping:
                 with suppress(OSError):
                     untouched = record.get("status") not in (*ENDED, "failed") and not is_locked(run.folder)
@@ -342,6 +341,11 @@ class Scheduler:
     def _listening(self) -> AbstractContextManager[None]:
         in_main = threading.current_thread() is threading.main_thread()
         return listening(self._note_signal) if in_main else nullcontext()
+
+
+def ending(record: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells an end of a run from an earlier one, whose second may be the same."""
+    return record.get("status"), record.get("ended"), record.get("results", {}).get("steps")
 
 
 def device_name(gpu: int) -> str:
