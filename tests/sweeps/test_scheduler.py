@@ -1,5 +1,6 @@
 """Which worker gets which run and device, and how each run ends, with threads in the place of workers."""
 
+import errno
 import os
 import signal
 import socket
@@ -7,12 +8,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
+from io import BytesIO
 from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from rnnlab.errors import RunFailed
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.sweeps import forkserver
@@ -145,6 +149,57 @@ def test_a_worker_that_dies_costs_its_run_which_can_go_on(tmp_path):
     assert (tmp_path / "1" / "traceback.txt").read_text().startswith("its worker was killed")
     gpus = [w.environment["CUDA_VISIBLE_DEVICES"] for w in server.workers]
     assert sorted(gpus) == ["0", "1", "1"]
+
+
+def test_where_no_further_worker_can_be_started_those_that_there_are_train_all(tmp_path, monkeypatch, capsys):
+    start, there = FakeServer.start_worker, 2
+
+    def refused(self):
+        if len(self.workers) == there:
+            raise RunFailed("no worker could be started:", "[Errno 11] Resource temporarily unavailable")
+        return start(self)
+
+    monkeypatch.setattr(FakeServer, "start_worker", refused)
+    outcomes, server, _ = scheduled(tmp_path, ["cpu"] * 9, PoolOptions({"cpu": 6}))
+    assert [outcomes[i].status for i in range(9)] == ["finished"] * 9 and len(server.workers) == 2
+    assert capsys.readouterr().err == (
+        "no more than 2 workers could be started: [Errno 11] Resource temporarily unavailable\n"
+    )
+    there = 0
+    with pytest.raises(RunFailed, match="no worker could be started"):
+        scheduled(tmp_path / "none", ["cpu"], PoolOptions({"cpu": 6}))
+
+
+def test_a_server_that_cannot_fork_says_why_and_goes_on(monkeypatch):
+    ours, theirs = socket.socketpair()
+
+    def refuse():
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(forkserver, "load", lambda: None)
+    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
+
+    def serve():
+        with suppress(SystemExit, OSError):
+            forkserver.serve(theirs.detach())
+
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
+    server = object.__new__(forkserver.ForkServer)
+    server._socket, server._errors, server._process = (
+        ours,
+        BytesIO(b"Resource temporarily unavailable\n"),
+        None,
+    )
+    for _ in range(2):
+        with pytest.raises(RunFailed, match="no worker could be started:\nResource temporarily unavailable"):
+            server.start_worker()
+    assert serving.is_alive()
+    ours.close()
+    serving.join()
 
 
 def test_the_view_learns_of_each_run_its_start_its_steps_and_its_end(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rnnlab.errors import UserError
+from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.lock import is_locked, lock
 from rnnlab.runs.record import ENDED
@@ -88,6 +88,9 @@ class Scheduler:
     _at_work: Counter[str] = field(
         default_factory=Counter
     )  # of these: those that train and do not lend their core
+    _short: set[str] = field(
+        default_factory=set
+    )  # kinds with fewer workers than asked for: none could be started
     _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was stopped
     _lost: Counter[int] = field(default_factory=Counter)  # {run: how often it has lost its worker's node}
     _signals: list[int] = field(default_factory=list)
@@ -154,13 +157,28 @@ class Scheduler:
                 each = self.options.gpus_each
                 gpus = [",".join(names[i : i + each]) for i in range(0, len(names) - each + 1, each)]
                 busy = Counter(worker.gpu for worker in self.workers)
-                self._start_worker(kind, min(gpus, key=lambda gpu: busy[gpu]) if gpus else None)
+                if not self._start_worker(kind, min(gpus, key=lambda gpu: busy[gpu]) if gpus else None):
+                    break
 
-    def _start_worker(self, kind: str, gpu: str | None) -> None:
-        worker = self.pool.open(kind, gpu)
+    def _start_worker(self, kind: str, gpu: str | None) -> bool:
+        """Returns whether one more worker was started. Where none can be, the sweep goes on with those that there are;
+        it raises RunFailed where there is none.
+        """
+        try:
+            worker = self.pool.open(kind, gpu)
+        except RunFailed as failed:
+            if not self.workers:
+                raise
+            if kind not in self._short:
+                warn(f"no more than {len(self.workers)} workers could be started: {failed.args[-1]}")
+            self._short.add(kind)
+            most = max(1, self._kinds[kind])
+            self.options = replace(self.options, workers=self.options.workers | {kind: most}, lends=False)
+            return False
         self.workers.append(worker)
         self.idle.append(worker)
         self._kinds[kind] += 1
+        return True
 
     def _stop_worker(self, worker: WorkerHandle) -> str:
         self.workers.remove(worker)
