@@ -86,6 +86,16 @@ def test_a_run_takes_as_many_cores_and_gpus_of_a_job_as_of_this_machine():
         workers(of("gpu", devices=2), gpus=1)
 
 
+def test_a_dry_run_counts_the_workers_of_all_jobs():
+    def at_once(workers=None, parallel=256):
+        options = {"slurm": KEYS | {"parallel": parallel}, "workers_per_gpu": 1, "workers": workers}
+        due = [types.SimpleNamespace(cost=3600.0, **vars(of())) for _ in range(10)]
+        return slurm.workers_at_once(options, due)
+
+    assert at_once() == 5 * 4  # jobs of half an hour on four cores
+    assert at_once(parallel=2) == 2 * 4 and at_once(workers=1) == 10
+
+
 def test_a_cluster_is_named_once_in_a_folder_of_ones_own(tmp_path, capsys):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "mine.yaml").write_text(

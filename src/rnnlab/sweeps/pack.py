@@ -51,6 +51,7 @@ class Pack:
     made_with: dict[str, str]
     restart: bool = False
     pictures: bool = False
+    renew_bytes: float = 1e9  # see `PoolOptions`
 
     def __call__(self) -> tuple[int, str]:
         """Raises UserError where the versions or rnnlab's code on this machine differ from `made_with`."""
@@ -62,7 +63,7 @@ class Pack:
         server = ForkServer()
         due = self.due()
         options = PoolOptions(dict.fromkeys(("cpu", "gpu", "mps"), self.workers), gpus=visible_gpus(),
-                              pictures=self.pictures)  # fmt: skip
+                              renew_bytes=self.renew_bytes, pictures=self.pictures)  # fmt: skip
         self._scheduler = Scheduler(LocalPool(server), options, View(), self.command)
         try:
             outcomes = self._scheduler.run(due, self.restart)

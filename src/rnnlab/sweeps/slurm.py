@@ -6,6 +6,7 @@ finds its jobs again.
 
 import io
 import json
+import math
 import signal
 import sys
 import time
@@ -76,6 +77,17 @@ def workers_per_job(options: dict[str, Any], due: Sequence[Planned]) -> int:
             )
     of = {"gpu": asked["gpus"] // gpus * options["workers_per_gpu"], "cpu": asked["cpus"] // cores}
     return min(of[kind] for kind in kinds or {"cpu"})
+
+
+def packs_of(options: dict[str, Any], runs: Sequence[Planned], workers: int) -> list[list[int]]:
+    """The runs of each job, as indices; each job has so many `workers`."""
+    return cut([run.cost for run in runs], 60 * checked(options)["minutes_per_job"] * workers, MOST)
+
+
+def workers_at_once(options: dict[str, Any], due: Sequence[Planned]) -> int:
+    """How many workers the jobs of these runs have together, if the cluster has room for all of them."""
+    workers = options["workers"] or workers_per_job(options, due)
+    return workers * min(len(packs_of(options, due, workers)), checked(options)["parallel"])
 
 
 def require_slurm() -> None:
@@ -149,7 +161,7 @@ class SlurmSweep:
     def _submit(self, new: list[Planned]) -> dict[str, dict[str, Any]]:
         """Submits runs; returns {job: its runs}. Each array job is written to the ledger at once."""
         workers = self.options["workers"] or workers_per_job(self.options, self.due)
-        packs = cut([p.cost for p in new], 60 * self.slurm["minutes_per_job"] * workers, MOST)
+        packs = packs_of(self.options, new, workers)
         batch = executor(self.folder, self.slurm, self.due[0].config["name"])
         about = surroundings()
         jobs: dict[str, dict[str, Any]] = {}
@@ -172,7 +184,10 @@ class SlurmSweep:
             Assigned(place, planned.config, planned.overrides, planned.status, planned.run.known.get("ended"))
             for place, planned in zip(places, runs, strict=True)
         ]
-        return Pack(assigned, self.command, workers, about, self.restart, self.options["pictures"])
+        return Pack(
+            assigned, self.command, workers, about, self.restart, self.options["pictures"],
+            self.options["renew_mb"] * 2**20,
+        )  # fmt: skip
 
     def _note(self, jobs: dict[str, Any]) -> None:
         known = self._known_jobs()
@@ -202,6 +217,11 @@ class SlurmSweep:
         while len(self.outcomes) < len(self.due):
             self._look_at_all(started)
             self.view.tick()
+            failures = sum(outcome.status == "failed" for outcome in self.outcomes.values())
+            if failures >= (self.options.get("max_failures") or math.inf):
+                slurm_queue.cancel(jobs)  # running ones write checkpoints
+                self.stopping = f"sweep.max_failures={self.options['max_failures']}"
+                return
             if not live:
                 break
             time.sleep(POLL)

@@ -40,7 +40,14 @@ from rnnlab.sweeps.pools import elsewhere, workers_of
 from rnnlab.sweeps.probe import Probe
 from rnnlab.sweeps.rehearsal import BUDGET
 from rnnlab.sweeps.scheduler import Scheduler
-from rnnlab.sweeps.slurm import CANCELLED, DETACHED, SlurmSweep, require_slurm, workers_per_job
+from rnnlab.sweeps.slurm import (
+    CANCELLED,
+    DETACHED,
+    SlurmSweep,
+    require_slurm,
+    workers_at_once,
+    workers_per_job,
+)
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
 
@@ -229,6 +236,8 @@ def _show_dry_run(plan: Plan, due: list[Planned], options: dict[str, Any], devic
         console.print(f"  {key:24} {shown}", soft_wrap=True)
     if due:
         workers = devices.pool(due, options).workers
+        if options["pool"] == "slurm":
+            workers = dict.fromkeys(workers, workers_at_once(options, due))
         by_kind = Counter(p.accelerator for p in due)
         busy = {kind: min(workers[kind], n) for kind, n in by_kind.items()}
         groups = {p.place.group: p for p in due}.values()
