@@ -311,3 +311,14 @@ def test_least_and_greatest_of_one_metric_are_not_ranked_together(tmp_path):
         )
     board = of_experiment(tmp_path)
     assert board.metric == "metric/mse" and "in different modes" in board.notes[0]
+
+
+def test_runs_of_one_row_that_have_read_other_contents_are_named(tmp_path):
+    for name, contents in (("changed", "ab"), ("same", "aa")):
+        for seed, content in enumerate(contents):
+            run = finished(tmp_path / name, "a", seed, {"path": "x.csv"}, {"loss/val": 0.5, "metric/mse": 0.5},
+                           baselines={"persistence": {"mse": 1.0 + seed}})  # fmt: skip
+            run.write_manifest({"files": {"data.path": content * 64}})
+    assert of_experiment(tmp_path / "same").notes == []
+    (note,) = of_experiment(tmp_path / "changed").notes
+    assert "its runs have read different contents of data.path" in note
