@@ -140,8 +140,10 @@ def test_values_that_look_alike_in_short_are_kept_apart():
         by_conditions(board, ["cell=d/data.csv", "cell=c/other.csv"])
 
 
-@pytest.mark.parametrize(("given", "meant"), [("[1,2]", [1, 2]), ("1_2", [1, 2]), ("null", None)])
-def test_a_list_and_null_may_be_written_as_in_a_command(given, meant):
+@pytest.mark.parametrize(
+    ("given", "meant"), [("[1,2]", [1, 2]), ("1_2", [1, 2]), ("null", None), ("1e-3", 0.001), ("1e6", 1e6)]
+)
+def test_a_list_a_number_and_null_may_be_written_as_in_a_command(given, meant):
     board = board_of({(cell, n, seed): 1.0 + n for cell in "ab" for n in (1, 2) for seed in (0, 1)})
     for row in board.rows:
         row.parameters["model.sizes"] = meant if row.parameters["model.cell"] == "a" else [3]

@@ -16,7 +16,7 @@ from rnnlab.report.entry import Entry
 from rnnlab.report.grounds import same_targets
 from rnnlab.report.leaderboard import of_experiment, of_runs
 from rnnlab.report.ranking import groups, ranked
-from rnnlab.report.row import Row
+from rnnlab.report.row import Row, tell_apart
 from rnnlab.runs.run import Run
 from rnnlab.terminal.run import facts
 
@@ -313,6 +313,12 @@ def test_least_and_greatest_of_one_metric_are_not_ranked_together(tmp_path):
     assert board.metric == "metric/mse" and "in different modes" in board.notes[0]
 
 
+def test_a_share_of_the_batches_is_not_written_as_a_number_of_them():
+    parameters = {"trainer.limit_train_batches": 1.0, "trainer.limit_val_batches": 1, "optimizer.lr": 1.0}
+    row = Row([Entry(Path("a"), {})], parameters)
+    assert row.label == "limit_train_batches=1.0 limit_val_batches=1 lr=1"
+
+
 def test_runs_of_one_row_that_have_read_other_contents_are_named(tmp_path):
     for name, contents in (("changed", "ab"), ("same", "aa")):
         for seed, content in enumerate(contents):
@@ -322,3 +328,11 @@ def test_runs_of_one_row_that_have_read_other_contents_are_named(tmp_path):
     assert of_experiment(tmp_path / "same").notes == []
     (note,) = of_experiment(tmp_path / "changed").notes
     assert "its runs have read different contents of data.path" in note
+
+
+def test_numbers_are_written_as_in_a_command_and_in_full_where_their_short_forms_are_equal():
+    rows = [Row([Entry(Path("a"), {})], {"optimizer.lr": lr, "x": 1e20}) for lr in (0.1000001, 0.1000002)]
+    tell_apart(rows)
+    assert [row.label for row in rows] == [
+        f"lr=0.1 x=1e+20 (optimizer.lr={lr})" for lr in (0.1000001, 0.1000002)
+    ]

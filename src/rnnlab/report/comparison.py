@@ -13,7 +13,7 @@ from rnnlab.config.spelling import near_key
 from rnnlab.errors import UserError, nearest
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.numbers import number
-from rnnlab.report.row import Row
+from rnnlab.report.row import Row, written
 from rnnlab.report.statistics import GREATER, LEVEL, LOG, PLAIN, Scale, Test, holm, scale_of
 from rnnlab.runs.identity import readable
 
@@ -125,10 +125,10 @@ def by_key(board: Leaderboard, key: str) -> tuple[list[Side], list[str]]:
     """One side for each value of a swept key."""
     key = full_key(board, key)
     values = _values(board, key)
-    short = Counter(readable(value) for value in values)
+    short = Counter(written(key, value) for value in values)
     sides = []
     for value in values:  # two files of one name in different folders are told apart by their paths
-        said = readable(value) if short[readable(value)] == 1 else str(value)
+        said = written(key, value) if short[written(key, value)] == 1 else str(value)
         sides.append(Side(f"{key.rpartition('.')[2]}={said}", _with(board.rows, key, value)))
     return sides, [key]
 
@@ -196,14 +196,24 @@ def _with(rows: Sequence[Row], key: str, value: Any) -> list[Row]:
 
 
 def _meant(values: Sequence[Any], text: str) -> list[Any]:
-    """The values that a text stands for: those with exactly this text, else in any case, else in a short form."""
+    """The values that a text stands for: those with exactly this text, else in any case, else in a short form, else the
+    number that it is: 1e-3 is 0.001.
+    """
     typed = text.replace(" ", "").casefold()
     ways = (
         [v for v in values if str(v) == text],
         [v for v in values if str(v).replace(" ", "").casefold() == typed],
         [v for v in values if typed in (readable(v).casefold(), "null" if v is None else None)],
+        [v for v in values if isinstance(v, int | float) and not isinstance(v, bool) and v == _number(text)],
     )
     return next(filter(None, ways), [])
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: str = "") -> Comparison:
