@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import lightning
+import numpy as np
 import plain_project
 import pytest
 import torch
@@ -228,3 +229,15 @@ def test_objects_in_objects_train_resume_sweep_and_reproduce(tmp_path, train, ca
     with pytest.raises(rnnlab.UserError, match=r"data\.inner\.worker: no such key\. Did you mean workers"):
         train("data.inner.worker=3", **nested())
     assert train("data.inner.n=60", **nested()).metrics_file.read_bytes() == runs[1].metrics_file.read_bytes()
+
+
+def test_data_handed_over_as_an_object_is_scored_by_its_parts(tmp_path, train):
+    pandas = pytest.importorskip("pandas")
+    from rnnlab.data import Series
+
+    frame = pandas.DataFrame({"a": np.sin(np.arange(200) / 4)})
+    run = train("model=forecaster", data=Series(frame, "a", window=10, horizon=2))
+    assert run.evaluate(split="val").split == "val" and run.forecast(5).values.shape == (5, 1)
+    for asked, split in (((), "all"), (("data.path=x.csv",), "test")):
+        with pytest.raises(rnnlab.UserError, match="as an object, of which only the parts can be taken"):
+            run.evaluate(*asked, split=split)

@@ -18,6 +18,7 @@ import warm
 from rnnlab.cli import main
 from rnnlab.config import build
 from rnnlab.config.texts import quoted
+from rnnlab.runs.trials import read_journal
 
 SMALL = (
     "experiment=sine",
@@ -168,7 +169,7 @@ def test_predict_gives_forecasts_in_the_units_of_the_data(sine):
     np.testing.assert_allclose(sine.predict(), want, rtol=1e-5, atol=1e-6)
     windows = np.stack([raw[start : start + 20] for start in data.starts("test")])
     np.testing.assert_allclose(sine.predict(windows), want, rtol=1e-5, atol=1e-5)
-    with pytest.raises(rnnlab.UserError, match=r"\(rows, steps, 1\) fits"):
+    with pytest.raises(rnnlab.UserError, match=r"it must be \(rows, steps, 1\)"):
         sine.predict(windows[0])
 
 
@@ -245,10 +246,11 @@ def test_resume_trains_longer_to_the_numbers_of_the_unbroken_run(tmp_path):
         short.resume()
 
 
-def test_resume_goes_on_with_a_run_that_was_stopped(tmp_path, monkeypatch):
+@pytest.mark.parametrize("more", [(), ("rerun=true",)])
+def test_resume_goes_on_with_a_run_that_was_stopped(tmp_path, monkeypatch, more):
     monkeypatch.syspath_prepend(Path(__file__).parent / "training")
     asked = (*SMALL, "+callbacks.stop._target_=stopping.StopAtBatch")
-    run = rnnlab.train(*asked, "+callbacks.stop.batches=8", f"paths.outputs={tmp_path}", quiet=True)
+    run = rnnlab.train(*asked, *more, "+callbacks.stop.batches=8", f"paths.outputs={tmp_path}", quiet=True)
     assert run.status == "stopped"
     with pytest.raises(rnnlab.UserError, match=r"goes on as it was asked, without seed=1"):
         run.resume("seed=1")
@@ -323,3 +325,112 @@ def test_a_sweeps_mistyped_key_costs_one_line(tmp_path):
     with pytest.raises(rnnlab.UserError, match=r"Did you mean model\.hidden_size\?"):
         rnnlab.sweep(*SMALL, f"paths.outputs={tmp_path}", "model.hiden_size=4,8")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_takes_the_values_that_an_experiment_file_gives(tmp_path):
+    few = (
+        "data.n_points=200",
+        "model.hidden_size=4",
+        "model.num_layers=1",
+        "optimizer.lr=0.01",
+        "scheduler.warmup_steps=0",
+    )
+    found = rnnlab.sweep(
+        "experiment=sine_sweep", *few, "trainer.max_epochs=1", f"paths.outputs={tmp_path}", quiet=True
+    )
+    assert [run.config["seed"] for run in found] == [0, 1, 2]  # seed: range(0,3) in the file
+
+
+# ---------------------------------------------------------------------- what `predict` takes
+
+
+def test_arrays_of_any_layout_and_type_are_predicted(sine, tokens, text):
+    x = np.random.default_rng(0).normal(size=(4, 20, 1))
+    want = sine.predict(x)
+    np.testing.assert_array_equal(sine.predict(x[::-1])[::-1], want)
+    np.testing.assert_array_equal(sine.predict(np.asfortranarray(x)), want)
+    np.testing.assert_array_equal(sine.predict(x.astype(">f8")), want)
+    np.testing.assert_array_equal(sine.predict(torch.tensor(x, requires_grad=True)), want)
+    np.testing.assert_array_equal(sine.predict(x.tolist()), want)
+    assert sine.predict(np.zeros((2, 20, 1), int)).shape == (2, 1, 1)
+    ids = np.array([[True, False], [False, True]])
+    for run in (tokens, text):
+        np.testing.assert_array_equal(run.predict(ids), run.predict(ids.astype(np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        ([[[0.1], [0.2]], [[0.1]]], "rows of several lengths"),
+        ([[["a"]]], "no array of numbers"),
+        (Path("new.csv"), "a PosixPath, and no array of numbers"),
+        (np.zeros((2, 0, 1)), r"x is \(2, 0, 1\), with nothing in it"),
+        (np.zeros((0, 20, 1)), r"x is \(0, 20, 1\), with nothing in it"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_a_line(sine, x, said):
+    with pytest.raises(rnnlab.UserError, match=said):
+        sine.predict(x)
+
+
+def test_ids_that_are_fractions_are_a_line(tokens):
+    with pytest.raises(rnnlab.UserError, match=r"and is float\d+ of shape \(1, 2\)"):
+        tokens.predict(np.ones((1, 2)))
+
+
+def test_a_module_of_ones_own_predicts_for_an_array(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parent / "training")
+    import plain_project
+
+    asked = ("trainer.max_epochs=1", "trainer.accelerator=cpu", "callbacks=none", "logger=none", "name=own")
+    run = rnnlab.train(*asked, f"paths.outputs={tmp_path}", module=plain_project.Module(),
+                       data=plain_project.WithTest(), quiet=True)  # fmt: skip
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    with torch.no_grad():
+        want = run.model(torch.tensor(x, dtype=torch.float32)).numpy()
+    np.testing.assert_array_equal(run.predict(x), want)
+    with pytest.raises(
+        rnnlab.UserError, match=r"forward of Module does not take x, \(3, 5\) torch.float32: mat1"
+    ):
+        run.predict(np.zeros((3, 5)))
+    monkeypatch.delattr(plain_project.Module, "forward")
+    for x in ((), (np.zeros((3, 4)),)):
+        with pytest.raises(rnnlab.UserError, match="forward"):
+            run.predict(*x)
+
+
+def test_whole_numbers_of_any_type_are_taken_and_others_are_a_line(sine, text):
+    want = sine.forecast(6, start=8)
+    found = sine.forecast(np.int64(6), start=8.0)
+    np.testing.assert_array_equal(found.values, want.values)
+    assert text.generate("the ", np.float64(5), seed=np.uint8(3)) == text.generate("the ", 5, seed=3)
+    for call in (
+        lambda: sine.forecast(2.5),
+        lambda: sine.evaluate(backtest="x"),
+        lambda: text.generate("t", 1.5),
+    ):
+        with pytest.raises(rnnlab.UserError, match="must be a whole number"):
+            call()
+
+
+def test_the_home_folder_may_be_written_short(sine, monkeypatch):
+    monkeypatch.setenv("HOME", str(sine.folder.parents[1]))
+    assert rnnlab.load(f"~/sine/{sine.folder.name}").results == sine.results
+    assert len(rnnlab.runs("~/sine")) >= 1
+
+
+def test_overrides_in_a_list_are_a_line(sine):
+    asked = ["experiment=sine", "seed=1"]
+    calls = (rnnlab.train, rnnlab.sweep, sine.evaluate, lambda a: sine.forecast(3, a), sine.resume)
+    for call in calls:
+        with pytest.raises(rnnlab.UserError, match="an override is a text"):
+            call(asked)
+
+
+def test_a_search_from_python_is_a_search(tmp_path):
+    pytest.importorskip("optuna", reason="Optuna is not installed: no search is tried")
+    found = rnnlab.sweep(*SMALL, f"paths.outputs={tmp_path}", "trainer.max_epochs=1", "sweep.search=random",
+                         "optimizer.lr=interval(0.001,0.01)", "sweep.trials=2", quiet=True)  # fmt: skip
+    assert [run.status for run in found] == ["finished"] * 2
+    trials = read_journal(tmp_path / "sine" / "search.jsonl").trials
+    assert [trial["runs"] for trial in trials] == [[run.folder.name] for run in found]

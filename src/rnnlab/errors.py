@@ -38,6 +38,11 @@ def warn(said: str) -> None:
     say(said, error=True)
 
 
+def counted(n: int, what: str) -> str:
+    """A number and its noun: "1 run", "2,000 runs", "4 batches"."""
+    return f"{n:,} {what}{'' if n == 1 else 'es' if what.endswith('tch') else 's'}"
+
+
 def nearest(word: str, possible: Iterable[str]) -> str:
     """' Did you mean X?' for the nearest of `possible`, or ' Possible: ...' with all of them if none is near. `word`
     itself is never suggested: the caller has already refused it.

@@ -18,7 +18,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint, Timer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn, tanh
 from torch.utils.data import DataLoader, TensorDataset
@@ -122,7 +122,7 @@ def other_attribute(module):
 @pytest.mark.parametrize(
     ("thing", "why"),
     [
-        (Forgetful(7), "width is not kept on it: self.width = width or self.save_hyperparameters"),
+        (Forgetful(7), "width is not kept on it: write self.width = width or self.save_hyperparameters"),
         (Scaled(0.2), r"makes: lr differs"),
         (changed(Net()), "net.weight differs"),
         (frozen(Net()), "net.weight differs"),
@@ -763,3 +763,31 @@ def test_a_task_of_rnnlabs_is_trained_as_its_config_is(small, tmp_path):
     )
     assert not given.manifest.get("not_reproducible")
     assert given.metrics_file.read_bytes() == named.metrics_file.read_bytes()
+
+
+def test_a_single_callback_is_taken_as_a_list_of_one():
+    assert overrides_of(callbacks=Timer()) == overrides_of(callbacks=[Timer()])
+    assert overrides_of(callbacks=None, loggers=()) == []
+
+
+class Métrique(Callback):
+    pass
+
+
+class Λ(Callback):
+    pass
+
+
+def test_a_callback_may_have_any_name_that_python_allows():
+    cfg = compose(["experiment=sine", *overrides_of(callbacks=[Métrique(), Λ()])])
+    assert {"metrique", "object"} <= cfg.callbacks.keys()
+
+
+def test_what_is_neither_a_module_nor_a_data_set_is_a_line():
+    with pytest.raises(UserError, match=r"^module: Linear is no LightningModule"):
+        overrides_of(module=nn.Linear(2, 1))
+    frame = pandas.DataFrame({"a": [1.0]})
+    with pytest.raises(
+        UserError, match=r"^data: DataFrame is no LightningDataModule; rnnlab\.data\.Series\(frame"
+    ):
+        overrides_of(data=frame)

@@ -150,6 +150,8 @@ def test_a_run_of_equal_size_is_the_run_of_that_hidden_size():
         (["model.cell=elman", "model.equal=parameters:1"],
          "model.equal=parameters:1: one hidden unit has 4 parameters already"),
         (["model.equal=parameter:5"], "model.equal=parameter:5: must be parameters:NUMBER or flops:NUMBER, such as"),
+        (["model.equal=parameters:1e400"], "model.equal=parameters:1e400: the number must be at most 1e+12"),
+        (["model.cell=indrnn", "model.equal=flops:1e13"], "model.equal=flops:1e13: the number must be at most 1e+12"),
         (["model.cell=fractions.Cell", "model.equal=flops:50"], "model.equal=flops:50: can count rnnlab's own cells"),
         (["model.cell=gru", "model.options.variant=np"], "model.options.variant=np: gru has no such option. "
          "model.cell=peepholelstm has it."),

@@ -296,6 +296,15 @@ def test_an_orthogonal_network_is_and_stays_orthogonal(scheme):
         optimizer.step()
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("r_min", 0.95), ("r_min", -0.1), ("r_max", 1.5), ("max_phase", 0.0), ("max_phase", -1.0)],
+)
+def test_a_ring_that_is_none_is_refused(option, value):
+    with pytest.raises(UserError, match=f"model.options.{option}={value}"):
+        Stack("lru", 3, 4, options={"r_max": 0.9, option: value})
+
+
 def test_starts_of_their_own():
     def first(name, hidden=200, **options):
         return Stack(name, 3, hidden, options=options).layers[0]
@@ -338,6 +347,12 @@ def test_s5_starts_from_the_eigenvalues_of_hippos_normal_part():
         ("peepholelstm", {"variant": "cfig"}, "model.options.variant=cfig: not one of vanilla, .* mean cifg"),
         ("rhn", {"depth": 0}, "model.options.depth=0: must be a whole number of at least 1"),
         ("s4d", {"pairs": 0}, "model.options.pairs=0: must be"),
+        (
+            "lru",
+            {"r_min": 0.9, "r_max": 0.5},
+            "model.options.r_min=0.9, model.options.r_max=0.5: both lie between 0 and 1",
+        ),
+        ("lru", {"max_phase": -1.0}, "model.options.max_phase=-1.0: must be above 0"),
         ("s4d", {"discretisation": "zo"}, "Did you mean zoh"),
         ("lru", {"eigenvalues": "reel"}, "Did you mean real"),
         ("minlstm", {"candidate": "linaer"}, "Did you mean linear"),

@@ -12,6 +12,7 @@ def parser():
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--horizon", type=int)
+    parser.add_argument("--rate", type=float)
     parser.add_argument("--split", choices=("val", "test"))
     return parser
 
@@ -22,7 +23,8 @@ def parser():
         ([], "rnnlab tell: RUN is missing; see rnnlab tell --help"),
         (["r", "--horizn", "3"], "rnnlab tell --horizn: no such option. Did you mean --horizon?"),
         (["r", "--horizn=3"], "rnnlab tell --horizn=3: no such option. Did you mean --horizon?"),
-        (["r", "--horizon", "abc"], "rnnlab tell: --horizon: invalid int value: 'abc'"),
+        (["r", "--horizon", "abc"], "rnnlab tell: --horizon: 'abc' is not a whole number"),
+        (["r", "--rate", "0,1"], "rnnlab tell: --rate: '0,1' is not a number"),
         (["r", "--horizon"], "rnnlab tell: --horizon: expected one argument"),
     ],
 )
@@ -36,7 +38,7 @@ def test_one_line(parser, words, said, capsys):
 
 def test_words_too_many():
     parser = Arguments(prog="rnnlab tell")
-    with pytest.raises(UserError, match=r"^rnnlab tell b c: more than it takes"):
+    with pytest.raises(UserError, match=r"^rnnlab tell b c: more words than it takes"):
         parser.parse_args(["b", "c"])
 
 

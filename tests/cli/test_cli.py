@@ -103,6 +103,10 @@ def test_errors_of_a_run(capsys, trained, error, code, message):
     assert said(capsys, "train") == (code, "", message)
 
 
+def test_a_table_has_rows(capsys, tmp_path):
+    assert said(capsys, "report", str(tmp_path), "--rows", "0") == (2, "", "--rows 0: must be at least 1")
+
+
 def test_a_fault_of_ours_keeps_its_trace(capsys, trained):
     trained.module.train = raising(ZeroDivisionError("ours"))
     code, _, err = said(capsys, "train")

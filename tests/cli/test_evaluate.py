@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import types
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from lightning.pytorch import Callback
 from tables import table
 from torch.nn.utils import parametrizations
 
+import rnnlab
 from rnnlab.api import evaluation
 from rnnlab.cli.evaluate import main
 from rnnlab.config import build
@@ -101,6 +103,15 @@ def test_logarithms_stay_as_they_were_trained(series):
         series.evaluate("data.log=true")
 
 
+def test_the_scaling_stays_as_it_was_trained(series):
+    """Another one was ignored."""
+    with pytest.raises(
+        UserError, match=r"data\.scaling=minmax: the model was trained with data\.scaling=standard, and"
+    ):
+        series.evaluate("data.scaling=minmax")
+    assert series.evaluate("data.scaling=standard").metrics == series.evaluate().metrics
+
+
 def test_the_table_shows_run_baselines_and_floor(sine, capsys):
     main([str(sine.folder)])
     shown = capsys.readouterr().out
@@ -155,6 +166,12 @@ def test_parts_that_are_cut_anew_tell_of_targets_that_were_trained_on(sine, text
     assert capsys.readouterr().err == ""
     main([str(text.folder), "data.fractions=[0.5,0.1,0.4]"])
     assert "the test part may hold what the model was trained on" in capsys.readouterr().err
+    main([str(sine.folder), "data.split=windows"])
+    assert "data.split=windows: the model was trained on targets of" in capsys.readouterr().err
+    main([str(text.folder), "data.limit=4000"])
+    assert "data.limit=4000 cuts the data anew" in capsys.readouterr().err
+    main([str(text.folder), "data.segment=10"])
+    assert "cuts" not in capsys.readouterr().err
 
 
 def test_errors_apart_and_from_one_origin_after_the_other(series, capsys):
@@ -176,7 +193,7 @@ def test_errors_apart_and_from_one_origin_after_the_other(series, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--by", "steps"], "--by steps: no such way. Did you mean step"),
+        (["--by", "steps"], "--by steps: no such choice. Did you mean step"),
         (["--by", "series"], "this data is one series"),
         (["--backtest", "0"], "--backtest 0: must be at least 1"),
         (["--backtest", "999"], "too few for 999 origins"),
@@ -189,7 +206,7 @@ def test_errors_that_cannot_be_taken_apart(series, arguments, message):
 
 
 def test_a_texts_errors_are_not_taken_apart(text):
-    with pytest.raises(UserError, match="only a Forecaster's errors can be taken apart"):
+    with pytest.raises(UserError, match="take apart a Forecaster's errors alone"):
         main([str(text.folder), "--by", "step"])
 
 
@@ -242,3 +259,70 @@ def test_a_config_that_lacks_a_key_of_the_trainer_is_compared_all_the_same(capsy
     run.config["trainer"]["limit_test_batches"] = 1  # the training's loss is of one batch
     evaluation._compare(run, 2.0)
     assert capsys.readouterr().err == ""
+
+
+def test_the_runs_own_file_in_another_place_is_not_new(series, text, tmp_path, capsys):
+    own = numbers(capsys, series.folder)
+    moved = table(tmp_path / "moved.csv", 400)
+    main([str(series.folder), f"data.path={moved}", "--json"])
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert (found["split"], found["metrics"]) == ("test", own["metrics"])
+    assert said.err.strip().endswith("its test part is scored; --split all takes all of it")
+    assert numbers(capsys, series.folder, f"data.path={moved}", "--split", "all")["split"] == "all"
+    (tmp_path / "words.txt").write_bytes((text.folder.parents[1] / "words.txt").read_bytes())
+    assert numbers(capsys, text.folder, f"data.path={tmp_path / 'words.txt'}")["split"] == "test"
+
+
+def test_a_file_to_which_rows_were_appended_tells_of_targets_that_were_trained_on(series, tmp_path, capsys):
+    """The run trained on the first 240 of 400 rows; windows have 24 steps, and then 3 targets."""
+    main([str(series.folder), f"data.path={table(tmp_path / 'longer.csv', 460)}"])
+    trained, windows = 240 - 24, 460 - 24 - 3 + 1
+    assert f"on targets of {trained} of its {windows} windows" in capsys.readouterr().err
+    main([str(series.folder), f"data.path={table(tmp_path / 'other.csv', 460, shift=1.0)}"])
+    assert capsys.readouterr().err == ""
+
+
+def test_data_that_has_changed_since_the_training_is_told(series, tmp_path, capsys):
+    shutil.copytree(series.folder, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    old = series.config["data"]["path"]
+    config.write_text(config.read_text().replace(old, str(table(tmp_path / "my.csv", 500))))
+    main([str(tmp_path / "run")])
+    assert "its data has changed since the training (content" in capsys.readouterr().err
+    table(tmp_path / "my.csv", 400)
+    main([str(tmp_path / "run")])
+    assert capsys.readouterr().err == ""
+
+
+def test_other_keys_that_cut_a_text_anew_are_told(text, tmp_path, capsys):
+    for asked in (["data.limit=3000"], ["data.split=rows"], ["data.split=rows", "data.segment=10"]):
+        main([str(text.folder), *asked])
+        said = capsys.readouterr().err
+        assert f"{' '.join(asked)} cuts the data anew: the test part may hold" in said
+    main([str(text.folder), "data.segment=10"])
+    assert capsys.readouterr().err == ""
+
+
+def test_gaps_that_each_part_fills_by_itself_hide_no_targets_that_were_trained_on(tmp_path, capsys):
+    lines = table(tmp_path / "gaps.csv", 200).read_text().splitlines()
+    for row in (118, 119, 120, 158, 159, 160):  # at the cuts
+        day, load, _ = lines[row + 1].split(",")
+        lines[row + 1] = f"{day},{load},"
+    (tmp_path / "gaps.csv").write_text("\n".join(lines) + "\n")
+    run = rnnlab.train(
+        "experiment=ett", f"data.path={tmp_path / 'gaps.csv'}", "data.target=heat", "data.missing=interpolate",
+        "data.window=24", "data.horizon=3", "model.hidden_size=4", "trainer.max_epochs=1", "logger=none",
+        "callbacks=none", "trainer.accelerator=cpu", "trainer.threads=1", f"paths.outputs={tmp_path}", quiet=True,
+    )  # fmt: skip
+    capsys.readouterr()
+    main([str(run.folder), "data.fractions=[0.4,0.1,0.5]"])
+    assert "the model was trained on targets of 20 of the " in capsys.readouterr().err
+
+
+def test_a_corpus_that_would_not_be_read_is_refused(text):
+    with pytest.raises(
+        UserError, match=r"^data\.corpus=pydoc: data\.path=.*words\.txt is read, and no corpus; add"
+    ):
+        text.evaluate("data.corpus=pydoc")
+    assert text.evaluate("data.corpus=pydoc", "data.path=null", "data.limit=5000").split == "all"

@@ -92,7 +92,7 @@ def test_the_rates_rise_in_equal_factors_and_the_numbers_are_the_runs(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
-        (["--from", "1", "--to", "0.1"], "--from 1 --to 0.1: must be two rates above 0, the first below"),
+        (["--from", "1", "--to", "0.1"], "--from 1 --to 0.1: must be rates above 0, --from below --to"),
         (["--steps", "19"], "--steps 19: must be at least 20"),
         (
             ["--from", "100", "--to", "1e4", "--steps", "20"],
@@ -106,3 +106,26 @@ def test_what_cannot_be_is_a_line(asked, line, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["find-lr", *SMALL, *asked]) == 2
     assert capsys.readouterr().err.startswith(line) and not list(tmp_path.iterdir())
+
+
+def test_a_single_batch_size_is_part_of_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["find-lr", *SMALL, "--batch-sizes", "16", "--steps", "120"]) == 0
+    assert " data.batch_size=16 " in capsys.readouterr().out
+
+
+def test_a_picture_that_cannot_be_drawn_loses_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.png").mkdir()
+    assert main(["find-lr", *SMALL, "--steps", "120", "--picture", "a.png"]) == 2
+    said = capsys.readouterr()
+    assert "train    rnnlab train " in said.out and "examples a second" in said.out and "a.png" in said.err
+    assert main(["find-lr", *SMALL, "--picture", "a.gif"]) == 2
+    assert capsys.readouterr() == ("", "a.gif: a figure is written as .svg, .pdf, .png\n")
+
+
+def test_losses_below_zero_are_drawn(tmp_path):
+    losses = np.linspace(0.5, -2.0, 60)
+    axes = find_lr.picture([tried(losses)]).axes[0]
+    assert axes.get_yscale() == "linear" and axes.get_ylim()[0] < -1
+    assert find_lr.picture([tried(losses + 3)]).axes[0].get_yscale() == "log"

@@ -98,7 +98,9 @@ def test_the_picture_is_there_and_not_blank(series):
     [
         (["--horizon", "0"], "--horizon 0"),
         (["--start", "-1"], "--start -1"),
-        (["--start", "395"], "at most 376 before the end"),
+        (["--start", "395"], "^--start 395: .* at most 376 steps before the end"),
+        (["--horizon", "395"], "^--horizon 395: .* at most 376 steps before the end"),
+        (["--id", "c"], "--id c: this data is one series; data.id_column tells several apart"),
         (["--data", "nowhere.csv"], "nowhere.csv: no such file"),
     ],
 )
@@ -109,7 +111,7 @@ def test_what_cannot_be_is_one_line(series, arguments, message):
 
 
 def test_made_data_has_no_file_and_text_no_forecast(sine, text):
-    with pytest.raises(UserError, match="made, not read from a file"):
+    with pytest.raises(UserError, match="generated, not read from a file"):
         main([str(sine.folder), "--data", "new.csv"])
     with pytest.raises(UserError, match="holds a CharLM"):
         main([str(text.folder)])
@@ -149,6 +151,16 @@ def test_months_of_one_of_several_series_go_on_by_the_calendar(months, tmp_path)
         main([str(months.folder), "--id", "d"])
 
 
+def test_a_series_that_is_shorter_than_the_window_is_named(months, tmp_path):
+    rows = [f"{np.datetime64('2015-01') + i}-01T00:00:00+02:00" for i in range(20)]
+    short = [f"{month},a b,100" for month in rows[:3]] + [f"{month},c,200" for month in rows]
+    (tmp_path / "short.csv").write_text("when,shop,sales\n" + "\n".join(short) + "\n")
+    said = "^the series a b has 3 rows, and the model needs 12; --id names another$"
+    with pytest.raises(UserError, match=said):
+        months.forecast(3, data=tmp_path / "short.csv")
+    assert len(months.forecast(3, data=tmp_path / "short.csv", series="c").values) == 3
+
+
 @pytest.mark.parametrize("shop", ["a b", "c"])
 def test_a_forecast_inside_the_training_part_of_its_series_is_told(months, shop):
     assert months.forecast(3, start=25, series=shop).within_training  # of 60 months, 36 are trained on
@@ -160,3 +172,62 @@ def test_without_a_horizon_as_many_steps_as_fit(months, series):
     assert (months.figures / "free-run-24.csv").is_file()  # the 60 months less the 36 of the training part
     main([str(series.folder)])
     assert (series.figures / "free-run-160.csv").is_file()
+
+
+def test_a_picture_is_of_the_kind_that_its_name_says(sine, tmp_path):
+    for name, begins in (("f.svg", b"<?xml"), ("f.pdf", b"%PDF"), ("f.PNG", b"\x89PNG"), ("f", b"\x89PNG")):
+        main(
+            [
+                str(sine.folder),
+                "--horizon",
+                "5",
+                "--csv",
+                f"{tmp_path}/f.csv",
+                "--picture",
+                f"{tmp_path}/{name}",
+            ]
+        )
+        assert (tmp_path / name).read_bytes().startswith(begins)
+    with pytest.raises(UserError, match=r"f\.jpg: a figure is written as \.svg, \.pdf, \.png"):
+        main([str(sine.folder), "--csv", f"{tmp_path}/g.csv", "--picture", f"{tmp_path}/f.jpg"])
+    assert not (tmp_path / "g.csv").exists()
+
+
+def test_times_with_offsets_keep_them_in_tables_frames_and_backtests(months):
+    found = months.forecast(3, start=0, series="c")
+    assert str(found.to_frame().index.tz) == "UTC"
+    assert found.time_texts[0] == "2020-01-01T00:00:00+02:00"
+    assert found.to_frame().index[0].isoformat() == "2019-12-31T22:00:00+00:00"
+    origins = list(months.evaluate(backtest=2).breakdown)[:2]
+    assert all(origin.endswith("-01T00:00:00+02:00") for origin in origins)
+
+
+def test_a_horizon_that_does_not_fit_is_named_as_it_was_asked_for(series):
+    with pytest.raises(UserError, match=r"^--horizon 390: the data has 400 rows"):
+        series.forecast(390)
+    with pytest.raises(UserError, match="the path of a file, and no DataFrame"):
+        series.forecast(data=series.forecast(3).to_frame())
+
+
+def test_inputs_without_a_future_are_named_in_a_line(tmp_path, capsys):
+    asked = (f"data.path={table(tmp_path / 't.csv', 200)}", "data.target=load", "data.columns=[load,heat]")
+    run = rnnlab.train(
+        "experiment=ett", *asked, "data.window=24", "data.horizon=3", "model.hidden_size=4", "trainer.max_epochs=1",
+        "logger=none", "callbacks=none", "trainer.threads=1", "trainer.accelerator=cpu",
+        f"paths.outputs={tmp_path}", quiet=True,
+    )  # fmt: skip
+    capsys.readouterr()
+    assert len(run.forecast().values) == 3
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("the forecast goes 3 steps ahead") and " heat, " in said
+    run.forecast(2)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_runs_own_file_in_another_place_has_its_training_part(series, tmp_path):
+    same = table(tmp_path / f"{'moved' * 30}.csv", 400)
+    found = series.forecast(5, start=300, data=same)
+    assert found.within_training and len(found.name) < 100
+    np.testing.assert_array_equal(found.values, series.forecast(5, start=300).values)
+    assert len(series.forecast(5, data=same).truth) == 0  # a file that is named is continued from its end
+    assert not series.forecast(5, start=30, data=table(tmp_path / "new.csv", 60, shift=1.0)).within_training

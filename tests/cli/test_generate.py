@@ -110,3 +110,9 @@ def test_what_cannot_be_is_one_line(text, arguments, message):
 def test_a_forecaster_cannot_write(sine):
     with pytest.raises(UserError, match="holds a Forecaster"):
         main([str(sine.folder), "--prompt", "a"])
+
+
+def test_bytes_that_are_no_text_are_a_line(text, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9"), encoding="utf-8"))
+    with pytest.raises(UserError, match="standard input is no text in utf-8"):
+        main([str(text.folder)])

@@ -3,10 +3,13 @@
 import shutil
 
 import pytest
+from tables import table
 
+import rnnlab
 from rnnlab.cli.evaluate import main
 from rnnlab.data import Tokens
 from rnnlab.errors import UserError
+from rnnlab.runs.data import changed
 
 
 @pytest.mark.parametrize("part", ["model", "data"])
@@ -45,3 +48,60 @@ def test_tokens_of_another_kind_are_refused():
         Tokens(n_sequences=20, vocab_size=101, classes=2).with_spec(trained.spec)
     with pytest.raises(UserError, match=r"data.classes=3: .* 2"):
         Tokens(n_sequences=20, vocab_size=100, classes=3).with_spec(trained.spec)
+
+
+def test_a_corpus_takes_the_place_of_the_runs_own_file(text):
+    run = rnnlab.load(text.folder)
+    assert run.config["data"]["path"]
+    found = run.evaluate("data.corpus=pydoc", "data.limit=3000")
+    assert found.data["content_hash"] != run.evaluate("data.limit=3000", split="all").data["content_hash"]
+
+
+def test_of_a_new_text_the_validation_part_is_its_own(text, tmp_path):
+    """It was the text that the run validated on."""
+    (tmp_path / "own.txt").write_text("home did a cage in " * 30)
+    (tmp_path / "new.txt").write_text("a cage did home " * 200)
+    shutil.copytree(text.folder, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("val_path: null", f"val_path: {tmp_path / 'own.txt'}"))
+    new = f"data.path={tmp_path / 'new.txt'}"
+    run = rnnlab.load(tmp_path / "run")
+    assert run.config["data"]["val_path"]
+    assert run.evaluate(new, split="val").metrics == text.evaluate(new, split="val").metrics
+    given = run.evaluate(new, f"data.val_path={tmp_path / 'own.txt'}", split="val")
+    assert given.metrics == run.evaluate(split="val").metrics
+
+
+def test_of_a_whole_new_text_all_is_scored_also_by_a_run_that_was_cut_by_rows(tmp_path):
+    (tmp_path / "a.txt").write_text("home did a cage " * 100)
+    (tmp_path / "b.txt").write_text("a cage did home")
+    run = rnnlab.train("data=chars", "data.split=rows", f"data.path={tmp_path / 'a.txt'}", "data.segment=20",
+                       "data.batch_size=4", "model.hidden_size=4", "trainer.max_epochs=1", "trainer.accelerator=cpu",
+                       "logger=none", "callbacks=none", f"paths.outputs={tmp_path}")  # fmt: skip
+    found = run.evaluate(f"data.path={tmp_path / 'b.txt'}")
+    assert found.split == "all" and found.facts["scored"] == len("a cage did home") - 1
+
+
+def test_a_text_that_looks_like_a_number_stays_a_text(series, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path / "1e3", 60, shift=1.0)
+    assert series.evaluate("data.path=1e3").split == "all"
+
+
+def test_special_characters_in_a_text_take_quotes(series, tmp_path):
+    for name, said in (("a,b.csv", "a text with a comma in quotes"), ("a=b.csv", "in VALUE take quotes")):
+        new = table(tmp_path / name, 60, shift=1.0)
+        with pytest.raises(UserError, match=said):
+            series.evaluate(f"data.path={new}")
+        assert series.evaluate(f"data.path='{new}'").split == "all"
+
+
+def test_keys_of_data_within_the_data_can_be_changed():
+    node = {"_target_": "mine.Data", "inner": {"_target_": "mine.Inner", "n": 2, "deep": {"a": 1}}, "n": 5}
+    config = {"data": node, "seed": 0}
+    found = changed(config, ["data.inner.n=3", "data.inner.deep.a=[1,2]", "data.n=4"])["data"]
+    assert (found["inner"]["n"], found["inner"]["deep"]["a"], found["n"]) == (3, [1, 2], 4)
+    assert node["inner"]["n"] == 2
+    for wrong in ("data.inner._target_=os.system", "data.inner.m=3", "data.n.x=1", "data._inner.n=3"):
+        with pytest.raises(UserError, match="no such key"):
+            changed(config, [wrong])

@@ -94,7 +94,10 @@ def test_nested_nodes_are_built_first(mine):
             "optimizer._target_=torhc.optim.Adam: there is no Python module torhc; "
             "is its folder on PYTHONPATH?",
         ),
-        ("torch.optim", "optimizer._target_=torch.optim: is a module, not something to call"),
+        (
+            "torch.optim",
+            "optimizer._target_=torch.optim: is neither a class nor a function (its type: module)",
+        ),
         (
             "torch.optim.Adam.stepp",
             "optimizer._target_=torch.optim.Adam.stepp: torch.optim.Adam has no stepp. Did you mean step?",

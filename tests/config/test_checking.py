@@ -110,6 +110,11 @@ def test_one_value(overrides, line):
             ["model.nonlinearity=relu", "model.cell=lstm"],
             "model.nonlinearity=relu: only model.cell=elman has it, not lstm",
         ),
+        (["model.huber_delta=0.5"], "model.huber_delta=0.5: only model.loss=huber has it, not mse"),
+        (
+            ["model.quantiles=[0.2,0.8]"],
+            "model.quantiles=[0.2,0.8]: only model.loss=quantile has them, not mse",
+        ),
         (
             ["model.forget_bias=1"],
             "model.forget_bias=1.0: elman has no forget gate; set it to null (these cells have one: janet, "
@@ -127,16 +132,16 @@ def test_one_value(overrides, line):
         ),
         (
             ["model.zoneout=0.1", "model.cell=slstm"],
-            "model.zoneout=0.1: the states of slstm after the first make sense together alone; "
-            "set model.zoneout_cell=0",
+            "model.zoneout=0.1: the other states of slstm make sense only together, and zoneout keeps each by "
+            "itself; set model.zoneout_cell=0",
         ),
         (
             ["model.recurrent_dropout=0.1", "model.cell=indrnn"],
-            "model.recurrent_dropout=0.1: indrnn multiplies its state with no matrix; set model.zoneout",
+            "model.recurrent_dropout=0.1: indrnn has no matrix of recurrent weights; use model.zoneout",
         ),
         (
             ["model.zoneout=0.1", "model.engine=torch"],
-            "model.engine=torch: torch's layers have neither dropout of the state nor zoneout; set it to auto",
+            "model.engine=torch: torch's layers have neither recurrent dropout nor zoneout; set it to auto",
         ),
         (
             ["data=chars", "model.bidirectional=true"],
@@ -177,14 +182,17 @@ def test_one_value(overrides, line):
         ),
         (
             ["trainer.devices=[0,1]", "trainer.accelerator=cpu"],
-            "trainer.devices=[0,1]: a list names GPUs; of a CPU give the number of processes",
+            "trainer.devices=[0,1]: a list selects GPUs (trainer.accelerator=gpu); otherwise give a number",
         ),
         (
             ["trainer.threads=1000000000"],
             "trainer.threads=1000000000: must be a whole number from 1 to 1,024 or null",
         ),
         (["trainer.devices=500"], "trainer.devices=500: at most 128 processes train a run together"),
-        (["trainer.devices=2", "trainer.accelerator=mps"], "trainer.devices=2: there is one Apple GPU"),
+        (
+            ["trainer.devices=2", "trainer.accelerator=mps"],
+            "trainer.devices=2: a Mac has one GPU; set it to 1",
+        ),
         (
             ["trainer.devices=2", "+trainer.strategy=fsdp"],
             "trainer.strategy=fsdp: with trainer.devices=2 rnnlab trains by ddp, which auto takes",

@@ -128,7 +128,9 @@ def test_parts_follow_each_other_and_the_vocabulary_is_that_of_training(write):
 
 def test_characters_that_training_lacks_follow_the_rule(write):
     path = write(words(500) + "zaqbz" + words(495))
-    with pytest.raises(UserError, match=r"the val part has .*'q' \(U\+0071\), 'z' .*data\.unknown=skip"):
+    with pytest.raises(
+        UserError, match=r"the validation part has .*'q' \(U\+0071\), 'z' .*data\.unknown=skip"
+    ):
         ready(path, fractions=[0.5, 0.5, 0], unknown="error")
     skipping = ready(path, fractions=[0.5, 0.5, 0], unknown="skip")
     assert skipping.decode(skipping.rows("val")[0])[:10] == "ab" + words(8)
@@ -147,7 +149,7 @@ def test_a_trained_vocabulary_can_be_taken(write):
     assert trained.decode(new.rows("val")[0]) == words(500, 1, "abc")[450:459]
     stranger = Chars(path=write("x" * 500, "x.txt"), unknown="error")
     stranger.with_spec(trained.spec)
-    with pytest.raises(UserError, match=r"the train part has .*'x'"):
+    with pytest.raises(UserError, match=r"the training part has .*'x'"):
         stranger.setup()
     with pytest.raises(UserError, match="was not trained with it"):
         Chars(unknown="replace").with_spec(trained.spec)
@@ -278,7 +280,7 @@ def test_unknown_characters_are_left_out_and_counted(tmp_path):
     data = Chars(path=str(tmp_path / "t.txt"), segment=10, batch_size=4, fractions=(0.9, 0.1, 0.0))
     data.setup()
     assert data.remarks == [
-        "the val part: 80 of 212 characters left out, which training does not have: "
+        "the validation part: 80 of 212 characters left out, as training has none like them: "
         "'x' (U+0078), 'y' (U+0079), 'z' (U+007A)"
     ]
     assert data.facts("val")["characters"] == 132

@@ -17,8 +17,12 @@ from rnnlab.errors import UserError
         (b"", {}, "the file is empty"),
         (b"caf\xe9 " * 500, {}, "not utf-8 at byte 3; .*data.encoding=latin-1"),
         (b"abc", {"encoding": "utf-9"}, "data.encoding=utf-9: Python knows no such encoding"),
-        (b"ab" * 50, {}, r"train 90, val 5, test 5 characters and need train 2,501, val 2, test 2"),
-        (b"ab" * 5000, {"fractions": [0.9999, 0.0001, 0]}, r"val 1, test 0 .* val 2, test 0"),
+        (
+            b"ab" * 50,
+            {},
+            r"training 90, validation 5, test 5 characters and need training 2,501, validation 2, test 2",
+        ),
+        (b"ab" * 5000, {"fractions": [0.9999, 0.0001, 0]}, r"validation 1, test 0 .* validation 2, test 0"),
     ],
 )
 def test_a_bad_file_is_one_readable_line(tmp_path, content, options, message):
@@ -26,6 +30,13 @@ def test_a_bad_file_is_one_readable_line(tmp_path, content, options, message):
     with pytest.raises(UserError, match=message) as caught:
         Chars(path=str(tmp_path / "text.txt"), **options).setup()
     assert "\n" not in str(caught.value)
+
+
+def test_a_bad_text_for_validation_is_called_by_its_own_key(tmp_path):
+    (tmp_path / "text.txt").write_text("ab" * 5000)
+    (tmp_path / "val.txt").touch()
+    with pytest.raises(UserError, match=r"^data\.val_path=.*val\.txt: the file is empty$"):
+        Chars(path=str(tmp_path / "text.txt"), val_path=str(tmp_path / "val.txt")).setup()
 
 
 def test_a_missing_file_has_a_nearest_name(tmp_path):

@@ -116,7 +116,10 @@ def test_times_that_leap_are_remarked(csv, days, places):
     remarks = ready(csv(text, target="x", time_column="t")).remarks
     assert len(remarks) == (places > 0)
     if places:
-        assert "2 places, first from 2024-01-03T00:00:00 to 2024-01-05T00:00:00" in remarks[0]
+        assert (
+            "2 gaps between the times, the first from 2024-01-03T00:00:00 to 2024-01-05T00:00:00"
+            in remarks[0]
+        )
     even = ready(csv(text, target="x", time_column="t", resample="1d", missing="interpolate"))
     assert not even.remarks
 
@@ -223,7 +226,7 @@ def test_holidays_are_those_of_the_calendar_there(csv):
 
 
 def test_origins_without_a_test_part_are_refused(csv):
-    with pytest.raises(UserError, match=r"data\.origin=1: leaves test parts out, and there is none"):
+    with pytest.raises(UserError, match=r"data\.origin=1: leaves test parts out, and data\.fractions has no"):
         csv(column(range(20)), target="x", fractions=(0.5, 0.5, 0.0), origin=1)
 
 
@@ -259,9 +262,13 @@ def test_new_data_are_scaled_as_the_model_was_trained(csv):
         (
             "y\n1\n2\n3\n4",
             {"target": "y"},
-            r"trained with input_names=\['x'\], this data has input_names=\['y'\]",
+            "trained on the inputs x, this data has the inputs y",
         ),
-        ("x\n1\n2\n3\n4", {"target": "x", "window": 3}, "trained with window=2, this data has window=3"),
+        (
+            "x\n1\n2\n3\n4",
+            {"target": "x", "window": 3},
+            r"trained with data\.window=2, this data has data\.window=3",
+        ),
         ("x\n1", {"target": "x"}, "looks at 2 rows, this data has only 1"),
     ],
 )
@@ -281,7 +288,7 @@ def test_a_file_may_be_gzipped_and_its_delimiter_and_numbers_of_another_country(
     zipped = ready(Series(tmp_path / "f.csv.gz", **settings, **small))
     assert torch.equal(zipped.series, data.series)
     (tmp_path / "f.csv.gz").write_bytes(gzip.compress(text.encode())[:-20])
-    with pytest.raises(UserError, match="is no whole gzip file"):
+    with pytest.raises(UserError, match="is not a complete gzip file"):
         ready(Series(tmp_path / "f.csv.gz", **settings, **small))
     with pytest.raises(UserError, match=r"'1\.001,5' is not a number"):
         ready(csv(text, target="x"))
@@ -296,6 +303,15 @@ def test_a_file_may_be_gzipped_and_its_delimiter_and_numbers_of_another_country(
 def test_a_number_written_otherwise_is_refused_with_the_key_that_reads_it(csv, cell, remedy):
     with pytest.raises(UserError, match=f"is not a number; {remedy}"):
         ready(csv(f"x;y\n1;2\n{cell};3\n", target="x"))
+
+
+def test_marks_in_numbers_concern_texts_and_not_columns_of_numbers():
+    german = {"target": "x", "decimal": ",", "thousands": ".", "window": 2, "horizon": 1, "season": None,
+              "fractions": (0.5, 0.0, 0.5), "scaling": "none"}  # fmt: skip
+    numbers = ready(Series(pd.DataFrame({"x": np.arange(12) + 0.5}), **german))
+    assert numbers.series[:3, 0].tolist() == [0.5, 1.5, 2.5]
+    texts = ready(Series(pd.DataFrame({"x": [f"1.00{i},5" for i in range(8)]}), **german))
+    assert texts.series[:3, 0].tolist() == [1000.5, 1001.5, 1002.5]
 
 
 def test_a_dataframe_is_what_its_file_is(csv, tmp_path):
@@ -327,6 +343,15 @@ def long_table(n=40, shops=("b", "a")):
         for k, s in enumerate(shops)
     ]
     return "day,shop,x\n" + "\n".join(rows)
+
+
+def test_of_several_series_the_longest_is_too_short(csv):
+    settings = {"target": "x", "time_column": "day", "id_column": "shop", "window": 5, "horizon": 2}
+    spec = ready(csv(long_table(), **settings)).spec
+    head, *rows = long_table().splitlines()
+    short = [row for shop in "ab" for row in [row for row in rows if f",{shop}," in row][:4]]
+    with pytest.raises(UserError, match=r"looks at 5 rows, this data has only 4 in its longest series$"):
+        ready(csv("\n".join([head, *short]), **settings).with_spec(spec))
 
 
 def test_several_series_are_cut_scaled_and_scored_each_by_itself(csv, tmp_path):
@@ -365,7 +390,7 @@ def test_several_series_are_cut_scaled_and_scored_each_by_itself(csv, tmp_path):
     ):
         ready(csv(long_table(), **settings))
     new = csv(long_table(shops=("c", "a")), id_column="shop", **settings)
-    with pytest.raises(UserError, match="no scale for the series c"):
+    with pytest.raises(UserError, match=r"not trained on the series c and has no scale for it\."):
         ready(new.with_spec(data.spec))
 
 
@@ -391,7 +416,7 @@ def test_what_is_known_ahead_is_seen_ahead(csv):
     with pytest.raises(UserError, match=r"needs the future of p\+3"):
         free_run(task, data, 17, 6)
     ended = ready(csv("day,x,p\n" + "\n".join(rows[:17]), **settings))
-    with pytest.raises(UserError, match=r"needs p\+3 further on than the data knows it"):
+    with pytest.raises(UserError, match=r"needs later values of p\+3"):
         free_run(task, ended, 17, 3)
 
 
@@ -436,8 +461,11 @@ def test_new_data_with_another_step_are_refused(csv):
 
     settings = {"target": "x", "time_column": "t"}
     spec = ready(csv(hours(1), **settings)).spec
-    with pytest.raises(UserError, match="trained on steps of 1 hour, this data has steps of 2 hours"):
+    with pytest.raises(UserError, match=r"trained on steps of 1 hour, this data has steps of 2 hours$"):
         ready(csv(hours(2), **settings).with_spec(spec))
+    longer = ready(csv(hours(2), **settings)).spec
+    with pytest.raises(UserError, match=r"has steps of 1 hour; data\.resample makes steps longer$"):
+        ready(csv(hours(1), **settings).with_spec(longer))
     assert ready(csv(hours(1, 9), **settings).with_spec(spec)).season == 1
 
 
@@ -472,7 +500,7 @@ def test_holidays_are_known_ahead(csv):
         with pytest.raises(UserError, match=f"data.holidays={asked}: {message}"):
             ready(csv(text, holidays=asked, **settings))
     weeks = "day,x\n" + "\n".join(f"{d},{i % 5}" for i, d in enumerate(days[0] + 7 * np.arange(40)))
-    with pytest.raises(UserError, match="tells days apart, and this series has steps of 1 week"):
+    with pytest.raises(UserError, match="needs steps of a day or less, this series has steps of 1 week"):
         ready(csv(weeks, holidays="DE", **settings))
 
 

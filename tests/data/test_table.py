@@ -35,6 +35,7 @@ FAULTS = {
     "infinite": (line(4, "2020-01-03,-inf,3"), {}, r"row 4, column OT: '-inf' is no value"),
     "row after a blank line": (line(4, "\n2020-01-03,,3"), {}, r"row 5, column OT: ''"),
     "ragged": (line(7, "2020-01-06,6.5"), {}, r"row 7 has 2 cells, the header has 3 columns"),
+    "cut short": (line(7, "2020-01-06"), {}, r"row 7 has 1 cell, the header has 3 columns"),
     "repeated name": (line(1, "day,OT,OT"), {}, r"names column OT more than once"),
     "empty": ("", {}, r"the file is empty"),
     "blank": ("\n\n", {}, r"the file is empty"),
@@ -47,7 +48,8 @@ FAULTS = {
     "too short": (
         GOOD,
         {"window": 6},
-        r"6 \+ 1 = 7 rows \(of a later part its horizon, 1\), of 12 rows the parts hold train 6, val 0, test 6",
+        r"^the series is too short: .* 6 \+ 1 = 7 rows \(in a later part only its horizon, 1\), and of 12 rows the "
+        r"parts have training 6, validation 0, test 6",
     ),
     "too large": (
         "OT\n" + "1e300\n2e300\n" * 6,
@@ -57,7 +59,7 @@ FAULTS = {
     "no time": (
         line(3, "02/01/2020,1,2"),
         {"time_column": "day"},
-        r"row 3, column day: '02/01/2020' is no time written as the first, '2020-01-01'; data.time_format",
+        r"row 3, column day: '02/01/2020' is not written like the first, '2020-01-01'; data.time_format",
     ),
     "no such day": (
         line(3, "2020-02-30,1,2"),
@@ -67,7 +69,7 @@ FAULTS = {
     "empty time": (
         line(3, ",1,2"),
         {"time_column": "day"},
-        r"row 3, column day: '' is no time written as the first",
+        r"row 3, column day: '' is not written like the first",
     ),
     "seconds": (
         line(2, "1577836800,1,2"),
@@ -96,10 +98,16 @@ FAULTS = {
     ),
     "period of 0": (GOOD, {"time_column": "day", "resample": "0h"}, r"data\.resample=0h"),
     "period without times": (GOOD, {"resample": "2h"}, r"data\.resample=2h: needs data\.time_column"),
+    "format without times": (
+        GOOD,
+        {"time_format": "%d.%m.%Y"},
+        r"data\.time_format=%d\.%m\.%Y: needs data\.time_column",
+    ),
+    "a target known ahead": (GOOD, {"known": ["OT"]}, r"data\.known=\[OT\]: OT is a target, whose future"),
     "far too short a period": (
         "day,OT\n2020-01-01,1\n2021-01-01,2\n",
         {"time_column": "day", "resample": "1s", "missing": "drop"},
-        r"data\.resample=1 seconds makes 31,622,401 rows of 2; take a longer period",
+        r"data\.resample: steps of 1 second make 31,622,401 rows of 2; take longer ones",
     ),
     "policy": (GOOD, {"missing": "droop"}, r"data\.missing=droop: .*Did you mean drop\?"),
     "scaling": (GOOD, {"scaling": "minmx"}, r"data\.scaling=minmx: .*Did you mean minmax\?"),

@@ -132,7 +132,8 @@ def test_the_hash_follows_what_models_see_alone():
 
 def test_a_part_too_short_for_a_window_is_refused_with_its_rows():
     with pytest.raises(
-        UserError, match=r"20 \+ 1 = 21 rows, of 100 rows the parts hold train 70, val 15, test 15"
+        UserError,
+        match=r"20 \+ 1 = 21 rows, and of 100 rows the parts have training 70, validation 15, test 15",
     ):
         Sine(n_points=100).setup()
 

@@ -11,16 +11,19 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import warm
+from rnnlab.cells import Cell
 from rnnlab.config.model_schema import CELLS
 from rnnlab.errors import UserError
 from rnnlab.export import equations
 from rnnlab.export.export import export, write_safetensors
 from rnnlab.export.onnx import TOLERANCE, apart
-from rnnlab.export.portable import rounded
+from rnnlab.export.portable import portable, rounded
 from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.run import Run
+from rnnlab.tasks import Classifier, Forecaster
 
 TEXT = ("experiment=notebook/char_rnn", "trainer.threads=1", "trainer.accelerator=cpu", "callbacks=none",
         "trainer.max_steps=5", "trainer.val_check_interval=5")  # fmt: skip
@@ -234,6 +237,35 @@ def test_the_equations_of_every_cell_as_code_give_its_numbers(cell):
         assert max(map(len, text.splitlines())) < 130 and "rnnlab" not in text
 
 
+class Normed(Cell):
+    """With parameters of submodules, and a constant of more than six digits."""
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.norm = nn.LayerNorm(hidden_size)
+        self.deep = nn.ParameterList([nn.Parameter(torch.zeros(2 * hidden_size, hidden_size))])
+
+    def step(self, u, state):
+        (h,) = state
+        a, b = nn.functional.linear(self.norm(h), self.deep[0]).chunk(2, -1)
+        rest = torch.maximum(a, torch.tensor(1234.5678)) - 1234.5678
+        h = torch.tanh(u + self.recur(h) * b) + rest + torch.where(a > b, 1.0, 0.0)
+        return h, (h,)
+
+
+def test_the_parameters_of_submodules_and_all_digits_of_constants_are_in_the_code():
+    stack = Stack(Normed, 2, 4, num_layers=2, engine="reference").eval()
+    text, weights = equations.code(stack)
+    assert {"cells.0.norm_weight", "cells.1.deep_0"} < weights.keys()
+    space = {"torch": torch, "nn": nn}
+    exec(text, space)
+    model = space["Layers"]()
+    model.load_state_dict(weights)
+    x = torch.randn(3, 7, 2, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(model(x)[0], stack(x)[0])
+
+
 def test_code_that_gives_other_numbers_is_not_left_behind(small, tmp_path, monkeypatch):
     from rnnlab.export import plain
 
@@ -357,3 +389,15 @@ def test_torch_code_is_checked_where_torch_is_not_in_the_site_packages(small, tm
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     assert export(run, "torch", tmp_path / "out")[1].startswith("checked")
+
+
+def test_the_words_about_an_output_are_those_of_its_kind():
+    sine = {"kind": "series", "inputs": 1, "targets": 1, "window": 5, "horizon": 1, "target_index": [0],
+            "season": None, "input_shift": [0.0], "input_scale": [1.0], "target_shift": [0.0],
+            "target_scale": [1.0]}  # fmt: skip
+    assert "centre of the distribution" not in portable(Forecaster(sine, hidden_size=2, cell="gru")).words
+    spread = Forecaster(sine, hidden_size=2, cell="gru", loss="quantile")
+    assert "It is the centre of the distribution; the quantiles are not exported." in portable(spread).words
+    tokens = {"kind": "labelled", "vocab_size": 5, "classes": 2, "max_length": 4}
+    for output, words in (("auto", "before the sigmoid"), ("softmax", "before the softmax")):
+        assert words in portable(Classifier(tokens, hidden_size=2, cell="gru", output=output)).words

@@ -14,6 +14,7 @@ import rnnlab
 import warm
 from rnnlab.errors import UserError
 from rnnlab.export.export import export
+from rnnlab.export.own import scaling
 
 ASKED = (
     "trainer.max_epochs=1",
@@ -56,11 +57,13 @@ class Sums(lightning.LightningModule):
         if self.kind == "branch" and float(x.sum()) > 0:
             y = -y
         found = self.head(y[:, -1])
+        if self.kind == "list":
+            return found, [h]
         return {"sum": found, "state": h.transpose(0, 1)} if self.kind == "two" else found
 
     def training_step(self, batch, i):
         x, y = batch.values() if isinstance(batch, dict) else batch
-        found = self(x)
+        found = self(x)[0] if self.kind == "list" else self(x)
         return nn.functional.mse_loss(found["sum"] if isinstance(found, dict) else found, y)
 
     def configure_optimizers(self):
@@ -146,9 +149,50 @@ def test_a_task_of_ones_own_is_traced_too(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(page.split(f"`{name}`")[1].split("```")[1].partition("\n")[2])
     monkeypatch.syspath_prepend(tmp_path)
-    run = rnnlab.train(*ASKED, "data=sine", "data.n_points=200", "model=quantile", "name=quantile",
-                       "monitor=metric/pinball", f"paths.outputs={tmp_path / 'outputs'}",
+    run = rnnlab.train(*ASKED, "data=sine", "data.n_points=200", "data.fractions=[0.8,0.2,0.0]",
+                       "model=quantile", "name=quantile", "monitor=metric/pinball",
+                       f"paths.outputs={tmp_path / 'outputs'}",
                        config_dir=str(tmp_path / "myconf"), quiet=True)  # fmt: skip
     folder, checked = export(run, "onnx")
     assert checked.startswith("checked: onnxruntime agrees")
     assert "Quantile takes `x` (batch, time, 1)" in (folder / "README.md").read_text()
+
+
+class ByName(Rows):
+    """Its method `loader` takes something else than rnnlab's."""
+
+    def loader(self, rows):
+        return DataLoader(rows, batch_size=self.batch_size)
+
+    def train_dataloader(self):
+        return self.loader(Rows().loader().dataset)
+
+    val_dataloader = train_dataloader
+
+
+def test_data_with_a_loader_of_another_kind_gives_a_batch(tmp_path):
+    run = rnnlab.train(
+        *ASKED, f"paths.outputs={tmp_path}", "name=own", module=Sums(), data=ByName(), quiet=True
+    )
+    assert export(run, "torch")[1].startswith("checked")
+
+
+def test_the_output_that_is_no_tensor_is_named(trained):
+    with pytest.raises(UserError, match="forward of Sums gives a list, and only tensors are traced"):
+        export(trained("list"), "torch")
+
+
+def test_a_scaled_series_is_told_in_the_card():
+    spec = {
+        "input_shift": [2.5, 0.0],
+        "input_scale": [0.1, 1.0],
+        "target_shift": [2.5],
+        "target_scale": [0.1],
+    }
+    task = type("Mine", (), {"spec": spec})()
+    assert scaling(task) == (
+        " It takes scaled values: those of the data minus 2.5, 0.0, divided by 0.1, 1.0. An output in this scale, "
+        "times 0.1, plus 2.5, is in the units of the data."
+    )
+    task.spec = {key: [float("scale" in key)] for key in spec}
+    assert scaling(task) == scaling(Sums()) == ""

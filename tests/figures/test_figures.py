@@ -9,6 +9,7 @@ import pytest
 import torch
 from matplotlib import rc_context
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 import rnnlab
 from rnnlab.data import Chars
@@ -16,6 +17,8 @@ from rnnlab.figures import finished
 from rnnlab.figures.axis import apart
 from rnnlab.figures.canvas import BLUE, GREEN, GREY, ORANGE, canvas, headline, save
 from rnnlab.figures.units import record_units
+from rnnlab.instruments.probe import looking, probe
+from rnnlab.instruments.writing import Writing
 from rnnlab.runs.metrics import smoothed
 from rnnlab.runs.run import Run
 from rnnlab.tasks import CharLM
@@ -222,3 +225,21 @@ def test_the_passage_for_hidden_units_is_one_stretch_of_the_text(tmp_path, split
     task = CharLM(data.spec, cell="elman", hidden_size=4, engine="reference")
     found = json.loads(record_units(Run(tmp_path), task, data).read_text())
     assert len(found["text"]) > 50 and "".join(found["text"]) in text
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_characters_that_matplotlibs_font_lacks_are_sought_in_others(monkeypatch, tmp_path):
+    monkeypatch.setattr("rnnlab.figures.canvas.wide_fonts", lambda: ["Some CJK"])
+    path = tmp_path / "text.txt"
+    path.write_text("日本語の文字。" * 300)
+    data = Chars(path=str(path), segment=20, batch_size=4)
+    data.setup()
+    task, instrument, drawn = CharLM(data.spec, cell="gru", hidden_size=4), Writing(), []
+    instrument.step, draw = 1, instrument.draw
+    monkeypatch.setattr(instrument, "draw", lambda *about: drawn.append(draw(*about)) or drawn[-1])
+    with looking(task):
+        instrument.look(task, probe(task, data), data)
+        assert instrument._png(task, data, narrow=False).startswith(b"\x89PNG")
+    texts = [text for text in drawn[0].findobj(Text) if text.get_text() in tuple("日本語の文字。")]
+    assert len(texts) > 100
+    assert all(text.get_fontfamily() == ["DejaVu Sans", "Some CJK"] for text in texts)

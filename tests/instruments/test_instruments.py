@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.overrides import TorchFunctionMode
 
 from rnnlab.cells import GRU, LSTM, Gate
 from rnnlab.data import Chars, Series, Sine
@@ -12,7 +13,9 @@ from rnnlab.instruments.probe import looking, probe, trace
 from rnnlab.instruments.spectrum import candidate
 from rnnlab.instruments.states import dead, saturation
 from rnnlab.instruments.through_time import ablated, gradient_norms, lag, reach
+from rnnlab.instruments.writing import Writing
 from rnnlab.tasks import CharLM, Forecaster
+from rnnlab.tasks.distribution import t_quantiles
 from rnnlab.tasks.rollout import free_run
 
 
@@ -207,3 +210,47 @@ def test_a_short_training_is_looked_at_often_enough_for_a_curve():
     looks = [v for v in range(35) if look_at(v, 10)]
     assert looks == [*range(10), 10, 20, 30] and [look_at(v, 10) for v in looks] == [*range(1, 14)]
     assert all(look_at(v, 1) == v + 1 for v in range(9))
+
+
+class WithoutDoubles(TorchFunctionMode):
+    """As on an Apple GPU: only what was copied to the CPU can become float64."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        name, copied = getattr(function, "__name__", ""), any(hasattr(a, "copied") for a in args)
+        if name == "double" and not copied:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        found = function(*args, **(kwargs or {}))
+        if name == "cpu":
+            found = found.clone()
+        if (name == "cpu" or copied) and isinstance(found, torch.Tensor):
+            found.copied = True
+        return found
+
+
+def test_nothing_is_made_float64_before_it_has_left_the_device(text):
+    task = CharLM(text.spec, cell="gru", hidden_size=6, engine="torch")
+    instrument = Writing()
+    instrument.step = 0
+    with WithoutDoubles(), looking(task):
+        seen = probe(task, text)
+        run = trace(task, seen.x)
+        assert len(list(task.sample(seen.x[0], 3))) == 3
+        assert instrument.look(task, seen, text)["passage_nats"] > 0
+        assert len(gradient_norms(task, seen)) == seen.x.shape[1]
+        assert 0 <= dead(torch.stack(run.steps[0])) <= 1
+        for gate in task.stack.layers[0].named_gates:
+            assert 0 <= saturation(gate, run.gates[0][gate.name]) <= 1
+        assert candidate(task.stack.layers[0]).shape == (6, 6)
+        assert t_quantiles(torch.tensor([3.0])).shape == (1, 19)
+
+
+@pytest.mark.parametrize("loss", ["quantile", "student_t"])
+def test_a_distribution_is_measured_by_its_own_loss(sine, loss):
+    task = Forecaster(sine.spec, cell="gru", hidden_size=6, engine="torch", loss=loss)
+    with looking(task):
+        seen = probe(task, sine)
+        starts = sine.starts("val")
+        x = torch.stack([sine.series[s : s + sine.window, :1] for s in starts])
+        y = torch.stack([sine.series[s + sine.window : s + sine.window + 1, :1] for s in starts])
+        torch.testing.assert_close(task.end_loss(trace(task, seen.x).y, seen), task.loss((x, y)))
+        assert (gradient_norms(task, seen) > 0).all()

@@ -176,7 +176,7 @@ def test_an_evaluation_has_the_weights_of_the_last_step():
 
 def test_a_weight_of_another_kind_keeps_the_steps_in_python():
     task = Case("series", 9, 5, cell="exprnn", hidden_size=6).task("auto")
-    assert obstacle(task.outline()) == "torch computes ExpRNN's weights from others"
+    assert obstacle(task.outline()) == "the kernels cannot compute ExpRNN's parametrized weights"
 
 
 def test_a_part_of_a_cell_that_is_parametrized_keeps_the_steps_in_python():
@@ -185,7 +185,7 @@ def test_a_part_of_a_cell_that_is_parametrized_keeps_the_steps_in_python():
             super().__init__(*sizes, **common)
             self.inner = parametrized((3, 3), Symmetric())
 
-    assert mirroring.obstacle(Own(2, 3)) == "torch computes Own's weights from others"
+    assert mirroring.obstacle(Own(2, 3)) == "the kernels cannot compute Own's parametrized weights"
 
 
 def test_the_room_for_them_lies_behind_the_parameters():

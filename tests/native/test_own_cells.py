@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import ClassVar
 
@@ -194,6 +195,90 @@ class Remembers(Cell):
         return h, (h,)
 
 
+class Looks(Cell):
+    """Keeps what it has seen under a private name, and adds to a list that it never reads."""
+
+    gates = 1
+    listed = False
+
+    def __init__(self, *sizes, **common):
+        super().__init__(*sizes, **common)
+        self._opened, self.log = None, []
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(u + self.recur(h))
+        if self.listed:
+            self.log.append(h)
+        else:
+            self._opened = h
+        return h, (h,)
+
+
+class Lists(Looks):
+    listed = True
+
+
+class Bound(torch.autograd.Function):
+    """Keeps gradients small (Graves 2013), which no random case of ordinary numbers shows."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return 1.0 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.clamp(-10, 10)
+
+
+class Clips(Cell):
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(Bound.apply(u + self.recur(h)))
+        return h, (h,)
+
+
+class Floors(Cell):
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(torch.div(u + self.recur(h), 0.5, rounding_mode="floor"))
+        return h, (h,)
+
+
+class Sizes(Cell):
+    """Does something else for a batch of one row."""
+
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(u + self.recur(h) * (2 if u.shape[0] == 1 else 1))
+        return h, (h,)
+
+
+class Single(Cell):
+    """Computes in single precision wherever it runs, so that it cannot be compared in double precision."""
+
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        h = tanh(u + self.recur(h.float()))
+        return h, (h,)
+
+
+class Locked(UGRNN):
+    """Holds what cannot be copied."""
+
+    def __init__(self, *sizes, **common):
+        super().__init__(*sizes, **common)
+        self.lock = threading.Lock()
+
+
 class Draws(Cell):
     gates = 1
 
@@ -249,7 +334,10 @@ class Clock(Cell):
 
 REFUSED = {
     Decides: "step: a decision that depends on data", Items: "item", Keeps: "keeps last on self",
-    Remembers: "differ|another step", Draws: "random", Sorts: "sort", Unregistered: "register_buffer",
+    Remembers: "keeps seen on self", Looks: "keeps _opened on self", Lists: "keeps log on self",
+    Clips: "autograd.Function with a gradient of its own", Floors: "div cannot be compiled as it is used",
+    Sizes: "size of the batch", Single: "cannot be compared with its own step", Locked: "cannot be compared",
+    Draws: "random", Sorts: "sort", Unregistered: "register_buffer",
     InPlace: "mul_", Clock: "changes from call to call",
 }  # fmt: skip
 
@@ -261,8 +349,26 @@ def test_what_cannot_be_compiled_runs_on_the_reference_and_says_why(kind):
     with pytest.raises(UserError, match=REFUSED[kind]) as refused:
         Stack(kind, 3, 5, engine="native")
     assert "\n" not in str(refused.value)
-    if kind not in (Keeps, Remembers, Clock):
+    if kind not in (Keeps, Remembers, Looks, Lists, Single, Locked, Clock):
         assert "test_own_cells.py, line " in str(refused.value)
+
+
+class Chooses(Cell):
+    """Torch's method takes the condition second, its function first; shapes are compared as torch compares them."""
+
+    gates = 1
+
+    def step(self, u, state):
+        (h,) = state
+        a = u + self.recur(h)
+        h = tanh(a).where(a > 0, 0.5 * a) if u.shape == h.shape else 0 * h
+        return h, (h,)
+
+
+def test_where_as_a_method():
+    assert Stack(Chooses, 3, 5).choice.engine == "native"
+    truth, found = (outcome(*of, Chooses) for of in (("reference", torch.float64), ("native", torch.float32)))
+    assert relative_error(found, truth) < CLOSE
 
 
 # ------------------------------------------------------------------ where the numbers end

@@ -2,12 +2,15 @@
 
 import math
 import os
+import threading
 
 import pytest
 import torch
 from programs import Case, relative_error
 
 from rnnlab import native, streams
+from rnnlab.errors import UserError
+from rnnlab.native.scoring import Scale
 from rnnlab.native.spec import obstacle
 from rnnlab.recurrence import Stack
 
@@ -137,6 +140,67 @@ def test_a_forked_process_has_threads_of_its_own():
         same = torch.equal(case.program(threads=2).run(names, [0.01] * 4).losses, truth)
         os._exit(0 if same else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_that_is_forked_during_a_call_does_none_of_its_items():
+    case = Case("series", 128, 40, cell="gru", hidden_size=64)
+    busy, ours, name = case.program(threads=2), case.program(threads=8), case.names(1)[0]
+    truth, over = case.program(threads=1).gradients(name), threading.Event()
+
+    def train():
+        while not over.is_set():
+            busy.gradients(name)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    try:
+        for _ in range(120):
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if ours.gradients(name) == truth else 1)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        over.set()
+        thread.join()
+
+
+EDITS = {"tokens": ("x", 13), "labels": ("y", 2), "lengths": ("lengths", 0)}
+
+
+@pytest.mark.parametrize("what", EDITS)
+def test_data_edited_in_place_is_refused_where_its_numbers_are_out_of_range(what):
+    case = Case("labelled", 40, 6, cell="gru", hidden_size=5, bidirectional=True)
+    program, names = case.program(threads=2), [torch.arange(40)] * 3
+    part = program.part(names, case.source, Scale())
+    before = program.flat.parameters.clone()
+    name, wrong = EDITS[what]
+    edited = getattr(case, name)
+    right, edited.view(-1)[35] = int(edited.view(-1)[35]), wrong
+    calls = (
+        lambda: program.run(names, [0.01] * 3),
+        lambda: program.gradients(names[0]),
+        lambda: program.evaluate(names[0]),
+        lambda: program.score(part),
+    )
+    for call in calls:
+        with pytest.raises(UserError, match=f"edited during the training.*{what}"):
+            call()
+    assert torch.equal(program.flat.parameters, before)
+    edited.view(-1)[35] = right
+    assert program.run(names, [0.01] * 3).done == 3
+    assert program.evaluate(names[0])[0] == program.evaluate(names[0])[0]
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_characters_edited_in_place_are_refused_where_the_model_has_no_such_character(shift):
+    case = Case("text", 6, 7, cell="gru", hidden_size=9)
+    program = case.program()
+    program.run([0], [0.01])
+    case.rows[2, 7 * 12 * shift] = -1  # the first is a token alone, the last a label alone
+    with pytest.raises(UserError, match=f"the {['tokens', 'labels'][shift]} are -1 to 10"):
+        program.run([*range(12)], [0.01] * 12)
 
 
 def test_what_cannot_run_says_why():

@@ -123,3 +123,15 @@ def test_a_part_in_one_call_has_the_bits_of_batch_after_batch_through_torch(name
                 other.add(other.scores_from_sums(sums, part.places))
                 found.append(other.evaluation_metrics())
     assert all(one == wanted for one in found), (wanted, found)
+
+
+def test_a_truth_of_another_size_is_refused():
+    for loss, said, truth in (
+        ("cross_entropy", normal(4, 6, 5), torch.zeros(4, 3, dtype=torch.int64)),
+        ("binary_cross_entropy", normal(4), torch.zeros(5, dtype=torch.int64)),
+        ("mse", normal(4, 2, 1), normal(4, 1)),
+        ("pinball", normal(4, 2, 1, 3), normal(4, 2, 1, 3)),
+    ):
+        scale = Scale(levels=(0.1, 0.5, 0.9)) if loss == "pinball" else Scale()
+        with pytest.raises(ValueError, match="the outputs are"):
+            scores(loss, said, truth, scale)

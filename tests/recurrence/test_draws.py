@@ -172,7 +172,9 @@ UNCLEAR = {
 
 @pytest.mark.parametrize("name", UNCLEAR)
 def test_a_product_in_which_the_state_is_not_found_is_refused(name):
-    with pytest.raises(UserError, match=f"not clear where ({name}) has the state; write functional"):
+    with pytest.raises(
+        UserError, match=rf"not clear which argument of ({name}) is the state; write functional"
+    ):
         written(UNCLEAR[name], 0.4)
 
 
@@ -192,7 +194,7 @@ def test_a_batch_may_have_as_many_rows_as_the_layer_units(way, initial):
 def test_weights_made_of_others_are_not_told_from_the_state_where_there_are_as_many_rows_as_units():
     kind = type("One", (Written,), {"product": staticmethod(WAYS["of other weights"])})
     x = torch.randn(HIDDEN, STEPS, INPUTS).double()
-    with pytest.raises(UserError, match="it is not clear where"):
+    with pytest.raises(UserError, match=r"model\.recurrent_dropout: it is not clear which argument of"):
         made("reference", kind, recurrent_dropout=0.4).train()(x, dropout_at=(SEED, STEP))
 
 
@@ -224,8 +226,12 @@ def test_one_hot_inputs_drop_whole_characters_of_a_sequence():
 
 
 def test_what_cannot_be():
-    with pytest.raises(UserError, match=r"zoneout_cell=0.1: the states of SLSTM .* set model.zoneout_cell=0"):
+    with pytest.raises(
+        UserError, match=r"zoneout=0.1: the other states of SLSTM .* set model.zoneout_cell=0"
+    ):
         made("reference", "slstm", zoneout=0.1)
+    with pytest.raises(UserError, match=r"zoneout_cell=0.2: the other states of SLSTM"):
+        made("reference", "slstm", zoneout_cell=0.2)
     made("reference", "slstm", zoneout=0.1, zoneout_cell=0.0)
     with pytest.raises(UserError, match="torch's fused layers have no zoneout"):
         made("torch", zoneout=0.1)

@@ -146,6 +146,23 @@ def test_an_x_of_another_shape_is_refused():
         Stack("gru", 3, 4)(torch.zeros(2, 5))
 
 
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ({"dropout": 1.0}, "model.dropout=1.0: must be a number from 0 to below 1"),
+        ({"input_dropout": -0.5}, "model.input_dropout=-0.5: must be"),
+        ({"recurrent_dropout": 1.5}, "model.recurrent_dropout=1.5: must be"),
+        ({"zoneout": 2}, "model.zoneout=2: must be"),
+        ({"zoneout_cell": float("nan")}, "model.zoneout_cell=nan: must be"),
+        ({"num_layers": 0}, "model.num_layers=0: must be a whole number of at least 1"),
+        ({"hidden_size": 0}, "model.hidden_size=0: must be a whole number"),
+    ],
+)
+def test_chances_and_sizes_that_make_no_stack_are_refused(option, why):
+    with pytest.raises(UserError, match=why):
+        Stack(**{"cell": "lstm", "input_size": 3, "hidden_size": 4, "num_layers": 2, **option})
+
+
 def test_engines_say_why_they_were_taken():
     lstm = Stack("lstm", 2, 3).double()
     assert (

@@ -140,8 +140,10 @@ def test_values_that_look_alike_in_short_are_kept_apart():
         by_conditions(board, ["cell=d/data.csv", "cell=c/other.csv"])
 
 
-@pytest.mark.parametrize(("given", "meant"), [("[1,2]", [1, 2]), ("1_2", [1, 2]), ("null", None)])
-def test_a_list_and_null_may_be_written_as_in_a_command(given, meant):
+@pytest.mark.parametrize(
+    ("given", "meant"), [("[1,2]", [1, 2]), ("1_2", [1, 2]), ("null", None), ("1e-3", 0.001), ("1e6", 1e6)]
+)
+def test_a_list_a_number_and_null_may_be_written_as_in_a_command(given, meant):
     board = board_of({(cell, n, seed): 1.0 + n for cell in "ab" for n in (1, 2) for seed in (0, 1)})
     for row in board.rows:
         row.parameters["model.sizes"] = meant if row.parameters["model.cell"] == "a" else [3]
@@ -193,7 +195,7 @@ def test_where_more_is_better_scores_are_compared_as_they_are_on_any_part(tmp_pa
         found = compare(board, *by_key(board, "kind"), metric)
         (d,) = found.differences
         assert (d.first, d.wins, found.effect) == ("kind=wide", 2, "difference") and d.better > 0.5
-        assert d.effect == pytest.approx(0.3) and "(more is better)" in found.caption()
+        assert d.effect == pytest.approx(0.3) and "(higher is better)" in found.caption()
     (low, high) = board.rows[0].interval
     assert 0 < low < 0.85 < high < 1  # on the logarithm an r2 had an interval far above 1
 
@@ -233,6 +235,8 @@ def test_the_command_and_its_files(tmp_path, capsys):
     assert main(["compare", str(tmp_path / "exp"), "cell", "--figure", str(tmp_path / "t.gif")]) == 2
     assert main(["compare", str(tmp_path / "exq"), "cell"]) == 2
     assert "Did you mean exp?" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "exp"), str(tmp_path / "exq")]) == 2  # one of two is mistyped
+    assert f"{tmp_path / 'exq'}: no such folder. Did you mean exp?" in capsys.readouterr().err
     pdf = tmp_path / "r.pdf"
     assert (
         main(["report", str(tmp_path / "exp"), "--figure", str(pdf), "--latex", str(tmp_path / "r.tex")]) == 0

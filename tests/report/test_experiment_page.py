@@ -327,6 +327,17 @@ def test_the_table_fits_the_terminal_with_the_floor_in_it(experiment, monkeypatc
     assert ("95% interval" in lines[0]) == (width >= 100)
 
 
+@pytest.mark.parametrize("width", [32, 40, 50])
+def test_a_narrow_table_still_names_each_of_its_lines(experiment, monkeypatch, capsys, width):
+    from rnnlab.sweeps import sweep
+
+    monkeypatch.setattr(sweep.console, "width", width)
+    assert main(["report", str(experiment)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum("lr=" in line for line in lines) == 3 and all(line.strip() for line in lines)
+
+
 def test_an_axis_of_learning_rates_is_logarithmic_and_of_sizes_whole():
     rates = Axis.over([1e-4, 1e-3, 1e-2], 0, 100, marked=True)
     assert rates.log and [round(rates.at(t)) for t in rates.ticks()] == [0, 50, 100]

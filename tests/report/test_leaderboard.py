@@ -176,6 +176,12 @@ def test_the_files(experiment, tmp_path, capsys):
         assert word in page.text
 
 
+@pytest.mark.parametrize("rows", ["0", "-1"])
+def test_a_number_of_rows_below_1_is_refused(experiment, capsys, rows):
+    assert main(["report", str(experiment), "--rows", rows]) == 2
+    assert capsys.readouterr().err == f"--rows {rows}: must be at least 1\n"
+
+
 def test_a_folder_without_runs_is_refused_by_its_nearest_name(experiment, capsys):
     assert main(["report", str(experiment.parent / "exq")]) == 2
     assert "Did you mean exp?" in capsys.readouterr().err

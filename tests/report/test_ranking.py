@@ -16,7 +16,7 @@ from rnnlab.report.comparison import by_key, compare
 from rnnlab.report.entry import Entry
 from rnnlab.report.leaderboard import of_experiment, of_runs
 from rnnlab.report.ranking import groups, ranked
-from rnnlab.report.row import Row
+from rnnlab.report.row import Row, tell_apart
 from rnnlab.runs.run import Run
 from rnnlab.terminal.run import facts
 
@@ -233,8 +233,8 @@ def test_scores_of_other_shares_of_a_part_are_not_ranked_together(shared):
     board = of_runs(runs)
     of = {entry.folder: row.group for row in board.rows for entry in row.entries}
     assert len(set(of.values())) == 4 and of[runs[0].folder] == of[runs[1].folder]
-    assert sum("baselines and floor are of whole parts" in note for note in board.notes) == 1
-    said = [[line for line in facts(run) if "of whole parts" in line] for run in runs]
+    assert sum("baselines and floor are on whole parts" in note for note in board.notes) == 1
+    said = [[line for line in facts(run) if "on whole parts" in line] for run in runs]
     assert [len(lines) for lines in said] == [0, 0, 1, 1, 0] and said[2][0].startswith(
         "trainer.limit_val_batches=1: "
     )
@@ -311,3 +311,28 @@ def test_least_and_greatest_of_one_metric_are_not_ranked_together(tmp_path):
         )
     board = of_experiment(tmp_path)
     assert board.metric == "metric/mse" and "in different modes" in board.notes[0]
+
+
+def test_a_share_of_the_batches_is_not_written_as_a_number_of_them():
+    parameters = {"trainer.limit_train_batches": 1.0, "trainer.limit_val_batches": 1, "optimizer.lr": 1.0}
+    row = Row([Entry(Path("a"), {})], parameters)
+    assert row.label == "limit_train_batches=1.0 limit_val_batches=1 lr=1"
+
+
+def test_runs_of_one_row_that_have_read_other_contents_are_named(tmp_path):
+    for name, contents in (("changed", "ab"), ("same", "aa")):
+        for seed, content in enumerate(contents):
+            run = finished(tmp_path / name, "a", seed, {"path": "x.csv"}, {"loss/val": 0.5, "metric/mse": 0.5},
+                           baselines={"persistence": {"mse": 1.0 + seed}})  # fmt: skip
+            run.write_manifest({"files": {"data.path": content * 64}})
+    assert of_experiment(tmp_path / "same").notes == []
+    (note,) = of_experiment(tmp_path / "changed").notes
+    assert "its runs have read different contents of data.path" in note
+
+
+def test_numbers_are_written_as_in_a_command_and_in_full_where_their_short_forms_are_equal():
+    rows = [Row([Entry(Path("a"), {})], {"optimizer.lr": lr, "x": 1e20}) for lr in (0.1000001, 0.1000002)]
+    tell_apart(rows)
+    assert [row.label for row in rows] == [
+        f"lr=0.1 x=1e+20 (optimizer.lr={lr})" for lr in (0.1000001, 0.1000002)
+    ]

@@ -159,6 +159,15 @@ def test_the_run_of_the_working_folder_leaves_what_else_is_kept(copied, tmp_path
     assert {path.name for path in (tmp_path / "kept").iterdir()} == {"earlier", copied.folder.name}
 
 
+def test_a_sample_is_drawn_from_several_runs(copied, capsys):
+    for number, said in (
+        ("0", "--sample 0: must be at least 1"),
+        ("1", f"{copied.folder} is one run: leave it out"),
+    ):
+        assert main(["reproduce", str(copied.folder), "--sample", number]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_a_link_to_a_run_is_not_replaced_by_the_run_again(copied, tmp_path, capsys):
     (tmp_path / "links").mkdir()
     link = tmp_path / "links" / "run"

@@ -12,6 +12,7 @@ from test_kills import RUN
 
 from rnnlab.cli import main
 from rnnlab.cli.reproduce import main as reproduce
+from rnnlab.errors import UserError
 from rnnlab.reproduce.commit import git as quiet_git
 from rnnlab.runs import manifest
 from tortures.death import ended, fork
@@ -132,3 +133,9 @@ def test_what_is_asked_of_the_old_code_does_not_draw_again(small, tmp_path, monk
     into = f"--into={tmp_path / '1'}"
     assert [words[1:] for words in asked] == [["--rtol=1.0", into], ["--rtol=0.5", into, "--json"]]
     assert {words[0] for words in asked} <= {str(run.folder) for run in runs}
+
+
+def test_a_git_that_is_too_old_is_refused_by_the_option(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "_too_old", lambda: True)
+    with pytest.raises(UserError, match=r"^--commit: needs git 2\.31 or newer$"):
+        quiet_git(tmp_path, "status", why="no worktree")

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from lightning.pytorch.loggers.logger import DummyLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from remains import mismatches
@@ -101,15 +102,50 @@ def test_tensorboard_shows_the_longer_runs_own_pages(small):
 def test_what_changes_the_numbers_is_refused_and_named(small, tmp_path):
     run = small("scheduler=constant")
     asked = {"base": (), "outputs": tmp_path}
-    with pytest.raises(UserError, match=r"optimizer\.lr decides the numbers"):
+    with pytest.raises(UserError, match=r"optimizer\.lr cannot change in a resumed run; only its length can"):
         small(f"resume={run.folder}", "trainer.max_epochs=9", "optimizer.lr=0.5", **asked)
     with pytest.raises(UserError, match="max_epochs=3 is reached already"):
         small(f"resume={run.folder}", **asked)
-    with pytest.raises(UserError, match="changes what the run is"):
+    with pytest.raises(
+        UserError, match=r"cannot change in a resumed run; only its length can: trainer\.max_steps or"
+    ):
         small(f"resume={run.folder}", "optimizer=sgd", "trainer.max_epochs=9", **asked)
     cosine = small("scheduler=cosine")
     with pytest.raises(UserError, match=r"schedule cosine depends on the length .*scheduler\.total_steps"):
         small(f"resume={cosine.folder}", "trainer.max_epochs=9", **asked)
+
+
+@pytest.mark.parametrize("kind", ["StochasticWeightAveraging", "EMAWeightAveraging"])
+def test_averaged_weights_are_not_trained_for_longer(small, tmp_path, kind):
+    """At its end such a callback replaces the trained weights, with which an unbroken run would go on."""
+    swa = ["+callbacks.a.swa_lrs=0.01"] if kind.startswith("Stochastic") else []
+    own = [f"+callbacks.a._target_=lightning.pytorch.callbacks.{kind}", *swa]
+    run = small("scheduler=constant", *own)
+    with pytest.raises(UserError, match=r"callbacks\.a has put averages in the place of the trained weights"):
+        small(f"resume={run.folder}", *own, "trainer.max_epochs=9", base=(), outputs=tmp_path)
+
+
+def test_all_batches_are_not_taken_for_one(small, tmp_path):
+    run = small("scheduler=constant", "trainer.limit_val_batches=1")
+    with pytest.raises(UserError, match=r"trainer\.limit_val_batches decides the numbers"):
+        small(f"resume={run.folder}", "trainer.max_epochs=9", "trainer.limit_val_batches=1.0", base=(),
+              outputs=tmp_path)  # fmt: skip
+
+
+class Words(DummyLogger):
+    given: list[str]
+
+    def __init__(self, words):
+        super().__init__()
+        Words.given = words
+
+
+def test_a_longer_run_may_have_other_lists_for_its_loggers(small, tmp_path):
+    own = f"+logger.own._target_={__name__}.Words"
+    run = small("scheduler=constant", own, "+logger.own.words=[a]")
+    child = small(f"resume={run.folder}", "trainer.max_epochs=4", own, "+logger.own.words=[b]", base=(),
+                  outputs=tmp_path)  # fmt: skip
+    assert child.config["logger"]["own"]["words"] == Words.given == ["b"] and type(Words.given) is list
 
 
 def test_the_last_word_on_a_key_counts(small, tmp_path):

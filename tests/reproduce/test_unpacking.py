@@ -260,3 +260,19 @@ with scratch():
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no name of a file has a colon")
+def test_an_experiment_with_a_colon_in_its_name_is_read_again(seeds, tmp_path):
+    shutil.copytree(seeds[0].folder.parent, tmp_path / "a:b")
+    archive.write(tmp_path / "a:b", tmp_path / "a.zip")
+    with unpacking.opened(tmp_path / "a.zip") as opened:
+        opened.fill(seeds[2].folder.name)
+        assert opened.folder.name == "a:b" and len(list(opened.folder.rglob("best.ckpt"))) == 1
+
+
+def test_a_folder_in_the_place_of_an_archive_is_a_line(seeds, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for place in (".", str(tmp_path)):
+        assert main(["archive", str(seeds[0].folder.parent), "--out", place]) == 2
+        assert f"{place}: a folder is there" in capsys.readouterr().err

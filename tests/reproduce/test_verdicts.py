@@ -52,7 +52,7 @@ def test_another_seeds_numbers_are_statistical_where_there_are_enough(seeds, tmp
     altered(run, seed=11, data=run.config["data"] | {"seed": 11})
     code, entry, said = reproduced(capsys, run)
     assert (code, entry["verdict"]) == (4, "statistical")
-    assert " lies inside " in said and "by the 6 other ones" in said
+    assert " lies inside " in said and "of the 6 other seeds" in said
     assert entry["differs"]["data"] == [
         f"content: {run.manifest['data_hash'][:12]} -> {entry_content(seeds, 11)}"
     ]
@@ -119,3 +119,24 @@ def test_weights_of_any_type_are_compared_bit_by_bit(dtype):
         assert same_bits(ones, torch.zeros(shape, dtype=dtype)) == (ones.numel() == 0)
     nan = torch.tensor([float("nan"), 0.0])
     assert same_bits(nan, nan.clone()) and not same_bits(nan, nan * torch.tensor([1.0, -1.0]))
+
+
+def test_a_run_without_its_last_weights_is_compared_by_its_best(seeds, copied, capsys):
+    """As one from an archive."""
+    copied.last_checkpoint.unlink()
+    ours, theirs = str(seeds[0].folder), str(copied.folder)
+    for pair in ((ours, theirs), (theirs, ours)):
+        assert main(["diff", *pair]) == 0
+        said = capsys.readouterr().out
+        assert "the same, bit for bit" in said and f"weights   only {ours} has last.ckpt" in said
+    copied.best_checkpoint.unlink()
+    assert main(["diff", ours, theirs]) == 3
+    assert f"weights   only {ours} has best.ckpt" in capsys.readouterr().out
+
+
+def test_copies_of_a_run_are_no_other_seeds(seeds, copied, tmp_path):
+    for i in range(6):
+        shutil.copytree(seeds[0].folder, copied.folder.with_name(f"copy{i}"))
+        shutil.copytree(seeds[1].folder, copied.folder.with_name(f"other{i}"))
+    verdict = judge(copied, seeds[2])
+    assert verdict.word == "different" and verdict.why[-1].startswith("1 other seed beside the run")

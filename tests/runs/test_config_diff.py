@@ -34,6 +34,15 @@ def test_a_part_that_only_one_config_has_is_named_by_its_class_in_any_order():
         assert sorted(config_diffs(configs), key=len) == [{}, {"callbacks.ema": "EMA"}]
 
 
+def test_one_batch_is_not_all_of_them():
+    one, every = ({"trainer": {"limit_val_batches": limit}} for limit in (1, 1.0))
+    assert list(map(str, config_diffs([one, every]))) == [
+        "{'trainer.limit_val_batches': 1}",
+        "{'trainer.limit_val_batches': 1.0}",
+    ]
+    assert config_diffs([every, every]) == [{}, {}]
+
+
 def test_of_a_run_whose_config_cannot_be_read_nothing_is_known():
     class Damaged:
         @property

@@ -91,13 +91,14 @@ def test_a_holder_that_was_killed_is_no_holder(tmp_path):
         pass
 
 
+@pytest.mark.parametrize("name", ["another", holder.machine()], ids=["another name", "the same name"])
 def test_on_another_machine_who_gives_signs_of_life_holds_and_who_gives_none_stops(
-    tmp_path, granted_twice, monkeypatch
+    tmp_path, granted_twice, monkeypatch, name
 ):
     monkeypatch.setattr(locks, "BEAT", 0.02)
     monkeypatch.setattr(locks, "PATIENCE", 600)  # however seldom the threads of this process get their turn
     with lock(tmp_path / "run") as first:
-        monkeypatch.setattr(holder, "machine", lambda: "another")
+        monkeypatch.setattr(holder, "machine", lambda: name)
         monkeypatch.setattr(holder, "boot", lambda: "another")
         stop = threading.Event()
 

@@ -1,12 +1,15 @@
 """The time and memory of a sweep: guesses against counts by hand, estimates from runs and trials."""
 
+from multiprocessing import Pipe
 from types import SimpleNamespace
 
 import pytest
 
 from rnnlab.config import check, compose
+from rnnlab.errors import RunFailed
 from rnnlab.runs.run import Run
 from rnnlab.sweeps import estimate
+from rnnlab.sweeps.probe import Probe
 
 
 def test_finished_runs_give_ratios_and_a_damaged_one_is_skipped(tmp_path):
@@ -50,6 +53,14 @@ def test_a_run_is_its_steps_and_what_stands_beside_them():
     epochs = config("trainer.max_steps=-1", "trainer.max_epochs=3", "data.n_points=1000", "data.batch_size=32",
                     "data.fractions=[0.8,0.1,0.1]")  # fmt: skip
     assert estimate.guessed_steps(epochs) == 3 * 25
+    limits = {
+        "accumulate_grad_batches=4": 3 * 7,
+        "limit_train_batches=0.5": 3 * 12,
+        "overfit_batches=2": 3 * 2,
+    }
+    for limit, steps in limits.items():
+        few = config("trainer.max_epochs=3", "data.fractions=[0.8,0.1,0.1]", f"trainer.{limit}")
+        assert estimate.guessed_steps(few) == steps, limit
 
 
 def test_memory_is_a_worker_and_six_copies_of_the_weights_and_the_activations():
@@ -118,6 +129,29 @@ def test_finished_runs_of_the_same_group_give_their_own_time(tmp_path):
     found = estimate.estimate(runs, probe)
     assert found.seconds == pytest.approx([6.0, 6.0 / runs[0].cost * runs[1].cost])
     assert found.basis == "from 3 finished runs of this experiment" and len(probe.tried) == 1
+
+
+class Dying:
+    """A server whose workers are killed before they answer."""
+
+    why = "its worker was killed (SIGKILL); out of memory?"
+
+    def start_worker(self):
+        ours, theirs = Pipe()
+        theirs.close()
+        return 0, ours
+
+    def exit_reason(self, pid):
+        return self.why
+
+
+def test_a_worker_that_is_killed_while_it_plans_is_named_without_the_configs(tmp_path):
+    probe = Probe(Dying())
+    with pytest.raises(RunFailed) as failed:
+        probe.answers([config()])
+    assert str(failed.value) == f"the sweep could not be planned: {Dying.why}"
+    found = estimate.estimate([planned("a", tmp_path)], probe)
+    assert found.basis == f"a guess: no such run has finished, and the trial failed: {Dying.why}"
 
 
 @pytest.mark.parametrize("value", [[64, 32], {"train": 64}, "many", None])

@@ -66,6 +66,17 @@ def test_the_best_so_far_is_named_and_how_many_have_ended(watched):
     ]
 
 
+@pytest.mark.parametrize("differs", ["model.loss=mae", "model.loss=quantile", "model.quantiles=[0.2,0.5]"])
+def test_none_of_runs_with_losses_of_several_units_is_the_best_so_far(clock, differs):
+    due, console = four_runs(), Console(file=io.StringIO(), width=80)
+    given = ["experiment=sine", "model.loss=quantile"] if "quantiles" in differs else ["experiment=sine"]
+    due[0].config, due[1].config = check(compose(given)), check(compose([*given, differs]))
+    with viewed(due[:2], console) as view:
+        view.ended(due[0], came(0.5))
+        view.tick()
+    assert console.file.getvalue().splitlines() == ["1 of 2 runs"]
+
+
 def test_a_run_that_goes_on_after_a_rung_counts_once(clock):
     due, console = four_runs(), Console(file=io.StringIO(), width=80)
     view = live.LiveView([], "min", console, lambda planned: planned.name, expected=4)

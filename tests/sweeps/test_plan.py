@@ -267,6 +267,7 @@ def test_grammar_choices_ranges_intervals_and_pairs():
 
     assert values("seed=range(0,3)", "x=a,b") == [(i, x) for i in range(3) for x in "ab"]
     assert values("x=choice(1,2)", "x=5") == [(5,)]
+    assert values("x=1,2", "++x=5") == [(5,)] and values("++x=5", "y=1") == [(5, 1)]
     assert values("x=interval(0,1)", intervals=3) == [(0.0,), (0.5,), (1.0,)]
     assert values("x=tag(log,interval(1e-4,1e-2))", intervals=3) == [(1e-4,), (1e-3,), (1e-2,)]
     assert values("x=int(interval(1,4))", intervals=10) == [(1,), (2,), (3,), (4,)]
@@ -282,6 +283,8 @@ def test_grammar_choices_ranges_intervals_and_pairs():
         values("lr=1,2", "b=1,2", zipped=[["lrr", "b"]])
     with pytest.raises(UserError, match="b is in two lists"):
         values("a=1,2", "b=1,2", "c=1,2", zipped=[["a", "b"], ["b", "c"]])
+    with pytest.raises(UserError, match="a list in it is empty"):
+        values("a=1,2", zipped=[[]])
     with pytest.raises(
         UserError, match=r"glob is only for groups .* such as model\.cell, and model\.hidden_size is neither"
     ):
@@ -327,4 +330,5 @@ def test_excluded_points(excluded):
 def test_the_same_run_twice_is_one_and_absent_devices_are_skipped():
     plan = made("experiment=sine", "optimizer.lr=1e-3,0.001,0.002", "trainer.accelerator=cpu,auto,gpu")
     assert plan.repeated == 5  # cpu and auto are the same, and so are two of the rates
+    assert made("experiment=sine", "optimizer.weight_decay=0.0,-0.0").repeated == 0  # as two single runs
     assert [bool(r.why_skipped) for r in plan.runs] == [False, True, False, True]

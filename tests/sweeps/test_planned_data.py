@@ -2,11 +2,12 @@
 
 import pytest
 
+from rnnlab.cli import main
 from rnnlab.config import base_config, check, compose, deciding
 from rnnlab.errors import UserError
 from rnnlab.sweeps.grid import grid
 from rnnlab.sweeps.planner import Planner
-from rnnlab.sweeps.probe import attempt
+from rnnlab.sweeps.probe import Trial, attempt
 from rnnlab.sweeps.rehearsal import Questions, answers
 
 GROUPS = {"experiment", "model", "data", "optimizer", "scheduler", "trainer", "callbacks", "logger"}
@@ -66,6 +67,13 @@ def test_a_trial_that_fails_says_why(texts):
     assert "downloads nothing" in attempt(absent, 10) and refusal(absent) == ""
 
 
+def test_a_trial_may_be_shorter_than_the_runs_warm_up():
+    config = check(compose(["experiment=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accelerator=cpu",
+                            "scheduler.warmup_steps=20"]))  # fmt: skip
+    found = attempt(config, 100)
+    assert isinstance(found, Trial), found
+
+
 @pytest.mark.parametrize("written", ["val/mse", "metric/mse"])
 def test_a_monitor_is_written_as_tables_write_it_and_is_the_same_run(written):
     config = check(compose(["experiment=sine", f"monitor={written}", "callbacks=early_stopping"]))
@@ -89,3 +97,14 @@ def test_half_precision_on_a_cpu_is_refused():
     assert len(plan.runs) == 1 and "a CPU has no 16-mixed" in plan.invalid[0][1][0]
     with pytest.raises(UserError, match="a CPU has no 16-mixed"):
         check(compose(["trainer.accelerator=cpu", "trainer.precision=16-mixed"]))
+
+
+def test_a_search_places_its_rungs_by_the_length_that_the_data_gives(tmp_path, capsys):
+    """They were guessed for 10,000 rows, so that runs of a small file reached none of them, and none was pruned."""
+    rows = "".join(f"{t},{t * t % 7}\n" for t in range(300))
+    (tmp_path / "small.csv").write_text(f"t,v\n{rows}")
+    asked = ["data=series", f"data.path={tmp_path / 'small.csv'}", "data.target=v", "data.window=10", "data.horizon=1",
+             "data.batch_size=10", "trainer.max_epochs=4", "trainer.accelerator=cpu", f"paths.outputs={tmp_path}",
+             "optimizer.lr=interval(0.001,0.01)", "sweep.search=random", "sweep.prune=asha"]  # fmt: skip
+    assert main(["train", "-m", *asked, "--dry-run"]) == 0
+    assert "steps 3, 9, 27 of 68" in capsys.readouterr().out  # 4 epochs of 170 windows in 17 batches

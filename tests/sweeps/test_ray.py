@@ -62,16 +62,16 @@ class FakeRay:
 
         class ActorUnavailableError(RayError): ...
 
-    def __init__(self, silent=False, alive=False):
+    def __init__(self, silent=False, alive=False, said="it died"):
         self.error = self.exceptions.ActorUnavailableError if silent else self.exceptions.RayError
-        self.alive = alive
+        self.alive, self.said = alive, said
 
     def wait(self, refs, num_returns, timeout):
         return list(refs), []
 
     def get(self, ref):
         if ref == "training":
-            raise self.error("it died")
+            raise self.error(self.said)
         return [(0, Step(0, 5))]
 
     def nodes(self):
@@ -102,6 +102,12 @@ def pool_on(ray):
 def test_a_death_is_heard_beside_a_letter():
     pool, worker = pool_on(FakeRay())
     assert pool.ready([worker], 0.1) == [(worker, Step(0, 5)), (worker, None)]
+
+
+def test_a_death_without_a_word_is_named_by_its_kind():
+    pool, worker = pool_on(FakeRay(alive=True, said=""))
+    pool.ready([worker], 0.1)
+    assert pool.close(worker) == "RayError"
 
 
 @pytest.mark.parametrize(("silent", "patience"), [(True, ray_pool.SILENT), (False, ray_pool.LATE)])

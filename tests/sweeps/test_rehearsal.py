@@ -10,10 +10,10 @@ from rnnlab.sweeps.rehearsal import Parts, Questions, answers
 SMALL = ("data=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accelerator=cpu", "trainer.max_epochs=2",
          "~callbacks.progress", "~callbacks.pictures", "model.engine=torch", "logger=none")  # fmt: skip
 REFUSED = {
-    "trainer.limit_train_batches=0.001": "trainer.limit_train_batches=0.001: leaves none of the 4 batches",
-    "trainer.limit_test_batches=0.1": "trainer.limit_test_batches=0.1: leaves none of the 1 batches",
+    "trainer.limit_train_batches=0.001": "trainer.limit_train_batches=0.001: leaves no batch: the training part has 4",
+    "trainer.limit_test_batches=0.1": "trainer.limit_test_batches=0.1: leaves no batch: the test part has 1 batch;",
     "trainer.val_check_interval=1000": "trainer.val_check_interval=1000: an epoch has 4 batches",
-    "trainer.overfit_batches=0.1": "trainer.overfit_batches=0.1: leaves none of the 4 batches",
+    "trainer.overfit_batches=0.1": "trainer.overfit_batches=0.1: leaves no batch: the training part has 4 batches",
     "+callbacks.c._target_=lightning.pytorch.callbacks.GradientAccumulationScheduler +callbacks.c.scheduling={{0:1}}":
     "callbacks.c: GradientAccumulationScheduler cannot serve: trainer.accumulate",
     "mode=max": "mode=max: the best loss/val is the lowest",
@@ -59,7 +59,7 @@ def test_a_run_and_a_sweep_refuse_the_same_and_leave_nothing(asked, tmp_path, mo
         ),
         (
             "notes=x${hydra:job.num}",
-            "notes=x${hydra:job.num}: what Hydra knows of its job is known to a run of",
+            "notes=x${hydra:job.num}: ${hydra:...} has a value only in a single run of `rnnlab train`",
         ),
     ],
 )
@@ -159,3 +159,16 @@ def test_a_corpus_of_a_users_own_class_is_none_to_download(tmp_path):
     ):
         assert not rehearsal.not_here({"_target_": "mine.Data"} | node)
     assert rehearsal.not_here({"corpus": "text8", "folder": str(tmp_path)})
+
+
+def test_the_rate_of_copied_weights_is_each_points_own(small):
+    run = small("trainer.max_epochs=1")
+    config = check(compose([
+        "experiment=sine", "data.n_points=200", "model.hidden_size=8", "trainer.accelerator=cpu",
+        "scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "~scheduler.warmup_steps", "~scheduler.final_ratio",
+        "scheduler.total_steps=auto", "+scheduler.max_lr=0.01", f"model.init_from={run.folder}",
+        "model.init_from_rate=0.1",
+    ]))  # fmt: skip
+    parts = Parts()
+    assert "OneCycleLR sets rates of its own" in parts.answer(config).lines[0]
+    assert parts.answer(config | {"model": config["model"] | {"init_from_rate": 1.0}}).lines == ()

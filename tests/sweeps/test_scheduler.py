@@ -1,24 +1,31 @@
 """Which worker gets which run and device, and how each run ends, with threads in the place of workers."""
 
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from contextlib import suppress
+from io import BytesIO
 from multiprocessing import Pipe
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from rnnlab.errors import RunFailed
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.sweeps import forkserver
 from rnnlab.sweeps import pool as pooling
 from rnnlab.sweeps import scheduler as scheduling
+from rnnlab.sweeps import worker as workers
 from rnnlab.sweeps.devices import Devices
 from rnnlab.sweeps.forkserver import LEFT
-from rnnlab.sweeps.job import Outcome
+from rnnlab.sweeps.job import Job, Outcome
 from rnnlab.sweeps.pool import LocalPool
 from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
 from rnnlab.sweeps.worker import Step, Waits
@@ -144,6 +151,57 @@ def test_a_worker_that_dies_costs_its_run_which_can_go_on(tmp_path):
     assert sorted(gpus) == ["0", "1", "1"]
 
 
+def test_where_no_further_worker_can_be_started_those_that_there_are_train_all(tmp_path, monkeypatch, capsys):
+    start, there = FakeServer.start_worker, 2
+
+    def refused(self):
+        if len(self.workers) == there:
+            raise RunFailed("no worker could be started:", "[Errno 11] Resource temporarily unavailable")
+        return start(self)
+
+    monkeypatch.setattr(FakeServer, "start_worker", refused)
+    outcomes, server, _ = scheduled(tmp_path, ["cpu"] * 9, PoolOptions({"cpu": 6}))
+    assert [outcomes[i].status for i in range(9)] == ["finished"] * 9 and len(server.workers) == 2
+    assert capsys.readouterr().err == (
+        "no more than 2 workers could be started: [Errno 11] Resource temporarily unavailable\n"
+    )
+    there = 0
+    with pytest.raises(RunFailed, match="no worker could be started"):
+        scheduled(tmp_path / "none", ["cpu"], PoolOptions({"cpu": 6}))
+
+
+def test_a_server_that_cannot_fork_says_why_and_goes_on(monkeypatch):
+    ours, theirs = socket.socketpair()
+
+    def refuse():
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(forkserver, "load", lambda: None)
+    monkeypatch.setattr(os, "fork", refuse)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "pthread_sigmask", lambda *_: None)
+
+    def serve():
+        with suppress(SystemExit, OSError):
+            forkserver.serve(theirs.detach())
+
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
+    server = object.__new__(forkserver.ForkServer)
+    server._socket, server._errors, server._process = (
+        ours,
+        BytesIO(b"Resource temporarily unavailable\n"),
+        None,
+    )
+    for _ in range(2):
+        with pytest.raises(RunFailed, match="no worker could be started:\nResource temporarily unavailable"):
+            server.start_worker()
+    assert serving.is_alive()
+    ours.close()
+    serving.join()
+
+
 def test_the_view_learns_of_each_run_its_start_its_steps_and_its_end(tmp_path, monkeypatch):
     seen = []
     for name in ("started", "progressed", "ended"):
@@ -211,6 +269,56 @@ def test_a_finished_run_that_is_begun_again_has_finished_when_it_has_again(tmp_p
         tmp_path, ["cpu"], PoolOptions({"cpu": 1}), dies, status="finished", ended="yesterday"
     )
     assert outcomes[0].status == status
+
+
+def test_a_run_that_begins_again_does_so_once_whatever_becomes_of_its_worker(tmp_path):
+    asked = []
+
+    def answer(job, worker):
+        asked.append(job.config["rerun"])
+        return (
+            Outcome(job.number, "stopped", "SIGTERM at step 7") if len(asked) == 1 else finished(job, worker)
+        )
+
+    scheduled(tmp_path, ["cpu"], PoolOptions({"cpu": 1}), answer, config=lambda: {"rerun": True})
+    assert asked == [True, False]
+
+
+def test_a_run_that_was_pruned_is_pruned_also_where_its_worker_could_not_say_so(tmp_path):
+    def pruned_again(job, worker):
+        steps.append(steps[-1] + 5)
+        Run(job.place.folder).update(
+            status="pruned", ended="now", results={"steps": steps[-1]}, why="pruned (asha)"
+        )
+
+    def never_begun(job, worker):
+        return None
+
+    before = {"status": "pruned", "ended": "now", "results": {"steps": 5}}
+    steps = [5]
+    for answer, status in ((pruned_again, "pruned"), (never_begun, "failed")):
+        outcomes, *_ = scheduled(tmp_path / status, ["cpu"], PoolOptions({"cpu": 1}), answer, **before)
+        assert outcomes[0].status == status
+
+
+def test_a_signal_while_a_worker_answers_loses_no_answer(monkeypatch):
+    class Pipe:
+        def recv(self):
+            return Job(7, {}, Place(Path("nowhere"), "", "", ""), [], [])
+
+        def send(self, message):
+            worker.on_signal(signal.SIGTERM, None)
+            sent.append(message)
+
+    sent = []
+    outcome = Outcome(7, "pruned")
+    monkeypatch.setattr(workers, "train_job", lambda *_: outcome)
+    worker = object.__new__(workers.Worker)  # a new one takes over the output of this process
+    worker.connection, worker.sending, worker.data_sets = Pipe(), threading.Lock(), None
+    worker.leaving, worker.number = False, None
+    with tempfile.TemporaryFile() as worker.output:
+        assert worker.serve() == 0
+    assert sent == [outcome]
 
 
 def test_a_run_whose_worker_alone_was_stopped_resumes_once_in_another(tmp_path):
@@ -330,7 +438,8 @@ def test_as_many_workers_as_devices_and_threads_allow(monkeypatch):
 
     assert devices.pool([planned(None)], options).workers == {"cpu": 8, "gpu": 6, "mps": 3}
     assert devices.pool([planned(1), planned(4)], options).workers["cpu"] == 2
-    assert devices.pool([planned(16)], options | {"workers": 5}).workers["cpu"] == 5
+    assert devices.pool([planned(16)], options | {"workers": 5}).workers == {"cpu": 5, "gpu": 5, "mps": 3}
+    assert devices.pool([planned(16)], options | {"workers": 9}).workers == {"cpu": 9, "gpu": 6, "mps": 3}
     assert devices.pool([planned(None), planned(2, 2)], options).workers["cpu"] == 2
     shared = devices.pool([planned(None, [0, 1], "gpu"), planned(None, 4)], options | {"workers_per_gpu": 1})
     assert (shared.workers["gpu"], shared.workers["cpu"], shared.gpus_each) == (1, 2, 2)

@@ -1,5 +1,6 @@
 """A search: which trials are chosen, which are pruned, what a second command makes of the first one's."""
 
+import errno
 import json
 import math
 import operator
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import rnnlab
 import warm
 from waiting import until
 
@@ -22,11 +24,14 @@ from rnnlab.cli import main  # noqa: E402
 from rnnlab.errors import UserError  # noqa: E402
 from rnnlab.runs.run import Run, runs  # noqa: E402
 from rnnlab.runs.run_path import Place  # noqa: E402
+from rnnlab.runs.sources import rnnlab_sources, torch_version  # noqa: E402
 from rnnlab.runs.trials import append, pareto_front, read_journal  # noqa: E402
 from rnnlab.sweeps.job import Outcome  # noqa: E402
-from rnnlab.sweeps.search import Search  # noqa: E402
+from rnnlab.sweeps.live import LiveView  # noqa: E402
+from rnnlab.sweeps.search import Search, describe, stale_lines  # noqa: E402
 from rnnlab.sweeps.space import space  # noqa: E402
 from rnnlab.sweeps.study import fitted  # noqa: E402
+from rnnlab.sweeps.sweep import alone  # noqa: E402
 
 STEPS = 81
 OPTIONS = {"search": "random", "objectives": [], "trials": 9, "minutes": None, "prune": "none", "reduction": 3,
@@ -41,6 +46,9 @@ def test_a_key_that_is_given_twice_has_its_last_values():
     found = space(["seed=0,1", "lr=interval(0.0,1.0)", "seed=5", "h=8,16", "h=4"], no_group)
     assert found.seeds == () and found.asked == {"seed": "seed=5", "h": "h=4"}
     assert [d.key for d in found.dimensions] == ["lr"]
+    found = space(["seed=0,1", "h=8,16", "lr=interval(0.0,1.0)", "++h=4", "++seed=3"], no_group)
+    assert found.seeds == () and found.asked == {"++h": "++h=4", "++seed": "++seed=3"}
+    assert [d.key for d in found.dimensions] == ["lr"]
 
 
 @pytest.mark.parametrize("order", ["shuffle({})", "sort({},reverse=true)", "{}"])
@@ -54,6 +62,19 @@ def test_the_steps_of_a_range_stay_apart():
     assert [dimension.assign(1000000.5 + i).value for i in range(4)] == [1000000.5 + i for i in range(4)]
     (tenths,) = space(["h=range(0,1,0.1)"], no_group).dimensions
     assert [tenths.assign(i * 0.1).text for i in (3, 6, 7)] == ["h=0.3", "h=0.6", "h=0.7"]
+
+
+def test_a_seed_that_is_given_twice_counts_once():
+    assert [a.value for a in space(["seed=1,2,1", "lr=interval(0.0,1.0)"], no_group).seeds] == [1, 2]
+
+
+@pytest.mark.parametrize("line", ["h=range(0.3,1,0.1)", "h=range(0.9,0.25,-0.1)"])
+def test_a_range_of_binary_fractions_keeps_its_last_number(line):
+    (dimension,) = space([line], no_group).dimensions
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        distribution = dimension.distribution()
+    assert (distribution.low, distribution.high, distribution.step) == (0.3, 0.9, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +157,7 @@ class Lab:
         config = {"mode": "min", "monitor": "loss/val", "trainer": {"max_steps": STEPS, "max_epochs": -1}}
         place = Place(run.folder, name, "", "")
         return SimpleNamespace(place=place, run=run, config=config, x=float(point[-1].value), accelerator="cpu",
-                               overrides=[a.text for a in point])  # fmt: skip
+                               overrides=[a.text for a in point], batches=None)  # fmt: skip
 
     @staticmethod
     def loss(x, step):
@@ -185,7 +206,7 @@ class Lab:
 
 @pytest.fixture(autouse=True)
 def steps(monkeypatch):
-    monkeypatch.setattr("rnnlab.sweeps.search.guessed_steps", lambda config: STEPS)
+    monkeypatch.setattr("rnnlab.sweeps.search.guessed_steps", lambda *_: STEPS)
 
 
 def test_halving_compares_a_batch_at_each_rung(tmp_path):
@@ -221,6 +242,14 @@ def test_pruned_are_the_worse_ones_and_early(tmp_path, prune):
     far = [sum(abs(x - 0.3) for x in xs) / len(xs) for xs in (full, short)]
     assert far[0] < far[1]
     assert {one["state"] for one in lab.journal()} == {"complete", "pruned"}
+
+
+@pytest.mark.parametrize("prune", ["asha", "hyperband", "median", "halving"])
+def test_no_run_is_pruned_before_the_step_that_was_asked_for(tmp_path, prune):
+    late = Lab(tmp_path / "late", trials=20, prune=prune, min_steps=STEPS + 1).run()
+    assert set(late.values()) == {STEPS}  # they have ended before
+    early = Lab(tmp_path / "early", trials=40, prune=prune, min_steps=10).run()
+    assert min(early.values()) == 12  # the first validation from there on
 
 
 def test_a_trial_is_worth_the_mean_of_its_seeds_and_wilcoxon_saves_the_later_ones(tmp_path):
@@ -313,12 +342,124 @@ def test_points_that_are_no_runs_fail_and_too_many_in_a_row_end_the_search(tmp_p
     assert len(trained) == 20 and set(lab.search.refused) == {"lr: too small"}
     lab = Lab(tmp_path / "none")
     lab.search.plan_point = lambda point: ["lr: too small"]
-    with pytest.raises(UserError, match="in a row are no runs; the last: lr: too small"):
+    with pytest.raises(UserError, match="in a row could not be run; the last: lr: too small"):
         lab.run()
 
 
+def test_in_deterministic_order_a_kill_after_any_run_changes_nothing(tmp_path):
+    options = {
+        "search": "tpe",
+        "trials": 12,
+        "search_batch": 4,
+        "prune": "median",
+        "search_order": "deterministic",
+    }
+    whole = Lab(tmp_path / "whole", **options)
+    expected = whole.run()
+    assert {one["state"] for one in whole.journal()} == {"complete", "pruned"}
+    for killed_at in range(1, 13):
+        before = Lab(tmp_path / str(killed_at), **options).run(stop_after=killed_at)
+        second = Lab(tmp_path / str(killed_at), **options)
+        after = second.run()
+        assert not before.keys() & after.keys()  # what had been pruned is not trained on
+        assert before | after == expected
+        assert second.journal() == whole.journal()
+
+
+def test_a_run_that_goes_on_is_judged_step_by_step_as_it_was_before(tmp_path):
+    first = Lab(tmp_path, prune="asha")
+    first.run(stop_after=1)
+    (folder,) = (path.parent for path in first.folder.glob("*/run.json"))
+    Run(folder).update(status="running")  # killed under way, after its last checkpoint
+    second = Lab(tmp_path, prune="asha")
+    (planned,) = second.search.more(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Optuna's about a step that is reported again
+        for step in (6, 9):  # the checkpoint was at step 3
+            assert second.search.validated(planned, step, Lab.loss(planned.x, step)) == ""
+    (trial,) = second.search.study.optuna.trials
+    assert trial.intermediate_values == {step: Lab.loss(planned.x, step) for step in (3, 6, 9)}
+    assert trial.system_attrs["completed_rung_0"] == Lab.loss(planned.x, 3)
+
+
+def test_at_a_rung_a_value_that_is_not_finite_waits_and_is_the_last(tmp_path):
+    lab = Lab(tmp_path, prune="halving")
+    bad = []
+
+    def loss(x, step):
+        if not bad:
+            bad.append(x)
+        return math.nan if x == bad[0] else Lab.loss(x, step)
+
+    lab.loss = loss
+    trained = lab.run()
+    assert trained[f"lr={bad[0]}"] == 3 and sorted(trained.values()) == [3] * 6 + [9] * 2 + [STEPS]
+
+
+def test_two_commands_do_not_go_on_with_one_search_at_once(tmp_path):
+    one, other = (space([f"lr=interval(0.0,{end})"], no_group) for end in (1.0, 2.0))
+    refused = pytest.raises(UserError, match=r"search\.jsonl: another command goes on with this search")
+    with (
+        alone(tmp_path, one, False),
+        alone(tmp_path, other, False),
+        alone(tmp_path, one, True),
+        refused,
+        alone(tmp_path, one, False),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_runs_that_a_search_learns_from_are_stale_where_their_code_has_changed(tmp_path):
+    found = []
+    for name, torch in (("a", torch_version()), ("b", "1.0"), ("c", "1.0")):
+        run = Run(tmp_path / name)
+        run.create(name, "lab", {}, [])
+        run.write_manifest({"sources": {"rnnlab": rnnlab_sources(), "torch": torch}})
+        found.append((run, dict))
+    assert stale_lines(found[:1]) == []
+    (line,) = stale_lines(found)
+    assert (
+        line
+        == f"2 finished runs that the search learns from are stale (torch was 1.0, is {torch_version()}); "
+        "another name= begins afresh"
+    )
+
+
+def test_a_search_says_that_it_compares_losses_of_several_units(tmp_path):
+    def said(line, **more):
+        lab = Lab(tmp_path, lines=(line, "lr=interval(0.0,1.0)"))
+        lab.search.config = lab.search.config | more
+        return [line for line in describe(lab.search, 0.1) if "unit" in line]
+
+    assert said("model.cell=gru,lstm") == [] == said("model.loss=mse,huber", monitor="metric/mse")
+    (line,) = said("model.loss=mse,huber")
+    assert line.startswith(
+        "trials are compared by loss/val, whose unit depends on model.loss; monitor=metric/NAME"
+    )
+
+
+def test_a_full_disk_at_the_end_of_a_search_costs_a_line(tmp_path, capsys, monkeypatch):
+    lab = Lab(tmp_path)
+    lab.run()
+    lab.search.study.config = lab.search.study.config | {"name": "lab"}
+    (lab.folder / "study.log.lock").symlink_to("gone")  # of a search that was killed while it wrote
+    lab.search.study.close()
+    whole = (lab.folder / "study.log").read_bytes()
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(optuna.storages.journal.JournalFileBackend, "append_logs", full)
+    lab.search.study.close()
+    assert (
+        capsys.readouterr().err == f"{lab.folder / 'study.log'}: cannot be written: No space left on device\n"
+    )
+    assert (lab.folder / "study.log").read_bytes() == whole
+
+
 def test_verdicts_that_depend_on_speed_are_refused_in_deterministic_order(tmp_path):
-    with pytest.raises(UserError, match=r"sweep\.prune=asha: its verdicts depend on which run is faster"):
+    with pytest.raises(UserError, match=r"sweep\.prune=asha: what it stops depends on which run is faster"):
         Lab(tmp_path, prune="asha", search_order="deterministic")
 
 
@@ -375,32 +516,49 @@ def test_a_search_prunes_and_a_pruned_run_goes_on_to_the_bits_of_an_unbroken_one
     assert unbroken.metrics_file.read_bytes() == pruned[0].metrics_file.read_bytes()
 
 
+def test_from_python_a_search_is_a_search(tmp_path):
+    few = (*LINE, "trainer.max_steps=10", "sweep.workers=1", f"paths.outputs={tmp_path}")
+    found = rnnlab.sweep(*few, "sweep.search=random", "sweep.trials=3", quiet=True)
+    assert len(found) == 3 and len({run.config["optimizer"]["lr"] for run in found}) == 3
+    assert len(read_journal(tmp_path / "sine" / "search.jsonl").trials) == 3
+    with pytest.raises(UserError, match=r"sweep\.objectives=\[parameters\]: a grid trains all"):
+        rnnlab.sweep(*few, "sweep.objectives=[parameters]", quiet=True)
+
+
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
         (["sweep.search=tpee"], "tpe"),
         (
             ["sweep.search=tpe", "trainer.limit_val_batches=0"],
-            "sweep.search=tpe sweep.prune=none: chooses by a run's score, and nothing is validated",
+            "sweep.search=tpe sweep.prune=none: chooses by the runs' scores, and these runs have none",
         ),
         (
             ["sweep.search=random", "sweep.prune=asha", "data.fractions=[0.8,0,0.2]"],
-            "sweep.search=random sweep.prune=asha: chooses by a run's score, and nothing is validated",
+            "sweep.search=random sweep.prune=asha: chooses by the runs' scores, and these runs have none",
         ),
         (["sweep.search=tpe", "optimizer.lr=interval(-1.0,1.0)"], "points are invalid"),
         (["sweep.search=tpe", "sweep.zip=[[seed,optimizer.lr]]"], "sweep.zip"),
+        (["sweep.search=tpe", "model.loss=mse,mae"], "model.loss: decides the unit of loss/val"),
         (["sweep.search=tpe", "hydra/launcher=basic"], "leave out hydra/launcher"),
         (
             ["sweep.search=tpe", "sweep.objectives=[paramters]"],
-            "a run has no paramters. Did you mean parameters?",
+            "runs have no paramters. Did you mean parameters?",
         ),
-        (["sweep.search=tpe", "sweep.objectives=[mae]"], "a run has no mae. Did you mean metric/mae?"),
-        (["sweep.search=tpe", "sweep.objectives=[steps,steps]"], "[steps,steps]: steps is there twice"),
+        (["sweep.search=tpe", "sweep.objectives=[mae]"], "runs have no mae. Did you mean metric/mae?"),
+        (["sweep.search=tpe", "sweep.objectives=[steps,steps]"], "[steps,steps]: names steps twice"),
         (["sweep.search=tpe", "sweep.objectives=[loss/val]"], "loss/val is the monitored metric"),
         (
             ["model.hidden_size=4,8", "optimizer.lr=1e-3", "sweep.objectives=[parameters]"],
             "a grid trains all",
         ),
+        (["sweep.prune=asha"], "sweep.prune=asha: is for a search, and a grid trains all of its points"),
+        (["sweep.trials=5"], "sweep.trials=5: is for a search"),
+        (["sweep.minutes=5", "hydra/launcher=basic"], "sweep.minutes=5: is for a search"),
+        (["sweep.workers=2", "hydra/launcher=basic"], "workers=2: is for rnnlab's own workers"),
+        (["sweep=slurm", "hydra/launcher=basic"], "sweep=slurm: is for rnnlab's own workers"),
+        (["--detach"], "sweep.slurm.detach=true (--detach): only jobs of Slurm go on without the command"),
+        (["--detach", "sweep=slurm", "sweep.search=random"], "the command chooses a search's trials"),
         (["sweep.search=random", "model.hidden_size=interval(2,6)"], "must be a whole number"),
         (["sweep.search=random", "rerun=true"], "rerun=true: a search trains no finished run again"),
         (["sweep.search=random", "sweep.stale=rerun"], "sweep.stale=rerun: a search trains no finished run"),
@@ -413,6 +571,12 @@ def test_a_wrong_search_is_refused_and_leaves_nothing(tmp_path, capsys, asked, w
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.parametrize("how", [["sweep.search=tpe", "monitor=metric/mse"], ["sweep.search=random"]])
+def test_losses_of_several_units_can_be_searched_where_none_is_compared(tmp_path, capsys, how):
+    line = ["train", "-m", *LINE, f"paths.outputs={tmp_path}", "model.loss=mse,mae", *how, "--dry-run"]
+    assert main(line) == 0, capsys.readouterr().err
+
+
 def test_a_trial_that_a_run_alone_would_refuse_is_none(tmp_path, capsys):
     """At the corners each value passes: an epoch has two batches only where the larger batch meets the interval."""
     asked = ["train", "-m", "data=sine", "data.n_points=200", "model.hidden_size=4", "trainer.accelerator=cpu",
@@ -423,10 +587,33 @@ def test_a_trial_that_a_run_alone_would_refuse_is_none(tmp_path, capsys):
              f"paths.outputs={tmp_path / 'out'}"]  # fmt: skip
     assert main(asked) == 0
     said = capsys.readouterr().out
-    assert "no run: trainer.val_check_interval=3: an epoch has 2 batches" in said and "failed" not in said
+    assert (
+        "could not be run: trainer.val_check_interval=3: an epoch has 2 batches" in said
+        and "failed" not in said
+    )
     records = [json.loads(path.read_text()) for path in (tmp_path / "out").rglob("run.json")]
     assert records and {record["status"] for record in records} == {"finished"}
     assert not list((tmp_path / "out").rglob("traceback.txt"))
+
+
+def test_a_search_that_is_stopped_says_how_many_trials_are_left(tmp_path, capsys, monkeypatch):
+    """A run of a halving ends several times: at each rung."""
+    ended, original = [], LiveView.ended
+
+    def stopping(self, planned, outcome):
+        original(self, planned, outcome)
+        ended.append(outcome.status)
+        if outcome.status == "finished":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(LiveView, "ended", stopping)
+    line = ["train", "-m", *LINE, f"paths.outputs={tmp_path}", "sweep.search=random", "sweep.trials=6",
+            "sweep.prune=halving", "sweep.search_batch=4", "sweep.workers=1"]  # fmt: skip
+    assert main(line) == 130
+    assert len(ended) > 6
+    told = [one for one in read_journal(tmp_path / "sine" / "search.jsonl").trials if "state" in one]
+    assert len(told) == 4
+    assert "Stopped (SIGINT) with 2 trials left; the same command resumes them." in capsys.readouterr().out
 
 
 def test_a_search_that_is_killed_goes_on(tmp_path):
@@ -508,7 +695,10 @@ def test_how_much_a_key_mattered_is_noted_without_a_warning(tmp_path, objectives
 
 @pytest.mark.parametrize(
     ("asked", "why"),
-    [({"search": "cmaes"}, "looks for one"), ({"search": "nsga2", "prune": "asha"}, "leave out sweep.prune")],
+    [
+        ({"search": "cmaes"}, "takes one objective"),
+        ({"search": "nsga2", "prune": "asha"}, "leave out sweep.prune"),
+    ],
 )
 def test_what_takes_no_second_objective_is_refused(tmp_path, asked, why):
     with pytest.raises(UserError, match=f"sweep.objectives=.*{why}"):
@@ -518,7 +708,7 @@ def test_what_takes_no_second_objective_is_refused(tmp_path, asked, why):
 def test_a_gaussian_process_takes_several_objectives_where_optuna_has_it(tmp_path, monkeypatch):
     assert Lab(tmp_path, objectives=["parameters"], search="gp").search.study.optuna.directions
     monkeypatch.setattr(optuna, "__version__", "4.3.0")
-    with pytest.raises(UserError, match=r"sweep\.search=gp takes several from Optuna 4\.4 on"):
+    with pytest.raises(UserError, match=r"sweep\.search=gp takes several objectives from Optuna 4\.4 on"):
         Lab(tmp_path, objectives=["parameters"], search="gp")
 
 
@@ -529,7 +719,7 @@ def test_a_search_for_two_objectives_goes_on_and_shows_its_front(tmp_path, capsy
     assert "3 complete" in capsys.readouterr().out
     assert main([*line, "sweep.trials=5"]) == 0
     out = capsys.readouterr().out
-    assert "3 of an earlier command" in out and "Pareto front" in out
+    assert "3 from an earlier command" in out and "Pareto front" in out
     page = tmp_path / "page.html"
     assert main(["report", str(tmp_path / "sine"), "--html", str(page)]) == 0
     said = capsys.readouterr().out

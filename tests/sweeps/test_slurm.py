@@ -21,7 +21,7 @@ from rnnlab.config import compose
 from rnnlab.errors import UserError
 from rnnlab.runs.files import write_json
 from rnnlab.runs.lock import is_locked
-from rnnlab.runs.run import runs
+from rnnlab.runs.run import Run, runs
 from rnnlab.runs.run_path import Place
 from rnnlab.sweeps import slurm
 from rnnlab.sweeps.grid import grid
@@ -80,10 +80,20 @@ def test_a_run_takes_as_many_cores_and_gpus_of_a_job_as_of_this_machine():
     assert workers(of("gpu"), gpus=4) == 12 and workers(of("gpu", devices=2), gpus=4) == 6
     # on cores, of a job that has GPUs, too
     assert workers(of(threads=4), gpus=4) == 2 and workers(of("gpu"), of(threads=4), gpus=4) == 2
-    with pytest.raises(UserError, match=r"sweep.slurm.cpus=1: a run takes 2 cores of a job"):
+    with pytest.raises(UserError, match=r"sweep.slurm.cpus=1: a run needs 2 cores"):
         workers(of(devices=2), cpus=1)
-    with pytest.raises(UserError, match=r"sweep.slurm.gpus=1: a run takes 2 GPUs of a job"):
+    with pytest.raises(UserError, match=r"sweep.slurm.gpus=1: a run needs 2 GPUs"):
         workers(of("gpu", devices=2), gpus=1)
+
+
+def test_a_dry_run_counts_the_workers_of_all_jobs():
+    def at_once(workers=None, parallel=256):
+        options = {"slurm": KEYS | {"parallel": parallel}, "workers_per_gpu": 1, "workers": workers}
+        due = [types.SimpleNamespace(cost=3600.0, **vars(of())) for _ in range(10)]
+        return slurm.workers_at_once(options, due)
+
+    assert at_once() == 5 * 4  # jobs of half an hour on four cores
+    assert at_once(parallel=2) == 2 * 4 and at_once(workers=1) == 10
 
 
 def test_a_cluster_is_named_once_in_a_folder_of_ones_own(tmp_path, capsys):
@@ -101,13 +111,22 @@ def test_a_cluster_is_named_once_in_a_folder_of_ones_own(tmp_path, capsys):
     with pytest.raises(UserError, match="cannot be swept themselves"):
         grid(["sweep=slurm,local"], lambda key: key == "sweep")
     assert with_sweep_options(["-m", "--detach", "--help"]) == ["-m", "--help", "sweep.slurm.detach=true"]
+    with pytest.raises(UserError, match="--detach: is for a sweep on Slurm"):
+        with_sweep_options(["--detach", "seed=1"])
 
 
 def test_another_program_trains_nothing():
     refuse_others(surroundings(), surroundings())
     other = surroundings() | {"torch": "1.0"}
-    with pytest.raises(UserError, match=r"has another program: torch .* \(planned with 1\.0\)"):
+    with pytest.raises(UserError, match=r"has other software: torch .* \(planned with 1\.0\)"):
         Pack([], [], 1, other)()
+
+
+def test_a_job_gives_each_run_as_many_gpus_as_it_has_devices(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    runs = [Assigned(Place(tmp_path, "a", "a", ""), of("gpu", devices=n).config) for n in (1, 2)]
+    found = Pack(runs, [], 2, {}, renew_mb=3).options(runs)
+    assert (found.gpus, found.gpus_each, found.renew_bytes) == (4, 2, 3 * 2**20)
 
 
 def test_a_stale_run_is_trained_again_once_however_often_its_job_is_queued(tmp_path):
@@ -124,6 +143,43 @@ def test_a_stale_run_is_trained_again_once_however_often_its_job_is_queued(tmp_p
     assigned("a", status="finished", ended="today"), assigned("b", status="running")
     assert [(one.place.id, one.status) for one in pack.due()] == [("b", ""), ("c", "finished")]
     assert [one.place.id for one in Pack(stale, [], 1, {}).due()] == ["b"]
+
+
+def test_a_run_in_a_job_gets_all_its_gpus(tmp_path, monkeypatch):
+    from rnnlab.sweeps import forkserver, scheduler
+
+    class Given:
+        stopping = ""
+
+        def __init__(self, pool, options, view, command):
+            self.options = options
+
+        def run(self, due, restart):
+            return {}
+
+    monkeypatch.setattr(scheduler, "Scheduler", Given)
+    monkeypatch.setattr(forkserver, "ForkServer", lambda: types.SimpleNamespace(close=lambda: None))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    pack = Pack([Assigned(Place(tmp_path / "a", "a", "a", ""), of("gpu", devices=2).config)], [], 2, {})
+    pack()
+    assert (pack._scheduler.options.gpus, pack._scheduler.options.gpus_each) == (4, 2)
+
+
+def test_a_finished_run_with_rerun_begins_again_in_its_job_and_resumes_where_that_is_queued_again(tmp_path):
+    run = Run(tmp_path / "a")
+    run.folder.mkdir()
+
+    def record(**about):
+        write_json(run.folder / "run.json", {"id": "a"} | about)
+
+    record(status="finished", ended="yesterday", created="before")
+    place, config = Place(run.folder, "a", "a", ""), {"rerun": True}
+    pack = Pack([Assigned(place, config, [], "finished", "yesterday", "before")], [], 1, {})
+    assert pack.due() == pack.runs
+    record(status="running", created="today")  # its job's time is over, or its node was lost
+    assert [(one.status, one.config) for one in pack.due()] == [("", {"rerun": False})]
+    record(status="finished", ended="today", created="today")
+    assert pack.due() == []
 
 
 SBATCH = """#!/bin/bash
@@ -161,7 +217,7 @@ def test_without_slurm_a_line_says_so(tmp_path, monkeypatch, capsys):
     pytest.importorskip("submitit", reason="submitit is not installed")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main([*LINE, f"paths.outputs={tmp_path / 'outputs'}"]) == 2
-    assert "sweep.pool=slurm: sinfo cannot be run here" in capsys.readouterr().err
+    assert "sweep.pool=slurm: Slurm's command sinfo does not run here" in capsys.readouterr().err
     assert not (tmp_path / "outputs").exists()
 
 
@@ -422,7 +478,7 @@ def test_a_driver_that_is_told_to_end_leaves_the_jobs(cluster, tmp_path):
     driver.send_signal(signal.SIGTERM)
     said, _ = driver.communicate(timeout=PATIENCE)
     assert driver.returncode == 143 and "the jobs go on" in said
-    assert "Stopped (SIGTERM) with 1 run left; the same command resumes them." in said
+    assert "Stopped (SIGTERM) with 1 run left; the same command resumes it." in said
     assert main(words) == 0 and statuses(tmp_path) == ["finished"]
 
 
@@ -445,4 +501,7 @@ def test_a_job_that_ends_without_its_runs_is_told_of(cluster, tmp_path, capsys):
     words = [*LINE, f"paths.outputs={tmp_path}", "sweep.slurm.setup=['exit 3']"]
     assert main(words) == 1
     said = capsys.readouterr()
-    assert "ended without it: it printed nothing; Slurm says FAILED, exit code 3:0" in said.out + said.err
+    assert (
+        "ended before the run did: it printed nothing; Slurm says FAILED, exit code 3:0"
+        in said.out + said.err
+    )

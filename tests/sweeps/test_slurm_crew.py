@@ -52,6 +52,19 @@ def crew(monkeypatch):
     return SimpleNamespace(job=found, driver=driver, theirs=found._pool.theirs, pool=found._pool)
 
 
+def test_a_job_on_another_machine_of_the_same_name_reaches_the_driver(monkeypatch):
+    def reached(host, port, key):
+        if host == "127.0.0.1":
+            raise ConnectionRefusedError
+        return host
+
+    monkeypatch.setattr(slurm_crew, "reached", reached)
+    monkeypatch.setattr(socket, "gethostname", lambda: "node")
+    monkeypatch.setattr(slurm_crew, "REACH", PATIENCE)
+    monkeypatch.setattr(slurm_crew.time, "sleep", lambda _: pytest.fail("it tries the first address alone"))
+    assert Crew(["node", "10.0.0.7"], 1, b"", 1, {}, ".")._connected() == "node"
+
+
 def ends_like_a_worker(connection, number, answers):
     """Asks, waits for the answer, and leaves as a worker does that was told to stop."""
     connection.send(Validated(number, 10, 0.5))

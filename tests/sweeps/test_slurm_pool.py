@@ -167,6 +167,28 @@ def test_jobs_are_found_by_all_their_names(monkeypatch):
     assert slurm_queue.in_queue() is None
 
 
+def test_so_many_failures_stop_a_sweep_and_its_jobs(tmp_path, monkeypatch):
+    monkeypatch.setattr(slurm, "POLL", 0.01)
+    monkeypatch.setattr(slurm, "ASK_SLURM", 0.0)
+    monkeypatch.setattr(slurm_queue, "in_queue", dict)
+    cancelled = []
+    monkeypatch.setattr(slurm_queue, "cancel", cancelled.extend)
+    known = [{"status": "failed", "ended": "now"}, {"status": "running"}]
+    due = [
+        SimpleNamespace(
+            run=SimpleNamespace(known={}), status="", place=SimpleNamespace(folder=tmp_path / str(i))
+        )
+        for i in range(2)
+    ]
+    options = {"slurm": KEYS, "stale": "report", "max_failures": 1}
+    sweep = slurm.SlurmSweep(due, options, View(), [], print)
+    for planned, record in zip(due, known, strict=True):
+        planned.run.known = record
+    sweep._watch({"7_0": {"runs": ["0", "1"]}})
+    assert cancelled == ["7_0"] and sweep.stopping == "sweep.max_failures=1"
+    assert {i: outcome.status for i, outcome in sweep.outcomes.items()} == {0: "failed"}
+
+
 def test_a_sweep_waits_for_a_slurm_that_does_not_answer(tmp_path, monkeypatch):
     monkeypatch.setattr(slurm, "POLL", 0.01)
     monkeypatch.setattr(slurm, "ASK_SLURM", 0.0)

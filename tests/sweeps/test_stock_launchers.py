@@ -163,7 +163,7 @@ def greedy(monkeypatch):
         (("data=tokens", "data.n_sequences=100", "model=classifier", "mode=max", "monitor=metric/accuracy"),
          "hydra.sweeper.direction=minimize: mode=max says which metric/accuracy is better; "
          "use hydra.sweeper.direction=maximize"),
-        (("data.fractions=[0.8,0,0.2]",), "hydra/sweeper=greedy: chooses by a run's score, and nothing is validated"),
+        (("data.fractions=[0.8,0,0.2]",), "hydra/sweeper=greedy: chooses by the runs' scores, and these"),
     ],
 )  # fmt: skip
 def test_a_score_that_is_none_or_the_worst_is_refused(launcher, asked, line, tmp_path, multirun):

@@ -74,3 +74,30 @@ def test_series_too_short_for_a_window_have_no_row(two, tmp_path):
     assert breakdown(task, data, "test", "step").keys() == {"1", "2", "3"}
     with pytest.raises(UserError, match="2 windows, too few for 3 origins"):
         breakdown(task, data, "test", "origin", 3)
+
+
+def test_origins_keep_the_offsets_of_their_times(two, tmp_path):
+    _, task = two
+    days = np.datetime64("2020-03-20") + np.arange(20)
+    rows = [f"{day}T00:00:00+0{1 + (day > np.datetime64('2020-03-29'))}:00,u,1,2\n" for day in days]
+    (tmp_path / "berlin.csv").write_text("day,id,a,b\n" + "".join(rows))
+    data = Series(tmp_path / "berlin.csv", ["a", "b"], time_column="day", id_column="id", window=5, horizon=3,
+                  fractions=(0, 0, 1.0)).with_spec(task.spec)  # fmt: skip
+    data.setup()
+    assert list(breakdown(task, data, "test", "origin", 2)) == [
+        "2020-03-25T00:00:00+01:00",
+        "2020-04-01T00:00:00+02:00",
+    ]
+
+
+def test_no_origin_is_lost_among_series_of_other_lengths(two, tmp_path):
+    """A short series that ends with the long one has windows at two of five origins."""
+    _, task = two
+    first, last = np.datetime64("2020-01-01"), np.datetime64("2020-01-13")
+    days = [(day, name) for name, begin in (("u", 3), ("v", 0)) for day in np.arange(first + begin, last)]
+    (tmp_path / "uneven.csv").write_text("day,id,a,b\n" + "".join(f"{d},{n},1,2\n" for d, n in days))
+    data = Series(tmp_path / "uneven.csv", ["a", "b"], time_column="day", id_column="id", window=5, horizon=3,
+                  fractions=(0, 0, 1.0)).with_spec(task.spec)  # fmt: skip
+    data.setup()
+    assert len(data.starts("test")) == 2 + 5
+    assert list(breakdown(task, data, "test", "origin", 5)) == [f"2020-01-{day:02d}" for day in range(6, 11)]

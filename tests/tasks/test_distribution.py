@@ -118,5 +118,5 @@ def test_levels_that_do_not_increase_are_refused_from_python_too(levels):
 def test_differences_have_no_quantiles_that_sum_up():
     spec = {"kind": "series", "window": 5, "horizon": 2, "inputs": 1, "targets": 1, "target_index": [0],
             "target_scale": [1.0], "target_shift": [0.0], "per_window": "difference"}  # fmt: skip
-    with pytest.raises(rnnlab.errors.UserError, match="do not sum up"):
+    with pytest.raises(rnnlab.errors.UserError, match="cannot be added up"):
         Forecaster(spec, loss="quantile", cell="gru", hidden_size=2)

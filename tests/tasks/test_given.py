@@ -55,5 +55,27 @@ def test_ids_of_any_whole_type_are_read_and_those_out_of_range_are_named(dtype):
     for task in (text, labelled):
         ids = torch.tensor([[0, 4, 2]])
         assert torch.equal(task.predict_given(ids.to(dtype)), task.predict_given(ids))
-        with pytest.raises(UserError, match=r"x holds 0 to 5; .* from 0 to 4 fit"):
+        with pytest.raises(UserError, match=r"x must be .* from 0 to 4, and holds 0 to 5"):
             task.predict_given(torch.tensor([[0, 5, 2]]).to(dtype))
+
+
+def test_the_units_of_several_series_may_lie_on_another_device_than_the_forecast():
+    """As on a GPU, for which torch's device of shapes alone stands in."""
+    spec = {"kind": "series", "inputs": 1, "targets": 1, "horizon": 1, "target_index": [0],
+            "target_shift": [0.0], "target_scale": [1.0]}  # fmt: skip
+    task = Forecaster(spec, hidden_size=3, cell="gru")
+    forecast, units = torch.empty(2, 1, 1, device="meta"), torch.ones(2, 2, 1, 1, dtype=torch.float64)
+    assert task.unscaled(forecast, *units).device.type == "meta"
+
+
+@pytest.mark.parametrize(("mode", "least"), [("difference", 2), ("seasonal_difference", 5)])
+def test_windows_that_leave_no_differences_are_refused(mode, least):
+    spec = {"kind": "series", "inputs": 1, "targets": 1, "horizon": 2, "target_index": [0], "input_names": ["a"],
+            "input_shift": [0.0], "target_shift": [0.0], "input_scale": [1.0], "target_scale": [1.0],
+            "per_window": mode, "season": 4}  # fmt: skip
+    task = Forecaster(spec, hidden_size=3, cell="gru").eval()
+    assert task.predict_given(torch.ones(1, least, 1)).shape == (1, 2, 1)
+    with pytest.raises(
+        UserError, match=rf"x has {least - 1} steps; the run's data.scaling={mode} needs more than"
+    ):
+        task.predict_given(torch.ones(1, least - 1, 1))

@@ -5,6 +5,7 @@ import torch
 
 from rnnlab import native
 from rnnlab.data import Sine, Tokens
+from rnnlab.errors import UserError
 from rnnlab.tasks import CharLM, Classifier, Forecaster, Probe
 from rnnlab.tasks.optimization import Optimization
 from rnnlab.training.native_obstacles import steps_obstacle
@@ -42,6 +43,21 @@ def test_a_forecasters_loss_is_its_metric_in_scaled_units(loss, units):
     if units[0]:
         assert value * units[1] == pytest.approx(metrics[units[0]], rel=1e-5)
     assert task.panels()[-1].factor == (units[1] if units[0] else None)
+
+
+class Percent(Forecaster):
+    """Has a loss of its own, and a name for it."""
+
+    def criterion(self, forecast, y):
+        return ((forecast - y) / y).abs().mean()
+
+
+def test_options_that_do_not_exist_are_refused():
+    with pytest.raises(UserError, match=r"model.loss=msa: not one of mse, .*. Did you mean mse?"):
+        Forecaster(SERIES, loss="msa", **SIZES)
+    with pytest.raises(UserError, match=r"model.output=sigmod: .* Did you mean sigmoid?"):
+        Classifier(LABELLED | {"classes": 2}, output="sigmod", **SIZES)
+    assert Percent(SERIES, loss="mape", **SIZES).loss_name == "mape"
 
 
 def test_targets_of_two_scales_have_no_one_factor():

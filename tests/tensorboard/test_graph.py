@@ -7,11 +7,11 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from rnnlab import Cell
-from rnnlab.cells import CATALOGUE
+from rnnlab.cells import CATALOGUE, LSTM
 from rnnlab.tasks.char_lm import CharLM
 from rnnlab.tasks.classifier import Classifier
 from rnnlab.tasks.forecaster import Forecaster
-from rnnlab.tensorboard.graph import graph_record
+from rnnlab.tensorboard.graph import equations_of, graph_record
 
 SERIES = {"kind": "series", "window": 20, "horizon": 2, "inputs": 3, "targets": 1, "target_index": [0],
           "target_scale": [1.0], "target_shift": [0.0], "input_names": list("abc"), "target_names": ["a"]}  # fmt: skip
@@ -86,6 +86,14 @@ def test_gates_and_states_of_an_lstm_are_its_equations():
         "layer_0/new_c"
     ]
     assert "layer_0/h" in nodes["layer_0/recur"].input
+
+
+def test_the_equations_of_a_cell_may_be_indented():
+    class Indented(LSTM):
+        equations = "".join(f"\n        {line}" for line in LSTM.equations.splitlines()) + "\n    "
+
+    found, wanted = (equations_of(cell(3, 4)) for cell in (Indented, LSTM))
+    assert [(name, seen) for name, _, seen in found] == [(name, seen) for name, _, seen in wanted]
 
 
 def test_shapes_are_those_of_the_tensors():

@@ -66,3 +66,16 @@ def test_a_run_on_a_terminal_shows_its_bar_and_its_scores(tmp_path):
     steps = re.search(r"(\d+)/(\d+)", bars[-1])
     assert len(bars) == 1 and steps[1] == steps[2]
     assert any(line.startswith("persistence") for line in screen.shown())
+
+
+@pytest.mark.parametrize(("of_task", "of_trainer"), [(4, 1), (None, 4)])
+def test_the_steps_in_all_count_what_is_accumulated(of_task, of_trainer):
+    """For a user-defined module the Trainer accumulates: there the line said four times the steps."""
+    module = (
+        SimpleNamespace()
+        if of_task is None
+        else SimpleNamespace(optimization=SimpleNamespace(accumulate=of_task))
+    )
+    trainer = SimpleNamespace(max_steps=-1, max_epochs=2, num_training_batches=10, lightning_module=module,
+                              accumulate_grad_batches=of_trainer)  # fmt: skip
+    assert progress.steps_in_all(trainer) == 2 * 3

@@ -1,10 +1,15 @@
 """Accumulated batches: a step's gradient against torch's, in double precision, of the batches that it is made of."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
+
+from rnnlab.data import Sine
+from rnnlab.tasks import Forecaster
+from rnnlab.tasks.optimization import Optimization
 
 SINE = ("data=sine", "data.n_points=200", "data.batch_size=32", "model.hidden_size=6", "trainer.accelerator=cpu",
         "trainer.threads=1", "callbacks=none", "logger=none", "optimizer=sgd", "optimizer.lr=0.1",
@@ -65,3 +70,32 @@ def test_a_group_ends_where_a_callback_lowers_its_size_below_what_it_has(small):
     run = small("trainer.accumulate_grad_batches=4", "data.batch_size=15", "model.engine=torch",
                 f"+callbacks.lowers._target_={__name__}.Lowering", base=SINE)  # fmt: skip
     assert run.results["steps"] == 3  # 4 of the 8 batches, then 2 and 2
+
+
+class Breaks(Callback):
+    def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
+        if batch_idx == 1:
+            raise RuntimeError("broken off")
+
+
+def test_a_training_that_is_broken_off_between_two_steps_leaves_nothing_to_the_next():
+    data = Sine(n_points=200)
+    data.setup()
+    task = Forecaster(data.spec, cell="gru", hidden_size=4)
+    task.optimization = Optimization(partial(torch.optim.SGD, lr=0.1), accumulate=3)
+    twin = copy.deepcopy(task)
+
+    def fit(one, *callbacks):
+        options = dict.fromkeys(
+            ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+        )
+        Trainer(accelerator="cpu", max_epochs=1, callbacks=list(callbacks), **options).fit(
+            one, datamodule=data
+        )
+
+    with pytest.raises(RuntimeError, match="broken off"):
+        fit(task, Breaks())
+    for one in (task, twin):
+        fit(one)
+    for parameter, other in zip(task.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(parameter, other)

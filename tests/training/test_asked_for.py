@@ -3,16 +3,21 @@ on the training loss, and a model from its checkpoint.
 """
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 import rnnlab
 from rnnlab import UserError
+from rnnlab.config.checking import check
+from rnnlab.config.composing import compose
 from rnnlab.runs.data import load_data
 from rnnlab.tasks import CharLM, Forecaster
 from rnnlab.tasks.evaluation import evaluate
+from rnnlab.training.assembly import make_optimization
 
 TORCHS = "scheduler._target_=torch.optim.lr_scheduler."
 BARE = ("~scheduler.warmup_steps",)
@@ -52,6 +57,29 @@ def test_a_schedule_that_advances_at_validations_counts_them(small):
     assert rates(run) == pytest.approx(np.repeat([1e-3, 5e-4, 2.5e-4], run.results["steps"] // 3), rel=1e-5)
     with pytest.raises(UserError, match="the number of validations is not known"):
         small("scheduler=cosine", "scheduler.interval=validation", base=base())
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(range(20))
+
+
+def test_a_schedule_reads_the_length_of_loaders_that_have_none_or_are_several():
+    """Loaders of a data module of one's own: the first raised a TypeError, and of several it took their number."""
+
+    def length(loaders, *overrides):
+        config = check(compose(["data=sine", "scheduler=cosine", "trainer.max_epochs=3", *overrides]))
+        made = make_optimization(config, SimpleNamespace(train_dataloader=lambda: loaders))
+        return made.scheduler.node["total_steps"]
+
+    endless = DataLoader(Endless())
+    with pytest.raises(UserError, match=r"set scheduler\.total_steps, or trainer\.max_steps"):
+        length(endless)
+    assert length(endless, "trainer.max_steps=7") == 7
+    assert length(endless, "scheduler.interval=epoch") == 3
+    assert length(endless, "trainer.limit_train_batches=5") == 3 * 5
+    several = {"short": DataLoader(range(4)), "long": DataLoader(range(11))}
+    assert length(several) == length(list(several.values())) == 3 * 11
 
 
 class Unscheduled(Forecaster):
@@ -134,7 +162,7 @@ def test_early_stopping_on_the_training_loss(small, engine, fractions, capsys):
         "optimizer.lr=0.01",
     )
     run = small(*STOPPER, *more, base=base())
-    assert "never looks" not in capsys.readouterr().err
+    assert "never stops" not in capsys.readouterr().err
     losses = epoch_losses(run, 4 if fractions.startswith("[0.6") else 5)
     best, stopped = math.inf, None
     for epoch, loss in enumerate(losses):

@@ -212,7 +212,7 @@ def test_all_stop_where_a_callback_of_one_asks_for_it(small, rank, hook):
 
 
 def test_weights_that_part_end_the_run(small):
-    with pytest.raises(RunFailed, match="the weights of the 2 processes have parted by step"):
+    with pytest.raises(RunFailed, match="the weights differ between the 2 processes at step"):
         small("trainer.devices=2", "+callbacks.noise={_target_: befalling.Noise}")
 
 
@@ -224,7 +224,7 @@ def test_a_generator_without_a_seed_draws_the_same_on_each_rank_again(small, tmp
 
 def test_a_checkpoint_that_one_process_would_take_alone_is_refused(small):
     saves = "{_target_: lightning.pytorch.callbacks.OnExceptionCheckpoint, dirpath: x}"
-    with pytest.raises(UserError, match=r"callbacks\.saves saves where one process fails"):
+    with pytest.raises(UserError, match=r"callbacks\.saves saves when one process fails"):
         small("trainer.devices=2", f"+callbacks.saves={saves}")
 
 
@@ -324,8 +324,8 @@ class OwnModule(LightningModule):
     ("asked", "said"),
     [
         (("model._target_=test_distributed.OwnStep",), r"OwnStep has a training_step of its own, .*devices=1"),
-        (("model={_target_: test_distributed.OwnModule}",), "several processes share the batches of rnnlab's"),
-        (("data.batch_size=1",), "trainer.devices=2: a batch has 1 rows, and each process needs one"),
+        (("model={_target_: test_distributed.OwnModule}",), "several processes can train only rnnlab's own"),
+        (("data.batch_size=1",), "trainer.devices=2: a batch has 1 row, and each process needs one"),
     ],
 )  # fmt: skip
 def test_refusals(small, tmp_path, asked, said):

@@ -32,7 +32,7 @@ def test_weights_go_with_their_characters(trained, capsys, embedding):
         "second", changed, words, f"model.init_from={first.folder}", "optimizer.lr=1e-9", "seed=1"
     )
     said = capsys.readouterr().err
-    assert "27 of 28 characters have their weights from there; 1 are new and drawn: 'A'" in said
+    assert "27 of 28 characters have their weights from there; 1 is new and drawn: 'A'" in said
     before, now = first.model.spec["vocabulary"], second.model.spec["vocabulary"]
     ours, theirs = second.model.state_dict(), first.model.state_dict()
     for name, dim in second.model.of_characters.items():
@@ -80,3 +80,13 @@ def test_what_is_copied_can_have_another_rate(trained, engine):
 def test_a_rate_without_a_start_is_refused(trained):
     with pytest.raises(UserError, match=r"init_from_rate.*needs model\.init_from"):
         trained("first", TEXT, "model.init_from_rate=0.1")
+
+
+def test_a_schedule_with_rates_of_its_own_needs_one_for_what_is_copied(trained):
+    """OneCycleLR gave the copied weights the rate of the head."""
+    first = trained("first", TEXT)
+    cycle = ("scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "~scheduler.warmup_steps",
+             "+scheduler.total_steps=auto", f"model.init_from={first.folder}", "model.init_from_rate=0.1")  # fmt: skip
+    with pytest.raises(UserError, match=r"init_from_rate=0\.1: OneCycleLR sets rates of its own"):
+        trained("one", TEXT, *cycle, "+scheduler.max_lr=0.01")
+    assert trained("two", TEXT, *cycle, "+scheduler.max_lr=[0.01,0.001]").status == "finished"

@@ -752,6 +752,30 @@ def test_a_loader_of_ones_own_is_not_passed_over(small):
     assert np.abs(weights(run) - weights(plain)).max() > 1e-3
 
 
+class Fades(Callback):
+    def on_train_epoch_start(self, trainer, task):
+        trainer.datamodule.series[::3] *= 0.8
+
+
+@pytest.mark.parametrize("scaling", ["window_last", "difference"])
+def test_a_series_edited_in_place_is_seen_where_each_window_has_a_scale_of_its_own(small, tmp_path, scaling):
+    values = 10 + np.sin(0.3 * np.arange(200))
+    (tmp_path / "waves.csv").write_text("a\n" + "".join(f"{value:.5f}\n" for value in values))
+    words = ("data=series", f"data.path={tmp_path / 'waves.csv'}", "data.target=a", f"data.scaling={scaling}",
+             "data.window=12", "data.horizon=2", "model.hidden_size=6", "trainer.max_epochs=3", "optimizer.lr=0.01",
+             "trainer.accelerator=cpu", "trainer.threads=1", "callbacks=none", "logger=none")  # fmt: skip
+
+    def trained(engine, *more):
+        return weights(
+            small(f"model.engine={engine}", *more, outputs=tmp_path / f"{engine}{len(more)}", base=words)
+        )
+
+    fades = "+callbacks.fades._target_=test_interventions.Fades"
+    plain, torchs, ours = trained("torch"), trained("torch", fades), trained("native", fades)
+    np.testing.assert_allclose(ours, torchs, rtol=5e-3, atol=2e-4 * np.abs(plain).max())
+    assert np.abs(torchs - plain).max() > 2e-3 * np.abs(plain).max()
+
+
 class Partial(Sine):
     """Its loader says what lies in memory, by a function that no other loader has."""
 
@@ -817,6 +841,39 @@ class Scaled(Cell):
     def step(self, u, state):
         h = self.factor * torch.tanh(u + self.recur(state[0]))
         return h, (h,)
+
+
+class Sloped(Cell):
+    """Reads a number where attributes are not looked at."""
+
+    def __init__(self, input_size, hidden_size, **common):
+        super().__init__(input_size, hidden_size, **common)
+        self.held = {"slope": 1.0}
+
+    def step(self, u, state):
+        h = torch.tanh(self.held["slope"] * (u + self.recur(state[0])))
+        return h, (h,)
+
+
+class Slopes(Callback):
+    def __init__(self, hook):
+        setattr(self, hook, self.act)
+
+    def act(self, trainer, task, *_):
+        for cell in task.stack.layers:
+            cell.held["slope"] *= 0.5
+
+
+@pytest.mark.parametrize("hook", ["on_train_start", "on_train_epoch_start", "on_validation_end"])
+def test_a_step_that_reads_other_numbers_than_before_stops_the_run(small, hook):
+    sloped = ("model.cell=test_interventions.Sloped", "model.engine=native")
+    assert small(*sloped).record["engine"]["steps"] == "native"
+    with pytest.raises(
+        UserError, match=r"the step of Sloped was changed, .*; train with model.engine=reference"
+    ):
+        small(
+            *sloped, "+callbacks.slopes._target_=test_interventions.Slopes", f"+callbacks.slopes.hook={hook}"
+        )
 
 
 class Shrink(Callback):

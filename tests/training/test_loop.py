@@ -5,6 +5,8 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import EarlyStopping
 
+from rnnlab.data import Sine
+from rnnlab.data.loader import Loader, in_order
 from rnnlab.training.loop import Loop
 
 HOOKS = tuple(name for name in vars(Callback) if name.startswith(("on_train", "on_validation", "on_test")))
@@ -98,3 +100,21 @@ def test_what_a_callback_of_the_users_own_logs_arrives(small, tmp_path, monkeypa
     assert at["mine"] == ([3, 7, 11], [4, 8, 12])  # Lightning counts the steps of `self.log` from 0
     assert at["batch"] == (list(range(12)), list(range(1, 13)))
     assert at["epoch_mean"] == ([3, 7, 11], pytest.approx([2.4, 6.4, 10.4]))  # by rows of the batches
+
+
+class Growing(Sine):
+    """Its loader, made anew for each epoch, gives ever larger batches."""
+
+    def train_dataloader(self):
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        return Loader(self.loader("train").fetch, in_order(len(self.starts("train")), 20 * (epoch + 1)))
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_loaders_are_made_anew_where_the_trainer_is_told_to(small, tmp_path, monkeypatch, own):
+    if not own:
+        monkeypatch.setattr(Loop, "_is_ours", lambda self: False)
+    anew = "+trainer.reload_dataloaders_every_n_epochs"
+    for every, steps in ((1, 6 + 3 + 2), (2, 6 + 6 + 2)):  # 120 windows in batches of 20, 40 and 60
+        run = small("data._target_=test_loop.Growing", f"{anew}={every}", outputs=tmp_path / str(every))
+        assert run.results["steps"] == steps

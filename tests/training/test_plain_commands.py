@@ -8,6 +8,7 @@ import torch
 from test_plain_lightning import PLAIN, bits, command, configs, only, train  # noqa: F401  (fixtures)
 
 import rnnlab
+from rnnlab.api.evaluation import stacked
 
 EXPERIMENT = (
     "# @package _global_\nname: mine\ndefaults:\n  - override /model: plain\n  - override /data: WithTest\n"
@@ -43,6 +44,13 @@ def test_without_a_test_part_the_validation_is_evaluated(trained, command):  # n
     run, _ = trained()
     found = json.loads(command("evaluate", str(run.folder), "--json").stdout)
     assert found["split"] == "val" and found["metrics"]["loss/val"] == pytest.approx(run.objective)
+
+
+def test_unroll_says_what_it_can_show(trained, command):  # noqa: F811
+    run, _ = trained()
+    done = command("unroll", str(run.folder), "--input", "0.1 0.2")
+    assert done.returncode == 2 and done.stderr.startswith(f"{run.folder} holds a ")
+    assert "only a Task with a stack and a linear head" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_nothing_that_fails_is_suggested(trained):
@@ -97,3 +105,12 @@ def test_report_board_and_leaderboard_know_it(trained, command, tmp_path):  # no
     assert torch.load(run.best_checkpoint, weights_only=True)["best"]["value"] == run.objective
     model = run.model
     assert type(model).__name__ == "Module" and not model.training
+
+
+@pytest.mark.parametrize(
+    ("parts", "line"),
+    [([], "this part of the data has no batches"), ([torch.ones(1), None], "predict_step gives a NoneType")],
+)
+def test_predictions_that_cannot_be_put_together_are_refused_in_a_line(parts, line):
+    with pytest.raises(rnnlab.UserError, match=f"^predict: {line}"):
+        stacked(parts, 0)

@@ -30,7 +30,7 @@ def made(parameters, lr):
 
 
 CASES = {
-    "trainer.limit_train_batches=0.001": "trainer.limit_train_batches=0.001: leaves none of the 4 batches",
+    "trainer.limit_train_batches=0.001": "trainer.limit_train_batches=0.001: leaves no batch: the training part has 4",
     "trainer.val_check_interval=1000": "trainer.val_check_interval=1000: an epoch has 4 batches; "
     "trainer.check_val_every_n_epoch=null counts batches across epochs",
     "trainer.limit_train_batches=2 trainer.val_check_interval=3": "trainer.val_check_interval=3: an epoch has 2",
@@ -41,11 +41,15 @@ CASES = {
     "scheduler=cosine trainer.max_epochs=-1 trainer.max_time=00:00:00:05": "scheduler.total_steps=null: the run's "
     "length in steps is not known",
     "scheduler=cosine scheduler.warmup_steps=8": "scheduler.warmup_steps=8: the run has 8 steps; its rate would",
-    " ".join((*ONE_CYCLE, "scheduler.total_steps=3")): "scheduler.total_steps=3: the run has 8 steps, and one cycle",
-    "trainer.overfit_batches=0.1": "trainer.overfit_batches=0.1: leaves none of the 4 batches of an epoch",
-    "trainer.overfit_batches=0.5": "trainer.overfit_batches=0.5: leaves none of the 1 validation batches; a whole",
-    "trainer.overfit_batches=1 trainer.val_check_interval=2": "trainer.val_check_interval=2: an epoch has 1 batches",
+    " ".join((*ONE_CYCLE, "scheduler.total_steps=3")): "scheduler.total_steps=3: the run has 8 steps, and OneCycleLR",
+    "scheduler.interval=epoch scheduler.warmup_steps=2": "scheduler.warmup_steps=2: with scheduler.interval=epoch it "
+    "counts epochs, and the run has 2 epochs; its rate would only rise",
+    "trainer.overfit_batches=0.1": "trainer.overfit_batches=0.1: leaves no batch: the training part has 4",
+    "trainer.overfit_batches=0.5": "trainer.overfit_batches=0.5: leaves no batch: the validation part has 1 batch;",
+    "trainer.overfit_batches=1 trainer.val_check_interval=2": "trainer.val_check_interval=2: an epoch has 1 batch;",
     "trainer.overfit_batches=2 scheduler=cosine scheduler.warmup_steps=4": "scheduler.warmup_steps=4: the run has 4",
+    "trainer.val_every_n_steps=3 trainer.accumulate_grad_batches=3": "trainer.val_every_n_steps=3: an epoch has 4 "
+    "batches, and with trainer.accumulate_grad_batches=3 its last step has fewer",
     "+trainer.min_epochs=3": "trainer.min_epochs=3: above trainer.max_epochs=2, which ends the run",
     "+trainer.min_steps=5 trainer.max_steps=4": "trainer.min_steps=5: above trainer.max_steps=4",
     f"{STOPPER} callbacks.early_stopping.monitor=train_loss": "the training loss/train. Did you mean loss/train?",
@@ -54,7 +58,7 @@ CASES = {
     "check_on_train_epoch_end=true: the first epoch ends without a validation",
     "monitor=valid_mae": "monitor=valid_mae: a validation gives loss/val, metric/mse, metric/mae, metric/rmse. Did you "
     "mean metric/mae?",
-    f"{CHECKPOINT} +callbacks.c.filename='{{val_loss:.2f}}'": "callbacks.c.filename: {val_loss} is not known, but "
+    f"{CHECKPOINT} +callbacks.c.filename='{{val_loss:.2f}}'": "callbacks.c.filename: there is no {val_loss}, but "
     "epoch, step, loss/val, metric/mse, metric/mae, metric/rmse. Did you mean loss/val?",
     "+callbacks.c._target_=lightning.pytorch.callbacks.ThroughputMonitor +callbacks.c.batch_size_fn=len":
     "callbacks.c.batch_size_fn=len: ThroughputMonitor needs a function: {_target_: hydra.utils.get_object, path: "
@@ -68,9 +72,9 @@ CASES = {
     f"optimizer._target_={__name__}.made ~optimizer.betas ~optimizer.eps ~optimizer.weight_decay":
     "optimizer: LBFGS computes the loss several times in a step",
     "optimizer._target_=torch.optim.sparse_adam.SparseAdam ~optimizer.weight_decay":
-    "optimizer._target_=torch.optim.sparse_adam.SparseAdam: takes sparse gradients alone",
+    "optimizer._target_=torch.optim.sparse_adam.SparseAdam: takes only sparse gradients",
     "optimizer._target_=torch.optim.SparseAdam ~optimizer.weight_decay":
-    "optimizer._target_=torch.optim.SparseAdam: takes sparse gradients alone",
+    "optimizer._target_=torch.optim.SparseAdam: takes only sparse gradients",
     "+hydra.callbacks.x._target_=nope.Nope": "hydra.callbacks.x._target_=nope.Nope: there is no Python module nope",
     "seed=${seed}": "seed=${seed}: Recursive interpolation detected",
     "notes=x${hydra:job.num}": "notes=x${hydra:job.num}: Hydra has no value for it in a run",
@@ -113,10 +117,14 @@ def test_no_steps_at_all_show_what_the_untrained_model_scores(asked, tmp_path, m
          "each step has 4 instead of 9; the missing ones count as zeros in its gradient"),
         ("trainer.accumulate_grad_batches=3", "trainer.accumulate_grad_batches=3: an epoch has 4 batches, so that "
          "the last step of each epoch has 1 instead of 3; the missing ones count as zeros in its gradient"),
+        ("trainer.accumulate_grad_batches=3 trainer.val_every_n_steps=2", "trainer.val_every_n_steps=2: a validation "
+         "follows every 6 batches, which are more than 2 steps where an epoch ends among them"),
         ("trainer.overfit_batches=1 trainer.check_val_every_n_epoch=9", "nothing is validated in this run"),
         (f"{CHECKPOINT} +callbacks.c.every_n_train_steps=9", "every_n_train_steps=9: the run has 8 steps, so that"),
         (f"{CHECKPOINT} +callbacks.c.every_n_epochs=3", "every_n_epochs=3: the run has 2 epochs, so that it saves"),
         ("trainer.log_every_n_steps=9", "trainer.log_every_n_steps=9: the run has 8 steps, so that its training"),
+        ("scheduler=cosine scheduler.interval=epoch scheduler.total_steps=8", "scheduler.total_steps=8: the run has 2 "
+         "epochs, so that the rate does not come to its end"),
     ],
 )  # fmt: skip
 def test_what_is_seldom_meant_is_said_and_trained(asked, line, tmp_path, monkeypatch, capsys):
@@ -237,11 +245,11 @@ def test_two_words_on_the_runs_length_and_on_the_batch_are_compared(tmp_path, mo
     for asked, line in (
         (
             "scheduler=cosine scheduler.total_steps=5",
-            "the run has 8 steps, so that the last 3 have the rate of",
+            "the run has 8 steps, so that the schedule ends 3 steps earlier; null is",
         ),
         (
             "scheduler=cosine scheduler.total_steps=50",
-            "so that the rate does not come to its end; null is the run's",
+            "so that the schedule is cut off before its end; null is the run's",
         ),
         ("data.batch_size=999", "data.batch_size=999: the training part has 1"),
     ):

@@ -49,6 +49,8 @@ def test_every_nth_step_is_kept_up_to_the_loss_that_diverged(handed_on):
     assert kept == [(1, 2.0), (2, 1e9)] and "nan at step 3" in why
     kept, why = recorded(handed_on([float("inf"), 1.0]))
     assert kept == [] and "inf at step 1" in why
+    kept, why = recorded(handed_on([2.0, 1.0, float("nan")]), every=0)  # none, as in Lightning
+    assert kept == [] and "nan at step 3" in why
 
 
 @pytest.mark.parametrize("engine", ["torch", "native"])

@@ -101,7 +101,7 @@ def test_a_finished_run_is_not_trained_again_unless_asked(small, capsys):
     capsys.readouterr()
     small()
     assert run.last_checkpoint.stat().st_mtime_ns == before
-    assert "Since then rnnlab has changed: these results are of before; rerun=true" in capsys.readouterr().err
+    assert "Since then rnnlab has changed: these are the old results; rerun=true" in capsys.readouterr().err
 
 
 def test_early_stopping_and_plateau_see_the_validation(small):

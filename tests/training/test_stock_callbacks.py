@@ -7,7 +7,13 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ModelSummary, Timer
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    ModelCheckpoint,
+    ModelSummary,
+    StochasticWeightAveraging,
+    Timer,
+)
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -161,6 +167,29 @@ def test_the_best_weights_of_an_average_are_those_that_were_validated(small, tmp
     assert run.evaluate(split="val").metrics["loss"] == pytest.approx(measured, rel=1e-5)  # of best.ckpt
     plain = small(f"model.engine={engine}", outputs=tmp_path, base=BASE)
     assert run.results["test"]["mse"] != pytest.approx(plain.results["test"]["mse"], rel=1e-3)
+
+
+class Rates(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_start(self, trainer, *_):
+        self.seen.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_averaging_anneals_the_rate_by_epochs_as_in_a_plain_trainer(small, tmp_path, engine):
+    asked, rates = {"swa_lrs": 0.1, "swa_epoch_start": 1, "annealing_epochs": 2}, Rates()
+    trainer = lightning.Trainer(
+        max_epochs=3, callbacks=[StochasticWeightAveraging(**asked), rates], logger=False, accelerator="cpu",
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(Plain(), DataLoader(torch.zeros(16, 1), 4))
+    averaging = [f"+callbacks.swa.{key}={value}" for key, value in asked.items()]
+    run = small(f"model.engine={engine}", f"+callbacks.swa._target_={STOCK}.StochasticWeightAveraging", *averaging,
+                "optimizer=sgd", "optimizer.lr=0.01", outputs=tmp_path)  # fmt: skip
+    assert len(set(rates.seen)) == 3 and len(rates.seen) == 12
+    assert run.metrics["optim/lr"][1] == pytest.approx(rates.seen, rel=1e-5)
 
 
 def test_what_is_refused_on_the_way_has_begun_and_failed(small, tmp_path):

@@ -231,6 +231,24 @@ def test_a_tracker_gets_files_where_it_is_asked_to_keep_the_model(tmp_path, monk
     assert given == [[tmp_path / "config.yaml"]] * 2
 
 
+def test_of_two_trackers_of_one_kind_only_the_one_that_is_asked_gets_files(tmp_path, monkeypatch):
+    class MLFlowLogger:
+        pass
+
+    given = []
+    monkeypatch.setitem(trackers.KEPT, "MLFlowLogger", lambda logger, files: given.append(logger))
+    monkeypatch.setitem(trackers.CONCLUDED, "MLFlowLogger", lambda *_: None)
+    (tmp_path / "config.yaml").write_text("")
+    loggers, target = [MLFlowLogger(), MLFlowLogger()], "lightning.pytorch.loggers.MLFlowLogger"
+    for first in (True, False):
+        nodes = {
+            "one": {"_target_": target, "log_model": first},
+            "two": {"_target_": target, "log_model": not first},
+        }
+        trackers.conclude([object(), *loggers], "finished", {}, "loss/val", nodes, tmp_path)
+    assert given == loggers
+
+
 def test_only_trackers_are_told(monkeypatch):
     class Other:
         pass

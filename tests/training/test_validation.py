@@ -154,3 +154,11 @@ def test_a_validation_scores_what_the_loader_gives(small, tmp_path, how):
     ours = small("model.engine=native", *asked, outputs=tmp_path / "native").metrics["loss/val"]
     torchs = small("model.engine=torch", *asked, outputs=tmp_path / "torch").metrics["loss/val"]
     np.testing.assert_allclose(ours[1], torchs[1], rtol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["trainer.limit_val_batches=0", "trainer.check_val_every_n_epoch=9"])
+def test_a_run_that_validates_nothing_is_scored_on_its_training_part(small, how):
+    """Although there is a validation part."""
+    results = small(how).results
+    assert results["train"]["mse"] > 0 and "train" in results["baselines"]
+    assert "val" not in results["baselines"]

@@ -123,7 +123,12 @@ def test_the_lesson_says_where_the_state_stays_between_minus_one_and_one(small, 
 
 def test_what_a_run_cannot_read_is_refused(small):
     run = small("trainer.max_epochs=1")
-    for wrong, said in (("0.1 x", "not a number"), ("1,2", "one has 2"), ("", "0 steps")):
+    for wrong, said in (
+        ("0.1 x", "not a number"),
+        ("0.1 nan", "nan is not a number"),
+        ("1,2", "one has 2"),
+        ("", "0 steps"),
+    ):
         with pytest.raises(UserError, match=said):
             command.main([str(run.folder), "--input", wrong])
     with pytest.raises(UserError, match="--input"):

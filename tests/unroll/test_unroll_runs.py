@@ -1,5 +1,7 @@
 """Trained models of every task unrolled over an input, and what their outputs are said to mean."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -58,7 +60,7 @@ def test_tokens(tmp_path, classes):
         own = run.model(x, torch.tensor([4]))[0].double()
     np.testing.assert_allclose(shown.steps[-1][-1].by_hand, np.atleast_1d(own.numpy()), atol=1e-5)
     p = torch.stack([1 - own.sigmoid(), own.sigmoid()]) if classes == 2 else own.softmax(0)
-    assert shown.said[-1] == f"were this the end: class {int(p.argmax())} ({100 * p.max():.0f}%)"
+    assert shown.said[-1] == f"if it ended here: class {int(p.argmax())} ({100 * p.max():.0f}%)"
     with pytest.raises(UserError, match="not a token from 0 to"):
         unroll_run(run, "1 99999")
 
@@ -96,7 +98,7 @@ def test_a_scale_of_the_windows_own(tmp_path, scaling, left):
         pytest.approx(forecast, rel=1e-3)
     )
     if left < 10:
-        with pytest.raises(UserError, match=f"--input: 1 steps; from {11 - left} to"):
+        with pytest.raises(UserError, match=f"--input: 1 step; from {11 - left} to"):
             unroll_run(run, "51.0")
 
 
@@ -153,3 +155,18 @@ def test_the_lesson_fits_a_narrow_terminal(small, monkeypatch, capsys, columns, 
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns and not any("…" in line for line in lines)
     assert sum(line.startswith("forecast: ") for line in lines) == 2
+
+
+def test_a_module_of_ones_own_is_refused_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "training")
+    import plain_project
+
+    run = rnnlab.train("trainer.max_epochs=1", *FAST[:4], f"paths.outputs={tmp_path}", "name=own",
+                       module=plain_project.Module(), data=plain_project.Data(), quiet=True)  # fmt: skip
+    with pytest.raises(UserError, match="holds a Module; only a task with a stack and a linear head"):
+        unroll.main([str(run.folder), "--input", "1 2"])
+
+
+def test_an_example_beside_a_run_is_refused(chars):
+    with pytest.raises(UserError, match="--example numpy: an example, or a run's folder"):
+        unroll.main([str(chars.folder), "--example", "numpy", "--input", "the"])

@@ -6,6 +6,7 @@ from typing import Any
 
 from rnnlab.api.run import Run, Runs
 from rnnlab.errors import UserError
+from rnnlab.regular_files import from_home
 from rnnlab.runs.run import runs as runs_in
 
 
@@ -28,12 +29,13 @@ def train(
 
     `quiet` prints only warnings. Raises UserError where the config is not possible, RunFailed where the training fails.
     """
+    from rnnlab.api.arguments import texts
     from rnnlab.api.objects import overrides_of
     from rnnlab.config import compose
     from rnnlab.display import train
 
     objects = overrides_of(cell=cell, module=module, data=data, callbacks=callbacks, loggers=loggers)
-    asked = [*objects, *overrides]  # overrides come last: they may change keys of the objects
+    asked = [*objects, *texts(overrides)]  # overrides come last: they may change keys of the objects
     return Run(train(compose(asked, config_dir), asked, config_dir, quiet=quiet).folder)
 
 
@@ -51,16 +53,18 @@ def sweep(
 
         sweep("experiment=sine", "model.hidden_size=16,32", "seed=range(0,10)")
 
-    Returns the runs in the order of the plan. A run that fails stops no other; its `status` is "failed". Objects are
-    passed as to `train`. Raises UserError where a run's config is not possible or an object cannot be recorded.
+    Returns the runs in the order of the plan; those of a search (`sweep.search=tpe`) in the order of its trials. A run
+    that fails stops no other; its `status` is "failed". Objects are passed as to `train`. Raises UserError where a
+    run's config is not possible or an object cannot be recorded.
     """
+    from rnnlab.api.arguments import texts
     from rnnlab.api.objects import overrides_of
     from rnnlab.api.sweeping import run_sweep
 
     objects = overrides_of(
         cell=cell, module=module, data=data, callbacks=callbacks, loggers=loggers, away=True
     )
-    return Runs(map(Run, run_sweep([*objects, *overrides], config_dir, quiet)))
+    return Runs(map(Run, run_sweep([*objects, *texts(overrides)], config_dir, quiet)))
 
 
 def load(folder: str | Path, *, trust: bool = False) -> Run:
@@ -70,9 +74,10 @@ def load(folder: str | Path, *, trust: bool = False) -> Run:
 
 def runs(experiment: str | Path) -> Runs:
     """The runs in an experiment's folder, oldest first. Raises UserError if the folder does not exist."""
-    if not Path(experiment).is_dir():
+    folder = from_home(experiment)
+    if not folder.is_dir():
         raise UserError(f"{experiment}: no such folder")
-    return Runs(Run(run.folder) for run in runs_in(experiment))
+    return Runs(Run(run.folder) for run in runs_in(folder))
 
 
 __all__ = ["load", "runs", "sweep", "train"]

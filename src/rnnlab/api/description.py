@@ -34,7 +34,7 @@ from rnnlab.tasks.task import Task
 OFFERED = ("spec", "seed", "optimizer", "scheduler")  # arguments of a module that the run itself passes
 # argument: the attributes in which Lightning's loggers keep it
 ALIASES = {"save_dir": ("_save_dir", "_root_dir")}
-KEEP = "self.{name} = {name} or self.save_hyperparameters() in its constructor does, functools.partial says it, too"
+KEEP = "write self.{name} = {name} or self.save_hyperparameters() in its constructor, or give a functools.partial"
 
 
 def node_of(thing: Any, at: str) -> dict[str, Any]:

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.api.arguments import texts, whole
 from rnnlab.api.frame import frame
 from rnnlab.errors import UserError, nearest, warn
+from rnnlab.runs.data import changed, refuse_given
 from rnnlab.runs.run import Run
-from rnnlab.runs.sources import foreign_targets
+from rnnlab.runs.sources import files, foreign_targets
 
 SPLITS = ("train", "val", "test", "all")
 BY = ("step", "target", "series")
+NAMING = ("data.path=", "data.corpus=")
 TITLES = {"train": "training", "val": "validation", "test": "test", "all": "all"}
 
 
@@ -99,32 +102,35 @@ def evaluate(
     A forecaster's errors are also broken down `by` "step", "target" or "series", or over `backtest` origins.
     Raises UserError for a wrong override, a part that does not exist, and a breakdown that is not possible.
     """
-    from rnnlab.api.trained_windows import warn_of_training
+    from rnnlab.api.trained_windows import warn_of_known_rows, warn_of_training
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Forecaster, Task
     from rnnlab.tasks.breakdown import breakdown, spread
     from rnnlab.tasks.evaluation import evaluate as evaluate_task
 
     if by not in (None, *BY):
-        raise UserError(f"--by {by}: no such way.{nearest(str(by), BY)}")
+        raise UserError(f"--by {by}: no such choice.{nearest(str(by), BY)}")
+    backtest = whole("--backtest", backtest)
     if backtest is not None and backtest < 1:
         raise UserError(f"--backtest {backtest}: must be at least 1")
     if by and backtest:
         raise UserError("--by and --backtest: one at a time")
-    task, overrides = load_model(run, trust), list(overrides)
+    task, overrides = load_model(run, trust), texts(overrides)
     apart: Any = by or ("origin" if backtest else None)
     if apart and not isinstance(task, Forecaster):
         raise UserError(
-            f"{run.folder} holds a {type(task).__name__}; only a Forecaster's errors can be taken apart"
+            f"{run.folder} holds a {type(task).__name__}; --by and --backtest take apart a Forecaster's errors alone"
         )
     if not isinstance(task, Task):
         return evaluate_plain(run, task, overrides, split, trust)
     _as_trained(run, task)
     data, split, overrides = part(run, task, overrides, split, trust)
     at: Any = "test" if split == "all" else split
-    if split == "all" and is_new(overrides):
+    new = is_new(run, overrides)
+    if split == "all" and new:
         learned_from(run, task, data)
-    if split != "all" and not is_new(overrides):
+        warn_of_known_rows(run, task, data, trust)
+    if split != "all" and not new:
         warn_of_training(run, task, data, at, overrides, trust)
     table = None
     if isinstance(task, Forecaster) and apart:
@@ -147,9 +153,29 @@ def evaluate(
     )
 
 
-def is_new(overrides: Sequence[str]) -> bool:
-    """Whether the overrides name another file or corpus than the run's."""
-    return any(o.lstrip("+").startswith(("data.path=", "data.corpus=")) for o in overrides)
+def names_data(overrides: Sequence[str]) -> bool:
+    """Whether the overrides name a file or a corpus."""
+    return any(o.lstrip("+").startswith(NAMING) for o in overrides)
+
+
+def is_new(run: Run, overrides: Sequence[str]) -> bool:
+    """Whether the overrides name another file or corpus than the run's. A file with the same bytes in another place is
+    the run's own. Raises UserError for a corpus beside a path, which would be read instead.
+    """
+    named = [o for o in overrides if o.lstrip("+").startswith(NAMING)]
+    if not named:
+        return False
+    refuse_given(run, named, False)
+    ours, theirs = run.config["data"], changed(run.config, named)["data"]
+    corpus = next((o for o in named if o.lstrip("+").startswith("data.corpus=")), "")
+    if corpus and theirs.get("path") is not None:
+        raise UserError(f"{corpus}: data.path={theirs['path']} is read, and no corpus; add data.path=null")
+    at = "data.path"
+    before = [v for k, v in run.manifest.get("files", {}).items() if k == at or k.startswith(f"{at}.")]
+    now = [*files({"data": {"path": theirs.get("path")}}).values()]
+    if before or now:
+        return sorted(before) != sorted(now)
+    return any(ours.get(key) != theirs.get(key) for key in ("path", "corpus"))
 
 
 def part(
@@ -164,10 +190,9 @@ def part(
 
     if split not in (None, *SPLITS):
         raise UserError(f"--split {split}: no such part.{nearest(str(split), SPLITS)}")
-    whole = split == "all" or (split is None and is_new(overrides))
-    if (
-        is_new(overrides) and whole and run.config["data"].get("limit") is not None
-    ):  # the run's limit is for its own text
+    new = is_new(run, overrides)
+    whole = split == "all" or (split is None and new)
+    if new and whole and run.config["data"].get("limit") is not None:  # the run's limit is for its own text
         limited = any(o.lstrip("+").startswith("data.limit=") for o in overrides)
         overrides = overrides if limited else [*overrides, "data.limit=null"]
     data = load_data(run, task.spec, overrides, whole=whole, trust=trust)
@@ -176,6 +201,10 @@ def part(
     found: Any = "test" if whole or split is None else split
     if split is None and data.loader(found) is None:
         found = "val"
+    if split is None and not new and names_data(overrides):
+        warn(
+            f"the data named is that of the run: its {TITLES[found]} part is scored; --split all takes all of it"
+        )
     if data.loader(found) is None:
         raise UserError(f"--split {'all' if whole else found}: there is nothing in it to evaluate on")
     return data, "all" if whole else found, overrides
@@ -190,7 +219,9 @@ def learned_from(run: Run, task: Any, data: Any) -> None:
         try:
             data.count(load_data(run, task.spec))
         except UserError as error:
-            warn(f"without n-grams: the text that the run learned from cannot be read ({error})")
+            warn(
+                f"the n-gram baselines are left out: the text that the run learned from cannot be read ({error})"
+            )
 
 
 def evaluate_plain(run: Run, module: Any, overrides: list[str], split: str | None, trust: bool) -> Evaluation:
@@ -230,9 +261,9 @@ def plain_part(
     possible = [p for p in steps if gives(data, f"{p}_dataloader")
                 and (predicting or is_overridden(steps[p], module))]  # fmt: skip
     if not possible or (split and split not in possible):
+        parts = f"for {' and '.join(possible)} alone" if possible else "for neither val nor test"
         raise UserError(
-            f"--split {split or 'test'}: {name} and {type(data).__name__} have "
-            f"{' and '.join(possible) or 'neither val nor test'}"
+            f"--split {split or 'test'}: {name} and {type(data).__name__} have steps and loaders {parts}"
         )
     found = split or possible[0]
     best = run.results.get("best", {}).get("step")
@@ -287,7 +318,7 @@ def predict(
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Task
 
-    task, overrides = load_model(run, trust), list(overrides)
+    task, overrides = load_model(run, trust), texts(overrides)
     if isinstance(task, Task):
         _as_trained(run, task)
         data, split, _ = part(run, task, overrides, split, trust)
@@ -308,30 +339,65 @@ def predict(
             return stacked(
                 [task(batch[0] if isinstance(batch, list | tuple) else batch) for batch in loader], 0
             )
-        except TypeError as error:
+        except (TypeError, NotImplementedError) as error:
             raise UserError(f"predict: {type(task).__name__} needs a predict_step: {error}") from error
 
 
 def predict_on(run: Run, x: Any, trust: bool = False) -> np.ndarray:
-    """The run's predictions for x: values of a series (B, T, inputs) in its own units, or ids (B, T)."""
+    """The run's predictions for x: values of a series (B, T, inputs) in its own units, or ids (B, T).
+
+    A LightningModule of the user's own is called with x, whose fractions get the type of its weights.
+    """
     import torch
 
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Task
 
-    task = load_model(run, trust)
-    given = torch.as_tensor(np.asarray(x))
+    task, given = load_model(run, trust), numbers(x)
+    if not given.numel():
+        raise UserError(f"predict: x is {tuple(given.shape)}, with nothing in it")
     with torch.inference_mode():
         if isinstance(task, Task):
+            _as_trained(run, task)
             return np.asarray(task.predict_given(given))
-        return np.asarray(task(given))
+        kinds = (p.dtype for p in task.parameters() if p.is_floating_point())
+        if given.is_floating_point():
+            given = given.to(next(kinds, torch.float32))
+        try:
+            return stacked([task(given)], 0)
+        except (TypeError, NotImplementedError, RuntimeError) as error:
+            said = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"predict: forward of {type(task).__name__} does not take x, {tuple(given.shape)} {given.dtype}: {said}"
+            ) from error
+
+
+def numbers(x: Any) -> Any:
+    """A tensor of x: an array of any layout, nested lists, a DataFrame, or a tensor on any device. Raises UserError
+    where it holds anything but numbers.
+    """
+    import torch
+
+    if isinstance(x, torch.Tensor):
+        return x.detach().cpu()
+    try:
+        array = np.asarray(x)
+    except ValueError:  # nested lists of several lengths
+        raise UserError("predict: x holds rows of several lengths") from None
+    if array.dtype.kind not in "biuf":
+        kind = type(x).__name__ if array.dtype == object else array.dtype
+        raise UserError(f"predict: x is a {kind}, and no array of numbers")
+    whole = array.dtype.kind != "f"
+    return torch.from_numpy(np.array(array, dtype=np.int64 if whole else np.float64, order="C"))
 
 
 def stacked(parts: list[Any], along: int) -> np.ndarray:
-    """The predictions of all batches as one array. Raises UserError where one is not a tensor."""
+    """The predictions of all batches as one array. Raises UserError where there is none, or one is not a tensor."""
     import torch
 
-    if not all(isinstance(part, torch.Tensor) for part in parts):
-        kind = type(parts[0]).__name__ if parts else "nothing"
-        raise UserError(f"predict: predict_step gives {kind}; only tensors can be put together")
+    if not parts:
+        raise UserError("predict: this part of the data has no batches")
+    if others := [part for part in parts if not isinstance(part, torch.Tensor)]:
+        kind = type(others[0]).__name__
+        raise UserError(f"predict: the model gives a {kind}; only tensors can be put together")
     return torch.cat(parts, dim=along).numpy(force=True)

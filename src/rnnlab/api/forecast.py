@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from rnnlab.api.evaluation import is_new
+from rnnlab.api.arguments import texts, whole
+from rnnlab.api.evaluation import is_new, names_data
 from rnnlab.api.frame import frame
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest, warn
 from rnnlab.memory import check_memory
 from rnnlab.runs.run import Run
 
@@ -44,10 +45,12 @@ class Forecast:
     levels: tuple[float, ...] = ()
     quantiles: np.ndarray | None = None
     """Of a distribution: (steps of the first forecast, targets, levels); of a point forecast: None."""
+    in_utc: bool = False
+    """Whether `times` are in UTC, as those of a file whose times have offsets are."""
 
     def __repr__(self) -> str:
         mse = f", mse {self.errors['forecast']['mse']:.4g}" if self.errors else ""
-        return f"<Forecast of {', '.join(self.targets)}: {len(self.times)} steps{mse}>"
+        return f"<Forecast of {', '.join(self.targets)}: {counted(len(self.times), 'step')}{mse}>"
 
     def columns(self) -> dict[str, list[Any]]:
         """{column: values}: the time; for each target the truth (where any is known), the forecast and the baseline;
@@ -75,22 +78,19 @@ class Forecast:
         return text.getvalue()
 
     def to_frame(self) -> Any:
-        """A pandas DataFrame with the columns of `columns()`, indexed by time."""
-        columns = self.columns() | {self.time_name: self.times}
-        return frame(columns).set_index(self.time_name)
+        """A pandas DataFrame with the columns of `columns()`, indexed by time, in UTC where the file has offsets."""
+        found = frame(self.columns() | {self.time_name: self.times}).set_index(self.time_name)
+        return found.tz_localize("UTC") if self.in_utc else found
 
     def figure(self) -> Any:
         """A matplotlib figure: the window, truth, forecast and baseline."""
         return self._drawn()
 
     def _repr_png_(self) -> bytes:
-        from rnnlab.figures.canvas import alike
+        from rnnlab.figures.canvas import png
         from rnnlab.terminal.notebook import light
 
-        picture = io.BytesIO()
-        with alike():
-            self.figure().savefig(picture, format="png")
-        return light(picture.getvalue())
+        return light(png(self.figure()))
 
 
 def forecast(
@@ -116,45 +116,61 @@ def forecast(
     from rnnlab.runs.data import load_data
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Forecaster
-    from rnnlab.tasks.rollout import farthest, free_run
+    from rnnlab.tasks.rollout import free_run, unknown_ahead
 
+    horizon, start = whole("--horizon", horizon), whole("--start", start)
     if horizon is not None and horizon < 1:
         raise UserError(f"--horizon {horizon}: must be at least 1")
     if start is not None and start < 0:
         raise UserError(f"--start {start}: must be at least 0")
-    task, overrides = load_model(run, trust), list(overrides)
+    task, overrides = load_model(run, trust), texts(overrides)
     if not isinstance(task, Forecaster):
         raise UserError(f"{run.folder} holds a {type(task).__name__}; only a Forecaster can forecast")
-    if data_file:
+    if data_file is not None:
+        if not isinstance(data_file, str | Path):
+            raise UserError(f"forecast: data is the path of a file, and no {type(data_file).__name__}")
         if "path" not in run.config["data"]:
-            raise UserError(f"--data {data_file}: this run's data is made, not read from a file")
+            raise UserError(f"--data {data_file}: this run's data is generated, not read from a file")
         overrides.insert(0, f"data.path={quoted(str(data_file))}")
-    new_file = is_new(overrides)
+    named = names_data(overrides)
+    new_file = is_new(run, overrides)
     data = load_data(run, task.spec, overrides, whole=new_file, trust=trust)
     if not isinstance(data, Windowed):
         raise UserError(
-            f"{run.folder}: {type(data).__name__} is not a series of rnnlab, and has no end to go on from"
+            f"{run.folder}: {type(data).__name__} is not one of rnnlab's series, and has no end to forecast from"
         )
     group = chosen(data, series)
     rows = group.stop - group.start
+    if rows < data.window:
+        other = "; --id names another" * (len(data.frame.groups) > 1)
+        raise UserError(
+            f"the series {group.name} has {counted(rows, 'row')}, and the model needs {data.window}{other}"
+        )
     if horizon is None:
         held = rows - data.parts(rows)["train"].stop  # rows after the training part
-        compared = not new_file and start is None
+        compared = not named and start is None
         longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
-        horizon = farthest(task, data, group.stop - (longest if compared else start or 0), longest)
-    start = start if start is not None else 0 if new_file else horizon
+        row, horizon = group.stop - (longest if compared else start or 0), longest
+        if missing := unknown_ahead(task, data, row, longest):
+            horizon = data.horizon
+            warn(
+                f"the forecast goes {horizon} steps ahead: further on the model would need {', '.join(missing)}, which "
+                "it does not forecast"
+            )
+    asked = f"--horizon {horizon}" if start is None else f"--start {start}"
+    start = start if start is not None else 0 if named else horizon
     check_memory(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
     if rows - start < data.window:
         raise UserError(
-            f"--start {start}: the data has {rows} rows and the model needs {data.window} before the "
-            f"start, which can be at most {rows - data.window} before the end"
+            f"{asked}: the data has {counted(rows, 'row')} and the model needs {data.window} before the forecast, "
+            f"which can begin at most {counted(rows - data.window, 'step')} before the end"
         )
     row = group.stop - start
     trained = group.start + data.parts(rows)["train"].stop if data.frame.groups else data.rows("train")[1]
     free = free_run(task, data, row, horizon)
     suffix = f"-{slug(group.name)}" if series else ""
-    if new_file:
-        suffix += f"-{data.path.stem}"  # type: ignore[attr-defined]
+    if named and isinstance(path := getattr(data, "path", None), str | Path):
+        suffix += f"-{slug(Path(path).stem)}"
     return Forecast(
         targets=data.frame.targets,
         times=free.times,
@@ -169,13 +185,15 @@ def forecast(
         time_texts=texts_of(data, free),
         levels=tuple(free.levels),
         quantiles=free.quantiles,
+        in_utc=data.frame.offsets is not None,
         _drawn=lambda: running_on(data, free, message(run, free)),
     )
 
 
 def message(run: Run, free: Any) -> tuple[str, str]:
     """The picture's title: run, number of steps and mse, then the mse of the baseline."""
-    name = f"{run.record.get('experiment', run.folder.parent.name)}: {len(free.forecast)} steps free-running"
+    experiment, steps = run.record.get("experiment", run.folder.parent.name), len(free.forecast)
+    name = f"{experiment}: {counted(steps, 'step')} free-running"
     errors = free.errors()
     if not errors:
         return name, "(beyond the end of the data)"
@@ -197,7 +215,7 @@ def chosen(data: Any, name: str | None) -> Any:
         raise UserError(
             f"--id {name}: no such series.{nearest(name, list(named))}"
             if named
-            else "--id: there is one series"
+            else f"--id {name}: this data is one series; data.id_column tells several apart"
         )
     return named[name]
 

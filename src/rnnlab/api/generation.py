@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from rnnlab.api.arguments import whole
 from rnnlab.errors import UserError
 from rnnlab.memory import check_memory
 from rnnlab.runs.run import Run
@@ -24,6 +25,7 @@ def generate(
     The default prompt is one character, drawn at random. Raises UserError for a run that is not a character model,
     a prompt with characters that the model does not know, and a number outside its range.
     """
+    length, top_k, seed = whole("--length", length), whole("--top-k", top_k), whole("--seed", seed)
     ranges = {
         "length": (length, length >= 1, "at least 1"),
         "temperature": (temperature, 0 <= temperature < float("inf"), "a number of at least 0"),

@@ -1,10 +1,16 @@
 """Objects as overrides: `rnnlab.train("trainer.max_epochs=5", module=Net(16), data=Points())`."""
 
+import inspect
 import itertools
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from lightning.pytorch import LightningModule
+
+from rnnlab.api.arguments import several
 from rnnlab.api.description import by_default, node_of
 from rnnlab.config.texts import quoted
 from rnnlab.errors import UserError
@@ -40,21 +46,36 @@ def overrides_of(
     changed = dict[str, Any]()  # values that are not the default: the name of a run shows them
     for section, name, thing in (("model", "module", module), ("data", "data", data)):
         if thing is not None:
+            refuse_other(thing, name)
             node = nodes[f"+{section}"] = node_of(thing, name)
             for key, default in by_default(thing).items() if node["_target_"] != GIVEN else ():
                 if key in node and node[key] != default and not isinstance(node[key], dict):
                     changed[f"{section}.{key}"], node[key] = node[key], default
     for group, things in (("callbacks", callbacks), ("logger", loggers)):
-        for thing in things:
+        for thing in several(things):
             node = node_of(thing, group)
             kind = str(node.get("what") or node["_target_"].rpartition(".")[2])
-            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+            plain = unicodedata.normalize("NFKD", kind).encode("ascii", "ignore").decode() or "object"
+            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain).lower()
             nodes[free(f"++{group}.{name}", node["_target_"], nodes)] = node
     if away and (lost := next(unrecorded(nodes), None)):
         raise UserError(
             f"a sweep trains in other processes, and {lost['what']} cannot be made there: {lost['why']}"
         )
     return asked + [f"{key}={text(value)}" for key, value in (nodes | changed).items()]
+
+
+def refuse_other(thing: Any, name: str) -> None:
+    """Raises UserError where a module is no LightningModule, or data no data set."""
+    made = thing.func if isinstance(thing, partial) else thing
+    kind = made if inspect.isclass(made) else None if inspect.isroutine(made) else type(made)
+    if kind is None:  # a function that makes it
+        return
+    if name == "module" and not issubclass(kind, LightningModule):
+        raise UserError(f"module: {kind.__name__} is no LightningModule")
+    if name == "data" and not (hasattr(kind, "setup") and hasattr(kind, "prepare_data")):
+        table = "; rnnlab.data.Series(frame, target) makes one" * (kind.__name__ == "DataFrame")
+        raise UserError(f"data: {kind.__name__} is no LightningDataModule{table}")
 
 
 def free(at: str, target: str, nodes: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import nullcontext
 
+from rnnlab.api.arguments import texts
 from rnnlab.errors import UserError
 from rnnlab.runs import run as folder
 from rnnlab.runs.record import ENDED
@@ -22,7 +23,7 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
             raise UserError(
                 f"{run.folder} is {run.status}; a larger trainer.max_epochs or max_steps trains it for longer"
             )
-        asked = [f"resume={quoted(str(run.folder))}", *overrides]
+        asked = [f"resume={quoted(str(run.folder))}", *texts(overrides)]
         return train(compose(asked), asked, quiet=quiet)
     if overrides:
         raise UserError(
@@ -48,6 +49,7 @@ def resume(run: folder.Run, overrides: Sequence[str] = (), *, quiet: bool = Fals
         if problems := read(plain(config)).problems:
             raise UserError(f"{run.folder / 'config.yaml'}: {problems[0]}")
         config["data"] = kept_here(config["data"])
+        config["rerun"] = False  # else a run that began with rerun=true would begin again
         _, device = accelerator.take(config["trainer"]["accelerator"])
         where = Place(run.folder, record["id"], record.get("group", ""), record.get("label", ""))
         train_config(config, where, run.overrides, command=command_line(), device=device, display=display)

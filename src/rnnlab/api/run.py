@@ -179,7 +179,7 @@ class Runs(UserList[Run]):
             raise UserError("best: none of these runs has a score")
         if not board.compares or board.groups > 1 or any(row.origins for row in board.rows):
             raise UserError(
-                "best: these runs have other data, targets or metrics; their scores do not compare"
+                "best: these runs differ in data, targets or metrics; their scores do not compare"
             )
         best = board.rank_entries([entry for row in board.rows for entry in row.entries])[0].folder
         return next(run for run in self if run.folder == best)

@@ -30,7 +30,8 @@ class Asked(Multirun):
 
 
 def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bool = False) -> list[Path]:
-    """Plans and trains as `rnnlab train -m OVERRIDES`; returns the folders of the runs that exist, in the plan's order.
+    """Plans and trains as `rnnlab train -m OVERRIDES`, a grid or a search; returns the folders of the runs that exist,
+    in the plan's order, those of a search in the order of its trials.
 
     Raises UserError where the config of a run is not possible, or where another launcher or sweeper is asked for.
     """
@@ -59,7 +60,8 @@ def run_sweep(overrides: Sequence[str], config_dir: str | None = None, quiet: bo
             multirun = Asked(config, state.hydra)
             multirun.config_dir = config_dir
             words = [word for word in arguments if not word.lstrip("+~").startswith(("hydra.", "hydra/"))]
-            done = multirun.sweep(multirun.grid(words))
+            of_file = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+            done = multirun.sweep(multirun.points([*of_file, *words]))
     finally:
         GlobalHydra.instance().hydra = outer
         sweeps.console.quiet = was_quiet

@@ -6,34 +6,66 @@ from typing import Any
 import numpy as np
 
 from rnnlab.data.windows import Windowed
-from rnnlab.errors import warn
+from rnnlab.errors import UserError, warn
 from rnnlab.runs.data import load_data
 from rnnlab.runs.run import Run
 
-CUTS = ("data.fractions", "data.origin")
+CUTS = ("data.fractions", "data.origin", "data.split", "data.limit")
+LAID = ("data.batch_size", "data.segment")  # cut a text that is laid out in rows
 
 
 def warn_of_training(
     run: Run, task: Any, data: Any, split: Any, overrides: Sequence[str], trust: bool
 ) -> None:
     """Warns, with a count for a series, if `overrides` move the `split` of `data` into what the run was trained on."""
-    asked = [o for o in overrides if o.lstrip("+").partition("=")[0] in CUTS]
+    cuts = (*CUTS, *LAID) if data.kind == "text" and getattr(data, "split", "") == "rows" else CUTS
+    asked = [o for o in overrides if o.lstrip("+").partition("=")[0] in cuts]
     if not asked or split == "train":
         return
     if not isinstance(data, Windowed):
         warn(f"{' '.join(asked)} cuts the data anew: the {split} part may hold what the model was trained on")
         return
     before = load_data(run, task.spec, trust=trust)
-    if not np.array_equal(before.frame.values, data.frame.values, equal_nan=True):
+    if not same(before, data):
         return
     trained = np.zeros(len(data.frame.values), dtype=bool)
-    for group in before.frame.series:
-        rows = before.parts(group.stop - group.start)["train"]
-        trained[group.start + rows.start : group.start + rows.stop] = True
+    ahead = data.window + np.arange(data.horizon)
+    trained[before.starts("train").numpy()[:, None] + ahead] = True
     starts = data.starts(split).numpy()
-    targets = starts[:, None] + data.window + np.arange(data.horizon)  # (windows, horizon)
+    targets = starts[:, None] + ahead  # (windows, horizon)
     if count := int(trained[targets].any(axis=1).sum()):
         warn(
             f"{' '.join(asked)}: the model was trained on targets of {count:,} of the {len(starts):,} windows of the "
             f"{split} part"
         )
+
+
+def warn_of_known_rows(run: Run, task: Any, data: Any, trust: bool) -> None:
+    """Warns, with a count, where new data begins with the rows of the training part, as a file does to which rows were
+    appended.
+    """
+    if not isinstance(data, Windowed) or data.frame.groups:
+        return
+    try:
+        before = load_data(run, task.spec, trust=trust)
+    except UserError:  # the run's own file is not there any more
+        return
+    stop = before.rows("train")[1]
+    starts = data.starts("test").numpy()
+    if stop and same(before, data, stop):
+        count = int((starts + data.window < stop).sum())
+        warn(
+            f"the new data begins with the rows of the training part: the model was trained on targets of {count:,} of "
+            f"its {len(starts):,} windows"
+        )
+
+
+def same(before: Windowed, data: Windowed, rows: int | None = None) -> bool:
+    """Whether two data sets have the same targets in all rows, or in the first `rows`. Each part fills its gaps by
+    itself, so that a tenth of the values may differ where gaps are filled.
+    """
+    one, other = (of.frame.values[:rows, of.target_columns] for of in (before, data))
+    least = 0.9 if getattr(data, "missing", "") == "interpolate" else 1.0
+    return one.shape == other.shape and bool(
+        ((one == other) | (np.isnan(one) & np.isnan(other))).mean() >= least
+    )

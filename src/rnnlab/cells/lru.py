@@ -10,6 +10,7 @@ from torch.nn import functional
 from rnnlab.cells.cell import Cell, State
 from rnnlab.cells.choice import check_choice
 from rnnlab.cells.description import Gate
+from rnnlab.errors import UserError
 
 Eigenvalues = Literal["complex", "real"]
 
@@ -51,6 +52,12 @@ h = Re(C s') + d"""
         **common: Any,
     ) -> None:
         check_choice("model.options.eigenvalues", eigenvalues, get_args(Eigenvalues))
+        if not 0 <= r_min <= r_max <= 1:
+            raise UserError(
+                f"model.options.r_min={r_min}, model.options.r_max={r_max}: both lie between 0 and 1, the smaller first"
+            )
+        if not max_phase > 0:
+            raise UserError(f"model.options.max_phase={max_phase}: must be above 0")
         self.eigenvalues, self.r_min, self.r_max, self.max_phase = eigenvalues, r_min, r_max, max_phase
         if eigenvalues == "real":
             self.named_gates, self.state_blocks = (Gate("input", "b", "linear"), LRU.named_gates[2]), (1,)

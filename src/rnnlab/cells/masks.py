@@ -52,8 +52,8 @@ class MaskedProducts(TorchFunctionMode):
             unclear = function in UNCLEAR
         if unclear:
             raise UserError(
-                f"dropout of the state: it is not clear where {function.__name__} has the state; write "
-                "functional.linear(h, W), or h @ W.T"
+                f"model.recurrent_dropout: it is not clear which argument of {function.__name__} is the state; write "
+                "functional.linear(h, W) or h @ W.T"
             )
         return function(*args, **kwargs)
 

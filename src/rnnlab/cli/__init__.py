@@ -168,7 +168,7 @@ def _unforeseen(error: Exception, debug: bool) -> int:
         _report(f"{error.filename}: {error.strerror}" if refused else "", error, debug or not refused)
         return UserError.exit_code if refused else 1
     if str(error) == "embedded null byte":  # Python's message about a path that the user has named
-        _report("a path holds a NUL, which no file's name can", error, debug)
+        _report("a path holds a NUL character, which no file name can", error, debug)
         return UserError.exit_code
     _report("", error, True)
     return 1

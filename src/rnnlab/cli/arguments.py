@@ -1,9 +1,12 @@
 """Reads the words after a command's name with argparse; an error is one line with a hint, as everywhere else."""
 
 import argparse
+import re
 from typing import NoReturn
 
 from rnnlab.errors import UserError, nearest
+
+NUMBERS = {"int": "a whole number", "float": "a number"}  # Python's types in argparse's messages
 
 
 class Arguments(argparse.ArgumentParser):
@@ -20,7 +23,7 @@ class Arguments(argparse.ArgumentParser):
         if asked == "unrecognized arguments":
             word = words.split()[0]
             if not word.startswith("-"):
-                raise UserError(f"{self.prog} {words}: more than it takes; see {self.prog} --help")
+                raise UserError(f"{self.prog} {words}: more words than it takes; see {self.prog} --help")
             options = [option for action in self._actions for option in action.option_strings]
             raise UserError(f"{self.prog} {word}: no such option.{nearest(word.split('=')[0], options)}")
         if asked == "the following arguments are required":
@@ -28,4 +31,6 @@ class Arguments(argparse.ArgumentParser):
             free = {action.metavar or action.dest for action in self._actions if action.nargs == "*"}
             needed = ", ".join(word for word in words.split(", ") if word not in free)
             raise UserError(f"{self.prog}: {needed} is missing; see {self.prog} --help")
-        raise UserError(f"{self.prog}: {message.removeprefix('argument ')}")
+        message = re.sub(r"invalid (int|float) value: (.*)", lambda found: f"{found[2]} is not {NUMBERS[found[1]]}",
+                         message.removeprefix("argument "))  # fmt: skip
+        raise UserError(f"{self.prog}: {message}")

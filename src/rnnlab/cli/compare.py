@@ -10,12 +10,13 @@ the p-values are corrected by Holm's method, so many comparisons don't raise the
 
 import argparse
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 from rnnlab.cli.arguments import Arguments
 from rnnlab.cli.report import place, write_tables
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.runs.files import write_json
 
 
@@ -38,8 +39,9 @@ def main(argv: list[str]) -> None:
     asked = parser.parse_intermixed_args(argv)
     folders = [Path(word) for word in asked.what if Path(word).is_dir()]
     words = [word for word in asked.what if not Path(word).is_dir()]
-    if not folders:
-        near = Path(asked.what[0])
+    paths = [word for word in words if os.sep in word and "=" not in word]
+    if not folders or paths:
+        near = Path((paths or words)[0])
         beside = [p.name for p in near.parent.iterdir() if p.is_dir()] if near.parent.is_dir() else []
         raise UserError(f"{near}: no such folder.{nearest(near.name, beside) if beside else ''}")
 
@@ -56,7 +58,9 @@ def main(argv: list[str]) -> None:
         raise UserError(f"{folders[0]}: no finished run with a result there")
     if len(folders) > 1:
         if words:
-            raise UserError(f"{words[0]}: several experiments are compared as they are, without a key")
+            raise UserError(
+                f"{words[0]}: several folders are compared as they are; a KEY compares the runs of one folder"
+            )
         sides, keys = comparison.by_folder(board, {str(folder): str(folder) for folder in folders})
     elif words and all("=" in word for word in words):
         sides, keys = comparison.by_conditions(board, words)
@@ -72,7 +76,8 @@ def main(argv: list[str]) -> None:
 
     console.print(found.caption(), soft_wrap=True)
     if board.others:
-        console.print(f"{len(board.others)} runs without a result are left out.")
+        n = len(board.others)
+        console.print(f"{counted(n, 'run')} without a result {'is' if n == 1 else 'are'} left out.")
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
     for i, head in enumerate(found.heads()):
         table.add_column(head, justify="left" if i < 2 or not head else "right")
@@ -83,9 +88,10 @@ def main(argv: list[str]) -> None:
         write_json(place(Path(asked.json)), as_json(found))
     write_tables(asked, found.heads(), found.lines(), [d.decided for d in found.differences], found.caption())
     if asked.figure:
+        from rnnlab.figures.canvas import check_format
         from rnnlab.report import forest
 
-        forest.check_format(Path(asked.figure))
+        check_format(Path(asked.figure))
         forest.of_comparison(found, place(Path(asked.figure)))
     for file in filter(None, (asked.json, asked.markdown, asked.latex, asked.figure)):
         console.print(f"written  {file}", soft_wrap=True)

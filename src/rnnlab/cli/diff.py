@@ -1,6 +1,7 @@
 """`rnnlab diff RUN_A RUN_B`: what differs between two runs, and the first step at which their curves differ."""
 
 from rnnlab.cli.arguments import Arguments
+from rnnlab.errors import counted
 from rnnlab.terminal.screen import say
 
 ASIDE = (
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> int:
 
     from rnnlab.reproduce import differences
     from rnnlab.reproduce.curves import divergence
-    from rnnlab.reproduce.verdict import differing_weights
+    from rnnlab.reproduce.verdict import CHECKPOINTS, differing_weights
     from rnnlab.runs.run import Run
 
     a, b = Run.open(asked.run_a), Run.open(asked.run_b)
@@ -39,8 +40,14 @@ def main(argv: list[str]) -> int:
             say(f"{part:10}the same")
     curves = divergence(a, b)
     say(f"{'curves':10}{curves}")
-    weights: list[str] = []
-    if a.best_checkpoint.is_file() and b.best_checkpoint.is_file():
-        weights = differing_weights(a, b)
-        say(f"{'weights':10}{f'{len(weights)} tensors differ' if weights else 'the same, bit for bit'}")
-    return 0 if curves.bitwise and not weights else 3
+    there = {of: [getattr(run, of).is_file() for run in (a, b)] for of in CHECKPOINTS}
+    both = [of for of, found in there.items() if all(found)]
+    weights = differing_weights(a, b, both)
+    if both:
+        differ = f"{counted(len(weights), 'tensor')} differ{'s' * (len(weights) == 1)}"
+        say(f"{'weights':10}{differ if weights else 'the same, bit for bit'}")
+    for of, found in there.items():
+        if found[0] != found[1]:  # an archive leaves out last.ckpt
+            say(f"{'weights':10}only {(a if found[0] else b).folder} has {getattr(a, of).name}")
+    alone = there["best_checkpoint"][0] != there["best_checkpoint"][1]
+    return 0 if curves.bitwise and not weights and not alone else 3

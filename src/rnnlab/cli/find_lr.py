@@ -6,6 +6,7 @@ measures how many examples it learns from a second; the suggested command takes 
 nine tenths of the fastest. No run's folder is made.
 """
 
+import argparse
 import tempfile
 from collections.abc import Sized
 from contextlib import suppress
@@ -75,7 +76,7 @@ def main(argv: list[str]) -> None:
     arguments = parser.parse_intermixed_args(argv)
     if not 0 < arguments.first < arguments.last < float("inf"):
         raise UserError(
-            f"--from {arguments.first:g} --to {arguments.last:g}: must be two rates above 0, the first below"
+            f"--from {arguments.first:g} --to {arguments.last:g}: must be rates above 0, --from below --to"
         )
     if arguments.steps < 2 * SETTLED:
         raise UserError(f"--steps {arguments.steps}: must be at least {2 * SETTLED}")
@@ -86,10 +87,12 @@ def main(argv: list[str]) -> None:
         )
 
     from rnnlab.config import check, compose
-    from rnnlab.figures.canvas import alike, save
+    from rnnlab.figures.canvas import alike, check_format, save
     from rnnlab.terminal.scores import console
     from rnnlab.training import accelerator
 
+    if Path(arguments.picture).suffix:
+        check_format(Path(arguments.picture))
     tried = []
     for size in sizes:
         asked = [*arguments.overrides, *([f"data.batch_size={size}"] if size else [])]
@@ -97,20 +100,26 @@ def main(argv: list[str]) -> None:
         config.pop("sweep", None)
         config["trainer"]["accelerator"], _ = accelerator.take(config["trainer"]["accelerator"])
         tried.append(range_test(config, arguments.first, arguments.last, arguments.steps))
+    console.print(table(tried))
+    console.print(
+        advice(tried, arguments), soft_wrap=True
+    )  # before the picture, which may not be possible there
     with alike():
         save(picture(tried), Path(arguments.picture))
-    console.print(table(tried))
     console.print(f"picture  {quote(arguments.picture)}", soft_wrap=True)
+
+
+def advice(tried: list[Tried], arguments: argparse.Namespace) -> str:
+    """The suggested command, or a line that says why there is none."""
     found = [one for one in tried if one.suggested is not None]
     if not found:
-        console.print(f"The loss has not fallen at any rate from {arguments.first:g} to {arguments.last:g}.")
-        return
+        return f"The loss has not fallen at any rate from {arguments.first:g} to {arguments.last:g}."
     fastest = max(one.examples_per_s for one in found)
     best = min((one for one in found if one.examples_per_s >= 0.9 * fastest), key=lambda one: one.batch_size)
-    words = [*arguments.overrides, *([f"data.batch_size={best.batch_size}"] if len(tried) > 1 else []),
+    words = [*arguments.overrides, *([f"data.batch_size={best.batch_size}"] if arguments.batch_sizes else []),
              f"optimizer.lr={best.suggested:g}"]  # fmt: skip
     folder = ["--config-dir", arguments.config_dir] if arguments.config_dir else []
-    console.print(f"train    rnnlab train {' '.join(map(quote, [*words, *folder]))}", soft_wrap=True)
+    return f"train    rnnlab train {' '.join(map(quote, [*words, *folder]))}"
 
 
 def range_test(config: RunConfig, first: float, last: float, steps: int) -> Tried:
@@ -158,7 +167,7 @@ def range_test(config: RunConfig, first: float, last: float, steps: int) -> Trie
         found = Run(place.folder).metrics
     if "optim/lr" not in found or "loss/train" not in found:
         raise UserError(
-            "find-lr needs one of rnnlab's own models, which say the rate and the loss of each step"
+            "find-lr needs a model that logs optim/lr and loss/train at each step, as those of rnnlab do"
         )
     losses = found["loss/train"][1]
     whole = np.isfinite(losses)
@@ -208,7 +217,8 @@ def picture(tried: list[Tried]) -> Any:
 
     figure = canvas(7.0, 4.2)
     axes = figure.subplots()
-    quiet(axes, "learning rate, log scale", "training loss, smoothed, log scale")
+    positive = all((one.losses > 0).all() for one in tried)  # a likelihood's loss may be below 0
+    quiet(axes, "learning rate, log scale", "training loss, smoothed" + ", log scale" * positive)
     labels = []
     for one, colour in zip(tried, (BLUE, ORANGE, GREEN, INK) * len(tried), strict=False):
         axes.plot(one.rates, one.losses, color=colour, alpha=0.2, linewidth=0.7)
@@ -220,7 +230,7 @@ def picture(tried: list[Tried]) -> Any:
             name = f"{name}: {one.suggested:g}".removeprefix(": ")
         labels.append(Label(float(one.smooth[-1]), name, colour))
     axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set_yscale("log" if positive else "linear")
     figure.draw_without_rendering()  # limits and layout must stand before labels are placed
     label_ends(axes, labels)
     return figure

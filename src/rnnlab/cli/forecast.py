@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.cli.arguments import Arguments
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 
 
 def main(argv: list[str]) -> int | None:
@@ -35,7 +35,9 @@ def main(argv: list[str]) -> int | None:
     parser.add_argument(
         "--csv", metavar="FILE", help="where to write the table (default: in the run's figures/)"
     )
-    parser.add_argument("--picture", metavar="FILE", help="where to draw (default: in the run's figures/)")
+    parser.add_argument(
+        "--picture", metavar="FILE", help="where to draw, .png, .svg or .pdf (default: in the run's figures/)"
+    )
     parser.add_trust()
     arguments = parser.parse_intermixed_args(argv)
     run_on(arguments)
@@ -45,10 +47,12 @@ def main(argv: list[str]) -> int | None:
 def run_on(arguments: argparse.Namespace) -> None:
     """Forecasts, writes and reports. Raises UserError as `rnnlab.api.forecast.forecast`."""
     from rnnlab.api.forecast import forecast
-    from rnnlab.figures.canvas import save
+    from rnnlab.figures.canvas import check_format, save
     from rnnlab.runs.run import Run
     from rnnlab.terminal.scores import Row, console, score_table
 
+    if arguments.picture and Path(arguments.picture).suffix:
+        check_format(Path(arguments.picture))
     run = Run.open(arguments.run)
     found = forecast(run, arguments.horizon, arguments.overrides, start=arguments.start, data_file=arguments.data,
                      series=arguments.id, trust=arguments.trust)  # fmt: skip
@@ -64,7 +68,7 @@ def run_on(arguments: argparse.Namespace) -> None:
             (name, {"": scores}, "bold" if name == "forecast" else "dim")
             for name, scores in found.errors.items()
         ]
-        console.print(score_table({f"{len(found.truth)} steps": ""}, ["mse", "mae"], rows))
+        console.print(score_table({counted(len(found.truth), "step"): ""}, ["mse", "mae"], rows))
     if found.within_training:
         console.print("note: the forecast begins within the training part, which the model has seen")
     console.print(f"table    {table}", soft_wrap=True)

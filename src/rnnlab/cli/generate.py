@@ -37,7 +37,10 @@ def main(argv: list[str]) -> int | None:
     arguments = parser.parse_args(argv)
     prompt = arguments.prompt
     if prompt == "-" or (prompt is None and not sys.stdin.isatty()):
-        prompt = sys.stdin.read(PROMPT + 1)
+        try:
+            prompt = sys.stdin.read(PROMPT + 1)
+        except UnicodeDecodeError as error:
+            raise UserError(f"--prompt: standard input is no text in {error.encoding}") from None
         if len(prompt) > PROMPT:
             raise UserError(f"--prompt: standard input has more than {PROMPT:,} characters")
 

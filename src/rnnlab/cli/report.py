@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rnnlab.cli.arguments import Arguments
-from rnnlab.errors import UserError, nearest, warn
+from rnnlab.errors import UserError, counted, nearest, warn
 from rnnlab.runs.files import write_json, write_whole
 
 
@@ -35,6 +35,8 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--figure", metavar="FILE", help="draw the rows with intervals: .svg, .pdf or .png")
     parser.add_argument("--rows", type=int, default=20, help="how many rows to show (default: 20)")
     asked = parser.parse_args(argv)
+    if asked.rows < 1:
+        raise UserError(f"--rows {asked.rows}: must be at least 1")
     folder = Path(asked.experiment)
     if (folder / "run.json").is_file():
         return of_run(folder, asked)
@@ -75,12 +77,13 @@ def main(argv: list[str]) -> None:
                 f"  {label}  seed{'s' * (len(entries) > 1)} {seeds}  {entries[0].folder}", soft_wrap=True
             )
         if (more := len(reason.configurations) - limit) > 0:
-            console.print(f"  ... and {more:,} more configurations")
+            console.print(f"  ... and {counted(more, 'more configuration')}")
     if more := sum(len(reason.entries) for reason in found_none[limit:]):
         console.print(f"... and {more:,} more without a result")
     if pruned := [entry for entry in board.others if entry.record.get("status") == "pruned"]:
         steps = [entry.record.get("results", {}).get("steps", 0) for entry in pruned]
-        console.print(f"pruned   {len(pruned):,} runs of a search, at steps {min(steps):,} to {max(steps):,}")
+        last = f"s {min(steps):,} to {max(steps):,}" if min(steps) < max(steps) else f" {max(steps):,}"
+        console.print(f"pruned   {counted(len(pruned), 'run')} of a search, at step{last}")
     if asked.csv:
         _write(Path(asked.csv), as_csv(board.records()))
     if asked.json:
@@ -90,9 +93,10 @@ def main(argv: list[str]) -> None:
 
         write_tables(asked, *rows(board), " ".join(board.notes))
     if asked.figure:
+        from rnnlab.figures.canvas import check_format
         from rnnlab.report import forest
 
-        forest.check_format(Path(asked.figure))
+        check_format(Path(asked.figure))
         if not board.rows:
             raise UserError(f"--figure: {folder} has no finished run with a result")
         forest.of_board(board, place(Path(asked.figure)))

@@ -63,9 +63,11 @@ def main(argv: list[str]) -> int:
                     f"{asked.run} holds {n} run{'s' * (n > 1)}; --sample 1 draws one of them{one}"
                 )
             Run.open(place)  # raises a UserError that says what is there
-        if asked.sample is not None and (asked.sample < 1 or not several):
+        if asked.sample is not None and asked.sample < 1:
+            raise UserError(f"--sample {asked.sample}: must be at least 1")
+        if asked.sample is not None and not several:
             raise UserError(
-                f"--sample {asked.sample}: a number of at least 1, of an experiment's folder or an archive"
+                f"--sample draws runs of an experiment's folder or an archive; {asked.run} is one run: leave it out"
             )
         if several:
             from rnnlab.reproduce import sample

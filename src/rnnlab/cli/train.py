@@ -140,6 +140,9 @@ def remove_folder_of(job: Any) -> None:
 def with_sweep_options(argv: list[str]) -> list[str]:
     """Translates `--dry-run` and `--detach` for Hydra. If the command is a sweep, its fork server starts to import."""
     if "--detach" in argv:
+        many = {"-m", "--multirun", "--dry-run"} & set(argv)
+        if not many and not any(word.startswith("hydra.mode=") for word in argv):
+            raise UserError("--detach: is for a sweep on Slurm; add --multirun and sweep=slurm")
         argv = [*(word for word in argv if word != "--detach"), "sweep.slurm.detach=true"]
     if "--dry-run" in argv:
         rest = [word for word in argv if word != "--dry-run"]

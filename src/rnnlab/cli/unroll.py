@@ -12,9 +12,8 @@ def main(argv: list[str]) -> int | None:
     parser = Arguments(prog="rnnlab unroll", description=__doc__)
     parser.add_argument(
         "--example",
-        default="notebook",
         metavar="|".join(EXAMPLES),
-        help="notebook: 5 inputs, 2 units; small: 1 input, 1 unit; numpy: 4 inputs, 3 units, 2 outputs",
+        help="notebook (the default): 5 inputs, 2 units; small: 1 input, 1 unit; numpy: 4 inputs, 3 units, 2 outputs",
     )
     parser.add_argument(
         "--digits", type=int, help="digits after the decimal point (default: 7, or 6 if 7 don't fit)"
@@ -37,6 +36,8 @@ def main(argv: list[str]) -> int | None:
         raise UserError(
             "--input: an example has its own; a run's folder is needed: rnnlab unroll RUN --input ..."
         )
+    if arguments.run is not None and arguments.example is not None:
+        raise UserError(f"--example {arguments.example}: an example, or a run's folder, one at a time")
     run = None if arguments.run is None else Run.open(arguments.run)
     if run is not None and arguments.input is None:
         raise UserError(
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> int | None:
 
         shown = unroll_run(run, arguments.input, arguments.trust)
     else:
-        shown = unroll(arguments.example)
+        shown = unroll(arguments.example or "notebook")
     if arguments.html:
         write_page(arguments.html, shown)
     else:

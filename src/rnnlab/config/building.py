@@ -225,7 +225,7 @@ def locate(target: str, at: str) -> Any:
             nowhere = f"{asked}: there is no Python module {part}; is its folder on PYTHONPATH?"
             raise UserError(absent if i else nowhere) from error
     if not callable(found):
-        raise UserError(f"{asked}: is a {type(found).__name__}, not something to call")
+        raise UserError(f"{asked}: is neither a class nor a function (its type: {type(found).__name__})")
     return found
 
 

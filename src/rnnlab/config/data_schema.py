@@ -168,12 +168,17 @@ class Series(Windowed):
             yield "calendar", "needs data.time_column, the column of times"
         if self.holidays is not None and self.time_column is None:
             yield "holidays", "needs data.time_column, the column of times"
+        if self.time_format is not None and self.time_column is None:
+            yield "time_format", "needs data.time_column, the column of times"
+        targets = [self.target] if isinstance(self.target, str) else self.target
+        if both := [name for name in self.known if name in targets]:
+            yield "known", f"{both[0]} is a target, whose future the model is to forecast"
         if self.origin and self.fractions[0] and not self.fractions[2]:
-            yield "origin", "leaves test parts out, and there is none; data.fractions=[0.6,0.2,0.2]"
+            yield "origin", "leaves test parts out, and data.fractions has no test part; try [0.6,0.2,0.2]"
         if self.decimal == self.thousands:
             yield "thousands", "is the decimal mark, too"
         if self.scaling == "difference" and self.window < 2:
-            yield "scaling", "of a window of one row there is no difference"
+            yield "scaling", "needs windows of at least two rows; set data.window=2 or more"
 
 
 class Chars(Data):
@@ -194,7 +199,7 @@ class Chars(Data):
         if self.val_path is not None and self.split == "rows":
             yield (
                 "val_path",
-                "a validation text of its own has no part in the rows of another; set data.split=text",
+                "data.split=rows takes validation from data.path itself; set data.split=text",
             )
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 ASKED = re.compile(r"(parameters|flops):(\d+(?:\.\d+)?(?:[eE]\d+)?)")
+MOST = 1e12  # far more than fits into memory, and few enough to be counted on torch's meta device
 KEYS = ("cell", "nonlinearity", "bias", "initial_state", "num_layers", "bidirectional", "embedding_size")
 
 

@@ -135,8 +135,8 @@ def _explained(
         lines += _of_parts(error, overrides)
     if not lines and isinstance(error, MissingConfigException):  # all overrides compose with rnnlab's config
         return [
-            f"there is no config {error.missing_cfg_file}: its path and name are rnnlab's own; --config-dir FOLDER "
-            "adds groups and experiments of yours"
+            f"there is no config {error.missing_cfg_file}: rnnlab always starts from its own; --config-dir FOLDER adds "
+            "groups and experiments of yours"
         ]
     if lines and judged:
         try:

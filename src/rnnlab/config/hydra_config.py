@@ -34,7 +34,7 @@ DIRECTIONS: dict[str, dict[Any, str]] = {
     "optim.maximize": {False: "min", True: "max"},  # Nevergrad
     "ax_config.experiment.minimize": {True: "min", False: "max"},  # Ax
 }
-NO_SCORE = "chooses by a run's score, and nothing is validated in these"
+NO_SCORE = "chooses by the runs' scores, and these runs have none: nothing is validated"
 
 
 def opposed(sweeper: Any, mode: str, monitor: str) -> Iterator[str]:

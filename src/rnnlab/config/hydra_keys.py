@@ -48,8 +48,8 @@ UNUSED = {
     "hydra.job.override_dirname": "a run's folder is named by what differs from the experiment",
     "hydra.job.config_name": "the config is rnnlab's; --config-dir adds files of your own",
     "hydra.job.config": "a run's folder is named by what differs from the experiment",
-    "hydra.overrides": "they are what you typed",
-    "hydra.runtime": "Hydra itself finds out",
+    "hydra.overrides": "Hydra fills it in with what you typed",
+    "hydra.runtime": "Hydra fills it in itself",
     "hydra.env": "Hydra does nothing with it",
     "hydra.output": "Hydra does nothing with it",
 }

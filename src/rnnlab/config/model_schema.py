@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from rnnlab.cells.description import CATALOGUE, Description, Option
-from rnnlab.config.equal import ASKED
+from rnnlab.config.equal import ASKED, MOST
 from rnnlab.config.fields import (
     NEUTRAL,
     BelowOne,
@@ -62,8 +62,10 @@ def _cell(name: str) -> str:
 
 
 def _equal(text: str) -> str:
-    if not ASKED.fullmatch(text):
+    if not (found := ASKED.fullmatch(text)):
         raise wrong("must be parameters:NUMBER or flops:NUMBER, such as parameters:20000")
+    if float(found[2]) > MOST:
+        raise wrong(f"the number must be at most {MOST:g}")
     return text
 
 
@@ -132,7 +134,7 @@ class Recurrent(Node):
         if self.init_from is None and (self.init_from_freeze or self.init_from_rate != 1.0):
             yield "init_from_freeze" if self.init_from_freeze else "init_from_rate", "needs model.init_from"
         if self.init_from_freeze and self.init_from_rate != 1.0:
-            yield "init_from_rate", "what model.init_from_freeze freezes has no rate"
+            yield "init_from_rate", "the weights that model.init_from_freeze freezes have no learning rate"
         if self.dropout > 0 and self.num_layers == 1:
             yield "dropout", "acts between two layers, and model.num_layers is 1; set it to 0 or add a layer"
         yield from self._noise_problems()
@@ -153,13 +155,14 @@ class Recurrent(Node):
             key = "zoneout" if self.zoneout_cell is None else "zoneout_cell"
             yield (
                 key,
-                f"the states of {self.cell} after the first make sense together alone; set model.zoneout_cell=0",
+                f"the other states of {self.cell} make sense only together, and zoneout keeps each by itself; "
+                "set model.zoneout_cell=0",
             )
         _, cannot = MULTIPLYING
         if self.recurrent_dropout > 0 and self.cell in cannot:
-            yield "recurrent_dropout", f"{self.cell} multiplies its state with no matrix; set model.zoneout"
+            yield "recurrent_dropout", f"{self.cell} has no matrix of recurrent weights; use model.zoneout"
         if self.engine == "torch" and (self.recurrent_dropout > 0 or self.zoneout > 0 or zoneout_cell > 0):
-            yield "engine", "torch's layers have neither dropout of the state nor zoneout; set it to auto"
+            yield "engine", "torch's layers have neither recurrent dropout nor zoneout; set it to auto"
 
     def _option_problems(self) -> Iterator[Problem]:
         if self.cell not in CELLS:
@@ -231,6 +234,13 @@ class Forecaster(Recurrent):
         return self.metrics + (
             ("pinball", "crps", "coverage") if self.loss in ("quantile", "student_t") else ()
         )
+
+    def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
+        if self.loss != "huber" and self.huber_delta != 1.0:
+            yield "huber_delta", f"only model.loss=huber has it, not {self.loss}"
+        if self.loss != "quantile" and self.quantiles != type(self).model_fields["quantiles"].default:
+            yield "quantiles", f"only model.loss=quantile has them, not {self.loss}"
 
 
 class CharLM(Recurrent):

@@ -84,7 +84,7 @@ def _why(error: OmegaConfBaseException, cfg: DictConfig, raw: str) -> str:
     if isinstance(error.__cause__, RecursionError):
         return "it leads back to itself"
     if OF_HYDRA.search(raw):
-        return "what Hydra knows of its job is known to a run of `rnnlab train` alone, not in a sweep or in Python"
+        return "${hydra:...} has a value only in a single run of `rnnlab train`, not in a sweep or in Python"
     if found := re.search(r"Interpolation key '(.+?)' not found", text):
         return f"there is no key {found[1]}.{near_key(found[1], cfg)}"
     if found := re.search(r"Unsupported interpolation type (\S+)", text):

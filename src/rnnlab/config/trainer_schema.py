@@ -165,12 +165,12 @@ class Trainer(Node):
         if self.num_nodes > 1:
             yield "num_nodes", "a run trains on one machine; sweep.pool=slurm trains several runs on several"
         if isinstance(self.devices, list) and self.accelerator not in ("auto", "gpu"):
-            yield "devices", "a list names GPUs; of a CPU give the number of processes"
+            yield "devices", "a list selects GPUs (trainer.accelerator=gpu); otherwise give a number"
         if _count(self.devices) > MOST_PROCESSES:
             yield "devices", f"at most {MOST_PROCESSES} processes train a run together"
         if _count(self.devices) > 1:
             if self.accelerator == "mps":
-                yield "devices", "there is one Apple GPU"
+                yield "devices", "a Mac has one GPU; set it to 1"
             if self.strategy not in ("auto", "ddp"):
                 yield (
                     "strategy",

@@ -105,7 +105,9 @@ def holiday(times: np.ndarray, country: str) -> np.ndarray:
 
     step = step_of(times)
     if step is not None and step.unit != "B" and step.length > DAY:
-        raise UserError(f"data.holidays={country}: tells days apart, and this series has steps of {step}")
+        raise UserError(
+            f"data.holidays={country}: needs steps of a day or less, this series has steps of {step}"
+        )
     known = list_supported_countries()
     nation, _, region = country.partition("-")
     if nation not in known:

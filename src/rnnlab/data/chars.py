@@ -13,7 +13,7 @@ from rnnlab.config import data_schema as schema
 from rnnlab.config.arguments import check_arguments
 from rnnlab.data import corpora
 from rnnlab.data.loader import Loader
-from rnnlab.data.module import SPLITS, SequenceData, Split, spread
+from rnnlab.data.module import NAMES, SPLITS, SequenceData, Split, spread
 from rnnlab.data.ngrams import NGram
 from rnnlab.data.parts import parts
 from rnnlab.data.textfile import read_texts
@@ -120,10 +120,11 @@ class Chars(SequenceData):
         texts = {split: text[place] for split, place in places.items()}
         cut = f"|{places['train'].stop}|{places['val'].stop}"
         if self.val_path:
-            texts |= {"train": texts["train"] + texts["val"], "val": read_texts(self.val_path, self.encoding)}
+            held_out = read_texts(self.val_path, self.encoding, "data.val_path")
+            texts |= {"train": texts["train"] + texts["val"], "val": held_out}
             cut += "|" + hashlib.sha256(texts["val"].encode("utf-8", "surrogatepass")).hexdigest()
         self.vocabulary = self.vocabulary or Vocabulary.of(texts["train"], self.unknown)
-        self._ids = {split: self._encoded(texts[split], split) for split in SPLITS}
+        self._ids = {split: self._encoded(texts[split], NAMES[split]) for split in SPLITS}
         self._rows: dict[Split, torch.Tensor] = {}
         return cut
 
@@ -252,9 +253,9 @@ class Chars(SequenceData):
                 if self.unknown == "skip"
                 else int((ids == len(self.vocabulary) - 1).sum())
             )
-            done = "left out" if self.unknown == "skip" else "given one id"
+            done = "left out" if self.unknown == "skip" else "read as one unknown character"
             self.remarks.append(
-                f"the {part} part: {n:,} of {len(text):,} characters {done}, which training does not have: "
+                f"the {part} part: {n:,} of {len(text):,} characters {done}, as training has none like them: "
                 f"{listed(''.join(sorted(missing)))}"
             )
         return ids
@@ -266,20 +267,20 @@ class Chars(SequenceData):
         if self.val_path:
             needed["val"] = 2
         if any(len(self._ids[split]) < needed[split] for split in SPLITS):
-            have = ", ".join(f"{split} {len(self._ids[split]):,}" for split in SPLITS)
-            need = ", ".join(f"{split} {needed[split]:,}" for split in SPLITS)
+            have = ", ".join(f"{NAMES[split]} {len(self._ids[split]):,}" for split in SPLITS)
+            need = ", ".join(f"{NAMES[split]} {needed[split]:,}" for split in SPLITS)
             raise UserError(
                 f"the text is too short: its parts have {have} characters and need {need}"
-                " (training: data.batch_size x data.segment + 1)"
+                f" (training: data.batch_size x data.segment{' + 1' * (self.split == 'text')})"
             )
 
 
-def _encode(text: str, vocabulary: Vocabulary, split: str) -> torch.Tensor:
+def _encode(text: str, vocabulary: Vocabulary, part: str) -> torch.Tensor:
     try:
         return vocabulary.encode(text)
     except UserError:
         raise UserError(
-            f"the {split} part has characters outside the training vocabulary:"
+            f"the {part} part has characters outside the training vocabulary:"
             f" {listed(vocabulary.missing(text))}. data.unknown=skip leaves them out,"
-            " data.unknown=replace gives them one id"
+            " data.unknown=replace reads them as one unknown character"
         ) from None

@@ -167,5 +167,7 @@ def _unpacked(content: bytes, corpus: Corpus) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as archive, archive.open(corpus.member) as member:
         text = member.read(corpus.bytes + 1)
     if len(text) != corpus.bytes:
-        raise UserError(f"{corpus.url}: {corpus.member} holds not the {corpus.bytes:,} bytes that it should")
+        raise UserError(
+            f"{corpus.url}: {corpus.member} does not have the {corpus.bytes:,} bytes that it should"
+        )
     return text

@@ -96,9 +96,7 @@ def _by_pattern(cells: Sequence[str]) -> Instants:
     matches = [pattern.fullmatch(cell) for cell in cells]
     for i, match in enumerate(matches):
         if match is None:
-            first = (
-                f"is no time written as the first, {cells[0]!r}" if i else f"is no time such as {EXAMPLES}"
-            )
+            first = f"is not written like the first, {cells[0]!r}" if i else f"is no time such as {EXAMPLES}"
             raise Unread(i, f"{first}; data.time_format says how times are written")
     found = [match.groupdict() for match in matches if match]
     if "a" in pattern.groupindex:
@@ -114,7 +112,7 @@ def _day_or_month_first(found: list[dict[str, str]]) -> str:
     if day_first == month_first:
         raise Unread(
             0,
-            "may begin with the day or the month: data.time_format=%d/%m/%Y or %m/%d/%Y says which, as it is written",
+            "may begin with the day or the month; data.time_format says which, such as %d/%m/%Y or %m/%d/%Y",
         )
     return "dm" if day_first else "md"
 

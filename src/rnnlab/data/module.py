@@ -11,6 +11,8 @@ from rnnlab.data.loader import Loader
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+NAMES: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
+"""The names of the parts in messages."""
 
 
 class SequenceData(lightning.LightningDataModule):

@@ -7,8 +7,9 @@ import numpy as np
 
 from rnnlab.data.calendar import local, step_of
 from rnnlab.data.frame import Frame, time_texts
-from rnnlab.data.module import SPLITS, Split
+from rnnlab.data.module import NAMES, SPLITS, Split
 from rnnlab.data.per_window import MODES
+from rnnlab.errors import counted
 
 STRAY = 0.25  # from this share of rows outside the training range on, there is a remark
 
@@ -25,8 +26,8 @@ def leaps(where: str, times: np.ndarray, offsets: np.ndarray | None = None) -> l
         return []
     first, last = (str(shown[i].astype("datetime64[s]")) for i in (wide[0], wide[0] + 1))
     return [
-        f"{where}: the times leap in {len(wide):,} place{'s' * (len(wide) > 1)}, first from {first} to {last}, and "
-        "windows lie across; data.resample makes the steps even"
+        f"{where}: {counted(len(wide), 'gap')} between the times, the first from {first} to {last}; to the model each "
+        "is one step. data.resample makes the steps even"
     ]
 
 
@@ -38,18 +39,17 @@ def strays(
     if scaling in MODES or not len(train):
         return []
     low, high = train.min(0), train.max(0)
-    found: list[tuple[float, str, str]] = []
+    found: list[tuple[float, Split, str]] = []
     for split, part in ((s, values[cuts[s]]) for s in SPLITS[1:]):
         if len(part):
             outside = ((part < low) | (part > high)).mean(0)
             found += [(float(share), split, name) for share, name in zip(outside, names, strict=True)]
-    share, where_split, name = max(found, default=(0.0, "", ""))
+    share, split, name = max(found, default=(0.0, SPLITS[0], ""))
     if share < STRAY:
         return []
-    part_name = {"val": "validation", "test": "test"}[where_split]
     return [
-        f"{where}: {share:.0%} of the {part_name} part's {name} lies outside the range of the training part; "
-        "data.scaling=window_last or window_standard shows each window in a scale of its own"
+        f"{where}: {share:.0%} of the {NAMES[split]} part's {name} lies outside the range of the training part; "
+        "data.scaling=window_last or window_standard scales each window by itself"
     ]
 
 
@@ -59,7 +59,7 @@ def parts_in_words(
     """A line for each part: its rows, dates and number of windows; of several series the rows of the first."""
     found = []
     several = f" of {frame.series[0].name}, the first of {len(frame.groups)}" if frame.groups else ""
-    for split, name in zip(SPLITS, ("training", "validation", "test"), strict=True):
+    for split, name in NAMES.items():
         first, end = rows(split)
         if end > first:
             ends = [first, end - 1]
@@ -70,5 +70,6 @@ def parts_in_words(
             else:
                 dates = " to ".join(time_texts(times, offsets))
                 what = f"rows{several}," if times.dtype.kind == "M" else "rows"
-            found.append(f"{name:10} {end - first:,} {what} {dates}: {windows(split):,} windows")
+            n = counted(windows(split), "window")
+            found.append(f"{name:10} {end - first:,} {what} {dates}: {n}")
     return found

@@ -7,7 +7,7 @@ import numpy as np
 
 from rnnlab.config.data_schema import PERIOD
 from rnnlab.data.calendar import MINUTE, local
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 
 UNITS: dict[str, Any] = {  # rnnlab's unit: (count, NumPy's unit)
     "s": (1, "s"), "min": (1, "m"), "h": (1, "h"), "d": (1, "D"), "w": (7, "D"),
@@ -22,6 +22,12 @@ def period(text: str) -> np.timedelta64:
         raise UserError(f"data.resample={text}: must be a period such as 30min, 2h, 1d, 1month")
     count, unit = UNITS[found[2]]
     return np.timedelta64(int(found[1] or 1) * count, unit)
+
+
+def in_words(length: np.timedelta64) -> str:
+    """A length of time as text: "1 hour", "30 minutes"."""
+    number, unit = str(length).split()
+    return counted(int(number), unit.removesuffix("s"))
 
 
 def resampled(
@@ -63,7 +69,9 @@ def means(times: np.ndarray, values: np.ndarray, length: np.timedelta64) -> tupl
     bins, first = bins - bins[0], bins[0]
     n = int(bins[-1]) + 1
     if n > max(100 * len(times), 1_000_000):
-        raise UserError(f"data.resample={length} makes {n:,} rows of {len(times):,}; take a longer period")
+        raise UserError(
+            f"data.resample: steps of {in_words(length)} make {n:,} rows of {len(times):,}; take longer ones"
+        )
     there = np.isfinite(values)
     sums = [
         np.bincount(bins, np.where(ok, column, 0.0), n) for column, ok in zip(values.T, there.T, strict=True)

@@ -41,15 +41,16 @@ class Scales(NamedTuple):
         """
         several = spec.get("series")
         if (several is None) != (not frame.groups):
-            raise UserError(
-                f"the model was trained on {'one series' if several is None else 'several series, by data.id_column'}"
-            )
+            one, more = "one series", "several, by data.id_column"
+            then, now = (one, more) if several is None else (more, one)
+            raise UserError(f"the model was trained on {then}, this data has {now}")
         rows = [0]
         if several:
             names = several["names"]
             if strangers := [group.name for group in frame.groups if group.name not in names]:
                 raise UserError(
-                    f"the model knows no scale for the series {strangers[0]}.{nearest(strangers[0], names)}"
+                    f"the model was not trained on the series {strangers[0]} and has no scale for it."
+                    f"{nearest(strangers[0], names)}"
                 )
             rows = [names.index(group.name) for group in frame.groups]
         outside = [i for i, column in enumerate(target_columns) if column >= len(frame.inputs)]

@@ -14,12 +14,13 @@ from rnnlab.data.ahead import Ahead
 from rnnlab.data.baselines import Predictor
 from rnnlab.data.calendar import step_of
 from rnnlab.data.frame import Frame, Group
+from rnnlab.data.module import NAMES
 from rnnlab.data.per_window import DIFFERENCES, MODES
 from rnnlab.data.remarks import leaps, strays
-from rnnlab.data.resample import period, resampled
+from rnnlab.data.resample import in_words, period, resampled
 from rnnlab.data.table import Table
 from rnnlab.data.windows import Windowed
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 
 POLICIES = ("error", "interpolate", "drop")
 SCALINGS = ("standard", "minmax", "none", *MODES)
@@ -132,7 +133,8 @@ class Series(Windowed):
         times, values = (np.concatenate([piece[i] for piece in pieces]) for i in (0, 1))
         offsets = None if offsets is None else np.concatenate([piece[2] for piece in pieces])
         if len(self.remarks) > 3:  # of many series
-            self.remarks = [*self.remarks[:3], f"{self.source}: {len(self.remarks) - 3:,} more such remarks"]
+            more = counted(len(self.remarks) - 3, "more such remark")
+            self.remarks = [*self.remarks[:3], f"{self.source}: {more}"]
         frame = Frame(times, values, inputs, self.target, 0, offsets, groups if self.id_column else [])
         self.season = self._season(times[: groups[0].stop], frame.offsets_of(groups[0]))
         return self.ahead.widened(frame, bool(self.time_column))
@@ -160,7 +162,7 @@ class Series(Windowed):
             row, name = rows[bad[0][0]], self.target[bad[0][1]]
             cell = table.cells(name, "target")[row]
             raise UserError(
-                f"{self.source}: row {table.rows[row]}, column {name}: {cell} has no logarithm; data.log=false"
+                f"{self.source}: row {table.rows[row]}, column {name}: {cell} has no logarithm; set data.log=false"
             )
         remedy = "data.missing=interpolate fills gaps, data.missing=drop leaves their rows out"
         if self.missing == "error" and len(gaps := np.argwhere(np.isnan(values))):
@@ -177,7 +179,7 @@ class Series(Windowed):
                 times, values = times[:end], values[:end]
                 offsets = None if offsets is None else offsets[:end]
             if self.missing == "error" and len(empty := np.flatnonzero(np.isnan(values[:, 0]))):
-                bin = f"the {self.period} from {times[empty[0]].astype('datetime64[s]')}"
+                bin = f"the {in_words(self.period)} from {times[empty[0]].astype('datetime64[s]')}"
                 raise UserError(f"{self.source}{which}: there is no row in {bin}; {remedy}")
         if self.missing == "drop":
             kept = ~np.isnan(values).any(1)
@@ -207,14 +209,14 @@ class Series(Windowed):
     def _interpolate(self, times: np.ndarray, values: np.ndarray, names: list[str]) -> None:
         at = (times - times[0]).astype(np.float64)
         found = self.parts(len(values))
-        left_out = ("left out", slice(found["test"].stop, len(values)))
-        for split, place in [*found.items(), left_out]:
+        named = [(NAMES[split], place) for split, place in found.items()]
+        for part, place in [*named, (None, slice(found["test"].stop, len(values)))]:  # None: left out
             for i, name in enumerate(names):
                 column, gap = values[place, i], np.isnan(values[place, i])
                 if len(gap) and gap.all():
-                    if split == "left out":
+                    if part is None:
                         continue
-                    raise UserError(f"{self.source}: column {name} has no value in the whole {split} part")
+                    raise UserError(f"{self.source}: column {name} has no value in the whole {part} part")
                 if gap.any():
                     column[gap] = np.interp(at[place][gap], at[place][~gap], column[~gap])
 

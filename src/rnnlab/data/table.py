@@ -9,7 +9,7 @@ import importlib.util
 import io
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from rnnlab.data.instants import Instants, Unread, read_times
 from rnnlab.data.remarks import leaps
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.memory import check_memory
 from rnnlab.regular_files import from_home, read_file
 
@@ -49,13 +49,14 @@ class Table:
         marks: Sequence[str] = (),
     ) -> None:
         self.decimal, self.thousands, self.delimiter = decimal, thousands, delimiter
+        # columns of numbers or times, not of texts: the marks do not concern them
+        self.typed: set[str] = set()
         self.missing = {*MISSING, *(mark.strip().lower() for mark in marks)}
         if isinstance(source, str | Path):
             self.path: Any = from_home(source)
             data = self._bytes()
             if data[:4] == PARQUET:
-                columns = _parquet(self.path, data)
-                self._take(list(columns), columns)
+                self._take(_parquet(self.path, data))
             else:
                 self._read(self._text(data, encoding))
         else:
@@ -65,12 +66,18 @@ class Table:
             if list(source.index.names) != [None]:
                 source = source.reset_index()  # an index with a name is a column
             names = [str(name) for name in source.columns]
-            self._take(names, {name: _texts(source.iloc[:, i].tolist()) for i, name in enumerate(names)})
+            self._take((name, source.iloc[:, i].tolist()) for i, name in enumerate(names))
 
-    def _take(self, names: list[str], columns: dict[str, tuple[str, ...]]) -> None:
-        self.header, self._cells = names, columns
+    def _take(self, columns: Iterable[tuple[str, list[Any]]]) -> None:
+        self.header: list[str] = []
+        self._cells: dict[str, tuple[str, ...]] = {}
+        for name, values in columns:
+            self.header.append(name)
+            self._cells[name] = _texts(values)
+            if not any(isinstance(value, str) for value in values):
+                self.typed.add(name)
         self._refuse_repeats()
-        self.rows = list(range(2, 2 + len(next(iter(columns.values()), ()))))
+        self.rows = list(range(2, 2 + len(next(iter(self._cells.values()), ()))))
         if not self.rows:
             raise UserError(f"{self.path}: there is a header, but no rows")
 
@@ -98,7 +105,10 @@ class Table:
         self.rows = [i + 1 for i, record in enumerate(records) if record][1:]
         for row in self.rows:
             if (cells := len(records[row - 1])) != width:
-                raise UserError(f"{self.path}: row {row} has {cells} cells, the header has {width} columns")
+                raise UserError(
+                    f"{self.path}: row {row} has {counted(cells, 'cell')}, the header has "
+                    f"{counted(width, 'column')}"
+                )
         if not self.rows:
             raise UserError(f"{self.path}: there is a header, but no rows")
         self._cells = dict(
@@ -155,20 +165,19 @@ class Table:
     def is_number(self, name: str) -> bool:
         """Whether the first cell of a column that is not missing is a number."""
         first = next((cell for cell in self._cells[name] if cell.strip().lower() not in self.missing), None)
-        return first is not None and self._number(first) is not None
+        return first is not None and self._number(first, name in self.typed) is not None
 
     def numbers(self, name: str, key: str) -> np.ndarray:
         """A column as float64 (N,), NaN where a cell is missing or infinite. Raises UserError for text."""
-        cells = self.cells(name, key)
-        plain = (
-            self.decimal == "." and self.thousands is None and "_" not in "".join(cells)
-        )  # Python reads 1_000 as a number; here it is text
+        cells, typed = self.cells(name, key), name in self.typed
+        marked = not typed and (self.decimal != "." or self.thousands is not None)
+        plain = not marked and "_" not in "".join(cells)  # Python reads 1_000 as a number; here it is text
         try:
             values = np.fromiter(map(float, cells), np.float64, len(cells)) if plain else None
         except ValueError:
             values = None
         if values is None:
-            found = [self._number(cell) for cell in cells]
+            found = [self._number(cell, typed) for cell in cells]
             if None in found:
                 i = found.index(None)
                 where = f"{self.path}: row {self.rows[i]}, column {name}: {cells[i]!r}"
@@ -178,14 +187,14 @@ class Table:
             values[[cell.strip().lower() in self.missing for cell in cells]] = np.nan
         return np.where(np.isfinite(values), values, np.nan)
 
-    def _number(self, cell: str) -> float | None:
-        """NaN for a missing cell, None for text."""
+    def _number(self, cell: str, typed: bool) -> float | None:
+        """NaN for a missing cell, None for text. A `typed` cell was a number, which Python has written."""
         text = cell.strip()
         if text.lower() in self.missing:
             return np.nan
-        if self.thousands:
+        if self.thousands and not typed:
             text = text.replace(self.thousands, "")
-        if self.decimal != ".":
+        if self.decimal != "." and not typed:
             text = text.replace(".", "_").replace(self.decimal, ".")  # with a point it is not a number then
         try:
             return float(text) if "_" not in text else None
@@ -274,10 +283,10 @@ def gunzip(data: bytes, path: Any) -> bytes:
                 parts.append(part)
         return b"".join(parts)
     except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: is no whole gzip file: {str(error).lower()}") from None
+        raise UserError(f"{path}: is not a complete gzip file: {str(error).lower()}") from None
 
 
-def _parquet(path: Path, data: bytes) -> dict[str, tuple[str, ...]]:
+def _parquet(path: Path, data: bytes) -> Iterator[tuple[str, list[Any]]]:
     if importlib.util.find_spec("pyarrow") is None:
         raise UserError(
             f"{path}: Parquet files are read by pyarrow, which is not installed: pip install pyarrow"
@@ -288,11 +297,9 @@ def _parquet(path: Path, data: bytes) -> dict[str, tuple[str, ...]]:
     try:
         table = read_table(BufferReader(data))
     except (ArrowException, OSError) as error:
-        raise UserError(f"{path}: is no whole Parquet file: {str(error).splitlines()[0]}") from None
-    return {
-        name: _texts(column.to_pylist())
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
+        raise UserError(f"{path}: is not a complete Parquet file: {str(error).splitlines()[0]}") from None
+    columns = zip(table.column_names, table.columns, strict=True)
+    return ((name, column.to_pylist()) for name, column in columns)
 
 
 def _texts(values: Sequence[Any]) -> tuple[str, ...]:

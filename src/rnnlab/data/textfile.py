@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnlab.data.table import GZIP, gunzip
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.memory import check_memory
 from rnnlab.regular_files import from_home, read_file
 
@@ -14,10 +14,11 @@ SUFFIXES = (".txt", ".md", ".text")  # files in a folder that are read, also wit
 ENTRIES = 200_000  # the most files and folders below a folder that is searched for texts
 
 
-def read_texts(paths: str | Path | Sequence[str | Path], encoding: str) -> str:
+def read_texts(paths: str | Path | Sequence[str | Path], encoding: str, key: str = "data.path") -> str:
     """The text of a file, of a list of files, or of all texts below a folder in the order of their paths.
 
-    A text without a final newline gets one if another text follows. Raises UserError for files that cannot be read.
+    A text without a final newline gets one if another text follows. Raises UserError for files that cannot be read;
+    its message calls them by `key`, the key of the config that names them.
     """
     paths = str(paths) if isinstance(paths, Path) else paths
     if isinstance(paths, str) and (folder := from_home(paths)).is_dir():
@@ -25,28 +26,26 @@ def read_texts(paths: str | Path | Sequence[str | Path], encoding: str) -> str:
             below = sorted(itertools.islice(folder.rglob("*"), ENTRIES + 1))
             if len(below) > ENTRIES:
                 raise UserError(
-                    f"data.path={paths}: more than {ENTRIES:,} files are below it; name a folder of texts"
+                    f"{key}={paths}: more than {ENTRIES:,} files are below it; name a folder of texts"
                 )
             found = [p for p in below if p.name.removesuffix(".gz").endswith(SUFFIXES) and p.is_file()]
             check_memory(
                 3.0 * sum(p.stat().st_size for p in found),
-                f"data.path={paths}: reading its {len(found):,} texts",
+                f"{key}={paths}: reading its {counted(len(found), 'text')}",
             )
         except OSError as error:  # such as a folder of the system without permission to read
-            raise UserError(f"data.path={paths}: {error.filename} cannot be read: {error.strerror}") from None
+            raise UserError(f"{key}={paths}: {error.filename} cannot be read: {error.strerror}") from None
         if not found:
-            raise UserError(
-                f"data.path={paths}: the folder holds no text ({', '.join(SUFFIXES)}, also with .gz)"
-            )
+            raise UserError(f"{key}={paths}: the folder holds no text ({', '.join(SUFFIXES)}, also with .gz)")
     elif isinstance(paths, int | float):
-        raise UserError(f"data.path={paths}: must be a file's name, or a list of names")
+        raise UserError(f"{key}={paths}: must be a file's name, or a list of names")
     else:
         found = [Path(path) for path in ([paths] if isinstance(paths, str) else paths)]
-    texts = [read_text(path, encoding) for path in found]
+    texts = [read_text(path, encoding, key) for path in found]
     return "".join(text if text.endswith("\n") else text + "\n" for text in texts[:-1]) + texts[-1]
 
 
-def read_text(path: Path, encoding: str) -> str:
+def read_text(path: Path, encoding: str, key: str = "data.path") -> str:
     """A file's text, unchanged except for a byte-order mark. Raises UserError if it cannot be read or is empty."""
     try:
         content = read_file(from_home(path), 3)
@@ -54,9 +53,9 @@ def read_text(path: Path, encoding: str) -> str:
         folder = from_home(path).parent
         names = [entry.name for entry in folder.iterdir()] if folder.is_dir() else []
         near = nearest(path.name, difflib.get_close_matches(path.name, names, n=1))
-        raise UserError(f"data.path={path}: no such file.{near}") from None
+        raise UserError(f"{key}={path}: no such file.{near}") from None
     except OSError as error:
-        raise UserError(f"data.path={path}: {error.strerror}") from None
+        raise UserError(f"{key}={path}: {error.strerror}") from None
     if content[:2] == GZIP:
         content = gunzip(content, path)
     try:
@@ -68,8 +67,8 @@ def read_text(path: Path, encoding: str) -> str:
     except UnicodeError as error:
         place = f" at byte {error.start}" if isinstance(error, UnicodeDecodeError) else ""
         raise UserError(
-            f"data.path={path}: not {encoding}{place}; name its encoding, such as data.encoding=latin-1"
+            f"{key}={path}: not {encoding}{place}; name its encoding, such as data.encoding=latin-1"
         ) from None
     if not text:
-        raise UserError(f"data.path={path}: the file is empty")
+        raise UserError(f"{key}={path}: the file is empty")
     return text

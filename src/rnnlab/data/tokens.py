@@ -12,7 +12,7 @@ from rnnlab import streams
 from rnnlab.config import data_schema as schema
 from rnnlab.config.arguments import check_arguments
 from rnnlab.data.loader import Loader, in_order, shuffled
-from rnnlab.data.module import SequenceData, Split, spread
+from rnnlab.data.module import NAMES, SequenceData, Split, spread
 from rnnlab.data.parts import parts
 from rnnlab.errors import UserError
 from rnnlab.memory import check_memory
@@ -63,7 +63,9 @@ class Tokens(SequenceData):
         self._parts = parts(n_sequences, fractions)
         for (split, part), share in zip(self._parts.items(), fractions, strict=True):
             if share and part.start == part.stop:
-                raise UserError(f"data.n_sequences={n_sequences}: too few, the {split} part would be empty")
+                raise UserError(
+                    f"data.n_sequences={n_sequences}: too few: the {NAMES[split]} part would be empty"
+                )
 
     def with_spec(self, spec: dict[str, Any]) -> "Tokens":
         """Raises UserError where the model was trained with fewer tokens or with other classes."""

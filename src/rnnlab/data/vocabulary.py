@@ -62,7 +62,7 @@ class Vocabulary:
             if self.unknown == "error":
                 raise UserError(
                     f"not in the model's vocabulary: {listed(self.missing(text))}."
-                    f" It has these {len(self)}: {self.characters!r}"
+                    f" Its {len(self)} characters: {self.characters!r}"
                 )
             if self.unknown == "skip":
                 ids = ids[ids >= 0]

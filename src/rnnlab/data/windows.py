@@ -15,7 +15,7 @@ from rnnlab.data.calendar import Step, step_of
 from rnnlab.data.frame import Frame, Stretch
 from rnnlab.data.gather import gatherer
 from rnnlab.data.loader import Loader, in_order, shuffled
-from rnnlab.data.module import SPLITS, SequenceData, Split, spread
+from rnnlab.data.module import NAMES, SPLITS, SequenceData, Split, spread
 from rnnlab.data.parts import parts
 from rnnlab.data.per_window import MODES, PerWindow
 from rnnlab.data.remarks import parts_in_words
@@ -208,12 +208,12 @@ class Windowed(SequenceData):
             n = group.stop - group.start
             places, cuts = self.place(n), self.parts(n)
             if any(not len(places[s]) for s in wanted):
-                held = ", ".join(f"{s} {cuts[s].stop - cuts[s].start}" for s in SPLITS)
-                named = f"the series {group.name} is " if group.name else ""
-                later = f" (of a later part its horizon, {self.horizon})" if self.reaching else ""
+                held = ", ".join(f"{NAMES[s]} {cuts[s].stop - cuts[s].start}" for s in SPLITS)
+                named = f" {group.name}" if group.name else ""
+                later = f" (in a later part only its horizon, {self.horizon})" if self.reaching else ""
                 raise UserError(
-                    f"{named}too short: a window and its horizon take {self.window} + {self.horizon} = "
-                    f"{self.window + self.horizon} rows{later}, of {n} rows the parts hold {held}. "
+                    f"the series{named} is too short: a window and its horizon take {self.window} + {self.horizon} = "
+                    f"{self.window + self.horizon} rows{later}, and of {n} rows the parts have {held}. "
                     f"Take a smaller data.window or data.horizon{' or data.origin' * bool(self.origin)}, or other "
                     "data.fractions"
                 )
@@ -224,23 +224,29 @@ class Windowed(SequenceData):
 
     def _given_scales(self, spec: dict[str, Any]) -> Scales:
         frame = self.frame
-        ours = {"input_names": frame.inputs, "target_names": frame.targets, "window": self.window,
-                "horizon": self.horizon}  # fmt: skip
-        for key, value in ours.items():
+        for key, names in {"inputs": frame.inputs, "targets": frame.targets}.items():
+            if (known := spec[f"{key[:-1]}_names"]) != names:
+                known, here = ", ".join(known), ", ".join(names)
+                raise UserError(f"the model was trained on the {key} {known}, this data has the {key} {here}")
+        for key, value in {"window": self.window, "horizon": self.horizon}.items():
             if spec[key] != value:
-                raise UserError(f"the model was trained with {key}={spec[key]}, this data has {key}={value}")
+                raise UserError(
+                    f"the model was trained with data.{key}={spec[key]}, this data has data.{key}={value}"
+                )
         if bool(spec.get("log")) != self.log:
             then, now = ("true", "false") if spec.get("log") else ("false", "true")
             raise UserError(f"the model was trained with data.log={then}, this data has data.log={now}")
         if (trained := spec.get("step")) and self.step is not None:
             before = Step(*trained)
             if not 0.75 < self.step.length / before.length < 1.34:
+                longer = "; data.resample makes steps longer" * (self.step.length < before.length)
                 raise UserError(
-                    f"the model was trained on steps of {before}, this data has steps of {self.step}; "
-                    "data.resample makes steps longer"
+                    f"the model was trained on steps of {before}, this data has steps of {self.step}{longer}"
                 )
-        if all(group.stop - group.start < self.window for group in frame.series):
-            raise UserError(f"the model looks at {self.window} rows, this data has only {len(frame.values)}")
+        longest = max(group.stop - group.start for group in frame.series)
+        if longest < self.window:
+            where = " in its longest series" * bool(frame.groups)
+            raise UserError(f"the model looks at {self.window} rows, this data has only {longest}{where}")
         return Scales.of_spec(spec, frame, self.target_columns)
 
     def known_ahead(self, row: int, steps: int) -> torch.Tensor:

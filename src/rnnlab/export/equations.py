@@ -18,6 +18,7 @@ from torch import Tensor
 from rnnlab.cells import Cell
 from rnnlab.native import expressions as ex
 from rnnlab.native.expressions import Expression, ordered
+from rnnlab.native.symbols import tensors_of
 from rnnlab.native.tracing import Traced, trace
 from rnnlab.recurrence.stack import Stack
 
@@ -103,7 +104,7 @@ def code(stack: Stack) -> tuple[str, dict[str, Tensor]]:
             name="{name}",
             doc=documentation(cell),
             parameters="\n".join(
-                f"        self.{name} = nn.Parameter(torch.zeros({sizes(name, value, cell)}))"
+                f"        self.{attribute(name)} = nn.Parameter(torch.zeros({sizes(name, value, cell)}))"
                 for name, value in step.parameters.items()
             ),
             states=", ".join(step.states),
@@ -112,7 +113,7 @@ def code(stack: Stack) -> tuple[str, dict[str, Tensor]]:
         )
         name = classes.setdefault(text, kind if not classes else f"{kind}{len(classes) + 1}")
         made.append(f"{name}({cell.input_size}, {cell.hidden_size})")
-        weights |= {f"cells.{i}.{key}": value for key, value in step.parameters.items()}
+        weights |= {f"cells.{i}.{attribute(key)}": value for key, value in step.parameters.items()}
     first = cells[0]
     widths = [k * first.hidden_size for k in first.widths]
     start, zeros = "", f"[{', '.join(f'x.new_zeros({len(cells)}, len(x), {n})' for n in widths)}]"
@@ -156,6 +157,11 @@ def usable(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and name not in ("u", "self", "nn", "torch")
 
 
+def attribute(name: str) -> str:
+    """The name of a parameter in the code; that of a submodule's, such as norm.weight, has a dot."""
+    return name.replace(".", "_")
+
+
 def sizes(name: str, value: Tensor, cell: Cell) -> str:
     """The shape of a parameter as code, in terms of `units` and `inputs` where possible."""
     shape = []
@@ -181,7 +187,8 @@ class Step:
     @property
     def parameters(self) -> dict[str, Tensor]:
         wanted = ["weight_ih", *(["bias_ih"] if self.cell.bias_ih is not None else []), *self.traced.names]
-        return {name: getattr(self.cell, name).detach() for name in dict.fromkeys(wanted)}
+        known = tensors_of(self.cell)
+        return {name: known[name].detach() for name in dict.fromkeys(wanted)}
 
     @property
     def states(self) -> list[str]:
@@ -243,7 +250,8 @@ class Step:
             for e in blocks:
                 k = int(e.args[1])  # type: ignore[arg-type]
                 whole = k < 0 or (count == 1 and self.parameters[name].dim() == 1)
-                self.names[e] = f"self.{name}" if whole else f"self.{name}.view(-1, {units})[{k}]"
+                own = f"self.{attribute(name)}"
+                self.names[e] = own if whole else f"{own}.view(-1, {units})[{k}]"
 
     def _with_bias(self, order: list[Expression]) -> dict[tuple[object, ...], str]:
         """{(matrix, column, source): bias}, for products to each block of which the same vector is added."""
@@ -267,11 +275,13 @@ class Step:
         assert isinstance(source, Expression)
         units, matrix = self.cell.hidden_size, self.parameters[str(name)]
         rows, columns = (n // units for n in matrix.shape)
-        weight = f"self.{name}" + (f"[:, {column * units}:{(column + 1) * units}]" if columns > 1 else "")
+        weight = f"self.{attribute(str(name))}" + (
+            f"[:, {column * units}:{(column + 1) * units}]" if columns > 1 else ""
+        )
         bias = self.biases.get((name, column, source))
         known = self.parameters[bias].numel() // units if bias else 0
         bias = bias if known == rows else None
-        short = str(name).removeprefix("weight_") + (f"_{column}" if columns > 1 else "")
+        short = attribute(str(name)).removeprefix("weight_") + (f"_{column}" if columns > 1 else "")
         taken = set(self.names.values())
         short = next(
             n
@@ -279,7 +289,7 @@ class Step:
             if n not in taken and f"{n}_0" not in taken
         )
         parts = [short] if rows == 1 else [f"{short}_{k}" for k in range(rows)]
-        call = f"nn.functional.linear({self.text(source)}, {weight}{f', self.{bias}' if bias else ''})"
+        call = f"nn.functional.linear({self.text(source)}, {weight}{f', self.{attribute(bias)}' if bias else ''})"
         self.body.append(f"{', '.join(parts)} = {call}{f'.chunk({rows}, -1)' if rows > 1 else ''}")
         for k, part in enumerate(parts):
             block = ex.make("product", str(name), k, column, source)
@@ -340,9 +350,9 @@ class Step:
         if e.op == "sum":
             return f"{parts[0]}.sum(-1, keepdim=True)"
         if e.op in ("max", "min"):
-            limits = [limit for a in e.operands if (limit := ex.number(a)) is not None]
-            if not limits:
+            if all(ex.number(a) is None for a in e.operands):
                 return f"torch.{e.op}imum({', '.join(parts)})"
             tensor = next(self.text(a) for a in e.operands if ex.number(a) is None)
-            return f"torch.clamp({tensor}, {'min' if e.op == 'max' else 'max'}={limits[0]:g})"
+            limit = next(self.text(a) for a in e.operands if ex.number(a) is not None)
+            return f"torch.clamp({tensor}, {'min' if e.op == 'max' else 'max'}={limit})"
         return f"{CALLS.get(e.op, f'torch.{e.op}')}({', '.join(parts)})"

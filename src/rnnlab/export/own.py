@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnlab.data.module import SequenceData, Split
 from rnnlab.errors import UserError
 from rnnlab.export.portable import Portable, dynamic_shapes
 from rnnlab.runs.data import load_data
 from rnnlab.runs.run import Run
 from rnnlab.training.generators import gives
 
+PARTS: tuple[Split, ...] = ("test", "val", "train")
 INSTEAD = "--to safetensors takes its weights"
 
 
@@ -42,13 +44,13 @@ def own(task: nn.Module, run: Run, trust: bool) -> Portable:
                 f"export: forward of {kind} cannot be called: {first_line(failed)}; {INSTEAD}"
             ) from failed
     outputs = list(found) if isinstance(found, tuple | list) else [found]
-    if not all(isinstance(one, Tensor) for one in outputs):
-        raise UserError(f"export: forward of {kind} gives {type(outputs[0]).__name__}, no tensors; {INSTEAD}")
+    if other := next((type(one).__name__ for one in outputs if not isinstance(one, Tensor)), ""):
+        raise UserError(f"export: forward of {kind} gives a {other}, and only tensors are traced; {INSTEAD}")
     said = ("output",) if isinstance(found, Tensor) else tuple(f"output{i}" for i in range(len(outputs)))
     for axes in candidates(inputs):
         sizes = ", ".join(f"`{name}` {shape(x, axes[name])}" for name, x in inputs.items())
         limits = fixed(task, inputs, axes)
-        words = f"`forward` of {kind} takes {sizes}."
+        words = f"`forward` of {kind} takes {sizes}.{scaling(task)}"
         model = Portable(module, inputs, axes, said, f"{words} {limits}".strip(), limits)
         try:
             with warnings.catch_warnings(), torch.no_grad():
@@ -59,6 +61,21 @@ def own(task: nn.Module, run: Run, trust: bool) -> Portable:
             continue
         return model
     raise UserError(f"export: forward of {kind} cannot be traced: {error}; {INSTEAD}")
+
+
+def scaling(task: Any) -> str:
+    """A text on the units of a forecaster's `forward`, where its data is scaled; "" for other models."""
+    spec = getattr(task, "spec", {})
+    if "series" in spec:
+        return " It takes values in the scale of each series."
+    scales = [spec.get(key, []) for key in ("input_shift", "input_scale", "target_shift", "target_scale")]
+    if not any(scales[0] + scales[2]) and set(scales[1] + scales[3]) <= {1.0}:
+        return ""
+    minus, over, plus, times = (", ".join(map(repr, values)) for values in scales)
+    return (
+        f" It takes scaled values: those of the data minus {minus}, divided by {over}. An output in this scale, times "
+        f"{times}, plus {plus}, is in the units of the data."
+    )
 
 
 def fixed(task: nn.Module, inputs: dict[str, Tensor], axes: dict[str, dict[int, str]]) -> str:
@@ -90,17 +107,22 @@ def names(task: nn.Module) -> list[str]:
 def first_inputs(task: Any, run: Run, trust: bool) -> Iterator[Tensor]:
     """The parts of a batch of the run's data; a single row is doubled, because torch takes a size of 1 as fixed."""
     data = load_data(run, getattr(task, "spec", {}), trust=trust)
-    if hasattr(data, "loader"):
-        batch = next(iter(data.loader("test")))
+    batches: Any
+    if isinstance(
+        data, SequenceData
+    ):  # a user's own data may have a method `loader` that takes something else
+        batches = next(loader for part in PARTS if (loader := data.loader(part)) is not None)
     else:
-        part = next((n for n in ("test", "val", "train") if gives(data, f"{n}_dataloader")), None)
-        if part is None:
+        given = ((one, part) for part in PARTS for one in (data, task) if gives(one, f"{part}_dataloader"))
+        owner, part = next(given, (None, ""))
+        if owner is None:
             raise UserError(
                 f"export: {type(data).__name__} gives no batch to trace the model with; {INSTEAD}"
             )
         if part != "test":
             data.setup("validate" if part == "val" else "fit")
-        batch = next(iter(getattr(data, f"{part}_dataloader")()))
+        batches = getattr(owner, f"{part}_dataloader")()
+    batch = next(iter(batches))
     parts = list(batch) if isinstance(batch, tuple | list) else [batch]
     for one in parts:
         if not isinstance(one, Tensor):

@@ -216,7 +216,8 @@ def check(model: Portable, folder: Path) -> str:
         words = [sys.executable, "-I", "-B", "-c", ELSEWHERE, str(folder.absolute()), given, found, *places]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise UserError(f"model.py: does not run: {done.stderr.strip().splitlines()[-1]}")
+            said = done.stderr.strip().splitlines() or [f"its process ended with code {done.returncode}"]
+            raise UserError(f"model.py: does not run: {said[-1]}")
         theirs = torch.load(found, weights_only=True)
     pairs = zip([ours] if isinstance(ours, Tensor) else ours, theirs, strict=True)
     worst = apart(pairs)

@@ -92,6 +92,8 @@ def portable(task: Any) -> Portable | None:
         words = (
             "`x` (batch, time, inputs) and `forecast` (batch, horizon, targets) are in the units of the data."
         )
+        if task.distribution is not None:
+            words += " It is the centre of the distribution; the quantiles are not exported."
         limits = rounded(task.spec)
         words = f"{words} {limits}".strip()
         return Portable(Series(task), {"x": x}, {"x": time}, ("forecast",), words, limits)
@@ -113,7 +115,12 @@ def portable(task: Any) -> Portable | None:
             words,
         )
     if type(task) is Classifier:
-        words = "`tokens` (batch, time) are padded on the right to `lengths` (batch,); `logits` are before the softmax."
+        before = "before the softmax"
+        if task.sigmoid:
+            before = "(batch,) before the sigmoid, which gives the probability of class 1"
+        words = (
+            f"`tokens` (batch, time) are padded on the right to `lengths` (batch,); `logits` are {before}."
+        )
         return Portable(
             task,
             {"tokens": tokens, "lengths": torch.tensor([5, 3])},

@@ -1,5 +1,6 @@
 """The style of all figures: one palette, plain axes, labels at the ends of lines."""
 
+import io
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -7,7 +8,7 @@ from textwrap import wrap
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import style
+from matplotlib import rc_context, style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,6 +18,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
+from rnnlab.errors import UserError
 from rnnlab.figures.axis import apart
 from rnnlab.terminal.screen import one_line
 
@@ -35,6 +37,10 @@ WIDE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi
         "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS", "Microsoft YaHei", "SimHei", "Droid Sans Fallback",
         "Noto Emoji", "Segoe UI Emoji", "Apple Symbols", "Symbola")  # fmt: skip
 LINE_PT = 11.0  # least distance between two labels, in points
+FORMATS = (".svg", ".pdf", ".png")
+# text remains text in SVG, and PDF contains whole fonts; no date, so that the same figure gives the same file
+STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "rnnlab", "pdf.fonttype": 42}
+DATELESS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None, "ModDate": None}}
 
 
 class Label(NamedTuple):
@@ -146,12 +152,34 @@ def wide_fonts() -> list[str]:
     return [name for name in WIDE if name in there]
 
 
-@alike()
-def save(figure: Figure, path: Path) -> Path:
-    """Writes a PNG, and makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def readable(figure: Figure) -> Figure:
+    """The figure, with fonts that have the characters of its texts."""
     for text in figure.findobj(Text):
         if not text.get_text().isascii():  # matplotlib takes each character from the first font that has it
             text.set_fontfamily(["DejaVu Sans", *wide_fonts()])
-    figure.savefig(path, format="png")
+    return figure
+
+
+@alike()
+def png(figure: Figure) -> bytes:
+    """A figure as PNG."""
+    picture = io.BytesIO()
+    readable(figure).savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def check_format(file: Path) -> None:
+    """Raises UserError for a file whose name ends with no format of a figure."""
+    if file.suffix.lower() not in FORMATS:
+        raise UserError(f"{file}: a figure is written as {', '.join(FORMATS)}")
+
+
+@alike()
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a figure in the format that its name ends with, a PNG if it ends with none, and makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ending = path.suffix.lower()
+    kind = ending[1:] if ending in FORMATS else "png"
+    with rc_context(STYLE):
+        readable(figure).savefig(path, format=kind, metadata=DATELESS.get(ending))
     return path

@@ -102,11 +102,11 @@ def panel(
         axes.plot(at, values[:, target], color=BLUE, linewidth=1.6, label=label)
         if interval is not None:
             low, high = interval[:, target].T
-            name_of = f"{free.levels[0]:g} to {free.levels[-1]:g}"
+            name_of = f"quantiles {free.levels[0]:g} to {free.levels[-1]:g}"
             axes.fill_between(at, low, high, color=BLUE, alpha=0.2, linewidth=0, label=name_of)
     elif free.quantiles is not None:
         low, high = free.quantiles[:, target, [0, -1]].T
-        name_of = f"{free.levels[0]:g} to {free.levels[-1]:g}"
+        name_of = f"quantiles {free.levels[0]:g} to {free.levels[-1]:g}"
         axes.fill_between(
             free.times[: len(low)], low, high, color=ORANGE, alpha=0.25, linewidth=0, label=name_of
         )

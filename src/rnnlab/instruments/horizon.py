@@ -81,7 +81,7 @@ def free_runs(
     at = torch.from_numpy(starts)[:, None] + torch.arange(-data.window, 0)
     windows = data.series[at, : data.inputs].to(task.scale)
     units = data.units(torch.from_numpy(starts) - data.window) if data.frame.groups else ()
-    forecast = task.unscaled(fed_back(task, windows, steps), *units).double().cpu().numpy()
+    forecast = task.unscaled(fed_back(task, windows, steps), *units).cpu().double().numpy()
     targets = data.frame.values[:, data.target_columns]
     truth = targets[starts[:, None] + np.arange(steps)]
     if data.season:

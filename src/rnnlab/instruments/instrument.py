@@ -1,6 +1,5 @@
 """`Instrument`, the base class: a callback that measures a training at validations, and never changes it."""
 
-import io
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -106,14 +105,11 @@ class Instrument(Callback):
 
     def _png(self, task: Task, data: Any, narrow: bool) -> bytes | None:
         self.narrow = narrow
-        from rnnlab.figures.canvas import alike
+        from rnnlab.figures.canvas import alike, png
 
-        picture = io.BytesIO()
         with alike():
-            if (figure := self.draw(task, data)) is None:
-                return None
-            figure.savefig(picture, format="png")
-        return picture.getvalue()
+            figure = self.draw(task, data)
+            return None if figure is None else png(figure)
 
     @property
     def is_curve(self) -> bool:

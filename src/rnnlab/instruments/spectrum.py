@@ -96,11 +96,11 @@ def candidate(cell: Cell) -> np.ndarray | None:
     """
     place, own = cell.gate_index("candidate"), getattr(cell, "weight_hn", None)
     if own is not None:
-        return own.detach().double().cpu().numpy()
+        return own.detach().cpu().double().numpy()
     weight = getattr(cell, "weight_hh", None)
     if weight is None or weight.dim() != 2 or weight.shape[0] % weight.shape[1]:
         return None
-    blocks = weight.detach().double().cpu().numpy().reshape(-1, weight.shape[1], weight.shape[1])
+    blocks = weight.detach().cpu().double().numpy().reshape(-1, weight.shape[1], weight.shape[1])
     return blocks[place if place is not None and place < len(blocks) else 0]
 
 

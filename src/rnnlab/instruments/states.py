@@ -82,10 +82,10 @@ class States(Instrument):
 def saturation(gate: Gate, values: torch.Tensor) -> float:
     """The share of a gate's values within `STUCK` of an end of its range."""
     if gate.squeeze != "sigmoid":
-        return float((values.abs() > 1 - STUCK).double().mean())
-    return float(((values < STUCK) | (values > 1 - STUCK)).double().mean())
+        return float((values.abs() > 1 - STUCK).cpu().double().mean())
+    return float(((values < STUCK) | (values > 1 - STUCK)).cpu().double().mean())
 
 
 def dead(h: torch.Tensor) -> float:
     """The share of dead units in h (T, B, H)."""
-    return float((h.double().std(dim=(0, 1)) < DEAD).double().mean())
+    return float((h.cpu().double().std(dim=(0, 1)) < DEAD).double().mean())

@@ -7,6 +7,7 @@ import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from rnnlab.errors import counted
 from rnnlab.figures.canvas import BLUE, GREY, INK, headline, panels, quiet, whole
 from rnnlab.figures.learning import plain_ticks
 from rnnlab.instruments.instrument import Instrument
@@ -55,7 +56,7 @@ class GradientThroughTime(Instrument):
             axes.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.0, 0.5))
         ratio = np.array(self.history[-1][1]) / max(self.history[-1][1][-1], 1e-300)
         found = lag(ratio)
-        message = (f"The gradient is below 1% after {found} steps" if found < len(ratio)
+        message = (f"The gradient is below 1% after {counted(found, 'step')}" if found < len(ratio)
                    else "The gradient reaches the beginning of the sequence")  # fmt: skip
         headline(figure, message, f"first over last {ratio[0]:.2g}; {self.when}")
         return figure
@@ -68,7 +69,7 @@ def gradient_norms(task: Any, seen: Probe) -> np.ndarray:
         run = trace(task, start)
         top = run.steps[-1]
         gradients = torch.autograd.grad(task.end_loss(run.y, seen), top)
-    return np.array([float(g.double().norm()) for g in gradients])
+    return np.array([float(g.cpu().double().norm()) for g in gradients])
 
 
 def lag(ratio: np.ndarray) -> int:
@@ -112,11 +113,9 @@ class Memory(Instrument):
             whole(right.yaxis)
             whole(right.xaxis)
             right.set_title("over the training", loc="left", fontsize=10.5)
-        headline(
-            figure,
-            f"The model needs the last {self.history[-1][1]} steps",
-            f"of {self.kept[-1]}; {self.when}",
-        )
+        needed = self.history[-1][1]
+        last = f"{needed} steps" if needed != 1 else "step"
+        headline(figure, f"The model needs the last {last}", f"of {self.kept[-1]}; {self.when}")
         return figure
 
 

@@ -43,7 +43,7 @@ class Writing(Instrument):
         self.vocabulary = Vocabulary.from_spec(task.spec)
         self.ids = data.rows(data.held_out())[0, : LINES * WIDTH + 1].to(task.device)
         logits, _ = task(self.ids[None, :-1])
-        self.log_p = torch.log_softmax(logits[0].double().cpu(), -1)  # (T, V)
+        self.log_p = torch.log_softmax(logits[0].cpu().double(), -1)  # (T, V)
         read = self.ids[1:].cpu()
         self.losses = -self.log_p[torch.arange(len(read)), read].numpy()
         self.remember(self.step, float(self.losses.mean()))

@@ -136,6 +136,7 @@ class Library:
             "rnnlab_program_new": (Pointer, [Pointer]),
             "rnnlab_program_free": (None, [Pointer]),
             "rnnlab_program_optimizer": (None, [Pointer] * 2),
+            "rnnlab_program_strayed": (Int, [Pointer]),
             "rnnlab_gradients": (Double, [Pointer] * 4),
             "rnnlab_update": (Double, [Pointer, Double]),
             "rnnlab_evaluate": (Double, [Pointer] * 5),

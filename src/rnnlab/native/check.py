@@ -44,6 +44,12 @@ def obstacle(cell: Cell) -> str | None:
             _known[kernels] = difference(cell, kernels) or ""
         except Untraceable as error:
             _known[kernels] = f"the native engine cannot compile {type(cell).__name__}: {error}"
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            # such as a cell that cannot be copied, or a step that is of single precision wherever it runs
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            _known[kernels] = (
+                f"the kernels of {type(cell).__name__} cannot be compared with its own step: {why}"
+            )
     return _known[kernels] or None
 
 

@@ -32,7 +32,7 @@ def obstacle(cell: Cell) -> str | None:
     name = parametrize.type_before_parametrizations(cell).__name__
     others = [at for at, module in cell.named_modules() if at and parametrize.is_parametrized(module)]
     if others or len(mirrored(cell)) < len(getattr(cell, "parametrizations", ())):
-        return f"torch computes {name}'s weights from others"
+        return f"the kernels cannot compute {name}'s parametrized weights"
     return None
 
 

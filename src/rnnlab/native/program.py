@@ -1,5 +1,6 @@
 """Whole training steps on the kernels: one at a time, or many in one call, with the same bits."""
 
+import copy
 import ctypes
 import time
 import weakref
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnlab.errors import UserError
 from rnnlab.native import bindings as lib
 from rnnlab.native.flat import Flat, adopt, install
 from rnnlab.native.kernels import kernels_of
@@ -117,9 +119,12 @@ class Program:
         table, index = self._table(source, [batch], dropout_step)
         self.flat.attach()
         data = self._data(source, self.carry, table)
-        return self.lib.c.rnnlab_gradients(
+        loss = self.lib.c.rnnlab_gradients(
             self._handle, ctypes.byref(data), table.ctypes.data, index.data_ptr()
         )
+        if loss != loss:
+            self._refuse_edits(source)
+        return loss
 
     def update(self, lr: float) -> float:
         """Clips the last batch's gradients in place and updates the parameters; returns the 2-norm before clipping."""
@@ -163,6 +168,8 @@ class Program:
         )
         if done:
             self._started()
+        if done < len(batches):
+            self._refuse_edits(source)
         return Steps(done, torch.from_numpy(losses), torch.from_numpy(norms))
 
     def evaluate(
@@ -181,6 +188,8 @@ class Program:
         loss = self.lib.c.rnnlab_evaluate(
             self._handle, ctypes.byref(data), table.ctypes.data, index.data_ptr(), lib.address(out)
         )
+        if loss != loss:
+            self._refuse_edits(source)
         if out is not None and source.kind == "series":
             out = out.view(rows, source.data.horizon, source.data.targets)
         elif out is not None and self._spec.loss == lib.LOSSES["binary_cross_entropy"]:
@@ -221,6 +230,7 @@ class Program:
                 ctypes.addressof(sums),
             )
             if not fine:
+                self._refuse_edits(part.source)
                 raise MemoryError("there is not enough memory to score a part")
             self.batches_a_call = max(1, int(CALL_S * n / max(time.perf_counter() - begin, 1e-7)))
             done += n
@@ -300,6 +310,21 @@ class Program:
             raise ValueError(f"a batch has {table[:, 0].max()} rows; this program takes at most {self.rows}")
         table[:, DROPOUT] = dropout_step + np.arange(len(batches))
         return np.ascontiguousarray(table), index
+
+    def _refuse_edits(self, source: Source) -> None:
+        """Raises UserError where the kernels have met a token, label or length out of its range: the data was edited in
+        place after it had been checked.
+        """
+        if not self.lib.c.rnnlab_program_strayed(self._handle):
+            return
+        now = copy.copy(source)  # the source may be edited back
+        assert isinstance(now, Characters | Sequences)  # only these hold such numbers
+        try:
+            now.look()
+            self._check(now, self.rows)
+        except ValueError as error:
+            raise UserError(f"data: it was edited during the training; {error}") from None
+        raise UserError("data: it was edited during a step, which has read a number out of its range")
 
     def _check(self, source: Source, rows: int) -> None:
         spec = self._spec

@@ -240,7 +240,7 @@ def _named(op: str) -> Callable[..., Symbol]:
 
 
 def _binary(f: Callable[[Expression, Expression], Expression]) -> Callable[..., Symbol]:
-    def rule(t: Trace, a: Any, b: Any, *, alpha: float = 1, **_: Any) -> Symbol:
+    def rule(t: Trace, a: Any, b: Any, *, alpha: float = 1) -> Symbol:
         if alpha != 1:
             b = t.each(lambda x: mul(x, constant(float(alpha))), b)
         return t.each(f, a, b)

@@ -74,17 +74,31 @@ class Scale:
         self.units = Units(len(scale), *(values.ctypes.data for values in self.kept), middle)
 
 
+def are_readable(loss: str, truth: Tensor, classes: int) -> bool:
+    """Whether `scores` can read the truth of a batch: float32 for forecasts, else int64 labels of `classes` classes."""
+    if loss not in ("cross_entropy", "binary_cross_entropy"):
+        return truth.dtype == torch.float32
+    if truth.dtype != torch.int64 or not truth.numel():
+        return False
+    low, high = torch.aminmax(truth)
+    return int(low) >= 0 and int(high) < classes
+
+
 def scores(loss: str, said: Tensor, truth: Tensor, scale: Scale, huber_delta: float = 1.0) -> list[float]:
     """The sums over a batch.
 
     For forecasts, `said` (the outputs; B rows) and `truth` (B, ...) are float32. For classes, `said` is (B, T,
-    classes), or (B, classes) with one class per row, and `truth` int64 (B, T) or (B,).
+    classes), or (B, classes) with one class per row, and `truth` int64 (B, T) or (B,); see `are_readable`. Raises
+    ValueError for a truth that does not fit the outputs.
     """
     rows, forecasts = len(said), truth.is_floating_point()
     places = 1 if forecasts or truth.dim() == 1 else truth.shape[1]
     sums = (ctypes.c_double * SCORES)()
     said, truth = dense(said), dense(truth)
     outputs = said.numel() // max(1, rows * places)
+    fits = len(truth) == rows and said.numel() == truth.numel() * scale.levels
+    if not (fits if forecasts else truth.shape in (said.shape, said.shape[:-1])):
+        raise ValueError(f"the outputs are {tuple(said.shape)}, the truth is {tuple(truth.shape)}")
     where = (address(truth), None) if forecasts else (None, address(truth))
     done = library().c.rnnlab_scores(
         LOSSES[loss], huber_delta, scale.levels, ctypes.addressof(scale.units),

@@ -176,10 +176,14 @@ class Characters(Source):
             raise ValueError(f"x is {tuple(x.shape)}, y {tuple(y.shape)}, segment {segment}")
         self.rows, self.length = x.shape
         self.segment = self.steps = min(segment, self.length)
-        self.tokens, self.labels = bounds(x), bounds(y)
         data = self.data
         data.tokens, data.labels = self.keep(x), self.keep(y)
         data.token_row, data.label_row = x.stride(0), y.stride(0)
+        self.look()
+
+    def look(self) -> None:
+        """Notes the ranges of tokens and labels, which a program compares with those of its model."""
+        self.tokens, self.labels = map(bounds, self.kept)
 
     def largest(self, batches: Sequence[Any]) -> int:
         return self.rows
@@ -206,15 +210,20 @@ class Sequences(Source):
         _require("lengths", lengths, 1, torch.int64)
         _require("y", y, 1, torch.int64)
         self.rows, self.steps = x.shape
+        data = self.data
+        data.tokens, data.lengths, data.labels = self.keep(x), self.keep(lengths), self.keep(y)
+        data.token_row, data.label_row = x.stride(0), 1
+        self.look()
+
+    def look(self) -> None:
+        """As that of `Characters`. Raises ValueError for lengths that do not fit."""
+        x, lengths, y = self.kept
         low, high = bounds(lengths)
         if len(lengths) != self.rows or len(y) != self.rows or low < 1 or high > self.steps:
             raise ValueError(
                 f"x is {tuple(x.shape)}, with {len(lengths)} lengths from {low} to {high}, {len(y)} labels"
             )
         self.tokens, self.labels = bounds(x), bounds(y)
-        data = self.data
-        data.tokens, data.lengths, data.labels = self.keep(x), self.keep(lengths), self.keep(y)
-        data.token_row, data.label_row = x.stride(0), 1
 
     def table(self, batches: Sequence[Any]) -> tuple[np.ndarray, Tensor]:
         return self.indexed(batches, 0, self.rows)

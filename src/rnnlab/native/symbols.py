@@ -51,7 +51,7 @@ class Symbol:
     @property
     def shape(self) -> tuple[Any, ...]:
         width = 1 if self.per_row else len(self.blocks) * self.trace.hidden
-        return (_Rows(), width) if self.batched else (width,)
+        return (ROWS, width) if self.batched else (width,)
 
     def is_last(self, dim: Any) -> bool:
         """Whether `dim` is the dimension of the units."""
@@ -74,6 +74,8 @@ class Symbol:
             ]
         if name not in self.trace.rules:
             refuse(f"a tensor's {name} cannot be compiled")
+        if name == "where":  # a method takes the condition second, the function first
+            return lambda condition, other: self.trace.rule(name, (condition, self, other), {})
         return lambda *args, **kwargs: self.trace.rule(name, (self, *args), kwargs)
 
     def __bool__(self) -> bool:
@@ -119,6 +121,13 @@ class _Rows:
         _refuse
     )
     __rtruediv__ = __bool__ = __lt__ = __gt__ = __le__ = __ge__ = _refuse
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return other is self or bool(self._refuse())
+
+
+ROWS = _Rows()
 
 
 def _operator(name: str) -> Any:
@@ -202,6 +211,8 @@ class Trace(TorchFunctionMode):
                 refuse("a number that depends on data, or on a parameter")
             if name in ("size", "dim", "numel", "is_floating_point") and isinstance(args[0], Tensor):
                 return function(*args, **kwargs)
+            if function is Tensor.where:
+                args = (args[1], args[0], *args[2:])
             return self.rule(name, args, kwargs)
         if name in RANDOM:
             refuse(f"{name} draws random numbers")
@@ -217,6 +228,8 @@ class Trace(TorchFunctionMode):
         rule = self.rules.get(name)
         if rule is None:
             refuse(f"torch's {name} cannot be compiled")
+        if not torch.is_grad_enabled():
+            refuse(f"{name} within torch.no_grad(), or an autograd.Function with a gradient of its own")
         try:
             return rule(self, *args, **kwargs)
         except (TypeError, AttributeError, ValueError, IndexError) as error:

@@ -17,11 +17,12 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.parametrize import type_before_parametrizations
 
 from rnnlab.cells import Cell
+from rnnlab.cells.cell import OF_A_MODULE
 from rnnlab.cells.masks import Masks
 from rnnlab.native import expressions as ex
 from rnnlab.native.expressions import Expression
 from rnnlab.native.rules import RULES
-from rnnlab.native.symbols import Symbol, Trace, Untraceable, placed
+from rnnlab.native.symbols import Symbol, Trace, Untraceable, flat, placed
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _followed(cell: Cell, tracer: Trace) -> Traced:
     kept = sum(cell.state_blocks) if cell.zoneout else 0
     keep: Any = Symbol(tracer, [ex.make("keep", k) for k in range(kept)])
     before = _attributes(cell)
-    with tracer:
+    with torch.enable_grad(), tracer:  # so that a step that switches gradients off is noticed
         try:
             given = cell.advance(u, tuple(state), Masks(keep=keep) if kept else None)  # type: ignore[arg-type]
         except Untraceable:
@@ -101,7 +102,7 @@ def _followed(cell: Cell, tracer: Trace) -> Traced:
             why = " ".join(f"{type(error).__name__}: {error}".split())
             raise Untraceable(placed(traceback.extract_tb(error.__traceback__), why)) from error
     after = _attributes(cell)
-    changed = [k for k in after if k not in before or after[k] is not before[k]]
+    changed = [k for k, v in after.items() if k not in before or v is not before[k] or _holds_symbols(v)]
     if changed:
         raise Untraceable(f"{name} keeps {changed[0]} on self; a step must not")
     if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[1], tuple):
@@ -120,4 +121,10 @@ def _followed(cell: Cell, tracer: Trace) -> Traced:
 
 
 def _attributes(cell: Cell) -> dict[str, Any]:
-    return {k: v for k, v in vars(cell).items() if not k.startswith("_")}
+    """What the cell and its modules hold beside tensors and modules, by its place."""
+    found = ((f"{at}.{k}" if at else k, v) for at, m in cell.named_modules() for k, v in vars(m).items())
+    return {k: v for k, v in found if k.rpartition(".")[2] not in OF_A_MODULE}
+
+
+def _holds_symbols(value: Any) -> bool:
+    return any(isinstance(one, Symbol) for one in flat(value))

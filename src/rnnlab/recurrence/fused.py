@@ -15,7 +15,7 @@ def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
         return f"torch has no fused layer for {type(cell).__name__}"
     if cell.zoneout:
         return "torch's fused layers have no zoneout"
-    return "torch's fused layers have no dropout of the state" if cell.recurrent_dropout else None
+    return "torch's fused layers have no recurrent dropout" if cell.recurrent_dropout else None
 
 
 def run(

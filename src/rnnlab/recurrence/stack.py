@@ -34,8 +34,8 @@ class Stack(nn.Module):
     Ghahramani 2016). With `zoneout`, units of a state keep their old value in a step (Krueger et al. 2017);
     `zoneout_cell`, if given, is the chance for the states after the first.
 
-    Raises UserError for a cell that does not exist, an option that the cell does not have, or an engine that
-    cannot run it.
+    Raises UserError for a cell that does not exist, an option that the cell does not have, an engine that cannot run
+    it, a size below 1, and a chance that is not from 0 to below 1.
     """
 
     def __init__(
@@ -58,6 +58,14 @@ class Stack(nn.Module):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        for key, size in (("hidden_size", hidden_size), ("num_layers", num_layers)):
+            if size < 1:
+                raise UserError(f"model.{key}={size}: must be a whole number of at least 1")
+        chances = {"dropout": dropout, "input_dropout": input_dropout, "recurrent_dropout": recurrent_dropout,
+                   "zoneout": zoneout, "zoneout_cell": zoneout_cell or 0.0}  # fmt: skip
+        for key, chance in chances.items():
+            if not 0 <= chance < 1:
+                raise UserError(f"model.{key}={chance}: must be a number from 0 to below 1")
         self.kind = resolve(cell) if isinstance(cell, str) else cell
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.dropout, self.input_dropout, self.bidirectional = dropout, input_dropout, bidirectional
@@ -84,8 +92,9 @@ class Stack(nn.Module):
             cell_.recurrent_dropout = recurrent_dropout
             if others and cell_.together:
                 raise UserError(
-                    f"model.zoneout_cell={others}: the states of {self.kind.__name__} after the first make sense "
-                    "together alone; set model.zoneout_cell=0"
+                    f"model.zoneout{'' if zoneout_cell is None else '_cell'}={others}: the other states of "
+                    f"{self.kind.__name__} make sense only together, and zoneout keeps each by itself; "
+                    "set model.zoneout_cell=0"
                 )
             if zoneout or others:
                 cell_.zoneout = (zoneout, *[others] * (len(cell_.state_blocks) - 1))
@@ -154,11 +163,11 @@ class Stack(nn.Module):
         memory; ValueError for an x of another shape and for a missing `dropout_at`.
         """
         if x.shape[2:] != ((self.input_size,) if x.is_floating_point() else ()):
-            raise ValueError(f"x is {tuple(x.shape)}; floats (B, T, {self.input_size}) or indices (B, T) fit")
-        if self.bidirectional and (state is not None or reset is not None):
-            raise UserError(
-                "model.bidirectional=true: the state of text still to come cannot be carried or reset"
+            raise ValueError(
+                f"x has the shape {tuple(x.shape)}; it must be floats (B, T, {self.input_size}) or indices (B, T)"
             )
+        if self.bidirectional and (state is not None or reset is not None):
+            raise UserError("model.bidirectional=true: a state from later steps cannot be carried or reset")
         place = dropout_at if self.training and self.noisy else None
         if self.training and self.noisy and place is None:
             raise ValueError("dropout in training mode needs dropout_at=(seed, step)")

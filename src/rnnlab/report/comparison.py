@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnlab.config.spelling import near_key
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.numbers import number
-from rnnlab.report.row import Row
+from rnnlab.report.row import Row, written
 from rnnlab.report.statistics import GREATER, LEVEL, LOG, PLAIN, Scale, Test, holm, scale_of
 from rnnlab.runs.identity import readable
 
@@ -69,8 +69,8 @@ class Difference(NamedTuple):
             return f"{self.first if self.better > 0.5 else self.second} is better"
         needed = self.test.needed(self.level)
         if needed is None:
-            return "undecided, and no affordable number of seeds would tell"
-        return f"undecided; about {max(1, needed - self.test.n):,} more would tell"
+            return "undecided, and no affordable number of pairs would tell"
+        return f"undecided; about {counted(max(1, needed - self.test.n), 'more pair')} would tell"
 
 
 class Comparison(NamedTuple):
@@ -114,8 +114,10 @@ class Comparison(NamedTuple):
         )
         over = f"{self.fewest} to {self.settings}" if self.fewest < self.settings else f"{self.settings}"
         mean = f", each a mean over {over} other settings" if self.settings > 1 else ""
-        effect = "ratio of the first to the second" if self.effect == "ratio" else "the first less the second"
-        better = "less" if self.differences[0].lower_is_better else "more"
+        effect = (
+            "ratio of the first to the second" if self.effect == "ratio" else "the first minus the second"
+        )
+        better = "lower" if self.differences[0].lower_is_better else "higher"
         paired = f"paired by {self.unit}{mean}"
         scale = "log scale" if self.effect == "ratio" else "differences"
         return f"{what} ({better} is better): {effect}, {paired}; Student's t on the {scale}."
@@ -125,10 +127,10 @@ def by_key(board: Leaderboard, key: str) -> tuple[list[Side], list[str]]:
     """One side for each value of a swept key."""
     key = full_key(board, key)
     values = _values(board, key)
-    short = Counter(readable(value) for value in values)
+    short = Counter(written(key, value) for value in values)
     sides = []
     for value in values:  # two files of one name in different folders are told apart by their paths
-        said = readable(value) if short[readable(value)] == 1 else str(value)
+        said = written(key, value) if short[written(key, value)] == 1 else str(value)
         sides.append(Side(f"{key.rpartition('.')[2]}={said}", _with(board.rows, key, value)))
     return sides, [key]
 
@@ -196,14 +198,24 @@ def _with(rows: Sequence[Row], key: str, value: Any) -> list[Row]:
 
 
 def _meant(values: Sequence[Any], text: str) -> list[Any]:
-    """The values that a text stands for: those with exactly this text, else in any case, else in a short form."""
+    """The values that a text stands for: those with exactly this text, else in any case, else in a short form, else the
+    number that it is: 1e-3 is 0.001.
+    """
     typed = text.replace(" ", "").casefold()
     ways = (
         [v for v in values if str(v) == text],
         [v for v in values if str(v).replace(" ", "").casefold() == typed],
         [v for v in values if typed in (readable(v).casefold(), "null" if v is None else None)],
+        [v for v in values if isinstance(v, int | float) and not isinstance(v, bool) and v == _number(text)],
     )
     return next(filter(None, ways), [])
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def compare(board: Leaderboard, sides: list[Side], keys: Sequence[str], metric: str = "") -> Comparison:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.report import comparability
 from rnnlab.report.comparability import References
 from rnnlab.runs.record import ENDED
@@ -90,7 +90,5 @@ def why_no_score(entry: Entry) -> str:
     if entry.record.get("status") not in ENDED:
         return ""
     if "value" not in entry.best:
-        return (
-            f"it ended after {entry.record.get('results', {}).get('steps', 0):,} steps without a validation"
-        )
+        return f"it ended after {counted(entry.record.get('results', {}).get('steps', 0), 'step')} without a validation"
     return f"its best {entry.monitor} is {entry.value}"

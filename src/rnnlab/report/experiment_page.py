@@ -22,7 +22,7 @@ PRINTED = 60  # with more runs, their table is left out on paper
 PARAMETERS = 8  # the most parameters that are plotted
 INTERVALS = (
     "An interval is Student's t of the typical run over seeds (of a backtest over its origins), taken on the logarithm "
-    "of a loss or an error and on the logit of an accuracy; one has none."
+    "of a loss or an error and on the logit of an accuracy; a single run has none."
 )
 
 STYLE = """

@@ -2,23 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 
-from rnnlab.errors import UserError
-from rnnlab.figures.canvas import BLUE, GREY, INK, PALE, PLAIN, alike, canvas
+from rnnlab.figures.canvas import BLUE, GREY, INK, PALE, PLAIN, alike, canvas, save
 from rnnlab.report.comparison import Comparison
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.statistics import LOG, scale_of
 from rnnlab.terminal.screen import one_line
 
-FORMATS = (".svg", ".pdf", ".png")
 MOST = 60  # the most lines of a figure
-# text remains text in SVG, and PDF contains whole fonts; no date, so that the same runs give the same file
-STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "rnnlab", "pdf.fonttype": 42}
-DATELESS = {".svg": {"Date": None}, ".pdf": {"CreationDate": None, "ModDate": None}}
 
 
 class Line(NamedTuple):
@@ -26,11 +20,6 @@ class Line(NamedTuple):
     points: Sequence[float]  # one per run
     centre: float
     interval: tuple[float, float]  # NaN for none
-
-
-def check_format(file: Path) -> None:
-    if file.suffix.lower() not in FORMATS:
-        raise UserError(f"{file}: a figure is written as {', '.join(FORMATS)}")
 
 
 def of_board(board: Leaderboard, file: Path) -> None:
@@ -56,7 +45,7 @@ def of_comparison(found: Comparison, file: Path) -> None:
 
 
 def draw(lines: Sequence[Line], title: str, file: Path, levels: dict[str, float], log: bool) -> None:
-    with alike(), matplotlib.rc_context(STYLE):
+    with alike():
         figure = canvas(6.5, 0.9 + 0.3 * len(lines))
         axes = figure.add_subplot()
         for i, (value, name) in enumerate(sorted((v, n) for n, v in levels.items())):
@@ -81,4 +70,4 @@ def draw(lines: Sequence[Line], title: str, file: Path, levels: dict[str, float]
         axes.grid(axis="x", color=PALE, linewidth=0.7)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", length=0)
-        figure.savefig(file, metadata=DATELESS.get(file.suffix.lower()))
+        save(figure, file)

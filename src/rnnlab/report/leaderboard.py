@@ -169,7 +169,7 @@ def leaderboard(
         row.sized = any("model.cell" in one.parameters for one in found)
     tell_apart(found)
     metric, mode, notes = ranked(found, mode or (found[0].config.get("mode", "min") if found else "min"))
-    notes += copies
+    notes += copies + _mixed(found)
     if len({row.group for row in found}) > 1:
         notes.append(several_targets(found))
     if any(row.origins for row in found):
@@ -178,8 +178,8 @@ def leaderboard(
             "over the origins."
         )
     if any(row.references and comparability.limits(row.config) for row in found):
-        notes.append("Scores under a limit of the Trainer's (trainer.limit_val_batches and the like) are of what it "
-                     "left; baselines and floor are of whole parts.")  # fmt: skip
+        notes.append("Scores of runs with trainer.limit_val_batches and the like are on those batches only; baselines "
+                     "and floor are on whole parts.")  # fmt: skip
     seeds: dict[int, set[frozenset[str]]] = defaultdict(set)
     for row in found:
         seeds[row.group].add(frozenset(row.by_draw))
@@ -190,6 +190,25 @@ def leaderboard(
         what = "Floor and best baseline are" if "floor" in board.beside() else "The best baseline is"
         notes.append(f"{what} of val/{board.primary}, each row's own.")
     return board
+
+
+def _mixed(rows: Sequence[Row]) -> list[str]:
+    """Lines about rows whose runs have read files with other contents, so that they were scored on other targets."""
+    lines = []
+    for row in rows:
+        first, *others = row.by_seed.values()
+        if all(comparability.alike(first, other) for other in others):
+            continue
+        digests: dict[str, set[str]] = defaultdict(set)
+        for _, manifest in legible(row.entries, lambda entry: Run(entry.folder).manifest, silently):
+            for key, digest in manifest.get("files", {}).items():
+                digests[key].add(digest)
+        if changed := [key for key, found in digests.items() if key.startswith("data.") and len(found) > 1]:
+            lines.append(
+                f"{row.label}: its runs have read different contents of {', '.join(changed)}, so their mean is of "
+                "different data; sweep.stale=rerun trains the older ones again."
+            )
+    return lines
 
 
 def without_copies(entries: Iterable[Entry], folders_apart: bool = False) -> tuple[list[Entry], list[str]]:

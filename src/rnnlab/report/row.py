@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.errors import counted
 from rnnlab.report import statistics
 from rnnlab.report.comparability import References
 from rnnlab.report.entry import Entry, spelled
@@ -16,6 +17,11 @@ from rnnlab.runs.record import EARLY
 from rnnlab.terminal.screen import one_line
 
 FEW = 6  # the most parameters in a row's label
+# keys for which 1 is one batch, and 1.0 all of them
+SHARES = (
+    "trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.limit_test_batches",
+    "trainer.overfit_batches", "trainer.val_check_interval",
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -42,7 +48,7 @@ class Row:
         else:
             short = [key if key.endswith(".seed") else key.rpartition(".")[2] for key in self.parameters]
             names = [s if short.count(s) == 1 else k for s, k in zip(short, self.parameters, strict=True)]
-            said = [f"{n}={_spelled(v)}" for n, v in zip(names, self.parameters.values(), strict=True)]
+            said = [f"{n}={written(k, v)}" for n, (k, v) in zip(names, self.parameters.items(), strict=True)]
             if self.origins:  # the row contains all origins
                 about = " ".join(part for part in about.split() if not part.startswith("origin="))
             text = " ".join(said) or about or "as it stands"
@@ -54,7 +60,7 @@ class Row:
         n = len(self.entries)
         told = [f"{n} of {n + len(self.lacking)}" if self.lacking else str(n)]
         if self.origins:
-            told.append(f"{len(set(self.origins.values()))} origins")
+            told.append(counted(len(set(self.origins.values())), "origin"))
         early = sorted(e.record["results"]["steps"] for e in self.entries if e.record.get("status") == EARLY)
         if early:
             last = f" to {early[-1]:,}" if early[-1] > early[0] else ""
@@ -148,8 +154,10 @@ class Row:
         return float(np.mean([e.speed for e in self.entries]))
 
 
-def _spelled(value: Any) -> str:
-    """A value as a short text; null and [] as in a command."""
+def written(key: str, value: Any) -> str:
+    """A value of a key as a short text; numbers, null and [] as in a command, and 1.0 where 1 means something else."""
+    if isinstance(value, float):
+        return f"{value:.1f}" if key in SHARES and value.is_integer() else f"{value:g}"
     return "null" if value is None else "[]" if value == [] else readable(value)
 
 
@@ -186,7 +194,8 @@ def tell_apart(rows: Sequence[Row]) -> None:
             cut = [
                 one_line(f"{k}={v}")
                 for k, v in row.parameters.items()
-                if isinstance(v, str) and readable(v) != v
+                if (isinstance(v, str) and readable(v) != v)
+                or (isinstance(v, float) and float(f"{v:g}") != v)
             ]
             row.apart = f"({', '.join(cut)})" if cut else ""
     labels = Counter(row.label for row in rows)

@@ -31,8 +31,8 @@ INSTRUMENTS = {
     "a line that falls to the left vanishes, one that rises explodes.",
     "memory": "How far back the input must be kept for the loss to stay within 1%.",
     "states": "What the hidden units do over one sequence, and how many are stuck or dead.",
-    "recurrent_weights": "Eigenvalues of the recurrent weights: along those outside the circle a state would grow, "
-    "were there no squashing.",
+    "recurrent_weights": "Eigenvalues of the recurrent weights: along those outside the circle a state would grow if "
+    "no activation function bounded it.",
     "horizon": "How the error grows when the model feeds on its own forecasts.",
     "writing": "What surprises the model in a passage that it never saw, and what it expects next.",
 }

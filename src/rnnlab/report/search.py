@@ -6,6 +6,7 @@ from html import escape
 
 from rich.table import Table
 
+from rnnlab.errors import counted
 from rnnlab.report.numbers import number
 from rnnlab.report.svg import COLOURS, plot
 from rnnlab.runs.trials import Journal, pareto_front
@@ -23,7 +24,7 @@ def section(journal: Journal, metric: str, mode: str) -> str:
     said = ", ".join(f"{n:,} {state}" for state, n in counts.items())
     front = pareto_front(journal.trials, mode)
     panels = [_history(ended, metric, mode), _lengths(ended), _pareto(journal.trials, front)]
-    parts = [f"<h2>Search</h2><p>{len(journal.trials):,} trials: {escape(said)}</p>",
+    parts = [f"<h2>Search</h2><p>{counted(len(journal.trials), 'trial')}: {escape(said)}</p>",
              f"<div class=panels>{''.join(f'<div>{panel}</div>' for panel in panels if panel)}</div>",
              "<p class=note>A blue dot is a trial that was trained to its end, a grey one a trial that was pruned, at "
              "its best value until then; the line is the best of the complete ones so far.</p>"]  # fmt: skip
@@ -67,7 +68,7 @@ def _lengths(ended: list[dict]) -> str:
     for step in sorted(set(reached)):
         before, after = (sum(r >= step for r in reached), sum(r > step for r in reached))
         stair += [(step, before), (step, after)]
-    picture = plot([0, reached[-1]], [0, len(reached)], PANEL, "optimizer step", "trials that went so far",
+    picture = plot([0, reached[-1]], [0, len(reached)], PANEL, "optimizer step", "trials that reached it",
                    log_x=False, log_ratio=1e9)  # fmt: skip
     picture.line(stair, COLOURS[0])
     return str(picture)

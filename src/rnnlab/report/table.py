@@ -6,6 +6,7 @@ from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.numbers import between, cell, number
 
 DISPENSABLE = ("std", "floor", "steps/s", "95% interval", "best baseline")  # dropped first, in this order
+NARROW = 12  # characters to which names are folded before no score is shown beside them
 
 
 def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
@@ -40,17 +41,23 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
         return width - 4 - sum(2 + max(map(len, [head, *cells])) for head, cells in (left | right).items())
 
     longest = min(50, max((len(row.label) for row in rows), default=10))
-    for head in DISPENSABLE if beside else ():
-        if room() < longest:
+    primary = (
+        0 if beside else min((_width(c, scores[c]) for c in _by_worth(scores, board.primary)[:1]), default=0)
+    )
+    for head in DISPENSABLE:
+        if room() < (longest if beside else min(longest, NARROW) + primary):
             left.pop(head, None)
             right.pop(head, None)
     taken = width - room()
-    widest = min(longest, max(20, width - taken - (0 if beside else 12)))
+    least = 0 if beside or room() < min(longest, NARROW) + primary else 1
+    widest = min(longest, max(20, room() - (0 if beside else 12)))
+    # a wider column than there is room for would leave no room at all for the names
+    widest = max(1, min(widest, room() - least * primary))
     shown = _fitting(
         scores,
         board.primary,
         width - taken - max([widest, *(len(n) for n, _, _ in below)]),
-        0 if beside else 1,
+        least,
     )
 
     page = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
@@ -77,12 +84,19 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
     return page
 
 
+def _by_worth(scores: dict[str, list[str]], primary: str) -> list[str]:
+    return sorted(scores, key=lambda c: c.partition("/")[2] != primary)
+
+
+def _width(head: str, cells: list[str]) -> int:
+    return 2 + max(map(len, [head, *cells]))
+
+
 def _fitting(scores: dict[str, list[str]], primary: str, room: int, least: int = 1) -> list[str]:
     """The score columns that fit into `room` characters, but at least `least` of them."""
     kept: list[str] = []
-    wanted = sorted(scores, key=lambda c: c.partition("/")[2] != primary)
-    for column in wanted:
-        room -= 2 + max(map(len, [column, *scores[column]]))
+    for column in _by_worth(scores, primary):
+        room -= _width(column, scores[column])
         if room < 0 and len(kept) >= least:
             break
         kept.append(column)

@@ -69,7 +69,7 @@ const button = (text, act) => { const e = document.createElement('button'); e.ty
 const pick = (a, b) => { span = [a, b]; const units = throughout(a, b), found = units.length ? others(units, a, b) : [];
   letters.forEach((e, t) => { e.classList.toggle('in', t >= a && t <= b);
     e.classList.toggle('like', found.some(([c, d]) => t >= c && t <= d)); });
-  said.textContent = `${b - a + 1} characters, ${units.length} of ${U} units on throughout`;
+  said.textContent = `${b - a + 1} character${b > a ? 's' : ''}, ${units.length} of ${U} units on throughout`;
   on.replaceChildren(...units.slice(0, 40).map(([u, sign, mean]) => { const e = button(
     `${data.units[u]}: ${mean.toFixed(2)}`, () => colour(u)); e.dataset.u = u; return e; }));
   like.replaceChildren(...found.map(([c, d]) => button(quoted(c, d), () =>

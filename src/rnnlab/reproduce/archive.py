@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from shlex import join, quote
 
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.regular_files import read_file
 from rnnlab.runs.checksum import checksum_error
 from rnnlab.runs.record import ENDED
@@ -23,7 +23,7 @@ OF_A_RUN = (
 WHEN = (1980, 1, 1, 0, 0, 0)  # a fixed date: the same runs give the same archive
 
 README = """\
-# {name}: {n} runs
+# {name}: {runs}
 
 Made with rnnlab {version}. Every run's folder holds its config, what it was made with (manifest.json), every scalar of
 its training (metrics.csv) and its best weights.
@@ -54,6 +54,8 @@ def write(experiment: Path, file: Path) -> int:
             [p.name for p in experiment.parent.iterdir() if p.is_dir()] if experiment.parent.is_dir() else []
         )
         raise UserError(f"{experiment}: no runs there that can be read.{nearest(experiment.name, beside)}")
+    if file.is_dir():
+        raise UserError(f"{file}: a folder is there; an archive is a file, such as {file / 'runs.zip'}")
     name = Path(os.path.abspath(experiment)).name  # noqa: PTH100 (of ".", too, and of a link its own)
     temporary = file.with_name(f".{file.name}.part")
     try:
@@ -98,7 +100,7 @@ def readme(name: str, found: list[Run], file: str) -> str:
     commands = [f"    {line}" for line in asked if line][:50]
     return README.format(
         name=name,
-        n=len(found),
+        runs=counted(len(found), "run"),
         folder=quote(name),
         version=rnnlab.__version__,
         file=quote(file),

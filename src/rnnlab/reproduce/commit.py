@@ -69,7 +69,10 @@ def with_its_code(run: Run, arguments: Sequence[str], trust: bool) -> int:
 
 def git(folder: Path, *words: str, why: str, given: str | None = None) -> str:
     """The output of git, without the repository's hooks and filters, so that only the commit's code runs."""
-    command, environment = inert(folder, *words)
+    try:
+        command, environment = inert(folder, *words)
+    except UserError as error:
+        raise UserError(f"--commit: {error}") from None
     done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise UserError(f"--commit: {why}: {' '.join(done.stderr.split())}")

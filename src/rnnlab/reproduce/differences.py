@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rnnlab.errors import counted
 from rnnlab.runs.identity import leaves
 
 ABSENT = "nothing"
@@ -81,7 +82,7 @@ def shown(key: str, value: Any) -> str:
         return "yes" if value else "no"
     text = ", ".join(map(str, value)) if isinstance(value, list) else " ".join(str(value).split())
     if key == "code.diff" and value != ABSENT:
-        return f"a diff of {len(str(value).splitlines())} lines"
+        return f"a diff of {counted(len(str(value).splitlines()), 'line')}"
     if len(text) in (40, 64) and all(c in "0123456789abcdef" for c in text):
         return text[:12]
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -37,7 +37,7 @@ def plan(run: Run, into: Path, trust: bool = False) -> tuple[RunConfig, Place]:
     invalid values.
     """
     if run.status not in ENDED:
-        raise UserError(f"{run.folder}: its status is {run.status}; only a finished run can be compared with")
+        raise UserError(f"{run.folder}: its status is {run.status}; only a finished run can be reproduced")
     if lost := run.manifest.get("not_reproducible"):
         raise UserError(f"{run.folder}: not reproducible: {lost[0]}")
     config = copy.deepcopy(plain(run.config))

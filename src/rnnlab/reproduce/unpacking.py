@@ -1,6 +1,7 @@
 """Opens an archive that may come from a stranger: with bounds on its size, and unpacking only what is needed."""
 
 import io
+import os
 import shutil
 import stat
 import struct
@@ -24,6 +25,7 @@ DIRECTORY = 50_000_000  # the most bytes of its table of contents
 RECORD = 1_000_000  # the most bytes of a run.json
 TOTAL = 8_000_000_000  # the most bytes that are unpacked
 RATIO, SMALL = 200, 10_000_000  # the largest compression ratio of more than SMALL bytes
+OUT = "\\\0" + ":" * (os.name == "nt")  # signs that lead elsewhere; on Windows a colon ends a drive's name
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, struct.error, EOFError)
 
@@ -120,7 +122,7 @@ def trap(member: zipfile.ZipInfo) -> str:
     """What is wrong with a member, even if it will not be unpacked; "" where nothing is."""
     name, kind = member.filename, stat.S_IFMT(member.external_attr >> 16)
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:\0"):
+    if path.is_absolute() or ".." in path.parts or any(sign in name for sign in OUT):
         return "leads out of the archive"
     if one_line(name) != name or not path.parts or len(name) > 1000:
         return "is a name that no run's file has"

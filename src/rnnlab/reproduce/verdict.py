@@ -1,6 +1,7 @@
 """Judges how well a run that was trained again agrees with the original."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from rnnlab.runs.run import Run, runs
 VERDICTS = ("bitwise", "numeric", "statistical", "different")  # best first
 EXIT_CODES = {"bitwise": 0, "numeric": 3, "statistical": 4, "different": 5}
 RTOL = 1e-3  # the largest relative difference of a scalar for the verdict "numeric"
+CHECKPOINTS = ("best_checkpoint", "last_checkpoint")  # whose weights are compared
 SEEDS = 5  # the fewest other seeds for the verdict "statistical"
 # 97.5% quantiles of Student's t for 4, 5, ... degrees of freedom
 STUDENT = (
@@ -81,10 +83,10 @@ def look_through(original: Run) -> None:
             weights(read_checkpoint(path), path)
 
 
-def differing_weights(original: Run, again: Run) -> list[str]:
+def differing_weights(original: Run, again: Run, of: Sequence[str] = CHECKPOINTS) -> list[str]:
     """The names of tensors in the original's best.ckpt and last.ckpt that differ. last.ckpt may be missing."""
     found: list[str] = []
-    for file in ("best_checkpoint", "last_checkpoint"):
+    for file in of:
         path = getattr(original, file)
         if not path.exists() and file == "last_checkpoint":
             continue
@@ -125,12 +127,13 @@ def within_spread(original: Run, again: Run) -> tuple[bool, str]:
 
     The 95% prediction interval of a normal distribution is used: mean +- t s sqrt(1 + 1/n).
     """
-    group, seeds = original.record.get("group"), []
+    ours, seeds = original.record, dict[Any, float]()  # by id: a copy of a folder is no other seed
     for run in runs(original.folder.parent):
         record = run.record
-        if record.get("group") == group and record.get("status") in ENDED and run.folder != original.folder:
-            seeds.append(run.objective)
-    values = np.array([v for v in seeds if math.isfinite(v)])
+        if record.get("group") == ours.get("group") and record.get("status") in ENDED:
+            seeds[record.get("id")] = run.objective
+    seeds.pop(ours.get("id"), None)
+    values = np.array([v for v in seeds.values() if math.isfinite(v)])
     if len(values) < SEEDS:
         beside = f"{len(values) or 'no'} other seed{'s' * (len(values) != 1)} beside the run"
         return False, f"{beside}; to judge by their spread takes at least {SEEDS}"
@@ -141,4 +144,4 @@ def within_spread(original: Run, again: Run) -> tuple[bool, str]:
     value = again.objective
     inside = bool(low <= value <= high)
     return inside, (f"the best value {value:.6g} lies {'inside' if inside else 'outside'} {low:.6g} to {high:.6g}, "
-                    f"where 95% of seeds would by the {n} other ones; it was {original.objective:.6g}")  # fmt: skip
+                    f"the 95% prediction interval of the {n} other seeds; it was {original.objective:.6g}")  # fmt: skip

@@ -28,7 +28,7 @@ def config_diffs(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         for c in configs
     ]
     every = dict.fromkeys(k for f in flat for k in f)
-    keys = [k for k in every if any(f.get(k, ABSENT) != flat[0].get(k, ABSENT) for f in flat)]
+    keys = [k for k in every if not all(_same(f.get(k, ABSENT), flat[0].get(k, ABSENT)) for f in flat)]
     classes = [k.rpartition(".")[0] for k in keys if k.endswith("._target_")]
     of_classes = tuple(f"{part}." for part in classes)
     shown = [
@@ -52,6 +52,11 @@ def config_diffs(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         return key, value
 
     return [dict(named(k, f[k]) for k in dict.fromkeys(shown) if k in f) for f in flat]
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two values mean the same: 1 batch is not 1.0, which is all of them."""
+    return a is b or (a == b and type(a) is type(b))
 
 
 def missing_callbacks(run: Run, config: RunConfig) -> list[str]:

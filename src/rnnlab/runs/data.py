@@ -4,6 +4,7 @@ import copy
 import inspect
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from rnnlab.config.data_schema import ALL_TEST
 from rnnlab.config.reading import read
 from rnnlab.config.schema import between
 from rnnlab.config.spelling import near_key
+from rnnlab.config.texts import kept
 from rnnlab.data.corpora import CORPORA
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.generators import drawn_by_run, may_draw, seed_built, seed_setup
 from rnnlab.runs.load import permitted
+from rnnlab.runs.objects import GIVEN
 from rnnlab.runs.run import Run
 
 
@@ -29,9 +32,11 @@ def load_data(
 ) -> Any:
     """The run's data set, set up with the scale and the vocabulary in `spec`, which is the trained model's.
 
-    `overrides` are `data.KEY=VALUE` in Hydra's grammar. With `whole` all data is the test part. Raises UserError for an
-    unknown key, an invalid value, and data that does not fit the model.
+    `overrides` are `data.KEY=VALUE` in Hydra's grammar. With `whole` all data is the test part. Warns where the run's
+    own data has changed since the training. Raises UserError for an unknown key, an invalid value, data that cannot be
+    changed or taken as a whole, and data that does not fit the model.
     """
+    refuse_given(run, overrides, whole)
     config = changed(run.config, overrides)
     if misfits := [
         message for key, message in between(read(copy.deepcopy(plain(config))).sound) if key == "model"
@@ -41,6 +46,9 @@ def load_data(
         config["data"] = kept_here(config["data"])
     if whole:
         config["data"]["fractions"] = ALL_TEST
+        cut = any(text.lstrip("+").startswith("data.split=") for text in overrides)
+        if config["data"].get("_target_") == "rnnlab.data.Chars" and not cut:
+            config["data"]["split"] = "text"  # as rows, a short text would be refused, a long one cut
     with permitted(run, {"data": config["data"]}, trust):
         if may_draw(config):  # as in the training
             with drawn_by_run():
@@ -60,7 +68,35 @@ def load_data(
             raise UserError(
                 f"{run.folder}: its model was not trained on such data ({type(data).__name__}): it knows no {error}"
             ) from error
+    if not overrides and not whole:
+        _tell_change(run, getattr(data, "content_hash", None))
     return data
+
+
+def refuse_given(run: Run, overrides: Sequence[str], whole: bool) -> None:
+    """Raises UserError for changes of data that is an object of this process, or for all of a data set that has no
+    `fractions`.
+    """
+    node = run.config.get("data")
+    target = node.get("_target_") if isinstance(node, dict) else None
+    if target == GIVEN and (whole or overrides):
+        raise UserError(
+            f"{run.folder}: its data was handed to rnnlab.train as an object, of which only the parts can be taken"
+        )
+    if whole and isinstance(node, dict) and "fractions" not in node and not str(target).startswith("rnnlab."):
+        raise UserError(f"{run.folder}: its data has no data.fractions, and cannot be taken as one part")
+
+
+def _tell_change(run: Run, now: str | None) -> None:
+    """Warns where the content of a run's data is not that of the training; a damaged manifest says nothing."""
+    then = None
+    with suppress(UserError):
+        then = run.manifest.get("data_hash")
+    if then and now and then != now:
+        warn(
+            f"{run.folder}: its data has changed since the training (content {then[:12]}, now {now[:12]}); its parts "
+            "are cut from the data as it is now"
+        )
 
 
 def _takes_stage(data: Any) -> bool:
@@ -91,6 +127,8 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     complaints = read(
         plain(config)
     ).problems  # not the overrides' fault: for example, an older version wrote the config
+    trained = config["data"].get("scaling")
+    asked = set[str]()
     for text in overrides:
         override = _parse(text)
         key = override.key_or_group
@@ -101,20 +139,39 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
             raise UserError(
                 f"{text}: only data.KEY=VALUE can be changed; the model stays as it was trained{hint}"
             )
-        if name not in config["data"] or name.startswith("_"):
+        *outer, last = name.split(".")  # a data set within the data has keys of its own
+        node: Any = config["data"]
+        for inner in outer:
+            node = node.get(inner) if isinstance(node, dict) else None
+        if not isinstance(node, dict) or last not in node or any(part[:1] == "_" for part in (*outer, last)):
             raise UserError(f"{key}: no such key.{near_key(key, {'data': config['data']})}")
-        config["data"][name] = override.value()
+        node[last] = override.value()
+        asked.add(name)
+    if config["data"].get("_target_") == "rnnlab.data.Chars" and asked & {"path", "corpus"}:
+        own = {"path", "val_path"} & config["data"].keys() - asked
+        config["data"] |= dict.fromkeys(
+            own
+        )  # the run's own files would take the place of the new text or its part
     problems = [line for line in read(plain(config)).problems if line not in complaints]
     if problems:
         raise UserError(*problems)
+    now = config["data"].get("scaling")
+    if config["data"].get("_target_") == "rnnlab.data.Series" and now != trained:
+        raise UserError(
+            f"data.scaling={now}: the model was trained with data.scaling={trained}, and keeps it"
+        )
     return config
 
 
 def _parse(text: str) -> Override:
     try:
-        override = OverridesParser.create().parse_override(text)
+        override = OverridesParser.create().parse_override(*kept([text]))
     except HydraException:
-        raise UserError(f"{text}: an override is written data.KEY=VALUE") from None
+        raise UserError(
+            f"{text}: an override is written data.KEY=VALUE; special characters in VALUE take quotes"
+        ) from None
     if override.is_sweep_override() or override.is_delete():
-        raise UserError(f"{text}: one value at a time; a list stands in [brackets]")
+        raise UserError(
+            f"{text}: one value at a time; a list stands in [brackets], a text with a comma in quotes"
+        )
     return override

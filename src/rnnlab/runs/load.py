@@ -224,7 +224,7 @@ def initialise_from(task: Any, folder: str) -> None:
                 rows = theirs[name].index_select(dim, there)
                 theirs[name] = ours[name].clone().index_copy_(dim, here, rows)
         new = "".join(character for character in now if character not in before)
-        fresh = f"; {len(new)} are new and drawn: {listed(new)}" if new else ""
+        fresh = f"; {len(new)} {'is' if len(new) == 1 else 'are'} new and drawn: {listed(new)}" if new else ""
         warn(f"{at}: {len(known)} of {len(now)} characters have their weights from there{fresh}")
     for name in sorted(ours.keys() | theirs.keys()):
         found = tuple(theirs[name].shape) if name in theirs else "nothing"

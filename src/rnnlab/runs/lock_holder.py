@@ -42,8 +42,10 @@ class Holder:
         return bool(self.boot and self.began) and self.boot == boot() and began(self.pid) == self.began
 
     def is_elsewhere(self) -> bool:
-        """Whether the holder is on another machine (by its name), whose processes cannot be seen from here."""
-        return self.machine != machine()
+        """Whether the holder is on another machine, whose processes cannot be seen from here. Machines may have equal
+        names; the id of the boot tells them apart, and a machine from itself before it was started again.
+        """
+        return (self.machine, self.boot) != (machine(), boot())
 
 
 def machine() -> str:

@@ -124,7 +124,7 @@ def inert(folder: Path, *words: str) -> tuple[list[str], dict[str, str]]:
     Raises UserError where git is too old for that.
     """
     if _too_old():
-        raise UserError(f"takes git {'.'.join(map(str, EARLIEST))} or newer")
+        raise UserError(f"needs git {'.'.join(map(str, EARLIEST))} or newer")
     return _inert(folder, _filters_off(folder), *words)
 
 
@@ -135,7 +135,7 @@ def _too_old() -> bool:
     if numbers is None or (int(numbers[1]), int(numbers[2])) >= EARLIEST:
         return False
     warn(f"git {numbers[0]} would run the filters that a repository names, and is not asked for changes that are not "
-         f"committed; to record them takes git {'.'.join(map(str, EARLIEST))} or newer")  # fmt: skip
+         f"committed; git {'.'.join(map(str, EARLIEST))} or newer is needed to record them")  # fmt: skip
     return True
 
 

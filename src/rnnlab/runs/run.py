@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from rnnlab.config.checked import RunConfig
 from rnnlab.errors import Gone, UserError, nearest, warn
+from rnnlab.regular_files import from_home
 from rnnlab.runs.files import write_json, write_whole
 from rnnlab.runs.folder import Folder
 from rnnlab.runs.record import LONG
@@ -44,7 +45,7 @@ class Run(Folder):
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
         """The run in `folder`. Raises UserError where there is none; the message suggests the most similar name."""
-        folder = Path(folder)
+        folder = from_home(folder)
         if (folder / "run.json").is_file():
             return cls(folder)
         if folder.is_dir() and (inside := [r.folder.name for r in runs(folder, silently)]):
@@ -54,7 +55,7 @@ class Run(Folder):
             )
         if "=" in folder.name and not folder.exists():
             raise UserError(
-                f"{folder}: a setting, where the folder of a run should be; settings come after it"
+                f"{folder}: a setting, where the folder of a run should be; give the folder first, then settings"
             )
         beside = [r.folder.name for r in runs(folder.parent, silently)] if folder.parent.is_dir() else []
         hint = nearest(folder.name, beside) if beside else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnlab.config.trainer_schema import processes
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.probe import Probe
 from rnnlab.sweeps.scheduler import PoolOptions
@@ -27,7 +27,7 @@ class Devices:
         """{accelerator: name of the device}, best first."""
         if self._found is None:
             if sys.platform == "linux" and not any(Path(path).exists() for path in DRIVERS):
-                self._found = {"cpu": f"{os.cpu_count()} cores"}
+                self._found = {"cpu": counted(os.cpu_count() or 1, "core")}
             else:
                 self._found, self.gpus = self.probe.devices()
         return self._found
@@ -46,13 +46,14 @@ class Devices:
 
     def pool(self, due: list[Planned], options: dict[str, Any]) -> PoolOptions:
         """How many workers there are: on CPUs one for each core, or for the cores of each run; on GPUs as many per GPU
-        as asked for, or one for the GPUs of each run.
+        as asked for, or one for the GPUs of each run. With `sweep.workers` there are so many, and on GPUs no more.
         """
-        each, shared = gpus_each(due), options["workers_per_gpu"]
+        each, shared, asked = gpus_each(due), options["workers_per_gpu"], options["workers"]
+        on_gpus = max(1, self.gpus // each) * shared
         workers = {
-            "cpu": options["workers"] or max(1, cores() // cores_each(due)),
-            "gpu": max(1, self.gpus // each) * shared,
-            "mps": shared,
+            "cpu": asked or max(1, cores() // cores_each(due)),
+            "gpu": min(asked or on_gpus, on_gpus),
+            "mps": min(asked or shared, shared),
         }
         return PoolOptions(
             workers,
@@ -61,18 +62,18 @@ class Devices:
             options["max_failures"],
             options["pictures"],
             each,
-            lends=options["workers"] is None,
+            lends=asked is None,
         )
 
 
-def cores_each(due: Iterable[Planned]) -> int:
+def cores_each(due: Iterable[Any]) -> int:
     """The largest number of cores that a run on CPUs takes."""
     trainers = [planned.config["trainer"] for planned in due if planned.accelerator == "cpu"]
     return max((int(trainer["threads"] or 1) * processes(trainer) for trainer in trainers), default=1)
 
 
-def gpus_each(due: Iterable[Planned]) -> int:
-    """The largest number of GPUs that a run takes; 1 where no run trains on GPUs."""
+def gpus_each(due: Iterable[Any]) -> int:
+    """The largest number of GPUs that a run takes, planned or assigned to a pack; 1 where no run trains on GPUs."""
     return max((processes(p.config["trainer"]) for p in due if p.accelerator == "gpu"), default=1)
 
 

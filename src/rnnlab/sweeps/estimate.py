@@ -22,7 +22,7 @@ from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.probe import Probe, Trial, attempt
 
 FLOPS = 1.5e10  # floating-point operations per second of one core, in small matrix products
-STEP_SECONDS = 6e-5  # fixed cost of a training step
+STEP_SECONDS = 6e-5  # fixed cost of a batch in training
 RUN_SECONDS = 0.03  # fixed cost of a run
 WORKER_BYTES = 350e6  # memory of a worker with everything imported
 
@@ -54,20 +54,24 @@ def batches(config: RunConfig) -> int:
     return max(1, math.ceil(round(items * share) / size)) if size else 1
 
 
-def guessed_steps(config: RunConfig) -> int:
-    """Guessed optimizer steps of the whole run."""
-    trainer = config["trainer"]
-    bounds = [trainer["max_steps"], trainer["max_epochs"] * batches(config)]
+def guessed_steps(config: RunConfig, known: int | None = None) -> int:
+    """Guessed optimizer steps of the whole run; `known`: the batches of an epoch, where the data was read."""
+    trainer, of_epoch = config["trainer"], batches(config) if known is None else known
+    if (limit := trainer.get("overfit_batches") or trainer.get("limit_train_batches")) is not None:
+        of_epoch = int(of_epoch * limit) if isinstance(limit, float) else min(limit, of_epoch)
+    of_epoch = max(1, math.ceil(of_epoch / trainer.get("accumulate_grad_batches", 1)))
+    bounds = [trainer["max_steps"], trainer["max_epochs"] * of_epoch]
     return min([n for n in bounds if n > 0], default=1000)
 
 
 def guessed_seconds(config: RunConfig) -> float:
     """Guessed seconds of a run on one core."""
-    return RUN_SECONDS + guessed_steps(config) * (STEP_SECONDS + flops(config) / FLOPS)
+    taken = guessed_steps(config) * config["trainer"].get("accumulate_grad_batches", 1)  # batches
+    return RUN_SECONDS + taken * (STEP_SECONDS + flops(config) / FLOPS)
 
 
 def flops(config: RunConfig) -> float:
-    """Floating-point operations of one training step."""
+    """Floating-point operations of a training step of one batch."""
     # a multiplication and an addition for each weight, once in the forward pass and twice in the backward pass
     return (
         6.0
@@ -195,7 +199,7 @@ def trials(kinds: Sequence[Planned], probe: Probe, just_one: bool) -> tuple[list
         try:
             trial: Trial | str | None = probe.call(partial(attempt, config, guessed_steps(config)), TIMEOUT)
         except RunFailed as error:
-            trial = f"its process died: {error}"
+            trial = str(error)
         if not isinstance(trial, Trial):
             why = trial or f"it took longer than {TIMEOUT:g} s"
             break

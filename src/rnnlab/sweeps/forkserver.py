@@ -28,6 +28,7 @@ MODULES = (
     "tensorboard.summary.writer.record_writer", "rnnlab.sweeps.worker",
 )  # fmt: skip
 UNKNOWN = 1 << 32  # the exit code of a worker whose server is gone, and cannot tell it
+NO_FORK = bytes(8)  # the answer of a server that cannot make one more process
 LEFT = "its worker was told to leave"
 # this process's sys.path replaces the new one's, which begins with the working folder
 ENTRY = "import sys; sys.path[:] = sys.argv[1:]; from rnnlab.sweeps import forkserver; forkserver.{}({})"
@@ -77,7 +78,7 @@ class ForkServer:
             self._start_server()
             answer = self._request_fork(theirs)
         theirs.close()
-        if len(answer) < 8:
+        if len(answer) < 8 or answer == NO_FORK:
             ours.close()
             self._errors.seek(0)
             text = self._errors.read().decode(errors="replace").strip()
@@ -194,7 +195,13 @@ def serve(number: int) -> None:
                 code = UNKNOWN
             end.send(code.to_bytes(8, "little", signed=True))
             continue
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # too many processes, or too little memory: the workers so far go on
+            print(error, file=sys.stderr, flush=True)  # noqa: T201
+            os.close(descriptors[0])
+            end.send(NO_FORK)
+            continue
         if pid == 0:
             end.close()
             run_worker(descriptors[0])

@@ -83,6 +83,10 @@ def grid(
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: keys of sweep. cannot be swept themselves")
             continue
+        if (
+            override.type == OverrideType.FORCE_ADD and override.package is None
+        ):  # ++KEY comes after KEY, and replaces it
+            along.pop(override.key_or_group, None)
         along[override.get_key_element()] = assignments(override, is_group, intervals)
         lines[override.get_key_element()] = str(override.input_line)
     for key, choices in along.items():
@@ -96,6 +100,10 @@ def grid(
 
 def _pair(dimensions: dict[str, list[Point]], along: dict[str, list[Assignment]], keys: list[str]) -> None:
     """Merges the dimensions of several keys into one, at the position of the first key."""
+    if not keys:
+        raise UserError(
+            "sweep.zip: a list in it is empty; each pairs some keys, as in [[model.hidden_size,optimizer.lr]]"
+        )
     for key in keys:
         if key not in along:
             raise UserError(f"sweep.zip: {key} is not swept.{nearest(key, along)}")

@@ -24,6 +24,19 @@ from rnnlab.sweeps.sweep import Sweep, raise_failures, sweep
 from rnnlab.training.accelerator import take
 
 KINDS = ("gpu", "mps", "cpu")  # the accelerators that `trainer.accelerator=auto` may choose, best first
+# keys of sweep. that have no effect in a grid
+OF_SEARCHES = {
+    "trials",
+    "minutes",
+    "prune",
+    "reduction",
+    "min_steps",
+    "search_order",
+    "search_batch",
+    "search_seed",
+}
+# keys that have no effect where another launcher than rnnlab's trains the runs
+OF_WORKERS = {"pool", "workers", "workers_per_gpu", "renew_mb", "max_failures", "pictures", "slurm", "ray"}
 
 
 class Multirun:
@@ -61,16 +74,57 @@ class Multirun:
     def points(self, arguments: Sequence[str]) -> Grid | Space:
         """The points of a grid, or the space of a search."""
         if self.options["search"] == "grid":
-            if named := self.options["objectives"]:
-                raise UserError(f"sweep.objectives=[{','.join(named)}]: a grid trains all of its points and looks for "
-                                "none; add sweep.search=nsga2, tpe, gp or random")  # fmt: skip
             return self.grid(arguments)
+        self._refuse_idle(arguments)
         return space(arguments, self.is_group, self.loader, zipped=bool(self.options["zip"]))
 
     def grid(self, arguments: Sequence[str]) -> Grid:
+        """Raises UserError for what only a search can do: a grid would ignore it."""
+        self._refuse_idle(arguments)
         options = self.options
+        if named := options["objectives"]:
+            raise UserError(f"sweep.objectives=[{','.join(named)}]: a grid trains all of its points and looks for "
+                            "none; add sweep.search=nsga2, tpe, gp or random")  # fmt: skip
         return grid(arguments, self.is_group, zipped=options["zip"], intervals=options["intervals"],
                     config_loader=self.loader)  # fmt: skip
+
+    def _refuse_idle(self, arguments: Sequence[str]) -> None:
+        """Raises UserError for keys of the command that have no effect in this sweep. Those of files may be meant for
+        others.
+        """
+        defaults, lines = base_config().sweep, []
+        typed = self._typed(arguments)
+        for key, word in typed.items() if self.options["search"] == "grid" else ():
+            if key in OF_SEARCHES and self.options[key] != defaults[key]:
+                lines.append(f"{word}: is for a search, and a grid trains all of its points; "
+                             "add sweep.search=tpe, random, gp, cmaes or nsga2")  # fmt: skip
+        if "slurm.detach" in typed and self.options["slurm"]["detach"] is True:
+            asked = f"{typed['slurm.detach']} (--detach)"
+            if self.options["pool"] != "slurm":
+                lines.append(f"{asked}: only jobs of Slurm go on without the command; add sweep=slurm")
+            elif self.options["search"] != "grid":
+                lines.append(f"{asked}: the command chooses a search's trials, and must go on")
+        if lines:
+            raise UserError(*lines)
+
+    def refuse_of_workers(self, arguments: Sequence[str]) -> None:
+        """Raises UserError for keys of the command that are for rnnlab's own workers, where others train."""
+        launcher, lines = self.config.hydra.runtime.choices["hydra/launcher"], []
+        for key, word in self._typed(arguments).items():
+            asked, default = (
+                OmegaConf.select(node, key) for node in (self.config.sweep, base_config().sweep)
+            )
+            if key.partition(".")[0] in OF_WORKERS and asked != default:
+                lines.append(f"{word}: is for rnnlab's own workers, and hydra/launcher={launcher} trains the runs; "
+                             "leave out one of the two")  # fmt: skip
+        if lines:
+            raise UserError(*lines)
+
+    def _typed(self, arguments: Sequence[str]) -> dict[str, str]:
+        """{key in `sweep`: word} of the command's words; the group, as in sweep=slurm, chooses the pool."""
+        keys = [(word.lstrip("+").partition("=")[0], word) for word in arguments]
+        named = [(key, word) for key, word in keys if key.split(".")[0] == "sweep"]
+        return {"pool" if key == "sweep" else key.removeprefix("sweep."): word for key, word in named}
 
     def sweep(self, points: Grid | Listed | Space, last: bool = True) -> Sweep:
         unusable = (lambda config, scored: ()) if last else self.unusable
@@ -139,6 +193,7 @@ def job_batches(
     if multirun.options["search"] != "grid":
         raise UserError(f"sweep.search={multirun.options['search']}: a search trains in rnnlab's own workers; "
                         "leave out hydra/launcher")  # fmt: skip
+    multirun.refuse_of_workers(arguments)
     choose = _kind_here if _trains_here(config) else _kind_there("auto")
     planner = Planner(multirun.compose, multirun.base, choose, multirun.config_dir)
     plan = planner.plan(multirun.grid(arguments), multirun.options["exclude"])

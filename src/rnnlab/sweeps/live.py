@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rnnlab.config.checked import plain
+from rnnlab.errors import counted
 from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.sweeps.estimate import guessed_steps
 from rnnlab.sweeps.job import Outcome
@@ -37,7 +38,7 @@ def _comparable(due: list[Planned]) -> bool:
 
     return not (
         differ("data", lambda d: {k: v for k, v in d.items() if k not in ("seed", "batch_size", "folder")})
-        or differ("model", lambda m: [m.get(k) for k in ("_target_", "loss", "huber_delta")])
+        or differ("model", lambda m: [m.get(k) for k in ("_target_", "loss", "huber_delta", "quantiles")])
         or len({config["monitor"] for config in configs}) > 1
     )
 
@@ -171,7 +172,7 @@ class LiveView(View):
 
     def summary(self) -> str:
         ended = self.counts.total() - self.counts["stopped"]
-        words = [f"{ended:,} of {self.total:,} runs"]
+        words = [f"{ended:,} of {counted(self.total, 'run')}"]
         words += self._shorter()
         words += [f"{self.counts['failed']} failed"] if self.counts["failed"] else []
         words += [self.best_so_far] if self.best else []
@@ -196,7 +197,7 @@ class LiveView(View):
         counts = Text("  ").join(
             [
                 Text(
-                    f"{sum(self.counts[status] for status in ENDED):,} of {self.total:,} runs done",
+                    f"{sum(self.counts[status] for status in ENDED):,} of {counted(self.total, 'run')} done",
                     style="green",
                 ),
                 *map(Text, self._shorter()),

@@ -5,14 +5,17 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from rnnlab.config.checked import RunConfig
+from rnnlab.config.checked import RunConfig, plain
 from rnnlab.errors import UserError
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
 from rnnlab.runs.run_path import Place
 from rnnlab.signals import NAMES
+
+if TYPE_CHECKING:
+    from rnnlab.sweeps.scheduler import PoolOptions
 
 PATIENCE = 60.0  # seconds in which workers must write their checkpoints
 
@@ -26,6 +29,7 @@ class Assigned:
     overrides: list[str] = field(default_factory=list)
     status: str = ""
     ended: str | None = None  # when the run had ended before
+    created: str | None = None  # when it had been begun before
 
     @property
     def run(self) -> Run:
@@ -51,19 +55,18 @@ class Pack:
     made_with: dict[str, str]
     restart: bool = False
     pictures: bool = False
+    renew_mb: int = 1024  # a worker whose memory has grown by so much is replaced
 
     def __call__(self) -> tuple[int, str]:
         """Raises UserError where the versions or rnnlab's code on this machine differ from `made_with`."""
         from rnnlab.sweeps.forkserver import ForkServer
         from rnnlab.sweeps.pool import LocalPool
-        from rnnlab.sweeps.scheduler import PoolOptions, Scheduler, View
+        from rnnlab.sweeps.scheduler import Scheduler, View
 
         refuse_others(self.made_with, surroundings())
         server = ForkServer()
         due = self.due()
-        options = PoolOptions(dict.fromkeys(("cpu", "gpu", "mps"), self.workers), gpus=visible_gpus(),
-                              pictures=self.pictures)  # fmt: skip
-        self._scheduler = Scheduler(LocalPool(server), options, View(), self.command)
+        self._scheduler = Scheduler(LocalPool(server), self.options(due), View(), self.command)
         try:
             outcomes = self._scheduler.run(due, self.restart)
         finally:
@@ -74,16 +77,29 @@ class Pack:
             queue_again()
         return left, stopped_by
 
+    def options(self, due: Sequence[Assigned]) -> "PoolOptions":
+        """The sizes of this job's pool for the runs that are due."""
+        from rnnlab.sweeps.devices import gpus_each
+        from rnnlab.sweeps.scheduler import PoolOptions
+
+        workers = dict.fromkeys(("cpu", "gpu", "mps"), self.workers)
+        return PoolOptions(workers, visible_gpus(), self.renew_mb * 2**20, pictures=self.pictures,
+                           gpus_each=gpus_each(due))  # fmt: skip
+
     def due(self) -> list[Assigned]:
-        """The runs that are left. Slurm may have queued this job again: a stale run that it has begun to train again
-        does not start again, but resumes.
+        """The runs that are left. Slurm may have queued this job again: a finished run that it has begun to train again
+        (it is stale, or rerun=true) does not start again, but resumes.
         """
         left = []
         for assigned in self.runs:
             record = assigned.run.known
-            is_begun = record.get("ended") != assigned.ended
-            if record.get("status") not in ENDED or (self.restart and not is_begun):
-                left.append(replace(assigned, status="") if is_begun else assigned)
+            is_begun = (record.get("ended"), record.get("created")) != (assigned.ended, assigned.created)
+            again = self.restart or assigned.config.get("rerun")
+            if is_begun and record.get("status") not in ENDED:
+                config = cast(RunConfig, plain(assigned.config) | {"rerun": False})
+                left.append(replace(assigned, status="", config=config))
+            elif not is_begun and (record.get("status") not in ENDED or again):
+                left.append(assigned)
         return left
 
     def checkpoint(self) -> Any:
@@ -137,7 +153,7 @@ def refuse_others(there: dict[str, str], here: dict[str, str]) -> None:
     other = [name for name, value in there.items() if here.get(name) != value]
     if other:
         said = ", ".join(f"{name} {here.get(name)} (planned with {there[name]})" for name in other)
-        raise UserError(f"{platform.node()} has another program: {said}")
+        raise UserError(f"{platform.node()} has other software: {said}")
 
 
 def visible_gpus() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rnnlab.config.checked import RunConfig
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.runs.identity import leaves
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run
@@ -37,6 +37,7 @@ class Planned:
     status: str = ""  # of the run in its folder; "" if there is no run yet
     stale: tuple[str, ...] = ()  # why the finished run may not give the same numbers today
     again: bool = False  # the run is finished and is trained again (rerun=true)
+    batches: int | None = None  # of an epoch, once `check_runs` has read the data
 
     @property
     def run(self) -> Run:
@@ -129,6 +130,7 @@ class Plan:
         found, wrong = answers(questions.asked), dict[int, list[str]]()
         for planned, number in asked:
             answer = found[number]
+            planned.batches = answer.batches
             if lines := [*answer.lines] or [*unusable(planned.config, answer.scored)]:
                 wrong[id(planned)] = lines
             else:
@@ -158,9 +160,9 @@ class Plan:
             more = f"; and {len(points) - 3:,} more" if len(points) > 3 else ""
             lines += [f"    at {where}{more}"] if where else []
         more_reasons = len(reasons) - SHOWN_REASONS
-        lines += [f"and {more_reasons:,} other reasons"] if more_reasons > 0 else []
+        lines += [f"and {counted(more_reasons, 'other reason')}"] if more_reasons > 0 else []
         total = len(self.invalid) + len(self.runs) + self.excluded + self.repeated
-        head = f"{len(self.invalid):,} of {total:,} points are invalid"
+        head = f"{len(self.invalid):,} of {counted(total, 'point')} {'is' if len(self.invalid) == 1 else 'are'} invalid"
         if on_invalid == "skip" and self.runs:
             return [f"{head} and left out:", *(f"  {line}" for line in lines)]
         hint = " sweep.on_invalid=skip leaves them out." if self.runs else ""

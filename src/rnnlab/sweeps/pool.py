@@ -23,7 +23,7 @@ class WorkerHandle:
     job: int | None = None
     since: float = 0.0  # when it got its job (time.monotonic)
     lends: bool = False  # another worker may use its core, because its run only waits for the disk
-    ended_before: str | None = None  # when the job's run had finished, if it is trained again
+    before: Any = None  # how the job's run had ended before, see `ending`
     memory: int = 0  # its memory in bytes after its first run
     connection: Any = None  # how its pool reaches it
 

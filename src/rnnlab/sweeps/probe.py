@@ -43,21 +43,28 @@ class Probe:
         except (EOFError, OSError) as error:
             connection, self._connection = self._connection, None
             connection.close()
-            raise RunFailed(f"{function}: {self.server.exit_reason(self._pid)}") from error
+            raise RunFailed(self.server.exit_reason(self._pid)) from error
         self.close()
         return None
 
+    def ask(self, function: Callable[[], Any]) -> Any:
+        """As `call`, for what the plan of a sweep needs."""
+        try:
+            return self.call(function)
+        except RunFailed as error:
+            raise RunFailed(f"the sweep could not be planned: {error}") from error
+
     def devices(self) -> tuple[dict[str, str], int]:
         """({accelerator: name of the device} of this machine, best first; the number of GPUs)."""
-        return self.call(devices)
+        return self.ask(devices)
 
     def import_errors(self, classes: list[tuple[str, str]]) -> dict[str, str]:
         """{class: why it cannot be imported}, for `classes` [(path in the config, class)]."""
-        return self.call(partial(import_errors, classes)) if classes else {}
+        return self.ask(partial(import_errors, classes)) if classes else {}
 
     def answers(self, asked: list[dict[str, Any]]) -> list[Answer]:
         """The answers to questions of `rnnlab.sweeps.rehearsal`, in their order."""
-        return self.call(partial(answers, asked)) if asked else []
+        return self.ask(partial(answers, asked)) if asked else []
 
     def close(self) -> None:
         if self._connection is not None:
@@ -112,7 +119,10 @@ def attempt(config: RunConfig, total: int) -> Trial | str:
 
     if not_here(config["data"]):
         return f"data.corpus={config['data']['corpus']} is not downloaded yet, and a trial downloads nothing"
-    bare = {"callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None}}
+    # a schedule of its own: the run's may be longer than the trial, and would be refused
+    schedule = {"_target_": "rnnlab.training.schedules.constant", "_partial_": True, "interval": "step"}
+    bare = {"callbacks": {}, "logger": {}, "checkpoint": {"every_n_steps": None, "every_seconds": None},
+            "scheduler": schedule}  # fmt: skip
     try:
         data = load_data(config)
 

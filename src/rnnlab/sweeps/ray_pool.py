@@ -64,6 +64,11 @@ def require_answer(address: str | None) -> None:
         raise UserError(f"sweep.ray.address={address}: no cluster answers there: {error}") from None
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message; its class where it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class Mailbox:
     """Passes messages ("letters") of workers to the driver, and its answers. An actor with concurrent calls."""
 
@@ -193,8 +198,7 @@ class RayPool:
                 ray.init(address=self.asked["address"], log_to_driver=False, logging_level="error",
                          include_dashboard=False if self.asked["address"] is None else None)  # fmt: skip
             except Exception as error:
-                line = str(error).strip().splitlines()[0]
-                raise UserError(f"sweep.ray.address={self.asked['address']}: {line}") from error
+                raise UserError(f"sweep.ray.address={self.asked['address']}: {first_line(error)}") from error
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
@@ -259,7 +263,7 @@ class RayPool:
                 raise
             except self.ray.exceptions.RayError as error:
                 silent = isinstance(error, self.ray.exceptions.ActorUnavailableError)
-                self.died.setdefault(number, LOST if silent else str(error).strip().splitlines()[0])
+                self.died.setdefault(number, LOST if silent else first_line(error))
                 self.unsure.setdefault(number, time.monotonic() + (SILENT if silent else LATE))
                 continue
             if greeting:

@@ -22,13 +22,14 @@ VALUES = ("monitor", "mode")
 
 class Answer(NamedTuple):
     """`lines`: why these runs are refused; `notes`: their warnings; `scored`: whether they validate; `measured`: the
-    metrics of a validation, () where they are not known.
+    metrics of a validation, () where they are not known; `batches`: those of an epoch, None where not known.
     """
 
     lines: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     scored: bool = True
     measured: tuple[str, ...] = ()
+    batches: int | None = None
 
 
 class Questions:
@@ -89,7 +90,8 @@ class Parts:
         how: Any = None
         task = None
         if known:
-            how = self.once(key(*optimizing), lambda: assembly.make_optimization(config, data))
+            rate = config["model"].get("init_from_rate", 1.0)
+            how = self.once((*key(*optimizing), rate), lambda: assembly.make_optimization(config, data))
         if isinstance(how, Optimization):
             task = self.once(key("data", "model"), lambda: assembly.make_task(config, data), True)
         trainer = self.once(key("trainer", "callbacks", "logger"), lambda: self.trainer(config), True)
@@ -98,12 +100,13 @@ class Parts:
             parts.append(self.once(key(*optimizing, "model"), lambda: preflight.configured(how, task), True))
         refused = [part for part in parts if isinstance(part, UserError)]
         lines = [str(line) for error in refused for line in error.args]
-        found = preflight.Findings(lines)
+        found, sizes = preflight.Findings(lines), preflight.Sizes()
         if known and not refused:
             sizes = self.once(("sizes", id(config["data"])), lambda: preflight.sizes(data))
             found = preflight.findings(config, sizes, task)
         measured = preflight.measured_by(task.metrics) if isinstance(task, Task) else ()
-        return Answer(tuple(dict.fromkeys(found.lines)), tuple(found.notes), found.scored, tuple(measured))
+        lines = list(dict.fromkeys(found.lines))
+        return Answer(tuple(lines), tuple(found.notes), found.scored, tuple(measured), sizes.train)
 
     def once(self, key: Any, make: Callable[[], Any], within_budget: bool = False) -> Any:
         if key not in self.made:

@@ -8,6 +8,7 @@ from rnnlab.errors import UserError
 from rnnlab.runs.trials import RUNG
 
 IN_ORDER = ("none", "halving", "median", "wilcoxon")  # pruners allowed in deterministic order
+AT_RUNGS = ("asha", "hyperband")  # pruners that keep the value of each trial at each rung
 STATES = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}  # {the journal's word: Optuna's}
 
 
@@ -39,11 +40,15 @@ def passed(trial: Any) -> dict[str, float]:
     return {k: v for k, v in trial.system_attrs.items() if k.startswith(RUNG)}
 
 
+def earliest(options: dict[str, Any], steps: int) -> int:
+    """The step from which on a run may be pruned; it may lie behind the run's end."""
+    return options["min_steps"] or math.ceil(steps / options["reduction"] ** 3)
+
+
 def rungs(options: dict[str, Any], steps: int) -> list[int]:
     """The steps at which runs are compared: the whole length divided by powers of `sweep.reduction`."""
-    lowest = options["min_steps"] or math.ceil(steps / options["reduction"] ** 3)
     found = []
-    at = lowest
+    at = earliest(options, steps)
     while at < steps:
         found.append(at)
         at *= options["reduction"]
@@ -78,7 +83,7 @@ def pruner(options: dict[str, Any], steps: int) -> Any:
     import optuna
 
     kind, by = options["prune"], options["reduction"]
-    lowest = (rungs(options, steps) or [1])[0]
+    lowest = earliest(options, steps)
     if kind == "asha":
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=lowest, reduction_factor=by)
     if kind == "hyperband":
@@ -86,7 +91,7 @@ def pruner(options: dict[str, Any], steps: int) -> Any:
             min_resource=lowest, max_resource=max(steps, lowest), reduction_factor=by
         )
     if kind == "median":
-        return optuna.pruners.MedianPruner(n_warmup_steps=lowest - 1)
+        return optuna.pruners.MedianPruner(n_warmup_steps=lowest)
     if kind == "wilcoxon":
         try:
             import scipy  # noqa: F401

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rnnlab.errors import UserError
+from rnnlab.errors import RunFailed, UserError, warn
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.lock import is_locked, lock
 from rnnlab.runs.record import ENDED
@@ -88,7 +88,13 @@ class Scheduler:
     _at_work: Counter[str] = field(
         default_factory=Counter
     )  # of these: those that train and do not lend their core
+    _short: set[str] = field(
+        default_factory=set
+    )  # kinds with fewer workers than asked for: none could be started
     _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was stopped
+    _begun: set[int] = field(
+        default_factory=set
+    )  # runs given to another worker after their training had begun
     _lost: Counter[int] = field(default_factory=Counter)  # {run: how often it has lost its worker's node}
     _signals: list[int] = field(default_factory=list)
     _handled: int = 0  # how many of these signals were handled
@@ -154,13 +160,28 @@ class Scheduler:
                 each = self.options.gpus_each
                 gpus = [",".join(names[i : i + each]) for i in range(0, len(names) - each + 1, each)]
                 busy = Counter(worker.gpu for worker in self.workers)
-                self._start_worker(kind, min(gpus, key=lambda gpu: busy[gpu]) if gpus else None)
+                if not self._start_worker(kind, min(gpus, key=lambda gpu: busy[gpu]) if gpus else None):
+                    break
 
-    def _start_worker(self, kind: str, gpu: str | None) -> None:
-        worker = self.pool.open(kind, gpu)
+    def _start_worker(self, kind: str, gpu: str | None) -> bool:
+        """Returns whether one more worker was started. Where none can be, the sweep goes on with those that there are;
+        it raises RunFailed where there is none.
+        """
+        try:
+            worker = self.pool.open(kind, gpu)
+        except RunFailed as failed:
+            if not self.workers:
+                raise
+            if kind not in self._short:
+                warn(f"no more than {len(self.workers)} workers could be started: {failed.args[-1]}")
+            self._short.add(kind)
+            most = max(1, self._kinds[kind])
+            self.options = replace(self.options, workers=self.options.workers | {kind: most}, lends=False)
+            return False
         self.workers.append(worker)
         self.idle.append(worker)
         self._kinds[kind] += 1
+        return True
 
     def _stop_worker(self, worker: WorkerHandle) -> str:
         self.workers.remove(worker)
@@ -193,14 +214,15 @@ class Scheduler:
             elif queue and self._at_work[worker.kind] < self.options.workers.get(worker.kind, 1):
                 number = queue.popleft()
                 planned = self.due[number]
-                finished = planned.status in ENDED
-                job = Job(number, planned.config, planned.place, planned.overrides,
-                          [*self.command, *planned.overrides], self.restart and finished,
+                finished, begun = planned.status in ENDED, number in self._begun
+                config = planned.config | {"rerun": False} if begun else planned.config
+                job = Job(number, config, planned.place, planned.overrides,
+                          [*self.command, *planned.overrides], self.restart and finished and not begun,
                           self.options.pictures, self.source.judges)  # fmt: skip
                 worker.job, worker.since, worker.lends = number, time.monotonic(), False
                 self.idle.remove(worker)
                 self._at_work[worker.kind] += 1
-                worker.ended_before = planned.run.known.get("ended") if finished else None
+                worker.before = ending(planned.run.known)
                 try:
                     self.pool.send(worker, job)
                 except OSError:  # the worker is dead; `_receive` handles that
@@ -252,18 +274,25 @@ class Scheduler:
             self._finish(replace(outcome, status="failed", record=record))
         else:
             self._moved.add(outcome.number)
-            self.waiting[worker.kind].appendleft(outcome.number)
+            self._put_back(worker.kind, outcome.number)
         self._start_worker(worker.kind, worker.gpu)
+
+    def _put_back(self, kind: str, number: int) -> None:
+        """Makes a run that has lost its worker the next one. If its training had begun, it resumes, and does not begin
+        again because of rerun=true or sweep.stale=rerun.
+        """
+        if self.due[number].run.known.get("status") not in ENDED:
+            self._begun.add(number)
+        self.waiting[kind].appendleft(number)
 
     def _worker_died(self, worker: WorkerHandle) -> None:
         why = self._stop_worker(worker)
         if worker.job is not None:
             run = self.due[worker.job].run
             record = run.known
-            if record.get("status") in ENDED and record.get("ended") != worker.ended_before:
-                self._finish(
-                    Outcome(worker.job, record["status"], "", record)
-                )  # the worker died after the run's end, before its message
+            if record.get("status") in (*ENDED, "pruned") and ending(record) != worker.before:
+                # the worker died after the run's end, before its message
+                self._finish(Outcome(worker.job, record["status"], record.get("why", ""), record))
             elif self.stopping:
                 with suppress(OSError):
                     untouched = record.get("status") not in (*ENDED, "failed") and not is_locked(run.folder)
@@ -274,10 +303,10 @@ class Scheduler:
                 self._moved.add(worker.job)
                 self.waiting[worker.kind].appendleft(worker.job)
             elif why == MOVED:
-                self.waiting[worker.kind].appendleft(worker.job)
+                self._put_back(worker.kind, worker.job)
             elif why == LOST and self._lost[worker.job] < MOST_LOST:
                 self._lost[worker.job] += 1
-                self.waiting[worker.kind].appendleft(worker.job)
+                self._put_back(worker.kind, worker.job)
             else:
                 self._finish(Outcome(worker.job, "failed", why, self._record_failure(worker.job, why)))
         if not self.stopping and self._kinds[worker.kind] < self.pool.room(worker.kind):
@@ -342,6 +371,11 @@ class Scheduler:
     def _listening(self) -> AbstractContextManager[None]:
         in_main = threading.current_thread() is threading.main_thread()
         return listening(self._note_signal) if in_main else nullcontext()
+
+
+def ending(record: dict[str, Any]) -> tuple[Any, ...]:
+    """What tells an end of a run from an earlier one, whose second may be the same."""
+    return record.get("status"), record.get("ended"), record.get("results", {}).get("steps")
 
 
 def device_name(gpu: int) -> str:

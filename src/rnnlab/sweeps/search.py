@@ -3,20 +3,27 @@
 import math
 import time
 from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rnnlab.errors import UserError
+from rnnlab.config.checked import RunConfig
+from rnnlab.errors import UserError, counted
+from rnnlab.report.entry import LOSS
 from rnnlab.runs.record import ENDED
+from rnnlab.runs.run import Run, legible, silently
+from rnnlab.runs.sources import Today, why_stale
 from rnnlab.sweeps import samplers
 from rnnlab.sweeps.estimate import guessed_steps
 from rnnlab.sweeps.job import Outcome
 from rnnlab.sweeps.plan import Planned
 from rnnlab.sweeps.scheduler import Source
 from rnnlab.sweeps.space import Space
-from rnnlab.sweeps.study import PlanPoint, Study, Trial, rung_score
+from rnnlab.sweeps.study import PlanPoint, Study, Trial, config_of, rung_score
 
 HOPELESS = 100  # so many refused or repeated trials in a row end the search
+# keys that change the unit of the loss
+UNITS = ("model.loss", "model.huber_delta", "model.quantiles", "data.scaling", "data.log")
 
 
 class Search(Source):
@@ -29,18 +36,19 @@ class Search(Source):
     ) -> None:
         self.space, self.plan_point, self.options = space, plan_point, options
         self.config = example.config
-        self.steps = guessed_steps(example.config)
+        self.steps = guessed_steps(example.config, example.batches)
         self.in_order = options["search_order"] == "deterministic"
         self.halving = options["prune"] == "halving"
         self.judges = options["prune"] not in ("none", "wilcoxon")  # Wilcoxon's test compares ended runs
         if self.in_order and options["prune"] not in samplers.IN_ORDER:
-            raise UserError(f"sweep.prune={options['prune']}: its verdicts depend on which run is faster; "
-                            f"with sweep.search_order=deterministic one of {', '.join(samplers.IN_ORDER)}")  # fmt: skip
+            raise UserError(f"sweep.prune={options['prune']}: what it stops depends on which run is faster; "
+                            f"sweep.search_order=deterministic takes {', '.join(samplers.IN_ORDER)}")  # fmt: skip
         self.batch = options["search_batch"] if self.in_order or self.halving else 1
         self.study = Study(space, options, self.config, example, self.steps)
         self.began = time.monotonic()
         self.trials: list[Trial] = []
         self.refused: list[str] = []  # why points gave no run
+        self.found: list[Planned] = []  # runs of trials that had finished before
         self._waiting: deque[tuple[Trial, int]] = deque()  # runs to train next: (trial, index of its seed)
         self._at_rung: list[Trial] = []  # trials that wait for the others of their batch
         self._under_way: list[Trial] = []
@@ -62,12 +70,15 @@ class Search(Source):
                 continue
             trial, seed = self._waiting.popleft()
             planned, record = trial.runs[seed], trial.runs[seed].run.known
-            if record and seed == 0 and not trial.curve:
-                self._recall_curve(trial, planned)
-            if self.halving and max(trial.curve, default=0) >= self._next_rung(trial):
+            status = record.get("status", "")
+            if record and seed == 0 and not trial.curve and self._recall_curve(trial, planned, status):
+                trial.state = "pruned"
+                self._settle()
+            elif self.halving and max(trial.curve, default=0) >= self._next_rung(trial):
                 self._at_rung.append(trial)
                 self._settle()
-            elif record.get("status") in ENDED:
+            elif status in ENDED:
+                self.found.append(planned)
                 self._finished(trial, record)
                 self._settle()
             else:
@@ -75,12 +86,33 @@ class Search(Source):
                 found.append(planned)
         return found
 
-    def _recall_curve(self, trial: Trial, planned: Planned) -> None:
-        """Takes over the validations of a run that an earlier command has trained in part."""
-        trial.curve |= self.study.curve_of(planned)
-        if self.judges and not self.halving:
-            for step, value in trial.curve.items():
-                trial.ask.report(value, step)
+    def _recall_curve(self, trial: Trial, planned: Planned, status: str) -> bool:
+        """Takes over the validations of a run that an earlier command has trained, or has begun; returns whether it is
+        pruned, by the verdict on its last one.
+
+        A run that resumes makes those after its checkpoint again, so they are judged when they come.
+        """
+        curve = self.study.curve_of(planned)
+        if not self.judges or self.halving:
+            trial.curve |= curve
+            return False
+        if status not in (*ENDED, "pruned"):
+            trial.before = curve
+            return False
+        at_rungs, last, verdict = self.options["prune"] in samplers.AT_RUNGS, max(curve, default=0), False
+        for step, value in curve.items():
+            verdict = self._prunes(trial, step, value, judged=at_rungs or step == last)
+        return status == "pruned" and verdict
+
+    def _prunes(self, trial: Trial, step: int, value: float, judged: bool = True) -> bool:
+        """Whether the pruner ends a trial at a validation. Each is reported once: a run whose worker was lost makes
+        some again. One that is not `judged` is only reported.
+        """
+        if step not in trial.verdicts and math.isfinite(value):
+            trial.curve[step] = value
+            trial.ask.report(value, step)
+            trial.verdicts[step] = judged and trial.ask.should_prune()
+        return trial.verdicts.get(step, False)
 
     @property
     def open(self) -> bool:
@@ -88,13 +120,14 @@ class Search(Source):
 
     def validated(self, planned: Planned, step: int, value: float) -> str:
         trial, seed = self._of[id(planned)]
-        if self.options["prune"] == "wilcoxon" or seed > 0 or not math.isfinite(value):
+        if self.options["prune"] == "wilcoxon" or seed > 0:
             return ""
-        trial.curve[step] = value
-        if self.halving:
+        if self.halving:  # also where the value is not finite: the trial is then the last at the rung
+            trial.curve[step] = value
             return "stopped at a rung (halving)" if step >= self._next_rung(trial) else ""
-        trial.ask.report(value, step)
-        return f"pruned ({self.options['prune']})" if trial.ask.should_prune() else ""
+        for at in [at for at in trial.before if at < step]:  # in the order of a training
+            self._prunes(trial, at, trial.before.pop(at))
+        return f"pruned ({self.options['prune']})" if self._prunes(trial, step, value) else ""
 
     def ended(self, planned: Planned, outcome: Outcome) -> None:
         trial, _ = self._of[id(planned)]
@@ -113,7 +146,7 @@ class Search(Source):
     @property
     def left(self) -> int:
         """How many trials are still to be chosen."""
-        return self.options["trials"] - self.study.told.total() - len(self.trials)
+        return max(0, self.options["trials"] - self.study.told.total() - len(self.trials))
 
     def _may_ask(self) -> bool:
         """Whether a further trial may be chosen now. With batches, the batch before must have been told."""
@@ -132,7 +165,7 @@ class Search(Source):
             self._in_a_row += 1
             self.refused += wrong
             if self._in_a_row >= HOPELESS and wrong:
-                raise UserError(f"{HOPELESS} trials in a row are no runs; the last: {wrong[0]}")
+                raise UserError(f"{HOPELESS} trials in a row could not be run; the last: {wrong[0]}")
             if self._in_a_row >= HOPELESS:  # the space has fewer points than trials
                 self.options = self.options | {"trials": self.study.told.total() + len(self.trials)}
             return
@@ -173,7 +206,8 @@ class Search(Source):
             self._under_way.remove(trial)
             if self.halving:
                 for step, value in sorted(trial.curve.items()):
-                    trial.ask.report(value, step)
+                    if math.isfinite(value):
+                        trial.ask.report(value, step)
             self.study.tell(trial)
 
     # ------------------------------------------------------------------ synchronous halving
@@ -199,23 +233,41 @@ class Search(Source):
                 trial.state = "pruned"
 
 
+def stale_lines(learned: Iterable[tuple[Run, Callable[[], RunConfig]]]) -> list[str]:
+    """A line about those finished runs, given with their configs, that may not give the same numbers today."""
+    today = Today()
+    checked = legible(learned, lambda one: why_stale(one[0], one[1](), today), silently)
+    found = [why for _, why in checked if why]
+    if not found:
+        return []
+    said, n = ", ".join(sorted({one for why in found for one in why})), len(found)
+    what = f"{n:,} finished run{'s' * (n > 1)} that the search learns from {'is' if n == 1 else 'are'} stale"
+    return [f"{what} ({said}); another name= begins afresh"]
+
+
 def describe(search: Search, took: float) -> list[str]:
     """Lines that describe the search before it begins."""
     options = search.options
     pruned = f", pruned by {options['prune']}" if options["prune"] != "none" else ""
-    told = f", {search.study.told.total():,} of them told already" if search.study.told else ""
+    told = f", {search.study.told.total():,} of them from an earlier command" if search.study.told else ""
     lines = [
-        f"search by {options['search']}{pruned}: {options['trials']:,} trials{told}; planned in {took:.2f} s"
+        f"search by {options['search']}{pruned}: {counted(options['trials'], 'trial')}{told}; planned in {took:.2f} s"
     ]
     lines += [f"  {d.key:24} {d}" for d in search.space.dimensions]
     if len(search.study.objectives) > 1:
         lines.append(f"  {'objectives':24} {', '.join(search.study.objectives)}")
     if len(search.space.seeds) > 1:
-        lines.append(f"  {'seed':24} {len(search.space.seeds)} a trial")
+        lines.append(f"  {'seed':24} {len(search.space.seeds)} in each trial")
     if search.judges:
         lines.append(f"  {'rungs':24} steps {', '.join(f'{at:,}' for at in samplers.rungs(options, search.steps))}"
                      f" of {search.steps:,}")  # fmt: skip
-    return lines
+    measured = [d.key for d in search.space.dimensions if d.key.lstrip("+") in UNITS]
+    if measured and search.config["monitor"] == LOSS:
+        lines.append(
+            f"trials are compared by {LOSS}, whose unit depends on {' and '.join(measured)}; monitor=metric/NAME, such "
+            "as metric/mse, compares them in the units of the data"
+        )
+    return lines + stale_lines(search.study.learned)
 
 
 def summary(search: Search) -> list[str]:
@@ -223,13 +275,14 @@ def summary(search: Search) -> list[str]:
     counts = search.study.told + Counter(trial.state for trial in search.trials if trial.state)
     words = [f"{counts['complete']:,} complete", f"{counts['pruned']:,} pruned"]
     words += [f"{counts['failed']:,} failed"] if counts["failed"] else []
-    words += [f"{search.study.told.total():,} of an earlier command"] if search.study.told else []
-    lines = [f"{counts.total():,} trials: {', '.join(words)}"]
-    lines += [f"no run: {why}" for why in list(dict.fromkeys(search.refused))[:3]]
+    words += [f"{search.study.told.total():,} from an earlier command"] if search.study.told else []
+    lines = [f"{counted(counts.total(), 'trial')}: {', '.join(words)}"]
+    lines += stale_lines((planned.run, config_of(planned)) for planned in search.found)
+    lines += [f"could not be run: {why}" for why in list(dict.fromkeys(search.refused))[:3]]
     if search.in_order:
         lines.append("in deterministic order: the same trials and bits with any number of workers")
     elif search.trials:
         lines.append(
-            "which trials came depends on the speed of the workers; not with sweep.search_order=deterministic"
+            "the workers' speed decided which trials were tried; sweep.search_order=deterministic makes them repeatable"
         )
     return lines

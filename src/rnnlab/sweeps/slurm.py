@@ -6,6 +6,7 @@ finds its jobs again.
 
 import io
 import json
+import math
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError, counted, nearest
 from rnnlab.runs.files import write_json
 from rnnlab.runs.record import ENDED
 from rnnlab.signals import in_main_thread, listening
@@ -71,11 +72,21 @@ def workers_per_job(options: dict[str, Any], due: Sequence[Planned]) -> int:
     for key, each, what in (("gpus", gpus * ("gpu" in kinds), "GPU"), ("cpus", cores, "core")):
         if each > asked[key]:
             raise UserError(
-                f"sweep.slurm.{key}={asked[key]}: a run takes {each} {what}{'s' * (each > 1)} of a job "
-                "(trainer.devices, trainer.threads)"
+                f"sweep.slurm.{key}={asked[key]}: a run needs {counted(each, what)} (trainer.devices, trainer.threads)"
             )
     of = {"gpu": asked["gpus"] // gpus * options["workers_per_gpu"], "cpu": asked["cpus"] // cores}
     return min(of[kind] for kind in kinds or {"cpu"})
+
+
+def packs_of(options: dict[str, Any], runs: Sequence[Planned], workers: int) -> list[list[int]]:
+    """The runs of each job, as indices; each job has so many `workers`."""
+    return cut([run.cost for run in runs], 60 * checked(options)["minutes_per_job"] * workers, MOST)
+
+
+def workers_at_once(options: dict[str, Any], due: Sequence[Planned]) -> int:
+    """How many workers the jobs of these runs have together, if the cluster has room for all of them."""
+    workers = options["workers"] or workers_per_job(options, due)
+    return workers * min(len(packs_of(options, due, workers)), checked(options)["parallel"])
 
 
 def require_slurm() -> None:
@@ -86,7 +97,7 @@ def require_slurm() -> None:
         raise UserError("sweep.pool=slurm: needs submitit: pip install 'rnnlab[slurm]'") from error
     if slurm_queue.command("sinfo", "--version") is None:
         raise UserError(
-            "sweep.pool=slurm: sinfo cannot be run here; give the command where jobs may be submitted"
+            "sweep.pool=slurm: Slurm's command sinfo does not run here; start the sweep on a machine that submits jobs"
         )
 
 
@@ -149,7 +160,7 @@ class SlurmSweep:
     def _submit(self, new: list[Planned]) -> dict[str, dict[str, Any]]:
         """Submits runs; returns {job: its runs}. Each array job is written to the ledger at once."""
         workers = self.options["workers"] or workers_per_job(self.options, self.due)
-        packs = cut([p.cost for p in new], 60 * self.slurm["minutes_per_job"] * workers, MOST)
+        packs = packs_of(self.options, new, workers)
         batch = executor(self.folder, self.slurm, self.due[0].config["name"])
         about = surroundings()
         jobs: dict[str, dict[str, Any]] = {}
@@ -161,18 +172,19 @@ class SlurmSweep:
                 jobs[job] = {"runs": [planned.place.folder.name for planned in runs]}
             self._note(jobs)
         arrays = sorted({job.partition("_")[0] for job in jobs})
-        several = ("s" * (len(packs) > 1), "s" * (len(arrays) > 1))
-        counted = f"{len(new):,} run{'s' * (len(new) > 1)}"
-        self.say(f"{counted} in {len(packs):,} pack{several[0]}, array job{several[1]} {', '.join(arrays)}")
+        where = f"array job{'s' * (len(arrays) > 1)} {', '.join(arrays)}"
+        self.say(f"{counted(len(new), 'run')} in {counted(len(packs), 'pack')}, {where}")
         return jobs
 
     def _pack(self, runs: list[Planned], about: dict[str, str], workers: int) -> Pack:
         places = [planned.place._replace(folder=planned.place.folder.absolute()) for planned in runs]
+        known = [planned.run.known for planned in runs]
         assigned = [
-            Assigned(place, planned.config, planned.overrides, planned.status, planned.run.known.get("ended"))
-            for place, planned in zip(places, runs, strict=True)
+            Assigned(place, p.config, p.overrides, p.status, record.get("ended"), record.get("created"))
+            for place, p, record in zip(places, runs, known, strict=True)
         ]
-        return Pack(assigned, self.command, workers, about, self.restart, self.options["pictures"])
+        more = self.options["pictures"], self.options["renew_mb"]
+        return Pack(assigned, self.command, workers, about, self.restart, *more)
 
     def _note(self, jobs: dict[str, Any]) -> None:
         known = self._known_jobs()
@@ -202,6 +214,11 @@ class SlurmSweep:
         while len(self.outcomes) < len(self.due):
             self._look_at_all(started)
             self.view.tick()
+            failures = sum(outcome.status == "failed" for outcome in self.outcomes.values())
+            if failures >= (self.options.get("max_failures") or math.inf):
+                slurm_queue.cancel(jobs)  # running ones write checkpoints
+                self.stopping = f"sweep.max_failures={self.options['max_failures']}"
+                return
             if not live:
                 break
             time.sleep(POLL)
@@ -240,7 +257,9 @@ class SlurmSweep:
         if record.get("status") == "stopped" or slurm_queue.about(job).get("JobState") == "CANCELLED":
             self.stopping = CANCELLED
             return Outcome(i, "stopped", f"job {job} was cancelled", record)
-        why = f"job {job} ended without it{last_words(self.folder, job)}" if job else "no job has it"
+        why = (
+            f"job {job} ended before the run did{last_words(self.folder, job)}" if job else "it is in no job"
+        )
         return Outcome(i, "failed", why, record | {"status": "failed", "why": why})
 
 

@@ -76,11 +76,11 @@ class Crew:
         own = socket.gethostname()
         deadline = time.monotonic() + REACH
         while time.monotonic() < deadline:
-            for host in ["127.0.0.1"] if own in self.there else self.there:
+            for host in ["127.0.0.1", *self.there] if own in self.there else self.there:
                 with suppress(OSError, EOFError, AuthenticationError, AssertionError):
                     return reached(host, self.port, self.key)
             time.sleep(1)
-        raise UserError(f"{own} does not reach the search at {' or '.join(self.there)}, port {self.port}")
+        raise UserError(f"{own} cannot reach the search at {' or '.join(self.there)}, port {self.port}")
 
     def _obey(self) -> bool:
         """Executes the driver's requests; returns False when the search has ended."""

@@ -5,10 +5,11 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, OverrideType, RangeSweep
 
 from rnnlab.errors import UserError
 from rnnlab.sweeps.grid import Assignment, Point, assignments, of_sweep
@@ -131,12 +132,16 @@ def space(
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: keys of sweep. cannot be swept themselves")
             continue
-        fixed.pop(key, None), dimensions.pop(key, None)
-        seeds = () if key == "seed" else seeds
+        is_forced = override.type == OverrideType.FORCE_ADD and override.package is None
+        forced = override.key_or_group if is_forced else key
+        for known in (key, forced):  # ++KEY replaces KEY, too
+            fixed.pop(known, None), dimensions.pop(known, None)
+            seeds = () if known == "seed" else seeds
         if not override.is_sweep_override():
             fixed[key] = assignments(override, is_group, 2)[0]
         elif key == "seed" and not override.is_interval_sweep():
-            seeds = tuple(assignments(override, is_group, 2))
+            found = assignments(override, is_group, 2)
+            seeds = tuple({repr(a.value): a for a in found}.values())  # each counts once
         else:
             dimensions[key] = _dimension(key, override, is_group)
     if not dimensions:
@@ -160,6 +165,18 @@ def _dimension(key: str, override: Override, is_group: Callable[[str], bool]) ->
     if not choices:
         raise UserError(f"{override.input_line}: it has no values")
     if isinstance(value, RangeSweep) and len(choices) > 1 and not is_group(override.key_or_group):
-        numbers = sorted(a.value for a in choices)  # `shuffle` and `sort` change only their order
-        return Dimension(key, (), numbers[0], numbers[-1], numbers[1] - numbers[0])
+        return _steps(key, value, [a.value for a in choices])
     return Dimension(key, choices)
+
+
+def _steps(key: str, pattern: RangeSweep, numbers: Sequence[float]) -> Dimension:
+    """The dimension of a range of `numbers`, whose order (`shuffle`, `sort`) does not count.
+
+    Its last number is computed from the decimal digits of the first and of the step, as Optuna does it: 0.4 - 0.3 is
+    not 0.1 in binary, and Optuna would leave out a last number that lies between two steps.
+    """
+    low, step = min(numbers), abs(pattern.step)
+    if isinstance(low, int) and isinstance(step, int):
+        return Dimension(key, (), low, max(numbers), step)
+    high = Decimal(repr(low)) + (len(numbers) - 1) * Decimal(repr(step))
+    return Dimension(key, (), low, float(high), step)

@@ -5,16 +5,18 @@ continues the search.
 """
 
 import math
+import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from rnnlab.config.checked import RunConfig
-from rnnlab.errors import UserError, nearest
+from rnnlab.config.checked import RunConfig, plain
+from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.metrics import as_logged
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, runs, silently
@@ -28,6 +30,10 @@ STUDY = "study.log"
 ENOUGH = 10  # the fewest complete trials (with different values) for the importance of keys
 OF_RESULTS = ("parameters", "multiplications", "steps")  # objectives that no validation measures
 SECONDS = "seconds"
+UNITS = {
+    "model": ("loss", "huber_delta", "quantiles"),
+    "data": ("scaling", "log"),
+}  # keys that decide that of a loss
 
 PlanPoint = Callable[[Point], "Planned | list[str]"]
 
@@ -44,11 +50,28 @@ def refuse_objectives(asked: Sequence[str], monitor: str, measured: Collection[s
                 f"{at}: {name} is the monitored metric, which is the first objective; leave it out"
             )
         if name in asked[:i]:
-            raise UserError(f"{at}: {name} is there twice")
+            raise UserError(f"{at}: names {name} twice")
         if measured and name not in possible:
             metric = f"metric/{name}"
             said = f" Did you mean {metric}?" if metric in possible else nearest(name, possible)
-            raise UserError(f"{at}: a run has no {name}.{said}")
+            raise UserError(f"{at}: runs have no {name}.{said}")
+
+
+def refuse_units(corners: Sequence[Planned], options: dict[str, Any]) -> None:
+    """Raises UserError if the unit of the monitored loss differs between trials that are chosen or pruned by it."""
+    if corners[0].config["monitor"] != "loss/val" or (options["search"], options["prune"]) == (
+        "random",
+        "none",
+    ):
+        return
+    for section, keys in UNITS.items():
+        nodes = [plain(planned.config)[section] for planned in corners]
+        for key in keys if str(nodes[0].get("_target_")).startswith("rnnlab.") else ():
+            if len({repr(node.get(key)) for node in nodes}) > 1:
+                raise UserError(
+                    f"{section}.{key}: decides the unit of loss/val, by which the search would compare its trials; "
+                    "monitor=metric/mse is in the data's own"
+                )
 
 
 @dataclass(eq=False)
@@ -60,6 +83,8 @@ class Trial:
     runs: list[Planned]
     values: list[list[float]] = field(default_factory=list)  # the objectives of each finished run
     curve: dict[int, float] = field(default_factory=dict)  # {step: monitored metric} of its first run
+    before: dict[int, float] = field(default_factory=dict)  # of an earlier command, and not judged yet
+    verdicts: dict[int, bool] = field(default_factory=dict)  # {step: whether the pruner ends it there}
     steps: int = 0  # steps of its first run, once it has ended
     state: str = ""  # complete, pruned or failed, once it has ended
     rung: int = 0  # how many rungs of synchronous halving it has passed
@@ -82,6 +107,8 @@ class Study:
     told: Counter[str] = field(default_factory=Counter)  # {state: number of trials} of an earlier command
     earlier: list[Planned] = field(default_factory=list)  # runs of its complete trials
     begun: list[int] = field(default_factory=list)  # numbers of the trials that it has begun and not told
+    # (run, its config) of the finished runs of earlier commands that it has learned from
+    learned: list[tuple[Run, Callable[[], RunConfig]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         import optuna
@@ -107,16 +134,19 @@ class Study:
 
     def _refuse(self) -> None:
         """Raises UserError for what Optuna cannot do with several objectives."""
-        at, several = f"sweep.objectives={self.options['objectives']}", bool(self.options["objectives"])
+        several = bool(self.options["objectives"])
+        at = f"sweep.objectives=[{','.join(self.options['objectives'])}]"
         if several and self.options["search"] == "cmaes":
-            raise UserError(f"{at}: sweep.search=cmaes looks for one; nsga2, tpe, gp and random take several")
+            raise UserError(
+                f"{at}: sweep.search=cmaes takes one objective; nsga2, tpe, gp and random take several"
+            )
         if several and self.options["search"] == "gp" and not samplers.gp_takes_several():
             raise UserError(
-                f"{at}: sweep.search=gp takes several from Optuna 4.4 on; nsga2, tpe and random do here"
+                f"{at}: sweep.search=gp takes several objectives from Optuna 4.4 on; use nsga2, tpe or random"
             )
         if several and self.options["prune"] != "none":
             raise UserError(
-                f"{at}: nothing tells which of several trials is not worth its end; leave out sweep.prune"
+                f"{at}: with several objectives no trial can be stopped early; leave out sweep.prune"
             )
 
     def tell(self, trial: Trial) -> None:
@@ -179,7 +209,9 @@ class Study:
             planned = [
                 p for point in self.space.points(params) if not isinstance(p := plan_point(point), list)
             ]
-            self.earlier += planned if complete else []
+            if complete:
+                self.earlier += planned
+                self.learned += [(p.run, config_of(p)) for p in planned]
             values = [value, *(entry.get("values", {}).get(name) for name in self.objectives[1:])]
             if complete and None in values:
                 continue
@@ -191,7 +223,8 @@ class Study:
                 system_attrs=entry.get("rungs"),
             ))  # fmt: skip
             self.told[entry["state"]] += 1
-        for params, values in self._others(known):
+        for run, params, values in self._others(known):
+            self.learned.append((run, config_of(run)))
             self.optuna.add_trial(optuna.trial.create_trial(
                 params=params, distributions=self.distributions, values=values))  # fmt: skip
         return number
@@ -216,14 +249,14 @@ class Study:
             return {int(s): float(v) for s, v in zip(steps, values, strict=True)}
         return {}
 
-    def _others(self, known: set[str]) -> Iterator[tuple[dict[str, Any], list[float]]]:
-        """(params, values) of the finished runs in the folder that lie in the space and are not `known` trials."""
+    def _others(self, known: set[str]) -> Iterator[tuple[Run, dict[str, Any], list[float]]]:
+        """(run, params, values) of the finished runs in the folder that lie in the space and are not `known` trials."""
         for run in runs(self.journal.parent, silently) if self.journal.parent.is_dir() else ():
             values = self.values_of(run.known)
             if run.folder.name in known or run.known.get("status") not in ENDED:
                 continue
             if all(map(math.isfinite, values)) and (there := self._params_of(run)) is not None:
-                yield there, values
+                yield run, there, values
 
     def _params_of(self, run: Run) -> dict[str, Any] | None:
         """The parameters of a run in the space; None for a run outside it."""
@@ -236,9 +269,19 @@ class Study:
         return None
 
     def close(self) -> None:
-        """Writes the importance of each key to the journal, and the study as Optuna's journal, for its dashboard."""
+        """Writes the importance of each key to the journal, and the study as Optuna's journal, for its dashboard. Where
+        the disk takes neither, a line says so: the search itself is over.
+        """
+        try:
+            self._write_importance()
+            self._export()
+        except OSError as error:
+            warn(f"{self.journal.with_name(STUDY)}: cannot be written: {error.strerror or error}")
+        except UserError as error:
+            warn(str(error))
+
+    def _write_importance(self) -> None:
         import optuna
-        from optuna.storages.journal import JournalFileBackend
 
         complete = self.optuna.get_trials(deepcopy=False, states=(samplers.state("complete"),))
         if len({trial.values[0] for trial in complete}) >= ENOUGH and len(self.distributions) > 1:
@@ -252,16 +295,29 @@ class Study:
                 )
                 shares = {key: round(float(value), 4) for key, value in found.items()}
                 append(self.journal, {"space": self.id, "at": round(time.time(), 3), "importance": shares})
-        path = self.journal.with_name(STUDY)
-        path.unlink(missing_ok=True)
-        storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
-        directions = self.optuna.directions
-        exported = optuna.create_study(study_name=self.config["name"], storage=storage, directions=directions)
-        if len(self.objectives) > 1:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                exported.set_metric_names(self.objectives)
-        exported.add_trials(self.optuna.get_trials(deepcopy=False))
+
+    def _export(self) -> None:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend
+
+        # in a folder of its own: Optuna would wait for the lock that a killed process has left beside the file
+        with tempfile.TemporaryDirectory(prefix=".study-", dir=self.journal.parent) as folder:
+            path = Path(folder).absolute() / STUDY
+            storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+            exported = optuna.create_study(
+                study_name=self.config["name"], storage=storage, directions=self.optuna.directions
+            )
+            if len(self.objectives) > 1:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    exported.set_metric_names(self.objectives)
+            exported.add_trials(self.optuna.get_trials(deepcopy=False))
+            path.replace(self.journal.with_name(STUDY))
+
+
+def config_of(run: Run | Planned) -> Callable[[], RunConfig]:
+    """A function that gives the config of a run, which takes time to read."""
+    return lambda: run.config
 
 
 def fitted(dimension: Any, value: Any) -> Any:

@@ -5,8 +5,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
@@ -14,7 +14,7 @@ from typing import Any
 
 from rnnlab.config.checked import RunConfig
 from rnnlab.config.hydra_config import NO_SCORE
-from rnnlab.errors import RunFailed, UserError
+from rnnlab.errors import RunFailed, UserError, counted
 from rnnlab.report.entry import Entry, why_no_score
 from rnnlab.report.leaderboard import leaderboard
 from rnnlab.report.numbers import number
@@ -22,9 +22,10 @@ from rnnlab.report.search import pareto_table
 from rnnlab.report.table import table
 from rnnlab.runs.config_diff import missing_callbacks
 from rnnlab.runs.disk import refuse_unwritable
+from rnnlab.runs.lock import Locked, lock
 from rnnlab.runs.record import EARLY, ENDED
 from rnnlab.runs.run import now
-from rnnlab.runs.trials import pareto_front, read_journal
+from rnnlab.runs.trials import JOURNAL, pareto_front, read_journal
 from rnnlab.signals import NAMES, exit_code
 from rnnlab.sweeps.compiling import Compiling, stacks
 from rnnlab.sweeps.devices import Devices
@@ -39,7 +40,14 @@ from rnnlab.sweeps.pools import elsewhere, workers_of
 from rnnlab.sweeps.probe import Probe
 from rnnlab.sweeps.rehearsal import BUDGET
 from rnnlab.sweeps.scheduler import Scheduler
-from rnnlab.sweeps.slurm import CANCELLED, DETACHED, SlurmSweep, require_slurm, workers_per_job
+from rnnlab.sweeps.slurm import (
+    CANCELLED,
+    DETACHED,
+    SlurmSweep,
+    require_slurm,
+    workers_at_once,
+    workers_per_job,
+)
 from rnnlab.sweeps.space import Space
 from rnnlab.terminal.console import Console
 
@@ -58,6 +66,7 @@ class Sweep:
     records: dict[Path, dict[str, Any]] = field(default_factory=dict)
     outcomes: list[tuple[Planned, Outcome]] = field(default_factory=list)  # of runs trained now
     stopped: str = ""  # why not all runs were started; "" where all were
+    trials_left: int = 0  # of a search that was stopped
 
     def count(self, status: str) -> int:
         return sum(outcome.status == status for _, outcome in self.outcomes)
@@ -110,9 +119,12 @@ def sweep(
         if plan.runs and all(run.why_skipped and run.status not in ENDED for run in plan.runs):
             raise UserError(*dict.fromkeys(run.why_skipped for run in plan.runs))  # as for one run
         if isinstance(points, Space):
-            done = _search(points, planner, plan, options, server, devices, list(command), began, unusable)
+            with alone(plan.runs[0].place.folder.parent, points, options["dry_run"]):
+                done = _search(
+                    points, planner, plan, options, server, devices, list(command), began, unusable
+                )
             report(done, began, last)
-            _end(done, options["trials"])
+            _end(done, counted(done.trials_left, "trial"))
             return done
         done = Sweep(plan, plan.records)
         due = plan.due(rerun_stale=options["stale"] == "rerun")
@@ -143,21 +155,35 @@ def sweep(
     if done.stopped == DETACHED:
         return done
     report(done, began, last)
-    _end(done, len(due))
+    _end(done, counted(len(due) - sum(map(done.count, (*ENDED, "failed", "pruned"))), "run"))
     return done
 
 
-def _end(done: Sweep, due: int) -> None:
-    """Raises SystemExit if the sweep was interrupted (128 + the signal) or its jobs were cancelled (1)."""
+@contextmanager
+def alone(experiment: Path, space: Space, dry_run: bool) -> Iterator[None]:
+    """While open, no other command goes on with the same search. Two would give their trials the same numbers, and the
+    journal would give the results of one to the points of the other. Raises UserError where another command has begun.
+    """
+    with ExitStack() as stack:
+        try:
+            if not dry_run:
+                stack.enter_context(lock(experiment / f"search-{space.id}"))
+        except Locked:
+            raise UserError(
+                f"{experiment / JOURNAL}: another command goes on with this search; sweep.workers and sweep.pool give "
+                "one search more workers"
+            ) from None
+        yield
+
+
+def _end(done: Sweep, left: str) -> None:
+    """Raises SystemExit if the sweep was interrupted (128 + the signal) or its jobs were cancelled (1). `left`: what
+    was not trained to its end, such as "3 runs".
+    """
     if done.stopped in (*NAMES, CANCELLED):
-        left = due - sum(map(done.count, (*ENDED, "failed", "pruned")))
         console.print()
-        console.print(f"Stopped ({done.stopped}) with {counted(left)} left; the same command resumes them.")
+        console.print(f"Stopped ({done.stopped}) with {left} left; the same command resumes them.")
         raise SystemExit(exit_code(done.stopped) if done.stopped in NAMES else 1)
-
-
-def counted(n: int) -> str:
-    return f"{n:,} run{'s' * (n != 1)}"
 
 
 def _headlines(plan: Plan, took: float) -> list[str]:
@@ -165,7 +191,7 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     stale, again = sum(bool(r.stale) for r in plan.runs), sum(r.again for r in plan.runs)
     skipped = sum(bool(r.why_skipped) for r in plan.runs)
     kept = sum(counts[status] for status in ENDED) - again
-    words = [counted(len(plan.runs))]
+    words = [counted(len(plan.runs), "run")]
     words += [f"{kept:,} finished already"] if kept else []
     words += [f"{counts[EARLY]:,} of them {EARLY}"] if counts[EARLY] else []
     words += [f"{again:,} finished and trained again (rerun=true)"] if again else []
@@ -174,19 +200,19 @@ def _headlines(plan: Plan, took: float) -> list[str]:
     words += [f"{half:,} resumed"] if half else []
     words += [f"{skipped:,} skipped: no such device"] if skipped else []
     words += [f"{plan.excluded:,} excluded"] if plan.excluded else []
-    words += [f"{plan.repeated:,} duplicates"] if plan.repeated else []
+    words += [counted(plan.repeated, "duplicate")] if plan.repeated else []
     lines = [f"{', '.join(words)}; planned in {took:.2f} s"]
     lines += [f"sweep.exclude: {condition} matches no point" for condition in plan.unmatched]
     lines += [
         f"{why}; the run is trained again, from its checkpoint if that is whole" for why in plan.damaged
     ]
     for note, n in plan.notes.most_common(SHOWN_NOTES):
-        lines.append(f"{note} ({counted(n)})" if n < len(plan.runs) else note)
+        lines.append(f"{note} ({counted(n, 'run')})" if n < len(plan.runs) else note)
     if missing := _missing_callbacks(plan):
         lines.append(f"finished without {', '.join(missing)}; rerun=true trains again, to the same numbers")
     if stale:
         why = sorted({w for r in plan.runs for w in r.stale})
-        what = f"{counted(stale)} that finished {'is' if stale == 1 else 'are'} stale"
+        what = f"{counted(stale, 'run')} that finished {'is' if stale == 1 else 'are'} stale"
         lines.append(f"{what} ({', '.join(why)}); sweep.stale=rerun trains again")
     return lines
 
@@ -206,6 +232,8 @@ def _show_dry_run(plan: Plan, due: list[Planned], options: dict[str, Any], devic
         console.print(f"  {key:24} {shown}", soft_wrap=True)
     if due:
         workers = devices.pool(due, options).workers
+        if options["pool"] == "slurm":
+            workers = dict.fromkeys(workers, workers_at_once(options, due))
         by_kind = Counter(p.accelerator for p in due)
         busy = {kind: min(workers[kind], n) for kind, n in by_kind.items()}
         groups = {p.place.group: p for p in due}.values()
@@ -279,7 +307,7 @@ def _search(
     """
     from rnnlab.sweeps.samplers import require_optuna
     from rnnlab.sweeps.search import Search, describe, summary
-    from rnnlab.sweeps.study import refuse_objectives
+    from rnnlab.sweeps.study import refuse_objectives, refuse_units
 
     require_optuna(options)
     again = {"sweep.stale=rerun": options["stale"] == "rerun", "rerun=true": plan.runs[0].config["rerun"]}
@@ -288,6 +316,7 @@ def _search(
             f"{asked}: a search trains no finished run again; sweep.search=grid does, with the keys it is given"
         )
     refuse_objectives(options["objectives"], plan.runs[0].config["monitor"], plan.measured)
+    refuse_units(plan.runs, options)
     if options["pool"] == "slurm":
         require_slurm()
         workers_per_job(options, plan.runs)
@@ -333,8 +362,10 @@ def _search(
     found = [*search.study.earlier, *(planned for trial in search.trials for planned in trial.runs)]
     done.plan.runs = list({planned.place.folder: planned for planned in found}.values())
     done.records |= {p.place.folder: p.run.known for p in done.plan.runs}
-    done.outcomes = [(scheduler.due[i], outcome) for i, outcome in outcomes.items()]
+    last = {id(scheduler.due[i]): (scheduler.due[i], outcome) for i, outcome in outcomes.items()}
+    done.outcomes = list(last.values())  # a run that went on after a rung has several
     done.stopped = scheduler.stopping
+    done.trials_left = search.left + sum(not trial.state for trial in search.trials)
     if not done.stopped:
         search.study.close()
     console.print()
@@ -373,10 +404,10 @@ def report(done: Sweep, began: float, leaders: bool) -> None:
     trained = sum(o.status in ENDED and o.trained for _, o in done.outcomes)
     if not leaders:
         value = f"; {board.metric} {', '.join(number(row.mean) for row in board.rows)}" if board.rows else ""
-        console.print(f"{counted(trained)} trained in {took:.1f} s{value}", soft_wrap=True)
+        console.print(f"{counted(trained, 'run')} trained in {took:.1f} s{value}", soft_wrap=True)
         return
     console.print()
-    console.print(f"{counted(trained)} trained in {took:.1f} s", soft_wrap=True)
+    console.print(f"{counted(trained, 'run')} trained in {took:.1f} s", soft_wrap=True)
     for folder in sorted({r.place.folder.parent for r in done.plan.runs}):
         console.print(f"report       rnnlab report {quote(str(folder))} --html report.html", soft_wrap=True)
         console.print(f"TensorBoard  rnnlab board {quote(str(folder))}", soft_wrap=True)
@@ -389,4 +420,4 @@ def raise_failures(done: Sweep) -> None:
         stopped = f", and the sweep stopped: {done.stopped}" if done.stopped else ""
         traced = [p.place.folder for p in failures if (p.place.folder / "traceback.txt").is_file()]
         where = f"; each has a traceback.txt in its folder, such as {traced[0]}" if traced else ""
-        raise RunFailed(f"{len(failures):,} of {counted(len(done.outcomes))} failed{stopped}{where}")
+        raise RunFailed(f"{len(failures):,} of {counted(len(done.outcomes), 'run')} failed{stopped}{where}")

@@ -242,7 +242,7 @@ class Template:
         """The value with the type that `read` gives it, and lines about its errors."""
         if isinstance(value, list | dict):
             return self._validated(path, value.copy())
-        memo = (path, (type(value), value))
+        memo = (path, (type(value), repr(value)))  # 0.0 == -0.0
         if memo not in self._typed:
             self._typed[memo] = self._validated(path, value)
         return self._typed[memo]

@@ -69,7 +69,7 @@ class Worker(Listener):
         self.connection = connection
         self.leaving = False
         self.sending = threading.Lock()
-        self.number: int | None = None  # of the current job
+        self.number: int | None = None  # of the current job, until its outcome has been sent
         self.trainer: Any = None  # of the current job, once there is one
         self.data_sets = DataSets()
         self.output = tempfile.TemporaryFile()  # noqa: SIM115
@@ -82,6 +82,7 @@ class Worker(Listener):
                 message = self.connection.recv()
                 if isinstance(message, Job):
                     self.send(self.run(message))
+                    self.number = None  # from here on a signal ends this process at once
                 elif isinstance(message, dict):  # variables that select a GPU, before torch starts CUDA
                     os.environ.update(message)
                 elif callable(message):  # a question of a `Probe`
@@ -109,7 +110,7 @@ class Worker(Listener):
             outcome = train_job(job, self.data_sets, self, lambda: self.leaving)
         finally:
             self.save_output(Run(job.place.folder))
-            self.number = self.trainer = None  # from here on a signal ends this process at once
+            self.trainer = None
         if outcome.status == "stopped":
             self.leaving = True
         return outcome

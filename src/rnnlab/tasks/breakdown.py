@@ -8,7 +8,7 @@ import torch
 from rnnlab.data.frame import time_texts
 from rnnlab.data.module import Split
 from rnnlab.data.windows import Windowed
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.tasks.forecaster import Forecaster
 
 By = Literal["step", "target", "series", "origin"]
@@ -23,15 +23,16 @@ def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: i
     """`mse` and `mae` of the model and of the baselines, broken down, in the units of the data.
 
     With by="origin", the part is cut in time order into `origins` stretches with the same number of windows, within
-    one; a row is named by the time of the first value that is forecast in its stretch. A series without windows has no
-    row. Raises UserError for a part without windows or with fewer windows in its longest series than `origins`, and for
-    by="series" with a single series.
+    one; a row is named by the time of the first value that is forecast in its stretch, in the series with the most
+    windows. A series without windows has no row. Raises UserError for a part without windows or with fewer windows in
+    its longest series than `origins`, and for by="series" with a single series.
     """
     starts = data.starts(split).numpy()
     stops = np.array([group.stop for group in data.frame.series])
-    most = np.bincount(np.searchsorted(stops, starts, side="right"), minlength=1).max()
+    most = np.bincount(np.searchsorted(stops, starts, side="right"), minlength=1).max().item()
     if most < max(1, origins):
-        raise UserError(f"the part holds {most} windows, too few for {max(1, origins)} origins")
+        few = f", too few for {counted(origins, 'origin')}" if origins else ""
+        raise UserError(f"the part holds {counted(most, 'window')}{few}")
     targets = data.frame.values[:, data.target_columns]
     labels, of_window = _rows(data, starts, by, origins)
     sums: dict[str, dict[str, np.ndarray]] = {"mse": {}, "mae": {}}
@@ -39,7 +40,7 @@ def breakdown(task: Forecaster, data: Windowed, split: Split, by: By, origins: i
         chunk = torch.from_numpy(starts[at : at + CHUNK])
         x = data.series[chunk[:, None] + torch.arange(data.window), : data.inputs].to(task.scale)
         units = data.units(chunk) if data.frame.groups else ()
-        said = task.unscaled(task(x), *units).double().cpu().numpy()
+        said = task.unscaled(task(x), *units).cpu().double().numpy()
         truth = targets[starts[at : at + CHUNK, None] + data.window + np.arange(data.horizon)]
         forecasts = {"the run": said} | {name: p(chunk.numpy()) for name, p in data.predictors.items()}
         for name, forecast in forecasts.items():
@@ -82,8 +83,10 @@ def _rows(data: Windowed, starts: np.ndarray, by: By, origins: int) -> tuple[lis
     for i in np.unique(series):  # each series is cut by itself, so that an origin means the same time in all
         its = np.flatnonzero(series == i)
         of_window[its] = np.arange(len(its)) * origins // len(its)
-    firsts = np.array([starts[of_window == i].min() for i in range(origins) if (of_window == i).any()])
-    return time_texts(data.frame.times[firsts + data.window]), of_window
+    longest = series == np.bincount(series).argmax()  # it has windows at all origins
+    firsts = np.array([starts[longest & (of_window == i)].min() for i in range(origins)]) + data.window
+    offsets = None if data.frame.offsets is None else data.frame.offsets[firsts]
+    return time_texts(data.frame.times[firsts], offsets), of_window
 
 
 def spread(table: Table) -> Table:

@@ -195,7 +195,7 @@ class CharLM(Task):
         uniform = streams.generator(seed, "sample").random(length)
         logits, state = self(prompt[None])
         for u in uniform:
-            sums = next_probabilities(logits[0, -1].double().cpu(), temperature, top_k, top_p).cumsum(0)
+            sums = next_probabilities(logits[0, -1].cpu().double(), temperature, top_k, top_p).cumsum(0)
             # the first character whose cumulative sum exceeds the draw: its probability is above 0 even for a draw of 0
             index = int(torch.searchsorted(sums, float(u) * sums[-1], right=True))
             yield index

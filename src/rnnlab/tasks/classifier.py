@@ -13,6 +13,7 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
+from rnnlab.cells.choice import check_choice
 from rnnlab.errors import UserError
 from rnnlab.memory import check_memory
 from rnnlab.native.scoring import LOSS, RIGHT, Head, Scale
@@ -26,8 +27,9 @@ class Classifier(Task):
 
     forward: x (B, T) int64 padded on the right, lengths (B,) -> logits, (B,) for a sigmoid head over two
     classes, (B, classes) for softmax. A bidirectional stack gives the head its forward output at the last step and
-    its backward output at the first. The loss is the cross-entropy in nats. Raises UserError for a sigmoid head
-    over more than two classes.
+    its backward output at the first. The loss is the cross-entropy in nats. f1 is that of class 1 or, for softmax, the
+    mean over the classes, as auroc, in which classes that a part lacks do not count (NaN if it has one class alone).
+    Raises UserError for an unknown `output`, and for a sigmoid head over more than two classes.
     """
 
     kind = "labelled"
@@ -46,6 +48,7 @@ class Classifier(Task):
         **recurrence: Any,
     ) -> None:
         super().__init__(spec, seed)
+        check_choice("model.output", output, ("auto", "sigmoid", "softmax"))
         self.classes = spec["classes"]
         if output == "sigmoid" and self.classes != 2:
             raise UserError(
@@ -62,9 +65,10 @@ class Classifier(Task):
         else:
             self.ranked = {
                 "f1": MulticlassF1Score(self.classes, average="macro", **alone),
-                "auroc": MulticlassAUROC(self.classes, **alone),
+                "auroc": MulticlassAUROC(self.classes, average="none", **alone),
             }
         self._seen: list[tuple[Tensor, Tensor]] = []  # (scores, truth) of this process, for `reported`
+        self._counts = torch.zeros(self.classes, dtype=torch.int64)  # sequences of each class, for `reported`
         self.initialise(
             [self.embedding, self.head],
             {"init": init, "init_scale": init_scale, "forget_bias": forget_bias},
@@ -134,12 +138,17 @@ class Classifier(Task):
         if self.world is not None:
             self._seen.append((scores, truth.cpu()))
             return
+        self._collect(scores, truth.cpu())
+
+    def _collect(self, scores: Tensor, truth: Tensor) -> None:
         for metric in self.ranked.values():
-            metric.update(scores, truth.cpu())
+            metric.update(scores, truth)
+        self._counts += torch.bincount(truth, minlength=self.classes)
 
     def forget(self) -> None:
         super().forget()
         self._seen.clear()
+        self._counts.zero_()
         for metric in self.ranked.values():
             metric.reset()
 
@@ -173,13 +182,15 @@ class Classifier(Task):
     def meaning(self, y: Tensor, subtracted: Tensor | None) -> str:
         p = self.probabilities(y.squeeze(-1) if self.sigmoid else y)
         best = int(p.argmax())
-        return f"were this the end: class {best} ({100 * float(p[best]):.0f}%)"
+        return f"if it ended here: class {best} ({100 * float(p[best]):.0f}%)"
 
     def reported(self, means: dict[str, float]) -> dict[str, float]:
         if self.world is not None:
             for scores, truth in (seen for of_rank in self.world.gather(self._seen) for seen in of_rank):
-                for metric in self.ranked.values():
-                    metric.update(scores, truth)
-        ranked = {name: float(metric.compute()) for name, metric in self.ranked.items()}
+                self._collect(scores, truth)
+        found = {name: metric.compute() for name, metric in self.ranked.items()}
+        # a class without members, or without others, has no area; torchmetrics gives it 0
+        has_area = (self._counts > 0) & (self._counts < self._counts.sum())
+        found["auroc"] = found["auroc"].reshape(-1)[has_area[1:] if self.sigmoid else has_area].mean()
         self.forget()
-        return super().reported(means) | ranked
+        return super().reported(means) | {name: float(value) for name, value in found.items()}

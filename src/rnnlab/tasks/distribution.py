@@ -91,7 +91,7 @@ def scores(quantiles: Tensor, levels: Sequence[float], y: Tensor) -> dict[str, T
 def t_quantiles(freedom: Tensor) -> Tensor:
     """The quantiles LEVELS of Student's t, (..., levels) float64, with a relative error below 1e-4."""
     grid, table = _table()
-    place = 1 / freedom.detach().double().cpu().clamp(2.0, 1e4)
+    place = 1 / freedom.detach().cpu().double().clamp(2.0, 1e4)
     at = torch.searchsorted(grid, place).clamp(1, len(grid) - 1)
     share = ((place - grid[at - 1]) / (grid[at] - grid[at - 1]))[..., None]
     return (1 - share) * table[at - 1] + share * table[at]

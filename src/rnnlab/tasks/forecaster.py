@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from rnnlab.cells.choice import check_choice
 from rnnlab.data.per_window import PerWindow
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.native.scoring import ABSOLUTES, BETWEEN, LOSS, MAX_LEVELS, SPREAD, SQUARES, Head, Scale
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
@@ -31,7 +32,8 @@ class Forecaster(Task):
     scale of each window (`data.scaling`) is undone in the forecast, too. Losses are in the units of the stack's
     inputs, metrics (mse, mae, rmse) in the units of the data and in double precision. With loss="quantile" or
     "student_t" the forecast is the centre of a distribution: `quantiles` gives its quantiles, and the metrics pinball,
-    crps and coverage score them. Raises UserError for options that exclude each other or do not fit the data.
+    crps and coverage score them. Raises UserError for an unknown `loss`, and for options that exclude each other or do
+    not fit the data.
     """
 
     kind = "series"
@@ -57,6 +59,8 @@ class Forecaster(Task):
         **recurrence: Any,
     ) -> None:
         super().__init__(spec, seed)
+        if type(self).criterion is Forecaster.criterion:  # a subclass with its own may have other names
+            check_choice("model.loss", loss, (*LOSSES, "quantile", "student_t"))
         self.loss_name, self.huber_delta, self.subtract_last = loss, huber_delta, subtract_last
         self.horizon, self.targets = spec["horizon"], spec["targets"]
         self.stack = Stack(input_size=spec["inputs"], **recurrence)
@@ -66,7 +70,8 @@ class Forecaster(Task):
             self.metrics = (*type(self).metrics, "pinball", "crps", "coverage")
             if spec.get("per_window") == "difference":
                 raise UserError(
-                    f"model.loss={loss}: quantiles of differences do not sum up; take another data.scaling"
+                    f"model.loss={loss}: quantiles of differences cannot be added up to those of values; take another "
+                    "data.scaling than difference"
                 )
         width = self.distribution.width if self.distribution else 1
         outputs = self.horizon * self.targets * width
@@ -268,11 +273,21 @@ class Forecaster(Task):
     def predict_given(self, x: Tensor) -> Tensor:
         """Forecasts (B, horizon, targets) for inputs x (B, T, inputs), both in the units of the data."""
         if x.dim() != 3 or x.shape[2] != self.spec["inputs"]:
-            raise UserError(f"predict: x is {tuple(x.shape)}; (rows, steps, {self.spec['inputs']}) fits")
+            raise UserError(
+                f"predict: x has the shape {tuple(x.shape)}; it must be (rows, steps, {self.spec['inputs']})"
+            )
         if self.spec.get("log") or "series" in self.spec:
             raise UserError(
-                "predict: the units of x are those of a file's series here; give data.path=FILE instead"
+                "predict: give data.path=FILE instead of x: this model was trained with data.log=true or on several "
+                "series, each with a scale of its own"
             )
+        if self.per_window and x.shape[1] <= self.per_window.back:
+            raise UserError(
+                f"predict: x has {x.shape[1]} steps; the run's data.scaling={self.per_window.mode} needs more than "
+                f"{self.per_window.back}"
+            )
+        if x.shape[1] <= (back := self.per_window.back if self.per_window else 0):
+            raise UserError(f"predict: x has {x.shape[1]} steps; at least {back + 1} are needed")
         return self.unscaled(self(self.scaled(x)))
 
     def loss_units(self) -> tuple[str | None, float]:
@@ -305,20 +320,23 @@ class Forecaster(Task):
             rows = [[float(value) for value in step.split(",")] for step in text.split()]
         except ValueError as error:
             raise UserError(f"{str(error).rpartition(': ')[2]} is not a number") from None
+        if odd := [value for row in rows for value in row if not math.isfinite(value)]:
+            raise UserError(f"{odd[0]} is not a number that a model can read")
         inputs = self.spec["inputs"]
         for row in rows:
             if len(row) != inputs:
                 names = ",".join(self.spec["input_names"])
-                raise UserError(f"each step has {inputs} values ({names}), and one has {len(row)}")
+                raise UserError(f"each step has {counted(inputs, 'value')} ({names}), and one has {len(row)}")
         if self.spec.get("log"):
             raise UserError(
-                "data.log=true: what is typed would need logarithms; give the run a file of its own"
+                "typed values cannot be read by a model trained with data.log=true; rnnlab forecast RUN --data FILE "
+                "reads a file"
             )
         of_each = self.spec.get("series", {"input_shift": [0.0], "input_scale": [1.0]})
         if torch.tensor(of_each["input_shift"]).any() or (torch.tensor(of_each["input_scale"]) != 1).any():
             raise UserError(
-                "each series of the data has a scale of its own, and what is typed belongs to none; give the run a "
-                "file of its own"
+                "each series of the data has a scale of its own, and what is typed belongs to none; rnnlab forecast "
+                "RUN --data FILE reads a file"
             )
         return self.scaled(torch.tensor(rows, dtype=torch.float64).reshape(-1, inputs)), text.split()
 
@@ -365,7 +383,7 @@ class Forecaster(Task):
             shift_of = torch.tensor(self.spec["target_shift"], dtype=precise(y).dtype, device=y.device)
             raw = precise(y) * self.precise_scale(y) + shift_of
         if shift is not None and scale is not None:
-            raw = raw * scale + shift
+            raw = raw * scale.to(raw) + shift.to(raw)  # a data set gives them on the CPU
         return raw.exp() if self.spec.get("log") else raw
 
 

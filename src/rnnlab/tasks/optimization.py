@@ -1,14 +1,17 @@
 """`Optimization`: optimizer, schedule, clipping and accumulation of a training."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import SWALR
 
 from rnnlab.cells.choice import check_choice
+from rnnlab.errors import UserError
 
 
 @dataclass
@@ -28,6 +31,8 @@ class Optimization:
     accumulate: int = 1
     copied_rate: float = 1.0
     """The learning rate of the parameters copied from another run (all but the head) is this times that of the head."""
+    made: type | None = None
+    """The class of the schedule, once there is one."""
 
     def take_settings(self, trainer: Any) -> None:
         """Takes over the clipping and accumulation that a callback has set on the Trainer, from the next step on, as in
@@ -61,8 +66,28 @@ class Optimization:
         configured: dict[str, Any] = {"optimizer": optimizer}
         if self.scheduler is not None:
             # Lightning advances nothing under manual optimization; it saves, restores and shows the schedule
-            configured["lr_scheduler"] = {"scheduler": self.scheduler(optimizer)}
+            schedule = self.scheduler(optimizer)
+            self.made = type(schedule)
+            configured["lr_scheduler"] = {"scheduler": schedule}
+            if self.copied_rate != 1.0:
+                self._refuse_other_rates(optimizer)
         return configured
+
+    def _refuse_other_rates(self, optimizer: torch.optim.Optimizer) -> None:
+        """Raises UserError where the schedule has set rates in another ratio than `copied_rate`, as OneCycleLR does."""
+        head, copied = (float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups)
+        if self.made is not None and not math.isclose(copied, head * self.copied_rate, rel_tol=1e-6):
+            raise UserError(
+                f"model.init_from_rate={self.copied_rate:g}: {self.made.__name__} sets rates of its own; give it two, "
+                "for the head and for the copied parameters, such as "
+                f"scheduler.max_lr=[0.01,{0.01 * self.copied_rate:g}]"
+            )
+
+    def interval_of(self, schedule: Any) -> str:
+        """When a schedule advances. One that Lightning's StochasticWeightAveraging has put in the place of the config's
+        counts epochs, whatever the config's `interval`.
+        """
+        return "epoch" if isinstance(schedule, SWALR) and self.made is not SWALR else self.interval
 
     def advance(self, scheduler: Any, values: Mapping[str, float]) -> None:
         """Advances a schedule after a validation that has measured these values."""

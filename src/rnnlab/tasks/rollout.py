@@ -9,7 +9,7 @@ from torch import Tensor
 from rnnlab.data import baselines
 from rnnlab.data.calendar import continued
 from rnnlab.data.windows import Windowed
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 from rnnlab.tasks.forecaster import Forecaster
 
 
@@ -52,19 +52,18 @@ def free_run(task: Forecaster, data: Windowed, row: int, steps: int) -> FreeRun:
     group, window = data.frame.series_of(row - 1), data.window
     if not group.start + window <= row <= group.stop:
         raise UserError(
-            f"a forecast can start after the first {window} rows, the model's window, and at the latest "
-            f"after the last of the {group.stop - group.start}; row {row - group.start} is not between"
+            f"a forecast from row {row - group.start} is not possible: it can start from row {window} (the model reads "
+            f"{counted(window, 'row')} before it) to {group.stop - group.start} (the end of the data)"
         )
     seen = data.series[row - window : row, : data.inputs].to(task.scale)
     if (unknown := seen.isnan().any(0)).any():
         name = data.frame.inputs[int(unknown.nonzero()[0])]
         raise UserError(
-            f"the forecast needs {name} further on than the data knows it; rows with it and without targets may "
-            "follow the last of the file"
+            f"the forecast needs later values of {name}; the file may end with rows that have them and no targets"
         )
     units = data.units(torch.tensor([row - window])) if data.frame.groups else ()
     ahead = fed_back(task, seen[None], steps, data.known_ahead(row, steps))
-    forecast = task.unscaled(ahead, *units)[0].double().cpu().numpy()
+    forecast = task.unscaled(ahead, *units)[0].cpu().double().numpy()
     levels: tuple[float, ...] = ()
     quantiles = None
     if task.distribution is not None:
@@ -107,7 +106,7 @@ def fed_back(task: Forecaster, window: Tensor, steps: int, known: Tensor | None 
                 missing = ", ".join(n for n, u in zip(names, unknown, strict=True) if u)
                 raise UserError(
                     f"a free-running forecast needs the future of {missing}, which the model does not forecast; "
-                    f"it can go {done} steps ahead, or train it with these columns among data.target"
+                    f"it can go {counted(done, 'step')} ahead, or train it with these columns among data.target"
                 )
             ahead = torch.where(fed, forecasts[-1][..., fed_by], told)
             window = torch.cat([window, ahead], dim=1)[:, -window.shape[1] :]
@@ -116,9 +115,14 @@ def fed_back(task: Forecaster, window: Tensor, steps: int, known: Tensor | None 
 
 def farthest(task: Forecaster, data: Windowed, row: int, steps: int) -> int:
     """How far a free run from `row` can go: `steps`, or one horizon where the future of an input is not known."""
+    return data.horizon if unknown_ahead(task, data, row, steps) else steps
+
+
+def unknown_ahead(task: Forecaster, data: Windowed, row: int, steps: int) -> list[str]:
+    """The names of the inputs without which a free run of `steps` from `row` ends after one horizon."""
     told, fed = data.known_ahead(row, max(0, steps - data.horizon)), task.spec["target_index"]
-    stuck = any(i not in fed and bool(told[:, i].isnan().any()) for i in range(data.inputs))
-    return data.horizon if stuck else steps
+    names = enumerate(task.spec["input_names"])
+    return [name for i, name in names if i not in fed and bool(told[:, i].isnan().any())]
 
 
 def times(data: Windowed, row: int, steps: int) -> np.ndarray:
@@ -133,7 +137,7 @@ def raw_quantiles(task: Forecaster, data: Windowed, starts: torch.Tensor) -> np.
     """The quantiles (B, horizon, targets, levels) of windows that start at `starts`, in the units of the data."""
     x = data.series[starts[:, None] + torch.arange(data.window), : data.inputs].to(task.scale)
     units = data.units(starts) if data.frame.groups else ()
-    each = [task.unscaled(q, *units).double().cpu() for q in task.quantiles(x).unbind(-1)]
+    each = [task.unscaled(q, *units).cpu().double() for q in task.quantiles(x).unbind(-1)]
     return torch.stack(each, -1).numpy()
 
 
@@ -155,4 +159,4 @@ def by_window(task: Forecaster, data: Windowed, row: int, steps: int) -> np.ndar
     offsets = torch.arange(data.window)
     x = data.series[starts[:, None] + offsets, : data.inputs].to(task.scale)
     units = data.units(starts) if data.frame.groups else ()
-    return task.unscaled(task(x), *units).flatten(0, 1)[:steps].double().cpu().numpy()
+    return task.unscaled(task(x), *units).flatten(0, 1)[:steps].cpu().double().numpy()

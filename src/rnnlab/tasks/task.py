@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnlab.errors import UserError
 from rnnlab.native.engine import torch_in_one_thread
-from rnnlab.native.scoring import Head, Scale, exact_heads, scores
+from rnnlab.native.scoring import Head, Scale, are_readable, exact_heads, scores
 from rnnlab.recurrence.initialisation import initialise
 from rnnlab.recurrence.outline import Outline
 from rnnlab.recurrence.stack import Stack
@@ -277,6 +277,9 @@ class Task(lightning.LightningModule):
         self.optimization.take_settings(self.trainer)
         self._grad_norm = self.optimization.clip([p for g in optimizer.param_groups for p in g["params"]])
 
+    def on_train_start(self) -> None:
+        self._micro_losses.clear()  # of a training that was broken off between two optimizer steps
+
     def on_train_epoch_end(self) -> None:
         if not self.trainer.is_last_batch:
             return  # max_steps ended the training inside this epoch: a resumed training is still in it
@@ -286,7 +289,8 @@ class Task(lightning.LightningModule):
     def _schedule(self, interval: str) -> Any:
         """The schedule, if it advances at this interval. A subclass's `configure_optimizers` may have made none."""
         how = self.optimization
-        return self.lr_schedulers() if how.scheduler is not None and how.interval == interval else None
+        schedule = None if how.scheduler is None else self.lr_schedulers()
+        return schedule if schedule is not None and how.interval_of(schedule) == interval else None
 
     # ------------------------------------------------------------------ prediction
 
@@ -317,6 +321,8 @@ class Task(lightning.LightningModule):
         # a run with the native engine uses all threads, and torch's sums would depend on their number
         with torch_in_one_thread() if native else nullcontext():
             scale = self.scoring() if native and self.is_stock else None
+            if scale is not None and not self._is_readable(batch):
+                scale = None
             self.add(self.scores(batch) if scale is None else self._scored(batch, scale))
 
     @property
@@ -327,6 +333,15 @@ class Task(lightning.LightningModule):
         cls: Any = type(self)
         own = {name for name in redefined(cls) if not name.startswith("on_")} - LOOKED_AT
         return not own and not vars(self).keys() & _methods(cls) and type(getattr(self, "head", None)) is Head
+
+    def _is_readable(self, batch: Any) -> bool:
+        """Whether the kernels can score a batch. A data set of the user's own may hold what only torch can: labels of
+        -100, which it ignores, or other types of numbers.
+        """
+        model = self.outline()
+        assert model is not None
+        classes = 2 if model.loss == "binary_cross_entropy" else model.head.out_features
+        return are_readable(model.loss, batch[1] if self.kind == "series" else batch.y, classes)
 
     def _scored(self, batch: Any, scale: Scale) -> Scores:
         """The scores of a batch, bit for bit those of the kernels when they score a whole part in one call."""
@@ -421,11 +436,14 @@ def given_ids(x: Tensor, size: int, named: str) -> Tensor:
     shape or type, and for ids that are not below `size`.
     """
     if x.dim() != 2 or x.is_floating_point():
-        raise UserError(f"predict: x is {tuple(x.shape)}; {named} (rows, steps) fit")
+        kind = str(x.dtype).removeprefix("torch.")
+        raise UserError(
+            f"predict: x must be {named} of shape (rows, steps), and is {kind} of shape {tuple(x.shape)}"
+        )
     x = x.long()
     if x.numel() and (x.min() < 0 or x.max() >= size):
         raise UserError(
-            f"predict: x holds {int(x.min())} to {int(x.max())}; {named} from 0 to {size - 1} fit"
+            f"predict: x must be {named} from 0 to {size - 1}, and holds {int(x.min())} to {int(x.max())}"
         )
     return x
 

@@ -83,7 +83,7 @@ def equations_of(cell: Any) -> Equations:
     gates = {gate.symbol: gate.squeeze.capitalize() for gate in cell.named_gates}
     if not gates:
         return (("h'", type(cell).__name__, ("h",)),)
-    lines = cell.equations.splitlines()
+    lines = [line.strip() for line in cell.equations.splitlines() if line.strip()]  # they may be indented
     made = [line.partition(" = ")[0] for line in lines]
     symbols = {*gates, *made, *cell.named_states, *(f"{state}'" for state in cell.named_states)}
     found = []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rnnlab.errors import counted
 from rnnlab.report.leaderboard import Leaderboard, of_experiment
 from rnnlab.report.row import Row
 from rnnlab.runs.metrics import Scalars, shared
@@ -38,7 +39,7 @@ def write_groups(experiment: Path, into: Path, room: int | None = None) -> tuple
             break
         lines |= own
         n, origins = len(row.entries), len(set(row.origins.values()))
-        runs = f"{n} runs at {origins} origins" if origins else f"{n} seeds"
+        runs = f"{counted(n, 'run')} at {counted(origins, 'origin')}" if origins else counted(n, "seed")
         folder = into / f"{place} {_safe(row.label)} ({runs})"
         folder.mkdir(parents=True)
         found = curves(row)

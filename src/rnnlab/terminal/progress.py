@@ -110,6 +110,7 @@ def steps_in_all(trainer: Trainer) -> int | None:
     bounds = [trainer.max_steps] if trainer.max_steps >= 0 else []
     batches = trainer.num_training_batches
     if trainer.max_epochs is not None and trainer.max_epochs >= 0 and batches != float("inf"):
-        accumulate = getattr(getattr(trainer.lightning_module, "optimization", None), "accumulate", 1)
+        own = getattr(trainer.lightning_module, "optimization", None)  # without, the Trainer accumulates
+        accumulate = getattr(own, "accumulate", trainer.accumulate_grad_batches)
         bounds.append(trainer.max_epochs * -(-int(batches) // accumulate))
     return min(bounds) if bounds else None

@@ -8,7 +8,7 @@ from typing import Any
 
 from rnnlab.config.building import locate
 from rnnlab.config.permitted import LISTED
-from rnnlab.errors import UserError, warn
+from rnnlab.errors import UserError, counted, warn
 from rnnlab.report.comparability import limits
 from rnnlab.runs.ownership import is_own
 from rnnlab.runs.record import EARLY, ENDED
@@ -22,7 +22,7 @@ def already_finished(run: Run, missing: list[str], changed: list[str]) -> None:
     """
     if changed:
         console.print(f"{run.folder} is finished.", soft_wrap=True)
-        warn(f"Since then {', '.join(changed)}: these results are of before; rerun=true trains it again.")
+        warn(f"Since then {', '.join(changed)}: these are the old results; rerun=true trains it again.")
         warn("")
         end(run)
         return
@@ -91,10 +91,11 @@ def facts(run: Run) -> list[str]:
     ours = results.get(scored, {}) or metrics_of(results.get("best") or {"metrics": {}})
     held = results.get("baselines", {}).get(scored, {}).get("persistence", {}).get("mse")
     if held is not None and ours.get("mse", 0.0) > held:
-        lines.append(f"the last value held beats this model: its mse is {number(held)}")
+        lines.append(f"persistence (the last value repeated) beats this model: its mse is {number(held)}")
         if 0 < (steps := results.get("steps", 0)) < FEW:
             lines.append(
-                f"only {steps} optimizer steps were taken: trainer.max_epochs or a smaller data.batch_size gives more"
+                f"only {counted(steps, 'optimizer step')} {'was' if steps == 1 else 'were'} taken: trainer.max_epochs "
+                "or a smaller data.batch_size gives more"
             )
     if (nats := results.get("test", {}).get("nats")) is not None:
         lines.append(f"test: {nats / math.log(2):.3f} bits per character")
@@ -103,7 +104,7 @@ def facts(run: Run) -> list[str]:
     if any(results.get("baselines", {}).values()) and (limited := limits(run.config)):
         said = ", ".join(f"trainer.{key}={value}" for key, value in limited.items() if key != "batch_size")
         lines.append(
-            f"{said}: the model's scores are of that alone, those of baselines and the floor of whole parts"
+            f"{said}: the model's scores are on those batches only, those of baselines and the floor on whole parts"
         )
     if "test" not in results and "val" in results.get("baselines", {}):
         lines.append("there is no test part: the best is quoted on the validation part that chose it")

@@ -1,6 +1,6 @@
 """Chooses the accelerator that trains a run, and says why."""
 
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
 
 
 def present() -> dict[str, str]:
@@ -13,7 +13,7 @@ def present() -> dict[str, str]:
         found["gpu"] = torch.cuda.get_device_name(0) + (f" and {n - 1} more" if n > 1 else "")
     if torch.backends.mps.is_available():
         found["mps"] = "Apple GPU"
-    return found | {"cpu": f"{torch.get_num_threads()} threads"}
+    return found | {"cpu": counted(torch.get_num_threads(), "thread")}
 
 
 def take(asked: str, there: dict[str, str] | None = None) -> tuple[str, str]:

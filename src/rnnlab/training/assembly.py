@@ -35,6 +35,7 @@ from rnnlab.training.folder_guard import FolderGuard
 from rnnlab.training.hooks import Unmeasured, hears
 from rnnlab.training.loggers import MetricsFile, RunLogger
 from rnnlab.training.loop import install
+from rnnlab.training.passes import batches_of
 from rnnlab.training.patched import is_foreign
 from rnnlab.training.recorder import TRAINING
 from rnnlab.training.schedules import of_length
@@ -102,7 +103,13 @@ def make_optimization(config: RunConfig, data: Any) -> Optimization:
                 f"{asked}: the number of validations is not known beforehand; "
                 f"set scheduler.{key}, or scheduler.interval=step"
             )
-        scheduler[key] = planned_length(config, len(data.train_dataloader()), interval)
+        length = planned_length(config, batches_of(data.train_dataloader()), interval)
+        if length is None:
+            raise UserError(
+                f"{asked}: the data does not say how many batches an epoch has; set scheduler.{key}, or trainer."
+                f"max_{interval}s"
+            )
+        scheduler[key] = length
     return Optimization(
         optimizer=build(config["optimizer"], "optimizer"),
         scheduler=build(scheduler, "scheduler"),
@@ -115,14 +122,21 @@ def make_optimization(config: RunConfig, data: Any) -> Optimization:
     )
 
 
-def planned_length(config: RunConfig, batches: int, interval: str = "step") -> int:
-    """The run's length in optimizer steps (or epochs, by `interval`): max_steps or max_epochs, whichever ends first."""
+def planned_length(config: RunConfig, batches: float, interval: str = "step") -> int | None:
+    """The run's length in optimizer steps (or epochs, by `interval`): max_steps or max_epochs, whichever ends first.
+
+    `batches` of an epoch may be infinite, if their number is not known; None if the length is not known then.
+    """
     trainer = config["trainer"]
     limit = (
         trainer["overfit_batches"] or trainer["limit_train_batches"]
     )  # as in Lightning, where overfit_batches replaces limit_train_batches
-    if limit is not None:
-        batches = int(batches * limit) if isinstance(limit, float) else min(limit, batches)
+    if isinstance(limit, int):
+        batches = min(limit, batches)
+    if math.isinf(batches):
+        known = trainer["max_epochs"] if interval == "epoch" else trainer["max_steps"]
+        return max(1, known) if known >= 0 else None
+    batches = int(batches * limit) if isinstance(limit, float) else int(batches)
     of_epoch = max(1, math.ceil(batches / trainer["accumulate_grad_batches"]))
     asked = (
         (trainer["max_steps"], trainer["max_steps"]),

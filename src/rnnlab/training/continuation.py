@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab.config import base_config, deciding
@@ -22,6 +23,7 @@ from rnnlab.runs.load import read_checkpoint, refuse_foreign
 from rnnlab.runs.lock import lock
 from rnnlab.runs.record import ENDED
 from rnnlab.runs.run import Run, now
+from rnnlab.training.assembly import is_a
 from rnnlab.training.checkpoints import WholeFiles
 from rnnlab.training.display import Display
 from rnnlab.training.loop import position_of
@@ -32,6 +34,7 @@ LIMITS = ("trainer.max_steps", "trainer.max_epochs")
 OURS = ("resume", "resume_engine", "rerun")
 CONFIG_DIR = ("--config-dir", "-cd")
 CHILD = "child"  # key of a checkpoint that was made from the parent's
+AVERAGING = (StochasticWeightAveraging, WeightAveraging)
 
 
 def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str], Run]:
@@ -71,9 +74,10 @@ def longer(cfg: DictConfig, overrides: list[str]) -> tuple[RunConfig, list[str],
             node = node.get(part) if isinstance(node, dict) else None
         if not isinstance(node, dict) or override.startswith("~") or isinstance(node.get(name), dict):
             raise UserError(
-                f"{at}: {override} changes what the run is; its length alone may change: {' '.join(LIMITS)}"
+                f"{at}: {override} cannot change in a resumed run; only its length can: {' or '.join(LIMITS)}"
             )
-        node[name] = OmegaConf.select(cfg, key)
+        value = OmegaConf.select(cfg, key)
+        node[name] = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     if problems := read(config).problems:
         raise UserError(*problems)
     checked = cast(RunConfig, config)
@@ -97,7 +101,7 @@ def base_of(parent: Run, overrides: list[str], config_dir: str | None, *, choice
         if config_dir is not None:
             raise
         raise UserError(
-            f"{error} {parent.folder} was asked for with configs of another folder: add --config-dir FOLDER"
+            f"{error} (if {parent.folder} was trained with --config-dir FOLDER, add it here, too)"
         ) from error
 
 
@@ -138,14 +142,22 @@ def paths_of(parent: Run, config: RunConfig, cfg: DictConfig) -> dict[str, Any]:
 
 def refuse_changes(at: str, before: RunConfig, config: RunConfig) -> None:
     ours, theirs = leaves(deciding(plain(config))), leaves(deciding(plain(before)))
-    changed = [k for k in dict.fromkeys([*ours, *theirs]) if ours.get(k) != theirs.get(k) and k not in LIMITS]
+    keys = [key for key in dict.fromkeys([*ours, *theirs]) if key not in LIMITS]
+    # as texts: a limit of 1 is one batch, and 1.0 all
+    changed = [key for key in keys if repr(ours.get(key)) != repr(theirs.get(key))]
     if changed:
-        raise UserError(f"{at}: {', '.join(changed)} decides the numbers and cannot change on the way")
+        raise UserError(
+            f"{at}: {', '.join(changed)} cannot change in a resumed run; only its length can: {' or '.join(LIMITS)}"
+        )
     scheduler = config["scheduler"]
     own = [f"{key}={scheduler[key] or 'null'}" for key in of_length(scheduler)]
     if own:
         raise UserError(f"{at}: the schedule {str(scheduler['_target_']).rpartition('.')[2]} depends on the length of "
                         f"the run (scheduler.{own[0]}); a longer run is another run from its start")  # fmt: skip
+    for name, node in config["callbacks"].items():
+        if node and any(is_a(node, f"callbacks.{name}", kind) for kind in AVERAGING):
+            raise UserError(f"{at}: callbacks.{name} has put averages in the place of the trained weights at the end "
+                            "of the run; a longer run is another run from its start")  # fmt: skip
 
 
 def refuse_shorter(at: str, parent: Run, config: RunConfig) -> None:

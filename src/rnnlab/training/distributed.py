@@ -36,8 +36,8 @@ def settle(trainer: TrainerConfig) -> None:
     there = torch.cuda.device_count() if trainer["accelerator"] == "gpu" else 1
     if there > 1:
         raise UserError(
-            f"trainer.devices={asked}: this machine has {there}, and the number decides a run's numbers; "
-            f"set trainer.devices={there}, or 1"
+            f"trainer.devices={asked}: this machine has {there} GPUs, and a run's results depend on how many it uses; "
+            f"set trainer.devices={there} or 1"
         )
 
 
@@ -123,8 +123,8 @@ class World:
             digest.update(values.view(torch.uint8).numpy().tobytes())
         if len(set(self.gather(digest.hexdigest()))) > 1:
             raise RunFailed(
-                f"the weights of the {self.size} processes have parted by step {step}: something draws or changes them "
-                "differently on each; trainer.devices=1 trains it"
+                f"the weights differ between the {self.size} processes at step {step}: something draws or changes them "
+                "differently in each; trainer.devices=1 trains it"
             )
 
     def connect(self, store: str, accelerator: str) -> None:

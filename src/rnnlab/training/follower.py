@@ -81,5 +81,5 @@ def follow(told: Following, connection: Connection) -> None:
                 seed_all(config["seed"], TRAINED, told.rank)
             trainer.fit(task, datamodule=data, ckpt_path=told.checkpoint)
             if not is_fast_dev_run(trainer):
-                assess(trainer, task, data, checkpoints.best_weights)
+                assess(trainer, task, data, checkpoints.best_weights, bool(checkpoints.last))
         world.disconnect()

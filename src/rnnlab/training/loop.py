@@ -52,11 +52,11 @@ class Loop(_FitLoop):
             return
         trainer, hooks = self.trainer, self.hooks
         batches: Any = self.epoch_loop.batch_progress
-        loader = cast(Loader, trainer.train_dataloader)
         torch.set_grad_enabled(True)
         self.on_run_start()  # calls on_train_start
         while not self.done:
-            epoch = self.epoch_progress.current.processed
+            self.setup_data()  # makes the loaders anew where `trainer.reload_dataloaders_every_n_epochs` says so
+            loader, epoch = cast(Loader, trainer.train_dataloader), self.epoch_progress.current.processed
             loader.set_epoch(epoch)
             if self.epoch_progress.current.started == epoch:  # false where a run resumes within this epoch
                 self.epoch_progress.increment_ready()

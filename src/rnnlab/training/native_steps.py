@@ -60,6 +60,8 @@ class Kernels(Callback):
         self.flat: Flat | None = None
         self.built = False
         self.carried: Any = None  # the carry that the task was given last, and the states of its cells
+        # the data's series, and a copy of it as it was when the source was made; None where the source is no copy
+        self.copied: tuple[torch.Tensor, torch.Tensor] | None = None
         self.looked = False
         self.undisturbed = False  # whether no code outside rnnlab takes part, which could change the model
         self.whole: bool | None = None  # whether the kernels' parameters are all of the task's state_dict
@@ -81,6 +83,8 @@ class Kernels(Callback):
         if code_of(loader.fetch) is not code_of(data.loader("train", shuffle=True).fetch):
             raise refusal(task.stack, "the loader fetches other batches than the data's own")
         self.source = data.native_source("train")
+        if getattr(data, "per_window", None) is not None:
+            self.copied = data.series, data.series.clone()
         self.build(trainer, task)
         task.kernels = self
         self.listen(trainer)
@@ -119,6 +123,18 @@ class Kernels(Callback):
         )
         self.gradients_are_seen = any(asks(c, PER_GRADIENT) for c in self.callbacks)
 
+    def other_step(self, index: int) -> str | None:
+        """`Interventions.other_step`, where this is the first batch of an epoch or the call takes many steps."""
+        single = self.batches_are_seen or self.gradients_are_seen
+        return None if single and index else self.interventions.other_step()
+
+    def copy_again(self, trainer: Trainer) -> None:
+        """Makes the source anew where it is a copy of a series that a callback has edited in place since."""
+        if self.copied is not None and not same_bits(*self.copied):
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            self.copied = self.copied[0], self.copied[0].clone()
+            self.source = self.program.source = data.native_source("train")
+
     def share_carry(self, task: Any, first: bool = False) -> None:
         """Makes the task's carry a view of the kernels' carry, so that checkpoints hold it. A carry that a callback or
         a checkpoint has put there is copied to the kernels, except before an epoch's `first` segment, which begins
@@ -152,10 +168,11 @@ class Kernels(Callback):
             self.listen(trainer)
         if not self.undisturbed:
             task.optimization.take_settings(trainer)
-            if why := self.interventions.unseen():
+            if why := self.interventions.unseen() or self.other_step(index):
                 raise refusal(task.stack, why)
             if self.interventions.moved():
                 self.build(trainer, task)
+            self.copy_again(trainer)
             if not self.looked:
                 self.looked = True
                 self.listen(trainer)
@@ -285,12 +302,10 @@ class Kernels(Callback):
         Fewer than n where the schedule changes another option of the optimizer, as OneCycleLR changes the momentum: the
         steps after that need a new call.
         """
-        group, how = optimizer.param_groups[0], task.optimization
+        group = optimizer.param_groups[0]
         optimizer._opt_called = True  # type: ignore[attr-defined]  # else torch warns of a schedule without steps
-        if how.scheduler is None or how.interval != "step":
-            return [float(group["lr"])] * n
-        scheduler: Any = task.lr_schedulers()
-        if scheduler is None:  # a subclass's `configure_optimizers` made none
+        scheduler: Any = task._schedule("step")
+        if scheduler is None:
             return [float(group["lr"])] * n
         if type(scheduler) is LambdaLR and scheduler.lr_lambdas[0].__module__ == schedules.__name__:
             # rnnlab's schedules are functions of the step: the rates need no call of `step()` each
@@ -339,7 +354,9 @@ class Kernels(Callback):
         if not self.built or not task.is_stock:  # no training took place, or a subclass scores in its own way
             return False
         if not (self.undisturbed and trainer.state.fn == "fit") and (
-            self.interventions.unseen(training=False) or self.interventions.moved()
+            self.interventions.unseen(training=False)
+            or self.interventions.moved()
+            or self.interventions.other_step()
         ):
             return False
         key, given = (split, limit), (loader.fetch, loader.batches)

@@ -167,3 +167,13 @@ def length_of(loader: Any) -> float:
         return len(loader)
     except (TypeError, NotImplementedError):
         return math.inf
+
+
+def batches_of(loaders: Any) -> float:
+    """The batches of an epoch of training loaders, as a data module's method returned them; infinite if not known."""
+    if isinstance(loaders, dict | list | tuple):
+        loaders = CombinedLoader(loaders, "max_size_cycle")  # as Lightning does
+    if not isinstance(loaders, CombinedLoader):
+        return length_of(loaders)
+    lengths = map(length_of, loaders.flattened)
+    return min(lengths) if loaders._mode == "min_size" else max(lengths)

@@ -16,8 +16,8 @@ from torch.optim import SparseAdam
 from rnnlab.config.building import locate
 from rnnlab.config.checked import RunConfig, TrainerConfig
 from rnnlab.config.trainer_schema import processes, validating
-from rnnlab.data.module import SequenceData
-from rnnlab.errors import UserError, warn
+from rnnlab.data.module import NAMES, SequenceData, Split
+from rnnlab.errors import UserError, counted, warn
 from rnnlab.runs.objects import unrecorded
 from rnnlab.tasks.optimization import Optimization
 from rnnlab.tasks.task import Task
@@ -28,9 +28,8 @@ from rnnlab.training.recorder import TRAINING
 LOWEST = ("mse", "mae", "rmse", "nats", "bits", "perplexity", "cross_entropy")
 HIGHEST = ("accuracy", "f1", "auroc")
 PLATEAU = ".ReduceLROnPlateau"
-WORDS = {"val": "validation ", "test": ""}
 CLOSURE = "computes the loss several times in a step; a task of rnnlab computes it once"
-SPARSE = "takes sparse gradients alone; those of a recurrent network are dense"
+SPARSE = "takes only sparse gradients; those of a recurrent network are dense"
 
 
 class Sizes(NamedTuple):
@@ -88,20 +87,22 @@ def findings(config: RunConfig, sizes: Sizes, task: Any) -> Findings:
         size = config["data"].get("batch_size") or 0
         if items is not None and items < size:
             found.notes.append(
-                f"data.batch_size={size}: the training part has {items} items, all in one batch"
+                f"data.batch_size={size}: the training part has {counted(items, 'example')}, all in one batch"
             )
-    for part, limit, whole in (
+    limits: list[tuple[Split, Any, int | None]] = [
         ("val", trainer["limit_val_batches"], val),
         ("test", trainer["limit_test_batches"], sizes.test),
-    ):
+    ]
+    for part, limit, whole in limits:
         both = part == "val" and trainer["overfit_batches"] and train and not batches  # reported already
         if isinstance(limit, float) and limit and whole and not limited(whole, limit) and not both:
             key = (
                 "overfit_batches" if trainer["overfit_batches"] and part == "val" else f"limit_{part}_batches"
             )
-            otherwise = "a whole number counts them" if key == "overfit_batches" else "0 looks at none"
+            otherwise = "" if key == "overfit_batches" else ", or 0 to leave it out"
             found.lines.append(
-                f"trainer.{key}={limit}: leaves none of the {whole} {WORDS[part]}batches; {otherwise}"
+                f"trainer.{key}={limit}: leaves no batch: the {NAMES[part]} part has {counted(whole, 'batch')}; give a "
+                f"number of batches{otherwise}"
             )
     found.notes += _season(config["data"])
     if metrics is not None:
@@ -225,17 +226,19 @@ def _between_processes(config: RunConfig, sizes: Sizes, metrics: tuple[str, ...]
     parts = {part: config[part] for part in ("model", "data", "callbacks")}
     if metrics is None or sizes.train is None:
         yield (
-            f"{asked}: several processes share the batches of rnnlab's models and data; what is your own trains with "
-            "trainer.devices=1"
+            f"{asked}: several processes can train only rnnlab's own models on its own data sets; use trainer.devices=1"
         )
     elif saving := [
         name for name, node in config["callbacks"].items() if node and _saves_on_exception(node, name)
     ]:
-        yield f"{asked}: callbacks.{saving[0]} saves where one process fails, for which the others would have to wait"
+        yield (
+            f"{asked}: callbacks.{saving[0]} saves when one process fails, and the others would wait for it; leave it "
+            "out or use trainer.devices=1"
+        )
     elif (lost := next(unrecorded(parts), None)) is not None:
         yield f"{asked}: {lost['what']} cannot be made in another process: {lost['why']}"
     elif n > (sizes.items or rows):
-        yield f"{asked}: a batch has {sizes.items or rows} rows, and each process needs one"
+        yield f"{asked}: a batch has {counted(sizes.items or rows, 'row')}, and each process needs one"
 
 
 def _nothing_trained(trainer: TrainerConfig, train: int, batches: int) -> Iterator[str]:
@@ -245,7 +248,7 @@ def _nothing_trained(trainer: TrainerConfig, train: int, batches: int) -> Iterat
         limit := trainer["limit_train_batches"]
     ):  # 0 is meant: it scores the untrained model
         key = "overfit_batches" if trainer["overfit_batches"] else "limit_train_batches"
-        yield f"trainer.{key}={limit}: leaves none of the {train} batches of an epoch"
+        yield f"trainer.{key}={limit}: leaves no batch: the training part has {counted(train, 'batch')}"
 
 
 def _between_validations(trainer: TrainerConfig, batches: int) -> Iterator[str]:
@@ -253,8 +256,16 @@ def _between_validations(trainer: TrainerConfig, batches: int) -> Iterator[str]:
     within = trainer["check_val_every_n_epoch"] is not None and not trainer["fast_dev_run"]
     if within and isinstance(interval, int) and interval > batches:
         yield (
-            f"trainer.val_check_interval={interval}: an epoch has {batches} batches; "
+            f"trainer.val_check_interval={interval}: an epoch has {counted(batches, 'batch')}; "
             "trainer.check_val_every_n_epoch=null counts batches across epochs"
+        )
+    steps, accumulate = trainer.get("val_every_n_steps"), trainer["accumulate_grad_batches"]
+    if steps and batches % accumulate and epochs(trainer, batches) >= 1 and not trainer["fast_dev_run"]:
+        yield (
+            f"trainer.val_every_n_steps={steps}: an epoch has {batches} batches, and with "
+            f"trainer.accumulate_grad_batches={accumulate} its last step has fewer, so that the steps cannot be "
+            f"counted; trainer.check_val_every_n_epoch=null trainer.val_check_interval={steps * accumulate} counts "
+            "batches instead"
         )
 
 
@@ -264,37 +275,48 @@ def _longer_than_the_run(config: RunConfig, batches: int, found: Findings) -> No
     steps = many * math.ceil(batches / accumulate)
     if trainer["max_steps"] >= 0:
         steps = min(steps, trainer["max_steps"])
-    if steps <= (warmup := scheduler.get("warmup_steps") or 0):
+    every = scheduler.get("interval", "step")  # also the unit of the schedule's lengths
+    of_epochs = every == "epoch" and many < math.inf
+    length, unit = (math.ceil(many), "epochs") if of_epochs else (steps, "steps")
+    if length <= (warmup := scheduler.get("warmup_steps") or 0):
+        of_what = f"with scheduler.interval={every} it counts {unit}, and " if of_epochs else ""
         found.lines.append(
-            f"scheduler.warmup_steps={warmup}: the run has {steps:g} steps; its rate would only grow"
+            f"scheduler.warmup_steps={warmup}: {of_what}the run has {length:,.0f} {unit}; its rate would only rise"
         )
     total = scheduler.get("total_steps")
-    if isinstance(total, int) and scheduler.get("interval", "step") == "step" and steps < math.inf:
+    if isinstance(total, int) and every != "validation" and length < math.inf:
         one_cycle = scheduler["_target_"].endswith(".OneCycleLR")
-        if one_cycle and total < steps:
+        if one_cycle and total < (int(many) if of_epochs else steps):
             found.lines.append(
-                f"scheduler.total_steps={total}: the run has {steps:g} steps, and one cycle must not end before it"
+                f"scheduler.total_steps={total}: the run has {length:,.0f} {unit}, and OneCycleLR must not end before "
+                "it"
             )
-        elif total != steps:
+        elif total != length:
             then = (
-                "the rate does not come to its end"
-                if total > steps
-                else f"the last {steps - total:g} have the rate of the schedule's end"
+                "the schedule is cut off before its end"
+                if total > length
+                else f"the schedule ends {length - total:,.0f} {unit} earlier"
             )
             found.notes.append(
-                f"scheduler.total_steps={total}: the run has {steps:g} steps, so that {then}; null is the run's length"
+                f"scheduler.total_steps={total}: the run has {length:,.0f} {unit}, so that {then}; null is the run's "
+                "length"
             )
     if left := batches % accumulate:
         last = "each step has" if batches < accumulate else "the last step of each epoch has"
         found.notes.append(
-            f"trainer.accumulate_grad_batches={accumulate}: an epoch has {batches} batches, so that {last} {left} "
-            f"instead of {accumulate}; the missing ones count as zeros in its gradient"
+            f"trainer.accumulate_grad_batches={accumulate}: an epoch has {counted(batches, 'batch')}, so that {last} "
+            f"{left} instead of {accumulate}; the missing ones count as zeros in its gradient"
         )
+        if every := trainer.get("val_every_n_steps"):
+            found.notes.append(
+                f"trainer.val_every_n_steps={every}: a validation follows every {every * accumulate} batches, which "
+                f"are more than {every} step{'s' * (every > 1)} where an epoch ends among them"
+            )
     found.notes += stock_callbacks.comes_to_nothing(config, steps, many)
     if trainer["log_every_n_steps"] > steps:
         found.notes.append(
-            f"trainer.log_every_n_steps={trainer['log_every_n_steps']}: the run has {steps:g} steps, so that its "
-            "training curves are empty"
+            f"trainer.log_every_n_steps={trainer['log_every_n_steps']}: the run has {counted(int(steps), 'step')}, so "
+            "that its training curves are empty"
         )
 
 
@@ -342,11 +364,12 @@ def _opposed(at: str, monitor: str, mode: str) -> Iterator[str]:
 
 def _what_idles(config: RunConfig) -> Iterator[str]:
     why = (
-        "nothing is validated in this run (data, trainer.limit_val_batches, trainer.check_val_every_n_epoch)"
+        "nothing is validated in this run (see data.fractions, trainer.limit_val_batches and "
+        "trainer.check_val_every_n_epoch)"
     )
     yield f"{why}: it has no score, and its last weights are kept"
     for name, node in config["callbacks"].items():
         if node and is_a(node, f"callbacks.{name}", EarlyStopping) and node.get("monitor") != TRAINING:
-            yield f"callbacks.{name}: {why}, so that it never looks"
+            yield f"callbacks.{name}: {why}, so that it never stops the run"
     if config["scheduler"]["_target_"].endswith(PLATEAU):
         yield f"scheduler: {why}, so that its rate never changes"

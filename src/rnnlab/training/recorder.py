@@ -27,8 +27,8 @@ class Recorder(Callback):
 
     The inner loop does not call `self.log`: steps append batches of scalars to a list, and after the step they are
     checked and handed to the loggers. The files are written at most once per `flush_s` seconds, and before each
-    checkpoint. Of the training's scalars every `every`-th step is kept. A loss that is not finite, or larger than
-    `divergence_factor` times the first, raises `Diverged`.
+    checkpoint. Of the training's scalars every `every`-th step is kept, with 0 none. A loss that is not finite, or
+    larger than `divergence_factor` times the first, raises `Diverged`.
     """
 
     patient = True  # can wait for the end of a call of the kernels
@@ -106,8 +106,9 @@ class Recorder(Callback):
             self.since = [self.since[0] + sum(losses), self.since[1] + len(losses)]
             sound = self.sound(losses) if losses else len(batch.steps)
             kept = batch
-            if losses and (self.every > 1 or sound < len(losses)):
-                kept = batch.at(i for i in range(sound) if batch.steps[i] % self.every == 0)
+            if losses and (self.every != 1 or sound < len(losses)):
+                due = (i for i in range(sound) if self.every and batch.steps[i] % self.every == 0)
+                kept = batch.at(due)
             for logger in trainer.loggers if kept.steps else ():
                 log(logger, kept)
             if sound < len(batch.steps):

@@ -19,18 +19,20 @@ from rnnlab.training.passes import are_there
 
 
 def assess(
-    trainer: Trainer, task: LightningModule, data: Any, best_weights: dict[str, torch.Tensor] | None
+    trainer: Trainer,
+    task: LightningModule,
+    data: Any,
+    best_weights: dict[str, torch.Tensor] | None,
+    validated: bool,
 ) -> dict[str, Any]:
     """Scores the best weights on the test part; adds the baselines and the floor of the parts that were scored.
 
-    Without a validation, the last weights count as the best, and are also scored on the training part.
+    Where nothing was `validated`, the last weights count as the best, and are also scored on the training part.
     """
     results: dict[str, Any] = {}
     if isinstance(task, Task):
         parameters = sum(p.numel() for p in task.parameters())
         results |= {"parameters": parameters, "multiplications": size_of(task.stack).multiplications}
-    validated = gives(data, "val_dataloader") and are_there(data.val_dataloader())
-    validated = validated and is_overridden("validation_step", task)
     if best_weights is not None:
         task.load_state_dict(best_weights)
     test = data.test_dataloader() if gives(data, "test_dataloader") else None

@@ -96,10 +96,10 @@ def _unfit(run: Run, path: Path) -> str:
         file = run.folder / name
         size = file.stat().st_size if file.is_file() else 0
         if size < length:
-            return f"knows {length:,} bytes of {name}, which has {size:,}"
+            return f"was saved with {length:,} bytes of {name}, which now has {size:,}"
         known = digests(checkpoint).get(name)
         if known and known != _digest(file, length):
-            return f"knows other content of {name}, which is damaged"
+            return f"was saved with other content of {name}, which is damaged"
     return ""
 
 
@@ -147,7 +147,7 @@ def refuse_other_engine(run: Run, path: Path, engine: str, allowed: str) -> None
     if before and before != engine and allowed != "any":
         raise UserError(
             f"{run.folder} has been trained by the engine {before} and would go on with {engine}, which rounds "
-            f"otherwise; resume_engine=any goes on all the same, rerun=true begins afresh"
+            "differently; resume_engine=any goes on all the same, rerun=true begins afresh"
         )
 
 

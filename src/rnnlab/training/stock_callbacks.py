@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from rnnlab.config.checked import RunConfig
 from rnnlab.config.spelling import near_metric
-from rnnlab.errors import RunFailed
+from rnnlab.errors import RunFailed, counted
 from rnnlab.tasks.task import Task
 from rnnlab.training.assembly import is_a
 from rnnlab.training.recorder import TRAINING
@@ -59,8 +59,8 @@ def comes_to_nothing(config: RunConfig, steps: float, epochs: float) -> Iterator
         if is_a(node, f"callbacks.{name}", ModelCheckpoint):
             for key, length in (("every_n_train_steps", steps), ("every_n_epochs", epochs)):
                 if isinstance(node.get(key), int) and node[key] > length and not node.get("save_last"):
-                    what = key.rpartition("_")[2]
-                    yield f"callbacks.{name}.{key}={node[key]}: the run has {length:g} {what}, so that it saves nothing"
+                    whole = counted(int(length), key.rpartition("_")[2].removesuffix("s"))
+                    yield f"callbacks.{name}.{key}={node[key]}: the run has {whole}, so that it saves nothing"
 
 
 def misnamed(config: RunConfig, measured: list[str]) -> Iterator[tuple[str, str, str | None]]:
@@ -80,7 +80,7 @@ def misnamed(config: RunConfig, measured: list[str]) -> Iterator[tuple[str, str,
                     known = ["epoch", "step", *measured]
                     yield (
                         at,
-                        f"{at}.filename: {{{field}}} is not known, but {', '.join(known)}.{near_metric(field, known)}",
+                        f"{at}.filename: there is no {{{field}}}, but {', '.join(known)}.{near_metric(field, known)}",
                         None,
                     )
 
@@ -93,8 +93,8 @@ def unmeasured_at_first(config: RunConfig) -> Iterator[str]:
         looks = node.get("check_on_train_epoch_end") and node.get("strict", True)
         if looks and node.get("monitor") != TRAINING and is_a(node, f"callbacks.{name}", EarlyStopping):
             yield (
-                f"callbacks.{name}.check_on_train_epoch_end=true: the first epoch ends without a validation, at "
-                "which it would look; false looks after each validation"
+                f"callbacks.{name}.check_on_train_epoch_end=true: the first epoch ends without a validation, and it "
+                "would check then; false checks after each validation"
             )
 
 

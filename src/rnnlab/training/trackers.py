@@ -42,16 +42,13 @@ def conclude(
     scores = {f"best/{monitor}": best["value"], "best/step": best["step"]} if "value" in best else {}
     scores |= {f"test/{name}": value for name, value in results.get("test", {}).items()}
     scores = {name: float(value) for name, value in scores.items() if isinstance(value, int | float)}
-    asking = {
-        str(node["_target_"]).rpartition(".")[2]
-        for node in (kept or {}).values()
-        if node and node.get("log_model")
-    }
+    loggers = list(loggers)
+    asking = _asking(loggers, kept or {})
     files = [folder / name for name in FILES if (folder / name).is_file()] if folder is not None else []
     for logger in loggers:
         kind = type(logger).__name__
         try:
-            if files and kind in asking and kind in KEPT:
+            if files and id(logger) in asking and kind in KEPT:
                 KEPT[kind](logger, files)
         except Exception as error:  # such as no answer of its server; the run itself has ended
             warn(f"{kind} did not get the run's files: {type(error).__name__}: {error}")
@@ -60,6 +57,19 @@ def conclude(
                 CONCLUDED[kind](logger, status, scores)
         except Exception as error:
             warn(f"{kind} did not hear how the run ended: {type(error).__name__}: {error}")
+
+
+def _asking(loggers: list[Any], kept: Mapping[str, Any]) -> set[int]:
+    """The ids of the loggers with `log_model`. Of several of one class, the nth belongs to its nth node."""
+    left, found = list(loggers), set[int]()
+    for node in filter(None, kept.values()):
+        kind = str(node["_target_"]).rpartition(".")[2]
+        logger = next((one for one in left if type(one).__name__ == kind), None)
+        if logger is not None:
+            left = [one for one in left if one is not logger]
+            if node.get("log_model"):
+                found.add(id(logger))
+    return found
 
 
 @contextmanager

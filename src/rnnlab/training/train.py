@@ -232,7 +232,7 @@ def train_config(
                     trainer.global_step
                 )  # before the test, where a callback (such as a batch-size finder) may train
                 results = (
-                    assess(trainer, task, data, checkpoints.best_weights)
+                    assess(trainer, task, data, checkpoints.best_weights, bool(checkpoints.last))
                     if not is_fast_dev_run(trainer)
                     else {}
                 )

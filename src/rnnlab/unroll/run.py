@@ -5,12 +5,15 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import nn
 
 from rnnlab.cells import Cell
 from rnnlab.cells.registry import name_of
-from rnnlab.errors import UserError
+from rnnlab.errors import UserError, counted
+from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.load import load_model
 from rnnlab.runs.run import Run
+from rnnlab.tasks.task import Task
 from rnnlab.unroll import numpy_cells
 from rnnlab.unroll.numpy_cells import Quantity
 from rnnlab.unroll.unroll import Example, Line, Unrolled, subscript
@@ -22,11 +25,15 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
     """Computes each step by the equations in float64 NumPy and by the model's cells in float32, on the best weights.
 
     `text` is the text for a character model, the numbers of a series in its own units (steps separated by spaces,
-    columns of a step by commas), or the tokens of a sequence. Raises UserError for a text that the model cannot read
-    and for a bidirectional model.
+    columns of a step by commas), or the tokens of a sequence. Raises UserError for a text that the model cannot read,
+    for a bidirectional model and for one that is no Task with a stack and a head.
     """
-    task = load_model(run, trust)
-    stack = task.stack
+    task: Any = load_model(run, trust)
+    stack, head = getattr(task, "stack", None), getattr(task, "head", None)
+    if not (isinstance(task, Task) and isinstance(stack, Stack) and isinstance(head, nn.Linear)):
+        raise UserError(
+            f"{run.folder} holds a {type(task).__name__}; only a Task with a stack and a linear head can be unrolled"
+        )
     if stack.bidirectional:
         raise UserError("a bidirectional model has no one order of steps to unroll")
     cell, step = cast(Cell, stack.layers[0]), by_hand(stack.layers[0])
@@ -38,10 +45,10 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
         said = ("",) * (len(said) - 1) + said[-1:]
     name = stack.kind.__name__
     example = Example(
-        title=f"{run.folder.name}, {len(words)} steps",
+        title=f"{run.folder.name}, {counted(len(words), 'step')}",
         seed=run.config["seed"],
         hidden=stack.hidden_size,
-        outputs=task.head.out_features,
+        outputs=head.out_features,
         x=x.numpy() if x.is_floating_point() else np.eye(stack.input_size)[x.numpy()],
         drawn="those that the run has learned",
         scheme="",
@@ -73,7 +80,7 @@ def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str], torch.Ten
         raise UserError(f"--input: {error}") from None
     least = 1 + getattr(getattr(task, "per_window", None), "back", 0)
     if not least <= len(words) <= LONGEST:
-        raise UserError(f"--input: {len(words)} steps; from {least} to {LONGEST} can be shown")
+        raise UserError(f"--input: {counted(len(words), 'step')}; from {least} to {LONGEST} can be shown")
     x, subtracted = task.stack_input(x[None])
     return x[0], words[least - 1 :], None if subtracted is None else subtracted[0]
 

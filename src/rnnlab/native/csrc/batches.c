@@ -24,18 +24,19 @@ static void read_window(const Program *p, Block *b) {
     }
 }
 
-static void read_tokens(const Program *p, Block *b) {
+static void read_tokens(const Program *p, Worker *w, Block *b) {
     const size_t E = p->spec.shape.inputs;
     for (size_t r = 0; r < b->rows; r++) {
         const int64_t *from = tokens_of(p, b, r);
         for (size_t t = 0; t < b->steps; t++) {
             const size_t place = t * b->rows + r;
+            const int64_t token = within(w, from[t], 0, p->spec.vocabulary);
             if (p->spec.input == ONE_HOT) {
-                b->tokens[place] = (int32_t)from[t];
+                b->tokens[place] = (int32_t)token;
                 continue;
             }
             float *to = b->x + place * b->x_stride;
-            memcpy(to, p->spec.parameters + p->spec.embedding + from[t] * E, 4 * E);
+            memcpy(to, p->spec.parameters + p->spec.embedding + token * E, 4 * E);
             for (size_t i = E; i < b->x_stride; i++) to[i] = 0.0f;
         }
     }
@@ -44,7 +45,8 @@ static void read_tokens(const Program *p, Block *b) {
 /* Reads lengths. The backward direction starts each row at its own end, by a reset to the initial state there. */
 static void read_lengths(const Program *p, Worker *w, Block *b) {
     const size_t R = b->rows;
-    for (size_t r = 0; r < R; r++) w->lengths[r] = (int32_t)p->data->lengths[indices(p, b)[r]];
+    for (size_t r = 0; r < R; r++)
+        w->lengths[r] = (int32_t)within(w, p->data->lengths[indices(p, b)[r]], 1, b->steps + 1);
     b->lengths = w->lengths;
     if (!b->needs.resets) return;
     for (size_t d = 0; d < 2; d++) {
@@ -150,7 +152,7 @@ static void draw_cells(const Program *p, Block *b) {
 
 void read_block(const Program *p, Worker *w, Block *b) {
     if (p->spec.input == WINDOWS) read_window(p, b);
-    else read_tokens(p, b);
+    else read_tokens(p, w, b);
     if (p->spec.head == ENDS) read_lengths(p, w, b);
     read_states(p, b);
     if (b->needs.dropout) draw_between(p, b);

@@ -6,8 +6,10 @@ static int64_t read_target(const Program *p, Worker *w, const Block *b, size_t r
     const Spec *spec = &p->spec;
     const Data *data = p->data;
     const int64_t row = indices(p, b)[r]; /* of the data */
-    if (spec->input != WINDOWS)
-        return spec->head == EVERY ? data->labels[row * data->label_row + p->batch.start + t] : data->labels[row];
+    if (spec->input != WINDOWS) {
+        const int64_t at = spec->head == EVERY ? row * data->label_row + p->batch.start + (int64_t)t : row;
+        return within(w, data->labels[at], 0, spec->loss == BINARY ? 2 : spec->outputs);
+    }
     const float *from = data->y + row * data->y_row;
     for (int64_t h = 0; h < data->horizon; h++, from += data->y_step)
         for (int64_t j = 0; j < data->targets; j++) w->target[h * data->targets + j] = from[data->y_columns[j]];

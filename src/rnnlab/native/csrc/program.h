@@ -71,6 +71,7 @@ typedef struct {
     float *z;      /* [span][stride]: the head's outputs and their gradients */
     float *target; /* [outputs] */
     int32_t *lengths;
+    int stray;     /* a number that `within` has replaced */
 } Worker;
 
 typedef struct {
@@ -111,6 +112,14 @@ INLINE const int64_t *indices(const Program *p, const Block *b) { return p->inde
 /* The tokens of the block's row r. */
 INLINE const int64_t *tokens_of(const Program *p, const Block *b, size_t r) {
     return p->data->tokens + indices(p, b)[r] * p->data->token_row + p->batch.start;
+}
+
+/* A token, label or length, in [low, end). The tables of Python have checked all of them once, but data may be edited in
+ * place since: a number out of range is replaced, so that no memory beyond an array is read, and the call fails. */
+INLINE int64_t within(Worker *w, int64_t n, int64_t low, int64_t end) {
+    if (n >= low && n < end) return n;
+    w->stray = 1;
+    return low;
 }
 
 /* read_block fills in a block's inputs, lengths, first states and dropout masks; write_states copies its last states

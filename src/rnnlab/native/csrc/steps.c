@@ -144,7 +144,22 @@ static double loss_of(const Program *p, size_t parts) {
     return loss;
 }
 
-/* Returns the loss of a batch, and writes its gradient into the flat buffer. NaN where there is not enough memory. */
+/* Whether a number out of range was read; see `within`. */
+static int has_strayed(const Program *p) {
+    int stray = 0;
+    for (size_t t = 0; t < p->threads; t++) stray |= p->workers[t].stray;
+    return stray;
+}
+
+/* The same for the calls since the last question. */
+int64_t rnnlab_program_strayed(Program *p) {
+    const int stray = has_strayed(p);
+    for (size_t t = 0; t < p->threads; t++) p->workers[t].stray = 0;
+    return stray;
+}
+
+/* Returns the loss of a batch, and writes its gradient into the flat buffer. NaN where there is not enough memory, or a
+ * number was out of range. */
 double rnnlab_gradients(Program *p, const Data *data, const Batch *batch, const int64_t *index) {
     p->batch = *batch;
     p->index = index;
@@ -157,6 +172,7 @@ double rnnlab_gradients(Program *p, const Data *data, const Batch *batch, const 
     if (!losses_for(p, groups)) return NAN;
     pack(p, 1);
     parallel(p->threads, groups, train_group, p);
+    if (has_strayed(p)) return NAN;
     gather_gradients(p);
     return loss_of(p, groups);
 }
@@ -166,12 +182,13 @@ double rnnlab_update(Program *p, double lr) {
     return optimizer_update(&p->spec.optimizer, p->spec.parameters, p->spec.gradients, lr, !p->fresh);
 }
 
-/* Runs the rows of the batch forward, block by block; returns 0 where there is not enough memory. */
+/* Runs the rows of the batch forward, block by block; returns 0 where there is not enough memory, or a number was out of
+ * range. */
 static int evaluate(Program *p) {
     p->block_count = (p->batch.rows + p->block_rows - 1) / p->block_rows;
     if (!losses_for(p, p->block_count)) return 0;
     parallel(p->threads, p->block_count, evaluate_block, p);
-    return 1;
+    return !has_strayed(p);
 }
 
 /* The loss of a batch without gradients or dropout; `outputs` may be NULL. */
@@ -187,7 +204,7 @@ double rnnlab_evaluate(Program *p, const Data *data, const Batch *batch, const i
 }
 
 /* Adds the scores of n batches without dropout to sums (SCORES); writes the outputs of the batches, one after the
- * other, to `outputs`, which may be NULL. Returns 0 where there is not enough memory. */
+ * other, to `outputs`, which may be NULL. Returns 0 as `evaluate` does. */
 int64_t rnnlab_score(Program *p, const Data *data, int64_t n, const Batch *batches, const int64_t *index,
                      const Units *units, float *outputs, double *sums) {
     size_t rows = 0;

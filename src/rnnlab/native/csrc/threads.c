@@ -74,6 +74,7 @@ static void *live(void *number) {
 
 static void forget_threads(void) { /* a forked child has only the thread that called fork */
     pool.started = pool.asleep = 0;
+    atomic_store(&pool.ticket, 0); /* another thread's call may have been under way: new workers must not take its items */
     pthread_mutex_init(&pool.owner, NULL);
     pthread_mutex_init(&pool.lock, NULL);
     pthread_cond_init(&pool.work, NULL);
