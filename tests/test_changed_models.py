@@ -82,7 +82,8 @@ SERIES = {
     "dropout in a layer": (
         lambda task: setattr(task.stack.layers[1], "recurrent_dropout", 0.5), "different equations"),
     "a parameter more": (lambda task: setattr(task, "gain", nn.Parameter(torch.ones(()))), "has a parameter gain"),
-    "another forecast": (lambda task: setattr(task, "said", lambda y: 2 * task.head(y)[:, None]), "said was replaced"),
+    "another forecast": (lambda task: setattr(task, "head_output", lambda y: 2 * task.head(y)[:, None]),
+                         "head_output was replaced"),
 }  # fmt: skip
 SERIES |= {
     "layers that share a weight": (

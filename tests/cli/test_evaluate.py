@@ -318,11 +318,3 @@ def test_gaps_that_each_part_fills_by_itself_hide_no_targets_that_were_trained_o
     capsys.readouterr()
     main([str(run.folder), "data.fractions=[0.4,0.1,0.5]"])
     assert "the model was trained on targets of 20 of the " in capsys.readouterr().err
-
-
-def test_a_corpus_that_would_not_be_read_is_refused(text):
-    with pytest.raises(
-        UserError, match=r"^data\.corpus=pydoc: data\.path=.*words\.txt is read, and no corpus; add"
-    ):
-        text.evaluate("data.corpus=pydoc")
-    assert text.evaluate("data.corpus=pydoc", "data.path=null", "data.limit=5000").split == "all"

@@ -73,7 +73,7 @@ def test_a_column_says_whether_days_or_months_come_first():
     assert read.tolist() == ["2012-02-01", "2012-02-13"]
     read = read_times(["01/02/2012", "01/13/2012"]).times.astype("datetime64[D]").astype(str)
     assert read.tolist() == ["2012-01-02", "2012-01-13"]
-    with pytest.raises(Unread, match=r"data\.time_format=%d/%m/%Y or %m/%d/%Y"):
+    with pytest.raises(Unread, match=r"data\.time_format says which, such as %d/%m/%Y or %m/%d/%Y"):
         read_times(["01/02/2012", "02/03/2012"])
     assert read_times(["01/02/2012"], "%m/%d/%Y").times[0] == np.datetime64("2012-01-02")
 

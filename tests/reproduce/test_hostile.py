@@ -264,7 +264,7 @@ def archive_with(path, name: str, content: bytes = b"x", mode: int = 0) -> str:
 
 
 def test_archives_that_are_traps(tmp_path, capsys):
-    for name in ("../../climbed", "/tmp/climbed-by-rnnlab-test", "a/../../b", "..\\b", "C:evil"):
+    for name in ("../../climbed", "/tmp/climbed-by-rnnlab-test", "a/../../b", "..\\b"):
         said = refused(capsys, "reproduce", archive_with(tmp_path / "climb.zip", name), "--sample", "1")
         assert "leads out of the archive" in said
     assert not (tmp_path.parent / "climbed").exists()

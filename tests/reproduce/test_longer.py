@@ -127,7 +127,7 @@ def test_averaged_weights_are_not_trained_for_longer(small, tmp_path, kind):
 
 def test_all_batches_are_not_taken_for_one(small, tmp_path):
     run = small("scheduler=constant", "trainer.limit_val_batches=1")
-    with pytest.raises(UserError, match=r"trainer\.limit_val_batches decides the numbers"):
+    with pytest.raises(UserError, match=r"trainer\.limit_val_batches cannot change in a resumed run"):
         small(f"resume={run.folder}", "trainer.max_epochs=9", "trainer.limit_val_batches=1.0", base=(),
               outputs=tmp_path)  # fmt: skip
 

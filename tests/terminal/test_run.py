@@ -90,7 +90,8 @@ def test_no_warning_of_a_schedule_by_epochs_under_the_kernels(small):
 def test_a_run_of_no_steps_shows_what_the_untrained_model_scores(small, capsys):
     run = small("trainer.max_steps=0")
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("untrained"))
-    assert line.split()[1] == scores.number(run.results["test"]["mse"])
+    for part in ("train", "test"):  # nothing is validated
+        assert scores.number(run.results[part]["mse"]) in line.split()
 
 
 def test_a_finished_run_says_what_it_was_trained_without(small, capsys):
@@ -139,7 +140,9 @@ def test_the_beginning_and_the_end_say_what_the_run_is_and_came_to(small, capsys
                                          scores.number(best["metrics"]["metric/mse"])]  # fmt: skip
     assert said["last,"].split()[2:4] == [f"{step:,}", scores.number(last["metrics"]["metric/mse"])]
     persistence = run.results["baselines"]["val"]["persistence"]["mse"]
-    assert said["persistence"].split()[1] == scores.number(persistence)
+    # a note begins with this word, too
+    row = next(line for line in lines if line.startswith("persistence  "))
+    assert row.split()[1] == scores.number(persistence)
     assert said["evaluate"].split(maxsplit=1)[1] == f"rnnlab evaluate {run.folder}"
 
 

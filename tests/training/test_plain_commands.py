@@ -109,7 +109,7 @@ def test_report_board_and_leaderboard_know_it(trained, command, tmp_path):  # no
 
 @pytest.mark.parametrize(
     ("parts", "line"),
-    [([], "this part of the data has no batches"), ([torch.ones(1), None], "predict_step gives a NoneType")],
+    [([], "this part of the data has no batches"), ([torch.ones(1), None], "the model gives a NoneType")],
 )
 def test_predictions_that_cannot_be_put_together_are_refused_in_a_line(parts, line):
     with pytest.raises(rnnlab.UserError, match=f"^predict: {line}"):

@@ -117,14 +117,12 @@ def test_no_steps_at_all_show_what_the_untrained_model_scores(asked, tmp_path, m
          "each step has 4 instead of 9; the missing ones count as zeros in its gradient"),
         ("trainer.accumulate_grad_batches=3", "trainer.accumulate_grad_batches=3: an epoch has 4 batches, so that "
          "the last step of each epoch has 1 instead of 3; the missing ones count as zeros in its gradient"),
-        ("trainer.accumulate_grad_batches=3 trainer.val_every_n_steps=2", "trainer.val_every_n_steps=2: a validation "
-         "follows every 6 batches, which are more than 2 steps where an epoch ends among them"),
         ("trainer.overfit_batches=1 trainer.check_val_every_n_epoch=9", "nothing is validated in this run"),
         (f"{CHECKPOINT} +callbacks.c.every_n_train_steps=9", "every_n_train_steps=9: the run has 8 steps, so that"),
         (f"{CHECKPOINT} +callbacks.c.every_n_epochs=3", "every_n_epochs=3: the run has 2 epochs, so that it saves"),
         ("trainer.log_every_n_steps=9", "trainer.log_every_n_steps=9: the run has 8 steps, so that its training"),
         ("scheduler=cosine scheduler.interval=epoch scheduler.total_steps=8", "scheduler.total_steps=8: the run has 2 "
-         "epochs, so that the rate does not come to its end"),
+         "epochs, so that the schedule is cut off before its end"),
     ],
 )  # fmt: skip
 def test_what_is_seldom_meant_is_said_and_trained(asked, line, tmp_path, monkeypatch, capsys):

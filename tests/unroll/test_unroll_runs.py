@@ -163,7 +163,7 @@ def test_a_module_of_ones_own_is_refused_in_a_line(tmp_path, monkeypatch):
 
     run = rnnlab.train("trainer.max_epochs=1", *FAST[:4], f"paths.outputs={tmp_path}", "name=own",
                        module=plain_project.Module(), data=plain_project.Data(), quiet=True)  # fmt: skip
-    with pytest.raises(UserError, match="holds a Module; only a task with a stack and a linear head"):
+    with pytest.raises(UserError, match="holds a Module; only a Task with a stack and a linear head"):
         unroll.main([str(run.folder), "--input", "1 2"])
 
 

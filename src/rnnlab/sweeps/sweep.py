@@ -182,7 +182,8 @@ def _end(done: Sweep, left: str) -> None:
     """
     if done.stopped in (*NAMES, CANCELLED):
         console.print()
-        console.print(f"Stopped ({done.stopped}) with {left} left; the same command resumes them.")
+        them = "it" if left.startswith("1 ") else "them"
+        console.print(f"Stopped ({done.stopped}) with {left} left; the same command resumes {them}.")
         raise SystemExit(exit_code(done.stopped) if done.stopped in NAMES else 1)
 
 

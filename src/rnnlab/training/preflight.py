@@ -307,11 +307,6 @@ def _longer_than_the_run(config: RunConfig, batches: int, found: Findings) -> No
             f"trainer.accumulate_grad_batches={accumulate}: an epoch has {counted(batches, 'batch')}, so that {last} "
             f"{left} instead of {accumulate}; the missing ones count as zeros in its gradient"
         )
-        if every := trainer.get("val_every_n_steps"):
-            found.notes.append(
-                f"trainer.val_every_n_steps={every}: a validation follows every {every * accumulate} batches, which "
-                f"are more than {every} step{'s' * (every > 1)} where an epoch ends among them"
-            )
     found.notes += stock_callbacks.comes_to_nothing(config, steps, many)
     if trainer["log_every_n_steps"] > steps:
         found.notes.append(
