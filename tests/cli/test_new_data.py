@@ -57,6 +57,13 @@ def test_a_corpus_takes_the_place_of_the_runs_own_file(text):
     assert found.data["content_hash"] != run.evaluate("data.limit=3000", split="all").data["content_hash"]
 
 
+def test_a_corpus_beside_a_file_is_refused(text, tmp_path):
+    (tmp_path / "new.txt").write_text("a cage did home " * 20)
+    said = r"^data\.corpus=pydoc: data\.path=.*new\.txt would be read instead; leave out one"
+    with pytest.raises(UserError, match=said):
+        text.evaluate("data.corpus=pydoc", f"data.path={tmp_path / 'new.txt'}")
+
+
 def test_of_a_new_text_the_validation_part_is_its_own(text, tmp_path):
     """It was the text that the run validated on."""
     (tmp_path / "own.txt").write_text("home did a cage in " * 30)

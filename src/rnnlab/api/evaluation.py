@@ -169,7 +169,9 @@ def is_new(run: Run, overrides: Sequence[str]) -> bool:
     ours, theirs = run.config["data"], changed(run.config, named)["data"]
     corpus = next((o for o in named if o.lstrip("+").startswith("data.corpus=")), "")
     if corpus and theirs.get("path") is not None:
-        raise UserError(f"{corpus}: data.path={theirs['path']} is read, and no corpus; add data.path=null")
+        raise UserError(
+            f"{corpus}: data.path={theirs['path']} would be read instead; leave out one of the two"
+        )
     at = "data.path"
     before = [v for k, v in run.manifest.get("files", {}).items() if k == at or k.startswith(f"{at}.")]
     now = [*files({"data": {"path": theirs.get("path")}}).values()]
