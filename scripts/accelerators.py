@@ -306,10 +306,8 @@ def speed(device: str) -> Iterator[Row]:
             rates = []
             for repeat in range(3):  # the first includes one-time costs
                 clock = Clock()
-                with (
-                    timed(clock),
-                    contextlib.redirect_stderr(io.StringIO()),
-                ):  # the warning that nothing is validated
+                # a line on stderr says that nothing is validated
+                with timed(clock), contextlib.redirect_stderr(io.StringIO()):
                     train(kind, *SPEED, *more, f"model.hidden_size={hidden}", f"trainer.max_steps={steps}",
                           f"name=speed_{kind}", f"seed={repeat}", "rerun=true")  # fmt: skip
                 rates.append(clock.rate)

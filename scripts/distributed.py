@@ -28,10 +28,8 @@ from same_bits import TASKS, VARIANTS, inputs  # noqa: E402
 
 LIMIT = 1e-5  # allowed difference between two processes and one, relative to the first value of a metric
 QUIET = ("~callbacks.progress", "~callbacks.pictures", "trainer.accelerator=cpu", "trainer.threads=1")
-CALM = (
-    "optimizer.lr=0.2",
-    "optimizer.lr=0.05",
-)  # (old, new): with the old rate even a run of one process is chaotic
+# (old, new): with the old rate even a run of one process is chaotic
+CALM = ("optimizer.lr=0.2", "optimizer.lr=0.05")
 MORE = {
     "sines, all that is drawn": ("sine", ("model.cell=lstm", "model.num_layers=2", "model.dropout=0.3",
                                           "model.recurrent_dropout=0.2", "model.input_dropout=0.1",

@@ -43,9 +43,8 @@ FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono, monospa
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         written = on_terminal([sys.executable, "-m", "rnnlab", *ASKED], folder)
-    planned, *frames = re.split(
-        r"\r(?:\x1b\[2K)?(?:\x1b\[1A\x1b\[2K)+", written
-    )  # rich erases a frame before it draws the next
+    # rich erases a frame before it draws the next
+    planned, *frames = re.split(r"\r(?:\x1b\[2K)?(?:\x1b\[1A\x1b\[2K)+", written)
     planned = next(line for line in planned.splitlines() if "runs; planned" in line)
     under_way = (frame for frame in frames if not re.search(r"\x1b\[2m0/", frame))  # no run has just begun
     shown = next(frame for frame in under_way if _share(frame) >= SHARE)

@@ -77,8 +77,7 @@ def mismatches(whole: Path, other: Path) -> list[str]:
         wrong.append("other runs")
     for name in sorted(names & {p.name for p in other.iterdir()}):
         a, b = content(whole / name), content(other / name)
-        found = [
-            key for key in dict.fromkeys([*a, *b]) if repr(a.get(key)) != repr(b.get(key))
-        ]  # NaN equals NaN
+        # NaN equals NaN
+        found = [key for key in dict.fromkeys([*a, *b]) if repr(a.get(key)) != repr(b.get(key))]
         wrong += [f"{name}: {key}" for key in found]
     return wrong

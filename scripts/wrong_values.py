@@ -30,12 +30,8 @@ CHOICES = {"chars": ("data=chars", "data.limit=3000", "data.segment=20", "data.b
            "char_lm": ("data=chars", "data.limit=3000", "data.segment=20", "data.batch_size=8"),
            "tokens": ("data=tokens", "data.n_sequences=100"), "classifier": ("data=tokens", "data.n_sequences=100"),
            "series": ()}  # fmt: skip
-LEFT_OUT = (
-    "paths.outputs",
-    "resume",
-    "trainer.profiler",
-    "sweep.dry_run",
-)  # keys that decide where files go, or that mean another command
+# keys that decide where files go, or that mean another command
+LEFT_OUT = ("paths.outputs", "resume", "trainer.profiler", "sweep.dry_run")
 PLATFORMS = ("trainer.strategy",)  # may start other processes
 
 

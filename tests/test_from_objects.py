@@ -41,12 +41,13 @@ def test_objects_make_the_run_that_a_config_makes(tmp_path, train, capfd):
                           config_dir=str(tmp_path / "conf"), quiet=True)  # fmt: skip
     assert objects.id == config.id and "+width-5+" in objects.folder.name
     assert objects.metrics_file.read_bytes() == config.metrics_file.read_bytes()
+    # finished already, and not trained again
     assert (
         objects.record["created"]
         == train(module=functools.partial(plain_project.Module, width=5), data=plain_project.WithTest).record[
             "created"
         ]
-    )  # finished already, and not trained again
+    )
     assert "plain_project" in objects.manifest["sources"]
     assert main(["reproduce", str(objects.folder)]) == 0
     assert "bitwise" in capfd.readouterr().out

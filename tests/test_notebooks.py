@@ -59,13 +59,8 @@ def test_char_rnn_is_the_notebooks_cell_and_beats_single_characters(small):
         base=("experiment=notebook/char_rnn", *QUIET),
     )
     names = {name.removeprefix("stack.layers.0.") for name in parameters(run)}
-    assert names == {
-        "weight_ih",
-        "weight_hh",
-        "bias_ih",
-        "head.weight",
-        "head.bias",
-    }  # i2h and h2h share one bias
+    # i2h and h2h share one bias
+    assert names == {"weight_ih", "weight_hh", "bias_ih", "head.weight", "head.bias"}
     assert run.config["data"]["segment"] == 25
     assert run.results["best"]["value"] < run.results["baselines"]["val"]["unigram"]["nats"]
 

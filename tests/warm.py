@@ -162,9 +162,8 @@ def begin(asked: dict, descriptors: list[int], path: list[str], end: socket.sock
         os.environ.update(asked["env"])
         os.chdir(asked["cwd"])
         flag, what, *words = asked["command"]
-        if (
-            flag == "-I"
-        ):  # as if nothing of rnnlab had been imported, and neither folder nor environment were there
+        # as if nothing of rnnlab had been imported, and neither folder nor environment were there
+        if flag == "-I":
             for name in [name for name in sys.modules if name.split(".")[0] in ("rnnlab", "hydra_plugins")]:
                 del sys.modules[name]
             flag, what, *words = [word for word in asked["command"] if word not in ("-I", "-B")]

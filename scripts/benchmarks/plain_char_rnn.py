@@ -16,10 +16,8 @@ def train(
     ids = torch.tensor([index[c] for c in text])
     B, T, V, H = 50, 50, len(vocabulary), 128
     segments = (len(ids) - 1) // (B * T)
-    n, cut = (
-        segments * B * T,
-        round(0.95 * segments) * T,
-    )  # char-rnn: the last 5% of every row are for validation
+    # char-rnn: the last 5% of every row are for validation
+    n, cut = (segments * B * T, round(0.95 * segments) * T)
     x_all, y_all = ids[:n].view(B, -1), ids[1 : n + 1].view(B, -1)
     x = {"train": x_all[:, :cut], "val": x_all[:, cut:]}
     y = {"train": y_all[:, :cut], "val": y_all[:, cut:]}

@@ -81,9 +81,8 @@ class Resumption:
 
         asked = [o for o in overrides if checkpoints or not o.startswith("checkpoint.every_n_steps=")]
         with quietly():
-            run = rnnlab.train(
-                *asked, f"paths.outputs={self.outputs}", quiet=True
-            )  # faster, and its output is not read
+            # quiet is faster, and its output is not read
+            run = rnnlab.train(*asked, f"paths.outputs={self.outputs}", quiet=True)
         return str(run.status)
 
     def clear(self) -> None:

@@ -256,9 +256,8 @@ def minlstm(p, x, state, candidate="linear"):
 
 def summed(kept, written, first):
     """The last of h_t = kept_t h_{t-1} + written_t."""
-    left = np.vstack(
-        [np.cumprod(kept[::-1], axis=0)[::-1], np.ones_like(kept[:1])]
-    )  # of each step, at the end
+    # what is left of each step at the end
+    left = np.vstack([np.cumprod(kept[::-1], axis=0)[::-1], np.ones_like(kept[:1])])
     return left[0] * first + (left[1:] * written).sum(axis=0)
 
 
@@ -281,9 +280,8 @@ def lru(p, x, state, eigenvalues="complex", **start):
     real, imag, d = blocks(inputs(p, x), 3)
     pole = np.exp(-np.exp(p["log_nu"]) + 1j * np.exp(p["log_theta"]))
     s = pole * as_complex(state[0]) + np.exp(p["log_gamma"]) * (real + 1j * imag)
-    return ((C[:, :H] - 1j * C[:, H:]) @ s).real + d, [
-        apart(s)
-    ]  # C's columns are its real and -imaginary part
+    # C's columns are its real and -imaginary part
+    return ((C[:, :H] - 1j * C[:, H:]) @ s).real + d, [apart(s)]
 
 
 @loop

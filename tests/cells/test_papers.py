@@ -13,9 +13,8 @@ from rnnlab.cells import CATALOGUE
 from rnnlab.errors import UserError
 from rnnlab.recurrence import Carry, Stack
 
-torch_layers = [
-    name for name, cell in CATALOGUE.items() if cell.torch_layer
-]  # tested in test_against_torch.py
+# tested in test_against_torch.py
+torch_layers = [name for name, cell in CATALOGUE.items() if cell.torch_layer]
 OPTIONS = [
     *((name, {}) for name in CATALOGUE if name not in torch_layers),
     *(("peepholelstm", {"variant": v}) for v in ("nig", "nfg", "nog", "niaf", "noaf", "np", "cifg", "fgr")),
@@ -128,6 +127,7 @@ def test_the_gates_that_are_shown_are_those_of_the_step(name, options):
 
 # ------------------------------------------------------------------ against another library
 
+# not LEM, whose h sees the old z there; the paper has the new one
 COPIES = {  # torchrecurrent's class and its arguments
     "mgu": ("MGUCell", {}),
     "ugrnn": ("UGRNNCell", {}),
@@ -138,7 +138,7 @@ COPIES = {  # torchrecurrent's class and its arguments
     "indrnn": ("IndRNNCell", {"nonlinearity": "relu"}),
     "fastgrnn": ("FastGRNNCell", {"nonlinearity": "sigmoid"}),
     "antisymmetricrnn": ("AntisymmetricRNNCell", {"epsilon": 0.1, "gamma": 0.1}),
-}  # not LEM, whose h sees the old z there; the paper has the new one
+}
 
 
 def theirs(name, cell):

@@ -10,9 +10,8 @@ from rnnlab.data.floor import estimate, rounded
 def floor(**settings):
     data = Sine(**settings)
     data.setup()
-    assert data.floor("test")["rmse"] ** 2 == pytest.approx(
-        data.floor("test")["mse"], rel=0.02
-    )  # both are rounded
+    # approximately, for both are rounded
+    assert data.floor("test")["rmse"] ** 2 == pytest.approx(data.floor("test")["mse"], rel=0.02)
     return data.floor("test")["mse"]
 
 

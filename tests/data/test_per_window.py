@@ -32,10 +32,8 @@ def test_each_mode_against_numpy():
         "window_mean": (x - x.mean(0), y - x[:, 1].mean()),
         "window_standard": ((x - x.mean(0)) / std, (y - x[:, 1].mean()) / std[1]),
         "difference": (np.diff(x, axis=0), np.diff(np.concatenate([x[-1:, 1:], y]), axis=0)),
-        "seasonal_difference": (
-            x[2:] - x[:-2],
-            y - x[[4, 5, 4], 1:],
-        ),  # the third step repeats the season's first
+        # the third step repeats the season's first
+        "seasonal_difference": (x[2:] - x[:-2], y - x[[4, 5, 4], 1:]),
     }
     assert set(expected) == set(MODES)
     for mode, (seen, wanted) in expected.items():

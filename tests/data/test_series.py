@@ -370,9 +370,8 @@ def test_several_series_are_cut_scaled_and_scored_each_by_itself(csv, tmp_path):
             assert torch.equal(ours, single.starts(split))
         shift, scale = data.units(torch.tensor([at.start + 3]))
         expected = single.spec["target_shift"][0], single.spec["target_scale"][0]
-        assert (shift.item(), scale.item()) == pytest.approx(
-            expected, rel=1e-14
-        )  # NumPy's sums, by the layout
+        # NumPy's sums, by the layout
+        assert (shift.item(), scale.item()) == pytest.approx(expected, rel=1e-14)
     parts = [ready(Series(frame[frame["shop"] == s], **settings)).baselines("test") for s in "ab"]
     for name in ("persistence", "seasonal"):  # the windows are as many
         assert data.baselines("test")[name]["mse"] == pytest.approx(np.mean([p[name]["mse"] for p in parts]))

@@ -89,9 +89,8 @@ torch.save(list(found) if isinstance(found, tuple) else [found], sys.argv[3])
 
 
 @pytest.mark.parametrize("to", ["onnx", "torch"])
-@pytest.mark.parametrize(
-    ("kind", "steps"), [("plain", 6), ("two", 6), ("mean", 9)]
-)  # torch fixes those of nn.GRU
+# torch fixes those of nn.GRU
+@pytest.mark.parametrize(("kind", "steps"), [("plain", 6), ("two", 6), ("mean", 9)])
 def test_a_lightning_module_is_exported_with_any_number_of_rows(trained, tmp_path, kind, steps, to):
     run = trained(kind, batch_size=1 if kind == "two" else 8)
     folder, checked = export(run, to)

@@ -128,9 +128,8 @@ def test_a_series_is_shown_in_its_own_units(tmp_path, saved):
     left, right = saved["forecast.png"].axes
     at, truth = lines(left)["truth"]
     np.testing.assert_allclose(truth, values[np.asarray(at, dtype=int)])
-    learning_curve_holds(
-        run, right, "mse", float(values[:240].var())
-    )  # of the training part, by whose scale it learns
+    # of the training part, by whose scale it learns
+    learning_curve_holds(run, right, "mse", float(values[:240].var()))
 
 
 def test_a_character_model(tmp_path, saved):

@@ -62,9 +62,8 @@ def test_status_tells_how_it_was_built(forgotten):
     assert Path(told["library"]).parent == forgotten
     assert told["compile_seconds"] > 0
     assert told["isa"] in ("AVX-512", "AVX2", "NEON")
-    assert [p.name for p in forgotten.iterdir()] == [
-        Path(told["library"]).name
-    ]  # nothing half-written is left
+    # nothing half-written is left
+    assert [p.name for p in forgotten.iterdir()] == [Path(told["library"]).name]
 
 
 def test_a_second_process_takes_it_from_the_cache(forgotten):

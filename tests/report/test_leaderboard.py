@@ -46,9 +46,8 @@ def test_seeds_are_collapsed_and_rows_sorted(experiment):
     last = board.rows[-1]
     assert last.mean == pytest.approx(0.7) and last.std == pytest.approx(0.2) and len(last.entries) == 3
     low, high = last.interval
-    assert low == pytest.approx(0.32704, abs=1e-5) and high == pytest.approx(
-        1.41561, abs=1e-5
-    )  # by hand, on the log
+    # computed by hand, on the logarithm
+    assert low == pytest.approx(0.32704, abs=1e-5) and high == pytest.approx(1.41561, abs=1e-5)
     assert math.isnan(board.rows[0].std)
     assert last.scores() == pytest.approx({"val/mse": 1.4, "test/mse": 2.1})
     assert board.references == [("persistence", {"val/mse": pytest.approx(3.0)}),
@@ -86,9 +85,8 @@ def test_the_best_run_is_one_with_a_score_by_the_runs_own_mode(tmp_path):
             finished(tmp_path / mode, "a", seed, {}, {"loss/val": value, "metric/mse": 1.0}, mode=mode)
         failed = Run(tmp_path / mode / "a+seed-9-0123456789ab")
         failed.create("a9", "exp", {"model": {}, "mode": mode}, [], group="a")
-        failed.update(
-            status="failed", created="2000-01-01T00:00:00+0000"
-        )  # the first, whose objective is NaN
+        # the first, whose objective is NaN
+        failed.update(status="failed", created="2000-01-01T00:00:00+0000")
         found = rnnlab.runs(tmp_path / mode)
         assert math.isnan(found[0].objective) and found.best.config["seed"] == wanted
     finished(

@@ -108,9 +108,8 @@ def test_tables_are_sorted_and_searched_and_lead_to_runs(report, browser):
         "return [...document.querySelectorAll('#runs tbody tr')].map(r => r.cells[3].textContent)"
     )
     numbers = [float(v) for v in values if v]
-    assert (
-        numbers == sorted(numbers, reverse=True) and worst == max(numbers) and values[-1] == ""
-    )  # the failed one
+    # the empty one is of the failed run
+    assert numbers == sorted(numbers, reverse=True) and worst == max(numbers) and values[-1] == ""
     search = "const box = document.querySelector('input[data-of=runs]'); box.value = '{}'; box.oninput();"
     browser.run(search.format("lstm LR=0.01"))
     assert browser.run(shown) == 5

@@ -60,9 +60,8 @@ def test_a_sample_of_an_archive_is_one_sweep_from_another_folder(
     away.mkdir()
     monkeypatch.chdir(away)
     capsys.readouterr()
-    assert (
-        main(["reproduce", str(file), "--sample", "3", "--into", "kept", "--json"]) == 3
-    )  # the worst verdict's
+    # the code is that of the worst verdict
+    assert main(["reproduce", str(file), "--sample", "3", "--into", "kept", "--json"]) == 3
     found = json.loads(capsys.readouterr().out)
     assert [entry["verdict"] for entry in found] == ["bitwise", "numeric", "bitwise"]
     assert f"the curves part at step {step} ({name})" in found[1]["why"][0]

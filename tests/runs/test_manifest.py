@@ -130,9 +130,8 @@ def test_no_driver_is_no_failure(monkeypatch):
 
 
 def test_of_the_environment_only_what_changes_numbers_is_recorded(small, tmp_path, monkeypatch):
-    torch.ones(9, 9) @ torch.ones(
-        9, 9
-    )  # MKL reads it at its first use, and would keep it for the tests to come
+    # MKL reads it at its first use, and would keep it for the tests to come
+    torch.ones(9, 9) @ torch.ones(9, 9)
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     private = str(tmp_path)[::-1]  # not written here, where the diff of this file would tell it
     monkeypatch.setenv("SOMETHING_PRIVATE", private)

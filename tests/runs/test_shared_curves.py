@@ -8,9 +8,8 @@ from rnnlab.runs.metrics import shared
 def test_shared_is_what_a_table_by_step_gives():
     draw = np.random.default_rng(3)
     for n in (1, 2, 5):
-        curves = [
-            (np.sort(draw.integers(0, 30, 40)), draw.normal(size=40)) for _ in range(n)
-        ]  # steps come twice
+        # some steps come twice
+        curves = [(np.sort(draw.integers(0, 30, 40)), draw.normal(size=40)) for _ in range(n)]
         tables = [dict(zip(steps.tolist(), values.tolist(), strict=True)) for steps, values in curves]
         steps, values = shared(curves)
         assert steps.tolist() == sorted(set.intersection(*map(set, tables)))

@@ -109,9 +109,8 @@ def test_what_depends_on_some_keys_is_made_once_for_each_of_their_values(monkeyp
     assert len(plan.runs) == 240
     assert Counter(made_of) == {"model": 4, "optimizer": 3, "data": 20, "": 10}
     top = plan.runs[0].template.values
-    last = [name for name, value in top.items() if not isinstance(value, dict)][
-        -1
-    ]  # of the keys in no section
+    # of the keys in no section
+    last = [name for name, value in top.items() if not isinstance(value, dict)][-1]
     sections = Counter({name: 1 for name, value in top.items() if isinstance(value, dict)})
     assert Counter(decided) == sections | {"model": 4, "optimizer": 3, "data": 20, last: 10}
     assert len({r.place.group for r in plan.runs}) == 24

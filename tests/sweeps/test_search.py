@@ -212,9 +212,8 @@ def steps(monkeypatch):
 def test_halving_compares_a_batch_at_each_rung(tmp_path):
     lab = Lab(tmp_path, prune="halving")
     trained = lab.run()
-    assert sorted(trained.values()) == [3] * 6 + [9] * 2 + [
-        STEPS
-    ]  # 9 at step 3, 3 at 9, one at 27 and at the end
+    # 9 at step 3, 3 at 9, one at 27 and at the end
+    assert sorted(trained.values()) == [3] * 6 + [9] * 2 + [STEPS]
     away = {name: abs(float(name.partition("=")[2]) - 0.3) for name in trained}
     assert [trained[name] for name in sorted(trained, key=away.get)] == [STEPS, 9, 9] + [3] * 6
 

@@ -77,9 +77,8 @@ def test_both_sides_ask_whether_the_other_is_alive(pool):
     for connection in (there, pool.stations[0].connection):
         with socket.socket(fileno=os.dup(connection.fileno())) as own:
             assert own.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            assert own.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(
-                16
-            )  # a search takes long
+            # a search takes long
+            assert own.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16) == bytes(16)
 
 
 def test_a_job_that_runs_anew_takes_the_place_of_the_one_whose_node_vanished(pool):

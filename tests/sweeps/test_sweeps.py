@@ -37,9 +37,8 @@ def command(folder, *overrides):
 def whole(tmp_path_factory):
     """An unbroken sweep, and what it printed."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, subprocess.run(
-        command(folder, *GRID), capture_output=True, text=True, env={**os.environ}
-    )  # without the width of the terminal, which readline puts into the environment behind Python's back
+    # without the width of the terminal, which readline puts into the environment behind Python's back
+    return folder, subprocess.run(command(folder, *GRID), capture_output=True, text=True, env={**os.environ})
 
 
 def assert_same(ours, theirs):

@@ -51,9 +51,8 @@ def test_policies():
     )
     assert "default-src 'self'" in asked("localhost", "text/html")[1]["Content-Security-Policy"]
     assert asked("localhost", "image/svg+xml")[1]["Content-Security-Policy"] == "default-src 'none'; sandbox"
-    assert (
-        "Content-Security-Policy" not in asked("localhost", "text/javascript")[1]
-    )  # a worker would be held to it
+    # a worker would be held to it
+    assert "Content-Security-Policy" not in asked("localhost", "text/javascript")[1]
 
 
 def test_the_board_itself(small):

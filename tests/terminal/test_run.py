@@ -55,10 +55,8 @@ def test_the_parts_stand_side_by_side_where_there_is_room(monkeypatch):
         ("rnnlab.tasks.Forecaster", ["board A", "forecast A/b", "evaluate A/b"]),
         ("rnnlab.tasks.CharLM", ["board A", "generate A/b --length 500 --temperature 0.8", "evaluate A/b"]),
         ("rnnlab.tasks.Classifier", ["board A", "evaluate A/b"]),
-        (
-            "pytest.Item",
-            ["board A", "evaluate A/b"],
-        ),  # stands for a module of the user's own, which was trained
+        # stands for a module of the user's own, which was trained
+        ("pytest.Item", ["board A", "evaluate A/b"]),
         ("gone_away.Model", ["board A"]),
         ("this.Zen", ["board A"]),  # may be a stranger's word
     ],

@@ -44,10 +44,11 @@ def test_prose_and_lines():
         clean("Zeile 1\n\tZeile 2 — naïve, 日本, \u05e2\u05d1")
         == "Zeile 1\n\tZeile 2 — naïve, 日本, \u05e2\u05d1"
     )
+    # Persian
     assert (
         clean("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645")
         == "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
-    )  # Persian
+    )
     assert clean("\x1b[31m\x07\x7f\x9b\u202e\udc9b") == "\u241b[31m\u2407\u2421\ufffd\ufffd\ufffd"
     invisible = "\u034f\u115f\u3164\uffa0\ufe00\U000e0100"  # a name with them looks like another
     assert clean(invisible) == "\ufffd" * len(invisible) and clean("\u2665\ufe0f") == "\u2665\ufe0f"

@@ -196,10 +196,8 @@ def test_who_fails_to_go_on_loses_nothing_of_what_was_learned(small, monkeypatch
         job = Job(0, run.config, Place(run.folder, run.id, run.record["group"], ""), [], [])
         record_failure(run, job, UserError("it cannot be today"))
 
-    for fail, status in (
-        (by_itself, "stopped"),
-        (in_a_worker, "failed"),
-    ):  # what is refused leaves a run as it is
+    # what is refused leaves a run as it is
+    for fail, status in ((by_itself, "stopped"), (in_a_worker, "failed")):
         run.update(status="stopped")
         fail()
         assert run.status == status and checkpoint_of(run) == run.last_checkpoint

@@ -25,11 +25,8 @@ INSTALLED = [name for name, package in PACKAGES.items()
              if (spec := importlib.util.find_spec(package)) is not None and spec.origin is not None]  # fmt: skip
 OFFLINE = {"comet": ["logger.comet.online=false"]}
 os.environ.setdefault("TRACKIO_DIR", tempfile.mkdtemp())  # read when trackio is imported
-LOGGERS = [
-    "tensorboard",
-    "csv",
-    *INSTALLED,
-]  # without their extras those of trackers are not tried
+# without their extras those of trackers are not tried
+LOGGERS = ["tensorboard", "csv", *INSTALLED]
 SMALL = ("experiment=sine", "data.n_points=200", "trainer.accelerator=cpu", "model.hidden_size=4",
          "trainer.max_epochs=4", "model.engine=torch", "trainer.threads=1", "~callbacks.progress",
          "~callbacks.pictures", "checkpoint.every_n_steps=5")  # fmt: skip
@@ -158,9 +155,8 @@ def test_all_rows_once(names, how, tmp_path, monkeypatch):
     for name in names:
         rows = ROWS[name](runs[-1]).elements()
         rows = list(rows)
-        found = Counter(
-            row for row in rows if row[1] in runs[-1].metrics
-        )  # speeds and results are beside them
+        # speeds and results are beside them
+        found = Counter(row for row in rows if row[1] in runs[-1].metrics)
         speeds = [step for step, metric, _ in rows if metric == "speed/steps_per_s"]
         assert len(speeds) == len(set(speeds)), name
         places.append(sorted(speeds))

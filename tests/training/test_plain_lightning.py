@@ -116,9 +116,8 @@ def test_the_callers_generators_are_left_alone(train):
     assert (torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()) == expected
 
 
-@pytest.mark.parametrize(
-    ("step", "workers"), [(3, 0), (5, 2), (6, 0), (6, 2), (8, 2), (14, 0)]
-)  # epochs have 6 batches
+# epochs have 6 batches
+@pytest.mark.parametrize(("step", "workers"), [(3, 0), (5, 2), (6, 0), (6, 2), (8, 2), (14, 0)])
 def test_a_run_that_was_killed_goes_on_to_the_same_bits(
     train, command, tmp_path, monkeypatch, unbroken, step, workers
 ):

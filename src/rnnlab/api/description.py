@@ -109,9 +109,8 @@ class Description:
                 node[name] = self.value(kept[at], name)
             elif isinstance(thing, nn.ModuleList) and name == "modules":
                 node[name] = [self.value(one, name) for one in thing]
-            elif isinstance(thing, nn.Module) and isinstance(
-                parameter.default, bool
-            ):  # bias=, of torch's layers
+            # such as bias= of torch's layers
+            elif isinstance(thing, nn.Module) and isinstance(parameter.default, bool):
                 if name in thing._parameters:
                     node[name] = thing._parameters[name] is not None
             elif parameter.default is parameter.empty:

@@ -82,8 +82,7 @@ class MaskedProducts(TorchFunctionMode):
         """Whether a factor is a weight, or a part of one."""
         if isinstance(tensor, Parameter):
             return True
-        weights = (
-            p for name, p in self.cell.named_parameters() if name != "initial"
-        )  # a learned start is a state
+        # a learned start is a state
+        weights = (p for name, p in self.cell.named_parameters() if name != "initial")
         here = tensor.untyped_storage().data_ptr()
         return any(weight.untyped_storage().data_ptr() == here for weight in weights)

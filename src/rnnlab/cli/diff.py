@@ -4,14 +4,8 @@ from rnnlab.cli.arguments import Arguments
 from rnnlab.errors import counted
 from rnnlab.terminal.screen import say
 
-ASIDE = (
-    "paths",
-    "logger",
-    "rerun",
-    "resume",
-    "resume_engine",
-    "checkpoint",
-)  # sections that do not decide numbers
+# sections that do not decide numbers
+ASIDE = ("paths", "logger", "rerun", "resume", "resume_engine", "checkpoint")
 
 
 def main(argv: list[str]) -> int:

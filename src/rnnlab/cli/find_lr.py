@@ -101,9 +101,8 @@ def main(argv: list[str]) -> None:
         config["trainer"]["accelerator"], _ = accelerator.take(config["trainer"]["accelerator"])
         tried.append(range_test(config, arguments.first, arguments.last, arguments.steps))
     console.print(table(tried))
-    console.print(
-        advice(tried, arguments), soft_wrap=True
-    )  # before the picture, which may not be possible there
+    # printed before the picture, which may not be possible there
+    console.print(advice(tried, arguments), soft_wrap=True)
     with alike():
         save(picture(tried), Path(arguments.picture))
     console.print(f"picture  {quote(arguments.picture)}", soft_wrap=True)

@@ -146,9 +146,8 @@ def _misfits(node: Mapping[str, Any], where: str, given: tuple[str, ...]) -> Ite
     kinds = {parameter.kind for parameter in taken.values()}
     for key in node if inspect.Parameter.VAR_KEYWORD not in kinds else ():
         if not key.startswith("_") and key not in taken:
-            close = difflib.get_close_matches(
-                key, taken, n=1, cutoff=0.8
-            )  # a key for another class has no similar name here
+            # a key for another class has no similar name here
+            close = difflib.get_close_matches(key, taken, n=1, cutoff=0.8)
             near = f" Did you mean {close[0]}?" if close else ""
             yield f"{where}.{key}: {name} has no such argument.{near} ~{where}.{key} leaves it out"
     given_later = node.get("_partial_", False)  # the first argument comes later, such as the parameters
@@ -217,9 +216,8 @@ def locate(target: str, at: str) -> Any:
             with nullcontext() if path in sys.modules or parts[0] in OURS else drawing_alike():
                 found = importlib.import_module(path)
         except Exception as error:
-            if (
-                not isinstance(error, ModuleNotFoundError) or error.name != path
-            ):  # the module exists, but its import fails
+            # the module exists, but its import fails
+            if not isinstance(error, ModuleNotFoundError) or error.name != path:
                 why = f"{type(error).__name__}: {error}"
                 raise UserError(f"{asked}: importing {path}: {why}") from error
             nowhere = f"{asked}: there is no Python module {part}; is its folder on PYTHONPATH?"

@@ -75,9 +75,8 @@ def refuse_unused(overrides: Sequence[str]) -> None:
     """
     stock = any(re.match(r"hydra/launcher=(?!rnnlab$)", override) for override in overrides)
     lines = []
-    for override in (
-        word for word in overrides if "=" in word or word.startswith("~")
-    ):  # not the words of command-line options
+    # not the words of command-line options
+    for override in (word for word in overrides if "=" in word or word.startswith("~")):
         asked, _, value = override.partition("=")
         if not re.match(r"hydra[./]|hydra$", asked.lstrip("+~")):
             continue

@@ -3,9 +3,8 @@
 They are torch's layers, functions and optimizers, which compute and do nothing else.
 """
 
-BY_NAME = (
-    "hydra.utils.get_object"  # the target for a class or function itself, with its dotted path in `path`
-)
+# the target for a class or function itself, with its dotted path in `path`
+BY_NAME = "hydra.utils.get_object"
 EXACT = ("pathlib.Path", "builtins.tuple")  # targets for exact types; a config would hold texts and lists
 
 NN = """

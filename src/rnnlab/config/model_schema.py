@@ -26,12 +26,8 @@ from rnnlab.config.node import Node, Problem
 from rnnlab.errors import nearest
 
 CELLS = tuple(CATALOGUE)
-UNBUILT = (
-    "init_from",
-    "init_from_freeze",
-    "init_from_rate",
-    "equal",
-)  # keys that are not passed to a model's constructor
+# keys that are not passed to a model's constructor
+UNBUILT = ("init_from", "init_from_freeze", "init_from_rate", "equal")
 
 
 def able(can: Callable[[Description], bool]) -> tuple[list[str], list[str]]:

@@ -31,9 +31,8 @@ class Reading:
     nodes: dict[str, Node] = field(default_factory=dict)
     sound: dict[str, Node] = field(default_factory=dict)  # the nodes in which every field is valid
     problems: list[str] = field(default_factory=list)
-    unsettled: dict[str, Any] = field(
-        default_factory=dict
-    )  # the model's keys SETTLED with their values before `settle_model`
+    # the model's keys SETTLED with their values before `settle_model`
+    unsettled: dict[str, Any] = field(default_factory=dict)
 
     def value_at(self, path: str) -> Any:
         value: Any = self.values
@@ -190,9 +189,8 @@ def _node(
             )
     for key, field_ in schema.model_fields.items():
         if NEUTRAL in field_.metadata and key not in given and path == "data":
-            into[key] = copy.copy(
-                field_.default
-            )  # an older run, without this key; the constructor's default may differ
+            # an older run, without this key; the constructor's default may differ
+            into[key] = copy.copy(field_.default)
     reading.nodes[path] = node
     if len(reading.problems) == before and not any(f"{prefix}{k}" in absent for k in absent_keys):
         reading.sound[path] = node

@@ -12,13 +12,10 @@ Predictor = Callable[[np.ndarray], np.ndarray]
 
 CHUNK = 4096  # windows that are in memory at a time
 FITTED = 16384  # the linear predictor is fitted on at most so many windows, evenly spaced
-FEATURES = (
-    2000  # with more values in a window, there is no linear predictor, because its fit would take seconds
-)
-PENALTIES = (
-    0.0,
-    *(10.0**k for k in range(-6, 3)),
-)  # of ridge regression, in mean squares of standardised inputs
+# with more values in a window, there is no linear predictor, because its fit would take seconds
+FEATURES = 2000
+# of ridge regression, in mean squares of standardised inputs
+PENALTIES = (0.0, *(10.0**k for k in range(-6, 3)))
 
 
 def score(predict: Predictor, targets: np.ndarray, starts: np.ndarray, window: int, horizon: int) -> dict:

@@ -19,9 +19,8 @@ from rnnlab.data.windows import Windowed
 from rnnlab.memory import check_memory
 
 NOISE, SHUFFLE, FLOOR = range(3)  # counters of the stream "data"
-LEAST = (
-    1e-6  # times the amplitudes: the least noise for which the floor is computed; less is lost in rounding
-)
+# times the amplitudes: the least noise for which the floor is computed; less is lost in rounding
+LEAST = 1e-6
 
 
 class Sine(Windowed):

@@ -148,9 +148,8 @@ class Windowed(SequenceData):
             for i, group in enumerate(frame.series):
                 at = slice(group.start, group.stop)
                 scaled[at] = (self.logged(frame.values[at]) - shift[i]) / scale[i]
-        wrong = ~np.isfinite(scaled) & ~np.isnan(
-            frame.values
-        )  # NaN itself is allowed: the last rows lack values that are known ahead
+        # NaN itself is allowed: the last rows lack values that are known ahead
+        wrong = ~np.isfinite(scaled) & ~np.isnan(frame.values)
         if wrong.any():
             name = frame.columns[int(np.flatnonzero(wrong.any(0))[0])]
             raise UserError(f"column {name}: its values are too large for float32, even scaled")

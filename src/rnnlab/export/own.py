@@ -108,9 +108,8 @@ def first_inputs(task: Any, run: Run, trust: bool) -> Iterator[Tensor]:
     """The parts of a batch of the run's data; a single row is doubled, because torch takes a size of 1 as fixed."""
     data = load_data(run, getattr(task, "spec", {}), trust=trust)
     batches: Any
-    if isinstance(
-        data, SequenceData
-    ):  # a user's own data may have a method `loader` that takes something else
+    # a user's own data may have a method `loader` that takes something else
+    if isinstance(data, SequenceData):
         batches = next(loader for part in PARTS if (loader := data.loader(part)) is not None)
     else:
         given = ((one, part) for part in PARTS for one in (data, task) if gives(one, f"{part}_dataloader"))

@@ -59,9 +59,8 @@ def canvas(width: float, height: float) -> Figure:
     return figure
 
 
-NARROW = (
-    4.4  # inches of a figure that is shown some 340 pixels wide: its smallest text is 9 pixels high there
-)
+# inches of a figure that is shown some 340 pixels wide: its smallest text is 9 pixels high there
+NARROW = 4.4
 
 
 def panels(width: float, height: float, *ratios: float, narrow: bool = False) -> tuple[Any, ...]:

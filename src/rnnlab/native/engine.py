@@ -280,9 +280,8 @@ def _backward(
     scratch = aligned(ctx.scratch_bytes)
     work = aligned(lib.c.rnnlab_work_size(call.rows))
     d_y = None if d_y is None else dense(d_y)
-    ends = torch.stack(
-        [torch.zeros(batch, call.shape.hidden) if d is None else d for d in d_last]
-    )  # (states, B, H)
+    # ends: (states, B, H)
+    ends = torch.stack([torch.zeros(batch, call.shape.hidden) if d is None else d for d in d_last])
     d_x = torch.empty_like(x) if call.input_gradient else None
     d_state = torch.empty(states, batch, call.shape.hidden) if call.state_gradient else None
     gradients = tuple(

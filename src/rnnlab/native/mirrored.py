@@ -48,9 +48,8 @@ def _read(made: Any) -> Mirrored | None:
         return None
     if list(made.parameters()) != [weight] or next(made.buffers(), None) is not None:
         return None
-    for module in [
-        part for part in made.modules() if part is not made
-    ]:  # a change of other attributes would not be noticed
+    # a change of other attributes would not be noticed
+    for module in [part for part in made.modules() if part is not made]:
         if not all(key.startswith("_") or isinstance(value, PLAIN) for key, value in vars(module).items()):
             return None
     before, modes = torch.get_rng_state(), [(module, module.training) for module in made.modules()]

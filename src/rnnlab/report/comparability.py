@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 References = dict[str, dict[str, float]]  # {baseline or floor: {"val/mse": ...}}
 
+# keys of `data` that need not change the targets
 INPUTS = (
     "batch_size",
     "scaling",
@@ -21,7 +22,7 @@ INPUTS = (
     "segment",
     "season",
     "folder",
-)  # keys of `data` that need not change the targets
+)
 NEITHER = ("batch_size", "scaling", "log", "folder")  # keys of `data` that never change the targets
 BY_CONFIG = ("floor", "uniform")  # baselines that may be equal for different draws of the data
 IN_DATA_UNITS = ("nats", "cross_entropy", "mse", "mae")  # metrics that are also losses; less is better

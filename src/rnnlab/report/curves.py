@@ -116,9 +116,8 @@ class RowCurve(NamedTuple):
 
 def row_curve(row: Row, metric: str, colour: str = "") -> RowCurve:
     """The curve of a metric, without steps at which a run's value is not finite."""
-    read = legible(
-        row.entries, lambda entry: Run(entry.folder).metrics, silently
-    )  # the run's own page reports a damaged file
+    # the run's own page reports a damaged file
+    read = legible(row.entries, lambda entry: Run(entry.folder).metrics, silently)
     series = [metrics[metric] for _, metrics in read if metric in metrics]
     steps, values = shared(series) if series else (np.array([], dtype=int), np.empty((0, 0)))
     sound = np.isfinite(values).all(0)
@@ -127,9 +126,8 @@ def row_curve(row: Row, metric: str, colour: str = "") -> RowCurve:
 
 def board_curves(board: Leaderboard) -> str:
     """HTML with the plots for wide and for narrow screens, and their legend."""
-    first = sorted(zip(places(board.rows), range(len(board.rows)), strict=True))[
-        : len(COLOURS)
-    ]  # of each group
+    # the first rows of each group
+    first = sorted(zip(places(board.rows), range(len(board.rows)), strict=True))[: len(COLOURS)]
     rows = [board.rows[i] for i in sorted(i for _, i in first)]
     drawn = [row_curve(row, board.metric, colour) for row, colour in zip(rows, COLOURS, strict=False)]
     drawn = [one for one in drawn if len(one.steps)]

@@ -53,10 +53,8 @@ def groups(rows: Sequence[Row]) -> list[int]:
     for row in rows:
         own, data, origins = row.by_seed, row.config.get("data", {}), set(row.origins.values())
         limits = comparability.limits(row.config)
-        if data.get("seed") not in (
-            None,
-            row.config.get("seed"),
-        ):  # a fixed data seed: another draw of the data than with the run's seed
+        # a fixed data seed: another draw of the data than with the run's seed
+        if data.get("seed") not in (None, row.config.get("seed")):
             data = {**data, "fixed seed": data["seed"]}
         if origins:  # a backtest: the config has only one of the origins
             data = {key: value for key, value in data.items() if key != "origin"}

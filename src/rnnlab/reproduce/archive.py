@@ -94,9 +94,8 @@ def readme(name: str, found: list[Run], file: str) -> str:
     import rnnlab
 
     words = [[*run.manifest.get("command", []), ""] for run in found]
-    asked = dict.fromkeys(
-        f"{begin} {join(rest[:-1])}".strip() for begin, *rest in words
-    )  # "rnnlab train" is one word
+    # "rnnlab train" is one word
+    asked = dict.fromkeys(f"{begin} {join(rest[:-1])}".strip() for begin, *rest in words)
     commands = [f"    {line}" for line in asked if line][:50]
     return README.format(
         name=name,

@@ -124,9 +124,8 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
     config = copy.deepcopy(config)
     if not isinstance(config.get("data"), dict):
         raise UserError("the run's config names no data")
-    complaints = read(
-        plain(config)
-    ).problems  # not the overrides' fault: for example, an older version wrote the config
+    # those without the overrides, for example because an older version wrote the config
+    complaints = read(plain(config)).problems
     trained = config["data"].get("scaling")
     asked = set[str]()
     for text in overrides:
@@ -149,9 +148,8 @@ def changed(config: RunConfig, overrides: Sequence[str]) -> RunConfig:
         asked.add(name)
     if config["data"].get("_target_") == "rnnlab.data.Chars" and asked & {"path", "corpus"}:
         own = {"path", "val_path"} & config["data"].keys() - asked
-        config["data"] |= dict.fromkeys(
-            own
-        )  # the run's own files would take the place of the new text or its part
+        # else the run's own files would take the place of the new text or its part
+        config["data"] |= dict.fromkeys(own)
     problems = [line for line in read(plain(config)).problems if line not in complaints]
     if problems:
         raise UserError(*problems)

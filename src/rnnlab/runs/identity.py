@@ -9,9 +9,8 @@ from rnnlab.config.inner import BY_NAME
 
 ABSENT = object()
 CLASS = re.compile(r"([A-Za-z_]\w*\.)+[A-Z]\w*[a-z]\w*")  # a Python class, and not a file such as PY.TXT
-KEPT = re.compile(
-    r"^source_[0-9a-f]{12}\."
-)  # the module of a class that a notebook defined (runs/kept_source.py)
+# the module of a class that a notebook defined (runs/kept_source.py)
+KEPT = re.compile(r"^source_[0-9a-f]{12}\.")
 ID_LENGTH = 12  # hex digits, 48 bits: with 100,000 runs of an experiment, a collision has probability 2e-5
 
 

@@ -123,9 +123,8 @@ def _add(kind: Any, imports: set[str], parts: dict[str, str], under_way: set[str
     under_way.add(name)
     text, globals_ = source(kind)
     for around in sorted(closures(kind) - {name}):
-        if around in globals_ or hasattr(
-            builtins, around
-        ):  # the module would use another value without a word
+        # the module would use another value without a word
+        if around in globals_ or hasattr(builtins, around):
             raise Unrecordable(f"{name} uses {around}, a variable of the function around it")
     for used in sorted(global_names(text) - {name}):
         if used not in globals_:

@@ -113,9 +113,8 @@ def _hold(path: Path) -> int:
             pass
         except BlockingIOError:
             try:
-                fcntl.flock(
-                    descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB
-                )  # succeeds beside `is_locked`, and not beside a training
+                # succeeds beside `is_locked`, and not beside a training
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 os.close(descriptor)
                 raise

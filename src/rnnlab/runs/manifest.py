@@ -246,10 +246,8 @@ def recorded_threads(recorded: Manifest) -> int | None:
 
 def command_line() -> list[str]:
     """The words of this process's command line; the program without its folder."""
-    return [
-        *(Path(program).name for program in sys.argv[:1]),
-        *sys.argv[1:],
-    ]  # an embedded Python may have none
+    # an embedded Python may have none
+    return [*(Path(program).name for program in sys.argv[:1]), *sys.argv[1:]]
 
 
 def manifest_rows(manifest: Mapping[str, Any], folder: Path) -> list[tuple[str, Any]]:

@@ -48,11 +48,8 @@ class Came(NamedTuple):
 
 
 _came: dict[int, Came] = {}
-_now: tuple[frozenset[str], int, tuple[int, ...]] = (
-    frozenset(),
-    0,
-    (),
-)  # targets, seed and place of the run, for modules that are imported later
+# targets, seed and place of the run, for modules that are imported later
+_now: tuple[frozenset[str], int, tuple[int, ...]] = (frozenset(), 0, ())
 UNSEEDED = ("Random()", "Random(None)", "Random(x=None)")
 
 

@@ -128,9 +128,8 @@ class Estimate:
 
 def estimate(due: list[Planned], probe: Probe) -> Estimate:
     """Time from finished runs of the same experiments if there are enough, else from trials; memory from trials."""
-    first = list(
-        {p.place.group: p for p in reversed(due)}.values()
-    )  # for each group of runs that differ only in their seed
+    # one of each group of runs that differ only in their seed
+    first = list({p.place.group: p for p in reversed(due)}.values())
     kinds = first[:: -(-len(first) // KINDS)]
     ratios, by_group = finished({p.place.folder.parent for p in due})
     tried, why = trials(kinds, probe, just_one=len(ratios) >= ENOUGH)

@@ -71,9 +71,8 @@ class ForkServer:
             self._unforked[process.pid] = process
             return process.pid, Connection(ours.detach())
         answer = self._request_fork(theirs)
-        if (
-            len(answer) < 8 and self._process is not None and self._process.wait() < 0
-        ):  # the server was killed
+        # the server was killed
+        if len(answer) < 8 and self._process is not None and self._process.wait() < 0:
             self._socket.close()
             self._start_server()
             answer = self._request_fork(theirs)

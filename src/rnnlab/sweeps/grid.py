@@ -83,9 +83,8 @@ def grid(
             if override.is_sweep_override():
                 raise UserError(f"{override.input_line}: keys of sweep. cannot be swept themselves")
             continue
-        if (
-            override.type == OverrideType.FORCE_ADD and override.package is None
-        ):  # ++KEY comes after KEY, and replaces it
+        # ++KEY comes after KEY, and replaces it
+        if override.type == OverrideType.FORCE_ADD and override.package is None:
             along.pop(override.key_or_group, None)
         along[override.get_key_element()] = assignments(override, is_group, intervals)
         lines[override.get_key_element()] = str(override.input_line)

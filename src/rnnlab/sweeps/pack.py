@@ -111,9 +111,8 @@ class Pack:
             scheduler.pool.stop(worker)
         deadline = time.monotonic() + PATIENCE
         live = list(scheduler.workers)
-        while (
-            live and time.monotonic() < deadline
-        ):  # a worker that was told to stop writes a checkpoint and exits
+        # a worker that was told to stop writes a checkpoint and exits
+        while live and time.monotonic() < deadline:
             gone = [worker for worker, message in scheduler.pool.ready(live, 0.1) if message is None]
             live = [worker for worker in live if worker not in gone]
         del self._scheduler

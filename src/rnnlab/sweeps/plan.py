@@ -65,13 +65,11 @@ class Plan:
     invalid: list[tuple[Point, list[str]]] = field(default_factory=list)  # with the reasons
     excluded: int = 0
     repeated: int = 0  # points that give the same run as an earlier point
-    same: dict[tuple[str, ...], str] = field(
-        default_factory=dict
-    )  # {overrides of a repeated point: the run's id}
+    # {overrides of a repeated point: the run's id}
+    same: dict[tuple[str, ...], str] = field(default_factory=dict)
     swept: list[str] = field(default_factory=list)  # keys with several values
-    records: dict[Path, dict[str, Any]] = field(
-        default_factory=dict
-    )  # {folder of a finished run: its run.json}
+    # {folder of a finished run: its run.json}
+    records: dict[Path, dict[str, Any]] = field(default_factory=dict)
     damaged: list[str] = field(default_factory=list)  # messages about damaged run.json files
     notes: Counter[str] = field(default_factory=Counter)  # {warning: number of runs that would give it}
     measured: set[str] = field(default_factory=set)  # metrics of the validations, as far as known

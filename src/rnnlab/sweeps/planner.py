@@ -38,9 +38,8 @@ class Planner:
         self._templates: dict[tuple[str, ...], Template | list[str]] = {}
         self._bases: dict[tuple[object, ...], dict[str, Any]] = {}
         self._sharing = Sharing()
-        self._chosen: dict[
-            str, tuple[str, str]
-        ] = {}  # {requested accelerator: (the run's accelerator, why there is none)}
+        # {requested accelerator: (the run's accelerator, why there is none)}
+        self._chosen: dict[str, tuple[str, str]] = {}
         self._experiments: dict[tuple[str, str], Path] = {}
         self._commons: dict[Common, Common] = {}
         # (group, label, guessed seconds), shared by the runs that differ only in their seed

@@ -165,8 +165,7 @@ def not_here(node: dict[str, Any]) -> bool:
     from rnnlab.data.corpora import CORPORA
 
     name, folder = node.get("corpus"), node.get("folder")
-    if (
-        node.get("path") or not isinstance(name, str) or not isinstance(folder, str)
-    ):  # or keys of a user's own class
+    # a class of the user's own may have other keys and types
+    if node.get("path") or not isinstance(name, str) or not isinstance(folder, str):
         return False
     return name in CORPORA and not CORPORA[name].file(name, Path(folder)).exists()

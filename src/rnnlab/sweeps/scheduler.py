@@ -85,16 +85,13 @@ class Scheduler:
     stopping: str = ""  # why no further run is started; "" while runs are started
     _sharing: Sharing = field(default_factory=Sharing)
     _kinds: Counter[str] = field(default_factory=Counter)  # workers of each kind
-    _at_work: Counter[str] = field(
-        default_factory=Counter
-    )  # of these: those that train and do not lend their core
-    _short: set[str] = field(
-        default_factory=set
-    )  # kinds with fewer workers than asked for: none could be started
+    # of these: those that train and do not lend their core
+    _at_work: Counter[str] = field(default_factory=Counter)
+    # kinds with fewer workers than asked for: none could be started
+    _short: set[str] = field(default_factory=set)
     _moved: set[int] = field(default_factory=set)  # runs given to a second worker: the first was stopped
-    _begun: set[int] = field(
-        default_factory=set
-    )  # runs given to another worker after their training had begun
+    # runs given to another worker after their training had begun
+    _begun: set[int] = field(default_factory=set)
     _lost: Counter[int] = field(default_factory=Counter)  # {run: how often it has lost its worker's node}
     _signals: list[int] = field(default_factory=list)
     _handled: int = 0  # how many of these signals were handled

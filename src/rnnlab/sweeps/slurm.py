@@ -121,9 +121,8 @@ class SlurmSweep:
         self.seen: dict[int, tuple[Any, Any] | None] = {}
         for i, planned in enumerate(self.due):
             known = self._ended_at(planned)
-            self.seen[i] = (
-                known if known[0] == planned.status else None
-            )  # None: a job has ended the run since the plan was made
+            # None if a job has ended the run since the plan was made
+            self.seen[i] = known if known[0] == planned.status else None
 
     def run(self) -> dict[int, Outcome]:
         """Submits the runs that no job has yet, and shows progress until all runs or all jobs have ended.
@@ -288,10 +287,8 @@ def submit(executor: Any, works: Iterable[Any]) -> list[str]:
     import submitit
 
     try:
-        with (
-            redirect_stderr(io.StringIO()),
-            executor.batch(),
-        ):  # submitit would also print the error that is raised below
+        # submitit would also print the error that is raised below
+        with redirect_stderr(io.StringIO()), executor.batch():
             made = [executor.submit(work) for work in works]
         return [job.job_id for job in made]
     except submitit.core.utils.FailedJobError as error:

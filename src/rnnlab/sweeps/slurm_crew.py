@@ -22,11 +22,8 @@ LEAVES = "leaves"  # a crew's last message where its job is queued again
 REACH = 60.0  # seconds in which a job must reach the driver
 HANDSHAKE = 10  # seconds for each message of the handshake
 ANSWERS = 10.0  # seconds in which a living driver answers a validation
-KEEPALIVE = {
-    "TCP_KEEPIDLE": 60,
-    "TCP_KEEPINTVL": 15,
-    "TCP_KEEPCNT": 4,
-}  # a lost node is noticed after two minutes
+# so that a lost node is noticed after two minutes
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
 @dataclass
@@ -44,9 +41,8 @@ class Crew:
     _pool: Any = field(default=None, init=False)  # a `LocalPool`
     _crew: dict[int, WorkerHandle] = field(default_factory=dict, init=False)
     _leaving: bool = field(default=False, init=False)
-    _asking: set[int] = field(
-        default_factory=set, init=False
-    )  # workers that wait for an answer to a validation
+    # workers that wait for an answer to a validation
+    _asking: set[int] = field(default_factory=set, init=False)
 
     def __call__(self) -> None:
         """Raises UserError where this machine has other versions or other code, or does not reach the driver."""

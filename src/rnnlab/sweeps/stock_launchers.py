@@ -99,9 +99,8 @@ def due_alone() -> Iterator[None]:
         if not is_ours(task_function) or type(launcher).__name__ == RnnlabLauncher.__name__:
             return launcher
         params = getattr(launcher, "params", None)
-        if (
-            isinstance(params, dict) and params.get("max_num_timeout") == 0
-        ):  # submitit's default: a job that reaches its time limit is not queued again
+        # submitit's default: a job that reaches its time limit is not queued again
+        if isinstance(params, dict) and params.get("max_num_timeout") == 0:
             params["max_num_timeout"] = AGAIN
         return Due(launcher, launched, config, hydra_context, task_function)
 

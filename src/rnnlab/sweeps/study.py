@@ -30,10 +30,8 @@ STUDY = "study.log"
 ENOUGH = 10  # the fewest complete trials (with different values) for the importance of keys
 OF_RESULTS = ("parameters", "multiplications", "steps")  # objectives that no validation measures
 SECONDS = "seconds"
-UNITS = {
-    "model": ("loss", "huber_delta", "quantiles"),
-    "data": ("scaling", "log"),
-}  # keys that decide that of a loss
+# keys that decide the unit of a loss
+UNITS = {"model": ("loss", "huber_delta", "quantiles"), "data": ("scaling", "log")}
 
 PlanPoint = Callable[[Point], "Planned | list[str]"]
 

@@ -375,9 +375,8 @@ class Forecaster(Task):
 
         `shift` and `scale` (B, 1, targets) are those of each window's series, where the data has several series.
         """
-        if (
-            torch.compiler.is_exporting() or torch.jit.is_tracing()
-        ):  # an exported model stays in single precision
+        # an exported model stays in single precision
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
             raw = y * self.scale + self.shift
         else:
             shift_of = torch.tensor(self.spec["target_shift"], dtype=precise(y).dtype, device=y.device)

@@ -44,9 +44,8 @@ class Optimization:
         before = vars(trainer).get("settings_taken", (None, None, 1))
         if trainer.gradient_clip_val != before[0]:
             asked = trainer.gradient_clip_val
-            self.clip_val = (
-                asked if asked and asked > 0 else None
-            )  # as Lightning, which clips nothing at 0 or below
+            # as Lightning, which clips nothing at 0 or below
+            self.clip_val = asked if asked and asked > 0 else None
         if trainer.gradient_clip_algorithm != before[1]:
             algorithm: Any = trainer.gradient_clip_algorithm or "norm"
             check_choice("trainer.gradient_clip_algorithm", algorithm, ("norm", "value"))

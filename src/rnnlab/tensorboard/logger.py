@@ -20,10 +20,8 @@ from rnnlab.tensorboard.graph import graph_record
 from rnnlab.training.display import About
 from rnnlab.training.loggers import Journal, RunLogger
 
-INSTRUMENTS, GROUP = (
-    "inspect/",
-    "recurrence",
-)  # names in TensorBoard, which sorts its groups by name: losses come first
+# names in TensorBoard, which sorts its groups by name: losses come first
+INSTRUMENTS, GROUP = ("inspect/", "recurrence")
 DIFF = 4000  # the most characters of a working folder's diff; manifest.json has all of it
 
 

@@ -19,9 +19,8 @@ HIDDEN = (
     "\\U0001d173-\\U0001d17a\\U000e0000-\\U000e0fff\\ud800-\\udfff"
 )
 IN_PROSE = re.compile(f"[{HIDDEN}]")
-IN_A_LINE = re.compile(
-    f"[{HIDDEN}\\t\\n\\u200c\\u200d]"
-)  # joiners are part of the spelling of some languages, and so are allowed in prose
+# joiners are part of the spelling of some languages, and so are allowed in prose
+IN_A_LINE = re.compile(f"[{HIDDEN}\\t\\n\\u200c\\u200d]")
 CURSOR = re.compile(r"(\x1b\[A|\n)+")  # how a tqdm bar moves to its line
 
 

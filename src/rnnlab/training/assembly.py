@@ -47,6 +47,7 @@ registry.entry_points = cache(registry.entry_points)  # type: ignore[assignment]
 PROFILERS = {"simple": SimpleProfiler, "advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}
 BEFORE_SCORES = ("on_validation_start", "on_validation_epoch_start", "on_validation_batch_start")
 OF_A_STEP = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
+# keys that Lightning's Trainer does not have, or (OF_A_STEP) gets for a user-defined module only
 OURS = (
     "threads",
     "steps_per_call",
@@ -54,7 +55,7 @@ OURS = (
     "log_every_n_steps",
     "val_every_n_steps",
     *OF_A_STEP,
-)  # keys that Lightning's Trainer does not have, or (OF_A_STEP) gets for a user-defined module only
+)
 
 
 def make_task(config: RunConfig, data: Any) -> LightningModule:
@@ -128,9 +129,8 @@ def planned_length(config: RunConfig, batches: float, interval: str = "step") ->
     `batches` of an epoch may be infinite, if their number is not known; None if the length is not known then.
     """
     trainer = config["trainer"]
-    limit = (
-        trainer["overfit_batches"] or trainer["limit_train_batches"]
-    )  # as in Lightning, where overfit_batches replaces limit_train_batches
+    # as in Lightning, where overfit_batches replaces limit_train_batches
+    limit = trainer["overfit_batches"] or trainer["limit_train_batches"]
     if isinstance(limit, int):
         batches = min(limit, batches)
     if math.isinf(batches):

@@ -118,14 +118,11 @@ class Checkpoints(Checkpoint):
         self.best: dict[str, Any] = {}  # value, step, epoch and metrics of the best validation
         self.last: dict[str, Any] = {}
         self.ended = ""  # how the training ended, see `how_it_ended`; "" while it trains
-        self._began: tuple[int, str] = (
-            0,
-            "",
-        )  # the step where this training began or resumed, and `ended` of the checkpoint there
+        # the step where this training began or resumed, and `ended` of the checkpoint there
+        self._began: tuple[int, str] = (0, "")
         self._best_weights: dict[str, torch.Tensor] | None = None
-        self._best_flat: Callable[[], dict[str, torch.Tensor]] | None = (
-            None  # makes `_best_weights` from one flat copy of all parameters, when they are needed
-        )
+        # makes `_best_weights` from one flat copy of all parameters, when they are needed
+        self._best_flat: Callable[[], dict[str, torch.Tensor]] | None = None
         self._best_written = self._settled = False
         # read from the checkpoint that the run resumes from:
         self._of_stock: dict[str, Any] = {}  # extra state of Lightning's ModelCheckpoint callbacks
@@ -212,9 +209,8 @@ class Checkpoints(Checkpoint):
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        ours = hasattr(
-            task, "scalars"
-        )  # for these tasks the recorder puts the mean training loss into callback_metrics, for callbacks only
+        # for these tasks the recorder puts the mean training loss into callback_metrics, for callbacks only
+        ours = hasattr(task, "scalars")
         metrics = {k: float(v) for k, v in trainer.callback_metrics.items() if k != TRAINING or not ours}
         metrics |= getattr(task, "evaluated", {})  # in double precision; Lightning rounds to single precision
         self.last = {"step": trainer.global_step, "epoch": trainer.current_epoch, "metrics": metrics}
@@ -324,9 +320,8 @@ def how_it_ended(trainer: Trainer) -> str:
     if not trainer.should_stop:
         return "limit"
     loop: Any = trainer.fit_loop
-    last = (
-        loop.epoch_loop.batch_progress.is_last_batch
-    )  # else its epoch, which counts as processed, was cut off
+    # if not the last, its epoch, which counts as processed, was cut off
+    last = loop.epoch_loop.batch_progress.is_last_batch
     epochs = loop.epoch_progress.current.processed - (not last)
     limits = ((trainer.max_steps, trainer.global_step), (trainer.max_epochs, epochs))
     if any(limit is not None and 0 <= limit <= done for limit, done in limits):

@@ -117,9 +117,8 @@ class World:
             distributed.broadcast(buffer.data, 0)
         digest = hashlib.sha256()
         for parameter in module.parameters():
-            values = (
-                parameter.detach().cpu().flatten().contiguous()
-            )  # flat, for one number has no bytes to view
+            # flattened, because a single number cannot be viewed as bytes
+            values = parameter.detach().cpu().flatten().contiguous()
             digest.update(values.view(torch.uint8).numpy().tobytes())
         if len(set(self.gather(digest.hexdigest()))) > 1:
             raise RunFailed(

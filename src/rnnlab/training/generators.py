@@ -156,9 +156,8 @@ class Generators(Callback):
 
     def on_load_checkpoint(self, trainer: Trainer, task: LightningModule, checkpoint: dict[str, Any]) -> None:
         self.pending = checkpoint.get("generators")
-        if self.pending and (
-            ranks := self.pending.get("ranks")
-        ):  # the number of processes may have changed since
+        # the number of processes may have changed since
+        if self.pending and (ranks := self.pending.get("ranks")):
             world = world_of(task)
             self.pending = ranks[min(0 if world is None else world.rank, len(ranks) - 1)]
 

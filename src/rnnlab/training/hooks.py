@@ -14,9 +14,8 @@ STOCK = (EarlyStopping, ModelCheckpoint, ModelSummary, Timer)
 
 def hears(callback: Callback, hook: str) -> bool:
     """Whether a callback implements a hook, in its class or as an attribute of the instance."""
-    own = hook in vars(callback) or getattr(type(callback), hook) is not getattr(
-        Callback, hook
-    )  # cheap, where `is_overridden` is slow
+    # cheap, whereas `is_overridden` is slow
+    own = hook in vars(callback) or getattr(type(callback), hook) is not getattr(Callback, hook)
     return own and is_overridden(hook, callback, parent=Callback)
 
 

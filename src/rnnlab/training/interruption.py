@@ -49,9 +49,8 @@ class Interruption(Callback):
         self._verdict = ""
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
-        self._judged_at = self.checkpoints.last.get(
-            "step", -1
-        )  # on a resume: the validation before the checkpoint was judged already
+        # on a resume: the validation before the checkpoint was judged already
+        self._judged_at = self.checkpoints.last.get("step", -1)
         if signal.getsignal(signal.SIGINT) == self._stop:  # `listening` is open; Lightning has taken SIGTERM
             signal.signal(signal.SIGTERM, self._stop)
 

@@ -271,9 +271,8 @@ class Loop(_FitLoop):
         """Where a resume continues: the epoch, whether it has begun, its completed batches, and those of all epochs."""
         epochs, batches = self.epoch_progress.current, cast(Any, self.epoch_loop.batch_progress)
         epoch, done, begun = epochs.processed, batches.current.completed, epochs.started > epochs.processed
-        cut = (
-            0 < done < self.max_batches and not batches.is_last_batch
-        )  # the epoch was cut off; its length may be unknown
+        # whether the epoch was cut off; its length may be unknown
+        cut = 0 < done < self.max_batches and not batches.is_last_batch
         if not begun and cut:  # counted as processed, but a longer run continues within it
             epoch, begun = epoch - 1, True
         return {

@@ -110,10 +110,8 @@ class Seeded:
                 object.__setattr__(one, "persistent_workers", False)
 
     def __getattr__(self, name: str) -> Any:
-        if name in (
-            "state_dict",
-            "load_state_dict",
-        ):  # its state would be one batch ahead of the training
+        # its state would be one batch ahead of the training
+        if name in ("state_dict", "load_state_dict"):
             raise AttributeError(name)
         if name in ("sampler", "batch_sampler") and len(self.__dict__["each"]) > 1:  # each loader has one
             raise AttributeError(name)

@@ -244,9 +244,8 @@ def _between_processes(config: RunConfig, sizes: Sizes, metrics: tuple[str, ...]
 def _nothing_trained(trainer: TrainerConfig, train: int, batches: int) -> Iterator[str]:
     if not train:
         yield "data: its training part is empty"
-    elif not batches and (
-        limit := trainer["limit_train_batches"]
-    ):  # 0 is meant: it scores the untrained model
+    # 0 is meant: it scores the untrained model
+    elif not batches and (limit := trainer["limit_train_batches"]):
         key = "overfit_batches" if trainer["overfit_batches"] else "limit_train_batches"
         yield f"trainer.{key}={limit}: leaves no batch: the training part has {counted(train, 'batch')}"
 

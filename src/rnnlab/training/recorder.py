@@ -45,15 +45,12 @@ class Recorder(Callback):
         self.check_folder = check  # raises where nothing may be written any more
         self.every, self.divergence_factor, self.flush_s = every, divergence_factor, flush_s
         self.first_loss: float | None = None
-        self.since: list[float] = [
-            0.0,
-            0,
-        ]  # sum and number of the epoch's losses so far
+        # sum and number of the epoch's losses so far
+        self.since: list[float] = [0.0, 0]
         self.lengths: dict[str, int] = {}
         self.digests: dict[str, str] = {}
-        self.speeds: dict[
-            int, float
-        ] = {}  # {step: speed}: on a resume some loggers are given these again, and metrics.csv has none
+        # {step: speed}: on a resume some loggers are given these again, and metrics.csv has none
+        self.speeds: dict[int, float] = {}
         self._flushed_at = (time.perf_counter(), 0)
 
     def on_fit_start(self, trainer: Trainer, task: LightningModule) -> None:
@@ -77,9 +74,8 @@ class Recorder(Callback):
             loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
             if loss is not None and task.device.type == "cpu":
                 self.check(trainer.global_step, float(loss))
-        elif (
-            task.device.type == "cpu" or len(scalars) >= 64
-        ):  # on a GPU, reading a number waits for the device
+        # on a GPU, reading a number waits for the device
+        elif task.device.type == "cpu" or len(scalars) >= 64:
             self.take(trainer, task)
         if time.perf_counter() - self._flushed_at[0] > self.flush_s:
             self.flush(trainer, task)

@@ -24,9 +24,8 @@ from rnnlab.training.loggers import SEEN, RunLogger, log
 
 ADDRESS = "MLFLOW_TRACKING_URI"
 COMETS = "COMET_DISABLE_AUTO_LOGGING"
-IDENTIFIER = re.compile(
-    r"[\w.-]+"
-)  # a tracker's run id in run.json must match; other text could name files elsewhere
+# a tracker's run id in run.json must match; other text could name files elsewhere
+IDENTIFIER = re.compile(r"[\w.-]+")
 COMETS_KEY = re.compile(r"[0-9A-Za-z]{32,50}")  # so long that no other file begins with it
 # {logger: (argument that makes it continue its run, attribute that holds the value of this argument)}
 CONTINUED = {

@@ -228,9 +228,8 @@ def train_config(
                 fit = trainer.fit
                 with one_fit(trainer, callbacks):
                     fit(task, datamodule=data, ckpt_path=from_checkpoint)
-                steps = (
-                    trainer.global_step
-                )  # before the test, where a callback (such as a batch-size finder) may train
+                # before the test, where a callback (such as a batch-size finder) may train
+                steps = trainer.global_step
                 results = (
                     assess(trainer, task, data, checkpoints.best_weights, bool(checkpoints.last))
                     if not is_fast_dev_run(trainer)

@@ -142,9 +142,8 @@ class Hand:
         y, state = self.cell.advance(self.cell.project(torch.from_numpy(x)[None]), state)
         self.state = tuple(s[0].numpy() for s in state)
         shown = [Quantity("new", "h", f"h@ = {type(self.cell).__name__}(x@, h<)", y[0].numpy())]
-        first = (
-            1 if np.array_equal(self.state[0], shown[0].value) else 0
-        )  # an output that is a state stands above
+        # an output that is a state stands above
+        first = 1 if np.array_equal(self.state[0], shown[0].value) else 0
         shown += [
             Quantity("sum", f"state {i}", f"state {i}", s)
             for i, s in enumerate(self.state[first:], 1 + first)
