@@ -99,10 +99,7 @@ SERIES |= {
     "a frozen weight": (lambda task: task.stack.layers[0].weight_hh.requires_grad_(False), "native"),
 }
 TEXTS = {
-    "tied weights": (
-        lambda task: setattr(task.head, "weight", task.embedding.weight),
-        "native",
-    ),
+    "tied weights": (lambda task: setattr(task.head, "weight", task.embedding.weight), "native"),
     "a row that stays": (embedding(padding_idx=1), "no embedding with padding_idx"),
     "rows of a norm": (embedding(max_norm=0.5), "no embedding with max_norm"),
     "rows by their number": (embedding(scale_grad_by_freq=True), "no embedding with scale_grad_by_freq"),

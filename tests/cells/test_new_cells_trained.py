@@ -43,13 +43,7 @@ def text(tmp_path_factory):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_shakespeare_is_trained_resumed_sampled_from_unrolled_and_reported(cell, text, tmp_path, capsys):
-    asked = (
-        *SMALL,
-        text,
-        f"model.cell={cell}",
-        *CELLS[cell],
-        f"paths.outputs={tmp_path}",
-    )
+    asked = (*SMALL, text, f"model.cell={cell}", *CELLS[cell], f"paths.outputs={tmp_path}")
     run = rnnlab.train(*asked, "trainer.max_steps=12", "callbacks=inspect")
     assert run.status == "finished" and np.isfinite(run.objective)
     # without the pictures, which take most of the time and change no number

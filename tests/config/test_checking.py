@@ -92,10 +92,7 @@ def test_one_value(overrides, line):
             ["data.fractions=[.5,.4,.2]"],
             "data.fractions=[0.5,0.4,0.2]: the three shares must sum to 1, not to 1.1",
         ),
-        (
-            ["data.fractions=[0,1,0]"],
-            "data.fractions=[0,1,0]: training needs a share above 0",
-        ),
+        (["data.fractions=[0,1,0]"], "data.fractions=[0,1,0]: training needs a share above 0"),
         (
             ["data.amplitudes=[1,2]"],
             "data.amplitudes=[1.0,2.0]: 2 amplitudes for 1 frequencies; "

@@ -52,14 +52,8 @@ def lines(*overrides, config_dir=None):
         ("+seed=3", "+seed: is there already; write seed=VALUE without the +"),
         ("+experiment=sine", "+experiment: is there already; write experiment=VALUE without the +"),
         ("=3", "=3: an override is written KEY=VALUE"),
-        (
-            "model={a:1}",
-            "model={a:1}: no such choice. Possible: char_lm, classifier, forecaster, recurrent.",
-        ),
-        (
-            "~seed=5",
-            "~seed=5: Could not delete from config. The value of 'seed' is 0 and not 5.",
-        ),
+        ("model={a:1}", "model={a:1}: no such choice. Possible: char_lm, classifier, forecaster, recurrent."),
+        ("~seed=5", "~seed=5: Could not delete from config. The value of 'seed' is 0 and not 5."),
         ("model.hidden_size", "model.hidden_size: an override is written KEY=VALUE"),
         (
             "seed=1,2",
@@ -161,10 +155,7 @@ def test_what_an_experiment_demands_and_is_given_is_not_at_fault(asked, line, tm
 
 
 def test_a_group_that_an_experiment_brings_is_there(tmp_path):
-    for folder, text in (
-        ("experiment", "# @package _global_\ndefaults: [/mine: a]\n"),
-        ("mine", "x: 1\n"),
-    ):
+    for folder, text in (("experiment", "# @package _global_\ndefaults: [/mine: a]\n"), ("mine", "x: 1\n")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.yaml").write_text(text)
     asked = ("experiment=a", "mine=a", "optimizer=foo", "model=foo")

@@ -67,10 +67,7 @@ def test_what_is_listed_is_there_under_its_own_name_with_its_arguments(target):
     assert inspect.isclass(found) or target.startswith("rnnlab.training.schedules.")
     takes = {name for c in getattr(found, "__mro__", [found]) if c is not object
              for name in inspect.signature(c).parameters}  # fmt: skip
-    ours = {
-        "scheduler": {"interval"},
-        "model": {*UNBUILT, *inspect.signature(Stack).parameters},
-    }
+    ours = {"scheduler": {"interval"}, "model": {*UNBUILT, *inspect.signature(Stack).parameters}}
     for section, known in LISTED.items():
         arguments = set(known[target].model_fields) if target in known else set()
         assert arguments <= takes | ours.get(section, set())

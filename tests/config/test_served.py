@@ -295,11 +295,7 @@ def test_keys_that_are_served_have_their_effect(tmp_path, capsys, monkeypatch):
         ("hydra.sweep.dir", "sweep: {dir: here}", "here"),
         ("hydra.job.num", "job: {num: 3}", "3"),
         ("hydra.job.id", "job: {id: a}", "a"),
-        (
-            "hydra.job.config.override_dirname.kv_sep",
-            "job: {config: {override_dirname: {kv_sep: '-'}}}",
-            "-",
-        ),
+        ("hydra.job.config.override_dirname.kv_sep", "job: {config: {override_dirname: {kv_sep: '-'}}}", "-"),
     ],
 )
 def test_a_key_without_effect_in_a_file_is_refused(key, node, value, tmp_path, capsys):

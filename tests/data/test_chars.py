@@ -116,12 +116,7 @@ def test_a_stock_trainer_gets_the_same_segments_each_epoch(write):
 def test_parts_follow_each_other_and_the_vocabulary_is_that_of_training(write):
     text = words(600) + words(200, alphabet="abc") + words(200, alphabet="bcd")
     data = ready(write(text), fractions=[0.6, 0.2, 0.2])
-    assert data.spec == {
-        "kind": "text",
-        "vocabulary": "\n abcdef",
-        "vocabulary_size": 8,
-        "unknown": "skip",
-    }
+    assert data.spec == {"kind": "text", "vocabulary": "\n abcdef", "vocabulary_size": 8, "unknown": "skip"}
     assert data.decode(data.rows("val")[0]) == text[600 : 600 + len(data.rows("val")[0])]
     assert data.decode(data.rows("test")[0]) == text[800 : 800 + len(data.rows("test")[0])]
 

@@ -259,11 +259,7 @@ def test_new_data_are_scaled_as_the_model_was_trained(csv):
 @pytest.mark.parametrize(
     ("text", "settings", "message"),
     [
-        (
-            "y\n1\n2\n3\n4",
-            {"target": "y"},
-            "trained on the inputs x, this data has the inputs y",
-        ),
+        ("y\n1\n2\n3\n4", {"target": "y"}, "trained on the inputs x, this data has the inputs y"),
         (
             "x\n1\n2\n3\n4",
             {"target": "x", "window": 3},

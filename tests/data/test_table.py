@@ -51,11 +51,7 @@ FAULTS = {
         r"^the series is too short: .* 6 \+ 1 = 7 rows \(in a later part only its horizon, 1\), and of 12 rows the "
         r"parts have training 6, validation 0, test 6",
     ),
-    "too large": (
-        "OT\n" + "1e300\n2e300\n" * 6,
-        {"scaling": "none"},
-        r"column OT: its values are too large",
-    ),
+    "too large": ("OT\n" + "1e300\n2e300\n" * 6, {"scaling": "none"}, r"column OT: its values are too large"),
     "no time": (
         line(3, "02/01/2020,1,2"),
         {"time_column": "day"},

@@ -18,11 +18,7 @@ TASKS = {
         "trainer.max_steps=30",
         "trainer.val_check_interval=10",
     ),
-    "tokens": (
-        "experiment=markers",
-        "data.n_sequences=300",
-        "trainer.max_epochs=2",
-    ),
+    "tokens": ("experiment=markers", "data.n_sequences=300", "trainer.max_epochs=2"),
 }
 NAMES = ("gradient", "memory", "states", "weights", "horizon", "writing")
 

@@ -276,10 +276,7 @@ def test_losses_of_other_seeds_are_in_one_unit_where_all_of_them_are(tmp_path):
 
 @pytest.mark.parametrize(
     "model, data, key",
-    [
-        ({"loss": "quantile"}, {}, "quantiles"),
-        ({}, {"scaling": "window_standard"}, "window"),
-    ],
+    [({"loss": "quantile"}, {}, "quantiles"), ({}, {"scaling": "window_standard"}, "window")],
 )
 def test_levels_and_windows_that_a_loss_is_measured_by_change_its_unit(tmp_path, model, data, key):
     for value, loss, mse in ((24, 0.6, 0.1), (12, 0.5, 0.4)):

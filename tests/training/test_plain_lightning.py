@@ -256,8 +256,7 @@ def test_reproduce_says_bitwise(command, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "there"),
-    [("plain", {"val"}), ("WithTest", {"val", "test"}), ("TrainAlone", set())],
+    ("data", "there"), [("plain", {"val"}), ("WithTest", {"val", "test"}), ("TrainAlone", set())]
 )
 def test_parts_that_are_not_there_are_left_out(train, data, there):
     run = train(data, f"data={data}")

@@ -197,10 +197,7 @@ class Chars(Data):
 
     def problems(self) -> Iterator[Problem]:
         if self.val_path is not None and self.split == "rows":
-            yield (
-                "val_path",
-                "data.split=rows takes validation from data.path itself; set data.split=text",
-            )
+            yield ("val_path", "data.split=rows takes validation from data.path itself; set data.split=text")
 
 
 class Tokens(Data):

@@ -65,10 +65,7 @@ class Fault(Enum):
 
 
 def explain(
-    error: Exception,
-    overrides: Sequence[str],
-    config_dir: str | Path | None = None,
-    sweep: str | None = None,
+    error: Exception, overrides: Sequence[str], config_dir: str | Path | None = None, sweep: str | None = None
 ) -> list[str]:
     """A line for each wrong one of the `overrides`. `sweep` is the advice for several values where one is needed."""
     try:

@@ -86,8 +86,7 @@ class Recurrent(Node):
     init: Literal["uniform", "orthogonal", "torch"]
     init_scale: Positive | None
     forget_bias: Annotated[
-        Number | Literal["auto"] | None,
-        Says("a number, auto (1.0 for a cell with a forget gate) or null"),
+        Number | Literal["auto"] | None, Says("a number, auto (1.0 for a cell with a forget gate) or null")
     ]
     engine: Literal["auto", "reference", "torch", "native", "compiled"]
     init_from: Annotated[Text, AfterValidator(folder), Says("a run's folder")] | None

@@ -25,10 +25,7 @@ def with_files(lines: Sequence[str], overrides: Sequence[str], folder: str | Pat
     asked = {override.lstrip("+~").partition("=")[0] for override in overrides}
     files = list(file(config_folder(), "local", "default"))  # read although no override names it
     if folder is not None:
-        files += [
-            *file(from_home(folder), "local", "default"),
-            *chosen(overrides, from_home(folder)),
-        ]
+        files += [*file(from_home(folder), "local", "default"), *chosen(overrides, from_home(folder))]
     found = []
     for line in lines:
         key = (re.match(r"[\w.]+", line) or [""])[0]

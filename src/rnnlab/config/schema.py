@@ -5,19 +5,7 @@ from pathlib import PurePath
 from typing import Annotated, Literal, get_type_hints
 
 from rnnlab.config.data_schema import DATA, Data
-from rnnlab.config.fields import (
-    HOW,
-    Anything,
-    Count,
-    Flag,
-    Many,
-    Positive,
-    Says,
-    Seed,
-    Text,
-    Texts,
-    choices,
-)
+from rnnlab.config.fields import HOW, Anything, Count, Flag, Many, Positive, Says, Seed, Text, Texts, choices
 from rnnlab.config.model_schema import CELLS, MODELS, Recurrent
 from rnnlab.config.node import Node, Problem
 from rnnlab.config.spelling import near_metric

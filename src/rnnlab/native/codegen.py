@@ -97,12 +97,7 @@ def _again(plan: Plan) -> list[int]:
     return found
 
 
-def generate(
-    plan: Plan,
-    names: Sequence[str],
-    sizes: dict[str, tuple[int, ...]],
-    cell: Cell,
-) -> str:
+def generate(plan: Plan, names: Sequence[str], sizes: dict[str, tuple[int, ...]], cell: Cell) -> str:
     """The C code of a cell; `names` in the order of Weights in recurrence.h: weight_ih, initial, then the others."""
     hidden, widths = cell.hidden_size, cell.widths
     index = {name: i for i, name in enumerate(names)}

@@ -38,10 +38,7 @@ def _tie(
     half = mul(constant(0.5), g)
     equal = apply("equal", a, b)
     wins = apply("less", smaller, larger)
-    return (
-        select(equal, half, select(wins, g, ZERO)),
-        select(equal, half, select(wins, ZERO, g)),
-    )
+    return (select(equal, half, select(wins, g, ZERO)), select(equal, half, select(wins, ZERO, g)))
 
 
 def _where_not_zero(b: Expression, value: Expression) -> Expression:

@@ -129,8 +129,7 @@ def _as_torch(stack: Layers, heads: Heads, generator: torch.Generator) -> None:
     for linear in _of(heads, nn.Linear):
         # nn.Linear's own rule: its bound is 1/sqrt(inputs) in exact arithmetic, but may differ in the last bit
         draw(
-            linear.weight,
-            lambda drawn: nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator),
+            linear.weight, lambda drawn: nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
         )
         if linear.bias is not None:
             uniform(linear.bias, 1 / math.sqrt(linear.in_features))

@@ -136,17 +136,7 @@ def _alone(board: Leaderboard, key: str) -> bool:
 def _table(board: Leaderboard, link: Link) -> str:
     columns = [c for c in board.columns() if not c.endswith("/rmse")]  # the root of the mse column
     beside = board.beside()
-    heads = [
-        "",
-        "configuration",
-        board.head,
-        "std",
-        "95% interval",
-        "n",
-        *beside,
-        *columns,
-        "steps/s",
-    ]
+    heads = ["", "configuration", board.head, "std", "95% interval", "n", *beside, *columns, "steps/s"]
     lines: list[str] = []
     for i, row in enumerate(board.rows[:ROWS]):
         scores = row.scores()

@@ -54,10 +54,7 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
     # a wider column than there is room for would leave no room at all for the names
     widest = max(1, min(widest, room() - least * primary))
     shown = _fitting(
-        scores,
-        board.primary,
-        width - taken - max([widest, *(len(n) for n, _, _ in below)]),
-        least,
+        scores, board.primary, width - taken - max([widest, *(len(n) for n, _, _ in below)]), least
     )
 
     page = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
@@ -67,12 +64,7 @@ def table(board: Leaderboard, limit: int = 20, width: int = 120) -> Table:
         page.add_column(head, justify="right", no_wrap=True)
     for i, row in enumerate(rows):
         cells = [column[i] for column in (left | {c: scores[c] for c in shown} | right).values()]
-        page.add_row(
-            str(row.rank or ""),
-            row.label,
-            *cells,
-            style="bold" if row.rank == 1 else "",
-        )
+        page.add_row(str(row.rank or ""), row.label, *cells, style="bold" if row.rank == 1 else "")
         if i + 1 < len(rows) and rows[i + 1].group != row.group and any(r.rank for r in rows):
             page.add_row()
     if len(board.rows) > limit:

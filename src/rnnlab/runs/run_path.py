@@ -41,10 +41,7 @@ def part(decisive: dict[str, Any], base: dict[str, Any], chosen: dict[str, Any],
 
 
 def place(
-    config: RunConfig,
-    decisive: dict[str, Any],
-    base: dict[str, Any],
-    chosen: dict[str, Any] | None = None,
+    config: RunConfig, decisive: dict[str, Any], base: dict[str, Any], chosen: dict[str, Any] | None = None
 ) -> Place:
     """The place of the run of `config`.
 

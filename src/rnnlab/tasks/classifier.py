@@ -6,12 +6,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.classification import (
-    BinaryAUROC,
-    BinaryF1Score,
-    MulticlassAUROC,
-    MulticlassF1Score,
-)
+from torchmetrics.classification import BinaryAUROC, BinaryF1Score, MulticlassAUROC, MulticlassF1Score
 
 from rnnlab.cells.choice import check_choice
 from rnnlab.errors import UserError
@@ -70,8 +65,7 @@ class Classifier(Task):
         self._seen: list[tuple[Tensor, Tensor]] = []  # (scores, truth) of this process, for `reported`
         self._counts = torch.zeros(self.classes, dtype=torch.int64)  # sequences of each class, for `reported`
         self.initialise(
-            [self.embedding, self.head],
-            {"init": init, "init_scale": init_scale, "forget_bias": forget_bias},
+            [self.embedding, self.head], {"init": init, "init_scale": init_scale, "forget_bias": forget_bias}
         )
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:

@@ -217,11 +217,7 @@ class Forecaster(Task):
         loss, forecast, quantiles = self.judged(batch)
         n = batch[1].numel()
         error = self.errors(forecast, batch)
-        found = {
-            "loss": (loss * n, n),
-            "mse": (error.square().sum(), n),
-            "mae": (error.abs().sum(), n),
-        }
+        found = {"loss": (loss * n, n), "mse": (error.square().sum(), n), "mae": (error.abs().sum(), n)}
         if self.distribution is not None and quantiles is not None:
             y, units = batch[1], batch[2:]
             raw = torch.stack([self.unscaled(q, *units) for q in quantiles.unbind(-1)], -1)
@@ -248,11 +244,7 @@ class Forecaster(Task):
     def scores_from_sums(self, sums: Sequence[float], places: int) -> Scores:
         n = places * self.horizon * self.targets
         levels = len(self.distribution.levels) if self.distribution else 1
-        found = {
-            "loss": (sums[LOSS], n * levels),
-            "mse": (sums[SQUARES], n),
-            "mae": (sums[ABSOLUTES], n),
-        }
+        found = {"loss": (sums[LOSS], n * levels), "mse": (sums[SQUARES], n), "mae": (sums[ABSOLUTES], n)}
         if self.distribution:
             found["pinball"] = sums[SPREAD], n * levels
             found["crps"] = 2 * sums[SPREAD], n * levels
