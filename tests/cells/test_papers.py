@@ -353,6 +353,11 @@ def test_s5_starts_from_the_eigenvalues_of_hippos_normal_part():
             "model.options.r_min=0.9, model.options.r_max=0.5: both lie between 0 and 1",
         ),
         ("lru", {"max_phase": -1.0}, "model.options.max_phase=-1.0: must be above 0"),
+        (
+            "lru",
+            {"eigenvalues": "real", "max_phase": 0.5},
+            "model.options.max_phase=0.5: real eigenvalues have no",
+        ),
         ("s4d", {"discretisation": "zo"}, "Did you mean zoh"),
         ("lru", {"eigenvalues": "reel"}, "Did you mean real"),
         ("minlstm", {"candidate": "linaer"}, "Did you mean linear"),

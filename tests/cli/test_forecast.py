@@ -146,7 +146,7 @@ def test_months_of_one_of_several_series_go_on_by_the_calendar(months, tmp_path)
     assert all(row[0].endswith("-01T00:00:00+02:00") for row in rows)
     assert all(row[3] and row[1] == row[4] for row in rows[:3]) and not any(row[3] for row in rows[3:])
     assert all(150 < float(row[1]) < 250 for row in rows)  # in the units of its own series
-    assert (months.figures / "free-run-5-c.png").is_file()
+    assert (months.figures / "free-run-5-c-start-0.png").is_file()
     with pytest.raises(UserError, match=r"--id d: no such series\. "):
         main([str(months.folder), "--id", "d"])
 

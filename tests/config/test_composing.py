@@ -72,6 +72,16 @@ def test_debug_changes_only_what_it_says():
     assert {**plain, "trainer": 0} == {**debug, "trainer": 0}
 
 
+def test_overfitting_leaves_out_what_an_experiment_drops_at_random(own):
+    noise = {"dropout", "input_dropout", "recurrent_dropout", "zoneout", "zoneout_cell"}
+    lines = "".join(f"  {key}: 0.1\n" for key in sorted(noise))
+    (own / "experiment").mkdir(exist_ok=True)
+    (own / "experiment" / "noisy.yaml").write_text(f"# @package _global_\nmodel:\n{lines}")
+    model = compose(["experiment=noisy", "debug=overfit"], own).model
+    assert {key for key in model if "dropout" in key or "zoneout" in key} == noise
+    assert not any(model[key] for key in noise)
+
+
 def test_local_settings_lie_below_an_experiment(own):
     (own / "local").mkdir()
     (own / "local" / "default.yaml").write_text(

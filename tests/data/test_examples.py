@@ -65,6 +65,11 @@ def test_rows_evenly_spread(n, expected):
     assert spread(torch.arange(10), n).tolist() == expected
 
 
+def test_rows_of_more_than_single_precision_counts():
+    rows = torch.arange(1).expand(2**24 + 4)  # one number in memory
+    assert spread(rows, 3).tolist() == [0, 0, 0]
+
+
 def test_a_source_knows_its_largest_batch(tmp_path):
     data = set_up(Sine(n_points=300, batch_size=32))
     loader = data.loader("train", shuffle=True)

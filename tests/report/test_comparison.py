@@ -200,7 +200,7 @@ def test_where_more_is_better_scores_are_compared_as_they_are_on_any_part(tmp_pa
     assert 0 < low < 0.85 < high < 1  # on the logarithm an r2 had an interval far above 1
 
 
-def test_the_command_and_its_files(tmp_path, capsys):
+def test_the_command_and_its_files(tmp_path, monkeypatch, capsys):
     for (cell, layers, seed), mse in drawn(4, 0.5).items():
         config = {
             "model": {"cell": cell, "num_layers": layers, "loss": "mse"},
@@ -233,6 +233,11 @@ def test_the_command_and_its_files(tmp_path, capsys):
     assert main(["compare", str(tmp_path / "exp"), "model.cell", *asked]) == 0
     assert files["figure"].read_text() == svg  # the same runs give the same file
     assert main(["compare", str(tmp_path / "exp"), "cell", "--figure", str(tmp_path / "t.gif")]) == 2
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.cell").mkdir()  # a folder may have the name of a key
+    assert main(["compare", "exp", "model.cell"]) == 0
+    assert main(["compare", "model.cell"]) == 2
+    assert "model.cell: no finished run with a result there" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "exq"), "cell"]) == 2
     assert "Did you mean exp?" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "exp"), str(tmp_path / "exq")]) == 2  # one of two is mistyped

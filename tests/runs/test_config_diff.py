@@ -59,6 +59,12 @@ def test_torchs_version_is_a_version_and_not_also_a_source():
     assert manifests(ours, theirs) == {"versions": ["torch: 1 -> 2"]}
 
 
+def test_lists_that_differ_in_their_order_are_shown_whole():
+    ours, theirs = ({"machine": {"cpu_flags": flags}} for flags in (["avx", "fma"], ["fma", "avx"]))
+    (line,) = manifests(ours, theirs)["machine"]
+    assert "nothing" not in line and line.index("avx") < line.index("fma") < line.rindex("fma") < line.rindex("avx")
+
+
 @pytest.mark.parametrize(("recorded", "threads"), [
     ({}, None), ({"threads": {"torch": 1}}, 1), ({"threads": {"torch": 1024}}, 1024),
     ({"threads": {"torch": 1025}}, None),

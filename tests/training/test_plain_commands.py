@@ -109,7 +109,14 @@ def test_report_board_and_leaderboard_know_it(trained, command, tmp_path):  # no
 
 @pytest.mark.parametrize(
     ("parts", "line"),
-    [([], "this part of the data has no batches"), ([torch.ones(1), None], "the model gives a NoneType")],
+    [
+        ([], "this part of the data has no batches"),
+        ([torch.ones(1), None], "the model gives a NoneType"),
+        (
+            [torch.ones(1, 2), torch.ones(1, 3)],
+            r"the batches' results cannot be put together: \(1, 2\), \(1, 3\)",
+        ),
+    ],
 )
 def test_predictions_that_cannot_be_put_together_are_refused_in_a_line(parts, line):
     with pytest.raises(rnnlab.UserError, match=f"^predict: {line}"):

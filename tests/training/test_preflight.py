@@ -113,6 +113,8 @@ def test_no_steps_at_all_show_what_the_untrained_model_scores(asked, tmp_path, m
         (f"{STOPPER} trainer.limit_val_batches=0", "callbacks.early_stopping: nothing is validated in this run"),
         (f"{STOPPER} trainer.check_val_every_n_epoch=5", "callbacks.early_stopping: nothing is validated in this run"),
         ("scheduler=plateau trainer.check_val_every_n_epoch=5", "scheduler: nothing is validated in this run"),
+        ("trainer.gradient_clip_algorithm=value", "trainer.gradient_clip_algorithm=value: clips nothing without "
+         "trainer.gradient_clip_val"),
         ("trainer.accumulate_grad_batches=9", "trainer.accumulate_grad_batches=9: an epoch has 4 batches, so that "
          "each step has 4 instead of 9; the missing ones count as zeros in its gradient"),
         ("trainer.accumulate_grad_batches=3", "trainer.accumulate_grad_batches=3: an epoch has 4 batches, so that "

@@ -216,37 +216,39 @@ def test_comet_keeps_the_model_that_it_is_asked_to(tmp_path):
     assert {m["payload"]["additional_params"]["fileName"] for m in said if m["type"] == "file_upload"} >= KEPT
 
 
-def test_a_tracker_gets_files_where_it_is_asked_to_keep_the_model(tmp_path, monkeypatch):
+@pytest.fixture
+def mlflow(tmp_path, monkeypatch):
+    """A stand-in for MLFlowLogger, and a list of (logger, files) that it was given to keep."""
+
     class MLFlowLogger:
         pass
 
-    given = []
-    monkeypatch.setitem(trackers.KEPT, "MLFlowLogger", lambda logger, files: given.append(files))
+    kept = []
+    monkeypatch.setitem(trackers.KEPT, "MLFlowLogger", lambda logger, files: kept.append((logger, files)))
     monkeypatch.setitem(trackers.CONCLUDED, "MLFlowLogger", lambda *_: None)
     (tmp_path / "config.yaml").write_text("")
-    target = "lightning.pytorch.loggers.MLFlowLogger"
+    return MLFlowLogger, kept
+
+
+def keeping(log_model):
+    return {"_target_": "lightning.pytorch.loggers.MLFlowLogger", "log_model": log_model}
+
+
+def test_a_tracker_gets_files_where_it_is_asked_to_keep_the_model(tmp_path, mlflow):
+    kind, kept = mlflow
     for asked in (False, None, True, "all"):
-        nodes = {"mlflow": {"_target_": target, "log_model": asked}, "none": None}
-        trackers.conclude([MLFlowLogger()], "finished", {}, "loss/val", nodes, tmp_path)
-    assert given == [[tmp_path / "config.yaml"]] * 2
+        nodes = {"mlflow": keeping(asked), "none": None}
+        trackers.conclude([kind()], "finished", {}, "loss/val", nodes, tmp_path)
+    assert [files for _, files in kept] == [[tmp_path / "config.yaml"]] * 2
 
 
-def test_of_two_trackers_of_one_kind_only_the_one_that_is_asked_gets_files(tmp_path, monkeypatch):
-    class MLFlowLogger:
-        pass
-
-    given = []
-    monkeypatch.setitem(trackers.KEPT, "MLFlowLogger", lambda logger, files: given.append(logger))
-    monkeypatch.setitem(trackers.CONCLUDED, "MLFlowLogger", lambda *_: None)
-    (tmp_path / "config.yaml").write_text("")
-    loggers, target = [MLFlowLogger(), MLFlowLogger()], "lightning.pytorch.loggers.MLFlowLogger"
+def test_of_two_trackers_of_one_kind_only_the_one_that_is_asked_gets_files(tmp_path, mlflow):
+    kind, kept = mlflow
+    loggers = [kind(), kind()]
     for first in (True, False):
-        nodes = {
-            "one": {"_target_": target, "log_model": first},
-            "two": {"_target_": target, "log_model": not first},
-        }
+        nodes = {"one": keeping(first), "two": keeping(not first)}
         trackers.conclude([object(), *loggers], "finished", {}, "loss/val", nodes, tmp_path)
-    assert given == loggers
+    assert [logger for logger, _ in kept] == loggers
 
 
 def test_only_trackers_are_told(monkeypatch):

@@ -402,4 +402,8 @@ def stacked(parts: list[Any], along: int) -> np.ndarray:
     if others := [part for part in parts if not isinstance(part, torch.Tensor)]:
         kind = type(others[0]).__name__
         raise UserError(f"predict: the model gives a {kind}; only tensors can be put together")
-    return torch.cat(parts, dim=along).numpy(force=True)
+    try:
+        return torch.cat(parts, dim=along).numpy(force=True)
+    except RuntimeError as error:
+        shapes = ", ".join(dict.fromkeys(str(tuple(part.shape)) for part in parts))
+        raise UserError(f"predict: the batches' results cannot be put together: {shapes}") from error

@@ -157,7 +157,7 @@ def forecast(
                 f"the forecast goes {horizon} steps ahead: further on the model would need {', '.join(missing)}, which "
                 "it does not forecast"
             )
-    asked = f"--horizon {horizon}" if start is None else f"--start {start}"
+    given, asked = start, f"--horizon {horizon}" if start is None else f"--start {start}"
     start = start if start is not None else 0 if named else horizon
     check_memory(100.0 * horizon * len(data.target_columns), f"--horizon {horizon}")
     if rows - start < data.window:
@@ -169,6 +169,8 @@ def forecast(
     trained = group.start + data.parts(rows)["train"].stop if data.frame.groups else data.rows("train")[1]
     free = free_run(task, data, row, horizon)
     suffix = f"-{slug(group.name)}" if series else ""
+    if given is not None:
+        suffix += f"-start-{given}"
     if named and isinstance(path := getattr(data, "path", None), str | Path):
         suffix += f"-{slug(Path(path).stem)}"
     return Forecast(

@@ -20,6 +20,12 @@ from rnnlab.errors import UserError, counted, nearest
 from rnnlab.runs.files import write_json
 
 
+def is_experiment(word: str) -> bool:
+    """Whether a word names a folder to compare. A folder without runs may have the name of a KEY, such as "data"."""
+    folder = Path(word)
+    return folder.is_dir() and (os.sep in word or any(folder.glob("*/run.json")))
+
+
 def main(argv: list[str]) -> None:
     parser = Arguments(
         prog="rnnlab compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -37,11 +43,13 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--latex", metavar="FILE", help="write the table as LaTeX (booktabs)")
     parser.add_argument("--figure", metavar="FILE", help="draw the differences: .svg, .pdf or .png")
     asked = parser.parse_intermixed_args(argv)
-    folders = [Path(word) for word in asked.what if Path(word).is_dir()]
-    words = [word for word in asked.what if not Path(word).is_dir()]
+    folders = [Path(word) for word in asked.what if is_experiment(word)]
+    words = [word for word in asked.what if not is_experiment(word)]
     paths = [word for word in words if os.sep in word and "=" not in word]
     if not folders or paths:
         near = Path((paths or words)[0])
+        if near.is_dir():
+            raise UserError(f"{near}: no finished run with a result there")
         beside = [p.name for p in near.parent.iterdir() if p.is_dir()] if near.parent.is_dir() else []
         raise UserError(f"{near}: no such folder.{nearest(near.name, beside) if beside else ''}")
 

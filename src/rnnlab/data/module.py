@@ -100,4 +100,7 @@ class SequenceData(lightning.LightningDataModule):
 
 def spread(rows: Tensor, n: int) -> Tensor:
     """At most n of the rows, evenly spread."""
-    return rows if len(rows) <= n else rows[torch.linspace(0, len(rows) - 1, n).long()]
+    if len(rows) <= n:
+        return rows
+    exact = torch.float32 if len(rows) <= 2**24 else torch.float64  # larger numbers of rows would be rounded
+    return rows[torch.linspace(0, len(rows) - 1, n, dtype=exact).long()]

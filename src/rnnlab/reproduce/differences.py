@@ -70,7 +70,9 @@ def name(key: str) -> str:
 def change(key: str, this: Any, that: Any) -> str:
     """One difference as a line; for two lists, the items that only one of them has."""
     if isinstance(this, list) and isinstance(that, list):
-        this, that = [v for v in this if v not in that], [v for v in that if v not in this]
+        ours, theirs = [v for v in this if v not in that], [v for v in that if v not in this]
+        if ours or theirs:  # else they differ in their order, or in how often an item is there
+            this, that = ours, theirs
     return f"{shown(key, this)} -> {shown(key, that)}"
 
 

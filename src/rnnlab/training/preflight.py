@@ -105,6 +105,10 @@ def findings(config: RunConfig, sizes: Sizes, task: Any) -> Findings:
                 f"number of batches{otherwise}"
             )
     found.notes += _season(config["data"])
+    if trainer["gradient_clip_val"] is None and (way := trainer["gradient_clip_algorithm"]) != "norm":
+        found.notes.append(
+            f"trainer.gradient_clip_algorithm={way}: clips nothing without trainer.gradient_clip_val"
+        )
     if metrics is not None:
         found.lines += _monitors(config, metrics)
     if batches and val and not validated(trainer | {"max_epochs": 1, "max_steps": -1}, batches, val):
