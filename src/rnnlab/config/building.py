@@ -76,10 +76,16 @@ def _is_flat(key: str, value: Any) -> bool:
 
 
 @cache
+def parameters(found: Any) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a constructor. Raises ValueError or TypeError if its signature is not known."""
+    return inspect.signature(found).parameters
+
+
+@cache
 def takes(found: Any, key: str) -> bool:
     """Whether a constructor takes an argument; true if its signature is not known."""
     try:
-        taken = inspect.signature(found).parameters
+        taken = parameters(found)
     except (ValueError, TypeError):
         return True
     return key in taken or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in taken.values())
@@ -139,7 +145,7 @@ def _misfits(node: Mapping[str, Any], where: str, given: tuple[str, ...]) -> Ite
     """
     try:
         found = locate(str(node.get("_target_")), where)
-        taken = inspect.signature(found).parameters
+        taken = parameters(found)
     except (UserError, ValueError, TypeError):
         return
     name = found.__name__
@@ -161,7 +167,7 @@ def _misfits(node: Mapping[str, Any], where: str, given: tuple[str, ...]) -> Ite
 def _words_for_functions(node: Mapping[str, Any], found: Any, where: str) -> Iterator[str]:
     """A line for each argument that must be a function but is a word: a config names functions in another way."""
     try:
-        taken = inspect.signature(found).parameters
+        taken = parameters(found)
     except (ValueError, TypeError):
         return
     for key in [key for key in node if key in taken and _is_function(taken[key].annotation)]:

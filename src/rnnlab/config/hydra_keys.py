@@ -209,13 +209,13 @@ def _set_by_files(runtime: dict[str, Any]) -> Iterator[tuple[Path, str, Any]]:
 
 def _unknown_arguments(part: str, node: dict[str, Any]) -> Iterator[str]:
     """A line for each argument that a launcher or a sweeper does not take. Hydra itself sees this only in a sweep."""
-    from rnnlab.config.building import locate
+    from rnnlab.config.building import locate, parameters
 
     given = node.keys() - {"_target_", "_recursive_", "_convert_", *OF_OURS.get(part, ())}
     if not given:
         return
     named: Any = locate(node["_target_"], f"hydra.{part}._target_")
-    taken = inspect.signature(named).parameters
+    taken = parameters(named)
     if not any(one.kind is one.VAR_KEYWORD for one in taken.values()):
         for name in sorted(given - taken.keys()):
             yield f"hydra.{part}.{name}: {named.__name__} has no such argument.{nearest(name, taken)}"

@@ -150,8 +150,9 @@ class Moments:
 
     def is_in(self, optimizer: torch.optim.Optimizer, flat: Flat) -> bool:
         """Whether the optimizer's state still consists of views of these buffers: it may have been replaced."""
+        states = [optimizer.state.get(parameter) for parameter in flat.views]
         if not self.started:
-            return not any(map(optimizer.state.get, flat.views))
+            return not any(states)
         places: dict[str, tuple[Tensor | None, Sequence[int]]] = {}
         if self.steps is not None:
             places["step"] = self.steps, range(len(flat.views))
@@ -161,8 +162,8 @@ class Moments:
             if buffer is None:  # momentum was switched on since
                 return False
             start = buffer.data_ptr()
-            for parameter, offset in zip(flat.views, offsets, strict=True):
-                tensor = optimizer.state[parameter].get(name) if parameter in optimizer.state else None
+            for state, offset in zip(states, offsets, strict=True):
+                tensor = None if state is None else state.get(name)
                 if not isinstance(tensor, Tensor) or tensor.data_ptr() != start + 4 * offset:
                     return False
         return True

@@ -46,9 +46,9 @@ class Source(ABC):
 
     def indexed(self, batches: Sequence[Tensor], low: int, high: int) -> tuple[np.ndarray, Tensor]:
         """The table of batches that are tensors of indices, all in [low, high)."""
-        if {batch.dtype for batch in batches} != {torch.int64} or {batch.dim() for batch in batches} != {1}:
+        if not all(batch.dtype is torch.int64 and batch.dim() == 1 for batch in batches):
             raise ValueError(f"batches are {_said(batches)}; they must be (rows,) torch.int64")
-        sizes = list(map(len, batches))
+        sizes = [batch.size(0) for batch in batches]  # `len` of a tensor is a function in Python
         if not 0 < min(sizes) <= max(sizes) <= MAX_ROWS:
             raise ValueError(f"batches are {_said(batches)}; they must be of 1 to {MAX_ROWS:,} rows")
         index = torch.cat(list(batches))

@@ -1,6 +1,5 @@
 """Loads a trained model from its run's folder. The folder is treated as data: only trusted code is called."""
 
-import inspect
 import os
 import warnings
 import zipfile
@@ -13,7 +12,7 @@ import torch
 
 from rnnlab import import_path as workplace
 from rnnlab.config import build
-from rnnlab.config.building import locate
+from rnnlab.config.building import locate, parameters
 from rnnlab.config.checked import plain
 from rnnlab.config.inner import BY_NAME
 from rnnlab.config.model_schema import UNBUILT
@@ -157,7 +156,7 @@ def load_model(run: Run, trust: bool = False, weights: Path | None = None) -> An
     with permitted(run, {"model": options}, trust):
         checkpoint = read_checkpoint(weights or run.best_checkpoint)
         offered = {"spec": checkpoint["spec"], "seed": config["seed"]}
-        wanted = inspect.signature(locate(options["_target_"], "model")).parameters
+        wanted = parameters(locate(options["_target_"], "model"))
         parts = {name: config[name] for name in PARTIAL if name in wanted and name in config}
         with permitted(run, parts, trust):
             offered |= {name: build(node, name) for name, node in parts.items()}

@@ -79,6 +79,7 @@ def lines(batch: Scalars) -> str:
     return "".join([form % row for row in zip(*cells, strict=True)])
 
 
+@functools.lru_cache(1024)
 def cell(name: str) -> str:
     """A metric's name as metrics.csv holds it: in quotes where it has a comma, a quote or a line break."""
     return '"' + name.replace('"', '""') + '"' if any(sign in name for sign in ',"\r\n') else name

@@ -36,6 +36,8 @@ def without_secrets(value: Any) -> Any:
 
 
 def _without(value: Any, hidden: dict[str, str]) -> Any:
+    if value is None or isinstance(value, (int, float)):  # most values; the rest takes longer
+        return value
     if isinstance(value, str):
         for secret, name in hidden.items():
             value = value.replace(secret, f"<environment: {name}>")

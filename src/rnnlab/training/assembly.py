@@ -13,7 +13,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import AdvancedProfiler, PassThroughProfiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from rnnlab.config.building import build, locate
+from rnnlab.config.building import build, locate, parameters
 from rnnlab.config.checked import RunConfig, TrainerConfig
 from rnnlab.config.model_schema import UNBUILT
 from rnnlab.config.stock import AUTO
@@ -67,7 +67,7 @@ def make_task(config: RunConfig, data: Any) -> LightningModule:
         "scheduler": optimization.scheduler,
     }
     model = {key: value for key, value in config["model"].items() if key not in UNBUILT}
-    wanted = inspect.signature(locate(model["_target_"], "model")).parameters
+    wanted = parameters(locate(model["_target_"], "model"))
     task = build(model, "model", **{key: value for key, value in offered.items() if key in wanted})
     if config["model"].get("init_from"):
         try:
@@ -224,7 +224,7 @@ def counting_validations(node: dict[str, Any]) -> dict[str, Any]:
     """
     if not is_a(node, "callbacks", EarlyStopping):
         return node
-    if "check_on_train_epoch_end" not in inspect.signature(locate(node["_target_"], "callbacks")).parameters:
+    if "check_on_train_epoch_end" not in parameters(locate(node["_target_"], "callbacks")):
         return node
     of_training = node.get("monitor") == TRAINING
     return node | {"check_on_train_epoch_end": of_training or node.get("check_on_train_epoch_end") or False}

@@ -54,13 +54,15 @@ class Hooks:
         """Calls a hook of all callbacks, or only of those that read metrics (`monitoring=True`) or do not (False). An
         EarlyStopping is left out at the end of an epoch that is not `whole`: a longer run does not end there.
         """
+        if not (heard := self.of(hook)):
+            return
         trainer = self.trainer
         task: Any = trainer.lightning_module
-        for callback in self.of(hook):
+        for callback in heard:
             if not whole and isinstance(callback, EarlyStopping):
                 continue
             if monitoring is None or monitoring == isinstance(callback, (EarlyStopping, Checkpoint)):
-                task._current_fx_name = hook  # `self.log` reads from which hook it is called
+                vars(task)["_current_fx_name"] = hook  # `self.log` reads from which hook it is called
                 getattr(callback, hook)(trainer, task, *args)
         task._current_fx_name = None
 

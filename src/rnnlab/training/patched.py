@@ -4,9 +4,9 @@ A function is recognised by its source file: torch's own lie in torch's folder.
 """
 
 import contextlib
-import inspect
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import lightning
@@ -18,9 +18,10 @@ from torch.nn.utils import clip_grad
 import rnnlab
 
 # where original functions are defined; contextlib wraps those that are context managers
-OURS = (
-    contextlib.__file__,
+ORIGINAL = (
     *(str(Path(str(package.__file__)).parent) for package in (torch, lightning, rnnlab)),
+    contextlib.__file__,
+    "<",  # a built-in module, or generated code
 )
 PACKAGES = ("torch", "lightning", "rnnlab")
 # functions that a training step looks up in a module, when it calls them
@@ -60,7 +61,7 @@ class Functions:
     def _foreign(self) -> Iterator[str]:
         for owner in self.own:
             for name, value in vars(owner).items():
-                if inspect.isfunction(value) and is_foreign(value):
+                if type(value) is FunctionType and is_foreign(value):
                     yield named(owner, name)
         for owner, name in FUNCTIONS.values():
             if is_foreign(getattr(owner, name)):
@@ -78,7 +79,7 @@ def is_foreign(function: Any) -> bool:
     """
     while function is not None:
         code = getattr(function, "__code__", None)
-        if code is not None and not code.co_filename.startswith((*OURS, "<")):
+        if code is not None and not code.co_filename.startswith(ORIGINAL):
             return True
         if getattr(function, "__globals__", {}).get("__name__") == "__main__":  # a notebook's has no file
             return True
