@@ -5,7 +5,6 @@ tests/inspection, and numpy_loop is the reference of tests/cells.
 """
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -90,11 +89,9 @@ rnnlab.sweep = lambda *overrides, **options: sweep(*overrides, *cut, **options)
 @pytest.fixture(scope="module")
 def examples():
     pytest.importorskip("nbclient")
-    sys.path.insert(0, str(ROOT / "scripts"))
     import examples
 
-    yield examples
-    sys.path.remove(str(ROOT / "scripts"))
+    return examples
 
 
 def test_the_notebooks_of_examples_are_what_the_script_writes(examples):

@@ -1,29 +1,16 @@
 """A wrong value of any key is a line and leaves nothing; scripts/wrong_values.py tries all of them."""
 
-import importlib.util
-from pathlib import Path
-
-import pytest
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "wrong_values.py"
+import wrong_values
 
 
-@pytest.fixture(scope="module")
-def wrong_values():
-    spec = importlib.util.spec_from_file_location("wrong_values", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_two_hundredth_wrong_value_is_a_line(wrong_values, tmp_path, monkeypatch):
+def test_every_two_hundredth_wrong_value_is_a_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ended, wrong = wrong_values.tried(every=211)
     assert not wrong, wrong
     assert ended["refused"] > 10 and ended["trained"] > 1
 
 
-def test_what_fails_behind_its_start_is_no_refusal(wrong_values, tmp_path, monkeypatch):
+def test_what_fails_behind_its_start_is_no_refusal(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert wrong_values.told(["optimizer.lr=0.01"]) == "trained"
     assert wrong_values.told(["optimizer.lr=-1"]) == "refused"

@@ -1,14 +1,10 @@
 """One finished small run and others that differ by their seed, and scripts/tortures."""
 
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 
 import rnnlab
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 SMALL = (
     "experiment=sine", "model.hidden_size=8", "data.n_points=200", "trainer.max_epochs=3", "trainer.threads=1",

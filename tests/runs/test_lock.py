@@ -5,7 +5,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,8 +15,6 @@ from rnnlab.errors import Gone, UserError
 from rnnlab.runs import lock as locks
 from rnnlab.runs import lock_holder as holder
 from rnnlab.runs.lock import Locked, is_locked, lock
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 from tortures.death import ended, fork
 
 

@@ -1,35 +1,25 @@
-"""A line of a sweep means what Hydra says; scripts/grammar.py tries thousands."""
+"""A line of a sweep means what Hydra says; scripts/sweep_grammar.py tries thousands."""
 
-import importlib.util
 import random
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "grammar.py"
+import sweep_grammar as grammar
 
 
 @pytest.fixture(scope="module")
-def grammar():
-    spec = importlib.util.spec_from_file_location("grammar", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def hydra(grammar):
+def hydra():
     with grammar.composing() as found:
         yield found
 
 
 @pytest.mark.parametrize("seed", range(1000, 1012))
-def test_a_line_drawn_from_the_grammar_gives_hydras_configs(grammar, hydra, seed):
+def test_a_line_drawn_from_the_grammar_gives_hydras_configs(hydra, seed):
     overrides = grammar.line(random.Random(seed))
     assert grammar.compared(*hydra, overrides)[0] in ("same", "refused", "no values"), overrides
 
 
-def test_what_is_asked_for_is_more_than_refusals(grammar, hydra):
+def test_what_is_asked_for_is_more_than_refusals(hydra):
     how, points = grammar.compared(
         *hydra, ["model.cell=elman,gru", "seed=range(0,2)", "optimizer=glob(ada*)"]
     )
@@ -40,7 +30,7 @@ def test_what_is_asked_for_is_more_than_refusals(grammar, hydra):
     "asked", ["model.bidirectional=str(true)", "model.bidirectional=str(choice(false,true))", "seed=choice('1',2)",
               "data.amplitudes=str([1,2])", "notes=str('1')"],
 )  # fmt: skip
-def test_a_cast_or_quoted_value_is_read_again(asked, grammar, hydra):
+def test_a_cast_or_quoted_value_is_read_again(asked, hydra):
     assert grammar.compared(*hydra, [asked])[0] == "same"
 
 
@@ -55,11 +45,11 @@ def test_a_cast_or_quoted_value_is_read_again(asked, grammar, hydra):
     ],
     ids=str,
 )
-def test_what_needs_quotes_and_what_is_replaced_are_as_hydra_has_them(asked, how, grammar, hydra):
+def test_what_needs_quotes_and_what_is_replaced_are_as_hydra_has_them(asked, how, hydra):
     assert grammar.compared(*hydra, asked)[0] == how
 
 
-def test_a_planner_that_reads_a_value_otherwise_is_found(grammar, hydra, monkeypatch):
+def test_a_planner_that_reads_a_value_otherwise_is_found(hydra, monkeypatch):
     from rnnlab.sweeps import grid
 
     unquoted = grid._unquoted

@@ -1,25 +1,20 @@
 """What a sweep reads, writes and calls for a hundred runs and for a thousand, by scripts/simulate.py."""
 
-import importlib.util
+import importlib
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from rnnlab.runs.run import runs as runs_in
 from rnnlab.sweeps.template import Template
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "simulate.py"
-
 
 @pytest.fixture
 def simulate(monkeypatch, warm_server):
     monkeypatch.setattr("rnnlab.sweeps.forkserver.ForkServer", lambda: warm_server)
-    spec = importlib.util.spec_from_file_location("simulate", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "simulate", module)
-    spec.loader.exec_module(module)
+    monkeypatch.delitem(sys.modules, "simulate", raising=False)
+    module = importlib.import_module("simulate")  # anew, with this server
     monkeypatch.setattr(module, "FATES", {"failed": 0.02, "died": 0.01, "lost": 0.02, "locked": 0.02})
     return module
 

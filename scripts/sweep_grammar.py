@@ -1,4 +1,4 @@
-"""Checks that a sweep reads command lines like Hydra: `python scripts/grammar.py [lines=1000 seed=0]`.
+"""Checks that a sweep reads command lines like Hydra: `python scripts/sweep_grammar.py [lines=1000 seed=0]`.
 
 Draws lines of overrides from Hydra's grammar (quotes, lists, repeated keys, additions, deletions, globs, ranges,
 functions, escapes, interpolations). Hydra's basic sweeper splits each line, and Hydra composes each point. rnnlab's
