@@ -104,7 +104,7 @@ SCALE = 4.0  # standard deviations of two fresh weights with ENOUGH numbers diff
 ENOUGH, MANY = 16, 256
 REACH = 1.6  # with MANY numbers, the largest absolute value is at most this factor above that of the other weights
 CHANCE = 2.9  # critical value of the Kolmogorov-Smirnov test: one fresh weight in ten million exceeds it
-LOOKED_AT = 50_000  # numbers of a weight that are compared, about
+COMPARED = 50_000  # numbers of a weight that are compared, about
 
 
 def edited(module: nn.Module, made: list[nn.Module]) -> str:
@@ -132,7 +132,7 @@ def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _sample(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.flatten()[:: 1 + tensor.numel() // LOOKED_AT].double().sort().values
+    return tensor.flatten()[:: 1 + tensor.numel() // COMPARED].double().sort().values
 
 
 def _alike(one: torch.Tensor, *others: torch.Tensor) -> bool:

@@ -10,15 +10,17 @@ from rnnlab.errors import UserError, warn
 from rnnlab.runs.data import load_data
 from rnnlab.runs.run import Run
 
-CUTS = ("data.fractions", "data.origin", "data.split", "data.limit")
-LAID = ("data.batch_size", "data.segment")  # cut a text that is laid out in rows
+CUTTING = ("data.fractions", "data.origin", "data.split", "data.limit")
+CUTTING_ROWS = ("data.batch_size", "data.segment")  # cut a text that is laid out in rows
 
 
 def warn_of_training(
     run: Run, task: Any, data: Any, split: Any, overrides: Sequence[str], trust: bool
 ) -> None:
     """Warns, with a count for a series, if `overrides` move the `split` of `data` into what the run was trained on."""
-    cuts = (*CUTS, *LAID) if data.kind == "text" and getattr(data, "split", "") == "rows" else CUTS
+    cuts = (
+        (*CUTTING, *CUTTING_ROWS) if data.kind == "text" and getattr(data, "split", "") == "rows" else CUTTING
+    )
     asked = [o for o in overrides if o.lstrip("+").partition("=")[0] in cuts]
     if not asked or split == "train":
         return

@@ -61,7 +61,7 @@ class Cell(nn.Module):
     """The number of tensors that go from one step to the next."""
     state_blocks: tuple[int, ...] = (1,)
     """The width of each state in units of H. Its length sets `states`."""
-    together: ClassVar[bool] = False
+    coupled_states: ClassVar[bool] = False
     """Whether the states after the first are valid only together, so that zoneout must not mix old and new ones."""
     counts: ClassVar[bool] = False
     """Whether `step` takes the step's number. If so, an extra last state (B, H) counts the steps."""

@@ -45,7 +45,7 @@ class Description(NamedTuple):
     torch_layer: str
     recurrent_gates: int
     own_products: int
-    together: bool
+    coupled_states: bool
 
     def has_gate(self, name: str) -> bool:
         return any(gate.name == name for gate in self.gates)
@@ -82,7 +82,7 @@ def described(text: str, module: str) -> dict[str, Description]:
         gates = getattr(said.pop("named_gates", None), "elts", ())
         plain = {
             name: ast.literal_eval(said[name])
-            for name in ("named_states", "torch_layer", "recurrent_gates", "own_products", "together")
+            for name in ("named_states", "torch_layer", "recurrent_gates", "own_products", "coupled_states")
             if name in said
         }
         found[node.name.lower()] = Description(
@@ -94,7 +94,7 @@ def described(text: str, module: str) -> dict[str, Description]:
             torch_layer=plain.get("torch_layer", ""),
             recurrent_gates=plain.get("recurrent_gates", len(gates)),
             own_products=plain.get("own_products", 0),
-            together=plain.get("together", False),
+            coupled_states=plain.get("coupled_states", False),
         )
     return found
 

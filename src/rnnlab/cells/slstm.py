@@ -28,7 +28,7 @@ class SLSTM(Cell):
         Gate("candidate", "g", "tanh"),
         Gate("output", "o", "sigmoid"),
     )
-    together = True  # c and n are scaled by exp(-m)
+    coupled_states = True  # c and n are scaled by exp(-m)
     named_states = ("h", "c", "n", "m")
     equations = """\
 a = W_ii x + b_ii + W_hi h + b_hi

@@ -40,7 +40,7 @@ BENT = able(lambda cell: "nonlinearity" in cell.options)
 FORGETTING = able(lambda cell: cell.has_gate("forget"))
 OF_TORCH = able(lambda cell: bool(cell.torch_layer))
 OF_STATES = able(lambda cell: len(cell.states) > 1)
-TOGETHER = able(lambda cell: cell.together)
+COUPLED = able(lambda cell: cell.coupled_states)
 MULTIPLYING = able(lambda cell: cell.recurrent_gates + cell.own_products > 0)
 
 
@@ -145,8 +145,8 @@ class Recurrent(Node):
         can, cannot = OF_STATES
         if self.zoneout_cell is not None and self.cell in cannot:
             yield "zoneout_cell", f"{self.cell} has one state; these cells have more: {', '.join(can)}"
-        together, _ = TOGETHER
-        if zoneout_cell > 0 and self.cell in together:
+        coupled, _ = COUPLED
+        if zoneout_cell > 0 and self.cell in coupled:
             key = "zoneout" if self.zoneout_cell is None else "zoneout_cell"
             yield (
                 key,

@@ -278,7 +278,7 @@ class Trace(TorchFunctionMode):
             refuse(f"{name} {tuple(value.shape)} is not made of blocks of {self.hidden} x {self.hidden}")
         return Matrix(name, value.shape[0] // self.hidden, value.shape[1] // self.hidden)
 
-    def together(self, *values: Any) -> tuple[list[tuple[Expression, ...]], bool]:
+    def broadcast(self, *values: Any) -> tuple[list[tuple[Expression, ...]], bool]:
         """The blocks of several operands, broadcast to each other, and whether all operands are per row."""
         symbols = [self.symbol(v) for v in values]
         wide = {len(s.blocks) for s in symbols if not s.per_row}
@@ -289,7 +289,7 @@ class Trace(TorchFunctionMode):
 
     def each(self, f: Callable[..., Expression], *values: Any) -> Symbol:
         symbols = [self.symbol(v) for v in values]
-        blocks, per_row = self.together(*symbols)
+        blocks, per_row = self.broadcast(*symbols)
         batched = any(s.batched for s in symbols)
         return Symbol(self, [f(*b) for b in zip(*blocks, strict=True)], per_row, batched)
 

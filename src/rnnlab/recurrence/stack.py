@@ -90,7 +90,7 @@ class Stack(nn.Module):
         others = zoneout if zoneout_cell is None else zoneout_cell
         for cell_ in self.cells:
             cell_.recurrent_dropout = recurrent_dropout
-            if others and cell_.together:
+            if others and cell_.coupled_states:
                 raise UserError(
                     f"model.zoneout{'' if zoneout_cell is None else '_cell'}={others}: the other states of "
                     f"{self.kind.__name__} make sense only together, and zoneout keeps each by itself; "

@@ -54,18 +54,18 @@ def place(
     seed = decisive.get("seed", 0)
     whole = part(decisive, base, base if chosen is None else chosen, seed)
     return assembled(
-        [whole], *together([whole.common]), Path(config["paths"]["outputs"]) / config["name"], seed
+        [whole], *group_and_label([whole.common]), Path(config["paths"]["outputs"]) / config["name"], seed
     )
 
 
-def together(parts: Sequence[Common]) -> tuple[str, str]:
+def group_and_label(parts: Sequence[Common]) -> tuple[str, str]:
     """A run's group and label, from the parts of its config, in the order of the config."""
     words = [word for one in parts for word in one.groups] + [word for one in parts for word in one.keys]
     return digest(dict(piece for one in parts for piece in one.pieces)), label(words)
 
 
 def assembled(parts: Iterable[Part], group: str, said: str, experiment: Path, seed: Any) -> Place:
-    """A run's place in the folder `experiment`. `group` and `said` (the label) come from `together`."""
+    """A run's place in the folder `experiment`. `group` and `said` (the label) come from `group_and_label`."""
     found: dict[str, str] = {}
     for one in parts:
         found.update(one.pieces)

@@ -14,7 +14,7 @@ from rnnlab.config.origins import with_files
 from rnnlab.config.trainer_schema import cannot_take
 from rnnlab.errors import UserError
 from rnnlab.runs.identity import leaves
-from rnnlab.runs.run_path import Common, Part, Place, assembled, part, together
+from rnnlab.runs.run_path import Common, Part, Place, assembled, group_and_label, part
 from rnnlab.sweeps.estimate import guessed_seconds
 from rnnlab.sweeps.grid import ABSENT, Exclusion, Grid, Listed, Point
 from rnnlab.sweeps.plan import Plan, Planned
@@ -108,7 +108,7 @@ class Planner:
             parts.append(found or self._part(point, template, variant, seed))
         kind = tuple([id(one.common) for one in parts])
         if kind not in self._groups:
-            self._groups[kind] = *together([one.common for one in parts]), guessed_seconds(config)
+            self._groups[kind] = *group_and_label([one.common for one in parts]), guessed_seconds(config)
         group, label, cost = self._groups[kind]
         named = config["paths"]["outputs"], config["name"]
         if named not in self._experiments:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Scores = Mapping[str, tuple[Tensor | float, int]]
 
 # attributes that a subclass may override without changing a training step or a score
-LOOKED_AT = frozenset((
+OVERRIDABLE = frozenset((
     "kind", "metrics", "reported", "commands", "of_characters", "forecasts", "probed", "end_loss", "panels",
     "text_sample", "parse", "meaning", "loss_units", "predict_step", "predict_given", "predicted_along", "__init__",
 ))  # fmt: skip
@@ -331,7 +331,7 @@ class Task(lightning.LightningModule):
         or head was replaced on the object.
         """
         cls: Any = type(self)
-        own = {name for name in redefined(cls) if not name.startswith("on_")} - LOOKED_AT
+        own = {name for name in redefined(cls) if not name.startswith("on_")} - OVERRIDABLE
         return not own and not vars(self).keys() & _methods(cls) and type(getattr(self, "head", None)) is Head
 
     def _is_readable(self, batch: Any) -> bool:

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from rnnlab.data.loader import Loader
-from rnnlab.tasks.task import LOOKED_AT, Task, redefined
+from rnnlab.tasks.task import OVERRIDABLE, Task, redefined
 from rnnlab.training.checkpoints import world_of
 from rnnlab.training.distributed import Together
 from rnnlab.training.hooks import Hooks, Unmeasured
@@ -311,7 +311,7 @@ class Loop(_FitLoop):
         return (
             isinstance(task, Task)
             # the task overrides no hook of Lightning that this loop does not call, and nothing that calls `self.log`
-            and redefined(type(task)) <= LOOKED_AT
+            and redefined(type(task)) <= OVERRIDABLE
             and isinstance(trainer.train_dataloader, Loader)
             and type(trainer.profiler) is Unmeasured  # type: ignore[attr-defined]
             and type(trainer.strategy) in (SingleDeviceStrategy, Together)

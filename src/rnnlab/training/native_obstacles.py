@@ -10,7 +10,7 @@ from rnnlab.data.module import SequenceData
 from rnnlab.native.sources import MAX_ROWS
 from rnnlab.native.spec import obstacle
 from rnnlab.recurrence.outline import Outline
-from rnnlab.tasks.task import LOOKED_AT, Task, redefined
+from rnnlab.tasks.task import OVERRIDABLE, Task, redefined
 from rnnlab.training.interventions import changed
 from rnnlab.training.patched import is_foreign
 
@@ -40,10 +40,10 @@ def steps_obstacle(task: LightningModule, data: Any) -> str | None:
     # the outline of a class does not describe a subclass with another forward or loss
     outlined = next(kind for kind in type(task).__mro__ if "outline" in vars(kind))
     own = {method for method in redefined(type(task), outlined) if not method.startswith("on_")}
-    if own := own - LOOKED_AT - SCORED:
+    if own := own - OVERRIDABLE - SCORED:
         return f"{name} has its own {min(own)}"
     replaced = {method for method in vars(task) if callable(getattr(type(task), method, None))}
-    if replaced := replaced - LOOKED_AT - SCORED:
+    if replaced := replaced - OVERRIDABLE - SCORED:
         return f"{name}.{min(replaced)} was replaced"
     for method in SKIPPED:
         if is_foreign(getattr(type(task), method)):
