@@ -318,3 +318,5 @@ def test_gaps_that_each_part_fills_by_itself_hide_no_targets_that_were_trained_o
     capsys.readouterr()
     main([str(run.folder), "data.fractions=[0.4,0.1,0.5]"])
     assert "the model was trained on targets of 20 of the " in capsys.readouterr().err
+    main([str(run.folder), "data.missing=drop"])  # rows that are left out move the cuts
+    assert "data.missing=drop cuts the data anew: the test part may hold" in capsys.readouterr().err

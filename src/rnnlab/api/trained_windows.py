@@ -10,7 +10,7 @@ from rnnlab.errors import UserError, warn
 from rnnlab.runs.data import load_data
 from rnnlab.runs.run import Run
 
-CUTTING = ("data.fractions", "data.origin", "data.split", "data.limit")
+CUTTING = ("data.fractions", "data.origin", "data.split", "data.limit", "data.missing")
 CUTTING_ROWS = ("data.batch_size", "data.segment")  # cut a text that is laid out in rows
 
 
@@ -18,16 +18,15 @@ def warn_of_training(
     run: Run, task: Any, data: Any, split: Any, overrides: Sequence[str], trust: bool
 ) -> None:
     """Warns, with a count for a series, if `overrides` move the `split` of `data` into what the run was trained on."""
-    cuts = (
-        (*CUTTING, *CUTTING_ROWS) if data.kind == "text" and getattr(data, "split", "") == "rows" else CUTTING
-    )
-    asked = [o for o in overrides if o.lstrip("+").partition("=")[0] in cuts]
+    in_rows = data.kind == "text" and getattr(data, "split", "") == "rows"
+    cutting = (*CUTTING, *CUTTING_ROWS) if in_rows else CUTTING
+    asked = [o for o in overrides if o.lstrip("+").partition("=")[0] in cutting]
     if not asked or split == "train":
         return
-    if not isinstance(data, Windowed):
+    before = load_data(run, task.spec, trust=trust) if isinstance(data, Windowed) else None
+    if before is None or len(before.frame.values) != len(data.frame.values):
         warn(f"{' '.join(asked)} cuts the data anew: the {split} part may hold what the model was trained on")
         return
-    before = load_data(run, task.spec, trust=trust)
     if not same(before, data):
         return
     trained = np.zeros(len(data.frame.values), dtype=bool)
