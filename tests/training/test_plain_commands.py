@@ -8,7 +8,7 @@ import torch
 from test_plain_lightning import PLAIN, bits, command, configs, only, train  # noqa: F401  (fixtures)
 
 import rnnlab
-from rnnlab.api.evaluation import stacked
+from rnnlab.api.prediction import stacked
 
 EXPERIMENT = (
     "# @package _global_\nname: mine\ndefaults:\n  - override /model: plain\n  - override /data: WithTest\n"

@@ -1,23 +1,16 @@
-"""Evaluation and predictions of a run's best weights, on its own data or other data."""
+"""Evaluation of a run's best weights, on its own data or other data."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from rnnlab.api.arguments import texts, whole
 from rnnlab.api.frame import frame
+from rnnlab.api.part import TITLES, as_trained, is_new, part, plain_part, quietly
 from rnnlab.errors import UserError, nearest, warn
-from rnnlab.runs.data import changed, refuse_given
 from rnnlab.runs.run import Run
-from rnnlab.runs.sources import files, foreign_targets
 
-SPLITS = ("train", "val", "test", "all")
 BY = ("step", "target", "series")
-NAMING = ("data.path=", "data.corpus=")
-TITLES = {"train": "training", "val": "validation", "test": "test", "all": "all"}
 
 
 @dataclass(frozen=True)
@@ -123,7 +116,7 @@ def evaluate(
         )
     if not isinstance(task, Task):
         return evaluate_plain(run, task, overrides, split, trust)
-    _as_trained(run, task)
+    as_trained(run, task)
     data, split, overrides = part(run, task, overrides, split, trust)
     at: Any = "test" if split == "all" else split
     new = is_new(run, overrides)
@@ -153,65 +146,6 @@ def evaluate(
     )
 
 
-def names_data(overrides: Sequence[str]) -> bool:
-    """Whether the overrides name a file or a corpus."""
-    return any(o.lstrip("+").startswith(NAMING) for o in overrides)
-
-
-def is_new(run: Run, overrides: Sequence[str]) -> bool:
-    """Whether the overrides name another file or corpus than the run's. A file with the same bytes in another place is
-    the run's own. Raises UserError for a corpus beside a path, which would be read instead.
-    """
-    named = [o for o in overrides if o.lstrip("+").startswith(NAMING)]
-    if not named:
-        return False
-    refuse_given(run, named, False)
-    ours, theirs = run.config["data"], changed(run.config, named)["data"]
-    corpus = next((o for o in named if o.lstrip("+").startswith("data.corpus=")), "")
-    if corpus and theirs.get("path") is not None:
-        raise UserError(
-            f"{corpus}: data.path={theirs['path']} would be read instead; leave out one of the two"
-        )
-    at = "data.path"
-    before = [v for k, v in run.manifest.get("files", {}).items() if k == at or k.startswith(f"{at}.")]
-    now = [*files({"data": {"path": theirs.get("path")}}).values()]
-    if before or now:
-        return sorted(before) != sorted(now)
-    return any(ours.get(key) != theirs.get(key) for key in ("path", "corpus"))
-
-
-def part(
-    run: Run, task: Any, overrides: list[str], split: str | None, trust: bool
-) -> tuple[Any, str, list[str]]:
-    """The data for one of rnnlab's tasks, the part to evaluate, and the overrides, completed.
-
-    Without a `split`, the part of a new file is the whole file ("all", which the data calls its test part); of other
-    data it is the test part, or the validation part where the test part is empty.
-    """
-    from rnnlab.runs.data import load_data
-
-    if split not in (None, *SPLITS):
-        raise UserError(f"--split {split}: no such part.{nearest(str(split), SPLITS)}")
-    new = is_new(run, overrides)
-    whole = split == "all" or (split is None and new)
-    if new and whole and run.config["data"].get("limit") is not None:  # the run's limit is for its own text
-        limited = any(o.lstrip("+").startswith("data.limit=") for o in overrides)
-        overrides = overrides if limited else [*overrides, "data.limit=null"]
-    data = load_data(run, task.spec, overrides, whole=whole, trust=trust)
-    for remark in getattr(data, "remarks", []):
-        warn(remark)
-    found: Any = "test" if whole or split is None else split
-    if split is None and data.loader(found) is None:
-        found = "val"
-    if split is None and not new and names_data(overrides):
-        warn(
-            f"the data named is that of the run: its {TITLES[found]} part is scored; --split all takes all of it"
-        )
-    if data.loader(found) is None:
-        raise UserError(f"--split {'all' if whole else found}: there is nothing in it to evaluate on")
-    return data, "all" if whole else found, overrides
-
-
 def learned_from(run: Run, task: Any, data: Any) -> None:
     """For a new text: lets its n-gram baselines count the text that the run was trained on, if that still exists."""
     from rnnlab.data import Chars
@@ -230,7 +164,7 @@ def evaluate_plain(run: Run, module: Any, overrides: list[str], split: str | Non
     """`evaluate` for a user's own LightningModule: the metrics are what its test or validation steps log."""
     data, found, best, trainer = plain_part(run, module, overrides, split, trust)
     run_part = trainer.test if found == "test" else trainer.validate
-    with _quietly():
+    with quietly():
         run_part(module, datamodule=data, verbose=False)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     knows: dict[str, Any] = {
@@ -239,50 +173,6 @@ def evaluate_plain(run: Run, module: Any, overrides: list[str], split: str | Non
     }
     content = {"content_hash": getattr(data, "content_hash", None), "overrides": overrides}
     return Evaluation(run=str(run.folder), step=best, split=found, data=content, metrics=metrics, **knows)
-
-
-def plain_part(
-    run: Run, module: Any, overrides: list[str], split: str | None, trust: bool, predicting: bool = False
-) -> tuple[Any, str, int | None, Any]:
-    """For a user's own LightningModule: the data, the part to evaluate, the step of the best weights, and a Trainer
-    that shows nothing. The data draws the random numbers that it drew in the training.
-    """
-    from lightning.pytorch import Trainer
-    from lightning.pytorch.utilities.model_helpers import is_overridden
-
-    from rnnlab.runs.data import load_data
-    from rnnlab.training.generators import Generators, gives
-
-    name = type(module).__name__
-    if split in ("train", "all"):
-        raise UserError(f"--split {split}: {name} has steps for val and test alone")
-    data = load_data(run, {}, overrides, trust=trust)
-    drawing = Generators(run.config["seed"], 0, foreign_targets(run.config))
-    drawing.wrap(data, module)
-    steps = {"test": "test_step", "val": "validation_step"}
-    possible = [p for p in steps if gives(data, f"{p}_dataloader")
-                and (predicting or is_overridden(steps[p], module))]  # fmt: skip
-    if not possible or (split and split not in possible):
-        parts = f"for {' and '.join(possible)} alone" if possible else "for neither val nor test"
-        raise UserError(
-            f"--split {split or 'test'}: {name} and {type(data).__name__} have steps and loaders {parts}"
-        )
-    found = split or possible[0]
-    best = run.results.get("best", {}).get("step")
-    drawing.steps = (run.results.get("steps") if found == "test" else best) or 0
-    with _quietly():
-        trainer = Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu",
-                          enable_model_summary=False)  # fmt: skip
-    return data, found, best, trainer
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    from rnnlab.runs.generators import drawn_by_run
-    from rnnlab.training.quiet import quiet
-
-    with quiet(), drawn_by_run():
-        yield
 
 
 def _compare(run: Run, loss: float) -> None:
@@ -299,111 +189,3 @@ def _compare(run: Run, loss: float) -> None:
             f"the test loss is {loss:.4g}, and was {then:.4g} in the training: something that the config does not "
             "describe, such as a callback, changed the model or its batches there"
         )
-
-
-def _as_trained(run: Run, task: Any) -> None:
-    """Sets the native engine to the precision of the training, so that the metrics agree with the run's own."""
-    if run.known.get("engine", {}).get("name") == "native":
-        task.stack.precision = run.config["trainer"]["precision"]
-
-
-def predict(
-    run: Run, overrides: Sequence[str] = (), split: str | None = None, trust: bool = False
-) -> np.ndarray:
-    """The predictions of the task's `predict_step` for all sequences of a part, in the order of the data.
-
-    `overrides` and `split` are as for `evaluate`; the same errors are raised.
-    """
-    import torch
-    from lightning.pytorch.utilities.model_helpers import is_overridden
-
-    from rnnlab.runs.load import load_model
-    from rnnlab.tasks import Task
-
-    task, overrides = load_model(run, trust), texts(overrides)
-    if isinstance(task, Task):
-        _as_trained(run, task)
-        data, split, _ = part(run, task, overrides, split, trust)
-        with torch.inference_mode():
-            batches = data.loader("test" if split == "all" else split)
-            return stacked(
-                [task.predict_step(batch, i) for i, batch in enumerate(batches)], task.predicted_along
-            )
-    data, found, _, trainer = plain_part(run, task, overrides, split, trust, predicting=True)
-    if found == "val":
-        data.setup("validate")
-    loader = getattr(data, f"{found}_dataloader")()
-    if is_overridden("predict_step", task):
-        with _quietly():
-            return stacked(trainer.predict(task, loader), 0)
-    with torch.inference_mode():  # Lightning's default predict_step would pass the targets to the module, too
-        try:
-            return stacked(
-                [task(batch[0] if isinstance(batch, list | tuple) else batch) for batch in loader], 0
-            )
-        except (TypeError, NotImplementedError) as error:
-            raise UserError(f"predict: {type(task).__name__} needs a predict_step: {error}") from error
-
-
-def predict_on(run: Run, x: Any, trust: bool = False) -> np.ndarray:
-    """The run's predictions for x: values of a series (B, T, inputs) in its own units, or ids (B, T).
-
-    A LightningModule of the user's own is called with x, whose fractions get the type of its weights.
-    """
-    import torch
-
-    from rnnlab.runs.load import load_model
-    from rnnlab.tasks import Task
-
-    task, given = load_model(run, trust), numbers(x)
-    if not given.numel():
-        raise UserError(f"predict: x is {tuple(given.shape)}, with nothing in it")
-    with torch.inference_mode():
-        if isinstance(task, Task):
-            _as_trained(run, task)
-            return np.asarray(task.predict_given(given))
-        kinds = (p.dtype for p in task.parameters() if p.is_floating_point())
-        if given.is_floating_point():
-            given = given.to(next(kinds, torch.float32))
-        try:
-            return stacked([task(given)], 0)
-        except (TypeError, NotImplementedError, RuntimeError) as error:
-            said = str(error).strip().partition("\n")[0]
-            raise UserError(
-                f"predict: forward of {type(task).__name__} does not take x, {tuple(given.shape)} {given.dtype}: {said}"
-            ) from error
-
-
-def numbers(x: Any) -> Any:
-    """A tensor of x: an array of any layout, nested lists, a DataFrame, or a tensor on any device. Raises UserError
-    where it holds anything but numbers.
-    """
-    import torch
-
-    if isinstance(x, torch.Tensor):
-        return x.detach().cpu()
-    try:
-        array = np.asarray(x)
-    except ValueError:  # nested lists of several lengths
-        raise UserError("predict: x holds rows of several lengths") from None
-    if array.dtype.kind not in "biuf":
-        kind = type(x).__name__ if array.dtype == object else array.dtype
-        raise UserError(f"predict: x is a {kind}, and no array of numbers")
-    whole = array.dtype.kind != "f"
-    return torch.from_numpy(np.array(array, dtype=np.int64 if whole else np.float64, order="C"))
-
-
-def stacked(parts: list[Any], along: int) -> np.ndarray:
-    """The predictions of all batches as one array. Raises UserError where there is none, or one is not a tensor."""
-    import torch
-
-    if not parts:
-        raise UserError("predict: this part of the data has no batches")
-    if others := [part for part in parts if not isinstance(part, torch.Tensor)]:
-        kind = type(others[0]).__name__
-        raise UserError(f"predict: the model gives a {kind}; only tensors can be put together")
-    try:
-        return torch.cat(parts, dim=along).numpy(force=True)
-    except RuntimeError as error:
-        shapes = ", ".join(dict.fromkeys(str(tuple(part.shape)) for part in parts))
-        raise UserError(f"predict: the batches' results cannot be put together: {shapes}") from error

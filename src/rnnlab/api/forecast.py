@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from rnnlab.api.arguments import texts, whole
-from rnnlab.api.evaluation import is_new, names_data
 from rnnlab.api.frame import frame
+from rnnlab.api.part import is_new, names_data
 from rnnlab.errors import UserError, counted, nearest, warn
 from rnnlab.memory import check_memory
 from rnnlab.runs.run import Run

@@ -73,7 +73,7 @@ class Run(folder.Run):
         (rows, classes), from x (rows, steps). For a text: probabilities of each next character (rows, steps,
         vocabulary), from x (rows, steps). Raises UserError for an x of another shape, and where `evaluate` does.
         """
-        from rnnlab.api.evaluation import predict, predict_on
+        from rnnlab.api.prediction import predict, predict_on
 
         given = [one for one in overrides if not isinstance(one, str)]
         if not given:
