@@ -80,9 +80,17 @@ def apart(one: Any, other: Any) -> float:
         values, others = one.metrics[name][1], other.metrics[name][1]
         if len(values) != len(others):
             return math.inf
-        found += [abs(a - b) / max(abs(values[0]), 1e-12) for a, b in zip(values, others, strict=True)]
+        found += [off(a, b, values[0]) for a, b in zip(values, others, strict=True)]
     scores, others = one.results["test"], other.results["test"]
-    return max(*found, *(abs(v - others[k]) / max(abs(v), 1e-12) for k, v in scores.items()))
+    return max(*found, *(off(v, others[k], v) for k, v in scores.items()))
+
+
+def off(a: float, b: float, scale: float) -> float:
+    """The difference of two numbers, relative to `scale`; infinite where one is NaN (`max` ignores NaN)."""
+    if a == b or (math.isnan(a) and math.isnan(b)):
+        return 0.0
+    found = abs(a - b) / max(abs(scale), 1e-12)
+    return math.inf if math.isnan(found) else found
 
 
 def agree() -> Iterator[Row]:
@@ -166,7 +174,7 @@ def stock() -> Iterator[Row]:
         raise RuntimeError(done.stderr)
     theirs = json.loads(Path("losses.json").read_text())
     mine = train(*asked).metrics["loss/train"][1]
-    difference = max(abs(a - b) for a, b in zip(mine, theirs, strict=True)) / theirs[0]
+    difference = max(off(a, b, theirs[0]) for a, b in zip(mine, theirs, strict=True))
     well = difference < LIMIT and {len(batch[0]) for batch in batches} == {30}
     yield Row("stock", f"Lightning's DDPStrategy, {len(theirs)} steps", f"{difference:.1e}", well)
 
@@ -187,6 +195,8 @@ def killed() -> Iterator[Row]:
         )
         while process.poll() is None and not list(Path("outputs", name).glob("*/checkpoints/last.ckpt")):
             time.sleep(0.01)
+        if process.returncode is not None:
+            raise RuntimeError(f"ended before it could be killed: {process.communicate()[1].decode()}")
         followers = children(process.pid)
         os.kill(process.pid if rank == 0 else followers[0], signal.SIGKILL)
         begin = time.monotonic()

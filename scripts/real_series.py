@@ -107,13 +107,19 @@ def tried(path: Path, asked: str) -> str:
     return f"{step:15} mae " + "  ".join(f"{k} {v:.4g}" for k, v in scores.items()) + f"  forecast to {last}"
 
 
+def name_of(file: str) -> str:
+    return Path(file).stem if Path(file).stem != "data" else Path(file).parent.name
+
+
 def main() -> int:
-    parsed(__doc__, sys.argv[1:], others=None)
+    _, words = parsed(__doc__, sys.argv[1:], others=None)
+    chosen = [row for row in SERIES if any(word in name_of(row[0]) for word in words or [""])]
+    if not chosen:
+        names = dict.fromkeys(name_of(row[0]) for row in SERIES)
+        sys.exit(f"{' '.join(words)}: in no name of a series; there are {', '.join(names)}")
     folder, wrong = data_folder(), 0
-    for file, asked, refusal in SERIES:
-        name = Path(file).stem if Path(file).stem not in ("data",) else Path(file).parent.name
-        if sys.argv[1:] and not any(word in name for word in sys.argv[1:]):
-            continue
+    for file, asked, refusal in chosen:
+        name = name_of(file)
         try:
             line, fine = tried(folder / file, asked), not refusal
         except UserError as error:

@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
     differ = [name for name in expected if found.get(name) != expected[name]]
     print(f"{len(expected)} runs, {len(differ)} differ from those of a sweep that nothing befell", *differ)
     shutil.rmtree(folder)
-    return bool(differ) or expected.keys() != found.keys()
+    return not expected or bool(differ) or expected.keys() != found.keys()
 
 
 if __name__ == "__main__":

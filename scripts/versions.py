@@ -56,7 +56,9 @@ def check(row: Row, folder: Path) -> str:
     if row.python:
         if shutil.which(row.python) is None:
             return f"not run: there is no {row.python} here"
-        subprocess.run([row.python, "-m", "venv", str(folder)], check=True)
+        made = subprocess.run([row.python, "-m", "venv", str(folder)], capture_output=True, text=True)
+        if made.returncode:  # as on Debian without python3.x-venv
+            return f"not run: no environment of {row.python}: {' '.join((made.stdout + made.stderr).split())}"
         python = str(folder / "bin" / "python")
         install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *row.packages]
         paths = [str(ROOT / "src")]
@@ -84,6 +86,8 @@ def check(row: Row, folder: Path) -> str:
 def main(words: list[str]) -> int:
     parsed(__doc__, words, others=None)
     rows = [row for row in ROWS if not words or any(word in row.name for word in words)]
+    if not rows:
+        sys.exit(f"{' '.join(words)}: in no name of a row; there are {'; '.join(row.name for row in ROWS)}")
     failed = False
     for row in rows:
         with tempfile.TemporaryDirectory() as folder:

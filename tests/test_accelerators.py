@@ -2,16 +2,27 @@
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import accelerators
+import distributed
 
 
 def test_curves_of_other_lengths_or_none_are_infinitely_apart():
     assert accelerators.apart([2.0, 1.0], [2.0, 1.5]) == 0.25
     assert accelerators.apart([2.0], [2.0, 1.0]) == math.inf
     assert accelerators.apart([], []) == math.inf
+
+
+def test_a_nan_of_two_processes_alone_is_no_agreement():
+    def run(*losses):
+        return SimpleNamespace(metrics={"loss": ([1, 2], losses)}, results={"test": {"mse": losses[-1]}})
+
+    assert distributed.apart(run(2.0, 1.0), run(2.0, 1.5)) == 0.5
+    assert distributed.apart(run(2.0, 1.0), run(2.0, math.nan)) == math.inf
+    assert distributed.apart(run(2.0, math.nan), run(2.0, math.nan)) == 0
 
 
 def test_a_check_runs_and_its_table_is_written(tmp_path, capsys):

@@ -33,7 +33,7 @@ from rnnlab.config import build, compose
 from rnnlab.config.permitted import refusals
 from rnnlab.data import Chars, Sine, Tokens
 from rnnlab.errors import UserError
-from rnnlab.runs.kept_source import Unrecordable, global_names, install, target_of
+from rnnlab.runs.kept_source import Unrecordable, global_names, install, kept, target_of
 from rnnlab.runs.objects import GIVEN
 from rnnlab.tasks import Forecaster
 from rnnlab.terminal.progress import Progress as OurProgress
@@ -580,6 +580,7 @@ def test_the_source_of_a_scripts_class_stands_alone(tmp_path):
 def test_only_names_from_outside_count():
     source = "class A(Base):\n    k = K\n    def f(self, x, y=D):\n        z = x + G\n        return [z for z in H]\n"
     assert global_names(source) - {"A"} == {"Base", "K", "D", "G", "H"}
+    assert global_names("def f(x):\n    return __scale * x, __name__\n") - {"f"} == {"__scale"}
 
 
 def test_a_local_class_is_kept_and_its_closure_is_not():
@@ -622,6 +623,77 @@ def test_a_variable_of_the_function_around_is_not_taken_for_a_global_one():
 
     with pytest.raises(Unrecordable, match="bounds uses BOUNDS, a variable of the function around it"):
         target_of(bounds)
+
+
+def test_a_variable_around_that_the_body_of_a_class_uses_is_not_taken_for_a_global_one():
+    BOUNDS = 3
+
+    class Bounded:
+        bounds = BOUNDS
+
+        def most(self):
+            return self.bounds
+
+    class Free:
+        def most(self, bounds=TWICE):
+            return bounds
+
+    with pytest.raises(Unrecordable, match="Bounded uses BOUNDS, a variable of the function around it"):
+        target_of(Bounded)
+    assert target_of(Free).endswith(".Free")
+
+
+TWICE = 2
+
+
+def as_it_is(function):
+    return function
+
+
+def test_a_kept_text_is_read_as_it_was_written_whatever_the_system_speaks(monkeypatch):
+    class Telling:
+        def tell(self):
+            return "é"
+
+    module = target_of(Telling).rpartition(".")[0]
+    text = Path(importlib.import_module(module).__file__).read_bytes().decode()
+    monkeypatch.setattr("io.text_encoding", lambda given, level=2: given or "ascii")
+    assert kept([module]) == {module: text}
+
+
+def test_what_is_decorated_is_kept():
+    @as_it_is
+    def plain(x):
+        return TWICE * x
+
+    @torch.no_grad()
+    def wrapped(x):
+        return TWICE * x
+
+    class Holding:
+        @torch.no_grad()
+        def call(self, x):
+            return TWICE * x
+
+    module, wrapping, holding = (
+        importlib.import_module(target_of(kind).rpartition(".")[0]) for kind in (plain, wrapped, Holding)
+    )
+    assert module.plain(3) == wrapping.wrapped(3) == holding.Holding().call(3) == 6
+
+
+def test_a_text_of_several_lines_is_kept_as_it_is():
+    class Telling:
+        """At the margin
+        come some lines of it.
+        """
+
+        def tell(self):
+            return """
+            two
+                lines"""
+
+    module = importlib.import_module(target_of(Telling).rpartition(".")[0])
+    assert module.Telling().tell() == Telling().tell()
 
 
 def test_a_source_under_another_name_is_refused():

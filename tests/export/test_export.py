@@ -17,13 +17,14 @@ import warm
 from rnnlab.cells import Cell
 from rnnlab.config.model_schema import CELLS
 from rnnlab.errors import UserError
-from rnnlab.export import equations
+from rnnlab.export import equations, plain, program
+from rnnlab.export.card import GIVEN
 from rnnlab.export.export import export, write_safetensors
-from rnnlab.export.onnx import TOLERANCE, apart
-from rnnlab.export.portable import portable, rounded
+from rnnlab.export.onnx import TOLERANCE, apart, longer_inputs
+from rnnlab.export.portable import Portable, portable, rounded
 from rnnlab.recurrence.stack import Stack
 from rnnlab.runs.run import Run
-from rnnlab.tasks import Classifier, Forecaster
+from rnnlab.tasks import CharLM, Classifier, Forecaster
 
 TEXT = ("experiment=notebook/char_rnn", "trainer.threads=1", "trainer.accelerator=cpu", "callbacks=none",
         "trainer.max_steps=5", "trainer.val_check_interval=5")  # fmt: skip
@@ -266,9 +267,51 @@ def test_the_parameters_of_submodules_and_all_digits_of_constants_are_in_the_cod
         torch.testing.assert_close(model(x)[0], stack(x)[0])
 
 
-def test_code_that_gives_other_numbers_is_not_left_behind(small, tmp_path, monkeypatch):
-    from rnnlab.export import plain
+class Spiking(Cell):
+    gates, states = 1, 1
 
+    def step(self, u, state):
+        (h,) = state
+        h = 0.9 * h + u + self.recur(torch.where(h > 0.1, 1.0, 0.0))
+        return torch.where(h > 0.1, 1.0, 0.0), (h,)
+
+
+def test_a_choice_of_two_whole_numbers_is_a_float():
+    stack = Stack(Spiking, 2, 4, engine="reference").eval()
+    text, weights = equations.code(stack)
+    space = {"torch": torch, "nn": nn}
+    exec(text, space)
+    model = space["Layers"]()
+    model.load_state_dict(weights)
+    x = torch.randn(3, 7, 2, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(model(x)[0], stack(x)[0])
+
+
+class Spring(Cell):
+    gates, states = 1, 2
+    named_states = ("y", "lambda")
+
+    def step(self, u, state):
+        y, z = state
+        z = z + 0.1 * torch.tanh(u + self.recur(y))
+        return y + 0.1 * z, (y + 0.1 * z, z)
+
+
+def test_names_of_states_that_cannot_be_arguments_are_not_used(tmp_path):
+    spec = {"kind": "text", "vocabulary": ["a", "b"], "vocabulary_size": 2, "unknown": "error"}
+    task = CharLM(spec, hidden_size=2, cell=Spring, engine="reference")
+    assert list(portable(task).inputs) == ["tokens", "state0", "state1"]
+    assert plain.write(portable(task), task, tmp_path, "x").startswith("checked")
+
+
+def test_rows_are_reversed_on_their_own_device():
+    exec(equations.BACKWARD, space := {"torch": torch})
+    for lengths in (torch.tensor([3, 2], device="meta"), torch.tensor([3, 2])):
+        assert space["backward"](torch.zeros(2, 4, 3, device="meta"), lengths).shape == (2, 4, 3)
+
+
+def test_code_that_gives_other_numbers_is_not_left_behind(small, tmp_path, monkeypatch):
     monkeypatch.setattr(plain, "SERIES", plain.SERIES.replace("self.input_scale", "(2 * self.input_scale)"))
     with pytest.raises(UserError, match="differs from the run by"):
         export(small(), "torch", tmp_path / "away")
@@ -292,8 +335,6 @@ def test_what_is_not_a_number_on_one_side_alone_is_a_difference():
 
 
 def test_an_export_before_stays_until_the_next_one_is_checked(small, tmp_path, monkeypatch):
-    from rnnlab.export import plain
-
     run, folder = small(), tmp_path / "kept"
     export(run, "torch", folder)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -391,12 +432,47 @@ def test_torch_code_is_checked_where_torch_is_not_in_the_site_packages(small, tm
     assert export(run, "torch", tmp_path / "out")[1].startswith("checked")
 
 
+SINE = {"kind": "series", "inputs": 1, "targets": 1, "window": 5, "horizon": 1, "target_index": [0],
+        "season": None, "input_shift": [0.0], "input_scale": [1.0], "target_shift": [0.0],
+        "target_scale": [1.0]}  # fmt: skip
+
+
+def test_a_model_of_windows_of_one_step_takes_any_number_of_steps(tmp_path):
+    task = Forecaster(SINE | {"window": 1}, hidden_size=2, cell="gru", engine="reference")
+    assert program.write(portable(task), tmp_path / "model.pt2").startswith("checked")
+
+
+def test_the_tokens_of_a_card_are_in_the_smallest_vocabulary():
+    labelled = {"kind": "labelled", "vocab_size": 4, "classes": 2, "max_length": 4}
+    text = {"kind": "text", "vocabulary": ["a", "b"], "vocabulary_size": 2, "unknown": "error"}
+    for given in GIVEN["labelled"][:2]:
+        exec(given, space := {"np": np, "torch": torch})
+        found = Classifier(labelled, hidden_size=2, cell="gru")(
+            *map(torch.as_tensor, (space["tokens"], space["lengths"]))
+        )
+        assert found.shape == (2,)
+    for given in GIVEN["text"][:2]:
+        exec(given.splitlines()[1], space := {"np": np, "torch": torch})
+        assert CharLM(text, hidden_size=2, cell="gru")(torch.as_tensor(space["tokens"]))[0].shape == (1, 3, 2)
+
+
+def test_inputs_of_a_fixed_size_are_checked_as_they_are():
+    given = {"tokens": torch.ones(8, 5, dtype=torch.int64), "lengths": torch.arange(8) % 5 + 1}
+
+    def inputs(**axes):
+        return longer_inputs(Portable(nn.Identity(), given, axes, (), ""))
+
+    fixed = inputs(tokens={}, lengths={})
+    assert all(fixed[name] is given[name] for name in given)
+    rows = inputs(tokens={0: "batch"}, lengths={0: "batch"})
+    assert rows["tokens"].shape == (3, 5) and rows["lengths"].tolist() == [5, 1, 3]
+    both = inputs(tokens={0: "batch", 1: "time"}, lengths={0: "batch"})
+    assert both["tokens"].shape == (3, 7) and both["lengths"].tolist() == [7, 1, 4]
+
+
 def test_the_words_about_an_output_are_those_of_its_kind():
-    sine = {"kind": "series", "inputs": 1, "targets": 1, "window": 5, "horizon": 1, "target_index": [0],
-            "season": None, "input_shift": [0.0], "input_scale": [1.0], "target_shift": [0.0],
-            "target_scale": [1.0]}  # fmt: skip
-    assert "centre of the distribution" not in portable(Forecaster(sine, hidden_size=2, cell="gru")).words
-    spread = Forecaster(sine, hidden_size=2, cell="gru", loss="quantile")
+    assert "centre of the distribution" not in portable(Forecaster(SINE, hidden_size=2, cell="gru")).words
+    spread = Forecaster(SINE, hidden_size=2, cell="gru", loss="quantile")
     assert "It is the centre of the distribution; the quantiles are not exported." in portable(spread).words
     tokens = {"kind": "labelled", "vocab_size": 5, "classes": 2, "max_length": 4}
     for output, words in (("auto", "before the sigmoid"), ("softmax", "before the softmax")):

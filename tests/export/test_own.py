@@ -14,7 +14,7 @@ import rnnlab
 import warm
 from rnnlab.errors import UserError
 from rnnlab.export.export import export
-from rnnlab.export.own import scaling
+from rnnlab.export.own import candidates, scaling
 
 ASKED = (
     "trainer.max_epochs=1",
@@ -122,6 +122,11 @@ def test_the_cards_code_runs_as_it_stands(trained, monkeypatch, to):
     space = {}
     exec((folder / "README.md").read_text().split("```python\n")[1].split("```")[0], space)
     assert tuple(space["output1"].shape) == (8, 1, 4)
+
+
+def test_a_number_before_the_rows_has_no_rows():
+    first = next(candidates({"scale": torch.tensor(2.0), "x": torch.ones(4, 6, 3)}))
+    assert first == {"scale": {}, "x": {0: "batch", 1: "time"}}
 
 
 @pytest.mark.parametrize(

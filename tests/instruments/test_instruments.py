@@ -11,7 +11,7 @@ from rnnlab.data import Chars, Series, Sine
 from rnnlab.instruments.horizon import free_runs
 from rnnlab.instruments.probe import looking, probe, trace
 from rnnlab.instruments.spectrum import candidate
-from rnnlab.instruments.states import dead, saturation
+from rnnlab.instruments.states import States, dead, saturation
 from rnnlab.instruments.through_time import ablated, gradient_norms, lag, reach
 from rnnlab.instruments.writing import Writing
 from rnnlab.tasks import CharLM, Forecaster
@@ -164,6 +164,9 @@ def test_saturation_and_dead_units_by_hand():
     h = torch.randn(10, 4, 5, generator=torch.Generator().manual_seed(0))
     h[..., 1] = 0.7
     assert dead(h) == pytest.approx(0.2)
+    states = States()
+    states.step, states.h, states.saturated, states.dead = 1, [torch.randn(3, 2, 400)], {}, 1 / 400
+    assert states.draw(None, None).get_suptitle() == "0.25% of 400 units are dead"
 
 
 def test_the_block_of_the_candidate(sine):

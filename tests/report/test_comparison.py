@@ -11,6 +11,7 @@ from finished_runs import finished
 from rnnlab import streams
 from rnnlab.cli import main
 from rnnlab.errors import UserError
+from rnnlab.report import forest, typeset
 from rnnlab.report.comparison import by_conditions, by_folder, by_key, compare
 from rnnlab.report.entry import Entry
 from rnnlab.report.leaderboard import leaderboard, of_runs
@@ -247,3 +248,23 @@ def test_the_command_and_its_files(tmp_path, monkeypatch, capsys):
         main(["report", str(tmp_path / "exp"), "--figure", str(pdf), "--latex", str(tmp_path / "r.tex")]) == 0
     )
     assert pdf.read_bytes().startswith(b"%PDF") and r"num\_layers" in (tmp_path / "r.tex").read_text()
+
+
+def test_a_floor_of_zero_leaves_a_logarithmic_figure_as_it_is(tmp_path):
+    line = forest.Line("gru", [0.1, 0.2], 0.14, (0.08, 0.25))
+    for name, levels in (("a.svg", {"mean": 0.5}), ("b.svg", {"mean": 0.5, "floor": 0.0})):
+        forest.draw([line], "val/mse", tmp_path / name, levels, log=True)
+    assert (tmp_path / "a.svg").read_text() == (tmp_path / "b.svg").read_text()
+
+
+def test_a_figure_says_how_many_lines_it_leaves_out(tmp_path):
+    board = board_of({(f"cell{i}", 1, 0): 0.1 + i for i in range(forest.MOST + 1)})
+    forest.of_board(board, tmp_path / "a.svg")
+    assert f"(the first {forest.MOST} of {forest.MOST + 1})" in (tmp_path / "a.svg").read_text()
+
+
+@pytest.mark.parametrize(("write", "lines"), [(typeset.markdown, 5), (typeset.latex, 8)])
+def test_a_name_of_two_lines_stays_in_its_cell_and_its_note(write, lines):
+    """A blank line ends a LaTeX row, and what follows a newline in a comment is a command."""
+    table = write(["a", "b"], [["x\n\ny\udcff", "1"]], [False], "one\ntwo")
+    assert len(table.splitlines()) == lines and "\ntwo" not in table and table.encode()

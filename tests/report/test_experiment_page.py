@@ -342,6 +342,7 @@ def test_an_axis_of_learning_rates_is_logarithmic_and_of_sizes_whole():
     rates = Axis.over([1e-4, 1e-3, 1e-2], 0, 100, marked=True)
     assert rates.log and [round(rates.at(t)) for t in rates.ticks()] == [0, 50, 100]
     assert Axis.over([3, 3], 0, 100).ticks() == [2, 3, 4]
+    assert Axis.over([0, 11], 0, 100).ticks() == [0, 5, 10]
     words = Axis.over(["gru", None, True], 0, 90)
     assert words.words and words.ticks() == ["gru", "null", "true"]
     crowded = Axis.over([f"a long name {i}" for i in range(8)], 0, 300)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
 from rnnlab.runs import generators
 from rnnlab.runs import own_generators as own
@@ -93,6 +94,21 @@ def test_a_modules_own_seeds_hold_whatever_their_size(module):
 def test_what_a_long_way_leads_to_first_is_searched_by_the_short_one():
     held = Holding(inner=Holding(drawn=np.random.default_rng(1)))
     assert [*own_generators({"a": [[[[held]]]], "b": held})] == ["b.inner.drawn"]
+
+
+def test_modules_in_modules_and_data_sets_in_data_sets_are_searched_however_deep():
+    drop, noise = torch.nn.Dropout(), Holding(rng=random.Random(3))
+    drop.rng = torch.Generator()
+    model, data = drop, TensorDataset(torch.zeros(4))
+    data.transform = Holding(transforms=[noise])
+    for _ in range(9):
+        model = torch.nn.Sequential(model)
+        data = ConcatDataset([Subset(data, [0, 1])])
+    found = own_generators({"model": model, "loader": DataLoader(data)})
+    assert [*found.values()] == [drop.rng, noise.rng]
+    data.datasets.append(data)
+    model.append(model)
+    assert own_generators({"model": model, "loader": DataLoader(data)}) == found
 
 
 @pytest.mark.parametrize("here", [0, 1, 3])

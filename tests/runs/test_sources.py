@@ -1,7 +1,9 @@
 """What makes a run stale: a change that can change numbers, and no other."""
 
+import importlib
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -195,6 +197,20 @@ def test_a_module_that_a_users_module_imports_makes_it_stale(tmp_path, monkeypat
     del recorded["imports"]  # of a version before they were recorded
     (package / "gates.py").write_text("open = abs\n")
     assert sources.stale(recorded, config) == []
+
+
+def test_a_package_that_cannot_be_imported_is_one_that_has_changed(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = tmp_path / "broken_later"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "cells.py").write_text("class Mine: ...\n")
+    config = {"seed": 0, "model": {"_target_": "broken_later.cells.Mine"}, "data": {}}
+    recorded = manifest(config, engine={}, data_hash=None, command=[])
+    (package / "__init__.py").write_text("import nothing_of_this_name as (\n")
+    monkeypatch.delitem(sys.modules, "broken_later")
+    importlib.invalidate_caches()
+    assert "broken_later.cells has changed" in sources.stale(recorded, config)
 
 
 def test_torchs_version_and_a_file_of_the_data_make_it_stale(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """What TensorBoard finds in a run's events beside the scalars."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -12,6 +13,7 @@ from rnnlab.runs.run import Run
 from rnnlab.tensorboard import events, summaries
 from rnnlab.tensorboard.columns import outcome, parameters
 from rnnlab.tensorboard.event_files import show_failure
+from rnnlab.tensorboard.logger import DIFF, TensorBoard
 from rnnlab.training.recorder import Diverged
 
 
@@ -132,6 +134,19 @@ def test_a_killed_run_that_was_marked_as_failed_is_ended_once_behind_its_last_wh
     assert session(run)[1].status == api_pb2.STATUS_FAILURE
 
 
+def test_words_in_a_text_do_not_hide_a_failure(small):
+    run = small()
+    diff = summaries.text("run/diff", f"+START, END = {summaries.START!r}, {summaries.END!r}")
+    run.events_file.write_bytes(events.header() + events.record(diff))
+    run.update(status="failed", why="killed by SIGKILL")
+    show_failure(run)
+    assert session(run)[1].status == api_pb2.STATUS_FAILURE and "SIGKILL" in text(run, "run/failure")
+
+
+def test_a_value_of_several_lines_stays_in_its_row():
+    assert summaries.table([("command", "notes=a\nb|c")]).splitlines()[2:] == ["| command | notes=a␊b c |"]
+
+
 def test_a_run_without_tensorboard_fails_without_it(small, tmp_path):
     import rnnlab
 
@@ -191,6 +206,22 @@ def test_what_was_asked_at_its_default_has_a_column_too():
     asked = ["model.hidden_size=32", "+optimizer.lr=0.1", "seed=3", "name=x", "data.seed=3", "~callbacks.a",
              "experiment=sine"]  # fmt: skip
     assert parameters(config, asked) == {"model.hidden_size": 32, "optimizer.lr": 0.1}
+
+
+def test_a_mapping_that_was_asked_has_a_column_for_each_of_its_keys():
+    config = {"model": {"options": {"dt": 0.1, "gamma": 2.0}}, "callbacks": {"inspect": {"every": 1}}}
+    asked = ["model.options={dt: 0.1}", "callbacks.inspect={every: 1}"]
+    assert parameters(config, asked) == {"model.options.dt": 0.1, "model.options.gamma": 2.0}
+
+
+def test_a_diff_that_was_cut_says_so(small):
+    run = small()
+    run.events_file.unlink()
+    logger, manifest = TensorBoard(run.folder), {"code": {"diff": "+x\n" * DIFF}}
+    logger.begin(SimpleNamespace(run=run, config=run.config, overrides=[], manifest=manifest, task=None,
+                                 lengthened=True))  # fmt: skip
+    logger.flush()
+    assert text(run, "run/diff").endswith("    ... manifest.json has the rest")
 
 
 def test_the_excess_of_an_accuracy_is_what_is_missing():

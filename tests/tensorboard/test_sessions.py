@@ -14,7 +14,7 @@ from rnnlab.tensorboard.groups import write_groups
 from rnnlab.tensorboard.offered import MOST, offer
 from rnnlab.tensorboard.places import standing
 from rnnlab.tensorboard.server import Curves, Hyperparameters, LinesOnce, Shared
-from rnnlab.tensorboard.sessions import Sessions
+from rnnlab.tensorboard.sessions import Group, Member, Sessions
 
 ALL = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE, api_pb2.STATUS_RUNNING]
 
@@ -228,6 +228,21 @@ def test_a_damaged_config_has_no_place_and_makes_no_columns(tmp_path):
     assert len(Sessions(tmp_path).contents()) == 3
 
 
+def test_a_damaged_config_of_one_seed_costs_the_others_nothing(tmp_path):
+    for size, value in ((8, 0.1), (16, 0.2)):
+        runs = [made(tmp_path, "finished", value, hidden_size=size, seed=seed) for seed in (0, 1)]
+        if size == 8:
+            (runs[0].folder / "config.yaml").unlink()
+    found = {str(one.place): one.values for one in Sessions(tmp_path)._standings()}
+    assert found == {"001": {"model.hidden_size": 8}, "002": {"model.hidden_size": 16}}
+
+
+def test_what_follows_the_seed_has_no_column(tmp_path):
+    made(tmp_path, "finished", 0.1, hidden_size=8, seed=1)
+    made(tmp_path, "finished", 0.2, hidden_size=16, seed=2)
+    assert set(groups(tmp_path)[0]) == {"model.hidden_size", "runs finished"}
+
+
 def test_what_does_not_compare_has_no_place(tmp_path):
     for size in (8, 16):
         run = made(tmp_path, "finished", size / 100, hidden_size=size)
@@ -246,6 +261,11 @@ def test_more_targets_than_letters_have_places_of_their_own(tmp_path):
         "AC001",
         "AD001",
     ]
+
+
+def test_a_thousand_places_are_in_order_by_name():
+    names = [str(place) for place in standing([Row(metric="loss/val", rank=1) for _ in range(1001)])]
+    assert names[0] == "0001" and names == sorted(names)
 
 
 def test_metrics_are_averaged_over_seeds_and_the_first_five_are_those_one_asks_for(tmp_path):
@@ -282,6 +302,26 @@ def test_of_many_runs_those_of_the_best_configurations_are_offered_and_what_is_b
         )
         assert len(listed) == 40
     assert len(groups(tmp_path)[1]) == 52  # HParams has all
+
+
+def test_lines_at_labels_that_begin_alike_are_all_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr(Row, "label", "x" * 120)
+    for points in (100, 200):
+        run = made(tmp_path / "exp", "finished", 0.1, n_points=points)
+        run.metrics_file.write_text("step,metric,value\n1,metric/mse,1\n2,metric/mse,0.1\n")
+        levels = {"val": {"mean": {"mse": points / 100}}}
+        run.update(results=run.results | {"baselines": levels, "floor": {}})
+    write_groups(tmp_path / "exp", tmp_path / "groups")
+    assert len(list((tmp_path / "groups").glob("baseline mean at *"))) == 2
+
+
+def test_configurations_that_got_no_room_are_not_told_as_shown():
+    def group(key, count, status):
+        return Group("e", key, [Member(f"{key}-{i}", None, {}, status) for i in range(count)])
+
+    found = [group("0", 20, "running"), *(group(str(k), 2, "finished") for k in range(1, 60))]
+    said = str(offer(SimpleNamespace(in_order=lambda: found)))
+    assert said == "40 of 138 runs, 2 runs of each of the best 21 of 60 configurations"
 
 
 @pytest.mark.parametrize("room, written", [(None, 45), (MOST, 39)])

@@ -1,5 +1,6 @@
 """The progress bar of a run, drawn on a real terminal."""
 
+import io
 import re
 from types import SimpleNamespace
 
@@ -79,3 +80,16 @@ def test_the_steps_in_all_count_what_is_accumulated(of_task, of_trainer):
     trainer = SimpleNamespace(max_steps=-1, max_epochs=2, num_training_batches=10, lightning_module=module,
                               accumulate_grad_batches=of_trainer)  # fmt: skip
     assert progress.steps_in_all(trainer) == 2 * 3
+
+
+def test_a_resumed_training_prints_no_lines_for_the_steps_before():
+    trainer = SimpleNamespace(max_steps=1000, max_epochs=-1, num_training_batches=10, global_step=700,
+                              current_epoch=0, callback_metrics={}, sanity_checking=False)  # fmt: skip
+    bar = progress.Progress(refresh_s=0.0)
+    bar.console = Console(file=io.StringIO())
+    bar.on_train_start(trainer, None)
+    for trainer.global_step in range(701, 1001):
+        bar.on_train_batch_end(trainer, None, {"loss": 0.5})
+    bar.on_train_end(trainer, None)
+    lines = bar.console.file.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == ["800/1000", "900/1000", "1000/1000"]

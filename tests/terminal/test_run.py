@@ -9,12 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.console import Console
 
 from rnnlab.cli import main
 from rnnlab.terminal import run as terminal
 from rnnlab.terminal import scores
-from rnnlab.terminal.beginning import shortened
+from rnnlab.terminal.beginning import config_tree, short_lines, shortened
 
 METRICS = ["mse", "mae", "rmse"]
 ROWS = [
@@ -193,3 +194,18 @@ def test_a_baseline_of_one_part_alone_is_shown():
     _, rows = scores.score_rows({"best": best, "test": {"accuracy": 0.7}, "baselines": parts})
     shown = {name: found for name, found, _ in rows}
     assert shown["b"] == {"val": {}, "test": {"accuracy": 0.6}}
+
+
+def test_a_users_module_may_nest_its_options_and_count_its_layers_in_its_own_way(capsys):
+    model = {"_target_": "my.Net", "num_layers": [2, 2], "encoder": {"size": 3, "rnn": {"width": 4}}}
+    config = {"seed": 1, "model": model}
+    scores.console.print(config_tree(config))
+    said = capsys.readouterr().out.partition("encoder")[2]
+    assert said.split() == ["size", "3", "└──", "encoder.rnn", "width", "4"]
+    about = SimpleNamespace(overrides=[], config=config, task=torch.nn.Linear(2, 2))
+    assert short_lines(about)[1] == "model    Linear: 6 parameters"
+
+
+def test_the_weights_of_a_users_module_that_was_never_validated_are_its_last():
+    results = {"best": {"step": 10, "metrics": {}}, "last": {}, "test": {"test_loss": 0.5}}
+    assert scores.score_rows(results)[1] == [("last, step 10", {"test": {"loss": 0.5}}, "bold")]

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 import unicodedata
@@ -91,6 +92,15 @@ def test_a_terminal_of_another_encoding_and_a_name_that_is_none():
             [sys.executable, "-c", code], capture_output=True, env=os.environ | {"PYTHONIOENCODING": encoding}
         )
         assert done.returncode == 2 and b"Traceback" not in done.stderr and b"\xff" not in done.stderr
+
+
+def test_a_stream_that_was_closed_is_open_for_the_programs_that_are_started():
+    code = (
+        "import os; from rnnlab.terminal.output import open_closed; open_closed(); "
+        "os._exit(not all(map(os.get_inheritable, range(3))))"
+    )
+    command = f"{shlex.join([sys.executable, '-c', code])} <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command]).returncode == 0
 
 
 def test_the_console_takes_text_for_text():

@@ -21,7 +21,7 @@ class Elman(Cell):
     torch_layer = "RNN"
     equations = "h' = f(W_ih x + b_ih + W_hh h + b_hh)"
     how = (
-        "It starts at 0. At each step the input and the old state are weighed and added; f of the sum, tanh or "
+        "At each step the input and the old state are weighed and added; f of the sum, tanh or "
         "relu, is the new state."
     )
 

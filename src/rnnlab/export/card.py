@@ -10,17 +10,18 @@ from rnnlab.terminal.screen import clean
 
 GIVEN = {  # {kind of model: code for its inputs in NumPy, the same in torch, names of its outputs}
     "series": ("x = np.zeros({x}, np.float32)", "x = torch.zeros({x})", "forecast"),
+    # only ids that the smallest vocabulary has
     "labelled": (
-        "tokens, lengths = np.array([[1, 2, 3], [4, 5, 0]]), np.array([3, 2])",
-        "tokens, lengths = torch.tensor([[1, 2, 3], [4, 5, 0]]), torch.tensor([3, 2])",
+        "tokens, lengths = np.array([[1, 1, 1], [1, 1, 0]]), np.array([3, 2])",
+        "tokens, lengths = torch.tensor([[1, 1, 1], [1, 1, 0]]), torch.tensor([3, 2])",
         "logits",
     ),
     "text": (
         'vocabulary, start = (json.load(open(f"{name}.json")) for name in ("vocabulary", "start"))\n'
-        "tokens = np.array([[0, 1, 2]])  # vocabulary[0] and so on\n"
+        "tokens = np.array([[0, 1, 0]])  # vocabulary[0] and so on\n"
         "states = {name: np.array(s, np.float32)[:, None] for name, s in start.items()}",
         'vocabulary, start = (json.load(open(f"{name}.json")) for name in ("vocabulary", "start"))\n'
-        "tokens = torch.tensor([[0, 1, 2]])  # vocabulary[0] and so on\n"
+        "tokens = torch.tensor([[0, 1, 0]])  # vocabulary[0] and so on\n"
         "states = {name: torch.tensor(s)[:, None] for name, s in start.items()}",
         "logits, *after",
     ),

@@ -82,8 +82,8 @@ BACKWARD = '''def backward(x, lengths):
     """Each row of x (B, T, ...) reversed within its length."""
     if lengths is None:
         return x.flip(1)
-    steps = torch.arange(x.shape[1])
-    mirrored = lengths[:, None] - 1 - steps
+    steps = torch.arange(x.shape[1], device=x.device)
+    mirrored = lengths.to(x.device)[:, None] - 1 - steps
     order = torch.where(mirrored >= 0, mirrored, steps)
     return x.gather(1, order[..., None].expand(x.shape))
 
@@ -336,7 +336,8 @@ class Step:
             return self.names[e]
         if e.op == "constant":
             value = float(e.args[0])  # type: ignore[arg-type]
-            short = f"{value:g}" if float(f"{value:g}") == value else repr(value)
+            # torch.where of two whole numbers would give integers
+            short = f"{value:g}" if float(f"{value:g}") == value and within != "select" else repr(value)
             return short if math.isfinite(value) else f'float("{value}")'
         parts = [self.text(a, e.op, i > 0) for i, a in enumerate(e.operands)]
         if e.op in INFIX:

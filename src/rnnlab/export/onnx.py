@@ -78,15 +78,20 @@ def apart(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
 
 
 def longer_inputs(model: Portable) -> dict[str, torch.Tensor]:
-    """Inputs with another number of rows and steps than those with which the model was exported."""
+    """Inputs with another number of rows and steps than those with which the model was exported, where these may
+    change.
+    """
     inputs = {name: longer(x, model.axes[name]) for name, x in model.inputs.items()}
-    if "lengths" in inputs:
-        inputs["lengths"] = torch.tensor([7, 1, 4])
+    if model.axes.get("lengths") and inputs["lengths"].dim() == 1:
+        steps = next((x.shape[1] for x in inputs.values() if x.dim() > 1), 1)
+        inputs["lengths"] = torch.tensor([steps, 1, (steps + 1) // 2]).to(inputs["lengths"])
     return inputs
 
 
 def longer(x: torch.Tensor, axes: dict[int, str]) -> torch.Tensor:
-    """An input with 3 rows and 7 steps, where these may change."""
+    """An input with 3 rows and 7 steps, where these may change; the same input where its size is fixed."""
+    if not axes:
+        return x
     shape = [{"batch": 3, "time": 7}.get(axes.get(at, ""), n) for at, n in enumerate(x.shape)]
     count = torch.Size(shape).numel()
     if not x.is_floating_point():

@@ -133,7 +133,7 @@ def first_inputs(task: Any, run: Run, trust: bool) -> Iterator[Tensor]:
 
 def candidates(inputs: dict[str, Tensor]) -> Iterator[dict[str, dict[int, str]]]:
     """The sizes that may change, from most to none: rows and steps; rows; none."""
-    rows = len(next(iter(inputs.values())))
+    rows = next((len(x) for x in inputs.values() if x.dim()), 0)
     batch = {name: {0: "batch"} if x.dim() and len(x) == rows else {} for name, x in inputs.items()}
     steps = {name: axes | ({1: "time"} if axes and x.dim() == (3 if x.is_floating_point() else 2) else {})
              for (name, x), axes in zip(inputs.items(), batch.values(), strict=True)}  # fmt: skip

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnlab.errors import UserError
+from rnnlab.export.equations import usable
 from rnnlab.tasks import CharLM, Classifier, Forecaster
 
 
@@ -88,7 +89,8 @@ def portable(task: Any) -> Portable | None:
             "export: this model is of several series, each in its own scale; use --to safetensors"
         )
     if type(task) is Forecaster:
-        x = torch.zeros(2, task.spec["window"], task.spec["inputs"])
+        steps = max(2, task.spec["window"])  # torch takes a size of 1 as fixed
+        x = torch.zeros(2, steps, task.spec["inputs"])
         words = (
             "`x` (batch, time, inputs) and `forecast` (batch, horizon, targets) are in the units of the data."
         )
@@ -101,7 +103,10 @@ def portable(task: Any) -> Portable | None:
     if type(task) is CharLM:
         cell = task.stack.cells[0]
         count = len(cell.widths)
-        names = cell.named_states if len(cell.named_states) == count else [f"state{i}" for i in range(count)]
+        names = cell.named_states
+        fit = all(usable(name) and name not in ("tokens", "y") for name in names)  # as arguments
+        if len(names) != count or not fit:
+            names = tuple(f"state{i}" for i in range(count))
         start = [torch.stack(s) for s in zip(*task.stack.start(2), strict=True)]
         words = (
             f"`tokens` (batch, time) are ids of vocabulary.json; {', '.join(f'`{n}`' for n in names)} (layers, batch, "

@@ -74,10 +74,11 @@ class Axis:
             ]
             return found if len(found) >= 2 else [low, high]
         rough = (high - low) / wanted
-        if all(isinstance(v, int) for v in self.values):
-            rough = max(rough, 1.0)  # steps and sizes are whole
+        if whole := all(isinstance(v, int) for v in self.values):  # steps and sizes
+            rough = max(rough, 1.0)
         unit = 10.0 ** math.floor(math.log10(rough))
-        step = next(m * unit for m in (1, 2, 2.5, 5, 10) if m * unit >= rough * 0.999)
+        round_ones = [m * unit for m in (1, 2, 2.5, 5, 10) if not (whole and m * unit % 1)]
+        step = next(one for one in round_ones if one >= rough * 0.999)
         first = math.ceil(low / step - 1e-9)
         found = [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
         return [round(v) if v == round(v) and abs(v) >= 1 else v for v in found]

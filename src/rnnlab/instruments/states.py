@@ -74,7 +74,7 @@ class States(Instrument):
                            va="center", fontsize=8.5)  # fmt: skip
         right.set_title("saturated, dead", loc="left", fontsize=10.5)
         units = f"{h.shape[-1] * len(self.h)} units"
-        message = f"{100 * self.dead:.0f}% of {units} are dead" if self.dead else f"All {units} move"
+        message = f"{100 * self.dead:.3g}% of {units} are dead" if self.dead else f"All {units} move"
         headline(figure, message, self.when)
         return figure
 

@@ -34,21 +34,27 @@ def of_board(board: Leaderboard, file: Path) -> None:
     own = board.metric == f"metric/{board.primary}"
     every = np.concatenate([row.values for row in board.rows[:MOST]])
     log = scale_of(every, board.mode == "max") is LOG
-    draw(lines, board.head, file, levels if own else {}, log=log)
+    draw(lines, board.head + _left_out(board.rows), file, levels if own else {}, log=log)
 
 
 def of_comparison(found: Comparison, file: Path) -> None:
     lines = [Line(f"{d.first} / {d.second}", (), d.effect, d.interval) for d in found.differences[:MOST]]
     log = found.differences[0].scale is LOG
     what = found.metric.replace("metric/", "val/")
-    draw(lines, f"{found.effect} of {what}, first to second", file, {"": 1.0 if log else 0.0}, log=log)
+    title = f"{found.effect} of {what}, first to second{_left_out(found.differences)}"
+    draw(lines, title, file, {"": 1.0 if log else 0.0}, log=log)
+
+
+def _left_out(lines: Sequence[object]) -> str:
+    return f" (the first {MOST} of {len(lines):,})" if len(lines) > MOST else ""
 
 
 def draw(lines: Sequence[Line], title: str, file: Path, levels: dict[str, float], log: bool) -> None:
     with alike():
         figure = canvas(6.5, 0.9 + 0.3 * len(lines))
         axes = figure.add_subplot()
-        for i, (value, name) in enumerate(sorted((v, n) for n, v in levels.items())):
+        # a logarithmic axis has no place for a floor of 0
+        for i, (value, name) in enumerate(sorted((v, n) for n, v in levels.items() if v > 0 or not log)):
             axes.axvline(value, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)))
             axes.annotate(one_line(name), (value, 1), xytext=(0, 1 + 9 * (i % 2)), textcoords="offset points",
                           xycoords=("data", "axes fraction"), fontsize=8, color=GREY,

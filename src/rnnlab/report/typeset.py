@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rnnlab.report.leaderboard import Leaderboard
 from rnnlab.report.numbers import between, cell, number
+from rnnlab.terminal.screen import one_line
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
            **{c: f"\\{c}" for c in "&%$#_{}"}}  # fmt: skip
@@ -31,13 +32,13 @@ def markdown(
     heads: Sequence[str], lines: Sequence[Sequence[str]], best: Sequence[bool] = (), note: str = ""
 ) -> str:
     def line(cells: Sequence[str], strong: bool = False) -> str:
-        shown = [c.replace("|", r"\|") for c in cells]
+        shown = [one_line(c).replace("|", r"\|") for c in cells]
         return "| " + " | ".join(f"**{c}**" if strong and c else c for c in shown) + " |"
 
     marks = [*best, *[False] * (len(lines) - len(best))]
     rule = "| --- |" + " ---: |" * (len(heads) - 1)
     body = [line(cells, strong) for cells, strong in zip(lines, marks, strict=True)]
-    return "\n".join([line(heads), rule, *body, *(["", note] if note else [])]) + "\n"
+    return "\n".join([line(heads), rule, *body, *(["", one_line(note)] if note else [])]) + "\n"
 
 
 def latex(
@@ -46,10 +47,11 @@ def latex(
     r"""A LaTeX tabular, for `\usepackage{booktabs}`."""
 
     def line(cells: Sequence[str], strong: bool = False) -> str:
-        shown = ["".join(SPECIAL.get(c, c) for c in one).replace("±", r"$\pm$") for one in cells]
+        shown = ["".join(SPECIAL.get(c, c) for c in one_line(one)).replace("±", r"$\pm$") for one in cells]
         return " & ".join(rf"\textbf{{{c}}}" if strong and c else c for c in shown) + r" \\"
 
     marks = [*best, *[False] * (len(lines) - len(best))]
     body = [line(cells, strong) for cells, strong in zip(lines, marks, strict=True)]
-    return "\n".join([*([f"% {note}"] if note else []), rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", r"\toprule",
-                      line(heads), r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]) + "\n"  # fmt: skip
+    comment = [f"% {one_line(note)}"] if note else []
+    return "\n".join([*comment, rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", r"\toprule", line(heads),
+                      r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]) + "\n"  # fmt: skip

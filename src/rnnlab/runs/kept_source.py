@@ -19,12 +19,13 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from rnnlab.errors import UserError
 from rnnlab.runs.cache import cache_folder
 from rnnlab.runs.files import write_whole
+from rnnlab.runs.syntax import python_syntax
 
 PREFIX = "source_"
 NAME = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")
@@ -104,7 +105,7 @@ def kept(modules: Iterator[str]) -> dict[str, str]:
     for module in modules:
         spec = importlib.util.find_spec(module) if NAME.fullmatch(module) else None
         if spec is not None and spec.origin:
-            found[module] = Path(spec.origin).read_text()
+            found[module] = Path(spec.origin).read_text(encoding="utf-8")
     return found
 
 
@@ -188,15 +189,31 @@ def imported_as(value: Any) -> str | None:
 
 def own_functions(kind: Any) -> list[FunctionType]:
     """A function, or the functions that a class defines itself."""
-    functions = [kind] if inspect.isfunction(kind) else [
-        f for value in vars(kind).values() if inspect.isfunction(f := getattr(value, "__func__", value))
-    ]  # fmt: skip
+    values = [kind] if inspect.isfunction(kind) else vars(kind).values()
+    functions = [f for value in values if inspect.isfunction(f := getattr(value, "__func__", value))]
+    # what a decorator wraps has the source, and the variables around it
+    functions = [f for wrapper in functions if inspect.isfunction(f := inspect.unwrap(wrapper))]
     return [f for f in functions if f.__module__ == kind.__module__]
 
 
 def closures(kind: Any) -> set[str]:
-    """The variables of enclosing functions that a class or function uses."""
-    return {name for f in own_functions(kind) for name in f.__code__.co_freevars} - {"__class__"}
+    """The variables of enclosing functions that a class or function uses, also in a class's body."""
+    own = own_functions(kind)
+    codes = [f.__code__ for f in own]
+    if inspect.isclass(kind) and "<locals>" in kind.__qualname__:
+        for file, f in {f.__code__.co_filename: f for f in own}.items():
+            with suppress(SyntaxError):
+                text = "".join(linecache.getlines(file, f.__globals__))
+                whole = compile(text, file, "exec", dont_inherit=True)
+                codes += [body for body in _codes(whole) if any(f.__code__ in body.co_consts for f in own)]
+    return {name for code in codes for name in code.co_freevars} - {"__class__"}
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from _codes(inner)
 
 
 def source(kind: Any) -> tuple[str, dict[str, Any]]:
@@ -209,16 +226,24 @@ def source(kind: Any) -> tuple[str, dict[str, Any]]:
         except SyntaxError:
             continue
         for node in ast.walk(tree):
-            if (isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == kind.__name__
-                    and node.lineno <= function.__code__.co_firstlineno <= (node.end_lineno or 0)):  # fmt: skip
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == kind.__name__:
                 first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
-                return textwrap.dedent(
-                    "".join(lines[first - 1 : node.end_lineno])
-                ).rstrip(), function.__globals__
+                if first <= function.__code__.co_firstlineno <= (node.end_lineno or 0):
+                    text = textwrap.dedent("".join(lines[first - 1 : node.end_lineno])).rstrip()
+                    return _as_defined(node, text), function.__globals__
     if inspect.isclass(kind) and not own and (module := sys.modules.get(kind.__module__)):
         with suppress(OSError, TypeError):  # in a notebook, a class without a method cannot be located
             return textwrap.dedent(inspect.getsource(kind)).rstrip(), vars(module)
     raise Unrecordable(f"the source of {kind.__name__} is not to be found")
+
+
+def _as_defined(node: ast.stmt, text: str) -> str:
+    """The text of a definition, or its syntax written anew where the lost indent changed a text in it."""
+    written = ast.unparse(node)
+    with suppress(SyntaxError):
+        if not node.col_offset or python_syntax(text) == python_syntax(written):
+            return text
+    return written
 
 
 def global_names(text: str) -> set[str]:
@@ -233,4 +258,4 @@ def global_names(text: str) -> set[str]:
             yield from walk(inner)
 
     names = set(walk(symtable.symtable(text, "kept", "exec")))
-    return {name for name in names if not name.startswith("__")}
+    return {name for name in names if not (name.startswith("__") and name.endswith("__"))}

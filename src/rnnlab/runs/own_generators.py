@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from rnnlab import streams
 from rnnlab.import_path import drawing_alike
@@ -225,7 +226,16 @@ def _walk(thing: Any, at: str, deep: int, seen: dict[int, int]) -> Iterator[tupl
         return
     seen[id(thing)] = deep
     for key, value in inner.items():
-        yield from _walk(value, f"{at}.{key}" if at else key, deep - 1, seen)
+        yield from _walk(value, f"{at}.{key}" if at else key, _below(thing, key, value, deep), seen)
+
+
+def _below(thing: Any, key: str, value: Any, deep: int) -> int:
+    """The level of an attribute: modules in a module, and data sets in a data set, are on its own level."""
+    if (isinstance(thing, torch.nn.Module) and key == "_modules" and isinstance(value, dict)) or (
+        isinstance(thing, Dataset) and key == "datasets" and isinstance(value, list)
+    ):
+        return deep + 1
+    return deep if isinstance(thing, Dataset) and key == "dataset" else deep - 1
 
 
 def state(generator: Any) -> Any:

@@ -120,7 +120,7 @@ def _module(target: str) -> tuple[str, Path | None]:
     module = target
     while "." in module:
         module = module.rpartition(".")[0]
-        with suppress(ImportError, ValueError):
+        with suppress(Exception):  # looking for a module imports the packages around it
             if (spec := importlib.util.find_spec(module)) is not None:
                 place = Path(spec.origin or "")
                 return module, place if place.is_file() else None

@@ -30,7 +30,7 @@ def _show(run: Run) -> None:
     before = file.read_bytes() if file.is_file() else b""
     whole = b"".join(record for record, _ in events.framed_events(before))
     found: list[bytes] = []
-    if summaries.START.encode() not in whole:
+    if not _has(whole, summaries.START):
         asked = run.overrides
         found += [
             summaries.session_start(
@@ -38,7 +38,7 @@ def _show(run: Run) -> None:
             ),
             summaries.text("run/asked", summaries.block("\n".join(asked))),
         ]
-    if summaries.END.encode() not in whole:
+    if not _has(whole, summaries.END):
         why = run.record.get("why", "")
         if (trace := run.folder / "traceback.txt").is_file():
             why += "\n\n" + trace.read_text(encoding="utf-8", errors="replace")
@@ -49,6 +49,11 @@ def _show(run: Run) -> None:
             f.truncate(len(whole))
             f.seek(len(whole))
             f.write((b"" if whole else events.header()) + b"".join(map(events.record, found)))
+
+
+def _has(content: bytes, tag: str) -> bool:
+    """Whether a value has this tag: field 1 of the value, its length before it; a text may have the words too."""
+    return b"\x0a" + bytes([len(tag)]) + tag.encode() in content
 
 
 def without_pages(content: bytes) -> bytes:

@@ -33,7 +33,7 @@ def write_groups(experiment: Path, into: Path, room: int | None = None) -> tuple
         zip(standing(board.rows), board.rows, strict=True), key=lambda one: one[0].order
     ):
         beside = row.references if board.own_references else {}
-        named = {f"{name} at {row.label}": _levels(scores, bands) for name, scores in beside.items()}
+        named = {f"{name} at {place} {row.label}": _levels(scores, bands) for name, scores in beside.items()}
         own = {name: at for name, at in named.items() if at and at not in lines.values()}
         if room is not None and written and written + len(lines) + 1 + len(own) > room:
             break

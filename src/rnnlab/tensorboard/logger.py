@@ -94,7 +94,9 @@ class TensorBoard(RunLogger, TensorBoardLogger):
             summaries.layout(charts(getattr(about.task, "metrics", ()))),
         ]
         if diff := manifest.get("code", {}).get("diff"):
-            pages.append(summaries.text("run/diff", summaries.block(diff[:DIFF])))
+            if len(diff) > DIFF:
+                diff = f"{diff[:DIFF]}\n... manifest.json has the rest"
+            pages.append(summaries.text("run/diff", summaries.block(diff)))
         self.log_events(pages)
         if (graph := graph_record(about.task)) is not None:
             self.journal.write(graph)

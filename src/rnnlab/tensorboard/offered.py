@@ -25,8 +25,8 @@ class Offer(NamedTuple):
 
 
 def offer(sessions: Sessions) -> Offer | None:
-    """Chooses all runs that are trained now, and runs of the best configurations as far as there is room, evenly from a
-    configuration's best to its worst run; None where there is room for all runs.
+    """Chooses the runs that are trained now (at most half of MOST), and runs of the best configurations as far as there
+    is room, evenly from a configuration's best to its worst run; None where there is room for all runs.
     """
     groups = sessions.in_order()
     count = sum(len(group.members) for group in groups)
@@ -38,11 +38,12 @@ def offer(sessions: Sessions) -> Offer | None:
     running = [m.name for group in chosen for m in group.members if m.status == "running"][: MOST // 2]
     spread = [member.name for group in chosen for member in _spread(_curves(group) or group.members, each)]
     names = list(dict.fromkeys([*running, *spread]))[:MOST]
-    return Offer(frozenset(names), count, len(chosen), len(groups))
+    shown = sum(any(member.name in names for member in group.members) for group in chosen)
+    return Offer(frozenset(names), count, shown, len(groups))
 
 
 def _curves(group: Group) -> list[Member]:
-    """The runs of a group that have curves, best first."""
+    """The runs of a group that have curves, ordered by their best values."""
     sound = [m for m in group.members if m.status != "failed"]
     return sorted(sound, key=lambda m: m.record.get("results", {}).get("best", {}).get("value") or 0.0)
 

@@ -14,9 +14,11 @@ class Place(NamedTuple):
     rank: int  # from 1, in the leaderboard's order
     letter: str = ""  # the group, where there are several targets
     ranked: bool = True  # the leaderboard gives it a rank, or it is alone
+    digits: int = 3
 
     def __str__(self) -> str:
-        return f"{self.letter}{self.rank:03d}" if self.ranked else f"unranked {self.letter}{self.rank}"
+        digits = self.digits if self.ranked else 1
+        return f"{'' if self.ranked else 'unranked '}{self.letter}{self.rank:0{digits}d}"
 
     @property
     def order(self) -> tuple[int, int, str]:
@@ -27,10 +29,12 @@ class Place(NamedTuple):
 def standing(rows: Sequence[Row]) -> list[Place]:
     """The place of each of a leaderboard's rows."""
     sizes = Counter(row.group for row in rows)
-    return [
-        Place(i, _letter(row.group) if len(sizes) > 1 else "", row.rank is not None or sizes[row.group] == 1)
-        for i, row in zip(places(rows), rows, strict=True)
-    ]
+    digits = max(3, len(str(max(sizes.values(), default=0))))
+    found = []
+    for i, row in zip(places(rows), rows, strict=True):
+        letter, alone = _letter(row.group) if len(sizes) > 1 else "", sizes[row.group] == 1
+        found.append(Place(i, letter, row.rank is not None or alone, digits))
+    return found
 
 
 def _letter(number: int) -> str:

@@ -9,6 +9,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -164,12 +165,13 @@ class Sessions:
             return {}
 
     def _config(self, group: Group) -> Mapping[str, Any]:
-        if group.key not in self._configs:
-            try:
-                self._configs[group.key] = group.members[0].run.config
-            except (OSError, ValueError, UserError):
-                return {}
-        return self._configs[group.key]
+        for member in group.members:
+            if group.key in self._configs:
+                break
+            # damaged: another run's is the same but for the seed
+            with suppress(OSError, ValueError, UserError):
+                self._configs[group.key] = member.run.config
+        return self._configs.get(group.key, {})
 
     def _columns(self, groups: list[Group]) -> list[dict[str, Any]]:
         """For each group its values of the keys that differ between the groups of an experiment.
@@ -241,7 +243,8 @@ def _status(folder: Path, status: str | None) -> str:
 
 
 def _without(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in config.items() if k not in ASIDE}
+    # with the seed: `config_diffs` leaves out what equals it
+    return {k: v for k, v in config.items() if k not in ASIDE or k == "seed"}
 
 
 def _asked(config: Mapping[str, Any], run: Run) -> dict[str, Any]:

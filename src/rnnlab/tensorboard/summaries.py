@@ -21,6 +21,7 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 
 from rnnlab.runs.record import EARLY
+from rnnlab.terminal.screen import one_line
 
 # {status of a run: TensorBoard's status of a session}
 STATUS = {
@@ -128,7 +129,7 @@ def layout(charts: tuple[tuple[str, tuple[str, ...]], ...], bands: tuple[str, ..
 
 def table(rows: Sequence[tuple[str, Any]]) -> str:
     """A Markdown table with two columns."""
-    lines = [f"| {name} | {str(value).replace('|', ' ')} |" for name, value in rows]
+    lines = [f"| {name} | {one_line(value).replace('|', ' ')} |" for name, value in rows]
     return "\n".join(["| | |", "| --- | --- |", *lines])
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -55,8 +55,8 @@ def short_lines(about: About) -> list[str]:
         type(task).__name__,
         *(str(model[k]) for k in ("cell", "hidden_size") if model.get(k) is not None),
     ]
-    layers = model.get("num_layers") or 1
-    size = f"{layers} layers, " if layers > 1 else ""
+    layers = model.get("num_layers")  # anything, for a user-defined module
+    size = f"{layers} layers, " if isinstance(layers, int) and layers > 1 else ""
     numbers = sum(p.numel() for p in task.parameters())
     return [
         f"config   {own}  (--verbose shows all of it)",
@@ -100,13 +100,18 @@ def config_tree(config: RunConfig) -> Tree:
             if not isinstance(v, dict)
         )
 
+    def lines(node: Mapping[str, Any], name: str = "") -> Iterator[Text]:
+        yield Text.assemble(f"{one_line(name)}  ", text(node)) if name else text(node)
+        for key, inner in node.items():
+            if isinstance(inner, dict):
+                yield from lines(inner, f"{name}.{key}" if name else key)
+
     tree.add(text(config))
     for group, node in config.items():
         if isinstance(node, dict):
             target = str(node.get("_target_", "")).rsplit(".", 1)[-1]
             branch = tree.add(Text.assemble((one_line(group), "bold"), f" {one_line(target)}"))
-            inner = ((key, text(v)) for key, v in node.items() if isinstance(v, dict))
-            for said in (text(node), *(Text.assemble(f"{one_line(key)}  ", v) for key, v in inner)):
+            for said in lines(node):
                 if said:
                     branch.add(said)
     return tree

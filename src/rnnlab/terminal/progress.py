@@ -39,7 +39,8 @@ class Progress(ProgressBar):
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._total = steps_in_all(trainer)
         self._started_at, self._first_step = time.perf_counter(), trainer.global_step
-        self._lines = 0
+        # a resumed training prints no lines for the steps before
+        self._lines = trainer.global_step * PLAIN_LINES // self._total if self._total else 0
         if self.console.is_terminal and self.console.block is None:
             count = "{task.completed}/{task.total}" if self._total else "{task.completed}"
             wide = self.console.width >= WIDE

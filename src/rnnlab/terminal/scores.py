@@ -63,12 +63,13 @@ def is_plain(results: dict[str, Any]) -> bool:
 def plain_rows(results: dict[str, Any]) -> tuple[list[str], list[Row]]:
     best, last = results.get("best", {}), results.get("last", {})
     rows: list[Row] = []
-    for word, at, more in (("best", best, results.get("test", {})), ("last", last, {})):
+    first = "best" if "value" in best else "last"  # nothing was validated: these are the last weights
+    for word, at, more in ((first, best, results.get("test", {})), ("last", last, {})):
         if at:
             scores = by_part(at.get("metrics", {}), "val")
             for part, found in by_part(more, "test").items():
                 scores[part] = scores.get(part, {}) | found
-            rows.append((f"{word}, step {at['step']:,}", scores, "bold" if word == "best" else ""))
+            rows.append((f"{word}, step {at['step']:,}", scores, "bold" if at is best else ""))
     names = [name for _, scores, _ in rows for found in scores.values() for name in found]
     return list(dict.fromkeys(names)), rows
 
