@@ -9,7 +9,9 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from rnnlab import cli
 from rnnlab.errors import UserError
 from rnnlab.runs.yaml import to_yaml
 from rnnlab.terminal.console import Console
+from rnnlab.terminal.output import lasting
 from rnnlab.terminal.screen import clean, one_line, say, screened
 
 # sets the title, colours as rich never would, C1, direction, no width, markup, a line of its own, half a pair
@@ -101,6 +104,18 @@ def test_a_stream_that_was_closed_is_open_for_the_programs_that_are_started():
     )
     command = f"{shlex.join([sys.executable, '-c', code])} <&- >&- 2>&-"
     assert subprocess.run(["bash", "-c", command]).returncode == 0
+
+
+def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_all_lines(monkeypatch):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
+    lines = "".join(f"{i}\n" for i in range(20_000))  # more than a pipe holds
+    read = ThreadPoolExecutor(1).submit(lambda: (time.sleep(0.3), os.fdopen(reader).read())[1])
+    with lasting("stdout"):
+        print(lines, end="")
+    sys.stdout.close()
+    assert read.result() == lines
 
 
 def test_the_console_takes_text_for_text():

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -52,6 +52,8 @@ def lasting(*names: str) -> Iterator[None]:
     """While open, an error on these standard streams ("stdout", "stderr") does not end the process."""
     before = {name: getattr(sys, name) for name in names}
     for name, stream in before.items():
+        with suppress(OSError, ValueError):  # no file: a notebook's, or a test's
+            os.set_blocking(stream.fileno(), True)  # else a slow reader of a pipe would count as gone
         setattr(sys, name, Lasting(stream))
     try:
         yield
