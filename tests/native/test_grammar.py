@@ -2,10 +2,9 @@
 
 import pytest
 import torch
+from grammar import random_cell
 from programs import relative_error
 from test_own_cells import CASES, CLOSE, outcome
-
-from grammar import random_cell
 
 
 @pytest.mark.parametrize("seed", range(200, 210))
