@@ -104,7 +104,7 @@ def halve_output(task: Any, draw: random.Random) -> None:
 
 def zoneout(task: Any, draw: random.Random) -> None:
     layer = draw.choice(list(task.stack.layers))
-    layer.zoneout = (0.3, *[0.0 if layer.together else 0.3] * (len(layer.state_blocks) - 1))
+    layer.zoneout = (0.3, *[0.0 if layer.coupled_states else 0.3] * (len(layer.state_blocks) - 1))
 
 
 def drop_state(task: Any, draw: random.Random) -> None:
