@@ -33,11 +33,8 @@ def test_a_check_runs_and_its_table_is_written(tmp_path, capsys):
 
 
 def test_each_extra_of_ours_is_looked_for():
-    text = (
-        (Path(__file__).parents[1] / "pyproject.toml")
-        .read_text()
-        .partition("[project.optional-dependencies]")[2]
-    )
+    project = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    text = project.partition("[project.optional-dependencies]")[2]
     extras = {line.partition(" =")[0] for line in text.partition("\n\n")[0].splitlines() if " = [" in line}
     assert accelerators.EXTRAS.keys() == extras - {"dev"}
 
@@ -49,10 +46,10 @@ def test_a_loss_that_is_wrong_on_one_device_is_found(monkeypatch, capsys):
         calls.append(folder)
         return [value * (1.01 if len(calls) == 2 else 1) for value in right(folder)]
 
-    monkeypatch.setattr("losses", wrong)
-    monkeypatch.setattr("TASKS", {"sine": accelerators.TASKS["sine"]})
-    monkeypatch.setattr("CELLS", ("gru",))
-    monkeypatch.setattr("WIDE", {})
+    monkeypatch.setattr(accelerators, "losses", wrong)
+    monkeypatch.setattr(accelerators, "TASKS", {"sine": accelerators.TASKS["sine"]})
+    monkeypatch.setattr(accelerators, "CELLS", ("gru",))
+    monkeypatch.setattr(accelerators, "WIDE", {})
     assert accelerators.main(["device=cpu", "checks=agree"]) == 1
     assert "! agree" in capsys.readouterr().out
 
