@@ -80,12 +80,12 @@ def apart(one: Any, other: Any) -> float:
         values, others = one.metrics[name][1], other.metrics[name][1]
         if len(values) != len(others):
             return math.inf
-        found += [off(a, b, values[0]) for a, b in zip(values, others, strict=True)]
+        found += [relative(a, b, values[0]) for a, b in zip(values, others, strict=True)]
     scores, others = one.results["test"], other.results["test"]
-    return max(*found, *(off(v, others[k], v) for k, v in scores.items()))
+    return max(*found, *(relative(v, others[k], v) for k, v in scores.items()))
 
 
-def off(a: float, b: float, scale: float) -> float:
+def relative(a: float, b: float, scale: float) -> float:
     """The difference of two numbers, relative to `scale`; infinite where one is NaN (`max` ignores NaN)."""
     if a == b or (math.isnan(a) and math.isnan(b)):
         return 0.0
@@ -174,7 +174,7 @@ def stock() -> Iterator[Row]:
         raise RuntimeError(done.stderr)
     theirs = json.loads(Path("losses.json").read_text())
     mine = train(*asked).metrics["loss/train"][1]
-    difference = max(off(a, b, theirs[0]) for a, b in zip(mine, theirs, strict=True))
+    difference = max(relative(a, b, theirs[0]) for a, b in zip(mine, theirs, strict=True))
     well = difference < LIMIT and {len(batch[0]) for batch in batches} == {30}
     yield Row("stock", f"Lightning's DDPStrategy, {len(theirs)} steps", f"{difference:.1e}", well)
 
