@@ -48,7 +48,7 @@ NAMES: dict[str, str] = {
     "hydra._internal.config_loader_impl:ConfigLoaderImpl": "where the next one is",
     "hydra._internal.config_loader_impl:ConfigLoaderImpl._apply_overrides_to_config": "an error names each key that "
     "Hydra cannot set, without composing once for each",
-    "numpy.random:RandomState()._bit_generator": "whether it was made with a seed",
+    "numpy.random:RandomState()._bit_generator": "its kind, and whether it was made with a seed",
     "hydra._internal.core_plugins.basic_launcher:BasicLauncher": "serves programs that are not rnnlab's own",
     "hydra._internal.core_plugins.basic_sweeper:BasicSweeper": "plans for launchers that are not rnnlab's own",
     "hydra._internal.utils:get_args_parser": "the words that Hydra itself takes are those of `rnnlab train`, too",

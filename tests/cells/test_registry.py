@@ -80,3 +80,12 @@ def test_what_is_no_cell_is_refused_in_one_line(module, name, message):
     with pytest.raises(UserError, match=message) as caught:
         resolve(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_module_that_does_not_compile_is_refused_in_one_line(tmp_path, monkeypatch):
+    (tmp_path / "brokencells.py").write_text("class Mine(\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        UserError, match=r"^model.cell=brokencells.Mine: cannot import brokencells: SyntaxError: "
+    ):
+        resolve("brokencells.Mine")

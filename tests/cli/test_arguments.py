@@ -22,6 +22,11 @@ def parser():
     [
         ([], "rnnlab tell: RUN is missing; see rnnlab tell --help"),
         (["r", "--horizn", "3"], "rnnlab tell --horizn: no such option. Did you mean --horizon?"),
+        (
+            ["r", "--steps"],
+            "rnnlab tell --steps: no such option. Possible: --help, --horizon, --rate, --split, -h.",
+        ),
+        (["r", "--hlp"], "rnnlab tell --hlp: no such option. Did you mean --help?"),
         (["r", "--horizn=3"], "rnnlab tell --horizn=3: no such option. Did you mean --horizon?"),
         (["r", "--horizon", "abc"], "rnnlab tell: --horizon: 'abc' is not a whole number"),
         (["r", "--rate", "0,1"], "rnnlab tell: --rate: '0,1' is not a number"),

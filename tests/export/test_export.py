@@ -302,6 +302,13 @@ def test_names_of_states_that_cannot_be_arguments_are_not_used(tmp_path):
     assert plain.write(portable(task), task, tmp_path, "x").startswith("checked")
 
 
+@pytest.mark.parametrize("name", ["Model", "Layers", "Path"])
+def test_a_cell_may_have_a_name_of_the_written_file(tmp_path, name):
+    spec = {"kind": "text", "vocabulary": ["a", "b"], "vocabulary_size": 2, "unknown": "error"}
+    task = CharLM(spec, hidden_size=2, cell=type(name, (Spring,), {}), engine="reference")
+    assert plain.write(portable(task), task, tmp_path, "x").startswith("checked")
+
+
 def test_rows_are_reversed_on_their_own_device():
     exec(equations.BACKWARD, space := {"torch": torch})
     for lengths in (torch.tensor([3, 2], device="meta"), torch.tensor([3, 2])):
@@ -329,6 +336,7 @@ def test_what_is_not_a_number_on_one_side_alone_is_a_difference():
     for ours, theirs in ((one, gap), (gap, one), (one, far), (far, one), (far, 2 * far)):
         assert not apart([(one, one), (ours, theirs)]) <= TOLERANCE
     assert apart([(4 * one, 4 * one + 1e-3)]) == pytest.approx(2.5e-4, rel=1e-3)
+    assert apart([(one + 0j, one + 1e-3j)]) == pytest.approx(1e-3)
 
 
 def test_an_export_before_stays_until_the_next_one_is_checked(small, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from rnnlab.data import Chars
 from rnnlab.figures import finished
 from rnnlab.figures.axis import apart
 from rnnlab.figures.canvas import BLUE, GREEN, GREY, ORANGE, canvas, headline, save
+from rnnlab.figures.learning import Learning, draw
 from rnnlab.figures.units import record_units
 from rnnlab.instruments.probe import looking, probe
 from rnnlab.instruments.writing import Writing
@@ -206,6 +207,18 @@ def test_a_long_curve_is_smoothed_by_means_that_lose_nothing():
     np.testing.assert_allclose(means, values.reshape(120, 100).mean(1))
 
 
+@pytest.mark.parametrize("last", [np.nan, np.inf, 0.0])
+def test_a_curve_whose_last_value_cannot_be_drawn_keeps_its_name(last):
+    figure = canvas(5, 4)
+    axes = figure.subplots()
+    curve = np.arange(1, 5), np.array([4.0, 3.0, 2.0, last])
+    draw(axes, Learning("mse", None, curve, {}, None))
+    [name] = axes.texts
+    height = np.log(2 / axes.get_ylim()[0]) / np.log(axes.get_ylim()[1] / axes.get_ylim()[0])
+    assert name.get_text() == "validation"
+    assert name.xy[1] == pytest.approx(height, abs=0.01)
+
+
 @pytest.mark.parametrize("baselines", [1, 6])
 def test_a_headline_keeps_to_its_figure(baselines):
     figure = canvas(10.8, 4.8)
@@ -213,6 +226,17 @@ def test_a_headline_keeps_to_its_figure(baselines):
     right = max(text.get_window_extent().x1 for text in figure.texts)
     assert right < figure.bbox.width
     assert figure.texts[-1].get_fontsize() == 10.5 or baselines > 1
+
+
+@pytest.mark.parametrize("beside", ["", "(unigram 3.313)"])
+def test_a_headline_of_any_length_keeps_to_its_figure(beside):
+    figure = canvas(10.8, 4.8)
+    headline(figure, f"{'experiment_' * 12}: validation nats per character 2.54", beside)
+    title = figure._suptitle
+    for text in (title, *figure.texts):
+        assert text.get_window_extent().x1 < figure.bbox.width
+        assert text.get_fontsize() >= 7
+    assert title.get_text().startswith("experiment_")
 
 
 @pytest.mark.parametrize("split", ["text", "rows"])

@@ -123,3 +123,28 @@ def test_a_run_of_a_machine_with_other_gpus_goes_on(here, monkeypatch):
     monkeypatch.setattr(torch.cuda.random, "is_initialized", lambda: True)
     generators.restore(generators.states() | {"cuda": ["first", "second"]})
     assert restored == [(0, "first"), (1, "second")][:here]
+
+
+def test_keys_that_read_alike_are_two_places():
+    one, two = random.Random(1), random.Random(2)
+    assert own_generators({"data": Holding(held={1: one, "1": two})}) == {
+        "data.held.1": one,
+        "data.held.str 1": two,
+    }
+
+
+def test_a_random_state_of_any_kind_is_seeded_anew():
+    for kind in (np.random.MT19937, np.random.PCG64, np.random.Philox):
+        drawn = []
+        for made in (np.random.RandomState(kind(3)), np.random.RandomState(kind(4))):
+            made.normal()  # it keeps a second number for the next call
+            own.reseed(made, 5, 1, 2)
+            drawn.append(made.normal(size=3).tolist())
+        assert drawn[0] == drawn[1]
+
+
+def test_a_random_state_without_a_seed_is_seeded_by_the_run():
+    assert own.by_system(np.random.RandomState())
+    assert not any(map(own.by_system, (np.random.RandomState(3), np.random.RandomState(np.random.PCG64(3)))))
+    firsts = {own.first_seed(np.random.RandomState(), 7) for _ in range(2)}
+    assert len(firsts) == 1

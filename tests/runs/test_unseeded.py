@@ -36,3 +36,14 @@ def test_two_threads_leave_nothing_behind():
 
 def test_trackers_names_of_runs_are_not_the_runs_to_decide():
     assert {"wandb", "mlflow", "comet_ml", "trackio", "aim", "sentry_sdk"} <= OTHERS
+
+
+def test_code_without_the_name_of_a_module_is_seeded_too():
+    drawn = []
+    for name in (None, "mine"):
+        space = {"__name__": name, "np": np, "random": random}
+        exec("def draw():\n    return np.random.default_rng().random(), random.Random().random()", space)
+        with seeded():
+            random.seed(3)
+            drawn.append(space["draw"]())
+    assert drawn[0] == drawn[1]

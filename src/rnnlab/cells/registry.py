@@ -27,8 +27,9 @@ def resolve(name: str) -> type[Cell]:
         raise UserError(refusal("model.cell", name, offered, list(CELLS)))
     try:
         module = importlib.import_module(path)
-    except ImportError as error:
-        raise UserError(f"{asked}: cannot import {path}: {error}") from error
+    except Exception as error:  # the user's module may raise any
+        why = str(error) if isinstance(error, ImportError) else f"{type(error).__name__}: {error}"
+        raise UserError(f"{asked}: cannot import {path}: {why}") from error
     found = getattr(module, class_name, None)
     there = [key for key, value in vars(module).items() if _is_cell(value)]
     if found is None:

@@ -1,10 +1,11 @@
 """Reads the words after a command's name with argparse; an error is one line with a hint, as everywhere else."""
 
 import argparse
+import difflib
 import re
 from typing import NoReturn
 
-from rnnlab.errors import UserError, nearest
+from rnnlab.errors import UserError
 
 NUMBERS = {"int": "a whole number", "float": "a number"}  # Python's types in argparse's messages
 
@@ -25,7 +26,9 @@ class Arguments(argparse.ArgumentParser):
             if not word.startswith("-"):
                 raise UserError(f"{self.prog} {words}: more words than it takes; see {self.prog} --help")
             options = [option for action in self._actions for option in action.option_strings]
-            raise UserError(f"{self.prog} {word}: no such option.{nearest(word.split('=')[0], options)}")
+            raise UserError(
+                f"{self.prog} {word}: no such option.{nearest_option(word.split('=')[0], options)}"
+            )
         if asked == "the following arguments are required":
             # argparse names optional lists as well when options may stand between the words
             free = {action.metavar or action.dest for action in self._actions if action.nargs == "*"}
@@ -34,3 +37,10 @@ class Arguments(argparse.ArgumentParser):
         message = re.sub(r"invalid (int|float) value: (.*)", lambda found: f"{found[2]} is not {NUMBERS[found[1]]}",
                          message.removeprefix("argument "))  # fmt: skip
         raise UserError(f"{self.prog}: {message}")
+
+
+def nearest_option(word: str, options: list[str]) -> str:
+    """As `errors.nearest`, by the letters after the dashes: with them, all short options are near to each other."""
+    letters = {option.lstrip("-"): option for option in options}
+    near = difflib.get_close_matches(word.lstrip("-"), letters, n=1)
+    return f" Did you mean {letters[near[0]]}?" if near else f" Possible: {', '.join(sorted(options))}."

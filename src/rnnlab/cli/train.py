@@ -15,7 +15,8 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 
 from rnnlab import quick_import
-from rnnlab.errors import RunFailed, UserError, nearest
+from rnnlab.cli.arguments import nearest_option
+from rnnlab.errors import RunFailed, UserError
 from rnnlab.terminal.screen import say
 
 
@@ -175,7 +176,7 @@ def arranged(argv: list[str]) -> list[str]:
     known = [option for action in parser._actions for option in action.option_strings]
     for option in (word.split("=")[0] for word in argv if word.startswith("-")):
         if option not in known:
-            hint = nearest(option, [*known, "--dry-run", "--detach", "--verbose"])
+            hint = nearest_option(option, [*known, "--dry-run", "--detach", "--verbose"])
             keys = " A key of the config is set without dashes: KEY=VALUE."
             raise UserError(f"{option}: no such option.{hint if hint.startswith(' Did') else keys}")
 

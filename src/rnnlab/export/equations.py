@@ -27,6 +27,7 @@ INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "power": "**", "less": 
 BINDS = {"add": 1, "sub": 1, "mul": 2, "div": 2}  # precedence of the operators, for parentheses
 SQUEEZES = ("sigmoid", "tanh", "relu")
 CALLS = {"select": "torch.where", "softplus": "nn.functional.softplus"}
+TAKEN = ("Model", "Layers", "Path", "backward", "load", "nn", "torch")  # other names in the written file
 LEFT = 88  # characters of a line; a longer expression is split by naming a part of it
 
 CELL = '''class {name}(nn.Module):
@@ -98,6 +99,7 @@ def code(stack: Stack) -> tuple[str, dict[str, Tensor]]:
     classes: dict[str, str] = {}  # {code: name}; layers whose steps differ in a constant have two classes
     made, weights = [], dict[str, Tensor]()
     kind = type(cells[0]).__name__.removeprefix("Parametrized")
+    kind += "Cell" * (kind in TAKEN)
     for i, (cell, traced) in enumerate(zip(cells, found, strict=True)):
         step = Step(cell, traced)
         text = CELL.format(

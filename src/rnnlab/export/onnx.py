@@ -70,9 +70,11 @@ def apart(pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> float:
     where only one of both is.
     """
     found = []
-    for ours, theirs in ((a.double(), b.double()) for a, b in pairs):
+    for ours, theirs in pairs:
+        wide = torch.complex128 if ours.is_complex() else torch.float64
+        ours, theirs = ours.to(wide), theirs.to(wide)
         same = (ours == theirs) | (ours.isnan() & theirs.isnan())
-        size = ours.nan_to_num(0.0, 0.0, 0.0).abs().max().clamp(min=1)
+        size = ours.abs().nan_to_num(0.0, 0.0, 0.0).max().clamp(min=1)
         found.append(float((ours - theirs).abs().masked_fill(same, 0.0).max() / size))
     return float(np.max(found))  # Python's own max passes over what is not a number
 

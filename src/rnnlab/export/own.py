@@ -46,6 +46,10 @@ def own(task: nn.Module, run: Run, trust: bool) -> Portable:
     outputs = list(found) if isinstance(found, tuple | list) else [found]
     if other := next((type(one).__name__ for one in outputs if not isinstance(one, Tensor)), ""):
         raise UserError(f"export: forward of {kind} gives a {other}, and only tensors are traced; {INSTEAD}")
+    if not outputs or any(one.numel() == 0 for one in outputs):
+        raise UserError(
+            f"export: forward of {kind} gives an empty output, which cannot be checked; {INSTEAD}"
+        )
     said = ("output",) if isinstance(found, Tensor) else tuple(f"output{i}" for i in range(len(outputs)))
     for axes in candidates(inputs):
         sizes = ", ".join(f"`{name}` {shape(x, axes[name])}" for name, x in inputs.items())

@@ -36,6 +36,7 @@ PLAIN: dict[str, Any] = {"parse_math": False}  # a $ in the name of a column or 
 WIDE = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei",
         "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS", "Microsoft YaHei", "SimHei", "Droid Sans Fallback",
         "Noto Emoji", "Segoe UI Emoji", "Apple Symbols", "Symbola")  # fmt: skip
+LEAST_PT = 7.0  # the smallest letters of a headline
 LINE_PT = 11.0  # least distance between two labels, in points
 FORMATS = (".svg", ".pdf", ".png")
 # text remains text in SVG, and PDF contains whole fonts; no date, so that the same figure gives the same file
@@ -102,6 +103,7 @@ def headline(figure: Figure, message: str, beside: str = "") -> None:
     title = figure.suptitle(
         one_line(message), x=0.012, ha="left", fontsize=12.5, color=INK, fontweight="bold", **PLAIN
     )
+    keep_inside(figure, title, 0.75 if beside else 0.985)
     top = 1 - H_PAD / figure.get_figheight()  # the layout will put it there; no need to run the layout now
     corner = figure.transFigure.inverted().transform(title.get_window_extent().p1)
     text = figure.text(
@@ -114,9 +116,22 @@ def headline(figure: Figure, message: str, beside: str = "") -> None:
         color=GREY,
         in_layout=False,
     )
+    keep_inside(figure, text)
+
+
+def keep_inside(figure: Figure, text: Text, right: float = 0.985) -> None:
+    """Makes a text's letters smaller so that it ends left of `right` (a share of the figure's width). Where they would
+    be smaller than `LEAST_PT`, its middle is left out.
+    """
     edges = figure.transFigure.inverted().transform(text.get_window_extent())[:, 0]
-    if edges[1] > 0.99:  # smaller letters, so that no text is cut
-        text.set_fontsize(10.5 * (0.985 - edges[0]) / (edges[1] - edges[0]))
+    if edges[1] <= max(right, edges[0]):  # it fits, or is empty
+        return
+    size = text.get_fontsize() * max(0.0, right - edges[0]) / (edges[1] - edges[0])
+    text.set_fontsize(max(size, LEAST_PT))
+    if size < LEAST_PT:
+        words = text.get_text()
+        half = max(0, int(len(words) * size / LEAST_PT) // 2 - 1)
+        text.set_text(f"{words[:half]}…{words[len(words) - half :]}")
 
 
 def label_ends(axes: Axes, labels: Sequence[Label]) -> None:

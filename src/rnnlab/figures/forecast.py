@@ -7,13 +7,27 @@ from matplotlib.figure import Figure
 
 from rnnlab.data.module import Split
 from rnnlab.data.windows import Windowed
-from rnnlab.figures.canvas import BLUE, GREEN, INK, NARROW, ORANGE, PALE, PART, alike, canvas, headline, quiet
+from rnnlab.figures.canvas import (
+    BLUE,
+    GREEN,
+    INK,
+    NARROW,
+    ORANGE,
+    PALE,
+    PART,
+    alike,
+    canvas,
+    headline,
+    quiet,
+    whole,
+)
 from rnnlab.figures.learning import Learning
 from rnnlab.figures.learning import draw as draw_learning
 from rnnlab.tasks.forecaster import Forecaster
 from rnnlab.tasks.rollout import FreeRun, by_window, farthest, free_run, interval_by_window
 
 SHOWN = 120  # the most steps of a part that are drawn, or ten horizons if that is more
+PANELS = 8  # the most targets that are drawn
 LEGEND = 20.0  # points between axes and title, for the legend
 
 
@@ -24,7 +38,7 @@ def finished(
     row, end = data.forecast_rows(split)
     first = data.rows(split)[0]
     steps = min(max(SHOWN, 10 * data.horizon), end - row)
-    whole = steps // data.horizon * data.horizon
+    covered = steps // data.horizon * data.horizon
     ahead = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"
     free = free_run(task, data, row, farthest(task, data, row, steps))
     figure = canvas(10, 4)
@@ -33,14 +47,14 @@ def finished(
     where = "series" if end - first == len(data.frame.values) else f"{PART[split]} part"
     if data.frame.groups:
         where += f" of {data.frame.groups[0].name}"
-    windowed = (ahead, by_window(task, data, row, whole))
+    windowed = (ahead, by_window(task, data, row, covered))
     panel(
         left,
         data,
         free,
         back=min(data.window, steps // 2),
         windowed=windowed,
-        interval=interval_by_window(task, data, row, whole),
+        interval=interval_by_window(task, data, row, covered),
     )
     left.set_title(f"the first {steps} steps of the {where}", loc="left", pad=LEGEND, fontsize=10.5)
     draw_learning(right, curve)
@@ -51,15 +65,20 @@ def finished(
 
 @alike()
 def running_on(data: Windowed, free: FreeRun, title: tuple[str, str]) -> Figure:
-    """The figure of a free-running forecast and the values before it, with a panel for each target."""
-    names = data.frame.targets
+    """The figure of a free-running forecast and the values before it, with a panel for each of the first targets."""
+    names = data.frame.targets[:PANELS]
     figure = canvas(10, 4 if len(names) == 1 else 1.2 + 2.4 * len(names))
     back = min(free.row - data.frame.series_of(free.row - 1).start, max(data.window, len(free.forecast) // 2))
     for i, axes in enumerate(np.atleast_1d(figure.subplots(len(names), 1, sharex=True))):
         panel(axes, data, free, back=back, target=i)
         if i < len(names) - 1:
             axes.set_xlabel("")
-    figure.axes[0].set_title(" ", pad=LEGEND / 2)
+    count = len(data.frame.targets)
+    if count > PANELS:
+        left = figure.axes[0]
+        left.set_title(f"the first {PANELS} of {count:,} targets", loc="left", pad=LEGEND, fontsize=10.5)
+    else:
+        figure.axes[0].set_title(" ", pad=LEGEND / 2)
     headline(figure, *title)
     return figure
 
@@ -116,6 +135,8 @@ def panel(
         locator = AutoDateLocator(minticks=4, maxticks=8)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    elif np.issubdtype(times.dtype, np.integer):
+        whole(axes.xaxis)
     if target == 0:
         legend(axes)
 

@@ -1,5 +1,6 @@
 """The learning curve: training and validation by step, with baselines and floor as horizontal lines."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -7,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from rnnlab.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Label, label_ends, quiet
+from rnnlab.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, Label, label_ends, quiet, whole
 from rnnlab.runs.metrics import Curve, smoothed
 from rnnlab.runs.run import Run
 
@@ -44,24 +45,31 @@ def learning(
     return Learning(metric, train, curves.get(f"metric/{metric}"), lines, floor.get(metric))
 
 
+def drawable(values: Sequence[float] | np.ndarray, log: bool) -> np.ndarray:
+    """Those of the values that an axis can show: finite ones, and on a log scale positive ones."""
+    found = np.asarray(values, dtype=float)
+    return found[np.isfinite(found) & ((found > 0) | (not log))]
+
+
 def draw(axes: Axes, found: Learning, log: bool = True) -> None:
     """Draws the curves and lines; without training and validation only the lines.
 
     On a log scale, a line at 0 or more than a hundred times below all curves is only named at the bottom.
     """
     quiet(axes, "optimizer step", WORDS.get(found.metric, found.metric) + (", log scale" if log else ""))
+    whole(axes.xaxis)
     labels: list[Label] = []
     shown: list[float] = []
     if found.train is not None:
         steps, values = smoothed(*found.train)
         axes.plot(*found.train, color=BLUE, alpha=0.18, linewidth=0.7)
         axes.plot(steps, values, color=BLUE, linewidth=1.5)
-        labels.append(Label(values[-1], "training", BLUE))
+        labels += [Label(v, "training", BLUE) for v in drawable(values, log)[-1:]]
         shown += list(values)
     if found.val is not None:
         marker = "o" if len(found.val[0]) < 25 else ""
         axes.plot(*found.val, color=ORANGE, linewidth=1.8, marker=marker, markersize=3.5)
-        labels.append(Label(found.val[1][-1], "validation", ORANGE))
+        labels += [Label(v, "validation", ORANGE) for v in drawable(found.val[1], log)[-1:]]
         shown += list(found.val[1])
     lowest = min((v for v in shown if v > 0), default=0.0) / 100 if log else float("-inf")
     lines: list[tuple[str, float, str, Any]] = [
@@ -77,7 +85,7 @@ def draw(axes: Axes, found: Learning, log: bool = True) -> None:
         axes.axhline(value, color=colour, linewidth=1.1, linestyle=style, zorder=1.5)
         labels.append(Label(value, name, colour))
         shown.append(value)
-    finite = np.array([v for v in shown if np.isfinite(v) and (v > 0 or not log)])
+    finite = drawable(shown, log)
     if not len(finite):
         return
     low, high = finite.min(), finite.max()

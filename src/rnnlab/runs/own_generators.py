@@ -112,7 +112,7 @@ def begin(targets: Iterable[str], seed: int, *place: int) -> None:
     """
     for target in sorted(targets):
         # a target that cannot be imported is refused when it is built
-        with suppress(ImportError, ValueError, TypeError), drawing_alike():
+        with suppress(Exception), drawing_alike():
             importlib.import_module(target.rpartition(".")[0])
     reset(of_modules(targets).values(), seed, *place)
     come_to(targets, seed, *place)
@@ -215,7 +215,9 @@ def _walk(thing: Any, at: str, deep: int, seen: dict[int, int]) -> Iterator[tupl
     ):
         return
     if isinstance(thing, dict):
-        inner = {str(key): value for key, value in islice(thing.items(), MANY)}
+        inner = {}
+        for key, value in islice(thing.items(), MANY):
+            inner[str(key) if str(key) not in inner else f"{type(key).__name__} {key}"] = value  # 1 and "1"
     elif isinstance(thing, list | tuple):
         inner = {str(i): value for i, value in enumerate(thing[:MANY])}
     elif isinstance(getattr(thing, "__dict__", None), dict) and not isinstance(
@@ -282,7 +284,8 @@ def by_system(generator: Any) -> bool:
     """Whether the system seeded the generator, differently in each process."""
     if (came := _came.get(id(generator))) is not None:
         return came.by_system
-    return isinstance(generator, np.random.Generator) and _entropy(generator).bit_length() > 64
+    numpys = isinstance(generator, np.random.Generator | np.random.RandomState)
+    return numpys and _entropy(generator).bit_length() > 64
 
 
 def first_seed(generator: Any, seed: int, nth: int = 0) -> int:
@@ -309,6 +312,10 @@ def reseed(generator: Any, first: int, *place: int) -> None:
     elif isinstance(generator, random.Random):
         generator.seed(word)
     elif isinstance(generator, np.random.RandomState):
-        generator.seed(word & 0xFFFFFFFF)
+        kind = type(generator._bit_generator)
+        if kind is np.random.MT19937:
+            generator.seed(word & 0xFFFFFFFF)
+        else:  # NumPy seeds no other anew
+            generator.set_state({**kind(word).state, "has_gauss": 0, "gauss": 0.0})
     else:
         generator.bit_generator.state = type(generator.bit_generator)(word).state

@@ -75,8 +75,11 @@ def by_user() -> bool:
     """Whether the nearest caller outside NumPy and `random` is a function of the user's code."""
     frame: Any = inspect.currentframe()
     frame = frame.f_back.f_back
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("random", "numpy"):
+    while frame is not None and _package(frame) in ("random", "numpy"):
         frame = frame.f_back
-    if frame is None or frame.f_code.co_name == "<module>":
-        return False
-    return frame.f_globals.get("__name__", "").split(".")[0] not in OTHERS
+    return frame is not None and frame.f_code.co_name != "<module>" and _package(frame) not in OTHERS
+
+
+def _package(frame: Any) -> str:
+    """The package of a frame's code; "" for code without a module's name, such as that given to `exec`."""
+    return str(frame.f_globals.get("__name__") or "").partition(".")[0]
