@@ -87,6 +87,26 @@ def test_loss_and_gradients_are_as_exact_as_torch(options):
     assert relative_error(found, truth) <= 3 * relative_error(torchs, truth) + FLOOR
 
 
+@pytest.mark.parametrize("loss", ["mae", "huber", "quantile"])
+def test_the_slope_where_the_error_is_zero_is_autograds(loss, monkeypatch):
+    case = Case("series", 33, 4, cell="elman", hidden_size=5, loss=loss)
+    case.series.round_()  # a third of the values is 0
+    made = case.task
+
+    def zero_head(engine="reference"):
+        task = made(engine)
+        with torch.no_grad():
+            task.head.weight.zero_(), task.head.bias.zero_()
+        return task
+
+    monkeypatch.setattr(case, "task", zero_head)
+    name = case.names(1)[0]
+    true_loss, truth = torchs_gradients(case, name, torch.float64, "reference")
+    program = case.program()
+    assert program.gradients(name) == pytest.approx(true_loss)
+    assert relative_error([p.grad for p in program.task.parameters()], truth) <= 1e-6
+
+
 @pytest.mark.parametrize("kind", ["series", "text", "labelled"])
 def test_evaluation_gives_what_the_model_gives(kind):
     case = Case(kind, 50, 9, cell="gru", hidden_size=20, num_layers=2, dropout=0.5)

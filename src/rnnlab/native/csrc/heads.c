@@ -97,13 +97,14 @@ static double distance(const Head *head, float *z, const float *target, float sc
     return sum;
 }
 
-/* Koenker and Bassett 1978: a value above the predicted quantile costs `level` per unit, a value below 1 - level. */
+/* Koenker and Bassett 1978: a value above the predicted quantile costs `level` per unit, a value below 1 - level. At the
+   quantile the slope is the mean of both sides, as autograd has it. */
 static double pinball(const Head *head, float *z, const float *target, float scale) {
     const size_t count = head->level_count;
     double sum = 0;
     for (size_t i = 0; i < head->outputs; i++) {
         const float level = head->levels[i % count], e = z[i] - target[i / count];
-        const float slope = e > 0 ? 1.0f - level : e < 0 ? -level : e;
+        const float slope = e > 0 ? 1.0f - level : e < 0 ? -level : e == 0 ? 0.5f - level : e;
         sum += (double)slope * e;
         z[i] = scale * slope;
     }
