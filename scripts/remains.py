@@ -73,6 +73,8 @@ def mismatches(whole: Path, other: Path) -> list[str]:
     if not other.is_dir():
         return ["nothing"]
     names = {p.parent.name for p in whole.glob("*/run.json")}
+    if not names:
+        wrong.append("no run to compare with")
     if names != {p.parent.name for p in other.glob("*/run.json")}:
         wrong.append("other runs")
     for name in sorted(names & {p.name for p in other.iterdir()}):

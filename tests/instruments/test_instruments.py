@@ -8,11 +8,12 @@ from torch.overrides import TorchFunctionMode
 
 from rnnlab.cells import GRU, LSTM, Gate
 from rnnlab.data import Chars, Series, Sine
+from rnnlab.errors import UserError
 from rnnlab.instruments.horizon import free_runs
 from rnnlab.instruments.probe import looking, probe, trace
 from rnnlab.instruments.spectrum import candidate
 from rnnlab.instruments.states import States, dead, saturation
-from rnnlab.instruments.through_time import ablated, gradient_norms, lag, reach
+from rnnlab.instruments.through_time import Memory, ablated, gradient_norms, lag, reach
 from rnnlab.instruments.writing import Writing
 from rnnlab.tasks import CharLM, Forecaster
 from rnnlab.tasks.distribution import t_quantiles
@@ -257,3 +258,8 @@ def test_a_distribution_is_measured_by_its_own_loss(sine, loss):
         y = torch.stack([sine.series[s + sine.window : s + sine.window + 1, :1] for s in starts])
         torch.testing.assert_close(task.end_loss(trace(task, seen.x).y, seen), task.loss((x, y)))
         assert (gradient_norms(task, seen) > 0).all()
+
+
+def test_measuring_at_no_validation_is_refused():
+    with pytest.raises(UserError, match=r"^Memory: every=0: must be at least 1$"):
+        Memory(every=0)

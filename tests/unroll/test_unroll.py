@@ -1,6 +1,7 @@
 """The numbers of the notebooks, by hand and by the library, and what a person sees."""
 
 import html
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from rnnlab.cells import CELLS
 from rnnlab.cli import unroll as command
 from rnnlab.errors import UserError
+from rnnlab.unroll.page import unroll_page
 from rnnlab.unroll.unroll import EXAMPLES, unroll
 
 
@@ -135,3 +137,11 @@ def test_what_a_run_cannot_read_is_refused(small):
         command.main([str(run.folder)])
     with pytest.raises(UserError, match="a run's folder"):
         command.main(["--input", "x"])
+
+
+def test_no_page_is_written_of_what_is_not_a_number():
+    shown = unroll("notebook")
+    shown.steps[1][0].by_library[0] = np.nan
+    name = shown.steps[1][0].formula.strip().partition(" = ")[0]
+    with pytest.raises(UserError, match=f"^unroll: {re.escape(name)} is not finite at step 2; the page"):
+        unroll_page(shown)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from rnnlab.errors import UserError
 from rnnlab.instruments.probe import Probe, looking, probe
 from rnnlab.tasks.task import Task
 
@@ -24,6 +25,8 @@ class Instrument(Callback):
     narrow = False  # whether the figure is drawn for TensorBoard's grid, about 340 pixels wide
 
     def __init__(self, every: int = 10) -> None:
+        if every < 1:
+            raise UserError(f"{type(self).__name__}: every={every}: must be at least 1")
         self.every, self.validations, self.drawn_at = every, 0, -1
         self.history: list[tuple[int, Any]] = []  # (optimizer step, result), plain numbers
         self._found: Any = None

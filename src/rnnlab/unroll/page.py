@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rnnlab.errors import UserError
 from rnnlab.report.style import page
 from rnnlab.unroll.graph import graph, largest
 from rnnlab.unroll.lesson import IS
@@ -89,7 +90,17 @@ show(0);
 
 
 def unroll_page(unrolled: Unrolled) -> str:
-    """The HTML page: the computational graph over time, and for each step all quantities by hand and by the model."""
+    """The HTML page: the computational graph over time, and for each step all quantities by hand and by the model.
+
+    Raises UserError where a quantity is not finite.
+    """
+    for t, lines in enumerate(unrolled.steps, 1):
+        for line in lines:
+            if not (np.isfinite(line.by_hand).all() and np.isfinite(line.by_library).all()):
+                what = line.formula.strip().partition(" = ")[0]
+                raise UserError(
+                    f"unroll: {what} is not finite at step {t}; the page is written of finite numbers only"
+                )
     example = unrolled.example
     worst = unrolled.largest_difference
     words = [_word(unrolled, t) for t in range(len(unrolled.steps))]
