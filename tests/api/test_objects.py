@@ -643,6 +643,37 @@ def test_a_variable_around_that_the_body_of_a_class_uses_is_not_taken_for_a_glob
     assert target_of(Free).endswith(".Free")
 
 
+def test_a_variable_around_that_a_definition_uses_is_not_taken_for_a_global_one():
+    """In defaults, decorators, bases and annotations, which are evaluated in the function around them."""
+    TWICE, as_it_is, Unrecordable_ = 3, (lambda function: function), Unrecordable
+
+    def by_default(x, by=TWICE):
+        return by * x
+
+    @as_it_is
+    def decorated(x):
+        return x
+
+    class Derived(Unrecordable_):
+        pass
+
+    for kind, name in ((by_default, "TWICE"), (decorated, "as_it_is")):
+        with pytest.raises(Unrecordable, match=f"{kind.__name__} uses {name}, a variable of the function around it"):
+            target_of(kind)
+    with pytest.raises(Unrecordable, match="Derived uses Unrecordable_, which is not defined beside it"):
+        target_of(Derived)
+
+
+def test_a_class_that_wraps_itself_is_refused():
+    class Loop:
+        def go(self):
+            return self
+
+    Loop.go.__wrapped__ = Loop.go
+    with pytest.raises(Unrecordable, match="Loop wraps itself"):
+        target_of(Loop)
+
+
 TWICE = 2
 
 

@@ -122,11 +122,13 @@ class Run(folder.Run):
 
     @property
     def figures(self) -> Figures:
-        """The folder figures/; a notebook shows its pictures. `draw()` draws the missing ones."""
+        """The folder figures/; a notebook shows its pictures. `draw()` draws them again."""
         return Figures(super().figures)
 
     def draw(self) -> Figures:
-        """Draws the figures of a finished run and writes its sample, as the training does at its end."""
+        """Draws rnnlab's figures of a finished run and writes its sample, as the training does at its end. Figures of
+        callbacks of your own are only drawn by a training.
+        """
         from rnnlab.figures.finished import draw_finished
         from rnnlab.runs.data import load_data
         from rnnlab.runs.files import link_out, part_hard_links

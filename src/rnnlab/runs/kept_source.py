@@ -19,7 +19,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from rnnlab.errors import UserError
@@ -123,7 +123,7 @@ def _add(kind: Any, imports: set[str], parts: dict[str, str], under_way: set[str
         return
     under_way.add(name)
     text, globals_ = source(kind)
-    for around in sorted(closures(kind) - {name}):
+    for around in sorted(closures(kind, text) - {name}):
         # the module would use another value without a word
         if around in globals_ or hasattr(builtins, around):
             raise Unrecordable(f"{name} uses {around}, a variable of the function around it")
@@ -191,29 +191,40 @@ def own_functions(kind: Any) -> list[FunctionType]:
     """A function, or the functions that a class defines itself."""
     values = [kind] if inspect.isfunction(kind) else vars(kind).values()
     functions = [f for value in values if inspect.isfunction(f := getattr(value, "__func__", value))]
-    # what a decorator wraps has the source, and the variables around it
-    functions = [f for wrapper in functions if inspect.isfunction(f := inspect.unwrap(wrapper))]
+    try:  # what a decorator wraps has the source, and the variables around it
+        functions = [f for wrapper in functions if inspect.isfunction(f := inspect.unwrap(wrapper))]
+    except ValueError as error:
+        raise Unrecordable(f"{kind.__name__} wraps itself") from error
     return [f for f in functions if f.__module__ == kind.__module__]
 
 
-def closures(kind: Any) -> set[str]:
-    """The variables of enclosing functions that a class or function uses, also in a class's body."""
+def closures(kind: Any, text: str) -> set[str]:
+    """The variables of enclosing functions that a class or function with this source uses: in functions and bodies of
+    classes, and in defaults, decorators, bases and annotations.
+    """
     own = own_functions(kind)
-    codes = [f.__code__ for f in own]
-    if inspect.isclass(kind) and "<locals>" in kind.__qualname__:
-        for file, f in {f.__code__.co_filename: f for f in own}.items():
+    found = {name for f in own for name in f.__code__.co_freevars} - {"__class__"}
+    if "<locals>" in kind.__qualname__:
+        files = {f.__code__.co_filename: f.__globals__ for f in own}
+        if not files and (module := sys.modules.get(kind.__module__)):
+            files = {getattr(module, "__file__", None) or "": vars(module)}
+        names = kind.__qualname__.replace("<locals>.", "").split(".")
+        for file, globals_ in files.items():
             with suppress(SyntaxError):
-                text = "".join(linecache.getlines(file, f.__globals__))
-                whole = compile(text, file, "exec", dont_inherit=True)
-                codes += [body for body in _codes(whole) if any(f.__code__ in body.co_consts for f in own)]
-    return {name for code in codes for name in code.co_freevars} - {"__class__"}
+                whole = symtable.symtable("".join(linecache.getlines(file, globals_)), file, "exec")
+                found |= _bound_around(whole, names) & global_names(text)
+    return found
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _codes(inner)
+def _bound_around(table: symtable.SymbolTable, names: list[str]) -> set[str]:
+    """The variables of the functions around a definition with these names, from the outermost to its own."""
+    found = set[str]()
+    for inner in table.get_children() if len(names) > 1 else ():
+        if inner.get_name() == names[0]:
+            found |= _bound_around(inner, names[1:])
+            if inner.get_type() == "function":
+                found |= {symbol.get_name() for symbol in inner.get_symbols() if symbol.is_local()}
+    return found
 
 
 def source(kind: Any) -> tuple[str, dict[str, Any]]:
