@@ -658,7 +658,9 @@ def test_a_variable_around_that_a_definition_uses_is_not_taken_for_a_global_one(
         pass
 
     for kind, name in ((by_default, "TWICE"), (decorated, "as_it_is")):
-        with pytest.raises(Unrecordable, match=f"{kind.__name__} uses {name}, a variable of the function around it"):
+        with pytest.raises(
+            Unrecordable, match=f"{kind.__name__} uses {name}, a variable of the function around it"
+        ):
             target_of(kind)
     with pytest.raises(Unrecordable, match="Derived uses Unrecordable_, which is not defined beside it"):
         target_of(Derived)
@@ -894,3 +896,61 @@ def test_what_is_neither_a_module_nor_a_data_set_is_a_line():
         UserError, match=r"^data: DataFrame is no LightningDataModule; rnnlab\.data\.Series\(frame"
     ):
         overrides_of(data=frame)
+
+
+CHANGED = """
+from __future__ import annotations
+import sys, xml
+import xml.etree.ElementTree
+from dataclasses import dataclass
+from rnnlab.runs.kept_source import Unrecordable, keep, module_text
+
+@dataclass
+class Config:
+    width: int = 8
+
+class Base:
+    def one(self: Base) -> Base:
+        return 1
+    def two(self):
+        return 2
+
+class Mine(Base):
+    LEAK = 0.2
+    def step(self, x: Absent) -> Absent:
+        return self.LEAK * x + Config().width
+    def read(self, text):
+        return xml.etree.ElementTree.fromstring(text).tag
+
+open("alone.py", "w").write(module_text(Mine))
+keep(Mine)
+
+def refused():
+    try:
+        keep(Mine)
+    except Unrecordable as error:
+        print(str(error).partition(" was changed")[0])
+
+Mine.LEAK = 0.9
+refused()
+Mine.LEAK = 0.2
+keep(Mine)
+step, Mine.step = Mine.step, lambda self, x: x
+refused()
+Mine.step = step
+Base.one = lambda self: 2
+refused()
+"""
+
+
+def test_a_class_that_was_changed_after_its_definition_is_refused(tmp_path, monkeypatch):
+    """And one with a dataclass, annotations of names that do not exist, and a module of a package is kept."""
+    (tmp_path / "script.py").write_text(CHANGED)
+    for words, said in (
+        (["script.py"], ["Mine.LEAK", "Mine.step", "Base.one"]),
+        (["-c", "import alone; m = alone.Mine(); print(m.step(5), m.read('<a/>'))"], ["9.0 a"]),
+    ):
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.splitlines() == said, done.stderr

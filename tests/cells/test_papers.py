@@ -353,11 +353,6 @@ def test_s5_starts_from_the_eigenvalues_of_hippos_normal_part():
             "model.options.r_min=0.9, model.options.r_max=0.5: both lie between 0 and 1",
         ),
         ("lru", {"max_phase": -1.0}, "model.options.max_phase=-1.0: must be above 0"),
-        (
-            "lru",
-            {"eigenvalues": "real", "max_phase": 0.5},
-            "model.options.max_phase=0.5: real eigenvalues have no",
-        ),
         ("s4d", {"discretisation": "zo"}, "Did you mean zoh"),
         ("lru", {"eigenvalues": "reel"}, "Did you mean real"),
         ("minlstm", {"candidate": "linaer"}, "Did you mean linear"),
@@ -376,3 +371,19 @@ def test_a_gate_that_a_variant_leaves_out_has_no_bias_to_set():
     stack = Stack("multiplicativelstm", 2, 3)  # whose W_hh has no block for it
     initialise(stack, [], forget_bias=1.0, seed=0)
     assert (stack.layers[0].bias_ih[3:6] == 1).all()
+
+
+def test_a_phase_of_real_eigenvalues_is_refused_in_a_new_run_alone():
+    """Older runs have it, without an effect, and are still loaded."""
+    from rnnlab.config import check, compose
+
+    Stack("lru", 3, 4, options={"eigenvalues": "real", "max_phase": 0.5})
+    asked = ["data=sine", "model=forecaster", "model.cell=lru", "name=x", "+model.options.max_phase=0.5"]
+    with pytest.raises(UserError) as caught:
+        check(compose([*asked, "+model.options.eigenvalues=real"]))
+    assert caught.value.args == ("model.options.max_phase=0.5: real eigenvalues have no phase",)
+    check(compose(asked))
+    for neutral in ("6.283185307179586", "null"):
+        check(
+            compose([*asked[:-1], "+model.options.eigenvalues=real", f"+model.options.max_phase={neutral}"])
+        )

@@ -320,3 +320,13 @@ def test_gaps_that_each_part_fills_by_itself_hide_no_targets_that_were_trained_o
     assert "the model was trained on targets of 20 of the " in capsys.readouterr().err
     main([str(run.folder), "data.missing=drop"])  # rows that are left out move the cuts
     assert "data.missing=drop cuts the data anew: the test part may hold" in capsys.readouterr().err
+
+
+def test_a_series_that_was_moved_is_scored_where_it_is_now(series, tmp_path, capsys):
+    shutil.copytree(series.folder, tmp_path / "run")
+    config, new = tmp_path / "run" / "config.yaml", tmp_path / "here.csv"
+    old = series.config["data"]["path"]
+    config.write_text(config.read_text().replace(old, str(tmp_path / "gone.csv")))
+    shutil.copy(old, new)
+    main([str(tmp_path / "run"), f"data.path={new}", "data.fractions=[0.4,0.1,0.5]"])
+    assert "the test part may hold what the model was trained on" in capsys.readouterr().err

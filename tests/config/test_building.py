@@ -1,11 +1,14 @@
 """Objects from config nodes; what a constructor refuses is said on one line with its place."""
 
+import dataclasses
 import sys
+import types
 
 import pytest
 import torch
 
 from rnnlab.config import build
+from rnnlab.config.building import parameters, takes
 from rnnlab.errors import UserError
 
 PARAMETERS = [torch.nn.Parameter(torch.zeros(2))]
@@ -168,3 +171,31 @@ def test_an_argument_that_is_given_is_not_missed(mine):
         "data.tall: Data has no such argument. ~data.tall leaves it out",
         "data.sizes: Data needs it: +data.sizes=VALUE",
     )
+
+
+def test_a_target_that_cannot_be_hashed_is_built(monkeypatch):
+    @dataclasses.dataclass
+    class Make:
+        n: int = 1
+
+        def __call__(self, spec, hidden=4):
+            return self.n, spec, hidden
+
+    monkeypatch.setitem(sys.modules, "made_for_tests", types.ModuleType("made_for_tests"))
+    sys.modules["made_for_tests"].make = Make()
+    node = {"_target_": "made_for_tests.make", "hidden": None, "gone": None}
+    assert build(node, "model", spec="s") == (1, "s", None)
+
+
+def test_a_constructor_that_was_replaced_in_place_is_seen():
+    class Net:
+        def __init__(self, old):
+            pass
+
+    assert [*parameters(Net)] == ["old"] and parameters(Net) is parameters(Net) and not takes(Net, "new")
+
+    def init(self, new):
+        pass
+
+    Net.__init__ = init
+    assert [*parameters(Net)] == ["new"] and takes(Net, "new") and not takes(Net, "old")

@@ -91,6 +91,27 @@ def test_offsets_are_kept_and_numbers_of_seconds_are_read():
 @pytest.mark.parametrize(
     ("cells", "index"),
     [
+        (["2020-01-01T01:00", "2020-01-01T02:00Z"], 0),
+        (["2020-01-01T01:00Z", "2020-01-01T02:00+00:00", "2020-01-01T03:00", "2020-01-01"], 2),
+        (["2020/01/01 01:00 +0100", "2020/01/01 02:00"], 1),
+    ],
+)
+def test_a_time_without_an_offset_among_others_is_named(cells, index):
+    with pytest.raises(Unread, match=r"^has no offset from UTC, and others have one$") as caught:
+        read_times(cells)
+    assert caught.value.index == index
+
+
+def test_offsets_may_be_written_in_several_ways():
+    for form in (None, "%Y-%m-%dT%H:%M%z"):
+        cells = ["2020-01-01T01:00Z", "2020-01-01T02:00+00:00", "2020-01-01T03:00+0100"]
+        assert read_times(cells, form).offsets.tolist() == [0, 0, 60]
+    assert read_times(["2020-01-01T01:00", "2020-01-01T02:00"]).offsets is None
+
+
+@pytest.mark.parametrize(
+    ("cells", "index"),
+    [
         (["2020-01-01", "soon"], 1),
         (["1991 Jul", "1991 Jux"], 1),
         (["2020-02-30"], 0),

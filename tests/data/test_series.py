@@ -406,13 +406,27 @@ def test_what_is_known_ahead_is_seen_ahead(csv):
     later = pd.DatetimeIndex(np.datetime64("2020-01-21") + np.arange(2)).weekday
     np.testing.assert_allclose(told[:, 3], np.sin(2 * np.pi * later / 7), atol=1e-6)
     task = Forecaster(data.spec, cell="elman", hidden_size=3)
-    assert farthest(task, data, 17, 10) == 3
+    assert farthest(task, data, 17, 10) == (3, ["p", "p+3"])
     assert free_run(task, data, 17, 3).forecast.shape == (3, 1)
     with pytest.raises(UserError, match=r"needs the future of p\+3"):
         free_run(task, data, 17, 6)
     ended = ready(csv("day,x,p\n" + "\n".join(rows[:17]), **settings))
     with pytest.raises(UserError, match=r"needs later values of p\+3"):
         free_run(task, ended, 17, 3)
+
+
+def test_a_free_run_goes_by_whole_horizons_as_far_as_inputs_are_known(csv):
+    rows = [f"{i % 4},{i % 5}" for i in range(40)]
+    settings = {"target": "x", "known": ["p"], "horizon": 3, "window": 4}
+    data = ready(csv("x,p\n" + "\n".join(rows), **settings))
+    task = Forecaster(data.spec, cell="elman", hidden_size=3)
+    for steps in range(3, 20):  # up to the end of the data
+        reached, missing = farthest(task, data, 40 - steps, steps)
+        assert (reached, missing) == ((steps // 3 * 3, ["p+3"]) if steps > 3 and steps % 3 else (steps, []))
+        assert free_run(task, data, 40 - steps, reached).forecast.shape == (reached, 1)
+        if reached < steps:
+            with pytest.raises(UserError, match=r"needs the future of p\+3"):
+                free_run(task, data, 40 - steps, steps)
 
 
 def test_a_free_run_goes_through_the_calendar(csv):

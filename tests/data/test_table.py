@@ -1,5 +1,6 @@
 """Every fault of a file gets one line that says where it is."""
 
+import pandas as pd
 import pytest
 
 from rnnlab.data import Series
@@ -44,6 +45,43 @@ FAULTS = {
         "OT\n" + "3\n" * 6 + "4\n" * 6,
         {},
         r"column OT is constant \(3\) over the 6 training rows: data\.scaling=standard .* data\.scaling=none",
+    ),
+    "constant in one of several series": (
+        "id,OT\n" + "".join(f"a,{i}\nb,3\n" for i in range(12)),
+        {"id_column": "id"},
+        r"f\.csv, id b: column OT is constant \(3\) over the 6 training rows: .* leave the column or this series out, "
+        r"or take data\.scaling=none$",
+    ),
+    "too large to square": (
+        "OT\n" + "1e155\n2e155\n" * 6,
+        {},
+        r"f\.csv: column OT: its spread cannot be computed in double precision; multiply it by a constant$",
+    ),
+    "too small to square": ("OT\n" + "1e-310\n2e-310\n" * 6, {}, r"column OT: its spread cannot be computed"),
+    "too large a range": (
+        "OT\n" + "-1e308\n1e308\n" * 6,
+        {"scaling": "minmax"},
+        r"column OT: its spread cannot be computed",
+    ),
+    "too large to square in one of several series": (
+        "id,OT\n" + "".join(f"a,{i}\nb,{i}e155\n" for i in range(12)),
+        {"id_column": "id", "scaling": "difference"},
+        r"f\.csv, id b: column OT: its spread cannot be computed",
+    ),
+    "no series": (
+        "id,OT\n" + "a,1\n" * 3 + ",2\n" + "a,1\n" * 8,
+        {"id_column": "id"},
+        r"f\.csv: row 5, column id: '' names no series$",
+    ),
+    "missing series": (
+        "id,OT\n" + "a,1\n" * 3 + " NaN,2\n" + "a,1\n" * 8,
+        {"id_column": "id"},
+        r"row 5, column id: ' NaN' names no series$",
+    ),
+    "time without an offset": (
+        "day,OT\n" + "".join(f"2020-01-01T{i:02d}:00{'Z' if i != 3 else ''},{i}\n" for i in range(12)),
+        {"time_column": "day"},
+        r"row 5, column day: '2020-01-01T03:00' has no offset from UTC, and others have one$",
     ),
     "too short": (
         GOOD,
@@ -121,6 +159,7 @@ def read(path, **settings):
     return data
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_named_in_one_line(tmp_path, fault):
     text, settings, message = FAULTS[fault]
@@ -128,6 +167,13 @@ def test_a_fault_is_named_in_one_line(tmp_path, fault):
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path / "f.csv", **settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan"), ""], ids=str)
+def test_a_dataframe_has_no_series_without_a_name(nothing):
+    frame = pd.DataFrame({"id": [*"aaab", nothing, *"bbb"], "OT": range(8)})
+    with pytest.raises(UserError, match=r"the DataFrame: row 6, column id: '(nan)?' names no series$"):
+        read(frame, id_column="id")
 
 
 def test_the_faultless_file_is_read(tmp_path):

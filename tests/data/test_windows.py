@@ -1,6 +1,9 @@
 """What a batch holds, against slices of the series taken one by one."""
 
+import hashlib
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -128,6 +131,36 @@ def test_the_hash_follows_what_models_see_alone():
         content(split="windows"),
     ]
     assert len({content(), *others}) == 5
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_the_hash_tells_apart_what_float32_does_not():
+    """At 1e9 it has steps of 64, above 3.4e38 and below 1e-45 no numbers; scaled, models see them all."""
+    sine = np.sin(np.arange(100) / 4)
+
+    def content(values, **settings):
+        frame = pd.DataFrame({"x": values, "y": values})
+        data = Series(frame, "x", columns=["x", "y"], window=5, horizon=2, **settings)
+        data.setup()
+        return data.content_hash
+
+    columns = [1e9 + 10 * sine, 1e9 + 3 * sine, 1e9 + 1 + 3 * sine, 1e9 + 3 * np.abs(sine)]
+    columns += [1e50 * sine, 2e50 * sine, 1e50 * np.abs(sine), 1e-50 * sine, 2e-50 * sine]
+    assert len({content(values) for values in columns}) == len(columns)
+    assert content(columns[0], scaling="none") == content(columns[0]) != content(columns[1], scaling="none")
+
+
+@pytest.mark.parametrize("curve", ["level + sine", "steep", "constant"])
+def test_a_hash_of_what_float32_holds_stays_as_it_was(curve):
+    sine = np.sin(np.arange(100) / 4)
+    values = {"level + sine": 1000 + sine, "steep": 0.1 + 1e8 * sine, "constant": np.full(100, 0.1)}[curve]
+    data = Series(pd.DataFrame({"x": values}), "x", window=5, horizon=2, scaling="none")
+    data.setup()
+    digest = hashlib.sha256(b"<f4(100, 1)" + data.frame.values.astype("<f4").tobytes())
+    for split in ("train", "val", "test"):
+        starts = data.starts(split).numpy().astype("<i8")
+        digest.update(f"<i8{starts.shape}".encode() + starts.tobytes())
+    assert data.content_hash == digest.hexdigest()
 
 
 def test_a_part_too_short_for_a_window_is_refused_with_its_rows():

@@ -14,6 +14,7 @@ import rnnlab
 import warm
 from rnnlab.errors import UserError
 from rnnlab.export.export import export
+from rnnlab.export.onnx import longer
 from rnnlab.export.own import candidates, scaling
 
 ASKED = (
@@ -206,3 +207,9 @@ def test_a_scaled_series_is_told_in_the_card():
     )
     task.spec = {key: [float("scale" in key)] for key in spec}
     assert scaling(task) == scaling(Sums()) == ""
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64, torch.bool, torch.float32, torch.float64])
+def test_longer_inputs_keep_their_type(dtype):
+    found = longer(torch.ones(2, 5, dtype=dtype), {0: "batch", 1: "time"})
+    assert found.dtype == dtype and found.shape == (3, 7) and len(found.unique()) > 1

@@ -220,3 +220,23 @@ def test_a_batch_that_memory_does_not_hold_is_refused_before_it_is_tried(monkeyp
         UserError, match="a batch of 100,000 rows of 100 steps through 2 layers of 64 units would take about"
     ):
         stack(large)
+
+
+@pytest.mark.parametrize("name", ["project", "recur", "activate", "step", "advance"])
+def test_a_method_set_on_a_cell_after_a_call_is_not_given_to_torch(name):
+    stack, x = Stack("elman", 3, 4).double(), torch.ones(2, 5, 3, dtype=torch.float64)
+    before, _ = stack(x)
+    assert stack.choice.engine == "torch"
+    cell = stack.layers[0]
+    own = getattr(cell, name)
+    setattr(cell, name, lambda first, *more: own(2 * first, *more))
+    found, _ = stack(x)
+    assert not torch.allclose(found, before)
+    assert stack.choice.engine == "reference" and f"this Elman's own {name}" in stack.choice.reason
+    stack.engine = "torch"
+    with pytest.raises(
+        UserError, match=f"^model.engine=torch: .* this Elman's own {name}; use auto or reference$"
+    ):
+        stack(x)
+    delattr(cell, name)
+    torch.testing.assert_close(stack(x)[0], before)

@@ -237,6 +237,10 @@ def test_the_command_and_its_files(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.cell").mkdir()  # a folder may have the name of a key
     assert main(["compare", "exp", "model.cell"]) == 0
+    (tmp_path / "empty").mkdir()
+    capsys.readouterr()
+    assert main(["compare", "exp", "empty"]) == 2
+    assert "empty: no finished run with a result there, and no KEY in which" in capsys.readouterr().err
     assert main(["compare", "model.cell"]) == 2
     assert "model.cell: no finished run with a result there" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "exq"), "cell"]) == 2

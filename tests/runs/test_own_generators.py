@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, StackDataset, Subset, TensorDataset
 
 from rnnlab.runs import generators
 from rnnlab.runs import own_generators as own
@@ -109,6 +109,42 @@ def test_modules_in_modules_and_data_sets_in_data_sets_are_searched_however_deep
     data.datasets.append(data)
     model.append(model)
     assert own_generators({"model": model, "loader": DataLoader(data)}) == found
+
+
+class Noisy(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rng = np.random.default_rng()
+
+
+def test_modules_in_a_module_and_data_sets_in_a_data_set_are_searched_however_many():
+    assert len(own_generators({"model": torch.nn.ModuleList(Noisy() for _ in range(150))})) == 150
+    sets = [TensorDataset(torch.zeros(4)) for _ in range(150)]
+    for one in sets:
+        one.rng = np.random.default_rng()
+    assert len(own_generators({"data": ConcatDataset(sets)})) == 150
+    data = sets[0]
+    for _ in range(6):
+        data = StackDataset(StackDataset(data), sets[1])
+        data = StackDataset(a=data)
+    assert [*own_generators({"data": data}).values()] == [sets[0].rng, sets[1].rng]
+
+
+def test_what_an_older_checkpoint_does_not_know_is_seeded_by_the_run():
+    def resumed(saved):
+        model = torch.nn.Sequential(Noisy(), Noisy())
+        states = Generators(7)
+        states.on_load_checkpoint(None, model, {"generators": generators.states() | saved})
+        states.on_train_start(SimpleNamespace(callbacks=[]), model)
+        states.go_on()
+        return {at: g.random() for at, g in states.own.items()}
+
+    first, second = resumed({})
+    assert resumed({}) == resumed({"own": {}}) == resumed({"own": {"model.old": None}})
+    known = np.random.default_rng(3)
+    found = resumed({"own": {second: own.state(known)}})
+    assert found == {first: resumed({})[first], second: known.random()}
+    assert len({*found.values(), *resumed({}).values()}) == 3
 
 
 @pytest.mark.parametrize("here", [0, 1, 3])

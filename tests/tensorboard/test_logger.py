@@ -209,8 +209,11 @@ def test_what_was_asked_at_its_default_has_a_column_too():
 
 
 def test_a_mapping_that_was_asked_has_a_column_for_each_of_its_keys():
-    config = {"model": {"options": {"dt": 0.1, "gamma": 2.0}}, "callbacks": {"inspect": {"every": 1}}}
-    asked = ["model.options={dt: 0.1}", "callbacks.inspect={every: 1}"]
+    config = {
+        "model": {"options": {"dt": 0.1, "gamma": 2.0, "seed": 3}},
+        "callbacks": {"inspect": {"every": 1}},
+    }
+    asked = ["model.options={dt: 0.1, seed: 3}", "callbacks.inspect={every: 1}"]
     assert parameters(config, asked) == {"model.options.dt": 0.1, "model.options.gamma": 2.0}
 
 

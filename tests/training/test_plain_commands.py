@@ -121,3 +121,8 @@ def test_report_board_and_leaderboard_know_it(trained, command, tmp_path):  # no
 def test_predictions_that_cannot_be_put_together_are_refused_in_a_line(parts, line):
     with pytest.raises(rnnlab.UserError, match=f"^predict: {line}"):
         stacked(parts, 0)
+
+
+def test_predictions_in_bfloat16_become_single_precision():
+    found = stacked([torch.ones(1, dtype=torch.bfloat16), torch.full((1,), 0.5, dtype=torch.bfloat16)], 0)
+    assert found.dtype == "float32" and found.tolist() == [1.0, 0.5]

@@ -116,7 +116,7 @@ def forecast(
     from rnnlab.runs.data import load_data
     from rnnlab.runs.load import load_model
     from rnnlab.tasks import Forecaster
-    from rnnlab.tasks.rollout import free_run, unknown_ahead
+    from rnnlab.tasks.rollout import farthest, free_run
 
     horizon, start = whole("--horizon", horizon), whole("--start", start)
     if horizon is not None and horizon < 1:
@@ -150,9 +150,15 @@ def forecast(
         held = rows - data.parts(rows)["train"].stop  # rows after the training part
         compared = not named and start is None
         longest = max(1, min(STEPS, held, rows - data.window)) if compared else STEPS
-        row, horizon = group.stop - (longest if compared else start or 0), longest
-        if missing := unknown_ahead(task, data, row, longest):
-            horizon = data.horizon
+        horizon, missing = longest, list[str]()
+        while horizon:  # a shorter forecast of the last steps begins later, where other inputs are known
+            row = group.stop - (horizon if compared else start or 0)
+            reached, unknown = farthest(task, data, row, horizon)
+            missing = missing or unknown
+            if reached == horizon:
+                break
+            horizon = reached
+        if missing:
             warn(
                 f"the forecast goes {horizon} steps ahead: further on the model would need {', '.join(missing)}, which "
                 "it does not forecast"

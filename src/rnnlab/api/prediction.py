@@ -107,7 +107,9 @@ def stacked(parts: list[Any], along: int) -> np.ndarray:
         kind = type(others[0]).__name__
         raise UserError(f"predict: the model gives a {kind}; only tensors can be put together")
     try:
-        return torch.cat(parts, dim=along).numpy(force=True)
+        found = torch.cat(parts, dim=along)
     except RuntimeError as error:
         shapes = ", ".join(dict.fromkeys(str(tuple(part.shape)) for part in parts))
         raise UserError(f"predict: the batches' results cannot be put together: {shapes}") from error
+    found = found.float() if found.dtype == torch.bfloat16 else found  # NumPy has no bfloat16
+    return found.numpy(force=True)

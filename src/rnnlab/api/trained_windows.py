@@ -23,7 +23,10 @@ def warn_of_training(
     asked = [o for o in overrides if o.lstrip("+").partition("=")[0] in cutting]
     if not asked or split == "train":
         return
-    before = load_data(run, task.spec, trust=trust) if isinstance(data, Windowed) else None
+    try:
+        before = load_data(run, task.spec, trust=trust) if isinstance(data, Windowed) else None
+    except UserError:  # the run's own file is not there any more
+        before = None
     if before is None or len(before.frame.values) != len(data.frame.values):
         warn(f"{' '.join(asked)} cuts the data anew: the {split} part may hold what the model was trained on")
         return

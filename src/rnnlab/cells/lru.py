@@ -1,6 +1,5 @@
 """Linear recurrent units: the LRU (Orvieto et al. 2023) and the gated one of Griffin (De et al. 2024)."""
 
-import math
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -59,8 +58,6 @@ h = Re(C s') + d"""
             )
         if not max_phase > 0:
             raise UserError(f"model.options.max_phase={max_phase}: must be above 0")
-        if eigenvalues == "real" and max_phase != 2 * math.pi:
-            raise UserError(f"model.options.max_phase={max_phase}: real eigenvalues have no phase")
         self.eigenvalues, self.r_min, self.r_max, self.max_phase = eigenvalues, r_min, r_max, max_phase
         if eigenvalues == "real":
             self.named_gates, self.state_blocks = (Gate("input", "b", "linear"), LRU.named_gates[2]), (1,)

@@ -73,7 +73,14 @@ def main(argv: list[str]) -> None:
     elif words and all("=" in word for word in words):
         sides, keys = comparison.by_conditions(board, words)
     elif len(words) == 1:
-        sides, keys = comparison.by_key(board, words[0])
+        try:
+            sides, keys = comparison.by_key(board, words[0])
+        except UserError:
+            if not Path(words[0]).is_dir():
+                raise
+            raise UserError(
+                f"{words[0]}: no finished run with a result there, and no KEY in which these runs differ"
+            ) from None
     else:
         swept = (
             ", ".join(dict.fromkeys(k for row in board.rows for k in row.parameters))

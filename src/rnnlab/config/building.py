@@ -75,13 +75,21 @@ def _is_flat(key: str, value: Any) -> bool:
     return plain and not key.startswith("_")
 
 
-@cache
 def parameters(found: Any) -> Mapping[str, inspect.Parameter]:
     """The parameters of a constructor. Raises ValueError or TypeError if its signature is not known."""
+    try:
+        hash(found)
+    except TypeError:  # such as an instance of a dataclass
+        return inspect.signature(found).parameters
+    return _parameters(found, found.__init__ if inspect.isclass(found) else None)
+
+
+@cache
+def _parameters(found: Any, init: Any) -> Mapping[str, inspect.Parameter]:
+    """`init` is part of the key: a notebook may replace a class's constructor."""
     return inspect.signature(found).parameters
 
 
-@cache
 def takes(found: Any, key: str) -> bool:
     """Whether a constructor takes an argument; true if its signature is not known."""
     try:

@@ -170,6 +170,12 @@ class Recurrent(Node):
                 yield f"options.{name}", f"{self.cell} has no such option.{hint or ' It has none.'}"
             elif value is not None and (why := _unfit(own[name], value)):
                 yield f"options.{name}", why
+            elif (
+                name == "max_phase"
+                and self.options.get("eigenvalues") == "real"
+                and value not in (None, own[name].default)
+            ):  # the cell itself takes it: older runs have it, without an effect
+                yield f"options.{name}", "real eigenvalues have no phase"
 
     def deciding(self, values: dict[str, Any]) -> dict[str, Any]:
         """The values, without options that have the cell's default."""

@@ -74,18 +74,23 @@ def _iso(cells: Sequence[str]) -> Instants | None:
         times = np.array(naive, dtype="datetime64[us]")
     except ValueError:  # a day that does not exist
         return None
-    return _in_utc(times, offsets)
+    return _in_utc(times, [_minutes(offset) for offset in offsets])
 
 
-def _in_utc(times: np.ndarray, offsets: Sequence[str | None]) -> Instants:
-    if not any(offsets):
+def _in_utc(times: np.ndarray, offsets: Sequence[int | None]) -> Instants:
+    without = [i for i, offset in enumerate(offsets) if offset is None]
+    if len(without) == len(offsets):
         return Instants(times, None)
-    east = np.array([_minutes(offset) for offset in offsets])
+    if without:  # perhaps in local time, perhaps in UTC
+        raise Unread(without[0], "has no offset from UTC, and others have one")
+    east = np.array(offsets)
     return Instants(times - east * MINUTE, east)
 
 
-def _minutes(offset: str | None) -> int:
-    if not offset or offset == "Z":
+def _minutes(offset: str | None) -> int | None:
+    if not offset:
+        return None
+    if offset == "Z":
         return 0
     minutes = 60 * int(offset[1:3]) + int(offset[-2:])
     return -minutes if offset[0] == "-" else minutes
@@ -104,7 +109,7 @@ def _by_pattern(cells: Sequence[str]) -> Instants:
         for groups in found:
             groups |= {order[0]: groups["a"], order[1]: groups["b"]}
     times = [_instant(i, groups) for i, groups in enumerate(found)]
-    return _in_utc(np.array(times, dtype="datetime64[us]"), [groups["offset"] for groups in found])
+    return _in_utc(np.array(times, dtype="datetime64[us]"), [_minutes(groups["offset"]) for groups in found])
 
 
 def _day_or_month_first(found: list[dict[str, str]]) -> str:
@@ -154,8 +159,4 @@ def _by_format(cells: Sequence[str], form: str) -> Instants:
         offset = time.utcoffset()
         times.append(time.replace(tzinfo=None))
         offsets.append(None if offset is None else round(offset.total_seconds() / 60))
-    instants = np.array(times, dtype="datetime64[us]")
-    if all(offset is None for offset in offsets):
-        return Instants(instants, None)
-    east = np.array([offset or 0 for offset in offsets])
-    return Instants(instants - east * MINUTE, east)
+    return _in_utc(np.array(times, dtype="datetime64[us]"), offsets)

@@ -24,6 +24,7 @@ from rnnlab.errors import UserError, counted
 
 POLICIES = ("error", "interpolate", "drop")
 SCALINGS = ("standard", "minmax", "none", *MODES)
+SQUARED = float(np.finfo(np.float64).tiny) ** 0.5  # the square of anything smaller has lost digits, or is 0
 
 
 class Series(Windowed):
@@ -111,7 +112,13 @@ class Series(Windowed):
         offsets = None if instants is None else instants.offsets
         labels, place = [""], np.zeros(len(times), int)
         if self.id_column:
-            ids, place = np.unique(table.cells(self.id_column, "id_column"), return_inverse=True)
+            cells = table.cells(self.id_column, "id_column")
+            for row, cell in zip(table.rows, cells, strict=True):
+                if cell.strip().lower() in table.missing:
+                    raise UserError(
+                        f"{self.source}: row {row}, column {self.id_column}: {cell!r} names no series"
+                    )
+            ids, place = np.unique(cells, return_inverse=True)
             labels = ids.tolist()
         self.remarks, pieces = [], []
         if not self.time_column and not self.id_column and (uneven := table.uneven()):
@@ -227,17 +234,29 @@ class Series(Windowed):
         train = train[~np.isnan(train).any(1)]
         scaled = [i for i in range(len(columns)) if not self.inputs - self.frame.plain <= i < self.inputs]
         low, high = train.min(0), train.max(0)
+        where = f"{self.source}, {self.id_column} {self.fitting}" if self.fitting else f"{self.source}"
         if len(constant := [i for i in scaled if low[i] == high[i]]):
             i = constant[0]
+            out = "the column or this series out," if self.fitting else "it out"
             raise UserError(
-                f"{self.source}: column {columns[i]} is constant ({low[i]:g}) over the {len(train)} training "
-                f"rows: data.scaling={self.scaling} cannot scale it; leave it out or take data.scaling=none"
+                f"{where}: column {columns[i]} is constant ({low[i]:g}) over the {len(train)} training "
+                f"rows: data.scaling={self.scaling} cannot scale it; leave {out} or take data.scaling=none"
             )
-        found = (low, high - low) if self.scaling == "minmax" else (train.mean(0), train.std(0))
-        if self.scaling in DIFFERENCES:  # the spread of differences, unless it is 0 as for a constant slope
-            back = self.season if self.scaling == "seasonal_difference" and self.season else 1
-            spread = (train[back:] - train[:-back]).std(0) if len(train) > back else np.zeros(len(columns))
-            found = train.mean(0), np.where(spread > 1e-6 * found[1], spread, found[1])
+        with np.errstate(all="ignore"):
+            found = (low, high - low) if self.scaling == "minmax" else (train.mean(0), train.std(0))
+            if (
+                self.scaling in DIFFERENCES
+            ):  # the spread of differences, unless it is 0 as for a constant slope
+                back = self.season if self.scaling == "seasonal_difference" and self.season else 1
+                enough = len(train) > back
+                spread = (train[back:] - train[:-back]).std(0) if enough else np.zeros(len(columns))
+                found = train.mean(0), np.where(spread > 1e-6 * found[1], spread, found[1])
+        least = 0.0 if self.scaling == "minmax" else SQUARED
+        if lost := [i for i in scaled if not (np.isfinite(found[0][i]) and least < found[1][i] < np.inf)]:
+            raise UserError(
+                f"{where}: column {columns[lost[0]]}: its spread cannot be computed in double precision; "
+                "multiply it by a constant"
+            )
         shift[scaled], scale[scaled] = found[0][scaled], found[1][scaled]
         return shift, scale
 

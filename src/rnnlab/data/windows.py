@@ -24,6 +24,7 @@ from rnnlab.errors import UserError
 from rnnlab.memory import check_memory
 
 EVALUATED = 1024  # a batch for evaluation has at least so many windows
+COARSE = 1e-4  # times a column's range: what float32 may lose of a value before the hash takes a closer look
 
 
 class Windowed(SequenceData):
@@ -51,6 +52,8 @@ class Windowed(SequenceData):
     """The number of test parts that are left out at the end."""
     reaching = False
     """Whether the inputs of a part's first windows reach back over its cut, so that only targets stay in the part."""
+    fitting = ""
+    """The name of the series that `fit` is called for; "" where there is only one."""
 
     def __init__(
         self, window: int, horizon: int, fractions: tuple[float, float, float], batch_size: int, seed: int
@@ -156,10 +159,16 @@ class Windowed(SequenceData):
         self.series = torch.from_numpy(scaled)
         self.spec = self._described()
         # as float32: the last bits of a float64 sine differ between machines, and no model sees them
-        seen = [frame.values.astype("<f4"), *(self.starts(split).numpy().astype("<i8") for split in SPLITS)]
+        with np.errstate(over="ignore"):
+            seen = [frame.values.astype("<f4"), *(self.starts(s).numpy().astype("<i8") for s in SPLITS)]
         digest = hashlib.sha256()
         for array in seen:
             digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+        for group in frame.series:
+            rows = frame.values[group.start : group.stop]
+            train = self.parts(len(rows))["train"]
+            for i, column in enumerate(rows.T):
+                digest.update(_finer(f"{group.name} {i}", column, train))
         self.content_hash = digest.hexdigest()
         self._ready = True
 
@@ -217,6 +226,7 @@ class Windowed(SequenceData):
                     "data.fractions"
                 )
             train = frame.values[group.start + cuts["train"].start : group.start + cuts["train"].stop]
+            self.fitting = group.name
             found.append(self.fit(self.logged(train), self.column_names))
         shift, scale = (np.stack(arrays) for arrays in zip(*found, strict=True))
         return Scales(shift, scale)
@@ -331,3 +341,23 @@ class Windowed(SequenceData):
                 for name, predict in (self.predictors if len(starts) else {}).items()
             }
         return self._scores[split]
+
+
+def _finer(name: str, column: np.ndarray, train: slice) -> bytes:
+    """For the hash: a column in units of its range, where float32 hardly holds it; else nothing.
+
+    Small changes at a high level are lost in float32, and so are huge and tiny values; models see them scaled.
+    """
+    told = ~np.isnan(column)
+    fitted = column[train][told[train]]
+    if not len(fitted):  # of new data for a trained model, perhaps
+        fitted = column[told]
+    if not len(fitted):
+        return b""
+    with np.errstate(all="ignore"):
+        low = fitted.min()
+        unit = fitted.max() - low or abs(low)
+        if np.abs(fitted.astype("<f4") - fitted).max() <= COARSE * unit:
+            return b""
+        # the range itself, too: else one curve, twice as high, would be the same
+        return f"{name} {low:.15g} {unit:.9g}".encode() + ((column - low) / unit).astype("<f4").tobytes()

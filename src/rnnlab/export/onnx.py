@@ -97,5 +97,5 @@ def longer(x: torch.Tensor, axes: dict[int, str]) -> torch.Tensor:
     shape = [{"batch": 3, "time": 7}.get(axes.get(at, ""), n) for at, n in enumerate(x.shape)]
     count = torch.Size(shape).numel()
     if not x.is_floating_point():
-        return (torch.arange(count) % 2).reshape(shape)
-    return torch.linspace(-1, 1, count).reshape(shape)
+        return (torch.arange(count) % 2).reshape(shape).to(x)
+    return torch.linspace(-1, 1, count).reshape(shape).to(x)

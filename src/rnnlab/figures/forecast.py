@@ -40,7 +40,7 @@ def finished(
     steps = min(max(SHOWN, 10 * data.horizon), end - row)
     covered = steps // data.horizon * data.horizon
     ahead = "one step ahead" if data.horizon == 1 else f"{data.horizon} steps ahead"
-    free = free_run(task, data, row, farthest(task, data, row, steps))
+    free = free_run(task, data, row, farthest(task, data, row, steps)[0])
     figure = canvas(10, 4)
     left, right = figure.subplots(1, 2, width_ratios=[2.1, 1])
     # with split="windows", a part comes from the whole series

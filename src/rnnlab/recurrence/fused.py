@@ -8,11 +8,15 @@ from rnnlab.cells import Cell, State
 from rnnlab.cells.masks import Masks
 from rnnlab.recurrence import reference
 
+EQUATIONS = ("project", "recur", "activate", "step", "advance")  # the methods that decide a cell's equations
+
 
 def obstacle(cell: Cell, device: torch.device, precision: str) -> str | None:
     """The reason why torch's layers cannot run the cell; None where they can."""
     if not cell.torch_layer:
         return f"torch has no fused layer for {type(cell).__name__}"
+    if own := [name for name in EQUATIONS if name in vars(cell)]:
+        return f"torch's fused layers do not know this {type(cell).__name__}'s own {' and '.join(own)}"
     if cell.zoneout:
         return "torch's fused layers have no zoneout"
     return "torch's fused layers have no recurrent dropout" if cell.recurrent_dropout else None

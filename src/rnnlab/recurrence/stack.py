@@ -15,6 +15,7 @@ from rnnlab.cells.elman import Nonlinearity
 from rnnlab.errors import UserError, nearest
 from rnnlab.memory import check_memory
 from rnnlab.recurrence import draws, engines, traced
+from rnnlab.recurrence.fused import EQUATIONS
 from rnnlab.recurrence.initialisation import initialise
 
 PRECISIONS = {torch.float64: "64-true", torch.bfloat16: "bf16-true", torch.float16: "16-true"}
@@ -122,7 +123,11 @@ class Stack(nn.Module):
     def choice(self) -> engines.Choice:
         """The engine for this stack on its present device and in its present precision, and why it was chosen."""
         weight = next(self.parameters())
-        cells = [(id(cell), cell.zoneout, cell.recurrent_dropout) for cell in self.cells]
+        # `equations_key` would see more, but takes a tenth of the time of a call with one step
+        cells = [
+            (id(cell), cell.zoneout, cell.recurrent_dropout, *map(vars(cell).get, EQUATIONS))
+            for cell in self.cells
+        ]
         now = self.engine, weight.device, weight.dtype, self._precision_now, cells
         if self._chosen is None or self._chosen[0] != now:
             self._chosen = now, engines.choose(self.engine, self.cells, weight.device, self._precision_now)

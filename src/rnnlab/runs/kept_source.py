@@ -5,6 +5,8 @@ uses. The process that defined the class, and those whose user trusts the run, i
 the manifest keeps its text.
 """
 
+import __future__
+
 import ast
 import builtins
 import hashlib
@@ -19,7 +21,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from rnnlab.errors import UserError
@@ -30,6 +32,7 @@ from rnnlab.runs.syntax import python_syntax
 PREFIX = "source_"
 NAME = re.compile(rf"{PREFIX}[0-9a-f]{{12}}")
 CONSTANTS = (int, float, complex, str, bytes, bool, type(None))
+FUTURE = "from __future__ import annotations"
 NOT_FINITE = {word: f"from math import {word}" for word in ("inf", "nan")}  # how `repr` writes such numbers
 
 
@@ -79,7 +82,41 @@ def keep(kind: Any) -> str:
         raise Unrecordable(
             f"{kind.__name__}, by its source alone: {type(error).__name__}: {error}"
         ) from error
+    for live in kind.__mro__ if inspect.isclass(kind) else (kind,):
+        copy = getattr(importlib.import_module(module), live.__name__, None)
+        if getattr(copy, "__module__", "") == module and (at := replaced(live, copy)):
+            raise Unrecordable(f"{at} was changed after its definition; define it as it is to be")
     return module
+
+
+def replaced(kind: Any, copy: Any) -> str:
+    """The method or number of a class (or the function) that is not what its source says; "" where there is none."""
+    if inspect.isfunction(kind):
+        return "" if _meaning(kind.__code__) == _meaning(copy.__code__) else kind.__name__
+    for name, value in vars(kind).items():
+        ours, theirs = (getattr(one, "__func__", one) for one in (value, vars(copy).get(name)))
+        if (
+            inspect.isfunction(ours) and ours.__code__.co_filename != "<string>"
+        ):  # one that a dataclass has generated
+            changed = not inspect.isfunction(theirs) or _meaning(ours.__code__) != _meaning(theirs.__code__)
+        else:
+            changed = _constant(value) and not name.startswith("__") and repr(value) != repr(theirs)
+        if changed:
+            return f"{kind.__name__}.{name}"
+    return ""
+
+
+def _meaning(code: CodeType) -> tuple[Any, ...]:
+    """What a function computes, without its place: two definitions of the same text have the same."""
+    inner = [
+        _meaning(one) if isinstance(one, CodeType) else (type(one), _short(one)) for one in code.co_consts
+    ]
+    return code.co_code, code.co_names, code.co_varnames, code.co_freevars, inner
+
+
+def _short(value: Any) -> Any:
+    """A text without the names of functions around it, as Python 3.10 keeps names of inner functions."""
+    return value.rpartition("<locals>.")[2] if isinstance(value, str) else repr(value)
 
 
 def install(kept: Mapping[str, str]) -> None:
@@ -113,7 +150,8 @@ def module_text(kind: Any) -> str:
     imports: set[str] = set()
     parts: dict[str, str] = {}
     _add(kind, imports, parts, set())
-    return "\n\n\n".join(["\n".join(sorted(imports)), *parts.values()]).strip() + "\n"
+    first = [FUTURE] if FUTURE in imports else []
+    return "\n\n\n".join(["\n".join([*first, *sorted(imports - {FUTURE})]), *parts.values()]).strip() + "\n"
 
 
 def _add(kind: Any, imports: set[str], parts: dict[str, str], under_way: set[str]) -> None:
@@ -123,16 +161,23 @@ def _add(kind: Any, imports: set[str], parts: dict[str, str], under_way: set[str
         return
     under_way.add(name)
     text, globals_ = source(kind)
-    for around in sorted(closures(kind, text) - {name}):
+    if any(f.__code__.co_flags & __future__.annotations.compiler_flag for f in own_functions(kind)):
+        imports.add(FUTURE)
+    names = global_names(text)
+    if FUTURE in imports:  # then annotations use no names
+        names &= global_names(f"{FUTURE}\n{text}")
+    for around in sorted(closures(kind, names) - {name}):
         # the module would use another value without a word
         if around in globals_ or hasattr(builtins, around):
             raise Unrecordable(f"{name} uses {around}, a variable of the function around it")
-    for used in sorted(global_names(text) - {name}):
+    for used in sorted(names - {name}):
         if used not in globals_:
             if not hasattr(builtins, used):
                 raise Unrecordable(f"{name} uses {used}, which is not defined beside it")
             continue
         value = globals_[used]
+        if isinstance(value, ModuleType):
+            imports |= submodules(used, value, text)
         if (line := import_line(used, value)) is not None:
             imports.add(line)
         elif inspect.isclass(value) or inspect.isfunction(value):
@@ -153,6 +198,18 @@ def _constant(value: Any) -> bool:
     if isinstance(value, dict):
         return all(_constant(k) and _constant(v) for k, v in value.items())
     return type(value) in CONSTANTS
+
+
+WHOLE = ("torch", "lightning", "numpy", "os")  # packages that import the modules that are used of them
+
+
+def submodules(name: str, package: ModuleType, text: str) -> set[str]:
+    """The import statements of the modules in a package that a text uses as NAME.MODULE."""
+    if package.__name__.partition(".")[0] in WHOLE:
+        return set()
+    used = {ast.unparse(node) for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)}
+    paths = {package.__name__ + chain.removeprefix(name) for chain in used if chain.startswith(f"{name}.")}
+    return {f"import {path}" for path in paths & sys.modules.keys()}
 
 
 def import_line(name: str, value: Any) -> str | None:
@@ -195,12 +252,13 @@ def own_functions(kind: Any) -> list[FunctionType]:
         functions = [f for wrapper in functions if inspect.isfunction(f := inspect.unwrap(wrapper))]
     except ValueError as error:
         raise Unrecordable(f"{kind.__name__} wraps itself") from error
-    return [f for f in functions if f.__module__ == kind.__module__]
+    # functions that dataclasses and the like have generated have no source
+    return [f for f in functions if f.__module__ == kind.__module__ and f.__code__.co_filename != "<string>"]
 
 
-def closures(kind: Any, text: str) -> set[str]:
-    """The variables of enclosing functions that a class or function with this source uses: in functions and bodies of
-    classes, and in defaults, decorators, bases and annotations.
+def closures(kind: Any, names: set[str]) -> set[str]:
+    """The variables of enclosing functions that a class or function uses, whose source uses these `names`: in functions
+    and bodies of classes, and in defaults, decorators, bases and annotations.
     """
     own = own_functions(kind)
     found = {name for f in own for name in f.__code__.co_freevars} - {"__class__"}
@@ -208,11 +266,11 @@ def closures(kind: Any, text: str) -> set[str]:
         files = {f.__code__.co_filename: f.__globals__ for f in own}
         if not files and (module := sys.modules.get(kind.__module__)):
             files = {getattr(module, "__file__", None) or "": vars(module)}
-        names = kind.__qualname__.replace("<locals>.", "").split(".")
+        path = kind.__qualname__.replace("<locals>.", "").split(".")
         for file, globals_ in files.items():
             with suppress(SyntaxError):
                 whole = symtable.symtable("".join(linecache.getlines(file, globals_)), file, "exec")
-                found |= _bound_around(whole, names) & global_names(text)
+                found |= _bound_around(whole, path) & names
     return found
 
 

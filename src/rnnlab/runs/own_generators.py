@@ -199,7 +199,9 @@ def _unseeded(body: Sequence[ast.AST]) -> Iterator[str]:
                 yield from _unseeded(getattr(statement, inner, []))
 
 
-def _walk(thing: Any, at: str, deep: int, seen: dict[int, int]) -> Iterator[tuple[str, Any]]:
+def _walk(
+    thing: Any, at: str, deep: int, seen: dict[int, int], many: int | None = MANY
+) -> Iterator[tuple[str, Any]]:
     """`seen`: {id of an object: how many levels below it were searched}; a shorter way to it may lead deeper."""
     if isinstance(thing, random.SystemRandom):
         return  # SystemRandom has no state
@@ -216,10 +218,10 @@ def _walk(thing: Any, at: str, deep: int, seen: dict[int, int]) -> Iterator[tupl
         return
     if isinstance(thing, dict):
         inner = {}
-        for key, value in islice(thing.items(), MANY):
+        for key, value in islice(thing.items(), many):
             inner[str(key) if str(key) not in inner else f"{type(key).__name__} {key}"] = value  # 1 and "1"
     elif isinstance(thing, list | tuple):
-        inner = {str(i): value for i, value in enumerate(thing[:MANY])}
+        inner = {str(i): value for i, value in enumerate(thing[:many])}
     elif isinstance(getattr(thing, "__dict__", None), dict) and not isinstance(
         thing, type | types.ModuleType | types.FunctionType
     ):
@@ -228,16 +230,19 @@ def _walk(thing: Any, at: str, deep: int, seen: dict[int, int]) -> Iterator[tupl
         return
     seen[id(thing)] = deep
     for key, value in inner.items():
-        yield from _walk(value, f"{at}.{key}" if at else key, _below(thing, key, value, deep), seen)
+        below, among = _below(thing, key, value, deep)
+        yield from _walk(value, f"{at}.{key}" if at else key, below, seen, among)
 
 
-def _below(thing: Any, key: str, value: Any, deep: int) -> int:
-    """The level of an attribute: modules in a module, and data sets in a data set, are on its own level."""
+def _below(thing: Any, key: str, value: Any, deep: int) -> tuple[int, int | None]:
+    """The level of an attribute, and how many items of it are searched: modules in a module, and data sets in a data
+    set, are on its own level, and all of them are searched.
+    """
     if (isinstance(thing, torch.nn.Module) and key == "_modules" and isinstance(value, dict)) or (
-        isinstance(thing, Dataset) and key == "datasets" and isinstance(value, list)
+        isinstance(thing, Dataset) and key == "datasets" and isinstance(value, list | tuple | dict)
     ):
-        return deep + 1
-    return deep if isinstance(thing, Dataset) and key == "dataset" else deep - 1
+        return deep + 1, None
+    return (deep if isinstance(thing, Dataset) and key == "dataset" else deep - 1), MANY
 
 
 def state(generator: Any) -> Any:

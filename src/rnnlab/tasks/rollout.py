@@ -113,16 +113,16 @@ def fed_back(task: Forecaster, window: Tensor, steps: int, known: Tensor | None 
     return torch.cat(forecasts, dim=1)[:, :steps]
 
 
-def farthest(task: Forecaster, data: Windowed, row: int, steps: int) -> int:
-    """How far a free run from `row` can go: `steps`, or one horizon where the future of an input is not known."""
-    return data.horizon if unknown_ahead(task, data, row, steps) else steps
-
-
-def unknown_ahead(task: Forecaster, data: Windowed, row: int, steps: int) -> list[str]:
-    """The names of the inputs without which a free run of `steps` from `row` ends after one horizon."""
-    told, fed = data.known_ahead(row, max(0, steps - data.horizon)), task.spec["target_index"]
-    names = enumerate(task.spec["input_names"])
-    return [name for i, name in names if i not in fed and bool(told[:, i].isnan().any())]
+def farthest(task: Forecaster, data: Windowed, row: int, steps: int) -> tuple[int, list[str]]:
+    """How far a free run from `row` can go, at most `steps`, and the names of the inputs that it would need further on:
+    forecasts are fed back by whole horizons, with the inputs of those rows that are known ahead.
+    """
+    told = data.known_ahead(row, (-(-steps // data.horizon) - 1) * data.horizon)
+    missing = told.isnan()
+    missing[:, task.spec["target_index"]] = False  # these are forecast
+    known = int((~missing.any(1)).cumprod(0).sum())  # rows before the first that is not known
+    names = [name for name, gaps in zip(task.spec["input_names"], missing.any(0), strict=True) if gaps]
+    return min(steps, (known // data.horizon + 1) * data.horizon), names
 
 
 def times(data: Windowed, row: int, steps: int) -> np.ndarray:

@@ -27,7 +27,7 @@ def parameters(config: Mapping[str, Any], overrides: list[str]) -> dict[str, Any
         elif isinstance(config.get(key), dict) and key not in ASIDE:
             found[key] = value
         else:  # a mapping, such as model.options={dt: 0.1}
-            found |= {k: v for k, v in flat.items() if k.startswith(f"{key}.")}
+            found |= {k: v for k, v in flat.items() if k.startswith(f"{key}.") and not k.endswith(".seed")}
     return found
 
 

@@ -123,6 +123,9 @@ def headline(run: Run) -> str:
     if not part:
         return ""
     metric, value = next(iter(ours[part].items()))
+    watched = str(results.get("best", {}).get("monitor", "")).removeprefix("metric/")
+    if part == "val" and watched in ours[part]:
+        metric, value = watched, ours[part][watched]
     said = f"{PARTS[part]} {metric} {number(value)}"
     more_is_better = metric in GREATER
     beside = {name: scores[metric] for name, scores in baselines.get(part, {}).items() if metric in scores}

@@ -170,8 +170,8 @@ class Generators(Callback):
         self.own |= {at: g for at, g in own.of_modules(self.modules).items() if id(g) not in held}
         for generator in self.own.values():  # the initial states, before a resume restores others
             self.firsts.setdefault(id(generator), (generator, own.first_seed(generator, self.seed)))
-        if self.pending is None:  # else the checkpoint has the states
-            self.reseed({at: g for at, g in self.own.items() if own.by_system(g)}, TRAINED)
+        # also in a resume: a checkpoint of an older rnnlab may lack some, which `restore` leaves as they are
+        self.reseed({at: g for at, g in self.own.items() if own.by_system(g)}, TRAINED)
 
 
 def gives(data: Any, name: str) -> bool:

@@ -263,7 +263,10 @@ def train_config(
         if display.figures and status in ENDED and not is_fast_dev_run(trainer):
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
                 if (draw_run := getattr(callback, "draw_run", None)) is not None:
-                    draw_run(run, task, data)
+                    try:
+                        draw_run(run, task, data)
+                    except UserError as error:  # the run has finished all the same
+                        warn(f"no picture: {error}")
     return run
 
 
