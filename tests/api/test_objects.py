@@ -954,3 +954,8 @@ def test_a_class_that_was_changed_after_its_definition_is_refused(tmp_path, monk
             [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert done.stdout.splitlines() == said, done.stderr
+
+
+def test_a_partial_is_no_cell():
+    with pytest.raises(UserError, match=r"^cell: must be a class; its options are overrides"):
+        rnnlab.train("experiment=sine", cell=functools.partial(Cell, k=0.9))

@@ -62,6 +62,7 @@ def test_a_cell_is_its_papers_recurrence(name, options, bias):
     stack = drawn(name, bias=bias, **options)
     x, state = sample(stack)
     p = {n: parameter.detach().numpy() for n, parameter in stack.layers[0].named_parameters()}
+    assert hasattr(papers, name), f"write {name} in tests/cells/papers.py, in NumPy and from its paper"
     expected, last = getattr(papers, name)(p, x[0].numpy(), [s[0].numpy() for s in state], **options)
     with torch.no_grad():
         y, [end] = stack(x, [state])

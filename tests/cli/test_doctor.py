@@ -4,6 +4,7 @@ import pytest
 
 from rnnlab import native
 from rnnlab.cli import doctor
+from rnnlab.errors import UserError
 
 needs_kernels = pytest.mark.skipif(native.obstacle() is not None, reason="no native engine here")
 
@@ -61,3 +62,14 @@ def test_a_cell_that_cannot_be_compiled_is_explained(capsys, monkeypatch, tmp_pa
     monkeypatch.syspath_prepend(tmp_path)
     assert doctor.main(["--cell", "sorting.Sorts"]) == 1
     assert "sorting.py, line 8, step: a tensor's sort cannot be compiled" in capsys.readouterr().out
+
+
+def test_a_cell_that_cannot_be_made_costs_a_line(monkeypatch, tmp_path):
+    (tmp_path / "needing.py").write_text(
+        "from rnnlab import Cell\nclass Needs(Cell):\n    gates, states = 1, 1\n"
+        "    def __init__(self, *args, must, **more):\n        super().__init__(*args, **more)\n"
+        "    def step(self, u, state):\n        return u, (u,)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"^doctor --cell needing.Needs: cannot be made: TypeError: .*must"):
+        doctor.main(["--cell", "needing.Needs"])

@@ -225,14 +225,21 @@ class Changes(Callback):
             parametrizations.weight_norm(task.head)
 
 
-def test_a_run_whose_model_a_callback_changed_is_told_from_what_is_loaded(small, capsys, tmp_path):
+def test_a_run_whose_model_a_callback_changed_is_told_from_what_is_loaded(
+    small, capsys, tmp_path, monkeypatch
+):
     def trained(how):
         asked = "+callbacks.one._target_=test_evaluate.Changes", f"+callbacks.one.how={how}"
         return small(*(asked if how else ()), outputs=tmp_path / how)
 
     capsys.readouterr()
     main([str(trained("hook").folder)])
-    assert "was" in (told := capsys.readouterr().err) and "the test loss is" in told
+    told = capsys.readouterr().err
+    assert "the test loss is" in told and "something that the config does not describe" in told
+    with monkeypatch.context() as context:
+        context.setattr("rnnlab.api.evaluation.why_stale", lambda *_: ["the imported module x has changed"])
+        main([str(trained("hook").folder)])
+    assert "in the training: since then the imported module x has changed" in capsys.readouterr().err
     main([str(trained("").folder)])
     assert "the test loss is" not in capsys.readouterr().err
     with pytest.raises(UserError, match=r"head\.weight differ; did a callback change the model\?") as error:

@@ -60,7 +60,9 @@ def test_the_files_of_a_group_list_the_keys_of_its_schema(group):
         keys = load(path)
         if "_target_" not in keys:
             continue
-        schema = KNOWN[keys.pop("_target_")]
+        target = keys.pop("_target_")
+        assert target in KNOWN, f"{path}: {target} needs a schema in src/rnnlab/config"
+        schema = KNOWN[target]
         keys.pop("_partial_", None)
         required = {k for k, f in schema.model_fields.items() if f.is_required()}
         assert required <= set(keys) <= set(schema.model_fields), path

@@ -265,8 +265,12 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
         node = node | {at: -value}
     place = at.replace("_modules.", "").replace("_parameters.", "").replace("_buffers.", "")
     kind = type(thing)
-    lost = [name for name in inspect.signature(kind).parameters if name not in node and name != "args"]
+    taken = inspect.signature(kind).parameters.values()
+    named = [p.name for p in taken if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    lost = [name for name in named if name not in node]
     hint = f"; {lost[0]} is not kept on it: {KEEP.format(name=lost[0])}" if lost else ""
+    if not lost and any(p.kind is p.VAR_KEYWORD for p in taken):
+        hint = "; arguments without names of their own are recorded of a functools.partial alone"
     raise Unrecordable(f"it is not what {kind.__name__}({shown(node)}) makes: {place} differs{hint}")
 
 

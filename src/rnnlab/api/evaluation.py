@@ -9,6 +9,7 @@ from rnnlab.api.frame import frame
 from rnnlab.api.part import TITLES, as_trained, is_new, part, plain_part, quietly
 from rnnlab.errors import UserError, nearest, warn
 from rnnlab.runs.run import Run
+from rnnlab.runs.sources import why_stale
 
 BY = ("step", "target", "series")
 
@@ -185,7 +186,12 @@ def _compare(run: Run, loss: float) -> None:
     if then is None or not whole or asked.get("precision", "32-true") not in ("32-true", "64-true"):
         return
     if abs(loss - then) > 0.001 * abs(then):
-        warn(
-            f"the test loss is {loss:.4g}, and was {then:.4g} in the training: something that the config does not "
-            "describe, such as a callback, changed the model or its batches there"
+        since = ", ".join(why_stale(run, run.config))
+        why = (
+            f"since then {since}"
+            if since
+            else (
+                "something that the config does not describe, such as a callback, changed the model or its batches there"
+            )
         )
+        warn(f"the test loss is {loss:.4g}, and was {then:.4g} in the training: {why}")

@@ -38,6 +38,10 @@ def overrides_of(
     Raises UserError for a cell that has no source, and with `away` for an object that cannot be recorded.
     """
     asked, nodes = [], dict[str, dict[str, Any]]()
+    if isinstance(cell, partial):
+        raise UserError(
+            "cell: must be a class; its options are overrides, such as '+model.options.NAME=VALUE'"
+        )
     if cell is not None:
         try:
             asked.append(f"model.cell={target_of(cell)}")

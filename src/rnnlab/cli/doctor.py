@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnlab.cli.arguments import Arguments
+from rnnlab.errors import UserError
 
 
 def main(argv: list[str]) -> int:
@@ -63,7 +64,12 @@ def show_cell(name: str) -> int:
     from rnnlab.recurrence import Stack
     from rnnlab.terminal.console import Console
 
-    stack = Stack(name, 2, 8)
+    try:
+        stack = Stack(name, 2, 8)
+    except UserError:
+        raise
+    except Exception as error:  # the user's constructor may raise any
+        raise UserError(f"doctor --cell {name}: cannot be made: {type(error).__name__}: {error}") from error
     console = Console()
     console.print(
         f"{stack.kind.__name__}: engine {stack.choice.engine} ({stack.choice.reason})", soft_wrap=True
