@@ -959,3 +959,25 @@ def test_a_class_that_was_changed_after_its_definition_is_refused(tmp_path, monk
 def test_a_partial_is_no_cell():
     with pytest.raises(UserError, match=r"^cell: must be a class; its options are overrides"):
         rnnlab.train("experiment=sine", cell=functools.partial(Cell, k=0.9))
+
+
+def test_an_imported_class_whose_method_was_replaced_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "patchable.py").write_text(
+        "from torch import tanh\nfrom rnnlab import Cell\nclass Normed(Cell):\n    gates, states = 1, 1\n"
+        "    def step(self, u, state):\n        return u, (u,)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = importlib.import_module("patchable").Normed
+    assert target_of(kind) == "patchable.Normed"
+    monkeypatch.setattr(kind, "step", lambda self, u, state: (-u, (-u,)))
+    with pytest.raises(UserError, match=r"^cell: Normed.step was replaced after the import; make a class"):
+        rnnlab.train("experiment=sine", cell=kind)
+
+
+def test_two_callbacks_of_one_class_with_one_place_for_their_states_cost_a_line(tmp_path):
+    class Count(Callback):
+        def state_dict(self):
+            return {}
+
+    with pytest.raises(UserError, match=r"^trainer: Found more than one stateful callback of type `Count`"):
+        rnnlab.train("experiment=sine", f"paths.outputs={tmp_path}", callbacks=[Count(), Count()], quiet=True)

@@ -120,3 +120,10 @@ def test_cudnns_one_chunk_is_the_same_weights_one_after_another():
     assert all(torch.equal(view, weight) for view, weight in zip(views, weights, strict=True))
     gradients = torch.autograd.grad(sum((k + 1) * view.sum() for k, view in enumerate(views)), weights)
     assert [g.unique().tolist() for g in gradients] == [[1.0], [2.0], [3.0], [4.0]]
+
+
+def test_a_cell_with_a_step_of_its_own_is_no_layer_of_torchs():
+    stack = Stack("elman", 2, 3)
+    stack.layers[0].step = lambda u, state: (u, (u,))
+    with pytest.raises(UserError, match=r"^to_torch: a cell has a step of its own"):
+        to_torch(stack)

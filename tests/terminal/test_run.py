@@ -43,6 +43,13 @@ def test_no_number_is_cut(monkeypatch, width):
     assert max(map(len, text.splitlines())) <= width
 
 
+def test_a_row_without_a_number_is_left_out():
+    console = Console(file=io.StringIO(), width=80)
+    rows = [("best", {"val": {"pinball": 0.1}}, ""), ("persistence", {"val": {"mse": 0.2}}, "dim")]
+    console.print(scores.score_table({"validation": "val"}, ["pinball"], rows))
+    assert "best" in console.file.getvalue() and "persistence" not in console.file.getvalue()
+
+
 def test_the_parts_stand_side_by_side_where_there_is_room(monkeypatch):
     assert shown(monkeypatch, 110).count("persistence") == 1
     narrow = shown(monkeypatch, 60)

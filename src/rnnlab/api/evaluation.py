@@ -186,12 +186,7 @@ def _compare(run: Run, loss: float) -> None:
     if then is None or not whole or asked.get("precision", "32-true") not in ("32-true", "64-true"):
         return
     if abs(loss - then) > 0.001 * abs(then):
-        since = ", ".join(why_stale(run, run.config))
-        why = (
-            f"since then {since}"
-            if since
-            else (
-                "something that the config does not describe, such as a callback, changed the model or its batches there"
-            )
-        )
+        why = "something that the config does not describe, such as a callback, changed the model or its batches there"
+        if since := why_stale(run, run.config):
+            why = f"since then {', '.join(since)}"
         warn(f"the test loss is {loss:.4g}, and was {then:.4g} in the training: {why}")

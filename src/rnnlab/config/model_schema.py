@@ -44,6 +44,9 @@ COUPLED = able(lambda cell: cell.coupled_states)
 MULTIPLYING = able(lambda cell: cell.recurrent_gates + cell.own_products > 0)
 
 
+OPTIONS = "a mapping of the cell's own options, each a number, a truth value or a text"
+
+
 def _cell(name: str) -> str:
     if name in CELLS:
         return name
@@ -70,7 +73,7 @@ Plain = bool | int | float | str | None
 
 class Recurrent(Node):
     cell: Annotated[Text, AfterValidator(_cell), Says(f"{', '.join(CELLS)} or a dotted path")]
-    options: Annotated[dict[str, Plain], NEUTRAL, Says("a mapping of the cell's own options")] = {}  # noqa: RUF012
+    options: Annotated[dict[str, Plain], NEUTRAL, Says(OPTIONS)] = {}  # noqa: RUF012
     nonlinearity: Literal["tanh", "relu"]
     hidden_size: Count
     equal: Annotated[Text | None, AfterValidator(lambda t: t if t is None else _equal(t)), NEUTRAL] = None

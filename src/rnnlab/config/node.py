@@ -11,8 +11,8 @@ Problem = tuple[str, str]  # (key, message); the key is relative to the node tha
 class Node(BaseModel):
     """A part of the config: its keys and their types, in the order in which they are shown.
 
-    A field without a default is required; the defaults of rnnlab's own parts are only in conf/, and the defaults here
-    are those of torch's and Lightning's classes.
+    A field without a default is required: conf/ has a value for it. The defaults here are those of torch's and
+    Lightning's classes, and of keys that conf/ need not name.
     """
 
     model_config = ConfigDict(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from rnnlab.cells import CELLS, Cell
 from rnnlab.errors import UserError
+from rnnlab.recurrence.fused import EQUATIONS
 from rnnlab.recurrence.stack import Stack
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -24,6 +25,8 @@ def to_torch(stack: Stack) -> nn.RNNBase:
         raise UserError(f"to_torch: torch has no layer for {type(first).__name__}; possible: {possible}")
     if not stack.uniform:
         raise UserError("to_torch: the stack's cells have different equations")
+    if own := {name for cell in stack.cells for name in EQUATIONS if name in vars(cell)}:
+        raise UserError(f"to_torch: a cell has a {min(own)} of its own, which torch's layers do not know")
     if first.zoneout:
         raise UserError("to_torch: torch's layers have no zoneout")
     if first.initial is not None:

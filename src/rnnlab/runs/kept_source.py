@@ -43,10 +43,27 @@ class Unrecordable(Exception):
 def target_of(kind: Any) -> str:
     """The dotted path of a class or function. One that cannot be imported gets a path by keeping its source.
 
-    Raises Unrecordable where there is no source, or where it uses a value that cannot be written as text.
+    Raises Unrecordable where there is no source, or where it uses a value that cannot be written as text, and where a
+    method was replaced after the import.
     """
     path = importable(kind)
+    if path and inspect.isclass(kind) and (name := patched(kind)):
+        raise Unrecordable(
+            f"{kind.__name__}.{name} was replaced after the import; make a class of your own of it"
+        )
     return path or f"{keep(kind)}.{kind.__name__}"
+
+
+def patched(kind: type) -> str:
+    """The method of an imported class in whose place stands a function of another module; "" where there is none."""
+    values = {name: getattr(value, "__func__", value) for name, value in vars(kind).items()}
+    others = [n for n, f in values.items() if inspect.isfunction(f) and f.__module__ != kind.__module__]
+    if others:
+        with suppress(OSError, TypeError, SyntaxError):
+            [written] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+            defined = [one.name for one in getattr(written, "body", ()) if isinstance(one, ast.FunctionDef)]
+            return next((name for name in others if name in defined), "")
+    return ""
 
 
 def importable(kind: Any) -> str | None:

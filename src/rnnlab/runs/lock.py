@@ -61,8 +61,7 @@ def lock(folder: Path) -> Iterator[Lock]:
     """Holds the lock of a run's folder, which need not exist yet. Raises `Locked` where another process holds it.
 
     The lock's file is not in the run's folder, because a run that starts again removes its folder. It is in `.claims`
-    beside it, as in version 0.1, whose processes may run at the same time.
-    The kernel releases the lock when its holder ends; a file that is left over means nothing.
+    beside it. The kernel releases the lock when its holder ends; a file that is left over means nothing.
     """
     if fcntl is None:
         yield Lock(folder)

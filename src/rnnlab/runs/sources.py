@@ -30,8 +30,8 @@ from rnnlab.runs.syntax import syntax
 # the packages and files of rnnlab that decide numbers; a change of others does not make a run stale
 IDENTITY_SOURCES = ("cells", "recurrence", "data", "tasks", "training", "native", "streams.py")
 
-# modules that are recorded by the hash of rnnlab's sources or by a version (not a list of what is safe to build)
 READING = ("data", "model")  # the sections of a config that may name files to read
+# modules whose code is not the user's: they are known by rnnlab's sources or by a version (not a list of what is safe)
 KNOWN = (
     "rnnlab.cells.", "rnnlab.data.", "rnnlab.tasks.", "rnnlab.training.", "rnnlab.terminal.", "rnnlab.figures.",
     "rnnlab.instruments.", "rnnlab.tensorboard.",

@@ -82,7 +82,7 @@ def flops(config: RunConfig) -> float:
 
 
 def weights(config: RunConfig) -> float:
-    """Weights of the recurrent layers with a scalar input, without the head."""
+    """Weights of the recurrent layers without the head; the input is the embedding, or else a scalar."""
     model = config["model"]
     cell, h = str(model.get("cell")), number(model.get("hidden_size"), 64)
     directions = 2 if model.get("bidirectional") else 1

@@ -46,7 +46,7 @@ def earliest(options: dict[str, Any], steps: int) -> int:
 
 
 def rungs(options: dict[str, Any], steps: int) -> list[int]:
-    """The steps at which runs are compared: the whole length divided by powers of `sweep.reduction`."""
+    """The steps at which runs are compared: the first, and from there each `sweep.reduction` times the one before."""
     found = []
     at = earliest(options, steps)
     while at < steps:

@@ -114,9 +114,9 @@ def score_table(parts: dict[str, str], metrics: list[str], rows: list[Row]) -> T
         table.add_column(Text(heading), justify="right", no_wrap=True)
         before = title
     for title, scores, style in rows:
-        if not any(scores.get(part) for part in parts.values()):
-            continue
         cells = [number(scores.get(part, {}).get(metric)) for _, part, metric in columns]
+        if not any(cells):  # such as baselines that have other metrics
+            continue
         table.add_row(title, *cells, style=style)
     width = console.measure(table, options=console.options.update(max_width=1000)).maximum
     if width > console.width and len(parts) > 1:

@@ -211,7 +211,7 @@ def make_trainer(
             enable_progress_bar=any(isinstance(c, ProgressBar) for c in extras),
             barebones=False,
         )
-    except (MisconfigurationException, ImportError, TypeError, ValueError) as error:
+    except (MisconfigurationException, ImportError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"trainer: {' '.join(str(error).split())}") from error
     install(trainer)
     return trainer
