@@ -1,4 +1,4 @@
-"""torchmetrics without scipy.signal, which is there as ever for whoever asks for it."""
+"""What the import of heavy packages leaves as it was: scipy.signal, and the caller's random numbers."""
 
 import subprocess
 import sys
@@ -23,3 +23,20 @@ def test_scipys_signals_are_imported_when_they_are_asked_for():
     done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["[1.", "0.5", "0.25]"]
+
+
+FIRST = """
+import random
+before = random.getstate()
+import rnnlab
+rnnlab.train("experiment=sine", "data.n_points=200", "trainer.max_steps=2", "trainer.max_epochs=-1",
+             "trainer.accelerator=cpu", "callbacks=none", "logger=none", "model.engine=reference", quiet=True)
+assert random.getstate() == before
+"""
+
+
+def test_the_first_training_of_a_process_leaves_the_callers_generator_alone(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

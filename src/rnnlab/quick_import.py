@@ -1,5 +1,6 @@
-"""Imports torchmetrics, which Lightning needs, without scipy.signal, which neither of them uses."""
+"""Imports packages that Lightning needs without a part that takes long or an effect on the caller."""
 
+import random
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
@@ -26,3 +27,11 @@ def torchmetrics() -> None:
             import torchmetrics  # noqa: F401
     finally:
         del sys.modules["scipy.signal"]
+
+
+def rich() -> None:
+    """Imports rich.style, which draws a number at its import, and leaves Python's generator as it was."""
+    state = random.getstate()
+    import rich.style  # noqa: F401
+
+    random.setstate(state)

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rnnlab import quick_import
 from rnnlab.api.run import Run, Runs
 from rnnlab.errors import UserError
 from rnnlab.regular_files import from_home
 from rnnlab.runs.run import runs as runs_in
+
+quick_import.rich()
 
 
 def train(
