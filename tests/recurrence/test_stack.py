@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnlab import streams
+from rnnlab.cells import Cell
 from rnnlab.errors import UserError
 from rnnlab.native import bindings
 from rnnlab.recurrence import Stack, initialise, to_torch
@@ -240,3 +241,32 @@ def test_a_method_set_on_a_cell_after_a_call_is_not_given_to_torch(name):
         stack(x)
     delattr(cell, name)
     torch.testing.assert_close(stack(x)[0], before)
+
+
+class Narrow(Cell):
+    gates, states = 1, 1
+
+    def __init__(self, input_size, hidden_size, *, bias="both", k=1.0):
+        super().__init__(input_size, hidden_size, bias=bias)
+        self.k = k
+
+    def step(self, u, state):
+        h = torch.tanh(u + self.k * self.recur(state[0]))
+        return h, (h,)
+
+
+class Passing(Narrow):
+    def __init__(self, *args, more=0.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.more = more
+
+
+def test_a_constructor_that_passes_arguments_on_takes_those_of_its_parent():
+    cell = Stack(Passing, 2, 3, bias="none", options={"k": 0.5, "more": 2.0}).layers[0]
+    assert (cell.bias, cell.k, cell.more) == ("none", 0.5, 2.0)
+    with pytest.raises(UserError, match=r"^model.initial_state=learned: Passing has no such option"):
+        Stack(Passing, 2, 3, initial_state="learned")
+    with pytest.raises(
+        UserError, match=r"model\.options\.mor: Passing has no such option. Did you mean more\?"
+    ):
+        Stack(Passing, 2, 3, options={"mor": 2.0})

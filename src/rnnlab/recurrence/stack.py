@@ -239,12 +239,20 @@ def _called(cell: Cell, x: Tensor, state: State, run: Any) -> tuple[Tensor, Stat
             vars(cell)["forward"] = own
 
 
+def _parameters(kind: type[Cell]) -> list[inspect.Parameter]:
+    """The parameters of a cell's constructor, and, while it passes others on as **kwargs, of those that it overrides."""
+    found: list[inspect.Parameter] = []
+    for constructor in (vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)):
+        own = inspect.signature(constructor).parameters.values()
+        found += own
+        if not any(p.kind is p.VAR_KEYWORD for p in own):
+            break
+    return found
+
+
 def _accepted(kind: type[Cell], **options: str) -> dict[str, Any]:
     """The options that the cell's constructor takes. Raises UserError for another option that is not at its default."""
-    parameters = inspect.signature(kind).parameters
-    takes = set(parameters)
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-        takes |= {"bias", "initial_state"}  # passed on to Cell
+    takes = {p.name for p in _parameters(kind)}
     for name, value in options.items():
         if name not in takes and value != NEUTRAL[name]:
             raise UserError(f"model.{name}={value}: {kind.__name__} has no such option")
@@ -253,8 +261,7 @@ def _accepted(kind: type[Cell], **options: str) -> dict[str, Any]:
 
 def _own(kind: type[Cell], options: Mapping[str, Any]) -> dict[str, Any]:
     """The given options of the cell's own, without those that are None. Raises UserError for an unknown one."""
-    signature = inspect.signature(kind).parameters.values()
-    own = [p.name for p in signature if p.kind is p.KEYWORD_ONLY and p.name not in NEUTRAL]
+    own = [p.name for p in _parameters(kind) if p.kind is p.KEYWORD_ONLY and p.name not in NEUTRAL]
     for name in options:
         if name not in own:
             hint = nearest(name, own) or " It has none."
