@@ -240,7 +240,7 @@ def _called(cell: Cell, x: Tensor, state: State, run: Any) -> tuple[Tensor, Stat
 
 
 def _parameters(kind: type[Cell]) -> list[inspect.Parameter]:
-    """The parameters of a cell's constructor, and, while it passes others on as **kwargs, of those that it overrides."""
+    """The parameters of a cell's constructor, and, while it passes others on as **kwargs, of the next one."""
     found: list[inspect.Parameter] = []
     for constructor in (vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)):
         own = inspect.signature(constructor).parameters.values()
