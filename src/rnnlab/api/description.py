@@ -270,7 +270,7 @@ def checked(thing: Any, node: dict[str, Any]) -> dict[str, Any]:
     lost = [name for name in named if name not in node]
     hint = f"; {lost[0]} is not kept on it: {KEEP.format(name=lost[0])}" if lost else ""
     if not lost and any(p.kind is p.VAR_KEYWORD for p in taken):
-        hint = "; arguments without names of their own are recorded of a functools.partial alone"
+        hint = "; arguments that it takes as **kwargs are recorded only of a functools.partial"
     raise Unrecordable(f"it is not what {kind.__name__}({shown(node)}) makes: {place} differs{hint}")
 
 

@@ -244,9 +244,8 @@ class Series(Windowed):
             )
         with np.errstate(all="ignore"):
             found = (low, high - low) if self.scaling == "minmax" else (train.mean(0), train.std(0))
-            if (
-                self.scaling in DIFFERENCES
-            ):  # the spread of differences, unless it is 0 as for a constant slope
+            # the spread of differences, unless it is 0 as for a constant slope
+            if self.scaling in DIFFERENCES:
                 back = self.season if self.scaling == "seasonal_difference" and self.season else 1
                 enough = len(train) > back
                 spread = (train[back:] - train[:-back]).std(0) if enough else np.zeros(len(columns))
