@@ -1,9 +1,10 @@
 """Text from a character model."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from rnnlab.api.arguments import whole
+from rnnlab.api.part import warn_of_changed_code
+from rnnlab.data.spec import TextSpec
 from rnnlab.errors import UserError
 from rnnlab.memory import check_memory
 from rnnlab.runs.run import Run
@@ -48,6 +49,7 @@ def generate(
         raise UserError(
             f"{run.folder} holds a {type(task).__name__}; only a character model (CharLM) can write"
         )
+    warn_of_changed_code(run, "model")
     # data.unknown may skip or replace unknown characters; in a prompt they are an error
     vocabulary = Vocabulary(task.spec["vocabulary"])
     prompt = prompt or random_character(task.spec, seed)
@@ -61,7 +63,7 @@ def generate(
     return prompt, drawn()
 
 
-def random_character(spec: dict[str, Any], seed: int) -> str:
+def random_character(spec: TextSpec, seed: int) -> str:
     """A uniformly drawn character of the vocabulary, from counter 1 of the "sample" stream (the text uses 0)."""
     from rnnlab import streams
 

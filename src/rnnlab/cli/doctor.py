@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rnnlab.cli.arguments import Arguments
+from rnnlab.data.spec import SeriesSpec
 from rnnlab.errors import UserError
 
 
@@ -94,8 +95,9 @@ def speeds(cell: str, hidden: int, rows: int, steps: int) -> tuple[float, float]
     from rnnlab.cells import CATALOGUE
     from rnnlab.tasks import Forecaster
 
-    spec: dict[str, Any] = {"kind": "series", "inputs": 1, "targets": 1, "horizon": 1, "target_index": [0],
-                            "target_scale": [1.0], "target_shift": [0.0]}  # fmt: skip
+    spec: SeriesSpec = {"kind": "series", "inputs": 1, "targets": 1, "window": steps, "horizon": 1, "season": None,
+                        "input_names": ["x"], "target_names": ["x"], "target_index": [0], "input_shift": [0.0],
+                        "input_scale": [1.0], "target_shift": [0.0], "target_scale": [1.0]}  # fmt: skip
     task = Forecaster(spec, cell=cell, hidden_size=hidden)
     series = torch.sin(torch.arange(steps + 500) * 0.1)[:, None].contiguous()
     optimizer = torch.optim.Adam(task.parameters())

@@ -2,9 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from rnnlab.data.textfile import read_texts
 from rnnlab.data.vocabulary import Vocabulary, listed
 from rnnlab.errors import UserError
 from rnnlab.memory import check_memory
+
+if TYPE_CHECKING:
+    from rnnlab.native.sources import Source
 
 COUNTED = 5_000_000  # the n-grams count at most so many characters, from the end of the training part
 
@@ -75,11 +78,11 @@ class Chars(SequenceData):
         self.segment, self.batch_size, self.split = segment, batch_size, split
         self.vocabulary: Vocabulary | None = None
         self._baselines: dict[Split, dict[str, dict[str, float]]] = {}
-        self._sources: dict[Split, Any] = {}
+        self._sources: dict[Split, Source] = {}
         self._ngram: NGram | None = None
         self._counted = 0
 
-    def with_spec(self, spec: dict[str, Any]) -> "Chars":
+    def with_spec(self, spec: Mapping[str, Any]) -> "Chars":
         """Before `setup()`: takes the vocabulary of a trained run, so that the run can be scored on a new text.
 
         Raises UserError where `unknown` is "replace" and the run's vocabulary has no id for unknown characters.
@@ -192,7 +195,7 @@ class Chars(SequenceData):
         order = range(math.ceil(length / step))
         return Loader(fetch, lambda epoch: order)
 
-    def native_source(self, split: Split) -> Any:
+    def native_source(self, split: Split) -> "Source":
         from rnnlab.native.sources import Characters
 
         if split not in self._sources:  # kept: making it reads every character

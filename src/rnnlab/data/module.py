@@ -1,13 +1,17 @@
 """`SequenceData`, the base class of data sets: a LightningDataModule in memory, with baselines and a floor."""
 
 from abc import abstractmethod
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightning
 import torch
 from torch import Tensor
 
 from rnnlab.data.loader import Loader
+
+if TYPE_CHECKING:
+    from rnnlab.native.sources import Source
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -20,8 +24,8 @@ class SequenceData(lightning.LightningDataModule):
 
     `setup()` may be called any number of times and does its work once. After it:
 
-    * `spec`: the facts that a model and reports need (sizes, vocabulary, scale), in plain types; it is saved in
-      every checkpoint, so that a run can be used without its data.
+    * `spec`: the facts that a model and reports need (sizes, vocabulary, scale), in plain types; `rnnlab.data.spec` has
+      the keys. It is saved in every checkpoint, so that a run can be used without its data.
     * `content_hash`: SHA-256 (hex) of the content that models see, whatever file it came from.
 
     `kind` says what a batch is, and so which tasks fit:
@@ -32,10 +36,10 @@ class SequenceData(lightning.LightningDataModule):
     """
 
     kind: Literal["series", "text", "labelled"]
-    spec: dict[str, Any]
+    spec: Mapping[str, Any]
     content_hash: str
 
-    def with_spec(self, spec: dict[str, Any]) -> "SequenceData":
+    def with_spec(self, spec: Mapping[str, Any]) -> "SequenceData":
         """Before `setup()`: prepares this data for a model that was trained with `spec`; returns self.
 
         Nothing is fitted again: scale and vocabulary are the model's. Here or in `setup()`, UserError is raised where
@@ -59,7 +63,7 @@ class SequenceData(lightning.LightningDataModule):
     def loader(self, split: Split, shuffle: bool = False) -> Any:
         """A `Loader` over a part, or None where the part is empty."""
 
-    def native_source(self, split: Split) -> Any:
+    def native_source(self, split: Split) -> "Source":
         """The part as a `rnnlab.native.sources.Source`, which the kernels read in place.
 
         For a data set without this method, training steps run in Python, one batch at a time.

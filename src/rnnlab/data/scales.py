@@ -1,10 +1,11 @@
 """`Scales`: shift and scale of each column of each series, and their form in the spec of a trained model."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from rnnlab.data.frame import Frame
+from rnnlab.data.spec import ColumnScales, SeriesScales, SeriesSpec
 from rnnlab.errors import UserError, nearest
 
 
@@ -14,27 +15,35 @@ class Scales(NamedTuple):
     shift: np.ndarray
     scale: np.ndarray
 
-    def described(self, frame: Frame, target_columns: list[int]) -> dict[str, Any]:
-        """The scales as the spec keeps them.
+    def described(self, frame: Frame, target_columns: list[int]) -> tuple[ColumnScales, SeriesScales | None]:
+        """The scales as the spec keeps them: of each column, and of each series where there are several.
 
-        With several series, the main entries are neutral (shift 0, scale 1): the task works in scaled units, and each
-        window comes with the scale of its series. The entry "series" then holds the names and scales of all series.
+        With several series, the scales of the columns are neutral (shift 0, scale 1): the task works in scaled units,
+        and each window comes with the scale of its series.
         """
         inputs = len(frame.inputs)
-        arrays = {
-            "input_shift": self.shift[:, :inputs],
-            "input_scale": self.scale[:, :inputs],
-            "target_shift": self.shift[:, target_columns],
-            "target_scale": self.scale[:, target_columns],
+        of_each: SeriesScales = {
+            "names": [group.name for group in frame.groups],
+            "input_shift": self.shift[:, :inputs].tolist(),
+            "input_scale": self.scale[:, :inputs].tolist(),
+            "target_shift": self.shift[:, target_columns].tolist(),
+            "target_scale": self.scale[:, target_columns].tolist(),
         }
-        if not frame.groups:
-            return {key: array[0].tolist() for key, array in arrays.items()}
-        neutral = {key: [float("scale" in key)] * array.shape[1] for key, array in arrays.items()}
-        of_each = {key: array.tolist() for key, array in arrays.items()}
-        return {**neutral, "series": {"names": [group.name for group in frame.groups], **of_each}}
+        if frame.groups:
+            n, m = inputs, len(target_columns)
+            neutral: ColumnScales = {"input_shift": [0.0] * n, "input_scale": [1.0] * n,
+                                     "target_shift": [0.0] * m, "target_scale": [1.0] * m}  # fmt: skip
+            return neutral, of_each
+        of_one: ColumnScales = {
+            "input_shift": of_each["input_shift"][0],
+            "input_scale": of_each["input_scale"][0],
+            "target_shift": of_each["target_shift"][0],
+            "target_scale": of_each["target_scale"][0],
+        }
+        return of_one, None
 
     @classmethod
-    def of_spec(cls, spec: dict[str, Any], frame: Frame, target_columns: list[int]) -> "Scales":
+    def of_spec(cls, spec: SeriesSpec, frame: Frame, target_columns: list[int]) -> "Scales":
         """The scales of a trained model for the series of another frame, found by the names of the series.
 
         Raises UserError if one of both has a single series and the other several, or if the model lacks a name.
@@ -55,10 +64,11 @@ class Scales(NamedTuple):
             rows = [names.index(group.name) for group in frame.groups]
         outside = [i for i, column in enumerate(target_columns) if column >= len(frame.inputs)]
 
-        def columns(key: str) -> np.ndarray:
-            inputs, targets = (
-                several[k] if several else [spec[k]] for k in (f"input_{key}", f"target_{key}")
-            )
+        def columns(inputs: list[list[float]], targets: list[list[float]]) -> np.ndarray:
             return np.array([inputs[r] + [targets[r][i] for i in outside] for r in rows])
 
-        return cls(columns("shift"), columns("scale"))
+        if several:
+            shifts, scales = several["input_shift"], several["input_scale"]
+            return cls(columns(shifts, several["target_shift"]), columns(scales, several["target_scale"]))
+        shifts, scales = [spec["input_shift"]], [spec["input_scale"]]
+        return cls(columns(shifts, [spec["target_shift"]]), columns(scales, [spec["target_scale"]]))

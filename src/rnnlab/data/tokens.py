@@ -2,8 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from rnnlab.data.module import NAMES, SequenceData, Split, spread
 from rnnlab.data.parts import parts
 from rnnlab.errors import UserError
 from rnnlab.memory import check_memory
+
+if TYPE_CHECKING:
+    from rnnlab.native.sources import Source
 
 
 class Labelled(NamedTuple):
@@ -67,7 +70,7 @@ class Tokens(SequenceData):
                     f"data.n_sequences={n_sequences}: too few: the {NAMES[split]} part would be empty"
                 )
 
-    def with_spec(self, spec: dict[str, Any]) -> "Tokens":
+    def with_spec(self, spec: Mapping[str, Any]) -> "Tokens":
         """Raises UserError where the model was trained with fewer tokens or with other classes."""
         for key, ours in {"classes": self.classes, "vocab_size": self.vocab_size}.items():
             if ours > spec[key] or (key == "classes" and ours != spec[key]):
@@ -121,7 +124,7 @@ class Tokens(SequenceData):
         order = shuffled(len(y), self.batch_size, self.seed) if shuffle else in_order(len(y), self.batch_size)
         return Loader(lambda i: Labelled(x[i], lengths[i], y[i]), order)
 
-    def native_source(self, split: Split) -> Any:
+    def native_source(self, split: Split) -> "Source":
         from rnnlab.native.sources import Sequences
 
         return Sequences(*self.part(split))

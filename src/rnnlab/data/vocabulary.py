@@ -1,11 +1,12 @@
 """`Vocabulary`: characters and their ids."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import torch
 
+from rnnlab.data.spec import TextSpec
 from rnnlab.errors import UserError, nearest
 
 Unknown = Literal["error", "skip", "replace"]
@@ -38,7 +39,7 @@ class Vocabulary:
         return cls("".join(sorted(characters)), unknown)
 
     @classmethod
-    def from_spec(cls, spec: dict[str, Any]) -> "Vocabulary":
+    def from_spec(cls, spec: TextSpec) -> "Vocabulary":
         """The vocabulary that a run was trained with, from the `spec` of its data."""
         return cls(spec["vocabulary"], spec["unknown"])
 

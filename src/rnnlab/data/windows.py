@@ -2,8 +2,9 @@
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -20,8 +21,12 @@ from rnnlab.data.parts import parts
 from rnnlab.data.per_window import MODES, PerWindow
 from rnnlab.data.remarks import parts_in_words
 from rnnlab.data.scales import Scales
+from rnnlab.data.spec import SeriesSpec
 from rnnlab.errors import UserError
 from rnnlab.memory import check_memory
+
+if TYPE_CHECKING:
+    from rnnlab.native.sources import Source
 
 EVALUATED = 1024  # a batch for evaluation has at least so many windows
 COARSE = 1e-4  # times a column's range: what float32 may lose of a value before the hash takes a closer look
@@ -62,19 +67,19 @@ class Windowed(SequenceData):
         check_arguments(schema.Windowed, "data", locals())
         self.window, self.horizon, self.batch_size, self.seed = window, horizon, batch_size, seed
         self.fractions = (float(fractions[0]), float(fractions[1]), float(fractions[2]))
-        self._given: dict[str, Any] | None = None
+        self._given: SeriesSpec | None = None
         self._ready = False
         self.remarks: list[str] = []
         self._scores: dict[Split, dict[str, dict[str, float]]] = {}
 
-    def with_spec(self, spec: dict[str, Any]) -> "Windowed":
+    def with_spec(self, spec: Mapping[str, Any]) -> "Windowed":
         """Before `setup()`: takes the scale from a trained model's `spec` and does not fit one; returns self.
 
         It is for new data with a trained model. `setup()` then raises UserError for other columns, another window or
         another horizon than the model's. A part may have no windows (its loader is None), if a series is as long as
         one window of inputs, which is enough to forecast.
         """
-        self._given = spec
+        self._given = cast(SeriesSpec, spec)
         return self
 
     @abstractmethod
@@ -180,10 +185,10 @@ class Windowed(SequenceData):
         values[:, self.target_columns] = np.log(values[:, self.target_columns])
         return values
 
-    def _described(self) -> dict[str, Any]:
-        """The spec; raw = scaled * scale + shift, or with `log` the exponential of this."""
+    def _described(self) -> SeriesSpec:
         frame = self.frame
-        spec = {
+        scales, series = self.scales.described(frame, self.target_columns)
+        spec: SeriesSpec = {
             "kind": "series",
             "inputs": self.inputs,
             "targets": len(frame.targets),
@@ -193,12 +198,10 @@ class Windowed(SequenceData):
             "input_names": list(frame.inputs),
             "target_names": list(frame.targets),
             "target_index": self.target_index,
+            **scales,
         }
-        scales = self.scales.described(frame, self.target_columns)
-        series = scales.pop("series", None)
-        spec |= scales
         if self.per_window is not None:
-            spec["per_window"] = self.scaling
+            spec["per_window"] = self.per_window.mode
         if frame.plain:
             spec["plain"] = frame.plain
         if self.log:
@@ -231,26 +234,31 @@ class Windowed(SequenceData):
         shift, scale = (np.stack(arrays) for arrays in zip(*found, strict=True))
         return Scales(shift, scale)
 
-    def _given_scales(self, spec: dict[str, Any]) -> Scales:
+    def _given_scales(self, spec: SeriesSpec) -> Scales:
         frame = self.frame
-        for key, names in {"inputs": frame.inputs, "targets": frame.targets}.items():
-            if (known := spec[f"{key[:-1]}_names"]) != names:
-                known, here = ", ".join(known), ", ".join(names)
-                raise UserError(f"the model was trained on the {key} {known}, this data has the {key} {here}")
-        for key, value in {"window": self.window, "horizon": self.horizon}.items():
-            if spec[key] != value:
+        for key, known, names in (
+            ("inputs", spec["input_names"], frame.inputs),
+            ("targets", spec["target_names"], frame.targets),
+        ):
+            if known != names:
+                then, now = ", ".join(known), ", ".join(names)
+                raise UserError(f"the model was trained on the {key} {then}, this data has the {key} {now}")
+        for key, before, here in (
+            ("window", spec["window"], self.window),
+            ("horizon", spec["horizon"], self.horizon),
+            ("log", bool(spec.get("log")), self.log),
+        ):
+            if before != here:
+                then, now = str(before).lower(), str(here).lower()
                 raise UserError(
-                    f"the model was trained with data.{key}={spec[key]}, this data has data.{key}={value}"
+                    f"the model was trained with data.{key}={then}, this data has data.{key}={now}"
                 )
-        if bool(spec.get("log")) != self.log:
-            then, now = ("true", "false") if spec.get("log") else ("false", "true")
-            raise UserError(f"the model was trained with data.log={then}, this data has data.log={now}")
         if (trained := spec.get("step")) and self.step is not None:
-            before = Step(*trained)
-            if not 0.75 < self.step.length / before.length < 1.34:
-                longer = "; data.resample makes steps longer" * (self.step.length < before.length)
+            step = Step(str(trained[0]), int(trained[1]))
+            if not 0.75 < self.step.length / step.length < 1.34:
+                longer = "; data.resample makes steps longer" * (self.step.length < step.length)
                 raise UserError(
-                    f"the model was trained on steps of {before}, this data has steps of {self.step}{longer}"
+                    f"the model was trained on steps of {step}, this data has steps of {self.step}{longer}"
                 )
         longest = max(group.stop - group.start for group in frame.series)
         if longest < self.window:
@@ -308,7 +316,7 @@ class Windowed(SequenceData):
         whole = not 0 < self.batch_size < n
         return Loader(fetch, in_order(n, 0) if whole else shuffled(n, self.batch_size, self.seed))
 
-    def native_source(self, split: Split) -> Any:
+    def native_source(self, split: Split) -> "Source":
         from rnnlab.native.sources import Pairs, Windows
 
         if self.per_window is not None:

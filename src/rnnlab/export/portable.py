@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rnnlab.data.spec import SeriesSpec
 from rnnlab.errors import UserError
 from rnnlab.export.equations import usable
 from rnnlab.tasks import CharLM, Classifier, Forecaster
@@ -71,7 +72,7 @@ def dynamic_shapes(model: Portable) -> Any:
     return (*shapes[: len(named)], *([tuple(rest)] if rest else []))
 
 
-def rounded(spec: dict[str, Any]) -> str:
+def rounded(spec: SeriesSpec) -> str:
     """A text on the first input that single precision rounds by more than a thousandth of its spread; "" for none."""
     for i, (level, spread) in enumerate(zip(spec["input_shift"], spec["input_scale"], strict=True), 1):
         share = abs(level) * 2.0**-24 / spread

@@ -3,7 +3,7 @@
 import copy
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from rnnlab.runs.run import Run
 
 
 def load_data(
-    run: Run, spec: dict[str, Any], overrides: Sequence[str] = (), *, whole: bool = False, trust: bool = False
+    run: Run, spec: Mapping[str, Any], overrides: Sequence[str] = (), *, whole: bool = False, trust: bool = False
 ) -> Any:
     """The run's data set, set up with the scale and the vocabulary in `spec`, which is the trained model's.
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rnnlab import streams
+from rnnlab.data.chars import Segment
+from rnnlab.data.spec import TextSpec
 from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.errors import UserError
 from rnnlab.memory import check_memory
@@ -32,12 +34,13 @@ class CharLM(Task):
     """
 
     kind = "text"
+    spec: TextSpec
     metrics = ("nats", "bits", "perplexity")
     commands = (("generate", "rnnlab generate {run} --length 500 --temperature 0.8"), *Task.commands)
 
     def __init__(
         self,
-        spec: dict[str, Any],
+        spec: TextSpec,
         seed: int = 0,
         *,
         embedding_size: int | None = None,
@@ -89,15 +92,15 @@ class CharLM(Task):
     def loss_units(self) -> tuple[str, float]:
         return "nats", 1.0
 
-    def carried_loss(self, batch: Any, carry: Carry) -> Tensor:
+    def carried_loss(self, batch: Segment, carry: Carry) -> Tensor:
         logits, state = self(batch.x, carry.take(batch.first))
         carry.keep(state)
         return F.cross_entropy(logits.flatten(0, 1), batch.y.flatten())
 
-    def loss(self, batch: Any) -> Tensor:
+    def loss(self, batch: Segment) -> Tensor:
         return self.carried_loss(batch, self.carry)
 
-    def scores(self, batch: Any) -> Scores:
+    def scores(self, batch: Segment) -> Scores:
         n = batch.y.numel()
         nats = self.carried_loss(batch, self.evaluation_carry) * n
         return {"loss": (nats, n), "nats": (nats, n)}
@@ -105,7 +108,7 @@ class CharLM(Task):
     def scoring(self) -> Scale:
         return Scale()
 
-    def output_and_truth(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def output_and_truth(self, batch: Segment) -> tuple[Tensor, Tensor]:
         logits, state = self(batch.x, self.evaluation_carry.take(batch.first))
         self.evaluation_carry.keep(state)
         return logits, batch.y
@@ -119,7 +122,7 @@ class CharLM(Task):
 
     predicted_along = 1
 
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def predict_step(self, batch: Segment, batch_idx: int) -> Tensor:
         """The probabilities of each next character, (B, T, V)."""
         logits, state = self(batch.x, self.evaluation_carry.take(batch.first))
         self.evaluation_carry.keep(state)

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from torchmetrics.classification import BinaryAUROC, BinaryF1Score, MulticlassAUROC, MulticlassF1Score
 
 from rnnlab.cells.choice import check_choice
+from rnnlab.data.spec import LabelledSpec
+from rnnlab.data.tokens import Labelled
 from rnnlab.errors import UserError
 from rnnlab.memory import check_memory
 from rnnlab.native.scoring import LOSS, RIGHT, Head, Scale
@@ -28,11 +30,12 @@ class Classifier(Task):
     """
 
     kind = "labelled"
+    spec: LabelledSpec
     metrics = ("cross_entropy", "accuracy", "f1", "auroc")
 
     def __init__(
         self,
-        spec: dict[str, Any],
+        spec: LabelledSpec,
         seed: int = 0,
         *,
         embedding_size: int = 32,
@@ -101,10 +104,10 @@ class Classifier(Task):
             return F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype))
         return F.cross_entropy(logits, y)
 
-    def loss(self, batch: Any) -> Tensor:
+    def loss(self, batch: Labelled) -> Tensor:
         return self.criterion(self(batch.x, batch.lengths), batch.y)
 
-    def scores(self, batch: Any) -> Scores:
+    def scores(self, batch: Labelled) -> Scores:
         logits, n = self(batch.x, batch.lengths), len(batch.y)
         loss = self.criterion(logits, batch.y) * n
         predicted = (logits > 0).long() if self.sigmoid else logits.argmax(-1)
@@ -118,7 +121,7 @@ class Classifier(Task):
     def scoring(self) -> Scale:
         return Scale()
 
-    def output_and_truth(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def output_and_truth(self, batch: Labelled) -> tuple[Tensor, Tensor]:
         return self(batch.x, batch.lengths), batch.y
 
     def scores_from_sums(self, sums: Sequence[float], places: int) -> Scores:
@@ -146,7 +149,7 @@ class Classifier(Task):
         for metric in self.ranked.values():
             metric.reset()
 
-    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def predict_step(self, batch: Labelled, batch_idx: int) -> Tensor:
         """The probabilities of the classes (B, classes)."""
         return self.probabilities(self(batch.x, batch.lengths))
 

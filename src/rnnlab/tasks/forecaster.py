@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rnnlab.cells.choice import check_choice
 from rnnlab.data.per_window import PerWindow
+from rnnlab.data.spec import SeriesSpec
 from rnnlab.errors import UserError, counted
 from rnnlab.native.scoring import ABSOLUTES, BETWEEN, LOSS, MAX_LEVELS, SPREAD, SQUARES, Head, Scale
 from rnnlab.recurrence.outline import Outline
@@ -37,6 +38,7 @@ class Forecaster(Task):
     """
 
     kind = "series"
+    spec: SeriesSpec
     metrics: tuple[str, ...] = ("mse", "mae", "rmse")  # type: ignore[misc]  # a distribution has more
     commands = (("forecast", "rnnlab forecast {run}"), *Task.commands)
     forecasts = True
@@ -46,7 +48,7 @@ class Forecaster(Task):
 
     def __init__(
         self,
-        spec: dict[str, Any],
+        spec: SeriesSpec,
         seed: int = 0,
         *,
         loss: Literal["mse", "mae", "huber", "quantile", "student_t"] = "mse",
@@ -86,9 +88,11 @@ class Forecaster(Task):
                 "model.subtract_last: data.scaling=difference leaves nothing to subtract; set it to false"
             )
         index = [0 if i is None else i for i in spec["target_index"]]
-        self.per_window = mode and PerWindow(
-            mode, torch.tensor(index), spec.get("plain", 0), spec["season"], self.horizon
-        )
+        self.per_window = None
+        if mode is not None:
+            self.per_window = PerWindow(
+                mode, torch.tensor(index), spec.get("plain", 0), spec["season"], self.horizon
+            )
         self.register_buffer("target_index", torch.tensor(index), persistent=False)
         self.register_buffer("scale", torch.tensor(spec["target_scale"]), persistent=False)
         self.register_buffer("shift", torch.tensor(spec["target_shift"]), persistent=False)

@@ -66,6 +66,7 @@ class Task(lightning.LightningModule):
     _jit_is_scripting = True  # without a Trainer, `trainer` is None and no error: torch.jit.trace reads it
 
     kind: ClassVar[str]
+    spec: Mapping[str, Any]
     metrics: ClassVar[tuple[str, ...]]
     """The names that `reported` returns; a validation records them as metric/NAME, beside loss/val."""
 
@@ -77,12 +78,14 @@ class Task(lightning.LightningModule):
         task.__dict__["made_with"] = args, kwargs
         return task
 
-    def __init__(self, spec: dict[str, Any], seed: int = 0) -> None:
+    def __init__(self, spec: Mapping[str, Any], seed: int = 0) -> None:
         super().__init__()
-        if spec.get("kind") != self.kind:
+        if "kind" not in spec:
             raise UserError(
-                f"{type(self).__name__} needs {self.kind} data, and this is {spec.get('kind')} data"
+                f"{type(self).__name__}: spec has no key `kind`; a data set has its spec after setup()"
             )
+        if spec["kind"] != self.kind:
+            raise UserError(f"{type(self).__name__} needs {self.kind} data, and this is {spec['kind']} data")
         self.automatic_optimization = False
         self.spec, self.seed = spec, seed
         self.optimization = Optimization(torch.optim.Adam)
