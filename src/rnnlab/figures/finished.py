@@ -1,11 +1,12 @@
 """Draws the figures and writes the samples of a finished run, as its task describes them."""
 
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
+from lightning.pytorch import LightningModule
 
-from rnnlab.data.module import SPLITS, Split
+from rnnlab.data.module import SPLITS, SequenceData, Split
 from rnnlab.data.windows import Windowed
 from rnnlab.figures import forecast as forecast_figure
 from rnnlab.figures.canvas import PART, alike, canvas, headline, save
@@ -13,18 +14,20 @@ from rnnlab.figures.learning import WORDS, Learning, draw, learning
 from rnnlab.figures.units import record_units
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
+from rnnlab.tasks import Forecaster
+from rnnlab.tasks.task import Task
 
 
 @alike()
-def draw_finished(run: Run, task: Any, data: Any) -> list[Path]:
+def draw_finished(run: Run, task: LightningModule, data: SequenceData) -> list[Path]:
     """Draws the figures and writes the samples of a run; returns the files, none for a task that is not rnnlab's."""
-    if not hasattr(task, "panels"):
+    if not isinstance(task, Task):
         return []
     panels = task.panels()
     curves = [curve_of(run, data, panel.metric, panel.factor) for panel in panels]
     title = message(run, data, curves[-1])
     if task.forecasts and isinstance(data, Windowed):
-        figure = forecast_figure.finished(task, data, last_part(data), title, curves[-1])
+        figure = forecast_figure.finished(cast(Forecaster, task), data, last_part(data), title, curves[-1])
         files = [save(figure, run.figures / "forecast.png")]
     else:
         figure = canvas(8 + len(panels), 4)
@@ -43,12 +46,12 @@ def draw_finished(run: Run, task: Any, data: Any) -> list[Path]:
     return files
 
 
-def curve_of(run: Run, data: Any, metric: str, train_factor: float | None) -> Learning:
-    watched = watched_part(data)
+def curve_of(run: Run, data: SequenceData, metric: str, train_factor: float | None) -> Learning:
+    watched = data.held_out()
     return learning(run, metric, train_factor, data.baselines(watched), data.floor(watched))
 
 
-def last_part(data: Any) -> Split:
+def last_part(data: SequenceData) -> Split:
     """The last part that is not empty: test, validation or training."""
     for split in SPLITS[:0:-1]:
         if data.loader(split) is not None:
@@ -56,12 +59,7 @@ def last_part(data: Any) -> Split:
     return "train"
 
 
-def watched_part(data: Any) -> Split:
-    """The part whose baselines and floor the learning curve shows: validation, or training if that is empty."""
-    return "train" if data.loader("val") is None else "val"
-
-
-def message(run: Run, data: Any, curve: Learning) -> tuple[str, str]:
+def message(run: Run, data: SequenceData, curve: Learning) -> tuple[str, str]:
     """The title of a run's figure: its score, and the floor and baselines to compare with.
 
     The score is that on the test part; without one the best on the validation part, or else the last in training.
@@ -69,7 +67,7 @@ def message(run: Run, data: Any, curve: Learning) -> tuple[str, str]:
     results, metric, split = run.results, curve.metric, last_part(data)
     value = results.get("test", {}).get(metric) if split == "test" else None
     if value is None:
-        split = watched_part(data)
+        split = data.held_out()
         value = results.get("best", {}).get("metrics", {}).get(f"metric/{metric}")
     if value is None and split == "train" and curve.train is not None:
         value = curve.train[1][-1]

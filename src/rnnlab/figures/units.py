@@ -3,20 +3,23 @@
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 
+from rnnlab.data.module import SequenceData
+from rnnlab.data.spec import TextSpec
 from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.runs.files import write_whole
 from rnnlab.runs.run import Run
+from rnnlab.tasks.task import Task
 
 STEPS, NUMBERS = 2000, 160_000  # characters of the passage; values that are kept, of the most active units
 FILE = "units.json"
 
 
 @torch.inference_mode()
-def record_units(run: Run, task: Any, data: Any) -> Path | None:
+def record_units(run: Run, task: Task, data: SequenceData) -> Path | None:
     """Writes samples/units.json: a passage, and the top layer's output at each of its characters, from the initial
     state on and with the best weights. Each value is one byte; 127 stands for the greatest absolute value. None for a
     model that reads no text.
@@ -33,7 +36,7 @@ def record_units(run: Run, task: Any, data: Any) -> Path | None:
     lively = h.std(0).argsort(descending=True)[: max(1, NUMBERS // len(h))].sort().values
     scale = float(h.abs().max()) or 1.0
     states = (127 * h[:, lively] / scale).round().to(torch.int8).contiguous().numpy()
-    vocabulary = Vocabulary.from_spec(task.spec)
+    vocabulary = Vocabulary.from_spec(cast(TextSpec, task.spec))
     found = {
         "part": {"val": "validation", "train": "training"}.get(part, part),
         "text": [vocabulary.decode([int(i)]) for i in ids.cpu()],

@@ -1,12 +1,11 @@
 """`Horizon`: a forecaster's error by the number of free-running steps."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from rnnlab.data import baselines
+from rnnlab.data.module import SequenceData
 from rnnlab.data.windows import Windowed
 from rnnlab.figures.canvas import GREEN, ORANGE, PART, headline, panels, quiet
 from rnnlab.figures.forecast import LEGEND, panel
@@ -14,6 +13,7 @@ from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe
 from rnnlab.tasks.forecaster import Forecaster
 from rnnlab.tasks.rollout import by_window, fed_back, free_run
+from rnnlab.tasks.task import Task
 
 STEPS, STARTS = 64, 32  # the length of the free runs, and the number of rows from which they start
 
@@ -28,7 +28,7 @@ class Horizon(Instrument):
 
     name, title = "horizon", "free-running forecast"
 
-    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+    def look(self, task: Task, seen: Probe, data: SequenceData) -> dict[str, float]:
         if not isinstance(task, Forecaster) or not isinstance(data, Windowed):
             return {}
         if any(i not in task.spec["target_index"] for i in range(data.inputs)):
@@ -50,7 +50,8 @@ class Horizon(Instrument):
         self.remember(self.step, rmse)
         return {"free_run_rmse": rmse}
 
-    def draw(self, task: Any, data: Any) -> Figure:
+    def draw(self, task: Task, data: SequenceData) -> Figure:
+        assert isinstance(task, Forecaster) and isinstance(data, Windowed)  # `look` has measured it
         figure, left, right = panels(10, 4, 2.1, 1, narrow=self.narrow)
         steps = len(self.example.forecast)
         whole = max(1, steps // data.horizon) * data.horizon

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from rnnlab.data.module import SequenceData
 from rnnlab.errors import UserError
 from rnnlab.instruments.probe import Probe, looking, probe
 from rnnlab.tasks.task import Task
@@ -34,14 +35,14 @@ class Instrument(Callback):
     # ------------------------------------------------------------------ what an instrument must define
 
     @abstractmethod
-    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+    def look(self, task: Task, seen: Probe, data: SequenceData) -> dict[str, float]:
         """Measures; returns {name: number}, {} if it cannot measure this task. Keeps what `draw` needs on `self`."""
 
     @abstractmethod
-    def draw(self, task: Any, data: Any) -> Any:
+    def draw(self, task: Task, data: SequenceData) -> Any:
         """The matplotlib figure of the last measurement, or None."""
 
-    def say(self, task: Any, data: Any) -> str | None:
+    def say(self, task: Task, data: SequenceData) -> str | None:
         """A text on the last measurement, or None."""
         return None
 
@@ -81,7 +82,7 @@ class Instrument(Callback):
                 self.drawn_at = self.step
         return {name: float(value) for name, value in numbers.items()}
 
-    def show(self, trainer: Trainer, task: Task, data: Any) -> None:
+    def show(self, trainer: Trainer, task: Task, data: SequenceData) -> None:
         from pathlib import Path
 
         from rnnlab.runs.files import write_whole
@@ -106,7 +107,7 @@ class Instrument(Callback):
                 shown = summaries.block(text.encode("utf-8", "replace").decode("utf-8"))
                 board.log_events([summaries.text(f"{tag}, in words", shown, self.step)])  # a tag has one kind
 
-    def _png(self, task: Task, data: Any, narrow: bool) -> bytes | None:
+    def _png(self, task: Task, data: SequenceData, narrow: bool) -> bytes | None:
         self.narrow = narrow
         from rnnlab.figures.canvas import alike, png
 

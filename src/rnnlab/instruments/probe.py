@@ -6,7 +6,7 @@ training, and leaves the task as it was.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ def looking(task: Task) -> Iterator[None]:
         task.train(was_training)
 
 
-def probe(task: Task, data: Any, rows: int = ROWS) -> Probe | None:
+def probe(task: Task, data: SequenceData, rows: int = ROWS) -> Probe | None:
     """Sequences of the validation part, or of the training part if that is empty; None for data without examples and
     tasks without an outline.
     """

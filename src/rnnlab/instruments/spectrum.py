@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from rnnlab.cells import Cell
+from rnnlab.data.module import SequenceData
 from rnnlab.figures.canvas import BLUE, GREY, INK, ORANGE, PALE, headline, panels, quiet
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe
+from rnnlab.tasks.task import Task
 
 
 class RecurrentWeights(Instrument):
@@ -26,7 +28,7 @@ class RecurrentWeights(Instrument):
         super().__init__(every)
         self.first: np.ndarray | None = None
 
-    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+    def look(self, task: Task, seen: Probe, data: SequenceData) -> dict[str, float]:
         stack = task.stack
         cell = cast(Cell, stack.layers[(stack.num_layers - 1) * stack.directions])
         matrix = candidate(cell)
@@ -45,7 +47,7 @@ class RecurrentWeights(Instrument):
         self.remember(self.step, [radius, norm])
         return {"spectral_radius": radius, "recurrent_norm": norm}
 
-    def draw(self, task: Any, data: Any) -> Figure:
+    def draw(self, task: Task, data: SequenceData) -> Figure:
         figure, left, *rest = panels(10, 4.6, *([1, 1.25] if self.is_curve else [1]), narrow=self.narrow)
         quiet(left, "real part", "imaginary part")
         left.add_patch(Circle((0, 0), 1.0, fill=False, color=GREY, linewidth=1.2))

@@ -1,15 +1,17 @@
 """`States`: the hidden units on fixed sequences, with shares of saturated gates and dead units."""
 
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from rnnlab.cells import Gate
+from rnnlab.cells import Cell, Gate
+from rnnlab.data.module import SequenceData
 from rnnlab.figures.canvas import BLUE, GREY, ORANGE, headline, panels, quiet, whole
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe, trace
+from rnnlab.tasks.task import Task
 
 STUCK = 0.01  # a gate nearer than this to a limit of its range is saturated
 DEAD = 1e-3  # a unit with a smaller standard deviation over steps and sequences is dead
@@ -25,7 +27,7 @@ class States(Instrument):
 
     name, title = "states", "states of the hidden units"
 
-    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+    def look(self, task: Task, seen: Probe, data: SequenceData) -> dict[str, float]:
         run = trace(task, seen.x)
         self.h = [torch.stack(steps) for steps in run.steps]  # (T, B, H) of each layer
         self.saturated = {
@@ -33,7 +35,7 @@ class States(Instrument):
                 gate, gates[gate.name]
             )
             for i, gates in enumerate(run.gates)
-            for gate in task.stack.layers[i * task.stack.directions].named_gates
+            for gate in cast(Cell, task.stack.layers[i * task.stack.directions]).named_gates
             if gate.squeeze not in ("exp", "linear")  # their range has no two ends
         }
         self.dead = float(np.mean([dead(h) for h in self.h]))
@@ -43,7 +45,7 @@ class States(Instrument):
             found["saturated"] = float(np.mean(list(self.saturated.values())))
         return found
 
-    def draw(self, task: Any, data: Any) -> Figure:
+    def draw(self, task: Task, data: SequenceData) -> Figure:
         figure, left, right = panels(10, 4.6, 2.4, 1, narrow=self.narrow)
         h = self.h[-1]
         moving = h.std(dim=(0, 1)).argsort(descending=True)[:UNITS]

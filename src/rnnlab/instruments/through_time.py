@@ -1,17 +1,17 @@
 """`GradientThroughTime` and `Memory`: how far back the gradient reaches, and how many steps of input a model needs."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from rnnlab.data.module import SequenceData
 from rnnlab.errors import counted
 from rnnlab.figures.canvas import BLUE, GREY, INK, headline, panels, quiet, whole
 from rnnlab.figures.learning import plain_ticks
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe, trace
+from rnnlab.tasks.task import Task
 
 GONE = 0.01  # a gradient below this share of that at the last step counts as vanished
 SHOWN = 8  # the most validations with a curve in the figure
@@ -26,13 +26,13 @@ class GradientThroughTime(Instrument):
 
     name, title = "gradient_through_time", "how far back the gradient reaches"
 
-    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+    def look(self, task: Task, seen: Probe, data: SequenceData) -> dict[str, float]:
         norms = gradient_norms(task, seen)
         self.remember(self.step, norms.tolist(), limit=4 * SHOWN)
         ratio = norms / max(norms[-1], 1e-300)
         return {"gradient_lag": float(lag(ratio)), "gradient_ratio": float(ratio[0])}
 
-    def draw(self, task: Any, data: Any) -> Figure:
+    def draw(self, task: Task, data: SequenceData) -> Figure:
         figure, axes = panels(9, 4, 1, narrow=self.narrow)
         lags = -np.arange(len(self.history[0][1]))[::-1]
         picks = sorted({int(i) for i in np.linspace(0, len(self.history) - 1, SHOWN)})
@@ -62,7 +62,7 @@ class GradientThroughTime(Instrument):
         return figure
 
 
-def gradient_norms(task: Any, seen: Probe) -> np.ndarray:
+def gradient_norms(task: Task, seen: Probe) -> np.ndarray:
     """|dL/dh_t| (T,) for the top layer, where L is the mean over the probe's sequences; the norms in float64."""
     with torch.enable_grad():
         start = seen.x.detach()
@@ -86,13 +86,13 @@ class Memory(Instrument):
 
     name, title = "memory", "how far back the input counts"
 
-    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+    def look(self, task: Task, seen: Probe, data: SequenceData) -> dict[str, float]:
         self.kept, self.losses = ablated(task, seen)
         found = reach(self.kept, self.losses)
         self.remember(self.step, found)
         return {"memory_steps": float(found)}
 
-    def draw(self, task: Any, data: Any) -> Figure:
+    def draw(self, task: Task, data: SequenceData) -> Figure:
         figure, left, *rest = panels(10, 4, *([2, 1] if self.is_curve else [1]), narrow=self.narrow)
         quiet(left, "steps of the input that are kept", "loss at the end")
         left.plot(self.kept, self.losses, color=BLUE, linewidth=1.8, marker="o", markersize=3.5)
@@ -119,7 +119,7 @@ class Memory(Instrument):
         return figure
 
 
-def ablated(task: Any, seen: Probe) -> tuple[list[int], list[float]]:
+def ablated(task: Task, seen: Probe) -> tuple[list[int], list[float]]:
     """Lengths k, and the losses with only the last k steps of the input. k are the powers of two and the whole length;
     then the least sufficient k is found by bisection.
     """

@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from rnnlab.data.chars import Chars
+from rnnlab.data.module import SequenceData
 from rnnlab.data.vocabulary import Vocabulary
 from rnnlab.figures.canvas import GREY, INK, NARROW, canvas, headline
 from rnnlab.instruments.instrument import Instrument
 from rnnlab.instruments.probe import Probe
 from rnnlab.tasks.char_lm import CharLM
+from rnnlab.tasks.task import Task
 
 LINES, WIDTH = 5, 72  # the size of the coloured passage, in lines and characters
 TRAIL, CANDIDATES = 24, 5  # positions at its end with predictions, and likely characters for each
@@ -37,7 +39,7 @@ class Writing(Instrument):
 
     name, title = "writing", "what surprises it in a held-out text"
 
-    def look(self, task: Any, seen: Probe, data: Any) -> dict[str, float]:
+    def look(self, task: Task, seen: Probe, data: SequenceData) -> dict[str, float]:
         if not isinstance(task, CharLM) or not isinstance(data, Chars):
             return {}
         self.vocabulary = Vocabulary.from_spec(task.spec)
@@ -49,7 +51,8 @@ class Writing(Instrument):
         self.remember(self.step, float(self.losses.mean()))
         return {"passage_nats": float(self.losses.mean())}
 
-    def say(self, task: Any, data: Any) -> str:
+    def say(self, task: Task, data: SequenceData) -> str:
+        assert isinstance(task, CharLM)  # `look` has measured it
         prompt = self.ids[:PROMPT]
         parts = [f"# weights of step {self.step:,}, seed 0, after {self.vocabulary.decode(prompt.cpu())!r}"]
         for temperature in TEMPERATURES:
@@ -57,7 +60,7 @@ class Writing(Instrument):
             parts.append(f"--- temperature {temperature}\n{self.vocabulary.decode(drawn)}")
         return "\n".join(parts) + "\n"
 
-    def draw(self, task: Any, data: Any) -> Figure:
+    def draw(self, task: Task, data: SequenceData) -> Figure:
         across, trail = (NARROW_WIDTH, NARROW_TRAIL) if self.narrow else (WIDTH, TRAIL)
         lines = -(-len(self.losses) // across)
         figure = canvas(NARROW, 5.8) if self.narrow else canvas(11, 5.4)

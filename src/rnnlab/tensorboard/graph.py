@@ -42,7 +42,7 @@ class Architecture(NamedTuple):
     loss: str
 
 
-def graph_record(task: Any) -> bytes | None:
+def graph_record(task: Task) -> bytes | None:
     """An event file's record with a task's graph; None for models outside rnnlab."""
     found = architecture(task) if isinstance(task, Task) else None
     return None if found is None else _record(found)

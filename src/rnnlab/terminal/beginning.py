@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +16,9 @@ from rnnlab.terminal.html import folded
 from rnnlab.terminal.scores import console
 from rnnlab.terminal.screen import one_line
 from rnnlab.training.display import About
+
+if TYPE_CHECKING:
+    from torch import nn
 
 VERBOSE = "RNNLAB_VERBOSE"  # set by `rnnlab train --verbose`
 
@@ -117,7 +120,7 @@ def config_tree(config: RunConfig) -> Tree:
     return tree
 
 
-def parameter_table(task: Any) -> Table:
+def parameter_table(task: "nn.Module") -> Table:
     """A table of all parameters with their shapes and sizes."""
     table = Table(title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 3, 0, 0))
     for name, justify in (("parameter", "left"), ("shape", "left"), ("numbers", "right")):

@@ -28,7 +28,7 @@ def unroll_run(run: Run, text: str, trust: bool = False) -> Unrolled:
     columns of a step by commas), or the tokens of a sequence. Raises UserError for a text that the model cannot read,
     for a bidirectional model and for one that is no Task with a stack and a head.
     """
-    task: Any = load_model(run, trust)
+    task: Task = load_model(run, trust)
     stack, head = getattr(task, "stack", None), getattr(task, "head", None)
     if not (isinstance(task, Task) and isinstance(stack, Stack) and isinstance(head, nn.Linear)):
         raise UserError(
@@ -69,7 +69,7 @@ def by_hand(cell: Any) -> numpy_cells.Step | None:
     return numpy_cells.elman_relu if step and getattr(cell, "nonlinearity", "tanh") == "relu" else step
 
 
-def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str], torch.Tensor | None]:
+def read_input(task: Task, text: str) -> tuple[torch.Tensor, list[str], torch.Tensor | None]:
     """The stack's input, (T, I) or (T,) indices, a word for each of its steps, and the subtracted value or None.
 
     With a scale of differences, the stack has fewer steps than the text; the words of the first ones are left out.
@@ -85,13 +85,14 @@ def read_input(task: Any, text: str) -> tuple[torch.Tensor, list[str], torch.Ten
     return x[0], words[least - 1 :], None if subtracted is None else subtracted[0]
 
 
-def _steps(task: Any, x: torch.Tensor, words: list[str], step: numpy_cells.Step | None) -> list[list[Line]]:
+def _steps(task: Task, x: torch.Tensor, words: list[str], step: numpy_cells.Step | None) -> list[list[Line]]:
     """The lines of each step; without a `step` in NumPy, the cell's own step in float64 takes its place."""
     stack = task.stack
     cells = [cast(Cell, layer) for layer in stack.layers]
     hands = [Hand(cell, step) for cell in cells]
     states = [cell.start(1) for cell in cells]
-    head = {n: p.double().numpy() for n, p in task.head.named_parameters()}
+    head = cast(nn.Linear, task.head)
+    weight, bias = head.weight.double().numpy(), head.bias.double().numpy()
     steps = []
     for t in range(len(words)):
         now, before, lines = subscript(t + 1), subscript(t), []
@@ -115,8 +116,8 @@ def _steps(task: Any, x: torch.Tensor, words: list[str], step: numpy_cells.Step 
             for kind, quantity, formula, value in quantities:
                 formula = formula.replace("@", now).replace("<", before)
                 lines.append(Line(kind, name + formula, value, theirs[quantity][0].numpy()))
-        y = head["weight"] @ hand + head["bias"]
-        lines.append(Line("output", f"y{now} = W_hy h{now} + b_y", y, task.head(library)[0].numpy()))
+        y = weight @ hand + bias
+        lines.append(Line("output", f"y{now} = W_hy h{now} + b_y", y, head(library)[0].numpy()))
         steps.append(lines)
     return steps
 
